@@ -1,0 +1,136 @@
+import type { VersionVector } from "./vector.ts";
+
+/** Protocol version of this program; a peer at `PROTOCOL_VERSION - 1` works too. */
+export const PROTOCOL_VERSION = 1;
+export const OLDEST_PROTOCOL_VERSION = 1;
+
+/** A change batch holds at most this many changes. */
+export const DEFAULT_BATCH_CHANGES = 10_000;
+/** A change batch is closed once its payload passes this many bytes (a single larger row still travels whole). */
+export const DEFAULT_BATCH_BYTES = 1024 * 1024;
+
+export type Codec = "identity" | "zstd";
+export const PAYLOAD_FORMAT = "packed-1";
+
+/** One value as SQLite holds it. Integers are bigint and reals are number, so that 1 and 1.0 stay different. */
+export type SqlValue = null | bigint | number | string | Uint8Array | RawText;
+
+/** TEXT that is not valid UTF-8, kept as its bytes. */
+export class RawText {
+  readonly bytes: Uint8Array;
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+  }
+}
+
+/** A run of changes that a replica applies in one transaction or not at all. */
+export interface ChangeBatch {
+  /** The range covered: a receiver takes the batch only if it has everything up to `from`. */
+  from: VersionVector;
+  to: VersionVector;
+  /** Number of changes in `payload`. */
+  count: number;
+  codec: Codec;
+  format: string;
+  /** SHA-256 of `payload` as transmitted. */
+  sha256: Uint8Array;
+  payload: Uint8Array;
+  /** Bytes of `payload` before compression. */
+  payloadSize: number;
+  /** The stream has caught up; `vector` and `digest` are set and were read in the batch's own transaction. */
+  final: boolean;
+  vector: VersionVector;
+  /** 16 bytes: the sum of all row hashes of the server. Empty when not final. */
+  digest: Uint8Array;
+  /** The serving process's run, to which stream positions belong. */
+  run: string;
+  /** Digest of what the server holds beyond its vector; empty when there is nothing. */
+  beyondDigest: Uint8Array;
+  /** Changes that were still to come when this batch was read; for progress only. */
+  remaining: number;
+  /** The baseline origins this replica was started from, for the check at joining; see replica DESIGN. */
+  baseline: string;
+}
+
+/** What one applied batch did. */
+export interface ApplyResult {
+  /** Changes in the batch, and those of them that were new here. */
+  received: number;
+  applied: number;
+  /** Conflict records that this batch opened. */
+  conflicts: number;
+  /** Rows that the batch left outside their table. */
+  parked: number;
+  vector: VersionVector;
+  digest: Uint8Array;
+  /**
+   * After a final batch: true when this replica now stands exactly where the server stood and the digests agree,
+   * false when it stands there and they differ, null when the vectors differ, so that digests say nothing.
+   */
+  verified: boolean | null;
+}
+
+export interface ChangeCount {
+  changes: number;
+  /** Unix microseconds of the oldest missing change, 0 when there is none. */
+  oldestUs: number;
+  vector: VersionVector;
+  digest: Uint8Array;
+}
+
+/** One change for people. */
+export interface ReadableChange {
+  dot: string;
+  table: string;
+  key: string;
+  operation: "insert" | "update" | "delete";
+  /** Unix microseconds. */
+  timeUs: number;
+  author: string;
+  columns: { name: string; value: SqlValue }[];
+}
+
+export type ReviewKind = "conflict" | "parked" | "quarantine" | "file" | "schema";
+
+export interface ReviewVersion {
+  value: SqlValue;
+  /** Name of the node that wrote it. */
+  author: string;
+  timeUs: number;
+  dot: string;
+}
+
+/** Something that may want a person's decision. */
+export interface Review {
+  /** Stable on every node of the fleet. */
+  id: string;
+  kind: ReviewKind;
+  table: string;
+  key: string;
+  column: string | null;
+  winner: ReviewVersion | null;
+  loser: ReviewVersion | null;
+  image: { name: string; value: SqlValue }[] | null;
+  reason: string;
+  sinceUs: number;
+  resolved: boolean;
+}
+
+export interface HistoryEntry {
+  operation: "insert" | "update" | "delete" | "conflict" | "closed" | "rekey";
+  column: string | null;
+  value: SqlValue;
+  author: string;
+  timeUs: number;
+  dot: string;
+  note: string;
+}
+
+export interface DigestEntry {
+  table: string;
+  bucket: number;
+  /** Set for single rows only. */
+  key: string;
+  rows: number;
+  digest: Uint8Array;
+}

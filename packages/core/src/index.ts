@@ -1,0 +1,3 @@
+export * from "./errors.ts";
+export * from "./vector.ts";
+export * from "./exchange.ts";

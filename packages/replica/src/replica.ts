@@ -1,0 +1,113 @@
+import type {
+  ApplyResult,
+  ChangeBatch,
+  ChangeCount,
+  Codec,
+  DigestEntry,
+  HistoryEntry,
+  ReadableChange,
+  Review,
+  SqlValue,
+  VersionVector,
+} from "@scoutsync/core";
+
+/** How one database takes part. */
+export interface ReplicaOptions {
+  /** The name the fleet knows this database by; equal names on different nodes are replicas of each other. */
+  name: string;
+  path: string;
+  nodeName: string;
+  nodeId: string;
+  /** `table` or `table.column` entries that never leave this node. */
+  exclude: string[];
+  /** What rows that were there before syncing are, when another side has such rows too. */
+  baseline: "shared" | "distinct" | null;
+  /** How long to wait for a lock another process holds, milliseconds. */
+  busyTimeoutMs: number;
+  /** How often to look whether an application has committed, milliseconds. */
+  pollIntervalMs: number;
+}
+
+/** What is known about a replica without asking its thread. Updated after every commit. */
+export interface ReplicaState {
+  vector: VersionVector;
+  /** 16 bytes: sum of all row hashes. */
+  digest: Uint8Array;
+  /** Captured writes that have not become changes yet. */
+  pending: number;
+  parked: number;
+  conflicts: number;
+  rows: number;
+  tables: string[];
+  /** Why the database cannot take part just now; empty when it can. */
+  problem: string;
+}
+
+export interface ReadRequest {
+  /** Send what this vector does not cover (the receiver's vector joined with its position in our stream). */
+  from: VersionVector;
+  /** Largest number of changes; 0 = DEFAULT_BATCH_CHANGES. */
+  batchSize: number;
+  codecs: readonly Codec[];
+  /** The receiver's digest of what it holds beyond its vector; equal to ours means it is not sent again. */
+  beyondDigest: Uint8Array;
+}
+
+/**
+ * One SQLite database taking part in the fleet. All calls are answered by the thread that owns the database;
+ * `state` is answered at once from what that thread last reported.
+ */
+export interface Replica {
+  readonly name: string;
+  readonly path: string;
+  /** Random identity of this run: stream positions are valid within it. */
+  readonly run: string;
+  readonly state: ReplicaState;
+  /** Calls back after each commit that moved the state; returns how to stop. */
+  onChange(listener: (state: ReplicaState) => void): () => void;
+  /** Turns everything committed so far into changes. */
+  drain(): Promise<void>;
+  /** Drains, then reads the next batch after `from`. An empty final batch means there is nothing. */
+  read(request: ReadRequest): Promise<ChangeBatch>;
+  /**
+   * Applies one batch: all of it, durably, or nothing. Throws BATCH_CORRUPT when its SHA-256 does not match and
+   * BATCH_GAP when `from` is not covered here.
+   */
+  apply(batch: ChangeBatch): Promise<ApplyResult>;
+  /** How far the stream of the peer's run has been applied: what to ask that run to continue after. */
+  position(run: string): Promise<VersionVector>;
+  /** Digest of what is held beyond the vector, empty when there is nothing. */
+  beyondDigest(): Promise<Uint8Array>;
+  /** Drains, then counts what `since` lacks. */
+  count(since: VersionVector): Promise<ChangeCount>;
+  /** Drains, then reads up to `limit` changes after `since` for people; `next` continues, null at the end. */
+  readable(since: VersionVector, limit: number): Promise<{ changes: ReadableChange[]; next: VersionVector | null }>;
+  /** Digests per table (no table), per bucket (no buckets) or per row of some buckets. `deep` reads the rows again. */
+  digest(request: { table: string; buckets: number[]; deep: boolean }): Promise<{ vector: VersionVector; entries: DigestEntry[] }>;
+  /** The columns of one row as name/value pairs for comparing; null when there is no such row. */
+  row(table: string, key: string): Promise<{ name: string; value: SqlValue }[] | null>;
+  reviews(request: { kind: string; id: string; limit: number }): Promise<Review[]>;
+  /** Keeps the winner or loser, or sets columns, by an ordinary write. */
+  resolve(request: { id: string; keep: "winner" | "loser" | ""; set: { name: string; value: SqlValue }[] }): Promise<Review>;
+  history(table: string, key: string): Promise<HistoryEntry[]>;
+  close(): Promise<void>;
+}
+
+/** A bounded pool of threads; a database is always served by the same one. */
+export interface ReplicaPool {
+  /** Attaches (capture, baseline) when needed, then serves. Throws a SyncError that says what stands in the way. */
+  open(options: ReplicaOptions): Promise<Replica>;
+  close(): Promise<void>;
+}
+
+/** What `doctor` says about one database, without changing it. */
+export interface Diagnosis {
+  path: string;
+  /** "attached", "ready" (could be attached) or "refused". */
+  status: "attached" | "ready" | "refused";
+  sqliteVersion: string;
+  journalMode: string;
+  rows: number;
+  tables: { name: string; identity: "surrogate" | "natural" | "none"; rows: number; synced: boolean; note: string }[];
+  problems: { severity: "error" | "warning"; message: string; action: string }[];
+}
