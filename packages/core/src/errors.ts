@@ -16,6 +16,8 @@ export const ErrorCodes = {
   BATCH_CORRUPT: "a batch did not arrive as it was sent",
   BATCH_GAP: "a batch does not continue what is here",
   PROTOCOL_VERSION: "the peer speaks another protocol version",
+  DIVERGED: "two replicas that know the same changes hold different rows",
+  RECEIVE_ONLY: "the node only receives",
   PEER_UNREACHABLE: "the peer cannot be reached",
   PEER_FAILED: "the peer could not do what was asked",
   PORT_TAKEN: "the address is already in use",
