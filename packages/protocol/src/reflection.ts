@@ -26,9 +26,10 @@ export function fileDescriptors(): Buffer[] {
 /** Serves reflection v1 and v1alpha for these fully qualified services and the health service. */
 export function addReflection(server: Server, services: readonly string[]): void {
   // The health proto imports nothing, so what proto-loader makes of it is whole.
-  const health = Object.values(loadSync(healthProtoPath)).flatMap((entry) =>
-    "fileDescriptorProtos" in entry ? entry.fileDescriptorProtos : [],
-  );
+  const health: Buffer[] = [];
+  for (const entry of Object.values(loadSync(healthProtoPath))) {
+    if ("format" in entry) health.push(...(entry.fileDescriptorProtos as Buffer[]));
+  }
   const described = { fds: { fileDescriptorProtos: [...fileDescriptors(), ...health] } };
   new ReflectionService(described as never, { services: [...services, "grpc.health.v1.Health"] }).addToServer(server);
 }

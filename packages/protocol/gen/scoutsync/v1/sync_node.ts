@@ -119,6 +119,8 @@ export interface GetChangesRequest {
     | undefined;
   /** The caller's baseline choice for rows that were there before syncing: "", "shared" or "distinct". */
   baseline: string;
+  /** The caller's own run of this database (the one its pushes name): what it pushes is not sent back to it. */
+  callerRun: string;
 }
 
 export interface Scope {
@@ -272,11 +274,23 @@ export interface DigestRequest {
   /** Empty: the digest of each table. With `table`: of each bucket. With `buckets`: the rows in them. */
   table: string;
   buckets: number[];
+  /** Read every row again instead of trusting the stored row hashes. */
+  deep: boolean;
+  /** With `table`: the columns of these rows instead of digests. */
+  keys: string[];
 }
 
 export interface DigestResponse {
   vector: string;
   entries: DigestEntry[];
+  rows: Row[];
+}
+
+export interface Row {
+  key: string;
+  /** False: there is no such row here. */
+  present: boolean;
+  columns: ColumnValue[];
 }
 
 export interface DigestEntry {
@@ -1058,6 +1072,7 @@ function createBaseGetChangesRequest(): GetChangesRequest {
     digest: Buffer.alloc(0),
     scope: undefined,
     baseline: "",
+    callerRun: "",
   };
 }
 
@@ -1110,6 +1125,9 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
     }
     if (message.baseline !== "") {
       writer.uint32(122).string(message.baseline);
+    }
+    if (message.callerRun !== "") {
+      writer.uint32(130).string(message.callerRun);
     }
     return writer;
   },
@@ -1247,6 +1265,14 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
             message.baseline = reader.string();
             continue;
           }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.callerRun = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1279,6 +1305,7 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
     message.digest = object.digest ?? Buffer.alloc(0);
     message.scope = (object.scope !== undefined && object.scope !== null) ? Scope.fromPartial(object.scope) : undefined;
     message.baseline = object.baseline ?? "";
+    message.callerRun = object.callerRun ?? "";
     return message;
   },
 };
@@ -2720,7 +2747,7 @@ export const PushAck: MessageFns<PushAck> = {
 };
 
 function createBaseDigestRequest(): DigestRequest {
-  return { database: "", table: "", buckets: [] };
+  return { database: "", table: "", buckets: [], deep: false, keys: [] };
 }
 
 export const DigestRequest: MessageFns<DigestRequest> = {
@@ -2737,6 +2764,12 @@ export const DigestRequest: MessageFns<DigestRequest> = {
         writer.uint32(v);
       }
       writer.join();
+    }
+    if (message.deep !== false) {
+      writer.uint32(32).bool(message.deep);
+    }
+    for (const v of message.keys) {
+      writer.uint32(42).string(v!);
     }
     return writer;
   },
@@ -2788,6 +2821,22 @@ export const DigestRequest: MessageFns<DigestRequest> = {
 
             break;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.deep = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.keys.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2808,12 +2857,14 @@ export const DigestRequest: MessageFns<DigestRequest> = {
     message.database = object.database ?? "";
     message.table = object.table ?? "";
     message.buckets = object.buckets?.map((e) => e) || [];
+    message.deep = object.deep ?? false;
+    message.keys = object.keys?.map((e) => e) || [];
     return message;
   },
 };
 
 function createBaseDigestResponse(): DigestResponse {
-  return { vector: "", entries: [] };
+  return { vector: "", entries: [], rows: [] };
 }
 
 export const DigestResponse: MessageFns<DigestResponse> = {
@@ -2823,6 +2874,9 @@ export const DigestResponse: MessageFns<DigestResponse> = {
     }
     for (const v of message.entries) {
       DigestEntry.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.rows) {
+      Row.encode(v!, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -2856,6 +2910,14 @@ export const DigestResponse: MessageFns<DigestResponse> = {
             message.entries.push(DigestEntry.decode(reader, reader.uint32()));
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.rows.push(Row.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2875,6 +2937,86 @@ export const DigestResponse: MessageFns<DigestResponse> = {
     const message = createBaseDigestResponse();
     message.vector = object.vector ?? "";
     message.entries = object.entries?.map((e) => DigestEntry.fromPartial(e)) || [];
+    message.rows = object.rows?.map((e) => Row.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseRow(): Row {
+  return { key: "", present: false, columns: [] };
+}
+
+export const Row: MessageFns<Row> = {
+  encode(message: Row, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.present !== false) {
+      writer.uint32(16).bool(message.present);
+    }
+    for (const v of message.columns) {
+      ColumnValue.encode(v!, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Row {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRow();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.present = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.columns.push(ColumnValue.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Row>): Row {
+    return Row.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Row>): Row {
+    const message = createBaseRow();
+    message.key = object.key ?? "";
+    message.present = object.present ?? false;
+    message.columns = object.columns?.map((e) => ColumnValue.fromPartial(e)) || [];
     return message;
   },
 };
