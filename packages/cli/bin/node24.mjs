@@ -1,0 +1,56 @@
+// Runs under Node 20 and before anything is installed: no imports but Node's own, no newer syntax.
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, realpathSync } from "node:fs";
+import { constants } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** The folder that holds package.json, whichever link the program was started through. */
+export const ROOT = dirname(dirname(dirname(dirname(realpathSync(fileURLToPath(import.meta.url))))));
+
+/** From here on Node runs TypeScript as it stands, without a flag and without a warning. */
+const OLDEST = [24, 12];
+
+function isRecent(version) {
+  const [major = 0, minor = 0] = version.replace(/^v/, "").split(".").map(Number);
+  return major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1]);
+}
+
+/** Path of a Node that can run this project, or null: the running one, else the one that came with the packages. */
+export function findNode() {
+  if (isRecent(process.versions.node)) return process.execPath;
+  const bundled = join(ROOT, "node_modules", `node-${process.platform}-${process.arch}`, "bin", "node");
+  if (!existsSync(bundled)) return null;
+  // A binary for another C library (musl) is there and still cannot run.
+  const answer = spawnSync(bundled, ["--version"], { encoding: "utf8" });
+  return answer.status === 0 && isRecent(answer.stdout.trim()) ? bundled : null;
+}
+
+/** Says in one sentence why nothing can run here and what to do, and ends with exit code 2. */
+export function refuse(reason) {
+  process.stderr.write(`scoutsync: ${reason}\n`);
+  process.exit(2);
+}
+
+export function noNode() {
+  return refuse(
+    `this is Node ${process.versions.node} on ${process.platform}-${process.arch}, and Node ${OLDEST.join(".")} or newer is needed. ` +
+      (existsSync(join(ROOT, "node_modules"))
+        ? "Install it from https://nodejs.org and run this again."
+        : "Run `npm ci` in the project's folder, or install it from https://nodejs.org."),
+  );
+}
+
+/** Runs a program in our place: same terminal, signals passed on, its exit code becomes ours. */
+export function become(command, args, env = process.env) {
+  const child = spawn(command, args, { stdio: "inherit", env });
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"]) {
+    process.on(signal, () => {
+      // Ctrl-C reaches the whole foreground group, the child included; a second one would cut its clean stop short.
+      if (signal === "SIGINT" && process.stdin.isTTY) return;
+      child.kill(signal);
+    });
+  }
+  child.on("error", (error) => refuse(`${command} could not be started: ${error.message}. Check that it exists and may be run.`));
+  child.on("exit", (code, signal) => process.exit(signal ? 128 + (constants.signals[signal] ?? 0) : (code ?? 1)));
+}

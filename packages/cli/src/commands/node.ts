@@ -1,0 +1,92 @@
+import { hostname } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { Option } from "commander";
+import { createLogger, printReady, runUntilSignal } from "@scoutsync/runtime";
+import { declare, repeatable, type Registration } from "../command.ts";
+import { nodeSettingsFromEnvironment, nodeSettingsFromFile, parseDatabase, resolveNodeSettings } from "../config/load.ts";
+import type { NodeSettings, NodeSource } from "../config/node-settings.ts";
+import { usageError } from "../exit.ts";
+
+interface NodeOptions {
+  name?: string;
+  listen?: string;
+  db?: string[];
+  files?: string[];
+  data?: string;
+  peer?: string[];
+  coordinator?: string;
+  baseline?: "shared" | "distinct";
+  exclude?: string[];
+  receiveOnly?: boolean;
+  config?: string;
+}
+
+/** `scoutsync node`: serves databases of this machine until it is told to stop. */
+export const registerNode: Registration = (program, surroundings) => {
+  declare<NodeOptions>(program, surroundings, {
+    usage: "node",
+    summary: "run a sync-node: keep databases of this machine in sync with other nodes",
+    options: [
+      new Option("--name <name>", "what people call this node (default: the machine's name)"),
+      new Option("--listen <address>", "host:port to serve on, port 0 picks one (default 127.0.0.1:7071)"),
+      repeatable("--db <name=path>", "a database taking part; repeat for more"),
+      repeatable("--files <root=dir>", "a file root taking part (not in this version)"),
+      new Option("--data <dir>", "folder for what the node itself remembers (default .scoutsync-NAME beside the first database)"),
+      repeatable("--peer <address>", "a node to stay in sync with live; repeat for more"),
+      new Option("--coordinator <address>", "the coordinator to register with"),
+      new Option("--baseline <choice>", "rows that were there before syncing are the same rows elsewhere, or not").choices(["shared", "distinct"]),
+      repeatable("--exclude <name.table[.column]>", "what never leaves this node; repeat for more"),
+      new Option("--receive-only", "take changes, never send own ones"),
+      new Option("--config <file>", "YAML file with the same settings; flags and SCOUTSYNC_* win over it"),
+    ],
+    examples: [
+      "scoutsync node --name pits --db main=./app.db",
+      "scoutsync node --name pits --listen 0.0.0.0:7071 --db scouting=./scouting.db --db users=./users.db --peer 192.168.1.20:7071",
+      "scoutsync node --config /etc/scoutsync/node.yaml --coordinator 10.0.0.5:7070",
+    ],
+    run: async (options, { surroundings: { env, cwd }, logLevel }) => {
+      if (options.files !== undefined) {
+        throw usageError("syncing files (--files) is not in this version", "Leave --files out; databases sync without it.");
+      }
+      const configPath = options.config ?? env["SCOUTSYNC_CONFIG"];
+      const file = configPath === undefined ? {} : nodeSettingsFromFile(resolve(cwd, configPath));
+      const environment = nodeSettingsFromEnvironment({ env, cwd });
+      const settings = resolveNodeSettings(flagsOf(options, cwd), environment, { name: hostname(), ...file });
+      const { startSyncNode } = await import("@scoutsync/sync-node");
+      const node = await startSyncNode({
+        name: settings.name,
+        listen: settings.listen,
+        databases: settings.databases,
+        dataDirectory: dataDirectoryOf(settings, cwd),
+        peers: settings.peers,
+        coordinator: settings.coordinator ?? null,
+        baseline: settings.baseline ?? null,
+        exclude: settings.exclude,
+        receiveOnly: settings.receive_only,
+        logger: createLogger(settings.name, logLevel ?? settings.log_level ?? "info"),
+      });
+      printReady({ ...node.ready });
+      await runUntilSignal(node);
+    },
+  });
+};
+
+function flagsOf(options: NodeOptions, cwd: string): NodeSource {
+  const source: NodeSource = {};
+  if (options.name !== undefined) source.name = options.name;
+  if (options.listen !== undefined) source.listen = options.listen;
+  if (options.db !== undefined) source.databases = options.db.map((entry) => parseDatabase(entry, cwd));
+  if (options.data !== undefined) source.data = options.data;
+  if (options.peer !== undefined) source.peers = options.peer;
+  if (options.coordinator !== undefined) source.coordinator = options.coordinator;
+  if (options.baseline !== undefined) source.baseline = options.baseline;
+  if (options.exclude !== undefined) source.exclude = options.exclude;
+  if (options.receiveOnly !== undefined) source.receive_only = options.receiveOnly;
+  return source;
+}
+
+/** Beside the first database by default: it moves along when someone moves the folder. */
+function dataDirectoryOf(settings: NodeSettings, cwd: string): string {
+  if (settings.data !== undefined) return resolve(cwd, settings.data);
+  return join(dirname(settings.databases[0]?.path ?? cwd), `.scoutsync-${settings.name}`);
+}

@@ -1,0 +1,66 @@
+import { Option } from "commander";
+import { unary } from "@scoutsync/protocol";
+import { parseAddress } from "@scoutsync/runtime";
+import { declare, type Registration } from "../command.ts";
+import { QUICK_DEADLINE_MS, withCoordinator } from "../connect.ts";
+import { usageError } from "../exit.ts";
+import { nodeDocument } from "./node-row.ts";
+
+/** `scoutsync nodes`: who is in the fleet. */
+export const registerNodes: Registration = (program, surroundings) => {
+  const nodes = program.command("nodes").description("who is in the fleet, as the coordinator knows it");
+
+  declare(nodes, surroundings, {
+    usage: "list",
+    summary: "all registered nodes",
+    usesCoordinator: true,
+    examples: ["scoutsync nodes list", "scoutsync nodes list --json"],
+    run: async (_options, invocation) => {
+      const answer = await withCoordinator(invocation, (client) => unary(client, "listNodes", {}, { deadlineMs: QUICK_DEADLINE_MS }));
+      const document = answer.nodes.map(nodeDocument);
+      invocation.out.result(document, () =>
+        invocation.out.table(
+          ["id", "name", "address", "enabled", "online", "version", "missing", "last sync"],
+          document.map((node) => [
+            node.id,
+            node.name,
+            node.address,
+            node.sync_enabled ? "yes" : "no",
+            node.online ? "yes" : "no",
+            node.version,
+            node.missing_changes,
+            node.last_sync ?? "never",
+          ]),
+        ),
+      );
+    },
+  });
+
+  declare<{ disabled?: boolean }>(nodes, surroundings, {
+    usage: "add <name> <address>",
+    summary: "add a node that does not announce itself, or change one's address",
+    usesCoordinator: true,
+    options: [new Option("--disabled", "known, but left out of syncing for now")],
+    examples: ["scoutsync nodes add pits 192.168.1.20:7071"],
+    run: async ({ disabled }, invocation, name = "", text = "") => {
+      const address = parseAddress(text);
+      if (!address) throw usageError(`"${text}" is not host:port`, "Give the node's address, for example 192.168.1.20:7071.");
+      const { node } = await withCoordinator(invocation, (client) =>
+        unary(client, "addNode", { name, ...address, disabled: disabled === true }, { deadlineMs: QUICK_DEADLINE_MS }),
+      );
+      const document = node ? nodeDocument(node) : { name };
+      invocation.out.result(document, () => invocation.out.line(`${name} is registered at ${text}.`));
+    },
+  });
+
+  declare(nodes, surroundings, {
+    usage: "remove <node>",
+    summary: "forget a node; its data stays where it is",
+    usesCoordinator: true,
+    examples: ["scoutsync nodes remove pits", "scoutsync nodes remove 192.168.1.20:7071"],
+    run: async (_options, invocation, node = "") => {
+      await withCoordinator(invocation, (client) => unary(client, "removeNode", { node }, { deadlineMs: QUICK_DEADLINE_MS }));
+      invocation.out.result({ removed: node }, () => invocation.out.line(`${node} is no longer in the fleet.`));
+    },
+  });
+};

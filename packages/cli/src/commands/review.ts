@@ -1,0 +1,151 @@
+import { Option, type Command } from "commander";
+import { SyncError } from "@scoutsync/core";
+import { unary, type ColumnValue, type Review, type ReviewVersion } from "@scoutsync/protocol";
+import { declare, repeatable, wholeNumber, type Invocation, type Registration } from "../command.ts";
+import { QUICK_DEADLINE_MS, withNode } from "../connect.ts";
+import { usageError } from "../exit.ts";
+import { jsonColumns, jsonValue, plainValue } from "../output/json.ts";
+import { parseAssignment } from "./assignment.ts";
+import type { Surroundings } from "../surroundings.ts";
+
+const KINDS = ["conflict", "parked", "quarantine", "file", "schema"] as const;
+
+interface ResolveOptions {
+  keep?: "winner" | "loser";
+  set?: string[];
+  release?: boolean;
+  undo?: boolean;
+}
+
+/** `scoutsync review`: everything that may want a person, and the decision. */
+export const registerReview: Registration = (program, surroundings) => {
+  const review = program.command("review").description("everything that may want a person: conflicts and rows a table could not hold");
+  declareList(review, surroundings);
+  declareShow(review, surroundings);
+  declareResolve(review, surroundings);
+};
+
+function declareList(review: Command, surroundings: Surroundings): void {
+  declare<{ kind?: string; db?: string; limit?: number }>(review, surroundings, {
+    usage: "list <node>",
+    summary: "what is open on this node",
+    usesCoordinator: true,
+    options: [
+      new Option("--kind <kind>", "only this kind").choices([...KINDS]),
+      new Option("--db <name>", "only this database"),
+      wholeNumber("--limit <n>", "at most this many"),
+    ],
+    examples: ["scoutsync review list 127.0.0.1:7071", "scoutsync review list pits --kind conflict --json"],
+    run: async ({ kind = "", db = "", limit = 0 }, invocation, node = "") => {
+      const reviews = await fetchReviews(node, { kind, database: db, limit, id: "" }, invocation);
+      const { out } = invocation;
+      out.result(reviews.map(reviewDocument), () => {
+        if (reviews.length === 0) out.line("Nothing wants a decision.");
+        else {
+          out.table(
+            ["id", "kind", "where", "winner", "loser", "since", "reason"],
+            reviews.map((one) => [one.id, one.kind, whereOf(one), versionLine(one.winner), versionLine(one.loser), one.since, one.reason]),
+          );
+        }
+      });
+    },
+  });
+}
+
+function declareShow(review: Command, surroundings: Surroundings): void {
+  declare(review, surroundings, {
+    usage: "show <node> <id>",
+    summary: "one entry with everything known about it",
+    usesCoordinator: true,
+    examples: ["scoutsync review show 127.0.0.1:7071 3f9a0c21"],
+    run: async (_options, invocation, node = "", id = "") => {
+      const [found] = await fetchReviews(node, { kind: "", database: "", limit: 0, id }, invocation);
+      if (!found) {
+        throw new SyncError({ code: "NOT_FOUND", message: `${node} has no review entry "${id}"`, action: "See `scoutsync review list`." });
+      }
+      printOne(found, invocation);
+    },
+  });
+}
+
+function declareResolve(review: Command, surroundings: Surroundings): void {
+  declare<ResolveOptions>(review, surroundings, {
+    usage: "resolve <node> <id>",
+    summary: "decide one entry; the decision is an ordinary write that every node gets",
+    usesCoordinator: true,
+    options: [
+      new Option("--keep <side>", "keep this version").choices(["winner", "loser"]),
+      repeatable("--set <column=value>", "write something else: COLUMN=TEXT, or COLUMN:=LITERAL for NULL, 12, 1.5, 'text' or x'00ff'; repeat for more"),
+      new Option("--release", "let a quarantined migration through (not in this version)"),
+      new Option("--undo", "undo a quarantined migration (not in this version)"),
+    ],
+    examples: [
+      "scoutsync review resolve 127.0.0.1:7071 3f9a0c21 --keep loser",
+      'scoutsync review resolve pits 3f9a0c21 --set "notes=both were right"',
+      "scoutsync review resolve pits 3f9a0c21 --set score:=42",
+    ],
+    run: async (options, invocation, node = "", id = "") => {
+      const set = decisionOf(options);
+      const answer = await withNode(node, invocation, (client) =>
+        unary(client, "resolveReview", { id, keep: options.keep ?? "", set }, { deadlineMs: QUICK_DEADLINE_MS }),
+      );
+      if (answer.review) printOne(answer.review, invocation);
+    },
+  });
+}
+
+function decisionOf({ keep, set, release, undo }: ResolveOptions): ColumnValue[] {
+  if (release || undo) throw usageError("--release and --undo are not in this version: nothing is quarantined yet", "Use --keep or --set.");
+  if ((keep === undefined) === (set === undefined)) {
+    throw usageError("a decision is needed, and only one", "Give either --keep winner, --keep loser, or --set COLUMN=VALUE.");
+  }
+  return (set ?? []).map(parseAssignment);
+}
+
+function fetchReviews(node: string, request: { kind: string; database: string; limit: number; id: string }, invocation: Invocation): Promise<Review[]> {
+  return withNode(node, invocation, async (client) => {
+    const { reviews } = await unary(client, "listReviews", request, { deadlineMs: QUICK_DEADLINE_MS });
+    return reviews;
+  });
+}
+
+function reviewDocument(review: Review): object {
+  const { id, kind, database, table, key, column, winner, loser, image, reason, since, resolved } = review;
+  return {
+    id,
+    kind,
+    database,
+    table,
+    key,
+    ...(column === "" ? {} : { column }),
+    ...(winner ? { winner: versionDocument(winner) } : {}),
+    ...(loser ? { loser: versionDocument(loser) } : {}),
+    ...(image.length > 0 ? { image: jsonColumns(image) } : {}),
+    reason,
+    since,
+    resolved,
+  };
+}
+
+function versionDocument({ value, origin, time }: ReviewVersion): object {
+  return { value: jsonValue(value), origin, time };
+}
+
+function printOne(review: Review, { out }: Invocation): void {
+  out.result(reviewDocument(review), () => {
+    out.line(`${review.id} ${review.kind}${review.resolved ? ", resolved" : ""}: ${whereOf(review)}`);
+    out.line(`since   ${review.since}`);
+    if (review.reason) out.line(`reason  ${review.reason}`);
+    if (review.winner) out.line(`winner  ${versionLine(review.winner)} at ${review.winner.time}`);
+    if (review.loser) out.line(`loser   ${versionLine(review.loser)} at ${review.loser.time}`);
+    for (const column of review.image) out.line(`image   ${column.name} = ${plainValue(column.value)}`);
+  });
+}
+
+function whereOf({ database, table, key, column }: Review): string {
+  return `${database}.${table} ${key}${column === "" ? "" : ` ${column}`}`;
+}
+
+function versionLine(version: ReviewVersion | undefined): string {
+  return version ? `${plainValue(version.value)} by ${version.origin}` : "";
+}

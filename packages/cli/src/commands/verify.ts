@@ -1,0 +1,41 @@
+import { Option } from "commander";
+import { unary } from "@scoutsync/protocol";
+import { declare, repeatable, type Registration } from "../command.ts";
+import { LONG_DEADLINE_MS, resolveNode, withNode } from "../connect.ts";
+import { Negative } from "../exit.ts";
+
+/** `scoutsync verify`: equal, or the rows that differ. */
+export const registerVerify: Registration = (program, surroundings) => {
+  declare<{ db?: string[]; deep?: boolean }>(program, surroundings, {
+    usage: "verify <node> <peer>",
+    summary: "compare two nodes down to single rows; exit code 1 when they differ",
+    usesCoordinator: true,
+    options: [repeatable("--db <name>", "only this database; repeat for more"), new Option("--deep", "read every row again instead of trusting stored hashes")],
+    examples: ["scoutsync verify 127.0.0.1:7071 127.0.0.1:7072", "scoutsync verify pits stands --db scouting --deep --json"],
+    run: async (options, invocation, node = "", peer = "") => {
+      const peerAddress = await resolveNode(peer, invocation);
+      const answer = await withNode(node, invocation, (client) =>
+        unary(client, "verify", { peer: peerAddress, databases: options.db ?? [], deep: options.deep === true }, { deadlineMs: LONG_DEADLINE_MS }),
+      );
+      const document = {
+        equal: answer.equal,
+        databases: answer.databases.map(({ name, equal, differences }) => ({
+          name,
+          equal,
+          differences: differences.map(({ table, key, columns }) => ({ table, key, columns })),
+        })),
+        files: [],
+      };
+      const { out } = invocation;
+      out.result(document, () => {
+        for (const database of document.databases) {
+          out.line(`${database.name}: ${database.equal ? "equal" : `${database.differences.length} rows differ`}`);
+          if (database.differences.length > 0) {
+            out.table(["table", "key", "columns"], database.differences.map(({ table, key, columns }) => [table, key, columns.join(", ")]));
+          }
+        }
+      });
+      if (!document.equal) throw new Negative();
+    },
+  });
+};

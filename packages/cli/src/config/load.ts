@@ -1,0 +1,91 @@
+import { readFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { parse } from "yaml";
+import { usageError } from "../exit.ts";
+import type { Surroundings } from "../surroundings.ts";
+import { NODE_FLAGS, NodeSettings, type NodeSource } from "./node-settings.ts";
+
+/** `NAME=PATH`; the path is relative to `base`. */
+export function parseDatabase(text: string, base: string): { name: string; path: string } {
+  const at = text.indexOf("=");
+  if (at < 1 || at === text.length - 1) {
+    throw usageError(`"${text}" is not NAME=PATH`, "Give each database as --db NAME=PATH, for example --db main=./app.db");
+  }
+  return { name: text.slice(0, at), path: resolve(base, text.slice(at + 1)) };
+}
+
+/** What `SCOUTSYNC_*` says about a node. Lists are comma-separated. */
+export function nodeSettingsFromEnvironment({ env, cwd }: Pick<Surroundings, "env" | "cwd">): NodeSource {
+  const source: NodeSource = {};
+  const text = (name: string) => env[`SCOUTSYNC_${name}`] || undefined;
+  const list = (name: string) =>
+    text(name)
+      ?.split(",")
+      .map((piece) => piece.trim())
+      .filter((piece) => piece !== "");
+  assign(source, "name", text("NAME"));
+  assign(source, "listen", text("LISTEN"));
+  assign(source, "databases", list("DB")?.map((entry) => parseDatabase(entry, cwd)));
+  assign(source, "data", text("DATA"));
+  assign(source, "peers", list("PEER"));
+  assign(source, "coordinator", text("COORDINATOR"));
+  assign(source, "baseline", text("BASELINE") as NodeSource["baseline"]);
+  assign(source, "exclude", list("EXCLUDE"));
+  assign(source, "receive_only", booleanOf(text("RECEIVE_ONLY")));
+  assign(source, "log_level", text("LOG_LEVEL") as NodeSource["log_level"]);
+  return source;
+}
+
+/** What a YAML file says about a node. Its relative paths are relative to the file. */
+export function nodeSettingsFromFile(path: string): NodeSource {
+  let content: unknown;
+  try {
+    content = parse(readFileSync(path, "utf8"));
+  } catch (error) {
+    const reason = error instanceof Error ? (error.message.split("\n", 1)[0] ?? "") : String(error);
+    throw usageError(`the configuration file ${path} cannot be read: ${reason}`, "Check the path given with --config and the file's YAML.");
+  }
+  if (content === null || content === undefined) return {};
+  if (typeof content !== "object" || Array.isArray(content)) {
+    throw usageError(`the configuration file ${path} does not hold keys and values`, "Write lines like `name: pits` and `databases:`.");
+  }
+  const source = { ...(content as Record<string, unknown>) };
+  const base = dirname(resolve(path));
+  if ("databases" in source) source["databases"] = databasesOf(source["databases"], base);
+  if (typeof source["data"] === "string") source["data"] = resolve(base, source["data"]);
+  return source as NodeSource;
+}
+
+/** `databases` may be a list of name and path, or simply `name: path` lines. */
+function databasesOf(given: unknown, base: string): unknown {
+  const entries: unknown[] = Array.isArray(given)
+    ? given
+    : Object.entries((given ?? {}) as Record<string, unknown>).map(([name, path]) => ({ name, path }));
+  return entries.map((entry) => {
+    const { path } = (entry ?? {}) as { path?: unknown };
+    return typeof path === "string" && path !== "" ? { ...(entry as object), path: resolve(base, path) } : entry;
+  });
+}
+
+/** Flags over environment over file over defaults, checked. Throws a usage error that names every wrong key. */
+export function resolveNodeSettings(flags: NodeSource, environment: NodeSource, file: NodeSource): NodeSettings {
+  const result = NodeSettings.safeParse({ ...file, ...environment, ...flags });
+  if (result.success) return result.data;
+  const problems = result.error.issues.map((issue) => {
+    const key = String(issue.path[0] ?? "");
+    const flag = NODE_FLAGS[key];
+    return flag ? `${issue.message} (${flag}, or ${key} in the file)` : issue.message;
+  });
+  throw usageError(`the node cannot start: ${problems.join("; ")}`, "See `scoutsync node --help`.");
+}
+
+function assign<Key extends keyof NodeSource>(source: NodeSource, key: Key, value: NodeSource[Key] | undefined): void {
+  if (value !== undefined) source[key] = value;
+}
+
+function booleanOf(text: string | undefined): boolean | undefined {
+  if (text === undefined) return undefined;
+  if (["1", "true", "yes", "on"].includes(text.toLowerCase())) return true;
+  if (["0", "false", "no", "off"].includes(text.toLowerCase())) return false;
+  throw usageError(`SCOUTSYNC_RECEIVE_ONLY is "${text}"`, "Set it to true or false.");
+}

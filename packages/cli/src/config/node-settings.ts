@@ -1,0 +1,69 @@
+import { z } from "zod";
+import { parseAddress } from "@scoutsync/runtime";
+
+const address = z
+  .string()
+  .refine((text) => parseAddress(text) !== null, { error: (issue) => `"${String(issue.input)}" is not host:port` });
+
+const databaseName = z
+  .string()
+  .regex(/^[A-Za-z0-9_.-]{1,64}$/, { error: "a database's name is 1 to 64 letters, digits, dots, dashes and underscores" });
+
+/** Everything a sync-node can be told, once: flags, environment and the YAML file all end here. */
+export const NodeSettings = z
+  .strictObject({
+    name: z
+      .string({ error: "the node needs a name" })
+      .regex(/^[A-Za-z0-9_.-]{1,64}$/, { error: "a node's name is 1 to 64 letters, digits, dots, dashes and underscores" })
+      .describe("what people call this node; unique in the fleet"),
+    listen: address.default("127.0.0.1:7071").describe("host:port to serve on; port 0 picks a free one"),
+    databases: z
+      .array(z.strictObject({ name: databaseName, path: z.string().min(1) }), { error: "at least one database is needed" })
+      .min(1, { error: "at least one database is needed" })
+      .describe("the SQLite databases taking part"),
+    data: z.string().min(1).optional().describe("folder for what the node itself remembers"),
+    peers: z.array(address).default([]).describe("nodes to stay in sync with live, coordinator or not"),
+    coordinator: address.optional().describe("the coordinator to register with"),
+    baseline: z
+      .enum(["shared", "distinct"], { error: "baseline is shared or distinct" })
+      .optional()
+      .describe("whether rows from before syncing are the same rows as the other side's"),
+    exclude: z.array(z.string().min(1)).default([]).describe("NAME.TABLE or NAME.TABLE.COLUMN that never leaves this node"),
+    receive_only: z.boolean({ error: "receive_only is true or false" }).default(false).describe("take changes, never send own ones"),
+    log_level: z.enum(["trace", "debug", "info", "warn", "error", "silent"]).optional().describe("what to log on stderr"),
+  })
+  .superRefine((settings, context) => {
+    const names = settings.databases.map((database) => database.name);
+    const twice = names.find((name, at) => names.indexOf(name) !== at);
+    if (twice !== undefined) {
+      context.addIssue({ code: "custom", path: ["databases"], message: `two databases are named "${twice}"` });
+    }
+    for (const entry of settings.exclude) {
+      if (!names.some((name) => entry.startsWith(`${name}.`) && entry.length > name.length + 1)) {
+        context.addIssue({
+          code: "custom",
+          path: ["exclude"],
+          message: `"${entry}" is not NAME.TABLE or NAME.TABLE.COLUMN of a database given here (${names.join(", ")})`,
+        });
+      }
+    }
+  });
+
+export type NodeSettings = z.output<typeof NodeSettings>;
+
+/** The keys as a source gives them, before defaults. */
+export type NodeSource = Partial<z.input<typeof NodeSettings>>;
+
+/** How each key is called on the command line, for messages. */
+export const NODE_FLAGS: Readonly<Record<string, string>> = {
+  name: "--name",
+  listen: "--listen",
+  databases: "--db",
+  data: "--data",
+  peers: "--peer",
+  coordinator: "--coordinator",
+  baseline: "--baseline",
+  exclude: "--exclude",
+  receive_only: "--receive-only",
+  log_level: "--log-level",
+};
