@@ -7,6 +7,8 @@ import {
   type ClientOptions,
   type ChannelCredentials,
 } from "@grpc/grpc-js";
+import { SyncNodeService } from "../gen/scoutsync/v1/sync_node.ts";
+import { syncNodeService } from "./bulk-codec.ts";
 import { fromStatus, type Callee } from "./status.ts";
 
 /** With the 64 KiB default one stream moves 2 MB/s at a round trip of 20 ms; the window must hold bandwidth × delay. */
@@ -86,7 +88,7 @@ export function createClient<S extends ServiceShape>(
   return {
     address,
     role: clientClass.serviceName.endsWith(".Coordinator") ? "coordinator" : "peer",
-    service: clientClass.service,
+    service: (clientClass.service as ServiceShape) === SyncNodeService ? (syncNodeService as never) : clientClass.service,
     channel,
     close: () => channel.close(),
   };

@@ -7,3 +7,11 @@ export { type DeepPartial, type MessageFns, protobufFileName, protobufPackage } 
 export * from "./status.ts";
 export * from "./client.ts";
 export * from "./reflection.ts";
+export * from "./version.ts";
+export * from "./vector.ts";
+export * from "./value.ts";
+export * from "./time.ts";
+export * from "./batch.ts";
+export * from "./bulk-codec.ts";
+export * from "./people.ts";
+export * from "./peer-client.ts";

@@ -1,0 +1,135 @@
+import { PROTOCOL_VERSION, SyncError, type ChangeBatch, type Codec } from "@scoutsync/core";
+import type { Batch } from "../gen/scoutsync/v1/sync_node.ts";
+import { asBuffer } from "./value.ts";
+import { fromWireVector, toWireVector } from "./vector.ts";
+
+/** A payload larger than this travels in several messages, so that no row is too large for the message limit. */
+export const PART_BYTES = 16 * 1024 * 1024;
+/** SQLite's own limit for a row is 10^9 bytes; more than this in one batch would only exhaust memory. */
+const MAX_PAYLOAD_BYTES = 1_100_000_000;
+const NO_BYTES = Buffer.alloc(0);
+
+/** One message, or several when the payload is larger than `partBytes`. The first one carries everything else. */
+export function toWireBatches(batch: ChangeBatch, partBytes = PART_BYTES): Batch[] {
+  const payload = asBuffer(batch.payload);
+  const parts = Math.ceil(payload.length / partBytes);
+  const whole: Batch = {
+    from: toWireVector(batch.from),
+    to: toWireVector(batch.to),
+    count: batch.count,
+    codec: batch.codec,
+    format: batch.format,
+    sha256: asBuffer(batch.sha256),
+    payload,
+    payloadSize: BigInt(batch.payloadSize),
+    final: batch.final,
+    vector: batch.final ? toWireVector(batch.vector) : undefined,
+    digest: asBuffer(batch.digest),
+    run: batch.run,
+    part: 0,
+    parts: 0,
+    floor: undefined,
+    beyondDigest: asBuffer(batch.beyondDigest),
+    protocol: PROTOCOL_VERSION,
+    remaining: BigInt(batch.remaining),
+    baseline: batch.baseline,
+  };
+  if (parts < 2) return [whole];
+  return Array.from({ length: parts }, (_, index) => ({
+    ...(index === 0 ? whole : CONTINUATION),
+    payload: payload.subarray(index * partBytes, (index + 1) * partBytes),
+    part: index + 1,
+    parts,
+  }));
+}
+
+/** Puts batches that travelled in parts together again. One per stream. */
+export class BatchAssembler {
+  #first: Batch | null = null;
+  #pieces: Buffer[] = [];
+  #bytes = 0;
+
+  /** The batch that this message completes, or null while parts are missing. Throws BATCH_CORRUPT. */
+  add(message: Batch): ChangeBatch | null {
+    if (message.parts < 2) {
+      if (this.#first) throw corrupt("a batch began before the one in parts was complete");
+      return fromWireBatch(message, message.payload);
+    }
+    const first = this.#first ?? message;
+    this.#bytes += message.payload.length;
+    if (message.part !== this.#pieces.length + 1 || message.parts !== first.parts || message.part > message.parts) {
+      throw corrupt(`part ${message.part} of ${message.parts} came where part ${this.#pieces.length + 1} was due`);
+    }
+    if (this.#bytes > MAX_PAYLOAD_BYTES) throw corrupt(`its parts are longer than ${MAX_PAYLOAD_BYTES} bytes`);
+    this.#first = first;
+    this.#pieces.push(message.payload);
+    if (message.part < message.parts) return null;
+    const payload = Buffer.concat(this.#pieces);
+    this.#first = null;
+    this.#pieces = [];
+    this.#bytes = 0;
+    return fromWireBatch(first, payload);
+  }
+}
+
+function fromWireBatch(wire: Batch, payload: Buffer): ChangeBatch {
+  if (wire.codec !== "identity" && wire.codec !== "zstd") throw corrupt(`it is compressed with "${wire.codec.slice(0, 40)}"`);
+  return {
+    from: fromWireVector(wire.from),
+    to: fromWireVector(wire.to),
+    count: wire.count,
+    codec: wire.codec,
+    format: wire.format,
+    sha256: wire.sha256,
+    payload,
+    payloadSize: safeNumber(wire.payloadSize),
+    final: wire.final,
+    vector: fromWireVector(wire.vector),
+    digest: wire.digest,
+    run: wire.run,
+    beyondDigest: wire.beyondDigest,
+    remaining: safeNumber(wire.remaining),
+    baseline: wire.baseline,
+  };
+}
+
+/** The codecs among what the peer names that this program can write, in the peer's order. */
+export function knownCodecs(names: readonly string[]): Codec[] {
+  const known = names.filter((name): name is Codec => name === "zstd" || name === "identity");
+  return known.length === 0 ? ["identity"] : known;
+}
+
+function safeNumber(value: bigint): number {
+  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw corrupt(`it counts ${value} of something`);
+  return Number(value);
+}
+
+function corrupt(why: string): SyncError {
+  return new SyncError({
+    code: "BATCH_CORRUPT",
+    message: `a batch cannot be read: ${why}`,
+    action: "Sync again; if it happens again, check that both sides run compatible versions.",
+  });
+}
+
+const CONTINUATION: Batch = {
+  from: undefined,
+  to: undefined,
+  count: 0,
+  codec: "",
+  format: "",
+  sha256: NO_BYTES,
+  payload: NO_BYTES,
+  payloadSize: 0n,
+  final: false,
+  vector: undefined,
+  digest: NO_BYTES,
+  run: "",
+  part: 0,
+  parts: 0,
+  floor: undefined,
+  beyondDigest: NO_BYTES,
+  protocol: 0,
+  remaining: 0n,
+  baseline: "",
+};

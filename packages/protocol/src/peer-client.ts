@@ -1,0 +1,213 @@
+import {
+  PROTOCOL_VERSION,
+  SyncError,
+  formatVector,
+  parseVector,
+  type ChangeBatch,
+  type ChangeCount,
+  type Codec,
+  type DigestEntry,
+  type SqlValue,
+  type VersionVector,
+} from "@scoutsync/core";
+import {
+  DigestRequest,
+  GetChangesRequest,
+  SyncNodeClient,
+  VerifyRequest,
+  type GetChangesResponse,
+  type PingResponse,
+  type PushChangesResponse,
+  type SyncNodeService,
+  type SyncRequest,
+  type SyncResponse,
+  type VerifyResponse,
+} from "../gen/scoutsync/v1/sync_node.ts";
+import { BatchAssembler, knownCodecs, toWireBatches } from "./batch.ts";
+import { bidi, createClient, serverStream, unary, type ServiceClient, type StreamOptions } from "./client.ts";
+import { fromWireCount, fromWireDigestEntry } from "./people.ts";
+import { asBuffer, fromWireColumns } from "./value.ts";
+import { checkProtocol } from "./version.ts";
+
+/** A node that is being called. Its methods named in `@scoutsync/session`'s `Peer` are that interface. */
+export interface PeerClient {
+  readonly address: string;
+  readonly client: ServiceClient<typeof SyncNodeService>;
+  ping(options?: StreamOptions): Promise<PingResponse>;
+  getChanges(request: ChangesRequest, signal?: AbortSignal): AsyncIterable<ChangeBatch>;
+  openPush(opening: { database: string; name: string; run: string }, signal?: AbortSignal): Promise<PushStream>;
+  count(database: string, since: VersionVector, signal?: AbortSignal): Promise<ChangeCount>;
+  digest(request: DigestQuestion, signal?: AbortSignal): Promise<{ vector: VersionVector; entries: DigestEntry[] }>;
+  rows(request: { database: string; table: string; keys: string[] }, signal?: AbortSignal): Promise<RowColumns[]>;
+  /** Asks the node to run one session; the last message carries the result. */
+  sync(request: SyncRequest, signal?: AbortSignal): AsyncIterable<SyncResponse>;
+  verify(request: { peer: string; databases?: string[]; deep?: boolean }, options?: StreamOptions): Promise<VerifyResponse>;
+  /** Ends every call and lets go of the connection. */
+  close(): void;
+}
+
+interface ChangesRequest {
+  database: string;
+  since: VersionVector;
+  position: VersionVector;
+  run: string;
+  callerRun: string;
+  beyondDigest: Uint8Array;
+  digest: Uint8Array;
+  codecs: readonly Codec[];
+  batchSize: number;
+  follow: boolean;
+}
+interface DigestQuestion {
+  database: string;
+  table: string;
+  buckets: number[];
+  deep: boolean;
+}
+interface RowColumns {
+  key: string;
+  columns: { name: string; value: SqlValue }[] | null;
+}
+interface PushAck {
+  received: number;
+  applied: number;
+  conflicts: number;
+  parked: number;
+  final: boolean;
+  vector: VersionVector;
+  digest: Uint8Array;
+  verified: boolean;
+}
+interface PushStream {
+  readonly ready: { vector: VersionVector; position: VersionVector; beyondDigest: Uint8Array; codecs: readonly Codec[] };
+  send(batch: ChangeBatch): Promise<void>;
+  end(): void;
+  readonly acks: AsyncIterable<PushAck>;
+  cancel(): void;
+}
+
+/** A digest of a whole table or a deep one reads rows; it may take minutes on a large database. */
+const DIGEST_DEADLINE_MS = 10 * 60_000;
+
+/** Opens a channel to the node at `host:port`. Nothing is sent before the first call. */
+export function connectPeer(address: string): PeerClient {
+  const client = createClient(address, SyncNodeClient);
+  return {
+    address,
+    client,
+    ping: (options) => unary(client, "ping", { callerTimeUs: BigInt(Date.now()) * 1000n }, options),
+    getChanges: (request, signal) => batches(serverStream(client, "getChanges", wireRequest(request), { signal }), address),
+    openPush: (opening, signal) => openPush(client, opening, signal),
+    async count(database, since, signal) {
+      const request = GetChangesRequest.create({ database, since: formatVector(since), countOnly: true, protocol: PROTOCOL_VERSION });
+      for await (const { count } of serverStream(client, "getChanges", request, { signal, deadlineMs: DIGEST_DEADLINE_MS })) {
+        if (count) return fromWireCount(count);
+      }
+      throw silent(address, "a count");
+    },
+    async digest(request, signal) {
+      const wire = DigestRequest.create(request);
+      const response = await unary(client, "digest", wire, { signal, deadlineMs: DIGEST_DEADLINE_MS });
+      return { vector: parseVector(response.vector), entries: response.entries.map(fromWireDigestEntry) };
+    },
+    async rows(request, signal) {
+      const response = await unary(client, "digest", DigestRequest.create(request), { signal });
+      return response.rows.map(({ key, present, columns }) => ({ key, columns: present ? fromWireColumns(columns) : null }));
+    },
+    sync: (request, signal) => serverStream(client, "sync", request, { signal }),
+    verify: (request, options) => unary(client, "verify", VerifyRequest.create(request), { deadlineMs: DIGEST_DEADLINE_MS, ...options }),
+    close: () => client.close(),
+  };
+}
+
+function wireRequest(request: ChangesRequest): GetChangesRequest {
+  return GetChangesRequest.create({
+    database: request.database,
+    since: formatVector(request.since),
+    position: formatVector(request.position),
+    run: request.run,
+    callerRun: request.callerRun,
+    beyondDigest: asBuffer(request.beyondDigest),
+    digest: asBuffer(request.digest),
+    codecs: [...request.codecs],
+    batchSize: request.batchSize,
+    follow: request.follow,
+    protocol: PROTOCOL_VERSION,
+  });
+}
+
+async function* batches(responses: AsyncIterable<GetChangesResponse>, address: string): AsyncGenerator<ChangeBatch> {
+  const assembler = new BatchAssembler();
+  for await (const { batch } of responses) {
+    if (!batch) continue;
+    checkProtocol(batch.protocol, address);
+    const whole = assembler.add(batch);
+    if (whole) yield whole;
+  }
+}
+
+async function openPush(
+  client: ServiceClient<typeof SyncNodeService>,
+  opening: { database: string; name: string; run: string },
+  signal: AbortSignal | undefined,
+): Promise<PushStream> {
+  const call = bidi(client, "pushChanges", { signal });
+  const responses = call.responses[Symbol.asyncIterator]();
+  try {
+    const open = { ...opening, protocol: PROTOCOL_VERSION, baseline: "" };
+    // Not awaited: a refusal comes through the responses, with its reason.
+    call.send({ kind: { $case: "open", value: open } }).catch(() => {});
+    const first = await responses.next();
+    const kind = first.done ? undefined : first.value.kind;
+    if (kind?.$case !== "ready") throw silent(client.address, "the opening of a push");
+    const ready = kind.value;
+    checkProtocol(ready.protocol, client.address);
+    return {
+      ready: {
+        vector: parseVector(ready.vector),
+        position: parseVector(ready.position),
+        beyondDigest: ready.beyondDigest,
+        codecs: knownCodecs(ready.codecs),
+      },
+      async send(batch) {
+        for (const value of toWireBatches(batch)) await call.send({ kind: { $case: "batch", value } });
+      },
+      end: () => call.end(),
+      acks: acks(responses),
+      cancel: () => call.cancel(),
+    };
+  } catch (error) {
+    call.cancel();
+    throw error;
+  }
+}
+
+function silent(address: string, what: string): SyncError {
+  return new SyncError({
+    code: "PEER_FAILED",
+    message: `${address} ended the call without an answer to ${what}`,
+    action: "Try again; if it happens again, look at that side's log.",
+  });
+}
+
+async function* acks(responses: AsyncIterator<PushChangesResponse>): AsyncGenerator<PushAck> {
+  try {
+    for (let next = await responses.next(); !next.done; next = await responses.next()) {
+      const { kind } = next.value;
+      if (kind?.$case !== "ack") continue;
+      const ack = kind.value;
+      yield {
+        received: Number(ack.received),
+        applied: Number(ack.applied),
+        conflicts: Number(ack.conflicts),
+        parked: Number(ack.parked),
+        final: ack.final,
+        vector: parseVector(ack.vector),
+        digest: ack.digest,
+        verified: ack.verified,
+      };
+    }
+  } finally {
+    await responses.return?.();
+  }
+}

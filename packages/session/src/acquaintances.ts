@@ -1,0 +1,72 @@
+import { EMPTY_VECTOR, join, type VersionVector } from "@scoutsync/core";
+
+/** Runs are forgotten beyond this many, oldest first: forgetting one costs an echo, never a change. */
+const MAX_RUNS = 1_000;
+
+interface Acquaintance {
+  vector: VersionVector;
+  followers: number;
+}
+
+/**
+ * What one database here knows of the runs it is in touch with: what each of them certainly has, so that it is not sent
+ * back to them, and whether they follow this database, so that nothing needs to be pushed to them.
+ */
+export class Acquaintances {
+  readonly #runs = new Map<string, Acquaintance>();
+  readonly #listeners = new Set<() => void>();
+
+  /** The run has everything up to `vector`: it said so, or its own final batch did. */
+  learn(run: string, vector: VersionVector): void {
+    if (run === "") return;
+    const known = this.#meet(run);
+    known.vector = join(known.vector, vector);
+  }
+
+  /** What the run certainly has. */
+  known(run: string): VersionVector {
+    return this.#runs.get(run)?.vector ?? EMPTY_VECTOR;
+  }
+
+  /** The run has opened a stream that follows this database. Returns what to call when that stream is over. */
+  follow(run: string): () => void {
+    if (run === "") return () => {};
+    this.#meet(run).followers += 1;
+    this.#notify();
+    let over = false;
+    return () => {
+      if (over) return;
+      over = true;
+      this.#meet(run).followers -= 1;
+      this.#notify();
+    };
+  }
+
+  follows(run: string): boolean {
+    return (this.#runs.get(run)?.followers ?? 0) > 0;
+  }
+
+  /** Calls back when a run begins or ceases to follow; returns how to stop. */
+  onFollow(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  #meet(run: string): Acquaintance {
+    const known = this.#runs.get(run) ?? { vector: EMPTY_VECTOR, followers: 0 };
+    this.#runs.delete(run);
+    this.#runs.set(run, known);
+    if (this.#runs.size > MAX_RUNS) {
+      for (const [oldest, { followers }] of this.#runs) {
+        if (followers > 0) continue;
+        this.#runs.delete(oldest);
+        break;
+      }
+    }
+    return known;
+  }
+
+  #notify(): void {
+    for (const listener of [...this.#listeners]) listener();
+  }
+}

@@ -1,0 +1,7 @@
+export type * from "./peer.ts";
+export * from "./acquaintances.ts";
+export * from "./pull.ts";
+export * from "./push.ts";
+export * from "./session.ts";
+export * from "./verify.ts";
+export * from "./live.ts";

@@ -1,0 +1,167 @@
+import { EMPTY_VECTOR, SyncError, isCovered, join, type VersionVector } from "@scoutsync/core";
+import type { Replica } from "@scoutsync/replica";
+import { backoffMs, pause } from "@scoutsync/runtime";
+import type { Acquaintances } from "./acquaintances.ts";
+import type { Peer } from "./peer.ts";
+import { pull } from "./pull.ts";
+import { PushWindow } from "./push-window.ts";
+
+const FIRST_PAUSE_MS = 250;
+const LONGEST_PAUSE_MS = 30_000;
+
+export interface LiveOptions {
+  replica: Replica;
+  peer: Peer;
+  acquaintances: Acquaintances;
+  nodeName: string;
+  /** Take from the peer, send it nothing. */
+  receiveOnly: boolean;
+  /** Ends live mode. */
+  signal: AbortSignal;
+  /** Each time a direction breaks: why, and how long it waits before it tries again. */
+  onTrouble?: ((direction: "down" | "up", error: unknown, pauseMs: number) => void) | undefined;
+  /** Each time the replica stands where the peer stood; `verified` as in PullResult. */
+  onCaughtUp?: ((verified: boolean | null) => void) | undefined;
+  /** Injected for tests. */
+  random?: (() => number) | undefined;
+}
+
+/**
+ * Keeps a database and a peer's in step until the signal aborts: a followed stream down, and a push stream up for as
+ * long as the peer does not follow us itself. Each direction comes back by itself after any failure. Never throws.
+ */
+export async function runLive(options: LiveOptions): Promise<void> {
+  const link: Link = { run: "", looked: false, changed: new Signal() };
+  await Promise.all([
+    persist(options, "down", (progress) => follow(options, link, progress), () => {
+      link.looked = true;
+      link.changed.raise();
+    }),
+    options.receiveOnly ? null : persist(options, "up", (progress) => feed(options, link, progress), () => {}),
+  ]);
+}
+
+/** What the two directions tell each other. */
+interface Link {
+  /** The peer's run, "" until it has said. */
+  run: string;
+  /** The peer was asked what it has: pushing before that would send it what it may have by now. */
+  looked: boolean;
+  readonly changed: Signal;
+}
+
+/** Repeats `attempt` for ever, pausing longer each time until it makes progress again. */
+async function persist(
+  { signal, onTrouble, random }: LiveOptions,
+  direction: "down" | "up",
+  attempt: (progress: () => void) => Promise<void>,
+  failed: () => void,
+): Promise<void> {
+  let failures = 0;
+  while (!signal.aborted) {
+    try {
+      await attempt(() => (failures = 0));
+    } catch (error) {
+      failed();
+      if (signal.aborted) return;
+      // A peer that only receives is not in trouble; it is asked again in case it is restarted as a full one.
+      const refused = error instanceof SyncError && error.code === "RECEIVE_ONLY";
+      const ms = refused ? LONGEST_PAUSE_MS : backoffMs(failures, { firstMs: FIRST_PAUSE_MS, capMs: LONGEST_PAUSE_MS, ...(random && { random }) });
+      failures += 1;
+      if (!refused) onTrouble?.(direction, error, ms);
+      await pause(ms, signal);
+    }
+  }
+}
+
+async function follow({ replica, peer, acquaintances, signal, onCaughtUp }: LiveOptions, link: Link, progress: () => void): Promise<void> {
+  await pull({
+    replica,
+    peer,
+    acquaintances,
+    run: link.run,
+    follow: true,
+    signal,
+    onProgress: progress,
+    onCaughtUp: (result) => {
+      link.run = result.run;
+      link.looked = true;
+      link.changed.raise();
+      onCaughtUp?.(result.verified);
+    },
+  });
+}
+
+/** One push stream: opened when there is something to send, then kept. */
+async function feed({ replica, peer, acquaintances, nodeName, signal }: LiveOptions, link: Link, progress: () => void): Promise<void> {
+  let sent: VersionVector = EMPTY_VECTOR;
+  const lacking = () =>
+    link.looked && !acquaintances.follows(link.run) && !isCovered(replica.state.vector, join(sent, acquaintances.known(link.run)));
+  const stops = [
+    replica.onChange(() => link.changed.raise()),
+    acquaintances.onFollow(() => link.changed.raise()),
+  ];
+  const abort = () => link.changed.raise();
+  signal.addEventListener("abort", abort);
+  const stop = new AbortController();
+  try {
+    await link.changed.until(() => signal.aborted || lacking());
+    if (signal.aborted) return;
+    const stream = await peer.openPush(
+      { database: replica.name, name: nodeName, run: replica.run },
+      AbortSignal.any([signal, stop.signal]),
+    );
+    const window = new PushWindow(stream);
+    let over = false;
+    void window.over.then(() => {
+      over = true;
+      link.changed.raise();
+    });
+    window.onAck = (_batch, ack) => {
+      progress();
+      if (ack.final) acquaintances.learn(link.run, ack.vector);
+    };
+    // What the receiver says now is what counts: it may have been restored from a backup since we last met.
+    sent = stream.ready.vector;
+    let from = join(stream.ready.vector, stream.ready.position);
+    while (!signal.aborted && !over) {
+      if (lacking()) {
+        from = join(from, acquaintances.known(link.run));
+        const batch = await replica.read({
+          from,
+          batchSize: 0,
+          codecs: stream.ready.codecs,
+          beyondDigest: stream.ready.beyondDigest,
+        });
+        await window.send(batch);
+        from = join(from, batch.to);
+        if (batch.final) sent = join(sent, batch.vector);
+      } else {
+        await link.changed.until(() => signal.aborted || over || lacking());
+      }
+    }
+    if (!signal.aborted) {
+      await window.drained();
+      throw new SyncError({ code: "PEER_FAILED", message: `${peer.address} ended the push of "${replica.name}"`, action: "It is opened again." });
+    }
+  } finally {
+    stop.abort(new Error("the stream was left"));
+    signal.removeEventListener("abort", abort);
+    for (const end of stops) end();
+  }
+}
+
+/** Wakes whoever waits for a condition to be looked at again. */
+class Signal {
+  #waiting: (() => void)[] = [];
+
+  raise(): void {
+    const woken = this.#waiting;
+    this.#waiting = [];
+    for (const wake of woken) wake();
+  }
+
+  async until(condition: () => boolean): Promise<void> {
+    while (!condition()) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+}

@@ -1,0 +1,153 @@
+import {
+  EMPTY_VECTOR,
+  SyncError,
+  equalVectors,
+  isCovered,
+  join,
+  type ApplyResult,
+  type ChangeBatch,
+  type Codec,
+  type VersionVector,
+} from "@scoutsync/core";
+import type { Replica } from "@scoutsync/replica";
+import type { Acquaintances } from "./acquaintances.ts";
+import { sameBytes } from "./bytes.ts";
+import type { Peer } from "./peer.ts";
+
+export const CODECS: readonly Codec[] = ["zstd", "identity"];
+
+export interface PullOptions {
+  replica: Replica;
+  peer: Peer;
+  acquaintances: Acquaintances;
+  /** The peer's run when last seen: lets an interrupted stream go on where it was cut without asking first. */
+  run?: string | undefined;
+  /** Changes per batch; 0 = default. */
+  batchSize?: number | undefined;
+  codecs?: readonly Codec[] | undefined;
+  /** Stay, and take what comes after having caught up: then this returns only by throwing. */
+  follow?: boolean | undefined;
+  signal?: AbortSignal | undefined;
+  /** After each batch: changes taken so far, and about how many there are in all. */
+  onProgress?: ((done: number, total: number) => void) | undefined;
+  /** After each final batch. */
+  onCaughtUp?: ((result: PullResult) => void) | undefined;
+}
+
+export interface PullResult {
+  received: number;
+  applied: number;
+  conflicts: number;
+  parked: number;
+  /** Payload bytes as transmitted. */
+  bytes: number;
+  /** The peer's run. */
+  run: string;
+  /** Where the peer stood when it had sent everything. */
+  peerVector: VersionVector;
+  peerBeyondDigest: Uint8Array;
+  /** Both stand at the same vector with the same digest (true) or different ones (false); null: not comparable. */
+  verified: boolean | null;
+}
+
+/**
+ * Takes over what the peer has and the replica lacks. Goes on after the last durable batch when a stream of the same
+ * run was cut before. Throws what reading or applying throws; what was applied until then stays.
+ */
+export async function pull(options: PullOptions): Promise<PullResult> {
+  const { replica } = options;
+  // Our own latest writes must be in the vector, or the peer would look ahead of us and digests would not compare.
+  await replica.drain();
+  let run = options.run ?? "";
+  for (;;) {
+    const other = await pullFrom(options, run);
+    if (typeof other !== "string") return other;
+    run = other;
+  }
+}
+
+/** The run to start over with, when the answering one turns out to have been cut here before. */
+async function pullFrom(options: PullOptions, run: string): Promise<PullResult | string> {
+  const { replica, peer, acquaintances, onProgress, onCaughtUp, follow = false } = options;
+  const position = run === "" ? EMPTY_VECTOR : await replica.position(run);
+  const { vector: since, digest } = replica.state;
+  const beyondDigest = await replica.beyondDigest();
+  // Leaving the loop must end the stream even while it waits for the peer.
+  const stop = new AbortController();
+  const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+  const stream = peer.getChanges(
+    {
+      database: replica.name,
+      since,
+      position,
+      run,
+      callerRun: replica.run,
+      beyondDigest,
+      digest,
+      codecs: options.codecs ?? CODECS,
+      batchSize: options.batchSize ?? 0,
+      follow,
+    },
+    signal,
+  );
+  const result: PullResult = {
+    received: 0,
+    applied: 0,
+    conflicts: 0,
+    parked: 0,
+    bytes: 0,
+    run,
+    peerVector: EMPTY_VECTOR,
+    peerBeyondDigest: beyondDigest,
+    verified: null,
+  };
+  let caughtUp = false;
+  let first = true;
+  try {
+    for await (const batch of stream) {
+      if (first && batch.run !== run && batch.count > 0) {
+        const stopped = await replica.position(batch.run);
+        if (!isCovered(stopped, join(since, position))) return batch.run;
+      }
+      first = false;
+      result.run = batch.run;
+      if (batch.final) acquaintances.learn(batch.run, batch.vector);
+      const outcome = await take(replica, batch);
+      result.received += batch.count;
+      result.bytes += batch.payload.length;
+      result.applied += outcome?.applied ?? 0;
+      result.conflicts += outcome?.conflicts ?? 0;
+      result.parked += outcome?.parked ?? 0;
+      onProgress?.(result.received, result.received + batch.remaining);
+      caughtUp = batch.final;
+      if (!batch.final) continue;
+      result.peerVector = batch.vector;
+      result.peerBeyondDigest = batch.beyondDigest;
+      result.verified = outcome ? outcome.verified : await compare(replica, batch);
+      onCaughtUp?.(result);
+    }
+  } finally {
+    stop.abort(new Error("the stream was left"));
+  }
+  if (caughtUp && !follow) return result;
+  throw new SyncError({
+    code: "PEER_FAILED",
+    message: `${peer.address} ended the stream of "${replica.name}" before its end`,
+    action: "Sync again; it goes on where it stopped.",
+  });
+}
+
+/** Null when the batch says nothing new, so that an idle pair writes nothing to disk. */
+async function take(replica: Replica, batch: ChangeBatch): Promise<ApplyResult | null> {
+  const { vector } = replica.state;
+  const nothing = batch.final && batch.count === 0 && isCovered(batch.to, vector) && isCovered(batch.vector, vector);
+  return nothing ? null : replica.apply(batch);
+}
+
+/** Compares where we stand with an empty final batch. */
+async function compare(replica: Replica, batch: ChangeBatch): Promise<boolean | null> {
+  const beyond = await replica.beyondDigest();
+  const { vector, digest } = replica.state;
+  if (!equalVectors(vector, batch.vector) || !sameBytes(beyond, batch.beyondDigest)) return null;
+  return sameBytes(digest, batch.digest);
+}

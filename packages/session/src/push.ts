@@ -1,0 +1,74 @@
+import { EMPTY_VECTOR, SyncError, join, type VersionVector } from "@scoutsync/core";
+import type { Replica } from "@scoutsync/replica";
+import type { Acquaintances } from "./acquaintances.ts";
+import { PushWindow } from "./push-window.ts";
+import type { Peer } from "./peer.ts";
+
+export interface PushOptions {
+  replica: Replica;
+  peer: Peer;
+  acquaintances: Acquaintances;
+  /** Name of this node, for the peer's log. */
+  nodeName: string;
+  /** The peer's run, if known. */
+  run?: string | undefined;
+  /** Changes per batch; 0 = default. */
+  batchSize?: number | undefined;
+  signal?: AbortSignal | undefined;
+  /** After each acknowledged batch: changes sent so far, and about how many there are in all. */
+  onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+export interface PushResult {
+  /** Changes in acknowledged batches. */
+  sent: number;
+  /** Their payload bytes as transmitted. */
+  bytes: number;
+  /** Where the peer stands now. */
+  peerVector: VersionVector;
+  /** The peer said that it holds exactly what is here. Null: it did not. */
+  verified: true | null;
+}
+
+/**
+ * Sends what the replica has and the peer lacks, beginning where the peer says it stands. Throws what the peer refuses
+ * a batch with; what was acknowledged until then is durable there.
+ */
+export async function push(options: PushOptions): Promise<PushResult> {
+  const { replica, peer, acquaintances, onProgress } = options;
+  const stop = new AbortController();
+  const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+  const stream = await peer.openPush({ database: replica.name, name: options.nodeName, run: replica.run }, signal);
+  const window = new PushWindow(stream);
+  const result: PushResult = { sent: 0, bytes: 0, peerVector: EMPTY_VECTOR, verified: null };
+  let caughtUp = false;
+  window.onAck = (batch, ack) => {
+    result.sent += batch.count;
+    result.bytes += batch.bytes;
+    onProgress?.(result.sent, result.sent + batch.remaining);
+    if (!ack.final) return;
+    caughtUp = true;
+    acquaintances.learn(options.run ?? "", ack.vector);
+    result.peerVector = ack.vector;
+    result.verified = ack.verified || null;
+  };
+  try {
+    const { vector, position, codecs, beyondDigest } = stream.ready;
+    for (let from = join(vector, position), final = false; !final; ) {
+      const batch = await replica.read({ from, batchSize: options.batchSize ?? 0, codecs, beyondDigest });
+      await window.send(batch);
+      from = join(from, batch.to);
+      final = batch.final;
+    }
+    stream.end();
+    await window.drained();
+  } finally {
+    stop.abort(new Error("the stream was left"));
+  }
+  if (caughtUp) return result;
+  throw new SyncError({
+    code: "PEER_FAILED",
+    message: `${peer.address} did not acknowledge the end of a push of "${replica.name}"`,
+    action: "Sync again; it goes on where it stopped.",
+  });
+}

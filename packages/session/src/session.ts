@@ -1,0 +1,179 @@
+import { SyncError, isCovered, toPlainError, type ErrorCode } from "@scoutsync/core";
+import type { Replica } from "@scoutsync/replica";
+import type { Acquaintances } from "./acquaintances.ts";
+import { sameBytes } from "./bytes.ts";
+import type { Peer } from "./peer.ts";
+import { pull, type PullResult } from "./pull.ts";
+import { push } from "./push.ts";
+
+/** Others may write while a session runs; after this many rounds the rest is for the next session. */
+const MAX_ROUNDS = 3;
+/** Databases of one session at a time: more would hold more batches in memory than they save in waiting. */
+const MAX_PARALLEL_DATABASES = 4;
+
+export interface SessionDatabase {
+  replica: Replica;
+  acquaintances: Acquaintances;
+}
+
+export interface SessionOptions {
+  databases: readonly SessionDatabase[];
+  peer: Peer;
+  nodeName: string;
+  /** True when the databases were asked for by name: one that the peer does not have is then an error. */
+  named: boolean;
+  pullOnly?: boolean | undefined;
+  batchSize?: number | undefined;
+  signal?: AbortSignal | undefined;
+  onProgress?: ((progress: SessionProgress) => void) | undefined;
+  /** Injected for tests: milliseconds. */
+  now?: (() => number) | undefined;
+}
+
+export interface SessionProgress {
+  database: string;
+  phase: "pull" | "push" | "verify";
+  done: number;
+  total: number;
+}
+
+export interface SessionStats {
+  localChangesSent: number;
+  remoteChangesReceived: number;
+  remoteChangesApplied: number;
+  conflicts: number;
+  parked: number;
+  filesUploaded: number;
+  filesDownloaded: number;
+  bytesSent: number;
+  bytesReceived: number;
+}
+
+export interface SessionResult {
+  /** Everything asked for was done. Says nothing about writes that came during the session. */
+  success: boolean;
+  node: string;
+  peer: string;
+  stats: SessionStats;
+  /** Every database stood at the same vector on both sides, with equal digests. */
+  verified: boolean;
+  durationMs: number;
+  errors: { code: ErrorCode; message: string }[];
+}
+
+/**
+ * One session with a peer: per database pull, then push what the peer lacks, then compare. A database that fails does
+ * not keep the others from syncing. Never throws: what went wrong is in `errors`.
+ */
+export async function runSession(options: SessionOptions): Promise<SessionResult> {
+  const now = options.now ?? (() => performance.now());
+  const started = now();
+  const stats: SessionStats = {
+    localChangesSent: 0,
+    remoteChangesReceived: 0,
+    remoteChangesApplied: 0,
+    conflicts: 0,
+    parked: 0,
+    filesUploaded: 0,
+    filesDownloaded: 0,
+    bytesSent: 0,
+    bytesReceived: 0,
+  };
+  const errors: SessionResult["errors"] = [];
+  const waiting = [...options.databases];
+  let verified = 0;
+  let absent = 0;
+  const work = async () => {
+    for (let next = waiting.shift(); next; next = waiting.shift()) {
+      try {
+        if (await syncDatabase(options, next, stats)) verified += 1;
+      } catch (error) {
+        if (!options.named && error instanceof SyncError && error.code === "DATABASE_NOT_FOUND") {
+          absent += 1;
+          continue;
+        }
+        const { code, message } = toPlainError(options.signal?.aborted ? options.signal.reason : error);
+        if (!errors.some((known) => known.code === code && known.message === message)) errors.push({ code, message });
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: MAX_PARALLEL_DATABASES }, work));
+  const common = options.databases.length - absent;
+  if (common === 0) errors.push(nothingInCommon(options));
+  return {
+    success: errors.length === 0,
+    node: options.nodeName,
+    peer: options.peer.address,
+    stats,
+    verified: errors.length === 0 && verified === common,
+    durationMs: Math.round(now() - started),
+    errors,
+  };
+}
+
+/** True when both sides were found equal. Throws DIVERGED when they hold the same changes and different rows. */
+async function syncDatabase(options: SessionOptions, { replica, acquaintances }: SessionDatabase, stats: SessionStats): Promise<boolean> {
+  const { peer, nodeName, batchSize, signal, onProgress } = options;
+  const database = replica.name;
+  const shared = { replica, acquaintances, peer, batchSize, signal };
+  let run = "";
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    const pulled = await pull({
+      ...shared,
+      run,
+      onProgress: (done, total) => onProgress?.({ database, phase: "pull", done, total }),
+    }).catch((error: unknown) => {
+      // A peer that serves nobody can still be given what it lacks.
+      if (error instanceof SyncError && error.code === "RECEIVE_ONLY" && !options.pullOnly) return null;
+      throw error;
+    });
+    if (pulled) {
+      run = pulled.run;
+      stats.remoteChangesReceived += pulled.received;
+      stats.remoteChangesApplied += pulled.applied;
+      stats.conflicts += pulled.conflicts;
+      stats.parked += pulled.parked;
+      stats.bytesReceived += pulled.bytes;
+      if (pulled.verified === false) throw diverged(database, peer.address);
+      onProgress?.({ database, phase: "verify", done: pulled.verified ? 1 : 0, total: 1 });
+      if (options.pullOnly || !(await peerLacks(replica, pulled))) return pulled.verified === true;
+    }
+    const pushed = await push({
+      ...shared,
+      nodeName,
+      run,
+      onProgress: (done, total) => onProgress?.({ database, phase: "push", done, total }),
+    });
+    stats.localChangesSent += pushed.sent;
+    stats.bytesSent += pushed.bytes;
+    // Without a verdict the peer has moved, or holds something beyond its vector: the next pull can tell.
+    if (pushed.verified) return true;
+    if (!pulled) return false;
+  }
+  return false;
+}
+
+async function peerLacks(replica: Replica, pulled: PullResult): Promise<boolean> {
+  if (!isCovered(replica.state.vector, pulled.peerVector)) return true;
+  const beyond = await replica.beyondDigest();
+  return beyond.length > 0 && !sameBytes(beyond, pulled.peerBeyondDigest);
+}
+
+function diverged(database: string, address: string): SyncError {
+  return new SyncError({
+    code: "DIVERGED",
+    message: `"${database}" here and at ${address} know the same changes but hold different rows`,
+    action: `Run \`scoutsync verify\` with both nodes to see which rows, and edit them on one side to the value that is right.`,
+  });
+}
+
+function nothingInCommon({ databases, peer }: SessionOptions): SessionResult["errors"][number] {
+  const names = databases.map(({ replica }) => `"${replica.name}"`).join(", ");
+  return {
+    code: "DATABASE_NOT_FOUND",
+    message:
+      databases.length === 0
+        ? "this node has no databases. Start it with --db NAME=PATH."
+        : `${peer.address} has none of the databases ${names}. Give databases that belong together the same NAME on both nodes.`,
+  };
+}
