@@ -1,0 +1,11 @@
+export { startService, type ServiceProcess } from "scoutsync";
+export { createScoutDatabases, ONE_EVENT, SAMPLES, scoutingJson, seededRandom, startPrivateRedis, type Random, type Redis, type ScoutSize } from "scoutsync";
+export * from "./command.ts";
+export * from "./dump.ts";
+export * from "./environment.ts";
+export * from "./fleet.ts";
+export * from "./ledger.ts";
+export * from "./proxy.ts";
+export * from "./temp.ts";
+export * from "./wait.ts";
+export * from "./writer.ts";

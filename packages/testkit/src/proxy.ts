@@ -1,0 +1,88 @@
+import { connect, createServer, type Socket } from "node:net";
+
+/** A TCP proxy on loopback between two parties, to be slow or to break at will. */
+export interface Proxy {
+  readonly address: string;
+  /** Added to every piece, each way. */
+  delayMs: number;
+  /** Bytes carried so far, both ways. */
+  readonly carried: number;
+  /** Breaks every connection and refuses new ones until `mend`. */
+  cut(): void;
+  mend(): void;
+  /** Breaks every connection once this many more bytes have gone through; new ones are accepted. */
+  cutAfter(bytes: number): void;
+  stop(): Promise<void>;
+}
+
+/** Starts a proxy to `host:port`. */
+export async function startProxy(target: string): Promise<Proxy> {
+  const [host = "127.0.0.1", port = ""] = target.split(":");
+  const sockets = new Set<Socket>();
+  let refusing = false;
+  let carried = 0;
+  let cutAt = Infinity;
+  const breakAll = () => {
+    for (const socket of sockets) socket.destroy();
+  };
+  const proxy = { delayMs: 0 };
+  const server = createServer((near) => {
+    if (refusing) return near.destroy();
+    const far = connect({ host, port: Number(port) });
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      sockets.add(from);
+      from.on("error", () => {});
+      from.on("close", () => {
+        sockets.delete(from);
+        to.destroy();
+      });
+      from.on("data", (piece) => {
+        carried += piece.length;
+        if (carried >= cutAt) {
+          cutAt = Infinity;
+          breakAll();
+          return;
+        }
+        if (proxy.delayMs > 0) setTimeout(() => to.write(piece), proxy.delayMs);
+        else if (!to.write(piece)) {
+          from.pause();
+          to.once("drain", () => from.resume());
+        }
+      });
+      from.on("end", () => setTimeout(() => to.end(), proxy.delayMs));
+    }
+  });
+  await new Promise<void>((resolve) => server.listen({ host: "127.0.0.1", port: 0 }, resolve));
+  const own = server.address();
+  if (typeof own !== "object" || !own) throw new Error("the proxy has no address");
+  return {
+    address: `127.0.0.1:${own.port}`,
+    get delayMs() {
+      return proxy.delayMs;
+    },
+    set delayMs(value: number) {
+      proxy.delayMs = value;
+    },
+    get carried() {
+      return carried;
+    },
+    cut: () => {
+      refusing = true;
+      breakAll();
+    },
+    mend: () => {
+      refusing = false;
+    },
+    cutAfter: (bytes) => {
+      cutAt = carried + bytes;
+    },
+    stop: () =>
+      new Promise((resolve) => {
+        breakAll();
+        server.close(() => resolve());
+      }),
+  };
+}
