@@ -48,7 +48,9 @@ test("imports between rooms go one way", () => {
 test("rooms are entered by their names, never by a path into them", () => {
   const wrong = files.flatMap(({ path, imports }) => {
     const depth = path.split("/").length - 3;
-    return imports.filter((one) => one.startsWith("../".repeat(depth + 1)) && !one.includes("/gen/")).map((one) => `${path} imports ${one}`);
+    return imports
+      .filter((one) => one.startsWith("../".repeat(depth + 1)) && !one.includes("/gen/"))
+      .map((one) => `${path} imports ${one}`);
   });
   expect(wrong).toEqual([]);
 });
@@ -56,8 +58,14 @@ test("rooms are entered by their names, never by a path into them", () => {
 test("the core is pure: no I/O and no clock of its own", () => {
   const allowed = new Set(["node:crypto", "node:zlib", "node:buffer"]);
   const core = files.filter(({ room }) => room === "packages/core");
-  expect(core.flatMap(({ path, imports }) => imports.filter((one) => one.startsWith("node:") && !allowed.has(one)).map((one) => `${path} imports ${one}`))).toEqual([]);
-  expect(core.filter(({ text }) => /\b(Date\.now|performance\.now|Math\.random|setTimeout|setInterval)\b/.test(text)).map(({ path }) => path)).toEqual([]);
+  expect(
+    core.flatMap(({ path, imports }) =>
+      imports.filter((one) => one.startsWith("node:") && !allowed.has(one)).map((one) => `${path} imports ${one}`),
+    ),
+  ).toEqual([]);
+  expect(
+    core.filter(({ text }) => /\b(Date\.now|performance\.now|Math\.random|setTimeout|setInterval)\b/.test(text)).map(({ path }) => path),
+  ).toEqual([]);
 });
 
 test("only main.ts reads arguments and environment", () => {
@@ -71,17 +79,30 @@ test("only main.ts reads arguments and environment", () => {
 test("user databases are opened by the replica alone, the registry by the coordinator alone", () => {
   const users = files.filter(({ imports }) => imports.includes("better-sqlite3")).map(({ room, path }) => ({ room, path }));
   expect(users.filter(({ room }) => room !== "packages/replica" && room !== "services/coordinator")).toEqual([]);
-  const registry = users.filter(({ room, path }) => room === "services/coordinator" && !path.startsWith("services/coordinator/src/registry/"));
+  const registry = users.filter(
+    ({ room, path }) => room === "services/coordinator" && !path.startsWith("services/coordinator/src/registry/"),
+  );
   expect(registry).toEqual([]);
 });
 
 test("names avoid words that say nothing", () => {
   const hollow = /(^|[/-])(helpers?|managers?|utils?|common|data|info|handles?)([-.]|$)/;
-  expect(files.map(({ path }) => path).filter((path) => path.split("/").slice(2).some((part) => hollow.test(part)))).toEqual([]);
+  expect(
+    files
+      .map(({ path }) => path)
+      .filter((path) =>
+        path
+          .split("/")
+          .slice(2)
+          .some((part) => hollow.test(part)),
+      ),
+  ).toEqual([]);
 });
 
 function importsOf(text: string): string[] {
-  const found = text.matchAll(/(?:^|\n)\s*(?:import|export)\b[^"';]*?from\s*["']([^"']+)["']|(?:^|\n)\s*import\s*["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']\s*\)/g);
+  const found = text.matchAll(
+    /(?:^|\n)\s*(?:import|export)\b[^"';]*?from\s*["']([^"']+)["']|(?:^|\n)\s*import\s*["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']\s*\)/g,
+  );
   return [...found].map((match) => match[1] ?? match[2] ?? match[3] ?? "");
 }
 

@@ -12,7 +12,8 @@ const TASKS = {
 };
 
 const [task = "", ...rest] = process.argv.slice(2);
-if (!Object.hasOwn(TASKS, task)) refuse(`"${task}" is not one of ${Object.keys(TASKS).join(", ")}. Use npm start, npm test, npm run demo or npm run bench.`);
+if (!Object.hasOwn(TASKS, task))
+  refuse(`"${task}" is not one of ${Object.keys(TASKS).join(", ")}. Use npm start, npm test, npm run demo or npm run bench.`);
 
 process.chdir(ROOT);
 if (isInstallNeeded()) install();
@@ -35,11 +36,14 @@ function install() {
   const args = ["ci", "--ignore-scripts", "--include=dev", "--include=optional", "--no-audit", "--no-fund", "--loglevel=error"];
   const npm = process.env.npm_execpath;
   // npm names itself to its scripts; calling that one avoids finding another on PATH. stdout is kept for the task itself.
-  const done = npm && /\.c?js$/.test(npm)
-    ? spawnSync(process.execPath, [npm, ...args], { stdio: ["ignore", 2, 2] })
-    : spawnSync("npm", args, { stdio: ["ignore", 2, 2] });
+  const done =
+    npm && /\.c?js$/.test(npm)
+      ? spawnSync(process.execPath, [npm, ...args], { stdio: ["ignore", 2, 2] })
+      : spawnSync("npm", args, { stdio: ["ignore", 2, 2] });
   if (done.status !== 0) {
-    refuse(`npm ci failed${done.error ? `: ${done.error.message}` : ""}. See its messages above; check the network or proxy and run this again.`);
+    refuse(
+      `npm ci failed${done.error ? `: ${done.error.message}` : ""}. See its messages above; check the network or proxy and run this again.`,
+    );
   }
   const now = new Date();
   utimesSync(join(ROOT, "node_modules", ".package-lock.json"), now, now);

@@ -37,7 +37,9 @@ export function declare<Options extends object>(parent: Command, surroundings: S
     command.addOption(new Option("--coordinator <address>", `the coordinator's host:port (default ${DEFAULT_COORDINATOR})`));
   }
   command.addOption(new Option("--json", "print one JSON document on stdout"));
-  command.addOption(new Option("--log-level <level>", "what to log on stderr").choices(["trace", "debug", "info", "warn", "error", "silent"]));
+  command.addOption(
+    new Option("--log-level <level>", "what to log on stderr").choices(["trace", "debug", "info", "warn", "error", "silent"]),
+  );
   command.addHelpText("after", `\nExamples:\n${spec.examples.map((example) => `  $ ${example}`).join("\n")}`);
   command.action(async () => {
     const options = command.optsWithGlobals<Options & { json?: boolean; logLevel?: LogLevel; coordinator?: string }>();

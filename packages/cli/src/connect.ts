@@ -24,7 +24,8 @@ export const LONG_DEADLINE_MS = 30 * 60_000;
 export async function resolveNode(node: string, invocation: Invocation): Promise<string> {
   const address = parseAddress(node);
   if (address) return formatAddress(address);
-  if (node.includes(":")) throw usageError(`"${node}" is neither host:port nor a node's name`, "Give a node as host:port, for example 127.0.0.1:7071.");
+  if (node.includes(":"))
+    throw usageError(`"${node}" is neither host:port nor a node's name`, "Give a node as host:port, for example 127.0.0.1:7071.");
   const nodes = await withCoordinator(invocation, async (client) => {
     const answer = await unary(client, "listNodes", {}, { deadlineMs: QUICK_DEADLINE_MS });
     return answer.nodes;
@@ -39,7 +40,11 @@ export async function resolveNode(node: string, invocation: Invocation): Promise
 }
 
 /** Runs `work` with a client of the node at host:port or of that name. */
-export async function withNode<T>(node: string, invocation: Invocation, work: (client: NodeConnection, address: string) => Promise<T>): Promise<T> {
+export async function withNode<T>(
+  node: string,
+  invocation: Invocation,
+  work: (client: NodeConnection, address: string) => Promise<T>,
+): Promise<T> {
   const address = await resolveNode(node, invocation);
   const client = createClient(address, SyncNodeClient);
   try {

@@ -55,7 +55,10 @@ export function buildProgram(surroundings: Surroundings): Command {
     .showSuggestionAfterError(true)
     .addOption(new Option("--json", "print one JSON document on stdout"))
     .addOption(new Option("--log-level <level>", "what to log on stderr").choices(["trace", "debug", "info", "warn", "error", "silent"]))
-    .addHelpText("after", "\nNODE and PEER are host:port; with a coordinator a node's name does as well. `scoutsync COMMAND --help` shows examples.");
+    .addHelpText(
+      "after",
+      "\nNODE and PEER are host:port; with a coordinator a node's name does as well. `scoutsync COMMAND --help` shows examples.",
+    );
   for (const register of REGISTRATIONS) register(program, surroundings);
   return program;
 }

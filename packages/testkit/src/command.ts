@@ -22,11 +22,19 @@ export interface CommandOptions {
 
 /** Runs one `scoutsync` command in a process of its own to its end. */
 export function scoutsync(args: readonly string[], { env, cwd, withinMs = 60_000 }: CommandOptions = {}): Promise<CommandResult> {
-  return runProgram(process.execPath, [MAIN, ...args], { env: { ...childEnvironment(), ...env }, withinMs, ...(cwd === undefined ? {} : { cwd }) });
+  return runProgram(process.execPath, [MAIN, ...args], {
+    env: { ...childEnvironment(), ...env },
+    withinMs,
+    ...(cwd === undefined ? {} : { cwd }),
+  });
 }
 
 /** Runs any program to its end; rejects only when it cannot be started. */
-export function runProgram(program: string, args: readonly string[], { env, cwd, withinMs = 60_000 }: CommandOptions = {}): Promise<CommandResult> {
+export function runProgram(
+  program: string,
+  args: readonly string[],
+  { env, cwd, withinMs = 60_000 }: CommandOptions = {},
+): Promise<CommandResult> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, [...args], {
       stdio: ["ignore", "pipe", "pipe"],

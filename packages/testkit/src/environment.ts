@@ -1,6 +1,8 @@
 /** Our environment without what a test runner or a person's own configuration would change in the programs we start. */
 export function childEnvironment(): Record<string, string | undefined> {
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(NODE_OPTIONS|VITEST|NODE_V8_COVERAGE|SCOUTSYNC_)/.test(name)));
+  return Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !/^(NODE_OPTIONS|VITEST|NODE_V8_COVERAGE|SCOUTSYNC_)/.test(name)),
+  );
 }
 
 /** The seed of this run: SCOUTSYNC_SEED to repeat one, else a new one. Print it. */

@@ -118,7 +118,10 @@ export class Fleet {
     let listen = "127.0.0.1:0";
     let http = "127.0.0.1:0";
     const start = async () => {
-      const service = await this.#start(["coordinator", "--listen", listen, "--http", http, "--redis", url, "--data", directory], "coordinator");
+      const service = await this.#start(
+        ["coordinator", "--listen", listen, "--http", http, "--redis", url, "--data", directory],
+        "coordinator",
+      );
       listen = service.ready.listen;
       http = service.ready.http ?? http;
       return service;

@@ -1,5 +1,15 @@
 export { startService, type ServiceProcess } from "scoutsync";
-export { createScoutDatabases, ONE_EVENT, SAMPLES, scoutingJson, seededRandom, startPrivateRedis, type Random, type Redis, type ScoutSize } from "scoutsync";
+export {
+  createScoutDatabases,
+  ONE_EVENT,
+  SAMPLES,
+  scoutingJson,
+  seededRandom,
+  startPrivateRedis,
+  type Random,
+  type Redis,
+  type ScoutSize,
+} from "scoutsync";
 export * from "./command.ts";
 export * from "./dump.ts";
 export * from "./environment.ts";

@@ -109,14 +109,19 @@ export class Ledger {
       }
       for (const [node, value] of last) {
         if (value === winner) continue;
-        const kept = conflicts.some((one) => one.database === database && one.table === table && one.column === column && one.loser?.value === value);
-        if (!kept) problems.push(`${where}: what ${node} wrote, ${JSON.stringify(value)}, is neither in the table nor in the conflict records`);
+        const kept = conflicts.some(
+          (one) => one.database === database && one.table === table && one.column === column && one.loser?.value === value,
+        );
+        if (!kept)
+          problems.push(`${where}: what ${node} wrote, ${JSON.stringify(value)}, is neither in the table nor in the conflict records`);
       }
     }
     return problems;
   }
 
   #editsOf(row: WrittenRow): WrittenEdit[] {
-    return this.edits.filter((edit) => edit.database === row.database && edit.table === row.table && edit.marker.value === row.marker.value);
+    return this.edits.filter(
+      (edit) => edit.database === row.database && edit.table === row.table && edit.marker.value === row.marker.value,
+    );
   }
 }

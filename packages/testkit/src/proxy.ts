@@ -27,7 +27,10 @@ export async function startProxy(target: string): Promise<Proxy> {
   };
   const proxy = { delayMs: 0 };
   const server = createServer((near) => {
-    if (refusing) return near.destroy();
+    if (refusing) {
+      near.destroy();
+      return;
+    }
     const far = connect({ host, port: Number(port) });
     for (const [from, to] of [
       [near, far],

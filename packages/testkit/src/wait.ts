@@ -8,7 +8,10 @@ export interface WaitOptions {
 }
 
 /** Asks again until the answer is neither null nor false; throws with the last error or answer when time is up. */
-export async function until<T>(ask: () => Promise<T | null | false> | T | null | false, { withinMs = 30_000, everyMs = 100, what }: WaitOptions): Promise<T> {
+export async function until<T>(
+  ask: () => Promise<T | null | false> | T | null | false,
+  { withinMs = 30_000, everyMs = 100, what }: WaitOptions,
+): Promise<T> {
   const end = Date.now() + withinMs;
   let last: unknown = null;
   for (;;) {

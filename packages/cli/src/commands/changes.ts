@@ -32,7 +32,9 @@ export const registerChanges: Registration = (program, surroundings) => {
     run: async (options, invocation, node = "") => {
       // Checked here as well, so that a typing error costs no connection.
       parseVector(options.since ?? "");
-      await withNode(node, invocation, (client) => (options.count ? printCount(client, options, invocation) : printChanges(client, options, invocation)));
+      await withNode(node, invocation, (client) =>
+        options.count ? printCount(client, options, invocation) : printChanges(client, options, invocation),
+      );
     },
   });
 };

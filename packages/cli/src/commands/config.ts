@@ -13,7 +13,9 @@ export const registerConfig: Registration = (program, surroundings) => {
     usesCoordinator: true,
     examples: ["scoutsync config get", "scoutsync config get catchup_check_interval --json"],
     run: async (_options, invocation, key) => {
-      const { settings } = await withCoordinator(invocation, (client) => unary(client, "getSettings", {}, { deadlineMs: QUICK_DEADLINE_MS }));
+      const { settings } = await withCoordinator(invocation, (client) =>
+        unary(client, "getSettings", {}, { deadlineMs: QUICK_DEADLINE_MS }),
+      );
       const { out } = invocation;
       if (key === undefined) {
         out.result(settings.map(settingDocument), () =>
@@ -25,7 +27,12 @@ export const registerConfig: Registration = (program, surroundings) => {
         return;
       }
       const found = settings.find((setting) => setting.key === key);
-      if (!found) throw new SyncError({ code: "NOT_FOUND", message: `there is no setting "${key}"`, action: "See `scoutsync config get` for all of them." });
+      if (!found)
+        throw new SyncError({
+          code: "NOT_FOUND",
+          message: `there is no setting "${key}"`,
+          action: "See `scoutsync config get` for all of them.",
+        });
       out.result(settingDocument(found), () => out.line(found.value));
     },
   });
@@ -36,8 +43,12 @@ export const registerConfig: Registration = (program, surroundings) => {
     usesCoordinator: true,
     examples: ["scoutsync config set catchup_check_interval 60", "scoutsync config set catchup_enabled false"],
     run: async (_options, invocation, key = "", value = "") => {
-      const { setting } = await withCoordinator(invocation, (client) => unary(client, "setSetting", { key, value }, { deadlineMs: QUICK_DEADLINE_MS }));
-      invocation.out.result(setting ? settingDocument(setting) : { key, value }, () => invocation.out.line(`${key} is ${setting?.value ?? value} now.`));
+      const { setting } = await withCoordinator(invocation, (client) =>
+        unary(client, "setSetting", { key, value }, { deadlineMs: QUICK_DEADLINE_MS }),
+      );
+      invocation.out.result(setting ? settingDocument(setting) : { key, value }, () =>
+        invocation.out.line(`${key} is ${setting?.value ?? value} now.`),
+      );
     },
   });
 };

@@ -12,7 +12,7 @@ export const registerDetach: Registration = (program, surroundings) => {
     run: async ({ db }, { out, surroundings: { cwd } }) => {
       const { detach } = await import("@scoutsync/replica");
       const path = resolve(cwd, db);
-      const { removed, journalMode } = await detach(path);
+      const { removed, journalMode } = detach(path);
       out.result({ path, removed, journal_mode: journalMode }, () =>
         out.line(
           removed.length === 0

@@ -15,7 +15,7 @@ export const registerDoctor: Registration = (program, surroundings) => {
     examples: ["scoutsync doctor --db ./app.db", "scoutsync doctor --db ./app.db --exclude sessions --json"],
     run: async ({ db, exclude = [] }, { out, surroundings: { cwd } }) => {
       const { diagnose } = await import("@scoutsync/replica");
-      const found = await diagnose(resolve(cwd, db), exclude);
+      const found = diagnose(resolve(cwd, db), exclude);
       const document = {
         path: found.path,
         status: found.status,

@@ -31,7 +31,14 @@ export const registerHistory: Registration = (program, surroundings) => {
         else {
           out.table(
             ["time", "author", "operation", "column", "value", "note"],
-            entries.map((entry) => [entry.time, entry.author, entry.operation, entry.column, entry.column ? plainValue(entry.value) : "", entry.note]),
+            entries.map((entry) => [
+              entry.time,
+              entry.author,
+              entry.operation,
+              entry.column,
+              entry.column ? plainValue(entry.value) : "",
+              entry.note,
+            ]),
           );
         }
       });

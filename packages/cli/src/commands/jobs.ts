@@ -17,7 +17,9 @@ export const registerJobs: Registration = (program, surroundings) => {
     ],
     examples: ["scoutsync jobs list", "scoutsync jobs list --state failed --json"],
     run: async ({ state = "", limit = 50 }, invocation) => {
-      const answer = await withCoordinator(invocation, (client) => unary(client, "listJobs", { state, limit }, { deadlineMs: QUICK_DEADLINE_MS }));
+      const answer = await withCoordinator(invocation, (client) =>
+        unary(client, "listJobs", { state, limit }, { deadlineMs: QUICK_DEADLINE_MS }),
+      );
       const document = answer.jobs.map((job) => ({
         id: job.id,
         name: job.name,

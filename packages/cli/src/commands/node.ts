@@ -34,7 +34,10 @@ export const registerNode: Registration = (program, surroundings) => {
       new Option("--data <dir>", "folder for what the node itself remembers (default .scoutsync-NAME beside the first database)"),
       repeatable("--peer <address>", "a node to stay in sync with live; repeat for more"),
       new Option("--coordinator <address>", "the coordinator to register with"),
-      new Option("--baseline <choice>", "rows that were there before syncing are the same rows elsewhere, or not").choices(["shared", "distinct"]),
+      new Option("--baseline <choice>", "rows that were there before syncing are the same rows elsewhere, or not").choices([
+        "shared",
+        "distinct",
+      ]),
       repeatable("--exclude <name.table[.column]>", "what never leaves this node; repeat for more"),
       new Option("--receive-only", "take changes, never send own ones"),
       new Option("--config <file>", "YAML file with the same settings; flags and SCOUTSYNC_* win over it"),

@@ -75,7 +75,10 @@ function declareResolve(review: Command, surroundings: Surroundings): void {
     usesCoordinator: true,
     options: [
       new Option("--keep <side>", "keep this version").choices(["winner", "loser"]),
-      repeatable("--set <column=value>", "write something else: COLUMN=TEXT, or COLUMN:=LITERAL for NULL, 12, 1.5, 'text' or x'00ff'; repeat for more"),
+      repeatable(
+        "--set <column=value>",
+        "write something else: COLUMN=TEXT, or COLUMN:=LITERAL for NULL, 12, 1.5, 'text' or x'00ff'; repeat for more",
+      ),
       new Option("--release", "let a quarantined migration through (not in this version)"),
       new Option("--undo", "undo a quarantined migration (not in this version)"),
     ],
@@ -102,7 +105,11 @@ function decisionOf({ keep, set, release, undo }: ResolveOptions): ColumnValue[]
   return (set ?? []).map(parseAssignment);
 }
 
-function fetchReviews(node: string, request: { kind: string; database: string; limit: number; id: string }, invocation: Invocation): Promise<Review[]> {
+function fetchReviews(
+  node: string,
+  request: { kind: string; database: string; limit: number; id: string },
+  invocation: Invocation,
+): Promise<Review[]> {
   return withNode(node, invocation, async (client) => {
     const { reviews } = await unary(client, "listReviews", request, { deadlineMs: QUICK_DEADLINE_MS });
     return reviews;

@@ -14,7 +14,9 @@ export const registerScan: Registration = (program, surroundings) => {
     options: [new Option("--no-wait", "answer when the catch-ups are scheduled")],
     examples: ["scoutsync scan", "scoutsync scan --json"],
     run: async ({ wait }, invocation) => {
-      const answer = await withCoordinator(invocation, (client) => unary(client, "scan", { noWait: !wait }, { deadlineMs: LONG_DEADLINE_MS }));
+      const answer = await withCoordinator(invocation, (client) =>
+        unary(client, "scan", { noWait: !wait }, { deadlineMs: LONG_DEADLINE_MS }),
+      );
       const document = {
         message: answer.message,
         servers_processed: answer.serversProcessed,

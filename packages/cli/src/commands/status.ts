@@ -43,7 +43,11 @@ export const registerStatus: Registration = (program, surroundings) => {
       };
       const { out } = invocation;
       out.result(document, () => {
-        out.line(document.converged ? `All ${document.nodes.length} nodes are equal since ${document.since}.` : `Not converged since ${document.since}.`);
+        out.line(
+          document.converged
+            ? `All ${document.nodes.length} nodes are equal since ${document.since}.`
+            : `Not converged since ${document.since}.`,
+        );
         out.table(
           ["name", "address", "online", "missing", "oldest", "last sync", "review", "problem"],
           document.nodes.map((node) => [

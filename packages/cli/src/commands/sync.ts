@@ -21,7 +21,9 @@ export const registerSync: Registration = (program, surroundings) => {
     examples: ["scoutsync sync 127.0.0.1:7071 127.0.0.1:7072", "scoutsync sync pits stands --db scouting --json"],
     run: async (options, invocation, node = "", peer = "") => {
       const started = Date.now();
-      const result = await session(node, peer, options, invocation).catch((error: unknown) => failed(error, node, peer, Date.now() - started));
+      const result = await session(node, peer, options, invocation).catch((error: unknown) =>
+        failed(error, node, peer, Date.now() - started),
+      );
       report(result, invocation);
     },
   });
@@ -38,7 +40,11 @@ async function session(node: string, peer: string, options: SyncOptions, invocat
         invocation.out.progress(`${phase} ${database}`, Number(done), Number(total));
       }
     }
-    throw new SyncError({ code: "PEER_FAILED", message: `${address} ended the session without a result`, action: "See that node's log and run it again." });
+    throw new SyncError({
+      code: "PEER_FAILED",
+      message: `${address} ended the session without a result`,
+      action: "See that node's log and run it again.",
+    });
   });
 }
 
@@ -82,6 +88,7 @@ function report(result: SyncResult, { out }: Invocation): void {
   });
   if (document.success) return;
   for (const { message } of document.errors) out.note(`scoutsync: ${message}`);
-  if (document.errors.length === 0) out.note(`scoutsync: the session of ${document.node} with ${document.peer} failed. See the node's log.`);
+  if (document.errors.length === 0)
+    out.note(`scoutsync: the session of ${document.node} with ${document.peer} failed. See the node's log.`);
   throw new Negative();
 }

@@ -10,12 +10,20 @@ export const registerVerify: Registration = (program, surroundings) => {
     usage: "verify <node> <peer>",
     summary: "compare two nodes down to single rows; exit code 1 when they differ",
     usesCoordinator: true,
-    options: [repeatable("--db <name>", "only this database; repeat for more"), new Option("--deep", "read every row again instead of trusting stored hashes")],
+    options: [
+      repeatable("--db <name>", "only this database; repeat for more"),
+      new Option("--deep", "read every row again instead of trusting stored hashes"),
+    ],
     examples: ["scoutsync verify 127.0.0.1:7071 127.0.0.1:7072", "scoutsync verify pits stands --db scouting --deep --json"],
     run: async (options, invocation, node = "", peer = "") => {
       const peerAddress = await resolveNode(peer, invocation);
       const answer = await withNode(node, invocation, (client) =>
-        unary(client, "verify", { peer: peerAddress, databases: options.db ?? [], deep: options.deep === true }, { deadlineMs: LONG_DEADLINE_MS }),
+        unary(
+          client,
+          "verify",
+          { peer: peerAddress, databases: options.db ?? [], deep: options.deep === true },
+          { deadlineMs: LONG_DEADLINE_MS },
+        ),
       );
       const document = {
         equal: answer.equal,
@@ -31,7 +39,10 @@ export const registerVerify: Registration = (program, surroundings) => {
         for (const database of document.databases) {
           out.line(`${database.name}: ${database.equal ? "equal" : `${database.differences.length} rows differ`}`);
           if (database.differences.length > 0) {
-            out.table(["table", "key", "columns"], database.differences.map(({ table, key, columns }) => [table, key, columns.join(", ")]));
+            out.table(
+              ["table", "key", "columns"],
+              database.differences.map(({ table, key, columns }) => [table, key, columns.join(", ")]),
+            );
           }
         }
       });

@@ -25,7 +25,11 @@ export function nodeSettingsFromEnvironment({ env, cwd }: Pick<Surroundings, "en
       .filter((piece) => piece !== "");
   assign(source, "name", text("NAME"));
   assign(source, "listen", text("LISTEN"));
-  assign(source, "databases", list("DB")?.map((entry) => parseDatabase(entry, cwd)));
+  assign(
+    source,
+    "databases",
+    list("DB")?.map((entry) => parseDatabase(entry, cwd)),
+  );
   assign(source, "data", text("DATA"));
   assign(source, "peers", list("PEER"));
   assign(source, "coordinator", text("COORDINATOR"));
@@ -53,7 +57,7 @@ export function nodeSettingsFromFile(path: string): NodeSource {
   const base = dirname(resolve(path));
   if ("databases" in source) source["databases"] = databasesOf(source["databases"], base);
   if (typeof source["data"] === "string") source["data"] = resolve(base, source["data"]);
-  return source as NodeSource;
+  return source;
 }
 
 /** `databases` may be a list of name and path, or simply `name: path` lines. */

@@ -1,9 +1,7 @@
 import { z } from "zod";
 import { parseAddress } from "@scoutsync/runtime";
 
-const address = z
-  .string()
-  .refine((text) => parseAddress(text) !== null, { error: (issue) => `"${String(issue.input)}" is not host:port` });
+const address = z.string().refine((text) => parseAddress(text) !== null, { error: (issue) => `"${String(issue.input)}" is not host:port` });
 
 const databaseName = z
   .string()

@@ -6,7 +6,7 @@ export function count(value: bigint | number): number {
 }
 
 // Node 24 has JSON.rawJSON; the ES2024 type library does not list it yet.
-const rawJson = (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON;
+const { rawJSON: rawJson } = JSON as unknown as { rawJSON: (text: string) => unknown };
 
 /**
  * One SQLite value as JSON, lossless: integers and reals as JSON numbers with all their digits (a real always has a

@@ -3,7 +3,18 @@ export function renderTable(columns: readonly string[], rows: readonly (readonly
   const widths = columns.map((name, at) => Math.max(name.length, ...rows.map((row) => (row[at] ?? "").length)));
   const rule = widths.map((width) => "─".repeat(width)).join("──");
   const line = (cells: readonly string[]) =>
-    cut(widths.map((width, at) => align(cells[at] ?? "", width, rows.every((row) => isNumeric(row[at] ?? "")))).join("  "), screen);
+    cut(
+      widths
+        .map((width, at) =>
+          align(
+            cells[at] ?? "",
+            width,
+            rows.every((row) => isNumeric(row[at] ?? "")),
+          ),
+        )
+        .join("  "),
+      screen,
+    );
   return [line(columns), cut(rule, screen), ...rows.map(line)].join("\n");
 }
 

@@ -17,14 +17,29 @@ const START_MS = 15_000;
 const STOP_MS = 5_000;
 
 /** Starts a Redis of our own on a free loopback port, with append-only persistence, that ends with this process. */
-export async function startPrivateRedis({ program, dataDirectory, port }: { program: string; dataDirectory: string; port?: number }): Promise<Redis> {
+export async function startPrivateRedis({
+  program,
+  dataDirectory,
+  port,
+}: {
+  program: string;
+  dataDirectory: string;
+  port?: number;
+}): Promise<Redis> {
   mkdirSync(dataDirectory, { recursive: true });
   const chosen = port ?? (await freePort());
-  const args = [
-    ...["--bind", "127.0.0.1", "--port", String(chosen), "--dir", dataDirectory],
-    // Nobody else's configuration applies, and what is queued survives a restart.
-    ...["--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction", "--daemonize", "no"],
-  ];
+  // Told everything on the command line: nobody else's configuration applies, and what is queued survives a restart.
+  const settings = {
+    bind: "127.0.0.1",
+    port: String(chosen),
+    dir: dataDirectory,
+    appendonly: "yes",
+    appendfsync: "everysec",
+    save: "",
+    "maxmemory-policy": "noeviction",
+    daemonize: "no",
+  };
+  const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
   // Ctrl-C reaches the whole foreground group: in a session of its own it lives until we are done with it.
   const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], detached: true });
   tether(child);

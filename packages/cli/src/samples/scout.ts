@@ -50,7 +50,8 @@ function create(path: string, schema: string, fill: (insert: Insert) => void): v
 const SCOUTING_TEAM = 5454;
 
 function fillUsers(insert: Insert, size: ScoutSize): void {
-  for (const [at, name] of ["admin", "analytics", "scout"].entries()) insert("role", { id: at + 1, name, description: `${name} of the team` });
+  for (const [at, name] of ["admin", "analytics", "scout"].entries())
+    insert("role", { id: at + 1, name, description: `${name} of the team` });
   for (let id = 1; id <= size.users; id++) {
     insert("user", {
       id,
@@ -65,9 +66,23 @@ function fillUsers(insert: Insert, size: ScoutSize): void {
 }
 
 function fillScouting(insert: Insert, size: ScoutSize, random: Random): void {
-  insert("event", { id: 1, name: "Regional", code: "2025OKTU", location: "Tulsa", timezone: "America/Chicago", year: 2025, scouting_team_number: SCOUTING_TEAM });
+  insert("event", {
+    id: 1,
+    name: "Regional",
+    code: "2025OKTU",
+    location: "Tulsa",
+    timezone: "America/Chicago",
+    year: 2025,
+    scouting_team_number: SCOUTING_TEAM,
+  });
   for (let id = 1; id <= size.teams; id++) {
-    insert("team", { id, team_number: 1000 + id, team_name: `Team ${1000 + id}`, location: random.pick(["Tulsa", "Dallas", "Omaha"]), scouting_team_number: SCOUTING_TEAM });
+    insert("team", {
+      id,
+      team_number: 1000 + id,
+      team_name: `Team ${1000 + id}`,
+      location: random.pick(["Tulsa", "Dallas", "Omaha"]),
+      scouting_team_number: SCOUTING_TEAM,
+    });
     insert("team_event", { team_id: id, event_id: 1 });
   }
   const team = () => 1001 + random.below(size.teams);
@@ -111,7 +126,12 @@ export function scoutingJson(random: Random): string {
     scored: random.below(4) > 0,
     token: random.hex(12),
   }));
-  return JSON.stringify({ auto_leave: random.below(2) === 1, cycles, climb: random.pick(["none", "shallow", "deep"]), notes: random.hex(60) });
+  return JSON.stringify({
+    auto_leave: random.below(2) === 1,
+    cycles,
+    climb: random.pick(["none", "shallow", "deep"]),
+    notes: random.hex(60),
+  });
 }
 
 function minuteOf(minutes: number): string {

@@ -49,7 +49,17 @@ export async function startPlayground({ directory, env, say, stopped }: Playgrou
     redis = await findRedis({ env, dataDirectory: join(directory, "redis"), say });
     const address = `127.0.0.1:${await choosePort(COORDINATOR_PORT, "the coordinator", say)}`;
     const http = `127.0.0.1:${await choosePort(HTTP_PORT, "its HTTP side", say)}`;
-    const coordinatorArgs = ["coordinator", "--listen", address, "--http", http, "--redis", redis.url, "--data", join(directory, "coordinator")];
+    const coordinatorArgs = [
+      "coordinator",
+      "--listen",
+      address,
+      "--http",
+      http,
+      "--redis",
+      redis.url,
+      "--data",
+      join(directory, "coordinator"),
+    ];
     const keep = (name: string, args: string[]) => keepRunning(name, args);
     services.push(await keep("coordinator", coordinatorArgs));
 
@@ -65,7 +75,8 @@ export async function startPlayground({ directory, env, say, stopped }: Playgrou
       nodes.push({ name, address: process.ready.listen, databases, process });
     }
     if (!ending.signal.aborted) {
-      for (const line of whatToTry({ nodes, coordinator: address, http, redis, isDefault: address.endsWith(`:${COORDINATOR_PORT}`), logs })) say(line);
+      for (const line of whatToTry({ nodes, coordinator: address, http, redis, isDefault: address.endsWith(`:${COORDINATOR_PORT}`), logs }))
+        say(line);
     }
   } catch (error) {
     await stop();
@@ -77,7 +88,9 @@ export async function startPlayground({ directory, env, say, stopped }: Playgrou
     const service = await startService({ args, env, logFile: join(logs, `${name}.log`) });
     void service.ended.then(async ({ code, signal }) => {
       if (ending.signal.aborted) return;
-      say(`\n${name} has ended (${signal ?? `exit code ${String(code)}`}); it starts again in ${RESTART_PAUSE_MS / 1000} s. Its log: ${join(logs, `${name}.log`)}`);
+      say(
+        `\n${name} has ended (${signal ?? `exit code ${String(code)}`}); it starts again in ${RESTART_PAUSE_MS / 1000} s. Its log: ${join(logs, `${name}.log`)}`,
+      );
       await pause(RESTART_PAUSE_MS, ending.signal);
       if (ending.signal.aborted) return;
       try {

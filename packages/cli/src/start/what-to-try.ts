@@ -21,7 +21,10 @@ export function whatToTry({ nodes, coordinator, http, redis, isDefault, logs }: 
     "",
     `coordinator  http://${http}  gRPC ${coordinator}`,
     `redis        ${redis.url}${redis.program ? " (our own, ends with us)" : ""}`,
-    ...nodes.map((node) => `node         ${node.name.padEnd(7)} gRPC ${node.address}  process ${node.process.pid}  ${node.databases.map((one) => one.path).join(" ")}`),
+    ...nodes.map(
+      (node) =>
+        `node         ${node.name.padEnd(7)} gRPC ${node.address}  process ${node.process.pid}  ${node.databases.map((one) => one.path).join(" ")}`,
+    ),
     `logs         ${logs}`,
     "",
     "Try, in another terminal:",
