@@ -1,10 +1,5 @@
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
-import {
-  Batch,
-  GetChangesResponse,
-  PushChangesRequest,
-  SyncNodeService,
-} from "../gen/scoutsync/v1/sync_node.ts";
+import { Batch, GetChangesResponse, PushChangesRequest, SyncNodeService } from "../gen/scoutsync/v1/sync_node.ts";
 
 // The two calls that carry bulk. The generated code copies a payload three times on its way out and once on its way in;
 // here it is copied once and not at all. Bytes on the wire mean the same: protobuf fields may come in any order, so the
@@ -23,7 +18,10 @@ function encodeBatchField(tag: number, batch: Batch): Buffer {
   const { payload } = batch;
   const head = Batch.encode({ ...batch, payload: NO_BYTES }).finish();
   const payloadHead = new BinaryWriter().uint32(PAYLOAD_TAG).uint32(payload.length).finish();
-  const fieldHead = new BinaryWriter().uint32(tag).uint32(head.length + payloadHead.length + payload.length).finish();
+  const fieldHead = new BinaryWriter()
+    .uint32(tag)
+    .uint32(head.length + payloadHead.length + payload.length)
+    .finish();
   return Buffer.concat([fieldHead, head, payloadHead, payload]);
 }
 

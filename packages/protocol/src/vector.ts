@@ -22,7 +22,7 @@ export function fromWireVector(wire: WireVector | undefined): VersionVector {
     if (!ORIGIN.test(origin) || sequence > BigInt(Number.MAX_SAFE_INTEGER)) {
       throw corrupt(`"${origin.slice(0, 40)}:${sequence}" in a version vector`);
     }
-    vector.set(origin as Origin, Math.max(Number(sequence), vector.get(origin as Origin) ?? 0));
+    vector.set(origin, Math.max(Number(sequence), vector.get(origin) ?? 0));
   }
   return vector;
 }

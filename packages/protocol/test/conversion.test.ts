@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { RawText, type ChangeBatch, type SqlValue } from "@scoutsync/core";
 import { describe, expect, test } from "vitest";
 import {
-  Batch,
+  type Batch,
   BatchAssembler,
   GetChangesResponse,
   PushChangesRequest,
@@ -24,7 +24,7 @@ import {
 } from "../src/index.ts";
 
 const bytes = (maxLength = 64) => fc.uint8Array({ maxLength }).map((array) => Buffer.from(array));
-const origin = fc.string({ unit: fc.constantFrom(..."abcdefghijklmnopqrstuvwxyz234567"), minLength: 16, maxLength: 16 });
+const origin = fc.string({ unit: fc.constantFrom(...Array.from("abcdefghijklmnopqrstuvwxyz234567")), minLength: 16, maxLength: 16 });
 const vector = fc.array(fc.tuple(origin, fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }))).map((entries) => new Map(entries));
 const value: fc.Arbitrary<SqlValue> = fc.oneof(
   fc.constant(null),

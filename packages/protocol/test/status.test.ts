@@ -42,9 +42,7 @@ describe("SyncError <-> gRPC status", () => {
     expect(fromStatus(serviceError(status.DEADLINE_EXCEEDED, "late"), CALLEE).code).toBe("PEER_UNREACHABLE");
     expect(fromStatus(serviceError(status.INTERNAL, "boom"), CALLEE).code).toBe("PEER_FAILED");
     expect(fromStatus(new Error("not even gRPC"), CALLEE).code).toBe("PEER_FAILED");
-    expect(fromStatus(serviceError(status.UNAVAILABLE, "no"), { ...CALLEE, role: "coordinator" }).code).toBe(
-      "COORDINATOR_UNREACHABLE",
-    );
+    expect(fromStatus(serviceError(status.UNAVAILABLE, "no"), { ...CALLEE, role: "coordinator" }).code).toBe("COORDINATOR_UNREACHABLE");
   });
 
   test("foreign or broken details leave the plain status", () => {
@@ -65,9 +63,7 @@ describe("over a real channel", () => {
       getChanges: (call: { emit(name: string, error: unknown): void }) => call.emit("error", toStatus(thrown)),
     } as never);
     port = await new Promise<number>((resolve, reject) =>
-      server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
-        error ? reject(error) : resolve(bound),
-      ),
+      server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) => (error ? reject(error) : resolve(bound))),
     );
   });
   afterAll(() => server.forceShutdown());

@@ -1,5 +1,7 @@
 export type * from "./peer.ts";
 export * from "./acquaintances.ts";
+export * from "./wakeup.ts";
+export * from "./take.ts";
 export * from "./pull.ts";
 export * from "./push.ts";
 export * from "./session.ts";

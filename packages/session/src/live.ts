@@ -5,6 +5,7 @@ import type { Acquaintances } from "./acquaintances.ts";
 import type { Peer } from "./peer.ts";
 import { pull } from "./pull.ts";
 import { PushWindow } from "./push-window.ts";
+import { Wakeup } from "./wakeup.ts";
 
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 30_000;
@@ -31,13 +32,27 @@ export interface LiveOptions {
  * long as the peer does not follow us itself. Each direction comes back by itself after any failure. Never throws.
  */
 export async function runLive(options: LiveOptions): Promise<void> {
-  const link: Link = { run: "", looked: false, changed: new Signal() };
+  const link: Link = { run: "", looked: false, changed: new Wakeup() };
   await Promise.all([
-    persist(options, "down", (progress) => follow(options, link, progress), () => {
-      link.looked = true;
-      link.changed.raise();
-    }),
-    options.receiveOnly ? null : persist(options, "up", (progress) => feed(options, link, progress), () => {}),
+    persist(
+      options,
+      "down",
+      (progress) => follow(options, link, progress),
+      (error) => {
+        // It answered, if only to refuse: what we have may still be welcome.
+        if (error instanceof SyncError && error.code === "PEER_UNREACHABLE") return;
+        link.looked = true;
+        link.changed.raise();
+      },
+    ),
+    options.receiveOnly
+      ? null
+      : persist(
+          options,
+          "up",
+          (progress) => feed(options, link, progress),
+          () => {},
+        ),
   ]);
 }
 
@@ -47,7 +62,7 @@ interface Link {
   run: string;
   /** The peer was asked what it has: pushing before that would send it what it may have by now. */
   looked: boolean;
-  readonly changed: Signal;
+  readonly changed: Wakeup;
 }
 
 /** Repeats `attempt` for ever, pausing longer each time until it makes progress again. */
@@ -55,18 +70,20 @@ async function persist(
   { signal, onTrouble, random }: LiveOptions,
   direction: "down" | "up",
   attempt: (progress: () => void) => Promise<void>,
-  failed: () => void,
+  failed: (error: unknown) => void,
 ): Promise<void> {
   let failures = 0;
   while (!signal.aborted) {
     try {
       await attempt(() => (failures = 0));
     } catch (error) {
-      failed();
+      failed(error);
       if (signal.aborted) return;
       // A peer that only receives is not in trouble; it is asked again in case it is restarted as a full one.
       const refused = error instanceof SyncError && error.code === "RECEIVE_ONLY";
-      const ms = refused ? LONGEST_PAUSE_MS : backoffMs(failures, { firstMs: FIRST_PAUSE_MS, capMs: LONGEST_PAUSE_MS, ...(random && { random }) });
+      const ms = refused
+        ? LONGEST_PAUSE_MS
+        : backoffMs(failures, { firstMs: FIRST_PAUSE_MS, capMs: LONGEST_PAUSE_MS, ...(random && { random }) });
       failures += 1;
       if (!refused) onTrouble?.(direction, error, ms);
       await pause(ms, signal);
@@ -97,15 +114,10 @@ async function feed({ replica, peer, acquaintances, nodeName, signal }: LiveOpti
   let sent: VersionVector = EMPTY_VECTOR;
   const lacking = () =>
     link.looked && !acquaintances.follows(link.run) && !isCovered(replica.state.vector, join(sent, acquaintances.known(link.run)));
-  const stops = [
-    replica.onChange(() => link.changed.raise()),
-    acquaintances.onFollow(() => link.changed.raise()),
-  ];
-  const abort = () => link.changed.raise();
-  signal.addEventListener("abort", abort);
+  const stops = [replica.onChange(link.changed.raise), acquaintances.onFollow(link.changed.raise)];
   const stop = new AbortController();
   try {
-    await link.changed.until(() => signal.aborted || lacking());
+    await link.changed.until(lacking, signal);
     if (signal.aborted) return;
     const stream = await peer.openPush(
       { database: replica.name, name: nodeName, run: replica.run },
@@ -137,31 +149,19 @@ async function feed({ replica, peer, acquaintances, nodeName, signal }: LiveOpti
         from = join(from, batch.to);
         if (batch.final) sent = join(sent, batch.vector);
       } else {
-        await link.changed.until(() => signal.aborted || over || lacking());
+        await link.changed.until(() => over || lacking(), signal);
       }
     }
     if (!signal.aborted) {
       await window.drained();
-      throw new SyncError({ code: "PEER_FAILED", message: `${peer.address} ended the push of "${replica.name}"`, action: "It is opened again." });
+      throw new SyncError({
+        code: "PEER_FAILED",
+        message: `${peer.address} ended the push of "${replica.name}"`,
+        action: "It is opened again.",
+      });
     }
   } finally {
     stop.abort(new Error("the stream was left"));
-    signal.removeEventListener("abort", abort);
     for (const end of stops) end();
-  }
-}
-
-/** Wakes whoever waits for a condition to be looked at again. */
-class Signal {
-  #waiting: (() => void)[] = [];
-
-  raise(): void {
-    const woken = this.#waiting;
-    this.#waiting = [];
-    for (const wake of woken) wake();
-  }
-
-  async until(condition: () => boolean): Promise<void> {
-    while (!condition()) await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 }

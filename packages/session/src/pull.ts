@@ -1,18 +1,8 @@
-import {
-  EMPTY_VECTOR,
-  SyncError,
-  equalVectors,
-  isCovered,
-  join,
-  type ApplyResult,
-  type ChangeBatch,
-  type Codec,
-  type VersionVector,
-} from "@scoutsync/core";
+import { EMPTY_VECTOR, SyncError, isCovered, join, type Codec, type VersionVector } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
 import type { Acquaintances } from "./acquaintances.ts";
-import { sameBytes } from "./bytes.ts";
 import type { Peer } from "./peer.ts";
+import { takeBatch } from "./take.ts";
 
 export const CODECS: readonly Codec[] = ["zstd", "identity"];
 
@@ -112,18 +102,18 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
       first = false;
       result.run = batch.run;
       if (batch.final) acquaintances.learn(batch.run, batch.vector);
-      const outcome = await take(replica, batch);
+      const outcome = await takeBatch(replica, batch);
       result.received += batch.count;
       result.bytes += batch.payload.length;
-      result.applied += outcome?.applied ?? 0;
-      result.conflicts += outcome?.conflicts ?? 0;
-      result.parked += outcome?.parked ?? 0;
+      result.applied += outcome.applied;
+      result.conflicts += outcome.conflicts;
+      result.parked += outcome.parked;
       onProgress?.(result.received, result.received + batch.remaining);
       caughtUp = batch.final;
       if (!batch.final) continue;
       result.peerVector = batch.vector;
       result.peerBeyondDigest = batch.beyondDigest;
-      result.verified = outcome ? outcome.verified : await compare(replica, batch);
+      result.verified = outcome.verified;
       onCaughtUp?.(result);
     }
   } finally {
@@ -135,19 +125,4 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
     message: `${peer.address} ended the stream of "${replica.name}" before its end`,
     action: "Sync again; it goes on where it stopped.",
   });
-}
-
-/** Null when the batch says nothing new, so that an idle pair writes nothing to disk. */
-async function take(replica: Replica, batch: ChangeBatch): Promise<ApplyResult | null> {
-  const { vector } = replica.state;
-  const nothing = batch.final && batch.count === 0 && isCovered(batch.to, vector) && isCovered(batch.vector, vector);
-  return nothing ? null : replica.apply(batch);
-}
-
-/** Compares where we stand with an empty final batch. */
-async function compare(replica: Replica, batch: ChangeBatch): Promise<boolean | null> {
-  const beyond = await replica.beyondDigest();
-  const { vector, digest } = replica.state;
-  if (!equalVectors(vector, batch.vector) || !sameBytes(beyond, batch.beyondDigest)) return null;
-  return sameBytes(digest, batch.digest);
 }

@@ -17,7 +17,7 @@ export class PushWindow {
   readonly #stream: PushStream;
   readonly #unacknowledged: SentBatch[] = [];
   readonly #over: Promise<void>;
-  #failure: unknown = null;
+  #failure: Error | null = null;
   #ended = false;
   #wake = () => {};
 
@@ -35,7 +35,7 @@ export class PushWindow {
     } catch (error) {
       // The acknowledgement side hears why the stream is over; that says more than a failed write.
       await this.#over;
-      throw this.#failure ?? error;
+      throw this.#failure ?? (error as Error);
     }
   }
 
@@ -58,7 +58,7 @@ export class PushWindow {
         this.#wake();
       }
     } catch (error) {
-      this.#failure = error;
+      this.#failure = error instanceof Error ? error : new Error(String(error));
     } finally {
       this.#ended = true;
       this.#wake();

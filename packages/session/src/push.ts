@@ -54,7 +54,7 @@ export async function push(options: PushOptions): Promise<PushResult> {
   };
   try {
     const { vector, position, codecs, beyondDigest } = stream.ready;
-    for (let from = join(vector, position), final = false; !final; ) {
+    for (let from = join(vector, position), final = false; !final;) {
       const batch = await replica.read({ from, batchSize: options.batchSize ?? 0, codecs, beyondDigest });
       await window.send(batch);
       from = join(from, batch.to);

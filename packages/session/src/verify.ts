@@ -1,4 +1,4 @@
-import { equalVectors, type DigestEntry, type SqlValue, type VersionVector } from "@scoutsync/core";
+import { RawText, equalVectors, type DigestEntry, type SqlValue, type VersionVector } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
 import { sameBytes } from "./bytes.ts";
 import type { Peer } from "./peer.ts";
@@ -96,16 +96,12 @@ function differingColumns(here: { name: string; value: SqlValue }[], there: { na
 function sameValue(a: SqlValue | undefined, b: SqlValue | undefined): boolean {
   if (a === undefined || b === undefined || a === null || b === null) return a === b;
   if (typeof a !== "object" || typeof b !== "object") return Object.is(a, b);
-  const raw = "bytes" in a;
-  if (raw !== "bytes" in b) return false;
-  return sameBytes("bytes" in a ? a.bytes : a, "bytes" in b ? b.bytes : b);
+  if (a instanceof RawText) return b instanceof RawText && sameBytes(a.bytes, b.bytes);
+  return !(b instanceof RawText) && sameBytes(a, b);
 }
 
 function both({ replica, peer, deep, signal }: VerifyOptions, table: string, buckets: number[]): Promise<[Snapshot, Snapshot]> {
-  return Promise.all([
-    replica.digest({ table, buckets, deep }),
-    peer.digest({ database: replica.name, table, buckets, deep }, signal),
-  ]);
+  return Promise.all([replica.digest({ table, buckets, deep }), peer.digest({ database: replica.name, table, buckets, deep }, signal)]);
 }
 
 /** The names whose digests are not the same on both sides. Rows without a primary key may have a name more than once. */

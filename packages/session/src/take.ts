@@ -1,0 +1,27 @@
+import { equalVectors, isCovered, type ApplyResult, type ChangeBatch } from "@scoutsync/core";
+import type { Replica } from "@scoutsync/replica";
+import { sameBytes } from "./bytes.ts";
+
+/**
+ * Applies a batch, except when it only says what is known already: an idle pair must not write to disk. Both the
+ * puller and the receiver of a push take batches this way. Throws what `Replica.apply` throws.
+ */
+export async function takeBatch(replica: Replica, batch: ChangeBatch): Promise<ApplyResult> {
+  const { vector } = replica.state;
+  if (!batch.final || batch.count > 0 || !isCovered(batch.to, vector) || !isCovered(batch.vector, vector)) {
+    return replica.apply(batch);
+  }
+  const beyond = await replica.beyondDigest();
+  // Read together, after the last wait: vector and digest of one moment.
+  const state = replica.state;
+  const comparable = equalVectors(state.vector, batch.vector) && sameBytes(beyond, batch.beyondDigest);
+  return {
+    received: 0,
+    applied: 0,
+    conflicts: 0,
+    parked: 0,
+    vector: state.vector,
+    digest: state.digest,
+    verified: comparable ? sameBytes(state.digest, batch.digest) : null,
+  };
+}

@@ -1,0 +1,83 @@
+import { toPlainError } from "@scoutsync/core";
+import { CoordinatorClient, createClient, unary } from "@scoutsync/protocol";
+import { backoffMs, parseAddress, pause } from "@scoutsync/runtime";
+import { Wakeup } from "@scoutsync/session";
+import type { NodeContext } from "./context.ts";
+import { databaseStatuses } from "./handlers/ping.ts";
+
+/** Heartbeats that follow moving vectors are at least this far apart. */
+const DEBOUNCE_MS = 200;
+const FIRST_RETRY_MS = 250;
+const LONGEST_RETRY_MS = 10_000;
+const CALL_DEADLINE_MS = 10_000;
+/** Used when the coordinator names no interval. */
+const DEFAULT_INTERVAL_MS = 10_000;
+
+/**
+ * Tells the coordinator that this node is there and how far it is, until the signal aborts. A coordinator that is away
+ * is asked again for ever and changes nothing else: nodes sync without it.
+ */
+export async function announce(context: NodeContext, coordinator: string, listen: string, signal: AbortSignal): Promise<void> {
+  const client = createClient(coordinator, CoordinatorClient);
+  const options = { signal, deadlineMs: CALL_DEADLINE_MS };
+  const changed = new Wakeup();
+  let moved = false;
+  const stops = context.databases.all().map(({ replica }) =>
+    replica.onChange(() => {
+      moved = true;
+      changed.raise();
+    }),
+  );
+  let failures = 0;
+  try {
+    while (!signal.aborted) {
+      try {
+        moved = false;
+        const { heartbeatIntervalMs } = await unary(client, "register", registration(context, listen), options);
+        context.logger[failures > 0 ? "info" : "debug"]({ coordinator }, "registered");
+        failures = 0;
+        await beat(heartbeatIntervalMs || DEFAULT_INTERVAL_MS);
+      } catch (error) {
+        if (signal.aborted) break;
+        const { code, message } = toPlainError(error);
+        // Said once: how long it stays away is visible at the coordinator, not here.
+        context.logger[failures === 0 ? "warn" : "debug"]({ coordinator, code }, message);
+        await pause(backoffMs(failures, { firstMs: FIRST_RETRY_MS, capMs: LONGEST_RETRY_MS }), signal);
+        failures += 1;
+      }
+    }
+  } finally {
+    for (const stop of stops) stop();
+    client.close();
+  }
+
+  /** Returns when the coordinator does not know this node any more. */
+  async function beat(intervalMs: number): Promise<void> {
+    for (;;) {
+      const due = AbortSignal.any([signal, AbortSignal.timeout(intervalMs)]);
+      await changed.until(() => moved, due);
+      await pause(DEBOUNCE_MS, signal);
+      signal.throwIfAborted();
+      moved = false;
+      const { nodeId, run } = context;
+      const request = { nodeId, run, databases: databaseStatuses(context), timeUs: BigInt(Date.now()) * 1000n };
+      const { unknown } = await unary(client, "heartbeat", request, options);
+      if (unknown) return;
+    }
+  }
+}
+
+function registration(context: NodeContext, listen: string) {
+  const address = parseAddress(listen);
+  const everywhere = address?.host === "0.0.0.0" || address?.host === "::";
+  return {
+    nodeId: context.nodeId,
+    name: context.name,
+    // Listening on all addresses names none: then the one the coordinator sees is the one to use.
+    host: everywhere ? "" : (address?.host ?? ""),
+    port: address?.port ?? 0,
+    version: context.version,
+    databases: databaseStatuses(context),
+    run: context.run,
+  };
+}

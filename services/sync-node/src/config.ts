@@ -1,0 +1,62 @@
+import { SyncError } from "@scoutsync/core";
+import type { Logger } from "@scoutsync/runtime";
+
+/** What a sync-node is told at its start. */
+export interface SyncNodeConfig {
+  /** What people call this node. */
+  name: string;
+  /** `host:port`; port 0 picks one. */
+  listen: string;
+  databases: readonly { name: string; path: string }[];
+  /** Holds what the node itself remembers: its identity. Made when missing. */
+  dataDirectory: string;
+  /** `host:port` of nodes to stay in sync with, coordinator or not. */
+  peers: readonly string[];
+  /** `host:port`, or null without one. */
+  coordinator: string | null;
+  /** What rows that were there before syncing are, when another side has such rows too. */
+  baseline: "shared" | "distinct" | null;
+  /** `NAME.TABLE` or `NAME.TABLE.COLUMN`: what never leaves this node. */
+  exclude: readonly string[];
+  /** Take from others, never send own changes. */
+  receiveOnly: boolean;
+  /** Worker threads that the databases share; default: one per processor, no more than databases. */
+  threads?: number | undefined;
+  logger: Logger;
+}
+
+/**
+ * The exclusions of each database, without its name in front. Throws INVALID_ARGUMENT for one that names no database of
+ * this node: a misspelt exclusion would send what was meant to stay.
+ */
+export function exclusionsByDatabase({ databases, exclude }: Pick<SyncNodeConfig, "databases" | "exclude">): Map<string, string[]> {
+  const found = new Map<string, string[]>(databases.map(({ name }) => [name, []]));
+  for (const entry of exclude) {
+    // The longest name wins, for database names with dots in them.
+    const name = [...found.keys()].sort((a, b) => b.length - a.length).find((candidate) => entry.startsWith(`${candidate}.`));
+    if (name === undefined || entry.length === name.length + 1) {
+      throw new SyncError({
+        code: "INVALID_ARGUMENT",
+        message: `the exclusion "${entry}" names no table of a database of this node`,
+        action: `Write it as NAME.TABLE or NAME.TABLE.COLUMN with NAME one of: ${[...found.keys()].join(", ")}.`,
+      });
+    }
+    found.get(name)?.push(entry.slice(name.length + 1));
+  }
+  return found;
+}
+
+/** Throws INVALID_ARGUMENT for two databases of one name. */
+export function checkNames(databases: SyncNodeConfig["databases"]): void {
+  const seen = new Set<string>();
+  for (const { name } of databases) {
+    if (seen.has(name)) {
+      throw new SyncError({
+        code: "INVALID_ARGUMENT",
+        message: `two databases are called "${name}"`,
+        action: "Give each database of a node its own NAME in --db NAME=PATH.",
+      });
+    }
+    seen.add(name);
+  }
+}

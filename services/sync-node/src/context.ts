@@ -1,0 +1,19 @@
+import type { Logger } from "@scoutsync/runtime";
+import type { Databases } from "./databases.ts";
+import type { SessionGate } from "./session-gate.ts";
+
+/** What the handlers of one node share. */
+export interface NodeContext {
+  readonly name: string;
+  readonly nodeId: string;
+  /** Random identity of this run of the process. */
+  readonly run: string;
+  readonly version: string;
+  readonly receiveOnly: boolean;
+  readonly baseline: string;
+  readonly databases: Databases;
+  readonly gate: SessionGate;
+  readonly logger: Logger;
+  /** Aborts with SHUTTING_DOWN when the node stops. */
+  readonly stopping: AbortSignal;
+}

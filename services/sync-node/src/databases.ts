@@ -1,0 +1,38 @@
+import { SyncError } from "@scoutsync/core";
+import type { Replica } from "@scoutsync/replica";
+import { Acquaintances, type SessionDatabase } from "@scoutsync/session";
+
+/** The databases this node serves, by the names the fleet knows them by. */
+export class Databases {
+  readonly #databases = new Map<string, SessionDatabase>();
+  readonly #nodeName: string;
+
+  constructor(nodeName: string) {
+    this.#nodeName = nodeName;
+  }
+
+  add(replica: Replica): void {
+    this.#databases.set(replica.name, { replica, acquaintances: new Acquaintances() });
+  }
+
+  all(): SessionDatabase[] {
+    return [...this.#databases.values()];
+  }
+
+  /** Throws DATABASE_NOT_FOUND, naming those there are. */
+  get(name: string): SessionDatabase {
+    const found = this.#databases.get(name);
+    if (found) return found;
+    const names = [...this.#databases.keys()].join(", ");
+    throw new SyncError({
+      code: "DATABASE_NOT_FOUND",
+      message: `node "${this.#nodeName}" has no database "${name}"`,
+      action: names === "" ? "Start it with --db NAME=PATH." : `Use one of: ${names}.`,
+    });
+  }
+
+  /** All of them when no name is given. Throws DATABASE_NOT_FOUND. */
+  select(names: readonly string[]): SessionDatabase[] {
+    return names.length === 0 ? this.all() : [...new Set(names)].map((name) => this.get(name));
+  }
+}

@@ -1,0 +1,113 @@
+import { DEFAULT_BATCH_CHANGES, SyncError, isCovered, join, parseVector, type VersionVector } from "@scoutsync/core";
+import {
+  checkProtocol,
+  knownCodecs,
+  toWireBatches,
+  toWireChange,
+  toWireCount,
+  type GetChangesRequest,
+  type GetChangesResponse,
+} from "@scoutsync/protocol";
+import type { Replica } from "@scoutsync/replica";
+import { Wakeup, type SessionDatabase } from "@scoutsync/session";
+import type { NodeContext } from "../context.ts";
+import type { Outbox } from "./calls.ts";
+
+/** Changes per message of a readable stream: small enough to appear at once on a terminal. */
+const READABLE_PAGE = 500;
+/** Largest batch a caller may ask for. */
+const MAX_BATCH_CHANGES = 100_000;
+
+type Answers = Outbox<GetChangesResponse>;
+
+/** Streams what the caller lacks: packed batches, or one count, or changes for people. */
+export async function getChanges(context: NodeContext, request: GetChangesRequest, outbox: Answers, signal: AbortSignal): Promise<void> {
+  checkProtocol(request.protocol, "the caller", `node "${context.name}"`);
+  const database = context.databases.get(request.database);
+  const { replica } = database;
+  const since = parseVector(request.since);
+  if (request.countOnly) {
+    const count = toWireCount(await replica.count(since));
+    return outbox.write({ batch: undefined, changes: [], count });
+  }
+  if (request.readable) return readable(replica, since, request, outbox, signal);
+  if (context.receiveOnly) {
+    throw new SyncError({
+      code: "RECEIVE_ONLY",
+      message: `node "${context.name}" only receives and sends its changes to nobody`,
+      action: "Fetch from another node, or start this one without --receive-only.",
+    });
+  }
+  await batches(database, since, request, outbox, signal);
+}
+
+async function batches(
+  { replica, acquaintances }: SessionDatabase,
+  since: VersionVector,
+  request: GetChangesRequest,
+  outbox: Answers,
+  signal: AbortSignal,
+): Promise<void> {
+  const { callerRun, follow } = request;
+  const limit = request.limit === 0n ? Number.POSITIVE_INFINITY : Number(request.limit);
+  const batchSize = Math.min(request.batchSize || DEFAULT_BATCH_CHANGES, MAX_BATCH_CHANGES);
+  const codecs = knownCodecs(request.codecs);
+  let from = request.run === replica.run ? join(since, parseVector(request.position)) : since;
+  let beyondDigest: Uint8Array = request.beyondDigest;
+  let sent = 0;
+
+  acquaintances.learn(callerRun, since);
+  const changed = new Wakeup();
+  const stops = follow ? [replica.onChange(changed.raise), acquaintances.follow(callerRun)] : [];
+  try {
+    while (!signal.aborted) {
+      const batch = await replica.read({ from, batchSize: Math.min(batchSize, limit - sent), codecs, beyondDigest });
+      for (const wire of toWireBatches(batch)) await outbox.write({ batch: wire, changes: [], count: undefined });
+      from = join(from, batch.to);
+      sent += batch.count;
+      if (sent >= limit) return;
+      if (!batch.final) continue;
+      if (!follow) return;
+      // The receiver joins our vector at the end of a stream, and has taken what we hold beyond it.
+      from = join(from, batch.vector);
+      beyondDigest = batch.beyondDigest;
+      // What the caller itself pushed here moves our vector too, and is not news to it.
+      await changed.until(() => !isCovered(replica.state.vector, join(from, acquaintances.known(callerRun))), signal);
+      from = join(from, acquaintances.known(callerRun));
+    }
+    signal.throwIfAborted();
+  } finally {
+    for (const stop of stops) stop();
+  }
+}
+
+async function readable(
+  replica: Replica,
+  since: VersionVector,
+  { limit, follow }: GetChangesRequest,
+  outbox: Answers,
+  signal: AbortSignal,
+): Promise<void> {
+  let left = limit === 0n ? Number.POSITIVE_INFINITY : Number(limit);
+  let from = since;
+  const changed = new Wakeup();
+  const stop = follow ? replica.onChange(changed.raise) : () => {};
+  try {
+    while (left > 0 && !signal.aborted) {
+      await replica.drain();
+      const { vector } = replica.state;
+      const page = await replica.readable(from, Math.min(left, READABLE_PAGE));
+      left -= page.changes.length;
+      if (page.changes.length > 0) await outbox.write({ batch: undefined, changes: page.changes.map(toWireChange), count: undefined });
+      if (page.next) {
+        from = page.next;
+        continue;
+      }
+      if (!follow) return;
+      from = join(from, vector);
+      await changed.until(() => !isCovered(replica.state.vector, from), signal);
+    }
+  } finally {
+    stop();
+  }
+}

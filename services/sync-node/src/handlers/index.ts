@@ -1,0 +1,24 @@
+import type { SyncNodeServer } from "@scoutsync/protocol";
+import type { NodeContext } from "../context.ts";
+import { answering, conversing, streaming } from "./calls.ts";
+import { getChanges } from "./changes.ts";
+import { digest } from "./digest.ts";
+import { ping } from "./ping.ts";
+import { pushChanges } from "./push.ts";
+import { getHistory, listReviews, resolveReview } from "./review.ts";
+import { sync, verify } from "./sync.ts";
+
+/** Every call of the SyncNode service. */
+export function handlers(context: NodeContext): SyncNodeServer {
+  return {
+    ping: answering(context, (request) => ping(context, request)),
+    getChanges: streaming(context, (request, outbox, signal) => getChanges(context, request, outbox, signal)),
+    pushChanges: conversing(context, (requests, outbox) => pushChanges(context, requests, outbox)),
+    digest: answering(context, (request) => digest(context, request)),
+    sync: streaming(context, (request, outbox, signal) => sync(context, request, outbox, signal)),
+    verify: answering(context, (request, signal) => verify(context, request, signal)),
+    listReviews: answering(context, (request) => listReviews(context, request)),
+    resolveReview: answering(context, (request) => resolveReview(context, request)),
+    getHistory: answering(context, (request) => getHistory(context, request)),
+  };
+}

@@ -1,0 +1,35 @@
+import { formatVector } from "@scoutsync/core";
+import { formatTime, type DatabaseStatus, type PingRequest, type PingResponse } from "@scoutsync/protocol";
+import { PROTOCOL_VERSION } from "@scoutsync/core";
+import type { NodeContext } from "../context.ts";
+
+/** Answers from what the databases last reported: it must answer while all of them are busy. */
+export function ping(context: NodeContext, _request: PingRequest): PingResponse {
+  const timeUs = Date.now() * 1000;
+  return {
+    name: context.name,
+    nodeId: context.nodeId,
+    version: context.version,
+    protocol: PROTOCOL_VERSION,
+    time: formatTime(timeUs),
+    timeUs: BigInt(timeUs),
+    run: context.run,
+    databases: databaseStatuses(context),
+    files: [],
+  };
+}
+
+/** Every database as it last reported itself. */
+export function databaseStatuses({ databases }: Pick<NodeContext, "databases">): DatabaseStatus[] {
+  return databases.all().map(({ replica: { name, state } }) => ({
+    name,
+    vector: formatVector(state.vector),
+    digest: Buffer.from(state.digest).toString("hex"),
+    pending: BigInt(state.pending),
+    parked: BigInt(state.parked),
+    conflicts: BigInt(state.conflicts),
+    rows: BigInt(state.rows),
+    tables: state.tables,
+    problem: state.problem,
+  }));
+}

@@ -1,0 +1,89 @@
+import { PROTOCOL_VERSION, SyncError, formatVector, type ApplyResult } from "@scoutsync/core";
+import {
+  BatchAssembler,
+  asBuffer,
+  checkProtocol,
+  type PushAck,
+  type PushChangesRequest,
+  type PushChangesResponse,
+  type PushOpen,
+} from "@scoutsync/protocol";
+import { CODECS, takeBatch } from "@scoutsync/session";
+import type { NodeContext } from "../context.ts";
+import type { Outbox } from "./calls.ts";
+
+const NO_BYTES = Buffer.alloc(0);
+
+/**
+ * Takes batches and acknowledges each after its commit. A stream may end anywhere: a caller that died looks like one
+ * that is done, and what it had not sent whole is not applied, so there is nothing to undo.
+ */
+export async function pushChanges(
+  context: NodeContext,
+  requests: AsyncIterable<PushChangesRequest>,
+  outbox: Outbox<PushChangesResponse>,
+): Promise<void> {
+  const iterator = requests[Symbol.asyncIterator]();
+  const open = await opening(iterator);
+  if (!open) return;
+  checkProtocol(open.protocol, `node "${open.name}"`, `node "${context.name}"`);
+  const { replica, acquaintances } = context.databases.get(open.database);
+  await replica.drain();
+  const position = await replica.position(open.run);
+  const beyondDigest = await replica.beyondDigest();
+  const { vector, digest } = replica.state;
+  await outbox.write({
+    kind: {
+      $case: "ready",
+      value: {
+        vector: formatVector(vector),
+        position: formatVector(position),
+        beyondDigest: asBuffer(beyondDigest),
+        codecs: [...CODECS],
+        protocol: PROTOCOL_VERSION,
+        digest: asBuffer(digest),
+      },
+    },
+  });
+  const assembler = new BatchAssembler();
+  for (let next = await iterator.next(); !next.done; next = await iterator.next()) {
+    const { kind } = next.value;
+    if (kind?.$case !== "batch") throw unexpected("a batch");
+    const batch = assembler.add(kind.value);
+    if (!batch) continue;
+    // Before it is applied, so that a stream that follows us from there does not send it back.
+    if (batch.final) acquaintances.learn(open.run, batch.vector);
+    const result = await takeBatch(replica, batch);
+    await outbox.write({ kind: { $case: "ack", value: acknowledgement(result, batch.final) } });
+  }
+}
+
+/** Null when the caller left without a word. */
+async function opening(requests: AsyncIterator<PushChangesRequest>): Promise<PushOpen | null> {
+  const first = await requests.next();
+  if (first.done) return null;
+  const { kind } = first.value;
+  if (kind?.$case !== "open") throw unexpected("the opening");
+  return kind.value;
+}
+
+function acknowledgement(result: ApplyResult, final: boolean): PushAck {
+  return {
+    received: BigInt(result.received),
+    applied: BigInt(result.applied),
+    conflicts: BigInt(result.conflicts),
+    parked: BigInt(result.parked),
+    vector: final ? formatVector(result.vector) : "",
+    digest: final ? asBuffer(result.digest) : NO_BYTES,
+    final,
+    verified: final && result.verified === true,
+  };
+}
+
+function unexpected(what: string): SyncError {
+  return new SyncError({
+    code: "INVALID_ARGUMENT",
+    message: `a push held something else where ${what} was due`,
+    action: "Send `open` first, then only `batch` messages.",
+  });
+}

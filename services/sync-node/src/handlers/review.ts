@@ -1,0 +1,59 @@
+import { SyncError } from "@scoutsync/core";
+import {
+  fromWireColumns,
+  toWireHistory,
+  toWireReview,
+  type GetHistoryRequest,
+  type GetHistoryResponse,
+  type ListReviewsRequest,
+  type ListReviewsResponse,
+  type ResolveReviewRequest,
+  type ResolveReviewResponse,
+} from "@scoutsync/protocol";
+import type { NodeContext } from "../context.ts";
+
+const DEFAULT_LIMIT = 1_000;
+
+export async function listReviews(context: NodeContext, request: ListReviewsRequest): Promise<ListReviewsResponse> {
+  const limit = request.limit || DEFAULT_LIMIT;
+  const reviews: ListReviewsResponse["reviews"] = [];
+  for (const { replica } of context.databases.select(request.database === "" ? [] : [request.database])) {
+    if (reviews.length >= limit) break;
+    const found = await replica.reviews({ kind: request.kind, id: request.id, limit: limit - reviews.length });
+    reviews.push(...found.map((review) => toWireReview(replica.name, review)));
+  }
+  return { reviews };
+}
+
+export async function resolveReview(context: NodeContext, request: ResolveReviewRequest): Promise<ResolveReviewResponse> {
+  const { id, keep } = request;
+  if (keep !== "winner" && keep !== "loser" && keep !== "") {
+    throw new SyncError({
+      code: "INVALID_ARGUMENT",
+      message: `"${keep}" cannot be kept`,
+      action: "Keep `winner` or `loser`, or set columns.",
+    });
+  }
+  if ((keep === "") === (request.set.length === 0)) {
+    throw new SyncError({
+      code: "INVALID_ARGUMENT",
+      message: "a decision either keeps a side or sets columns",
+      action: "Give one of the two.",
+    });
+  }
+  const set = fromWireColumns(request.set);
+  for (const { replica } of context.databases.all()) {
+    const [found] = id === "" ? [] : await replica.reviews({ kind: "", id, limit: 1 });
+    if (found) return { review: toWireReview(replica.name, await replica.resolve({ id, keep, set })) };
+  }
+  throw new SyncError({
+    code: "NOT_FOUND",
+    message: `node "${context.name}" has no review entry "${id}"`,
+    action: "`scoutsync review list` shows those there are.",
+  });
+}
+
+export async function getHistory(context: NodeContext, request: GetHistoryRequest): Promise<GetHistoryResponse> {
+  const { replica } = context.databases.get(request.database);
+  return { entries: (await replica.history(request.table, request.key)).map(toWireHistory) };
+}

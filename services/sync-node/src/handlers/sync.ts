@@ -1,0 +1,122 @@
+import { SyncError } from "@scoutsync/core";
+import {
+  connectPeer,
+  type SyncProgress,
+  type SyncRequest,
+  type SyncResponse,
+  type SyncResult,
+  type VerifyRequest,
+  type VerifyResponse,
+} from "@scoutsync/protocol";
+import { formatAddress, parseAddress } from "@scoutsync/runtime";
+import { runSession, verify as compare, type SessionProgress, type SessionResult } from "@scoutsync/session";
+import { formatVector } from "@scoutsync/core";
+import type { NodeContext } from "../context.ts";
+import type { Outbox } from "./calls.ts";
+
+/** A person reads progress; more often than this is only traffic. */
+const PROGRESS_INTERVAL_MS = 200;
+
+/** Runs one session with a peer; the last response carries its result. */
+export async function sync(context: NodeContext, request: SyncRequest, outbox: Outbox<SyncResponse>, signal: AbortSignal): Promise<void> {
+  const address = peerAddress(request.peer);
+  const databases = context.databases.select(request.databases);
+  const result = await context.gate.enter(address, request.epoch, async (fenced) => {
+    const peer = connectPeer(address);
+    try {
+      return await runSession({
+        databases,
+        peer,
+        nodeName: context.name,
+        named: request.databases.length > 0,
+        pullOnly: request.pullOnly || context.receiveOnly,
+        batchSize: request.batchSize,
+        signal: AbortSignal.any([signal, fenced]),
+        onProgress: throttled((progress) => {
+          // Progress that nobody reads must not slow the session, and an unread result is found by the write below.
+          outbox.write({ kind: { $case: "progress", value: progress } }).catch(() => {});
+        }),
+      });
+    } finally {
+      peer.close();
+    }
+  });
+  signal.throwIfAborted();
+  const { stats, success, verified, errors } = result;
+  context.logger.info({ peer: address, success, verified, stats, errors }, "session over");
+  await outbox.write({ kind: { $case: "result", value: toWireResult(result) } });
+}
+
+/** Compares databases with a peer's, down to the columns that differ. */
+export async function verify(context: NodeContext, request: VerifyRequest, signal: AbortSignal): Promise<VerifyResponse> {
+  const address = peerAddress(request.peer);
+  const peer = connectPeer(address);
+  const databases: VerifyResponse["databases"] = [];
+  try {
+    for (const { replica } of context.databases.select(request.databases)) {
+      try {
+        const { equal, differences, vector, peerVector } = await compare({ replica, peer, deep: request.deep, signal });
+        databases.push({ name: replica.name, equal, differences, vector: formatVector(vector), peerVector: formatVector(peerVector) });
+      } catch (error) {
+        const absent = error instanceof SyncError && error.code === "DATABASE_NOT_FOUND";
+        // Only what both have can be compared, unless it was asked for by name.
+        if (!absent || request.databases.length > 0) throw error;
+      }
+    }
+  } finally {
+    peer.close();
+  }
+  if (databases.length === 0) {
+    throw new SyncError({
+      code: "DATABASE_NOT_FOUND",
+      message: `this node and ${address} have no database in common`,
+      action: "Give databases that belong together the same NAME on both nodes.",
+    });
+  }
+  return { equal: databases.every(({ equal }) => equal), databases };
+}
+
+function peerAddress(text: string): string {
+  const address = parseAddress(text);
+  if (address && address.port > 0) return formatAddress(address);
+  throw new SyncError({
+    code: "INVALID_ARGUMENT",
+    message: `"${text}" is not the address of a node`,
+    action: "Write it as host:port.",
+  });
+}
+
+function throttled(emit: (progress: SyncProgress) => void): (progress: SessionProgress) => void {
+  let last = "";
+  let next = 0;
+  return ({ database, phase, done, total }) => {
+    const now = performance.now();
+    if (`${database}\0${phase}` === last && now < next && done < total) return;
+    last = `${database}\0${phase}`;
+    next = now + PROGRESS_INTERVAL_MS;
+    emit({ database, phase, done: BigInt(done), total: BigInt(total) });
+  };
+}
+
+function toWireResult(result: SessionResult): SyncResult {
+  const { stats } = result;
+  return {
+    success: result.success,
+    node: result.node,
+    peer: result.peer,
+    stats: {
+      localChangesSent: BigInt(stats.localChangesSent),
+      remoteChangesReceived: BigInt(stats.remoteChangesReceived),
+      remoteChangesApplied: BigInt(stats.remoteChangesApplied),
+      conflicts: BigInt(stats.conflicts),
+      parked: BigInt(stats.parked),
+      filesUploaded: BigInt(stats.filesUploaded),
+      filesDownloaded: BigInt(stats.filesDownloaded),
+      bytesSent: BigInt(stats.bytesSent),
+      bytesReceived: BigInt(stats.bytesReceived),
+    },
+    verified: result.verified,
+    durationMs: BigInt(result.durationMs),
+    errors: result.errors,
+  };
+}

@@ -1,0 +1,55 @@
+import { toPlainError } from "@scoutsync/core";
+import { connectPeer } from "@scoutsync/protocol";
+import { runLive } from "@scoutsync/session";
+import type { NodeContext } from "./context.ts";
+
+/**
+ * Keeps every database in step with the same one at each of these peers until the signal aborts. One connection per
+ * peer carries them all. Resolves when all of it has ended.
+ */
+export async function keepInStep(context: NodeContext, peers: readonly string[], signal: AbortSignal): Promise<void> {
+  await Promise.all(
+    [...new Set(peers)].map(async (address) => {
+      const peer = connectPeer(address);
+      try {
+        await Promise.all(
+          context.databases.all().map((database) =>
+            runLive({
+              ...database,
+              peer,
+              nodeName: context.name,
+              receiveOnly: context.receiveOnly,
+              signal,
+              ...reports(context, address, database.replica.name),
+            }),
+          ),
+        );
+      } finally {
+        peer.close();
+      }
+    }),
+  );
+}
+
+/** Says each trouble once, when it begins and when it is over: a peer that is away for a week is not news every 30 s. */
+function reports(context: NodeContext, peer: string, database: string) {
+  const troubles = new Map<string, string>();
+  let diverged = false;
+  return {
+    onTrouble: (direction: "down" | "up", error: unknown, pauseMs: number) => {
+      const { code, message } = toPlainError(error);
+      const level = troubles.get(direction) === code ? "debug" : "warn";
+      troubles.set(direction, code);
+      context.logger[level]({ peer, database, direction, code, retry_in_ms: pauseMs }, message);
+    },
+    onCaughtUp: (verified: boolean | null) => {
+      if (troubles.delete("down")) context.logger.info({ peer, database }, "in step again");
+      troubles.delete("up");
+      if (verified === false && !diverged) {
+        const action = "run `scoutsync verify` with both nodes to see which rows";
+        context.logger.error({ peer, database, code: "DIVERGED" }, `both know the same changes but hold different rows: ${action}`);
+      }
+      if (verified !== null) diverged = !verified;
+    },
+  };
+}
