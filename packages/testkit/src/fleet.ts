@@ -156,10 +156,11 @@ export class Fleet {
     return scoutsync(["sync", node.address, typeof peer === "string" ? peer : peer.address, "--json", ...flags]);
   }
 
-  async stop(): Promise<void> {
+  /** Ends everything; `keep` leaves the folder for a look at what went wrong. */
+  async stop({ keep = false }: { keep?: boolean } = {}): Promise<void> {
     await Promise.all([...this.#running].map((service) => service.kill()));
     await this.#redis?.stop();
-    this.#remove();
+    if (!keep) this.#remove();
   }
 
   async #start(args: readonly string[], name: string): Promise<ServiceProcess> {

@@ -19,6 +19,22 @@ export interface WrittenRow {
   parent?: { column: string; table: string; key: string; marker: Marker };
 }
 
+/** A row that is nothing but references, named by what they refer to (playlist and track). */
+export interface WrittenLink {
+  node: string;
+  database: string;
+  table: string;
+  ends: readonly { column: string; table: string; key: string; marker: Marker }[];
+}
+
+/** A row that an application was told is deleted, and that nobody else touched. */
+export interface WrittenDelete {
+  node: string;
+  database: string;
+  table: string;
+  marker: Marker;
+}
+
 /** A value that an application was told is committed over an earlier one. */
 export interface WrittenEdit {
   node: string;
@@ -44,10 +60,20 @@ export interface ConflictRecord {
  */
 export class Ledger {
   readonly rows: WrittenRow[] = [];
+  readonly links: WrittenLink[] = [];
   readonly edits: WrittenEdit[] = [];
+  readonly deletes: WrittenDelete[] = [];
 
   row(row: WrittenRow): void {
     this.rows.push(row);
+  }
+
+  link(link: WrittenLink): void {
+    this.links.push(link);
+  }
+
+  delete(deleted: WrittenDelete): void {
+    this.deletes.push(deleted);
   }
 
   edit(edit: WrittenEdit): void {
@@ -61,6 +87,8 @@ export class Ledger {
       const open = openReadOnly(path);
       try {
         for (const row of this.rows) if (row.database === database) problems.push(...this.#checkRow(open, row));
+        for (const link of this.links) if (link.database === database) problems.push(...checkLink(open, link));
+        for (const deleted of this.deletes) if (deleted.database === database) problems.push(...checkDelete(open, deleted));
         problems.push(...this.#checkEdits(open, database, conflicts));
       } finally {
         open.close();
@@ -124,4 +152,18 @@ export class Ledger {
       (edit) => edit.database === row.database && edit.table === row.table && edit.marker.value === row.marker.value,
     );
   }
+}
+
+function checkLink(open: DatabaseSync, { node, table, ends }: WrittenLink): string[] {
+  const joins = ends.map((end, at) => `JOIN ${quoted(end.table)} AS end${at} ON end${at}.${quoted(end.key)} = link.${quoted(end.column)}`);
+  const conditions = ends.map((end, at) => `end${at}.${quoted(end.marker.column)} = ?`);
+  const sql = `SELECT count(*) AS rows FROM ${quoted(table)} link ${joins.join(" ")} WHERE ${conditions.join(" AND ")}`;
+  const rows = Number(open.prepare(sql).get(...ends.map((end) => end.marker.value))?.["rows"]);
+  const what = ends.map((end) => end.marker.value).join(" and ");
+  return rows === 1 ? [] : [`${table} of ${what} (written on ${node}): ${rows} rows instead of 1`];
+}
+
+function checkDelete(open: DatabaseSync, { node, table, marker }: WrittenDelete): string[] {
+  const found = open.prepare(`SELECT 1 FROM ${quoted(table)} WHERE ${quoted(marker.column)} = ?`).all(marker.value);
+  return found.length === 0 ? [] : [`${table} ${marker.value} (deleted on ${node}) is still there`];
 }
