@@ -20,6 +20,7 @@ export interface Registry {
   readonly logs: Logs;
   readonly settings: Settings;
   readonly leases: Leases;
+  readonly closed: boolean;
   /** A small fact that survives restarts; null when it was never written. */
   readState(key: string): string | null;
   writeState(key: string, value: string): void;
@@ -53,6 +54,9 @@ export function openRegistry(directory: string): Registry {
     logs: new Logs(database),
     settings: new Settings(database),
     leases: new Leases(database),
+    get closed() {
+      return !database.open;
+    },
     readState: (key) => readState.get(key)?.value ?? null,
     writeState: (key, value) => void writeState.run(key, value),
     outsideVersion: () => database.pragma("data_version", { simple: true }) as number,

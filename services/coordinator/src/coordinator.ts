@@ -1,0 +1,95 @@
+import type { Service } from "@scoutsync/runtime";
+import { DEFAULT_TIMING, type CoordinatorConfig, type Timing } from "./config.ts";
+import { wireCore, type Core } from "./core.ts";
+import { startGrpc } from "./grpc/server.ts";
+import { startHttp } from "./http/server.ts";
+import { CatchUpQueue } from "./jobs/catch-up-queue.ts";
+import type { CoordinatorPort } from "./jobs/port.ts";
+import { checkRedisUrl, RedisLink } from "./jobs/redis.ts";
+import { ScanWorker } from "./jobs/scan-worker.ts";
+import { SessionWorker } from "./jobs/session-worker.ts";
+import { openRegistry } from "./registry/registry.ts";
+import { Upkeep } from "./upkeep.ts";
+
+/** A running coordinator. */
+export interface CoordinatorService extends Service {
+  /** What the ready line says: the addresses that were really taken. */
+  readonly ready: { name: "coordinator"; listen: string; http: string | null };
+}
+
+/**
+ * Runs a coordinator: registry, detection, queue, one worker, gRPC and HTTP. Starts and answers also while Redis is
+ * away. Throws INVALID_ARGUMENT, PORT_TAKEN, DATABASE_FAILED or METADATA_NEWER.
+ */
+export async function startCoordinator(config: CoordinatorConfig): Promise<CoordinatorService> {
+  const { logger } = config;
+  const timing: Timing = { ...DEFAULT_TIMING, ...config.timing };
+  checkRedisUrl(config.redis);
+  const registry = openRegistry(config.dataDirectory);
+  const link = new RedisLink(config.redis, logger);
+  let work: { queue: CatchUpQueue; scans: ScanWorker; sessions: SessionWorker } | null = null;
+
+  const core = wireCore({ registry, link, queue: () => work?.queue ?? null, timing, logger });
+  const upkeep = new Upkeep(core);
+  const release = async () => {
+    upkeep.stop();
+    core.catchUps.stop();
+    link.close();
+    core.clients.close();
+    if (!registry.closed) {
+      core.fleet.flush();
+      registry.close();
+    }
+  };
+
+  let grpc: Awaited<ReturnType<typeof startGrpc>> | null = null;
+  let http: Awaited<ReturnType<typeof startHttp>> | null = null;
+  try {
+    grpc = await startGrpc({ listen: config.listen, core, upkeep });
+    if (config.http !== null) http = await startHttp({ listen: config.http, core, upkeep });
+  } catch (error) {
+    await grpc?.stop();
+    await release();
+    throw error;
+  }
+
+  const connected = () => {
+    work ??= {
+      queue: new CatchUpQueue(link, registry.settings, logger),
+      scans: new ScanWorker(config.redis, () => core.catchUps.scanTick(), logger),
+      sessions: new SessionWorker({ port: directPort(core), redis: config.redis, timing, logger }),
+    };
+    void upkeep.reconcile();
+  };
+  upkeep.start();
+  link.connection.on("ready", connected);
+  if (link.ready) connected();
+
+  let stopping: Promise<void> | null = null;
+  const stop = async () => {
+    // Redis must not come back to life into a service that stops.
+    link.connection.off("ready", connected);
+    upkeep.stop();
+    core.catchUps.stop();
+    await http?.stop();
+    await Promise.all([work?.sessions.stop(), work?.scans.stop()]);
+    await grpc.stop();
+    await work?.queue.close();
+    await release();
+    logger.info("the coordinator has stopped");
+  };
+  logger.info({ listen: grpc.listen, http: http?.listen, registry: registry.path }, "the coordinator is ready");
+  return {
+    ready: { name: "coordinator", listen: grpc.listen, http: http?.listen ?? null },
+    stop: () => (stopping ??= stop()),
+  };
+}
+
+/** The coordinator's own worker asks without a wire between. */
+function directPort({ desk, registry }: Core): CoordinatorPort {
+  return {
+    acquireLease: (request) => desk.acquire(request),
+    reportSession: (report) => Promise.resolve(desk.report(report)),
+    sessionStartTimeoutMs: () => Promise.resolve(registry.settings.get("catchup_connection_timeout") * 1_000),
+  };
+}

@@ -1,0 +1,52 @@
+import type { Logger } from "@scoutsync/runtime";
+import type { Timing } from "./config.ts";
+import { CertificateKeeper } from "./detection/certificate.ts";
+import { Fleet } from "./detection/fleet.ts";
+import { MissingCounter } from "./detection/missing.ts";
+import { NodeClients } from "./detection/node-clients.ts";
+import { Prober } from "./detection/probe.ts";
+import { FleetEvents } from "./events.ts";
+import type { CatchUpQueue } from "./jobs/catch-up-queue.ts";
+import { CatchUps } from "./jobs/catch-ups.ts";
+import { LeaseDesk } from "./jobs/lease-desk.ts";
+import type { RedisLink } from "./jobs/redis.ts";
+import type { Registry } from "./registry/registry.ts";
+
+/** The rooms of the coordinator, wired together: what gRPC and HTTP are doors to. */
+export interface Core {
+  readonly registry: Registry;
+  readonly events: FleetEvents;
+  readonly clients: NodeClients;
+  readonly fleet: Fleet;
+  readonly prober: Prober;
+  readonly missing: MissingCounter;
+  readonly certificate: CertificateKeeper;
+  readonly desk: LeaseDesk;
+  readonly catchUps: CatchUps;
+  readonly link: RedisLink;
+  /** Null until Redis was reached for the first time. */
+  readonly queue: () => CatchUpQueue | null;
+  readonly timing: Timing;
+  readonly logger: Logger;
+}
+
+/** Wires the rooms over an open registry and a line to Redis. Starts nothing. */
+export function wireCore(parts: {
+  registry: Registry;
+  link: RedisLink;
+  queue: () => CatchUpQueue | null;
+  timing: Timing;
+  logger: Logger;
+}): Core {
+  const events = new FleetEvents();
+  const clients = new NodeClients();
+  const fleet = new Fleet(parts.registry, events);
+  const shared = { ...parts, events, clients, fleet };
+  const prober = new Prober(shared);
+  const deadlineMs = () => parts.registry.settings.get("connection_timeout") * 1_000;
+  const missing = new MissingCounter({ ...shared, deadlineMs });
+  const certificate = new CertificateKeeper(shared);
+  const desk = new LeaseDesk({ ...shared, prober });
+  const catchUps = new CatchUps({ ...shared, prober, missing, desk });
+  return { ...shared, prober, missing, certificate, desk, catchUps };
+}

@@ -1,0 +1,226 @@
+import { parseVector, type VersionVector } from "@scoutsync/core";
+import type { DatabaseStatus } from "@scoutsync/protocol";
+import type { FleetEvents } from "../events.ts";
+import { lacks, union, type PlannerNode } from "../planner/plan.ts";
+import type { Registry } from "../registry/registry.ts";
+import { addressOf, type DatabaseReport, type ServerPatch, type ServerRow } from "../registry/servers.ts";
+
+/** Signs of life and vectors are written this much later, many in one transaction; nothing depends on them being durable. */
+const WRITE_DELAY_MS = 200;
+
+/** One node as the coordinator knows it now. */
+export interface FleetNode extends PlannerNode {
+  readonly row: ServerRow;
+  readonly address: string;
+  readonly enabled: boolean;
+  readonly online: boolean;
+  readonly reports: readonly DatabaseReport[];
+  /** Live changes it lacks and the Unix microseconds of the oldest (0 = none), as last counted. */
+  readonly missing: MissingCount;
+}
+
+export interface MissingCount {
+  changes: number;
+  oldestUs: number;
+}
+
+interface Known {
+  online: boolean;
+  reports: readonly DatabaseReport[];
+  vectors: ReadonlyMap<string, VersionVector>;
+  missing: MissingCount;
+  lastSeenMs: number;
+}
+
+const NOTHING_MISSING: MissingCount = { changes: 0, oldestUs: 0 };
+
+/** Who is there and who holds what, from what the nodes said last. In memory, written behind to the registry. */
+export class Fleet {
+  readonly #registry: Registry;
+  readonly #events: FleetEvents;
+  readonly #known = new Map<number, Known>();
+  readonly #unwritten = new Map<number, { patch: ServerPatch; reports: boolean }>();
+  #writeTimer: NodeJS.Timeout | null = null;
+
+  constructor(registry: Registry, events: FleetEvents) {
+    this.#registry = registry;
+    this.#events = events;
+    // Nobody is online until it answers or speaks, but how far everyone was is remembered.
+    for (const [id, reports] of registry.servers.reports()) {
+      const changes = registry.servers.get(id)?.missing_changes ?? 0;
+      this.#known.set(id, {
+        online: false,
+        reports,
+        vectors: vectorsOf(reports),
+        missing: { changes, oldestUs: 0 },
+        lastSeenMs: 0,
+      });
+    }
+  }
+
+  nodes(): FleetNode[] {
+    return this.#registry.servers.list().map((row) => this.#view(row));
+  }
+
+  node(id: number): FleetNode | null {
+    const row = this.#registry.servers.get(id);
+    return row === null ? null : this.#view(row);
+  }
+
+  /** Nodes that can take part in a session now, apart from being busy. */
+  available(): FleetNode[] {
+    return this.nodes().filter((node) => node.enabled && node.online);
+  }
+
+  /** Available nodes that lack something another available node holds. */
+  behind(): FleetNode[] {
+    const nodes = this.available();
+    const all = union(nodes);
+    return nodes.filter((node) => lacks(node, all));
+  }
+
+  /** Milliseconds since the node gave a sign of life. */
+  silentMs(id: number): number {
+    return Date.now() - (this.#known.get(id)?.lastSeenMs ?? 0);
+  }
+
+  /** Takes in what a node says about itself. Returns whether it holds something else than before. */
+  observe(id: number, statuses: readonly DatabaseStatus[]): boolean {
+    const reports = statuses.map(reportOf);
+    const known = this.#of(id);
+    const moved = !sameReports(known.reports, reports);
+    if (moved) {
+      const previous = new Map(known.reports.map((report) => [report.name, report.vector]));
+      const vectors = new Map<string, VersionVector>();
+      for (const report of reports) {
+        if (report.problem !== "") continue;
+        const same = previous.get(report.name) === report.vector ? known.vectors.get(report.name) : undefined;
+        vectors.set(report.name, same ?? readVector(report.vector));
+      }
+      known.reports = reports;
+      known.vectors = vectors;
+    }
+    this.#seen(id, known, {}, moved);
+    if (moved) this.#events.emit("changed");
+    return moved;
+  }
+
+  /** The node gave a sign of life that says nothing new. */
+  markOnline(id: number, patch: ServerPatch = {}): void {
+    this.#seen(id, this.#of(id), patch, false);
+  }
+
+  markOffline(id: number, error: string): void {
+    const known = this.#of(id);
+    this.#write(id, { ping_success: 0, last_ping: new Date().toISOString(), last_error: error }, false);
+    if (!known.online) return;
+    known.online = false;
+    const row = this.#registry.servers.get(id);
+    this.#events.tell("node", row, `stopped answering: ${error}`);
+    this.#events.emit("changed");
+  }
+
+  setMissing(id: number, missing: MissingCount): void {
+    const known = this.#of(id);
+    if (known.missing.changes === missing.changes && known.missing.oldestUs === missing.oldestUs) return;
+    known.missing = missing;
+    this.#write(id, { missing_changes: missing.changes, oldest_missing_age_s: ageSeconds(missing) }, false);
+  }
+
+  forget(id: number): void {
+    this.#known.delete(id);
+    this.#unwritten.delete(id);
+    this.#events.emit("changed");
+  }
+
+  /** Writes what has not been written yet. */
+  flush(): void {
+    if (this.#writeTimer !== null) clearTimeout(this.#writeTimer);
+    this.#writeTimer = null;
+    if (this.#unwritten.size === 0) return;
+    const batch = [...this.#unwritten];
+    this.#unwritten.clear();
+    this.#registry.transaction(() => {
+      for (const [id, { patch, reports }] of batch) {
+        if (this.#registry.servers.get(id) === null) continue;
+        this.#registry.servers.update(id, patch);
+        if (reports) this.#registry.servers.storeReports(id, this.#of(id).reports);
+      }
+    });
+  }
+
+  #seen(id: number, known: Known, patch: ServerPatch, reports: boolean): void {
+    known.lastSeenMs = Date.now();
+    this.#write(id, { ...patch, last_seen: new Date().toISOString() }, reports);
+    if (known.online) return;
+    known.online = true;
+    this.#events.tell("node", this.#registry.servers.get(id), "is online");
+    this.#events.emit("changed");
+  }
+
+  #write(id: number, patch: ServerPatch, reports: boolean): void {
+    const earlier = this.#unwritten.get(id);
+    this.#unwritten.set(id, { patch: { ...earlier?.patch, ...patch }, reports: reports || (earlier?.reports ?? false) });
+    this.#writeTimer ??= setTimeout(() => {
+      this.#writeTimer = null;
+      try {
+        this.flush();
+      } catch (error) {
+        // A lock held by somebody's long transaction: what was not written is said again by the next heartbeat.
+        this.#events.tell("status", null, `the registry could not be written: ${(error as Error).message}`);
+      }
+    }, WRITE_DELAY_MS);
+  }
+
+  #of(id: number): Known {
+    let known = this.#known.get(id);
+    if (known === undefined) {
+      known = { online: false, reports: [], vectors: new Map(), missing: NOTHING_MISSING, lastSeenMs: 0 };
+      this.#known.set(id, known);
+    }
+    return known;
+  }
+
+  #view(row: ServerRow): FleetNode {
+    const { online, reports, vectors, missing } = this.#of(row.id);
+    return { id: row.id, row, address: addressOf(row), enabled: row.sync_enabled !== 0, online, reports, vectors, missing };
+  }
+}
+
+/** Age of the oldest missing change in seconds, 0 when nothing is missing. */
+export function ageSeconds(missing: MissingCount): number {
+  if (missing.oldestUs === 0) return 0;
+  return Math.max(0, Math.round((Date.now() - missing.oldestUs / 1_000) / 100) / 10);
+}
+
+function reportOf(status: DatabaseStatus): DatabaseReport {
+  return {
+    name: status.name,
+    vector: status.vector,
+    digest: status.digest,
+    pending: Number(status.pending),
+    parked: Number(status.parked),
+    conflicts: Number(status.conflicts),
+    rows: Number(status.rows),
+    tables: status.tables,
+    problem: status.problem,
+  };
+}
+
+function sameReports(before: readonly DatabaseReport[], after: readonly DatabaseReport[]): boolean {
+  return before.length === after.length && JSON.stringify(before) === JSON.stringify(after);
+}
+
+function vectorsOf(reports: readonly DatabaseReport[]): Map<string, VersionVector> {
+  const usable = reports.filter((report) => report.problem === "");
+  return new Map(usable.map((report) => [report.name, readVector(report.vector)]));
+}
+
+/** A vector that cannot be read counts as empty: a session then finds out what the node really has. */
+function readVector(text: string): VersionVector {
+  try {
+    return parseVector(text);
+  } catch {
+    return new Map();
+  }
+}

@@ -1,0 +1,70 @@
+import { PROTOCOL_VERSION, SyncError } from "@scoutsync/core";
+import {
+  createClient,
+  GetChangesRequest,
+  PingRequest,
+  serverStream,
+  SyncNodeClient,
+  unary,
+  type ChangeCount,
+  type PingResponse,
+  type ServiceClient,
+  type SyncNodeService,
+} from "@scoutsync/protocol";
+
+/** A node's answer to Ping. */
+export interface PingAnswer {
+  response: PingResponse;
+  /** The node's clock minus ours, milliseconds, taken at the middle of the round trip. */
+  clockOffsetMs: number;
+  roundTripMs: number;
+}
+
+/** Warm channels to the nodes of the fleet, one per address. */
+export class NodeClients {
+  readonly #clients = new Map<string, ServiceClient<SyncNodeService>>();
+
+  to(address: string): ServiceClient<SyncNodeService> {
+    let client = this.#clients.get(address);
+    if (client === undefined) {
+      client = createClient(address, SyncNodeClient);
+      this.#clients.set(address, client);
+    }
+    return client;
+  }
+
+  /** Closes the channel to an address, so that the next call dials at once instead of after a pause for a dead peer. */
+  forget(address: string): void {
+    this.#clients.get(address)?.close();
+    this.#clients.delete(address);
+  }
+
+  /** Throws PEER_UNREACHABLE when no answer came in time. */
+  async ping(address: string, deadlineMs: number): Promise<PingAnswer> {
+    const sentAt = Date.now();
+    const request = PingRequest.fromPartial({ callerTimeUs: BigInt(sentAt) * 1_000n });
+    const sentTick = performance.now();
+    const response = await unary(this.to(address), "ping", request, { deadlineMs });
+    const roundTripMs = performance.now() - sentTick;
+    const clockOffsetMs = Number(response.timeUs) / 1_000 - (sentAt + roundTripMs / 2);
+    return { response, clockOffsetMs: Math.round(clockOffsetMs * 10) / 10, roundTripMs };
+  }
+
+  /** How many live changes the node at `address` holds beyond `since`. */
+  async countChanges(address: string, database: string, since: string, deadlineMs: number): Promise<ChangeCount> {
+    const request = GetChangesRequest.fromPartial({ database, since, countOnly: true, protocol: PROTOCOL_VERSION });
+    for await (const message of serverStream(this.to(address), "getChanges", request, { deadlineMs })) {
+      if (message.count !== undefined) return message.count;
+    }
+    throw new SyncError({
+      code: "PEER_FAILED",
+      message: `${address} ended the count of changes of database "${database}" without an answer`,
+      action: "Check that the node runs a compatible version.",
+    });
+  }
+
+  close(): void {
+    for (const client of this.#clients.values()) client.close();
+    this.#clients.clear();
+  }
+}

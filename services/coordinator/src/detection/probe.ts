@@ -1,0 +1,105 @@
+import { SyncError } from "@scoutsync/core";
+import type { PingResponse } from "@scoutsync/protocol";
+import type { Logger } from "@scoutsync/runtime";
+import type { Registry } from "../registry/registry.ts";
+import type { ServerRow } from "../registry/servers.ts";
+import type { Timing } from "../config.ts";
+import type { Fleet, FleetNode } from "./fleet.ts";
+import type { NodeClients } from "./node-clients.ts";
+
+/** Pings in flight at once. High, because dead nodes only wait; bounded, because sockets are not free. */
+const CONCURRENT_PINGS = 256;
+
+/** Asks nodes how they are and takes in what they answer. */
+export class Prober {
+  readonly #registry: Registry;
+  readonly #fleet: Fleet;
+  readonly #clients: NodeClients;
+  readonly #timing: Timing;
+  readonly #logger: Logger;
+  readonly #running = new Map<number, Promise<boolean>>();
+
+  constructor(parts: { registry: Registry; fleet: Fleet; clients: NodeClients; timing: Timing; logger: Logger }) {
+    this.#registry = parts.registry;
+    this.#fleet = parts.fleet;
+    this.#clients = parts.clients;
+    this.#timing = parts.timing;
+    this.#logger = parts.logger;
+  }
+
+  /** Pings one node; false when it does not answer as itself. Never throws. */
+  ping(id: number): Promise<boolean> {
+    const running = this.#running.get(id);
+    if (running !== undefined) return running;
+    const started = this.#ask(id).finally(() => this.#running.delete(id));
+    this.#running.set(id, started);
+    return started;
+  }
+
+  /** Pings all these nodes, those that were online first, so that dead ones hold up nobody. */
+  async pingAll(nodes: readonly FleetNode[]): Promise<void> {
+    const waiting = [...nodes].sort((a, b) => Number(b.online) - Number(a.online)).map((node) => node.id);
+    const lane = async () => {
+      for (let id = waiting.shift(); id !== undefined; id = waiting.shift()) await this.ping(id);
+    };
+    await Promise.all(Array.from({ length: Math.min(CONCURRENT_PINGS, waiting.length) }, lane));
+  }
+
+  /** Deadline of a Ping in milliseconds. */
+  get deadlineMs(): number {
+    return Math.min(this.#timing.pingDeadlineMs, this.#registry.settings.get("connection_timeout") * 1_000);
+  }
+
+  async #ask(id: number): Promise<boolean> {
+    const node = this.#fleet.node(id);
+    if (node === null) return false;
+    try {
+      const { response, clockOffsetMs } = await this.#clients.ping(node.address, this.deadlineMs);
+      const row = this.#registry.servers.get(id);
+      if (row === null || !this.#recognise(row, response)) return false;
+      this.#fleet.markOnline(id, {
+        name: response.name,
+        node_id: response.nodeId,
+        version: response.version,
+        run: response.run,
+        last_ping: new Date().toISOString(),
+        ping_success: 1,
+        clock_offset_ms: clockOffsetMs,
+        ...(node.online ? {} : { last_error: "" }),
+      });
+      this.#fleet.observe(id, response.databases);
+      return true;
+    } catch (error) {
+      // The registry may be closing under a Ping that was still out.
+      if (this.#registry.closed) return false;
+      this.#fleet.markOffline(id, error instanceof Error ? error.message : String(error));
+      this.#logger.debug({ server: id, error: String(error) }, "a node does not answer");
+      return false;
+    }
+  }
+
+  /** Makes sure that who answers is who was asked; a row without identity takes on the one that answers. */
+  #recognise(row: ServerRow, response: PingResponse): boolean {
+    if (row.node_id === response.nodeId) return true;
+    if (row.node_id !== null) {
+      throw new SyncError({
+        code: "PEER_FAILED",
+        message: `Another node answers at ${row.host}:${row.port}: "${response.name}" instead of "${row.name}"`,
+        action: "Start the node again so that it registers under its new address, or remove it from the fleet.",
+      });
+    }
+    const registered = this.#registry.servers.byNodeId(response.nodeId);
+    if (registered === null) {
+      this.#registry.servers.update(row.id, { node_id: response.nodeId, name: response.name });
+      return true;
+    }
+    // Added by hand although it is known already: one row stays, with the address that works.
+    this.#registry.servers.remove(row.id);
+    this.#fleet.forget(row.id);
+    if (this.#fleet.node(registered.id)?.online !== true) {
+      this.#registry.servers.update(registered.id, { host: row.host, port: row.port });
+      void this.ping(registered.id);
+    }
+    return false;
+  }
+}

@@ -1,0 +1,184 @@
+import { SyncError } from "@scoutsync/core";
+import { toStatus, type CoordinatorServer, type WatchRequest, type WatchResponse } from "@scoutsync/protocol";
+import { parseAddress } from "@scoutsync/runtime";
+import type { handleUnaryCall, ServerUnaryCall, ServerWritableStream } from "@grpc/grpc-js";
+import type { Core } from "../core.ts";
+import type { FleetEvent } from "../events.ts";
+import { enrol, enterByHand, findServer } from "../registry/enrolment.ts";
+import type { Upkeep } from "../upkeep.ts";
+import { catchUpShape, jobCountsShape, jobShape, logShape, nodeShape, settingShape } from "./shapes.ts";
+
+const DEFAULT_LISTED = 100;
+const MOST_LISTED = 10_000;
+/** Addresses that a node binds to but nobody can dial. */
+const UNSPECIFIED_HOSTS = new Set(["", "0.0.0.0", "::"]);
+
+/** The calls of the Coordinator service: each only translates. */
+export function coordinatorCalls(parts: { core: Core; upkeep: Upkeep; stopped: AbortSignal }): CoordinatorServer {
+  const { core, upkeep, stopped } = parts;
+  const { registry, fleet, catchUps } = core;
+  const serve = <Q, P>(work: (request: Q, call: ServerUnaryCall<Q, P>, signal: AbortSignal) => P | Promise<P>) =>
+    unaryCall(work, stopped);
+
+  return {
+    register: serve((request, call) => {
+      const host = UNSPECIFIED_HOSTS.has(request.host) ? callerHost(call.getPeer()) : request.host;
+      const id = enrol(registry, { ...request, host });
+      const node = fleet.node(id);
+      // A pause before dialling a peer that was dead must not delay one that says it is there.
+      if (node !== null && !node.online) core.clients.forget(node.address);
+      fleet.observe(id, request.databases);
+      core.events.tell("node", registry.servers.get(id), "registered");
+      void welcome(core, id);
+      return { id: BigInt(id), heartbeatIntervalMs: core.timing.heartbeatMs };
+    }),
+
+    heartbeat: serve((request) => {
+      const timeUs = BigInt(Date.now()) * 1_000n;
+      const row = registry.servers.byNodeId(request.nodeId);
+      if (row === null) return { unknown: true, timeUs };
+      const returned = fleet.node(row.id)?.online !== true || (request.run !== "" && request.run !== row.run);
+      if (request.databases.length > 0) fleet.observe(row.id, request.databases);
+      else fleet.markOnline(row.id);
+      if (request.run !== "" && request.run !== row.run) registry.servers.update(row.id, { run: request.run });
+      if (returned) void welcome(core, row.id);
+      return { unknown: false, timeUs };
+    }),
+
+    listNodes: serve(async () => {
+      await upkeep.fresh();
+      return { nodes: fleet.nodes().map((node) => nodeShape(core, node)) };
+    }),
+
+    addNode: serve(async (request) => {
+      const id = enterByHand(registry, { ...request, enabled: !request.disabled });
+      if (!request.disabled) await core.prober.ping(id);
+      core.events.emit("changed");
+      // Its row is gone when it turned out to be a node that was known already.
+      const node = fleet.node(id) ?? fleet.nodes().find((other) => other.row.host === request.host && other.row.port === request.port);
+      return { node: node === undefined || node === null ? undefined : nodeShape(core, node) };
+    }),
+
+    removeNode: serve((request) => {
+      const row = findServer(registry, request.node);
+      registry.servers.remove(row.id);
+      fleet.forget(row.id);
+      core.events.tell("node", row, "was removed from the fleet");
+      return {};
+    }),
+
+    getStatus: serve(async () => {
+      await upkeep.fresh();
+      const jobs = await jobCountsShape(core);
+      return { ...core.certificate.current(), nodes: fleet.nodes().map((node) => nodeShape(core, node)), jobs };
+    }),
+
+    scan: serve(async ({ noWait }, _call, signal) => {
+      const { message, results } = await catchUps.scan({ wait: !noWait, signal });
+      return {
+        message,
+        serversProcessed: results.length,
+        results: results.map(catchUpShape),
+        timestamp: new Date().toISOString(),
+      };
+    }),
+
+    catchUp: serve(async ({ node }, _call, signal) => {
+      const summary = await catchUps.catchUp(findServer(registry, node).id, signal);
+      return { result: catchUpShape(summary) };
+    }),
+
+    listLogs: serve((request) => {
+      const logs = registry.logs.list({
+        ...(request.node === "" ? {} : { serverId: findServer(registry, request.node).id }),
+        operation: request.operation,
+        status: request.status,
+        beforeId: Number(request.beforeId),
+        limit: listed(request.limit),
+      });
+      return { logs: logs.map(logShape) };
+    }),
+
+    listJobs: serve(async ({ state, limit }) => {
+      core.link.assertReady();
+      const jobs = (await core.queue()?.list(state, listed(limit))) ?? [];
+      return { jobs: jobs.map((job) => jobShape(core, job)) };
+    }),
+
+    getSettings: serve(() => ({ settings: registry.settings.list().map(settingShape) })),
+
+    setSetting: serve(({ key, value }) => {
+      const entry = registry.settings.set(key, value);
+      core.events.emit("changed");
+      void upkeep.reconcile();
+      return { setting: settingShape(entry) };
+    }),
+
+    acquireLease: serve((request) => core.desk.acquire(request)),
+    reportSession: serve((request) => core.desk.report(request)),
+    watch: (call) => watch(call, core, stopped),
+  };
+}
+
+/** Makes sure that a node which spoke can be reached, and catches it up. */
+async function welcome({ prober, catchUps, logger }: Core, id: number): Promise<void> {
+  try {
+    // The second try is for a Ping that was out before the node came back.
+    if ((await prober.ping(id)) || (await prober.ping(id))) await catchUps.returned(id);
+  } catch (error) {
+    logger.debug({ server: id, error: String(error) }, "a node that returned could not be caught up at once");
+  }
+}
+
+/** A unary call that answers with what `work` returns, or with the status of what it throws. */
+function unaryCall<Q, P>(
+  work: (request: Q, call: ServerUnaryCall<Q, P>, signal: AbortSignal) => P | Promise<P>,
+  stopped: AbortSignal,
+): handleUnaryCall<Q, P> {
+  return (call, callback) => {
+    const cancelled = new AbortController();
+    call.once("cancelled", () => cancelled.abort());
+    const answer = async () => {
+      if (stopped.aborted) throw stopping();
+      return work(call.request, call, AbortSignal.any([cancelled.signal, stopped]));
+    };
+    answer().then(
+      (response) => callback(null, response),
+      (error: unknown) => callback(toStatus(error)),
+    );
+  };
+}
+
+/** A watcher that does not read fast enough misses events rather than filling memory. */
+function watch(call: ServerWritableStream<WatchRequest, WatchResponse>, core: Core, stopped: AbortSignal): void {
+  let writable = true;
+  const send = ({ serverId, ...event }: FleetEvent) => {
+    if (writable) writable = call.write({ ...event, serverId: BigInt(serverId) });
+  };
+  const finish = () => {
+    core.events.off("event", send);
+    stopped.removeEventListener("abort", end);
+  };
+  const end = () => {
+    finish();
+    call.emit("error", toStatus(stopping()));
+  };
+  if (stopped.aborted) return end();
+  call.on("drain", () => (writable = true));
+  call.once("cancelled", finish);
+  stopped.addEventListener("abort", end, { once: true });
+  core.events.on("event", send);
+}
+
+function stopping(): SyncError {
+  return new SyncError({ code: "SHUTTING_DOWN", message: "The coordinator is stopping", action: "Try again in a moment." });
+}
+
+function listed(limit: number): number {
+  return limit === 0 ? DEFAULT_LISTED : Math.min(limit, MOST_LISTED);
+}
+
+/** The host in `127.0.0.1:5000` or `[::1]:5000`; empty when the caller has none. */
+function callerHost(peer: string): string {
+  return (parseAddress(peer)?.host ?? "").replace(/^::ffff:/, "");
+}

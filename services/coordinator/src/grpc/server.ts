@@ -1,0 +1,81 @@
+import { SyncError } from "@scoutsync/core";
+import { addReflection, CoordinatorService } from "@scoutsync/protocol";
+import { formatAddress, parseAddress } from "@scoutsync/runtime";
+import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { HealthImplementation } from "grpc-health-check";
+import type { Core } from "../core.ts";
+import type { Upkeep } from "../upkeep.ts";
+import { coordinatorCalls } from "./calls.ts";
+
+const SERVICE_NAME = "scoutsync.v1.Coordinator";
+/** Frozen clients are dropped after these. */
+const KEEPALIVE_TIME_MS = 30_000;
+const KEEPALIVE_TIMEOUT_MS = 10_000;
+/** Calls that still run this long after the stop began are cut. */
+const SHUTDOWN_GRACE_MS = 2_000;
+
+/** Serves the Coordinator service with reflection and health. Throws PORT_TAKEN or INVALID_ARGUMENT. */
+export async function startGrpc({
+  listen,
+  core,
+  upkeep,
+}: {
+  listen: string;
+  core: Core;
+  upkeep: Upkeep;
+}): Promise<{ listen: string; stop(): Promise<void> }> {
+  const address = parseAddress(listen);
+  if (address === null) {
+    throw new SyncError({
+      code: "INVALID_ARGUMENT",
+      message: `"${listen}" is not an address to listen on`,
+      action: "Give it as host:port with --listen.",
+    });
+  }
+  const server = new Server({
+    "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
+    "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
+    "grpc.enable_channelz": 0,
+  });
+  const stopped = new AbortController();
+  server.addService(CoordinatorService, coordinatorCalls({ core, upkeep, stopped: stopped.signal }));
+  const health = new HealthImplementation({ "": "SERVING", [SERVICE_NAME]: "SERVING" });
+  health.addToServer(server);
+  addReflection(server, [SERVICE_NAME]);
+  const port = await bind(server, formatAddress(address));
+  return {
+    listen: formatAddress({ host: address.host, port }),
+    async stop() {
+      health.setStatus("", "NOT_SERVING");
+      health.setStatus(SERVICE_NAME, "NOT_SERVING");
+      stopped.abort();
+      await new Promise<void>((resolve) => {
+        const cut = setTimeout(() => {
+          server.forceShutdown();
+          resolve();
+        }, SHUTDOWN_GRACE_MS);
+        server.tryShutdown(() => {
+          clearTimeout(cut);
+          resolve();
+        });
+      });
+    },
+  };
+}
+
+function bind(server: Server, address: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
+      if (error === null) return resolve(port);
+      const taken = error.message.includes("EADDRINUSE");
+      reject(
+        new SyncError({
+          code: taken ? "PORT_TAKEN" : "INVALID_ARGUMENT",
+          message: taken ? `${address} is taken by another program` : `${address} cannot be listened on (${error.message})`,
+          action: "Give another address with --listen, or port 0 for any free one.",
+          cause: error,
+        }),
+      );
+    });
+  });
+}

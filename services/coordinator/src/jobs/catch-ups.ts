@@ -1,0 +1,253 @@
+import { isCovered, type VersionVector } from "@scoutsync/core";
+import type { Logger } from "@scoutsync/runtime";
+import type { Timing } from "../config.ts";
+import type { Fleet, FleetNode } from "../detection/fleet.ts";
+import type { MissingCounter } from "../detection/missing.ts";
+import type { Prober } from "../detection/probe.ts";
+import type { FleetEvents } from "../events.ts";
+import { planRound, union } from "../planner/plan.ts";
+import type { Registry } from "../registry/registry.ts";
+import type { CatchUpQueue } from "./catch-up-queue.ts";
+import type { LeaseDesk } from "./lease-desk.ts";
+import { CatchUpTally, type CatchUpSummary } from "./catch-up-tally.ts";
+import type { RedisLink } from "./redis.ts";
+
+/** Many nodes speak at once when something was written; they are looked at together. */
+const LOOK_DELAY_MS = 50;
+/** Someone who waits also looks without being told, in case nothing tells. */
+const WAIT_POLL_MS = 500;
+
+export interface ScanReport {
+  message: string;
+  results: CatchUpSummary[];
+}
+
+/** Decides who is brought up to date when, and waits for it where somebody asked. */
+export class CatchUps {
+  readonly #registry: Registry;
+  readonly #fleet: Fleet;
+  readonly #prober: Prober;
+  readonly #missing: MissingCounter;
+  readonly #desk: LeaseDesk;
+  readonly #link: RedisLink;
+  readonly #queue: () => CatchUpQueue | null;
+  readonly #events: FleetEvents;
+  readonly #timing: Timing;
+  readonly #logger: Logger;
+  #lookTimer: NodeJS.Timeout | null = null;
+  #stopped = false;
+
+  constructor(parts: {
+    registry: Registry;
+    fleet: Fleet;
+    prober: Prober;
+    missing: MissingCounter;
+    desk: LeaseDesk;
+    link: RedisLink;
+    /** Null until Redis was reached for the first time. */
+    queue: () => CatchUpQueue | null;
+    events: FleetEvents;
+    timing: Timing;
+    logger: Logger;
+  }) {
+    this.#registry = parts.registry;
+    this.#fleet = parts.fleet;
+    this.#prober = parts.prober;
+    this.#missing = parts.missing;
+    this.#desk = parts.desk;
+    this.#link = parts.link;
+    this.#queue = parts.queue;
+    this.#events = parts.events;
+    this.#timing = parts.timing;
+    this.#logger = parts.logger;
+    this.#events.on("changed", () => this.#lookSoon());
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    if (this.#lookTimer !== null) clearTimeout(this.#lookTimer);
+  }
+
+  /** True when catch-ups may start without anybody asking. */
+  get automatic(): boolean {
+    const { settings } = this.#registry;
+    return settings.get("catchup_enabled") && settings.get("catchup_scheduler_enabled");
+  }
+
+  /** A node came back: whatever failed before is forgotten, and it goes first. */
+  async returned(serverId: number): Promise<void> {
+    this.#registry.servers.update(serverId, { failures: 0 });
+    if (!this.automatic) return;
+    if (this.#fleet.behind().some((node) => node.id === serverId)) await this.#enqueue(serverId, { urgent: true });
+  }
+
+  /**
+   * Makes the queue hold a catch-up for every node that lacks something. Harmless to repeat: a node that has one gets
+   * no second. Nodes that failed as often as is allowed wait for the next scan unless `evenFailed`.
+   */
+  async rebuild({ evenFailed = false }: { evenFailed?: boolean } = {}): Promise<void> {
+    if (!this.automatic) return;
+    const limit = this.#registry.settings.get("max_retries");
+    const busy = this.#desk.busy();
+    for (const node of this.#inPlanOrder()) {
+      if (busy.has(node.id) || (!evenFailed && node.row.failures >= limit)) continue;
+      if (evenFailed) this.#forgive(node);
+      await this.#enqueue(node.id);
+    }
+  }
+
+  /** The scan of the schedule: asks everyone, counts, enqueues, waits for nothing. */
+  async scanTick(): Promise<void> {
+    if (!this.automatic) return;
+    await this.#askEveryone();
+    await this.rebuild({ evenFailed: true });
+    this.#events.tell("scan", null, "scanned the fleet");
+  }
+
+  /**
+   * Scans now: asks everyone, counts what each misses and catches up whoever misses something. With `wait`, until each
+   * is done or has failed. Throws REDIS_UNREACHABLE when there is no queue to work with.
+   */
+  async scan({ wait, signal }: { wait: boolean; signal: AbortSignal }): Promise<ScanReport> {
+    this.#link.assertReady();
+    await this.#askEveryone();
+    if (!this.#registry.settings.get("catchup_enabled")) {
+      return { message: "Catch-up is switched off (catchup_enabled is false): nothing was started", results: [] };
+    }
+    const nodes = this.#inPlanOrder();
+    for (const node of nodes) this.#forgive(node);
+    const behind = nodes.map((node) => node.id);
+    const silent = this.#fleet.nodes().filter((node) => node.enabled && !node.online);
+    const tallies = [...behind, ...silent.map((node) => node.id)].map((id) => this.#tally(id, false));
+    try {
+      for (const id of behind) await this.#enqueue(id, { urgent: true, strict: true });
+      this.#events.tell("scan", null, `scan: ${behind.length} to catch up, ${silent.length} not answering`);
+      if (!wait) {
+        return { message: "Catch-up scan scheduled", results: tallies.map((tally) => tally.summary()) };
+      }
+      await Promise.all(tallies.map((tally) => this.#finish(tally, signal)));
+      return { message: "Catch-up scan completed", results: tallies.map((tally) => tally.summary()) };
+    } finally {
+      for (const tally of tallies) tally.stop();
+    }
+  }
+
+  /** Brings one node up to date now, also when it seems to be. Throws REDIS_UNREACHABLE when there is no queue. */
+  async catchUp(serverId: number, signal: AbortSignal): Promise<CatchUpSummary> {
+    this.#link.assertReady();
+    const tally = this.#tally(serverId, true);
+    try {
+      await this.#prober.ping(serverId);
+      this.#registry.servers.update(serverId, { failures: 0 });
+      this.#desk.demand(serverId);
+      await this.#enqueue(serverId, { urgent: true, strict: true });
+      await this.#finish(tally, signal);
+      return tally.summary();
+    } finally {
+      this.#desk.withdraw(serverId);
+      tally.stop();
+    }
+  }
+
+  async #askEveryone(): Promise<void> {
+    await this.#prober.pingAll(this.#fleet.nodes().filter((node) => node.enabled));
+    await this.#missing.recount();
+    this.#fleet.flush();
+  }
+
+  /** A scan gives everyone a fresh set of attempts. */
+  #forgive(node: FleetNode): void {
+    if (node.row.failures > 0) this.#registry.servers.update(node.id, { failures: 0 });
+  }
+
+  /** Who is behind: first those whose session may start now, so that the others find complete sources. */
+  #inPlanOrder(): FleetNode[] {
+    const first = new Map(planRound(this.#fleet.available(), this.#desk.busy()).map(({ node }, rank) => [node, rank]));
+    const rank = (id: number) => first.get(id) ?? first.size;
+    return this.#fleet.behind().sort((a, b) => rank(a.id) - rank(b.id));
+  }
+
+  #lookSoon(): void {
+    if (this.#lookTimer !== null || this.#stopped) return;
+    this.#lookTimer = setTimeout(() => {
+      this.#lookTimer = null;
+      void this.#look();
+    }, LOOK_DELAY_MS);
+  }
+
+  /** Something moved somewhere: whoever is behind now is caught up after a moment. */
+  async #look(): Promise<void> {
+    if (!this.automatic || !this.#link.ready) return;
+    const busy = this.#desk.busy();
+    const all = union(this.#fleet.available());
+    for (const node of this.#fleet.behind()) {
+      // A node that failed has its next attempt waiting; one in a session is looked at again when it ends.
+      if (node.row.failures > 0 || busy.has(node.id) || this.#desk.isStuck(node, all)) continue;
+      await this.#enqueue(node.id, { delayMs: this.#timing.settleMs });
+    }
+  }
+
+  async #enqueue(
+    serverId: number,
+    { strict = false, ...options }: { delayMs?: number; urgent?: boolean; strict?: boolean } = {},
+  ): Promise<void> {
+    const queue = this.#queue();
+    if (queue === null) return this.#link.assertReady();
+    try {
+      await queue.add(serverId, options);
+    } catch (error) {
+      if (strict) throw error;
+      // What could not be enqueued is found again when Redis is back.
+      this.#logger.debug({ server: serverId, error: String(error) }, "a catch-up could not be enqueued");
+    }
+  }
+
+  #tally(serverId: number, sessionWanted: boolean): CatchUpTally {
+    const node = this.#fleet.node(serverId);
+    const target = new Map<string, VersionVector>();
+    for (const [database, vector] of union(this.#fleet.available())) {
+      if (node?.vectors.has(database)) target.set(database, vector);
+    }
+    return new CatchUpTally(this.#events, serverId, node?.row.name ?? String(serverId), target, sessionWanted);
+  }
+
+  /** Waits until the tally's node has what it lacked when the tally began, or cannot get it. */
+  async #finish(tally: CatchUpTally, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted && !this.#stopped) {
+      const outcome = this.#outcome(tally);
+      if (outcome !== null) return tally.finish(outcome === "" ? null : outcome);
+      await changedOrAfter(this.#events, WAIT_POLL_MS, signal);
+    }
+    tally.finish(signal.aborted ? "Nobody waits for the result any more; the catch-up goes on" : "The coordinator is stopping");
+  }
+
+  /** Null while it goes on, empty when it is done, else why it is not. */
+  #outcome(tally: CatchUpTally): string | null {
+    const node = this.#fleet.node(tally.serverId);
+    if (node === null) return "The node was removed from the fleet";
+    if (!node.enabled) return "The node is disabled (sync_enabled is 0)";
+    if (this.#registry.leases.busy().has(node.id)) return null;
+    if (!node.online) return node.row.last_error === "" ? "The node does not answer" : node.row.last_error;
+    const failures = node.row.failures;
+    if (failures >= this.#registry.settings.get("max_retries")) return node.row.last_error || "All attempts failed";
+    const others = this.#fleet.available().filter((other) => other.id !== node.id);
+    const complete = [...tally.target].every(([database, all]) => isCovered(all, node.vectors.get(database) ?? new Map()));
+    if (complete && (!tally.wantsSession || others.length === 0)) return "";
+    if (tally.idleMs < this.#timing.idleMs) return null;
+    return this.#link.ready ? "No session could be run; see the log of the node" : this.#link.problem;
+  }
+}
+
+function changedOrAfter(events: FleetEvents, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      events.off("changed", done);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    events.on("changed", done);
+    signal.addEventListener("abort", done, { once: true });
+  });
+}

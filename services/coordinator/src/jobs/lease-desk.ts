@@ -1,0 +1,258 @@
+import { randomUUID } from "node:crypto";
+import { formatVector, type VersionVector } from "@scoutsync/core";
+import {
+  AcquireLeaseResponse,
+  SyncResult,
+  type AcquireLeaseRequest,
+  type ReportSessionRequest,
+  type ReportSessionResponse,
+} from "@scoutsync/protocol";
+import type { Logger } from "@scoutsync/runtime";
+import type { Timing } from "../config.ts";
+import type { Fleet, FleetNode } from "../detection/fleet.ts";
+import type { Prober } from "../detection/probe.ts";
+import type { FleetEvents } from "../events.ts";
+import { chooseSource, gain, union } from "../planner/plan.ts";
+import type { Registry } from "../registry/registry.ts";
+import type { LeaseRow } from "../registry/leases.ts";
+import { sessionDetails } from "./session-details.ts";
+
+/** Two nodes that could not reach each other are not paired again for this long, if there is anybody else. */
+const AVOID_PAIR_MS = 60_000;
+
+/**
+ * Gives out the right to run a session, and takes it back with the outcome. Who fetches from whom is decided here, at
+ * the moment a worker is ready to do it, from what both nodes answer then.
+ */
+export class LeaseDesk {
+  readonly #registry: Registry;
+  readonly #fleet: Fleet;
+  readonly #prober: Prober;
+  readonly #events: FleetEvents;
+  readonly #timing: Timing;
+  readonly #logger: Logger;
+  /** Nodes about to be leased: between choosing them and writing the lease their Pings are awaited. */
+  readonly #reserved = new Set<number>();
+  readonly #demanded = new Set<number>();
+  readonly #avoided = new Map<string, number>();
+  /** Per node, how it and the others stood when its last session began: while that is still so, another changes nothing. */
+  readonly #stuck = new Map<number, string>();
+
+  constructor(parts: {
+    registry: Registry;
+    fleet: Fleet;
+    prober: Prober;
+    events: FleetEvents;
+    timing: Timing;
+    logger: Logger;
+  }) {
+    this.#registry = parts.registry;
+    this.#fleet = parts.fleet;
+    this.#prober = parts.prober;
+    this.#events = parts.events;
+    this.#timing = parts.timing;
+    this.#logger = parts.logger;
+  }
+
+  /** Somebody asked for this node by hand: its next session runs even when nothing is missing or catch-up is off. */
+  demand(serverId: number): void {
+    this.#demanded.add(serverId);
+  }
+
+  withdraw(serverId: number): void {
+    this.#demanded.delete(serverId);
+  }
+
+  /** Nodes in a session now. */
+  busy(): Set<number> {
+    this.sweep();
+    const busy = this.#registry.leases.busy();
+    for (const id of this.#reserved) busy.add(id);
+    return busy;
+  }
+
+  /** True when the node's last session ended well and yet nothing is different from when it began. */
+  isStuck(node: FleetNode, all: ReadonlyMap<string, VersionVector>): boolean {
+    return this.#stuck.get(node.id) === standingOf(node, all);
+  }
+
+  async acquire({ serverId, worker }: AcquireLeaseRequest): Promise<AcquireLeaseResponse> {
+    const id = Number(serverId);
+    const demanded = this.#demanded.has(id);
+    const node = this.#fleet.node(id);
+    if (node === null || !node.enabled) return refuse("disabled");
+    if (!demanded && !this.#registry.settings.get("catchup_enabled")) return refuse("disabled");
+    if (this.busy().has(id)) return refuse("busy");
+    // Asking the node costs a round trip; when nobody is free to serve it there is no need to.
+    if (!demanded && node.online && this.#pick(node, demanded) === "busy") return refuse("busy");
+    this.#reserved.add(id);
+    try {
+      if (!(await this.#prober.ping(id))) return refuse("unreachable");
+      return await this.#pair(id, worker, demanded);
+    } finally {
+      this.#reserved.delete(id);
+    }
+  }
+
+  report({ leaseId, result, startedAt }: ReportSessionRequest): ReportSessionResponse {
+    const now = new Date();
+    const lease = this.#registry.leases.get(leaseId);
+    if (lease === null) return { lost: true };
+    if (result === undefined) {
+      const expiresAt = new Date(now.getTime() + this.#timing.leaseMs);
+      return { lost: !this.#registry.leases.renew(leaseId, expiresAt, now) };
+    }
+    if (lease.expires_at <= now.toISOString()) {
+      this.sweep();
+      return { lost: true };
+    }
+    this.#close(lease, result, startedAt === "" ? lease.acquired_at : startedAt, now);
+    return { lost: false };
+  }
+
+  /** Takes back the leases that ran out. */
+  sweep(): void {
+    const now = new Date();
+    for (const lease of this.#registry.leases.expired(now)) {
+      const message = `Worker ${lease.worker} did not report for ${this.#timing.leaseMs / 1_000} s. Another one takes over by itself.`;
+      const result = SyncResult.fromPartial({ errors: [{ code: "FENCED", message }] });
+      this.#close(lease, result, lease.acquired_at, now);
+    }
+  }
+
+  /** Chooses a source that answers, and writes the lease. */
+  async #pair(id: number, worker: string, demanded: boolean): Promise<AcquireLeaseResponse> {
+    for (;;) {
+      const node = this.#fleet.node(id);
+      if (node === null || !node.enabled) return refuse("disabled");
+      const source = this.#pick(node, demanded);
+      if (source === null) return refuse("nothing-missing");
+      if (source === "busy") return refuse("busy");
+      this.#reserved.add(source.id);
+      try {
+        // One that does not answer is offline from here on, so the next round picks somebody else.
+        if (!(await this.#prober.ping(source.id))) continue;
+        const fresh = this.#fleet.node(source.id);
+        const current = this.#fleet.node(id);
+        if (fresh === null || current === null) continue;
+        if (demanded || gain(current, fresh) > 0) return this.#grant(current, fresh, worker);
+      } finally {
+        this.#reserved.delete(source.id);
+      }
+    }
+  }
+
+  /** The source for `node` now; "busy" when those that have something for it are in sessions; null when none has. */
+  #pick(node: FleetNode, demanded: boolean): FleetNode | "busy" | null {
+    const others = this.#fleet.available().filter((other) => other.id !== node.id);
+    const busy = this.busy();
+    const free = others.filter((other) => !busy.has(other.id));
+    const willing = free.filter((other) => (this.#avoided.get(pairKey(node.id, other.id)) ?? 0) < Date.now());
+    const chosen = chooseSource(node, willing) ?? chooseSource(node, free);
+    if (chosen !== null) return chosen as FleetNode;
+    if (chooseSource(node, others) !== null) return "busy";
+    if (!demanded) return null;
+    const sharing = (other: FleetNode) => [...node.vectors.keys()].some((database) => other.vectors.has(database));
+    const partner = free.filter(sharing).sort((a, b) => gain(b, node) - gain(a, node))[0];
+    return partner ?? (others.some(sharing) ? "busy" : null);
+  }
+
+  #grant(node: FleetNode, source: FleetNode, worker: string): AcquireLeaseResponse {
+    const now = new Date();
+    const databases = [...node.vectors.keys()].filter((database) => source.vectors.has(database)).sort();
+    const lease = this.#registry.transaction((): LeaseRow => {
+      const details = { source: source.row.name, databases };
+      const opened: LeaseRow = {
+        lease_id: randomUUID(),
+        server_id: node.id,
+        source_id: source.id,
+        epoch: this.#registry.leases.nextEpoch(node.id, now),
+        worker,
+        log_id: this.#registry.logs.open({ serverId: node.id, sourceId: source.id, worker, details, now }),
+        acquired_at: now.toISOString(),
+        expires_at: new Date(now.getTime() + this.#timing.leaseMs).toISOString(),
+      };
+      this.#registry.leases.insert(opened);
+      return opened;
+    });
+    this.#stuck.set(node.id, standingOf(node, union(this.#fleet.available())));
+    this.#events.tell("session", node.row, `sync with ${source.row.name} began`);
+    return AcquireLeaseResponse.fromPartial({
+      granted: true,
+      nodeAddress: node.address,
+      sourceAddress: source.address,
+      sourceName: source.row.name,
+      epoch: BigInt(lease.epoch),
+      leaseMs: this.#timing.leaseMs,
+      leaseId: lease.lease_id,
+      batchSize: this.#registry.settings.get("catchup_batch_size"),
+      databases,
+    });
+  }
+
+  #close(lease: LeaseRow, result: SyncResult, startedAt: string, now: Date): void {
+    const { server_id: serverId, source_id: sourceId } = lease;
+    const source = this.#registry.servers.get(sourceId);
+    this.#registry.transaction(() => {
+      const details = sessionDetails(result, source?.name ?? String(sourceId));
+      this.#registry.logs.close(lease.log_id, result.success ? "completed" : "failed", details, now);
+      this.#registry.leases.remove(lease.lease_id);
+      const row = this.#registry.servers.get(serverId);
+      if (row === null) return;
+      if (result.success) {
+        this.#registry.servers.update(serverId, { failures: 0, last_error: "" });
+        if (result.verified) {
+          for (const id of [serverId, sourceId]) this.#registry.servers.update(id, { last_sync: now.toISOString() });
+        }
+      } else if (countsAsFailure(result)) {
+        const last_error = result.errors.map((error) => error.message).join("; ");
+        this.#registry.servers.update(serverId, { failures: row.failures + 1, last_error });
+      }
+    });
+    this.#demanded.delete(serverId);
+    if (!result.success) {
+      this.#stuck.delete(serverId);
+      this.#avoid(serverId, sourceId);
+      this.#logger.info({ server: serverId, source: sourceId, errors: result.errors }, "a session failed");
+    }
+    this.#tellEnd(lease, result, source?.name ?? String(sourceId));
+    this.#events.emit("session", { serverId, sourceId, startedAt: new Date(startedAt), endedAt: now, result });
+    // What both hold now decides who needs whom next.
+    void Promise.all([this.#prober.ping(serverId), this.#prober.ping(sourceId)]).then(() => this.#events.emit("changed"));
+  }
+
+  #avoid(serverId: number, sourceId: number): void {
+    const now = Date.now();
+    for (const [pair, until] of this.#avoided) if (until < now) this.#avoided.delete(pair);
+    this.#avoided.set(pairKey(serverId, sourceId), now + AVOID_PAIR_MS);
+  }
+
+  #tellEnd(lease: LeaseRow, result: SyncResult, sourceName: string): void {
+    const server = this.#registry.servers.get(lease.server_id);
+    const moved = result.stats;
+    const message = result.success
+      ? `sync with ${sourceName} done: ${moved?.remoteChangesApplied ?? 0n} applied, ${moved?.localChangesSent ?? 0n} sent`
+      : `sync with ${sourceName} failed: ${result.errors.map((error) => error.message).join("; ")}`;
+    this.#events.tell("session", server, message);
+  }
+}
+
+/** A node that was busy, or a worker that went away, says nothing about whether the node can be synced. */
+function countsAsFailure(result: SyncResult): boolean {
+  return !result.errors.some(({ code }) => code === "BUSY" || code === "FENCED" || code === "SHUTTING_DOWN");
+}
+
+function refuse(reason: "busy" | "nothing-missing" | "disabled" | "unreachable"): AcquireLeaseResponse {
+  return AcquireLeaseResponse.fromPartial({ granted: false, reason });
+}
+
+function pairKey(serverId: number, sourceId: number): string {
+  return `${serverId} ${sourceId}`;
+}
+
+function standingOf(node: FleetNode, all: ReadonlyMap<string, VersionVector>): string {
+  const parts = [...node.vectors].map(([database, vector]) => {
+    return `${database} ${formatVector(vector)} ${formatVector(all.get(database) ?? vector)}`;
+  });
+  return parts.join("|");
+}

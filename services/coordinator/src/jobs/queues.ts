@@ -1,0 +1,38 @@
+import { z } from "zod";
+
+/** The hash tag keeps all keys of the queues in one slot, which Redis Cluster asks for. */
+export const PREFIX = "{scoutsync}";
+
+/** Periodic scan of the fleet; worked on by the coordinator alone. */
+export const SCAN_QUEUE = "scan";
+export const SCAN_SCHEDULER = "scan-tick";
+
+/** Bringing one node up to date; worked on by every worker. */
+export const CATCH_UP_QUEUE = "catch-up";
+
+/**
+ * A job names the node and nothing else: a trigger that arrives while the job waits is dropped together with its
+ * payload, so what to do is read when the job starts.
+ */
+export const CatchUpPayload = z.object({ serverId: z.int().positive() });
+export type CatchUpPayload = z.infer<typeof CatchUpPayload>;
+
+export const ScanPayload = z.object({});
+export type ScanPayload = z.infer<typeof ScanPayload>;
+
+/** What a finished job leaves behind for those who list jobs. */
+export interface CatchUpOutcome {
+  outcome: "synced" | "nothing-missing" | "disabled" | "unreachable" | "lost";
+}
+
+/** One waiting or running catch-up per node. */
+export function catchUpKey(serverId: number): string {
+  return `server-${serverId}`;
+}
+
+/** Name under which workers compute the pause before the next attempt. */
+export const BACKOFF_TYPE = "capped";
+
+/** Finished jobs are kept for looking at, not for working with: the registry has the history. */
+export const KEEP_COMPLETED = { age: 3_600, count: 1_000 };
+export const KEEP_FAILED = { age: 7 * 86_400, count: 5_000 };

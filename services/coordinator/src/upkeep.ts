@@ -1,0 +1,119 @@
+import type { Core } from "./core.ts";
+
+/** Expired leases and changes that other processes made to the registry are noticed within this time. */
+const TICK_MS = 1_000;
+/** Counting costs questions to nodes; while things move it is done at most this often. */
+const COUNT_DELAY_MS = 1_000;
+/** Who wants exact figures waits at most this long for a count that is due. */
+const FRESH_WAIT_MS = 3_000;
+/** A node is asked when it was silent for this many heartbeats. */
+const SILENT_HEARTBEATS = 1.5;
+
+/**
+ * Everything the coordinator does by the clock: notices silence, counts, takes back leases, and compares the queue with
+ * the registry. Each works when all others have failed, which is what makes the fleet heal by itself.
+ */
+export class Upkeep {
+  readonly #core: Core;
+  readonly #timers: NodeJS.Timeout[] = [];
+  #countTimer: NodeJS.Timeout | null = null;
+  #uncounted = true;
+  #outside: number;
+  #stopped = false;
+  #first: Promise<void> | null = null;
+
+  constructor(core: Core) {
+    this.#core = core;
+    this.#outside = core.registry.outsideVersion();
+    core.events.on("changed", () => this.#onChanged());
+  }
+
+  start(): void {
+    const { timing } = this.#core;
+    this.#timers.push(setInterval(() => this.#tick(), TICK_MS));
+    this.#timers.push(setInterval(() => this.#askSilent(), timing.heartbeatMs));
+    this.#timers.push(setInterval(() => void this.reconcile(), timing.reconcileMs));
+    this.#first = this.#askAll();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    for (const timer of this.#timers) clearInterval(timer);
+    if (this.#countTimer !== null) clearTimeout(this.#countTimer);
+  }
+
+  /** Makes Redis hold what the registry says it should. Never throws. */
+  async reconcile(): Promise<void> {
+    const { registry, catchUps, link, queue, logger } = this.#core;
+    if (this.#stopped || !link.ready) return;
+    try {
+      const everyMs = registry.settings.get("catchup_check_interval") * 1_000;
+      await queue()?.schedule(catchUps.automatic ? everyMs : null);
+      // Before everyone was asked nobody seems to be there, and an empty queue would be right.
+      await this.#first;
+      if (!this.#stopped) await catchUps.rebuild();
+    } catch (error) {
+      logger.warn({ error: String(error) }, "the queue could not be compared with the registry; it is tried again");
+    }
+  }
+
+  /** Resolves when missing counts are those of now, or after a short while. */
+  async fresh(): Promise<void> {
+    if (!this.#uncounted) return;
+    let timer: NodeJS.Timeout | undefined;
+    await Promise.race([this.#count(), new Promise((resolve) => (timer = setTimeout(resolve, FRESH_WAIT_MS)))]);
+    clearTimeout(timer);
+  }
+
+  async #askAll(): Promise<void> {
+    const { fleet, prober, certificate } = this.#core;
+    await prober.pingAll(fleet.nodes().filter((node) => node.enabled));
+    if (this.#stopped) return;
+    certificate.confirm();
+    certificate.current();
+    await this.#count();
+  }
+
+  #tick(): void {
+    const { registry, desk, events, logger } = this.#core;
+    try {
+      desk.sweep();
+      const outside = registry.outsideVersion();
+      if (outside === this.#outside) return;
+      this.#outside = outside;
+      events.emit("changed");
+      void this.reconcile();
+    } catch (error) {
+      logger.warn({ error: String(error) }, "the registry could not be read; it is tried again");
+    }
+  }
+
+  #askSilent(): void {
+    const { fleet, prober, timing } = this.#core;
+    const silent = fleet.nodes().filter((node) => {
+      return node.enabled && (!node.online || fleet.silentMs(node.id) > timing.heartbeatMs * SILENT_HEARTBEATS);
+    });
+    void prober.pingAll(silent);
+  }
+
+  #onChanged(): void {
+    if (this.#stopped) return;
+    this.#uncounted = true;
+    this.#core.certificate.current();
+    this.#countTimer ??= setTimeout(() => {
+      this.#countTimer = null;
+      void this.#count();
+    }, COUNT_DELAY_MS);
+  }
+
+  async #count(): Promise<void> {
+    if (this.#stopped) return;
+    this.#uncounted = false;
+    try {
+      await this.#core.missing.recount();
+    } catch (error) {
+      this.#uncounted = true;
+      if (!this.#stopped) this.#core.logger.warn({ error: String(error) }, "missing changes could not be counted");
+    }
+  }
+}

@@ -1,0 +1,132 @@
+import { SyncError } from "@scoutsync/core";
+import { unary } from "@scoutsync/protocol";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { eventually, FleetUnderTest } from "./fleet-under-test.ts";
+import { RedisServer, redisProgram } from "./redis-server.ts";
+
+describe.skipIf(redisProgram === null)("catch-up", () => {
+  let redis: RedisServer;
+  let fleet: FleetUnderTest;
+  beforeAll(async () => void (redis = await RedisServer.start()));
+  afterEach(async () => {
+    const overlaps = fleet.nodes.map((node) => node.overlaps);
+    await fleet.stop();
+    expect(overlaps, "two sessions ran on one node at once").toEqual(overlaps.map(() => 0));
+  });
+  afterAll(() => redis.remove());
+
+  it("brings a returning node up to date within seconds and says so in the log", async () => {
+    fleet = await FleetUnderTest.start(redis.url);
+    const [a, b, c] = await fleet.addNodes(3);
+    a!.write(10);
+    await a!.heartbeat(fleet.client);
+    await fleet.equal(5_000);
+    await eventually(async () => (await fleet.status()).converged, 5_000);
+    c!.down();
+    await eventually(async () => (await fleet.status()).nodes[2]?.online === false, 5_000);
+    expect((await fleet.status()).converged).toBe(false);
+    a!.write(7);
+    b!.write(3);
+    await a!.heartbeat(fleet.client);
+    await b!.heartbeat(fleet.client);
+    await fleet.equal(5_000, [a!, b!]);
+    await eventually(async () => (await fleet.status()).nodes[2]?.missingChanges === 10n, 5_000, async () =>
+      String((await fleet.status()).nodes[2]?.missingChanges),
+    );
+    await c!.up();
+    await c!.register(fleet.client);
+    const tookMs = await eventually(() => c!.standing === a!.standing, 3_000);
+    expect(tookMs).toBeLessThan(2_000);
+    await eventually(async () => (await fleet.status()).converged, 5_000);
+
+    const { logs } = await unary(fleet.client, "listLogs", { node: c!.name, operation: "catch-up", status: "", limit: 1, beforeId: 0n });
+    expect(logs[0]).toMatchObject({ operation: "catch-up sync", status: "completed", serverName: c!.name });
+    expect(JSON.parse(logs[0]!.details)).toMatchObject({ verified: true, database_changes: { received: 10, applied: 10 } });
+    const status = await fleet.status();
+    expect(status.nodes.map((node) => node.missingChanges)).toEqual([0n, 0n, 0n]);
+    expect(status.nodes[2]?.lastSync).toMatch(/^\d{4}-\d\d-\d\dT.*Z$/);
+  });
+
+  it("retries with pauses and stops after max_retries until the next scan; the node's last_sync stays", async () => {
+    fleet = await FleetUnderTest.start(redis.url);
+    await unary(fleet.client, "setSetting", { key: "max_retries", value: "3" });
+    const [a, b] = await fleet.addNodes(2);
+    const refuse = () => new SyncError({ code: "DISK_FULL", message: "The disk is full", action: "Make room." });
+    b!.failures = Array.from({ length: 3 }, refuse);
+    a!.write(5);
+    await a!.heartbeat(fleet.client);
+    await eventually(() => b!.failures.length === 0, 5_000);
+    const logsOf = async () =>
+      (await unary(fleet.client, "listLogs", { node: b!.name, operation: "", status: "", limit: 50, beforeId: 0n })).logs;
+    await eventually(async () => (await logsOf()).filter((log) => log.status === "failed").length === 3, 3_000);
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    expect(await logsOf(), "reconcile must not go on past max_retries").toHaveLength(3);
+    const status = await fleet.status();
+    expect(status.nodes[1]).toMatchObject({ lastSync: "", missingChanges: 5n });
+    expect(status.nodes[1]?.lastError).toContain("The disk is full");
+
+    const scan = await unary(fleet.client, "scan", { noWait: false });
+    expect(scan.results).toHaveLength(1);
+    expect(scan.results[0], JSON.stringify(scan.results[0]?.errors)).toMatchObject({ success: true, received: 5n, applied: 5n });
+    expect(b!.standing).toBe(a!.standing);
+  });
+
+  it("is not delayed by a node that hangs and one that is dead", async () => {
+    fleet = await FleetUnderTest.start(redis.url, { timing: { pingDeadlineMs: 2_500 } });
+    const [a, b, frozen, dead] = await fleet.addNodes(4);
+    await eventually(async () => (await fleet.status()).nodes.every((node) => node.online), 3_000);
+    frozen!.frozen = true;
+    dead!.down();
+    a!.write(4);
+    const began = Date.now();
+    const scanning = unary(fleet.client, "scan", { noWait: false });
+    await eventually(() => a!.standing === b!.standing, 6_000);
+    expect(Date.now() - began, "the healthy node waited for the frozen one").toBeLessThan(2_000);
+    const { results } = await scanning;
+    const outcome = Object.fromEntries(results.map((result) => [result.serverName, result.success]));
+    expect(outcome[frozen!.name]).toBe(false);
+    expect(outcome[dead!.name]).toBe(false);
+    frozen!.frozen = false;
+  });
+
+  it("syncs a node on demand even when nothing is missing, and reports zero", async () => {
+    fleet = await FleetUnderTest.start(redis.url);
+    const [a] = await fleet.addNodes(2);
+    const { result } = await unary(fleet.client, "catchUp", { node: a!.name });
+    expect(result).toMatchObject({ success: true, sent: 0n, received: 0n, errors: [] });
+    expect(a!.sessions).toBe(1);
+    expect((await fleet.status()).nodes[0]?.lastSync).not.toBe("");
+  });
+
+  it("leaves out disabled nodes, and starts nothing by itself while catchup_enabled is false, also when set from outside", async () => {
+    fleet = await FleetUnderTest.start(redis.url);
+    const registry = fleet.outside();
+    registry.exec("INSERT INTO sync_config (key, value, value_type) VALUES ('catchup_enabled', 'false', 'boolean')");
+    const [a, b, c] = await fleet.addNodes(3);
+    a!.write(3);
+    await a!.heartbeat(fleet.client);
+    await new Promise((resolve) => setTimeout(resolve, 1_200));
+    expect(b!.standing).not.toBe(a!.standing);
+    registry.prepare("UPDATE sync_servers SET sync_enabled = 0 WHERE name = ?").run(c!.name);
+    registry.exec("UPDATE sync_config SET value = 'true' WHERE key = 'catchup_enabled'");
+    registry.close();
+    await eventually(() => b!.standing === a!.standing, 3_000);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(c!.standing).not.toBe(a!.standing);
+    expect((await fleet.status()).converged).toBe(true);
+  });
+
+  it("brings eight nodes that all wrote to one state in few sessions", async () => {
+    fleet = await FleetUnderTest.start(redis.url, { timing: { settleMs: 300 } });
+    const nodes = await fleet.addNodes(8, ["main", "users"]);
+    for (const [index, node] of nodes.entries()) {
+      node.write(index + 1);
+      node.write(2, "users");
+    }
+    await Promise.all(nodes.map((node) => node.heartbeat(fleet.client)));
+    await fleet.equal(10_000);
+    await eventually(async () => (await fleet.status()).converged, 3_000);
+    const sessions = nodes.reduce((sum, node) => sum + node.sessions, 0);
+    expect(sessions).toBeLessThanOrEqual(24);
+  });
+});

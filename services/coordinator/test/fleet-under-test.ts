@@ -1,0 +1,106 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { CoordinatorClient, createClient, unary, type GetStatusResponse, type ServiceClient, type CoordinatorService as Calls } from "@scoutsync/protocol";
+import { createLogger } from "@scoutsync/runtime";
+import Sqlite, { type Database } from "better-sqlite3";
+import { startCoordinator, type CoordinatorService, type Timing } from "../src/index.ts";
+import { ScriptedNode } from "./scripted-nodes.ts";
+
+/** Seconds become tenths, so that what heals within an interval is seen to heal. */
+export const QUICK: Partial<Timing> = {
+  leaseMs: 1_500,
+  reconcileMs: 700,
+  heartbeatMs: 400,
+  pingDeadlineMs: 400,
+  settleMs: 50,
+  retryFirstMs: 100,
+  retryCapMs: 500,
+  busyMs: 40,
+  idleMs: 8_000,
+  graceMs: 300,
+  jobLockMs: 2_000,
+};
+
+/** One coordinator, its directory and some scripted nodes; `stop` removes them all. */
+export class FleetUnderTest {
+  readonly directory: string;
+  readonly nodes: ScriptedNode[] = [];
+  readonly service: CoordinatorService;
+  readonly client: ServiceClient<Calls>;
+
+  private constructor(service: CoordinatorService, directory: string) {
+    this.directory = directory;
+    this.service = service;
+    this.client = createClient(service.ready.listen, CoordinatorClient);
+  }
+
+  static async start(redis: string, options: { timing?: Partial<Timing>; directory?: string } = {}): Promise<FleetUnderTest> {
+    const directory = options.directory ?? mkdtempSync(join(tmpdir(), "scoutsync-coordinator-"));
+    const service = await startCoordinator({
+      listen: "127.0.0.1:0",
+      http: "127.0.0.1:0",
+      redis,
+      dataDirectory: directory,
+      logger: quietLogger(),
+      timing: { ...QUICK, ...options.timing },
+    });
+    return new FleetUnderTest(service, directory);
+  }
+
+  /** Nodes that are up and registered. */
+  async addNodes(count: number, databases?: string[]): Promise<ScriptedNode[]> {
+    const added: ScriptedNode[] = [];
+    for (let index = 0; index < count; index++) {
+      const node = await new ScriptedNode(`node-${this.nodes.length + 1}`, databases).up();
+      this.nodes.push(node);
+      added.push(node);
+      await node.register(this.client);
+    }
+    return added;
+  }
+
+  status(): Promise<GetStatusResponse> {
+    return unary(this.client, "getStatus", {});
+  }
+
+  /** Waits until all nodes that are up stand equal by what they hold themselves. */
+  async equal(withinMs: number, nodes = this.nodes): Promise<void> {
+    await eventually(() => new Set(nodes.map((node) => node.standing)).size === 1, withinMs, () =>
+      nodes.map((node) => `${node.name}: ${node.standing}`).join("\n"),
+    );
+  }
+
+  /** The registry as another process sees it. */
+  outside(): Database {
+    return new Sqlite(join(this.directory, "coordinator.db"), { timeout: 5_000 });
+  }
+
+  url(path: string): string {
+    return `http://${this.service.ready.http}${path}`;
+  }
+
+  async stop({ keep = false }: { keep?: boolean } = {}): Promise<void> {
+    this.client.close();
+    await this.service.stop();
+    for (const node of this.nodes) node.down();
+    if (!keep) rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+export function quietLogger() {
+  return createLogger("test", process.env["SCOUTSYNC_TEST_LOG"] ?? "silent");
+}
+
+export async function eventually(
+  condition: () => boolean | Promise<boolean>,
+  withinMs: number,
+  describe: () => string | Promise<string> = () => "",
+): Promise<number> {
+  const startedAt = Date.now();
+  while (!(await condition())) {
+    if (Date.now() - startedAt > withinMs) throw new Error(`not within ${withinMs} ms. ${await describe()}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  return Date.now() - startedAt;
+}

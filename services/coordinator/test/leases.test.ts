@@ -1,0 +1,151 @@
+import { SyncError } from "@scoutsync/core";
+import { createClient, serverStream, SyncNodeClient, SyncRequest, SyncResult, unary } from "@scoutsync/protocol";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { startWorker } from "../src/index.ts";
+import { eventually, FleetUnderTest, QUICK, quietLogger } from "./fleet-under-test.ts";
+import { RedisServer, redisProgram } from "./redis-server.ts";
+
+describe.skipIf(redisProgram === null)("leases and workers", () => {
+  let redis: RedisServer;
+  let fleet: FleetUnderTest;
+  beforeEach(async () => void (redis = await RedisServer.start()));
+  afterEach(async () => {
+    await fleet.stop();
+    await redis.remove();
+  });
+
+  const acquire = (serverId: number, worker: string) =>
+    unary(fleet.client, "acquireLease", { serverId: BigInt(serverId), worker });
+
+  it("two workers share the sessions and never run two on one node", async () => {
+    fleet = await FleetUnderTest.start(redis.url);
+    const worker = await startWorker({
+      coordinator: fleet.service.ready.listen,
+      redis: redis.url,
+      logger: quietLogger(),
+      timing: QUICK,
+    });
+    try {
+      const nodes = await fleet.addNodes(8);
+      for (let round = 0; round < 4; round++) {
+        for (const node of nodes) {
+          node.write(1);
+          await node.heartbeat(fleet.client);
+        }
+      }
+      await fleet.equal(15_000);
+      expect(nodes.map((node) => node.overlaps)).toEqual(nodes.map(() => 0));
+      await eventually(async () => (await fleet.status()).converged, 5_000);
+      const registry = fleet.outside();
+      const workers = registry.prepare("SELECT DISTINCT worker FROM sync_logs").all();
+      registry.close();
+      expect(workers.length).toBe(2);
+    } finally {
+      await worker.stop();
+    }
+  });
+
+  it("a frozen worker loses its lease; its epoch is refused and its report counts no more", async () => {
+    // Redis away: this test plays both workers by hand.
+    await redis.kill();
+    fleet = await FleetUnderTest.start(redis.url, { timing: { leaseMs: 600 } });
+    const [a, b] = await fleet.addNodes(2);
+    a!.write(5);
+    await a!.heartbeat(fleet.client);
+    const frozen = await acquire(2, "frozen");
+    expect(frozen).toMatchObject({ granted: true, sourceName: a!.name, nodeAddress: b!.address });
+    expect(await acquire(2, "other")).toMatchObject({ granted: false, reason: "busy" });
+    expect(await acquire(1, "other")).toMatchObject({ granted: false });
+
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    const second = await acquire(2, "other");
+    expect(second.granted).toBe(true);
+    expect(second.epoch).toBeGreaterThan(frozen.epoch);
+
+    const client = createClient(b!.address, SyncNodeClient);
+    const run = async (epoch: bigint) => {
+      const request = SyncRequest.fromPartial({ peer: a!.address, epoch });
+      for await (const { kind } of serverStream(client, "sync", request)) if (kind?.$case === "result") return kind.value;
+      throw new Error("no result");
+    };
+    const result = await run(second.epoch);
+    await expect(run(frozen.epoch)).rejects.toMatchObject({ code: "FENCED" });
+    client.close();
+
+    const late = SyncResult.fromPartial({ success: true, verified: true });
+    expect(await unary(fleet.client, "reportSession", { leaseId: frozen.leaseId, result: late, startedAt: "" })).toEqual({ lost: true });
+    expect((await fleet.status()).nodes[1]?.lastSync, "a late report must not move last_sync").toBe("");
+    expect(await unary(fleet.client, "reportSession", { leaseId: second.leaseId, result, startedAt: "" })).toEqual({ lost: false });
+    expect((await fleet.status()).nodes[1]?.lastSync).not.toBe("");
+
+    const { logs } = await unary(fleet.client, "listLogs", { node: "", operation: "", status: "", limit: 10, beforeId: 0n });
+    expect(logs.map((log) => log.status)).toEqual(["completed", "failed"]);
+    expect(logs[1]?.details).toContain("did not report");
+  });
+
+  it("a lease lives as long as it is renewed", async () => {
+    await redis.kill();
+    fleet = await FleetUnderTest.start(redis.url, { timing: { leaseMs: 500 } });
+    const [a] = await fleet.addNodes(2);
+    a!.write(5);
+    await a!.heartbeat(fleet.client);
+    const lease = await acquire(2, "slow");
+    for (let turn = 0; turn < 5; turn++) {
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      const report = { leaseId: lease.leaseId, result: undefined, startedAt: "" };
+      expect(await unary(fleet.client, "reportSession", report)).toEqual({ lost: false });
+    }
+    expect(await acquire(2, "other")).toMatchObject({ reason: "busy" });
+  });
+
+  it("stopping a worker in the middle of a session burns no attempt and the session is run again", async () => {
+    fleet = await FleetUnderTest.start(redis.url);
+    await unary(fleet.client, "setSetting", { key: "max_retries", value: "1" });
+    const [a, b] = await fleet.addNodes(2);
+    b!.sessionMs = 3_000;
+    a!.write(5);
+    await a!.heartbeat(fleet.client);
+    await eventually(() => b!.sessions === 1, 5_000);
+    const { directory } = fleet;
+    await fleet.stop({ keep: true });
+    const nodes = [...fleet.nodes];
+    fleet = await FleetUnderTest.start(redis.url, { directory });
+    fleet.nodes.push(...nodes);
+    for (const node of nodes) {
+      node.sessionMs = 30;
+      await node.up();
+    }
+    await fleet.equal(8_000);
+    const { logs } = await unary(fleet.client, "listLogs", { node: "", operation: "", status: "failed", limit: 10, beforeId: 0n });
+    expect(logs).toHaveLength(1);
+    expect(logs[0]?.details).toContain("SHUTTING_DOWN");
+  });
+
+  it("last_sync stays after a session that was not verified", async () => {
+    await redis.kill();
+    fleet = await FleetUnderTest.start(redis.url);
+    const [a] = await fleet.addNodes(2);
+    a!.write(5);
+    await a!.heartbeat(fleet.client);
+    const lease = await acquire(2, "worker");
+    const result = SyncResult.fromPartial({ success: true, verified: false });
+    await unary(fleet.client, "reportSession", { leaseId: lease.leaseId, result, startedAt: "" });
+    expect((await fleet.status()).nodes.map((node) => node.lastSync)).toEqual(["", ""]);
+  });
+
+  it("picks another source when the first cannot be reached from the node", async () => {
+    fleet = await FleetUnderTest.start(redis.url);
+    const [a, b, c] = await fleet.addNodes(3);
+    c!.failures = [new SyncError({ code: "PEER_UNREACHABLE", message: "no route", action: "Check the network." })];
+    a!.write(5);
+    b!.vectors.set("main", a!.vectors.get("main")!);
+    await b!.heartbeat(fleet.client);
+    await a!.heartbeat(fleet.client);
+    await fleet.equal(5_000);
+    const registry = fleet.outside();
+    const sources = registry.prepare("SELECT source_id FROM sync_logs WHERE server_id = 3 ORDER BY id").all() as { source_id: number }[];
+    registry.close();
+    expect(sources).toHaveLength(2);
+    expect(sources[0]?.source_id).not.toBe(sources[1]?.source_id);
+  });
+});

@@ -1,0 +1,83 @@
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const PROGRAM = ["redis-server", "valkey-server"].find((name) => spawnSync(name, ["--version"]).status === 0) ?? null;
+
+/** Null when there is no Redis here; the reason is printed once so that a skipped test explains itself. */
+export const redisProgram: string | null = PROGRAM;
+if (PROGRAM === null) console.warn("skipped: neither redis-server nor valkey-server is on PATH");
+
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** A private Redis that can be stopped, killed and started again on the same port. */
+export class RedisServer {
+  readonly port: number;
+  readonly url: string;
+  readonly #directory = mkdtempSync(join(tmpdir(), "scoutsync-redis-"));
+  #child: ChildProcess | null = null;
+
+  private constructor(port: number) {
+    this.port = port;
+    this.url = `redis://127.0.0.1:${port}`;
+  }
+
+  static async start(): Promise<RedisServer> {
+    const redis = new RedisServer(await freePort());
+    await redis.up();
+    return redis;
+  }
+
+  /** A Redis that was never started, on a port nobody listens on. */
+  static async absent(): Promise<RedisServer> {
+    return new RedisServer(await freePort());
+  }
+
+  async up(): Promise<void> {
+    const settings = ["--port", String(this.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+    const child = spawn(PROGRAM ?? "", [...settings, "--dir", this.#directory, "--maxmemory-policy", "noeviction"], {
+      stdio: "ignore",
+    });
+    this.#child = child;
+    for (let attempt = 0; attempt < 100; attempt++) {
+      if (await answers(this.port)) return;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    throw new Error(`redis on port ${this.port} did not start`);
+  }
+
+  /** SIGKILL: without persistence everything in it is gone. */
+  async kill(): Promise<void> {
+    const child = this.#child;
+    this.#child = null;
+    if (child === null || child.exitCode !== null) return;
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    child.kill("SIGKILL");
+    await ended;
+  }
+
+  async remove(): Promise<void> {
+    await this.kill();
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+}
+
+function answers(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1");
+    socket.once("connect", () => socket.write("PING\r\n"));
+    socket.once("data", (answer) => {
+      socket.destroy();
+      resolve(answer.toString().startsWith("+PONG"));
+    });
+    socket.once("error", () => resolve(false));
+  });
+}

@@ -1,0 +1,193 @@
+import { createHash, randomBytes } from "node:crypto";
+import { formatVector, join, parseVector, SyncError, type VersionVector } from "@scoutsync/core";
+import {
+  ChangeCount,
+  DatabaseStatus,
+  GetChangesResponse,
+  HeartbeatRequest,
+  PingResponse,
+  RegisterRequest,
+  SyncNodeService,
+  SyncResult,
+  toStatus,
+  unary,
+  type CoordinatorService,
+  type ServiceClient,
+  type SyncNodeServer,
+} from "@scoutsync/protocol";
+import { Server, ServerCredentials } from "@grpc/grpc-js";
+
+const byAddress = new Map<string, ScriptedNode>();
+
+/**
+ * A SyncNode served over real gRPC whose databases are only vectors in memory. It watches for what must never happen:
+ * two sessions at once on one node, on either end.
+ */
+export class ScriptedNode {
+  readonly name: string;
+  readonly nodeId = randomBytes(8).toString("hex");
+  readonly vectors = new Map<string, VersionVector>();
+  address = "";
+  /** How long a session takes. */
+  sessionMs = 30;
+  /** Thrown by the next sessions, one after the other. */
+  failures: SyncError[] = [];
+  /** Answers Ping never. */
+  frozen = false;
+  pings = 0;
+  counts = 0;
+  sessions = 0;
+  overlaps = 0;
+  highestEpoch = 0n;
+  run = randomBytes(4).toString("hex");
+  readonly #origin = [...randomBytes(16)].map((byte) => "abcdefghijklmnopqrstuvwxyz234567"[byte % 32]).join("");
+  #inSession = 0;
+  #server: Server | null = null;
+
+  constructor(name: string, databases = ["main"]) {
+    this.name = name;
+    for (const database of databases) this.vectors.set(database, new Map());
+  }
+
+  write(changes: number, database = "main"): void {
+    const vector = this.vectors.get(database) ?? new Map();
+    this.vectors.set(database, new Map([...vector, [this.#origin, (vector.get(this.#origin) ?? 0) + changes]]));
+  }
+
+  get standing(): string {
+    return [...this.vectors].map(([database, vector]) => `${database}=${formatVector(vector)}`).join(" ");
+  }
+
+  async up(): Promise<this> {
+    const server = new Server();
+    server.addService(SyncNodeService, this.#calls() as SyncNodeServer);
+    const wanted = this.address === "" ? "127.0.0.1:0" : this.address;
+    const port = await new Promise<number>((resolve, reject) => {
+      server.bindAsync(wanted, ServerCredentials.createInsecure(), (error, bound) => (error ? reject(error) : resolve(bound)));
+    });
+    this.#server = server;
+    this.address = `127.0.0.1:${port}`;
+    this.run = randomBytes(4).toString("hex");
+    byAddress.set(this.address, this);
+    return this;
+  }
+
+  down(): void {
+    this.#server?.forceShutdown();
+    this.#server = null;
+    this.#inSession = 0;
+  }
+
+  async register(coordinator: ServiceClient<CoordinatorService>): Promise<number> {
+    const [host, port] = this.address.split(":");
+    const { id } = await unary(
+      coordinator,
+      "register",
+      RegisterRequest.fromPartial({
+        nodeId: this.nodeId,
+        name: this.name,
+        host: host ?? "",
+        port: Number(port),
+        version: "0.1.0",
+        databases: this.statuses(),
+        run: this.run,
+      }),
+    );
+    return Number(id);
+  }
+
+  async heartbeat(coordinator: ServiceClient<CoordinatorService>): Promise<void> {
+    const { nodeId, run } = this;
+    const request = HeartbeatRequest.fromPartial({ nodeId, run, databases: this.statuses(), timeUs: BigInt(Date.now() * 1_000) });
+    await unary(coordinator, "heartbeat", request);
+  }
+
+  statuses(): DatabaseStatus[] {
+    return [...this.vectors].map(([name, vector]) => {
+      const text = formatVector(vector);
+      const digest = createHash("sha256").update(text).digest("hex").slice(0, 32);
+      return DatabaseStatus.fromPartial({ name, vector: text, digest });
+    });
+  }
+
+  /** Marks a session that this node takes part in; returns the function that ends it. */
+  #enter(): () => void {
+    this.#inSession++;
+    if (this.#inSession > 1) this.overlaps++;
+    return () => void (this.#inSession = Math.max(0, this.#inSession - 1));
+  }
+
+  #calls(): Partial<SyncNodeServer> {
+    return {
+      ping: (_call, callback) => {
+        this.pings++;
+        if (this.frozen) return;
+        const { name, nodeId, run } = this;
+        const timeUs = BigInt(Date.now()) * 1_000n;
+        callback(null, PingResponse.fromPartial({ name, nodeId, run, version: "0.1.0", timeUs, databases: this.statuses() }));
+      },
+      getChanges: (call) => {
+        this.counts++;
+        const have = this.vectors.get(call.request.database) ?? new Map();
+        const since = parseVector(call.request.since);
+        let changes = 0;
+        for (const [origin, sequence] of have) changes += Math.max(0, sequence - (since.get(origin) ?? 0));
+        const oldestUs = changes === 0 ? 0n : BigInt(Date.now() - 5_000) * 1_000n;
+        const count = ChangeCount.fromPartial({ changes: BigInt(changes), oldestUs, vector: formatVector(have) });
+        call.write(GetChangesResponse.fromPartial({ count }));
+        call.end();
+      },
+      sync: (call) => {
+        const { peer, epoch } = call.request;
+        const fail = (error: SyncError) => void call.emit("error", toStatus(error));
+        if (epoch < this.highestEpoch) {
+          return fail(new SyncError({ code: "FENCED", message: "A newer session has taken over", action: "Stop." }));
+        }
+        this.highestEpoch = epoch;
+        const scripted = this.failures.shift();
+        if (scripted !== undefined) return fail(scripted);
+        const other = byAddress.get(peer);
+        if (other === undefined || other.#server === null) {
+          return fail(new SyncError({ code: "PEER_UNREACHABLE", message: `${peer} is away`, action: "Start it." }));
+        }
+        const leave = [this.#enter(), other.#enter()];
+        this.sessions++;
+        call.write({ kind: { $case: "progress", value: { database: "main", phase: "pull", done: 1n, total: 2n } } });
+        setTimeout(() => {
+          const result = exchange(this, other);
+          for (const end of leave) end();
+          call.write({ kind: { $case: "result", value: result } });
+          call.end();
+        }, this.sessionMs);
+      },
+    };
+  }
+}
+
+function exchange(node: ScriptedNode, peer: ScriptedNode): SyncResult {
+  let sent = 0;
+  let received = 0;
+  for (const [database, mine] of node.vectors) {
+    const theirs = peer.vectors.get(database);
+    if (theirs === undefined) continue;
+    const joined = join(mine, theirs);
+    for (const [origin, sequence] of joined) {
+      received += sequence - (mine.get(origin) ?? 0);
+      sent += sequence - (theirs.get(origin) ?? 0);
+    }
+    node.vectors.set(database, joined);
+    peer.vectors.set(database, joined);
+  }
+  return SyncResult.fromPartial({
+    success: true,
+    verified: true,
+    node: node.name,
+    peer: peer.name,
+    durationMs: BigInt(node.sessionMs),
+    stats: {
+      localChangesSent: BigInt(sent),
+      remoteChangesReceived: BigInt(received),
+      remoteChangesApplied: BigInt(received),
+    },
+  });
+}
