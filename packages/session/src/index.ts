@@ -5,5 +5,6 @@ export * from "./take.ts";
 export * from "./pull.ts";
 export * from "./push.ts";
 export * from "./session.ts";
+export * from "./stats.ts";
 export * from "./verify.ts";
 export * from "./live.ts";

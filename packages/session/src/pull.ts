@@ -2,6 +2,7 @@ import { EMPTY_VECTOR, SyncError, isCovered, join, type Codec, type VersionVecto
 import type { Replica } from "@scoutsync/replica";
 import type { Acquaintances } from "./acquaintances.ts";
 import type { Peer } from "./peer.ts";
+import { emptyStats, type SessionStats } from "./stats.ts";
 import { takeBatch } from "./take.ts";
 
 export const CODECS: readonly Codec[] = ["zstd", "identity"];
@@ -18,6 +19,8 @@ export interface PullOptions {
   /** Stay, and take what comes after having caught up: then this returns only by throwing. */
   follow?: boolean | undefined;
   signal?: AbortSignal | undefined;
+  /** Counts what is taken. */
+  stats?: SessionStats | undefined;
   /** After each batch: changes taken so far, and about how many there are in all. */
   onProgress?: ((done: number, total: number) => void) | undefined;
   /** After each final batch. */
@@ -25,12 +28,6 @@ export interface PullOptions {
 }
 
 export interface PullResult {
-  received: number;
-  applied: number;
-  conflicts: number;
-  parked: number;
-  /** Payload bytes as transmitted. */
-  bytes: number;
   /** The peer's run. */
   run: string;
   /** Where the peer stood when it had sent everything. */
@@ -58,7 +55,7 @@ export async function pull(options: PullOptions): Promise<PullResult> {
 
 /** The run to start over with, when the answering one turns out to have been cut here before. */
 async function pullFrom(options: PullOptions, run: string): Promise<PullResult | string> {
-  const { replica, peer, acquaintances, onProgress, onCaughtUp, follow = false } = options;
+  const { replica, peer, acquaintances, onProgress, onCaughtUp, follow = false, stats = emptyStats() } = options;
   const position = run === "" ? EMPTY_VECTOR : await replica.position(run);
   const { vector: since, digest } = replica.state;
   const beyondDigest = await replica.beyondDigest();
@@ -81,11 +78,6 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
     signal,
   );
   const result: PullResult = {
-    received: 0,
-    applied: 0,
-    conflicts: 0,
-    parked: 0,
-    bytes: 0,
     run,
     peerVector: EMPTY_VECTOR,
     peerBeyondDigest: beyondDigest,
@@ -93,6 +85,7 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
   };
   let caughtUp = false;
   let first = true;
+  let done = 0;
   try {
     for await (const batch of stream) {
       if (first && batch.run !== run && batch.count > 0) {
@@ -103,12 +96,13 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
       result.run = batch.run;
       if (batch.final) acquaintances.learn(batch.run, batch.vector);
       const outcome = await takeBatch(replica, batch);
-      result.received += batch.count;
-      result.bytes += batch.payload.length;
-      result.applied += outcome.applied;
-      result.conflicts += outcome.conflicts;
-      result.parked += outcome.parked;
-      onProgress?.(result.received, result.received + batch.remaining);
+      stats.remoteChangesReceived += batch.count;
+      stats.bytesReceived += batch.payload.length;
+      stats.remoteChangesApplied += outcome.applied;
+      stats.conflicts += outcome.conflicts;
+      stats.parked += outcome.parked;
+      done += batch.count;
+      onProgress?.(done, done + batch.remaining);
       caughtUp = batch.final;
       if (!batch.final) continue;
       result.peerVector = batch.vector;

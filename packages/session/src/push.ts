@@ -3,6 +3,7 @@ import type { Replica } from "@scoutsync/replica";
 import type { Acquaintances } from "./acquaintances.ts";
 import { PushWindow } from "./push-window.ts";
 import type { Peer } from "./peer.ts";
+import { emptyStats, type SessionStats } from "./stats.ts";
 
 export interface PushOptions {
   replica: Replica;
@@ -15,15 +16,13 @@ export interface PushOptions {
   /** Changes per batch; 0 = default. */
   batchSize?: number | undefined;
   signal?: AbortSignal | undefined;
+  /** Counts what is acknowledged. */
+  stats?: SessionStats | undefined;
   /** After each acknowledged batch: changes sent so far, and about how many there are in all. */
   onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
 export interface PushResult {
-  /** Changes in acknowledged batches. */
-  sent: number;
-  /** Their payload bytes as transmitted. */
-  bytes: number;
   /** Where the peer stands now. */
   peerVector: VersionVector;
   /** The peer said that it holds exactly what is here. Null: it did not. */
@@ -35,17 +34,19 @@ export interface PushResult {
  * a batch with; what was acknowledged until then is durable there.
  */
 export async function push(options: PushOptions): Promise<PushResult> {
-  const { replica, peer, acquaintances, onProgress } = options;
+  const { replica, peer, acquaintances, onProgress, stats = emptyStats() } = options;
   const stop = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
   const stream = await peer.openPush({ database: replica.name, name: options.nodeName, run: replica.run }, signal);
   const window = new PushWindow(stream);
-  const result: PushResult = { sent: 0, bytes: 0, peerVector: EMPTY_VECTOR, verified: null };
+  const result: PushResult = { peerVector: EMPTY_VECTOR, verified: null };
   let caughtUp = false;
+  let done = 0;
   window.onAck = (batch, ack) => {
-    result.sent += batch.count;
-    result.bytes += batch.bytes;
-    onProgress?.(result.sent, result.sent + batch.remaining);
+    stats.localChangesSent += batch.count;
+    stats.bytesSent += batch.bytes;
+    done += batch.count;
+    onProgress?.(done, done + batch.remaining);
     if (!ack.final) return;
     caughtUp = true;
     acquaintances.learn(options.run ?? "", ack.vector);

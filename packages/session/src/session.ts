@@ -5,6 +5,7 @@ import { sameBytes } from "./bytes.ts";
 import type { Peer } from "./peer.ts";
 import { pull, type PullResult } from "./pull.ts";
 import { push } from "./push.ts";
+import { emptyStats, type SessionStats } from "./stats.ts";
 
 /** Others may write while a session runs; after this many rounds the rest is for the next session. */
 const MAX_ROUNDS = 3;
@@ -37,18 +38,6 @@ export interface SessionProgress {
   total: number;
 }
 
-export interface SessionStats {
-  localChangesSent: number;
-  remoteChangesReceived: number;
-  remoteChangesApplied: number;
-  conflicts: number;
-  parked: number;
-  filesUploaded: number;
-  filesDownloaded: number;
-  bytesSent: number;
-  bytesReceived: number;
-}
-
 export interface SessionResult {
   /** Everything asked for was done. Says nothing about writes that came during the session. */
   success: boolean;
@@ -68,17 +57,7 @@ export interface SessionResult {
 export async function runSession(options: SessionOptions): Promise<SessionResult> {
   const now = options.now ?? (() => performance.now());
   const started = now();
-  const stats: SessionStats = {
-    localChangesSent: 0,
-    remoteChangesReceived: 0,
-    remoteChangesApplied: 0,
-    conflicts: 0,
-    parked: 0,
-    filesUploaded: 0,
-    filesDownloaded: 0,
-    bytesSent: 0,
-    bytesReceived: 0,
-  };
+  const stats = emptyStats();
   const errors: SessionResult["errors"] = [];
   const waiting = [...options.databases];
   let verified = 0;
@@ -115,7 +94,7 @@ export async function runSession(options: SessionOptions): Promise<SessionResult
 async function syncDatabase(options: SessionOptions, { replica, acquaintances }: SessionDatabase, stats: SessionStats): Promise<boolean> {
   const { peer, nodeName, batchSize, signal, onProgress } = options;
   const database = replica.name;
-  const shared = { replica, acquaintances, peer, batchSize, signal };
+  const shared = { replica, acquaintances, peer, batchSize, signal, stats };
   let run = "";
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const pulled = await pull({
@@ -129,11 +108,6 @@ async function syncDatabase(options: SessionOptions, { replica, acquaintances }:
     });
     if (pulled) {
       run = pulled.run;
-      stats.remoteChangesReceived += pulled.received;
-      stats.remoteChangesApplied += pulled.applied;
-      stats.conflicts += pulled.conflicts;
-      stats.parked += pulled.parked;
-      stats.bytesReceived += pulled.bytes;
       if (pulled.verified === false) throw diverged(database, peer.address);
       onProgress?.({ database, phase: "verify", done: pulled.verified ? 1 : 0, total: 1 });
       if (options.pullOnly || !(await peerLacks(replica, pulled))) return pulled.verified === true;
@@ -144,8 +118,6 @@ async function syncDatabase(options: SessionOptions, { replica, acquaintances }:
       run,
       onProgress: (done, total) => onProgress?.({ database, phase: "push", done, total }),
     });
-    stats.localChangesSent += pushed.sent;
-    stats.bytesSent += pushed.bytes;
     // Without a verdict the peer has moved, or holds something beyond its vector: the next pull can tell.
     if (pushed.verified) return true;
     if (!pulled) return false;

@@ -1,2 +1,3 @@
-export { startSyncNode, type SyncNodeService } from "./sync-node.ts";
+export { startSyncNode } from "./sync-node.ts";
+export type { SyncNodeService } from "./serving.ts";
 export type { SyncNodeConfig } from "./config.ts";
