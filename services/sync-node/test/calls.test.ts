@@ -1,0 +1,227 @@
+import { PROTOCOL_VERSION, formatVector } from "@scoutsync/core";
+import {
+  GetChangesRequest,
+  SyncRequest,
+  bidi,
+  connectPeer,
+  serverStream,
+  syncNodeService,
+  toWireBatches,
+  unary,
+  type ServiceClient,
+} from "@scoutsync/protocol";
+import { describe, expect, test } from "vitest";
+import { FakeReplica } from "../../../packages/session/test/fake-replica.ts";
+import { checkListenAddress } from "../src/server.ts";
+import { afterTest, collect, eventually, fill, startNode, type TestNode } from "./nodes.ts";
+
+async function syncWith(node: TestNode, peer: string, request: Partial<SyncRequest> = {}) {
+  const responses = await collect(node.client.sync(SyncRequest.create({ peer, ...request })));
+  const last = responses.at(-1)?.kind;
+  if (last?.$case !== "result") throw new Error("no result");
+  return last.value;
+}
+
+describe("over gRPC", () => {
+  test("ping says who and how far", async () => {
+    const node = await startNode("pits");
+    fill(node.replica, "a", 3);
+    const answer = await node.client.ping();
+    expect(answer).toMatchObject({ name: "pits", nodeId: "id-of-pits", protocol: PROTOCOL_VERSION });
+    expect(answer.databases).toMatchObject([{ name: "main", vector: formatVector(node.replica.state.vector), rows: 3n, problem: "" }]);
+    expect(answer.time).toMatch(/^\d{4}-\d\d-\d\dT.*Z$/);
+  });
+
+  test("a session brings both to the same rows, and a second one is a no-op", async () => {
+    const [a, b] = [await startNode("a"), await startNode("b")];
+    fill(a.replica, "a", 25);
+    fill(b.replica, "b", 40);
+    expect(await syncWith(a, b.address, { batchSize: 6 })).toMatchObject({
+      success: true,
+      verified: true,
+      node: "a",
+      stats: { localChangesSent: 25n, remoteChangesReceived: 40n },
+    });
+    expect(a.replica.rows()).toEqual(b.replica.rows());
+    expect(await syncWith(a, b.address)).toMatchObject({ verified: true, stats: { localChangesSent: 0n, remoteChangesReceived: 0n } });
+    expect(await a.client.verify({ peer: b.address })).toMatchObject({ equal: true, databases: [{ name: "main" }] });
+    b.replica.corrupt("a3");
+    expect(await a.client.verify({ peer: b.address })).toMatchObject({
+      equal: false,
+      databases: [{ differences: [{ table: "t", key: "a3", columns: ["v"] }] }],
+    });
+  });
+
+  test("an unreachable peer is the session's result, not a broken call", async () => {
+    const a = await startNode("a");
+    expect(await syncWith(a, "127.0.0.1:1")).toMatchObject({ success: false, errors: [{ code: "PEER_UNREACHABLE" }] });
+    await expect(syncWith(a, "nowhere")).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  });
+
+  test("one session per peer, and a newer epoch takes over", async () => {
+    const [a, b] = [await startNode("a"), await startNode("b")];
+    fill(b.replica, "b", 60);
+    a.replica.applyDelayMs = 30;
+    const slow = syncWith(a, b.address, { batchSize: 1, epoch: 5n });
+    await eventually("the session runs", () => a.replica.applied > 1);
+    await expect(syncWith(a, b.address)).rejects.toMatchObject({ code: "BUSY" });
+    await expect(syncWith(a, b.address, { epoch: 4n })).rejects.toMatchObject({ code: "FENCED" });
+    const newer = syncWith(a, b.address, { epoch: 6n });
+    expect(await slow).toMatchObject({ success: false, errors: [{ code: "FENCED" }] });
+    expect(await newer).toMatchObject({ success: true, verified: true });
+    await expect(syncWith(a, b.address, { epoch: 5n })).rejects.toMatchObject({ code: "FENCED" });
+  });
+
+  test("errors keep code, message and action", async () => {
+    const node = await startNode("a");
+    await expect(node.client.count("other", new Map())).rejects.toMatchObject({
+      code: "DATABASE_NOT_FOUND",
+      message: 'node "a" has no database "other". Use one of: main.',
+      action: "Use one of: main.",
+    });
+    const request = GetChangesRequest.create({ database: "main", protocol: 9 });
+    await expect(collect(serverStream(node.client.client, "getChanges", request))).rejects.toMatchObject({
+      code: "PROTOCOL_VERSION",
+      action: expect.stringContaining('Upgrade node "a"') as string,
+    });
+  });
+
+  test("count, limit and readable", async () => {
+    const node = await startNode("a");
+    fill(node.replica, "a", 30);
+    expect(await node.client.count("main", new Map())).toMatchObject({ changes: 30 });
+    const ask = (request: Partial<GetChangesRequest>) =>
+      collect(serverStream(node.client.client, "getChanges", GetChangesRequest.create({ database: "main", ...request })));
+    const limited = await ask({ limit: 12n, batchSize: 5 });
+    expect(limited.map(({ batch }) => batch?.count)).toEqual([5, 5, 2]);
+    expect(limited.at(-1)?.batch?.final).toBe(false);
+    const [page] = await ask({ limit: 5n, readable: true });
+    expect(page?.changes).toHaveLength(5);
+    expect(page?.changes[0]).toMatchObject({
+      table: "t",
+      operation: "insert",
+      columns: [{ name: "v", value: { kind: { $case: "text" } } }],
+    });
+    expect((await ask({ readable: true })).flatMap(({ changes }) => changes)).toHaveLength(30);
+  });
+
+  test("a node that only receives serves nobody and still takes", async () => {
+    const [a, b] = [await startNode("a"), await startNode("b", { receiveOnly: true })];
+    fill(a.replica, "a", 5);
+    fill(b.replica, "own", 2);
+    const request = GetChangesRequest.create({ database: "main" });
+    await expect(collect(serverStream(b.client.client, "getChanges", request))).rejects.toMatchObject({ code: "RECEIVE_ONLY" });
+    expect(await syncWith(b, a.address)).toMatchObject({ success: true, stats: { localChangesSent: 0n, remoteChangesReceived: 5n } });
+    fill(a.replica, "more", 3);
+    expect(await syncWith(a, b.address)).toMatchObject({ success: true, stats: { localChangesSent: 3n } });
+    expect(Object.keys(a.replica.rows())).toHaveLength(8);
+  });
+
+  test("ping answers while databases are busy", async () => {
+    const [a, b] = [await startNode("a"), await startNode("b")];
+    fill(b.replica, "b", 10);
+    a.replica.applyDelayMs = 100;
+    const running = syncWith(a, b.address, { batchSize: 1 });
+    await eventually("the session runs", () => a.replica.applied > 0);
+    expect(await a.client.ping({ deadlineMs: 1_000 })).toMatchObject({ name: "a" });
+    expect(a.replica.applied).toBeLessThan(10);
+    await running;
+  });
+});
+
+describe("streams that end early", () => {
+  const open = { database: "main", protocol: PROTOCOL_VERSION, name: "x", run: "x", baseline: "" };
+
+  test("a push cut in the middle of a batch applies only whole ones", async () => {
+    const node = await startNode("a");
+    const source = new FakeReplica();
+    fill(source, "s", 20);
+    const first = await source.read({ from: new Map(), batchSize: 10, codecs: [], beyondDigest: Buffer.alloc(0) });
+    const second = await source.read({ from: first.to, batchSize: 10, codecs: [], beyondDigest: Buffer.alloc(0) });
+    const call = bidi(node.client.client as ServiceClient<typeof syncNodeService>, "pushChanges");
+    await call.send({ kind: { $case: "open", value: open } });
+    for (const value of toWireBatches(first)) await call.send({ kind: { $case: "batch", value } });
+    const [half] = toWireBatches(second, 100);
+    if (half) await call.send({ kind: { $case: "batch", value: half } });
+    const responses = call.responses[Symbol.asyncIterator]();
+    await responses.next();
+    const ack = await responses.next();
+    expect(ack.value).toMatchObject({ kind: { $case: "ack", value: { received: 10n, final: false } } });
+    call.cancel();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(Object.keys(node.replica.rows())).toHaveLength(10);
+    expect(node.replica.applied).toBe(1);
+    // What was not sent whole is sent again.
+    const position = await node.replica.position(source.run);
+    expect(position).toEqual(first.to);
+  });
+
+  test("a push without its end is no error", async () => {
+    const node = await startNode("a");
+    const call = bidi(node.client.client, "pushChanges");
+    await call.send({ kind: { $case: "open", value: open } });
+    call.end();
+    expect(await collect(call.responses)).toMatchObject([{ kind: { $case: "ready" } }]);
+    const confused = bidi(node.client.client, "pushChanges");
+    await confused.send({ kind: undefined });
+    await expect(collect(confused.responses)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  });
+
+  test("a cancelled follower lets go of its replica, also when it reads nothing", async () => {
+    const node = await startNode("a");
+    fill(node.replica, "a", 500);
+    const stop = new AbortController();
+    const request = GetChangesRequest.create({ database: "main", follow: true, batchSize: 1, callerRun: "follower" });
+    const stream = serverStream(node.client.client, "getChanges", request, { signal: stop.signal })[Symbol.asyncIterator]();
+    await stream.next();
+    expect(node.replica.listeners).toBe(1);
+    stop.abort(new Error("enough"));
+    await eventually("the stream is released", () => node.replica.listeners === 0);
+    await expect(
+      (async () => {
+        for (;;) if ((await stream.next()).done) return;
+      })(),
+    ).rejects.toThrow("enough");
+  });
+
+  test("a caller that stops reading stops the node from reading ahead", async () => {
+    const node = await startNode("a");
+    fill(node.replica, "a", 400);
+    let reads = 0;
+    const read = node.replica.read.bind(node.replica);
+    node.replica.read = async (request) => {
+      reads += 1;
+      const batch = await read(request);
+      // Large enough that the flow-control window, not the number of messages, is what fills up.
+      return { ...batch, payload: Buffer.alloc(512 * 1024) };
+    };
+    const request = GetChangesRequest.create({ database: "main", batchSize: 1 });
+    const stream = serverStream(node.client.client, "getChanges", request)[Symbol.asyncIterator]();
+    await stream.next();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(reads).toBeLessThan(80);
+    await stream.return?.();
+  });
+
+  test("stopping ends streams with a reason and frees the port", async () => {
+    const node = await startNode("a");
+    const request = GetChangesRequest.create({ database: "main", follow: true });
+    const stream = serverStream(node.client.client, "getChanges", request)[Symbol.asyncIterator]();
+    await stream.next();
+    const ended = expect(stream.next()).rejects.toMatchObject({ code: "SHUTTING_DOWN" });
+    await node.service.stop();
+    await ended;
+    await checkListenAddress(node.address);
+    await expect(unary(node.client.client, "ping", { callerTimeUs: 0n })).rejects.toMatchObject({ code: "PEER_UNREACHABLE" });
+  });
+
+  test("a taken port says so", async () => {
+    const node = await startNode("a");
+    await expect(startNode("b", { listen: node.address })).rejects.toMatchObject({ code: "PORT_TAKEN" });
+    await expect(checkListenAddress(node.address)).rejects.toMatchObject({ code: "PORT_TAKEN" });
+    await expect(checkListenAddress("what")).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    const peer = connectPeer(node.address);
+    afterTest(() => peer.close());
+    expect(await peer.ping()).toMatchObject({ name: "a" });
+  });
+});

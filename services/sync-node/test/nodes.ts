@@ -1,0 +1,78 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createLogger } from "@scoutsync/runtime";
+import { connectPeer, type PeerClient } from "@scoutsync/protocol";
+import { afterEach } from "vitest";
+import { Databases } from "../src/databases.ts";
+import { serve, type SyncNodeService } from "../src/serving.ts";
+import type { SyncNodeConfig } from "../src/config.ts";
+import { FakeReplica } from "../../../packages/session/test/fake-replica.ts";
+
+export interface TestNode {
+  replica: FakeReplica;
+  service: SyncNodeService;
+  address: string;
+  client: PeerClient;
+}
+
+const cleanups: (() => Promise<void> | void)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+/** Runs `cleanup` after the test, last registered first. */
+export function afterTest(cleanup: () => Promise<void> | void): void {
+  cleanups.push(cleanup);
+}
+
+/** A node on a free port, stopped after the test. */
+export async function startNode(name: string, config: Partial<SyncNodeConfig> = {}, replica = new FakeReplica()): Promise<TestNode> {
+  const dataDirectory = mkdtempSync(join(tmpdir(), "scoutsync-node-"));
+  cleanups.push(() => rmSync(dataDirectory, { recursive: true, force: true }));
+  const databases = new Databases(name);
+  databases.add(replica);
+  const service = await serve(
+    {
+      name,
+      listen: "127.0.0.1:0",
+      databases: [],
+      dataDirectory,
+      peers: [],
+      coordinator: null,
+      baseline: null,
+      exclude: [],
+      receiveOnly: false,
+      logger: createLogger(name, "silent"),
+      ...config,
+    },
+    `id-of-${name}`,
+    databases,
+    async () => {},
+  );
+  const client = connectPeer(service.ready.listen);
+  cleanups.push(async () => {
+    client.close();
+    await service.stop();
+  });
+  return { replica, service, address: service.ready.listen, client };
+}
+
+export function fill(replica: FakeReplica, prefix: string, count: number): void {
+  for (let i = 0; i < count; i++) replica.write(`${prefix}${i}`, `value ${i}`);
+}
+
+/** Looks again every few milliseconds until `condition` holds. */
+export async function eventually(what: string, condition: () => boolean, withinMs = 5_000): Promise<void> {
+  const end = Date.now() + withinMs;
+  while (!condition()) {
+    if (Date.now() > end) throw new Error(`not within ${withinMs} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+export async function collect<T>(source: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const item of source) all.push(item);
+  return all;
+}

@@ -1,0 +1,107 @@
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { Client, credentials, loadPackageDefinition, type ClientDuplexStream, type ServiceClientConstructor } from "@grpc/grpc-js";
+import { loadSync } from "@grpc/proto-loader";
+import { BinaryReader } from "@bufbuild/protobuf/wire";
+import { fileDescriptors } from "@scoutsync/protocol";
+import { service as healthService } from "grpc-health-check";
+import { describe, expect, test } from "vitest";
+import { startNode } from "./nodes.ts";
+
+interface Answer {
+  listServicesResponse?: { service: { name: string }[] };
+  fileDescriptorResponse?: { fileDescriptorProto: Buffer[] };
+  errorResponse?: { errorMessage: string };
+}
+
+const require = createRequire(import.meta.url);
+const protoRoot = join(dirname(require.resolve("@grpc/reflection/package.json")), "build/proto/grpc/reflection");
+
+/** A raw reflection client: one stream, one question. */
+async function ask(address: string, version: "v1" | "v1alpha", question: Record<string, string>): Promise<Answer> {
+  const loaded = loadPackageDefinition(loadSync(join(protoRoot, version, "reflection.proto"))) as unknown as {
+    grpc: { reflection: Record<string, { ServerReflection: ServiceClientConstructor }> };
+  };
+  const ClientClass = loaded.grpc.reflection[version]?.ServerReflection as ServiceClientConstructor;
+  const client = new ClientClass(address, credentials.createInsecure());
+  try {
+    const call = (client["serverReflectionInfo"] as () => ClientDuplexStream<unknown, Answer>).call(client);
+    call.write(question);
+    const answer = await new Promise<Answer>((resolve, reject) => {
+      call.on("data", resolve);
+      call.on("error", reject);
+    });
+    call.end();
+    return answer;
+  } finally {
+    client.close();
+  }
+}
+
+/** Name and imports of a serialized FileDescriptorProto: fields 1 and 3; message names: field 4, name 1. */
+function describeFile(bytes: Uint8Array): { name: string; imports: string[]; messages: string[] } {
+  const file = { name: "", imports: [] as string[], messages: [] as string[] };
+  const reader = new BinaryReader(bytes);
+  while (reader.pos < reader.len) {
+    const [field, wireType] = reader.tag();
+    if (field === 1) file.name = reader.string();
+    else if (field === 3) file.imports.push(reader.string());
+    else if (field === 4) {
+      const message = new BinaryReader(reader.bytes());
+      message.tag();
+      file.messages.push(message.string());
+    } else reader.skip(wireType, field);
+  }
+  return file;
+}
+
+describe.each(["v1", "v1alpha"] as const)("reflection %s", (version) => {
+  test("lists the services and describes every message with its imports", async () => {
+    const { address } = await startNode("a");
+    const list = await ask(address, version, { listServices: "*" });
+    const names = list.listServicesResponse?.service.map(({ name }) => name);
+    expect(names).toContain("scoutsync.v1.SyncNode");
+    expect(names).toContain("grpc.health.v1.Health");
+    for (const symbol of ["scoutsync.v1.SyncNode", "scoutsync.v1.SyncNode.GetChanges", "grpc.health.v1.Health"]) {
+      const { fileDescriptorResponse } = await ask(address, version, { fileContainingSymbol: symbol });
+      expect(fileDescriptorResponse?.fileDescriptorProto.length, symbol).toBeGreaterThan(0);
+    }
+    const described = new Set<string>();
+    for (const file of fileDescriptors().map(describeFile)) {
+      for (const message of file.messages) {
+        const { fileDescriptorResponse } = await ask(address, version, { fileContainingSymbol: `scoutsync.v1.${message}` });
+        const answered = (fileDescriptorResponse?.fileDescriptorProto ?? []).map(describeFile);
+        // A client resolves a file's imports from the answer or by name: both must work.
+        expect(
+          answered.some(({ messages }) => messages.includes(message)),
+          message,
+        ).toBe(true);
+        for (const name of answered.flatMap(({ imports }) => imports)) {
+          const imported = await ask(address, version, { fileByFilename: name });
+          expect(imported.fileDescriptorResponse?.fileDescriptorProto.length, name).toBeGreaterThan(0);
+        }
+        described.add(message);
+      }
+    }
+    const proto = ["sync_node", "coordinator"].map((name) =>
+      readFileSync(new URL(`../../../proto/scoutsync/v1/${name}.proto`, import.meta.url), "utf8"),
+    );
+    const written = proto.flatMap((text) => [...text.matchAll(/^message (\w+)/gm)].map((match) => match[1]));
+    expect([...described].sort()).toEqual(written.sort());
+  });
+});
+
+test("the health service knows the node and its service", async () => {
+  const { address } = await startNode("a");
+  const client = new Client(address, credentials.createInsecure());
+  const check = (service: string) =>
+    new Promise((resolve, reject) => {
+      const { path, requestSerialize, responseDeserialize } = healthService["Check"] as NonNullable<(typeof healthService)[string]>;
+      client.makeUnaryRequest(path, requestSerialize as never, responseDeserialize, { service }, (error, response) =>
+        error ? reject(error) : resolve(response),
+      );
+    });
+  for (const service of ["", "scoutsync.v1.SyncNode"]) expect(await check(service)).toMatchObject({ status: "SERVING" });
+  client.close();
+});
