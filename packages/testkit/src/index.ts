@@ -16,6 +16,7 @@ export * from "./environment.ts";
 export * from "./fleet.ts";
 export * from "./ledger.ts";
 export * from "./proxy.ts";
+export * from "./sqlite.ts";
 export * from "./temp.ts";
 export * from "./wait.ts";
 export * from "./writer.ts";

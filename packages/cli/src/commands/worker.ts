@@ -18,7 +18,7 @@ export const registerWorker: Registration = (program, surroundings) => {
         redis: redisUrlOf(options.redis, env),
         logger: createLogger("worker", logLevel ?? "info"),
       });
-      printReady({ ...worker.ready });
+      printReady({ coordinator });
       await runUntilSignal(worker);
     },
   });

@@ -1,0 +1,45 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { nodeSettingsFromEnvironment, nodeSettingsFromFile, resolveNodeSettings } from "../src/config/load.ts";
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "scoutsync-settings-"));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+test("flags win over the environment, the environment over the file, the file over defaults", () => {
+  writeFileSync(join(folder, "node.yaml"), "name: file\nlisten: 127.0.0.1:1\nbaseline: shared\ndatabases:\n  main: ./a.db\n");
+  const file = nodeSettingsFromFile(join(folder, "node.yaml"));
+  const environment = nodeSettingsFromEnvironment({ env: { SCOUTSYNC_NAME: "environment", SCOUTSYNC_LISTEN: "127.0.0.1:2", SCOUTSYNC_RECEIVE_ONLY: "yes" }, cwd: "/" });
+  expect(resolveNodeSettings({ name: "flag" }, environment, file)).toEqual({
+    name: "flag",
+    listen: "127.0.0.1:2",
+    baseline: "shared",
+    // Relative to the file, not to wherever the node was started.
+    databases: [{ name: "main", path: join(folder, "a.db") }],
+    peers: [],
+    exclude: [],
+    receive_only: true,
+  });
+});
+
+test("databases may be a list in the file and comma-separated in the environment", () => {
+  writeFileSync(join(folder, "list.yaml"), "databases:\n  - name: main\n    path: /x/a.db\n");
+  expect(nodeSettingsFromFile(join(folder, "list.yaml")).databases).toEqual([{ name: "main", path: "/x/a.db" }]);
+  expect(nodeSettingsFromEnvironment({ env: { SCOUTSYNC_DB: "a=1.db, b=/2.db" }, cwd: "/base" }).databases).toEqual([
+    { name: "a", path: "/base/1.db" },
+    { name: "b", path: "/2.db" },
+  ]);
+});
+
+test("a misspelt key in the file is an error, not ignored", () => {
+  writeFileSync(join(folder, "typo.yaml"), "name: n\ndatabase: {main: a.db}\ndatabases: {main: a.db}\n");
+  expect(() => resolveNodeSettings({}, {}, nodeSettingsFromFile(join(folder, "typo.yaml")))).toThrow(/"database"/);
+});
+
+test("a path may contain an equals sign", () => {
+  expect(nodeSettingsFromEnvironment({ env: { SCOUTSYNC_DB: "main=/a=b.db" }, cwd: "/" }).databases).toEqual([{ name: "main", path: "/a=b.db" }]);
+});
