@@ -1,8 +1,20 @@
-import { createDatabase, differences, dumpDatabase, Fleet, scoutsync, select, startWriter, until, type FleetNode, type Writer } from "@scoutsync/testkit";
+import {
+  createDatabase,
+  differences,
+  dumpDatabase,
+  Fleet,
+  scoutsync,
+  select,
+  startWriter,
+  until,
+  type FleetNode,
+  type Writer,
+} from "@scoutsync/testkit";
 import { pause } from "@scoutsync/runtime";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
-const SCHEMA = "CREATE TABLE match(name TEXT PRIMARY KEY, red INTEGER, blue INTEGER, notes TEXT); INSERT INTO match VALUES ('q1', 0, 0, ''), ('q2', 0, 0, '')";
+const SCHEMA =
+  "CREATE TABLE match(name TEXT PRIMARY KEY, red INTEGER, blue INTEGER, notes TEXT); INSERT INTO match VALUES ('q1', 0, 0, ''), ('q2', 0, 0, '')";
 
 interface ReviewEntry {
   id: string;
@@ -37,13 +49,15 @@ async function sync(): Promise<void> {
   expect(done.code, done.stdout + done.stderr).toBe(0);
 }
 const edit = (path: string, sql: string) => writer.write({ path, statements: [[sql, []]] });
-const reviews = async (node: FleetNode) => (await scoutsync(["review", "list", node.address, "--kind", "conflict", "--json"])).json<ReviewEntry[]>();
+const reviews = async (node: FleetNode) =>
+  (await scoutsync(["review", "list", node.address, "--kind", "conflict", "--json"])).json<ReviewEntry[]>();
 
 test("edits of different columns of one row are both kept, without a conflict", async () => {
   await edit(paths.a, "UPDATE match SET red = 10 WHERE name = 'q1'");
   await edit(paths.b, "UPDATE match SET blue = 20 WHERE name = 'q1'");
   await sync();
-  for (const path of Object.values(paths)) expect(select(path, "SELECT red, blue FROM match WHERE name = 'q1'")).toEqual([{ red: 10n, blue: 20n }]);
+  for (const path of Object.values(paths))
+    expect(select(path, "SELECT red, blue FROM match WHERE name = 'q1'")).toEqual([{ red: 10n, blue: 20n }]);
   expect(await reviews(a)).toEqual([]);
   expect(await reviews(b)).toEqual([]);
 });
@@ -54,11 +68,20 @@ test("of two edits of one column the later wins and both nodes hold the same rec
   await pause(60);
   await edit(paths.b, "UPDATE match SET notes = 'second, on b' WHERE name = 'q1'");
   await sync();
-  for (const path of Object.values(paths)) expect(select(path, "SELECT notes FROM match WHERE name = 'q1'")).toEqual([{ notes: "second, on b" }]);
+  for (const path of Object.values(paths))
+    expect(select(path, "SELECT notes FROM match WHERE name = 'q1'")).toEqual([{ notes: "second, on b" }]);
   const [onA, onB] = [await reviews(a), await reviews(b)];
   expect(onA).toEqual(onB);
   expect(onA).toMatchObject([
-    { kind: "conflict", database: "app", table: "match", column: "notes", resolved: false, winner: { value: "second, on b", origin: "b" }, loser: { value: "first, on a", origin: "a" } },
+    {
+      kind: "conflict",
+      database: "app",
+      table: "match",
+      column: "notes",
+      resolved: false,
+      winner: { value: "second, on b", origin: "b" },
+      loser: { value: "first, on a", origin: "a" },
+    },
   ]);
   const loserTime = Date.parse(onA[0]?.loser.time ?? "");
   expect(loserTime).toBeGreaterThanOrEqual(before - 1);
@@ -85,7 +108,9 @@ test("a decision for the loser is an ordinary write that every node gets, and cl
   expect(shown.json()).toMatchObject({ id: open?.id, table: "match", key: open?.key });
   const decided = await scoutsync(["review", "resolve", a.address, open?.id ?? "", "--keep", "loser", "--json"]);
   expect(decided.code, decided.stderr).toBe(0);
-  await until(() => select(paths.a, "SELECT notes FROM match WHERE name = 'q2'")[0]?.["notes"] === "on a", { what: "the loser in the table" });
+  await until(() => select(paths.a, "SELECT notes FROM match WHERE name = 'q2'")[0]?.["notes"] === "on a", {
+    what: "the loser in the table",
+  });
   await sync();
   expect(select(paths.b, "SELECT notes, red FROM match WHERE name = 'q2'")).toEqual([{ notes: "on a", red: 1n }]);
   for (const node of [a, b]) expect((await reviews(node)).filter(({ resolved }) => !resolved)).toEqual([]);

@@ -1,4 +1,14 @@
-import { createDatabase, differences, dumpDatabase, Fleet, integrityProblems, scoutsync, select, startWriter, type Writer } from "@scoutsync/testkit";
+import {
+  createDatabase,
+  differences,
+  dumpDatabase,
+  Fleet,
+  integrityProblems,
+  scoutsync,
+  select,
+  startWriter,
+  type Writer,
+} from "@scoutsync/testkit";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 const SCHEMA = `
@@ -23,7 +33,11 @@ test("rows with the same integer key on two nodes both exist on both, with their
   const b = await fleet.node({ name: "b", databases: { app: paths.b } });
   for (const [name, path] of Object.entries(paths)) {
     for (let at = 1; at <= 5; at++) {
-      const [team] = await writer.write({ path, statements: [["INSERT INTO team(name) VALUES (?)", [`team ${at} of ${name}`]]], pragmas: ["foreign_keys=ON"] });
+      const [team] = await writer.write({
+        path,
+        statements: [["INSERT INTO team(name) VALUES (?)", [`team ${at} of ${name}`]]],
+        pragmas: ["foreign_keys=ON"],
+      });
       // Both servers hand out 1 to 5.
       expect(team).toBe(at);
       await writer.write({
@@ -43,7 +57,14 @@ test("rows with the same integer key on two nodes both exist on both, with their
   const family = `SELECT robot.label, team.name AS team, part.slot, maker.name AS maker FROM robot JOIN team ON team.id = robot.team_id
     JOIN part ON part.robot_id = robot.id JOIN team maker ON maker.id = part.made_by ORDER BY robot.label`;
   const expected = ["a", "b"]
-    .flatMap((name) => [1, 2, 3, 4, 5].map((at) => ({ label: `robot ${at} of ${name}`, team: `team ${at} of ${name}`, slot: "arm", maker: `team ${at} of ${name}` })))
+    .flatMap((name) =>
+      [1, 2, 3, 4, 5].map((at) => ({
+        label: `robot ${at} of ${name}`,
+        team: `team ${at} of ${name}`,
+        slot: "arm",
+        maker: `team ${at} of ${name}`,
+      })),
+    )
     .sort((x, y) => (x.label < y.label ? -1 : 1));
   for (const path of Object.values(paths)) {
     expect(select(path, family)).toEqual(expected);

@@ -52,7 +52,11 @@ test("a session by hand moves both ways, verifies, and a second one moves nothin
   expect(selectOne(paths[0], "SELECT count(*) FROM note")).toBe(20n);
   expect(selectOne(paths[1], "SELECT count(*) FROM note")).toBe(20n);
   const second = await fleet.sync(a, b);
-  expect(second.json()).toMatchObject({ success: true, verified: true, stats: { local_changes_sent: 0, remote_changes_received: 0, remote_changes_applied: 0 } });
+  expect(second.json()).toMatchObject({
+    success: true,
+    verified: true,
+    stats: { local_changes_sent: 0, remote_changes_received: 0, remote_changes_applied: 0 },
+  });
 });
 
 test("changes are relayed: A and C never meet", async () => {
@@ -62,7 +66,11 @@ test("changes are relayed: A and C never meet", async () => {
   const c = await fleet.node({ name: "c", databases: { app: paths[2] } });
   await note(paths[0], "from a");
   await note(paths[2], "from c");
-  for (const [node, peer] of [[b, a], [b, c], [b, a]] as const) {
+  for (const [node, peer] of [
+    [b, a],
+    [b, c],
+    [b, a],
+  ] as const) {
     const done = await fleet.sync(node, peer);
     expect(done.code, done.stdout + done.stderr).toBe(0);
   }
@@ -75,8 +83,13 @@ test("ping, changes and history say what was written, by whom", async () => {
   const path = database("a");
   const a = await fleet.node({ name: "a", databases: { app: path } });
   await writer.write({ path, statements: [["INSERT INTO tag VALUES ('red', '#f00')", []]] });
-  await until(async () => (await scoutsync(["changes", a.address, "--db", "app", "--count", "--json"])).json<{ count: number }>().count === 1, { what: "the change" });
-  const ping = (await scoutsync(["ping", a.address, "--json"])).json<{ databases: { vector: string; digest: string; pending: number }[] }>();
+  await until(
+    async () => (await scoutsync(["changes", a.address, "--db", "app", "--count", "--json"])).json<{ count: number }>().count === 1,
+    { what: "the change" },
+  );
+  const ping = (await scoutsync(["ping", a.address, "--json"])).json<{
+    databases: { vector: string; digest: string; pending: number }[];
+  }>();
   expect(ping).toMatchObject({ name: "a", databases: [{ name: "app", pending: 0, parked: 0, conflicts: 0, rows: 1 }], files: [] });
   expect(ping.databases[0]?.digest).toMatch(/^[0-9a-f]{32}$/);
   const changes = await scoutsync(["changes", a.address, "--db", "app", "--json"]);

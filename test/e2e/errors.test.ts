@@ -1,0 +1,183 @@
+import { createDatabase, dumpDatabase, Fleet, scoutsync, startWriter } from "@scoutsync/testkit";
+import { createServer } from "node:net";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { DatabaseSync } from "node:sqlite";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+
+const SCHEMA = "CREATE TABLE note(id INTEGER PRIMARY KEY, body TEXT)";
+
+let fleet: Fleet;
+beforeEach(() => {
+  fleet = new Fleet("errors");
+});
+afterEach(() => fleet.stop());
+
+const node = (...flags: string[]) =>
+  scoutsync(["node", "--name", "n", "--listen", "127.0.0.1:0", "--data", fleet.path("n", "data"), ...flags], { withinMs: 30_000 });
+/** The command's own last words; logs are JSON lines beside them. */
+const words = (stderr: string) =>
+  stderr
+    .split("\n")
+    .filter((line) => line.startsWith("scoutsync: "))
+    .join("\n");
+
+function expectClear(stderr: string, ...parts: (string | RegExp)[]): void {
+  const said = words(stderr);
+  for (const part of parts) expect(said).toMatch(part);
+  // What happened, and what to do about it; no stack, one line.
+  expect(said).toMatch(/\. [A-Z][^\n]+$/);
+  expect(said.split("\n").length).toBe(1);
+  expect(said).not.toMatch(/\bat .*\.ts:\d+/);
+}
+
+describe("a node that cannot start says why and leaves nothing behind", () => {
+  test("no such database", async () => {
+    const path = fleet.path("nothing", "app.db");
+    const { code, stderr, stdout } = await node("--db", `app=${path}`);
+    expect(code).toBe(2);
+    expect(stdout).toBe("");
+    expectClear(stderr, path);
+    expect(existsSync(path)).toBe(false);
+  });
+
+  test("not SQLite", async () => {
+    const path = fleet.path("text", "app.db");
+    writeFileSync(path, "dear diary, ".repeat(500));
+    const { code, stderr } = await node("--db", `app=${path}`);
+    expect(code).toBe(2);
+    expectClear(stderr, path, /not a SQLite database/i);
+    expect(readFileSync(path, "utf8")).toBe("dear diary, ".repeat(500));
+    expect(readdirSync(fleet.path("text", "app.db").replace(/app\.db$/, ""))).toEqual(["app.db"]);
+  });
+
+  test("locked for longer than the busy timeout", async () => {
+    const path = createDatabase(fleet.path("locked", "app.db"), SCHEMA);
+    const before = dumpDatabase(path);
+    const holder = new DatabaseSync(path);
+    holder.exec("BEGIN EXCLUSIVE");
+    try {
+      const { code, stderr } = await node("--db", `app=${path}`);
+      expect(code).toBe(1);
+      expectClear(stderr, path, /lock/i);
+    } finally {
+      holder.exec("ROLLBACK");
+      holder.close();
+    }
+    expect(dumpDatabase(path)).toEqual(before);
+  });
+
+  test("port taken", async () => {
+    const path = createDatabase(fleet.path("port", "app.db"), SCHEMA);
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
+    const address = taken.address();
+    const port = typeof address === "object" && address ? address.port : 0;
+    try {
+      const { code, stderr } = await scoutsync(["node", "--name", "n", "--listen", `127.0.0.1:${port}`, "--db", `app=${path}`]);
+      expect(code).toBe(1);
+      expectClear(stderr, `127.0.0.1:${port}`);
+    } finally {
+      taken.close();
+    }
+  });
+
+  test("a second node on the same file", async () => {
+    const path = createDatabase(fleet.path("twice", "app.db"), SCHEMA);
+    await fleet.node({ name: "first", databases: { app: path } });
+    const { code, stderr } = await node("--db", `app=${path}`);
+    expect(code).toBe(1);
+    expectClear(stderr, path);
+  });
+});
+
+test("Redis unreachable: the coordinator says so, by its address", async () => {
+  const { code, stderr } = await scoutsync(
+    [
+      "coordinator",
+      "--listen",
+      "127.0.0.1:0",
+      "--http",
+      "127.0.0.1:0",
+      "--redis",
+      "redis://127.0.0.1:1",
+      "--data",
+      fleet.path("c", "data"),
+    ],
+    { withinMs: 30_000 },
+  );
+  expect(code).toBe(1);
+  expectClear(stderr, /redis/i, "127.0.0.1:1");
+});
+
+test("peer unreachable: the session fails with the reason and moves nothing", async () => {
+  const path = createDatabase(fleet.path("a", "app.db"), SCHEMA);
+  const a = await fleet.node({ name: "a", databases: { app: path } });
+  const done = await fleet.sync(a, "127.0.0.1:1");
+  expect(done.code).toBe(1);
+  expect(done.json()).toMatchObject({
+    success: false,
+    verified: false,
+    errors: [{ code: "PEER_UNREACHABLE", message: expect.stringContaining("127.0.0.1:1") as string }],
+  });
+});
+
+test("a database the node does not have, a row that is not there", async () => {
+  const path = createDatabase(fleet.path("a", "app.db"), SCHEMA);
+  const a = await fleet.node({ name: "a", databases: { app: path } });
+  const changes = await scoutsync(["changes", a.address, "--db", "other", "--count"]);
+  expect(changes.code).toBe(1);
+  expectClear(changes.stderr, "other");
+  const review = await scoutsync(["review", "show", a.address, "nothing"]);
+  expect(review.code).toBe(1);
+  expectClear(review.stderr, "nothing");
+});
+
+test("doctor explains, node attaches, detach leaves the file as it was", async () => {
+  const path = createDatabase(fleet.path("d", "app.db"), `${SCHEMA}; INSERT INTO note(body) VALUES ('kept')`);
+  const before = dumpDatabase(path);
+  const schema = await runSchema(path);
+  const doctor = await scoutsync(["doctor", "--db", path, "--json"]);
+  expect(doctor.code, doctor.stderr).toBe(0);
+  expect(doctor.json()).toMatchObject({
+    path,
+    status: "ready",
+    journal_mode: "delete",
+    rows: 1,
+    tables: [{ name: "note", synced: true, identity: "surrogate", rows: 1 }],
+  });
+  const attached = await fleet.node({ name: "d", databases: { app: path } });
+  const running = await scoutsync(["detach", "--db", path]);
+  expect(running.code).toBe(1);
+  expectClear(running.stderr, path);
+  await attached.stop();
+  expect((await scoutsync(["doctor", "--db", path, "--json"])).json()).toMatchObject({ status: "attached" });
+  const detached = await scoutsync(["detach", "--db", path, "--json"]);
+  expect(detached.code, detached.stderr).toBe(0);
+  expect(detached.json()).toMatchObject({ path, journal_mode: "delete" });
+  expect(dumpDatabase(path)).toEqual(before);
+  expect(await runSchema(path)).toEqual(schema);
+  expect(readdirSync(path.replace(/app\.db$/, "")).filter((name) => name.startsWith("app.db"))).toEqual(["app.db"]);
+  for (const command of ["doctor", "detach"]) {
+    const missing = await scoutsync([command, "--db", `${path}.not`]);
+    expect(missing.code).toBe(2);
+    expectClear(missing.stderr, `${path}.not`);
+  }
+});
+
+test("a node ends with exit code 0 on SIGTERM, and its last writes are durable", async () => {
+  const path = createDatabase(fleet.path("t", "app.db"), SCHEMA);
+  const t = await fleet.node({ name: "t", databases: { app: path } });
+  const writer = startWriter();
+  await writer.write({ path, statements: [["INSERT INTO note(body) VALUES ('just before')", []]] });
+  await writer.stop();
+  expect(await t.process.stop()).toEqual({ code: 0, signal: null });
+});
+
+async function runSchema(path: string): Promise<string> {
+  const open = new DatabaseSync(path, { readOnly: true });
+  try {
+    return JSON.stringify(open.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY name").all());
+  } finally {
+    open.close();
+  }
+}

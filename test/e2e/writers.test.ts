@@ -1,0 +1,114 @@
+import {
+  createDatabase,
+  differences,
+  dumpDatabase,
+  Fleet,
+  integrityProblems,
+  isPythonHere,
+  runProgram,
+  select,
+  sqliteProgram,
+  until,
+} from "@scoutsync/testkit";
+import { writeFileSync } from "node:fs";
+import { afterEach, beforeEach, expect, test } from "vitest";
+
+const SCHEMA = `
+  CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, rank INTEGER);
+  CREATE TABLE robot(id INTEGER PRIMARY KEY, team_id INTEGER REFERENCES team(id) ON DELETE CASCADE ON UPDATE CASCADE, label TEXT);
+  CREATE TABLE setting(scope TEXT, name TEXT, value, PRIMARY KEY(scope, name)) WITHOUT ROWID;
+  CREATE TABLE log(line TEXT)`;
+
+// An application as they are: a busy timeout of 5 s, and whatever statement comes to mind. It stops at its first error.
+const WRITER = `
+import random, sqlite3, sys, time
+path, name, foreign_keys, trusted, seconds = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4], float(sys.argv[5])
+random.seed(sys.argv[6] + name)
+db = sqlite3.connect(path, timeout=5, isolation_level=None)
+db.execute("PRAGMA foreign_keys=" + foreign_keys)
+db.execute("PRAGMA trusted_schema=" + trusted)
+db.execute("PRAGMA recursive_triggers=" + random.choice(["ON", "OFF"]))
+end = time.time() + seconds
+done = 0
+while time.time() < end:
+    n = random.randrange(40)
+    kind = random.randrange(12)
+    db.execute("BEGIN IMMEDIATE")
+    if kind == 0: db.execute("INSERT INTO log VALUES (?)", (f"{name} {done}",))
+    elif kind == 1: db.execute("INSERT OR REPLACE INTO team(id, name, rank) VALUES (?, ?, ?)", (random.choice([None, n + 1]), f"team {n}", done))
+    elif kind == 2: db.execute("INSERT OR IGNORE INTO team(name, rank) VALUES (?, ?)", (f"team {n}", done))
+    elif kind == 3: db.execute("REPLACE INTO setting VALUES (?, ?, ?)", (name, f"s{n % 5}", random.choice([1, 1.5, "x", b"y", None])))
+    elif kind == 4: db.execute("UPDATE OR REPLACE team SET name = ? WHERE id = ?", (f"team {n}", n))
+    elif kind == 5: db.execute("UPDATE OR IGNORE team SET id = id + 1000 WHERE id = (SELECT min(id) FROM team)")
+    elif kind == 6: db.execute("UPDATE OR IGNORE setting SET name = name || 'x' WHERE name = ?", (f"s{n % 5}",))
+    elif kind == 7: db.execute("INSERT INTO robot(team_id, label) SELECT id, ? FROM team ORDER BY random() LIMIT 3", (f"{name} {done}",))
+    elif kind == 8: db.execute("DELETE FROM team WHERE id = (SELECT max(id) FROM team)")
+    elif kind == 9 and done % 5 == 0: db.execute("DELETE FROM log")
+    elif kind == 10: db.execute("INSERT INTO setting VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (name, "up", done))
+    else: db.execute("UPDATE robot SET label = label || '.' WHERE id IN (SELECT id FROM robot ORDER BY random() LIMIT 5)")
+    db.execute(random.choice(["COMMIT", "COMMIT", "COMMIT", "ROLLBACK"]))
+    done += 1
+    time.sleep(0.001)
+print(done)
+`;
+
+let fleet: Fleet;
+beforeEach(() => {
+  fleet = new Fleet("writers");
+});
+afterEach(() => fleet.stop());
+
+test.skipIf(!isPythonHere())("applications write as they like while a node runs and syncs, and never see an error", async () => {
+  const script = fleet.path("writer.py");
+  writeFileSync(script, WRITER);
+  const path = createDatabase(fleet.path("a", "app.db"), SCHEMA);
+  const other = createDatabase(fleet.path("b", "app.db"), SCHEMA);
+  const a = await fleet.node({ name: "a", databases: { app: path } });
+  const b = await fleet.node({ name: "b", databases: { app: other }, peers: [a.address] });
+  const writers = [
+    ["one", "ON", "OFF"],
+    ["two", "OFF", "ON"],
+    ["three", "ON", "ON"],
+  ].map(([name = "", keys = "", trusted = ""]) => runProgram("python3", [script, path, name, keys, trusted, "6", "7"]));
+  // People with the sqlite3 program, in between.
+  let byHand = 0;
+  const shell = setInterval(() => {
+    if (
+      sqliteProgram(path, `INSERT INTO log VALUES ('by hand ${byHand}'); REPLACE INTO setting VALUES ('shell', 'n', ${byHand});`) !== null
+    )
+      byHand++;
+  }, 400);
+  const done = await Promise.all(writers);
+  clearInterval(shell);
+  for (const { code, stderr, stdout } of done) {
+    expect(stderr).toBe("");
+    expect(code).toBe(0);
+    expect(Number(stdout)).toBeGreaterThan(50);
+  }
+  await until(
+    async () => {
+      const session = await fleet.sync(b, a);
+      return session.code === 0 && differences(dumpDatabase(path), dumpDatabase(other)).length === 0;
+    },
+    { what: "b to hold what a holds", withinMs: 60_000, everyMs: 300 },
+  );
+  expect(integrityProblems(path).filter((line) => !line.includes("refers to"))).toEqual([]);
+});
+
+test("what was written while no node ran is found, deletes of whole tables too", async () => {
+  const paths = {
+    a: createDatabase(fleet.path("a", "app.db"), `${SCHEMA}; INSERT INTO log VALUES ('one'), ('two'), ('two')`),
+    b: createDatabase(fleet.path("b", "app.db"), SCHEMA),
+  };
+  const a = await fleet.node({ name: "a", databases: { app: paths.a } });
+  const b = await fleet.node({ name: "b", databases: { app: paths.b } });
+  expect((await fleet.sync(b, a)).code).toBe(0);
+  expect(select(paths.b, "SELECT line FROM log ORDER BY line")).toEqual([{ line: "one" }, { line: "two" }, { line: "two" }]);
+  await a.kill();
+  createDatabase(paths.a, "DELETE FROM log; INSERT INTO team(name) VALUES ('written while nobody looked')");
+  await a.restart();
+  const done = await fleet.sync(b, a);
+  expect(done.code, done.stdout).toBe(0);
+  expect(select(paths.b, "SELECT line FROM log")).toEqual([]);
+  expect(select(paths.b, "SELECT name FROM team")).toEqual([{ name: "written while nobody looked" }]);
+});
