@@ -1,3 +1,6 @@
 export * from "./errors.ts";
 export * from "./vector.ts";
 export * from "./exchange.ts";
+export * from "./bytes.ts";
+export * from "./merge.ts";
+export * from "./payload.ts";

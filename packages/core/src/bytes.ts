@@ -1,0 +1,262 @@
+import { RawText, type SqlValue } from "./exchange.ts";
+
+/** A reference to a row by its identity: the local number of an origin, and the sequence of the row's birth. */
+export class Ref {
+  readonly origin: number;
+  readonly sequence: number;
+  constructor(origin: number, sequence: number) {
+    this.origin = origin;
+    this.sequence = sequence;
+  }
+}
+
+/** What a column of a change can hold: a SQLite value, or a reference to a row whose integer differs between replicas. */
+export type CellValue = SqlValue | Ref;
+
+/** Storage classes as they are tagged in packed bytes. Integers are tagged 1..8 by their length in bytes. */
+export const Tag = { null: 0, real: 16, text: 17, blob: 18, rawText: 19, ref: 20 } as const;
+
+/** Appends to a growing buffer. Never shares memory with what it was given. */
+export class ByteWriter {
+  buffer: Buffer;
+  length = 0;
+
+  constructor(capacity = 4096) {
+    this.buffer = Buffer.allocUnsafeSlow(capacity);
+  }
+
+  /** Makes room for `more` bytes. */
+  reserve(more: number): void {
+    const needed = this.length + more;
+    if (needed <= this.buffer.length) return;
+    const larger = Buffer.allocUnsafeSlow(Math.max(needed, this.buffer.length * 2));
+    this.buffer.copy(larger, 0, 0, this.length);
+    this.buffer = larger;
+  }
+
+  reset(): void {
+    this.length = 0;
+  }
+
+  /** A copy of what was written. */
+  toBytes(): Buffer {
+    return Buffer.from(this.buffer.subarray(0, this.length));
+  }
+
+  byte(value: number): void {
+    if (this.length === this.buffer.length) this.reserve(1);
+    this.buffer[this.length++] = value;
+  }
+
+  /** An integer from 0 to 2^53. */
+  varint(value: number): void {
+    if (this.length + 8 > this.buffer.length) this.reserve(8);
+    const buffer = this.buffer;
+    let at = this.length;
+    while (value >= 0x1000_0000) {
+      buffer[at++] = (value % 128) | 128;
+      value = Math.floor(value / 128);
+    }
+    while (value >= 128) {
+      buffer[at++] = (value & 127) | 128;
+      value >>>= 7;
+    }
+    buffer[at++] = value;
+    this.length = at;
+  }
+
+  /** An integer from -2^52 to 2^52. */
+  signedVarint(value: number): void {
+    this.varint(value < 0 ? -value * 2 - 1 : value * 2);
+  }
+
+  bytes(value: Uint8Array): void {
+    this.reserve(value.length);
+    this.buffer.set(value, this.length);
+    this.length += value.length;
+  }
+
+  /** Length, then the bytes. */
+  block(value: Uint8Array): void {
+    this.varint(value.length);
+    this.bytes(value);
+  }
+
+  /** Length, then UTF-8. The width of the length depends on the string alone, so equal strings are equal bytes. */
+  text(value: string): void {
+    const most = value.length * 3;
+    this.reserve(most + 8);
+    const width = most < 128 ? 1 : most < 16_384 ? 2 : most < 2_097_152 ? 3 : 5;
+    const written = this.buffer.write(value, this.length + width, "utf8");
+    let at = this.length;
+    let rest = written;
+    for (let left = width; left > 1; left--) {
+      this.buffer[at++] = (rest % 128) | 128;
+      rest = Math.floor(rest / 128);
+    }
+    this.buffer[at] = rest;
+    this.length += width + written;
+  }
+
+  integer(value: bigint): void {
+    if (value >= -140_737_488_355_328n && value <= 140_737_488_355_327n) return this.smallInteger(Number(value));
+    this.reserve(9);
+    this.buffer[this.length] = 8;
+    this.buffer.writeBigInt64BE(value, this.length + 1);
+    this.length += 9;
+  }
+
+  private smallInteger(value: number): void {
+    if (this.length + 7 > this.buffer.length) this.reserve(7);
+    const buffer = this.buffer;
+    const at = this.length;
+    if (value >= -128 && value <= 127) {
+      buffer[at] = 1;
+      buffer[at + 1] = value & 255;
+      this.length = at + 2;
+    } else if (value >= -32_768 && value <= 32_767) {
+      buffer[at] = 2;
+      buffer[at + 1] = (value >> 8) & 255;
+      buffer[at + 2] = value & 255;
+      this.length = at + 3;
+    } else if (value >= -2_147_483_648 && value <= 2_147_483_647) {
+      buffer[at] = 4;
+      buffer.writeInt32BE(value, at + 1);
+      this.length = at + 5;
+    } else {
+      buffer[at] = 6;
+      buffer.writeIntBE(value, at + 1, 6);
+      this.length = at + 7;
+    }
+  }
+
+  /** One value with its storage class; 1 and 1.0 differ, text is UTF-8, every double keeps its bits. */
+  value(value: CellValue): void {
+    if (value === null) return this.byte(Tag.null);
+    switch (typeof value) {
+      case "bigint":
+        return this.integer(value);
+      case "string":
+        this.byte(Tag.text);
+        return this.text(value);
+      case "number":
+        this.reserve(9);
+        this.buffer[this.length] = Tag.real;
+        this.buffer.writeDoubleBE(value, this.length + 1);
+        this.length += 9;
+        return;
+      default:
+    }
+    if (value instanceof Ref) {
+      this.byte(Tag.ref);
+      this.varint(value.origin);
+      this.varint(value.sequence);
+    } else if (value instanceof RawText) {
+      this.byte(Tag.rawText);
+      this.block(value.bytes);
+    } else {
+      this.byte(Tag.blob);
+      this.block(value);
+    }
+  }
+}
+
+/** Thrown when packed bytes do not make sense; the caller says whose they were. */
+export class MalformedBytes extends Error {}
+
+/** Reads what ByteWriter wrote. Checks every length against what is there. */
+export class ByteReader {
+  readonly buffer: Buffer;
+  at = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+
+  get done(): boolean {
+    return this.at >= this.buffer.length;
+  }
+
+  byte(): number {
+    if (this.at >= this.buffer.length) throw new MalformedBytes("ends early");
+    return this.buffer[this.at++] as number;
+  }
+
+  varint(): number {
+    const buffer = this.buffer;
+    let value = 0;
+    let scale = 1;
+    for (let i = 0; i < 8; i++) {
+      const byte = buffer[this.at++];
+      if (byte === undefined) throw new MalformedBytes("ends early");
+      value += (byte & 127) * scale;
+      if (byte < 128) {
+        if (value > Number.MAX_SAFE_INTEGER) break;
+        return value;
+      }
+      scale *= 128;
+    }
+    throw new MalformedBytes("number too large");
+  }
+
+  signedVarint(): number {
+    const value = this.varint();
+    return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
+  }
+
+  /** A view of the next `length` bytes. */
+  bytes(length: number): Buffer {
+    const end = this.at + length;
+    if (end > this.buffer.length) throw new MalformedBytes("ends early");
+    const view = this.buffer.subarray(this.at, end);
+    this.at = end;
+    return view;
+  }
+
+  block(): Buffer {
+    return this.bytes(this.varint());
+  }
+
+  text(): string {
+    const length = this.varint();
+    const end = this.at + length;
+    if (end > this.buffer.length) throw new MalformedBytes("ends early");
+    const text = this.buffer.toString("utf8", this.at, end);
+    this.at = end;
+    return text;
+  }
+
+  value(): CellValue {
+    const tag = this.byte();
+    if (tag >= 1 && tag <= 8) {
+      const at = this.at;
+      this.at += tag;
+      if (this.at > this.buffer.length) throw new MalformedBytes("ends early");
+      if (tag <= 6) return BigInt(this.buffer.readIntBE(at, tag));
+      if (tag === 8) return this.buffer.readBigInt64BE(at);
+      throw new MalformedBytes("unknown integer width");
+    }
+    switch (tag) {
+      case Tag.null:
+        return null;
+      case Tag.text:
+        return this.text();
+      case Tag.real: {
+        const at = this.at;
+        this.at += 8;
+        if (this.at > this.buffer.length) throw new MalformedBytes("ends early");
+        return this.buffer.readDoubleBE(at);
+      }
+      case Tag.blob:
+        return Buffer.from(this.block());
+      case Tag.rawText:
+        return new RawText(Buffer.from(this.block()));
+      case Tag.ref: {
+        const origin = this.varint();
+        return new Ref(origin, this.varint());
+      }
+      default:
+        throw new MalformedBytes(`unknown storage class ${tag}`);
+    }
+  }
+}

@@ -1,0 +1,226 @@
+import { ByteReader, ByteWriter, type CellValue, MalformedBytes, Ref, Tag } from "./bytes.ts";
+import type { Write } from "./merge.ts";
+
+/**
+ * The layout "packed-1" of a batch: dictionaries (origins, contexts, tables), then row records. A record carries a
+ * row's registers that the receiver lacks, each under its own dot. Numbers in records are indexes into the
+ * dictionaries; timestamps and sequences are differences to the record before, so that zstd finds little left to do.
+ */
+export const RecordFlags = {
+  /** The birth write is here, with the claimed integer for surrogate keys, and every column's value follows. */
+  birth: 1,
+  /** Columns with writes of their own follow. */
+  columns: 2,
+  /** Deletes follow. */
+  deletes: 4,
+  /** The re-key fact follows. */
+  rekey: 8,
+  /** Closed conflict records follow. */
+  closed: 16,
+  /** The birth is owned by another dot than the one that names the row. */
+  renamedBirth: 32,
+} as const;
+
+export interface TableHead {
+  name: string;
+  surrogate: boolean;
+  columns: string[];
+}
+
+export interface OriginHead {
+  origin: string;
+  /** Name of the node that the origin ran on. */
+  author: string;
+}
+
+/** A context as pairs of (origin index, sequence). */
+export type ContextHead = [origin: number, sequence: number][];
+
+export interface PayloadHead {
+  origins: OriginHead[];
+  contexts: ContextHead[];
+  tables: TableHead[];
+}
+
+/** How the writer learns what the local numbers stand for. */
+export interface PayloadNames {
+  origin(origin: number): OriginHead;
+  /** The vector numbered `context`, over local origin numbers. */
+  context(context: number): Iterable<readonly [origin: number, sequence: number]>;
+}
+
+const VERSION = 1;
+
+/** Builds one payload; the caller writes record parts in order. Local numbers become dictionary indexes here. */
+export class PayloadWriter {
+  readonly body = new ByteWriter(64 * 1024);
+  private readonly names: PayloadNames;
+  private readonly origins: number[] = [];
+  private readonly originIndex: number[] = [];
+  private readonly contexts: number[] = [];
+  private readonly contextIndex = new Map<number, number>();
+  private readonly tables: TableHead[] = [];
+  private lastTime = 0;
+  private lastSequence = 0;
+  count = 0;
+
+  constructor(names: PayloadNames) {
+    this.names = names;
+  }
+
+  /** Registers a table; the index goes into its records. */
+  table(head: TableHead): number {
+    this.tables.push(head);
+    return this.tables.length - 1;
+  }
+
+  origin(origin: number): void {
+    let index = this.originIndex[origin];
+    if (index === undefined) {
+      index = this.origins.push(origin) - 1;
+      this.originIndex[origin] = index;
+    }
+    this.body.varint(index);
+  }
+
+  sequence(sequence: number): void {
+    this.body.signedVarint(sequence - this.lastSequence);
+    this.lastSequence = sequence;
+  }
+
+  /** Timestamp and context of a write. */
+  stamp(time: number, context: number): void {
+    this.body.signedVarint(time - this.lastTime);
+    this.lastTime = time;
+    let index = this.contextIndex.get(context);
+    if (index === undefined) {
+      index = this.contexts.push(context) - 1;
+      this.contextIndex.set(context, index);
+    }
+    this.body.varint(index);
+  }
+
+  write(write: Write): void {
+    this.origin(write.origin);
+    this.sequence(write.sequence);
+    this.stamp(write.time, write.context);
+  }
+
+  value(value: CellValue): void {
+    if (value instanceof Ref) {
+      this.body.byte(Tag.ref);
+      this.origin(value.origin);
+      this.body.varint(value.sequence);
+    } else this.body.value(value);
+  }
+
+  /** Dictionaries and records as one buffer. */
+  finish(): Buffer {
+    const head = new ByteWriter(1024);
+    head.byte(VERSION);
+    // Contexts may name origins no record did, so they are numbered before the origins are listed.
+    const contexts = new ByteWriter(256);
+    contexts.varint(this.contexts.length);
+    for (const context of this.contexts) {
+      const entries = [...this.names.context(context)];
+      contexts.varint(entries.length);
+      for (const [origin, sequence] of entries) {
+        let index = this.originIndex[origin];
+        if (index === undefined) {
+          index = this.origins.push(origin) - 1;
+          this.originIndex[origin] = index;
+        }
+        contexts.varint(index);
+        contexts.varint(sequence);
+      }
+    }
+    head.varint(this.origins.length);
+    for (const origin of this.origins) {
+      const named = this.names.origin(origin);
+      head.text(named.origin);
+      head.text(named.author);
+    }
+    head.bytes(contexts.buffer.subarray(0, contexts.length));
+    head.varint(this.tables.length);
+    for (const table of this.tables) {
+      head.text(table.name);
+      head.byte(table.surrogate ? 1 : 0);
+      head.varint(table.columns.length);
+      for (const column of table.columns) head.text(column);
+    }
+    head.varint(this.count);
+    return Buffer.concat([head.buffer.subarray(0, head.length), this.body.buffer.subarray(0, this.body.length)]);
+  }
+}
+
+/** Reads one payload. Origins and contexts come back as the numbers that `resolve` gave them. */
+export class PayloadReader {
+  readonly body: ByteReader;
+  readonly head: PayloadHead;
+  readonly count: number;
+  private origins: readonly number[] = [];
+  private contexts: readonly number[] = [];
+  private lastTime = 0;
+  private lastSequence = 0;
+
+  constructor(payload: Uint8Array) {
+    const body = new ByteReader(payload);
+    this.body = body;
+    if (body.byte() !== VERSION) throw new MalformedBytes("unknown payload version");
+    const list = <T>(read: () => T): T[] => {
+      const length = body.varint();
+      if (length > payload.length) throw new MalformedBytes("ends early");
+      return Array.from({ length }, read);
+    };
+    const origins = list(() => ({ origin: body.text(), author: body.text() }));
+    const contexts = list(() => list((): [number, number] => [body.varint(), body.varint()]));
+    const tables = list(() => ({ name: body.text(), surrogate: body.byte() === 1, columns: list(() => body.text()) }));
+    this.head = { origins, contexts, tables };
+    this.count = body.varint();
+  }
+
+  /** Says which local numbers the dictionary's origins and contexts have here, in dictionary order. */
+  resolve(origins: readonly number[], contexts: readonly number[]): void {
+    this.origins = origins;
+    this.contexts = contexts;
+  }
+
+  origin(): number {
+    const origin = this.origins[this.body.varint()];
+    if (origin === undefined) throw new MalformedBytes("unknown origin index");
+    return origin;
+  }
+
+  sequence(): number {
+    const sequence = this.lastSequence + this.body.signedVarint();
+    if (sequence < 0) throw new MalformedBytes("negative sequence");
+    this.lastSequence = sequence;
+    return sequence;
+  }
+
+  time(): number {
+    this.lastTime += this.body.signedVarint();
+    return this.lastTime;
+  }
+
+  context(): number {
+    const context = this.contexts[this.body.varint()];
+    if (context === undefined) throw new MalformedBytes("unknown context index");
+    return context;
+  }
+
+  write(): Write {
+    const origin = this.origin();
+    const sequence = this.sequence();
+    const time = this.time();
+    return { origin, sequence, time, context: this.context() };
+  }
+
+  value(): CellValue {
+    const value = this.body.value();
+    if (!(value instanceof Ref)) return value;
+    const origin = this.origins[value.origin];
+    if (origin === undefined) throw new MalformedBytes("unknown origin index");
+    return new Ref(origin, value.sequence);
+  }
+}

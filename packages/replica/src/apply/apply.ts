@@ -1,0 +1,308 @@
+import { hash } from "node:crypto";
+import { zstdDecompressSync } from "node:zlib";
+import {
+  type CellValue,
+  type ChangeBatch,
+  covers,
+  isCovered,
+  join,
+  MalformedBytes,
+  parseVector,
+  formatVector,
+  PAYLOAD_FORMAT,
+  PayloadReader,
+  RecordFlags,
+  Ref,
+  SyncError,
+  type VersionVector,
+} from "@scoutsync/core";
+import type { Database } from "better-sqlite3";
+import { BASELINE_AUTHOR, baselinesOf } from "../identity/baseline.ts";
+import type { Knowledge } from "../identity/knowledge.ts";
+import { type IncomingRow, type IncomingTable, incomingTables, readRow, resolveHead } from "../log/incoming.ts";
+import { mergeBirth, mergeColumn, mergeDelete, mergeRekey } from "../rows/registers.ts";
+import { openConflicts, ownedDots, type RowState } from "../rows/row-state.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import { bindable } from "../rows/table-store.ts";
+import { packKey, rowHash } from "../rows/values.ts";
+import type { Table } from "../schema/catalog.ts";
+import type { Placement } from "./placement.ts";
+
+/** A payload that says it is larger than this is refused before it is unpacked, bytes. */
+const LARGEST_PAYLOAD = 1024 * 1024 * 1024;
+
+export interface Applied {
+  received: number;
+  applied: number;
+  conflicts: number;
+  parked: number;
+}
+
+/** Merges batches of others into this replica, inside the caller's write transaction. */
+export class Applier {
+  private readonly db: Database;
+  private readonly rows: RowStore;
+  private readonly knowledge: Knowledge;
+  private readonly placement: Placement;
+  private readonly lastSequences = new Map<number, number>();
+  private readonly ids = new Map<Table, Map<number, Map<number, bigint | null>>>();
+  private opened = 0;
+  private movesSeen = 0;
+
+  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement }) {
+    this.db = options.db;
+    this.rows = options.rows;
+    this.knowledge = options.knowledge;
+    this.placement = options.placement;
+  }
+
+  position(run: string): VersionVector {
+    const text = this.db.prepare("SELECT vector FROM _scoutsync_position WHERE run = ?").pluck().get(run) as string | undefined;
+    return text === undefined ? new Map() : parseVector(text);
+  }
+
+  /** Applies one batch; the caller has drained in the same transaction. */
+  apply(batch: ChangeBatch, unpacked: Buffer | null, acceptDistinct: boolean): Applied {
+    this.lastSequences.clear();
+    this.ids.clear();
+    this.opened = 0;
+    this.checkBaseline(batch, acceptDistinct);
+    const known = join(this.knowledge.vector, this.position(batch.run));
+    if (!isCovered(batch.from, known)) {
+      throw new SyncError({
+        code: "BATCH_GAP",
+        message: "a batch starts after changes that are not here",
+        action: "Nothing was applied; the session starts again from what is here.",
+      });
+    }
+    this.placement.begin();
+    const parkedBefore = this.placement.waitingRows;
+    const applied = unpacked ? this.applyRecords(unpacked, batch.count) : 0;
+    this.rows.flush();
+    this.placement.bury();
+    this.placement.retryBatch();
+    if (batch.final) {
+      this.knowledge.join(batch.vector);
+      this.db.prepare("DELETE FROM _scoutsync_position WHERE run = ?").run(batch.run);
+      this.placement.normalize();
+    } else this.savePosition(batch.run, join(this.position(batch.run), batch.to));
+    this.rows.flush();
+    return { received: batch.count, applied, conflicts: this.opened, parked: Math.max(0, this.placement.waitingRows - parkedBefore) };
+  }
+
+  private savePosition(run: string, position: VersionVector): void {
+    this.db
+      .prepare("INSERT INTO _scoutsync_position(run, vector) VALUES(?, ?) ON CONFLICT(run) DO UPDATE SET vector = excluded.vector")
+      .run(run, formatVector(position));
+  }
+
+  /** Rows that both sides had before syncing are the same rows only when somebody says so or they are equal. */
+  private checkBaseline(batch: ChangeBatch, acceptDistinct: boolean): void {
+    if (acceptDistinct || batch.baseline === "") return;
+    const [origins = "", choice = ""] = batch.baseline.split(";");
+    const theirs = origins.split(",").filter((origin) => origin !== "");
+    const ours = baselinesOf(this.db);
+    const vector = this.knowledge.vector;
+    const known = theirs.every((origin) => ours.includes(origin) || covers(vector, origin, 1));
+    const knowsUs = ours.every((origin) => theirs.includes(origin));
+    if (choice === "distinct" || known || knowsUs || ours.length === 0) {
+      for (const origin of theirs) this.knowledge.origin(origin, BASELINE_AUTHOR);
+      return;
+    }
+    throw new SyncError({
+      code: "BASELINE_CHOICE",
+      message: "both databases hold rows from before syncing, and the rows differ",
+      action:
+        "If they are different rows, start one node with --baseline distinct; if one is an old copy of the other, start from a fresh copy or an empty database. `scoutsync verify` shows what differs.",
+    });
+  }
+
+  private applyRecords(unpacked: Buffer, count: number): number {
+    const reader = new PayloadReader(unpacked);
+    if (reader.count !== count) throw new MalformedBytes("the number of changes differs from what the batch says");
+    const tables = incomingTables(reader, this.rows);
+    resolveHead(reader, this.knowledge);
+    let applied = 0;
+    for (let left = count; left > 0; left--) {
+      const incoming = tables[reader.body.varint()];
+      if (!incoming) throw new MalformedBytes("unknown table index");
+      const flags = reader.body.byte();
+      const plain = flags === RecordFlags.birth && incoming.table.surrogate;
+      if (plain ? this.applyPlain(reader, incoming) : this.applyRow(readRow(reader, incoming, flags))) applied++;
+    }
+    if (!reader.body.done) throw new MalformedBytes("bytes are left over");
+    return applied;
+  }
+
+  /** Largest sequence of an origin that the log holds: a birth beyond it is new without looking. */
+  private isNew(origin: number, sequence: number): boolean {
+    let last = this.lastSequences.get(origin);
+    if (last === undefined) this.lastSequences.set(origin, (last = this.rows.lastSequence(origin)));
+    if (sequence <= last) return false;
+    this.lastSequences.set(origin, sequence);
+    return true;
+  }
+
+  /** A row of a surrogate table that nothing but its birth has written: the hot path. */
+  private applyPlain(reader: PayloadReader, { table, positions, same }: IncomingTable): boolean {
+    const origin = reader.origin();
+    const sequence = reader.sequence();
+    const time = reader.time();
+    const context = reader.context();
+    const claim = reader.body.value();
+    if (typeof claim !== "bigint") throw new MalformedBytes("a claimed key is not an integer");
+    const cells: CellValue[] = new Array<CellValue>(table.columns.length);
+    if (!same) cells.fill(null);
+    for (let i = 0; i < positions.length; i++) cells[positions[i] as number] = reader.value();
+    if (this.knowledge.covers(origin, sequence)) return false;
+    const birth = { origin, sequence, time, context };
+    if (this.isNew(origin, sequence) && this.insertPlain(table, claim, birth, cells)) return true;
+    return this.applyRow({ table, identity: { origin, sequence }, key: null, birth, claim, values: cells, columns: [], deletes: [], rekey: null, closed: [] });
+  }
+
+  /** Inserts at once when nothing stands in the way; false leaves everything to the general path. */
+  private insertPlain(table: Table, id: bigint, birth: { origin: number; sequence: number; time: number; context: number }, cells: readonly CellValue[]): boolean {
+    if (this.placement.waitingRows > 0) return false;
+    let values = cells;
+    if (table.references.length > 0) {
+      const resolved = [...cells];
+      for (const { index, parent } of table.references) {
+        const value = resolved[index];
+        if (!(value instanceof Ref)) continue;
+        const target = this.idOf(parent, value);
+        if (target === null) return false;
+        resolved[index] = target;
+      }
+      values = resolved;
+    }
+    const bound = bindable(values);
+    try {
+      this.rows.of(table).insert(id, bound.values, bound.raw);
+    } catch (error) {
+      if (((error as { code?: string }).code ?? "").startsWith("SQLITE_CONSTRAINT")) return false;
+      throw error;
+    }
+    const rowSum = rowHash(table, id, values);
+    this.rows.digest.add(table.tid, rowSum);
+    this.rows.of(table).addPlain(id, birth.origin, birth.sequence, birth.time, birth.context, rowSum);
+    return true;
+  }
+
+  /** The integer of a referenced row, remembered for the batch unless a row has moved since. */
+  private idOf(parent: Table, ref: Ref): bigint | null {
+    if (this.movesSeen !== this.placement.moves) {
+      this.ids.clear();
+      this.movesSeen = this.placement.moves;
+    }
+    let origins = this.ids.get(parent);
+    if (!origins) this.ids.set(parent, (origins = new Map()));
+    let known = origins.get(ref.origin);
+    if (!known) origins.set(ref.origin, (known = new Map()));
+    let id = known.get(ref.sequence);
+    if (id === undefined || id === null) known.set(ref.sequence, (id = this.rows.idOf(parent, ref)));
+    return id;
+  }
+
+  /** Any record: merges register by register, then settles where the row is. */
+  private applyRow(row: IncomingRow): boolean {
+    const { table } = row;
+    const found = this.find(row);
+    const state = found ?? this.create(row);
+    if (!state) return false;
+    const before = found ? ownedDots(state) : new Map<string, { origin: number; sequence: number }>();
+    const openBefore = found ? openConflicts(state) : 0;
+    let cells: CellValue[] | null = found ? null : [...row.values];
+    const loaded = () => (cells ??= [...this.rows.cells(state)]);
+    const original = new Map<number, CellValue>();
+    const current = (cid: number): CellValue => {
+      const index = table.indexOf.get(cid) as number;
+      return original.has(index) ? (original.get(index) as CellValue) : (loaded()[index] as CellValue);
+    };
+    const changed = new Set<number>();
+    const change = (cid: number, value: CellValue) => {
+      const index = table.indexOf.get(cid) as number;
+      loaded()[index] = value;
+      changed.add(index);
+    };
+    let moved = found === null;
+    const covered = (write: { origin: number; sequence: number }) => this.knowledge.covers(write.origin, write.sequence);
+    if (found && row.birth && !covered(row.birth) && !table.surrogate) {
+      const cids = table.columns.map((column) => column.cid);
+      moved = mergeBirth(state, row.birth, row.values, cids, this.knowledge, current, change) || moved;
+    }
+    for (const { cid, writes } of row.columns) {
+      for (const write of writes) {
+        if (!covered(write)) moved = mergeColumn(state, cid, write, this.knowledge, () => current(cid), (value) => change(cid, value)) || moved;
+      }
+    }
+    for (const write of row.deletes) if (!covered(write)) moved = mergeDelete(state, write, this.knowledge) || moved;
+    if (row.rekey && !covered(row.rekey)) moved = mergeRekey(state, row.rekey, this.knowledge) || moved;
+    for (const record of row.closed) if (!covered(record)) moved = this.mergeClosed(state, record) || moved;
+    if (!moved) return false;
+    this.opened += Math.max(0, openConflicts(state) - openBefore);
+    this.placement.settle(state, loaded(), [...changed].sort((a, b) => a - b), before);
+    return true;
+  }
+
+  private find(row: IncomingRow): RowState | null {
+    if (row.identity) return this.rows.byIdentity(row.table, row.identity.origin, row.identity.sequence);
+    return this.rows.byKey(row.table, packKey(row.table.key, row.key as CellValue[]));
+  }
+
+  private create(row: IncomingRow): RowState | null {
+    if (!row.birth) {
+      throw new SyncError({
+        code: "BATCH_GAP",
+        message: `a batch edits a row of "${row.table.name}" that is not here`,
+        action: "Nothing was applied; the session starts again from what is here.",
+      });
+    }
+    if (this.knowledge.covers(row.birth.origin, row.birth.sequence)) return null;
+    return {
+      table: row.table,
+      place: { kind: "waiting", reason: "", blocker: null },
+      slot: -1n,
+      identity: row.identity ?? { origin: row.birth.origin, sequence: row.birth.sequence },
+      key: row.key ? packKey(row.table.key, row.key) : null,
+      birth: row.birth,
+      claim: row.claim,
+      columns: new Map(),
+      deletes: [],
+      rekey: null,
+      closed: [],
+      kept: false,
+      hash: null,
+    };
+  }
+
+  private mergeClosed(state: RowState, record: IncomingRow["closed"][number]): boolean {
+    const same = (held: typeof record) => held.cid === record.cid && held.loser.origin === record.loser.origin && held.loser.sequence === record.loser.sequence;
+    const held = state.closed.find(same);
+    if (held) {
+      const order = this.knowledge.compareOrigins(record.origin, held.origin) || record.sequence - held.sequence;
+      if (order <= 0) return false;
+      state.closed = state.closed.filter((other) => other !== held);
+    }
+    state.closed.push(record);
+    return true;
+  }
+}
+
+/** Checks that the payload is what was sent, and unpacks it. Null when it is empty. */
+export function unpackBatch(batch: ChangeBatch): Buffer | null {
+  const corrupt = (message: string) =>
+    new SyncError({ code: "BATCH_CORRUPT", message, action: "Nothing of it was applied; it is asked for again." });
+  const sum = hash("sha256", batch.payload, "buffer");
+  if (Buffer.compare(sum, batch.sha256) !== 0) throw corrupt("a batch's SHA-256 does not match its bytes");
+  if (batch.count === 0) return null;
+  if (batch.format !== PAYLOAD_FORMAT) throw corrupt(`a batch has the unknown layout "${batch.format}"`);
+  if (batch.payloadSize > LARGEST_PAYLOAD) throw corrupt("a batch says it is larger than 1 GiB");
+  try {
+    const plain = batch.codec === "zstd" ? zstdDecompressSync(batch.payload, { maxOutputLength: Math.max(1, batch.payloadSize) }) : Buffer.from(batch.payload);
+    if (plain.length !== batch.payloadSize) throw corrupt("a batch unpacks to another size than it says");
+    return plain;
+  } catch (error) {
+    if (error instanceof SyncError) throw error;
+    throw new SyncError({ code: "BATCH_CORRUPT", message: "a batch cannot be unpacked", action: "Nothing of it was applied; it is asked for again.", cause: error });
+  }
+}

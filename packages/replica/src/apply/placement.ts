@@ -1,0 +1,392 @@
+import { hash } from "node:crypto";
+import type { Database } from "better-sqlite3";
+import { type CellValue, compareWrites, concurrent, type Ref, type SqlValue, winnerOf, type Write } from "@scoutsync/core";
+import type { Knowledge } from "../identity/knowledge.ts";
+import { isAlive, registerOf } from "../rows/registers.ts";
+import { ownedDots, type RowState, type WaitingReason } from "../rows/row-state.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import { bindable } from "../rows/table-store.ts";
+import type { Bindable } from "../rows/values.ts";
+import type { Table } from "../schema/catalog.ts";
+
+type Dots = ReturnType<typeof ownedDots>;
+
+/** Re-keyed integers lie between these: above ids in ordinary use, and with half of the 31-bit range left for the ids SQLite hands out next. */
+const REKEY_FROM = 2 ** 24;
+const REKEY_BELOW = 2 ** 30;
+
+/** The integer of a re-keyed row: its claim for generation 0, else a hash of identity and generation, the same everywhere. */
+export function rekeyedId(origin: string, sequence: number, generation: number): bigint {
+  const mixed = hash("sha256", `${origin}:${sequence}:${generation}`, "buffer").readUInt32BE(0);
+  return BigInt(REKEY_FROM + (mixed % (REKEY_BELOW - REKEY_FROM)));
+}
+
+/**
+ * Decides which rows are in their table, under which integer, and which wait. Foreign keys are not enforced on this
+ * connection and no action of theirs runs: what a row refers to is looked after here.
+ */
+export class Placement {
+  private readonly db: Database;
+  private readonly rows: RowStore;
+  private readonly knowledge: Knowledge;
+  /** Rows that the current batch put to wait or took out, by the dot of their birth. */
+  private waited: Write[] = [];
+  /** Rows in their table whose delete has won. */
+  private dying: Write[] = [];
+  private waiting = 0;
+  /** Rises whenever a row in its table gets another integer or leaves: what was looked up before may be wrong. */
+  moves = 0;
+
+  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge }) {
+    this.db = options.db;
+    this.rows = options.rows;
+    this.knowledge = options.knowledge;
+  }
+
+  /** Call at the start of a transaction. */
+  begin(): void {
+    this.waited = [];
+    this.dying = [];
+    this.waiting = this.rows.waitingCount();
+  }
+
+  get waitingRows(): number {
+    return this.waiting;
+  }
+
+  /** The integer that the merged state gives a surrogate row. */
+  idFor(state: RowState): bigint {
+    if (!state.rekey) return state.claim;
+    return rekeyedId(this.knowledge.nameOf(state.identity.origin), state.identity.sequence, state.rekey.generation);
+  }
+
+  /** Earlier births come first: who keeps an integer or a UNIQUE value. */
+  compareBirths(a: RowState, b: RowState): number {
+    return compareWrites(a.birth, b.birth, this.knowledge);
+  }
+
+  /**
+   * Brings the tables in line with a merged state. `cells` are its current values, references as identities;
+   * `changed` the positions whose value moved; `before` the dots it owned when it was loaded.
+   */
+  settle(state: RowState, cells: readonly CellValue[], changed: readonly number[], before: Dots): void {
+    const alive = isAlive(state, this.knowledge);
+    if (alive) state.kept = false;
+    if (state.place.kind !== "table") {
+      if (alive) this.place(state, cells, before);
+      else {
+        if (state.place.kind === "waiting" && state.slot >= 0n) this.waiting--;
+        state.place = { kind: "dead" };
+        this.rows.saveOut(state, false, this.wanted(state), cells, before);
+      }
+      return;
+    }
+    if (!alive) this.dying.push(state.birth);
+    const { values, missing } = this.rows.concrete(state.table, cells);
+    if (missing) return this.evict(state, cells, "parent", missing, before);
+    if (changed.length > 0) {
+      const refused = this.tryUpdate(state, changed, values);
+      if (refused) return this.evict(state, cells, refused, null, before);
+    }
+    if (state.table.surrogate && this.idFor(state) !== state.slot) this.move(state, values, cells, before);
+    else this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
+  }
+
+  private wanted(state: RowState): bigint | null {
+    return state.table.surrogate ? this.idFor(state) : null;
+  }
+
+  private tryUpdate(state: RowState, changed: readonly number[], values: readonly SqlValue[]): WaitingReason | null {
+    const key = this.rows.keyValues(state) as Bindable[];
+    const bound = bindable(changed.map((index) => values[index] as SqlValue));
+    return refusal(() => this.rows.of(state.table).update(key, changed, bound.values, bound.raw));
+  }
+
+  /** Puts a live row into its table, or notes what it waits for. */
+  place(state: RowState, cells: readonly CellValue[], before: Dots): boolean {
+    const wasWaiting = state.place.kind === "waiting" && state.slot >= 0n;
+    const wait = (reason: WaitingReason, blocker: Ref | null) => {
+      state.place = { kind: "waiting", reason, blocker: blocker ? { origin: blocker.origin, sequence: blocker.sequence } : null };
+      this.rows.saveOut(state, false, this.wanted(state), cells, before);
+      if (!wasWaiting) this.waiting++;
+      this.waited.push(state.birth);
+      return false;
+    };
+    const { values, missing } = this.rows.concrete(state.table, cells);
+    if (missing) return wait("parent", missing);
+    const id = this.wanted(state);
+    const bound = bindable(values);
+    const refused = refusal(() => this.rows.of(state.table).insert(id, bound.values, bound.raw));
+    if (refused) return wait(refused, null);
+    this.rows.saveInTable(state, id, values, before);
+    if (wasWaiting) this.waiting--;
+    if (this.waiting > 0 && state.table.surrogate) this.wake(state);
+    return true;
+  }
+
+  /** Rows that waited for this one. */
+  private wake(parent: RowState): void {
+    for (const child of this.rows.waiting({ blocker: parent.identity })) this.place(child, this.rows.cells(child), ownedDots(child));
+  }
+
+  /** Takes a row out of its table, and first the rows that refer to it: they wait for it. */
+  private evict(state: RowState, cells: readonly CellValue[], reason: WaitingReason, blocker: Ref | null, before: Dots): void {
+    if (state.table.surrogate) {
+      for (const { child } of this.children(state)) {
+        if (child.place.kind !== "table" || (child.table === state.table && child.slot === state.slot)) continue;
+        this.evict(child, this.rows.cells(child), "parent", state.identity as Ref, ownedDots(child));
+      }
+    }
+    this.moves++;
+    const key = this.rows.keyValues(state);
+    if (key) this.rows.of(state.table).delete(key);
+    state.place = { kind: "waiting", reason, blocker };
+    this.rows.saveOut(state, true, this.wanted(state), cells, before);
+    this.waiting++;
+    this.waited.push(state.birth);
+  }
+
+  /** Rows in their tables that refer to this one, with the column that does. */
+  private children(parent: RowState): { child: RowState; cid: number }[] {
+    if (!parent.table.surrogate) return [];
+    return parent.table.referencedBy.flatMap(({ child: table, column }) =>
+      this.rows
+        .of(table)
+        .keysWhere(column.name, parent.slot)
+        .flatMap((key) => {
+          const child = this.stateAt(table, key);
+          return child ? [{ child, cid: column.cid }] : [];
+        }),
+    );
+  }
+
+  private stateAt(table: Table, key: readonly SqlValue[]): RowState | null {
+    if (table.surrogate) return this.rows.byId(table, key[0] as bigint);
+    const state = this.rows.byKey(table, this.rows.keyFromValues(table, key));
+    return state?.place.kind === "table" ? state : null;
+  }
+
+  /** Gives a row in its table another integer; what refers to it follows. */
+  private move(state: RowState, values: readonly SqlValue[], cells: readonly CellValue[], before: Dots): void {
+    const from = state.slot;
+    const to = this.idFor(state);
+    if (this.rows.byId(state.table, to)) return this.evict(state, cells, "integer", null, before);
+    this.moves++;
+    const children = this.children(state);
+    this.rows.of(state.table).move(from, to);
+    this.rows.saveInTable(state, to, values, before);
+    for (const { child, cid } of children) {
+      const itself = child.table === state.table && child.slot === from;
+      const current = itself ? state : child;
+      const dots = ownedDots(current);
+      const index = current.table.indexOf.get(cid) as number;
+      // A natural key that contains the reference changes in the table with it; its identity does not.
+      const key = itself ? [to] : this.keyBefore(current, from, state);
+      this.rows.of(current.table).update(key, [index], [to], []);
+      const read = this.rows.tableValues(current);
+      if (read) this.rows.saveInTable(current, current.table.surrogate ? current.slot : null, read, dots);
+    }
+  }
+
+  /** The key as the table still holds it while a referenced row has just got another integer. */
+  private keyBefore(child: RowState, from: bigint, parent: RowState): Bindable[] {
+    if (child.table.surrogate) return [child.slot];
+    const cells = this.rows.keyCells(child);
+    for (const { index, parent: table } of child.table.keyReferences) {
+      const ref = cells[index] as Ref;
+      if (typeof ref !== "object" || ref === null || !("sequence" in ref)) continue;
+      const same = table === parent.table && ref.origin === parent.identity.origin && ref.sequence === parent.identity.sequence;
+      cells[index] = same ? from : (this.rows.idOf(table, ref) ?? null);
+    }
+    return bindable(cells).values;
+  }
+
+  // ---- deletes
+
+  /** Removes what has died. Rows that refer to each other go together; a row that a concurrent write refers to stays, kept. */
+  bury(): void {
+    let left = this.dying.flatMap((birth) => {
+      const state = this.rows.byDot(birth.origin, birth.sequence);
+      return state?.place.kind === "table" && !isAlive(state, this.knowledge) ? [state] : [];
+    });
+    this.dying = [];
+    for (let progress = true; progress && left.length > 0; ) {
+      progress = false;
+      const still: RowState[] = [];
+      for (const state of left) {
+        if (this.children(state).some(({ child }) => !(child.table === state.table && child.slot === state.slot))) still.push(state);
+        else {
+          this.remove(state);
+          progress = true;
+        }
+      }
+      left = still;
+    }
+    for (const state of left) {
+      if (this.isReferredToApart(state)) this.keep(state);
+      else this.remove(state);
+    }
+  }
+
+  /** True when a live row refers to this deleted one through a write that did not know of the delete, nor the delete of it. */
+  private isReferredToApart(state: RowState): boolean {
+    const deleted = winnerOf(state.deletes, this.knowledge);
+    if (!deleted) return false;
+    return this.children(state).some(({ child, cid }) => {
+      const write = winnerOf(registerOf(child, cid), this.knowledge);
+      return write !== undefined && (child.kept || isAlive(child, this.knowledge)) && concurrent(write, deleted, this.knowledge);
+    });
+  }
+
+  private keep(state: RowState): void {
+    const before = ownedDots(state);
+    state.kept = true;
+    this.db.prepare("INSERT INTO _scoutsync_kept(oid, sequence) VALUES(?, ?) ON CONFLICT DO NOTHING").run(state.birth.origin, state.birth.sequence);
+    const values = this.rows.tableValues(state);
+    if (values) this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
+  }
+
+  private remove(state: RowState): void {
+    const before = ownedDots(state);
+    const cells = this.rows.cells(state);
+    const key = this.rows.keyValues(state);
+    if (key) this.rows.of(state.table).delete(key);
+    this.moves++;
+    const id = state.slot;
+    state.kept = false;
+    state.place = { kind: "dead" };
+    this.rows.saveOut(state, true, state.table.surrogate ? id : null, cells, before);
+  }
+
+  // ---- what is decided when everything up to a point is known
+
+  /** Tries again what this batch put to wait: values swapped between rows, parents that came later. */
+  retryBatch(): void {
+    if (this.waited.length === 0) return;
+    const again = this.waited;
+    this.waited = [];
+    const states = again.flatMap((birth) => {
+      const state = this.rows.byDot(birth.origin, birth.sequence);
+      return state?.place.kind === "waiting" && state.place.reason !== "integer" ? [state] : [];
+    });
+    for (const state of states.sort((a, b) => this.compareBirths(a, b))) this.retry(state);
+    this.waited = [];
+  }
+
+  private retry(state: RowState): boolean {
+    const current = this.rows.byDot(state.birth.origin, state.birth.sequence);
+    if (current?.place.kind !== "waiting") return false;
+    return this.place(current, this.rows.cells(current), ownedDots(current));
+  }
+
+  /**
+   * At the end of a stream or drain: gives later-born rows with a taken integer their next one (a fact with a dot of
+   * its own), lets earlier-born rows have contested UNIQUE values, keeps parents that concurrent rows refer to.
+   */
+  normalize(): { rekeyed: number } {
+    let rekeyed = 0;
+    this.reviewKept();
+    for (let rounds = 0; this.waiting > 0 && rounds < 10_000; rounds++) {
+      let moved = false;
+      for (const state of this.rows.waiting().sort((a, b) => this.compareBirths(a, b))) {
+        const current = this.rows.byDot(state.birth.origin, state.birth.sequence);
+        if (current?.place.kind !== "waiting") continue;
+        if (this.place(current, this.rows.cells(current), ownedDots(current))) moved = true;
+        else if (current.place.kind === "waiting") {
+          const { reason, blocker } = current.place as { reason: WaitingReason; blocker: { origin: number; sequence: number } | null };
+          if (reason === "integer") {
+            moved = true;
+            rekeyed++;
+            this.rekeyLaterBorn(current);
+          } else if (reason === "unique") moved = this.displaceLaterBorn(current) || moved;
+          else if (blocker) moved = this.keepBlocker(current, blocker) || moved;
+        }
+      }
+      if (!moved) break;
+    }
+    this.waited = [];
+    return { rekeyed };
+  }
+
+  private rekeyLaterBorn(waiting: RowState): void {
+    const holder = this.rows.byId(waiting.table, this.idFor(waiting));
+    const later = holder && this.compareBirths(holder, waiting) > 0 ? holder : waiting;
+    const before = ownedDots(later);
+    const cells = this.rows.cells(later);
+    later.rekey = { generation: (later.rekey?.generation ?? 0) + 1, ...this.knowledge.nextDot() };
+    if (later === waiting) this.place(later, cells, before);
+    else {
+      const { values } = this.rows.concrete(later.table, cells);
+      this.move(later, values, cells, before);
+      this.retry(waiting);
+    }
+  }
+
+  /** Lets an earlier-born row have its UNIQUE values when all who hold them were born later. */
+  private displaceLaterBorn(waiting: RowState): boolean {
+    const { table } = waiting;
+    const cells = this.rows.cells(waiting);
+    const { values } = this.rows.concrete(table, cells);
+    const holders: RowState[] = [];
+    table.uniques.forEach((unique, number) => {
+      const wanted = unique.columns.map((part) => {
+        const index = table.columns.findIndex((column) => column.name === part.name);
+        return index < 0 ? this.idFor(waiting) : (values[index] as SqlValue);
+      });
+      if (wanted.includes(null)) return;
+      for (const key of this.rows.of(table).keysClashing(number, bindable(wanted).values)) {
+        const holder = this.stateAt(table, key);
+        if (holder) holders.push(holder);
+      }
+    });
+    if (holders.length === 0 || holders.some((holder) => this.compareBirths(holder, waiting) < 0)) return false;
+    for (const holder of holders) {
+      const current = this.rows.byDot(holder.birth.origin, holder.birth.sequence);
+      if (current?.place.kind === "table") this.evict(current, this.rows.cells(current), "unique", null, ownedDots(current));
+    }
+    return this.retry(waiting);
+  }
+
+  /** Brings back a deleted row that the waiting one refers to, when neither author knew of the other. */
+  private keepBlocker(waiting: RowState, blocker: { origin: number; sequence: number }): boolean {
+    const parent = this.rows.byDot(blocker.origin, blocker.sequence);
+    if (parent?.place.kind !== "dead") return false;
+    const deleted = winnerOf(parent.deletes, this.knowledge);
+    const refers = waiting.table.references.some(({ index, parent: table }) => {
+      if (table !== parent.table) return false;
+      const write = winnerOf(registerOf(waiting, (waiting.table.columns[index] as { cid: number }).cid), this.knowledge);
+      return deleted !== undefined && write !== undefined && concurrent(write, deleted, this.knowledge);
+    });
+    if (!refers) return false;
+    parent.kept = true;
+    this.db.prepare("INSERT INTO _scoutsync_kept(oid, sequence) VALUES(?, ?) ON CONFLICT DO NOTHING").run(parent.birth.origin, parent.birth.sequence);
+    return this.place(parent, this.rows.cells(parent), ownedDots(parent));
+  }
+
+  /** Kept rows that nothing refers to apart any more go after all. */
+  private reviewKept(): void {
+    const kept = this.db.prepare("SELECT oid, sequence FROM _scoutsync_kept").all() as { oid: number; sequence: number }[];
+    for (const { oid, sequence } of kept) {
+      const state = this.rows.byDot(oid, sequence);
+      if (state?.place.kind === "table" && state.kept && !isAlive(state, this.knowledge)) {
+        if (this.isReferredToApart(state)) continue;
+        this.remove(state);
+      }
+      this.db.prepare("DELETE FROM _scoutsync_kept WHERE oid = ? AND sequence = ?").run(oid, sequence);
+    }
+  }
+}
+
+/** Runs a write; returns why a constraint refused it, null when it went through. Other errors are thrown. */
+function refusal(write: () => void): WaitingReason | null {
+  try {
+    write();
+    return null;
+  } catch (error) {
+    const code = (error as { code?: string }).code ?? "";
+    if (code === "SQLITE_CONSTRAINT_PRIMARYKEY" || code === "SQLITE_CONSTRAINT_ROWID") return "integer";
+    if (code === "SQLITE_CONSTRAINT_UNIQUE") return "unique";
+    if (code.startsWith("SQLITE_CONSTRAINT")) return `constraint: ${(error as Error).message}`;
+    throw error;
+  }
+}

@@ -1,0 +1,36 @@
+import type { Database } from "better-sqlite3";
+import { type CellValue, Ref, type SqlValue } from "@scoutsync/core";
+import type { Knowledge } from "../identity/knowledge.ts";
+import type { RowState } from "../rows/row-state.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import { keyText } from "../rows/values.ts";
+import type { Table } from "../schema/catalog.ts";
+
+/** What the questions about rows are answered from. */
+export interface Audited {
+  db: Database;
+  rows: RowStore;
+  knowledge: Knowledge;
+}
+
+/** The row's key as a person sees it in the table. */
+export function keyOf({ rows }: Audited, state: RowState): string {
+  if (state.table.surrogate) return state.place.kind === "table" ? String(state.slot) : String(state.claim);
+  const cells = rows.keyCells(state);
+  for (const { index, parent } of state.table.keyReferences) {
+    const value = cells[index];
+    if (value instanceof Ref) cells[index] = rows.idOf(parent, value) ?? value.sequence.toString();
+  }
+  return keyText(cells as SqlValue[]);
+}
+
+/** A value as the table would hold it: a reference as the integer its row has here, NULL when it is not here. */
+export function shown({ rows }: Audited, table: Table, index: number, value: CellValue): SqlValue {
+  if (!(value instanceof Ref)) return value;
+  const parent = table.references.find((reference) => reference.index === index)?.parent;
+  return parent ? rows.idOf(parent, value) : null;
+}
+
+export function columnName(table: Table, cid: number): string {
+  return table.columns[table.indexOf.get(cid) ?? -1]?.name ?? `column ${cid}`;
+}

@@ -1,0 +1,67 @@
+import { type HistoryEntry, winnerOf, type Write } from "@scoutsync/core";
+import { keyFromText } from "../rows/key-text.ts";
+import { registerOf } from "../rows/registers.ts";
+import type { RowState } from "../rows/row-state.ts";
+import type { Table } from "../schema/catalog.ts";
+import { type Audited, columnName, shown } from "./context.ts";
+
+/** Who wrote this row, column by column, what lost, and what became of its integer. Oldest first. Empty when there is no such row. */
+export function rowHistory(audited: Audited, table: Table, key: string): HistoryEntry[] {
+  return statesNamed(audited, table, key).flatMap((state) => entriesOf(audited, state));
+}
+
+function statesNamed({ db, rows }: Audited, table: Table, text: string): RowState[] {
+  const key = keyFromText(db, table, text);
+  const states: RowState[] = [];
+  if (key) {
+    const state = table.surrogate ? rows.byId(table, key[0] as bigint) : rows.byKey(table, rows.keyFromValues(table, key));
+    if (state) states.push(state);
+  }
+  if (table.surrogate && /^-?\d+$/.test(text)) {
+    // Rows that had or wanted this integer once: deleted, re-keyed or waiting.
+    const slots = db.prepare("SELECT slot FROM _scoutsync_out WHERE tid = ? AND id = ?").safeIntegers(true).pluck().all(table.tid, BigInt(text)) as bigint[];
+    for (const slot of slots) {
+      const state = rows.atLog(-table.tid, slot);
+      if (state) states.push(state);
+    }
+  }
+  return states;
+}
+
+function entriesOf(audited: Audited, state: RowState): HistoryEntry[] {
+  const { knowledge, rows } = audited;
+  const { table } = state;
+  const cells = rows.cells(state);
+  const entry = (operation: HistoryEntry["operation"], write: Write, column: string | null, value: HistoryEntry["value"], note = ""): HistoryEntry => ({
+    operation,
+    column,
+    value,
+    author: knowledge.authorOf(write.origin),
+    timeUs: write.time,
+    dot: knowledge.dotText(write.origin, write.sequence),
+    note,
+  });
+  const id = state.place.kind === "table" ? state.slot : null;
+  const moved = table.surrogate && id !== null && id !== state.claim;
+  const birthNote = table.surrogate ? `created with id ${state.claim}${moved ? `, now ${id}` : ""}` : "created";
+  const entries = [entry("insert", state.birth, null, null, birthNote)];
+  table.columns.forEach((column, index) => {
+    const writes = registerOf(state, column.cid);
+    const winner = winnerOf(writes, knowledge);
+    for (const write of writes) {
+      const value = shown(audited, table, index, (write === winner ? cells[index] : write.value) ?? null);
+      if (write === winner) entries.push(entry("update", write, column.name, value));
+      else entries.push(entry("conflict", write, column.name, value, "lost against a later write that did not know of it"));
+    }
+  });
+  for (const closed of state.closed) {
+    const index = table.indexOf.get(closed.cid) ?? -1;
+    entries.push(entry("closed", closed.loser, columnName(table, closed.cid), shown(audited, table, index, closed.value), "lost, and was replaced by a write that knew of it"));
+  }
+  for (const write of state.deletes) entries.push(entry("delete", write, null, null, state.kept ? "kept: a row written elsewhere refers to it" : ""));
+  if (state.rekey) {
+    const dot = { origin: state.rekey.origin, sequence: state.rekey.sequence, time: state.birth.time, context: 0 };
+    entries.push(entry("rekey", dot, null, id, `another row had id ${state.claim} first`));
+  }
+  return entries.sort((a, b) => a.timeUs - b.timeUs);
+}

@@ -1,0 +1,340 @@
+import { existsSync, realpathSync, statSync } from "node:fs";
+import Database from "better-sqlite3";
+import {
+  type ApplyResult,
+  type ChangeBatch,
+  type ChangeCount,
+  type DigestEntry,
+  equalVectors,
+  type HistoryEntry,
+  MalformedBytes,
+  type ReadableChange,
+  type Review,
+  type SqlValue,
+  SyncError,
+  type VersionVector,
+} from "@scoutsync/core";
+import { Applier, unpackBatch } from "./apply/apply.ts";
+import { Placement } from "./apply/placement.ts";
+import { rowHistory } from "./audit/history.ts";
+import { readableChanges } from "./audit/readable.ts";
+import { countReviews, findReviews, resolveReview } from "./audit/reviews.ts";
+import { digestEntries } from "./digest/entries.ts";
+import { DigestSums } from "./digest/digest-sums.ts";
+import { Drain } from "./drain/drain.ts";
+import { attach } from "./identity/attach.ts";
+import { lockDatabaseFile } from "./identity/file-lock.ts";
+import { Knowledge } from "./identity/knowledge.ts";
+import { LogReader } from "./log/read.ts";
+import type { ReadRequest, ReplicaOptions, ReplicaState } from "./replica.ts";
+import { RowStore } from "./rows/row-store.ts";
+import { keyFromText } from "./rows/key-text.ts";
+import { type AppTrigger, triggersToSuspend } from "./schema/app-triggers.ts";
+import { catalogTables, type Table } from "./schema/catalog.ts";
+import { captureIsWhole, capturedColumns, checkMetadataVersion, hasMetadata, installCapture } from "./schema/install.ts";
+import { reconcile } from "./schema/reconcile.ts";
+import { surveyTables } from "./schema/tables.ts";
+import { fromSqlite } from "./sqlite-errors.ts";
+
+/** The lock is given back this long after it was taken, so that the application's writers never wait long, milliseconds. */
+const LONGEST_DRAIN_MS = 200;
+/** Pages of 1 KiB kept in memory by this connection. */
+const CACHE_KIB = 64 * 1024;
+
+/** One database taking part, as its thread sees it. Every call is synchronous and leaves no transaction open. */
+export class ReplicaDatabase {
+  readonly path: string;
+  readonly run: string;
+  private readonly options: ReplicaOptions;
+  private readonly db: Database.Database;
+  private readonly release: () => void;
+  private readonly digest: DigestSums;
+  private readonly knowledge: Knowledge;
+  private readonly rows: RowStore;
+  private readonly drainer: Drain;
+  private readonly reader: LogReader;
+  private readonly placement: Placement;
+  private readonly applier: Applier;
+  private schemaVersion = -1;
+  private suspended: AppTrigger[] = [];
+  private problem = "";
+  private dataVersion = -1;
+
+  constructor(options: ReplicaOptions, run: string) {
+    this.options = options;
+    this.run = run;
+    if (!existsSync(options.path) || !statSync(options.path).isFile()) {
+      throw new SyncError({
+        code: "DATABASE_NOT_FOUND",
+        message: `there is no database file at ${options.path}`,
+        action: "Check the path given with --db, or start the application once so that it creates its database.",
+      });
+    }
+    this.path = realpathSync(options.path);
+    this.db = this.open();
+    this.release = this.take();
+    try {
+      this.prepareFile();
+      this.digest = new DigestSums(this.db);
+      this.knowledge = new Knowledge(this.db, options.nodeName);
+      this.rows = new RowStore(this.db, this.digest);
+      const parts = { db: this.db, rows: this.rows, knowledge: this.knowledge };
+      this.drainer = new Drain({ ...parts, nowUs: () => Date.now() * 1000 });
+      this.reader = new LogReader({ ...parts, digest: this.digest, run });
+      this.placement = new Placement(parts);
+      this.applier = new Applier({ ...parts, placement: this.placement });
+      this.drain();
+    } catch (error) {
+      this.db.close();
+      this.release();
+      throw fromSqlite(error, options.path);
+    }
+  }
+
+  private open(): Database.Database {
+    try {
+      const db = new Database(this.path, { fileMustExist: true, timeout: this.options.busyTimeoutMs });
+      db.prepare("SELECT count(*) FROM sqlite_master").get();
+      return db;
+    } catch (error) {
+      throw fromSqlite(error, this.options.path);
+    }
+  }
+
+  private take(): () => void {
+    try {
+      return lockDatabaseFile(this.path);
+    } catch (error) {
+      this.db.close();
+      throw fromSqlite(error, this.options.path);
+    }
+  }
+
+  private prepareFile(): void {
+    const { db } = this;
+    if (hasMetadata(db)) checkMetadataVersion(db, this.options.path);
+    if (db.pragma("journal_mode = WAL", { simple: true }) !== "wal") {
+      throw new SyncError({
+        code: "DATABASE_FAILED",
+        message: `${this.options.path} cannot use write-ahead logging`,
+        action: "Put the database on a local disk; network file systems do not share the memory it needs.",
+      });
+    }
+    db.pragma("synchronous = FULL");
+    db.pragma(`cache_size = -${CACHE_KIB}`);
+    // What a row refers to is looked after by placement; a cascade must not delete rows its author never knew.
+    db.pragma("foreign_keys = OFF");
+    db.pragma("recursive_triggers = OFF");
+    // Passive checkpoints only, by count: others can lose commits of processes with an older SQLite.
+    db.pragma("wal_autocheckpoint = 1000");
+    db.pragma("temp_store = FILE");
+    attach(db, this.options.exclude);
+  }
+
+  // ---- transactions
+
+  /** Runs `work` in one write transaction; everything is rolled back and forgotten when it throws. */
+  private write<T>(work: () => T): T {
+    this.db.exec("BEGIN IMMEDIATE");
+    try {
+      this.followSchema();
+      const result = work();
+      this.rows.flush();
+      this.digest.flush();
+      this.knowledge.flush();
+      this.db.exec("COMMIT");
+      return result;
+    } catch (error) {
+      if (this.db.inTransaction) this.db.exec("ROLLBACK");
+      this.rows.discard();
+      this.digest.reload();
+      this.knowledge.reload();
+      this.schemaVersion = -1;
+      throw fromSqlite(error, this.options.path);
+    }
+  }
+
+  private readonlyTransaction<T>(work: () => T): T {
+    this.db.exec("BEGIN");
+    try {
+      return work();
+    } catch (error) {
+      throw fromSqlite(error, this.options.path);
+    } finally {
+      if (this.db.inTransaction) this.db.exec("COMMIT");
+    }
+  }
+
+  /** Looks whether the application changed its schema, and makes capture whole again. Inside a write transaction. */
+  private followSchema(): void {
+    const version = this.db.pragma("schema_version", { simple: true }) as number;
+    if (version === this.schemaVersion) return;
+    const tables = catalogTables(this.db, surveyTables(this.db, this.options.exclude).tables);
+    const broken = tables.flatMap((table) => {
+      const captured = capturedColumns(this.db, table);
+      const same = captured !== null && captured.join("\n") === table.columns.map((column) => column.name).join("\n");
+      return same && captureIsWhole(this.db, table) ? [] : [{ table, captured }];
+    });
+    if (broken.length > 0 && this.rows.tables.length > 0) this.drainOld(broken.map(({ table }) => table));
+    for (const { table } of broken) installCapture(this.db, table);
+    this.rows.setTables(tables);
+    for (const { table, captured } of broken) reconcile(this.db, this.rows, table, captured);
+    this.suspended = triggersToSuspend(this.db, tables);
+    this.schemaVersion = this.db.pragma("schema_version", { simple: true }) as number;
+  }
+
+  /** Events captured under the shape that was; what cannot be read any more is found by the reconciliation that follows. */
+  private drainOld(broken: readonly Table[]): void {
+    this.db.exec("SAVEPOINT old_shape");
+    try {
+      this.drainer.run(Number.POSITIVE_INFINITY);
+      this.rows.flush();
+      this.db.exec("RELEASE old_shape");
+    } catch (error) {
+      this.db.exec("ROLLBACK TO old_shape; RELEASE old_shape");
+      this.rows.discard();
+      this.digest.reload();
+      this.knowledge.reload();
+      this.problem = `schema of ${broken.map((table) => table.name).join(", ")} changed: ${(error as Error).message}`;
+    }
+  }
+
+  // ---- what the replica does
+
+  /** True when another connection has committed since the last look. Costs one read of shared memory. */
+  hasNews(): boolean {
+    const version = this.db.pragma("data_version", { simple: true }) as number;
+    if (version === this.dataVersion) return false;
+    this.dataVersion = version;
+    return true;
+  }
+
+  /** Turns everything committed so far into changes, giving the lock back every 200 ms. */
+  drain(): void {
+    for (let done = false; !done; ) {
+      if (this.schemaVersion === (this.db.pragma("schema_version", { simple: true }) as number) && !this.drainer.needed) return;
+      done = this.write(() => this.drainer.run(performance.now() + LONGEST_DRAIN_MS));
+    }
+  }
+
+  read(request: ReadRequest): ChangeBatch {
+    this.drain();
+    return this.readonlyTransaction(() => this.reader.read(request));
+  }
+
+  apply(batch: ChangeBatch): ApplyResult {
+    const unpacked = unpackBatch(batch);
+    this.drain();
+    const applied = this.write(() => {
+      // What was committed since is drained under the integers as they are before anything moves.
+      this.drainer.run(Number.POSITIVE_INFINITY);
+      this.rows.flush();
+      this.db.exec("INSERT INTO _scoutsync_applying VALUES(1)");
+      for (const { name } of this.suspended) this.db.exec(`DROP TRIGGER "${name.replaceAll('"', '""')}"`);
+      try {
+        return this.applier.apply(batch, unpacked, this.options.baseline === "distinct");
+      } catch (error) {
+        if (!(error instanceof MalformedBytes)) throw error;
+        throw new SyncError({ code: "BATCH_CORRUPT", message: `a batch cannot be read: ${error.message}`, action: "Nothing of it was applied; it is asked for again.", cause: error });
+      } finally {
+        for (const { sql } of this.suspended) this.db.exec(sql);
+        if (this.suspended.length > 0) this.schemaVersion = this.db.pragma("schema_version", { simple: true }) as number;
+        this.db.exec("DELETE FROM _scoutsync_applying");
+      }
+    });
+    const { vector } = this.knowledge;
+    const { digest } = this.digest;
+    const verified = batch.final && equalVectors(vector, batch.vector) ? Buffer.compare(digest, batch.digest) === 0 : null;
+    return { ...applied, vector, digest, verified };
+  }
+
+  position(run: string): VersionVector {
+    return this.applier.position(run);
+  }
+
+  beyondDigest(): Uint8Array {
+    return this.readonlyTransaction(() => this.reader.beyondDigest());
+  }
+
+  count(since: VersionVector): ChangeCount {
+    this.drain();
+    return this.readonlyTransaction(() => this.reader.count(since));
+  }
+
+  readable(since: VersionVector, limit: number): { changes: ReadableChange[]; next: VersionVector | null } {
+    this.drain();
+    return this.readonlyTransaction(() => readableChanges({ db: this.db, rows: this.rows, knowledge: this.knowledge }, since, limit));
+  }
+
+  digests(request: { table: string; buckets: number[]; deep: boolean }): { vector: VersionVector; entries: DigestEntry[] } {
+    this.drain();
+    return this.readonlyTransaction(() => ({ vector: this.knowledge.vector, entries: digestEntries({ db: this.db, rows: this.rows }, request) }));
+  }
+
+  row(tableName: string, key: string): { name: string; value: SqlValue }[] | null {
+    return this.readonlyTransaction(() => {
+      const table = this.table(tableName);
+      const found = keyFromText(this.db, table, key);
+      const values = found && this.rows.of(table).read(found);
+      return values ? table.columns.map((column, i) => ({ name: column.name, value: values[i] as SqlValue })) : null;
+    });
+  }
+
+  reviews(request: { kind: string; id: string; limit: number }): Review[] {
+    this.drain();
+    return this.readonlyTransaction(() => findReviews({ db: this.db, rows: this.rows, knowledge: this.knowledge }, request));
+  }
+
+  resolve(request: { id: string; keep: "winner" | "loser" | ""; set: { name: string; value: SqlValue }[] }): Review {
+    this.drain();
+    const before = this.write(() => resolveReview({ db: this.db, rows: this.rows, knowledge: this.knowledge }, request));
+    this.drain();
+    return { ...before, resolved: true };
+  }
+
+  history(tableName: string, key: string): HistoryEntry[] {
+    this.drain();
+    return this.readonlyTransaction(() => {
+      const table = this.table(tableName);
+      return rowHistory({ db: this.db, rows: this.rows, knowledge: this.knowledge }, table, key);
+    });
+  }
+
+  private table(name: string): Table {
+    const table = this.rows.tableNamed(name);
+    if (table) return table;
+    throw new SyncError({
+      code: "NOT_FOUND",
+      message: `database "${this.options.name}" has no synced table "${name}"`,
+      action: `Synced tables: ${this.rows.tables.map((each) => each.name).join(", ") || "none"}.`,
+    });
+  }
+
+  state(): ReplicaState {
+    return {
+      vector: this.knowledge.vector,
+      digest: this.digest.digest,
+      pending: this.problem === "" ? 0 : this.drainer.pending(),
+      parked: this.rows.waitingCount(),
+      conflicts: countReviews(this.db, this.rows),
+      rows: this.digest.rows,
+      tables: this.rows.tables.map((table) => table.name),
+      problem: this.problem,
+    };
+  }
+
+  /** Notes why the database cannot take part just now; empty when it can again. */
+  setProblem(problem: string): void {
+    this.problem = problem;
+  }
+
+  close(): void {
+    try {
+      this.drain();
+    } catch {
+      // What could not be drained now waits in the file for the next start.
+    }
+    this.db.close();
+    this.release();
+  }
+}

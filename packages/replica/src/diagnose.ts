@@ -1,0 +1,95 @@
+import { existsSync, rmSync, statSync } from "node:fs";
+import Database from "better-sqlite3";
+import { SyncError } from "@scoutsync/core";
+import { lockDatabaseFile, lockPath } from "./identity/file-lock.ts";
+import type { Diagnosis } from "./replica.ts";
+import { hasMetadata, METADATA_VERSION, readMeta, removeMetadata } from "./schema/install.ts";
+import { quote } from "./schema/quote.ts";
+import { surveyTables } from "./schema/tables.ts";
+import { triggersToSuspend } from "./schema/app-triggers.ts";
+import type { Table } from "./schema/catalog.ts";
+import { fromSqlite } from "./sqlite-errors.ts";
+
+function openExisting(path: string, readonly: boolean): Database.Database {
+  if (!existsSync(path) || !statSync(path).isFile()) {
+    throw new SyncError({ code: "DATABASE_NOT_FOUND", message: `there is no database file at ${path}`, action: "Check the path." });
+  }
+  try {
+    const db = new Database(path, { fileMustExist: true, readonly, timeout: 5_000 });
+    db.prepare("SELECT count(*) FROM sqlite_master").get();
+    return db;
+  } catch (error) {
+    throw fromSqlite(error, path);
+  }
+}
+
+/** Says what sync would do to this database and what stands in the way. Changes nothing. */
+export function diagnose(path: string, exclude: readonly string[]): Diagnosis {
+  const db = openExisting(path, true);
+  try {
+    const survey = surveyTables(db, exclude);
+    const attached = hasMetadata(db) && readMeta(db, "attached") === "yes";
+    const problems: Diagnosis["problems"] = [];
+    const version = hasMetadata(db) ? Number(readMeta(db, "version")) : 0;
+    if (version > METADATA_VERSION) {
+      problems.push({ severity: "error", message: `the sync metadata has version ${version}, this program knows ${METADATA_VERSION}`, action: "Use the newer version of scoutsync." });
+    }
+    if (survey.tables.length === 0) problems.push({ severity: "warning", message: "no table can take part yet", action: "Start the application once so that it creates its tables; a running node notices." });
+    for (const { name, reason, rows } of survey.left) {
+      if (reason.startsWith("no primary key") || reason.includes("collation")) {
+        problems.push({ severity: "warning", message: `table "${name}" (${rows} rows) stays on this server: ${reason}`, action: "Give the table a primary key, or leave it out with --exclude." });
+      }
+    }
+    for (const trigger of triggersToSuspend(db, survey.tables as unknown as Table[])) {
+      problems.push({ severity: "warning", message: `trigger "${trigger.name}" writes to synced tables`, action: "Nothing to do: it runs where a row is written, and not again where the change arrives." });
+    }
+    const count = (name: string) => db.prepare(`SELECT count(*) FROM ${quote(name)}`).pluck().get() as number;
+    const tables: Diagnosis["tables"] = [
+      ...survey.tables.map((table) => ({
+        name: table.name,
+        identity: table.surrogate ? ("surrogate" as const) : ("natural" as const),
+        rows: count(table.name),
+        synced: true,
+        note: table.surrogate ? "ids that two servers hand out twice are kept apart" : `identified by ${table.key.map((column) => column.name).join(", ")}`,
+      })),
+      ...survey.left.map(({ name, reason, rows }) => ({ name, identity: "none" as const, rows, synced: false, note: reason })),
+    ];
+    return {
+      path,
+      status: problems.some((problem) => problem.severity === "error") ? "refused" : attached ? "attached" : "ready",
+      sqliteVersion: db.prepare("SELECT sqlite_version()").pluck().get() as string,
+      journalMode: db.pragma("journal_mode", { simple: true }) as string,
+      rows: tables.filter((table) => table.synced).reduce((sum, table) => sum + table.rows, 0),
+      tables,
+      problems,
+    };
+  } catch (error) {
+    throw fromSqlite(error, path);
+  } finally {
+    db.close();
+  }
+}
+
+/** Removes every trace of sync from the database, journal mode included. Throws DATABASE_IN_USE while a node runs on it. */
+export function detach(path: string): { removed: string[]; journalMode: string } {
+  const db = openExisting(path, false);
+  let release: (() => void) | null = null;
+  try {
+    release = lockDatabaseFile(path);
+    db.exec("BEGIN IMMEDIATE");
+    const removed = removeMetadata(db);
+    db.exec("COMMIT");
+    const journalMode = db.pragma("journal_mode = DELETE", { simple: true }) as string;
+    if (journalMode !== "delete") {
+      throw new SyncError({ code: "DATABASE_LOCKED", message: `${path} is open elsewhere, so its journal mode stays ${journalMode}`, action: "Stop the application and run detach again; the sync tables are gone already." });
+    }
+    return { removed, journalMode };
+  } catch (error) {
+    if (db.inTransaction) db.exec("ROLLBACK");
+    throw fromSqlite(error, path);
+  } finally {
+    db.close();
+    release?.();
+    rmSync(lockPath(path), { force: true });
+  }
+}

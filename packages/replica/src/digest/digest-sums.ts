@@ -1,0 +1,97 @@
+import type { Database } from "better-sqlite3";
+
+/**
+ * Buckets per table, by the first byte of the row hash: a row that differs makes the bucket of each of its versions
+ * differ. With 1,000,000 rows a differing bucket is a list of about 4,000 row hashes.
+ */
+export const BUCKETS = 256;
+
+/**
+ * Sums of row hashes modulo 2^128 per table and bucket. Addition commutes and is not XOR: a row counted twice shows.
+ * Differences are collected in four 32-bit lanes and written by `flush`, in the transaction that changed the rows.
+ */
+export class DigestSums {
+  private readonly db: Database;
+  private readonly pending = new Map<number, Float64Array>();
+  /** The sum over everything, as it is in the file. */
+  private total = 0n;
+  private rowCount = 0;
+
+  constructor(db: Database) {
+    this.db = db;
+    this.reload();
+  }
+
+  reload(): void {
+    this.pending.clear();
+    this.total = 0n;
+    this.rowCount = 0;
+    for (const row of this.db.prepare("SELECT rows, sum FROM _scoutsync_digest").all() as { rows: number; sum: Buffer }[]) {
+      this.total = BigInt.asUintN(128, this.total + numberOf(row.sum));
+      this.rowCount += row.rows;
+    }
+  }
+
+  add(tid: number, hash: Buffer): void {
+    this.collect(tid, hash, 1);
+  }
+
+  remove(tid: number, hash: Buffer): void {
+    this.collect(tid, hash, -1);
+  }
+
+  private collect(tid: number, hash: Buffer, sign: 1 | -1): void {
+    const at = tid * BUCKETS + (hash[0] as number);
+    let lanes = this.pending.get(at);
+    if (!lanes) {
+      // Lanes stay exact: 2^21 additions of 32 bits fit a double's 53.
+      lanes = new Float64Array(5);
+      this.pending.set(at, lanes);
+    }
+    for (let lane = 0; lane < 4; lane++) lanes[lane] = (lanes[lane] as number) + sign * hash.readUInt32BE(lane * 4);
+    lanes[4] = (lanes[4] as number) + sign;
+  }
+
+  flush(): void {
+    if (this.pending.size === 0) return;
+    const read = this.db.prepare<[number, number], { rows: number; sum: Buffer }>("SELECT rows, sum FROM _scoutsync_digest WHERE tid = ? AND bucket = ?");
+    const write = this.db.prepare(
+      "INSERT INTO _scoutsync_digest(tid, bucket, rows, sum) VALUES(?, ?, ?, ?) ON CONFLICT(tid, bucket) DO UPDATE SET rows = excluded.rows, sum = excluded.sum",
+    );
+    for (const [at, lanes] of this.pending) {
+      const tid = Math.floor(at / BUCKETS);
+      const bucket = at % BUCKETS;
+      let difference = 0n;
+      for (let lane = 0; lane < 4; lane++) difference = (difference << 32n) + BigInt(lanes[lane] as number);
+      const before = read.get(tid, bucket);
+      const sum = BigInt.asUintN(128, (before ? numberOf(before.sum) : 0n) + difference);
+      const rows = (before?.rows ?? 0) + (lanes[4] as number);
+      write.run(tid, bucket, rows, bytesOf(sum));
+      this.total = BigInt.asUintN(128, this.total + difference);
+      this.rowCount += lanes[4] as number;
+    }
+    this.pending.clear();
+  }
+
+  /** 16 bytes. Call after `flush`. */
+  get digest(): Buffer {
+    return bytesOf(this.total);
+  }
+
+  get rows(): number {
+    return this.rowCount;
+  }
+}
+
+/** A 16-byte sum as a number. */
+export function numberOf(sum: Buffer): bigint {
+  return (sum.readBigUInt64BE(0) << 64n) | sum.readBigUInt64BE(8);
+}
+
+/** A number below 2^128 as 16 bytes. */
+export function bytesOf(sum: bigint): Buffer {
+  const bytes = Buffer.alloc(16);
+  bytes.writeBigUInt64BE(sum >> 64n, 0);
+  bytes.writeBigUInt64BE(sum & 0xffff_ffff_ffff_ffffn, 8);
+  return bytes;
+}

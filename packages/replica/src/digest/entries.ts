@@ -1,0 +1,77 @@
+import type { Database } from "better-sqlite3";
+import { type DigestEntry, SyncError, type SqlValue } from "@scoutsync/core";
+import { bytesOf, numberOf } from "./digest-sums.ts";
+import { pages } from "../identity/attach.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import { rowsTable } from "../rows/table-store.ts";
+import { keyText, rowHash } from "../rows/values.ts";
+import type { Table } from "../schema/catalog.ts";
+
+interface Sum {
+  rows: number;
+  sum: bigint;
+}
+
+/**
+ * Digests from the whole down: per table, per bucket of a table, or per row of some buckets. `deep` reads the rows
+ * again instead of trusting the stored hashes, and so finds what changed a file behind everybody's back.
+ */
+export function digestEntries({ db, rows }: { db: Database; rows: RowStore }, request: { table: string; buckets: number[]; deep: boolean }): DigestEntry[] {
+  if (request.table === "") {
+    return rows.tables.map((table) => {
+      let rowCount = 0;
+      let sum = 0n;
+      for (const bucket of bucketSums(db, table, request.deep).values()) {
+        rowCount += bucket.rows;
+        sum = BigInt.asUintN(128, sum + bucket.sum);
+      }
+      return { table: table.name, bucket: 0, key: "", rows: rowCount, digest: bytesOf(sum) };
+    });
+  }
+  const table = rows.tableNamed(request.table);
+  if (!table) throw new SyncError({ code: "NOT_FOUND", message: `there is no synced table "${request.table}"`, action: "Ask for the digests without a table to see which there are." });
+  if (request.buckets.length === 0) {
+    return [...bucketSums(db, table, request.deep)].filter(([, { rows: count }]) => count > 0).map(([bucket, { rows: count, sum }]) => ({ table: table.name, bucket, key: "", rows: count, digest: bytesOf(sum) }));
+  }
+  const wanted = new Set(request.buckets);
+  const entries: DigestEntry[] = [];
+  for (const { key, hash } of rowHashes(db, rows, table, request.deep)) {
+    const bucket = hash[0] as number;
+    if (wanted.has(bucket)) entries.push({ table: table.name, bucket, key: keyText(key), rows: 1, digest: hash });
+  }
+  return entries;
+}
+
+function bucketSums(db: Database, table: Table, deep: boolean): Map<number, Sum> {
+  const sums = new Map<number, Sum>();
+  if (!deep) {
+    const stored = db.prepare("SELECT bucket, rows, sum FROM _scoutsync_digest WHERE tid = ?").all(table.tid) as { bucket: number; rows: number; sum: Buffer }[];
+    for (const { bucket, rows, sum } of stored) sums.set(bucket, { rows, sum: numberOf(sum) });
+    return sums;
+  }
+  for (const { key, values } of pages(db, table)) {
+    const hash = rowHash(table, table.surrogate ? (key[0] as bigint) : null, values);
+    const bucket = hash[0] as number;
+    const held = sums.get(bucket) ?? { rows: 0, sum: 0n };
+    sums.set(bucket, { rows: held.rows + 1, sum: BigInt.asUintN(128, held.sum + numberOf(hash)) });
+  }
+  return sums;
+}
+
+function* rowHashes(db: Database, rows: RowStore, table: Table, deep: boolean): Generator<{ key: SqlValue[]; hash: Buffer }> {
+  if (deep) {
+    for (const { key, values } of pages(db, table)) yield { key, hash: rowHash(table, table.surrogate ? (key[0] as bigint) : null, values) };
+    return;
+  }
+  const page = db.prepare(`SELECT id, hash FROM ${rowsTable(table.tid)} WHERE id > ? ORDER BY id LIMIT 5000`).safeIntegers(true).raw(true);
+  for (let at = -(2n ** 63n); ; ) {
+    const found = page.all(at) as [bigint, Buffer][];
+    for (const [slot, hash] of found) {
+      const state = table.surrogate ? null : rows.atLog(table.tid, slot);
+      yield { key: table.surrogate ? [slot] : ((state && rows.keyValues(state)) ?? [slot]), hash };
+    }
+    const last = found.at(-1);
+    if (!last) return;
+    at = last[0];
+  }
+}

@@ -1,0 +1,224 @@
+import type { Database } from "better-sqlite3";
+import type { CellValue, SqlValue, Write } from "@scoutsync/core";
+import { captureTable, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
+import type { Knowledge } from "../identity/knowledge.ts";
+import { isAlive, localWrite, rebirth, registerOf, replaceColumn } from "../rows/registers.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import { ownedDots, type RowState } from "../rows/row-state.ts";
+import type { Table } from "../schema/catalog.ts";
+import { bindable } from "../rows/table-store.ts";
+import { mayHoldRawText, textFromBytes } from "../rows/values.ts";
+
+/** Events read at a time; between reads the clock is looked at. */
+const EVENTS_AT_ONCE = 2_000;
+
+/** Unix epoch as a Julian day, and microseconds in a day. */
+const EPOCH_DAY = 2_440_587.5;
+const DAY_US = 86_400_000_000;
+
+interface Event {
+  op: number;
+  /** Unix microseconds, never later than the drain's own clock. */
+  wall: number;
+  /** Bits of changed columns; every column for an insert. */
+  masks: bigint[];
+  key: SqlValue[];
+  image: SqlValue[];
+}
+
+const NO_DOTS: ReadonlyMap<string, { origin: number; sequence: number }> = new Map();
+
+/** Turns captured events into changes. All of it happens inside the caller's write transaction. */
+export class Drain {
+  private readonly db: Database;
+  private readonly rows: RowStore;
+  private readonly knowledge: Knowledge;
+  private readonly nowUs: () => number;
+
+  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; nowUs: () => number }) {
+    this.db = options.db;
+    this.rows = options.rows;
+    this.knowledge = options.knowledge;
+    this.nowUs = options.nowUs;
+  }
+
+  /** Captured events that wait. */
+  pending(): number {
+    let count = 0;
+    for (const table of this.rows.tables) count += this.db.prepare(`SELECT count(*) FROM ${captureTable(table.tid)}`).pluck().get() as number;
+    return count;
+  }
+
+  /** True when some event waits. */
+  get needed(): boolean {
+    return this.rows.tables.some((table) => this.db.prepare(`SELECT 1 FROM ${captureTable(table.tid)} LIMIT 1`).get() !== undefined);
+  }
+
+  /** Drains until nothing waits or `until` (milliseconds of performance.now) has passed. Returns true when nothing waits. */
+  run(until: number): boolean {
+    for (const table of this.rows.tables) if (!this.drainTable(table, until)) return false;
+    return true;
+  }
+
+  private drainTable(table: Table, until: number): boolean {
+    const capture = captureTable(table.tid);
+    for (;;) {
+      const raw = this.db.prepare(`SELECT * FROM ${capture} ORDER BY n LIMIT ${EVENTS_AT_ONCE}`).safeIntegers(true).raw(true).all() as SqlValue[][];
+      const last = raw.at(-1);
+      if (!last) return true;
+      const complete = raw.length < EVENTS_AT_ONCE;
+      for (const events of this.group(table, raw).values()) this.drainRow(table, events, complete);
+      this.rows.flush();
+      if (complete) {
+        this.db.exec(`DELETE FROM ${capture}`);
+        return true;
+      }
+      this.db.prepare(`DELETE FROM ${capture} WHERE n <= ?`).run(last[0]);
+      if (performance.now() > until) return false;
+    }
+  }
+
+  /** Events by row, in the order of each row's first event. */
+  private group(table: Table, raw: SqlValue[][]): Map<unknown, Event[]> {
+    const now = this.nowUs();
+    const masks = maskCount(table);
+    const keyAt = 3 + masks;
+    const imageAt = keyAt + table.key.length;
+    const groups = new Map<unknown, Event[]>();
+    for (const values of raw) {
+      const key = values.slice(keyAt, imageAt);
+      const op = Number(values[1]);
+      const event: Event = {
+        op,
+        wall: Math.min(now, Math.round(((values[2] as number) - EPOCH_DAY) * DAY_US)),
+        masks: values.slice(3, keyAt).map((mask) => (mask as bigint | null) ?? 0n),
+        key,
+        image: op === Op.delete || op === Op.displaced ? this.image(table, values, imageAt) : [],
+      };
+      const name = table.surrogate ? key[0] : this.rows.keyFromValues(table, key).toString("latin1");
+      const group = groups.get(name);
+      if (group) group.push(event);
+      else groups.set(name, [event]);
+    }
+    return groups;
+  }
+
+  private image(table: Table, values: SqlValue[], imageAt: number): SqlValue[] {
+    const image = values.slice(imageAt, imageAt + table.columns.length);
+    if (!mayHoldRawText(image)) return image;
+    const list = table.columns.map((_, i) => `CAST(c${i} AS BLOB)`).join(", ");
+    const bytes = this.db.prepare(`SELECT ${list} FROM ${captureTable(table.tid)} WHERE n = ?`).raw(true).get(values[0]) as Buffer[];
+    return image.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
+  }
+
+  /** Follows one row through its events to what it is now. `complete`: no later event of it waits. */
+  private drainRow(table: Table, events: Event[], complete: boolean): void {
+    const [first] = events;
+    if (!first || (!table.surrogate && first.key.includes(null))) return;
+    const key = bindable(first.key).values;
+    const id = table.surrogate ? (first.key[0] as bigint) : null;
+    const packed = table.surrogate ? null : this.rows.keyFromValues(table, first.key);
+    const known = packed ? this.rows.byKey(table, packed) : this.rows.byId(table, id as bigint);
+    // A row that waits outside its table is not the one the application wrote, unless its key says so.
+    let state: RowState | null = known && (known.place.kind === "table" || !table.surrogate) ? known : null;
+    let alive = state?.place.kind === "table";
+    let before = state ? ownedDots(state) : NO_DOTS;
+    let born: number | null = null;
+    let written = table.columns.map(() => false);
+    let wall = first.wall;
+    let displaced: Event | null = null;
+
+    const die = (image: SqlValue[], at: number) => {
+      if (!state || !alive) {
+        state = this.birth(table, state, id, packed, at);
+        before = before.size > 0 && state.slot >= 0n ? before : NO_DOTS;
+      }
+      this.delete(state, alive, id, this.rows.abstract(table, image), at, before);
+      if (table.surrogate) {
+        state = null;
+        before = NO_DOTS;
+      } else before = ownedDots(state);
+      alive = false;
+      born = null;
+      written = table.columns.map(() => false);
+    };
+
+    for (const event of events) {
+      wall = event.wall;
+      if (event.op === Op.insert) {
+        if (alive || born !== null) written = written.map(() => true);
+        else born = event.wall;
+      } else if (event.op === Op.update) {
+        written = written.map((was, i) => was || (((event.masks[Math.floor(i / MASK_BITS)] ?? 0n) >> BigInt(i % MASK_BITS)) & 1n) === 1n);
+      } else if (event.op === Op.delete) die(event.image, event.wall);
+      else displaced = event;
+    }
+
+    const values = this.rows.of(table).read(key);
+    if (values === null) {
+      if (displaced && (alive || born !== null)) die(displaced.image, displaced.wall);
+      // Without a later event nothing captured where the row went: it is gone all the same.
+      else if (alive && complete && state) die(table.columns.map(() => null), wall);
+      return;
+    }
+    if (!alive) {
+      // A row that is there though no insert was seen: capture began between.
+      const birth = this.birth(table, state, id, packed, born ?? wall);
+      this.saveBirth(birth, id, values, state ? before : NO_DOTS);
+    } else if (state && written.includes(true)) this.edit(state, id, values, written, wall, before);
+  }
+
+  private birth(table: Table, existing: RowState | null, id: bigint | null, key: Buffer | null, wall: number): RowState {
+    if (existing) {
+      const replaced: Write[] = [existing.birth, ...existing.deletes];
+      for (const writes of existing.columns.values()) replaced.push(...writes);
+      rebirth(existing, localWrite(existing, wall, replaced, this.knowledge), this.knowledge);
+      return existing;
+    }
+    const birth = localWrite(null, wall, [], this.knowledge);
+    return {
+      table,
+      place: { kind: "table" },
+      slot: -1n,
+      identity: { origin: birth.origin, sequence: birth.sequence },
+      key,
+      birth,
+      claim: id ?? 0n,
+      columns: new Map(),
+      deletes: [],
+      rekey: null,
+      closed: [],
+      kept: false,
+      hash: null,
+    };
+  }
+
+  private saveBirth(state: RowState, id: bigint | null, values: SqlValue[], before: ReturnType<typeof ownedDots> | typeof NO_DOTS): void {
+    if (state.slot < 0n && id !== null && state.deletes.length === 0) {
+      const hash = this.rows.hashOf(state, id, values);
+      this.rows.digest.add(state.table.tid, hash);
+      this.rows.of(state.table).addPlain(id, state.birth.origin, state.birth.sequence, state.birth.time, state.birth.context, hash);
+      return;
+    }
+    this.rows.saveInTable(state, id, values, new Map(before));
+  }
+
+  private edit(state: RowState, id: bigint | null, values: SqlValue[], written: boolean[], wall: number, before: ReadonlyMap<string, { origin: number; sequence: number }>): void {
+    const cids = state.table.columns.flatMap((column, i) => (written[i] ? [column.cid] : []));
+    const replaced = cids.flatMap((cid) => [...registerOf(state, cid)]);
+    const write = localWrite(state, wall, replaced, this.knowledge);
+    if (!state.table.surrogate && cids.length === state.table.columns.length) rebirth(state, write, this.knowledge);
+    else for (const cid of cids) replaceColumn(state, cid, write, this.knowledge);
+    if (!isAlive(state, this.knowledge)) state.deletes = [];
+    state.kept = false;
+    this.rows.saveInTable(state, id, values, new Map(before));
+  }
+
+  private delete(state: RowState, inTable: boolean, id: bigint | null, image: CellValue[], wall: number, before: ReadonlyMap<string, { origin: number; sequence: number }>): void {
+    const write = localWrite(state, wall, state.deletes, this.knowledge);
+    state.deletes = [write];
+    state.kept = false;
+    state.place = { kind: "dead" };
+    this.rows.saveOut(state, inTable && state.slot >= 0n, id, image, new Map(before));
+  }
+}

@@ -1,0 +1,171 @@
+import { createHash } from "node:crypto";
+import type { Database } from "better-sqlite3";
+import { type SqlValue, type CellValue, Ref } from "@scoutsync/core";
+import { DigestSums } from "../digest/digest-sums.ts";
+import { bindable, rowsTable } from "../rows/table-store.ts";
+import { mayHoldRawText, packKey, rowHash, textFromBytes } from "../rows/values.ts";
+import { catalogTables, type Table } from "../schema/catalog.ts";
+import { createMetadata, hasMetadata, installCapture, readMeta, removeMetadata, writeMeta } from "../schema/install.ts";
+import { quote } from "../schema/quote.ts";
+import { surveyTables } from "../schema/tables.ts";
+import { BASELINE_AUTHOR } from "./baseline.ts";
+import { drawOrigin } from "./knowledge.ts";
+
+/** Rows read, and rows recorded, at a time: each turn holds a lock for some tens of milliseconds. */
+const ROWS_AT_ONCE = 5_000;
+
+/**
+ * Makes a database a replica. Capture comes first, then the rows that are there are recorded from one snapshot while
+ * the application goes on writing; what it writes meanwhile is captured. The rows get an origin drawn from their
+ * content, so that equal copies share it: they are the same rows without anyone saying so.
+ */
+export function attach(db: Database, exclude: readonly string[]): void {
+  if (hasMetadata(db)) {
+    if (readMeta(db, "attached") === "yes") return;
+    // The last attempt was cut off; nothing of it has been seen by anyone.
+    immediate(db, () => removeMetadata(db));
+  }
+  const tables = immediate(db, () => {
+    createMetadata(db);
+    const catalog = catalogTables(db, surveyTables(db, exclude).tables);
+    for (const table of catalog) installCapture(db, table);
+    return catalog;
+  });
+  db.exec("DROP TABLE IF EXISTS temp.baseline; CREATE TEMP TABLE baseline(n INTEGER PRIMARY KEY, tid INTEGER, id INTEGER, sort BLOB, key BLOB, hash BLOB)");
+  try {
+    const count = snapshot(db, tables);
+    record(db, tables, count);
+  } finally {
+    db.exec("DROP TABLE IF EXISTS temp.baseline");
+  }
+}
+
+function immediate<T>(db: Database, work: () => T): T {
+  db.exec("BEGIN IMMEDIATE");
+  try {
+    const result = work();
+    db.exec("COMMIT");
+    return result;
+  } catch (error) {
+    if (db.inTransaction) db.exec("ROLLBACK");
+    throw error;
+  }
+}
+
+/** Reads every row once in one read transaction and numbers it: surrogate tables first, tables by name, rows by key. */
+function snapshot(db: Database, tables: readonly Table[]): number {
+  const add = db.prepare("INSERT INTO temp.baseline(tid, id, sort, key, hash) VALUES(?, ?, ?, ?, ?)");
+  db.exec("BEGIN");
+  try {
+    for (const table of ordered(tables)) {
+      if (table.surrogate) for (const { key, values } of pages(db, table)) add.run(table.tid, key[0], null, null, rowHash(table, key[0] as bigint, values));
+      else addNatural(db, table, add);
+    }
+  } finally {
+    db.exec("COMMIT");
+  }
+  return db.prepare("SELECT coalesce(max(n), 0) FROM temp.baseline").pluck().get() as number;
+}
+
+const ordered = (tables: readonly Table[]): Table[] => [...tables].sort((a, b) => Number(b.surrogate) - Number(a.surrogate) || (a.name < b.name ? -1 : 1));
+
+/** Rows of a natural key are numbered by the packed key, which no copy changes; their order on disk may differ. */
+function addNatural(db: Database, table: Table, add: { run(...values: unknown[]): unknown }): void {
+  db.exec("CREATE TEMP TABLE unordered(sort BLOB, key BLOB, hash BLOB)");
+  const park = db.prepare("INSERT INTO temp.unordered(sort, key, hash) VALUES(?, ?, ?)");
+  const numberOf = db.prepare("SELECT n FROM temp.baseline WHERE tid = ? AND id = ?").pluck();
+  db.exec("CREATE INDEX IF NOT EXISTS temp.baseline_id ON baseline(tid, id)");
+  for (const { key, values } of pages(db, table)) {
+    if (key.includes(null)) continue;
+    const cells: CellValue[] = [...key];
+    for (const { index, parent } of table.keyReferences) {
+      const id = key[index];
+      const n = typeof id === "bigint" ? (numberOf.get(parent.tid, id) as number | undefined) : undefined;
+      // Origin 1 is the baseline: the first that `record` makes.
+      if (n !== undefined) cells[index] = new Ref(1, n);
+    }
+    park.run(packKey(table.key, key), packKey(table.key, cells), rowHash(table, null, values));
+  }
+  const rows = db.prepare("SELECT sort, key, hash FROM temp.unordered ORDER BY sort LIMIT ? OFFSET ?").raw(true);
+  for (let offset = 0; ; offset += ROWS_AT_ONCE) {
+    const page = rows.all(ROWS_AT_ONCE, offset) as [Buffer, Buffer, Buffer][];
+    for (const [sort, key, hash] of page) add.run(table.tid, null, sort, key, hash);
+    if (page.length < ROWS_AT_ONCE) break;
+  }
+  db.exec("DROP TABLE temp.unordered");
+}
+
+/** Every row of a table: key parts and column values. By rowid, or by the key where there is none. */
+export function* pages(db: Database, table: Table): Generator<{ key: SqlValue[]; values: SqlValue[] }> {
+  const keys = table.key.map((column) => quote(column.name));
+  const names = [...keys, ...table.columns.map((column) => quote(column.name))];
+  const name = quote(table.name);
+  const cursor = table.withoutRowid ? keys : ["rowid"];
+  const after = `(${cursor.join(", ")}) > (${cursor.map(() => "?").join(", ")})`;
+  const select = (where: string) =>
+    db
+      .prepare(`SELECT ${cursor.join(", ")}, ${names.join(", ")} FROM ${name} ${where} ORDER BY ${cursor.join(", ")} LIMIT ${ROWS_AT_ONCE}`)
+      .safeIntegers(true)
+      .raw(true);
+  const exact = db
+    .prepare(`SELECT ${names.map((column) => `CAST(${column} AS BLOB)`).join(", ")} FROM ${name} WHERE ${cursor.map((column) => `${column} = ?`).join(" AND ")}`)
+    .raw(true);
+  let page = select("").all() as SqlValue[][];
+  const next = select(`WHERE ${after}`);
+  while (page.length > 0) {
+    for (const row of page) {
+      const at = row.slice(0, cursor.length);
+      let rest = row.slice(cursor.length);
+      if (mayHoldRawText(rest)) {
+        const bytes = exact.get(bindable(at).values) as Buffer[];
+        rest = rest.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
+      }
+      yield { key: rest.slice(0, keys.length), values: rest.slice(keys.length) };
+    }
+    const last = page.at(-1) as SqlValue[];
+    page = page.length < ROWS_AT_ONCE ? [] : (next.all(bindable(last.slice(0, cursor.length)).values) as SqlValue[][]);
+  }
+}
+
+/** Records the numbered rows in turns, and their origin with the last one: only then is the database attached. */
+function record(db: Database, tables: readonly Table[], count: number): void {
+  const sum = createHash("sha256");
+  const names = new Map(tables.map((table) => [table.tid, table.name]));
+  const page = db.prepare("SELECT n, tid, id, sort, hash FROM temp.baseline WHERE n > ? AND n <= ?").safeIntegers(true).raw(true);
+  const digest = immediate(db, () => {
+    if (count > 0) db.prepare("INSERT INTO _scoutsync_origin(oid, origin, author) VALUES(1, 'attaching', ?)").run(BASELINE_AUTHOR);
+    return new DigestSums(db);
+  });
+  for (let from = 0; from < count; from += ROWS_AT_ONCE) {
+    const to = from + ROWS_AT_ONCE;
+    for (const [, tid, id, sort, hash] of page.all(from, to) as [bigint, bigint, bigint | null, Buffer | null, Buffer][]) {
+      sum.update(`${names.get(Number(tid))}:${id ?? ""}:`);
+      if (sort) sum.update(sort);
+      sum.update(hash);
+      digest.add(Number(tid), hash);
+    }
+    immediate(db, () => {
+      for (const table of tables) {
+        const rows = rowsTable(table.tid);
+        const key = table.surrogate ? "" : ", key";
+        const id = table.surrogate ? "id" : "NULL";
+        db.prepare(
+          `INSERT INTO ${rows}(id, oid, sequence, time, context, hash${key}) SELECT ${id}, 1, n, 0, 0, hash${key} FROM temp.baseline WHERE n > ? AND n <= ? AND tid = ?`,
+        ).run(from, to, table.tid);
+        const slot = table.surrogate ? "b.id" : "r.id";
+        const joined = table.surrogate ? "" : `JOIN ${rows} AS r ON r.key = b.key `;
+        db.prepare(
+          `INSERT INTO _scoutsync_log(oid, sequence, tid, slot) SELECT 1, b.n, b.tid, ${slot} FROM temp.baseline AS b ${joined}WHERE b.n > ? AND b.n <= ? AND b.tid = ?`,
+        ).run(from, to, table.tid);
+      }
+    });
+  }
+  immediate(db, () => {
+    if (count > 0) {
+      db.prepare("UPDATE _scoutsync_origin SET origin = ? WHERE oid = 1").run(drawOrigin(sum.digest()));
+      db.prepare("INSERT INTO _scoutsync_vector(oid, sequence) VALUES(1, ?)").run(count);
+    }
+    digest.flush();
+    writeMeta(db, "attached", "yes");
+  });
+}

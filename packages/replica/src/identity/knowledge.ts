@@ -1,0 +1,189 @@
+import { randomBytes } from "node:crypto";
+import type { Database } from "better-sqlite3";
+import { ByteReader, ByteWriter, type Causality, type VersionVector } from "@scoutsync/core";
+
+const BASE32 = "abcdefghijklmnopqrstuvwxyz234567";
+
+/** 80 random bits as 16 characters. Drawn, never read back to be continued: that is what makes a dot unique. */
+export function drawOrigin(bytes: Uint8Array = randomBytes(10)): string {
+  let bits = 0n;
+  for (const byte of bytes.subarray(0, 10)) bits = (bits << 8n) | BigInt(byte);
+  let text = "";
+  for (let i = 0; i < 16; i++) {
+    text = (BASE32[Number(bits & 31n)] as string) + text;
+    bits >>= 5n;
+  }
+  return text;
+}
+
+/**
+ * What this replica knows of who wrote what: local numbers of origins and contexts, and the version vector.
+ * Caches what is in the file; `reload` throws the caches away after a rolled-back transaction.
+ */
+export class Knowledge implements Causality {
+  private readonly db: Database;
+  private readonly author: string;
+  private names: string[] = [];
+  private authors: string[] = [];
+  private numbers = new Map<string, number>();
+  private contexts = new Map<number, ReadonlyMap<number, number>>();
+  private vectorEntries = new Map<number, number>();
+  private changed = new Set<number>();
+  /** The origin of this run, once it has written something. */
+  private self: number | null = null;
+  private vectorContext: number | null = null;
+
+  constructor(db: Database, author: string) {
+    this.db = db;
+    this.author = author;
+    this.reload();
+  }
+
+  reload(): void {
+    this.names = [];
+    this.authors = [];
+    this.numbers.clear();
+    this.contexts.clear();
+    this.changed.clear();
+    this.vectorContext = null;
+    for (const row of this.db.prepare("SELECT oid, origin, author FROM _scoutsync_origin").all() as { oid: number; origin: string; author: string }[]) {
+      this.remember(row.oid, row.origin, row.author);
+    }
+    this.vectorEntries = new Map(
+      (this.db.prepare("SELECT oid, sequence FROM _scoutsync_vector").all() as { oid: number; sequence: number }[]).map((row) => [row.oid, row.sequence]),
+    );
+    if (this.self !== null && this.names[this.self] === undefined) this.self = null;
+  }
+
+  private remember(oid: number, origin: string, author: string): void {
+    this.names[oid] = origin;
+    this.authors[oid] = author;
+    this.numbers.set(origin, oid);
+  }
+
+  /** The local number of an origin; new ones are recorded with the name of their node. */
+  origin(origin: string, author: string): number {
+    const known = this.numbers.get(origin);
+    if (known !== undefined) {
+      if (author !== "" && this.authors[known] === "") {
+        this.db.prepare("UPDATE _scoutsync_origin SET author = ? WHERE oid = ?").run(author, known);
+        this.authors[known] = author;
+      }
+      return known;
+    }
+    const oid = Number(this.db.prepare("INSERT INTO _scoutsync_origin(origin, author) VALUES(?, ?)").run(origin, author).lastInsertRowid);
+    this.remember(oid, origin, author);
+    return oid;
+  }
+
+  /** The local number of an origin that is known already. */
+  numberOf(origin: string): number | undefined {
+    return this.numbers.get(origin);
+  }
+
+  nameOf(oid: number): string {
+    return this.names[oid] as string;
+  }
+
+  authorOf(oid: number): string {
+    return this.authors[oid] || this.nameOf(oid);
+  }
+
+  dotText(oid: number, sequence: number): string {
+    return `${this.nameOf(oid)}:${sequence}`;
+  }
+
+  compareOrigins(a: number, b: number): number {
+    if (a === b) return 0;
+    return this.nameOf(a) < this.nameOf(b) ? -1 : 1;
+  }
+
+  contextCovers(context: number, origin: number, sequence: number): boolean {
+    return (this.context(context).get(origin) ?? 0) >= sequence;
+  }
+
+  /** The vector numbered `context`, over local origin numbers. 0 is the empty one. */
+  context(context: number): ReadonlyMap<number, number> {
+    if (context === 0) return EMPTY;
+    const cached = this.contexts.get(context);
+    if (cached) return cached;
+    const entries = this.db.prepare("SELECT entries FROM _scoutsync_context WHERE context = ?").pluck().get(context) as Buffer;
+    const reader = new ByteReader(entries);
+    const vector = new Map<number, number>();
+    while (!reader.done) vector.set(reader.varint(), reader.varint());
+    if (this.contexts.size > 10_000) this.contexts.clear();
+    this.contexts.set(context, vector);
+    return vector;
+  }
+
+  /** The local number of a context. */
+  contextOf(vector: ReadonlyMap<number, number>): number {
+    if (vector.size === 0) return 0;
+    const writer = new ByteWriter(vector.size * 12 + 8);
+    for (const [oid, sequence] of [...vector].sort((a, b) => a[0] - b[0])) {
+      writer.varint(oid);
+      writer.varint(sequence);
+    }
+    const entries = writer.toBytes();
+    const known = this.db.prepare("SELECT context FROM _scoutsync_context WHERE entries = ?").pluck().get(entries) as number | undefined;
+    if (known !== undefined) return known;
+    return Number(this.db.prepare("INSERT INTO _scoutsync_context(entries) VALUES(?)").run(entries).lastInsertRowid);
+  }
+
+  covers(oid: number, sequence: number): boolean {
+    return (this.vectorEntries.get(oid) ?? 0) >= sequence;
+  }
+
+  /** The version vector over local origin numbers. */
+  get entries(): ReadonlyMap<number, number> {
+    return this.vectorEntries;
+  }
+
+  get vector(): VersionVector {
+    return new Map([...this.vectorEntries].map(([oid, sequence]) => [this.nameOf(oid), sequence]));
+  }
+
+  /** Raises the vector to cover `vector` too. */
+  join(vector: VersionVector): void {
+    for (const [origin, sequence] of vector) {
+      const oid = this.origin(origin, "");
+      if (!this.covers(oid, sequence)) this.advance(oid, sequence);
+    }
+  }
+
+  advance(oid: number, sequence: number): void {
+    this.vectorEntries.set(oid, sequence);
+    this.changed.add(oid);
+    if (oid !== this.self) this.vectorContext = null;
+  }
+
+  /** The next dot of this run. The origin is drawn at the first one. */
+  nextDot(): { origin: number; sequence: number } {
+    if (this.self === null) {
+      this.self = this.origin(drawOrigin(), this.author);
+      this.vectorContext = null;
+    }
+    const sequence = (this.vectorEntries.get(this.self) ?? 0) + 1;
+    this.advance(this.self, sequence);
+    return { origin: this.self, sequence };
+  }
+
+  /** The context of a write made now: the vector. What this origin wrote before is known without being listed. */
+  currentContext(): number {
+    if (this.vectorContext === null) {
+      const others = new Map(this.vectorEntries);
+      if (this.self !== null) others.delete(this.self);
+      this.vectorContext = this.contextOf(others);
+    }
+    return this.vectorContext;
+  }
+
+  /** Writes the moved entries of the vector; part of the caller's transaction. */
+  flush(): void {
+    const upsert = this.db.prepare("INSERT INTO _scoutsync_vector(oid, sequence) VALUES(?, ?) ON CONFLICT(oid) DO UPDATE SET sequence = excluded.sequence");
+    for (const oid of this.changed) upsert.run(oid, this.vectorEntries.get(oid));
+    this.changed.clear();
+  }
+}
+
+const EMPTY: ReadonlyMap<number, number> = new Map();

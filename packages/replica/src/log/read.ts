@@ -1,0 +1,286 @@
+import { createHash, hash } from "node:crypto";
+import { constants, zstdCompressSync } from "node:zlib";
+import type { Database } from "better-sqlite3";
+import {
+  type CellValue,
+  type ChangeBatch,
+  type ChangeCount,
+  type Codec,
+  DEFAULT_BATCH_BYTES,
+  DEFAULT_BATCH_CHANGES,
+  PAYLOAD_FORMAT,
+  type SqlValue,
+  type VersionVector,
+} from "@scoutsync/core";
+import type { Knowledge } from "../identity/knowledge.ts";
+import type { DigestSums } from "../digest/digest-sums.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import { rowsTable } from "../rows/table-store.ts";
+import { mayHoldRawText } from "../rows/values.ts";
+import type { Table } from "../schema/catalog.ts";
+import { quote } from "../schema/quote.ts";
+import { RecordWriter } from "./record.ts";
+import { baselinesOf } from "../identity/baseline.ts";
+
+/** Log entries looked at together. */
+const ENTRIES_AT_ONCE = 4_096;
+/** From this many entries of one table in a row on, one joined query is cheaper than one query per row. */
+const JOIN_FROM = 8;
+/** Below this a payload is not worth compressing, bytes. */
+const COMPRESS_FROM = 256;
+
+type Entry = [sequence: bigint, tid: bigint, slot: bigint];
+
+export interface ReadRequestHere {
+  from: VersionVector;
+  batchSize: number;
+  codecs: readonly Codec[];
+  beyondDigest: Uint8Array;
+}
+
+/** Reads the change log for others. Every call is one read transaction: vector, digest and rows belong together. */
+export class LogReader {
+  private readonly db: Database;
+  private readonly rows: RowStore;
+  private readonly knowledge: Knowledge;
+  private readonly digest: DigestSums;
+  private readonly run: string;
+
+  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; digest: DigestSums; run: string }) {
+    this.db = options.db;
+    this.rows = options.rows;
+    this.knowledge = options.knowledge;
+    this.digest = options.digest;
+    this.run = options.run;
+  }
+
+  /** The next batch after `from`, in the order of origins and their sequences. Final when nothing is left. */
+  read(request: ReadRequestHere): ChangeBatch {
+    const limit = request.batchSize > 0 ? request.batchSize : DEFAULT_BATCH_CHANGES;
+    const from = this.localVector(request.from);
+    const to = new Map(from);
+    const writer = this.writer((origin, sequence) => (from.get(origin) ?? 0) >= sequence);
+    const seen = new Set<string>();
+    let left = limit;
+    let final = true;
+    for (const origin of this.originsInOrder()) {
+      const goal = this.knowledge.entries.get(origin) ?? 0;
+      let at = from.get(origin) ?? 0;
+      if (at >= goal) continue;
+      while (at < goal && left > 0 && writer.payload.body.length < DEFAULT_BATCH_BYTES) {
+        const entries = this.entries(origin, at, goal, Math.min(ENTRIES_AT_ONCE, left));
+        if (entries.length === 0) {
+          at = goal;
+          break;
+        }
+        const used = this.writeEntries(writer, origin, entries, seen);
+        left -= used;
+        at = Number((entries[used - 1] as Entry)[0]);
+        if (used === entries.length && entries.length < Math.min(ENTRIES_AT_ONCE, left + used)) at = goal;
+      }
+      to.set(origin, at);
+      if (at < goal) {
+        final = false;
+        break;
+      }
+    }
+    let beyond: Uint8Array = new Uint8Array();
+    if (final) {
+      beyond = this.beyondDigest();
+      if (beyond.length > 0 && Buffer.compare(beyond, request.beyondDigest) !== 0) this.writeBeyond(writer, from, seen, left);
+    }
+    return this.seal(request, writer, { to, final, beyond, remaining: final ? 0 : this.sequencesAfter(to) });
+  }
+
+  private writer(covered: (origin: number, sequence: number) => boolean): RecordWriter {
+    return new RecordWriter(this.rows, covered, {
+      origin: (oid) => ({ origin: this.knowledge.nameOf(oid), author: this.knowledge.authorOf(oid) }),
+      context: (context) => this.knowledge.context(context),
+    });
+  }
+
+  private localVector(vector: VersionVector): Map<number, number> {
+    const local = new Map<number, number>();
+    for (const [origin, sequence] of vector) {
+      const oid = this.knowledge.numberOf(origin);
+      if (oid !== undefined) local.set(oid, sequence);
+    }
+    return local;
+  }
+
+  private originsInOrder(): number[] {
+    return [...this.knowledge.entries.keys()].sort((a, b) => this.knowledge.compareOrigins(a, b));
+  }
+
+  private entries(origin: number, after: number, upTo: number, limit: number): Entry[] {
+    return this.db
+      .prepare("SELECT sequence, tid, slot FROM _scoutsync_log WHERE oid = ? AND sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?")
+      .safeIntegers(true)
+      .raw(true)
+      .all(origin, after, upTo, limit) as Entry[];
+  }
+
+  /** Writes records for the entries until the batch is full; returns how many entries are covered. */
+  private writeEntries(writer: RecordWriter, origin: number, entries: Entry[], seen: Set<string>): number {
+    let at = 0;
+    while (at < entries.length && writer.payload.body.length < DEFAULT_BATCH_BYTES) {
+      const [, tid] = entries[at] as Entry;
+      let end = at + 1;
+      while (end < entries.length && (entries[end] as Entry)[1] === tid) end++;
+      const table = tid > 0n ? this.rows.byTid(Number(tid)) : undefined;
+      if (table?.surrogate && end - at >= JOIN_FROM) at += this.writeRun(writer, table, origin, entries, at, end, seen);
+      else {
+        this.writeOne(writer, entries[at] as Entry, seen);
+        at++;
+      }
+    }
+    return at;
+  }
+
+  /** A run of entries of one surrogate table through one joined query. */
+  private writeRun(writer: RecordWriter, table: Table, origin: number, entries: Entry[], at: number, end: number, seen: Set<string>): number {
+    const key = quote((table.key[0] as { name: string }).name);
+    const columns = table.columns.map((column) => `, u.${quote(column.name)}`).join("");
+    const statement = this.db
+      .prepare(
+        `SELECT r.id, r.oid, r.sequence, r.time, r.context, r.extra, l.sequence${columns} FROM _scoutsync_log AS l ` +
+          `JOIN ${rowsTable(table.tid)} AS r ON r.id = l.slot JOIN ${quote(table.name)} AS u ON u.${key} = r.id ` +
+          `WHERE l.oid = ? AND l.sequence BETWEEN ? AND ? AND l.tid = ? ORDER BY l.sequence`,
+      )
+      .safeIntegers(true)
+      .raw(true);
+    const first = (entries[at] as Entry)[0];
+    const last = (entries[end - 1] as Entry)[0];
+    let covered = last;
+    for (const row of statement.iterate(origin, first, last, table.tid) as IterableIterator<SqlValue[]>) {
+      const plain = row[5] === null && Number(row[1]) === origin && row[2] === row[6];
+      if (plain && !mayHoldRawText(row)) {
+        writer.plain(table, row[0] as bigint, origin, Number(row[2]), Number(row[3]), Number(row[4]), row, 7);
+      } else this.writeOne(writer, [row[6] as bigint, BigInt(table.tid), row[0] as bigint], seen);
+      if (writer.payload.body.length >= DEFAULT_BATCH_BYTES) {
+        covered = row[6] as bigint;
+        break;
+      }
+    }
+    let used = at;
+    while (used < end && (entries[used] as Entry)[0] <= covered) used++;
+    return used - at;
+  }
+
+  private writeOne(writer: RecordWriter, [, tid, slot]: Entry, seen: Set<string>): void {
+    const name = `${tid}:${slot}`;
+    if (seen.has(name)) return;
+    seen.add(name);
+    const state = this.rows.atLog(Number(tid), slot);
+    if (state) writer.row(state, () => this.rows.cells(state));
+  }
+
+  // ---- what is held beyond the vector
+
+  /** Changes of unfinished streams: held, but with gaps before them. */
+  private beyondEntries(): { origin: number; entry: Entry }[] {
+    if (this.db.prepare("SELECT 1 FROM _scoutsync_position LIMIT 1").get() === undefined) return [];
+    const statement = this.db.prepare("SELECT sequence, tid, slot FROM _scoutsync_log WHERE oid = ? AND sequence > ? ORDER BY sequence").safeIntegers(true).raw(true);
+    const origins = this.db.prepare("SELECT oid FROM _scoutsync_origin").pluck().all() as number[];
+    return origins
+      .sort((a, b) => this.knowledge.compareOrigins(a, b))
+      .flatMap((origin) => (statement.all(origin, this.knowledge.entries.get(origin) ?? 0) as Entry[]).map((entry) => ({ origin, entry })));
+  }
+
+  /** SHA-256 over the dots held beyond the vector; empty when there are none. */
+  beyondDigest(): Uint8Array {
+    const entries = this.beyondEntries();
+    if (entries.length === 0) return new Uint8Array();
+    const sum = createHash("sha256");
+    for (const { origin, entry } of entries) sum.update(`${this.knowledge.nameOf(origin)}:${entry[0]},`);
+    return sum.digest();
+  }
+
+  private writeBeyond(writer: RecordWriter, from: ReadonlyMap<number, number>, seen: Set<string>, limit: number): void {
+    let left = limit;
+    for (const { origin, entry } of this.beyondEntries()) {
+      if (left-- <= 0 || writer.payload.body.length >= DEFAULT_BATCH_BYTES) return;
+      if ((from.get(origin) ?? 0) < Number(entry[0])) this.writeOne(writer, entry, seen);
+    }
+  }
+
+  // ---- counting
+
+  /** At most how many changes come after: coalesced ones count too. Costs nothing. */
+  private sequencesAfter(after: ReadonlyMap<number, number>): number {
+    let changes = 0;
+    for (const [origin, goal] of this.knowledge.entries) changes += Math.max(0, goal - (after.get(origin) ?? 0));
+    return changes;
+  }
+
+  private countAfter(after: ReadonlyMap<number, number>): number {
+    const count = this.db.prepare("SELECT count(*) FROM _scoutsync_log WHERE oid = ? AND sequence > ? AND sequence <= ?").pluck();
+    let changes = 0;
+    for (const [origin, goal] of this.knowledge.entries) {
+      const at = after.get(origin) ?? 0;
+      if (at < goal) changes += count.get(origin, at, goal) as number;
+    }
+    return changes;
+  }
+
+  /** Exactly how many live changes `since` lacks, and the time of the oldest. */
+  count(since: VersionVector): ChangeCount {
+    const from = this.localVector(since);
+    const changes = this.countAfter(from);
+    let oldestUs = 0;
+    if (changes > 0) {
+      for (const [origin, goal] of this.knowledge.entries) {
+        const at = from.get(origin) ?? 0;
+        const [first] = at < goal ? this.entries(origin, at, goal, 1) : [];
+        if (!first) continue;
+        const time = this.timeOf(origin, first);
+        if (time > 0 && (oldestUs === 0 || time < oldestUs)) oldestUs = time;
+      }
+    }
+    return { changes, oldestUs, vector: this.knowledge.vector, digest: this.digest.digest };
+  }
+
+  private timeOf(origin: number, [sequence, tid, slot]: Entry): number {
+    const state = this.rows.atLog(Number(tid), slot);
+    if (!state) return 0;
+    const writes = [state.birth, ...state.deletes, ...[...state.columns.values()].flat()];
+    return writes.find((write) => write.origin === origin && write.sequence === Number(sequence))?.time ?? state.birth.time;
+  }
+
+  // ---- sealing
+
+  private seal(
+    request: ReadRequestHere,
+    writer: RecordWriter,
+    { to, final, beyond, remaining }: { to: ReadonlyMap<number, number>; final: boolean; beyond: Uint8Array; remaining: number },
+  ): ChangeBatch {
+    const { count } = writer.payload;
+    const plain = count === 0 ? Buffer.alloc(0) : writer.payload.finish();
+    const compress = request.codecs.includes("zstd") && plain.length >= COMPRESS_FROM;
+    const payload = compress ? zstdCompressSync(plain, { params: { [constants.ZSTD_c_compressionLevel]: 1 } }) : plain;
+    const reached = new Map(request.from);
+    for (const [oid, sequence] of to) reached.set(this.knowledge.nameOf(oid), sequence);
+    return {
+      from: request.from,
+      to: reached,
+      count,
+      codec: compress ? "zstd" : "identity",
+      format: PAYLOAD_FORMAT,
+      sha256: hash("sha256", payload, "buffer"),
+      payload,
+      payloadSize: plain.length,
+      final,
+      vector: final ? this.knowledge.vector : new Map(),
+      digest: final ? this.digest.digest : new Uint8Array(),
+      run: this.run,
+      beyondDigest: beyond,
+      remaining,
+      baseline: baselinesOf(this.db).join(","),
+    };
+  }
+}
+
+/** A row's values by column name, for people. */
+export function namedCells(table: Table, cells: readonly CellValue[]): { name: string; value: CellValue }[] {
+  return table.columns.map((column, i) => ({ name: column.name, value: cells[i] ?? null }));
+}

@@ -1,0 +1,137 @@
+import { type CellValue, PayloadWriter, RecordFlags, Ref, type SqlValue } from "@scoutsync/core";
+import type { Table } from "../schema/catalog.ts";
+import type { RowState } from "../rows/row-state.ts";
+import type { RowStore } from "../rows/row-store.ts";
+
+/** True when the receiver has the dot. */
+export type Covered = (origin: number, sequence: number) => boolean;
+
+/** Writes row records into one payload. Remembers, for the length of a batch, which identities integers stand for. */
+export class RecordWriter {
+  readonly payload: PayloadWriter;
+  private readonly rows: RowStore;
+  private readonly covered: Covered;
+  private readonly tableIndex = new Map<number, number>();
+  private readonly refs = new Map<number, Map<bigint, Ref | null>>();
+
+  constructor(rows: RowStore, covered: Covered, names: ConstructorParameters<typeof PayloadWriter>[0]) {
+    this.rows = rows;
+    this.covered = covered;
+    this.payload = new PayloadWriter(names);
+  }
+
+  private begin(table: Table, flags: number): void {
+    let index = this.tableIndex.get(table.tid);
+    if (index === undefined) {
+      index = this.payload.table({ name: table.name, surrogate: table.surrogate, columns: table.columns.map((column) => column.name) });
+      this.tableIndex.set(table.tid, index);
+    }
+    this.payload.body.varint(index);
+    this.payload.body.byte(flags);
+    this.payload.count++;
+  }
+
+  private refOf(parent: Table, id: bigint): Ref | null {
+    let known = this.refs.get(parent.tid);
+    if (!known) this.refs.set(parent.tid, (known = new Map()));
+    let ref = known.get(id);
+    if (ref === undefined) known.set(id, (ref = this.rows.refOf(parent, id)));
+    return ref;
+  }
+
+  /** A row of a surrogate table that nothing but its birth has written. `values` start at `at`. */
+  plain(table: Table, id: bigint, origin: number, sequence: number, time: number, context: number, values: readonly SqlValue[], at: number): void {
+    const { payload } = this;
+    this.begin(table, RecordFlags.birth);
+    payload.origin(origin);
+    payload.sequence(sequence);
+    payload.stamp(time, context);
+    payload.body.integer(id);
+    const { references } = table;
+    let next = 0;
+    for (let i = 0; i < table.columns.length; i++) {
+      let value = values[at + i] as CellValue;
+      if (next < references.length && (references[next] as { index: number }).index === i) {
+        if (typeof value === "bigint") value = this.refOf((references[next] as { parent: Table }).parent, value) ?? value;
+        next++;
+      }
+      payload.value(value);
+    }
+  }
+
+  /** Any row: every register of it that the receiver lacks, each under its own dot. */
+  row(state: RowState, cells: () => readonly CellValue[]): void {
+    const { payload, covered } = this;
+    const { table, birth } = state;
+    const birthHere = !covered(birth.origin, birth.sequence);
+    const columns = [...state.columns].map(([cid, writes]) => [cid, writes.filter((write) => !covered(write.origin, write.sequence))] as const).filter(([, writes]) => writes.length > 0);
+    const deletes = state.deletes.filter((write) => !covered(write.origin, write.sequence));
+    const rekey = state.rekey && !covered(state.rekey.origin, state.rekey.sequence) ? state.rekey : null;
+    const closed = state.closed.filter((record) => !covered(record.origin, record.sequence));
+    const renamed = table.surrogate && (state.identity.origin !== birth.origin || state.identity.sequence !== birth.sequence);
+    let flags = 0;
+    if (birthHere) flags |= RecordFlags.birth;
+    if (columns.length > 0) flags |= RecordFlags.columns;
+    if (deletes.length > 0) flags |= RecordFlags.deletes;
+    if (rekey) flags |= RecordFlags.rekey;
+    if (closed.length > 0) flags |= RecordFlags.closed;
+    if (birthHere && renamed) flags |= RecordFlags.renamedBirth;
+    if (flags === 0) return;
+    this.begin(table, flags);
+    this.identity(state);
+    const values = birthHere || columns.length > 0 ? cells() : [];
+    if (birthHere) {
+      if (renamed || !table.surrogate) {
+        payload.origin(birth.origin);
+        payload.sequence(birth.sequence);
+      }
+      payload.stamp(birth.time, birth.context);
+      if (table.surrogate) payload.body.integer(state.claim);
+      for (const value of values) payload.value(value);
+    }
+    const position = (cid: number) => table.indexOf.get(cid);
+    if (columns.length > 0) {
+      const known = columns.filter(([cid]) => position(cid) !== undefined);
+      payload.body.varint(known.length);
+      for (const [cid, writes] of known) {
+        const index = position(cid) as number;
+        payload.body.varint(index);
+        payload.body.varint(writes.length);
+        for (const write of writes) {
+          payload.write(write);
+          payload.value(write.value === undefined ? (values[index] as CellValue) : write.value);
+        }
+      }
+    }
+    if (deletes.length > 0) {
+      payload.body.varint(deletes.length);
+      for (const write of deletes) payload.write(write);
+    }
+    if (rekey) {
+      payload.body.varint(rekey.generation);
+      payload.origin(rekey.origin);
+      payload.sequence(rekey.sequence);
+    }
+    if (closed.length > 0) {
+      const known = closed.filter(({ cid }) => position(cid) !== undefined);
+      payload.body.varint(known.length);
+      for (const record of known) {
+        payload.body.varint(position(record.cid) as number);
+        payload.write(record.loser);
+        payload.value(record.value);
+        payload.origin(record.origin);
+        payload.sequence(record.sequence);
+      }
+    }
+  }
+
+  private identity(state: RowState): void {
+    if (state.table.surrogate) {
+      this.payload.origin(state.identity.origin);
+      this.payload.sequence(state.identity.sequence);
+    } else {
+      const cells = this.rows.keyCells(state);
+      for (const cell of cells) this.payload.value(cell);
+    }
+  }
+}

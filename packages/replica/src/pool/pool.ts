@@ -1,0 +1,211 @@
+import { randomBytes } from "node:crypto";
+import { Worker } from "node:worker_threads";
+import { type ApplyResult, type ChangeBatch, type ChangeCount, type DigestEntry, fromPlainError, type HistoryEntry, RawText, type ReadableChange, type Review, type SqlValue, SyncError, type VersionVector } from "@scoutsync/core";
+import type { ReadRequest, Replica, ReplicaOptions, ReplicaPool, ReplicaState } from "../replica.ts";
+import type { FromWorker, Method, ToWorker } from "./calls.ts";
+
+interface Waiting {
+  resolve(value: { value: unknown; state: ReplicaState | null }): void;
+  reject(error: Error): void;
+  thread: Thread;
+}
+
+interface Thread {
+  worker: Worker;
+  databases: number;
+}
+
+/** Opens a pool of at most `threads` worker threads; they start when a database needs them. */
+export function openReplicaPool({ threads }: { threads: number }): ReplicaPool {
+  return new Pool(threads);
+}
+
+class Pool implements ReplicaPool {
+  private readonly size: number;
+  private readonly run = randomBytes(10).toString("hex");
+  private readonly threads: Thread[] = [];
+  private readonly waiting = new Map<number, Waiting>();
+  private readonly replicas = new Map<number, PooledReplica>();
+  private calls = 0;
+  private opened = 0;
+
+  constructor(size: number) {
+    this.size = Math.max(1, size);
+  }
+
+  private start(): Thread {
+    const thread: Thread = { worker: new Worker(new URL("./worker.ts", import.meta.url)), databases: 0 };
+    thread.worker.on("message", (message: FromWorker) => this.receive(message));
+    thread.worker.on("error", (error) => this.lost(thread, error));
+    thread.worker.unref();
+    this.threads.push(thread);
+    return thread;
+  }
+
+  private receive(message: FromWorker): void {
+    if (message.kind === "state") {
+      this.replicas.get(message.database)?.moved(message.state);
+      return;
+    }
+    const waiting = this.waiting.get(message.call);
+    this.waiting.delete(message.call);
+    if (this.waiting.size === 0) for (const { worker } of this.threads) worker.unref();
+    if (message.kind === "failure") waiting?.reject(fromPlainError(message.error));
+    else waiting?.resolve({ value: revive(message.value), state: message.state });
+  }
+
+  /** A thread that died takes its calls with it; nothing half done stays, every call is one transaction. */
+  private lost(thread: Thread, error: Error): void {
+    for (const [call, waiting] of this.waiting) {
+      if (waiting.thread !== thread) continue;
+      this.waiting.delete(call);
+      waiting.reject(error);
+    }
+    this.threads.splice(this.threads.indexOf(thread), 1);
+    for (const replica of this.replicas.values()) if (replica.thread === thread) replica.moved({ ...replica.state, problem: `its thread stopped: ${error.message}` });
+  }
+
+  ask(thread: Thread, message: ToWorker): Promise<{ value: unknown; state: ReplicaState | null }> {
+    return new Promise((resolve, reject) => {
+      this.waiting.set(message.call, { resolve, reject, thread });
+      thread.worker.ref();
+      thread.worker.postMessage(message);
+    });
+  }
+
+  nextCall(): number {
+    return ++this.calls;
+  }
+
+  async open(options: ReplicaOptions): Promise<Replica> {
+    const [idle] = [...this.threads].sort((a, b) => a.databases - b.databases);
+    const thread = idle && (idle.databases === 0 || this.threads.length >= this.size) ? idle : this.start();
+    const database = ++this.opened;
+    thread.databases++;
+    try {
+      const { state } = await this.ask(thread, { kind: "open", call: this.nextCall(), database, options, run: this.run });
+      const replica = new PooledReplica(this, thread, database, options, this.run, state as ReplicaState);
+      this.replicas.set(database, replica);
+      return replica;
+    } catch (error) {
+      thread.databases--;
+      throw error;
+    }
+  }
+
+  forget(database: number, thread: Thread): void {
+    this.replicas.delete(database);
+    thread.databases--;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.replicas.values()].map((replica) => replica.close()));
+    await Promise.all(this.threads.map(({ worker }) => worker.terminate()));
+    this.threads.length = 0;
+  }
+}
+
+class PooledReplica implements Replica {
+  readonly name: string;
+  readonly path: string;
+  readonly run: string;
+  readonly thread: Thread;
+  private readonly pool: Pool;
+  private readonly database: number;
+  private current: ReplicaState;
+  private readonly listeners = new Set<(state: ReplicaState) => void>();
+  private closed: Promise<void> | null = null;
+
+  constructor(pool: Pool, thread: Thread, database: number, options: ReplicaOptions, run: string, state: ReplicaState) {
+    this.pool = pool;
+    this.thread = thread;
+    this.database = database;
+    this.name = options.name;
+    this.path = options.path;
+    this.run = run;
+    this.current = state;
+  }
+
+  get state(): ReplicaState {
+    return this.current;
+  }
+
+  moved(state: ReplicaState): void {
+    this.current = state;
+    for (const listener of this.listeners) listener(state);
+  }
+
+  onChange(listener: (state: ReplicaState) => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  private async call<T>(method: Method, ...args: unknown[]): Promise<T> {
+    if (this.closed) throw new SyncError({ code: "SHUTTING_DOWN", message: `database "${this.name}" is being closed`, action: "Try again when the node runs." });
+    const { value } = await this.pool.ask(this.thread, { kind: "call", call: this.pool.nextCall(), database: this.database, method, args });
+    return value as T;
+  }
+
+  drain(): Promise<void> {
+    return this.call("drain");
+  }
+
+  read(request: ReadRequest): Promise<ChangeBatch> {
+    return this.call("read", request);
+  }
+
+  apply(batch: ChangeBatch): Promise<ApplyResult> {
+    return this.call("apply", batch);
+  }
+
+  position(run: string): Promise<VersionVector> {
+    return this.call("position", run);
+  }
+
+  beyondDigest(): Promise<Uint8Array> {
+    return this.call("beyondDigest");
+  }
+
+  count(since: VersionVector): Promise<ChangeCount> {
+    return this.call("count", since);
+  }
+
+  readable(since: VersionVector, limit: number): Promise<{ changes: ReadableChange[]; next: VersionVector | null }> {
+    return this.call("readable", since, limit);
+  }
+
+  digest(request: { table: string; buckets: number[]; deep: boolean }): Promise<{ vector: VersionVector; entries: DigestEntry[] }> {
+    return this.call("digests", request);
+  }
+
+  row(table: string, key: string): Promise<{ name: string; value: SqlValue }[] | null> {
+    return this.call("row", table, key);
+  }
+
+  reviews(request: { kind: string; id: string; limit: number }): Promise<Review[]> {
+    return this.call("reviews", request);
+  }
+
+  resolve(request: { id: string; keep: "winner" | "loser" | ""; set: { name: string; value: SqlValue }[] }): Promise<Review> {
+    return this.call("resolve", request);
+  }
+
+  history(table: string, key: string): Promise<HistoryEntry[]> {
+    return this.call("history", table, key);
+  }
+
+  close(): Promise<void> {
+    this.closed ??= this.pool.ask(this.thread, { kind: "close", call: this.pool.nextCall(), database: this.database }).then(() => this.pool.forget(this.database, this.thread));
+    return this.closed;
+  }
+}
+
+/** Structured clones lose classes: text kept as bytes becomes itself again. */
+function revive(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(revive);
+  if (value === null || typeof value !== "object" || value instanceof Uint8Array || value instanceof Map) return value;
+  const keys = Object.keys(value);
+  if (keys.length === 1 && keys[0] === "bytes" && (value as { bytes: unknown }).bytes instanceof Uint8Array) return new RawText((value as { bytes: Uint8Array }).bytes);
+  for (const key of keys) (value as Record<string, unknown>)[key] = revive((value as Record<string, unknown>)[key]);
+  return value;
+}

@@ -1,0 +1,151 @@
+import { type CellValue, concurrent, compareWrites, mergeWrite, winnerOf, type Write } from "@scoutsync/core";
+import type { Knowledge } from "../identity/knowledge.ts";
+import type { ColumnWrite, RowState } from "./row-state.ts";
+
+/** The writes of a column: its own, or the birth's. */
+export function registerOf(state: RowState, cid: number): readonly ColumnWrite[] {
+  return state.columns.get(cid) ?? [{ ...state.birth, value: undefined }];
+}
+
+/** Largest timestamp of the row: what a new write must exceed, whatever the wall clock says. */
+export function latestTime(state: RowState): number {
+  let latest = state.birth.time;
+  for (const writes of state.columns.values()) for (const write of writes) latest = Math.max(latest, write.time);
+  for (const write of state.deletes) latest = Math.max(latest, write.time);
+  return latest;
+}
+
+/** Existence is one more register: alive when the last birth or column write beats every delete. */
+export function isAlive(state: RowState, knowledge: Knowledge): boolean {
+  const deleted = winnerOf(state.deletes, knowledge);
+  if (!deleted) return true;
+  if (compareWrites(state.birth, deleted, knowledge) > 0) return true;
+  for (const writes of state.columns.values()) for (const write of writes) if (compareWrites(write, deleted, knowledge) > 0) return true;
+  return false;
+}
+
+/** A column whose only write is the birth's needs no entry of its own. */
+function collapse(state: RowState, cid: number): void {
+  const writes = state.columns.get(cid);
+  const [only] = writes ?? [];
+  if (writes?.length === 1 && only?.origin === state.birth.origin && only.sequence === state.birth.sequence) state.columns.delete(cid);
+}
+
+/**
+ * Merges a write to one column. `current` gives the value the row has now (for a winner that becomes a loser);
+ * `changed` receives the value when the winner changes. Returns whether anything changed.
+ */
+export function mergeColumn(state: RowState, cid: number, write: ColumnWrite, knowledge: Knowledge, current: () => CellValue, changed: (value: CellValue) => void): boolean {
+  const before = registerOf(state, cid);
+  const merged = mergeWrite(before, write, knowledge);
+  if (merged === before) return false;
+  const was = winnerOf(before, knowledge) as ColumnWrite;
+  const winner = winnerOf(merged, knowledge) as ColumnWrite;
+  const next = merged.map((held): ColumnWrite => {
+    if (held === winner) return { ...held, value: undefined };
+    return held === was && held.value === undefined ? { ...held, value: current() } : held;
+  });
+  if (winner !== was) changed(winner.value as CellValue);
+  state.columns.set(cid, next);
+  collapse(state, cid);
+  return true;
+}
+
+/**
+ * Merges a birth of a natural key, which several replicas may write: the greatest is the birth, and each of its
+ * column values is a write to that column. For surrogate keys a birth is there once and for all.
+ */
+export function mergeBirth(
+  state: RowState,
+  birth: Write,
+  values: readonly CellValue[],
+  cids: readonly number[],
+  knowledge: Knowledge,
+  current: (cid: number) => CellValue,
+  changed: (cid: number, value: CellValue) => void,
+): boolean {
+  if (birth.origin === state.birth.origin && birth.sequence === state.birth.sequence) return false;
+  for (const cid of cids) state.columns.set(cid, [...registerOf(state, cid)]);
+  let moved = false;
+  const merged = mergeWrite([state.birth], birth, knowledge);
+  const best = winnerOf(merged, knowledge) as Write;
+  cids.forEach((cid, i) => {
+    const merging = mergeColumn(state, cid, { ...birth, value: values[i] as CellValue }, knowledge, () => current(cid), (value) => changed(cid, value));
+    moved ||= merging;
+  });
+  if (best.origin === birth.origin && best.sequence === birth.sequence) {
+    state.birth = { origin: birth.origin, sequence: birth.sequence, time: birth.time, context: birth.context };
+    moved = true;
+  }
+  for (const cid of cids) collapse(state, cid);
+  return moved;
+}
+
+/** Merges a delete. Returns whether anything changed. */
+export function mergeDelete(state: RowState, write: Write, knowledge: Knowledge): boolean {
+  const merged = mergeWrite(state.deletes, write, knowledge);
+  if (merged === state.deletes) return false;
+  state.deletes = [...merged];
+  return true;
+}
+
+/** Merges a re-key fact by maximum: a decision about identity, never an edit. */
+export function mergeRekey(state: RowState, fact: { generation: number; origin: number; sequence: number }, knowledge: Knowledge): boolean {
+  const held = state.rekey;
+  if (held) {
+    const order = fact.generation - held.generation || knowledge.compareOrigins(fact.origin, held.origin) || fact.sequence - held.sequence;
+    if (order <= 0) return false;
+  }
+  state.rekey = fact;
+  return true;
+}
+
+/** The context of a write that replaces `replaced`: the vector, and what the vector misses of the replaced and their contexts. */
+export function contextOfReplacing(replaced: readonly Write[], knowledge: Knowledge): number {
+  const base = knowledge.currentContext();
+  let joined: Map<number, number> | null = null;
+  const raise = (origin: number, sequence: number) => {
+    if (knowledge.covers(origin, sequence)) return;
+    joined ??= new Map(knowledge.context(base));
+    if ((joined.get(origin) ?? 0) < sequence) joined.set(origin, sequence);
+  };
+  for (const write of replaced) {
+    raise(write.origin, write.sequence);
+    if (write.context !== base) for (const [origin, sequence] of knowledge.context(write.context)) raise(origin, sequence);
+  }
+  return joined ? knowledge.contextOf(joined) : base;
+}
+
+/** A dot and timestamp for a local write on this row. `wall` is Unix microseconds; the row's latest time is exceeded. */
+export function localWrite(state: RowState | null, wall: number, replaced: readonly Write[], knowledge: Knowledge): Write {
+  const context = contextOfReplacing(replaced, knowledge);
+  const { origin, sequence } = knowledge.nextDot();
+  return { origin, sequence, time: state ? Math.max(wall, latestTime(state) + 1) : wall, context };
+}
+
+/** Replaces a column's writes by a local one; what lost there before is closed under the new dot. `write` serves several columns. */
+export function replaceColumn(state: RowState, cid: number, write: Write, knowledge: Knowledge): void {
+  const before = registerOf(state, cid);
+  closeLosers(state, cid, before, write, knowledge);
+  state.columns.set(cid, [{ ...write, value: undefined }]);
+}
+
+/** A local birth of a natural key that is there already: every column is written by it. */
+export function rebirth(state: RowState, write: Write, knowledge: Knowledge): void {
+  for (const [cid, writes] of state.columns) closeLosers(state, cid, writes, write, knowledge);
+  state.columns.clear();
+  state.birth = write;
+  state.identity = { origin: write.origin, sequence: write.sequence };
+}
+
+function closeLosers(state: RowState, cid: number, writes: readonly ColumnWrite[], by: Write, knowledge: Knowledge): void {
+  if (writes.length < 2) return;
+  const winner = winnerOf(writes, knowledge);
+  for (const write of writes) {
+    if (write === winner) continue;
+    state.closed.push({ cid, loser: write, value: write.value ?? null, origin: by.origin, sequence: by.sequence });
+  }
+}
+
+/** True when the two writes were made without knowing each other. */
+export const madeApart = (a: Write, b: Write, knowledge: Knowledge): boolean => concurrent(a, b, knowledge);

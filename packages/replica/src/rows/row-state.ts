@@ -1,0 +1,164 @@
+import { ByteReader, ByteWriter, type CellValue, type Write } from "@scoutsync/core";
+import type { Table } from "../schema/catalog.ts";
+
+/** A write to a column with its value; the value of a winner is undefined while the row's own copy holds it. */
+export interface ColumnWrite extends Write {
+  value: CellValue | undefined;
+}
+
+/** A conflict that was settled: the losing write, and the dot of the write that knew it. */
+export interface ClosedConflict {
+  cid: number;
+  loser: Write;
+  value: CellValue;
+  origin: number;
+  sequence: number;
+}
+
+/** Where the row is: in its table, or in _scoutsync_out (deleted, or waiting for a place). */
+export type Place =
+  | { kind: "table" }
+  | { kind: "dead" }
+  | { kind: "waiting"; reason: WaitingReason; blocker: { origin: number; sequence: number } | null };
+
+export type WaitingReason = "integer" | "unique" | "parent" | "constraint" | string;
+
+/** Everything known of one row but its current values. */
+export interface RowState {
+  table: Table;
+  place: Place;
+  /** Number in _scoutsync_rows_<tid> (the row's integer where the key is surrogate) or in _scoutsync_out; -1 = not stored. */
+  slot: bigint;
+  /** Surrogate keys: the dot that names the row. Natural keys: the first known birth, names nothing. */
+  identity: { origin: number; sequence: number };
+  /** Natural keys: the packed key values, references as identities. */
+  key: Buffer | null;
+  /** The write of the row's birth; columns without writes of their own were written by it. */
+  birth: Write;
+  /** Surrogate keys: the integer its author gave it. */
+  claim: bigint;
+  columns: Map<number, ColumnWrite[]>;
+  deletes: Write[];
+  rekey: { generation: number; origin: number; sequence: number } | null;
+  closed: ClosedConflict[];
+  /** Deleted, but in the table because a concurrent write refers to it. */
+  kept: boolean;
+  /** 16 bytes; null when the row is not in its table. */
+  hash: Buffer | null;
+}
+
+const Extra = { identity: 1, claim: 2, columns: 4, deletes: 8, rekey: 16, closed: 32, kept: 64 } as const;
+
+function putWrite(out: ByteWriter, write: Write): void {
+  out.varint(write.origin);
+  out.varint(write.sequence);
+  out.varint(write.time);
+  out.varint(write.context);
+}
+
+function takeWrite(from: ByteReader): Write {
+  return { origin: from.varint(), sequence: from.varint(), time: from.varint(), context: from.varint() };
+}
+
+/** Packs what a plain row does not have; null for a plain row, which is most of them. */
+export function packExtra(state: RowState, id: bigint | null): Buffer | null {
+  let flags = 0;
+  const renamed = state.table.surrogate && (state.identity.origin !== state.birth.origin || state.identity.sequence !== state.birth.sequence);
+  if (renamed) flags |= Extra.identity;
+  if (state.table.surrogate && state.claim !== id) flags |= Extra.claim;
+  if (state.columns.size > 0) flags |= Extra.columns;
+  if (state.deletes.length > 0) flags |= Extra.deletes;
+  if (state.rekey) flags |= Extra.rekey;
+  if (state.closed.length > 0) flags |= Extra.closed;
+  if (state.kept) flags |= Extra.kept;
+  if (flags === 0) return null;
+  const out = new ByteWriter(64);
+  out.byte(flags);
+  if (flags & Extra.identity) {
+    out.varint(state.identity.origin);
+    out.varint(state.identity.sequence);
+  }
+  if (flags & Extra.claim) out.integer(state.claim);
+  if (flags & Extra.columns) {
+    out.varint(state.columns.size);
+    for (const [cid, writes] of state.columns) {
+      out.varint(cid);
+      out.varint(writes.length);
+      for (const write of writes) {
+        putWrite(out, write);
+        out.byte(write.value === undefined ? 0 : 1);
+        if (write.value !== undefined) out.value(write.value);
+      }
+    }
+  }
+  if (flags & Extra.deletes) {
+    out.varint(state.deletes.length);
+    for (const write of state.deletes) putWrite(out, write);
+  }
+  if (state.rekey) {
+    out.varint(state.rekey.generation);
+    out.varint(state.rekey.origin);
+    out.varint(state.rekey.sequence);
+  }
+  if (flags & Extra.closed) {
+    out.varint(state.closed.length);
+    for (const closed of state.closed) {
+      out.varint(closed.cid);
+      putWrite(out, closed.loser);
+      out.value(closed.value);
+      out.varint(closed.origin);
+      out.varint(closed.sequence);
+    }
+  }
+  return out.toBytes();
+}
+
+/** The inverse of `packExtra`, onto a state that holds a plain row. */
+export function unpackExtra(state: RowState, extra: Buffer | null): void {
+  if (extra === null) return;
+  const from = new ByteReader(extra);
+  const flags = from.byte();
+  if (flags & Extra.identity) state.identity = { origin: from.varint(), sequence: from.varint() };
+  if (flags & Extra.claim) state.claim = from.value() as bigint;
+  if (flags & Extra.columns) {
+    for (let columns = from.varint(); columns > 0; columns--) {
+      const cid = from.varint();
+      const writes: ColumnWrite[] = [];
+      for (let left = from.varint(); left > 0; left--) {
+        const write = takeWrite(from);
+        writes.push({ ...write, value: from.byte() === 0 ? undefined : from.value() });
+      }
+      state.columns.set(cid, writes);
+    }
+  }
+  if (flags & Extra.deletes) for (let left = from.varint(); left > 0; left--) state.deletes.push(takeWrite(from));
+  if (flags & Extra.rekey) state.rekey = { generation: from.varint(), origin: from.varint(), sequence: from.varint() };
+  if (flags & Extra.closed) {
+    for (let left = from.varint(); left > 0; left--) {
+      const cid = from.varint();
+      const loser = takeWrite(from);
+      const value = from.value();
+      state.closed.push({ cid, loser, value, origin: from.varint(), sequence: from.varint() });
+    }
+  }
+  state.kept = (flags & Extra.kept) !== 0;
+}
+
+/** All dots that own something in the row, as `origin:sequence` of local numbers. */
+export function ownedDots(state: RowState): Map<string, { origin: number; sequence: number }> {
+  const dots = new Map<string, { origin: number; sequence: number }>();
+  const add = ({ origin, sequence }: { origin: number; sequence: number }) => dots.set(`${origin}:${sequence}`, { origin, sequence });
+  add(state.birth);
+  for (const writes of state.columns.values()) writes.forEach(add);
+  state.deletes.forEach(add);
+  if (state.rekey) add(state.rekey);
+  state.closed.forEach(add);
+  return dots;
+}
+
+/** Writes that lost against a concurrent one and that nobody has settled. */
+export function openConflicts(state: RowState): number {
+  let open = 0;
+  for (const writes of state.columns.values()) open += writes.length - 1;
+  return open;
+}

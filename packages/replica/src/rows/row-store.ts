@@ -1,0 +1,435 @@
+import type { Database, Statement } from "better-sqlite3";
+import { ByteReader, ByteWriter, type CellValue, MalformedBytes, Ref, type SqlValue } from "@scoutsync/core";
+import type { Table } from "../schema/catalog.ts";
+import { captureTable, MASK_BITS, maskCount, Op } from "../capture/triggers.ts";
+import type { DigestSums } from "../digest/digest-sums.ts";
+import { openConflicts, ownedDots, packExtra, type RowState, unpackExtra } from "./row-state.ts";
+import { bindable, type StoredRow, TableStore } from "./table-store.ts";
+import { type Bindable, packKey, rowHash } from "./values.ts";
+
+/** What SELECT gives for a row of _scoutsync_out, integers as bigint. */
+type OutRow = [
+  slot: bigint, tid: bigint, state: bigint, key: Buffer | null, id: bigint | null, oid: bigint, sequence: bigint, time: bigint,
+  context: bigint, extra: Buffer | null, image: Buffer, reason: string | null, blockerOid: bigint | null, blockerSequence: bigint | null,
+];
+
+const OUT_COLUMNS = "slot, tid, state, key, id, oid, sequence, time, context, extra, image, reason, blocker_oid, blocker_sequence";
+
+/** The packed values of a row that is not in its table: (column number, value) pairs, references as identities. */
+export function packImage(table: Table, values: readonly CellValue[]): Buffer {
+  const out = new ByteWriter(256);
+  values.forEach((value, i) => {
+    out.varint((table.columns[i] as { cid: number }).cid);
+    out.value(value);
+  });
+  return out.toBytes();
+}
+
+/** The inverse: values in catalog order; a column that came later is NULL. */
+export function unpackImage(table: Table, image: Buffer): CellValue[] {
+  const values: CellValue[] = table.columns.map(() => null);
+  const from = new ByteReader(image);
+  while (!from.done) {
+    const index = table.indexOf.get(from.varint());
+    const value = from.value();
+    if (index !== undefined) values[index] = value;
+  }
+  return values;
+}
+
+/** Rows and what is known of them: finds, reads and writes row states with their log entries and hashes. */
+export class RowStore {
+  readonly db: Database;
+  readonly digest: DigestSums;
+  private stores = new Map<number, TableStore>();
+  private byName = new Map<string, Table>();
+  private readonly findDot: Statement;
+  private readonly findAlias: Statement;
+  private readonly putDot: Statement;
+  private readonly dropDot: Statement;
+  private readonly readOut: Statement;
+  private readonly outByKey: Statement;
+  private readonly outById: Statement;
+  private readonly insertOut: Statement;
+  private readonly updateOut: Statement;
+  private readonly deleteOut: Statement;
+
+  constructor(db: Database, digest: DigestSums) {
+    this.db = db;
+    this.digest = digest;
+    const prepare = (sql: string) => {
+      const statement = db.prepare(sql).safeIntegers(true);
+      return statement.reader ? statement.raw(true) : statement;
+    };
+    this.findDot = prepare("SELECT tid, slot FROM _scoutsync_log WHERE oid = ? AND sequence = ?");
+    this.findAlias = prepare("SELECT birth_oid, birth_sequence FROM _scoutsync_alias WHERE oid = ? AND sequence = ?");
+    this.putDot = prepare("INSERT INTO _scoutsync_log(oid, sequence, tid, slot) VALUES(?, ?, ?, ?) ON CONFLICT(oid, sequence) DO UPDATE SET tid = excluded.tid, slot = excluded.slot");
+    this.dropDot = prepare("DELETE FROM _scoutsync_log WHERE oid = ? AND sequence = ?");
+    this.readOut = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE slot = ?`);
+    this.outByKey = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND key = ?`);
+    this.outById = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND id = ? ORDER BY slot DESC LIMIT 1`);
+    this.insertOut = prepare(
+      "INSERT INTO _scoutsync_out(tid, state, key, id, oid, sequence, time, context, open, extra, image, reason, blocker_oid, blocker_sequence) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    );
+    this.updateOut = prepare(
+      "UPDATE _scoutsync_out SET state = ?, id = ?, oid = ?, sequence = ?, time = ?, context = ?, open = ?, extra = ?, image = ?, reason = ?, blocker_oid = ?, blocker_sequence = ? WHERE slot = ?",
+    );
+    this.deleteOut = prepare("DELETE FROM _scoutsync_out WHERE slot = ?");
+  }
+
+  /** Takes the catalog of tables, at start and after every change of the schema. */
+  setTables(tables: readonly Table[]): void {
+    this.stores = new Map(tables.map((table) => [table.tid, new TableStore(this.db, table)]));
+    this.byName = new Map(tables.map((table) => [table.name, table]));
+  }
+
+  get tables(): Table[] {
+    return [...this.byName.values()];
+  }
+
+  tableNamed(name: string): Table | undefined {
+    return this.byName.get(name);
+  }
+
+  of(table: Table): TableStore {
+    return this.stores.get(table.tid) as TableStore;
+  }
+
+  byTid(tid: number): Table | undefined {
+    return this.stores.get(tid)?.table;
+  }
+
+  /** Writes queued rows of all tables. */
+  flush(): void {
+    for (const store of this.stores.values()) store.flush();
+  }
+
+  discard(): void {
+    for (const store of this.stores.values()) store.discard();
+  }
+
+  // ---- finding
+
+  private fromStored(table: Table, row: StoredRow): RowState {
+    const birth = { origin: Number(row[1]), sequence: Number(row[2]), time: Number(row[3]), context: Number(row[4]) };
+    const state: RowState = {
+      table,
+      place: { kind: "table" },
+      slot: row[0],
+      identity: { origin: birth.origin, sequence: birth.sequence },
+      key: row[7],
+      birth,
+      claim: row[0],
+      columns: new Map(),
+      deletes: [],
+      rekey: null,
+      closed: [],
+      kept: false,
+      hash: row[6],
+    };
+    unpackExtra(state, row[5]);
+    return state;
+  }
+
+  private fromOut(row: OutRow): { state: RowState; values: CellValue[] } {
+    const table = this.byTid(Number(row[1])) as Table;
+    const birth = { origin: Number(row[5]), sequence: Number(row[6]), time: Number(row[7]), context: Number(row[8]) };
+    const state: RowState = {
+      table,
+      place:
+        row[2] === 1n
+          ? { kind: "dead" }
+          : {
+              kind: "waiting",
+              reason: row[11] ?? "",
+              blocker: row[12] === null ? null : { origin: Number(row[12]), sequence: Number(row[13]) },
+            },
+      slot: row[0],
+      identity: { origin: birth.origin, sequence: birth.sequence },
+      key: row[3],
+      birth,
+      claim: row[4] ?? 0n,
+      columns: new Map(),
+      deletes: [],
+      rekey: null,
+      closed: [],
+      kept: false,
+      hash: null,
+    };
+    unpackExtra(state, row[9]);
+    return { state, values: unpackImage(table, row[10]) };
+  }
+
+  /** The row that has this surrogate integer in its table. */
+  byId(table: Table, id: bigint): RowState | null {
+    const row = this.of(table).byId(id);
+    return row ? this.fromStored(table, row) : null;
+  }
+
+  /** The row with this packed natural key, in its table or out of it. */
+  byKey(table: Table, key: Buffer): RowState | null {
+    const row = this.of(table).byKey(key);
+    if (row) return this.fromStored(table, row);
+    const out = this.outByKey.get(table.tid, key) as OutRow | undefined;
+    return out ? this.fromOut(out).state : null;
+  }
+
+  /** Where the log says a dot's row is. Queued rows must have been flushed. */
+  private dotAt(origin: number, sequence: number): [bigint, bigint] | undefined {
+    const found = this.findDot.get(origin, sequence) as [bigint, bigint] | undefined;
+    if (found) return found;
+    const alias = this.findAlias.get(origin, sequence) as [bigint, bigint] | undefined;
+    return alias ? (this.findDot.get(...alias) as [bigint, bigint] | undefined) : undefined;
+  }
+
+  /** The row that the log entry points at. */
+  atLog(tid: number, slot: bigint): RowState | null {
+    if (tid > 0) {
+      const table = this.byTid(tid);
+      const row = table && this.of(table).byId(slot);
+      return table && row ? this.fromStored(table, row) : null;
+    }
+    if (!this.byTid(-tid)) return null;
+    const out = this.readOut.get(slot) as OutRow | undefined;
+    return out ? this.fromOut(out).state : null;
+  }
+
+  /** The row of a surrogate table that this dot names. */
+  byIdentity(table: Table, origin: number, sequence: number): RowState | null {
+    this.of(table).flush();
+    const at = this.dotAt(origin, sequence);
+    if (!at) return null;
+    const state = this.atLog(Number(at[0]), at[1]);
+    if (!state || state.table.tid !== table.tid) return null;
+    return state.identity.origin === origin && state.identity.sequence === sequence ? state : null;
+  }
+
+  /** The integer under which a referenced row is in its table now; null when it is not there. */
+  idOf(parent: Table, ref: Ref): bigint | null {
+    this.of(parent).flush();
+    const at = this.dotAt(ref.origin, ref.sequence);
+    return at && Number(at[0]) === parent.tid ? at[1] : null;
+  }
+
+  /** The identity of the row that has, or last had, this integer; null when there never was one. */
+  refOf(parent: Table, id: bigint): Ref | null {
+    const state = this.byId(parent, id);
+    if (state) return new Ref(state.identity.origin, state.identity.sequence);
+    const out = this.outById.get(parent.tid, id) as OutRow | undefined;
+    if (!out) return null;
+    const { identity } = this.fromOut(out).state;
+    return new Ref(identity.origin, identity.sequence);
+  }
+
+  /** The row that owns this dot, wherever it is. */
+  byDot(origin: number, sequence: number): RowState | null {
+    this.flush();
+    const at = this.findDot.get(origin, sequence) as [bigint, bigint] | undefined;
+    return at ? this.atLog(Number(at[0]), at[1]) : null;
+  }
+
+  /** True when the log has this dot. */
+  holds(origin: number, sequence: number): boolean {
+    return this.findDot.get(origin, sequence) !== undefined;
+  }
+
+  /** Largest sequence that the log has of an origin; 0 when it has none. */
+  lastSequence(origin: number): number {
+    this.flush();
+    return Number((this.db.prepare("SELECT max(sequence) FROM _scoutsync_log WHERE oid = ?").pluck().get(origin) as number | null) ?? 0);
+  }
+
+  // ---- values
+
+  /** References as identities instead of integers, for images and the wire. Integers that name no row stay. */
+  abstract(table: Table, values: readonly SqlValue[]): CellValue[] {
+    const result: CellValue[] = [...values];
+    for (const { index, parent } of table.references) {
+      const value = values[index];
+      if (typeof value === "bigint") result[index] = this.refOf(parent, value) ?? value;
+    }
+    return result;
+  }
+
+  /** Integers instead of references; `missing` is the first one that is not in its table. */
+  concrete(table: Table, values: readonly CellValue[]): { values: SqlValue[]; missing: Ref | null } {
+    let missing: Ref | null = null;
+    const result = [...values];
+    for (const { index, parent } of table.references) {
+      const value = values[index];
+      if (!(value instanceof Ref)) continue;
+      const id = this.idOf(parent, value);
+      if (id === null) missing ??= value;
+      else result[index] = id;
+    }
+    return { values: result as SqlValue[], missing };
+  }
+
+  /** The packed identity of a natural key from its values in the table. */
+  keyFromValues(table: Table, values: readonly SqlValue[]): Buffer {
+    const cells: CellValue[] = [...values];
+    for (const { index, parent } of table.keyReferences) {
+      const value = values[index];
+      if (typeof value === "bigint") cells[index] = this.refOf(parent, value) ?? value;
+    }
+    return packKey(table.key, cells);
+  }
+
+  /** The key of a row as it is in its table now; null when it names a row that is not there. */
+  keyValues(state: RowState): Bindable[] | null {
+    if (state.table.surrogate) return [state.slot];
+    const values = this.keyCells(state);
+    for (const { index, parent } of state.table.keyReferences) {
+      const value = values[index];
+      if (!(value instanceof Ref)) continue;
+      const id = this.idOf(parent, value);
+      if (id === null) return null;
+      values[index] = id;
+    }
+    return bindable(values).values;
+  }
+
+  /** The parts of a natural key, references as identities. */
+  keyCells(state: RowState): CellValue[] {
+    const reader = new ByteReader(state.key as Buffer);
+    return state.table.key.map(() => reader.value());
+  }
+
+  /** Current values of the synced columns as the table holds them. Only for rows in their table. */
+  tableValues(state: RowState): SqlValue[] | null {
+    const key = this.keyValues(state);
+    return key ? this.of(state.table).read(key) : null;
+  }
+
+  /** Current values with references as identities, wherever the row is. */
+  cells(state: RowState): CellValue[] {
+    if (state.place.kind === "table") {
+      const values = this.tableValues(state);
+      return values ? this.abstract(state.table, values) : state.table.columns.map(() => null);
+    }
+    const out = this.readOut.get(state.slot) as OutRow | undefined;
+    if (!out) throw new MalformedBytes("a row's image is missing");
+    return this.fromOut(out).values;
+  }
+
+  hashOf(state: RowState, id: bigint | null, values: readonly SqlValue[]): Buffer {
+    return rowHash(state.table, state.table.surrogate ? id : null, values);
+  }
+
+  // ---- writing
+
+  /** Points the log at the row: entries of dots that own nothing any more go. */
+  private syncLog(state: RowState, before: ReadonlyMap<string, { origin: number; sequence: number }>): void {
+    const tid = state.place.kind === "table" ? state.table.tid : -state.table.tid;
+    const now = ownedDots(state);
+    for (const [dot, { origin, sequence }] of before) if (!now.has(dot)) this.dropDot.run(origin, sequence);
+    for (const { origin, sequence } of now.values()) this.putDot.run(origin, sequence, tid, state.slot);
+    if (state.table.surrogate && (state.identity.origin !== state.birth.origin || state.identity.sequence !== state.birth.sequence)) {
+      this.db
+        .prepare(
+          "INSERT INTO _scoutsync_alias(oid, sequence, birth_oid, birth_sequence) VALUES(?, ?, ?, ?) ON CONFLICT(oid, sequence) DO UPDATE SET birth_oid = excluded.birth_oid, birth_sequence = excluded.birth_sequence",
+        )
+        .run(state.identity.origin, state.identity.sequence, state.birth.origin, state.birth.sequence);
+    }
+  }
+
+  /**
+   * Stores a row that is in its table with these values. `before` are the dots that owned something when the state
+   * was loaded. Moves it out of _scoutsync_out when it was there.
+   */
+  saveInTable(state: RowState, id: bigint | null, values: readonly SqlValue[], before: ReturnType<typeof ownedDots>): void {
+    const store = this.of(state.table);
+    if (state.place.kind !== "table" && state.slot >= 0n) {
+      this.deleteOut.run(state.slot);
+      state.slot = -1n;
+    }
+    const fresh = state.slot < 0n || state.place.kind !== "table";
+    const hash = this.hashOf(state, id, values);
+    if (state.hash) this.digest.remove(state.table.tid, state.hash);
+    this.digest.add(state.table.tid, hash);
+    state.hash = hash;
+    state.place = { kind: "table" };
+    const open = openConflicts(state);
+    const row = {
+      oid: state.birth.origin,
+      sequence: state.birth.sequence,
+      time: state.birth.time,
+      context: state.birth.context,
+      open: open === 0 ? null : open,
+      extra: packExtra(state, state.table.surrogate ? id : null),
+      hash,
+      key: state.key,
+    };
+    if (fresh) state.slot = store.add(state.table.surrogate ? id : null, row);
+    else if (state.table.surrogate && id !== null && id !== state.slot) {
+      store.remove(state.slot);
+      state.slot = store.add(id, row);
+    } else store.change(state.slot, row);
+    this.syncLog(state, before);
+  }
+
+  /** Replaces only the stored hash of a row in its table: its values are as they were, read with other columns. */
+  rehash(state: RowState, hash: Buffer): void {
+    if (state.hash) this.digest.remove(state.table.tid, state.hash);
+    this.digest.add(state.table.tid, hash);
+    this.of(state.table).setHash(state.slot, hash);
+  }
+
+  /** Stores a row that is not in its table: deleted, or waiting for what `state.place` says. `wanted` is its integer. */
+  saveOut(state: RowState, wasInTable: boolean, wanted: bigint | null, values: readonly CellValue[], before: ReturnType<typeof ownedDots>): void {
+    if (wasInTable) {
+      if (state.hash) this.digest.remove(state.table.tid, state.hash);
+      this.of(state.table).remove(state.slot);
+      state.hash = null;
+      state.slot = -1n;
+    }
+    const place = state.place;
+    const open = openConflicts(state);
+    const columns = [
+      wanted,
+      state.birth.origin,
+      state.birth.sequence,
+      state.birth.time,
+      state.birth.context,
+      open === 0 ? null : open,
+      packExtra(state, wanted),
+      packImage(state.table, values),
+      place.kind === "waiting" ? place.reason : null,
+      place.kind === "waiting" ? (place.blocker?.origin ?? null) : null,
+      place.kind === "waiting" ? (place.blocker?.sequence ?? null) : null,
+    ] as const;
+    const code = place.kind === "dead" ? 1 : 2;
+    if (state.slot < 0n) state.slot = BigInt(this.insertOut.run(state.table.tid, code, state.key, ...columns).lastInsertRowid);
+    else this.updateOut.run(code, ...columns, state.slot);
+    this.syncLog(state, before);
+  }
+
+  /** Rows that wait for a place, of one table or of all. */
+  waiting(where: { reason?: string; blocker?: { origin: number; sequence: number } } = {}): RowState[] {
+    const conditions = ["state = 2"];
+    const values: unknown[] = [];
+    if (where.reason !== undefined) {
+      conditions.push("reason = ?");
+      values.push(where.reason);
+    }
+    if (where.blocker) {
+      conditions.push("blocker_oid = ? AND blocker_sequence = ?");
+      values.push(where.blocker.origin, where.blocker.sequence);
+    }
+    const rows = this.db.prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE ${conditions.join(" AND ")}`).safeIntegers(true).raw(true).all(values) as OutRow[];
+    return rows.filter((row) => this.byTid(Number(row[1]))).map((row) => this.fromOut(row).state);
+  }
+
+  /** Puts an update of these columns on the dirty list, whether or not their values change. */
+  touch(db: Database, table: Table, key: readonly Bindable[], indexes: readonly number[]): void {
+    const masks = Array.from({ length: maskCount(table) }, () => 0n);
+    for (const index of indexes) masks[Math.floor(index / MASK_BITS)] = (masks[Math.floor(index / MASK_BITS)] ?? 0n) | (1n << BigInt(index % MASK_BITS));
+    const columns = [...masks.map((_, i) => `m${i}`), ...key.map((_, i) => `k${i}`)];
+    db.prepare(`INSERT INTO ${captureTable(table.tid)}(op, at, ${columns.join(", ")}) VALUES(${Op.update}, julianday('now'), ${columns.map(() => "?").join(", ")})`).run(...masks, ...key);
+  }
+
+  /** Number of live rows that wait for a place. */
+  waitingCount(): number {
+    return this.db.prepare("SELECT count(*) FROM _scoutsync_out INDEXED BY _scoutsync_out_waiting WHERE state = 2").pluck().get() as number;
+  }
+}

@@ -1,0 +1,213 @@
+import type { Database, Statement } from "better-sqlite3";
+import { type CellValue, RawText, Ref, type SqlValue } from "@scoutsync/core";
+import { quote } from "../schema/quote.ts";
+import type { Column, Table } from "../schema/catalog.ts";
+import { type Bindable, mayHoldRawText, textFromBytes } from "./values.ts";
+
+export const rowsTable = (tid: number): string => `_scoutsync_rows_${tid}`;
+
+/** What is kept per row that is in its table: the birth's dot, time and context, what else there is, and its hash. */
+export function rowsTableSql(table: Table): string[] {
+  const name = rowsTable(table.tid);
+  const key = table.surrogate ? "" : ", key BLOB NOT NULL UNIQUE";
+  return [
+    `CREATE TABLE ${name}(id INTEGER PRIMARY KEY, oid INTEGER NOT NULL, sequence INTEGER NOT NULL, time INTEGER NOT NULL, ` +
+      `context INTEGER NOT NULL, open INTEGER, extra BLOB, hash BLOB NOT NULL${key})`,
+    `CREATE INDEX ${name}_open ON ${name}(open) WHERE open IS NOT NULL`,
+  ];
+}
+
+/** One stored row of _scoutsync_rows_<tid>, integers as bigint. */
+export type StoredRow = [id: bigint, oid: bigint, sequence: bigint, time: bigint, context: bigint, extra: Buffer | null, hash: Buffer, key: Buffer | null];
+
+/** Rows inserted into _scoutsync_rows_<tid> and _scoutsync_log by one statement: measured, half the cost of single ones. */
+const CHUNK = 16;
+
+/** The prepared statements of one table: the application's rows, and what is known of them. */
+export class TableStore {
+  readonly table: Table;
+  private readonly db: Database;
+  private readonly statements = new Map<string, Statement>();
+  private readonly columnList: string;
+  private readonly keyMatch: string;
+  private waitingRows: unknown[] = [];
+  private waitingDots: unknown[] = [];
+
+  constructor(db: Database, table: Table) {
+    this.db = db;
+    this.table = table;
+    this.columnList = table.columns.map((column) => quote(column.name)).join(", ");
+    this.keyMatch = table.key.map((column) => `${quote(column.name)} = ?`).join(" AND ");
+  }
+
+  private prepared(name: string, sql: () => string, raw = true): Statement {
+    let statement = this.statements.get(name);
+    if (!statement) {
+      statement = this.db.prepare(sql()).safeIntegers(true);
+      if (raw && statement.reader) statement.raw(true);
+      this.statements.set(name, statement);
+    }
+    return statement;
+  }
+
+  // ---- the application's rows
+
+  /** Values of the synced columns in catalog order, or null when there is no such row. Key as it is in the table. */
+  read(key: readonly Bindable[]): SqlValue[] | null {
+    if (this.table.columns.length === 0) {
+      const found = this.prepared("exists", () => `SELECT 1 FROM ${quote(this.table.name)} WHERE ${this.keyMatch}`).get(key);
+      return found === undefined ? null : [];
+    }
+    const row = this.prepared("read", () => `SELECT ${this.columnList} FROM ${quote(this.table.name)} WHERE ${this.keyMatch}`).get(key) as SqlValue[] | undefined;
+    if (row === undefined) return null;
+    return mayHoldRawText(row) ? this.readBytes(key, row) : row;
+  }
+
+  /** Reads the text columns once more as bytes, which no decoding has touched. */
+  private readBytes(key: readonly Bindable[], row: SqlValue[]): SqlValue[] {
+    const list = this.table.columns.map((column) => `CAST(${quote(column.name)} AS BLOB)`).join(", ");
+    const bytes = this.prepared("bytes", () => `SELECT ${list} FROM ${quote(this.table.name)} WHERE ${this.keyMatch}`).get(key) as Buffer[];
+    return row.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
+  }
+
+  /** Inserts a row; throws SQLite's error when a constraint refuses it. `key` is the surrogate integer, or absent. */
+  insert(id: bigint | null, values: readonly Bindable[], raw: readonly number[]): void {
+    const columns = id === null ? this.table.columns : [...this.table.key, ...this.table.columns];
+    const shift = id === null ? 0 : 1;
+    const statement = this.prepared(`insert ${id === null} ${raw.join()}`, () => {
+      const places = columns.map((_, i) => (raw.includes(i - shift) ? "CAST(? AS TEXT)" : "?"));
+      if (columns.length === 0) return `INSERT INTO ${quote(this.table.name)} DEFAULT VALUES`;
+      return `INSERT INTO ${quote(this.table.name)}(${columns.map((column) => quote(column.name)).join(", ")}) VALUES(${places.join(", ")})`;
+    });
+    if (id === null) statement.run(values);
+    else statement.run(id, ...values);
+  }
+
+  /** Sets some columns of one row. `indexes` are positions in the catalog order. */
+  update(key: readonly Bindable[], indexes: readonly number[], values: readonly Bindable[], raw: readonly number[]): void {
+    this.prepared(`update ${indexes.join()} ${raw.join()}`, () => {
+      const set = indexes.map((index, i) => `${quote((this.table.columns[index] as Column).name)} = ${raw.includes(i) ? "CAST(? AS TEXT)" : "?"}`);
+      return `UPDATE ${quote(this.table.name)} SET ${set.join(", ")} WHERE ${this.keyMatch}`;
+    }).run(...values, ...key);
+  }
+
+  delete(key: readonly Bindable[]): void {
+    this.prepared("delete", () => `DELETE FROM ${quote(this.table.name)} WHERE ${this.keyMatch}`).run(key);
+  }
+
+  /** Changes a surrogate integer. */
+  move(from: bigint, to: bigint): void {
+    const column = quote((this.table.key[0] as Column).name);
+    this.prepared("move", () => `UPDATE ${quote(this.table.name)} SET ${column} = ? WHERE ${column} = ?`).run(to, from);
+  }
+
+  /** Keys of the rows in which `column` holds `value`, each in key order. */
+  keysWhere(column: string, value: Bindable): SqlValue[][] {
+    const keys = this.table.key.map((part) => quote(part.name)).join(", ");
+    return this.prepared(`where ${column}`, () => `SELECT ${keys} FROM ${quote(this.table.name)} WHERE ${quote(column)} = ?`).all(value) as SqlValue[][];
+  }
+
+  /** Keys of the rows that hold the same values as these under UNIQUE index number `index`. */
+  keysClashing(index: number, values: readonly Bindable[]): SqlValue[][] {
+    const unique = this.table.uniques[index];
+    if (!unique) return [];
+    const keys = this.table.key.map((part) => quote(part.name)).join(", ");
+    const match = unique.columns.map((part) => `${quote(part.name)} = ? COLLATE ${part.collation}`).join(" AND ");
+    return this.prepared(`clash ${index}`, () => `SELECT ${keys} FROM ${quote(this.table.name)} WHERE ${match}`).all(values) as SqlValue[][];
+  }
+
+  // ---- what is known of them
+
+  private readonly stored = "id, oid, sequence, time, context, extra, hash";
+
+  byId(id: bigint): StoredRow | undefined {
+    this.flush();
+    return this.prepared("byId", () => `SELECT ${this.stored}, ${this.table.surrogate ? "NULL" : "key"} FROM ${rowsTable(this.table.tid)} WHERE id = ?`).get(id) as StoredRow | undefined;
+  }
+
+  byKey(key: Buffer): StoredRow | undefined {
+    this.flush();
+    return this.prepared("byKey", () => `SELECT ${this.stored}, key FROM ${rowsTable(this.table.tid)} WHERE key = ?`).get(key) as StoredRow | undefined;
+  }
+
+  /** Queues a plain new row and its birth's log entry; `flush` writes what is queued. */
+  addPlain(id: bigint, oid: number, sequence: number, time: number, context: number, hash: Buffer): void {
+    this.waitingRows.push(id, oid, sequence, time, context, hash);
+    this.waitingDots.push(oid, sequence, this.table.tid, id);
+    if (this.waitingRows.length === CHUNK * 6) this.flushFull();
+  }
+
+  private flushFull(): void {
+    const rows = this.waitingRows;
+    const dots = this.waitingDots;
+    this.waitingRows = [];
+    this.waitingDots = [];
+    this.rowInsert(CHUNK).run(rows);
+    this.dotInsert(CHUNK).run(dots);
+  }
+
+  private rowInsert(count: number): Statement {
+    return this.prepared(`rows ${count}`, () => {
+      const row = "(?, ?, ?, ?, ?, NULL, NULL, ?)";
+      return `INSERT INTO ${rowsTable(this.table.tid)}(id, oid, sequence, time, context, open, extra, hash) VALUES ${Array(count).fill(row).join(", ")}`;
+    });
+  }
+
+  private dotInsert(count: number): Statement {
+    return this.prepared(`dots ${count}`, () => `INSERT INTO _scoutsync_log(oid, sequence, tid, slot) VALUES ${Array(count).fill("(?, ?, ?, ?)").join(", ")}`);
+  }
+
+  /** Writes what `addPlain` queued. */
+  flush(): void {
+    while (this.waitingRows.length > 0) {
+      this.rowInsert(1).run(this.waitingRows.splice(0, 6));
+      this.dotInsert(1).run(this.waitingDots.splice(0, 4));
+    }
+  }
+
+  /** Forgets what was queued, after a rollback. */
+  discard(): void {
+    this.waitingRows = [];
+    this.waitingDots = [];
+  }
+
+  /** Inserts a row; returns its number. */
+  add(id: bigint | null, row: { oid: number; sequence: number; time: number; context: number; open: number | null; extra: Buffer | null; hash: Buffer; key: Buffer | null }): bigint {
+    this.flush();
+    const keyed = !this.table.surrogate;
+    const result = this.prepared("add", () => {
+      return `INSERT INTO ${rowsTable(this.table.tid)}(id, oid, sequence, time, context, open, extra, hash${keyed ? ", key" : ""}) VALUES(?, ?, ?, ?, ?, ?, ?, ?${keyed ? ", ?" : ""})`;
+    }).run(id, row.oid, row.sequence, row.time, row.context, row.open, row.extra, row.hash, ...(keyed ? [row.key] : []));
+    return BigInt(result.lastInsertRowid);
+  }
+
+  change(id: bigint, row: { oid: number; sequence: number; time: number; context: number; open: number | null; extra: Buffer | null; hash: Buffer }): void {
+    this.prepared(
+      "change",
+      () => `UPDATE ${rowsTable(this.table.tid)} SET oid = ?, sequence = ?, time = ?, context = ?, open = ?, extra = ?, hash = ? WHERE id = ?`,
+    ).run(row.oid, row.sequence, row.time, row.context, row.open, row.extra, row.hash, id);
+  }
+
+  setHash(id: bigint, hash: Buffer): void {
+    this.prepared("hash", () => `UPDATE ${rowsTable(this.table.tid)} SET hash = ? WHERE id = ?`).run(hash, id);
+  }
+
+  remove(id: bigint): void {
+    this.prepared("remove", () => `DELETE FROM ${rowsTable(this.table.tid)} WHERE id = ?`).run(id);
+  }
+}
+
+/** Splits values into what SQLite binds and the positions that are raw text. References must have been resolved. */
+export function bindable(values: readonly CellValue[]): { values: Bindable[]; raw: number[] } {
+  const raw: number[] = [];
+  const bound = values.map((value, i): Bindable => {
+    if (value === null || typeof value !== "object") return value;
+    if (value instanceof RawText) {
+      raw.push(i);
+      return Buffer.from(value.bytes);
+    }
+    if (value instanceof Ref) throw new Error("a reference was bound before it was resolved");
+    return value as Buffer;
+  });
+  return { values: bound, raw };
+}

@@ -1,0 +1,75 @@
+import { hash } from "node:crypto";
+import { ByteWriter, type CellValue, RawText, Ref, type SqlValue } from "@scoutsync/core";
+import type { Column, Table } from "../schema/catalog.ts";
+
+/** A column value as better-sqlite3 reads and binds it, integers as bigint. */
+export type Bindable = null | bigint | number | string | Buffer;
+
+const REPLACEMENT = "\uFFFD";
+
+/** True when some text may not have been valid UTF-8: reading it as a string put replacement characters in. */
+export function mayHoldRawText(values: readonly unknown[]): boolean {
+  for (const value of values) if (typeof value === "string" && value.includes(REPLACEMENT)) return true;
+  return false;
+}
+
+/** The value of a text column from its bytes: a string where they are valid UTF-8. */
+export function textFromBytes(bytes: Buffer): string | RawText {
+  const text = bytes.toString("utf8");
+  return Buffer.from(text, "utf8").equals(bytes) ? text : new RawText(bytes);
+}
+
+const scratch = new ByteWriter(64 * 1024);
+
+/**
+ * The 16-byte hash of a row as SELECT returns it here: table name, key, columns by name, each with its storage class.
+ * SHA-256 cut to 128 bits. `id` is the surrogate integer, null where the columns hold the key.
+ */
+export function rowHash(table: Table, id: bigint | null, values: readonly CellValue[]): Buffer {
+  const out = scratch;
+  out.reset();
+  out.text(table.name);
+  if (id !== null) out.integer(id);
+  for (let i = 0; i < values.length; i++) out.value(values[i] as CellValue);
+  return (hash("sha256", out.buffer.subarray(0, out.length), "buffer") as Buffer).subarray(0, 16);
+}
+
+/** The packed identity of a natural key. Equal where SQLite's own comparison finds the keys equal. */
+export function packKey(key: readonly Column[], values: readonly CellValue[]): Buffer {
+  const out = new ByteWriter(64);
+  key.forEach((column, i) => out.value(canonicalKeyValue(column, values[i] as CellValue)));
+  return out.toBytes();
+}
+
+function canonicalKeyValue(column: Column, value: CellValue): CellValue {
+  if (typeof value === "string") {
+    if (column.collation === "NOCASE") return value.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
+    if (column.collation === "RTRIM") return value.replace(/ +$/, "");
+    return value;
+  }
+  // An index finds 1 and 1.0 equal.
+  if (typeof value === "number" && Number.isInteger(value) && Math.abs(value) < 9e18) return BigInt(value);
+  return value;
+}
+
+/** For people: the key as text, parts joined by commas. */
+export function keyText(values: readonly SqlValue[]): string {
+  return values.map(valueText).join(",");
+}
+
+export function valueText(value: CellValue): string {
+  if (value === null) return "NULL";
+  if (value instanceof RawText) return `text:${Buffer.from(value.bytes).toString("hex")}`;
+  if (value instanceof Ref) return `#${value.origin}:${value.sequence}`;
+  if (value instanceof Uint8Array) return `blob:${Buffer.from(value).toString("hex")}`;
+  return String(value);
+}
+
+/** True when two values are stored the same: same class, same bits. */
+export function sameValue(a: CellValue, b: CellValue): boolean {
+  if (a === b) return !(typeof a === "number" && typeof b === "number") || Object.is(a, b);
+  if (a instanceof Ref && b instanceof Ref) return a.origin === b.origin && a.sequence === b.sequence;
+  if (a instanceof RawText && b instanceof RawText) return Buffer.compare(a.bytes, b.bytes) === 0;
+  if (a instanceof Uint8Array && b instanceof Uint8Array) return Buffer.compare(a, b) === 0;
+  return false;
+}

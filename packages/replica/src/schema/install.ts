@@ -1,0 +1,75 @@
+import { readFileSync } from "node:fs";
+import type { Database } from "better-sqlite3";
+import { SyncError } from "@scoutsync/core";
+import { captureTable, captureTableSql, captureTriggers, triggerNames } from "../capture/triggers.ts";
+import { rowsTable, rowsTableSql } from "../rows/table-store.ts";
+import type { Table } from "./catalog.ts";
+
+/** Version of the `_scoutsync_*` tables. */
+export const METADATA_VERSION = 1;
+
+export function hasMetadata(db: Database): boolean {
+  return db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = '_scoutsync_meta'").get() !== undefined;
+}
+
+export function readMeta(db: Database, key: string): string | null {
+  const value = db.prepare("SELECT value FROM _scoutsync_meta WHERE key = ?").pluck().get(key) as string | number | undefined;
+  return value === undefined ? null : String(value);
+}
+
+export function writeMeta(db: Database, key: string, value: string): void {
+  db.prepare("INSERT INTO _scoutsync_meta(key, value) VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value").run(key, value);
+}
+
+/** Throws METADATA_NEWER when a newer version of the program wrote the metadata. */
+export function checkMetadataVersion(db: Database, path: string): void {
+  const version = Number(readMeta(db, "version"));
+  if (version <= METADATA_VERSION) return;
+  throw new SyncError({
+    code: "METADATA_NEWER",
+    message: `the sync metadata in ${path} has version ${version}, this program knows ${METADATA_VERSION}`,
+    action: "Run the newer version of scoutsync on this database; nothing was changed.",
+  });
+}
+
+export function createMetadata(db: Database): void {
+  db.exec(readFileSync(new URL("../sql/001-metadata.sql", import.meta.url), "utf8"));
+  writeMeta(db, "version", String(METADATA_VERSION));
+}
+
+/** Makes the tables and triggers that capture one table; those that are there are made anew. */
+export function installCapture(db: Database, table: Table): void {
+  removeTriggers(db, table.tid);
+  db.exec(`DROP TABLE IF EXISTS ${captureTable(table.tid)}`);
+  db.exec(captureTableSql(table));
+  if (db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = ?").get(rowsTable(table.tid)) === undefined) {
+    for (const sql of rowsTableSql(table)) db.exec(sql);
+  }
+  for (const { sql } of captureTriggers(table)) db.exec(sql);
+  writeMeta(db, `columns of ${table.tid}`, JSON.stringify(table.columns.map((column) => column.name)));
+}
+
+/** The columns that capture was installed for, in catalog order; null when it never was. */
+export function capturedColumns(db: Database, table: Table): string[] | null {
+  const text = readMeta(db, `columns of ${table.tid}`);
+  return text === null ? null : (JSON.parse(text) as string[]);
+}
+
+function removeTriggers(db: Database, tid: number): void {
+  for (const name of triggerNames(tid)) db.exec(`DROP TRIGGER IF EXISTS ${name}`);
+}
+
+/** True when every trigger that captures the table is there as it should be. */
+export function captureIsWhole(db: Database, table: Table): boolean {
+  const find = db.prepare("SELECT 1 FROM main.sqlite_master WHERE type = 'trigger' AND name = ? AND tbl_name = ? COLLATE NOCASE");
+  return captureTriggers(table).every(({ name }) => find.get(name, table.name) !== undefined);
+}
+
+/** Drops everything of ours. Returns the names of what was dropped. */
+export function removeMetadata(db: Database): string[] {
+  const objects = db
+    .prepare("SELECT type, name FROM main.sqlite_master WHERE name LIKE '\\_scoutsync\\_%' ESCAPE '\\' AND type IN ('trigger', 'view', 'table') ORDER BY type DESC")
+    .all() as { type: string; name: string }[];
+  for (const { type, name } of objects) db.exec(`DROP ${type} IF EXISTS "${name}"`);
+  return objects.map(({ name }) => name);
+}

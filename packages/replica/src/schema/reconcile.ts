@@ -1,0 +1,93 @@
+import type { Database } from "better-sqlite3";
+import type { SqlValue } from "@scoutsync/core";
+import { captureTable, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
+import { pages } from "../identity/attach.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import { bindable, rowsTable } from "../rows/table-store.ts";
+
+import { rowHash, valueText } from "../rows/values.ts";
+import type { Table } from "./catalog.ts";
+import { quote } from "./quote.ts";
+
+/**
+ * Finds what was written to a table while it was not captured, by comparing row hashes, and puts it on the dirty
+ * list: the drain then treats it like any other write. Runs inside the caller's transaction. `columnsBefore` are
+ * those the stored hashes were made of: a column that was only added is no edit, unless it holds more than its default.
+ */
+export function reconcile(db: Database, rows: RowStore, table: Table, columnsBefore: readonly string[] | null): number {
+  const keys = table.key.map((_, i) => `k${i}`).join(", ");
+  const places = table.key.map(() => "?").join(", ");
+  const masks = Array.from({ length: maskCount(table) }, (_, i) => `m${i}`);
+  const capture = captureTable(table.tid);
+  const note = db.prepare(`INSERT INTO ${capture}(op, at, ${keys}) VALUES(?, julianday('now'), ${places})`);
+  const noteAll = db.prepare(`INSERT INTO ${capture}(op, at, ${masks.join(", ")}, ${keys}) VALUES(?, julianday('now'), ${masks.map(() => "?").join(", ")}, ${places})`);
+  const every = masks.map((_, i) => (1n << BigInt(Math.min(MASK_BITS, table.columns.length - i * MASK_BITS))) - 1n);
+  db.exec("DROP TABLE IF EXISTS temp.met; CREATE TEMP TABLE met(slot INTEGER PRIMARY KEY)");
+  const meet = db.prepare("INSERT OR IGNORE INTO temp.met(slot) VALUES(?)");
+  const added = addedColumns(db, table, columnsBefore);
+  let found = 0;
+  for (const { key, values } of pages(db, table)) {
+    if (!table.surrogate && key.includes(null)) continue;
+    const bound = bindable(key).values;
+    const state = table.surrogate ? rows.byId(table, key[0] as bigint) : rows.byKey(table, rows.keyFromValues(table, key));
+    if (state?.place.kind !== "table") {
+      note.run(Op.insert, ...bound);
+      found++;
+      continue;
+    }
+    meet.run(state.slot);
+    const id = table.surrogate ? (key[0] as bigint) : null;
+    const hash = rowHash(table, id, values);
+    if (state.hash && Buffer.compare(hash, state.hash) === 0) continue;
+    if (added && state.hash && Buffer.compare(rowHash(table, id, added.old(values)), state.hash) === 0) {
+      rows.rehash(state, hash);
+      const bits = added.written(values);
+      if (bits.some((mask) => mask > 0n)) {
+        noteAll.run(Op.update, ...bits, ...bound);
+        found++;
+      }
+      continue;
+    }
+    noteAll.run(Op.update, ...every, ...bound);
+    found++;
+  }
+  const lost = db.prepare(`SELECT id FROM ${rowsTable(table.tid)} WHERE id NOT IN (SELECT slot FROM temp.met)`).safeIntegers(true).pluck().all() as bigint[];
+  for (const slot of lost) {
+    const state = rows.atLog(table.tid, slot);
+    const key = state && rows.keyValues(state);
+    if (!key) continue;
+    note.run(Op.delete, ...(key as SqlValue[]));
+    found++;
+  }
+  db.exec("DROP TABLE temp.met");
+  return found;
+}
+
+/** How to tell an old row from one with values in columns that came since; null when columns went or nothing came. */
+function addedColumns(db: Database, table: Table, before: readonly string[] | null) {
+  if (before === null || before.length === table.columns.length) return null;
+  const names = table.columns.map((column) => column.name);
+  if (before.some((name) => !names.includes(name))) return null;
+  const defaults = new Map(
+    (db.pragma(`main.table_xinfo(${quote(table.name)})`) as { name: string; dflt_value: string | null }[]).map((row) => [row.name, row.dflt_value]),
+  );
+  const fresh = table.columns.flatMap((column, index) => {
+    if (before.includes(column.name)) return [];
+    const literal = defaults.get(column.name) ?? null;
+    const value = literal === null ? null : (db.prepare(`SELECT ${literal}`).safeIntegers(true).pluck().get() as SqlValue);
+    return [{ index, value }];
+  });
+  const isOld = names.map((name) => before.includes(name));
+  return {
+    old: (values: readonly SqlValue[]) => values.filter((_, i) => isOld[i]),
+    written: (values: readonly SqlValue[]): bigint[] => {
+      const masks = Array.from({ length: maskCount(table) }, () => 0n);
+      for (const { index, value } of fresh) {
+        if (valueText(values[index] as SqlValue) === valueText(value)) continue;
+        const at = Math.floor(index / MASK_BITS);
+        masks[at] = (masks[at] as bigint) | (1n << BigInt(index % MASK_BITS));
+      }
+      return masks;
+    },
+  };
+}

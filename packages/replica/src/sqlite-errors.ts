@@ -1,0 +1,32 @@
+import { SyncError } from "@scoutsync/core";
+
+/** What SQLite's error means for the person who runs the node. Errors that are SyncErrors already pass through. */
+export function fromSqlite(error: unknown, path: string): SyncError {
+  if (error instanceof SyncError) return error;
+  const code = (error as { code?: string }).code ?? "";
+  const text = error instanceof Error ? error.message : String(error);
+  if (code.startsWith("SQLITE_BUSY") || code.startsWith("SQLITE_LOCKED")) {
+    return new SyncError({
+      code: "DATABASE_LOCKED",
+      message: `another process held the lock of ${path} longer than the busy timeout`,
+      action: "Nothing was changed; it is tried again. If this stays, find the process with a transaction left open.",
+      cause: error,
+    });
+  }
+  if (code === "SQLITE_NOTADB") {
+    return new SyncError({ code: "NOT_SQLITE", message: `${path} is not a SQLite database`, action: "Give the path of the application's database file.", cause: error });
+  }
+  if (code === "SQLITE_FULL" || code === "SQLITE_IOERR_SHMSIZE") {
+    return new SyncError({ code: "DISK_FULL", message: `there is no room left for ${path}`, action: "Free space on that disk; nothing was lost and the node goes on by itself.", cause: error });
+  }
+  if (code === "SQLITE_CANTOPEN") {
+    return new SyncError({ code: "DATABASE_NOT_FOUND", message: `${path} cannot be opened`, action: "Check the path and that this user may read and write the file and its folder.", cause: error });
+  }
+  if (code === "SQLITE_READONLY" || code.startsWith("SQLITE_READONLY")) {
+    return new SyncError({ code: "DATABASE_FAILED", message: `${path} may not be written`, action: "Give this user write permission on the file and its folder.", cause: error });
+  }
+  if (code.startsWith("SQLITE_")) {
+    return new SyncError({ code: "DATABASE_FAILED", message: `SQLite failed on ${path}: ${text} (${code})`, action: "Nothing was changed; run `scoutsync doctor` on it.", cause: error });
+  }
+  return new SyncError({ code: "INTERNAL", message: `${path}: ${error instanceof Error ? (error.stack ?? text) : text}`, action: "Nothing was changed; report this with the log.", cause: error });
+}
