@@ -135,7 +135,7 @@ test("a database the node does not have, a row that is not there", async () => {
 test("doctor explains, node attaches, detach leaves the file as it was", async () => {
   const path = createDatabase(fleet.path("d", "app.db"), `${SCHEMA}; INSERT INTO note(body) VALUES ('kept')`);
   const before = dumpDatabase(path);
-  const schema = await runSchema(path);
+  const schema = schemaOf(path);
   const doctor = await scoutsync(["doctor", "--db", path, "--json"]);
   expect(doctor.code, doctor.stderr).toBe(0);
   expect(doctor.json()).toMatchObject({
@@ -155,7 +155,7 @@ test("doctor explains, node attaches, detach leaves the file as it was", async (
   expect(detached.code, detached.stderr).toBe(0);
   expect(detached.json()).toMatchObject({ path, journal_mode: "delete" });
   expect(dumpDatabase(path)).toEqual(before);
-  expect(await runSchema(path)).toEqual(schema);
+  expect(schemaOf(path)).toEqual(schema);
   expect(readdirSync(path.replace(/app\.db$/, "")).filter((name) => name.startsWith("app.db"))).toEqual(["app.db"]);
   for (const command of ["doctor", "detach"]) {
     const missing = await scoutsync([command, "--db", `${path}.not`]);
@@ -173,7 +173,8 @@ test("a node ends with exit code 0 on SIGTERM, and its last writes are durable",
   expect(await t.process.stop()).toEqual({ code: 0, signal: null });
 });
 
-async function runSchema(path: string): Promise<string> {
+/** What plain SQLite says the file consists of. */
+function schemaOf(path: string): string {
   const open = new DatabaseSync(path, { readOnly: true });
   try {
     return JSON.stringify(open.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY name").all());
