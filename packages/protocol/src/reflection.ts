@@ -1,19 +1,30 @@
 import { readFileSync } from "node:fs";
 import { BinaryReader } from "@bufbuild/protobuf/wire";
 import type { Server } from "@grpc/grpc-js";
-import { loadSync } from "@grpc/proto-loader";
 import { ReflectionService } from "@grpc/reflection";
-import { protoPath as healthProtoPath } from "grpc-health-check";
 
 /** Written by `npm run generate`: a FileDescriptorSet with every file and its imports. */
-const DESCRIPTORS = new URL("../gen/descriptors.binpb", import.meta.url);
+const CONTRACT = new URL("../gen/descriptors.binpb", import.meta.url);
+/**
+ * The health service's, which its package brings only as a .proto file:
+ * `buf build node_modules/grpc-health-check/proto --as-file-descriptor-set --exclude-source-info`.
+ */
+const HEALTH = new URL("../descriptors/health.binpb", import.meta.url);
+const HEALTH_SERVICE = "grpc.health.v1.Health";
 
 /**
- * The serialized FileDescriptorProtos of our wire contract. They are passed on as bytes: proto-loader's own descriptors
- * lose a file's imports, after which no reflection client can resolve a service.
+ * Serves reflection v1 and v1alpha for these fully qualified services and the health service. It is fed compiled
+ * descriptors as bytes: proto-loader's own lose a file's imports and misname map entries, after which clients find
+ * no service at all.
  */
-export function fileDescriptors(): Buffer[] {
-  const reader = new BinaryReader(readFileSync(DESCRIPTORS));
+export function addReflection(server: Server, services: readonly string[]): void {
+  const described = { files: { fileDescriptorProtos: [...fileDescriptors(CONTRACT), ...fileDescriptors(HEALTH)] } };
+  new ReflectionService(described as never, { services: [...services, HEALTH_SERVICE] }).addToServer(server);
+}
+
+/** The serialized FileDescriptorProtos of a FileDescriptorSet; without a file, of the wire contract. */
+export function fileDescriptors(file: URL = CONTRACT): Buffer[] {
+  const reader = new BinaryReader(readFileSync(file));
   const files: Buffer[] = [];
   while (reader.pos < reader.len) {
     const [field, wireType] = reader.tag();
@@ -21,15 +32,4 @@ export function fileDescriptors(): Buffer[] {
     else reader.skip(wireType, field);
   }
   return files;
-}
-
-/** Serves reflection v1 and v1alpha for these fully qualified services and the health service. */
-export function addReflection(server: Server, services: readonly string[]): void {
-  // The health proto imports nothing, so what proto-loader makes of it is whole.
-  const health: Buffer[] = [];
-  for (const entry of Object.values(loadSync(healthProtoPath))) {
-    if ("format" in entry) health.push(...(entry.fileDescriptorProtos as Buffer[]));
-  }
-  const described = { fds: { fileDescriptorProtos: [...fileDescriptors(), ...health] } };
-  new ReflectionService(described as never, { services: [...services, "grpc.health.v1.Health"] }).addToServer(server);
 }

@@ -1,5 +1,6 @@
 import { SyncError, isCovered, toPlainError, type ErrorCode } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
+import { backoffMs, pause } from "@scoutsync/runtime";
 import type { Acquaintances } from "./acquaintances.ts";
 import { sameBytes } from "./bytes.ts";
 import type { Peer } from "./peer.ts";
@@ -11,6 +12,9 @@ import { emptyStats, type SessionStats } from "./stats.ts";
 const MAX_ROUNDS = 3;
 /** Databases of one session at a time: more would hold more batches in memory than they save in waiting. */
 const MAX_PARALLEL_DATABASES = 4;
+const DEFAULT_RETRIES = 2;
+const FIRST_PAUSE_MS = 250;
+const LONGEST_PAUSE_MS = 5_000;
 
 export interface SessionDatabase {
   replica: Replica;
@@ -25,6 +29,8 @@ export interface SessionOptions {
   named: boolean;
   pullOnly?: boolean | undefined;
   batchSize?: number | undefined;
+  /** How often to try a database again after an error that may heal by itself. */
+  retries?: number | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: SessionProgress) => void) | undefined;
   /** Injected for tests: milliseconds. */
@@ -65,7 +71,7 @@ export async function runSession(options: SessionOptions): Promise<SessionResult
   const work = async () => {
     for (let next = waiting.shift(); next; next = waiting.shift()) {
       try {
-        if (await syncDatabase(options, next, stats)) verified += 1;
+        if (await persistently(options, stats, () => syncDatabase(options, next, stats))) verified += 1;
       } catch (error) {
         if (!options.named && error instanceof SyncError && error.code === "DATABASE_NOT_FOUND") {
           absent += 1;
@@ -88,6 +94,29 @@ export async function runSession(options: SessionOptions): Promise<SessionResult
     durationMs: Math.round(now() - started),
     errors,
   };
+}
+
+/**
+ * Tries again, pausing longer each time, after what may heal by itself: a line that was cut goes on where it broke. A
+ * peer that never answered is the caller's to try again, who may be a person waiting.
+ */
+async function persistently<T>(
+  { signal, retries = DEFAULT_RETRIES }: SessionOptions,
+  stats: SessionStats,
+  attempt: () => Promise<T>,
+): Promise<T> {
+  for (let tried = 0; ; tried++) {
+    const before = stats.bytesReceived + stats.bytesSent;
+    try {
+      return await attempt();
+    } catch (error) {
+      const heals = error instanceof SyncError && error.retryable && !signal?.aborted;
+      const moved = stats.bytesReceived + stats.bytesSent > before;
+      const gone = error instanceof SyncError && (error.code === "PEER_UNREACHABLE" || error.code === "SHUTTING_DOWN");
+      if (!heals || tried >= retries || (gone && !moved)) throw error;
+      await pause(backoffMs(tried, { firstMs: FIRST_PAUSE_MS, capMs: LONGEST_PAUSE_MS }), signal);
+    }
+  }
 }
 
 /** True when both sides were found equal. Throws DIVERGED when they hold the same changes and different rows. */

@@ -59,7 +59,9 @@ export class FakeReplica implements Replica {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
-  get listeners(): number { return this.#listeners.size; }
+  get listeners(): number {
+    return this.#listeners.size;
+  }
   async drain() {}
   async read({ from, batchSize, beyondDigest }: ReadRequest): Promise<ChangeBatch> {
     const size = batchSize || 10_000;

@@ -9,7 +9,14 @@ function pair() {
   const there = new FakeReplica();
   const peer = new DirectPeer(there);
   const session = (options: Partial<SessionOptions> = {}) =>
-    runSession({ databases: [{ replica: here, acquaintances: new Acquaintances() }], peer, nodeName: "here", named: false, ...options });
+    runSession({
+      databases: [{ replica: here, acquaintances: new Acquaintances() }],
+      peer,
+      nodeName: "here",
+      named: false,
+      retries: 0,
+      ...options,
+    });
   return { here, there, peer, session };
 }
 
@@ -57,6 +64,20 @@ describe("a session", () => {
     // The acknowledgement of a batch in flight may be lost with the line, its changes are not sent twice.
     expect(second.stats.localChangesSent).toBeLessThanOrEqual(40);
     expect(here.rows()).toEqual(there.rows());
+  });
+
+  test("a line that breaks once is used again, one that is dead is not waited for", async () => {
+    const { here, there, peer, session } = pair();
+    fill(there, "b", 40);
+    peer.batchesUntilCut = 3;
+    setTimeout(() => (peer.batchesUntilCut = Number.POSITIVE_INFINITY), 50);
+    const result = await session({ batchSize: 5, retries: 2 });
+    expect(result).toMatchObject({ success: true, verified: true, stats: { remoteChangesReceived: 40 } });
+    expect(here.rows()).toEqual(there.rows());
+    peer.batchesUntilCut = 0;
+    peer.calls.length = 0;
+    expect(await session({ retries: 5 })).toMatchObject({ success: false });
+    expect(peer.calls).toHaveLength(1);
   });
 
   test("goes on in rounds while others write, and ends all the same", async () => {

@@ -10,7 +10,6 @@ export interface NodeContext {
   readonly run: string;
   readonly version: string;
   readonly receiveOnly: boolean;
-  readonly baseline: string;
   readonly databases: Databases;
   readonly gate: SessionGate;
   readonly logger: Logger;

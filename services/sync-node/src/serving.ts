@@ -43,7 +43,6 @@ export async function serve(
     run: randomUUID(),
     version: programVersion(),
     receiveOnly: config.receiveOnly,
-    baseline: config.baseline ?? "",
     databases,
     gate: new SessionGate(),
     logger,
