@@ -18,6 +18,7 @@ export class Upkeep {
   readonly #timers: NodeJS.Timeout[] = [];
   #countTimer: NodeJS.Timeout | null = null;
   #uncounted = true;
+  #counting: Promise<void> | null = null;
   #outside: number;
   #stopped = false;
   #first: Promise<void> | null = null;
@@ -59,9 +60,12 @@ export class Upkeep {
 
   /** Resolves when missing counts are those of now, or after a short while. */
   async fresh(): Promise<void> {
-    if (!this.#uncounted) return;
+    if (!this.#uncounted && this.#counting === null) return;
     let timer: NodeJS.Timeout | undefined;
-    await Promise.race([this.#count(), new Promise((resolve) => (timer = setTimeout(resolve, FRESH_WAIT_MS)))]);
+    await Promise.race([
+      this.#uncounted ? this.#count() : this.#counting,
+      new Promise((resolve) => (timer = setTimeout(resolve, FRESH_WAIT_MS))),
+    ]);
     clearTimeout(timer);
   }
 
@@ -106,9 +110,17 @@ export class Upkeep {
     }, COUNT_DELAY_MS);
   }
 
-  async #count(): Promise<void> {
-    if (this.#stopped) return;
+  #count(): Promise<void> {
+    if (this.#stopped) return Promise.resolve();
     this.#uncounted = false;
+    const counting = this.#recount().finally(() => {
+      if (this.#counting === counting) this.#counting = null;
+    });
+    this.#counting = counting;
+    return counting;
+  }
+
+  async #recount(): Promise<void> {
     try {
       await this.#core.missing.recount();
     } catch (error) {

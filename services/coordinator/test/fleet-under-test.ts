@@ -1,7 +1,14 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { CoordinatorClient, createClient, unary, type GetStatusResponse, type ServiceClient, type CoordinatorService as Calls } from "@scoutsync/protocol";
+import {
+  CoordinatorClient,
+  createClient,
+  unary,
+  type GetStatusResponse,
+  type ServiceClient,
+  type CoordinatorService as Calls,
+} from "@scoutsync/protocol";
 import { createLogger } from "@scoutsync/runtime";
 import Sqlite, { type Database } from "better-sqlite3";
 import { startCoordinator, type CoordinatorService, type Timing } from "../src/index.ts";
@@ -64,10 +71,12 @@ export class FleetUnderTest {
     return unary(this.client, "getStatus", {});
   }
 
-  /** Waits until all nodes that are up stand equal by what they hold themselves. */
-  async equal(withinMs: number, nodes = this.nodes): Promise<void> {
-    await eventually(() => new Set(nodes.map((node) => node.standing)).size === 1, withinMs, () =>
-      nodes.map((node) => `${node.name}: ${node.standing}`).join("\n"),
+  /** Waits until these nodes stand equal by what they hold themselves; returns the milliseconds it took. */
+  equal(withinMs: number, nodes = this.nodes): Promise<number> {
+    return eventually(
+      () => new Set(nodes.map((node) => node.standing)).size === 1,
+      withinMs,
+      () => nodes.map((node) => `${node.name}: ${node.standing}`).join("\n"),
     );
   }
 
@@ -84,6 +93,8 @@ export class FleetUnderTest {
     this.client.close();
     await this.service.stop();
     for (const node of this.nodes) node.down();
+    const overlapping = this.nodes.filter((node) => node.overlaps > 0).map((node) => node.name);
+    if (overlapping.length > 0) throw new Error(`two sessions ran at once on ${overlapping.join(", ")}`);
     if (!keep) rmSync(this.directory, { recursive: true, force: true });
   }
 }

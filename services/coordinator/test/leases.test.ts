@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
 import { SyncError } from "@scoutsync/core";
 import { createClient, serverStream, SyncNodeClient, SyncRequest, SyncResult, unary } from "@scoutsync/protocol";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -14,8 +16,7 @@ describe.skipIf(redisProgram === null)("leases and workers", () => {
     await redis.remove();
   });
 
-  const acquire = (serverId: number, worker: string) =>
-    unary(fleet.client, "acquireLease", { serverId: BigInt(serverId), worker });
+  const acquire = (serverId: number, worker: string) => unary(fleet.client, "acquireLease", { serverId: BigInt(serverId), worker });
 
   it("two workers share the sessions and never run two on one node", async () => {
     fleet = await FleetUnderTest.start(redis.url);
@@ -119,6 +120,50 @@ describe.skipIf(redisProgram === null)("leases and workers", () => {
     const { logs } = await unary(fleet.client, "listLogs", { node: "", operation: "", status: "failed", limit: 10, beforeId: 0n });
     expect(logs).toHaveLength(1);
     expect(logs[0]?.details).toContain("SHUTTING_DOWN");
+  });
+
+  it("a worker process that freezes in the middle of a session is replaced, and does no harm when it wakes", async () => {
+    fleet = await FleetUnderTest.start(redis.url);
+    const child = spawn(process.execPath, [fileURLToPath(new URL("worker-process.ts", import.meta.url))], {
+      env: { ...process.env, COORDINATOR: fleet.service.ready.listen, REDIS: redis.url },
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+    try {
+      const [a, b] = await fleet.addNodes(2);
+      const worker = () => {
+        const registry = fleet.outside();
+        const row = registry.prepare("SELECT worker FROM sync_logs WHERE status = 'in_progress'").get() as { worker: string } | undefined;
+        registry.close();
+        return row?.worker ?? "";
+      };
+      // Until it is the other process that got the job: both take from one queue.
+      for (let round = 0; ; round++) {
+        b!.sessionMs = 30;
+        await fleet.equal(5_000);
+        if (round > 50) throw new Error("the other process never got a job");
+        await eventually(() => worker() === "", 5_000);
+        b!.sessionMs = 8_000;
+        a!.write(1);
+        await a!.heartbeat(fleet.client);
+        await eventually(() => worker() !== "", 5_000);
+        if (worker().includes(`:${child.pid}:`)) break;
+        b!.finishNow();
+      }
+      child.kill("SIGSTOP");
+      const before = b!.sessions;
+      await eventually(() => b!.sessions > before, 12_000);
+      b!.finishNow();
+      await fleet.equal(5_000);
+      child.kill("SIGCONT");
+      await new Promise((resolve) => setTimeout(resolve, 1_500));
+      const { logs } = await unary(fleet.client, "listLogs", { node: "", operation: "", status: "", limit: 2, beforeId: 0n });
+      expect(logs.map((log) => log.status)).toEqual(["completed", "failed"]);
+      await eventually(async () => (await fleet.status()).converged, 5_000);
+    } finally {
+      const ended = new Promise((resolve) => child.once("exit", resolve));
+      child.kill("SIGKILL");
+      await ended;
+    }
   });
 
   it("last_sync stays after a session that was not verified", async () => {

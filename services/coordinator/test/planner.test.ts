@@ -18,7 +18,10 @@ interface SimulatedNode extends PlannerNode {
 }
 
 function originOf(index: number): string {
-  return index.toString(32).replace(/[0189]/g, "z").padStart(16, "a");
+  return index
+    .toString(32)
+    .replace(/[0189]/g, "z")
+    .padStart(16, "a");
 }
 
 /** n nodes with two databases; each wrote on its own, and some have already seen some of the others. */
@@ -112,7 +115,7 @@ describe("planner", () => {
     fleet[4]!.vectors.set("main", new Map([[originOf(50), 10]]));
     fleet[5]!.vectors.set("main", new Map());
     const plan = planRound(fleet);
-    expect(plan.map((session) => session.node).sort()).toEqual([4, 5]);
+    expect(plan.map((session) => session.node).sort((a, b) => a - b)).toEqual([4, 5]);
     expect(new Set(plan.map((session) => session.source)).size).toBe(2);
   });
 

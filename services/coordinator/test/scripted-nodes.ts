@@ -32,6 +32,8 @@ export class ScriptedNode {
   sessionMs = 30;
   /** Thrown by the next sessions, one after the other. */
   failures: SyncError[] = [];
+  /** Gives nothing it holds to anybody. */
+  receiveOnly = false;
   /** Answers Ping never. */
   frozen = false;
   pings = 0;
@@ -42,6 +44,9 @@ export class ScriptedNode {
   run = randomBytes(4).toString("hex");
   readonly #origin = [...randomBytes(16)].map((byte) => "abcdefghijklmnopqrstuvwxyz234567"[byte % 32]).join("");
   #inSession = 0;
+  /** Ends the session that a lease permitted, for a newer one. */
+  #overtake: (() => void) | null = null;
+  #finish: (() => void) | null = null;
   #server: Server | null = null;
 
   constructor(name: string, databases = ["main"]) {
@@ -70,6 +75,11 @@ export class ScriptedNode {
     this.run = randomBytes(4).toString("hex");
     byAddress.set(this.address, this);
     return this;
+  }
+
+  /** Ends the session that runs now at once, well. */
+  finishNow(): void {
+    this.#finish?.();
   }
 
   down(): void {
@@ -150,15 +160,28 @@ export class ScriptedNode {
         if (other === undefined || other.#server === null) {
           return fail(new SyncError({ code: "PEER_UNREACHABLE", message: `${peer} is away`, action: "Start it." }));
         }
+        this.#overtake?.();
         const leave = [this.#enter(), other.#enter()];
         this.sessions++;
         call.write({ kind: { $case: "progress", value: { database: "main", phase: "pull", done: 1n, total: 2n } } });
-        setTimeout(() => {
+        const end = () => {
+          clearTimeout(timer);
+          for (const step of leave.splice(0)) step();
+          this.#overtake = null;
+          this.#finish = null;
+        };
+        const finish = () => {
           const result = exchange(this, other);
-          for (const end of leave) end();
+          end();
           call.write({ kind: { $case: "result", value: result } });
           call.end();
-        }, this.sessionMs);
+        };
+        const timer = setTimeout(finish, this.sessionMs);
+        this.#finish = finish;
+        this.#overtake = () => {
+          end();
+          fail(new SyncError({ code: "FENCED", message: "A newer session has taken over", action: "Stop." }));
+        };
       },
     };
   }
@@ -175,8 +198,8 @@ function exchange(node: ScriptedNode, peer: ScriptedNode): SyncResult {
       received += sequence - (mine.get(origin) ?? 0);
       sent += sequence - (theirs.get(origin) ?? 0);
     }
-    node.vectors.set(database, joined);
-    peer.vectors.set(database, joined);
+    if (!peer.receiveOnly) node.vectors.set(database, joined);
+    if (!node.receiveOnly) peer.vectors.set(database, joined);
   }
   return SyncResult.fromPartial({
     success: true,

@@ -17,8 +17,7 @@ const UNSPECIFIED_HOSTS = new Set(["", "0.0.0.0", "::"]);
 export function coordinatorCalls(parts: { core: Core; upkeep: Upkeep; stopped: AbortSignal }): CoordinatorServer {
   const { core, upkeep, stopped } = parts;
   const { registry, fleet, catchUps } = core;
-  const serve = <Q, P>(work: (request: Q, call: ServerUnaryCall<Q, P>, signal: AbortSignal) => P | Promise<P>) =>
-    unaryCall(work, stopped);
+  const serve = <Q, P>(work: (request: Q, call: ServerUnaryCall<Q, P>, signal: AbortSignal) => P | Promise<P>) => unaryCall(work, stopped);
 
   return {
     register: serve((request, call) => {
@@ -142,10 +141,14 @@ function unaryCall<Q, P>(
       if (stopped.aborted) throw stopping();
       return work(call.request, call, AbortSignal.any([cancelled.signal, stopped]));
     };
-    answer().then(
-      (response) => callback(null, response),
-      (error: unknown) => callback(toStatus(error)),
-    );
+    const respond = async () => {
+      try {
+        callback(null, await answer());
+      } catch (error) {
+        callback(toStatus(error));
+      }
+    };
+    void respond();
   };
 }
 

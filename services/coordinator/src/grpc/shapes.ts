@@ -1,12 +1,4 @@
-import {
-  CatchUpResult,
-  DatabaseStatus,
-  JobCounts,
-  Node,
-  type JobEntry,
-  type LogEntry,
-  type Setting,
-} from "@scoutsync/protocol";
+import { CatchUpResult, DatabaseStatus, JobCounts, Node, type JobEntry, type LogEntry, type Setting } from "@scoutsync/protocol";
 import type { Core } from "../core.ts";
 import { ageSeconds, type FleetNode } from "../detection/fleet.ts";
 import type { ListedJob } from "../jobs/catch-up-queue.ts";

@@ -19,8 +19,7 @@ export function coordinatorMetrics(core: Core): { contentType: string; text(): P
     labelNames: ["outcome"],
     registers,
   });
-  const count = ({ result }: { result: { success: boolean } }) =>
-    sessions.inc({ outcome: result.success ? "completed" : "failed" });
+  const count = ({ result }: { result: { success: boolean } }) => sessions.inc({ outcome: result.success ? "completed" : "failed" });
   core.events.on("session", count);
 
   const collect = async () => {

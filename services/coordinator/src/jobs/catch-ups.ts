@@ -77,6 +77,7 @@ export class CatchUps {
   /** A node came back: whatever failed before is forgotten, and it goes first. */
   async returned(serverId: number): Promise<void> {
     this.#registry.servers.update(serverId, { failures: 0 });
+    this.#desk.giveNewChances(serverId);
     if (!this.automatic) return;
     if (this.#fleet.behind().some((node) => node.id === serverId)) await this.#enqueue(serverId, { urgent: true });
   }
@@ -89,8 +90,11 @@ export class CatchUps {
     if (!this.automatic) return;
     const limit = this.#registry.settings.get("max_retries");
     const busy = this.#desk.busy();
+    const available = this.#fleet.available();
+    if (evenFailed) this.#desk.giveNewChances();
     for (const node of this.#inPlanOrder()) {
       if (busy.has(node.id) || (!evenFailed && node.row.failures >= limit)) continue;
+      if (!this.#desk.hasSource(node, available)) continue;
       if (evenFailed) this.#forgive(node);
       await this.#enqueue(node.id);
     }
@@ -114,6 +118,7 @@ export class CatchUps {
     if (!this.#registry.settings.get("catchup_enabled")) {
       return { message: "Catch-up is switched off (catchup_enabled is false): nothing was started", results: [] };
     }
+    this.#desk.giveNewChances();
     const nodes = this.#inPlanOrder();
     for (const node of nodes) this.#forgive(node);
     const behind = nodes.map((node) => node.id);
@@ -179,10 +184,10 @@ export class CatchUps {
   async #look(): Promise<void> {
     if (!this.automatic || !this.#link.ready) return;
     const busy = this.#desk.busy();
-    const all = union(this.#fleet.available());
+    const available = this.#fleet.available();
     for (const node of this.#fleet.behind()) {
       // A node that failed has its next attempt waiting; one in a session is looked at again when it ends.
-      if (node.row.failures > 0 || busy.has(node.id) || this.#desk.isStuck(node, all)) continue;
+      if (node.row.failures > 0 || busy.has(node.id) || !this.#desk.hasSource(node, available)) continue;
       await this.#enqueue(node.id, { delayMs: this.#timing.settleMs });
     }
   }
@@ -233,6 +238,7 @@ export class CatchUps {
     const others = this.#fleet.available().filter((other) => other.id !== node.id);
     const complete = [...tally.target].every(([database, all]) => isCovered(all, node.vectors.get(database) ?? new Map()));
     if (complete && (!tally.wantsSession || others.length === 0)) return "";
+    if (!tally.wantsSession && !this.#desk.hasSource(node, others)) return "The node lacks changes that no other node gives it";
     if (tally.idleMs < this.#timing.idleMs) return null;
     return this.#link.ready ? "No session could be run; see the log of the node" : this.#link.problem;
   }

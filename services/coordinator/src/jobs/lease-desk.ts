@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { formatVector, type VersionVector } from "@scoutsync/core";
+import { formatVector } from "@scoutsync/core";
 import {
   AcquireLeaseResponse,
   SyncResult,
@@ -12,7 +12,7 @@ import type { Timing } from "../config.ts";
 import type { Fleet, FleetNode } from "../detection/fleet.ts";
 import type { Prober } from "../detection/probe.ts";
 import type { FleetEvents } from "../events.ts";
-import { chooseSource, gain, union } from "../planner/plan.ts";
+import { chooseSource, gain, type PlannerNode } from "../planner/plan.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { LeaseRow } from "../registry/leases.ts";
 import { sessionDetails } from "./session-details.ts";
@@ -35,17 +35,15 @@ export class LeaseDesk {
   readonly #reserved = new Set<number>();
   readonly #demanded = new Set<number>();
   readonly #avoided = new Map<string, number>();
-  /** Per node, how it and the others stood when its last session began: while that is still so, another changes nothing. */
-  readonly #stuck = new Map<number, string>();
+  /** What the source held when a session began, by lease. */
+  readonly #offered = new Map<string, PlannerNode>();
+  /**
+   * Pairs whose last session went well and yet left the node without what the source held (the source may only receive,
+   * or a database cannot take part), with how both stood: while that is still so, another session changes nothing.
+   */
+  readonly #fruitless = new Map<string, string>();
 
-  constructor(parts: {
-    registry: Registry;
-    fleet: Fleet;
-    prober: Prober;
-    events: FleetEvents;
-    timing: Timing;
-    logger: Logger;
-  }) {
+  constructor(parts: { registry: Registry; fleet: Fleet; prober: Prober; events: FleetEvents; timing: Timing; logger: Logger }) {
     this.#registry = parts.registry;
     this.#fleet = parts.fleet;
     this.#prober = parts.prober;
@@ -71,9 +69,16 @@ export class LeaseDesk {
     return busy;
   }
 
-  /** True when the node's last session ended well and yet nothing is different from when it began. */
-  isStuck(node: FleetNode, all: ReadonlyMap<string, VersionVector>): boolean {
-    return this.#stuck.get(node.id) === standingOf(node, all);
+  /** True when somebody holds what the node lacks and would give it, busy or not. */
+  hasSource(node: FleetNode, available: readonly FleetNode[]): boolean {
+    return chooseSource(node, this.#fruitful(node, available)) !== null;
+  }
+
+  /** Gives every pair another chance: at a scan, and for a node that returns. */
+  giveNewChances(serverId?: number): void {
+    for (const pair of this.#fruitless.keys()) {
+      if (serverId === undefined || pair.split(" ").includes(String(serverId))) this.#fruitless.delete(pair);
+    }
   }
 
   async acquire({ serverId, worker }: AcquireLeaseRequest): Promise<AcquireLeaseResponse> {
@@ -147,14 +152,23 @@ export class LeaseDesk {
     const others = this.#fleet.available().filter((other) => other.id !== node.id);
     const busy = this.busy();
     const free = others.filter((other) => !busy.has(other.id));
-    const willing = free.filter((other) => (this.#avoided.get(pairKey(node.id, other.id)) ?? 0) < Date.now());
-    const chosen = chooseSource(node, willing) ?? chooseSource(node, free);
+    const fruitful = this.#fruitful(node, free);
+    const preferred = fruitful.filter((other) => (this.#avoided.get(pairKey(node.id, other.id)) ?? 0) < Date.now());
+    const chosen = chooseSource(node, preferred) ?? chooseSource(node, fruitful);
     if (chosen !== null) return chosen as FleetNode;
-    if (chooseSource(node, others) !== null) return "busy";
+    if (this.hasSource(node, others)) return "busy";
     if (!demanded) return null;
     const sharing = (other: FleetNode) => [...node.vectors.keys()].some((database) => other.vectors.has(database));
     const partner = free.filter(sharing).sort((a, b) => gain(b, node) - gain(a, node))[0];
     return partner ?? (others.some(sharing) ? "busy" : null);
+  }
+
+  #fruitful(node: FleetNode, others: readonly FleetNode[]): FleetNode[] {
+    if (this.#fruitless.size === 0) return [...others];
+    return others.filter((other) => {
+      const known = this.#fruitless.get(pairKey(node.id, other.id));
+      return known === undefined || known !== standingOf(node) + standingOf(other);
+    });
   }
 
   #grant(node: FleetNode, source: FleetNode, worker: string): AcquireLeaseResponse {
@@ -175,7 +189,7 @@ export class LeaseDesk {
       this.#registry.leases.insert(opened);
       return opened;
     });
-    this.#stuck.set(node.id, standingOf(node, union(this.#fleet.available())));
+    this.#offered.set(lease.lease_id, { id: source.id, vectors: source.vectors });
     this.#events.tell("session", node.row, `sync with ${source.row.name} began`);
     return AcquireLeaseResponse.fromPartial({
       granted: true,
@@ -211,14 +225,28 @@ export class LeaseDesk {
     });
     this.#demanded.delete(serverId);
     if (!result.success) {
-      this.#stuck.delete(serverId);
       this.#avoid(serverId, sourceId);
       this.#logger.info({ server: serverId, source: sourceId, errors: result.errors }, "a session failed");
     }
     this.#tellEnd(lease, result, source?.name ?? String(sourceId));
     this.#events.emit("session", { serverId, sourceId, startedAt: new Date(startedAt), endedAt: now, result });
-    // What both hold now decides who needs whom next.
-    void Promise.all([this.#prober.ping(serverId), this.#prober.ping(sourceId)]).then(() => this.#events.emit("changed"));
+    const offered = this.#offered.get(lease.lease_id) ?? null;
+    this.#offered.delete(lease.lease_id);
+    void this.#look(lease, result.success ? offered : null);
+  }
+
+  /** What both hold after the session decides who needs whom next. */
+  async #look({ server_id: serverId, source_id: sourceId }: LeaseRow, offered: PlannerNode | null): Promise<void> {
+    await Promise.all([this.#prober.ping(serverId), this.#prober.ping(sourceId)]);
+    if (this.#registry.closed) return;
+    const node = this.#fleet.node(serverId);
+    const source = this.#fleet.node(sourceId);
+    if (offered !== null && node !== null && source !== null && node.online) {
+      const pair = pairKey(serverId, sourceId);
+      if (gain(node, offered) > 0) this.#fruitless.set(pair, standingOf(node) + standingOf(source));
+      else this.#fruitless.delete(pair);
+    }
+    this.#events.emit("changed");
   }
 
   #avoid(serverId: number, sourceId: number): void {
@@ -250,9 +278,6 @@ function pairKey(serverId: number, sourceId: number): string {
   return `${serverId} ${sourceId}`;
 }
 
-function standingOf(node: FleetNode, all: ReadonlyMap<string, VersionVector>): string {
-  const parts = [...node.vectors].map(([database, vector]) => {
-    return `${database} ${formatVector(vector)} ${formatVector(all.get(database) ?? vector)}`;
-  });
-  return parts.join("|");
+function standingOf(node: FleetNode): string {
+  return [...node.vectors].map(([database, vector]) => `${database} ${formatVector(vector)}`).join("|");
 }

@@ -1,9 +1,4 @@
-import type {
-  AcquireLeaseRequest,
-  AcquireLeaseResponse,
-  ReportSessionRequest,
-  ReportSessionResponse,
-} from "@scoutsync/protocol";
+import type { AcquireLeaseRequest, AcquireLeaseResponse, ReportSessionRequest, ReportSessionResponse } from "@scoutsync/protocol";
 
 /** What a worker needs of the coordinator: in its own process directly, from elsewhere by gRPC. */
 export interface CoordinatorPort {

@@ -155,6 +155,6 @@ export class RedisLink {
 
 function reasonOf(error: Error): string {
   // A refused connection to a name with several addresses has the reasons inside.
-  if (error instanceof AggregateError && error.errors.length > 0) return String((error.errors[0] as Error).message);
+  if (error instanceof AggregateError && error.errors.length > 0) return (error.errors[0] as Error).message;
   return error.message || error.name;
 }

@@ -74,12 +74,7 @@ export async function runSession(options: {
 }
 
 /** Reports the outcome; tries for as long as the lease may live, because the coordinator may be restarting. */
-async function reportEnd(
-  port: CoordinatorPort,
-  lease: AcquireLeaseResponse,
-  result: SyncResult,
-  startedAt: Date,
-): Promise<boolean> {
+async function reportEnd(port: CoordinatorPort, lease: AcquireLeaseResponse, result: SyncResult, startedAt: Date): Promise<boolean> {
   const giveUpAt = Date.now() + lease.leaseMs;
   for (let attempt = 0; ; attempt++) {
     try {

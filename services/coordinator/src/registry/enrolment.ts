@@ -38,10 +38,7 @@ export function enrol(registry: Registry, node: Introduction): number {
 }
 
 /** Adds a node by hand or changes the one of that name or address. Returns its id. */
-export function enterByHand(
-  registry: Registry,
-  node: { name: string; host: string; port: number; enabled: boolean },
-): number {
+export function enterByHand(registry: Registry, node: { name: string; host: string; port: number; enabled: boolean }): number {
   if (node.host === "" || node.port < 1 || node.port > 65_535) {
     throw new SyncError({
       code: "INVALID_ARGUMENT",

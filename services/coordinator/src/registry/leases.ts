@@ -31,9 +31,7 @@ export class Leases {
     );
     this.#member = database.prepare<[number, string]>("INSERT INTO lease_members (server_id, lease_id) VALUES (?, ?)");
     this.#get = database.prepare<[string], LeaseRow>("SELECT * FROM leases WHERE lease_id = ?");
-    this.#renew = database.prepare<[string, string, string]>(
-      "UPDATE leases SET expires_at = ? WHERE lease_id = ? AND expires_at > ?",
-    );
+    this.#renew = database.prepare<[string, string, string]>("UPDATE leases SET expires_at = ? WHERE lease_id = ? AND expires_at > ?");
     this.#remove = database.prepare<[string]>("DELETE FROM leases WHERE lease_id = ?");
     this.#members = database.prepare<[], { server_id: number }>("SELECT server_id FROM lease_members");
     this.#expired = database.prepare<[string], LeaseRow>("SELECT * FROM leases WHERE expires_at <= ?");

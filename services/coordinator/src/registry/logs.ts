@@ -49,18 +49,10 @@ export class Logs {
   }
 
   /** Starts the line of one attempt and returns its id. */
-  open(entry: {
-    serverId: number;
-    sourceId: number | null;
-    worker: string;
-    details: Record<string, unknown>;
-    now: Date;
-  }): number {
+  open(entry: { serverId: number; sourceId: number | null; worker: string; details: Record<string, unknown>; now: Date }): number {
     const details = JSON.stringify(entry.details);
     const { serverId, sourceId, worker, now } = entry;
-    return Number(
-      this.#open.run(serverId, CATCH_UP_OPERATION, details, now.toISOString(), sourceId, worker).lastInsertRowid,
-    );
+    return Number(this.#open.run(serverId, CATCH_UP_OPERATION, details, now.toISOString(), sourceId, worker).lastInsertRowid);
   }
 
   /** Ends the line of an attempt. A line that has ended stays as it is. */

@@ -1,0 +1,240 @@
+import { execFile } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { promisify } from "node:util";
+import { unary, serverStream, RegisterRequest, AddNodeRequest, type WatchResponse } from "@scoutsync/protocol";
+import { Client, credentials } from "@grpc/grpc-js";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { startCoordinator } from "../src/index.ts";
+import { eventually, FleetUnderTest, quietLogger } from "./fleet-under-test.ts";
+import { RedisServer, redisProgram } from "./redis-server.ts";
+import { ScriptedNode } from "./scripted-nodes.ts";
+
+const run = promisify(execFile);
+const ISO_UTC = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
+
+describe.skipIf(redisProgram === null)("what users and tools see", () => {
+  let redis: RedisServer;
+  let fleet: FleetUnderTest;
+  beforeAll(async () => {
+    redis = await RedisServer.start();
+    fleet = await FleetUnderTest.start(redis.url);
+    const [a] = await fleet.addNodes(2);
+    a!.write(4);
+    await a!.heartbeat(fleet.client);
+    await fleet.equal(5_000);
+    await eventually(async () => (await fleet.status()).converged, 5_000);
+  });
+  afterAll(async () => {
+    await fleet.stop();
+    await redis.remove();
+  });
+
+  it("the SQL of the contract runs on the registry as written", () => {
+    const registry = fleet.outside();
+    const logs = registry
+      .prepare(
+        "SELECT sl.created_at, s.name AS server_name, sl.operation, sl.status, sl.details FROM sync_logs sl JOIN sync_servers s ON sl.server_id = s.id WHERE sl.operation LIKE '%catch-up%' ORDER BY sl.created_at DESC;",
+      )
+      .all() as Record<string, string>[];
+    expect(logs.length).toBeGreaterThan(0);
+    expect(logs[0]).toMatchObject({ operation: "catch-up sync", status: "completed" });
+    expect(logs[0]?.["created_at"]).toMatch(ISO_UTC);
+    const servers = registry
+      .prepare("SELECT id, name, host, port, sync_enabled, last_sync, last_ping, ping_success FROM sync_servers")
+      .all() as Record<string, unknown>[];
+    expect(servers[0]).toMatchObject({ id: 1, name: "node-1", host: "127.0.0.1", sync_enabled: 1, ping_success: 1 });
+    expect(servers[0]?.["last_sync"]).toMatch(ISO_UTC);
+    expect(registry.prepare("SELECT count(*) AS n FROM sync_config").get()).toEqual({ n: 0 });
+    registry.exec(
+      "INSERT INTO sync_config (key, value, value_type) VALUES ('catchup_enabled','true','boolean'),('max_catchup_days','30','integer'),('catchup_batch_size','100','integer'),('catchup_check_interval','300','integer'),('catchup_scheduler_enabled','true','boolean');",
+    );
+    registry.close();
+  });
+
+  it("an INSERT into sync_config takes effect at once", async () => {
+    const { settings } = await unary(fleet.client, "getSettings", {});
+    const batch = settings.find((setting) => setting.key === "catchup_batch_size");
+    expect(batch).toMatchObject({ value: "100", valueType: "integer", isDefault: false });
+    expect(settings.find((setting) => setting.key === "max_retries")).toMatchObject({ value: "5", isDefault: true });
+    const node = fleet.nodes[0]!;
+    node.write(1);
+    const registry = fleet.outside();
+    registry.exec("UPDATE sync_config SET value = '250' WHERE key = 'catchup_batch_size'");
+    registry.close();
+    const again = await unary(fleet.client, "getSettings", {});
+    expect(again.settings.find((setting) => setting.key === "catchup_batch_size")?.value).toBe("250");
+    await node.heartbeat(fleet.client);
+    await eventually(async () => (await fleet.status()).converged, 5_000);
+  });
+
+  it("GET /api/sync/catchup/status", async () => {
+    const body = (await (await fetch(fleet.url("/api/sync/catchup/status"))).json()) as Record<string, unknown>;
+    expect(Object.keys(body).sort()).toEqual(
+      ["catchup_enabled", "max_catchup_days", "recent_catchup_logs", "servers_needing_catchup", "timestamp"].sort(),
+    );
+    expect(body).toMatchObject({ catchup_enabled: true, max_catchup_days: 30, servers_needing_catchup: [] });
+    const [log] = body["recent_catchup_logs"] as Record<string, unknown>[];
+    expect(Object.keys(log ?? {})).toEqual(["id", "server_name", "operation", "status", "created_at", "details"]);
+    expect(body["timestamp"]).toMatch(ISO_UTC);
+  });
+
+  it("POST /api/sync/catchup/scan and what a server in need looks like", async () => {
+    const node = await new ScriptedNode("late").up();
+    fleet.nodes.push(node);
+    await unary(fleet.client, "setSetting", { key: "catchup_scheduler_enabled", value: "false" });
+    await node.register(fleet.client);
+    const status = (await (await fetch(fleet.url("/api/sync/catchup/status"))).json()) as {
+      servers_needing_catchup: Record<string, unknown>[];
+    };
+    expect(status.servers_needing_catchup).toHaveLength(1);
+    expect(status.servers_needing_catchup[0]).toMatchObject({ id: 3, name: "late", host: "127.0.0.1", missing_changes: 5 });
+    expect(Object.keys(status.servers_needing_catchup[0] ?? {})).toEqual([
+      "id",
+      "name",
+      "host",
+      "last_sync",
+      "last_ping",
+      "ping_success",
+      "missing_changes",
+    ]);
+    const headers = { "content-type": "application/json" };
+    const answer = await fetch(fleet.url("/api/sync/catchup/scan"), { method: "POST", headers });
+    expect(answer.status).toBe(200);
+    const body = (await answer.json()) as { results: Record<string, unknown>[] };
+    expect(body).toMatchObject({ message: "Catch-up scan completed", servers_processed: 1 });
+    expect(body.results[0]).toMatchObject({
+      server_id: 3,
+      server_name: "late",
+      success: true,
+      database_changes: { sent: 0, received: 5, applied: 5 },
+      file_changes: { uploaded: 0, downloaded: 0 },
+      errors: [],
+    });
+    expect(Object.keys(body.results[0] ?? {})).toEqual([
+      "server_id",
+      "server_name",
+      "started_at",
+      "completed_at",
+      "success",
+      "database_changes",
+      "file_changes",
+      "errors",
+      "duration",
+    ]);
+    await unary(fleet.client, "setSetting", { key: "catchup_scheduler_enabled", value: "true" });
+  });
+
+  it("POST /api/sync/sqlite3/sync/{server_id}", async () => {
+    fleet.nodes[0]!.write(2);
+    const answer = await fetch(fleet.url("/api/sync/sqlite3/sync/1"), { method: "POST" });
+    const body = (await answer.json()) as Record<string, unknown>;
+    expect(body).toMatchObject({ success: true, stats: { local_changes_sent: 2, remote_changes_received: 0 } });
+    expect(body).not.toHaveProperty("error");
+    const unknown = await fetch(fleet.url("/api/sync/sqlite3/sync/99"), { method: "POST" });
+    expect(unknown.status).toBe(404);
+    expect(((await unknown.json()) as { error: string }).error).toContain('There is no node "99" in the fleet');
+  });
+
+  it("GET /healthz, /metrics and /", async () => {
+    expect(await (await fetch(fleet.url("/healthz"))).json()).toEqual({ status: "ok", redis: "ok" });
+    const metrics = await (await fetch(fleet.url("/metrics"))).text();
+    expect(metrics).toMatch(/scoutsync_nodes\{state="online"\} [23]/);
+    expect(metrics).toContain("scoutsync_redis_up 1");
+    const page = await (await fetch(fleet.url("/"))).text();
+    expect(page).toContain("node-1");
+    expect(page).toContain("<table>");
+  });
+
+  it("answers through reflection, and says over the health service that it serves", async () => {
+    const target = `http://${fleet.service.ready.listen}`;
+    const curl = (...options: string[]) => run("buf", ["curl", "--protocol", "grpc", "--http2-prior-knowledge", ...options]);
+    expect((await curl("--list-services", target)).stdout).toContain("scoutsync.v1.Coordinator");
+    for (const method of ["GetStatus", "ListNodes", "GetSettings", "ListLogs", "ListJobs"]) {
+      const { stdout } = await curl(`${target}/scoutsync.v1.Coordinator/${method}`);
+      expect(JSON.parse(stdout)).not.toEqual({});
+    }
+    const health = new Client(fleet.service.ready.listen, credentials.createInsecure());
+    const pass = (bytes: Buffer) => bytes;
+    const answer = await new Promise<Buffer | undefined>((resolve, reject) => {
+      const request = Buffer.alloc(0);
+      health.makeUnaryRequest("/grpc.health.v1.Health/Check", pass, pass, request, (error, bytes) =>
+        error ? reject(error) : resolve(bytes),
+      );
+    });
+    health.close();
+    // HealthCheckResponse { status = 1: SERVING }
+    expect([...(answer ?? [])]).toEqual([8, 1]);
+  });
+
+  it("adds, finds, disables and removes nodes; a registration takes over the row of its address", async () => {
+    const later = await new ScriptedNode("later").up();
+    const [host, port] = later.address.split(":");
+    later.down();
+    const add = (disabled: boolean) =>
+      unary(fleet.client, "addNode", AddNodeRequest.fromPartial({ name: "by-hand", host: host ?? "", port: Number(port), disabled }));
+    const { node } = await add(true);
+    expect(node).toMatchObject({ name: "by-hand", syncEnabled: false, online: false });
+    await add(false);
+    await later.up();
+    fleet.nodes.push(later);
+    const id = await later.register(fleet.client);
+    expect(BigInt(id)).toBe(node?.id);
+    const { nodes } = await unary(fleet.client, "listNodes", {});
+    expect(nodes.filter((known) => known.port === Number(port))).toHaveLength(1);
+    await fleet.equal(5_000);
+
+    // The same node at another address keeps its row.
+    later.down();
+    later.address = "";
+    await later.up();
+    expect(await later.register(fleet.client)).toBe(id);
+    later.down();
+    await unary(fleet.client, "removeNode", { node: "later" });
+    fleet.nodes.splice(fleet.nodes.indexOf(later), 1);
+    await expect(unary(fleet.client, "removeNode", { node: "later" })).rejects.toMatchObject({ code: "NOT_FOUND" });
+    expect(await unary(fleet.client, "heartbeat", { nodeId: later.nodeId, databases: [], timeUs: 0n, run: "" })).toMatchObject({
+      unknown: true,
+    });
+  });
+
+  it("fills in the host that a node does not know of itself", async () => {
+    const request = RegisterRequest.fromPartial({ nodeId: "hostless", name: "hostless", host: "", port: 9, run: "1" });
+    const { id } = await unary(fleet.client, "register", request);
+    const { nodes } = await unary(fleet.client, "listNodes", {});
+    expect(nodes.find((node) => node.id === id)?.host).toBe("127.0.0.1");
+    await unary(fleet.client, "removeNode", { node: "hostless" });
+  });
+
+  it("streams events and lists jobs", async () => {
+    const stop = new AbortController();
+    const events: WatchResponse[] = [];
+    const watching = (async () => {
+      for await (const event of serverStream(fleet.client, "watch", {}, { signal: stop.signal })) events.push(event);
+    })().catch(() => {});
+    await eventually(async () => {
+      await unary(fleet.client, "catchUp", { node: "1" });
+      return events.some((event) => event.kind === "session" && event.serverName === "node-1");
+    }, 5_000);
+    stop.abort();
+    await watching;
+    const { jobs } = await unary(fleet.client, "listJobs", { state: "completed", limit: 5 });
+    expect(jobs[0]).toMatchObject({ name: "catch-up", state: "completed" });
+  });
+
+  it("refuses settings it does not know or that do not fit, and says what to use", async () => {
+    await expect(unary(fleet.client, "setSetting", { key: "colour", value: "red" })).rejects.toThrow(/Use one of: catchup_enabled/);
+    await expect(unary(fleet.client, "setSetting", { key: "max_retries", value: "0" })).rejects.toThrow(/whole number of at least 1/);
+  });
+
+  it("says which address is taken", async () => {
+    const blocker = createServer().listen(0, "127.0.0.1");
+    await once(blocker, "listening");
+    const taken = `127.0.0.1:${(blocker.address() as { port: number }).port}`;
+    const config = { redis: redis.url, dataDirectory: `${fleet.directory}/second`, logger: quietLogger() };
+    const start = (listen: string, http: string) => startCoordinator({ ...config, listen, http });
+    await expect(start(taken, "127.0.0.1:0")).rejects.toMatchObject({ code: "PORT_TAKEN" });
+    await expect(start("127.0.0.1:0", taken)).rejects.toMatchObject({ code: "PORT_TAKEN" });
+    blocker.close();
+  });
+});

@@ -1,0 +1,116 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import Sqlite from "better-sqlite3";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { checkRedisUrl, withoutPassword } from "../src/jobs/redis.ts";
+import { enrol, enterByHand, findServer } from "../src/registry/enrolment.ts";
+import { openRegistry, type Registry } from "../src/registry/registry.ts";
+
+describe("registry", () => {
+  let directory: string;
+  let registry: Registry;
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), "scoutsync-registry-"));
+    registry = openRegistry(directory);
+  });
+  afterEach(() => {
+    registry.close();
+    rmSync(directory, { recursive: true, force: true });
+  });
+
+  const introduction = (nodeId: string, port = 7071) => ({ nodeId, name: nodeId, host: "10.0.0.1", port, version: "1", run: "r" });
+
+  it("refuses a file that a newer version wrote, and says so", () => {
+    registry.close();
+    const file = new Sqlite(registry.path);
+    file.pragma("user_version = 99");
+    file.close();
+    expect(() => openRegistry(directory)).toThrow(/newer version of scoutsync \(schema 99, this program knows 1\)/);
+    const again = new Sqlite(registry.path);
+    again.pragma("user_version = 1");
+    again.close();
+    registry = openRegistry(directory);
+  });
+
+  it("is durable: WAL and full synchronisation", () => {
+    const file = new Sqlite(registry.path);
+    expect(file.pragma("journal_mode", { simple: true })).toBe("wal");
+    file.close();
+  });
+
+  it("hands out epochs that only rise, also from a registry that was made anew", () => {
+    const id = enrol(registry, introduction("n1"));
+    const now = new Date();
+    const first = registry.leases.nextEpoch(id, now);
+    const second = registry.leases.nextEpoch(id, new Date(now.getTime() - 60_000));
+    expect(second).toBeGreaterThan(first);
+    expect(first).toBeGreaterThanOrEqual(now.getTime());
+  });
+
+  it("never lets one node be in two sessions, on either end", () => {
+    const lease = (lease_id: string, server_id: number, source_id: number) => ({
+      lease_id,
+      server_id,
+      source_id,
+      epoch: 1,
+      worker: "w",
+      log_id: 1,
+      acquired_at: "",
+      expires_at: "9999",
+    });
+    registry.leases.insert(lease("one", 1, 2));
+    expect(() => registry.transaction(() => registry.leases.insert(lease("two", 3, 1)))).toThrow(/UNIQUE/);
+    expect(() => registry.transaction(() => registry.leases.insert(lease("three", 2, 3)))).toThrow(/UNIQUE/);
+    expect(registry.leases.busy()).toEqual(new Set([1, 2]));
+    registry.leases.remove("one");
+    registry.leases.insert(lease("four", 3, 1));
+    expect(registry.leases.busy()).toEqual(new Set([1, 3]));
+  });
+
+  it("a log line that has ended stays as it is", () => {
+    const id = enrol(registry, introduction("n1"));
+    const now = new Date();
+    const log = registry.logs.open({ serverId: id, sourceId: 2, worker: "w", details: {}, now });
+    registry.logs.close(log, "failed", { errors: ["lost"] }, now);
+    registry.logs.close(log, "completed", {}, now);
+    expect(registry.logs.list({ limit: 5 })).toMatchObject([{ status: "failed", server_name: "n1" }]);
+    registry.servers.remove(id);
+    expect(registry.logs.list({ limit: 5 }), "history of a removed node stays").toHaveLength(1);
+    expect(enrol(registry, introduction("n2")), "ids are not used again").toBeGreaterThan(id);
+  });
+
+  it("sees what another process writes at once", () => {
+    const other = new Sqlite(registry.path);
+    expect(registry.settings.get("catchup_enabled")).toBe(true);
+    other.exec("INSERT INTO sync_config (key, value, value_type) VALUES ('catchup_enabled', 'false', 'boolean')");
+    expect(registry.settings.get("catchup_enabled")).toBe(false);
+    other.exec("UPDATE sync_config SET value = 'nonsense'");
+    expect(registry.settings.get("catchup_enabled"), "a value that does not fit counts as not set").toBe(true);
+    other.exec("INSERT INTO sync_servers (name, host, port) VALUES ('x', 'h', 1)");
+    expect(registry.servers.list()).toMatchObject([{ name: "x", sync_enabled: 1, node_id: null }]);
+    other.close();
+  });
+
+  it("knows a node by its identity, wherever it is, and finds it by id, name and address", () => {
+    const hand = enterByHand(registry, { name: "", host: "10.0.0.1", port: 7071, enabled: true });
+    expect(findServer(registry, "10.0.0.1:7071").id).toBe(hand);
+    expect(enrol(registry, introduction("n1"))).toBe(hand);
+    expect(enrol(registry, introduction("n1", 9_000))).toBe(hand);
+    expect(findServer(registry, "n1").port).toBe(9_000);
+    expect(findServer(registry, String(hand)).name).toBe("n1");
+    enrol(registry, { ...introduction("n2"), name: "n1" });
+    expect(() => findServer(registry, "n1")).toThrow(/names 2 nodes/);
+    expect(() => findServer(registry, "nobody")).toThrow(/There is no node "nobody"/);
+    expect(() => enrol(registry, introduction("", 1))).toThrow(/without an identity/);
+  });
+});
+
+describe("redis URLs", () => {
+  it("are shown without the password and refused when they are none", () => {
+    expect(withoutPassword("redis://user:secret@host:6379/0")).toBe("redis://user:***@host:6379/0");
+    expect(() => checkRedisUrl("host:6379")).toThrow(/is not a Redis URL/);
+    expect(() => checkRedisUrl("http://host")).toThrow(/is not a Redis URL/);
+    checkRedisUrl("rediss://host");
+  });
+});
