@@ -2,11 +2,11 @@ import { SyncError, equalVectors } from "@scoutsync/core";
 import { describe, expect, test } from "vitest";
 import { Acquaintances, runSession, verify, type SessionOptions } from "../src/index.ts";
 import { DirectPeer } from "./direct-peer.ts";
-import { FakeReplica } from "./fake-replica.ts";
+import { openTestReplica, type TestReplica } from "./test-replica.ts";
 
-function pair() {
-  const here = new FakeReplica();
-  const there = new FakeReplica();
+async function pair() {
+  const here = await openTestReplica();
+  const there = await openTestReplica();
   const peer = new DirectPeer(there);
   const session = (options: Partial<SessionOptions> = {}) =>
     runSession({
@@ -20,15 +20,11 @@ function pair() {
   return { here, there, peer, session };
 }
 
-function fill(replica: FakeReplica, prefix: string, count: number): void {
-  for (let i = 0; i < count; i++) replica.write(`${prefix}${i}`, `value ${i}`);
-}
-
 describe("a session", () => {
   test("moves what either side lacks and proves it", async () => {
-    const { here, there, session } = pair();
-    fill(here, "a", 30);
-    fill(there, "b", 50);
+    const { here, there, session } = await pair();
+    here.fill("a", 30);
+    there.fill("b", 50);
     const result = await session({ batchSize: 7 });
     expect(result).toMatchObject({ success: true, verified: true, errors: [], node: "here", peer: "direct" });
     expect(result.stats).toMatchObject({ localChangesSent: 30, remoteChangesReceived: 50, remoteChangesApplied: 50 });
@@ -37,8 +33,8 @@ describe("a session", () => {
   });
 
   test("with nothing to do is one call and writes nothing", async () => {
-    const { here, there, peer, session } = pair();
-    fill(here, "a", 3);
+    const { here, there, peer, session } = await pair();
+    here.fill("a", 3);
     await session();
     const applied = here.applied + there.applied;
     peer.calls.length = 0;
@@ -48,9 +44,9 @@ describe("a session", () => {
   });
 
   test.each([0, 1, 2, 5, 9])("cut after %i batches goes on where it stopped", async (cut) => {
-    const { here, there, peer, session } = pair();
-    fill(here, "a", 40);
-    fill(there, "b", 40);
+    const { here, there, peer, session } = await pair();
+    here.fill("a", 40);
+    there.fill("b", 40);
     peer.batchesUntilCut = cut;
     const first = await session({ batchSize: 5 });
     expect(first).toMatchObject({ success: false, verified: false, errors: [{ code: "PEER_UNREACHABLE" }] });
@@ -67,8 +63,8 @@ describe("a session", () => {
   });
 
   test("a line that breaks once is used again, one that is dead is not waited for", async () => {
-    const { here, there, peer, session } = pair();
-    fill(there, "b", 40);
+    const { here, there, peer, session } = await pair();
+    there.fill("b", 40);
     peer.batchesUntilCut = 3;
     setTimeout(() => (peer.batchesUntilCut = Number.POSITIVE_INFINITY), 50);
     const result = await session({ batchSize: 5, retries: 2 });
@@ -81,8 +77,8 @@ describe("a session", () => {
   });
 
   test("goes on in rounds while others write, and ends all the same", async () => {
-    const { here, there, peer, session } = pair();
-    fill(here, "a", 3);
+    const { here, there, peer, session } = await pair();
+    here.fill("a", 3);
     let writes = 0;
     peer.beforePush = () => {
       there.write(`there${writes}`, "x");
@@ -95,35 +91,35 @@ describe("a session", () => {
   });
 
   test("pull only sends nothing", async () => {
-    const { here, there, peer, session } = pair();
-    fill(here, "a", 3);
-    fill(there, "b", 3);
+    const { here, there, peer, session } = await pair();
+    here.fill("a", 3);
+    there.fill("b", 3);
     expect(await session({ pullOnly: true })).toMatchObject({ success: true, verified: false, stats: { localChangesSent: 0 } });
     expect(peer.calls).toEqual(["getChanges"]);
     expect(Object.keys(there.rows())).toHaveLength(3);
   });
 
   test("a peer that only receives is given what it lacks", async () => {
-    const { here, there, peer, session } = pair();
-    fill(here, "a", 3);
+    const { here, there, peer, session } = await pair();
+    here.fill("a", 3);
     peer.receiveOnly = true;
     expect(await session()).toMatchObject({ success: true, verified: true, stats: { localChangesSent: 3 } });
     expect(there.rows()).toEqual(here.rows());
   });
 
   test("different rows under equal vectors are an error that says so", async () => {
-    const { here, there, session } = pair();
-    fill(here, "a", 3);
+    const { here, peer, session } = await pair();
+    here.fill("a", 3);
     await session();
-    there.corrupt("a1");
+    peer.tamper = (batch) => ({ ...batch, digest: Buffer.alloc(batch.digest.length, 7) });
     const result = await session();
     expect(result).toMatchObject({ success: false, verified: false, errors: [{ code: "DIVERGED" }] });
     expect(result.errors[0]?.message).toContain("scoutsync verify");
   });
 
   test("a damaged batch is refused whole and the next session repairs it", async () => {
-    const { here, there, peer, session } = pair();
-    fill(there, "b", 20);
+    const { here, there, peer, session } = await pair();
+    there.fill("b", 20);
     let count = 0;
     peer.tamper = (batch) => {
       if (++count !== 2) return batch;
@@ -138,16 +134,16 @@ describe("a session", () => {
   });
 
   test("what the peer refuses a push with is the session's error", async () => {
-    const { here, there, session } = pair();
-    fill(here, "a", 30);
+    const { here, there, session } = await pair();
+    here.fill("a", 30);
     there.failApply = new SyncError({ code: "CONSTRAINT_REFUSED", message: "CHECK failed", action: "Mend it." });
     const result = await session({ batchSize: 5 });
     expect(result).toMatchObject({ success: false, errors: [{ code: "CONSTRAINT_REFUSED", message: "CHECK failed. Mend it." }] });
   });
 
   test("databases the peer lacks are passed over, unless named", async () => {
-    const { here, session } = pair();
-    const stranger = new FakeReplica("stranger");
+    const { here, session } = await pair();
+    const stranger = await openTestReplica({ name: "stranger" });
     const databases = [here, stranger].map((replica) => ({ replica, acquaintances: new Acquaintances() }));
     expect(await session({ databases })).toMatchObject({ success: true, verified: true });
     expect(await session({ databases, named: true })).toMatchObject({ success: false, errors: [{ code: "DATABASE_NOT_FOUND" }] });
@@ -156,9 +152,9 @@ describe("a session", () => {
   });
 
   test("a third replica in between relays", async () => {
-    const [a, b, c] = [new FakeReplica(), new FakeReplica(), new FakeReplica()];
-    fill(a, "a", 12);
-    const session = (replica: FakeReplica, other: FakeReplica) =>
+    const [a, b, c] = [await openTestReplica(), await openTestReplica(), await openTestReplica()];
+    a.fill("a", 12);
+    const session = (replica: TestReplica, other: TestReplica) =>
       runSession({
         databases: [{ replica, acquaintances: new Acquaintances() }],
         peer: new DirectPeer(other),
@@ -175,11 +171,11 @@ describe("a session", () => {
 
 describe("verify", () => {
   test("names the rows and columns that differ, reading only what does", async () => {
-    const { here, there, peer, session } = pair();
-    fill(here, "a", 200);
+    const { here, there, peer, session } = await pair();
+    here.fill("a", 200);
     await session();
     expect(await verify({ replica: here, peer, deep: false })).toMatchObject({ equal: true, differences: [] });
-    there.corrupt("a7");
+    there.write("a7", "another value");
     there.write("extra", "only there");
     const { equal, differences } = await verify({ replica: here, peer, deep: false });
     expect(equal).toBe(false);

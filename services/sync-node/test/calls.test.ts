@@ -11,9 +11,9 @@ import {
   type ServiceClient,
 } from "@scoutsync/protocol";
 import { describe, expect, test } from "vitest";
-import { FakeReplica } from "../../../packages/session/test/fake-replica.ts";
+import { afterTest, openTestReplica } from "../../../packages/session/test/test-replica.ts";
 import { checkListenAddress } from "../src/server.ts";
-import { afterTest, collect, eventually, fill, startNode, type TestNode } from "./nodes.ts";
+import { collect, eventually, startNode, type TestNode } from "./nodes.ts";
 
 async function syncWith(node: TestNode, peer: string, request: Partial<SyncRequest> = {}) {
   const responses = await collect(node.client.sync(SyncRequest.create({ peer, ...request })));
@@ -25,7 +25,7 @@ async function syncWith(node: TestNode, peer: string, request: Partial<SyncReque
 describe("over gRPC", () => {
   test("ping says who and how far", async () => {
     const node = await startNode("pits");
-    fill(node.replica, "a", 3);
+    node.replica.fill("a", 3);
     const answer = await node.client.ping();
     expect(answer).toMatchObject({ name: "pits", nodeId: "id-of-pits", protocol: PROTOCOL_VERSION });
     expect(answer.databases).toMatchObject([{ name: "main", vector: formatVector(node.replica.state.vector), rows: 3n, problem: "" }]);
@@ -34,8 +34,8 @@ describe("over gRPC", () => {
 
   test("a session brings both to the same rows, and a second one is a no-op", async () => {
     const [a, b] = [await startNode("a"), await startNode("b")];
-    fill(a.replica, "a", 25);
-    fill(b.replica, "b", 40);
+    a.replica.fill("a", 25);
+    b.replica.fill("b", 40);
     expect(await syncWith(a, b.address, { batchSize: 6 })).toMatchObject({
       success: true,
       verified: true,
@@ -45,7 +45,7 @@ describe("over gRPC", () => {
     expect(a.replica.rows()).toEqual(b.replica.rows());
     expect(await syncWith(a, b.address)).toMatchObject({ verified: true, stats: { localChangesSent: 0n, remoteChangesReceived: 0n } });
     expect(await a.client.verify({ peer: b.address })).toMatchObject({ equal: true, databases: [{ name: "main" }] });
-    b.replica.corrupt("a3");
+    b.replica.write("a3", "another value");
     expect(await a.client.verify({ peer: b.address })).toMatchObject({
       equal: false,
       databases: [{ differences: [{ table: "t", key: "a3", columns: ["v"] }] }],
@@ -60,7 +60,7 @@ describe("over gRPC", () => {
 
   test("one session per peer, and a newer epoch takes over", async () => {
     const [a, b] = [await startNode("a"), await startNode("b")];
-    fill(b.replica, "b", 60);
+    b.replica.fill("b", 60);
     a.replica.applyDelayMs = 30;
     const slow = syncWith(a, b.address, { batchSize: 1, epoch: 5n });
     await eventually("the session runs", () => a.replica.applied > 1);
@@ -88,7 +88,7 @@ describe("over gRPC", () => {
 
   test("count, limit and readable", async () => {
     const node = await startNode("a");
-    fill(node.replica, "a", 30);
+    node.replica.fill("a", 30);
     expect(await node.client.count("main", new Map())).toMatchObject({ changes: 30 });
     const ask = (request: Partial<GetChangesRequest>) =>
       collect(serverStream(node.client.client, "getChanges", GetChangesRequest.create({ database: "main", ...request })));
@@ -100,26 +100,26 @@ describe("over gRPC", () => {
     expect(page?.changes[0]).toMatchObject({
       table: "t",
       operation: "insert",
-      columns: [{ name: "v", value: { kind: { $case: "text" } } }],
+      columns: [{ name: "k", value: { kind: { $case: "text", value: "a0" } } }, { name: "v" }],
     });
     expect((await ask({ readable: true })).flatMap(({ changes }) => changes)).toHaveLength(30);
   });
 
   test("a node that only receives serves nobody and still takes", async () => {
     const [a, b] = [await startNode("a"), await startNode("b", { receiveOnly: true })];
-    fill(a.replica, "a", 5);
-    fill(b.replica, "own", 2);
+    a.replica.fill("a", 5);
+    b.replica.fill("own", 2);
     const request = GetChangesRequest.create({ database: "main" });
     await expect(collect(serverStream(b.client.client, "getChanges", request))).rejects.toMatchObject({ code: "RECEIVE_ONLY" });
     expect(await syncWith(b, a.address)).toMatchObject({ success: true, stats: { localChangesSent: 0n, remoteChangesReceived: 5n } });
-    fill(a.replica, "more", 3);
+    a.replica.fill("more", 3);
     expect(await syncWith(a, b.address)).toMatchObject({ success: true, stats: { localChangesSent: 3n } });
     expect(Object.keys(a.replica.rows())).toHaveLength(8);
   });
 
   test("ping answers while databases are busy", async () => {
     const [a, b] = [await startNode("a"), await startNode("b")];
-    fill(b.replica, "b", 10);
+    b.replica.fill("b", 10);
     a.replica.applyDelayMs = 100;
     const running = syncWith(a, b.address, { batchSize: 1 });
     await eventually("the session runs", () => a.replica.applied > 0);
@@ -134,8 +134,8 @@ describe("streams that end early", () => {
 
   test("a push cut in the middle of a batch applies only whole ones", async () => {
     const node = await startNode("a");
-    const source = new FakeReplica();
-    fill(source, "s", 20);
+    const source = await openTestReplica();
+    source.fill("s", 20);
     const first = await source.read({ from: new Map(), batchSize: 10, codecs: [], beyondDigest: Buffer.alloc(0) });
     const second = await source.read({ from: first.to, batchSize: 10, codecs: [], beyondDigest: Buffer.alloc(0) });
     const call = bidi(node.client.client as ServiceClient<typeof syncNodeService>, "pushChanges");
@@ -169,7 +169,7 @@ describe("streams that end early", () => {
 
   test("a cancelled follower lets go of its replica, also when it reads nothing", async () => {
     const node = await startNode("a");
-    fill(node.replica, "a", 500);
+    node.replica.fill("a", 500);
     const stop = new AbortController();
     const request = GetChangesRequest.create({ database: "main", follow: true, batchSize: 1, callerRun: "follower" });
     const stream = serverStream(node.client.client, "getChanges", request, { signal: stop.signal })[Symbol.asyncIterator]();
@@ -186,20 +186,14 @@ describe("streams that end early", () => {
 
   test("a caller that stops reading stops the node from reading ahead", async () => {
     const node = await startNode("a");
-    fill(node.replica, "a", 400);
-    let reads = 0;
-    const read = node.replica.read.bind(node.replica);
-    node.replica.read = async (request) => {
-      reads += 1;
-      const batch = await read(request);
-      // Large enough that the flow-control window, not the number of messages, is what fills up.
-      return { ...batch, payload: Buffer.alloc(512 * 1024) };
-    };
+    node.replica.fill("a", 400);
+    // Large enough that the flow-control window, not the number of messages, is what fills up.
+    node.replica.afterRead = (batch) => ({ ...batch, payload: Buffer.alloc(512 * 1024) });
     const request = GetChangesRequest.create({ database: "main", batchSize: 1 });
     const stream = serverStream(node.client.client, "getChanges", request)[Symbol.asyncIterator]();
     await stream.next();
     await new Promise((resolve) => setTimeout(resolve, 300));
-    expect(reads).toBeLessThan(80);
+    expect(node.replica.reads).toBeLessThan(80);
     await stream.return?.();
   });
 

@@ -3,33 +3,23 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLogger } from "@scoutsync/runtime";
 import { connectPeer, type PeerClient } from "@scoutsync/protocol";
-import { afterEach } from "vitest";
 import { Databases } from "../src/databases.ts";
 import { serve, type SyncNodeService } from "../src/serving.ts";
 import type { SyncNodeConfig } from "../src/config.ts";
-import { FakeReplica } from "../../../packages/session/test/fake-replica.ts";
+import { afterTest, openTestReplica, type TestReplica } from "../../../packages/session/test/test-replica.ts";
 
 export interface TestNode {
-  replica: FakeReplica;
+  replica: TestReplica;
   service: SyncNodeService;
   address: string;
   client: PeerClient;
 }
 
-const cleanups: (() => Promise<void> | void)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
-});
-
-/** Runs `cleanup` after the test, last registered first. */
-export function afterTest(cleanup: () => Promise<void> | void): void {
-  cleanups.push(cleanup);
-}
-
 /** A node on a free port, stopped after the test. */
-export async function startNode(name: string, config: Partial<SyncNodeConfig> = {}, replica = new FakeReplica()): Promise<TestNode> {
+export async function startNode(name: string, config: Partial<SyncNodeConfig> = {}, existing?: TestReplica): Promise<TestNode> {
   const dataDirectory = mkdtempSync(join(tmpdir(), "scoutsync-node-"));
-  cleanups.push(() => rmSync(dataDirectory, { recursive: true, force: true }));
+  afterTest(() => rmSync(dataDirectory, { recursive: true, force: true }));
+  const replica = existing ?? (await openTestReplica({ nodeName: name }));
   const databases = new Databases(name);
   databases.add(replica);
   const service = await serve(
@@ -51,15 +41,11 @@ export async function startNode(name: string, config: Partial<SyncNodeConfig> = 
     async () => {},
   );
   const client = connectPeer(service.ready.listen);
-  cleanups.push(async () => {
+  afterTest(async () => {
     client.close();
     await service.stop();
   });
   return { replica, service, address: service.ready.listen, client };
-}
-
-export function fill(replica: FakeReplica, prefix: string, count: number): void {
-  for (let i = 0; i < count; i++) replica.write(`${prefix}${i}`, `value ${i}`);
 }
 
 /** Looks again every few milliseconds until `condition` holds. */
