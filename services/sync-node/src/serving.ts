@@ -40,7 +40,8 @@ export async function serve(
   const context: NodeContext = {
     name: config.name,
     nodeId,
-    run: randomUUID(),
+    // Its databases share a run; a node without any has no stream positions to tell apart.
+    run: databases.all()[0]?.replica.run ?? randomUUID(),
     version: programVersion(),
     receiveOnly: config.receiveOnly,
     databases,

@@ -1,0 +1,148 @@
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import Database from "better-sqlite3";
+import { connectPeer } from "@scoutsync/protocol";
+import { createLogger } from "@scoutsync/runtime";
+import { beforeEach, describe, expect, test } from "vitest";
+import { afterTest } from "../../../packages/session/test/test-replica.ts";
+import { startSyncNode, type SyncNodeConfig } from "../src/index.ts";
+import { eventually } from "./nodes.ts";
+
+let folder = "";
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "scoutsync-start-"));
+  const made = folder;
+  afterTest(() => rmSync(made, { recursive: true, force: true }));
+});
+
+function database(file: string, sql = "CREATE TABLE t(k TEXT PRIMARY KEY, v TEXT)"): string {
+  const path = join(folder, file);
+  const db = new Database(path);
+  db.exec(sql);
+  db.close();
+  return path;
+}
+
+async function start(config: Partial<SyncNodeConfig>) {
+  const service = await startSyncNode({
+    name: "pits",
+    listen: "127.0.0.1:0",
+    databases: [],
+    dataDirectory: join(folder, "data"),
+    peers: [],
+    coordinator: null,
+    baseline: null,
+    exclude: [],
+    receiveOnly: false,
+    logger: createLogger("pits", "silent"),
+    ...config,
+  });
+  afterTest(() => service.stop());
+  return service;
+}
+
+describe("starting", () => {
+  test("says where it listens and what it serves, and keeps its identity", async () => {
+    const paths = [
+      database("a.db"),
+      database("b.db", "CREATE TABLE x(id INTEGER PRIMARY KEY); CREATE TABLE secret(id INTEGER PRIMARY KEY)"),
+    ];
+    const databases = [
+      { name: "main", path: paths[0] ?? "" },
+      { name: "users", path: paths[1] ?? "" },
+    ];
+    const first = await start({ databases, exclude: ["users.secret"] });
+    expect(first.ready).toEqual({
+      name: "pits",
+      node_id: expect.stringMatching(/^[0-9a-f-]{36}$/) as string,
+      listen: expect.stringMatching(/^127\.0\.0\.1:\d+$/) as string,
+      databases: [
+        { name: "main", path: paths[0], tables: ["t"] },
+        { name: "users", path: paths[1], tables: ["x"] },
+      ],
+    });
+    await first.stop();
+    await first.stop();
+    const second = await start({ databases, exclude: ["users.secret"] });
+    expect(second.ready.node_id).toBe(first.ready.node_id);
+    const peer = connectPeer(second.ready.listen);
+    afterTest(() => peer.close());
+    expect((await peer.ping()).databases.map(({ name, problem }) => [name, problem])).toEqual([
+      ["main", ""],
+      ["users", ""],
+    ]);
+  });
+
+  test("two started nodes stay in step", async () => {
+    const [left, right] = [database("left.db"), database("right.db")];
+    const a = await start({ name: "a", databases: [{ name: "main", path: left }], dataDirectory: join(folder, "a") });
+    await start({ name: "b", databases: [{ name: "main", path: right }], dataDirectory: join(folder, "b"), peers: [a.ready.listen] });
+    const [here, there] = [new Database(left), new Database(right)];
+    afterTest(() => void [here, there].forEach((db) => db.close()));
+    here.exec("INSERT INTO t VALUES ('left', 'x')");
+    there.exec("INSERT INTO t VALUES ('right', 'x')");
+    const keys = (db: Database.Database) => db.prepare("SELECT group_concat(k) FROM (SELECT k FROM t ORDER BY k)").pluck().get();
+    await eventually("both have both", () => keys(here) === "left,right" && keys(there) === "left,right");
+    expect(keys(here)).toBe(keys(there));
+  });
+
+  test.each([
+    ["a missing file", () => ({ databases: [{ name: "main", path: join(folder, "none.db") }] }), "DATABASE_NOT_FOUND"],
+    [
+      "a file that is not SQLite",
+      () => {
+        const path = join(folder, "text.db");
+        writeFileSync(path, "a text of some length, certainly longer than a header of a hundred bytes would be. ".repeat(20));
+        return { databases: [{ name: "main", path }] };
+      },
+      "NOT_SQLITE",
+    ],
+    ["a misspelt exclusion", () => ({ databases: [{ name: "main", path: database("a.db") }], exclude: ["mian.t"] }), "INVALID_ARGUMENT"],
+    [
+      "two of one name",
+      () => ({
+        databases: [
+          { name: "main", path: database("a.db") },
+          { name: "main", path: database("b.db") },
+        ],
+      }),
+      "INVALID_ARGUMENT",
+    ],
+    ["no address", () => ({ listen: "what:ever" }), "INVALID_ARGUMENT"],
+    [
+      "a data directory that is a file",
+      () => {
+        writeFileSync(join(folder, "data"), "");
+        return {};
+      },
+      "INVALID_ARGUMENT",
+    ],
+    [
+      "an identity file of something else",
+      () => {
+        mkdirSync(join(folder, "data"));
+        writeFileSync(join(folder, "data/node.json"), "{}");
+        return {};
+      },
+      "INVALID_ARGUMENT",
+    ],
+  ])("%s stops it with what to do", async (_what, config, code) => {
+    const failure = start(config());
+    await expect(failure).rejects.toMatchObject({ code, action: expect.stringMatching(/\w+.*\.$/) as string });
+  });
+
+  test("a taken port is found before any database is touched", async () => {
+    const blocker = createServer();
+    await new Promise<void>((resolve) => blocker.listen(0, "127.0.0.1", resolve));
+    afterTest(() => void blocker.close());
+    const { port } = blocker.address() as { port: number };
+    const path = database("a.db");
+    await expect(start({ listen: `127.0.0.1:${port}`, databases: [{ name: "main", path }] })).rejects.toMatchObject({ code: "PORT_TAKEN" });
+    const db = new Database(path);
+    expect(db.prepare("SELECT count(*) FROM sqlite_schema WHERE name LIKE '%scoutsync%'").pluck().get()).toBe(0);
+    db.close();
+    expect(existsSync(join(folder, "data"))).toBe(false);
+  });
+});
