@@ -2,8 +2,9 @@ import type { Core } from "./core.ts";
 
 /** Expired leases and changes that other processes made to the registry are noticed within this time. */
 const TICK_MS = 1_000;
-/** Counting costs questions to nodes; while things move it is done at most this often. */
+/** Counting costs questions to nodes; while things move it is done at most this often, and for this part of the time. */
 const COUNT_DELAY_MS = 1_000;
+const COUNT_SHARE = 0.1;
 /** Who wants exact figures waits at most this long for a count that is due. */
 const FRESH_WAIT_MS = 3_000;
 /** A node is asked when it was silent for this many heartbeats. */
@@ -18,6 +19,7 @@ export class Upkeep {
   readonly #timers: NodeJS.Timeout[] = [];
   #countTimer: NodeJS.Timeout | null = null;
   #uncounted = true;
+  #lastCountMs = 0;
   #counting: Promise<void> | null = null;
   #outside: number;
   #stopped = false;
@@ -104,10 +106,11 @@ export class Upkeep {
     if (this.#stopped) return;
     this.#uncounted = true;
     this.#core.certificate.current();
+    const delayMs = Math.max(COUNT_DELAY_MS, this.#lastCountMs / COUNT_SHARE);
     this.#countTimer ??= setTimeout(() => {
       this.#countTimer = null;
       void this.#count();
-    }, COUNT_DELAY_MS);
+    }, delayMs);
   }
 
   #count(): Promise<void> {
@@ -121,11 +124,13 @@ export class Upkeep {
   }
 
   async #recount(): Promise<void> {
+    const startedAt = performance.now();
     try {
       await this.#core.missing.recount();
     } catch (error) {
       this.#uncounted = true;
       if (!this.#stopped) this.#core.logger.warn({ error: String(error) }, "missing changes could not be counted");
     }
+    this.#lastCountMs = performance.now() - startedAt;
   }
 }

@@ -1,6 +1,6 @@
 import { formatVector, isCovered, join, parseVector, type VersionVector } from "@scoutsync/core";
 import type { Logger } from "@scoutsync/runtime";
-import { gain, union, type PlannerNode } from "../planner/plan.ts";
+import { gain, total, union, type PlannerNode } from "../planner/plan.ts";
 import type { Fleet, FleetNode, MissingCount } from "./fleet.ts";
 import type { NodeClients } from "./node-clients.ts";
 
@@ -44,11 +44,12 @@ export class MissingCounter {
     const nodes = this.#fleet.nodes().filter((node) => node.enabled);
     const sources = nodes.filter((node) => node.online);
     const all = union(sources);
+    const ranked = new Map([...all.keys()].map((database) => [database, rankedSources(database, sources)]));
     const shared = new Map<string, Promise<MissingCount>>();
     const waiting = [...nodes];
     const lane = async () => {
       for (let node = waiting.shift(); node !== undefined; node = waiting.shift()) {
-        this.#fleet.setMissing(node.id, await this.#countNode(node, sources, all, shared));
+        this.#fleet.setMissing(node.id, await this.#countNode(node, ranked, all, shared));
       }
     };
     await Promise.all(Array.from({ length: Math.min(CONCURRENT_COUNTS, waiting.length) }, lane));
@@ -56,71 +57,73 @@ export class MissingCounter {
 
   async #countNode(
     node: FleetNode,
-    sources: readonly FleetNode[],
+    ranked: ReadonlyMap<string, RankedSource[]>,
     all: ReadonlyMap<string, VersionVector>,
     shared: Map<string, Promise<MissingCount>>,
   ): Promise<MissingCount> {
-    const total: MissingCount = { changes: 0, oldestUs: 0 };
+    const sum: MissingCount = { changes: 0, oldestUs: 0 };
     for (const [database, vector] of node.vectors) {
       const whole = all.get(database);
       if (whole === undefined || isCovered(whole, vector)) continue;
       const key = `${database} ${formatVector(vector)}`;
       let counting = shared.get(key);
       if (counting === undefined) {
-        counting = this.#countDatabase(database, vector, whole, sources);
+        counting = this.#countDatabase(database, vector, whole, ranked.get(database) ?? []);
         shared.set(key, counting);
       }
-      add(total, await counting);
+      add(sum, await counting);
     }
-    return total;
+    return sum;
   }
 
-  /** Asks the source that holds most of the rest, then the one that holds most of what is left, until nothing is. */
+  /** Asks the most complete source, then the next one that holds something of the rest, until nothing is left. */
   async #countDatabase(
     database: string,
     vector: VersionVector,
     whole: VersionVector,
-    sources: readonly FleetNode[],
+    sources: readonly RankedSource[],
   ): Promise<MissingCount> {
-    const total: MissingCount = { changes: 0, oldestUs: 0 };
-    const unasked = new Set(sources.filter((source) => source.vectors.has(database)));
+    const sum: MissingCount = { changes: 0, oldestUs: 0 };
     let have = vector;
-    for (let asked = 0; asked < MAX_SOURCES && !isCovered(whole, have); asked++) {
-      const source = richest(database, have, unasked);
-      if (source === null) break;
-      unasked.delete(source);
+    let asked = 0;
+    for (const { address, held } of sources) {
+      if (asked === MAX_SOURCES || isCovered(whole, have)) break;
+      if (isCovered(held, have)) continue;
+      asked++;
       try {
-        const count = await this.#clients.countChanges(source.address, database, formatVector(have), this.#deadlineMs());
-        add(total, { changes: Number(count.changes), oldestUs: Number(count.oldestUs) });
-        have = join(have, join(source.vectors.get(database) ?? new Map(), parseVector(count.vector)));
+        const count = await this.#clients.countChanges(address, database, formatVector(have), this.#deadlineMs());
+        add(sum, { changes: Number(count.changes), oldestUs: Number(count.oldestUs) });
+        have = join(have, join(held, parseVector(count.vector)));
       } catch (error) {
-        this.#logger.debug({ source: source.row.name, database, error: String(error) }, "a source could not count");
+        this.#logger.debug({ source: address, database, error: String(error) }, "a source could not count");
       }
     }
     // What nobody could count is estimated from the sequences: too many rather than none.
     const rest = gain(standing(database, have), standing(database, whole));
-    return { changes: total.changes + rest, oldestUs: total.oldestUs };
+    return { changes: sum.changes + rest, oldestUs: sum.oldestUs };
   }
 }
 
-function richest(database: string, have: VersionVector, sources: Iterable<FleetNode>): FleetNode | null {
-  let best: FleetNode | null = null;
-  let most = 0;
-  for (const source of sources) {
-    const offered = gain(standing(database, have), standing(database, source.vectors.get(database) ?? new Map()));
-    if (offered > most) {
-      best = source;
-      most = offered;
-    }
-  }
-  return best;
+interface RankedSource {
+  address: string;
+  held: VersionVector;
+}
+
+/** Who can be asked about a database, the most complete first: those lack least of what all of them hold together. */
+function rankedSources(database: string, nodes: readonly FleetNode[]): RankedSource[] {
+  return nodes
+    .flatMap(({ address, vectors }) => {
+      const held = vectors.get(database);
+      return held === undefined ? [] : [{ address, held }];
+    })
+    .sort((a, b) => total(b.held) - total(a.held));
 }
 
 function standing(database: string, vector: VersionVector): PlannerNode {
   return { id: 0, vectors: new Map([[database, vector]]) };
 }
 
-function add(total: MissingCount, more: MissingCount): void {
-  total.changes += more.changes;
-  if (more.oldestUs > 0) total.oldestUs = total.oldestUs === 0 ? more.oldestUs : Math.min(total.oldestUs, more.oldestUs);
+function add(sum: MissingCount, more: MissingCount): void {
+  sum.changes += more.changes;
+  if (more.oldestUs > 0) sum.oldestUs = sum.oldestUs === 0 ? more.oldestUs : Math.min(sum.oldestUs, more.oldestUs);
 }

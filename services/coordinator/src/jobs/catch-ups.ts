@@ -94,7 +94,7 @@ export class CatchUps {
     if (evenFailed) this.#desk.giveNewChances();
     for (const node of this.#inPlanOrder()) {
       if (busy.has(node.id) || (!evenFailed && node.row.failures >= limit)) continue;
-      if (!this.#desk.hasSource(node, available)) continue;
+      if (!this.#desk.isWorthTrying(node, available)) continue;
       if (evenFailed) this.#forgive(node);
       await this.#enqueue(node.id);
     }
@@ -187,7 +187,7 @@ export class CatchUps {
     const available = this.#fleet.available();
     for (const node of this.#fleet.behind()) {
       // A node that failed has its next attempt waiting; one in a session is looked at again when it ends.
-      if (node.row.failures > 0 || busy.has(node.id) || !this.#desk.hasSource(node, available)) continue;
+      if (node.row.failures > 0 || busy.has(node.id) || !this.#desk.isWorthTrying(node, available)) continue;
       await this.#enqueue(node.id, { delayMs: this.#timing.settleMs });
     }
   }
@@ -238,7 +238,7 @@ export class CatchUps {
     const others = this.#fleet.available().filter((other) => other.id !== node.id);
     const complete = [...tally.target].every(([database, all]) => isCovered(all, node.vectors.get(database) ?? new Map()));
     if (complete && (!tally.wantsSession || others.length === 0)) return "";
-    if (!tally.wantsSession && !this.#desk.hasSource(node, others)) return "The node lacks changes that no other node gives it";
+    if (!tally.wantsSession && !this.#desk.isWorthTrying(node, others)) return "The node lacks changes that no other node gives it";
     if (tally.idleMs < this.#timing.idleMs) return null;
     return this.#link.ready ? "No session could be run; see the log of the node" : this.#link.problem;
   }

@@ -69,9 +69,10 @@ export class LeaseDesk {
     return busy;
   }
 
-  /** True when somebody holds what the node lacks and would give it, busy or not. */
-  hasSource(node: FleetNode, available: readonly FleetNode[]): boolean {
-    return chooseSource(node, this.#fruitful(node, available)) !== null;
+  /** False when everybody who holds what a node lacks has been tried and gave nothing. The node must be behind. */
+  isWorthTrying(node: FleetNode, available: readonly FleetNode[]): boolean {
+    // Comparing with everybody is for the few that were ever tried in vain.
+    return !this.#hasFruitless(node.id) || this.#hasSource(node, available);
   }
 
   /** Gives every pair another chance: at a scan, and for a node that returns. */
@@ -154,17 +155,26 @@ export class LeaseDesk {
     const free = others.filter((other) => !busy.has(other.id));
     const fruitful = this.#fruitful(node, free);
     const preferred = fruitful.filter((other) => (this.#avoided.get(pairKey(node.id, other.id)) ?? 0) < Date.now());
-    const chosen = chooseSource(node, preferred) ?? chooseSource(node, fruitful);
+    const chosen = chooseSource(node, preferred) ?? (preferred.length < fruitful.length ? chooseSource(node, fruitful) : null);
     if (chosen !== null) return chosen as FleetNode;
-    if (this.hasSource(node, others)) return "busy";
+    if (this.#hasSource(node, others)) return "busy";
     if (!demanded) return null;
     const sharing = (other: FleetNode) => [...node.vectors.keys()].some((database) => other.vectors.has(database));
     const partner = free.filter(sharing).sort((a, b) => gain(b, node) - gain(a, node))[0];
     return partner ?? (others.some(sharing) ? "busy" : null);
   }
 
+  #hasSource(node: FleetNode, others: readonly FleetNode[]): boolean {
+    return chooseSource(node, this.#fruitful(node, others)) !== null;
+  }
+
+  #hasFruitless(serverId: number): boolean {
+    const prefix = `${serverId} `;
+    return this.#fruitless.size > 0 && [...this.#fruitless.keys()].some((pair) => pair.startsWith(prefix));
+  }
+
   #fruitful(node: FleetNode, others: readonly FleetNode[]): FleetNode[] {
-    if (this.#fruitless.size === 0) return [...others];
+    if (!this.#hasFruitless(node.id)) return [...others];
     return others.filter((other) => {
       const known = this.#fruitless.get(pairKey(node.id, other.id));
       return known === undefined || known !== standingOf(node) + standingOf(other);

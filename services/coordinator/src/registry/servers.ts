@@ -117,9 +117,9 @@ export class Servers {
   update(id: number, patch: ServerPatch): void {
     const columns = Object.keys(patch).filter((column) => WRITABLE.has(column));
     if (columns.length === 0) return;
-    this.#cached = null;
     const assignments = columns.map((column) => `${column} = @${column}`).join(", ");
     this.#database.prepare(`UPDATE sync_servers SET ${assignments} WHERE id = @id`).run({ ...patch, id });
+    this.#cached = null;
   }
 
   remove(id: number): void {

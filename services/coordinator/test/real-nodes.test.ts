@@ -1,0 +1,99 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { unary } from "@scoutsync/protocol";
+import { startSyncNode } from "@scoutsync/sync-node";
+import Sqlite from "better-sqlite3";
+import { afterEach, describe, expect, it } from "vitest";
+import { eventually, FleetUnderTest, quietLogger } from "./fleet-under-test.ts";
+import { RedisServer, redisProgram } from "./redis-server.ts";
+
+type RunningNode = Awaited<ReturnType<typeof startSyncNode>>;
+
+describe.skipIf(redisProgram === null)("with real sync-nodes", () => {
+  const leaving: (() => unknown)[] = [];
+  afterEach(async () => {
+    for (const leave of leaving.splice(0).reverse()) await leave();
+  });
+
+  it("catches up a node that was away while the others wrote, rows and all", { timeout: 60_000 }, async () => {
+    const directory = mkdtempSync(join(tmpdir(), "scoutsync-real-"));
+    leaving.push(() => rmSync(directory, { recursive: true, force: true }));
+    const redis = await RedisServer.start();
+    leaving.push(() => redis.remove());
+    const fleet = await FleetUnderTest.start(redis.url);
+    leaving.push(() => fleet.stop());
+    const names = ["oslo", "bergen", "tromso"];
+    const path = (name: string) => join(directory, `${name}.db`);
+    const running = new Map<string, RunningNode>();
+    leaving.push(() => Promise.all([...running.values()].map((node) => node.stop())));
+
+    const start = async (name: string) => {
+      const node = await startSyncNode({
+        name,
+        listen: "127.0.0.1:0",
+        databases: [{ name: "main", path: path(name) }],
+        dataDirectory: join(directory, name),
+        peers: [],
+        coordinator: fleet.service.ready.listen,
+        baseline: null,
+        exclude: [],
+        receiveOnly: false,
+        threads: 1,
+        logger: quietLogger(),
+      });
+      running.set(name, node);
+    };
+    const query = <T>(name: string, work: (database: Sqlite.Database) => T): T => {
+      const database = new Sqlite(path(name), { timeout: 5_000 });
+      try {
+        return work(database);
+      } finally {
+        database.close();
+      }
+    };
+    const write = (name: string, count: number) =>
+      query(name, (database) => {
+        const insert = database.prepare("INSERT INTO match (id, note) VALUES (?, ?)");
+        database.transaction(() => {
+          for (let index = 0; index < count; index++) insert.run(`${name}-${Date.now()}-${index}`, `by ${name}`);
+        })();
+      });
+    const rows = (name: string) => query(name, (database) => database.prepare("SELECT * FROM match ORDER BY id").all());
+
+    for (const name of names) {
+      query(name, (database) => database.exec("CREATE TABLE match (id TEXT PRIMARY KEY, note TEXT)"));
+      await start(name);
+    }
+    for (const name of names) write(name, 20);
+    await eventually(
+      () => names.every((name) => rows(name).length === 60),
+      20_000,
+      () => JSON.stringify(names.map((name) => rows(name).length)),
+    );
+
+    await running.get("tromso")?.stop();
+    running.delete("tromso");
+    write("oslo", 30);
+    write("bergen", 5);
+    // It writes, too, while it is away.
+    write("tromso", 7);
+    await eventually(() => rows("oslo").length === 95 && rows("bergen").length === 95, 20_000);
+    await eventually(async () => {
+      const tromso = (await fleet.status()).nodes.find((node) => node.name === "tromso");
+      return tromso?.online === false && tromso.missingChanges === 35n;
+    }, 10_000);
+
+    await start("tromso");
+    await eventually(
+      () => names.every((name) => rows(name).length === 102),
+      20_000,
+      () => JSON.stringify(names.map((name) => rows(name).length)),
+    );
+    expect(rows("tromso")).toEqual(rows("oslo"));
+    expect(rows("bergen")).toEqual(rows("oslo"));
+    await eventually(async () => (await fleet.status()).converged, 10_000);
+    const { logs } = await unary(fleet.client, "listLogs", { node: "", operation: "", status: "failed", limit: 20, beforeId: 0n });
+    expect(logs.map((log) => log.details)).toEqual([]);
+  });
+});
