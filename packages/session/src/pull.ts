@@ -42,9 +42,6 @@ export interface PullResult {
  * run was cut before. Throws what reading or applying throws; what was applied until then stays.
  */
 export async function pull(options: PullOptions): Promise<PullResult> {
-  const { replica } = options;
-  // Our own latest writes must be in the vector, or the peer would look ahead of us and digests would not compare.
-  await replica.drain();
   let run = options.run ?? "";
   for (;;) {
     const other = await pullFrom(options, run);
@@ -56,9 +53,13 @@ export async function pull(options: PullOptions): Promise<PullResult> {
 /** The run to start over with, when the answering one turns out to have been cut here before. */
 async function pullFrom(options: PullOptions, run: string): Promise<PullResult | string> {
   const { replica, peer, acquaintances, onProgress, onCaughtUp, follow = false, stats = emptyStats() } = options;
-  const position = run === "" ? EMPTY_VECTOR : await replica.position(run);
+  const [, position, beyondDigest] = await Promise.all([
+    // Our own latest writes must be in the vector, or the peer would look ahead of us and digests would not compare.
+    replica.drain(),
+    run === "" ? EMPTY_VECTOR : replica.position(run),
+    replica.beyondDigest(),
+  ]);
   const { vector: since, digest } = replica.state;
-  const beyondDigest = await replica.beyondDigest();
   // Leaving the loop must end the stream even while it waits for the peer.
   const stop = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;

@@ -1,4 +1,5 @@
 import type { Logger } from "@scoutsync/runtime";
+import type { Connections } from "./connections.ts";
 import type { Databases } from "./databases.ts";
 import type { SessionGate } from "./session-gate.ts";
 
@@ -12,6 +13,7 @@ export interface NodeContext {
   readonly receiveOnly: boolean;
   readonly databases: Databases;
   readonly gate: SessionGate;
+  readonly connections: Connections;
   readonly logger: Logger;
   /** Aborts with SHUTTING_DOWN when the node stops. */
   readonly stopping: AbortSignal;

@@ -6,6 +6,7 @@ import { addReflection, syncNodeService } from "@scoutsync/protocol";
 import type { Service } from "@scoutsync/runtime";
 import { announce } from "./announce.ts";
 import type { SyncNodeConfig } from "./config.ts";
+import { Connections } from "./connections.ts";
 import type { NodeContext } from "./context.ts";
 import type { Databases } from "./databases.ts";
 import { handlers } from "./handlers/index.ts";
@@ -46,6 +47,7 @@ export async function serve(
     receiveOnly: config.receiveOnly,
     databases,
     gate: new SessionGate(),
+    connections: new Connections(),
     logger,
     stopping: stopping.signal,
   };
@@ -72,6 +74,7 @@ export async function serve(
     );
     await shutDown(server, SHUTDOWN_GRACE_MS);
     await settled;
+    context.connections.close();
     await release();
     logger.info("stopped");
   };

@@ -1,6 +1,6 @@
-import { SyncError } from "@scoutsync/core";
+import { SyncError, formatVector } from "@scoutsync/core";
 import {
-  connectPeer,
+  type PeerClient,
   type SyncProgress,
   type SyncRequest,
   type SyncResponse,
@@ -10,7 +10,6 @@ import {
 } from "@scoutsync/protocol";
 import { formatAddress, parseAddress } from "@scoutsync/runtime";
 import { runSession, verify as compare, type SessionProgress, type SessionResult } from "@scoutsync/session";
-import { formatVector } from "@scoutsync/core";
 import type { NodeContext } from "../context.ts";
 import type { Outbox } from "./calls.ts";
 
@@ -21,10 +20,9 @@ const PROGRESS_INTERVAL_MS = 200;
 export async function sync(context: NodeContext, request: SyncRequest, outbox: Outbox<SyncResponse>, signal: AbortSignal): Promise<void> {
   const address = peerAddress(request.peer);
   const databases = context.databases.select(request.databases);
-  const result = await context.gate.enter(address, request.epoch, async (fenced) => {
-    const peer = connectPeer(address);
-    try {
-      return await runSession({
+  const result = await context.gate.enter(address, request.epoch, (fenced) =>
+    context.connections.using(address, (peer) =>
+      runSession({
         databases,
         peer,
         nodeName: context.name,
@@ -36,11 +34,9 @@ export async function sync(context: NodeContext, request: SyncRequest, outbox: O
           // Progress that nobody reads must not slow the session, and an unread result is found by the write below.
           outbox.write({ kind: { $case: "progress", value: progress } }).catch(() => {});
         }),
-      });
-    } finally {
-      peer.close();
-    }
-  });
+      }),
+    ),
+  );
   signal.throwIfAborted();
   const { stats, success, verified, errors } = result;
   context.logger.info({ peer: address, success, verified, stats, errors }, "session over");
@@ -50,22 +46,7 @@ export async function sync(context: NodeContext, request: SyncRequest, outbox: O
 /** Compares databases with a peer's, down to the columns that differ. */
 export async function verify(context: NodeContext, request: VerifyRequest, signal: AbortSignal): Promise<VerifyResponse> {
   const address = peerAddress(request.peer);
-  const peer = connectPeer(address);
-  const databases: VerifyResponse["databases"] = [];
-  try {
-    for (const { replica } of context.databases.select(request.databases)) {
-      try {
-        const { equal, differences, vector, peerVector } = await compare({ replica, peer, deep: request.deep, signal });
-        databases.push({ name: replica.name, equal, differences, vector: formatVector(vector), peerVector: formatVector(peerVector) });
-      } catch (error) {
-        const absent = error instanceof SyncError && error.code === "DATABASE_NOT_FOUND";
-        // Only what both have can be compared, unless it was asked for by name.
-        if (!absent || request.databases.length > 0) throw error;
-      }
-    }
-  } finally {
-    peer.close();
-  }
+  const databases = await context.connections.using(address, (peer) => compareWith(context, peer, request, signal));
   if (databases.length === 0) {
     throw new SyncError({
       code: "DATABASE_NOT_FOUND",
@@ -74,6 +55,26 @@ export async function verify(context: NodeContext, request: VerifyRequest, signa
     });
   }
   return { equal: databases.every(({ equal }) => equal), databases };
+}
+
+async function compareWith(
+  context: NodeContext,
+  peer: PeerClient,
+  request: VerifyRequest,
+  signal: AbortSignal,
+): Promise<VerifyResponse["databases"]> {
+  const databases: VerifyResponse["databases"] = [];
+  for (const { replica } of context.databases.select(request.databases)) {
+    try {
+      const { equal, differences, vector, peerVector } = await compare({ replica, peer, deep: request.deep, signal });
+      databases.push({ name: replica.name, equal, differences, vector: formatVector(vector), peerVector: formatVector(peerVector) });
+    } catch (error) {
+      const absent = error instanceof SyncError && error.code === "DATABASE_NOT_FOUND";
+      // Only what both have can be compared, unless it was asked for by name.
+      if (!absent || request.databases.length > 0) throw error;
+    }
+  }
+  return databases;
 }
 
 function peerAddress(text: string): string {
