@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { existsSync, realpathSync, statSync } from "node:fs";
 import Database from "better-sqlite3";
 import {
@@ -33,6 +34,7 @@ import { type AppTrigger, triggersToSuspend } from "./schema/app-triggers.ts";
 import { catalogTables, type Table } from "./schema/catalog.ts";
 import { captureIsWhole, capturedColumns, checkMetadataVersion, hasMetadata, installCapture } from "./schema/install.ts";
 import { reconcile } from "./schema/reconcile.ts";
+import { quote } from "./schema/quote.ts";
 import { surveyTables } from "./schema/tables.ts";
 import { fromSqlite } from "./sqlite-errors.ts";
 
@@ -40,6 +42,14 @@ import { fromSqlite } from "./sqlite-errors.ts";
 const LONGEST_DRAIN_MS = 200;
 /** Pages of 1 KiB kept in memory by this connection. */
 const CACHE_KIB = 64 * 1024;
+
+/** Clock (Unix microseconds) and randomness, injected where a history must be repeatable. */
+export interface Surroundings {
+  nowUs: () => number;
+  random: (bytes: number) => Uint8Array;
+}
+
+const REAL: Surroundings = { nowUs: () => Date.now() * 1000, random: randomBytes };
 
 /** One database taking part, as its thread sees it. Every call is synchronous and leaves no transaction open. */
 export class ReplicaDatabase {
@@ -60,7 +70,7 @@ export class ReplicaDatabase {
   private problem = "";
   private dataVersion = -1;
 
-  constructor(options: ReplicaOptions, run: string) {
+  constructor(options: ReplicaOptions, run: string, surroundings: Surroundings = REAL) {
     this.options = options;
     this.run = run;
     if (!existsSync(options.path) || !statSync(options.path).isFile()) {
@@ -76,10 +86,10 @@ export class ReplicaDatabase {
     try {
       this.prepareFile();
       this.digest = new DigestSums(this.db);
-      this.knowledge = new Knowledge(this.db, options.nodeName);
+      this.knowledge = new Knowledge(this.db, options.nodeName, surroundings.random);
       this.rows = new RowStore(this.db, this.digest);
       const parts = { db: this.db, rows: this.rows, knowledge: this.knowledge };
-      this.drainer = new Drain({ ...parts, nowUs: () => Date.now() * 1000 });
+      this.drainer = new Drain({ ...parts, nowUs: surroundings.nowUs });
       this.reader = new LogReader({ ...parts, digest: this.digest, run });
       this.placement = new Placement(parts);
       this.applier = new Applier({ ...parts, placement: this.placement });
@@ -137,6 +147,7 @@ export class ReplicaDatabase {
   private write<T>(work: () => T): T {
     this.db.exec("BEGIN IMMEDIATE");
     try {
+      this.placement.begin();
       this.followSchema();
       const result = work();
       this.rows.flush();
@@ -149,9 +160,21 @@ export class ReplicaDatabase {
       this.rows.discard();
       this.digest.reload();
       this.knowledge.reload();
+      this.placement.forget();
       this.schemaVersion = -1;
       throw fromSqlite(error, this.options.path);
     }
+  }
+
+  /** Writes to the application's tables without being captured, and without triggers whose effects travel by themselves. When it throws, the rollback of the transaction restores both. */
+  private silently<T>(work: () => T): T {
+    this.db.exec("INSERT INTO _scoutsync_applying VALUES(1)");
+    for (const { name } of this.suspended) this.db.exec(`DROP TRIGGER ${quote(name)}`);
+    const result = work();
+    for (const { sql } of this.suspended) this.db.exec(sql);
+    if (this.suspended.length > 0) this.schemaVersion = this.db.pragma("schema_version", { simple: true }) as number;
+    this.db.exec("DELETE FROM _scoutsync_applying");
+    return result;
   }
 
   private readonlyTransaction<T>(work: () => T): T {
@@ -213,7 +236,11 @@ export class ReplicaDatabase {
   drain(): void {
     for (let done = false; !done; ) {
       if (this.schemaVersion === (this.db.pragma("schema_version", { simple: true }) as number) && !this.drainer.needed) return;
-      done = this.write(() => this.drainer.run(performance.now() + LONGEST_DRAIN_MS));
+      done = this.write(() => {
+        const drained = this.drainer.run(performance.now() + LONGEST_DRAIN_MS);
+        if (drained && this.placement.keepsRows) this.silently(() => this.placement.reviewKept());
+        return drained;
+      });
     }
   }
 
@@ -229,18 +256,14 @@ export class ReplicaDatabase {
       // What was committed since is drained under the integers as they are before anything moves.
       this.drainer.run(Number.POSITIVE_INFINITY);
       this.rows.flush();
-      this.db.exec("INSERT INTO _scoutsync_applying VALUES(1)");
-      for (const { name } of this.suspended) this.db.exec(`DROP TRIGGER "${name.replaceAll('"', '""')}"`);
-      try {
-        return this.applier.apply(batch, unpacked, this.options.baseline === "distinct");
-      } catch (error) {
-        if (!(error instanceof MalformedBytes)) throw error;
-        throw new SyncError({ code: "BATCH_CORRUPT", message: `a batch cannot be read: ${error.message}`, action: "Nothing of it was applied; it is asked for again.", cause: error });
-      } finally {
-        for (const { sql } of this.suspended) this.db.exec(sql);
-        if (this.suspended.length > 0) this.schemaVersion = this.db.pragma("schema_version", { simple: true }) as number;
-        this.db.exec("DELETE FROM _scoutsync_applying");
-      }
+      return this.silently(() => {
+        try {
+          return this.applier.apply(batch, unpacked, this.options.baseline === "distinct");
+        } catch (error) {
+          if (!(error instanceof MalformedBytes)) throw error;
+          throw new SyncError({ code: "BATCH_CORRUPT", message: `a batch cannot be read: ${error.message}`, action: "Nothing of it was applied; it is asked for again.", cause: error });
+        }
+      });
     });
     const { vector } = this.knowledge;
     const { digest } = this.digest;

@@ -162,7 +162,7 @@ export class Applier {
 
   /** Inserts at once when nothing stands in the way; false leaves everything to the general path. */
   private insertPlain(table: Table, id: bigint, birth: { origin: number; sequence: number; time: number; context: number }, cells: readonly CellValue[]): boolean {
-    if (this.placement.waitingRows > 0) return false;
+    if (this.placement.isAwaited(birth.origin, birth.sequence)) return false;
     let values = cells;
     if (table.references.length > 0) {
       const resolved = [...cells];

@@ -2,7 +2,7 @@ import { hash } from "node:crypto";
 import type { Database } from "better-sqlite3";
 import { type CellValue, compareWrites, concurrent, type Ref, type SqlValue, winnerOf, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
-import { isAlive, registerOf } from "../rows/registers.ts";
+import { isAlive } from "../rows/registers.ts";
 import { ownedDots, type RowState, type WaitingReason } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";
@@ -34,6 +34,8 @@ export class Placement {
   /** Rows in their table whose delete has won. */
   private dying: Write[] = [];
   private waiting = 0;
+  /** Identities that some row waits for, as `origin:sequence`; null = not read yet. May name more than are left. */
+  private awaited: Set<string> | null = null;
   /** Rises whenever a row in its table gets another integer or leaves: what was looked up before may be wrong. */
   moves = 0;
 
@@ -48,6 +50,19 @@ export class Placement {
     this.waited = [];
     this.dying = [];
     this.waiting = this.rows.waitingCount();
+    if (this.waiting === 0) this.awaited = new Set();
+  }
+
+  /** Call after a rollback: what was remembered may not be so. */
+  forget(): void {
+    this.awaited = null;
+  }
+
+  /** True when some row may wait for this one to be in its table. */
+  isAwaited(origin: number, sequence: number): boolean {
+    if (this.waiting === 0) return false;
+    this.awaited ??= new Set(this.rows.blockers());
+    return this.awaited.has(`${origin}:${sequence}`);
   }
 
   get waitingRows(): number {
@@ -82,6 +97,7 @@ export class Placement {
       return;
     }
     if (!alive) this.dying.push(state.birth);
+    this.keepParents(state, cells);
     const { values, missing } = this.rows.concrete(state.table, cells);
     if (missing) return this.evict(state, cells, "parent", missing, before);
     if (changed.length > 0) {
@@ -109,9 +125,11 @@ export class Placement {
       state.place = { kind: "waiting", reason, blocker: blocker ? { origin: blocker.origin, sequence: blocker.sequence } : null };
       this.rows.saveOut(state, false, this.wanted(state), cells, before);
       if (!wasWaiting) this.waiting++;
+      if (blocker) this.awaited?.add(`${blocker.origin}:${blocker.sequence}`);
       this.waited.push(state.birth);
       return false;
     };
+    this.keepParents(state, cells);
     const { values, missing } = this.rows.concrete(state.table, cells);
     if (missing) return wait("parent", missing);
     const id = this.wanted(state);
@@ -120,19 +138,20 @@ export class Placement {
     if (refused) return wait(refused, null);
     this.rows.saveInTable(state, id, values, before);
     if (wasWaiting) this.waiting--;
-    if (this.waiting > 0 && state.table.surrogate) this.wake(state);
+    if (state.table.surrogate && this.isAwaited(state.identity.origin, state.identity.sequence)) this.wake(state);
     return true;
   }
 
   /** Rows that waited for this one. */
   private wake(parent: RowState): void {
+    this.awaited?.delete(`${parent.identity.origin}:${parent.identity.sequence}`);
     for (const child of this.rows.waiting({ blocker: parent.identity })) this.place(child, this.rows.cells(child), ownedDots(child));
   }
 
   /** Takes a row out of its table, and first the rows that refer to it: they wait for it. */
   private evict(state: RowState, cells: readonly CellValue[], reason: WaitingReason, blocker: Ref | null, before: Dots): void {
     if (state.table.surrogate) {
-      for (const { child } of this.children(state)) {
+      for (const child of this.children(state)) {
         if (child.place.kind !== "table" || (child.table === state.table && child.slot === state.slot)) continue;
         this.evict(child, this.rows.cells(child), "parent", state.identity as Ref, ownedDots(child));
       }
@@ -143,11 +162,17 @@ export class Placement {
     state.place = { kind: "waiting", reason, blocker };
     this.rows.saveOut(state, true, this.wanted(state), cells, before);
     this.waiting++;
+    if (blocker) this.awaited?.add(`${blocker.origin}:${blocker.sequence}`);
     this.waited.push(state.birth);
   }
 
+  /** Rows in their tables that refer to this one. */
+  private children(parent: RowState): RowState[] {
+    return this.referring(parent).map(({ child }) => child);
+  }
+
   /** Rows in their tables that refer to this one, with the column that does. */
-  private children(parent: RowState): { child: RowState; cid: number }[] {
+  private referring(parent: RowState): { child: RowState; cid: number }[] {
     if (!parent.table.surrogate) return [];
     return parent.table.referencedBy.flatMap(({ child: table, column }) =>
       this.rows
@@ -172,7 +197,7 @@ export class Placement {
     const to = this.idFor(state);
     if (this.rows.byId(state.table, to)) return this.evict(state, cells, "integer", null, before);
     this.moves++;
-    const children = this.children(state);
+    const children = this.referring(state);
     this.rows.of(state.table).move(from, to);
     this.rows.saveInTable(state, to, values, before);
     for (const { child, cid } of children) {
@@ -214,7 +239,7 @@ export class Placement {
       progress = false;
       const still: RowState[] = [];
       for (const state of left) {
-        if (this.children(state).some(({ child }) => !(child.table === state.table && child.slot === state.slot))) still.push(state);
+        if (this.children(state).some((child) => !(child.table === state.table && child.slot === state.slot))) still.push(state);
         else {
           this.remove(state);
           progress = true;
@@ -228,20 +253,24 @@ export class Placement {
     }
   }
 
-  /** True when a live row refers to this deleted one through a write that did not know of the delete, nor the delete of it. */
+  /** True when a live row refers to this deleted one and was written by someone who could not know of the delete. */
   private isReferredToApart(state: RowState): boolean {
     const deleted = winnerOf(state.deletes, this.knowledge);
     if (!deleted) return false;
-    return this.children(state).some(({ child, cid }) => {
-      const write = winnerOf(registerOf(child, cid), this.knowledge);
-      return write !== undefined && (child.kept || isAlive(child, this.knowledge)) && concurrent(write, deleted, this.knowledge);
-    });
+    return this.children(state).some((child) => (child.kept || isAlive(child, this.knowledge)) && this.writtenApart(child, deleted));
+  }
+
+  /** True when something of the row was written by someone who did not know of the delete, nor its author of it. */
+  private writtenApart(row: RowState, deleted: Write): boolean {
+    if (concurrent(row.birth, deleted, this.knowledge)) return true;
+    for (const writes of row.columns.values()) if (writes.some((write) => concurrent(write, deleted, this.knowledge))) return true;
+    return false;
   }
 
   private keep(state: RowState): void {
     const before = ownedDots(state);
     state.kept = true;
-    this.db.prepare("INSERT INTO _scoutsync_kept(oid, sequence) VALUES(?, ?) ON CONFLICT DO NOTHING").run(state.birth.origin, state.birth.sequence);
+    this.markKept(state);
     const values = this.rows.tableValues(state);
     if (values) this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
   }
@@ -260,14 +289,14 @@ export class Placement {
 
   // ---- what is decided when everything up to a point is known
 
-  /** Tries again what this batch put to wait: values swapped between rows, parents that came later. */
+  /** Tries again what this batch put to wait: values swapped between rows. Who waits for a parent is woken by it. */
   retryBatch(): void {
     if (this.waited.length === 0) return;
     const again = this.waited;
     this.waited = [];
     const states = again.flatMap((birth) => {
       const state = this.rows.byDot(birth.origin, birth.sequence);
-      return state?.place.kind === "waiting" && state.place.reason !== "integer" ? [state] : [];
+      return state?.place.kind === "waiting" && state.place.reason !== "integer" && state.place.reason !== "parent" ? [state] : [];
     });
     for (const state of states.sort((a, b) => this.compareBirths(a, b))) this.retry(state);
     this.waited = [];
@@ -293,13 +322,12 @@ export class Placement {
         if (current?.place.kind !== "waiting") continue;
         if (this.place(current, this.rows.cells(current), ownedDots(current))) moved = true;
         else if (current.place.kind === "waiting") {
-          const { reason, blocker } = current.place as { reason: WaitingReason; blocker: { origin: number; sequence: number } | null };
+          const { reason } = current.place as { reason: WaitingReason };
           if (reason === "integer") {
             moved = true;
             rekeyed++;
             this.rekeyLaterBorn(current);
           } else if (reason === "unique") moved = this.displaceLaterBorn(current) || moved;
-          else if (blocker) moved = this.keepBlocker(current, blocker) || moved;
         }
       }
       if (!moved) break;
@@ -347,24 +375,31 @@ export class Placement {
     return this.retry(waiting);
   }
 
-  /** Brings back a deleted row that the waiting one refers to, when neither author knew of the other. */
-  private keepBlocker(waiting: RowState, blocker: { origin: number; sequence: number }): boolean {
-    const parent = this.rows.byDot(blocker.origin, blocker.sequence);
-    if (parent?.place.kind !== "dead") return false;
-    const deleted = winnerOf(parent.deletes, this.knowledge);
-    const refers = waiting.table.references.some(({ index, parent: table }) => {
-      if (table !== parent.table) return false;
-      const write = winnerOf(registerOf(waiting, (waiting.table.columns[index] as { cid: number }).cid), this.knowledge);
-      return deleted !== undefined && write !== undefined && concurrent(write, deleted, this.knowledge);
-    });
-    if (!refers) return false;
-    parent.kept = true;
-    this.db.prepare("INSERT INTO _scoutsync_kept(oid, sequence) VALUES(?, ?) ON CONFLICT DO NOTHING").run(parent.birth.origin, parent.birth.sequence);
-    return this.place(parent, this.rows.cells(parent), ownedDots(parent));
+  /** Brings back deleted rows that this one refers to, where neither author knew of the other. */
+  private keepParents(state: RowState, cells: readonly CellValue[]): void {
+    for (const parent of this.rows.concrete(state.table, cells).dead) {
+      const deleted = winnerOf(parent.deletes, this.knowledge);
+      if (!deleted || !this.writtenApart(state, deleted)) continue;
+      const current = this.rows.byDot(parent.birth.origin, parent.birth.sequence);
+      if (current?.place.kind !== "dead") continue;
+      const before = ownedDots(current);
+      current.kept = true;
+      this.markKept(current);
+      this.place(current, this.rows.cells(current), before);
+    }
+  }
+
+  private markKept(state: RowState): void {
+    this.db.prepare("INSERT INTO _scoutsync_kept(oid, sequence) VALUES(?, ?) ON CONFLICT DO NOTHING").run(state.birth.origin, state.birth.sequence);
+  }
+
+  /** True when some row is kept. */
+  get keepsRows(): boolean {
+    return this.db.prepare("SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
   }
 
   /** Kept rows that nothing refers to apart any more go after all. */
-  private reviewKept(): void {
+  reviewKept(): void {
     const kept = this.db.prepare("SELECT oid, sequence FROM _scoutsync_kept").all() as { oid: number; sequence: number }[];
     for (const { oid, sequence } of kept) {
       const state = this.rows.byDot(oid, sequence);

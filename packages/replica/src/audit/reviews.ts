@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import type { Database } from "better-sqlite3";
-import { type Review, type ReviewVersion, type SqlValue, SyncError, winnerOf } from "@scoutsync/core";
+import { Ref, type Review, type ReviewVersion, type SqlValue, SyncError, winnerOf } from "@scoutsync/core";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
@@ -69,7 +69,7 @@ function parkedReview(audited: Audited, state: RowState): Review {
 
 function identityText({ knowledge, rows }: Audited, state: RowState): string {
   if (state.table.surrogate) return knowledge.dotText(state.identity.origin, state.identity.sequence);
-  return rows.keyCells(state).map(valueText).join(",");
+  return rows.keyCells(state).map((cell) => (cell instanceof Ref ? knowledge.dotText(cell.origin, cell.sequence) : valueText(cell))).join(",");
 }
 
 /** The same on every node: made of what is equal everywhere. */

@@ -52,7 +52,7 @@ function immediate<T>(db: Database, work: () => T): T {
   }
 }
 
-/** Reads every row once in one read transaction and numbers it: surrogate tables first, tables by name, rows by key. */
+/** Reads every row once in one read transaction and numbers it: surrogate tables first, parents before children, rows by key. */
 function snapshot(db: Database, tables: readonly Table[]): number {
   const add = db.prepare("INSERT INTO temp.baseline(tid, id, sort, key, hash) VALUES(?, ?, ?, ?, ?)");
   db.exec("BEGIN");
@@ -67,7 +67,7 @@ function snapshot(db: Database, tables: readonly Table[]): number {
   return db.prepare("SELECT coalesce(max(n), 0) FROM temp.baseline").pluck().get() as number;
 }
 
-const ordered = (tables: readonly Table[]): Table[] => [...tables].sort((a, b) => Number(b.surrogate) - Number(a.surrogate) || (a.name < b.name ? -1 : 1));
+const ordered = (tables: readonly Table[]): Table[] => [...tables.filter((table) => table.surrogate), ...tables.filter((table) => !table.surrogate)];
 
 /** Rows of a natural key are numbered by the packed key, which no copy changes; their order on disk may differ. */
 function addNatural(db: Database, table: Table, add: { run(...values: unknown[]): unknown }): void {

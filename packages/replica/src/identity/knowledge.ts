@@ -1,13 +1,14 @@
-import { randomBytes } from "node:crypto";
 import type { Database } from "better-sqlite3";
 import { ByteReader, ByteWriter, type Causality, type VersionVector } from "@scoutsync/core";
 
 const BASE32 = "abcdefghijklmnopqrstuvwxyz234567";
 
+const ORIGIN_BYTES = 10;
+
 /** 80 random bits as 16 characters. Drawn, never read back to be continued: that is what makes a dot unique. */
-export function drawOrigin(bytes: Uint8Array = randomBytes(10)): string {
+export function drawOrigin(bytes: Uint8Array): string {
   let bits = 0n;
-  for (const byte of bytes.subarray(0, 10)) bits = (bits << 8n) | BigInt(byte);
+  for (const byte of bytes.subarray(0, ORIGIN_BYTES)) bits = (bits << 8n) | BigInt(byte);
   let text = "";
   for (let i = 0; i < 16; i++) {
     text = (BASE32[Number(bits & 31n)] as string) + text;
@@ -23,6 +24,7 @@ export function drawOrigin(bytes: Uint8Array = randomBytes(10)): string {
 export class Knowledge implements Causality {
   private readonly db: Database;
   private readonly author: string;
+  private readonly random: (bytes: number) => Uint8Array;
   private names: string[] = [];
   private authors: string[] = [];
   private numbers = new Map<string, number>();
@@ -33,9 +35,10 @@ export class Knowledge implements Causality {
   private self: number | null = null;
   private vectorContext: number | null = null;
 
-  constructor(db: Database, author: string) {
+  constructor(db: Database, author: string, random: (bytes: number) => Uint8Array) {
     this.db = db;
     this.author = author;
+    this.random = random;
     this.reload();
   }
 
@@ -160,7 +163,7 @@ export class Knowledge implements Causality {
   /** The next dot of this run. The origin is drawn at the first one. */
   nextDot(): { origin: number; sequence: number } {
     if (this.self === null) {
-      this.self = this.origin(drawOrigin(), this.author);
+      this.self = this.origin(drawOrigin(this.random(ORIGIN_BYTES)), this.author);
       this.vectorContext = null;
     }
     const sequence = (this.vectorEntries.get(this.self) ?? 0) + 1;

@@ -1,4 +1,4 @@
-import { type CellValue, PayloadWriter, RecordFlags, Ref, type SqlValue } from "@scoutsync/core";
+import { type CellValue, PayloadWriter, RecordFlags, Ref, type SqlValue, type Write } from "@scoutsync/core";
 import type { Table } from "../schema/catalog.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -64,7 +64,10 @@ export class RecordWriter {
     const { payload, covered } = this;
     const { table, birth } = state;
     const birthHere = !covered(birth.origin, birth.sequence);
-    const columns = [...state.columns].map(([cid, writes]) => [cid, writes.filter((write) => !covered(write.origin, write.sequence))] as const).filter(([, writes]) => writes.length > 0);
+    const byBirth = (write: Write) => write.origin === birth.origin && write.sequence === birth.sequence;
+    const columns = [...state.columns]
+      .map(([cid, writes]) => [cid, writes.filter((write) => !covered(write.origin, write.sequence) && !byBirth(write))] as const)
+      .filter(([, writes]) => writes.length > 0);
     const deletes = state.deletes.filter((write) => !covered(write.origin, write.sequence));
     const rekey = state.rekey && !covered(state.rekey.origin, state.rekey.sequence) ? state.rekey : null;
     const closed = state.closed.filter((record) => !covered(record.origin, record.sequence));
@@ -87,7 +90,12 @@ export class RecordWriter {
       }
       payload.stamp(birth.time, birth.context);
       if (table.surrogate) payload.body.integer(state.claim);
-      for (const value of values) payload.value(value);
+      // What the birth itself wrote: a column where it has been replaced travels as NULL, its writes follow.
+      values.forEach((value, index) => {
+        const writes = state.columns.get((table.columns[index] as { cid: number }).cid);
+        const own = writes?.find(byBirth);
+        payload.value(writes === undefined ? value : own === undefined ? null : own.value === undefined ? value : own.value);
+      });
     }
     const position = (cid: number) => table.indexOf.get(cid);
     if (columns.length > 0) {

@@ -211,6 +211,16 @@ export class RowStore {
     return at && Number(at[0]) === parent.tid ? at[1] : null;
   }
 
+  /** A referenced row that has been deleted, with the integer it had last; null when it lives, waits or is unknown. */
+  deadParent(parent: Table, ref: Ref): { state: RowState; id: bigint } | null {
+    this.of(parent).flush();
+    const at = this.dotAt(ref.origin, ref.sequence);
+    if (!at || Number(at[0]) !== -parent.tid) return null;
+    const out = this.readOut.get(at[1]) as OutRow | undefined;
+    const { state } = out ? this.fromOut(out) : { state: null };
+    return state?.place.kind === "dead" && out?.[4] != null ? { state, id: out[4] } : null;
+  }
+
   /** The identity of the row that has, or last had, this integer; null when there never was one. */
   refOf(parent: Table, id: bigint): Ref | null {
     const state = this.byId(parent, id);
@@ -251,18 +261,24 @@ export class RowStore {
     return result;
   }
 
-  /** Integers instead of references; `missing` is the first one that is not in its table. */
-  concrete(table: Table, values: readonly CellValue[]): { values: SqlValue[]; missing: Ref | null } {
+  /**
+   * Integers instead of references; `missing` is the first that is not here or waits, `dead` are those that have been
+   * deleted: they keep the integer they had, as they do in the table of an application that deletes a parent alone.
+   */
+  concrete(table: Table, values: readonly CellValue[]): { values: SqlValue[]; missing: Ref | null; dead: RowState[] } {
     let missing: Ref | null = null;
+    const dead: RowState[] = [];
     const result = [...values];
     for (const { index, parent } of table.references) {
       const value = values[index];
       if (!(value instanceof Ref)) continue;
       const id = this.idOf(parent, value);
-      if (id === null) missing ??= value;
-      else result[index] = id;
+      const gone = id === null ? this.deadParent(parent, value) : null;
+      if (gone) dead.push(gone.state);
+      if (id === null && !gone) missing ??= value;
+      else result[index] = (id ?? gone?.id) as bigint;
     }
-    return { values: result as SqlValue[], missing };
+    return { values: result as SqlValue[], missing, dead };
   }
 
   /** The packed identity of a natural key from its values in the table. */
@@ -282,8 +298,8 @@ export class RowStore {
     for (const { index, parent } of state.table.keyReferences) {
       const value = values[index];
       if (!(value instanceof Ref)) continue;
-      const id = this.idOf(parent, value);
-      if (id === null) return null;
+      const id = this.idOf(parent, value) ?? this.deadParent(parent, value)?.id;
+      if (id === undefined) return null;
       values[index] = id;
     }
     return bindable(values).values;
@@ -418,6 +434,11 @@ export class RowStore {
     }
     const rows = this.db.prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE ${conditions.join(" AND ")}`).safeIntegers(true).raw(true).all(values) as OutRow[];
     return rows.filter((row) => this.byTid(Number(row[1]))).map((row) => this.fromOut(row).state);
+  }
+
+  /** Identities that some row waits for, as `origin:sequence` of local numbers. */
+  blockers(): string[] {
+    return this.db.prepare("SELECT DISTINCT blocker_oid || ':' || blocker_sequence FROM _scoutsync_out WHERE blocker_oid IS NOT NULL").pluck().all() as string[];
   }
 
   /** Puts an update of these columns on the dirty list, whether or not their values change. */

@@ -30,6 +30,7 @@ export class TableStore {
   private readonly statements = new Map<string, Statement>();
   private readonly columnList: string;
   private readonly keyMatch: string;
+  private plainInsert: Statement | null = null;
   private waitingRows: unknown[] = [];
   private waitingDots: unknown[] = [];
 
@@ -72,15 +73,20 @@ export class TableStore {
 
   /** Inserts a row; throws SQLite's error when a constraint refuses it. `key` is the surrogate integer, or absent. */
   insert(id: bigint | null, values: readonly Bindable[], raw: readonly number[]): void {
+    const statement = raw.length > 0 ? this.insertStatement(id, raw) : (this.plainInsert ??= this.insertStatement(id, raw));
+    if (id === null) statement.run(values);
+    else statement.run(id, values);
+  }
+
+  /** A table's inserts all give the surrogate integer, or none does. */
+  private insertStatement(id: bigint | null, raw: readonly number[]): Statement {
     const columns = id === null ? this.table.columns : [...this.table.key, ...this.table.columns];
     const shift = id === null ? 0 : 1;
-    const statement = this.prepared(`insert ${id === null} ${raw.join()}`, () => {
+    return this.prepared(`insert ${raw.join()}`, () => {
       const places = columns.map((_, i) => (raw.includes(i - shift) ? "CAST(? AS TEXT)" : "?"));
       if (columns.length === 0) return `INSERT INTO ${quote(this.table.name)} DEFAULT VALUES`;
       return `INSERT INTO ${quote(this.table.name)}(${columns.map((column) => quote(column.name)).join(", ")}) VALUES(${places.join(", ")})`;
     });
-    if (id === null) statement.run(values);
-    else statement.run(id, ...values);
   }
 
   /** Sets some columns of one row. `indexes` are positions in the catalog order. */
@@ -121,7 +127,7 @@ export class TableStore {
   private readonly stored = "id, oid, sequence, time, context, extra, hash";
 
   byId(id: bigint): StoredRow | undefined {
-    this.flush();
+    if (this.isQueued(id)) this.flush();
     return this.prepared("byId", () => `SELECT ${this.stored}, ${this.table.surrogate ? "NULL" : "key"} FROM ${rowsTable(this.table.tid)} WHERE id = ?`).get(id) as StoredRow | undefined;
   }
 
@@ -144,6 +150,11 @@ export class TableStore {
     this.waitingDots = [];
     this.rowInsert(CHUNK).run(rows);
     this.dotInsert(CHUNK).run(dots);
+  }
+
+  private isQueued(id: bigint): boolean {
+    for (let at = 0; at < this.waitingRows.length; at += 6) if (this.waitingRows[at] === id) return true;
+    return false;
   }
 
   private rowInsert(count: number): Statement {

@@ -60,5 +60,20 @@ export function catalogTables(db: Database, shapes: readonly TableShape[]): Tabl
     table.keyReferences = link(table.key);
     for (const { index, parent } of table.references) parent.referencedBy.push({ child: table, column: table.columns[index] as Column });
   }
-  return tables;
+  return parentsFirst(tables);
+}
+
+/**
+ * Tables with what they refer to before them, by name where that leaves a choice: rows of one drain then mostly find
+ * their parents there. The same on every replica with the same schema.
+ */
+function parentsFirst(tables: readonly Table[]): Table[] {
+  const left = [...tables].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const sorted: Table[] = [];
+  const isFree = (table: Table) => [...table.references, ...table.keyReferences].every(({ parent }) => parent === table || sorted.includes(parent));
+  while (left.length > 0) {
+    const at = Math.max(0, left.findIndex(isFree));
+    sorted.push(...left.splice(at, 1));
+  }
+  return sorted;
 }

@@ -1,0 +1,367 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join as joinPath } from "node:path";
+import Database from "better-sqlite3";
+import { type ChangeBatch, formatVector, join, SyncError, type VersionVector } from "@scoutsync/core";
+import { ReplicaDatabase } from "../src/index.ts";
+
+/** mulberry32: small, seeded, the same everywhere. */
+export function seeded(seed: number): () => number {
+  let a = seed >>> 0;
+  return () => {
+    a = (a + 0x6d2b79f5) | 0;
+    let t = Math.imul(a ^ (a >>> 15), 1 | a);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+const SCHEMA = `
+CREATE TABLE parent(id INTEGER PRIMARY KEY, m TEXT NOT NULL, x TEXT, y TEXT);
+CREATE TABLE child(id INTEGER PRIMARY KEY AUTOINCREMENT, m TEXT NOT NULL, p INTEGER REFERENCES parent(id) ON DELETE CASCADE, x TEXT, y TEXT);
+CREATE INDEX child_p ON child(p);
+CREATE TABLE word(k TEXT PRIMARY KEY, m TEXT NOT NULL, x TEXT, y TEXT);
+CREATE TABLE link(p INTEGER NOT NULL REFERENCES parent(id) ON DELETE CASCADE, k TEXT NOT NULL, m TEXT NOT NULL, x TEXT, y TEXT, PRIMARY KEY(p, k)) WITHOUT ROWID;
+CREATE TABLE tag(id INTEGER PRIMARY KEY, m TEXT NOT NULL, label TEXT UNIQUE, x TEXT, y TEXT);
+`;
+const TABLES = ["parent", "child", "word", "link", "tag"] as const;
+
+export interface SimulationOptions {
+  replicas: number;
+  steps: number;
+  /** Replicas are stopped and started, which draws new origins. */
+  restarts: boolean;
+  /** Wall clocks differ by up to this much, seconds. */
+  skewS: number;
+  trace: boolean;
+}
+
+interface Node {
+  name: string;
+  path: string;
+  app: Database.Database;
+  replica: ReplicaDatabase;
+  runs: number;
+  skewUs: number;
+}
+
+/** What writers were told is committed: values by row marker and column, with the values each write replaced knowingly. */
+class Ledger {
+  /** Markers of all rows, with their table. */
+  readonly rows = new Map<string, string>();
+  readonly deleted = new Set<string>();
+  /** marker.column -> value -> values that the writer saw. */
+  readonly writes = new Map<string, Map<string, Set<string>>>();
+  readonly parents = new Map<string, string>();
+
+  wrote(marker: string, column: string, value: string, saw: readonly string[]): void {
+    const cell = `${marker}.${column}`;
+    let values = this.writes.get(cell);
+    if (!values) this.writes.set(cell, (values = new Map()));
+    values.set(value, new Set(saw));
+  }
+
+  /** Values that no later write knew. */
+  maximal(cell: string): string[] {
+    const values = this.writes.get(cell) ?? new Map<string, Set<string>>();
+    const known = new Set<string>();
+    const open = [...values.values()].flatMap((saw) => [...saw]);
+    for (let value = open.pop(); value !== undefined; value = open.pop()) {
+      if (known.has(value)) continue;
+      known.add(value);
+      open.push(...(values.get(value) ?? []));
+    }
+    return [...values.keys()].filter((value) => !known.has(value)).sort();
+  }
+}
+
+export interface Outcome {
+  failures: string[];
+  changes: number;
+  conflicts: number;
+  parked: number;
+  rounds: number;
+}
+
+/** One seeded history of several replicas on real SQLite files, then quiescence, then the checks against the ledger. */
+export class Simulation {
+  private readonly random: () => number;
+  private readonly options: SimulationOptions;
+  private readonly folder: string;
+  private readonly nodes: Node[] = [];
+  private readonly ledger = new Ledger();
+  private readonly old: ChangeBatch[] = [];
+  private readonly failures: string[] = [];
+  private values = 0;
+  private changes = 0;
+  private nowUs = 1_700_000_000_000_000;
+
+  constructor(seed: number, options: Partial<SimulationOptions> = {}) {
+    this.random = seeded(seed * 7919 + 13);
+    this.options = { replicas: 3, steps: 60, restarts: true, skewS: 30, trace: false, ...options };
+    this.folder = mkdtempSync(joinPath(tmpdir(), "scoutsync-sim-"));
+    for (let i = 0; i < this.options.replicas; i++) {
+      const path = joinPath(this.folder, `${i}.db`);
+      const app = new Database(path);
+      app.exec(SCHEMA);
+      app.pragma("foreign_keys = ON");
+      const node = { name: `n${i}`, path, app, runs: 0, skewUs: Math.floor((this.random() * 2 - 1) * this.options.skewS * 1e6) } as Node;
+      this.start(node);
+      this.nodes.push(node);
+    }
+  }
+
+  private start(node: Node): void {
+    node.runs++;
+    const options = { name: "main", path: node.path, nodeName: node.name, nodeId: node.name, exclude: [], baseline: null, busyTimeoutMs: 1000, pollIntervalMs: 50 };
+    node.replica = new ReplicaDatabase(options, `${node.name}-run${node.runs}`, {
+      nowUs: () => this.nowUs + node.skewUs,
+      random: (bytes) => Uint8Array.from({ length: bytes }, () => Math.floor(this.random() * 256)),
+    });
+  }
+
+  private trace(text: string): void {
+    if (this.options.trace) console.log(text);
+  }
+
+  private pick<T>(list: readonly T[]): T {
+    return list[Math.floor(this.random() * list.length)] as T;
+  }
+
+  private value(): string {
+    return `v${++this.values}`;
+  }
+
+  run(): Outcome {
+    try {
+      for (let step = 0; step < this.options.steps; step++) {
+        this.nowUs += 1000 + Math.floor(this.random() * 5_000_000);
+        const choice = this.random();
+        const node = this.pick(this.nodes);
+        const other = this.pick(this.nodes);
+        if (choice < 0.55) this.write(node);
+        else if (choice < 0.75) this.pull(node, other, 1 + Math.floor(this.random() * 3), 1 + Math.floor(this.random() * 4));
+        else if (choice < 0.92) this.pull(node, other, 0, 100);
+        else if (choice < 0.95) this.replay(node);
+        else if (this.options.restarts) this.restart(node);
+      }
+      return this.finish();
+    } finally {
+      for (const { replica, app } of this.nodes) {
+        replica.close();
+        app.close();
+      }
+      rmSync(this.folder, { recursive: true, force: true });
+    }
+  }
+
+  private restart(node: Node): void {
+    this.trace(`${node.name} restarts`);
+    node.replica.close();
+    this.start(node);
+  }
+
+  // ---- the application
+
+  /** Values that the writer can see for a cell: the table's, and the losers its replica lists. */
+  private seen(node: Node, table: string, marker: string, column: string): string[] {
+    const row = node.app.prepare(`SELECT ${column} AS value FROM ${table} WHERE m = ?`).get(marker) as { value: string } | undefined;
+    if (!row) return [];
+    const losers = node.replica.reviews({ kind: "conflict", id: "", limit: 10_000 });
+    const mine = losers.filter((review) => review.table === table && review.column === column && review.winner?.value === row.value);
+    return [row.value, ...mine.map((review) => review.loser?.value as string)];
+  }
+
+  private rowsOf(node: Node, table: string): { m: string }[] {
+    return node.app.prepare(`SELECT m FROM ${table} ORDER BY m`).all() as { m: string }[];
+  }
+
+  private write(node: Node): void {
+    const table = this.pick(TABLES);
+    const choice = this.random();
+    const rows = this.rowsOf(node, table);
+    if (choice < 0.45 || rows.length === 0) this.insert(node, table);
+    else if (choice < 0.85) this.update(node, table, this.pick(rows).m);
+    else if (choice < 0.95) this.remove(node, table, this.pick(rows).m);
+    else if (table === "parent" || table === "child" || table === "tag") this.replace(node, table, this.pick(rows).m);
+    if (this.random() < 0.5) this.skew(node);
+    if (this.random() < 0.5) node.replica.drain();
+  }
+
+  /** The writing process's clock is the node's: captured times get the node's skew and the simulated day. */
+  private skew(node: Node): void {
+    const day = (this.nowUs + node.skewUs) / 86_400_000_000 + 2_440_587.5;
+    for (const { name } of node.app.prepare("SELECT name FROM sqlite_master WHERE name LIKE '\\_scoutsync\\_capture\\_%' ESCAPE '\\' AND type = 'table'").all() as { name: string }[]) {
+      node.app.prepare(`UPDATE ${name} SET at = ?`).run(day);
+    }
+  }
+
+  private insert(node: Node, table: string): void {
+    const marker = `${table}-${++this.values}`;
+    const x = this.value();
+    const y = this.value();
+    let saw: Record<"x" | "y", string[]> = { x: [], y: [] };
+    let of = marker;
+    if (table === "parent") node.app.prepare("INSERT INTO parent(m, x, y) VALUES(?, ?, ?)").run(marker, x, y);
+    else if (table === "tag") {
+      const label = this.random() < 0.5 ? `label${Math.floor(this.random() * 4)}` : marker;
+      if (node.app.prepare("SELECT 1 FROM tag WHERE label = ?").get(label)) return;
+      node.app.prepare("INSERT INTO tag(m, label, x, y) VALUES(?, ?, ?, ?)").run(marker, label, x, y);
+    } else if (table === "word") {
+      // Concurrent inserts of one key are one row: its marker is the key.
+      const key = `w${Math.floor(this.random() * 6)}`;
+      of = `word-${key}`;
+      if (node.app.prepare("SELECT 1 FROM word WHERE k = ?").get(key)) return;
+      saw = { x: [], y: [] };
+      node.app.prepare("INSERT INTO word(k, m, x, y) VALUES(?, ?, ?, ?)").run(key, of, x, y);
+    } else {
+      const parents = node.app.prepare("SELECT id, m FROM parent ORDER BY m").all() as { id: number; m: string }[];
+      if (parents.length === 0) return;
+      const parent = this.pick(parents);
+      if (table === "child") {
+        node.app.prepare("INSERT INTO child(m, p, x, y) VALUES(?, ?, ?, ?)").run(marker, parent.id, x, y);
+        this.ledger.parents.set(marker, parent.m);
+      } else {
+        const key = `k${Math.floor(this.random() * 2)}`;
+        of = `link-${parent.m}-${key}`;
+        if (node.app.prepare("SELECT 1 FROM link WHERE p = ? AND k = ?").get(parent.id, key)) return;
+        node.app.prepare("INSERT INTO link(p, k, m, x, y) VALUES(?, ?, ?, ?, ?)").run(parent.id, key, of, x, y);
+        this.ledger.parents.set(of, parent.m);
+      }
+    }
+    this.trace(`${node.name} inserts ${of} ${x} ${y}`);
+    this.ledger.rows.set(of, table);
+    this.ledger.wrote(of, "x", x, saw.x);
+    this.ledger.wrote(of, "y", y, saw.y);
+  }
+
+  private update(node: Node, table: string, marker: string): void {
+    const columns = this.random() < 0.3 ? (["x", "y"] as const) : this.random() < 0.5 ? (["x"] as const) : (["y"] as const);
+    for (const column of columns) {
+      const value = this.value();
+      const saw = this.seen(node, table, marker, column);
+      node.app.prepare(`UPDATE ${table} SET ${column} = ? WHERE m = ?`).run(value, marker);
+      this.trace(`${node.name} sets ${marker}.${column} = ${value} over ${saw.join()}`);
+      this.ledger.wrote(marker, column, value, saw);
+    }
+  }
+
+  private replace(node: Node, table: string, marker: string): void {
+    const row = node.app.prepare(`SELECT * FROM ${table} WHERE m = ?`).get(marker) as Record<string, unknown>;
+    const x = this.value();
+    const y = this.value();
+    for (const [column, value] of [["x", x], ["y", y]] as const) this.ledger.wrote(marker, column, value, this.seen(node, table, marker, column));
+    this.trace(`${node.name} replaces ${marker} ${x} ${y}`);
+    const next = { ...row, x, y };
+    const names = Object.keys(next);
+    // Children of a replaced parent would go with it: the application turns foreign keys off for that, as ORMs do.
+    node.app.pragma("foreign_keys = OFF");
+    node.app.prepare(`INSERT OR REPLACE INTO ${table}(${names.join(", ")}) VALUES(${names.map(() => "?").join(", ")})`).run(...Object.values(next));
+    node.app.pragma("foreign_keys = ON");
+  }
+
+  private remove(node: Node, table: string, marker: string): void {
+    this.trace(`${node.name} deletes ${marker}`);
+    if (table === "parent") {
+      const id = node.app.prepare("SELECT id FROM parent WHERE m = ?").pluck().get(marker) as number;
+      for (const child of ["child", "link"]) {
+        for (const { m } of node.app.prepare(`SELECT m FROM ${child} WHERE p = ?`).all(id) as { m: string }[]) this.ledger.deleted.add(m);
+      }
+    }
+    this.ledger.deleted.add(marker);
+    node.app.prepare(`DELETE FROM ${table} WHERE m = ?`).run(marker);
+  }
+
+  // ---- the network
+
+  private pull(to: Node, from: Node, batchSize: number, batches: number): number {
+    if (to === from) return 0;
+    let moved = 0;
+    for (let i = 0; i < batches; i++) {
+      const have: VersionVector = join(to.replica.state().vector, to.replica.position(from.replica.run));
+      const batch = from.replica.read({ from: have, batchSize, codecs: ["zstd"], beyondDigest: to.replica.beyondDigest() });
+      if (this.random() < 0.15) this.old.push(batch);
+      if (batches < 100 && this.random() < 0.08) return moved;
+      const before = formatVector(to.replica.state().vector);
+      const result = to.replica.apply(batch);
+      moved += batch.count + (formatVector(result.vector) === before ? 0 : 1);
+      this.changes += result.applied;
+      this.trace(`${to.name} <- ${from.name}: ${batch.count} changes, final ${batch.final}, verified ${result.verified}`);
+      if (result.verified === false) this.failures.push(`R2 digests differ at equal vectors after ${to.name} <- ${from.name}`);
+      if (batch.final) break;
+    }
+    return moved;
+  }
+
+  /** An old batch comes again: it must be refused or change nothing that matters. */
+  private replay(node: Node): void {
+    if (this.old.length === 0) return;
+    try {
+      node.replica.apply({ ...this.pick(this.old), final: false });
+    } catch (error) {
+      if (!(error instanceof SyncError) || error.code !== "BATCH_GAP") throw error;
+    }
+  }
+
+  // ---- the end
+
+  private finish(): Outcome {
+    let rounds = 0;
+    for (; rounds < 12; rounds++) {
+      let moved = 0;
+      for (const a of this.nodes) for (const b of this.nodes) moved += this.pull(a, b, 0, 100);
+      if (moved === 0) break;
+    }
+    if (rounds >= 12) this.failures.push("R7 no quiescence");
+    const [first] = this.nodes as [Node, ...Node[]];
+    for (const node of this.nodes) this.compare(first, node);
+    this.checkRows(first);
+    const state = first.replica.state();
+    return { failures: this.failures, changes: this.changes, conflicts: state.conflicts, parked: state.parked, rounds };
+  }
+
+  private dump(node: Node): string {
+    return TABLES.map((table) => JSON.stringify(node.app.prepare(`SELECT * FROM ${table} ORDER BY 1, 2`).all())).join("\n");
+  }
+
+  private reviews(node: Node): string {
+    return JSON.stringify(node.replica.reviews({ kind: "", id: "", limit: 100_000 }).map(({ id, kind, table, key, winner, loser }) => [id, kind, table, key, winner?.value, loser?.value]), (_, v) => (typeof v === "bigint" ? String(v) : v));
+  }
+
+  private compare(a: Node, b: Node): void {
+    if (formatVector(a.replica.state().vector) !== formatVector(b.replica.state().vector)) this.failures.push(`R7 vectors of ${a.name} and ${b.name} differ`);
+    if (this.dump(a) !== this.dump(b)) this.failures.push(`R2 tables of ${a.name} and ${b.name} differ\n${this.dump(a)}\n${this.dump(b)}`);
+    if (this.reviews(a) !== this.reviews(b)) this.failures.push(`R2 audits of ${a.name} and ${b.name} differ\n${this.reviews(a)}\n${this.reviews(b)}`);
+    const broken = b.app.pragma("foreign_key_check") as unknown[];
+    if (broken.length > 0) this.failures.push(`foreign keys of ${b.name} are broken: ${JSON.stringify(broken)}`);
+    const deep = b.replica.digests({ table: "", buckets: [], deep: true }).entries;
+    const kept = b.replica.digests({ table: "", buckets: [], deep: false }).entries;
+    deep.forEach((entry, i) => {
+      if (Buffer.compare(entry.digest, kept[i]?.digest as Uint8Array) !== 0) this.failures.push(`stored hashes of ${entry.table} on ${b.name} are not those of its rows`);
+    });
+  }
+
+  private checkRows(node: Node): void {
+    const parked = new Set(
+      node.replica.reviews({ kind: "parked", id: "", limit: 100_000 }).map((review) => review.image?.find((column) => column.name === "m")?.value as string),
+    );
+    const losers = node.replica.reviews({ kind: "conflict", id: "", limit: 100_000 });
+    for (const [marker, table] of this.ledger.rows) {
+      const row = node.app.prepare(`SELECT * FROM ${table} WHERE m = ?`).get(marker) as Record<string, string> | undefined;
+      const copies = node.app.prepare(`SELECT count(*) FROM ${table} WHERE m = ?`).pluck().get(marker) as number;
+      if (copies > 1) this.failures.push(`${marker} is there ${copies} times`);
+      if (!row) {
+        if (!this.ledger.deleted.has(marker) && !parked.has(marker)) this.failures.push(`R1 ${marker} is lost`);
+        continue;
+      }
+      const parent = this.ledger.parents.get(marker);
+      if (parent && node.app.prepare("SELECT m FROM parent WHERE id = ?").pluck().get(row["p"]) !== parent) this.failures.push(`${marker} hangs on another parent`);
+      if (this.ledger.deleted.has(marker)) continue;
+      for (const column of ["x", "y"]) {
+        const held = [row[column] as string, ...losers.filter((review) => review.table === table && review.column === column && review.winner?.value === row[column]).map((review) => review.loser?.value as string)];
+        const wanted = this.ledger.maximal(`${marker}.${column}`);
+        if (held.sort().join() !== wanted.join()) this.failures.push(`R1 ${marker}.${column} holds ${held.join()}, the ledger says ${wanted.join()}`);
+      }
+    }
+  }
+}
