@@ -28,7 +28,7 @@ export interface Timing {
 export const DEFAULT_TIMING: Timing = {
   leaseMs: 30_000,
   reconcileMs: 30_000,
-  heartbeatMs: 10_000,
+  heartbeatMs: 5_000,
   pingDeadlineMs: 5_000,
   settleMs: 300,
   retryFirstMs: 1_000,

@@ -102,7 +102,7 @@ describe.skipIf(redisProgram === null)("what users and tools see", () => {
     const answer = await fetch(fleet.url("/api/sync/catchup/scan"), { method: "POST", headers });
     expect(answer.status).toBe(200);
     const body = (await answer.json()) as { results: Record<string, unknown>[] };
-    expect(body).toMatchObject({ message: "Catch-up scan completed", servers_processed: 1 });
+    expect(body).toMatchObject({ message: "Catch-up scan completed", servers_processed: 3 });
     expect(body.results[0]).toMatchObject({
       server_id: 3,
       server_name: "late",
@@ -149,7 +149,9 @@ describe.skipIf(redisProgram === null)("what users and tools see", () => {
   it("answers through reflection, and says over the health service that it serves", async () => {
     const target = `http://${fleet.service.ready.listen}`;
     const curl = (...options: string[]) => run("buf", ["curl", "--protocol", "grpc", "--http2-prior-knowledge", ...options]);
-    expect((await curl("--list-services", target)).stdout).toContain("scoutsync.v1.Coordinator");
+    const methods = (await curl("--list-methods", target)).stdout.split("\n");
+    expect(methods.filter((line) => line.startsWith("scoutsync.v1.Coordinator/"))).toHaveLength(15);
+    expect(methods).toContain("grpc.health.v1.Health/Check");
     for (const method of ["GetStatus", "ListNodes", "GetSettings", "ListLogs", "ListJobs"]) {
       const { stdout } = await curl(`${target}/scoutsync.v1.Coordinator/${method}`);
       expect(JSON.parse(stdout)).not.toEqual({});

@@ -13,7 +13,7 @@ type RunningNode = Awaited<ReturnType<typeof startSyncNode>>;
 describe.skipIf(redisProgram === null)("with real sync-nodes", () => {
   const leaving: (() => unknown)[] = [];
   afterEach(async () => {
-    for (const leave of leaving.splice(0).reverse()) await leave();
+    for (const leave of leaving.splice(0).toReversed()) await leave();
   });
 
   it("catches up a node that was away while the others wrote, rows and all", { timeout: 60_000 }, async () => {

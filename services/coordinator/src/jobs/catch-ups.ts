@@ -110,7 +110,7 @@ export class CatchUps {
 
   /**
    * Scans now: asks everyone, counts what each misses and catches up whoever misses something. With `wait`, until each
-   * is done or has failed. Throws REDIS_UNREACHABLE when there is no queue to work with.
+   * is done or has failed. There is a result for every enabled node, also for one that had nothing to do. Throws REDIS_UNREACHABLE when there is no queue to work with.
    */
   async scan({ wait, signal }: { wait: boolean; signal: AbortSignal }): Promise<ScanReport> {
     this.#link.assertReady();
@@ -119,14 +119,15 @@ export class CatchUps {
       return { message: "Catch-up is switched off (catchup_enabled is false): nothing was started", results: [] };
     }
     this.#desk.giveNewChances();
-    const nodes = this.#inPlanOrder();
-    for (const node of nodes) this.#forgive(node);
-    const behind = nodes.map((node) => node.id);
-    const silent = this.#fleet.nodes().filter((node) => node.enabled && !node.online);
-    const tallies = [...behind, ...silent.map((node) => node.id)].map((id) => this.#tally(id, false));
+    const behind = this.#inPlanOrder();
+    const others = this.#fleet.nodes().filter((node) => node.enabled && !behind.some((other) => other.id === node.id));
+    const tallies = [...behind, ...others].map((node) => this.#tally(node.id, false));
     try {
-      for (const id of behind) await this.#enqueue(id, { urgent: true, strict: true });
-      this.#events.tell("scan", null, `scan: ${behind.length} to catch up, ${silent.length} not answering`);
+      for (const node of behind) {
+        this.#forgive(node);
+        await this.#enqueue(node.id, { urgent: true, strict: true });
+      }
+      this.#events.tell("scan", null, `scan: ${behind.length} to catch up, ${others.filter((node) => !node.online).length} not answering`);
       if (!wait) {
         return { message: "Catch-up scan scheduled", results: tallies.map((tally) => tally.summary()) };
       }
