@@ -59,7 +59,7 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
     run === "" ? EMPTY_VECTOR : replica.position(run),
     replica.beyondDigest(),
   ]);
-  const { vector: since, digest } = replica.state;
+  const { vector: since, digest, parked: parkedBefore } = replica.state;
   // Leaving the loop must end the stream even while it waits for the peer.
   const stop = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
@@ -101,7 +101,6 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
       stats.bytesReceived += batch.payload.length;
       stats.remoteChangesApplied += outcome.applied;
       stats.conflicts += outcome.conflicts;
-      stats.parked += outcome.parked;
       done += batch.count;
       onProgress?.(done, done + batch.remaining);
       caughtUp = batch.final;
@@ -112,6 +111,8 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
       onCaughtUp?.(result);
     }
   } finally {
+    // Not summed from batches: a row that waits in the middle of a stream finds its place at the end.
+    stats.parked += Math.max(0, replica.state.parked - parkedBefore);
     stop.abort(new Error("the stream was left"));
   }
   if (caughtUp && !follow) return result;
