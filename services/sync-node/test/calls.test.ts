@@ -26,6 +26,7 @@ describe("over gRPC", () => {
   test("ping says who and how far", async () => {
     const node = await startNode("pits");
     node.replica.fill("a", 3);
+    await node.replica.drain();
     const answer = await node.client.ping();
     expect(answer).toMatchObject({ name: "pits", nodeId: "id-of-pits", protocol: PROTOCOL_VERSION });
     expect(answer.databases).toMatchObject([{ name: "main", vector: formatVector(node.replica.state.vector), rows: 3n, problem: "" }]);

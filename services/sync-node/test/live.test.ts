@@ -112,8 +112,10 @@ describe("announcing", () => {
     await eventually("registered", () => registered.length === 1);
     expect(registered[0]).toMatchObject({ name: "a", nodeId: "id-of-a", host: "127.0.0.1", port: Number(node.address.split(":")[1]) });
     for (let i = 0; i < 20; i++) node.replica.write(`a${i}`, "x");
-    await eventually("beaten", () => beats.length === 1);
-    expect(beats[0]?.databases[0]?.vector).toBe(formatVector(node.replica.state.vector));
+    await node.replica.drain();
+    const vector = formatVector(node.replica.state.vector);
+    await eventually("beaten", () => beats.at(-1)?.databases[0]?.vector === vector);
+    expect(beats.length).toBeLessThan(5);
     unknown = true;
     node.replica.write("b", "x");
     await eventually("registered again", () => registered.length === 2);
