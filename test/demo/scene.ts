@@ -1,6 +1,6 @@
 import {
   createScoutDatabases,
-  Fleet,
+  type Fleet,
   startWriter,
   type FleetCoordinator,
   type FleetNode,

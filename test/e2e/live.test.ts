@@ -40,7 +40,9 @@ test("a session by hand moves both ways, verifies, and a second one moves nothin
   const paths = [database("a"), database("b")] as const;
   const a = await fleet.node({ name: "a", databases: { app: paths[0] } });
   const b = await fleet.node({ name: "b", databases: { app: paths[1] } });
-  for (let at = 0; at < 20; at++) await note(paths[at % 2 === 0 ? 0 : 1], `note ${at}`);
+  for (let at = 0; at < 20; at++) {
+    await writer.write({ path: paths[at % 2 === 0 ? 0 : 1], statements: [["INSERT INTO tag VALUES (?, 'red')", [`tag ${at}`]]] });
+  }
   const first = await fleet.sync(a, b);
   expect(first.code, first.stderr).toBe(0);
   expect(first.json()).toMatchObject({
@@ -49,8 +51,8 @@ test("a session by hand moves both ways, verifies, and a second one moves nothin
     verified: true,
     errors: [],
   });
-  expect(selectOne(paths[0], "SELECT count(*) FROM note")).toBe(20n);
-  expect(selectOne(paths[1], "SELECT count(*) FROM note")).toBe(20n);
+  expect(selectOne(paths[0], "SELECT count(*) FROM tag")).toBe(20n);
+  expect(selectOne(paths[1], "SELECT count(*) FROM tag")).toBe(20n);
   const second = await fleet.sync(a, b);
   expect(second.json()).toMatchObject({
     success: true,

@@ -24,18 +24,26 @@ async function type(line: string, env: Record<string, string> = {}) {
 const COMMANDS = "node coordinator worker sync ping verify changes history status scan logs doctor detach".split(" ");
 
 describe("the command line's contract", () => {
-  test.each([...COMMANDS, "review list", "review show", "review resolve", "nodes list", "nodes add", "nodes remove", "jobs list", "config get", "config set"])(
-    "%s has help with examples and speaks JSON",
-    async (command) => {
-      const { code, stdout, stderr } = await type(`${command} --help`);
-      expect(code).toBe(0);
-      expect(stderr).toBe("");
-      expect(stdout).toContain("Examples:");
-      expect(stdout).toContain(`$ scoutsync ${command}`);
-      expect(stdout).toContain("--json");
-      expect(stdout).toContain("--log-level");
-    },
-  );
+  test.each([
+    ...COMMANDS,
+    "review list",
+    "review show",
+    "review resolve",
+    "nodes list",
+    "nodes add",
+    "nodes remove",
+    "jobs list",
+    "config get",
+    "config set",
+  ])("%s has help with examples and speaks JSON", async (command) => {
+    const { code, stdout, stderr } = await type(`${command} --help`);
+    expect(code).toBe(0);
+    expect(stderr).toBe("");
+    expect(stdout).toContain("Examples:");
+    expect(stdout).toContain(`$ scoutsync ${command}`);
+    expect(stdout).toContain("--json");
+    expect(stdout).toContain("--log-level");
+  });
 
   test.each([
     ["", 2],
@@ -77,18 +85,25 @@ describe("the command line's contract", () => {
     expect(stderr).not.toMatch(/\n\s+at /);
   });
 
-  test.each(["ping --bogus --json", "ping 127.0.0.1:1 --json", "--json status --coordinator 127.0.0.1:1", "sync 127.0.0.1:1 127.0.0.1:2 --json"])(
-    "%s fails with exactly one JSON document",
-    async (line) => {
-      const { stdout } = await type(line);
-      expect(() => JSON.parse(stdout) as unknown).not.toThrow();
-    },
-  );
+  test.each([
+    "ping --bogus --json",
+    "ping 127.0.0.1:1 --json",
+    "--json status --coordinator 127.0.0.1:1",
+    "sync 127.0.0.1:1 127.0.0.1:2 --json",
+  ])("%s fails with exactly one JSON document", async (line) => {
+    const { stdout } = await type(line);
+    expect(() => JSON.parse(stdout) as unknown).not.toThrow();
+  });
 
   test("a failed session has the shape of every session", async () => {
     const { stdout, code } = await type("sync 127.0.0.1:1 127.0.0.1:2 --json");
     expect(code).toBe(1);
-    expect(JSON.parse(stdout)).toMatchObject({ success: false, verified: false, stats: { local_changes_sent: 0, bytes_received: 0 }, errors: [{ code: "PEER_UNREACHABLE" }] });
+    expect(JSON.parse(stdout)).toMatchObject({
+      success: false,
+      verified: false,
+      stats: { local_changes_sent: 0, bytes_received: 0 },
+      errors: [{ code: "PEER_UNREACHABLE" }],
+    });
   });
 
   test("a stack is shown only when debugging", async () => {

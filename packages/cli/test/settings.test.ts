@@ -13,7 +13,10 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 test("flags win over the environment, the environment over the file, the file over defaults", () => {
   writeFileSync(join(folder, "node.yaml"), "name: file\nlisten: 127.0.0.1:1\nbaseline: shared\ndatabases:\n  main: ./a.db\n");
   const file = nodeSettingsFromFile(join(folder, "node.yaml"));
-  const environment = nodeSettingsFromEnvironment({ env: { SCOUTSYNC_NAME: "environment", SCOUTSYNC_LISTEN: "127.0.0.1:2", SCOUTSYNC_RECEIVE_ONLY: "yes" }, cwd: "/" });
+  const environment = nodeSettingsFromEnvironment({
+    env: { SCOUTSYNC_NAME: "environment", SCOUTSYNC_LISTEN: "127.0.0.1:2", SCOUTSYNC_RECEIVE_ONLY: "yes" },
+    cwd: "/",
+  });
   expect(resolveNodeSettings({ name: "flag" }, environment, file)).toEqual({
     name: "flag",
     listen: "127.0.0.1:2",
@@ -41,5 +44,7 @@ test("a misspelt key in the file is an error, not ignored", () => {
 });
 
 test("a path may contain an equals sign", () => {
-  expect(nodeSettingsFromEnvironment({ env: { SCOUTSYNC_DB: "main=/a=b.db" }, cwd: "/" }).databases).toEqual([{ name: "main", path: "/a=b.db" }]);
+  expect(nodeSettingsFromEnvironment({ env: { SCOUTSYNC_DB: "main=/a=b.db" }, cwd: "/" }).databases).toEqual([
+    { name: "main", path: "/a=b.db" },
+  ]);
 });

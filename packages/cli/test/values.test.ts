@@ -42,6 +42,15 @@ test.each(["novalue", "=x", "n:=what", "n:=x'0'"])("--set %s is refused with a w
 });
 
 test("a table is as wide as its content, numbers to the right, cut at the screen's end", () => {
-  expect(renderTable(["name", "rows"], [["pits", "7"], ["stands", "120"]], 80)).toBe("name    rows\n────────────\npits       7\nstands   120");
+  expect(
+    renderTable(
+      ["name", "rows"],
+      [
+        ["pits", "7"],
+        ["stands", "120"],
+      ],
+      80,
+    ),
+  ).toBe("name    rows\n────────────\npits       7\nstands   120");
   expect(renderTable(["name"], [["abcdefghij"]], 6)).toBe("name\n─────…\nabcde…");
 });

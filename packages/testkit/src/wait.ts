@@ -9,7 +9,7 @@ export interface WaitOptions {
 
 /** Asks again until the answer is neither null nor false; throws with the last error or answer when time is up. */
 export async function until<T>(
-  ask: () => Promise<T | null | false> | T | null | false,
+  ask: () => Promise<T | null | undefined | false> | T | null | undefined | false,
   { withinMs = 30_000, everyMs = 100, what }: WaitOptions,
 ): Promise<T> {
   const end = Date.now() + withinMs;
@@ -17,7 +17,7 @@ export async function until<T>(
   for (;;) {
     try {
       const answer = await ask();
-      if (answer !== null && answer !== false) return answer;
+      if (answer !== null && answer !== undefined && answer !== false) return answer;
       last = null;
     } catch (error) {
       last = error;
