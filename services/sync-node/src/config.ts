@@ -1,5 +1,5 @@
 import { SyncError } from "@scoutsync/core";
-import type { Logger } from "@scoutsync/runtime";
+import { parseAddress, type Logger } from "@scoutsync/runtime";
 
 /** What a sync-node is told at its start. */
 export interface SyncNodeConfig {
@@ -44,6 +44,19 @@ export function exclusionsByDatabase({ databases, exclude }: Pick<SyncNodeConfig
     found.get(name)?.push(entry.slice(name.length + 1));
   }
   return found;
+}
+
+/** Throws INVALID_ARGUMENT for an address that nobody can be reached at: it would only be tried for ever. */
+export function checkAddresses({ peers, coordinator }: Pick<SyncNodeConfig, "peers" | "coordinator">): void {
+  for (const text of coordinator === null ? peers : [...peers, coordinator]) {
+    const address = parseAddress(text);
+    if (address && address.host !== "" && address.port > 0) continue;
+    throw new SyncError({
+      code: "INVALID_ARGUMENT",
+      message: `"${text}" is not the address of a node or coordinator`,
+      action: "Write it as host:port.",
+    });
+  }
 }
 
 /** Throws INVALID_ARGUMENT for two databases of one name. */

@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
 import { openReplicaPool } from "@scoutsync/replica";
-import { checkNames, exclusionsByDatabase, type SyncNodeConfig } from "./config.ts";
+import { checkAddresses, checkNames, exclusionsByDatabase, type SyncNodeConfig } from "./config.ts";
 import { Databases } from "./databases.ts";
 import { nodeIdentity } from "./identity.ts";
 import { checkListenAddress } from "./server.ts";
@@ -17,6 +17,7 @@ const POLL_INTERVAL_MS = 50;
  */
 export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeService> {
   checkNames(config.databases);
+  checkAddresses(config);
   const excluded = exclusionsByDatabase(config);
   await checkListenAddress(config.listen);
   const nodeId = nodeIdentity(config.dataDirectory);

@@ -205,8 +205,17 @@ describe("streams that end early", () => {
     await stream.next();
     const next = stream.next();
     next.catch(() => {});
+    const push = bidi(node.client.client, "pushChanges");
+    await push.send({ kind: { $case: "open", value: open } });
+    const acks = push.responses[Symbol.asyncIterator]();
+    await acks.next();
+    const ack = acks.next();
+    ack.catch(() => {});
+    const started = performance.now();
     await node.service.stop();
+    expect(performance.now() - started).toBeLessThan(2_000);
     await expect(next).rejects.toMatchObject({ code: "SHUTTING_DOWN" });
+    await expect(ack).rejects.toMatchObject({ code: "SHUTTING_DOWN" });
     await checkListenAddress(node.address);
     await expect(unary(node.client.client, "ping", { callerTimeUs: 0n })).rejects.toMatchObject({ code: "PEER_UNREACHABLE" });
   });

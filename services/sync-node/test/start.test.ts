@@ -110,6 +110,7 @@ describe("starting", () => {
       }),
       "INVALID_ARGUMENT",
     ],
+    ["a peer without a port", () => ({ peers: ["pits"] }), "INVALID_ARGUMENT"],
     ["no address", () => ({ listen: "what:ever" }), "INVALID_ARGUMENT"],
     [
       "a data directory that is a file",

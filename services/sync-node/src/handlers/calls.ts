@@ -55,7 +55,7 @@ export function conversing<Q, P>(
 ): handleBidiStreamingCall<Q, P> {
   return (call) => {
     const { signal, outbox } = watch(context, call);
-    converse(untilAborted(call, signal), outbox, signal).then(
+    converse(requestsOf<Q>(call, signal), outbox, signal).then(
       () => call.end(),
       (error: unknown) => fail(context, call, signal, error),
     );
@@ -67,6 +67,13 @@ interface WritableCall<P> {
   emit(event: "error", status: ReturnType<typeof toStatus>): boolean;
   write(response: P, written: () => void): boolean;
   getPath(): string;
+}
+
+interface ReadableCall<Q> {
+  on(event: "data", listener: (request: Q) => void): unknown;
+  on(event: "end", listener: () => void): unknown;
+  pause(): unknown;
+  resume(): unknown;
 }
 
 function watch<P>(context: NodeContext, call: WritableCall<P>): { signal: AbortSignal; outbox: Outbox<P> } {
@@ -93,17 +100,31 @@ function watch<P>(context: NodeContext, call: WritableCall<P>): { signal: AbortS
   };
 }
 
-async function* untilAborted<Q>(requests: AsyncIterable<Q>, signal: AbortSignal): AsyncGenerator<Q> {
-  const iterator = requests[Symbol.asyncIterator]();
-  const aborted = new Promise<never>((_, reject) => {
-    if (signal.aborted) reject(signal.reason as Error);
-    signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
+/**
+ * The requests of a call, read no faster than they are taken. Throws the signal's reason. Not the call's own iterator:
+ * that destroys the call when it is left, and with it the status that says why.
+ */
+async function* requestsOf<Q>(call: ReadableCall<Q>, signal: AbortSignal): AsyncGenerator<Q> {
+  const arrived: Q[] = [];
+  const changed = new Wakeup();
+  let ended = false;
+  call.on("data", (request) => {
+    arrived.push(request);
+    call.pause();
+    changed.raise();
   });
-  aborted.catch(() => {});
+  call.on("end", () => {
+    ended = true;
+    changed.raise();
+  });
   for (;;) {
-    const next = await Promise.race([iterator.next(), aborted]);
-    if (next.done) return;
-    yield next.value;
+    await changed.until(() => arrived.length > 0 || ended, signal);
+    const next = arrived.shift();
+    if (next !== undefined) {
+      yield next;
+      if (arrived.length === 0) call.resume();
+    } else if (ended) return;
+    else signal.throwIfAborted();
   }
 }
 
