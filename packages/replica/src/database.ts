@@ -267,7 +267,9 @@ export class ReplicaDatabase {
     });
     const { vector } = this.knowledge;
     const { digest } = this.digest;
-    const verified = batch.final && equalVectors(vector, batch.vector) ? Buffer.compare(digest, batch.digest) === 0 : null;
+    // Digests say something only where neither side holds anything beyond its vector.
+    const comparable = batch.final && equalVectors(vector, batch.vector) && batch.beyondDigest.length === 0 && this.beyondDigest().length === 0;
+    const verified = comparable ? Buffer.compare(digest, batch.digest) === 0 : null;
     return { ...applied, vector, digest, verified };
   }
 

@@ -191,9 +191,7 @@ export class Simulation {
   /** The writing process's clock is the node's: captured times get the node's skew and the simulated day. */
   private skew(node: Node): void {
     const day = (this.nowUs + node.skewUs) / 86_400_000_000 + 2_440_587.5;
-    for (const { name } of node.app.prepare("SELECT name FROM sqlite_master WHERE name LIKE '\\_scoutsync\\_capture\\_%' ESCAPE '\\' AND type = 'table'").all() as { name: string }[]) {
-      node.app.prepare(`UPDATE ${name} SET at = ?`).run(day);
-    }
+    node.app.prepare("UPDATE _scoutsync_capture SET at = ?").run(day);
   }
 
   private insert(node: Node, table: string): void {

@@ -115,7 +115,7 @@ export class Placement {
   private tryUpdate(state: RowState, changed: readonly number[], values: readonly SqlValue[]): WaitingReason | null {
     const key = this.rows.keyValues(state) as Bindable[];
     const bound = bindable(changed.map((index) => values[index] as SqlValue));
-    return refusal(() => this.rows.of(state.table).update(key, changed, bound.values, bound.raw));
+    return refusal(state.table, () => this.rows.of(state.table).update(key, changed, bound.values, bound.raw));
   }
 
   /** Puts a live row into its table, or notes what it waits for. */
@@ -134,7 +134,7 @@ export class Placement {
     if (missing) return wait("parent", missing);
     const id = this.wanted(state);
     const bound = bindable(values);
-    const refused = refusal(() => this.rows.of(state.table).insert(id, bound.values, bound.raw));
+    const refused = refusal(state.table, () => this.rows.of(state.table).insert(id, bound.values, bound.raw));
     if (refused) return wait(refused, null);
     this.rows.saveInTable(state, id, values, before);
     if (wasWaiting) this.waiting--;
@@ -145,14 +145,18 @@ export class Placement {
   /** Rows that waited for this one. */
   private wake(parent: RowState): void {
     this.awaited?.delete(`${parent.identity.origin}:${parent.identity.sequence}`);
-    for (const child of this.rows.waiting({ blocker: parent.identity })) this.place(child, this.rows.cells(child), ownedDots(child));
+    for (const { birth } of this.rows.waiting({ blocker: parent.identity })) {
+      const child = this.again(birth);
+      if (child?.place.kind === "waiting") this.place(child, this.rows.cells(child), ownedDots(child));
+    }
   }
 
   /** Takes a row out of its table, and first the rows that refer to it: they wait for it. */
   private evict(state: RowState, cells: readonly CellValue[], reason: WaitingReason, blocker: Ref | null, before: Dots): void {
     if (state.table.surrogate) {
-      for (const child of this.children(state)) {
-        if (child.place.kind !== "table" || (child.table === state.table && child.slot === state.slot)) continue;
+      for (const { birth } of this.children(state)) {
+        const child = this.again(birth);
+        if (child?.place.kind !== "table" || (child.table === state.table && child.slot === state.slot)) continue;
         this.evict(child, this.rows.cells(child), "parent", state.identity as Ref, ownedDots(child));
       }
     }
@@ -164,6 +168,11 @@ export class Placement {
     this.waiting++;
     if (blocker) this.awaited?.add(`${blocker.origin}:${blocker.sequence}`);
     this.waited.push(state.birth);
+  }
+
+  /** The row as it is now: placing one row may have moved others. */
+  private again(birth: Write): RowState | null {
+    return this.rows.byDot(birth.origin, birth.sequence);
   }
 
   /** Rows in their tables that refer to this one. */
@@ -202,7 +211,8 @@ export class Placement {
     this.rows.saveInTable(state, to, values, before);
     for (const { child, cid } of children) {
       const itself = child.table === state.table && child.slot === from;
-      const current = itself ? state : child;
+      const current = itself ? state : this.again(child.birth);
+      if (!current) continue;
       const dots = ownedDots(current);
       const index = current.table.indexOf.get(cid) as number;
       // A natural key that contains the reference changes in the table with it; its identity does not.
@@ -231,7 +241,7 @@ export class Placement {
   /** Removes what has died. Rows that refer to each other go together; a row that a concurrent write refers to stays, kept. */
   bury(): void {
     let left = this.dying.flatMap((birth) => {
-      const state = this.rows.byDot(birth.origin, birth.sequence);
+      const state = this.again(birth);
       return state?.place.kind === "table" && !isAlive(state, this.knowledge) ? [state] : [];
     });
     this.dying = [];
@@ -295,7 +305,7 @@ export class Placement {
     const again = this.waited;
     this.waited = [];
     const states = again.flatMap((birth) => {
-      const state = this.rows.byDot(birth.origin, birth.sequence);
+      const state = this.again(birth);
       return state?.place.kind === "waiting" && state.place.reason !== "integer" && state.place.reason !== "parent" ? [state] : [];
     });
     for (const state of states.sort((a, b) => this.compareBirths(a, b))) this.retry(state);
@@ -303,7 +313,7 @@ export class Placement {
   }
 
   private retry(state: RowState): boolean {
-    const current = this.rows.byDot(state.birth.origin, state.birth.sequence);
+    const current = this.again(state.birth);
     if (current?.place.kind !== "waiting") return false;
     return this.place(current, this.rows.cells(current), ownedDots(current));
   }
@@ -318,7 +328,7 @@ export class Placement {
     for (let rounds = 0; this.waiting > 0 && rounds < 10_000; rounds++) {
       let moved = false;
       for (const state of this.rows.waiting().sort((a, b) => this.compareBirths(a, b))) {
-        const current = this.rows.byDot(state.birth.origin, state.birth.sequence);
+        const current = this.again(state.birth);
         if (current?.place.kind !== "waiting") continue;
         if (this.place(current, this.rows.cells(current), ownedDots(current))) moved = true;
         else if (current.place.kind === "waiting") {
@@ -356,6 +366,9 @@ export class Placement {
     const cells = this.rows.cells(waiting);
     const { values } = this.rows.concrete(table, cells);
     const holders: RowState[] = [];
+    const key = table.surrogate ? null : this.rows.keyValues(waiting);
+    const holder = key && this.stateAt(table, key);
+    if (holder) holders.push(holder);
     table.uniques.forEach((unique, number) => {
       const wanted = unique.columns.map((part) => {
         const index = table.columns.findIndex((column) => column.name === part.name);
@@ -363,13 +376,13 @@ export class Placement {
       });
       if (wanted.includes(null)) return;
       for (const key of this.rows.of(table).keysClashing(number, bindable(wanted).values)) {
-        const holder = this.stateAt(table, key);
-        if (holder) holders.push(holder);
+        const clashing = this.stateAt(table, key);
+        if (clashing) holders.push(clashing);
       }
     });
     if (holders.length === 0 || holders.some((holder) => this.compareBirths(holder, waiting) < 0)) return false;
     for (const holder of holders) {
-      const current = this.rows.byDot(holder.birth.origin, holder.birth.sequence);
+      const current = this.again(holder.birth);
       if (current?.place.kind === "table") this.evict(current, this.rows.cells(current), "unique", null, ownedDots(current));
     }
     return this.retry(waiting);
@@ -380,7 +393,7 @@ export class Placement {
     for (const parent of this.rows.concrete(state.table, cells).dead) {
       const deleted = winnerOf(parent.deletes, this.knowledge);
       if (!deleted || !this.writtenApart(state, deleted)) continue;
-      const current = this.rows.byDot(parent.birth.origin, parent.birth.sequence);
+      const current = this.again(parent.birth);
       if (current?.place.kind !== "dead") continue;
       const before = ownedDots(current);
       current.kept = true;
@@ -413,13 +426,13 @@ export class Placement {
 }
 
 /** Runs a write; returns why a constraint refused it, null when it went through. Other errors are thrown. */
-function refusal(write: () => void): WaitingReason | null {
+function refusal(table: Table, write: () => void): WaitingReason | null {
   try {
     write();
     return null;
   } catch (error) {
     const code = (error as { code?: string }).code ?? "";
-    if (code === "SQLITE_CONSTRAINT_PRIMARYKEY" || code === "SQLITE_CONSTRAINT_ROWID") return "integer";
+    if (code === "SQLITE_CONSTRAINT_PRIMARYKEY" || code === "SQLITE_CONSTRAINT_ROWID") return table.surrogate ? "integer" : "unique";
     if (code === "SQLITE_CONSTRAINT_UNIQUE") return "unique";
     if (code.startsWith("SQLITE_CONSTRAINT")) return `constraint: ${(error as Error).message}`;
     throw error;

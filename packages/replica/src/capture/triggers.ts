@@ -13,20 +13,27 @@ const NOW = "julianday('now')";
 /** Cheaper than NOT EXISTS, measured. */
 const NOT_APPLYING = "(SELECT 1 FROM _scoutsync_applying) IS NULL";
 
-export const captureTable = (tid: number): string => `_scoutsync_capture_${tid}`;
+/** The dirty list. One for all tables, so that events keep the order in which they happened: integers are used again. */
+export const CAPTURE = "_scoutsync_capture";
+/** Old images of one table's rows, numbered like their events. */
+export const imageTable = (tid: number): string => `_scoutsync_image_${tid}`;
 export const maskCount = (table: Table): number => Math.max(1, Math.ceil(table.columns.length / MASK_BITS));
 
-/** The dirty list of one table: keys and masks for rows that stay, the old image for rows that go. Append only, no unique key. */
-export function captureTableSql(table: Table): string {
-  const columns = [
-    "n INTEGER PRIMARY KEY",
-    "op INTEGER",
-    "at REAL",
-    ...Array.from({ length: maskCount(table) }, (_, i) => `m${i} INTEGER`),
-    ...table.key.map((_, i) => `k${i}`),
-    ...table.columns.map((_, i) => `c${i}`),
-  ];
-  return `CREATE TABLE ${captureTable(table.tid)}(${columns.join(", ")})`;
+/** Key parts and masks that the dirty list has room for from the start; more are added when a table needs them. */
+const KEYS = 3;
+const MASKS = 1;
+
+export const captureTableSql = (): string =>
+  `CREATE TABLE ${CAPTURE}(n INTEGER PRIMARY KEY, tid INTEGER, op INTEGER, at REAL, ${captureColumns(KEYS, MASKS).join(", ")})`;
+
+/** Names of columns for so many key parts and masks. */
+export function captureColumns(keys: number, masks: number): string[] {
+  return [...Array.from({ length: keys }, (_, i) => `k${i}`), ...Array.from({ length: masks }, (_, i) => `m${i}`)];
+}
+
+export function imageTableSql(table: Table): string {
+  const columns = ["n INTEGER PRIMARY KEY", ...table.columns.map((_, i) => `c${i}`)];
+  return `CREATE TABLE ${imageTable(table.tid)}(${columns.join(", ")})`;
 }
 
 /** Names of all triggers that capture a table; those that do not apply to it do not exist. */
@@ -35,38 +42,37 @@ export const triggerNames = (tid: number): string[] =>
 
 /** The triggers that capture one table, as name and SQL. Plain SQL only: they run inside the application. */
 export function captureTriggers(table: Table): { name: string; sql: string }[] {
-  const capture = captureTable(table.tid);
   const on = quote(table.name);
   const keys = table.key.map((_, i) => `k${i}`).join(", ");
-  const images = table.columns.map((_, i) => `c${i}`).join(", ");
   const of = (row: string, columns: readonly TableColumn[]) => columns.map((column) => `${row}.${quote(column.name)}`).join(", ");
   const samekey = (a: string, b: string) => table.key.map((column) => `${a}.${quote(column.name)} IS ${b}.${quote(column.name)}`).join(" AND ");
-  const gone = (op: number, row: string) => `${op}, ${NOW}, ${of(row, table.key)}${images ? `, ${of(row, table.columns)}` : ""}`;
-  const goneColumns = `op, at, ${keys}${images ? `, ${images}` : ""}`;
+  const event = (op: number, row: string, extra = { names: "", values: "" }) =>
+    `INSERT INTO ${CAPTURE}(tid, op, at, ${keys}${extra.names}) VALUES(${table.tid}, ${op}, ${NOW}, ${of(row, table.key)}${extra.values});`;
+  const gone = (row: string) =>
+    `${event(Op.delete, row)} INSERT INTO ${imageTable(table.tid)} VALUES((SELECT max(n) FROM ${CAPTURE})${table.columns.length > 0 ? `, ${of(row, table.columns)}` : ""});`;
   const triggers: { name: string; sql: string }[] = [];
   const add = (kind: string, when: string, condition: string, body: string) => {
     const name = `_scoutsync_${kind}_${table.tid}`;
     triggers.push({ name, sql: `CREATE TRIGGER ${name} ${when} ON ${on} WHEN ${condition} BEGIN ${body} END` });
   };
-  add("insert", "AFTER INSERT", NOT_APPLYING, `INSERT INTO ${capture}(op, at, ${keys}) VALUES(${Op.insert}, ${NOW}, ${of("NEW", table.key)});`);
+  add("insert", "AFTER INSERT", NOT_APPLYING, event(Op.insert, "NEW"));
   if (table.columns.length > 0) {
     const masks = maskSql(table);
-    const names = masks.map((_, i) => `m${i}`).join(", ");
-    add("update", "AFTER UPDATE", NOT_APPLYING, `INSERT INTO ${capture}(op, at, ${names}, ${keys}) VALUES(${Op.update}, ${NOW}, ${masks.join(", ")}, ${of("NEW", table.key)});`);
+    add("update", "AFTER UPDATE", NOT_APPLYING, event(Op.update, "NEW", { names: masks.map((_, i) => `, m${i}`).join(""), values: masks.map((mask) => `, ${mask}`).join("") }));
   }
   const keyList = table.key.map((column) => quote(column.name)).join(", ");
   // A changed key is a row that went and a row that came.
-  add(
-    "key",
-    `AFTER UPDATE OF ${keyList}`,
-    `${NOT_APPLYING} AND NOT (${samekey("OLD", "NEW")})`,
-    `INSERT INTO ${capture}(${goneColumns}) VALUES(${gone(Op.delete, "OLD")}); ` +
-      `INSERT INTO ${capture}(op, at, ${keys}) VALUES(${Op.insert}, ${NOW}, ${of("NEW", table.key)});`,
-  );
-  add("delete", "AFTER DELETE", NOT_APPLYING, `INSERT INTO ${capture}(${goneColumns}) VALUES(${gone(Op.delete, "OLD")});`);
+  add("key", `AFTER UPDATE OF ${keyList}`, `${NOT_APPLYING} AND NOT (${samekey("OLD", "NEW")})`, `${gone("OLD")} ${event(Op.insert, "NEW")}`);
+  add("delete", "AFTER DELETE", NOT_APPLYING, gone("OLD"));
   // OR REPLACE deletes rows that clash without firing delete triggers: their images are logged before.
-  const displaced = (match: string, self: string) =>
-    `INSERT INTO ${capture}(${goneColumns}) SELECT ${gone(Op.displaced, "t")} FROM ${on} AS t WHERE ${match} AND NOT (${samekey("t", self)});`;
+  const displaced = (match: string, self: string) => {
+    const clash = `FROM ${on} AS t WHERE ${match} AND NOT (${samekey("t", self)})`;
+    const image = table.columns.length > 0 ? `, ${of("t", table.columns)}` : "";
+    return (
+      `INSERT INTO ${CAPTURE}(tid, op, at, ${keys}) SELECT ${table.tid}, ${Op.displaced}, ${NOW}, ${of("t", table.key)} ${clash}; ` +
+      `INSERT INTO ${imageTable(table.tid)} SELECT (SELECT max(n) FROM ${CAPTURE})${image} ${clash};`
+    );
+  };
   const clashes = table.uniques.map((index) =>
     index.columns.map((column) => `t.${quote(column.name)} = NEW.${quote(column.name)} COLLATE ${column.collation}`).join(" AND "),
   );

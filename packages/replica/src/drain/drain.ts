@@ -1,13 +1,13 @@
 import type { Database } from "better-sqlite3";
 import type { CellValue, SqlValue, Write } from "@scoutsync/core";
-import { captureTable, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
+import { CAPTURE, captureColumns, imageTable, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isAlive, localWrite, rebirth, registerOf, replaceColumn } from "../rows/registers.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { Table } from "../schema/catalog.ts";
 import { bindable } from "../rows/table-store.ts";
-import { mayHoldRawText, textFromBytes } from "../rows/values.ts";
+import { mayHoldRawText, textFromBytes, valueText } from "../rows/values.ts";
 
 /** Events read at a time; between reads the clock is looked at. */
 const EVENTS_AT_ONCE = 2_000;
@@ -44,70 +44,88 @@ export class Drain {
 
   /** Captured events that wait. */
   pending(): number {
-    let count = 0;
-    for (const table of this.rows.tables) count += this.db.prepare(`SELECT count(*) FROM ${captureTable(table.tid)}`).pluck().get() as number;
-    return count;
+    return this.db.prepare(`SELECT count(*) FROM ${CAPTURE}`).pluck().get() as number;
   }
 
   /** True when some event waits. */
   get needed(): boolean {
-    return this.rows.tables.some((table) => this.db.prepare(`SELECT 1 FROM ${captureTable(table.tid)} LIMIT 1`).get() !== undefined);
+    return this.db.prepare(`SELECT 1 FROM ${CAPTURE} LIMIT 1`).get() !== undefined;
   }
 
   /** Drains until nothing waits or `until` (milliseconds of performance.now) has passed. Returns true when nothing waits. */
   run(until: number): boolean {
-    for (const table of this.rows.tables) if (!this.drainTable(table, until)) return false;
-    return true;
-  }
-
-  private drainTable(table: Table, until: number): boolean {
-    const capture = captureTable(table.tid);
+    const tables = new Map(this.rows.tables.map((table, order) => [table.tid, { table, order }]));
+    const keys = Math.max(0, ...this.rows.tables.map((table) => table.key.length));
+    const masks = Math.max(0, ...this.rows.tables.map(maskCount));
+    if (tables.size === 0) return true;
+    const select = this.db
+      .prepare(`SELECT n, tid, op, at, ${captureColumns(keys, masks).join(", ")} FROM ${CAPTURE} ORDER BY n LIMIT ${EVENTS_AT_ONCE}`)
+      .safeIntegers(true)
+      .raw(true);
     for (;;) {
-      const raw = this.db.prepare(`SELECT * FROM ${capture} ORDER BY n LIMIT ${EVENTS_AT_ONCE}`).safeIntegers(true).raw(true).all() as SqlValue[][];
+      const raw = select.all() as SqlValue[][];
       const last = raw.at(-1);
       if (!last) return true;
       const complete = raw.length < EVENTS_AT_ONCE;
-      for (const events of this.group(table, raw).values()) this.drainRow(table, events, complete);
+      this.drainEvents(raw, tables, keys, complete);
       this.rows.flush();
       if (complete) {
-        this.db.exec(`DELETE FROM ${capture}`);
+        this.db.exec(`DELETE FROM ${CAPTURE}`);
+        for (const { table } of tables.values()) this.db.exec(`DELETE FROM ${imageTable(table.tid)}`);
         return true;
       }
-      this.db.prepare(`DELETE FROM ${capture} WHERE n <= ?`).run(last[0]);
+      this.db.prepare(`DELETE FROM ${CAPTURE} WHERE n <= ?`).run(last[0]);
+      for (const { table } of tables.values()) this.db.prepare(`DELETE FROM ${imageTable(table.tid)} WHERE n <= ?`).run(last[0]);
       if (performance.now() > until) return false;
     }
   }
 
-  /** Events by row, in the order of each row's first event. */
-  private group(table: Table, raw: SqlValue[][]): Map<unknown, Event[]> {
-    const now = this.nowUs();
-    const masks = maskCount(table);
-    const keyAt = 3 + masks;
-    const imageAt = keyAt + table.key.length;
-    const groups = new Map<unknown, Event[]>();
+  /**
+   * Follows rows through their events, parents before children. Where an integer is used again after its row was
+   * deleted, what came before is drained first: a reference to that integer means the old row until then.
+   */
+  private drainEvents(raw: SqlValue[][], tables: ReadonlyMap<number, { table: Table; order: number }>, keys: number, complete: boolean): void {
+    let groups = new Map<string, { table: Table; order: number; events: Event[] }>();
+    const flush = (last: boolean) => {
+      for (const { table, events } of [...groups.values()].sort((a, b) => a.order - b.order)) this.drainRow(table, events, last);
+      groups = new Map();
+    };
     for (const values of raw) {
-      const key = values.slice(keyAt, imageAt);
-      const op = Number(values[1]);
-      const event: Event = {
-        op,
-        wall: Math.min(now, Math.round(((values[2] as number) - EPOCH_DAY) * DAY_US)),
-        masks: values.slice(3, keyAt).map((mask) => (mask as bigint | null) ?? 0n),
-        key,
-        image: op === Op.delete || op === Op.displaced ? this.image(table, values, imageAt) : [],
-      };
-      const name = table.surrogate ? key[0] : this.rows.keyFromValues(table, key).toString("latin1");
-      const group = groups.get(name);
-      if (group) group.push(event);
-      else groups.set(name, [event]);
+      const found = tables.get(Number(values[1]));
+      if (!found) continue;
+      const event = this.event(found.table, values, keys);
+      const name = `${found.table.tid} ${event.key.map(valueText).join(" ")}`;
+      let group = groups.get(name);
+      if (group && event.op === Op.insert && found.table.surrogate && group.events.some(({ op }) => op === Op.delete || op === Op.displaced)) {
+        flush(false);
+        group = undefined;
+      }
+      if (group) group.events.push(event);
+      else groups.set(name, { ...found, events: [event] });
     }
-    return groups;
+    flush(complete);
   }
 
-  private image(table: Table, values: SqlValue[], imageAt: number): SqlValue[] {
-    const image = values.slice(imageAt, imageAt + table.columns.length);
+  private event(table: Table, values: SqlValue[], keys: number): Event {
+    const op = Number(values[2]);
+    return {
+      op,
+      wall: Math.min(this.nowUs(), Math.round(((values[3] as number) - EPOCH_DAY) * DAY_US)),
+      masks: values.slice(4 + keys, 4 + keys + maskCount(table)).map((mask) => (mask as bigint | null) ?? 0n),
+      key: values.slice(4, 4 + table.key.length),
+      image: op === Op.delete || op === Op.displaced ? this.image(table, values[0] as bigint) : [],
+    };
+  }
+
+  /** The row as it was; NULLs when nothing captured it. */
+  private image(table: Table, n: bigint): SqlValue[] {
+    if (table.columns.length === 0) return [];
+    const columns = table.columns.map((_, i) => `c${i}`);
+    const from = `FROM ${imageTable(table.tid)} WHERE n = ?`;
+    const image = this.db.prepare(`SELECT ${columns.join(", ")} ${from}`).safeIntegers(true).raw(true).get(n) as SqlValue[] | undefined;
+    if (!image) return columns.map(() => null);
     if (!mayHoldRawText(image)) return image;
-    const list = table.columns.map((_, i) => `CAST(c${i} AS BLOB)`).join(", ");
-    const bytes = this.db.prepare(`SELECT ${list} FROM ${captureTable(table.tid)} WHERE n = ?`).raw(true).get(values[0]) as Buffer[];
+    const bytes = this.db.prepare(`SELECT ${columns.map((column) => `CAST(${column} AS BLOB)`).join(", ")} ${from}`).raw(true).get(n) as Buffer[];
     return image.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
   }
 
@@ -132,6 +150,9 @@ export class Drain {
       if (!state || !alive) {
         state = this.birth(table, state, id, packed, at);
         before = before.size > 0 && state.slot >= 0n ? before : NO_DOTS;
+      } else if (written.includes(true)) {
+        // The image holds edits that no drain has seen: they have authors and times of their own.
+        this.writeColumns(state, written, at);
       }
       this.delete(state, alive, id, this.rows.abstract(table, image), at, before);
       if (table.surrogate) {
@@ -162,6 +183,8 @@ export class Drain {
       return;
     }
     if (!alive) {
+      // Its insert is among the events to come.
+      if (born === null && !complete) return;
       // A row that is there though no insert was seen: capture began between.
       const birth = this.birth(table, state, id, packed, born ?? wall);
       this.saveBirth(birth, id, values, state ? before : NO_DOTS);
@@ -204,14 +227,19 @@ export class Drain {
   }
 
   private edit(state: RowState, id: bigint | null, values: SqlValue[], written: boolean[], wall: number, before: ReadonlyMap<string, { origin: number; sequence: number }>): void {
+    this.writeColumns(state, written, wall);
+    if (!isAlive(state, this.knowledge)) state.deletes = [];
+    state.kept = false;
+    this.rows.saveInTable(state, id, values, new Map(before));
+  }
+
+  /** One dot for all columns that were written. */
+  private writeColumns(state: RowState, written: readonly boolean[], wall: number): void {
     const cids = state.table.columns.flatMap((column, i) => (written[i] ? [column.cid] : []));
     const replaced = cids.flatMap((cid) => [...registerOf(state, cid)]);
     const write = localWrite(state, wall, replaced, this.knowledge);
     if (!state.table.surrogate && cids.length === state.table.columns.length) rebirth(state, write, this.knowledge);
     else for (const cid of cids) replaceColumn(state, cid, write, this.knowledge);
-    if (!isAlive(state, this.knowledge)) state.deletes = [];
-    state.kept = false;
-    this.rows.saveInTable(state, id, values, new Map(before));
   }
 
   private delete(state: RowState, inTable: boolean, id: bigint | null, image: CellValue[], wall: number, before: ReadonlyMap<string, { origin: number; sequence: number }>): void {

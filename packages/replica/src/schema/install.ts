@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { Database } from "better-sqlite3";
 import { SyncError } from "@scoutsync/core";
-import { captureTable, captureTableSql, captureTriggers, triggerNames } from "../capture/triggers.ts";
+import { CAPTURE, captureColumns, captureTableSql, captureTriggers, imageTable, imageTableSql, maskCount, triggerNames } from "../capture/triggers.ts";
 import { rowsTable, rowsTableSql } from "../rows/table-store.ts";
 import type { Table } from "./catalog.ts";
 
@@ -34,14 +34,18 @@ export function checkMetadataVersion(db: Database, path: string): void {
 
 export function createMetadata(db: Database): void {
   db.exec(readFileSync(new URL("../sql/001-metadata.sql", import.meta.url), "utf8"));
+  db.exec(captureTableSql());
   writeMeta(db, "version", String(METADATA_VERSION));
 }
 
 /** Makes the tables and triggers that capture one table; those that are there are made anew. */
 export function installCapture(db: Database, table: Table): void {
   removeTriggers(db, table.tid);
-  db.exec(`DROP TABLE IF EXISTS ${captureTable(table.tid)}`);
-  db.exec(captureTableSql(table));
+  db.prepare(`DELETE FROM ${CAPTURE} WHERE tid = ?`).run(table.tid);
+  db.exec(`DROP TABLE IF EXISTS ${imageTable(table.tid)}`);
+  db.exec(imageTableSql(table));
+  const there = new Set((db.pragma(`main.table_info(${CAPTURE})`) as { name: string }[]).map((column) => column.name));
+  for (const column of captureColumns(table.key.length, maskCount(table))) if (!there.has(column)) db.exec(`ALTER TABLE ${CAPTURE} ADD COLUMN ${column}`);
   if (db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = ?").get(rowsTable(table.tid)) === undefined) {
     for (const sql of rowsTableSql(table)) db.exec(sql);
   }

@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import type { SqlValue } from "@scoutsync/core";
-import { captureTable, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
+import { CAPTURE, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
 import { pages } from "../identity/attach.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
@@ -18,9 +18,8 @@ export function reconcile(db: Database, rows: RowStore, table: Table, columnsBef
   const keys = table.key.map((_, i) => `k${i}`).join(", ");
   const places = table.key.map(() => "?").join(", ");
   const masks = Array.from({ length: maskCount(table) }, (_, i) => `m${i}`);
-  const capture = captureTable(table.tid);
-  const note = db.prepare(`INSERT INTO ${capture}(op, at, ${keys}) VALUES(?, julianday('now'), ${places})`);
-  const noteAll = db.prepare(`INSERT INTO ${capture}(op, at, ${masks.join(", ")}, ${keys}) VALUES(?, julianday('now'), ${masks.map(() => "?").join(", ")}, ${places})`);
+  const note = db.prepare(`INSERT INTO ${CAPTURE}(tid, op, at, ${keys}) VALUES(${table.tid}, ?, julianday('now'), ${places})`);
+  const noteAll = db.prepare(`INSERT INTO ${CAPTURE}(tid, op, at, ${masks.join(", ")}, ${keys}) VALUES(${table.tid}, ?, julianday('now'), ${masks.map(() => "?").join(", ")}, ${places})`);
   const every = masks.map((_, i) => (1n << BigInt(Math.min(MASK_BITS, table.columns.length - i * MASK_BITS))) - 1n);
   db.exec("DROP TABLE IF EXISTS temp.met; CREATE TEMP TABLE met(slot INTEGER PRIMARY KEY)");
   const meet = db.prepare("INSERT OR IGNORE INTO temp.met(slot) VALUES(?)");
