@@ -58,7 +58,8 @@ export class Prober {
       const row = this.#registry.servers.get(id);
       if (row === null || !this.#recognise(row, response)) return false;
       this.#fleet.markOnline(id, {
-        name: response.name,
+        // A name given by hand stays until the node registers under its own.
+        ...(node.row.name === node.address ? { name: response.name } : {}),
         node_id: response.nodeId,
         version: response.version,
         run: response.run,
@@ -90,7 +91,7 @@ export class Prober {
     }
     const registered = this.#registry.servers.byNodeId(response.nodeId);
     if (registered === null) {
-      this.#registry.servers.update(row.id, { node_id: response.nodeId, name: response.name });
+      this.#registry.servers.update(row.id, { node_id: response.nodeId });
       return true;
     }
     // Added by hand although it is known already: one row stays, with the address that works.
