@@ -238,10 +238,21 @@ export class ReplicaDatabase {
       if (this.schemaVersion === (this.db.pragma("schema_version", { simple: true }) as number) && !this.drainer.needed) return;
       done = this.write(() => {
         const drained = this.drainer.run(performance.now() + LONGEST_DRAIN_MS);
-        if (drained && this.placement.keepsRows) this.silently(() => this.placement.reviewKept());
+        this.followReferences();
         return drained;
       });
     }
+  }
+
+  /** After a drain: rows that refer to deleted ones keep them, and what is kept for nothing goes. */
+  private followReferences(): void {
+    const orphans = this.drainer.takeOrphans();
+    if (orphans.length === 0 && !this.placement.keepsRows) return;
+    this.rows.flush();
+    this.silently(() => {
+      this.placement.keepParentsOf(orphans);
+      this.placement.reviewKept();
+    });
   }
 
   read(request: ReadRequest): ChangeBatch {
@@ -256,6 +267,7 @@ export class ReplicaDatabase {
       // What was committed since is drained under the integers as they are before anything moves.
       this.drainer.run(Number.POSITIVE_INFINITY);
       this.rows.flush();
+      this.followReferences();
       return this.silently(() => {
         try {
           return this.applier.apply(batch, unpacked, this.options.baseline === "distinct");

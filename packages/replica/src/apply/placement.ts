@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import type { Database } from "better-sqlite3";
-import { type CellValue, compareWrites, concurrent, type Ref, type SqlValue, winnerOf, type Write } from "@scoutsync/core";
+import { type CellValue, compareWrites, knew, type Ref, type SqlValue, winnerOf, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isAlive } from "../rows/registers.ts";
 import { ownedDots, type RowState, type WaitingReason } from "../rows/row-state.ts";
@@ -129,7 +129,8 @@ export class Placement {
       this.waited.push(state.birth);
       return false;
     };
-    this.keepParents(state, cells);
+    // Bringing a parent back wakes those who waited for it: this row may be among them.
+    if (this.keepParents(state, cells) && wasWaiting && this.again(state.birth)?.place.kind === "table") return true;
     const { values, missing } = this.rows.concrete(state.table, cells);
     if (missing) return wait("parent", missing);
     const id = this.wanted(state);
@@ -263,17 +264,18 @@ export class Placement {
     }
   }
 
-  /** True when a live row refers to this deleted one and was written by someone who could not know of the delete. */
+  /** True when a live row refers to this deleted one through a write that the author of the delete could not know. */
   private isReferredToApart(state: RowState): boolean {
     const deleted = winnerOf(state.deletes, this.knowledge);
     if (!deleted) return false;
     return this.children(state).some((child) => (child.kept || isAlive(child, this.knowledge)) && this.writtenApart(child, deleted));
   }
 
-  /** True when something of the row was written by someone who did not know of the delete, nor its author of it. */
+  /** True when something of the row was written that the author of the delete did not know. */
   private writtenApart(row: RowState, deleted: Write): boolean {
-    if (concurrent(row.birth, deleted, this.knowledge)) return true;
-    for (const writes of row.columns.values()) if (writes.some((write) => concurrent(write, deleted, this.knowledge))) return true;
+    const unknown = (write: Write) => !knew(deleted, write.origin, write.sequence, this.knowledge);
+    if (unknown(row.birth)) return true;
+    for (const writes of row.columns.values()) if (writes.some(unknown)) return true;
     return false;
   }
 
@@ -388,8 +390,17 @@ export class Placement {
     return this.retry(waiting);
   }
 
-  /** Brings back deleted rows that this one refers to, where neither author knew of the other. */
-  private keepParents(state: RowState, cells: readonly CellValue[]): void {
+  /** Brings back deleted rows that local writes refer to; `births` name the rows that were written. */
+  keepParentsOf(births: readonly Write[]): void {
+    for (const birth of births) {
+      const row = this.again(birth);
+      if (row?.place.kind === "table") this.keepParents(row, this.rows.cells(row));
+    }
+  }
+
+  /** Brings back deleted rows that this one refers to, where the author of the delete could not know of it. */
+  private keepParents(state: RowState, cells: readonly CellValue[]): boolean {
+    let kept = false;
     for (const parent of this.rows.concrete(state.table, cells).dead) {
       const deleted = winnerOf(parent.deletes, this.knowledge);
       if (!deleted || !this.writtenApart(state, deleted)) continue;
@@ -399,7 +410,9 @@ export class Placement {
       current.kept = true;
       this.markKept(current);
       this.place(current, this.rows.cells(current), before);
+      kept = true;
     }
+    return kept;
   }
 
   private markKept(state: RowState): void {
@@ -416,12 +429,29 @@ export class Placement {
     const kept = this.db.prepare("SELECT oid, sequence FROM _scoutsync_kept").all() as { oid: number; sequence: number }[];
     for (const { oid, sequence } of kept) {
       const state = this.rows.byDot(oid, sequence);
-      if (state?.place.kind === "table" && state.kept && !isAlive(state, this.knowledge)) {
-        if (this.isReferredToApart(state)) continue;
-        this.remove(state);
+      if (state?.kept && !isAlive(state, this.knowledge)) {
+        if (this.isReferredToApart(state) || this.isAwaitedApart(state)) continue;
+        if (state.place.kind === "table") this.remove(state);
+        else this.giveUp(state);
       }
       this.db.prepare("DELETE FROM _scoutsync_kept WHERE oid = ? AND sequence = ?").run(oid, sequence);
     }
+  }
+
+  /** As `isReferredToApart`, for rows that wait for this one. */
+  private isAwaitedApart(state: RowState): boolean {
+    const deleted = winnerOf(state.deletes, this.knowledge);
+    return deleted !== undefined && this.rows.waiting({ blocker: state.identity }).some((child) => this.writtenApart(child, deleted));
+  }
+
+  /** A row that waited to be kept is deleted after all. */
+  private giveUp(state: RowState): void {
+    const before = ownedDots(state);
+    const cells = this.rows.cells(state);
+    state.kept = false;
+    state.place = { kind: "dead" };
+    this.waiting--;
+    this.rows.saveOut(state, false, this.wanted(state), cells, before);
   }
 }
 

@@ -34,12 +34,28 @@ export class Drain {
   private readonly rows: RowStore;
   private readonly knowledge: Knowledge;
   private readonly nowUs: () => number;
+  private orphans: Write[] = [];
 
   constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; nowUs: () => number }) {
     this.db = options.db;
     this.rows = options.rows;
     this.knowledge = options.knowledge;
     this.nowUs = options.nowUs;
+  }
+
+  /** Takes the births of rows drained since the last call that refer to a row which has been deleted. */
+  takeOrphans(): Write[] {
+    const orphans = this.orphans;
+    this.orphans = [];
+    return orphans;
+  }
+
+  private noteOrphan(state: RowState, values: readonly SqlValue[]): void {
+    const orphaned = state.table.references.some(({ index, parent }) => {
+      const id = values[index];
+      return typeof id === "bigint" && this.rows.hasDead(parent) && !this.rows.byId(parent, id) && this.rows.refOf(parent, id) !== null;
+    });
+    if (orphaned) this.orphans.push(state.birth);
   }
 
   /** Captured events that wait. */
@@ -217,6 +233,7 @@ export class Drain {
   }
 
   private saveBirth(state: RowState, id: bigint | null, values: SqlValue[], before: ReturnType<typeof ownedDots> | typeof NO_DOTS): void {
+    this.noteOrphan(state, values);
     if (state.slot < 0n && id !== null && state.deletes.length === 0) {
       const hash = this.rows.hashOf(state, id, values);
       this.rows.digest.add(state.table.tid, hash);
@@ -227,6 +244,7 @@ export class Drain {
   }
 
   private edit(state: RowState, id: bigint | null, values: SqlValue[], written: boolean[], wall: number, before: ReadonlyMap<string, { origin: number; sequence: number }>): void {
+    this.noteOrphan(state, values);
     this.writeColumns(state, written, wall);
     if (!isAlive(state, this.knowledge)) state.deletes = [];
     state.kept = false;

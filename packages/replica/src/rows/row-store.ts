@@ -50,6 +50,7 @@ export class RowStore {
   private readonly readOut: Statement;
   private readonly outByKey: Statement;
   private readonly outById: Statement;
+  private readonly anyDead: Statement;
   private readonly insertOut: Statement;
   private readonly updateOut: Statement;
   private readonly deleteOut: Statement;
@@ -68,6 +69,7 @@ export class RowStore {
     this.readOut = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE slot = ?`);
     this.outByKey = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND key = ?`);
     this.outById = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND id = ? ORDER BY slot DESC LIMIT 1`);
+    this.anyDead = prepare("SELECT 1 FROM _scoutsync_out WHERE tid = ? AND id IS NOT NULL LIMIT 1");
     this.insertOut = prepare(
       "INSERT INTO _scoutsync_out(tid, state, key, id, oid, sequence, time, context, open, extra, image, reason, blocker_oid, blocker_sequence) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     );
@@ -219,6 +221,11 @@ export class RowStore {
     const out = this.readOut.get(at[1]) as OutRow | undefined;
     const { state } = out ? this.fromOut(out) : { state: null };
     return state?.place.kind === "dead" && out?.[4] != null ? { state, id: out[4] } : null;
+  }
+
+  /** True when rows of this table have been deleted and are remembered. */
+  hasDead(table: Table): boolean {
+    return this.anyDead.get(table.tid) !== undefined;
   }
 
   /** The identity of the row that has, or last had, this integer; null when there never was one. */
