@@ -74,7 +74,8 @@ test.skipIf(!isPythonHere())("applications write as they like while a node runs 
   let byHand = 0;
   const shell = setInterval(() => {
     if (
-      sqliteProgram(path, `INSERT INTO log(line) VALUES ('by hand ${byHand}'); REPLACE INTO setting VALUES ('shell', 'n', ${byHand});`) !== null
+      sqliteProgram(path, `INSERT INTO log(line) VALUES ('by hand ${byHand}'); REPLACE INTO setting VALUES ('shell', 'n', ${byHand});`) !==
+      null
     )
       byHand++;
   }, 400);
@@ -86,7 +87,11 @@ test.skipIf(!isPythonHere())("applications write as they like while a node runs 
     expect(Number(stdout)).toBeGreaterThan(50);
   }
   // b's own link may still be at it, so that one session finds the node busy.
-  await until(async () => (await fleet.sync(b, a)).code === 0, { what: "a session after the writers have ended", withinMs: 30_000, everyMs: 300 });
+  await until(async () => (await fleet.sync(b, a)).code === 0, {
+    what: "a session after the writers have ended",
+    withinMs: 30_000,
+    everyMs: 300,
+  });
   const last = await fleet.sync(b, a);
   expect(last.json()).toMatchObject({ success: true, verified: true, errors: [] });
   expect(differences(dumpDatabase(path), dumpDatabase(other))).toEqual([]);

@@ -1,0 +1,137 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join as joinPath } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { join } from "@scoutsync/core";
+import { ReplicaDatabase } from "@scoutsync/replica";
+import { createDatabase, differences, dumpDatabase, seededRandom } from "@scoutsync/testkit";
+
+const SCHEMA = `
+  CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, rank INTEGER);
+  CREATE TABLE robot(id INTEGER PRIMARY KEY, team_id INTEGER REFERENCES team(id) ON DELETE CASCADE ON UPDATE CASCADE, label TEXT);
+  CREATE TABLE setting(scope TEXT, name TEXT, value, PRIMARY KEY(scope, name)) WITHOUT ROWID`;
+
+/** Three connections of one application, as different libraries open them. */
+const CONNECTIONS = [
+  "foreign_keys=ON; PRAGMA recursive_triggers=OFF",
+  "foreign_keys=OFF; PRAGMA recursive_triggers=ON",
+  "foreign_keys=ON; PRAGMA recursive_triggers=ON",
+] as const;
+
+export type Step = { kind: "sql"; connection: number; sql: string } | { kind: "drain" } | { kind: "sync" };
+
+/** A history of one application on one node, with the forms of SQL that make capture hard. */
+export function history(seed: number, length: number): Step[] {
+  const random = seededRandom(seed);
+  const statement = (at: number): string | null => {
+    const n = random.below(6);
+    switch (random.below(14)) {
+      case 0:
+      case 1:
+        return `INSERT OR REPLACE INTO team(id, name, rank) VALUES (${random.below(2) === 0 ? "NULL" : n + 1}, 'team ${n}', ${at})`;
+      case 2:
+        return `INSERT OR IGNORE INTO team(name, rank) VALUES ('team ${n}', ${at})`;
+      case 3:
+      case 4:
+        return `UPDATE OR REPLACE team SET name = 'team ${n}' WHERE id = ${random.below(6)}`;
+      case 5:
+        return `UPDATE OR IGNORE team SET id = id + 1000 WHERE id = (SELECT min(id) FROM team)`;
+      case 6:
+      case 7:
+        return `INSERT INTO robot(team_id, label) SELECT id, 'robot ${at}' FROM team LIMIT 2`;
+      case 8:
+        return `DELETE FROM team WHERE id = (SELECT max(id) FROM team)`;
+      case 9:
+        return `UPDATE robot SET label = label || '.' WHERE id IN (SELECT id FROM robot LIMIT 2)`;
+      case 10:
+        return `REPLACE INTO setting VALUES ('app', 's${n}', ${at})`;
+      case 11:
+        return `UPDATE OR REPLACE setting SET name = 's${random.below(6)}' WHERE name = 's${n}'`;
+      default:
+        return null;
+    }
+  };
+  return Array.from({ length }, (_, at): Step => {
+    const sql = statement(at);
+    if (sql !== null) return { kind: "sql", connection: random.below(CONNECTIONS.length), sql };
+    return { kind: random.below(2) === 0 ? "drain" : "sync" };
+  });
+}
+
+/** Runs a history on one replica, pulls it into another that nobody writes to, and says how they differ in the end. */
+export function play(steps: readonly Step[]): string[] {
+  const folder = mkdtempSync(joinPath(tmpdir(), "scoutsync-application-"));
+  const random = seededRandom(1);
+  let nowUs = 1_700_000_000_000_000;
+  const start = (name: string) => {
+    const path = createDatabase(joinPath(folder, `${name}.db`), SCHEMA);
+    const options = {
+      name: "app",
+      path,
+      nodeName: name,
+      nodeId: name,
+      exclude: [],
+      baseline: null,
+      busyTimeoutMs: 1_000,
+      pollIntervalMs: 50,
+    };
+    const surroundings = {
+      nowUs: () => (nowUs += 1_000),
+      random: (bytes: number) => Uint8Array.from({ length: bytes }, () => random.below(256)),
+    };
+    return new ReplicaDatabase(options, `run-${name}`, surroundings);
+  };
+  const source = start("source");
+  const copy = start("copy");
+  const application = CONNECTIONS.map((pragmas) => {
+    const connection = new DatabaseSync(source.path, { timeout: 1_000 });
+    connection.exec(`PRAGMA ${pragmas}`);
+    return connection;
+  });
+  const pull = () => {
+    for (;;) {
+      const from = join(copy.state().vector, copy.position("run-source"));
+      const batch = source.read({ from, batchSize: 0, codecs: ["identity"], beyondDigest: copy.beyondDigest() });
+      const { verified } = copy.apply(batch);
+      if (batch.final) return verified;
+    }
+  };
+  try {
+    for (const step of steps) {
+      if (step.kind === "drain") source.drain();
+      else if (step.kind === "sync") pull();
+      else attempt(application[step.connection], step.sql);
+    }
+    const verified = pull();
+    const found = differences(dumpDatabase(source.path), dumpDatabase(copy.path));
+    return verified === false && found.length === 0 ? ["the replicas say that they differ, and their tables are equal"] : found;
+  } catch (error) {
+    return [error instanceof Error ? error.message : String(error)];
+  } finally {
+    for (const connection of application) connection.close();
+    source.close();
+    copy.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** What a constraint of the application's own schema refuses is the application's business. */
+function attempt(connection: DatabaseSync | undefined, sql: string): void {
+  try {
+    connection?.exec(sql);
+  } catch (error) {
+    if (!(error instanceof Error && /constraint failed/.test(error.message))) throw error;
+  }
+}
+
+/** The shortest history that still differs, by leaving out one step after the other. */
+export function shrink(steps: readonly Step[]): Step[] {
+  let shortest = [...steps];
+  for (let at = shortest.length - 1; at >= 0; at--) {
+    const shorter = shortest.filter((_, other) => other !== at);
+    if (play(shorter).length === 0) continue;
+    shortest = shorter;
+    at = shortest.length;
+  }
+  return shortest;
+}
