@@ -38,6 +38,8 @@ export function runProgram(
   return new Promise((resolve, reject) => {
     const child = spawn(program, [...args], {
       stdio: ["ignore", "pipe", "pipe"],
+      // A group of its own: what it started itself (npm's wrappers do) is ended with it when time is up.
+      detached: true,
       env: { ...(env ?? childEnvironment()) },
       ...(cwd === undefined ? {} : { cwd }),
     });
@@ -46,7 +48,13 @@ export function runProgram(
     let stderr = "";
     child.stdout.setEncoding("utf8").on("data", (piece: string) => (stdout += piece));
     child.stderr.setEncoding("utf8").on("data", (piece: string) => (stderr += piece));
-    const late = setTimeout(() => child.kill("SIGKILL"), withinMs);
+    const late = setTimeout(() => {
+      try {
+        if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+      } catch {
+        // Gone this very moment.
+      }
+    }, withinMs);
     child.once("error", (error) => {
       clearTimeout(late);
       reject(error);

@@ -1,0 +1,28 @@
+import { cpus, totalmem } from "node:os";
+import { temporaryFolder } from "@scoutsync/testkit";
+import { measureApply } from "./apply.ts";
+import { measureCapture } from "./capture.ts";
+import { measureLive, measureNodes } from "./nodes.ts";
+import { printTable } from "./table.ts";
+
+// `npm run bench [-- --quick]`: every figure is a ratio in one run, both sides with synchronous=FULL, or a guide in its unit.
+const quick = process.argv.includes("--quick");
+const sizes = quick ? [5_000, 20_000, 60_000] : [10_000, 100_000, 1_000_000];
+const started = performance.now();
+console.log(
+  `scoutsync bench: ${cpus().length} × ${cpus()[0]?.model ?? "?"}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}`,
+);
+const folder = temporaryFolder("bench");
+try {
+  measureCapture(
+    folder.path,
+    sizes.map((size) => Math.min(size, 200_000)),
+  );
+  measureApply(folder.path, sizes);
+  await measureNodes(folder.path, sizes);
+  await measureLive();
+} finally {
+  folder.remove();
+}
+printTable();
+console.log(`\n${Math.round((performance.now() - started) / 1000)} s`);
