@@ -53,7 +53,7 @@ const VERSION = 1;
 
 /** Builds one payload; the caller writes record parts in order. Local numbers become dictionary indexes here. */
 export class PayloadWriter {
-  readonly body = new ByteWriter(64 * 1024);
+  readonly body: ByteWriter;
   private readonly names: PayloadNames;
   private readonly origins: number[] = [];
   private readonly originIndex: number[] = [];
@@ -64,8 +64,11 @@ export class PayloadWriter {
   private lastSequence = 0;
   count = 0;
 
-  constructor(names: PayloadNames) {
+  /** `body` may be one that served before: it is emptied. */
+  constructor(names: PayloadNames, body = new ByteWriter(64 * 1024)) {
     this.names = names;
+    this.body = body;
+    body.reset();
   }
 
   /** Registers a table; the index goes into its records. */

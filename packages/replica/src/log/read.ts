@@ -2,6 +2,7 @@ import { createHash, hash } from "node:crypto";
 import { constants, zstdCompressSync } from "node:zlib";
 import type { Database } from "better-sqlite3";
 import {
+  ByteWriter,
   type CellValue,
   type ChangeBatch,
   type ChangeCount,
@@ -29,6 +30,9 @@ const JOIN_FROM = 8;
 /** Below this a payload is not worth compressing, bytes. */
 const COMPRESS_FROM = 256;
 
+/** Bytes. */
+const LARGEST_KEPT_BODY = 16 * 1024 * 1024;
+
 type Entry = [sequence: bigint, tid: bigint, slot: bigint];
 
 export interface ReadRequestHere {
@@ -45,6 +49,8 @@ export class LogReader {
   private readonly knowledge: Knowledge;
   private readonly digest: DigestSums;
   private readonly run: string;
+  /** Reused from batch to batch: fresh memory of this size for each would be most of what a node holds. */
+  private body = new ByteWriter(64 * 1024);
 
   constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; digest: DigestSums; run: string }) {
     this.db = options.db;
@@ -93,10 +99,13 @@ export class LogReader {
   }
 
   private writer(covered: (origin: number, sequence: number) => boolean): RecordWriter {
-    return new RecordWriter(this.rows, covered, {
-      origin: (oid) => ({ origin: this.knowledge.nameOf(oid), author: this.knowledge.authorOf(oid) }),
-      context: (context) => this.knowledge.context(context),
-    });
+    // A body that grew for one large row is not kept.
+    if (this.body.buffer.length > LARGEST_KEPT_BODY) this.body = new ByteWriter(64 * 1024);
+    const names = {
+      origin: (oid: number) => ({ origin: this.knowledge.nameOf(oid), author: this.knowledge.authorOf(oid) }),
+      context: (context: number) => this.knowledge.context(context),
+    };
+    return new RecordWriter(this.rows, covered, names, this.body);
   }
 
   private localVector(vector: VersionVector): Map<number, number> {
@@ -177,11 +186,13 @@ export class LogReader {
 
   // ---- what is held beyond the vector
 
-  /** Changes of unfinished streams: held, but with gaps before them. */
+  /** Changes of unfinished streams, ours or those of whom we read: held, but with gaps before them. */
   private beyondEntries(): { origin: number; entry: Entry }[] {
-    if (this.db.prepare("SELECT 1 FROM _scoutsync_position LIMIT 1").get() === undefined) return [];
     const statement = this.db.prepare("SELECT sequence, tid, slot FROM _scoutsync_log WHERE oid = ? AND sequence > ? ORDER BY sequence").safeIntegers(true).raw(true);
-    const origins = this.db.prepare("SELECT oid FROM _scoutsync_origin").pluck().all() as number[];
+    const last = this.db.prepare("SELECT max(sequence) FROM _scoutsync_log WHERE oid = ?").pluck();
+    const origins = (this.db.prepare("SELECT oid FROM _scoutsync_origin").pluck().all() as number[]).filter(
+      (origin) => ((last.get(origin) as number | null) ?? 0) > (this.knowledge.entries.get(origin) ?? 0),
+    );
     return origins
       .sort((a, b) => this.knowledge.compareOrigins(a, b))
       .flatMap((origin) => (statement.all(origin, this.knowledge.entries.get(origin) ?? 0) as Entry[]).map((entry) => ({ origin, entry })));

@@ -14,10 +14,10 @@ export class RecordWriter {
   private readonly tableIndex = new Map<number, number>();
   private readonly refs = new Map<number, Map<bigint, Ref | null>>();
 
-  constructor(rows: RowStore, covered: Covered, names: ConstructorParameters<typeof PayloadWriter>[0]) {
+  constructor(rows: RowStore, covered: Covered, ...payload: ConstructorParameters<typeof PayloadWriter>) {
     this.rows = rows;
     this.covered = covered;
-    this.payload = new PayloadWriter(names);
+    this.payload = new PayloadWriter(...payload);
   }
 
   private begin(table: Table, flags: number): void {

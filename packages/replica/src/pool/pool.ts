@@ -59,7 +59,9 @@ class Pool implements ReplicaPool {
     for (const [call, waiting] of this.waiting) {
       if (waiting.thread !== thread) continue;
       this.waiting.delete(call);
-      waiting.reject(error);
+      waiting.reject(
+        new SyncError({ code: "DATABASE_FAILED", message: `the thread that serves the database stopped: ${error.message}`, action: "Restart the node; what was committed is there, what was not left no trace.", cause: error }),
+      );
     }
     this.threads.splice(this.threads.indexOf(thread), 1);
     for (const replica of this.replicas.values()) if (replica.thread === thread) replica.moved({ ...replica.state, problem: `its thread stopped: ${error.message}` });

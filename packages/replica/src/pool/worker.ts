@@ -22,18 +22,16 @@ const served = new Map<number, Served>();
 
 const send = (message: FromWorker, transfer: TransferListItem[] = []) => port.postMessage(message, transfer);
 
+function sameState(a: ReplicaState, b: ReplicaState): boolean {
+  const numbers = (state: ReplicaState) => [state.pending, state.parked, state.conflicts, state.rows, state.problem, ...state.tables].join();
+  return numbers(a) === numbers(b) && Buffer.compare(a.digest, b.digest) === 0 && formatVector(a.vector) === formatVector(b.vector);
+}
+
 function publish(number: number, one: Served): void {
-  const state = one.database.state();
-  const same =
-    formatVector(state.vector) === formatVector(one.state.vector) &&
-    state.problem === one.state.problem &&
-    state.pending === one.state.pending &&
-    state.parked === one.state.parked &&
-    state.conflicts === one.state.conflicts &&
-    Buffer.compare(state.digest, one.state.digest) === 0 &&
-    state.tables.length === one.state.tables.length;
-  one.state = state;
-  if (!same) send({ kind: "state", database: number, state });
+  const before = one.state;
+  one.state = one.database.state();
+  const { state } = one;
+  if (!sameState(before, state)) send({ kind: "state", database: number, state });
 }
 
 /** Looks for commits of the application and turns them into changes. */
@@ -93,8 +91,7 @@ port.on("message", (message: ToWorker) => {
     const value = method(...message.args);
     const before = one.state;
     one.state = one.database.state();
-    const moved = formatVector(before.vector) !== formatVector(one.state.vector) || before.conflicts !== one.state.conflicts || before.parked !== one.state.parked;
-    if (moved) send({ kind: "state", database: message.database, state: one.state });
+    if (!sameState(before, one.state)) send({ kind: "state", database: message.database, state: one.state });
     send({ kind: "answer", call: message.call, value, state: null }, transferable(value));
   } catch (error) {
     send({ kind: "failure", call: message.call, error: toPlainError(error) });
