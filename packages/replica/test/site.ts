@@ -1,0 +1,181 @@
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join as joinPath } from "node:path";
+import { type ApplyResult, type ChangeBatch, formatVector, join, type Review } from "@scoutsync/core";
+import Database from "better-sqlite3";
+import { onTestFinished } from "vitest";
+import { ReplicaDatabase } from "../src/index.ts";
+import { seeded } from "./simulation.ts";
+
+/** 2023-11-14, before any real clock that captures: so a captured time always counts as the drain's, which tests set. */
+export const START_US = 1_700_000_000_000_000;
+export const SECOND_US = 1_000_000;
+export const IN_2099_US = 4_070_908_800_000_000;
+
+export interface SiteOptions {
+  baseline?: "shared" | "distinct" | null;
+  exclude?: string[];
+  busyTimeoutMs?: number;
+}
+
+export type Row = Record<string, unknown>;
+
+/** Unix microseconds as the triggers note them. */
+export const julianDay = (us: number): number => us / 86_400_000_000 + 2_440_587.5;
+
+let drawn = 0;
+
+/** A folder that goes when the test ends. */
+export function testFolder(): string {
+  const path = mkdtempSync(joinPath(tmpdir(), "scoutsync-replica-"));
+  onTestFinished(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
+/**
+ * One server: a database file, the application that writes to it, and the replica. The application has a connection
+ * of its own, of the same library: two SQLite libraries in one process do not see each other's locks.
+ */
+export class Site {
+  readonly name: string;
+  readonly path: string;
+  readonly options: SiteOptions;
+  app: Database.Database;
+  replica!: ReplicaDatabase;
+  /** The node's clock, Unix microseconds. */
+  nowUs = START_US;
+  private runs = 0;
+  // Fresh on every start, as real randomness is, and the same in every run of the tests.
+  private readonly random = seeded(++drawn);
+
+  constructor(name: string, schema: string, options: SiteOptions = {}) {
+    this.name = name;
+    this.options = options;
+    this.path = joinPath(testFolder(), `${name}.db`);
+    this.app = new Database(this.path);
+    this.app.exec(schema);
+    onTestFinished(() => this.stop());
+    this.start();
+  }
+
+  start(): void {
+    this.runs++;
+    const { baseline = null, exclude = [], busyTimeoutMs = 200 } = this.options;
+    this.replica = new ReplicaDatabase(
+      { name: "main", path: this.path, nodeName: this.name, nodeId: this.name, exclude, baseline, busyTimeoutMs, pollIntervalMs: 50 },
+      `${this.name}-run${this.runs}`,
+      { nowUs: () => this.nowUs, random: (bytes) => Uint8Array.from({ length: bytes }, () => Math.floor(this.random() * 256)) },
+    );
+  }
+
+  stop(): void {
+    this.replica.close();
+    if (this.app.open) this.app.close();
+  }
+
+  restart(): void {
+    this.replica.close();
+    this.start();
+  }
+
+  /** Another file comes under the node while it is down: a restored backup, a copied laptop. */
+  replaceFile(from: string): void {
+    this.stop();
+    for (const end of ["-wal", "-shm"]) rmSync(`${this.path}${end}`, { force: true });
+    copyFileSync(from, this.path);
+    this.app = new Database(this.path);
+    this.start();
+  }
+
+  /** A copy of the file as a backup tool makes it. */
+  backup(): string {
+    const path = joinPath(testFolder(), "backup.db");
+    this.app.prepare("VACUUM INTO ?").run(path);
+    return path;
+  }
+
+  /** What the application does; not drained. */
+  write(sql: string): void {
+    this.app.exec(sql);
+  }
+
+  /** What the application does, at this time of the node's clock, drained. */
+  edit(sql: string, atUs = this.nowUs): void {
+    this.nowUs = atUs;
+    this.app.exec(sql);
+    // The writing process has the node's clock; a little later, as what is later counts exactly as the node's.
+    this.app.exec(`UPDATE _scoutsync_capture SET at = ${julianDay(atUs + 10_000)}`);
+    this.replica.drain();
+  }
+
+  rows(sql: string): Row[] {
+    return this.app.prepare(sql).all() as Row[];
+  }
+
+  one(sql: string): unknown {
+    return Object.values(this.rows(sql)[0] ?? {})[0] ?? null;
+  }
+
+  get vector(): string {
+    return formatVector(this.replica.state().vector);
+  }
+
+  get conflicts(): Review[] {
+    return this.replica.reviews({ kind: "conflict", id: "", limit: 1_000 });
+  }
+
+  /** Everything in the file, sync metadata included, to see that nothing changed. */
+  contents(): string {
+    const tables = this.rows("SELECT name, sql FROM sqlite_schema WHERE type = 'table' ORDER BY name");
+    return tables.map(({ name, sql }) => JSON.stringify([name, sql, this.rows(`SELECT * FROM "${String(name)}"`)])).join("\n");
+  }
+
+  /** The next batch that `to` lacks. */
+  batchFor(to: Site, batchSize = 0): ChangeBatch {
+    const from = join(to.replica.state().vector, to.replica.position(this.replica.run));
+    return this.replica.read({ from, batchSize, codecs: ["zstd"], beyondDigest: to.replica.beyondDigest() });
+  }
+
+  /** All batches of a stream that starts from what `to` has now, read before any is applied. */
+  streamFor(to: Site, batchSize: number): ChangeBatch[] {
+    const batches: ChangeBatch[] = [];
+    let from = to.replica.state().vector;
+    do {
+      batches.push(this.replica.read({ from, batchSize, codecs: [], beyondDigest: to.replica.beyondDigest() }));
+      from = join(from, batches.at(-1)!.to);
+    } while (!batches.at(-1)!.final);
+    return batches;
+  }
+
+  /** Pulls until the end of the stream, or `batches` of it. */
+  pull(from: Site, { batchSize = 0, batches = Number.POSITIVE_INFINITY } = {}): ApplyResult[] {
+    const results: ApplyResult[] = [];
+    for (let final = false; !final && results.length < batches;) {
+      const batch = from.batchFor(this, batchSize);
+      results.push(this.replica.apply(batch));
+      final = batch.final;
+    }
+    return results;
+  }
+}
+
+/** Everyone pulls from everyone until nothing moves. */
+export function settle(...sites: Site[]): void {
+  for (let rounds = 0; rounds < 6; rounds++) {
+    const moved = sites
+      .flatMap((to) => sites.filter((from) => from !== to).flatMap((from) => to.pull(from)))
+      .reduce((sum, { received }) => sum + received, 0);
+    if (moved === 0) return;
+  }
+  throw new Error("the sites never came to rest");
+}
+
+/** The code of the SyncError that `work` throws; the error itself when it is another one. */
+export function refusal(work: () => unknown): unknown {
+  try {
+    work();
+  } catch (error) {
+    return (error as { code?: unknown }).code ?? error;
+  }
+  return "nothing was refused";
+}
