@@ -71,7 +71,7 @@ export async function measureNodes(folder: string, sizes: readonly number[]): Pr
         within: last ? percentile(pings, 0.99) <= 50 : null,
       });
       record({
-        what: `longest wait of a writer for the lock meanwhile, ${size} changes`,
+        what: `longest time the write lock was held meanwhile, ${size} changes`,
         measured: `${longestLockMs.toFixed(0)} ms`,
         bar: last ? "≤ 500 ms" : "",
         within: last ? longestLockMs <= 500 : null,
@@ -129,7 +129,7 @@ async function drained(node: FleetNode, rows: number): Promise<void> {
   }
 }
 
-/** Pings a node every 20 ms; a thread takes and gives back its database's write lock every 20 ms, as a writer would. */
+/** Pings a node every 20 ms; a thread looks every 2 ms whether its database can be written. */
 function watch(node: FleetNode, path: string): { stop(): Promise<{ pings: number[]; longestLockMs: number }> } {
   const peer = connectPeer(node.address);
   const writer = new Worker(new URL("./lock-watch.ts", import.meta.url), { workerData: path });

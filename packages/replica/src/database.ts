@@ -40,6 +40,12 @@ import { fromSqlite } from "./sqlite-errors.ts";
 
 /** The lock is given back this long after it was taken, so that the application's writers never wait long, milliseconds. */
 const LONGEST_DRAIN_MS = 200;
+/**
+ * A writer that waits for the lock looks again after at most 100 ms. After this much time under locks of ours without
+ * a pause of that length one is made, so that no writer with an ordinary busy timeout goes away empty, milliseconds.
+ */
+const LONGEST_WITHOUT_PAUSE_MS = 2_000;
+const PAUSE_MS = 105;
 /** Pages of 1 KiB kept in memory by this connection. */
 const CACHE_KIB = 64 * 1024;
 
@@ -69,6 +75,8 @@ export class ReplicaDatabase {
   private suspended: AppTrigger[] = [];
   private problem = "";
   private dataVersion = -1;
+  private heldMs = 0;
+  private released = 0;
 
   constructor(options: ReplicaOptions, run: string, surroundings: Surroundings = REAL) {
     this.options = options;
@@ -145,7 +153,9 @@ export class ReplicaDatabase {
 
   /** Runs `work` in one write transaction; everything is rolled back and forgotten when it throws. */
   private write<T>(work: () => T): T {
+    this.letOthersWrite();
     this.db.exec("BEGIN IMMEDIATE");
+    const taken = performance.now();
     try {
       this.placement.begin();
       this.followSchema();
@@ -163,6 +173,18 @@ export class ReplicaDatabase {
       this.placement.forget();
       this.schemaVersion = -1;
       throw fromSqlite(error, this.options.path);
+    } finally {
+      this.released = performance.now();
+      this.heldMs += this.released - taken;
+    }
+  }
+
+  /** See LONGEST_WITHOUT_PAUSE_MS. This thread serves nothing else meanwhile. */
+  private letOthersWrite(): void {
+    if (performance.now() - this.released >= PAUSE_MS) this.heldMs = 0;
+    else if (this.heldMs >= LONGEST_WITHOUT_PAUSE_MS) {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE_MS);
+      this.heldMs = 0;
     }
   }
 

@@ -19,12 +19,12 @@ export const CAPTURE = "_scoutsync_capture";
 export const imageTable = (tid: number): string => `_scoutsync_image_${tid}`;
 export const maskCount = (table: Table): number => Math.max(1, Math.ceil(table.columns.length / MASK_BITS));
 
-/** Key parts and masks that the dirty list has room for from the start; more are added when a table needs them. */
-const KEYS = 3;
-const MASKS = 1;
-
-export const captureTableSql = (): string =>
-  `CREATE TABLE ${CAPTURE}(n INTEGER PRIMARY KEY, tid INTEGER, op INTEGER, at REAL, ${captureColumns(KEYS, MASKS).join(", ")})`;
+/**
+ * Table and operation as one number, `tid` * 8 + `op`; columns without a type, room for one key part and one mask
+ * until a table needs more: every column of the dirty list is paid for by every write of the application.
+ */
+export const captureTableSql = (): string => `CREATE TABLE ${CAPTURE}(n INTEGER PRIMARY KEY, event, at, ${captureColumns(1, 1).join(", ")})`;
+export const eventCode = (tid: number, op: number): number => tid * 8 + op;
 
 /** Names of columns for so many key parts and masks. */
 export function captureColumns(keys: number, masks: number): string[] {
@@ -47,7 +47,7 @@ export function captureTriggers(table: Table): { name: string; sql: string }[] {
   const of = (row: string, columns: readonly TableColumn[]) => columns.map((column) => `${row}.${quote(column.name)}`).join(", ");
   const samekey = (a: string, b: string) => table.key.map((column) => `${a}.${quote(column.name)} IS ${b}.${quote(column.name)}`).join(" AND ");
   const event = (op: number, row: string, extra = { names: "", values: "" }) =>
-    `INSERT INTO ${CAPTURE}(tid, op, at, ${keys}${extra.names}) VALUES(${table.tid}, ${op}, ${NOW}, ${of(row, table.key)}${extra.values});`;
+    `INSERT INTO ${CAPTURE}(event, at, ${keys}${extra.names}) VALUES(${eventCode(table.tid, op)}, ${NOW}, ${of(row, table.key)}${extra.values});`;
   const gone = (row: string) =>
     `${event(Op.delete, row)} INSERT INTO ${imageTable(table.tid)} VALUES((SELECT max(n) FROM ${CAPTURE})${table.columns.length > 0 ? `, ${of(row, table.columns)}` : ""});`;
   const triggers: { name: string; sql: string }[] = [];
@@ -69,7 +69,7 @@ export function captureTriggers(table: Table): { name: string; sql: string }[] {
     const clash = `FROM ${on} AS t WHERE ${match} AND NOT (${samekey("t", self)})`;
     const image = table.columns.length > 0 ? `, ${of("t", table.columns)}` : "";
     return (
-      `INSERT INTO ${CAPTURE}(tid, op, at, ${keys}) SELECT ${table.tid}, ${Op.displaced}, ${NOW}, ${of("t", table.key)} ${clash}; ` +
+      `INSERT INTO ${CAPTURE}(event, at, ${keys}) SELECT ${eventCode(table.tid, Op.displaced)}, ${NOW}, ${of("t", table.key)} ${clash}; ` +
       `INSERT INTO ${imageTable(table.tid)} SELECT (SELECT max(n) FROM ${CAPTURE})${image} ${clash};`
     );
   };

@@ -75,7 +75,7 @@ export class Drain {
     const masks = Math.max(0, ...this.rows.tables.map(maskCount));
     if (tables.size === 0) return true;
     const select = this.db
-      .prepare(`SELECT n, tid, op, at, ${captureColumns(keys, masks).join(", ")} FROM ${CAPTURE} ORDER BY n LIMIT ${EVENTS_AT_ONCE}`)
+      .prepare(`SELECT n, event >> 3, event & 7, at, ${captureColumns(keys, masks).join(", ")} FROM ${CAPTURE} ORDER BY n LIMIT ${EVENTS_AT_ONCE}`)
       .safeIntegers(true)
       .raw(true);
     for (;;) {

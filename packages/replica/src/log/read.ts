@@ -66,7 +66,6 @@ export class LogReader {
     const from = this.localVector(request.from);
     const to = new Map(from);
     const writer = this.writer((origin, sequence) => (from.get(origin) ?? 0) >= sequence);
-    const seen = new Set<string>();
     let left = limit;
     let final = true;
     for (const origin of this.originsInOrder()) {
@@ -79,7 +78,7 @@ export class LogReader {
           at = goal;
           break;
         }
-        const used = this.writeEntries(writer, origin, entries, seen);
+        const used = this.writeEntries(writer, origin, entries);
         left -= used;
         at = Number((entries[used - 1] as Entry)[0]);
         if (used === entries.length && entries.length < Math.min(ENTRIES_AT_ONCE, left + used)) at = goal;
@@ -93,7 +92,7 @@ export class LogReader {
     let beyond: Uint8Array = new Uint8Array();
     if (final) {
       beyond = this.beyondDigest();
-      if (beyond.length > 0 && Buffer.compare(beyond, request.beyondDigest) !== 0) this.writeBeyond(writer, from, seen, left);
+      if (beyond.length > 0 && Buffer.compare(beyond, request.beyondDigest) !== 0) this.writeBeyond(writer, from, left);
     }
     return this.seal(request, writer, { to, final, beyond, remaining: final ? 0 : this.sequencesAfter(to) });
   }
@@ -118,7 +117,8 @@ export class LogReader {
   }
 
   private originsInOrder(): number[] {
-    return [...this.knowledge.entries.keys()].sort((a, b) => this.knowledge.compareOrigins(a, b));
+    // In the order in which they became known here: what came first was mostly referred to by what came later.
+    return [...this.knowledge.entries.keys()].sort((a, b) => a - b);
   }
 
   private entries(origin: number, after: number, upTo: number, limit: number): Entry[] {
@@ -130,16 +130,16 @@ export class LogReader {
   }
 
   /** Writes records for the entries until the batch is full; returns how many entries are covered. */
-  private writeEntries(writer: RecordWriter, origin: number, entries: Entry[], seen: Set<string>): number {
+  private writeEntries(writer: RecordWriter, origin: number, entries: Entry[]): number {
     let at = 0;
     while (at < entries.length && writer.payload.body.length < DEFAULT_BATCH_BYTES) {
       const [, tid] = entries[at] as Entry;
       let end = at + 1;
       while (end < entries.length && (entries[end] as Entry)[1] === tid) end++;
       const table = tid > 0n ? this.rows.byTid(Number(tid)) : undefined;
-      if (table?.surrogate && end - at >= JOIN_FROM) at += this.writeRun(writer, table, origin, entries, at, end, seen);
+      if (table?.surrogate && end - at >= JOIN_FROM) at += this.writeRun(writer, table, origin, entries, at, end);
       else {
-        this.writeOne(writer, entries[at] as Entry, seen);
+        this.writeOne(writer, entries[at] as Entry);
         at++;
       }
     }
@@ -147,7 +147,7 @@ export class LogReader {
   }
 
   /** A run of entries of one surrogate table through one joined query. */
-  private writeRun(writer: RecordWriter, table: Table, origin: number, entries: Entry[], at: number, end: number, seen: Set<string>): number {
+  private writeRun(writer: RecordWriter, table: Table, origin: number, entries: Entry[], at: number, end: number): number {
     const key = quote((table.key[0] as { name: string }).name);
     const columns = table.columns.map((column) => `, u.${quote(column.name)}`).join("");
     const statement = this.db
@@ -165,7 +165,7 @@ export class LogReader {
       const plain = row[5] === null && Number(row[1]) === origin && row[2] === row[6];
       if (plain && !mayHoldRawText(row)) {
         writer.plain(table, row[0] as bigint, origin, Number(row[2]), Number(row[3]), Number(row[4]), row, 7);
-      } else this.writeOne(writer, [row[6] as bigint, BigInt(table.tid), row[0] as bigint], seen);
+      } else this.writeOne(writer, [row[6] as bigint, BigInt(table.tid), row[0] as bigint]);
       if (writer.payload.body.length >= DEFAULT_BATCH_BYTES) {
         covered = row[6] as bigint;
         break;
@@ -176,12 +176,9 @@ export class LogReader {
     return used - at;
   }
 
-  private writeOne(writer: RecordWriter, [, tid, slot]: Entry, seen: Set<string>): void {
-    const name = `${tid}:${slot}`;
-    if (seen.has(name)) return;
-    seen.add(name);
+  private writeOne(writer: RecordWriter, [, tid, slot]: Entry): void {
     const state = this.rows.atLog(Number(tid), slot);
-    if (state) writer.row(state, () => this.rows.cells(state));
+    if (state) writer.mention(state);
   }
 
   // ---- what is held beyond the vector
@@ -207,11 +204,11 @@ export class LogReader {
     return sum.digest();
   }
 
-  private writeBeyond(writer: RecordWriter, from: ReadonlyMap<number, number>, seen: Set<string>, limit: number): void {
+  private writeBeyond(writer: RecordWriter, from: ReadonlyMap<number, number>, limit: number): void {
     let left = limit;
     for (const { origin, entry } of this.beyondEntries()) {
       if (left-- <= 0 || writer.payload.body.length >= DEFAULT_BATCH_BYTES) return;
-      if ((from.get(origin) ?? 0) < Number(entry[0])) this.writeOne(writer, entry, seen);
+      if ((from.get(origin) ?? 0) < Number(entry[0])) this.writeOne(writer, entry);
     }
   }
 

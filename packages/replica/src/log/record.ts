@@ -12,6 +12,7 @@ export class RecordWriter {
   private readonly rows: RowStore;
   private readonly covered: Covered;
   private readonly tableIndex = new Map<number, number>();
+  private readonly mentioned = new Set<string>();
   private readonly refs = new Map<number, Map<bigint, Ref | null>>();
 
   constructor(rows: RowStore, covered: Covered, ...payload: ConstructorParameters<typeof PayloadWriter>) {
@@ -35,19 +36,50 @@ export class RecordWriter {
     let known = this.refs.get(parent.tid);
     if (!known) this.refs.set(parent.tid, (known = new Map()));
     let ref = known.get(id);
-    if (ref === undefined) known.set(id, (ref = this.rows.refOf(parent, id)));
+    if (ref === undefined) {
+      known.set(id, (ref = this.rows.refOf(parent, id)));
+      const state = ref && this.rows.byId(parent, id);
+      if (state) this.mention(state);
+    }
     return ref;
+  }
+
+  /** True the first time a row is named in this batch. */
+  private isFirst(state: RowState): boolean {
+    const name = `${state.place.kind === "table" ? state.table.tid : -state.table.tid}:${state.slot}`;
+    if (this.mentioned.has(name)) return false;
+    this.mentioned.add(name);
+    return true;
+  }
+
+  /**
+   * Writes a row unless this batch has it: everything of it that the receiver lacks, and before it what it refers to.
+   * A receiver that has no parent yet would have to keep every child aside until it comes.
+   */
+  mention(state: RowState): void {
+    if (!this.isFirst(state)) return;
+    for (const { index, parent } of state.table.references) {
+      if (state.place.kind !== "table") break;
+      const id = this.rows.tableValues(state)?.[index];
+      if (typeof id === "bigint") this.refOf(parent, id);
+    }
+    this.row(state, () => this.rows.cells(state));
   }
 
   /** A row of a surrogate table that nothing but its birth has written. `values` start at `at`. */
   plain(table: Table, id: bigint, origin: number, sequence: number, time: number, context: number, values: readonly SqlValue[], at: number): void {
     const { payload } = this;
+    const { references } = table;
+    // Parents first: what is resolved here is remembered for the values below.
+    for (const reference of references) {
+      const parentId = values[at + reference.index];
+      if (typeof parentId === "bigint") this.refOf(reference.parent, parentId);
+    }
     this.begin(table, RecordFlags.birth);
     payload.origin(origin);
     payload.sequence(sequence);
     payload.stamp(time, context);
     payload.body.integer(id);
-    const { references } = table;
     let next = 0;
     for (let i = 0; i < table.columns.length; i++) {
       let value = values[at + i] as CellValue;
@@ -59,8 +91,8 @@ export class RecordWriter {
     }
   }
 
-  /** Any row: every register of it that the receiver lacks, each under its own dot. */
-  row(state: RowState, cells: () => readonly CellValue[]): void {
+  /** Every register of a row that the receiver lacks, each under its own dot. */
+  private row(state: RowState, cells: () => readonly CellValue[]): void {
     const { payload, covered } = this;
     const { table, birth } = state;
     const birthHere = !covered(birth.origin, birth.sequence);

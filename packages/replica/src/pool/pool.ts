@@ -4,6 +4,12 @@ import { type ApplyResult, type ChangeBatch, type ChangeCount, type DigestEntry,
 import type { ReadRequest, Replica, ReplicaOptions, ReplicaPool, ReplicaState } from "../replica.ts";
 import type { FromWorker, Method, ToWorker } from "./calls.ts";
 
+/**
+ * A batch is garbage as soon as it is applied: a small young generation keeps a thread from growing to several
+ * hundred megabytes in a long catch-up. Measured: same speed, 150 MB less.
+ */
+const THREAD_MEMORY = { maxYoungGenerationSizeMb: 24 };
+
 interface Waiting {
   resolve(value: { value: unknown; state: ReplicaState | null }): void;
   reject(error: Error): void;
@@ -34,7 +40,7 @@ class Pool implements ReplicaPool {
   }
 
   private start(): Thread {
-    const thread: Thread = { worker: new Worker(new URL("./worker.ts", import.meta.url)), databases: 0 };
+    const thread: Thread = { worker: new Worker(new URL("./worker.ts", import.meta.url), { resourceLimits: THREAD_MEMORY }), databases: 0 };
     thread.worker.on("message", (message: FromWorker) => this.receive(message));
     thread.worker.on("error", (error) => this.lost(thread, error));
     thread.worker.unref();

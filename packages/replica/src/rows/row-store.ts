@@ -1,7 +1,7 @@
 import type { Database, Statement } from "better-sqlite3";
 import { ByteReader, ByteWriter, type CellValue, MalformedBytes, Ref, type SqlValue } from "@scoutsync/core";
 import type { Table } from "../schema/catalog.ts";
-import { CAPTURE, MASK_BITS, maskCount, Op } from "../capture/triggers.ts";
+import { CAPTURE, eventCode, MASK_BITS, maskCount, Op } from "../capture/triggers.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
 import { openConflicts, ownedDots, packExtra, type RowState, unpackExtra } from "./row-state.ts";
 import { bindable, type StoredRow, TableStore } from "./table-store.ts";
@@ -453,7 +453,7 @@ export class RowStore {
     const masks = Array.from({ length: maskCount(table) }, () => 0n);
     for (const index of indexes) masks[Math.floor(index / MASK_BITS)] = (masks[Math.floor(index / MASK_BITS)] ?? 0n) | (1n << BigInt(index % MASK_BITS));
     const columns = [...masks.map((_, i) => `m${i}`), ...key.map((_, i) => `k${i}`)];
-    db.prepare(`INSERT INTO ${CAPTURE}(tid, op, at, ${columns.join(", ")}) VALUES(${table.tid}, ${Op.update}, julianday('now'), ${columns.map(() => "?").join(", ")})`).run(...masks, ...key);
+    db.prepare(`INSERT INTO ${CAPTURE}(event, at, ${columns.join(", ")}) VALUES(${eventCode(table.tid, Op.update)}, julianday('now'), ${columns.map(() => "?").join(", ")})`).run(...masks, ...key);
   }
 
   /** Number of live rows that wait for a place. */

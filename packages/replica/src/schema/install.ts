@@ -41,7 +41,7 @@ export function createMetadata(db: Database): void {
 /** Makes the tables and triggers that capture one table; those that are there are made anew. */
 export function installCapture(db: Database, table: Table): void {
   removeTriggers(db, table.tid);
-  db.prepare(`DELETE FROM ${CAPTURE} WHERE tid = ?`).run(table.tid);
+  db.prepare(`DELETE FROM ${CAPTURE} WHERE event >> 3 = ?`).run(table.tid);
   db.exec(`DROP TABLE IF EXISTS ${imageTable(table.tid)}`);
   db.exec(imageTableSql(table));
   const there = new Set((db.pragma(`main.table_info(${CAPTURE})`) as { name: string }[]).map((column) => column.name));

@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import type { SqlValue } from "@scoutsync/core";
-import { CAPTURE, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
+import { CAPTURE, eventCode, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
 import { pages } from "../identity/attach.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
@@ -18,8 +18,8 @@ export function reconcile(db: Database, rows: RowStore, table: Table, columnsBef
   const keys = table.key.map((_, i) => `k${i}`).join(", ");
   const places = table.key.map(() => "?").join(", ");
   const masks = Array.from({ length: maskCount(table) }, (_, i) => `m${i}`);
-  const note = db.prepare(`INSERT INTO ${CAPTURE}(tid, op, at, ${keys}) VALUES(${table.tid}, ?, julianday('now'), ${places})`);
-  const noteAll = db.prepare(`INSERT INTO ${CAPTURE}(tid, op, at, ${masks.join(", ")}, ${keys}) VALUES(${table.tid}, ?, julianday('now'), ${masks.map(() => "?").join(", ")}, ${places})`);
+  const note = db.prepare(`INSERT INTO ${CAPTURE}(event, at, ${keys}) VALUES(?, julianday('now'), ${places})`);
+  const noteAll = db.prepare(`INSERT INTO ${CAPTURE}(event, at, ${masks.join(", ")}, ${keys}) VALUES(?, julianday('now'), ${masks.map(() => "?").join(", ")}, ${places})`);
   const every = masks.map((_, i) => (1n << BigInt(Math.min(MASK_BITS, table.columns.length - i * MASK_BITS))) - 1n);
   db.exec("DROP TABLE IF EXISTS temp.met; CREATE TEMP TABLE met(slot INTEGER PRIMARY KEY)");
   const meet = db.prepare("INSERT OR IGNORE INTO temp.met(slot) VALUES(?)");
@@ -30,7 +30,7 @@ export function reconcile(db: Database, rows: RowStore, table: Table, columnsBef
     const bound = bindable(key).values;
     const state = table.surrogate ? rows.byId(table, key[0] as bigint) : rows.byKey(table, rows.keyFromValues(table, key));
     if (state?.place.kind !== "table") {
-      note.run(Op.insert, ...bound);
+      note.run(eventCode(table.tid, Op.insert), ...bound);
       found++;
       continue;
     }
@@ -42,12 +42,12 @@ export function reconcile(db: Database, rows: RowStore, table: Table, columnsBef
       rows.rehash(state, hash);
       const bits = added.written(values);
       if (bits.some((mask) => mask > 0n)) {
-        noteAll.run(Op.update, ...bits, ...bound);
+        noteAll.run(eventCode(table.tid, Op.update), ...bits, ...bound);
         found++;
       }
       continue;
     }
-    noteAll.run(Op.update, ...every, ...bound);
+    noteAll.run(eventCode(table.tid, Op.update), ...every, ...bound);
     found++;
   }
   const lost = db.prepare(`SELECT id FROM ${rowsTable(table.tid)} WHERE id NOT IN (SELECT slot FROM temp.met)`).safeIntegers(true).pluck().all() as bigint[];
@@ -55,7 +55,7 @@ export function reconcile(db: Database, rows: RowStore, table: Table, columnsBef
     const state = rows.atLog(table.tid, slot);
     const key = state && rows.keyValues(state);
     if (!key) continue;
-    note.run(Op.delete, ...(key as SqlValue[]));
+    note.run(eventCode(table.tid, Op.delete), ...(key as SqlValue[]));
     found++;
   }
   db.exec("DROP TABLE temp.met");
