@@ -27,5 +27,6 @@ function isNumeric(text: string): boolean {
 }
 
 function cut(text: string, width: number): string {
-  return text.length > width ? `${text.slice(0, Math.max(1, width - 1))}…` : text.trimEnd();
+  const trimmed = text.trimEnd();
+  return trimmed.length > width ? `${trimmed.slice(0, Math.max(1, width - 1))}…` : trimmed;
 }

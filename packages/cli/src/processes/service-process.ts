@@ -127,5 +127,6 @@ function keepLog(child: ChildProcess, logFile: string | undefined): () => string
 /** The command's own error line when there is one, else the end of its log. */
 function lastWords(log: string): string {
   const lines = log.trim().split("\n");
-  return lines.findLast((line) => line.startsWith("scoutsync: "))?.slice("scoutsync: ".length) ?? lines.slice(-3).join(" ");
+  const own = lines.findLast((line) => line.startsWith("scoutsync: "))?.slice("scoutsync: ".length);
+  return (own ?? lines.slice(-3).join(" ")).replace(/\.$/, "");
 }
