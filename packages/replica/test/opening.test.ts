@@ -1,0 +1,161 @@
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join as joinPath } from "node:path";
+import Database from "better-sqlite3";
+import { SyncError } from "@scoutsync/core";
+import { describe, expect, test } from "vitest";
+import { detach, diagnose, ReplicaDatabase } from "../src/index.ts";
+import { refusal, Site, testFolder } from "./site.ts";
+
+const SCHEMA = `
+  CREATE TABLE word(k TEXT PRIMARY KEY, x TEXT);
+  CREATE TABLE parent(id INTEGER PRIMARY KEY AUTOINCREMENT, m TEXT UNIQUE);
+  CREATE TABLE child(id INTEGER PRIMARY KEY, p INTEGER REFERENCES parent(id), m TEXT);
+  CREATE INDEX child_p ON child(p);
+  CREATE VIEW family AS SELECT parent.m AS parent, child.m AS child FROM parent JOIN child ON child.p = parent.id;
+  CREATE TRIGGER shout AFTER INSERT ON word BEGIN UPDATE word SET x = upper(x) WHERE k = NEW.k; END;`;
+
+const open = (path: string) =>
+  new ReplicaDatabase(
+    { name: "main", path, nodeName: "node", nodeId: "node", exclude: [], baseline: null, busyTimeoutMs: 100, pollIntervalMs: 50 },
+    "run",
+  );
+
+/** The error that opening throws; it must say which file and what to do. */
+function refused(path: string): { code: string; retryable: boolean; says: boolean } {
+  try {
+    open(path).close();
+  } catch (error) {
+    if (!(error instanceof SyncError)) throw error;
+    const { code, retryable, message, action } = error;
+    return { code, retryable, says: message.includes(path) && /^[A-Z`].*\.$/.test(action) };
+  }
+  throw new Error("nothing was refused");
+}
+
+describe("what cannot be opened is refused, untouched", () => {
+  test("a file that is not there", () => {
+    const path = joinPath(testFolder(), "missing.db");
+    expect(refused(path)).toMatchObject({ code: "DATABASE_NOT_FOUND", retryable: false, says: true });
+    expect(existsSync(path)).toBe(false);
+  });
+
+  test("a folder", () => {
+    const path = joinPath(testFolder(), "folder.db");
+    mkdirSync(path);
+    expect(refused(path).code).toBe("DATABASE_NOT_FOUND");
+  });
+
+  test.each([
+    ["text", Buffer.from("this is a letter, not a database. ".repeat(200))],
+    ["a few bytes", Buffer.from("hello")],
+    ["an encrypted file", Buffer.from(Array.from({ length: 8192 }, (_, i) => (i * 31 + 7) & 255))],
+  ])("%s", (_, bytes) => {
+    const path = joinPath(testFolder(), "other.db");
+    writeFileSync(path, bytes);
+    expect(refused(path)).toMatchObject({ code: "NOT_SQLITE", retryable: false, says: true });
+    expect(readFileSync(path)).toEqual(bytes);
+  });
+
+  test("a database whose lock another process holds for longer than the busy timeout", () => {
+    const path = joinPath(testFolder(), "locked.db");
+    const other = new Database(path);
+    other.exec(`${SCHEMA}; BEGIN IMMEDIATE; INSERT INTO word VALUES('k', 'x')`);
+    expect(refused(path)).toMatchObject({ code: "DATABASE_LOCKED", retryable: true, says: true });
+    other.exec("COMMIT");
+    expect(other.prepare("SELECT name FROM sqlite_schema WHERE name LIKE '%scoutsync%'").all()).toEqual([]);
+    other.close();
+    open(path).close();
+  });
+
+  test("metadata of a newer version", () => {
+    const a = new Site("a", SCHEMA);
+    a.edit("INSERT INTO word VALUES('k', 'x')");
+    a.write("UPDATE _scoutsync_meta SET value = '2' WHERE key = 'version'");
+    a.replica.close();
+    const before = a.contents();
+    expect(refused(a.path)).toMatchObject({ code: "METADATA_NEWER", retryable: false, says: true });
+    expect(a.contents()).toBe(before);
+    expect(diagnose(a.path, []).status).toBe("refused");
+  });
+
+  test("a database on which a node runs already", () => {
+    const a = new Site("a", SCHEMA);
+    expect(refused(a.path)).toMatchObject({ code: "DATABASE_IN_USE", retryable: false, says: true });
+    expect(refusal(() => detach(a.path))).toBe("DATABASE_IN_USE");
+    // The one that runs is none the worse, and its place is free when it stops.
+    a.edit("INSERT INTO word VALUES('k', 'x')");
+    expect(a.replica.state().rows).toBe(1);
+    a.replica.close();
+    open(a.path).close();
+  });
+});
+
+describe("detach", () => {
+  test("leaves the schema as it was, byte by byte, the rows, and the journal mode", () => {
+    const path = joinPath(testFolder(), "app.db");
+    const app = new Database(path);
+    app.exec(`${SCHEMA}; INSERT INTO word VALUES('k', 'x'); INSERT INTO parent VALUES(1, 'p'); INSERT INTO child VALUES(1, 1, 'c')`);
+    const state = () => ({
+      schema: app.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY rowid").all(),
+      rows: ["word", "parent", "child", "family", "sqlite_sequence"].map((table) => app.prepare(`SELECT * FROM ${table}`).all()),
+      journal: app.pragma("journal_mode", { simple: true }),
+      userVersion: app.pragma("user_version", { simple: true }),
+      applicationId: app.pragma("application_id", { simple: true }),
+    });
+    const before = state();
+    app.close();
+    const replica = open(path);
+    replica.close();
+    expect(diagnose(path, [])).toMatchObject({ status: "attached", journalMode: "wal" });
+    const { removed, journalMode } = detach(path);
+    expect(removed.length).toBeGreaterThan(0);
+    expect(journalMode).toBe("delete");
+    const after = new Database(path);
+    expect({
+      schema: after.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY rowid").all(),
+      rows: ["word", "parent", "child", "family", "sqlite_sequence"].map((table) => after.prepare(`SELECT * FROM ${table}`).all()),
+      journal: after.pragma("journal_mode", { simple: true }),
+      userVersion: after.pragma("user_version", { simple: true }),
+      applicationId: after.pragma("application_id", { simple: true }),
+    }).toEqual(before);
+    expect(after.pragma("integrity_check", { simple: true })).toBe("ok");
+    after.close();
+    for (const end of ["-wal", "-shm", "-scoutsync-lock", "-scoutsync-lock-journal"]) expect(existsSync(path + end), end).toBe(false);
+    expect(diagnose(path, []).status).toBe("ready");
+  });
+
+  test("can be followed by attaching again, which knows nothing of before and finds the same rows", () => {
+    const a = new Site("a", SCHEMA);
+    a.edit("INSERT INTO word VALUES('k', 'x')");
+    a.replica.close();
+    a.app.close();
+    detach(a.path);
+    a.app = new Database(a.path);
+    a.start();
+    expect(a.replica.state().rows).toBe(1);
+    const b = new Site("b", SCHEMA);
+    b.pull(a);
+    expect(b.rows("SELECT * FROM word")).toEqual([{ k: "k", x: "X" }]);
+  });
+
+  test("of a database that takes no part changes nothing", () => {
+    const path = joinPath(testFolder(), "plain.db");
+    const app = new Database(path);
+    app.exec(SCHEMA);
+    app.close();
+    const copy = `${path}.copy`;
+    copyFileSync(path, copy);
+    expect(detach(path).removed).toEqual([]);
+    expect(readFileSync(path).equals(readFileSync(copy))).toBe(true);
+  });
+});
+
+test("an attach that was cut off is made whole by the next start", () => {
+  const a = new Site("a", `${SCHEMA}; INSERT INTO word VALUES('k', 'x')`);
+  a.write("DELETE FROM _scoutsync_meta WHERE key = 'attached'; DELETE FROM _scoutsync_log");
+  a.replica.close();
+  a.start();
+  const b = new Site("b", SCHEMA);
+  b.pull(a);
+  expect(b.rows("SELECT k FROM word")).toEqual([{ k: "k" }]);
+});
