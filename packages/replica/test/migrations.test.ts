@@ -1,0 +1,228 @@
+import { isPythonHere, runProgram, sqliteProgram } from "@scoutsync/testkit";
+import { describe, expect, test } from "vitest";
+import { settle, Site } from "./site.ts";
+
+const SCHEMA = `
+  CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT NOT NULL, rank INTEGER);
+  CREATE TABLE robot(id INTEGER PRIMARY KEY, team_id INTEGER REFERENCES team(id) ON DELETE CASCADE, label TEXT)`;
+
+/** Two sites that share two teams and a robot. */
+function pair(schema = SCHEMA): [Site, Site] {
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  a.edit("INSERT INTO team(name, rank) VALUES('one', 1), ('two', 2); INSERT INTO robot VALUES(1, 1, 'r1')");
+  settle(a, b);
+  return [a, b];
+}
+
+/** As Alembic and Django do it: a new table gets the rows and the old one's name. */
+const rebuild = (between = "") => `PRAGMA foreign_keys = OFF; BEGIN;
+  CREATE TABLE team_new(id INTEGER PRIMARY KEY, name TEXT NOT NULL, rank INTEGER, motto TEXT NOT NULL DEFAULT 'none');
+  INSERT INTO team_new(id, name, rank) SELECT id, name, rank FROM team;
+  DROP TABLE team; ALTER TABLE team_new RENAME TO team; ${between}
+  COMMIT; PRAGMA foreign_keys = ON`;
+
+describe("while the node runs", () => {
+  test("a column is added on both sides, and then holds values", () => {
+    const [a, b] = pair();
+    for (const site of [a, b]) site.edit("ALTER TABLE team ADD COLUMN motto TEXT DEFAULT 'none'");
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+    a.edit("UPDATE team SET motto = 'onward' WHERE id = 1; INSERT INTO team VALUES(9, 'nine', 9, 'new')");
+    settle(a, b);
+    expect(b.rows("SELECT id, name, motto FROM team")).toEqual([
+      { id: 1, name: "one", motto: "onward" },
+      { id: 2, name: "two", motto: "none" },
+      { id: 9, name: "nine", motto: "new" },
+    ]);
+    expect(b.rows("SELECT * FROM team")).toEqual(a.rows("SELECT * FROM team"));
+  });
+
+  test("a column that is added and filled in one transaction travels with its values", () => {
+    const [a, b] = pair();
+    b.edit("ALTER TABLE team ADD COLUMN motto TEXT");
+    a.edit("BEGIN; ALTER TABLE team ADD COLUMN motto TEXT; UPDATE team SET motto = 'of ' || name; COMMIT");
+    settle(a, b);
+    expect(b.rows("SELECT motto FROM team ORDER BY id")).toEqual([{ motto: "of one" }, { motto: "of two" }]);
+  });
+
+  test("a column that only one side has is an error that says so, and nothing is lost", () => {
+    const [a, b] = pair();
+    a.edit("ALTER TABLE team ADD COLUMN motto TEXT; UPDATE team SET motto = 'onward' WHERE id = 1");
+    const before = b.contents();
+    expect(() => b.pull(a)).toThrow(/"team\.motto"/);
+    expect(b.contents()).toBe(before);
+    b.edit("ALTER TABLE team ADD COLUMN motto TEXT");
+    b.pull(a);
+    expect(b.rows("SELECT motto FROM team WHERE id = 1")).toEqual([{ motto: "onward" }]);
+  });
+
+  test("a table is made, and takes part from its first row", () => {
+    const [a, b] = pair();
+    for (const site of [a, b]) site.edit("CREATE TABLE note(id INTEGER PRIMARY KEY, team_id INTEGER REFERENCES team(id), line TEXT)");
+    a.edit("INSERT INTO note VALUES(1, 2, 'hello')");
+    settle(a, b);
+    expect(b.rows("SELECT line FROM note")).toEqual([{ line: "hello" }]);
+    expect(b.replica.state().tables).toContain("note");
+  });
+
+  test("a table is made and filled in one transaction", () => {
+    const [a, b] = pair();
+    a.edit("BEGIN; CREATE TABLE note(k TEXT PRIMARY KEY, line TEXT); INSERT INTO note VALUES('k', 'first'); COMMIT");
+    b.edit("CREATE TABLE note(k TEXT PRIMARY KEY, line TEXT)");
+    settle(a, b);
+    expect(b.rows("SELECT * FROM note")).toEqual([{ k: "k", line: "first" }]);
+  });
+
+  test("a column is renamed, an index is made: what is written afterwards is captured", () => {
+    const [a, b] = pair();
+    for (const site of [a, b]) site.edit("ALTER TABLE robot RENAME COLUMN label TO title; CREATE UNIQUE INDEX robot_title ON robot(title)");
+    a.edit("INSERT OR REPLACE INTO robot VALUES(5, 2, 'r1')");
+    settle(a, b);
+    expect(b.rows("SELECT id, title FROM robot")).toEqual([{ id: 5, title: "r1" }]);
+    expect(a.rows("SELECT id, title FROM robot")).toEqual([{ id: 5, title: "r1" }]);
+  });
+});
+
+describe("a table that is rebuilt and renamed", () => {
+  test("keeps its rows' identities, and nothing is seen as edited", () => {
+    const [a, b] = pair();
+    for (const site of [a, b]) site.edit(rebuild());
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(site.rows("SELECT name, motto FROM team ORDER BY id")).toEqual([
+        { name: "one", motto: "none" },
+        { name: "two", motto: "none" },
+      ]);
+      expect(site.conflicts).toEqual([]);
+      expect(site.rows("SELECT team.name FROM robot JOIN team ON team.id = robot.team_id")).toEqual([{ name: "one" }]);
+    }
+    b.edit("UPDATE team SET rank = 50 WHERE id = 2", b.nowUs + 1_000_000);
+    settle(a, b);
+    expect(a.rows("SELECT id, rank FROM team WHERE rank = 50")).toEqual([{ id: 2, rank: 50 }]);
+  });
+
+  test("has rows written while it had no triggers: they are found", () => {
+    const [a, b] = pair();
+    b.edit(rebuild());
+    a.edit(
+      rebuild(
+        "INSERT INTO team VALUES(7, 'seven', 7, 'new'); UPDATE team SET name = 'edited' WHERE id = 1; DELETE FROM team WHERE id = 2;",
+      ),
+    );
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(site.rows("SELECT id, name, motto FROM team ORDER BY id")).toEqual([
+        { id: 1, name: "edited", motto: "none" },
+        { id: 7, name: "seven", motto: "new" },
+      ]);
+    }
+  });
+
+  test("has writes from before that no drain has seen: they are not lost either", () => {
+    const [a, b] = pair();
+    b.edit(rebuild());
+    a.write("UPDATE team SET name = 'before' WHERE id = 1; INSERT INTO robot VALUES(8, 2, 'before')");
+    a.write(rebuild("UPDATE team SET rank = 99 WHERE id = 2;"));
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(site.rows("SELECT id, name, rank FROM team ORDER BY id")).toEqual([
+        { id: 1, name: "before", rank: 1 },
+        { id: 2, name: "two", rank: 99 },
+      ]);
+      expect(site.rows("SELECT label FROM robot WHERE id = 8")).toEqual([{ label: "before" }]);
+    }
+  });
+
+  test("while the node was down is found at the next start", () => {
+    const [a, b] = pair();
+    b.edit(rebuild());
+    a.replica.close();
+    a.write(rebuild("INSERT INTO team(name) VALUES('while it was down');"));
+    a.start();
+    settle(a, b);
+    expect(b.rows("SELECT name FROM team WHERE id > 2")).toEqual([{ name: "while it was down" }]);
+  });
+});
+
+describe("triggers of the application on synced tables", () => {
+  const log = "CREATE TABLE log(id INTEGER PRIMARY KEY, line TEXT);";
+
+  test("that write to synced tables run where the row is written, and not a second time elsewhere", () => {
+    const schema = `${SCHEMA}; ${log}
+      CREATE TRIGGER team_added AFTER INSERT ON team BEGIN INSERT INTO log(line) VALUES('added ' || NEW.name); END;
+      CREATE TRIGGER team_ranked AFTER UPDATE OF rank ON team BEGIN UPDATE team SET name = name || '!' WHERE id = NEW.id; END`;
+    const [a, b] = pair(schema);
+    b.edit("UPDATE team SET rank = 5 WHERE id = 1");
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(site.rows("SELECT line FROM log ORDER BY line")).toEqual([{ line: "added one" }, { line: "added two" }]);
+      expect(site.rows("SELECT name FROM team ORDER BY id")).toEqual([{ name: "one!" }, { name: "two" }]);
+      expect(site.rows("SELECT name FROM sqlite_schema WHERE name LIKE 'team\\_%' ESCAPE '\\' AND type = 'trigger' ORDER BY name")).toEqual(
+        [{ name: "team_added" }, { name: "team_ranked" }],
+      );
+    }
+  });
+
+  test("that feed a full-text index run wherever the row arrives", () => {
+    const schema = `${SCHEMA}; CREATE VIRTUAL TABLE found USING fts5(name);
+      CREATE TRIGGER team_indexed AFTER INSERT ON team BEGIN INSERT INTO found(rowid, name) VALUES(NEW.id, NEW.name); END`;
+    const [, b] = pair(schema);
+    expect(b.rows("SELECT rowid AS id FROM found WHERE found MATCH 'two'")).toEqual([{ id: 2 }]);
+  });
+
+  test("are there as they were after an apply that failed", () => {
+    const [a, b] = pair(
+      `${SCHEMA}; ${log} CREATE TRIGGER team_added AFTER INSERT ON team BEGIN INSERT INTO log(line) VALUES(NEW.name); END`,
+    );
+    a.edit("INSERT INTO team VALUES(3, 'three', 3)");
+    const batch = a.batchFor(b);
+    expect(() => b.replica.apply({ ...batch, count: batch.count + 1 })).toThrow(/number of changes/);
+    b.edit("INSERT INTO team VALUES(4, 'four', 4)");
+    expect(b.rows("SELECT line FROM log WHERE line = 'four'")).toEqual([{ line: "four" }]);
+  });
+});
+
+describe("programs that people use", () => {
+  test("the sqlite3 program writes, migrates and reads while the node runs", (context) => {
+    const [a, b] = pair();
+    const answer = sqliteProgram(
+      a.path,
+      "PRAGMA trusted_schema=OFF; INSERT INTO team(name) VALUES('by hand'); SELECT changes(), last_insert_rowid();",
+    );
+    if (answer === null) {
+      console.log("the sqlite3 program is not here");
+      return context.skip("the sqlite3 program is not here");
+    }
+    expect(answer.trim()).toBe("1|3");
+    sqliteProgram(
+      a.path,
+      "UPDATE team SET id = 30 WHERE id = 3; ALTER TABLE team ADD COLUMN motto; UPDATE team SET motto = 'm' WHERE id = 30;",
+    );
+    b.edit("ALTER TABLE team ADD COLUMN motto");
+    settle(a, b);
+    expect(b.rows("SELECT id, name, motto FROM team WHERE name = 'by hand'")).toEqual([{ id: 30, name: "by hand", motto: "m" }]);
+    expect(sqliteProgram(a.path, "PRAGMA integrity_check;")?.trim()).toBe("ok");
+  });
+
+  test("Python sees the ids and counts that it would see without capture", async (context) => {
+    if (!isPythonHere()) {
+      console.log("python3 is not here");
+      return context.skip("python3 is not here");
+    }
+    const [a, b] = pair();
+    const script = `
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=5)
+db.execute("PRAGMA foreign_keys=ON")
+one = db.execute("INSERT INTO team(name) VALUES ('py')")
+many = db.executemany("INSERT OR REPLACE INTO robot VALUES (?, ?, ?)", [(n, one.lastrowid, "p") for n in range(1, 6)])
+gone = db.execute("DELETE FROM team WHERE id = 1")
+print(one.lastrowid, many.rowcount, gone.rowcount)
+db.commit()
+`;
+    const { stdout, stderr } = await runProgram("python3", ["-c", script, a.path]);
+    expect([stdout.trim(), stderr]).toEqual(["3 5 1", ""]);
+    settle(a, b);
+    expect(b.rows("SELECT id, team_id FROM robot")).toEqual([1, 2, 3, 4, 5].map((id) => ({ id, team_id: 3 })));
+    expect(b.rows("SELECT name FROM team")).toEqual([{ name: "two" }, { name: "py" }]);
+  });
+});

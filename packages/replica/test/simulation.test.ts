@@ -1,0 +1,34 @@
+import { setImmediate } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { Simulation, type SimulationOptions } from "./simulation.ts";
+
+/** SCOUTSYNC_SEEDS and SCOUTSYNC_SEED_FROM for more or others; the same ones every time otherwise. */
+const SEEDS = Number(process.env["SCOUTSYNC_SEEDS"] ?? 150);
+const FROM = Number(process.env["SCOUTSYNC_SEED_FROM"] ?? 1);
+
+/** Kinds of histories, with the part of the budget that each gets. */
+const KINDS: [string, number, Partial<SimulationOptions>][] = [
+  ["three replicas", 1, {}],
+  ["four replicas", 0.6, { replicas: 4 }],
+  ["three replicas that never restart, with clocks days apart", 0.4, { restarts: false, skewS: 200_000 }],
+  ["two replicas in a long history", 0.3, { replicas: 2, steps: 200 }],
+];
+
+function outcomeOf(seed: number, options: Partial<SimulationOptions>): string[] {
+  try {
+    return new Simulation(seed, options).run().failures;
+  } catch (error) {
+    return [error instanceof Error ? (error.stack ?? error.message) : String(error)];
+  }
+}
+
+test.each(KINDS)("nothing is lost and everyone agrees: %s", { timeout: 1_800_000 }, async (_, part, options) => {
+  const last = FROM + Math.max(1, Math.round(SEEDS * part)) - 1;
+  console.log(`seeds ${FROM} to ${last}, ${JSON.stringify(options)}`);
+  for (let seed = FROM; seed <= last; seed++) {
+    const again = `node packages/replica/test/simulate.ts ${seed} 1 '${JSON.stringify({ ...options, trace: true })}'`;
+    expect(outcomeOf(seed, options), `seed ${seed}; run it again with: ${again}`).toEqual([]);
+    // The runner wants to hear from us now and then.
+    await setImmediate();
+  }
+});
