@@ -62,6 +62,7 @@ export class ReplicaDatabase {
   readonly path: string;
   readonly run: string;
   private readonly options: ReplicaOptions;
+  private readonly nowUs: () => number;
   private readonly db: Database.Database;
   private readonly release: () => void;
   private readonly digest: DigestSums;
@@ -81,6 +82,7 @@ export class ReplicaDatabase {
   constructor(options: ReplicaOptions, run: string, surroundings: Surroundings = REAL) {
     this.options = options;
     this.run = run;
+    this.nowUs = surroundings.nowUs;
     if (!existsSync(options.path) || !statSync(options.path).isFile()) {
       throw new SyncError({
         code: "DATABASE_NOT_FOUND",
@@ -266,13 +268,13 @@ export class ReplicaDatabase {
     }
   }
 
-  /** After a drain: rows that refer to deleted ones keep them, and what is kept for nothing goes. */
+  /** After a drain: kept rows that were referred to anew live again, and what is kept for nothing goes. */
   private followReferences(): void {
-    const orphans = this.drainer.takeOrphans();
-    if (orphans.length === 0 && !this.placement.keepsRows) return;
+    const referred = this.drainer.takeReferred();
+    if (referred.length === 0 && !this.placement.keepsRows) return;
     this.rows.flush();
     this.silently(() => {
-      this.placement.keepParentsOf(orphans);
+      this.placement.revive(referred, this.nowUs());
       this.placement.reviewKept();
     });
   }

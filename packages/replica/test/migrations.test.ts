@@ -132,6 +132,17 @@ describe("a table that is rebuilt and renamed", () => {
     }
   });
 
+  test("has deletes from before that no drain has seen: they keep the image that a later edit elsewhere brings back", () => {
+    const [a, b] = pair();
+    b.edit(rebuild());
+    a.write("DELETE FROM team WHERE id = 2");
+    a.write(rebuild());
+    a.replica.drain();
+    b.edit("UPDATE team SET rank = 77 WHERE id = 2", b.nowUs + 1_000_000);
+    settle(a, b);
+    for (const site of [a, b]) expect(site.rows("SELECT name, rank FROM team WHERE id = 2")).toEqual([{ name: "two", rank: 77 }]);
+  });
+
   test("while the node was down is found at the next start", () => {
     const [a, b] = pair();
     b.edit(rebuild());

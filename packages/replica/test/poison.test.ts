@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { type ChangeBatch, join } from "@scoutsync/core";
 import { describe, expect, test } from "vitest";
 import { refusal, SECOND_US, settle, Site, START_US } from "./site.ts";
-import { seeded } from "./simulation.ts";
+import { seeded } from "./seeded.ts";
 
 const SCHEMA = `
   CREATE TABLE word(k TEXT PRIMARY KEY, x TEXT, y);
@@ -34,10 +34,10 @@ const bytes = (batch: ChangeBatch) => Buffer.from(batch.payload);
 
 const poisons: [string, (batch: ChangeBatch) => ChangeBatch][] = [
   [
-    "with a flipped byte",
+    "with a flipped bit that makes another text of a text",
     (batch) => {
       const payload = bytes(batch);
-      payload[payload.length >> 1]! ^= 0x10;
+      payload[payload.indexOf("of from")]! ^= 1;
       return { ...batch, payload };
     },
   ],

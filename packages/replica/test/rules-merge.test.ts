@@ -169,6 +169,18 @@ describe("a parent deleted while a child is added elsewhere", () => {
   });
 });
 
+test("a parent deleted alone, by someone who saw its child, stays deleted: the child is an orphan on both as it was there", () => {
+  const [a, b] = pair();
+  b.edit("INSERT INTO child VALUES(1, 1, 'known')", at(1));
+  settle(a, b);
+  a.edit("PRAGMA foreign_keys = OFF; DELETE FROM parent", at(2));
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("SELECT * FROM parent")).toEqual([]);
+    expect(site.rows("SELECT p, m FROM child")).toEqual([{ p: 1, m: "known" }]);
+  }
+});
+
 test("a cascade deletes what its author saw, and never a row that was there only elsewhere", () => {
   const [a, b] = pair();
   a.edit("INSERT INTO child VALUES(1, 1, 'seen')", at(1));

@@ -16,7 +16,7 @@ for (let seed = Number(from); seed < Number(from) + Number(count); seed++) {
     }
   } catch (error) {
     failing++;
-    console.log(`seed ${seed} threw`, error);
+    console.log(`seed ${seed} threw ${(error as Error).message}`);
   }
 }
 console.log(JSON.stringify({ from, count, failing, ...totals }));

@@ -4,17 +4,9 @@ import { join as joinPath } from "node:path";
 import Database from "better-sqlite3";
 import { type ChangeBatch, formatVector, join, SyncError, type VersionVector } from "@scoutsync/core";
 import { ReplicaDatabase } from "../src/index.ts";
-
-/** mulberry32: small, seeded, the same everywhere. */
-export function seeded(seed: number): () => number {
-  let a = seed >>> 0;
-  return () => {
-    a = (a + 0x6d2b79f5) | 0;
-    let t = Math.imul(a ^ (a >>> 15), 1 | a);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
+import { Ledger } from "./ledger.ts";
+import { seeded } from "./seeded.ts";
+import { type Node, TABLES, Verdict } from "./verdict.ts";
 
 const SCHEMA = `
 CREATE TABLE parent(id INTEGER PRIMARY KEY, m TEXT NOT NULL, x TEXT, y TEXT);
@@ -24,7 +16,6 @@ CREATE TABLE word(k TEXT PRIMARY KEY, m TEXT NOT NULL, x TEXT, y TEXT);
 CREATE TABLE link(p INTEGER NOT NULL REFERENCES parent(id) ON DELETE CASCADE, k TEXT NOT NULL, m TEXT NOT NULL, x TEXT, y TEXT, PRIMARY KEY(p, k)) WITHOUT ROWID;
 CREATE TABLE tag(id INTEGER PRIMARY KEY, m TEXT NOT NULL, label TEXT UNIQUE, x TEXT, y TEXT);
 `;
-const TABLES = ["parent", "child", "word", "link", "tag"] as const;
 
 export interface SimulationOptions {
   replicas: number;
@@ -34,45 +25,6 @@ export interface SimulationOptions {
   /** Wall clocks differ by up to this much, seconds. */
   skewS: number;
   trace: boolean;
-}
-
-interface Node {
-  name: string;
-  path: string;
-  app: Database.Database;
-  replica: ReplicaDatabase;
-  runs: number;
-  skewUs: number;
-}
-
-/** What writers were told is committed: values by row marker and column, with the values each write replaced knowingly. */
-class Ledger {
-  /** Markers of all rows, with their table. */
-  readonly rows = new Map<string, string>();
-  readonly deleted = new Set<string>();
-  /** marker.column -> value -> values that the writer saw. */
-  readonly writes = new Map<string, Map<string, Set<string>>>();
-  readonly parents = new Map<string, string>();
-
-  wrote(marker: string, column: string, value: string, saw: readonly string[]): void {
-    const cell = `${marker}.${column}`;
-    let values = this.writes.get(cell);
-    if (!values) this.writes.set(cell, (values = new Map()));
-    values.set(value, new Set(saw));
-  }
-
-  /** Values that no later write knew. */
-  maximal(cell: string): string[] {
-    const values = this.writes.get(cell) ?? new Map<string, Set<string>>();
-    const known = new Set<string>();
-    const open = [...values.values()].flatMap((saw) => [...saw]);
-    for (let value = open.pop(); value !== undefined; value = open.pop()) {
-      if (known.has(value)) continue;
-      known.add(value);
-      open.push(...(values.get(value) ?? []));
-    }
-    return [...values.keys()].filter((value) => !known.has(value)).sort();
-  }
 }
 
 export interface Outcome {
@@ -113,7 +65,16 @@ export class Simulation {
 
   private start(node: Node): void {
     node.runs++;
-    const options = { name: "main", path: node.path, nodeName: node.name, nodeId: node.name, exclude: [], baseline: null, busyTimeoutMs: 1000, pollIntervalMs: 50 };
+    const options = {
+      name: "main",
+      path: node.path,
+      nodeName: node.name,
+      nodeId: node.name,
+      exclude: [],
+      baseline: null,
+      busyTimeoutMs: 1000,
+      pollIntervalMs: 50,
+    };
     node.replica = new ReplicaDatabase(options, `${node.name}-run${node.runs}`, {
       nowUs: () => this.nowUs + node.skewUs,
       random: (bytes) => Uint8Array.from({ length: bytes }, () => Math.floor(this.random() * 256)),
@@ -248,13 +209,19 @@ export class Simulation {
     const row = node.app.prepare(`SELECT * FROM ${table} WHERE m = ?`).get(marker) as Record<string, unknown>;
     const x = this.value();
     const y = this.value();
-    for (const [column, value] of [["x", x], ["y", y]] as const) this.ledger.wrote(marker, column, value, this.seen(node, table, marker, column));
+    for (const [column, value] of [
+      ["x", x],
+      ["y", y],
+    ] as const)
+      this.ledger.wrote(marker, column, value, this.seen(node, table, marker, column));
     this.trace(`${node.name} replaces ${marker} ${x} ${y}`);
     const next = { ...row, x, y };
     const names = Object.keys(next);
     // Children of a replaced parent would go with it: the application turns foreign keys off for that, as ORMs do.
     node.app.pragma("foreign_keys = OFF");
-    node.app.prepare(`INSERT OR REPLACE INTO ${table}(${names.join(", ")}) VALUES(${names.map(() => "?").join(", ")})`).run(...Object.values(next));
+    node.app
+      .prepare(`INSERT OR REPLACE INTO ${table}(${names.join(", ")}) VALUES(${names.map(() => "?").join(", ")})`)
+      .run(...Object.values(next));
     node.app.pragma("foreign_keys = ON");
   }
 
@@ -312,54 +279,11 @@ export class Simulation {
     }
     if (rounds >= 12) this.failures.push("R7 no quiescence");
     const [first] = this.nodes as [Node, ...Node[]];
-    for (const node of this.nodes) this.compare(first, node);
-    this.checkRows(first);
+    const verdict = new Verdict(this.ledger);
+    for (const node of this.nodes) verdict.compare(first, node);
+    verdict.checkRows(first);
+    this.failures.push(...verdict.failures);
     const state = first.replica.state();
     return { failures: this.failures, changes: this.changes, conflicts: state.conflicts, parked: state.parked, rounds };
-  }
-
-  private dump(node: Node): string {
-    return TABLES.map((table) => JSON.stringify(node.app.prepare(`SELECT * FROM ${table} ORDER BY 1, 2`).all())).join("\n");
-  }
-
-  private reviews(node: Node): string {
-    return JSON.stringify(node.replica.reviews({ kind: "", id: "", limit: 100_000 }).map(({ id, kind, table, key, winner, loser }) => [id, kind, table, key, winner?.value, loser?.value]), (_, v) => (typeof v === "bigint" ? String(v) : v));
-  }
-
-  private compare(a: Node, b: Node): void {
-    if (formatVector(a.replica.state().vector) !== formatVector(b.replica.state().vector)) this.failures.push(`R7 vectors of ${a.name} and ${b.name} differ`);
-    if (this.dump(a) !== this.dump(b)) this.failures.push(`R2 tables of ${a.name} and ${b.name} differ\n${this.dump(a)}\n${this.dump(b)}`);
-    if (this.reviews(a) !== this.reviews(b)) this.failures.push(`R2 audits of ${a.name} and ${b.name} differ\n${this.reviews(a)}\n${this.reviews(b)}`);
-    const broken = b.app.pragma("foreign_key_check") as unknown[];
-    if (broken.length > 0) this.failures.push(`foreign keys of ${b.name} are broken: ${JSON.stringify(broken)}`);
-    const deep = b.replica.digests({ table: "", buckets: [], deep: true }).entries;
-    const kept = b.replica.digests({ table: "", buckets: [], deep: false }).entries;
-    deep.forEach((entry, i) => {
-      if (Buffer.compare(entry.digest, kept[i]?.digest as Uint8Array) !== 0) this.failures.push(`stored hashes of ${entry.table} on ${b.name} are not those of its rows`);
-    });
-  }
-
-  private checkRows(node: Node): void {
-    const parked = new Set(
-      node.replica.reviews({ kind: "parked", id: "", limit: 100_000 }).map((review) => review.image?.find((column) => column.name === "m")?.value as string),
-    );
-    const losers = node.replica.reviews({ kind: "conflict", id: "", limit: 100_000 });
-    for (const [marker, table] of this.ledger.rows) {
-      const row = node.app.prepare(`SELECT * FROM ${table} WHERE m = ?`).get(marker) as Record<string, string> | undefined;
-      const copies = node.app.prepare(`SELECT count(*) FROM ${table} WHERE m = ?`).pluck().get(marker) as number;
-      if (copies > 1) this.failures.push(`${marker} is there ${copies} times`);
-      if (!row) {
-        if (!this.ledger.deleted.has(marker) && !parked.has(marker)) this.failures.push(`R1 ${marker} is lost`);
-        continue;
-      }
-      const parent = this.ledger.parents.get(marker);
-      if (parent && node.app.prepare("SELECT m FROM parent WHERE id = ?").pluck().get(row["p"]) !== parent) this.failures.push(`${marker} hangs on another parent`);
-      if (this.ledger.deleted.has(marker)) continue;
-      for (const column of ["x", "y"]) {
-        const held = [row[column] as string, ...losers.filter((review) => review.table === table && review.column === column && review.winner?.value === row[column]).map((review) => review.loser?.value as string)];
-        const wanted = this.ledger.maximal(`${marker}.${column}`);
-        if (held.sort().join() !== wanted.join()) this.failures.push(`R1 ${marker}.${column} holds ${held.join()}, the ledger says ${wanted.join()}`);
-      }
-    }
   }
 }

@@ -5,7 +5,7 @@ import { type ApplyResult, type ChangeBatch, formatVector, join, type Review } f
 import Database from "better-sqlite3";
 import { onTestFinished } from "vitest";
 import { ReplicaDatabase } from "../src/index.ts";
-import { seeded } from "./simulation.ts";
+import { seeded } from "./seeded.ts";
 
 /** 2023-11-14, before any real clock that captures: so a captured time always counts as the drain's, which tests set. */
 export const START_US = 1_700_000_000_000_000;
@@ -19,6 +19,9 @@ export interface SiteOptions {
 }
 
 export type Row = Record<string, unknown>;
+
+/** No stream of these tests is longer. */
+const MOST_BATCHES = 100;
 
 /** Unix microseconds as the triggers note them. */
 export const julianDay = (us: number): number => us / 86_400_000_000 + 2_440_587.5;
@@ -141,6 +144,7 @@ export class Site {
     const batches: ChangeBatch[] = [];
     let from = to.replica.state().vector;
     do {
+      if (batches.length > MOST_BATCHES) throw new Error("the stream never ends");
       batches.push(this.replica.read({ from, batchSize, codecs: [], beyondDigest: to.replica.beyondDigest() }));
       from = join(from, batches.at(-1)!.to);
     } while (!batches.at(-1)!.final);

@@ -19,9 +19,9 @@ import {
 import type { Database } from "better-sqlite3";
 import { BASELINE_AUTHOR, baselinesOf } from "../identity/baseline.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
-import { type IncomingRow, type IncomingTable, incomingTables, readRow, resolveHead } from "../log/incoming.ts";
-import { mergeBirth, mergeColumn, mergeDelete, mergeRekey } from "../rows/registers.ts";
-import { openConflicts, ownedDots, type RowState } from "../rows/row-state.ts";
+import { columnValue, type IncomingRow, type IncomingTable, incomingTables, readRow, resolveHead } from "../log/incoming.ts";
+import { mergeBirth, mergeColumn, mergeExistence, mergeRekey } from "../rows/registers.ts";
+import { openConflicts, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";
 import { packKey, rowHash } from "../rows/values.ts";
@@ -153,7 +153,7 @@ export class Applier {
     if (typeof claim !== "bigint") throw new MalformedBytes("a claimed key is not an integer");
     const cells: CellValue[] = new Array<CellValue>(table.columns.length);
     if (!same) cells.fill(null);
-    for (let i = 0; i < positions.length; i++) cells[positions[i] as number] = reader.value();
+    for (let i = 0; i < positions.length; i++) cells[positions[i] as number] = columnValue(reader, table, positions[i] as number);
     if (this.knowledge.covers(origin, sequence)) return false;
     const birth = { origin, sequence, time, context };
     if (this.isNew(origin, sequence) && this.insertPlain(table, claim, birth, cells)) return true;
@@ -235,7 +235,7 @@ export class Applier {
         if (!covered(write)) moved = mergeColumn(state, cid, write, this.knowledge, () => current(cid), (value) => change(cid, value)) || moved;
       }
     }
-    for (const write of row.deletes) if (!covered(write)) moved = mergeDelete(state, write, this.knowledge) || moved;
+    for (const write of row.deletes) if (!covered(write)) moved = mergeExistence(state, write, this.knowledge) || moved;
     if (row.rekey && !covered(row.rekey)) moved = mergeRekey(state, row.rekey, this.knowledge) || moved;
     for (const record of row.closed) if (!covered(record)) moved = this.mergeClosed(state, record) || moved;
     if (!moved) return false;
@@ -261,7 +261,7 @@ export class Applier {
     return {
       table: row.table,
       place: { kind: "waiting", reason: "", blocker: null },
-      slot: -1n,
+      slot: UNSTORED,
       identity: row.identity ?? { origin: row.birth.origin, sequence: row.birth.sequence },
       key: row.key ? packKey(row.table.key, row.key) : null,
       birth: row.birth,

@@ -1,15 +1,20 @@
 import { hash } from "node:crypto";
 import type { Database } from "better-sqlite3";
-import { type CellValue, compareWrites, knew, type Ref, type SqlValue, winnerOf, type Write } from "@scoutsync/core";
+import { type CellValue, compareWrites, concurrent, type Ref, type SqlValue, winnerOf, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
-import { isAlive } from "../rows/registers.ts";
-import { ownedDots, type RowState, type WaitingReason } from "../rows/row-state.ts";
+import { isAlive, localWrite } from "../rows/registers.ts";
+import { ownedDots, type RowState, UNSTORED, type WaitingReason } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";
-import type { Bindable } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 
 type Dots = ReturnType<typeof ownedDots>;
+
+interface Dying {
+  birth: Write;
+  cells: readonly CellValue[];
+  changed: readonly number[];
+}
 
 /** Re-keyed integers lie between these: above ids in ordinary use, and with half of the 31-bit range left for the ids SQLite hands out next. */
 const REKEY_FROM = 2 ** 24;
@@ -31,8 +36,8 @@ export class Placement {
   private readonly knowledge: Knowledge;
   /** Rows that the current batch put to wait or took out, by the dot of their birth. */
   private waited: Write[] = [];
-  /** Rows in their table whose delete has won. */
-  private dying: Write[] = [];
+  /** Rows in their table whose delete has won, with the values they end with. */
+  private dying: Dying[] = [];
   private waiting = 0;
   /** Identities that some row waits for, as `origin:sequence`; null = not read yet. May name more than are left. */
   private awaited: Set<string> | null = null;
@@ -90,13 +95,19 @@ export class Placement {
     if (state.place.kind !== "table") {
       if (alive) this.place(state, cells, before);
       else {
-        if (state.place.kind === "waiting" && state.slot >= 0n) this.waiting--;
+        if (state.place.kind === "waiting" && state.slot !== UNSTORED) this.waiting--;
         state.place = { kind: "dead" };
         this.rows.saveOut(state, false, this.wanted(state), cells, before);
       }
       return;
     }
-    if (!alive) this.dying.push(state.birth);
+    if (!alive) {
+      // Its table keeps the values it has until the end of the batch: new ones may clash with rows that take its place.
+      this.dying.push({ birth: state.birth, cells, changed });
+      const values = this.rows.tableValues(state);
+      if (values) this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
+      return;
+    }
     this.keepParents(state, cells);
     const { values, missing } = this.rows.concrete(state.table, cells);
     if (missing) return this.evict(state, cells, "parent", missing, before);
@@ -113,14 +124,20 @@ export class Placement {
   }
 
   private tryUpdate(state: RowState, changed: readonly number[], values: readonly SqlValue[]): WaitingReason | null {
-    const key = this.rows.keyValues(state) as Bindable[];
+    const key = this.rows.keyValues(state) as SqlValue[];
     const bound = bindable(changed.map((index) => values[index] as SqlValue));
     return refusal(state.table, () => this.rows.of(state.table).update(key, changed, bound.values, bound.raw));
   }
 
   /** Puts a live row into its table, or notes what it waits for. */
   place(state: RowState, cells: readonly CellValue[], before: Dots): boolean {
-    const wasWaiting = state.place.kind === "waiting" && state.slot >= 0n;
+    if (!state.kept && !isAlive(state, this.knowledge)) {
+      if (state.place.kind === "waiting" && state.slot !== UNSTORED) this.waiting--;
+      state.place = { kind: "dead" };
+      this.rows.saveOut(state, false, this.wanted(state), cells, before);
+      return false;
+    }
+    const wasWaiting = state.place.kind === "waiting" && state.slot !== UNSTORED;
     const wait = (reason: WaitingReason, blocker: Ref | null) => {
       state.place = { kind: "waiting", reason, blocker: blocker ? { origin: blocker.origin, sequence: blocker.sequence } : null };
       this.rows.saveOut(state, false, this.wanted(state), cells, before);
@@ -225,7 +242,7 @@ export class Placement {
   }
 
   /** The key as the table still holds it while a referenced row has just got another integer. */
-  private keyBefore(child: RowState, from: bigint, parent: RowState): Bindable[] {
+  private keyBefore(child: RowState, from: bigint, parent: RowState): SqlValue[] {
     if (child.table.surrogate) return [child.slot];
     const cells = this.rows.keyCells(child);
     for (const { index, parent: table } of child.table.keyReferences) {
@@ -234,14 +251,16 @@ export class Placement {
       const same = table === parent.table && ref.origin === parent.identity.origin && ref.sequence === parent.identity.sequence;
       cells[index] = same ? from : (this.rows.idOf(table, ref) ?? null);
     }
-    return bindable(cells).values;
+    return cells as SqlValue[];
   }
 
   // ---- deletes
 
   /** Removes what has died. Rows that refer to each other go together; a row that a concurrent write refers to stays, kept. */
   bury(): void {
-    let left = this.dying.flatMap((birth) => {
+    const ends = new Map(this.dying.map((end) => [`${end.birth.origin}:${end.birth.sequence}`, end]));
+    const endOf = ({ birth }: RowState) => ends.get(`${birth.origin}:${birth.sequence}`);
+    let left = [...ends.values()].flatMap(({ birth }) => {
       const state = this.again(birth);
       return state?.place.kind === "table" && !isAlive(state, this.knowledge) ? [state] : [];
     });
@@ -252,44 +271,47 @@ export class Placement {
       for (const state of left) {
         if (this.children(state).some((child) => !(child.table === state.table && child.slot === state.slot))) still.push(state);
         else {
-          this.remove(state);
+          this.remove(state, endOf(state)?.cells);
           progress = true;
         }
       }
       left = still;
     }
     for (const state of left) {
-      if (this.isReferredToApart(state)) this.keep(state);
-      else this.remove(state);
+      if (this.isReferredToApart(state)) this.keep(state, endOf(state));
+      else this.remove(state, endOf(state)?.cells);
     }
   }
 
-  /** True when a live row refers to this deleted one through a write that the author of the delete could not know. */
+  /** True when a live row refers to this deleted one and was written apart from the delete. */
   private isReferredToApart(state: RowState): boolean {
     const deleted = winnerOf(state.deletes, this.knowledge);
     if (!deleted) return false;
     return this.children(state).some((child) => (child.kept || isAlive(child, this.knowledge)) && this.writtenApart(child, deleted));
   }
 
-  /** True when something of the row was written that the author of the delete did not know. */
+  /** True when something of the row was written by someone who did not know of the delete, nor its author of it. */
   private writtenApart(row: RowState, deleted: Write): boolean {
-    const unknown = (write: Write) => !knew(deleted, write.origin, write.sequence, this.knowledge);
-    if (unknown(row.birth)) return true;
-    for (const writes of row.columns.values()) if (writes.some(unknown)) return true;
+    if (concurrent(row.birth, deleted, this.knowledge)) return true;
+    for (const writes of row.columns.values()) if (writes.some((write) => concurrent(write, deleted, this.knowledge))) return true;
     return false;
   }
 
-  private keep(state: RowState): void {
+  private keep(state: RowState, end: Dying | undefined): void {
     const before = ownedDots(state);
     state.kept = true;
     this.markKept(state);
+    if (end && end.changed.length > 0) {
+      const { values } = this.rows.concrete(state.table, end.cells);
+      const refused = this.tryUpdate(state, end.changed, values);
+      if (refused) return this.evict(state, end.cells, refused, null, before);
+    }
     const values = this.rows.tableValues(state);
     if (values) this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
   }
 
-  private remove(state: RowState): void {
+  private remove(state: RowState, cells: readonly CellValue[] = this.rows.cells(state)): void {
     const before = ownedDots(state);
-    const cells = this.rows.cells(state);
     const key = this.rows.keyValues(state);
     if (key) this.rows.of(state.table).delete(key);
     this.moves++;
@@ -390,15 +412,21 @@ export class Placement {
     return this.retry(waiting);
   }
 
-  /** Brings back deleted rows that local writes refer to; `births` name the rows that were written. */
-  keepParentsOf(births: readonly Write[]): void {
+  /** Kept rows that local writes refer to are decided to live: an ordinary write to their existence. */
+  revive(births: readonly Write[], wall: number): void {
     for (const birth of births) {
-      const row = this.again(birth);
-      if (row?.place.kind === "table") this.keepParents(row, this.rows.cells(row));
+      const state = this.again(birth);
+      if (!state?.kept || state.place.kind !== "table") continue;
+      const before = ownedDots(state);
+      const write = localWrite(state, wall, state.deletes, this.knowledge);
+      state.deletes = [{ ...write, alive: true }];
+      state.kept = false;
+      const values = this.rows.tableValues(state);
+      if (values) this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
     }
   }
 
-  /** Brings back deleted rows that this one refers to, where the author of the delete could not know of it. */
+  /** Brings back deleted rows that this one refers to, where neither author knew of the other. */
   private keepParents(state: RowState, cells: readonly CellValue[]): boolean {
     let kept = false;
     for (const parent of this.rows.concrete(state.table, cells).dead) {

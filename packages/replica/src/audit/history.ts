@@ -58,7 +58,10 @@ function entriesOf(audited: Audited, state: RowState): HistoryEntry[] {
     const index = table.indexOf.get(closed.cid) ?? -1;
     entries.push(entry("closed", closed.loser, columnName(table, closed.cid), shown(audited, table, index, closed.value), "lost, and was replaced by a write that knew of it"));
   }
-  for (const write of state.deletes) entries.push(entry("delete", write, null, null, state.kept ? "kept: a row written elsewhere refers to it" : ""));
+  for (const write of state.deletes) {
+    if (write.alive) entries.push(entry("insert", write, null, null, "brought back: a row was added that refers to it"));
+    else entries.push(entry("delete", write, null, null, state.kept ? "kept: a row written elsewhere refers to it" : ""));
+  }
   if (state.rekey) {
     const dot = { origin: state.rekey.origin, sequence: state.rekey.sequence, time: state.birth.time, context: 0 };
     entries.push(entry("rekey", dot, null, id, `another row had id ${state.claim} first`));

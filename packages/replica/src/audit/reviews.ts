@@ -4,7 +4,7 @@ import { Ref, type Review, type ReviewVersion, type SqlValue, SyncError, winnerO
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
-import { type Bindable, sameValue, valueText } from "../rows/values.ts";
+import { sameValue, valueText } from "../rows/values.ts";
 import { type Audited, columnName, keyOf, shown } from "./context.ts";
 
 /** Conflicts in which both sides wrote the same value are no question to anyone. */
@@ -134,7 +134,7 @@ export function resolveReview(audited: Audited, request: { id: string; keep: "wi
 }
 
 /** Writes past the application's own triggers but not past capture: the update trigger logs it, marked as touching the column. */
-function writeColumns({ rows, db }: Audited, state: RowState, key: Bindable[], values: { name: string; value: SqlValue }[]): void {
+function writeColumns({ rows, db }: Audited, state: RowState, key: SqlValue[], values: { name: string; value: SqlValue }[]): void {
   const { table } = state;
   const indexes = values.map(({ name }) => {
     const index = table.columns.findIndex((column) => column.name === name);

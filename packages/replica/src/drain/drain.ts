@@ -4,10 +4,9 @@ import { CAPTURE, captureColumns, imageTable, maskCount, MASK_BITS, Op } from ".
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isAlive, localWrite, rebirth, registerOf, replaceColumn } from "../rows/registers.ts";
 import type { RowStore } from "../rows/row-store.ts";
-import { ownedDots, type RowState } from "../rows/row-state.ts";
+import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { Table } from "../schema/catalog.ts";
-import { bindable } from "../rows/table-store.ts";
-import { mayHoldRawText, textFromBytes, valueText } from "../rows/values.ts";
+import { mayHoldRawText, packKey, textFromBytes } from "../rows/values.ts";
 
 /** Events read at a time; between reads the clock is looked at. */
 const EVENTS_AT_ONCE = 2_000;
@@ -34,7 +33,8 @@ export class Drain {
   private readonly rows: RowStore;
   private readonly knowledge: Knowledge;
   private readonly nowUs: () => number;
-  private orphans: Write[] = [];
+  private referred: Write[] = [];
+  private rowsAreKept = false;
 
   constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; nowUs: () => number }) {
     this.db = options.db;
@@ -43,19 +43,21 @@ export class Drain {
     this.nowUs = options.nowUs;
   }
 
-  /** Takes the births of rows drained since the last call that refer to a row which has been deleted. */
-  takeOrphans(): Write[] {
-    const orphans = this.orphans;
-    this.orphans = [];
-    return orphans;
+  /** Takes the births of kept rows to which rows drained since the last call refer. */
+  takeReferred(): Write[] {
+    const referred = this.referred;
+    this.referred = [];
+    return referred;
   }
 
-  private noteOrphan(state: RowState, values: readonly SqlValue[]): void {
-    const orphaned = state.table.references.some(({ index, parent }) => {
+  /** A new reference to a deleted row that is only kept: the application sees that row, and means it. */
+  private noteReferred(state: RowState, values: readonly SqlValue[]): void {
+    if (!this.rowsAreKept) return;
+    for (const { index, parent } of state.table.references) {
       const id = values[index];
-      return typeof id === "bigint" && this.rows.hasDead(parent) && !this.rows.byId(parent, id) && this.rows.refOf(parent, id) !== null;
-    });
-    if (orphaned) this.orphans.push(state.birth);
+      const target = typeof id === "bigint" ? this.rows.byId(parent, id) : null;
+      if (target?.kept) this.referred.push(target.birth);
+    }
   }
 
   /** Captured events that wait. */
@@ -74,6 +76,7 @@ export class Drain {
     const keys = Math.max(0, ...this.rows.tables.map((table) => table.key.length));
     const masks = Math.max(0, ...this.rows.tables.map(maskCount));
     if (tables.size === 0) return true;
+    this.rowsAreKept = this.db.prepare("SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
     const select = this.db
       .prepare(`SELECT n, event >> 3, event & 7, at, ${captureColumns(keys, masks).join(", ")} FROM ${CAPTURE} ORDER BY n LIMIT ${EVENTS_AT_ONCE}`)
       .safeIntegers(true)
@@ -103,14 +106,21 @@ export class Drain {
   private drainEvents(raw: SqlValue[][], tables: ReadonlyMap<number, { table: Table; order: number }>, keys: number, complete: boolean): void {
     let groups = new Map<string, { table: Table; order: number; events: Event[] }>();
     const flush = (last: boolean) => {
-      for (const { table, events } of [...groups.values()].sort((a, b) => a.order - b.order)) this.drainRow(table, events, last);
+      const gone: { table: Table; events: Event[] }[] = [];
+      for (const { table, events } of [...groups.values()].sort((a, b) => a.order - b.order)) {
+        const values = this.read(table, events);
+        if (values === null) gone.push({ table, events });
+        else this.drainRow(table, events, values, last);
+      }
+      // Deletes last, children first: their author knew everything else that this drain found.
+      for (const { table, events } of gone.reverse()) this.drainRow(table, events, null, last);
       groups = new Map();
     };
     for (const values of raw) {
       const found = tables.get(Number(values[1]));
       if (!found) continue;
       const event = this.event(found.table, values, keys);
-      const name = `${found.table.tid} ${event.key.map(valueText).join(" ")}`;
+      const name = `${found.table.tid} ${packKey(found.table.key, event.key).toString("latin1")}`;
       let group = groups.get(name);
       if (group && event.op === Op.insert && found.table.surrogate && group.events.some(({ op }) => op === Op.delete || op === Op.displaced)) {
         flush(false);
@@ -128,9 +138,17 @@ export class Drain {
       op,
       wall: Math.min(this.nowUs(), Math.round(((values[3] as number) - EPOCH_DAY) * DAY_US)),
       masks: values.slice(4 + keys, 4 + keys + maskCount(table)).map((mask) => (mask as bigint | null) ?? 0n),
-      key: values.slice(4, 4 + table.key.length),
+      key: this.key(table, values),
       image: op === Op.delete || op === Op.displaced ? this.image(table, values[0] as bigint) : [],
     };
+  }
+
+  private key(table: Table, values: SqlValue[]): SqlValue[] {
+    const key = values.slice(4, 4 + table.key.length);
+    if (!mayHoldRawText(key)) return key;
+    const columns = key.map((_, i) => `CAST(k${i} AS BLOB)`).join(", ");
+    const bytes = this.db.prepare(`SELECT ${columns} FROM ${CAPTURE} WHERE n = ?`).raw(true).get(values[0]) as Buffer[];
+    return key.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
   }
 
   /** The row as it was; NULLs when nothing captured it. */
@@ -145,11 +163,16 @@ export class Drain {
     return image.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
   }
 
-  /** Follows one row through its events to what it is now. `complete`: no later event of it waits. */
-  private drainRow(table: Table, events: Event[], complete: boolean): void {
+  /** The row as the table holds it now; null when it is not there. */
+  private read(table: Table, events: readonly Event[]): SqlValue[] | null {
+    const [first] = events;
+    return first ? this.rows.of(table).read(first.key) : null;
+  }
+
+  /** Follows one row through its events to what it is now, `values`. `complete`: no later event of it waits. */
+  private drainRow(table: Table, events: readonly Event[], values: SqlValue[] | null, complete: boolean): void {
     const [first] = events;
     if (!first || (!table.surrogate && first.key.includes(null))) return;
-    const key = bindable(first.key).values;
     const id = table.surrogate ? (first.key[0] as bigint) : null;
     const packed = table.surrogate ? null : this.rows.keyFromValues(table, first.key);
     const known = packed ? this.rows.byKey(table, packed) : this.rows.byId(table, id as bigint);
@@ -165,7 +188,7 @@ export class Drain {
     const die = (image: SqlValue[], at: number) => {
       if (!state || !alive) {
         state = this.birth(table, state, id, packed, at);
-        before = before.size > 0 && state.slot >= 0n ? before : NO_DOTS;
+        before = before.size > 0 && state.slot !== UNSTORED ? before : NO_DOTS;
       } else if (written.includes(true)) {
         // The image holds edits that no drain has seen: they have authors and times of their own.
         this.writeColumns(state, written, at);
@@ -191,7 +214,6 @@ export class Drain {
       else displaced = event;
     }
 
-    const values = this.rows.of(table).read(key);
     if (values === null) {
       if (displaced && (alive || born !== null)) die(displaced.image, displaced.wall);
       // Without a later event nothing captured where the row went: it is gone all the same.
@@ -218,7 +240,7 @@ export class Drain {
     return {
       table,
       place: { kind: "table" },
-      slot: -1n,
+      slot: UNSTORED,
       identity: { origin: birth.origin, sequence: birth.sequence },
       key,
       birth,
@@ -233,8 +255,8 @@ export class Drain {
   }
 
   private saveBirth(state: RowState, id: bigint | null, values: SqlValue[], before: ReturnType<typeof ownedDots> | typeof NO_DOTS): void {
-    this.noteOrphan(state, values);
-    if (state.slot < 0n && id !== null && state.deletes.length === 0) {
+    this.noteReferred(state, values);
+    if (state.slot === UNSTORED && id !== null && state.deletes.length === 0) {
       const hash = this.rows.hashOf(state, id, values);
       this.rows.digest.add(state.table.tid, hash);
       this.rows.of(state.table).addPlain(id, state.birth.origin, state.birth.sequence, state.birth.time, state.birth.context, hash);
@@ -244,7 +266,7 @@ export class Drain {
   }
 
   private edit(state: RowState, id: bigint | null, values: SqlValue[], written: boolean[], wall: number, before: ReadonlyMap<string, { origin: number; sequence: number }>): void {
-    this.noteOrphan(state, values);
+    this.noteReferred(state, values);
     this.writeColumns(state, written, wall);
     if (!isAlive(state, this.knowledge)) state.deletes = [];
     state.kept = false;
@@ -262,9 +284,9 @@ export class Drain {
 
   private delete(state: RowState, inTable: boolean, id: bigint | null, image: CellValue[], wall: number, before: ReadonlyMap<string, { origin: number; sequence: number }>): void {
     const write = localWrite(state, wall, state.deletes, this.knowledge);
-    state.deletes = [write];
+    state.deletes = [{ ...write, alive: false }];
     state.kept = false;
     state.place = { kind: "dead" };
-    this.rows.saveOut(state, inTable && state.slot >= 0n, id, image, new Map(before));
+    this.rows.saveOut(state, inTable && state.slot !== UNSTORED, id, image, new Map(before));
   }
 }

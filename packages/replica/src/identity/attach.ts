@@ -99,31 +99,39 @@ function addNatural(db: Database, table: Table, add: { run(...values: unknown[])
 export function* pages(db: Database, table: Table): Generator<{ key: SqlValue[]; values: SqlValue[] }> {
   const keys = table.key.map((column) => quote(column.name));
   const names = [...keys, ...table.columns.map((column) => quote(column.name))];
-  const name = quote(table.name);
   const cursor = table.withoutRowid ? keys : ["rowid"];
-  const after = `(${cursor.join(", ")}) > (${cursor.map(() => "?").join(", ")})`;
-  const select = (where: string) =>
+  const bytes = keys.map((name) => `CAST(${name} AS BLOB)`);
+  const prepare = (where: string) =>
     db
-      .prepare(`SELECT ${cursor.join(", ")}, ${names.join(", ")} FROM ${name} ${where} ORDER BY ${cursor.join(", ")} LIMIT ${ROWS_AT_ONCE}`)
+      .prepare(`SELECT ${[...cursor, ...bytes, ...names].join(", ")} FROM ${quote(table.name)} ${where} ORDER BY ${cursor.join(", ")} LIMIT ${ROWS_AT_ONCE}`)
       .safeIntegers(true)
       .raw(true);
-  const exact = db
-    .prepare(`SELECT ${names.map((column) => `CAST(${column} AS BLOB)`).join(", ")} FROM ${name} WHERE ${cursor.map((column) => `${column} = ?`).join(" AND ")}`)
-    .raw(true);
-  let page = select("").all() as SqlValue[][];
-  const next = select(`WHERE ${after}`);
+  const exactText = (values: SqlValue[], from: Buffer[]) => values.map((value, i) => (typeof value === "string" ? textFromBytes(from[i] as Buffer) : value));
+  /** Places and bindings for a cursor or key, of which text that is not UTF-8 goes in as bytes. */
+  const places = (values: SqlValue[]) => {
+    const bound = bindable(values);
+    return { values: bound.values, marks: values.map((_, i) => (bound.raw.includes(i) ? "CAST(? AS TEXT)" : "?")) };
+  };
+  let page = prepare("").all() as SqlValue[][];
   while (page.length > 0) {
+    let at: SqlValue[] = [];
     for (const row of page) {
-      const at = row.slice(0, cursor.length);
-      let rest = row.slice(cursor.length);
-      if (mayHoldRawText(rest)) {
-        const bytes = exact.get(bindable(at).values) as Buffer[];
-        rest = rest.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
+      const keyBytes = row.slice(cursor.length, cursor.length + keys.length) as Buffer[];
+      const rest = row.slice(cursor.length + keys.length);
+      const key = exactText(rest.slice(0, keys.length), keyBytes);
+      at = table.withoutRowid ? key : row.slice(0, 1);
+      let values = rest.slice(keys.length);
+      if (mayHoldRawText(values)) {
+        const here = places(at);
+        const where = cursor.map((column, i) => `${column} = ${here.marks[i] as string}`).join(" AND ");
+        const columns = names.slice(keys.length).map((column) => `CAST(${column} AS BLOB)`);
+        values = exactText(values, db.prepare(`SELECT ${columns.join(", ")} FROM ${quote(table.name)} WHERE ${where}`).raw(true).get(here.values) as Buffer[]);
       }
-      yield { key: rest.slice(0, keys.length), values: rest.slice(keys.length) };
+      yield { key, values };
     }
-    const last = page.at(-1) as SqlValue[];
-    page = page.length < ROWS_AT_ONCE ? [] : (next.all(bindable(last.slice(0, cursor.length)).values) as SqlValue[][]);
+    if (page.length < ROWS_AT_ONCE) return;
+    const here = places(at);
+    page = prepare(`WHERE (${cursor.join(", ")}) > (${here.marks.join(", ")})`).all(here.values) as SqlValue[][];
   }
 }
 

@@ -1,6 +1,6 @@
-import { type CellValue, MalformedBytes, type PayloadReader, RecordFlags, SyncError, type Write } from "@scoutsync/core";
+import { type CellValue, MalformedBytes, type PayloadReader, RecordFlags, Ref, SyncError, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
-import type { ClosedConflict, ColumnWrite } from "../rows/row-state.ts";
+import type { ClosedConflict, ColumnWrite, ExistenceWrite } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import type { Table } from "../schema/catalog.ts";
 
@@ -25,7 +25,7 @@ export interface IncomingRow {
   /** With a birth: values in catalog order. */
   values: CellValue[];
   columns: { cid: number; writes: ColumnWrite[] }[];
-  deletes: Write[];
+  deletes: ExistenceWrite[];
   rekey: { generation: number; origin: number; sequence: number } | null;
   closed: ClosedConflict[];
 }
@@ -72,6 +72,15 @@ export function resolveHead(reader: PayloadReader, knowledge: Knowledge): void {
   reader.resolve(origins, contexts);
 }
 
+/** The value of a column: a reference only where this schema has one too. */
+export function columnValue(reader: PayloadReader, table: Table, position: number): CellValue {
+  const value = reader.value();
+  if (value instanceof Ref && !table.references.some(({ index }) => index === position)) {
+    throw missing(`the peer has a reference in "${table.name}.${table.columns[position]?.name}", where this database declares no foreign key`);
+  }
+  return value;
+}
+
 /** Reads the rest of a record whose table and flags have been read. */
 export function readRow(reader: PayloadReader, { table, positions }: IncomingTable, flags: number): IncomingRow {
   const { body } = reader;
@@ -89,31 +98,31 @@ export function readRow(reader: PayloadReader, { table, positions }: IncomingTab
       row.claim = claim;
     }
     row.values = table.columns.map(() => null);
-    for (const position of positions) row.values[position] = reader.value();
+    for (const position of positions) row.values[position] = columnValue(reader, table, position);
   }
   const column = () => {
     const position = positions[body.varint()];
     if (position === undefined) throw new MalformedBytes("unknown column index");
-    return (table.columns[position] as { cid: number }).cid;
+    return { position, cid: (table.columns[position] as { cid: number }).cid };
   };
   if (flags & RecordFlags.columns) {
     for (let left = body.varint(); left > 0; left--) {
-      const cid = column();
+      const { position, cid } = column();
       const writes: ColumnWrite[] = [];
       for (let more = body.varint(); more > 0; more--) {
         const write = reader.write();
-        writes.push({ ...write, value: reader.value() });
+        writes.push({ ...write, value: columnValue(reader, table, position) });
       }
       row.columns.push({ cid, writes });
     }
   }
-  if (flags & RecordFlags.deletes) for (let left = body.varint(); left > 0; left--) row.deletes.push(reader.write());
+  if (flags & RecordFlags.deletes) for (let left = body.varint(); left > 0; left--) row.deletes.push({ ...reader.write(), alive: body.byte() === 1 });
   if (flags & RecordFlags.rekey) row.rekey = { generation: body.varint(), origin: reader.origin(), sequence: reader.sequence() };
   if (flags & RecordFlags.closed) {
     for (let left = body.varint(); left > 0; left--) {
-      const cid = column();
+      const { position, cid } = column();
       const loser = reader.write();
-      const value = reader.value();
+      const value = columnValue(reader, table, position);
       row.closed.push({ cid, loser, value, origin: reader.origin(), sequence: reader.sequence() });
     }
   }

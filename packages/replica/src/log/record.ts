@@ -145,7 +145,10 @@ export class RecordWriter {
     }
     if (deletes.length > 0) {
       payload.body.varint(deletes.length);
-      for (const write of deletes) payload.write(write);
+      for (const write of deletes) {
+        payload.write(write);
+        payload.body.byte(write.alive ? 1 : 0);
+      }
     }
     if (rekey) {
       payload.body.varint(rekey.generation);

@@ -1,6 +1,6 @@
-import { type CellValue, concurrent, compareWrites, mergeWrite, winnerOf, type Write } from "@scoutsync/core";
+import { type CellValue, compareWrites, mergeWrite, winnerOf, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
-import type { ColumnWrite, RowState } from "./row-state.ts";
+import type { ColumnWrite, ExistenceWrite, RowState } from "./row-state.ts";
 
 /** The writes of a column: its own, or the birth's. */
 export function registerOf(state: RowState, cid: number): readonly ColumnWrite[] {
@@ -15,10 +15,10 @@ export function latestTime(state: RowState): number {
   return latest;
 }
 
-/** Existence is one more register: alive when the last birth or column write beats every delete. */
+/** Existence is one more register: alive when its winner says so, or a birth or column write beats it. */
 export function isAlive(state: RowState, knowledge: Knowledge): boolean {
   const deleted = winnerOf(state.deletes, knowledge);
-  if (!deleted) return true;
+  if (!deleted || deleted.alive) return true;
   if (compareWrites(state.birth, deleted, knowledge) > 0) return true;
   for (const writes of state.columns.values()) for (const write of writes) if (compareWrites(write, deleted, knowledge) > 0) return true;
   return false;
@@ -81,8 +81,8 @@ export function mergeBirth(
   return moved;
 }
 
-/** Merges a delete. Returns whether anything changed. */
-export function mergeDelete(state: RowState, write: Write, knowledge: Knowledge): boolean {
+/** Merges a write to the row's existence. Returns whether anything changed. */
+export function mergeExistence(state: RowState, write: ExistenceWrite, knowledge: Knowledge): boolean {
   const merged = mergeWrite(state.deletes, write, knowledge);
   if (merged === state.deletes) return false;
   state.deletes = [...merged];
@@ -146,6 +146,3 @@ function closeLosers(state: RowState, cid: number, writes: readonly ColumnWrite[
     state.closed.push({ cid, loser: write, value: write.value ?? null, origin: by.origin, sequence: by.sequence });
   }
 }
-
-/** True when the two writes were made without knowing each other. */
-export const madeApart = (a: Write, b: Write, knowledge: Knowledge): boolean => concurrent(a, b, knowledge);

@@ -6,6 +6,11 @@ export interface ColumnWrite extends Write {
   value: CellValue | undefined;
 }
 
+/** A write to a row's existence: a delete, or a decision that the row lives after all. */
+export interface ExistenceWrite extends Write {
+  alive: boolean;
+}
+
 /** A conflict that was settled: the losing write, and the dot of the write that knew it. */
 export interface ClosedConflict {
   cid: number;
@@ -14,6 +19,9 @@ export interface ClosedConflict {
   origin: number;
   sequence: number;
 }
+
+/** The number of a row that is not stored yet: below every integer that SQLite can hold. */
+export const UNSTORED = -(2n ** 64n);
 
 /** Where the row is: in its table, or in _scoutsync_out (deleted, or waiting for a place). */
 export type Place =
@@ -27,7 +35,7 @@ export type WaitingReason = "integer" | "unique" | "parent" | "constraint" | str
 export interface RowState {
   table: Table;
   place: Place;
-  /** Number in _scoutsync_rows_<tid> (the row's integer where the key is surrogate) or in _scoutsync_out; -1 = not stored. */
+  /** Number in _scoutsync_rows_<tid> (the row's integer where the key is surrogate) or in _scoutsync_out; UNSTORED when new. */
   slot: bigint;
   /** Surrogate keys: the dot that names the row. Natural keys: the first known birth, names nothing. */
   identity: { origin: number; sequence: number };
@@ -38,7 +46,8 @@ export interface RowState {
   /** Surrogate keys: the integer its author gave it. */
   claim: bigint;
   columns: Map<number, ColumnWrite[]>;
-  deletes: Write[];
+  /** The existence register: deletes and revivals that nobody who wrote later knew. */
+  deletes: ExistenceWrite[];
   rekey: { generation: number; origin: number; sequence: number } | null;
   closed: ClosedConflict[];
   /** Deleted, but in the table because a concurrent write refers to it. */
@@ -93,7 +102,10 @@ export function packExtra(state: RowState, id: bigint | null): Buffer | null {
   }
   if (flags & Extra.deletes) {
     out.varint(state.deletes.length);
-    for (const write of state.deletes) putWrite(out, write);
+    for (const write of state.deletes) {
+      putWrite(out, write);
+      out.byte(write.alive ? 1 : 0);
+    }
   }
   if (state.rekey) {
     out.varint(state.rekey.generation);
@@ -131,7 +143,7 @@ export function unpackExtra(state: RowState, extra: Buffer | null): void {
       state.columns.set(cid, writes);
     }
   }
-  if (flags & Extra.deletes) for (let left = from.varint(); left > 0; left--) state.deletes.push(takeWrite(from));
+  if (flags & Extra.deletes) for (let left = from.varint(); left > 0; left--) state.deletes.push({ ...takeWrite(from), alive: from.byte() === 1 });
   if (flags & Extra.rekey) state.rekey = { generation: from.varint(), origin: from.varint(), sequence: from.varint() };
   if (flags & Extra.closed) {
     for (let left = from.varint(); left > 0; left--) {

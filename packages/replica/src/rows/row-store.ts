@@ -3,9 +3,9 @@ import { ByteReader, ByteWriter, type CellValue, MalformedBytes, Ref, type SqlVa
 import type { Table } from "../schema/catalog.ts";
 import { CAPTURE, eventCode, MASK_BITS, maskCount, Op } from "../capture/triggers.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
-import { openConflicts, ownedDots, packExtra, type RowState, unpackExtra } from "./row-state.ts";
+import { openConflicts, ownedDots, packExtra, type RowState, unpackExtra, UNSTORED } from "./row-state.ts";
 import { bindable, type StoredRow, TableStore } from "./table-store.ts";
-import { type Bindable, packKey, rowHash } from "./values.ts";
+import { packKey, rowHash } from "./values.ts";
 
 /** What SELECT gives for a row of _scoutsync_out, integers as bigint. */
 type OutRow = [
@@ -299,7 +299,7 @@ export class RowStore {
   }
 
   /** The key of a row as it is in its table now; null when it names a row that is not there. */
-  keyValues(state: RowState): Bindable[] | null {
+  keyValues(state: RowState): SqlValue[] | null {
     if (state.table.surrogate) return [state.slot];
     const values = this.keyCells(state);
     for (const { index, parent } of state.table.keyReferences) {
@@ -309,7 +309,7 @@ export class RowStore {
       if (id === undefined) return null;
       values[index] = id;
     }
-    return bindable(values).values;
+    return values as SqlValue[];
   }
 
   /** The parts of a natural key, references as identities. */
@@ -362,11 +362,11 @@ export class RowStore {
    */
   saveInTable(state: RowState, id: bigint | null, values: readonly SqlValue[], before: ReturnType<typeof ownedDots>): void {
     const store = this.of(state.table);
-    if (state.place.kind !== "table" && state.slot >= 0n) {
+    if (state.place.kind !== "table" && state.slot !== UNSTORED) {
       this.deleteOut.run(state.slot);
-      state.slot = -1n;
+      state.slot = UNSTORED;
     }
-    const fresh = state.slot < 0n || state.place.kind !== "table";
+    const fresh = state.slot === UNSTORED || state.place.kind !== "table";
     const hash = this.hashOf(state, id, values);
     if (state.hash) this.digest.remove(state.table.tid, state.hash);
     this.digest.add(state.table.tid, hash);
@@ -404,7 +404,7 @@ export class RowStore {
       if (state.hash) this.digest.remove(state.table.tid, state.hash);
       this.of(state.table).remove(state.slot);
       state.hash = null;
-      state.slot = -1n;
+      state.slot = UNSTORED;
     }
     const place = state.place;
     const open = openConflicts(state);
@@ -422,7 +422,7 @@ export class RowStore {
       place.kind === "waiting" ? (place.blocker?.sequence ?? null) : null,
     ] as const;
     const code = place.kind === "dead" ? 1 : 2;
-    if (state.slot < 0n) state.slot = BigInt(this.insertOut.run(state.table.tid, code, state.key, ...columns).lastInsertRowid);
+    if (state.slot === UNSTORED) state.slot = BigInt(this.insertOut.run(state.table.tid, code, state.key, ...columns).lastInsertRowid);
     else this.updateOut.run(code, ...columns, state.slot);
     this.syncLog(state, before);
   }
@@ -449,11 +449,13 @@ export class RowStore {
   }
 
   /** Puts an update of these columns on the dirty list, whether or not their values change. */
-  touch(db: Database, table: Table, key: readonly Bindable[], indexes: readonly number[]): void {
+  touch(db: Database, table: Table, key: readonly SqlValue[], indexes: readonly number[]): void {
     const masks = Array.from({ length: maskCount(table) }, () => 0n);
     for (const index of indexes) masks[Math.floor(index / MASK_BITS)] = (masks[Math.floor(index / MASK_BITS)] ?? 0n) | (1n << BigInt(index % MASK_BITS));
     const columns = [...masks.map((_, i) => `m${i}`), ...key.map((_, i) => `k${i}`)];
-    db.prepare(`INSERT INTO ${CAPTURE}(event, at, ${columns.join(", ")}) VALUES(${eventCode(table.tid, Op.update)}, julianday('now'), ${columns.map(() => "?").join(", ")})`).run(...masks, ...key);
+    const { values, raw } = bindable(key);
+    const places = columns.map((_, i) => (raw.includes(i - masks.length) ? "CAST(? AS TEXT)" : "?"));
+    db.prepare(`INSERT INTO ${CAPTURE}(event, at, ${columns.join(", ")}) VALUES(${eventCode(table.tid, Op.update)}, julianday('now'), ${places.join(", ")})`).run(...masks, ...values);
   }
 
   /** Number of live rows that wait for a place. */

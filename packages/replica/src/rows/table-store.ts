@@ -29,7 +29,6 @@ export class TableStore {
   private readonly db: Database;
   private readonly statements = new Map<string, Statement>();
   private readonly columnList: string;
-  private readonly keyMatch: string;
   private plainInsert: Statement | null = null;
   private waitingRows: unknown[] = [];
   private waitingDots: unknown[] = [];
@@ -38,7 +37,6 @@ export class TableStore {
     this.db = db;
     this.table = table;
     this.columnList = table.columns.map((column) => quote(column.name)).join(", ");
-    this.keyMatch = table.key.map((column) => `${quote(column.name)} = ?`).join(" AND ");
   }
 
   private prepared(name: string, sql: () => string, raw = true): Statement {
@@ -53,21 +51,30 @@ export class TableStore {
 
   // ---- the application's rows
 
+  /** A WHERE clause that names one row, its name among the statements, and what to bind: text that is not UTF-8 goes in as bytes. */
+  private match(key: readonly SqlValue[]): { variant: string; where: string; values: Bindable[] } {
+    const { values, raw } = bindable(key);
+    const parts = this.table.key.map((column, i) => `${quote(column.name)} = ${raw.includes(i) ? "CAST(? AS TEXT)" : "?"}`);
+    return { variant: raw.join(), where: parts.join(" AND "), values };
+  }
+
   /** Values of the synced columns in catalog order, or null when there is no such row. Key as it is in the table. */
-  read(key: readonly Bindable[]): SqlValue[] | null {
+  read(key: readonly SqlValue[]): SqlValue[] | null {
+    const { variant, where, values } = this.match(key);
     if (this.table.columns.length === 0) {
-      const found = this.prepared("exists", () => `SELECT 1 FROM ${quote(this.table.name)} WHERE ${this.keyMatch}`).get(key);
+      const found = this.prepared(`exists ${variant}`, () => `SELECT 1 FROM ${quote(this.table.name)} WHERE ${where}`).get(values);
       return found === undefined ? null : [];
     }
-    const row = this.prepared("read", () => `SELECT ${this.columnList} FROM ${quote(this.table.name)} WHERE ${this.keyMatch}`).get(key) as SqlValue[] | undefined;
+    const row = this.prepared(`read ${variant}`, () => `SELECT ${this.columnList} FROM ${quote(this.table.name)} WHERE ${where}`).get(values) as SqlValue[] | undefined;
     if (row === undefined) return null;
     return mayHoldRawText(row) ? this.readBytes(key, row) : row;
   }
 
   /** Reads the text columns once more as bytes, which no decoding has touched. */
-  private readBytes(key: readonly Bindable[], row: SqlValue[]): SqlValue[] {
+  private readBytes(key: readonly SqlValue[], row: SqlValue[]): SqlValue[] {
+    const { variant, where, values } = this.match(key);
     const list = this.table.columns.map((column) => `CAST(${quote(column.name)} AS BLOB)`).join(", ");
-    const bytes = this.prepared("bytes", () => `SELECT ${list} FROM ${quote(this.table.name)} WHERE ${this.keyMatch}`).get(key) as Buffer[];
+    const bytes = this.prepared(`bytes ${variant}`, () => `SELECT ${list} FROM ${quote(this.table.name)} WHERE ${where}`).get(values) as Buffer[];
     return row.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
   }
 
@@ -90,15 +97,17 @@ export class TableStore {
   }
 
   /** Sets some columns of one row. `indexes` are positions in the catalog order. */
-  update(key: readonly Bindable[], indexes: readonly number[], values: readonly Bindable[], raw: readonly number[]): void {
-    this.prepared(`update ${indexes.join()} ${raw.join()}`, () => {
+  update(key: readonly SqlValue[], indexes: readonly number[], values: readonly Bindable[], raw: readonly number[]): void {
+    const match = this.match(key);
+    this.prepared(`update ${indexes.join()} ${raw.join()} ${match.variant}`, () => {
       const set = indexes.map((index, i) => `${quote((this.table.columns[index] as Column).name)} = ${raw.includes(i) ? "CAST(? AS TEXT)" : "?"}`);
-      return `UPDATE ${quote(this.table.name)} SET ${set.join(", ")} WHERE ${this.keyMatch}`;
-    }).run(...values, ...key);
+      return `UPDATE ${quote(this.table.name)} SET ${set.join(", ")} WHERE ${match.where}`;
+    }).run(...values, ...match.values);
   }
 
-  delete(key: readonly Bindable[]): void {
-    this.prepared("delete", () => `DELETE FROM ${quote(this.table.name)} WHERE ${this.keyMatch}`).run(key);
+  delete(key: readonly SqlValue[]): void {
+    const { variant, where, values } = this.match(key);
+    this.prepared(`delete ${variant}`, () => `DELETE FROM ${quote(this.table.name)} WHERE ${where}`).run(values);
   }
 
   /** Changes a surrogate integer. */
@@ -109,17 +118,26 @@ export class TableStore {
 
   /** Keys of the rows in which `column` holds `value`, each in key order. */
   keysWhere(column: string, value: Bindable): SqlValue[][] {
-    const keys = this.table.key.map((part) => quote(part.name)).join(", ");
-    return this.prepared(`where ${column}`, () => `SELECT ${keys} FROM ${quote(this.table.name)} WHERE ${quote(column)} = ?`).all(value) as SqlValue[][];
+    return this.keys(this.prepared(`where ${column}`, () => `SELECT ${this.keyList} FROM ${quote(this.table.name)} WHERE ${quote(column)} = ?`), [value]);
+  }
+
+  /** Key parts, then the same as bytes: what is not valid UTF-8 is only right there. */
+  private get keyList(): string {
+    const names = this.table.key.map((part) => quote(part.name));
+    return [...names, ...names.map((name) => `CAST(${name} AS BLOB)`)].join(", ");
+  }
+
+  private keys(statement: Statement, values: readonly Bindable[]): SqlValue[][] {
+    const width = this.table.key.length;
+    return (statement.all(values) as SqlValue[][]).map((row) => row.slice(0, width).map((part, i) => (typeof part === "string" ? textFromBytes(row[width + i] as Buffer) : part)));
   }
 
   /** Keys of the rows that hold the same values as these under UNIQUE index number `index`. */
   keysClashing(index: number, values: readonly Bindable[]): SqlValue[][] {
     const unique = this.table.uniques[index];
     if (!unique) return [];
-    const keys = this.table.key.map((part) => quote(part.name)).join(", ");
     const match = unique.columns.map((part) => `${quote(part.name)} = ? COLLATE ${part.collation}`).join(" AND ");
-    return this.prepared(`clash ${index}`, () => `SELECT ${keys} FROM ${quote(this.table.name)} WHERE ${match}`).all(values) as SqlValue[][];
+    return this.keys(this.prepared(`clash ${index}`, () => `SELECT ${this.keyList} FROM ${quote(this.table.name)} WHERE ${match}`), values);
   }
 
   // ---- what is known of them

@@ -15,23 +15,25 @@ import { quote } from "./quote.ts";
  * those the stored hashes were made of: a column that was only added is no edit, unless it holds more than its default.
  */
 export function reconcile(db: Database, rows: RowStore, table: Table, columnsBefore: readonly string[] | null): number {
+  let found = 0;
   const keys = table.key.map((_, i) => `k${i}`).join(", ");
-  const places = table.key.map(() => "?").join(", ");
   const masks = Array.from({ length: maskCount(table) }, (_, i) => `m${i}`);
-  const note = db.prepare(`INSERT INTO ${CAPTURE}(event, at, ${keys}) VALUES(?, julianday('now'), ${places})`);
-  const noteAll = db.prepare(`INSERT INTO ${CAPTURE}(event, at, ${masks.join(", ")}, ${keys}) VALUES(?, julianday('now'), ${masks.map(() => "?").join(", ")}, ${places})`);
+  const note = (op: number, key: readonly SqlValue[], bits: readonly bigint[] = []) => {
+    const { values, raw } = bindable(key);
+    const places = [...bits.map(() => "?"), ...values.map((_, i) => (raw.includes(i) ? "CAST(? AS TEXT)" : "?"))].join(", ");
+    const columns = [...masks.slice(0, bits.length), keys].join(", ");
+    db.prepare(`INSERT INTO ${CAPTURE}(event, at, ${columns}) VALUES(?, julianday('now'), ${places})`).run(eventCode(table.tid, op), ...bits, ...values);
+    found++;
+  };
   const every = masks.map((_, i) => (1n << BigInt(Math.min(MASK_BITS, table.columns.length - i * MASK_BITS))) - 1n);
   db.exec("DROP TABLE IF EXISTS temp.met; CREATE TEMP TABLE met(slot INTEGER PRIMARY KEY)");
   const meet = db.prepare("INSERT OR IGNORE INTO temp.met(slot) VALUES(?)");
   const added = addedColumns(db, table, columnsBefore);
-  let found = 0;
   for (const { key, values } of pages(db, table)) {
     if (!table.surrogate && key.includes(null)) continue;
-    const bound = bindable(key).values;
     const state = table.surrogate ? rows.byId(table, key[0] as bigint) : rows.byKey(table, rows.keyFromValues(table, key));
     if (state?.place.kind !== "table") {
-      note.run(eventCode(table.tid, Op.insert), ...bound);
-      found++;
+      note(Op.insert, key);
       continue;
     }
     meet.run(state.slot);
@@ -42,21 +44,18 @@ export function reconcile(db: Database, rows: RowStore, table: Table, columnsBef
       rows.rehash(state, hash);
       const bits = added.written(values);
       if (bits.some((mask) => mask > 0n)) {
-        noteAll.run(eventCode(table.tid, Op.update), ...bits, ...bound);
-        found++;
+        note(Op.update, key, bits);
       }
       continue;
     }
-    noteAll.run(eventCode(table.tid, Op.update), ...every, ...bound);
-    found++;
+    note(Op.update, key, every);
   }
   const lost = db.prepare(`SELECT id FROM ${rowsTable(table.tid)} WHERE id NOT IN (SELECT slot FROM temp.met)`).safeIntegers(true).pluck().all() as bigint[];
   for (const slot of lost) {
     const state = rows.atLog(table.tid, slot);
     const key = state && rows.keyValues(state);
     if (!key) continue;
-    note.run(eventCode(table.tid, Op.delete), ...(key as SqlValue[]));
-    found++;
+    note(Op.delete, key);
   }
   db.exec("DROP TABLE temp.met");
   return found;
