@@ -151,6 +151,13 @@ describe("the order of concurrent writes", () => {
     expect(compareWrites(of(1, 1, 1), of(1, 1, 1), causality)).toBe(0);
   });
 
+  test("asks for the order of origins that all agree on: local numbers differ from replica to replica", () => {
+    const reversed: Causality = { ...causality, compareOrigins: (a, b) => b - a };
+    const [one, two] = [1, 2].map((origin) => ({ time: 1, origin, sequence: 1, context: 0 })) as [Write, Write];
+    expect(winnerOf([one, two], causality)).toBe(two);
+    expect(winnerOf([one, two], reversed)).toBe(one);
+  });
+
   test("is total: antisymmetric and transitive", () => {
     fc.assert(
       fc.property(write, write, write, (a, b, c) => {

@@ -1,0 +1,29 @@
+/** What writers were told is committed: values by row marker and column, with the values each write replaced knowingly. */
+export class Ledger {
+  /** Markers of all rows, with their table. */
+  readonly rows = new Map<string, string>();
+  readonly deleted = new Set<string>();
+  /** marker.column -> value -> values that the writer saw. */
+  readonly writes = new Map<string, Map<string, Set<string>>>();
+  readonly parents = new Map<string, string>();
+
+  wrote(marker: string, column: string, value: string, saw: readonly string[]): void {
+    const cell = `${marker}.${column}`;
+    let values = this.writes.get(cell);
+    if (!values) this.writes.set(cell, (values = new Map()));
+    values.set(value, new Set(saw));
+  }
+
+  /** Values that no later write knew. */
+  maximal(cell: string): string[] {
+    const values = this.writes.get(cell) ?? new Map<string, Set<string>>();
+    const known = new Set<string>();
+    const open = [...values.values()].flatMap((saw) => [...saw]);
+    for (let value = open.pop(); value !== undefined; value = open.pop()) {
+      if (known.has(value)) continue;
+      known.add(value);
+      open.push(...(values.get(value) ?? []));
+    }
+    return [...values.keys()].filter((value) => !known.has(value)).sort();
+  }
+}

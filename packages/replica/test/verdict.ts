@@ -1,0 +1,87 @@
+import type Database from "better-sqlite3";
+import { formatVector } from "@scoutsync/core";
+import type { ReplicaDatabase } from "../src/index.ts";
+import type { Ledger } from "./ledger.ts";
+
+export const TABLES = ["parent", "child", "word", "link", "tag"] as const;
+
+export interface Node {
+  name: string;
+  path: string;
+  app: Database.Database;
+  replica: ReplicaDatabase;
+  runs: number;
+  skewUs: number;
+}
+
+/** Compares what the replicas hold in the end with each other and with what writers were told. */
+export class Verdict {
+  readonly failures: string[] = [];
+  private readonly ledger: Ledger;
+
+  constructor(ledger: Ledger) {
+    this.ledger = ledger;
+  }
+
+  private dump(node: Node): string {
+    return TABLES.map((table) => JSON.stringify(node.app.prepare(`SELECT * FROM ${table} ORDER BY 1, 2`).all())).join("\n");
+  }
+
+  private reviews(node: Node): string {
+    return JSON.stringify(
+      node.replica
+        .reviews({ kind: "", id: "", limit: 100_000 })
+        .map(({ id, kind, table, key, winner, loser }) => [id, kind, table, key, winner?.value, loser?.value]),
+      (_, v) => (typeof v === "bigint" ? String(v) : v),
+    );
+  }
+
+  compare(a: Node, b: Node): void {
+    if (formatVector(a.replica.state().vector) !== formatVector(b.replica.state().vector))
+      this.failures.push(`R7 vectors of ${a.name} and ${b.name} differ`);
+    if (this.dump(a) !== this.dump(b)) this.failures.push(`R2 tables of ${a.name} and ${b.name} differ\n${this.dump(a)}\n${this.dump(b)}`);
+    if (this.reviews(a) !== this.reviews(b))
+      this.failures.push(`R2 audits of ${a.name} and ${b.name} differ\n${this.reviews(a)}\n${this.reviews(b)}`);
+    const broken = b.app.pragma("foreign_key_check") as unknown[];
+    if (broken.length > 0) this.failures.push(`foreign keys of ${b.name} are broken: ${JSON.stringify(broken)}`);
+    const deep = b.replica.digests({ table: "", buckets: [], deep: true }).entries;
+    const kept = b.replica.digests({ table: "", buckets: [], deep: false }).entries;
+    deep.forEach((entry, i) => {
+      if (Buffer.compare(entry.digest, kept[i]?.digest as Uint8Array) !== 0)
+        this.failures.push(`stored hashes of ${entry.table} on ${b.name} are not those of its rows`);
+    });
+  }
+
+  checkRows(node: Node): void {
+    const parked = new Set(
+      node.replica
+        .reviews({ kind: "parked", id: "", limit: 100_000 })
+        .map((review) => review.image?.find((column) => column.name === "m")?.value as string),
+    );
+    const losers = node.replica.reviews({ kind: "conflict", id: "", limit: 100_000 });
+    for (const [marker, table] of this.ledger.rows) {
+      const row = node.app.prepare(`SELECT * FROM ${table} WHERE m = ?`).get(marker) as Record<string, string> | undefined;
+      const copies = node.app.prepare(`SELECT count(*) FROM ${table} WHERE m = ?`).pluck().get(marker) as number;
+      if (copies > 1) this.failures.push(`${marker} is there ${copies} times`);
+      if (!row) {
+        if (!this.ledger.deleted.has(marker) && !parked.has(marker)) this.failures.push(`R1 ${marker} is lost`);
+        continue;
+      }
+      const parent = this.ledger.parents.get(marker);
+      if (parent && node.app.prepare("SELECT m FROM parent WHERE id = ?").pluck().get(row["p"]) !== parent)
+        this.failures.push(`${marker} hangs on another parent`);
+      if (this.ledger.deleted.has(marker)) continue;
+      for (const column of ["x", "y"]) {
+        const held = [
+          row[column] as string,
+          ...losers
+            .filter((review) => review.table === table && review.column === column && review.winner?.value === row[column])
+            .map((review) => review.loser?.value as string),
+        ];
+        const wanted = this.ledger.maximal(`${marker}.${column}`);
+        if (held.sort().join() !== wanted.join())
+          this.failures.push(`R1 ${marker}.${column} holds ${held.join()}, the ledger says ${wanted.join()}`);
+      }
+    }
+  }
+}
