@@ -155,6 +155,7 @@ export class Site {
   pull(from: Site, { batchSize = 0, batches = Number.POSITIVE_INFINITY } = {}): ApplyResult[] {
     const results: ApplyResult[] = [];
     for (let final = false; !final && results.length < batches;) {
+      if (results.length > MOST_BATCHES) throw new Error("the stream never ends");
       const batch = from.batchFor(this, batchSize);
       results.push(this.replica.apply(batch));
       final = batch.final;

@@ -96,6 +96,7 @@ export class Placement {
       if (alive) this.place(state, cells, before);
       else {
         if (state.place.kind === "waiting" && state.slot !== UNSTORED) this.waiting--;
+        if (state.place.kind === "dead") this.repoint(state);
         state.place = { kind: "dead" };
         this.rows.saveOut(state, false, this.wanted(state), cells, before);
       }
@@ -319,6 +320,32 @@ export class Placement {
     state.kept = false;
     state.place = { kind: "dead" };
     this.rows.saveOut(state, true, state.table.surrogate ? id : null, cells, before);
+    if (state.table.surrogate && this.idFor(state) !== id) {
+      this.repoint(state);
+      this.rows.saveOut(state, false, this.idFor(state), cells, ownedDots(state));
+    }
+  }
+
+  /**
+   * Rows left behind by a deleted parent keep its integer; when the merged state gives it another one they follow, so
+   * that they hold the same everywhere. Where a live row has taken the integer, only keys tell whose they are.
+   */
+  private repoint(parent: RowState): void {
+    const from = parent.table.surrogate ? this.rows.outId(parent) : null;
+    const to = this.wanted(parent);
+    if (from === null || to === null || from === to) return;
+    const taken = this.rows.byId(parent.table, from) !== null;
+    for (const { child: table, column } of parent.table.referencedBy) {
+      for (const key of this.rows.of(table).keysWhere(column.name, from)) {
+        const child = taken ? this.rows.byKeyOf(table, key, parent) : this.stateAt(table, key);
+        if (child?.place.kind !== "table") continue;
+        const before = ownedDots(child);
+        this.rows.of(table).update(key, [table.indexOf.get(column.cid) as number], [to], []);
+        const moved = key.map((part, i) => (table.key[i]?.name === column.name ? to : part));
+        const values = this.rows.of(table).read(moved);
+        if (values) this.rows.saveInTable(child, table.surrogate ? child.slot : null, values, before);
+      }
+    }
   }
 
   // ---- what is decided when everything up to a point is known

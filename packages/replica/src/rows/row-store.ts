@@ -50,7 +50,6 @@ export class RowStore {
   private readonly readOut: Statement;
   private readonly outByKey: Statement;
   private readonly outById: Statement;
-  private readonly anyDead: Statement;
   private readonly insertOut: Statement;
   private readonly updateOut: Statement;
   private readonly deleteOut: Statement;
@@ -69,7 +68,6 @@ export class RowStore {
     this.readOut = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE slot = ?`);
     this.outByKey = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND key = ?`);
     this.outById = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND id = ? ORDER BY slot DESC LIMIT 1`);
-    this.anyDead = prepare("SELECT 1 FROM _scoutsync_out WHERE tid = ? AND id IS NOT NULL LIMIT 1");
     this.insertOut = prepare(
       "INSERT INTO _scoutsync_out(tid, state, key, id, oid, sequence, time, context, open, extra, image, reason, blocker_oid, blocker_sequence) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     );
@@ -223,9 +221,22 @@ export class RowStore {
     return state?.place.kind === "dead" && out?.[4] != null ? { state, id: out[4] } : null;
   }
 
-  /** True when rows of this table have been deleted and are remembered. */
-  hasDead(table: Table): boolean {
-    return this.anyDead.get(table.tid) !== undefined;
+  /** The integer stored with a surrogate row that is out of its table. */
+  outId(state: RowState): bigint | null {
+    const out = this.readOut.get(state.slot) as OutRow | undefined;
+    return out?.[4] ?? null;
+  }
+
+  /** The row with a natural key whose reference to `parent`'s table means `parent`, whoever has that integer now. */
+  byKeyOf(table: Table, key: readonly SqlValue[], parent: RowState): RowState | null {
+    if (table.surrogate || table.keyReferences.length === 0) return null;
+    const cells: CellValue[] = [...key];
+    for (const { index, parent: target } of table.keyReferences) {
+      const id = key[index];
+      if (target === parent.table) cells[index] = new Ref(parent.identity.origin, parent.identity.sequence);
+      else if (typeof id === "bigint") cells[index] = this.refOf(target, id) ?? id;
+    }
+    return this.byKey(table, packKey(table.key, cells));
   }
 
   /** The identity of the row that has, or last had, this integer; null when there never was one. */
