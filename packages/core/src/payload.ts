@@ -50,6 +50,9 @@ export interface PayloadNames {
 }
 
 const VERSION = 1;
+const LARGEST_SEQUENCE = 2 ** 52;
+/** The year 2112: later ones leave no room for the writes that have to follow, Unix microseconds. */
+const LATEST_TIME_US = 2 ** 52;
 
 /** Builds one payload; the caller writes record parts in order. Local numbers become dictionary indexes here. */
 export class PayloadWriter {
@@ -196,13 +199,14 @@ export class PayloadReader {
 
   sequence(): number {
     const sequence = this.lastSequence + this.body.signedVarint();
-    if (sequence < 0) throw new MalformedBytes("negative sequence");
+    if (sequence < 1 || sequence > LARGEST_SEQUENCE) throw new MalformedBytes("a sequence is out of range");
     this.lastSequence = sequence;
     return sequence;
   }
 
   time(): number {
     this.lastTime += this.body.signedVarint();
+    if (this.lastTime < 0 || this.lastTime > LATEST_TIME_US) throw new MalformedBytes("a timestamp is out of range");
     return this.lastTime;
   }
 

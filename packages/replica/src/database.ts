@@ -32,7 +32,7 @@ import { RowStore } from "./rows/row-store.ts";
 import { keyFromText } from "./rows/key-text.ts";
 import { type AppTrigger, triggersToSuspend } from "./schema/app-triggers.ts";
 import { catalogTables, type Table } from "./schema/catalog.ts";
-import { captureIsWhole, capturedColumns, checkMetadataVersion, hasMetadata, installCapture } from "./schema/install.ts";
+import { captureIsWhole, capturedColumns, checkMetadataVersion, followRenames, hasMetadata, installCapture, removeStaleCapture } from "./schema/install.ts";
 import { reconcile } from "./schema/reconcile.ts";
 import { quote } from "./schema/quote.ts";
 import { surveyTables } from "./schema/tables.ts";
@@ -46,6 +46,10 @@ const LONGEST_DRAIN_MS = 200;
  */
 const LONGEST_WITHOUT_PAUSE_MS = 2_000;
 const PAUSE_MS = 105;
+/** Between two turns of a long drain, milliseconds. */
+const TURN_PAUSE_MS = 25;
+/** Snapshots tried before a reader takes the write lock to hold the application still. */
+const READ_ATTEMPTS = 5;
 /** Pages of 1 KiB kept in memory by this connection. */
 const CACHE_KIB = 64 * 1024;
 
@@ -185,7 +189,7 @@ export class ReplicaDatabase {
   private letOthersWrite(): void {
     if (performance.now() - this.released >= PAUSE_MS) this.heldMs = 0;
     else if (this.heldMs >= LONGEST_WITHOUT_PAUSE_MS) {
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE_MS);
+      pauseThread(PAUSE_MS);
       this.heldMs = 0;
     }
   }
@@ -201,22 +205,39 @@ export class ReplicaDatabase {
     return result;
   }
 
-  private readonlyTransaction<T>(work: () => T): T {
-    this.db.exec("BEGIN");
-    try {
-      return work();
-    } catch (error) {
-      throw fromSqlite(error, this.options.path);
-    } finally {
-      if (this.db.inTransaction) this.db.exec("COMMIT");
+  /**
+   * Runs `work` on one snapshot in which everything committed has been drained: a row that is newer than the log would
+   * be served under the wrong dots, or not at all. Where an application writes without pause, in a write transaction.
+   */
+  private drainedTransaction<T>(work: () => T): T {
+    for (let attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
+      this.drain();
+      this.db.exec("BEGIN");
+      try {
+        if (!this.drainer.needed && this.schemaVersion === (this.db.pragma("schema_version", { simple: true }) as number)) return work();
+      } catch (error) {
+        throw fromSqlite(error, this.options.path);
+      } finally {
+        if (this.db.inTransaction) this.db.exec("COMMIT");
+      }
     }
+    return this.write(() => {
+      this.drainer.run(Number.POSITIVE_INFINITY);
+      this.rows.flush();
+      this.followReferences();
+      this.digest.flush();
+      return work();
+    });
   }
 
   /** Looks whether the application changed its schema, and makes capture whole again. Inside a write transaction. */
   private followSchema(): void {
     const version = this.db.pragma("schema_version", { simple: true }) as number;
     if (version === this.schemaVersion) return;
-    const tables = catalogTables(this.db, surveyTables(this.db, this.options.exclude).tables);
+    const { tables: shapes } = surveyTables(this.db, this.options.exclude);
+    followRenames(this.db, new Set(shapes.map((shape) => shape.name)));
+    const tables = catalogTables(this.db, shapes);
+    removeStaleCapture(this.db, tables);
     const broken = tables.flatMap((table) => {
       const captured = capturedColumns(this.db, table);
       const same = captured !== null && captured.join("\n") === table.columns.map((column) => column.name).join("\n");
@@ -265,6 +286,7 @@ export class ReplicaDatabase {
         this.followReferences();
         return drained;
       });
+      if (!done) pauseThread(TURN_PAUSE_MS);
     }
   }
 
@@ -280,8 +302,7 @@ export class ReplicaDatabase {
   }
 
   read(request: ReadRequest): ChangeBatch {
-    this.drain();
-    return this.readonlyTransaction(() => this.reader.read(request));
+    return this.drainedTransaction(() => this.reader.read(request));
   }
 
   apply(batch: ChangeBatch): ApplyResult {
@@ -314,26 +335,23 @@ export class ReplicaDatabase {
   }
 
   beyondDigest(): Uint8Array {
-    return this.readonlyTransaction(() => this.reader.beyondDigest());
+    return this.drainedTransaction(() => this.reader.beyondDigest());
   }
 
   count(since: VersionVector): ChangeCount {
-    this.drain();
-    return this.readonlyTransaction(() => this.reader.count(since));
+    return this.drainedTransaction(() => this.reader.count(since));
   }
 
   readable(since: VersionVector, limit: number): { changes: ReadableChange[]; next: VersionVector | null } {
-    this.drain();
-    return this.readonlyTransaction(() => readableChanges({ db: this.db, rows: this.rows, knowledge: this.knowledge }, since, limit));
+    return this.drainedTransaction(() => readableChanges({ db: this.db, rows: this.rows, knowledge: this.knowledge }, since, limit));
   }
 
   digests(request: { table: string; buckets: number[]; deep: boolean }): { vector: VersionVector; entries: DigestEntry[] } {
-    this.drain();
-    return this.readonlyTransaction(() => ({ vector: this.knowledge.vector, entries: digestEntries({ db: this.db, rows: this.rows }, request) }));
+    return this.drainedTransaction(() => ({ vector: this.knowledge.vector, entries: digestEntries({ db: this.db, rows: this.rows }, request) }));
   }
 
   row(tableName: string, key: string): { name: string; value: SqlValue }[] | null {
-    return this.readonlyTransaction(() => {
+    return this.drainedTransaction(() => {
       const table = this.table(tableName);
       const found = keyFromText(this.db, table, key);
       const values = found && this.rows.of(table).read(found);
@@ -342,8 +360,7 @@ export class ReplicaDatabase {
   }
 
   reviews(request: { kind: string; id: string; limit: number }): Review[] {
-    this.drain();
-    return this.readonlyTransaction(() => findReviews({ db: this.db, rows: this.rows, knowledge: this.knowledge }, request));
+    return this.drainedTransaction(() => findReviews({ db: this.db, rows: this.rows, knowledge: this.knowledge }, request));
   }
 
   resolve(request: { id: string; keep: "winner" | "loser" | ""; set: { name: string; value: SqlValue }[] }): Review {
@@ -354,8 +371,7 @@ export class ReplicaDatabase {
   }
 
   history(tableName: string, key: string): HistoryEntry[] {
-    this.drain();
-    return this.readonlyTransaction(() => {
+    return this.drainedTransaction(() => {
       const table = this.table(tableName);
       return rowHistory({ db: this.db, rows: this.rows, knowledge: this.knowledge }, table, key);
     });
@@ -398,4 +414,9 @@ export class ReplicaDatabase {
     this.db.close();
     this.release();
   }
+}
+
+/** Puts this thread to sleep. */
+function pauseThread(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }

@@ -7,7 +7,6 @@ import { hasMetadata, METADATA_VERSION, readMeta, removeMetadata } from "./schem
 import { quote } from "./schema/quote.ts";
 import { surveyTables } from "./schema/tables.ts";
 import { triggersToSuspend } from "./schema/app-triggers.ts";
-import type { Table } from "./schema/catalog.ts";
 import { fromSqlite } from "./sqlite-errors.ts";
 
 function openExisting(path: string, readonly: boolean): Database.Database {
@@ -40,8 +39,8 @@ export function diagnose(path: string, exclude: readonly string[]): Diagnosis {
         problems.push({ severity: "warning", message: `table "${name}" (${rows} rows) stays on this server: ${reason}`, action: "Give the table a primary key, or leave it out with --exclude." });
       }
     }
-    for (const trigger of triggersToSuspend(db, survey.tables as unknown as Table[])) {
-      problems.push({ severity: "warning", message: `trigger "${trigger.name}" writes to synced tables`, action: "Nothing to do: it runs where a row is written, and not again where the change arrives." });
+    for (const trigger of triggersToSuspend(db, survey.tables)) {
+      problems.push({ severity: "warning", message: `trigger "${trigger.name}" writes to synced tables or refuses writes`, action: "Nothing to do: it runs where a row is written, and not again where the change arrives." });
     }
     const count = (name: string) => db.prepare(`SELECT count(*) FROM ${quote(name)}`).pluck().get() as number;
     const tables: Diagnosis["tables"] = [
@@ -90,6 +89,6 @@ export function detach(path: string): { removed: string[]; journalMode: string }
   } finally {
     db.close();
     release?.();
-    rmSync(lockPath(path), { force: true });
+    if (release) rmSync(lockPath(path), { force: true });
   }
 }

@@ -75,6 +75,10 @@ export class Applier {
         action: "Nothing was applied; the session starts again from what is here.",
       });
     }
+    for (const [origin, sequence] of batch.vector) {
+      const oid = this.knowledge.numberOf(origin);
+      if (oid !== undefined) this.refuseForged(oid, sequence);
+    }
     this.placement.begin();
     const parkedBefore = this.placement.waitingRows;
     const applied = unpacked ? this.applyRecords(unpacked, batch.count) : 0;
@@ -136,6 +140,7 @@ export class Applier {
 
   /** Largest sequence of an origin that the log holds: a birth beyond it is new without looking. */
   private isNew(origin: number, sequence: number): boolean {
+    this.refuseForged(origin, sequence);
     let last = this.lastSequences.get(origin);
     if (last === undefined) this.lastSequences.set(origin, (last = this.rows.lastSequence(origin)));
     if (sequence <= last) return false;
@@ -206,6 +211,9 @@ export class Applier {
   /** Any record: merges register by register, then settles where the row is. */
   private applyRow(row: IncomingRow): boolean {
     const { table } = row;
+    for (const write of [...(row.birth ? [row.birth] : []), ...row.columns.flatMap(({ writes }) => writes), ...row.deletes, ...row.closed, ...(row.rekey ? [row.rekey] : [])]) {
+      this.refuseForged(write.origin, write.sequence);
+    }
     const found = this.find(row);
     const state = found ?? this.create(row);
     if (!state) return false;
@@ -242,6 +250,16 @@ export class Applier {
     this.opened += Math.max(0, openConflicts(state) - openBefore);
     this.placement.settle(state, loaded(), [...changed].sort((a, b) => a - b), before);
     return true;
+  }
+
+  /** Nobody knows more of this run's changes than this run. */
+  private refuseForged(origin: number, sequence: number): void {
+    if (!this.knowledge.isSelf(origin) || this.knowledge.covers(origin, sequence)) return;
+    throw new SyncError({
+      code: "BATCH_CORRUPT",
+      message: "a batch claims changes of this node that it never made",
+      action: "Nothing of it was applied. Check which node sent it: it does not run this program, or its memory is damaged.",
+    });
   }
 
   private find(row: IncomingRow): RowState | null {

@@ -39,6 +39,11 @@ export class Placement {
   /** Rows in their table whose delete has won, with the values they end with. */
   private dying: Dying[] = [];
   private waiting = 0;
+  /** Rows to be tried because what they waited for is there. */
+  private awake: Write[] = [];
+  private waking = false;
+  /** Integers of rows that are being placed together, by identity. */
+  private cycle: ReadonlyMap<string, bigint> = new Map();
   /** Identities that some row waits for, as `origin:sequence`; null = not read yet. May name more than are left. */
   private awaited: Set<string> | null = null;
   /** Rises whenever a row in its table gets another integer or leaves: what was looked up before may be wrong. */
@@ -127,7 +132,7 @@ export class Placement {
   private tryUpdate(state: RowState, changed: readonly number[], values: readonly SqlValue[]): WaitingReason | null {
     const key = this.rows.keyValues(state) as SqlValue[];
     const bound = bindable(changed.map((index) => values[index] as SqlValue));
-    return refusal(state.table, () => this.rows.of(state.table).update(key, changed, bound.values, bound.raw));
+    return refusal(this.db, state.table, () => this.rows.of(state.table).update(key, changed, bound.values, bound.raw));
   }
 
   /** Puts a live row into its table, or notes what it waits for. */
@@ -149,11 +154,11 @@ export class Placement {
     };
     // Bringing a parent back wakes those who waited for it: this row may be among them.
     if (this.keepParents(state, cells) && wasWaiting && this.again(state.birth)?.place.kind === "table") return true;
-    const { values, missing } = this.rows.concrete(state.table, cells);
-    if (missing) return wait("parent", missing);
     const id = this.wanted(state);
+    const { values, missing } = this.rows.concrete(state.table, cells, this.together(state, id));
+    if (missing) return wait("parent", missing);
     const bound = bindable(values);
-    const refused = refusal(state.table, () => this.rows.of(state.table).insert(id, bound.values, bound.raw));
+    const refused = refusal(this.db, state.table, () => this.rows.of(state.table).insert(id, bound.values, bound.raw));
     if (refused) return wait(refused, null);
     this.rows.saveInTable(state, id, values, before);
     if (wasWaiting) this.waiting--;
@@ -161,24 +166,98 @@ export class Placement {
     return true;
   }
 
+  /** Rows of a cycle that are placed at once, by identity; the row itself is always one. */
+  private together(state: RowState, id: bigint | null): ReadonlyMap<string, bigint> {
+    if (id === null) return this.cycle;
+    return new Map(this.cycle).set(`${state.identity.origin}:${state.identity.sequence}`, id);
+  }
+
+  /**
+   * Rows that wait only for each other (spouses, a captain and the team) are placed together: the greatest set of
+   * waiting rows in which nobody waits for anyone outside of it.
+   */
+  private placeCycles(): boolean {
+    const inside = new Map<string, RowState>();
+    for (const state of this.rows.waiting({ reason: "parent" })) if (state.table.surrogate) inside.set(`${state.identity.origin}:${state.identity.sequence}`, state);
+    for (let shrunk = true; shrunk && inside.size > 0; ) {
+      shrunk = false;
+      this.cycle = new Map([...inside].map(([name, state]) => [name, this.idFor(state)]));
+      for (const [name, state] of inside) {
+        const taken = this.rows.byId(state.table, this.idFor(state)) !== null;
+        if (!taken && !this.rows.concrete(state.table, this.rows.cells(state), this.cycle).missing) continue;
+        inside.delete(name);
+        shrunk = true;
+      }
+    }
+    const members = [...inside.values()];
+    for (const member of members) this.retry(member);
+    this.cycle = new Map();
+    // One that a constraint refused after all leaves the others without what they refer to.
+    const refused = members.flatMap(({ birth }) => this.again(birth) ?? []).filter((state) => state.place.kind !== "table");
+    for (const state of refused) {
+      for (const table of this.rows.tables) {
+        for (const { index, parent } of table.references) {
+          if (parent !== state.table) continue;
+          for (const key of this.rows.of(table).keysWhere((table.columns[index] as { name: string }).name, this.idFor(state))) {
+            const child = this.stateAt(table, key);
+            if (child && members.some(({ birth }) => birth.origin === child.birth.origin && birth.sequence === child.birth.sequence)) {
+              this.evict(child, this.rows.cells(child), "parent", state.identity as Ref, ownedDots(child));
+            }
+          }
+        }
+      }
+    }
+    return members.length > refused.length;
+  }
+
   /** Rows that waited for this one. */
   private wake(parent: RowState): void {
     this.awaited?.delete(`${parent.identity.origin}:${parent.identity.sequence}`);
-    for (const { birth } of this.rows.waiting({ blocker: parent.identity })) {
-      const child = this.again(birth);
-      if (child?.place.kind === "waiting") this.place(child, this.rows.cells(child), ownedDots(child));
+    this.awake.push(...this.rows.waiting({ blocker: parent.identity }).map(({ birth }) => birth));
+    // Rows woken by woken rows join the list: a chain may be longer than the stack is deep.
+    if (this.waking) return;
+    this.waking = true;
+    try {
+      for (let birth = this.awake.shift(); birth; birth = this.awake.shift()) {
+        const child = this.again(birth);
+        if (child?.place.kind === "waiting") this.place(child, this.rows.cells(child), ownedDots(child));
+      }
+    } finally {
+      this.waking = false;
+      this.awake = [];
     }
   }
 
   /** Takes a row out of its table, and first the rows that refer to it: they wait for it. */
   private evict(state: RowState, cells: readonly CellValue[], reason: WaitingReason, blocker: Ref | null, before: Dots): void {
-    if (state.table.surrogate) {
-      for (const { birth } of this.children(state)) {
-        const child = this.again(birth);
-        if (child?.place.kind !== "table" || (child.table === state.table && child.slot === state.slot)) continue;
-        this.evict(child, this.rows.cells(child), "parent", state.identity as Ref, ownedDots(child));
-      }
+    for (const { birth, parent } of this.descendants(state)) {
+      const child = this.again(birth);
+      if (child?.place.kind === "table") this.takeOut(child, this.rows.cells(child), "parent", parent, ownedDots(child));
     }
+    this.takeOut(state, cells, reason, blocker, before);
+  }
+
+  /** Rows that refer to this one, and to those, each after the rows that refer to it. */
+  private descendants(state: RowState): { birth: Write; parent: Ref }[] {
+    const found: { birth: Write; parent: Ref }[] = [];
+    const met = new Set([`${state.birth.origin}:${state.birth.sequence}`]);
+    for (let open = [state]; open.length > 0; ) {
+      const next: RowState[] = [];
+      for (const parent of open) {
+        for (const child of this.children(parent)) {
+          const name = `${child.birth.origin}:${child.birth.sequence}`;
+          if (met.has(name)) continue;
+          met.add(name);
+          found.push({ birth: child.birth, parent: parent.identity as Ref });
+          next.push(child);
+        }
+      }
+      open = next;
+    }
+    return found.reverse();
+  }
+
+  private takeOut(state: RowState, cells: readonly CellValue[], reason: WaitingReason, blocker: Ref | null, before: Dots): void {
     this.moves++;
     const key = this.rows.keyValues(state);
     if (key) this.rows.of(state.table).delete(key);
@@ -391,7 +470,7 @@ export class Placement {
           } else if (reason === "unique") moved = this.displaceLaterBorn(current) || moved;
         }
       }
-      if (!moved) break;
+      if (!moved && !this.placeCycles()) break;
     }
     this.waited = [];
     return { rekeyed };
@@ -511,12 +590,14 @@ export class Placement {
 }
 
 /** Runs a write; returns why a constraint refused it, null when it went through. Other errors are thrown. */
-function refusal(table: Table, write: () => void): WaitingReason | null {
+function refusal(db: Database, table: Table, write: () => void): WaitingReason | null {
   try {
     write();
     return null;
   } catch (error) {
     const code = (error as { code?: string }).code ?? "";
+    // A ROLLBACK clause of the application ends our transaction: nothing after this may be written outside of one.
+    if (!db.inTransaction) throw error;
     if (code === "SQLITE_CONSTRAINT_PRIMARYKEY" || code === "SQLITE_CONSTRAINT_ROWID") return table.surrogate ? "integer" : "unique";
     if (code === "SQLITE_CONSTRAINT_UNIQUE") return "unique";
     if (code.startsWith("SQLITE_CONSTRAINT")) return `constraint: ${(error as Error).message}`;

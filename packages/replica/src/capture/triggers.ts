@@ -60,13 +60,13 @@ export function captureTriggers(table: Table): { name: string; sql: string }[] {
     const masks = maskSql(table);
     add("update", "AFTER UPDATE", NOT_APPLYING, event(Op.update, "NEW", { names: masks.map((_, i) => `, m${i}`).join(""), values: masks.map((mask) => `, ${mask}`).join("") }));
   }
-  const keyList = table.key.map((column) => quote(column.name)).join(", ");
   // A changed key is a row that went and a row that came.
-  add("key", `AFTER UPDATE OF ${keyList}`, `${NOT_APPLYING} AND NOT (${samekey("OLD", "NEW")})`, `${gone("OLD")} ${event(Op.insert, "NEW")}`);
+  // Without a list of columns: SET rowid = … changes the key under another name.
+  add("key", "AFTER UPDATE", `${NOT_APPLYING} AND NOT (${samekey("OLD", "NEW")})`, `${gone("OLD")} ${event(Op.insert, "NEW")}`);
   add("delete", "AFTER DELETE", NOT_APPLYING, gone("OLD"));
   // OR REPLACE deletes rows that clash without firing delete triggers: their images are logged before.
   const displaced = (match: string, self: string) => {
-    const clash = `FROM ${on} AS t WHERE ${match} AND NOT (${samekey("t", self)})`;
+    const clash = `FROM ${on} AS t WHERE ${match} AND NOT (${samekey("t", self)}) LIMIT 1`;
     const image = table.columns.length > 0 ? `, ${of("t", table.columns)}` : "";
     return (
       `INSERT INTO ${CAPTURE}(event, at, ${keys}) SELECT ${eventCode(table.tid, Op.displaced)}, ${NOW}, ${of("t", table.key)} ${clash}; ` +
@@ -74,7 +74,7 @@ export function captureTriggers(table: Table): { name: string; sql: string }[] {
     );
   };
   const clashes = table.uniques.map((index) =>
-    index.columns.map((column) => `t.${quote(column.name)} = NEW.${quote(column.name)} COLLATE ${column.collation}`).join(" AND "),
+    [...index.columns.map((column) => `t.${quote(column.name)} = NEW.${quote(column.name)} COLLATE ${column.collation}`), ...(index.where === null ? [] : [`(${index.where})`])].join(" AND "),
   );
   if (clashes.length > 0) {
     add("displace_insert", "BEFORE INSERT", NOT_APPLYING, clashes.map((match) => displaced(match, "NEW")).join(" "));
@@ -82,7 +82,7 @@ export function captureTriggers(table: Table): { name: string; sql: string }[] {
     add("displace_update", `BEFORE UPDATE OF ${unique}`, NOT_APPLYING, clashes.map((match) => displaced(match, "OLD")).join(" "));
   }
   const sameAsNew = table.key.map((column) => `t.${quote(column.name)} = NEW.${quote(column.name)} COLLATE ${column.collation}`).join(" AND ");
-  add("displace_key", `BEFORE UPDATE OF ${keyList}`, `${NOT_APPLYING} AND NOT (${samekey("OLD", "NEW")})`, displaced(sameAsNew, "OLD"));
+  add("displace_key", "BEFORE UPDATE", `${NOT_APPLYING} AND NOT (${samekey("OLD", "NEW")})`, displaced(sameAsNew, "OLD"));
   return triggers;
 }
 

@@ -145,7 +145,7 @@ export class Drain {
 
   private key(table: Table, values: SqlValue[]): SqlValue[] {
     const key = values.slice(4, 4 + table.key.length);
-    if (!mayHoldRawText(key)) return key;
+    if (!table.utf8 || !mayHoldRawText(key)) return key;
     const columns = key.map((_, i) => `CAST(k${i} AS BLOB)`).join(", ");
     const bytes = this.db.prepare(`SELECT ${columns} FROM ${CAPTURE} WHERE n = ?`).raw(true).get(values[0]) as Buffer[];
     return key.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
@@ -158,7 +158,7 @@ export class Drain {
     const from = `FROM ${imageTable(table.tid)} WHERE n = ?`;
     const image = this.db.prepare(`SELECT ${columns.join(", ")} ${from}`).safeIntegers(true).raw(true).get(n) as SqlValue[] | undefined;
     if (!image) return columns.map(() => null);
-    if (!mayHoldRawText(image)) return image;
+    if (!table.utf8 || !mayHoldRawText(image)) return image;
     const bytes = this.db.prepare(`SELECT ${columns.map((column) => `CAST(${column} AS BLOB)`).join(", ")} ${from}`).raw(true).get(n) as Buffer[];
     return image.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
   }

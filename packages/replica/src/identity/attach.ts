@@ -99,14 +99,15 @@ function addNatural(db: Database, table: Table, add: { run(...values: unknown[])
 export function* pages(db: Database, table: Table): Generator<{ key: SqlValue[]; values: SqlValue[] }> {
   const keys = table.key.map((column) => quote(column.name));
   const names = [...keys, ...table.columns.map((column) => quote(column.name))];
-  const cursor = table.withoutRowid ? keys : ["rowid"];
+  const taken = new Set([...table.key, ...table.columns].map((column) => column.name.toLowerCase()));
+  const cursor = table.withoutRowid ? keys : [["rowid", "_rowid_", "oid"].find((name) => !taken.has(name)) ?? "rowid"];
   const bytes = keys.map((name) => `CAST(${name} AS BLOB)`);
   const prepare = (where: string) =>
     db
       .prepare(`SELECT ${[...cursor, ...bytes, ...names].join(", ")} FROM ${quote(table.name)} ${where} ORDER BY ${cursor.join(", ")} LIMIT ${ROWS_AT_ONCE}`)
       .safeIntegers(true)
       .raw(true);
-  const exactText = (values: SqlValue[], from: Buffer[]) => values.map((value, i) => (typeof value === "string" ? textFromBytes(from[i] as Buffer) : value));
+  const exactText = (values: SqlValue[], from: Buffer[]) => values.map((value, i) => (typeof value === "string" && table.utf8 ? textFromBytes(from[i] as Buffer) : value));
   /** Places and bindings for a cursor or key, of which text that is not UTF-8 goes in as bytes. */
   const places = (values: SqlValue[]) => {
     const bound = bindable(values);
@@ -121,7 +122,7 @@ export function* pages(db: Database, table: Table): Generator<{ key: SqlValue[];
       const key = exactText(rest.slice(0, keys.length), keyBytes);
       at = table.withoutRowid ? key : row.slice(0, 1);
       let values = rest.slice(keys.length);
-      if (mayHoldRawText(values)) {
+      if (table.utf8 && mayHoldRawText(values)) {
         const here = places(at);
         const where = cursor.map((column, i) => `${column} = ${here.marks[i] as string}`).join(" AND ");
         const columns = names.slice(keys.length).map((column) => `CAST(${column} AS BLOB)`);

@@ -133,6 +133,11 @@ export class Knowledge implements Causality {
     return Number(this.db.prepare("INSERT INTO _scoutsync_context(entries) VALUES(?)").run(entries).lastInsertRowid);
   }
 
+  /** True for the origin of this run: nobody else writes under it. */
+  isSelf(oid: number): boolean {
+    return oid === this.self;
+  }
+
   covers(oid: number, sequence: number): boolean {
     return (this.vectorEntries.get(oid) ?? 0) >= sequence;
   }

@@ -11,6 +11,7 @@ import {
   DEFAULT_BATCH_CHANGES,
   PAYLOAD_FORMAT,
   type SqlValue,
+  SyncError,
   type VersionVector,
 } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
@@ -136,7 +137,9 @@ export class LogReader {
       const [, tid] = entries[at] as Entry;
       let end = at + 1;
       while (end < entries.length && (entries[end] as Entry)[1] === tid) end++;
-      const table = tid > 0n ? this.rows.byTid(Number(tid)) : undefined;
+      const known = this.rows.byTid(Math.abs(Number(tid)));
+      if (!known) throw this.unserved(Number(tid));
+      const table = tid > 0n ? known : undefined;
       if (table?.surrogate && end - at >= JOIN_FROM) at += this.writeRun(writer, table, origin, entries, at, end);
       else {
         this.writeOne(writer, entries[at] as Entry);
@@ -161,19 +164,41 @@ export class LogReader {
     const first = (entries[at] as Entry)[0];
     const last = (entries[end - 1] as Entry)[0];
     let covered = last;
+    let expected = at;
     for (const row of statement.iterate(origin, first, last, table.tid) as IterableIterator<SqlValue[]>) {
       const plain = row[5] === null && Number(row[1]) === origin && row[2] === row[6];
-      if (plain && !mayHoldRawText(row)) {
+      if (plain && !(table.utf8 && mayHoldRawText(row))) {
         writer.plain(table, row[0] as bigint, origin, Number(row[2]), Number(row[3]), Number(row[4]), row, 7);
       } else this.writeOne(writer, [row[6] as bigint, BigInt(table.tid), row[0] as bigint]);
+      // An entry without a row would be claimed without having been sent.
+      if ((entries[expected] as Entry)[0] !== row[6]) throw this.vanished(table);
+      expected++;
       if (writer.payload.body.length >= DEFAULT_BATCH_BYTES) {
         covered = row[6] as bigint;
         break;
       }
     }
+    if (covered === last && expected < end) throw this.vanished(table);
     let used = at;
     while (used < end && (entries[used] as Entry)[0] <= covered) used++;
     return used - at;
+  }
+
+  private unserved(tid: number): SyncError {
+    const name = this.db.prepare("SELECT name FROM _scoutsync_table WHERE tid = ?").pluck().get(Math.abs(tid)) as string | undefined;
+    return new SyncError({
+      code: "SCHEMA_UNSUPPORTED",
+      message: `this node holds changes of table "${name ?? tid}", which its database no longer has or which is excluded now`,
+      action: "Bring the table back or sync it again; until then nothing is passed on, so that nobody takes the changes for received.",
+    });
+  }
+
+  private vanished(table: Table): SyncError {
+    return new SyncError({
+      code: "DATABASE_FAILED",
+      message: `a row of "${table.name}" went without being captured`,
+      action: "Restart the node: it compares the table with what it knows and finds what changed behind its back.",
+    });
   }
 
   private writeOne(writer: RecordWriter, [, tid, slot]: Entry): void {

@@ -14,7 +14,7 @@ export function keyFromText(db: Database, table: Table, text: string): SqlValue[
   const keys = [...names, ...names.map((name) => `CAST(${name} AS BLOB)`)].join(", ");
   const found = db.prepare(`SELECT ${keys} FROM ${quote(table.name)} WHERE ${match}`).safeIntegers(true).raw(true).get(given) as SqlValue[] | undefined;
   if (!found) return null;
-  return found.slice(0, names.length).map((part, i) => (typeof part === "string" ? textFromBytes(found[names.length + i] as Buffer) : part));
+  return found.slice(0, names.length).map((part, i) => (typeof part === "string" && table.utf8 ? textFromBytes(found[names.length + i] as Buffer) : part));
 }
 
 function fromText(text: string): Bindable {

@@ -37,6 +37,8 @@ export function unpackImage(table: Table, image: Buffer): CellValue[] {
   return values;
 }
 
+const NOBODY: ReadonlyMap<string, bigint> = new Map();
+
 /** Rows and what is known of them: finds, reads and writes row states with their log entries and hashes. */
 export class RowStore {
   readonly db: Database;
@@ -282,15 +284,16 @@ export class RowStore {
   /**
    * Integers instead of references; `missing` is the first that is not here or waits, `dead` are those that have been
    * deleted: they keep the integer they had, as they do in the table of an application that deletes a parent alone.
+   * `together` are rows, by identity, that are about to be placed under these integers.
    */
-  concrete(table: Table, values: readonly CellValue[]): { values: SqlValue[]; missing: Ref | null; dead: RowState[] } {
+  concrete(table: Table, values: readonly CellValue[], together: ReadonlyMap<string, bigint> = NOBODY): { values: SqlValue[]; missing: Ref | null; dead: RowState[] } {
     let missing: Ref | null = null;
     const dead: RowState[] = [];
     const result = [...values];
     for (const { index, parent } of table.references) {
       const value = values[index];
       if (!(value instanceof Ref)) continue;
-      const id = this.idOf(parent, value);
+      const id = this.idOf(parent, value) ?? together.get(`${value.origin}:${value.sequence}`) ?? null;
       const gone = id === null ? this.deadParent(parent, value) : null;
       if (gone) dead.push(gone.state);
       if (id === null && !gone) missing ??= value;

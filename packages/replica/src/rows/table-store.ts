@@ -22,6 +22,8 @@ export type StoredRow = [id: bigint, oid: bigint, sequence: bigint, time: bigint
 
 /** Rows inserted into _scoutsync_rows_<tid> and _scoutsync_log by one statement: measured, half the cost of single ones. */
 const CHUNK = 16;
+/** Every set of updated columns is a statement of its own; the oldest go. */
+const MOST_STATEMENTS = 400;
 
 /** The prepared statements of one table: the application's rows, and what is known of them. */
 export class TableStore {
@@ -44,6 +46,7 @@ export class TableStore {
     if (!statement) {
       statement = this.db.prepare(sql()).safeIntegers(true);
       if (raw && statement.reader) statement.raw(true);
+      if (this.statements.size >= MOST_STATEMENTS) this.statements.delete(this.statements.keys().next().value as string);
       this.statements.set(name, statement);
     }
     return statement;
@@ -67,7 +70,7 @@ export class TableStore {
     }
     const row = this.prepared(`read ${variant}`, () => `SELECT ${this.columnList} FROM ${quote(this.table.name)} WHERE ${where}`).get(values) as SqlValue[] | undefined;
     if (row === undefined) return null;
-    return mayHoldRawText(row) ? this.readBytes(key, row) : row;
+    return this.table.utf8 && mayHoldRawText(row) ? this.readBytes(key, row) : row;
   }
 
   /** Reads the text columns once more as bytes, which no decoding has touched. */
@@ -78,7 +81,7 @@ export class TableStore {
     return row.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
   }
 
-  /** Inserts a row; throws SQLite's error when a constraint refuses it. `key` is the surrogate integer, or absent. */
+  /** Inserts a row; throws SQLite's error when a constraint refuses it, whatever the table says about conflicts. `key` is the surrogate integer, or absent. */
   insert(id: bigint | null, values: readonly Bindable[], raw: readonly number[]): void {
     const statement = raw.length > 0 ? this.insertStatement(id, raw) : (this.plainInsert ??= this.insertStatement(id, raw));
     if (id === null) statement.run(values);
@@ -91,8 +94,8 @@ export class TableStore {
     const shift = id === null ? 0 : 1;
     return this.prepared(`insert ${raw.join()}`, () => {
       const places = columns.map((_, i) => (raw.includes(i - shift) ? "CAST(? AS TEXT)" : "?"));
-      if (columns.length === 0) return `INSERT INTO ${quote(this.table.name)} DEFAULT VALUES`;
-      return `INSERT INTO ${quote(this.table.name)}(${columns.map((column) => quote(column.name)).join(", ")}) VALUES(${places.join(", ")})`;
+      if (columns.length === 0) return `INSERT OR ABORT INTO ${quote(this.table.name)} DEFAULT VALUES`;
+      return `INSERT OR ABORT INTO ${quote(this.table.name)}(${columns.map((column) => quote(column.name)).join(", ")}) VALUES(${places.join(", ")})`;
     });
   }
 
@@ -101,7 +104,7 @@ export class TableStore {
     const match = this.match(key);
     this.prepared(`update ${indexes.join()} ${raw.join()} ${match.variant}`, () => {
       const set = indexes.map((index, i) => `${quote((this.table.columns[index] as Column).name)} = ${raw.includes(i) ? "CAST(? AS TEXT)" : "?"}`);
-      return `UPDATE ${quote(this.table.name)} SET ${set.join(", ")} WHERE ${match.where}`;
+      return `UPDATE OR ABORT ${quote(this.table.name)} SET ${set.join(", ")} WHERE ${match.where}`;
     }).run(...values, ...match.values);
   }
 
@@ -113,7 +116,7 @@ export class TableStore {
   /** Changes a surrogate integer. */
   move(from: bigint, to: bigint): void {
     const column = quote((this.table.key[0] as Column).name);
-    this.prepared("move", () => `UPDATE ${quote(this.table.name)} SET ${column} = ? WHERE ${column} = ?`).run(to, from);
+    this.prepared("move", () => `UPDATE OR ABORT ${quote(this.table.name)} SET ${column} = ? WHERE ${column} = ?`).run(to, from);
   }
 
   /** Keys of the rows in which `column` holds `value`, each in key order. */
@@ -129,7 +132,7 @@ export class TableStore {
 
   private keys(statement: Statement, values: readonly Bindable[]): SqlValue[][] {
     const width = this.table.key.length;
-    return (statement.all(values) as SqlValue[][]).map((row) => row.slice(0, width).map((part, i) => (typeof part === "string" ? textFromBytes(row[width + i] as Buffer) : part)));
+    return (statement.all(values) as SqlValue[][]).map((row) => row.slice(0, width).map((part, i) => (typeof part === "string" && this.table.utf8 ? textFromBytes(row[width + i] as Buffer) : part)));
   }
 
   /** Keys of the rows that hold the same values as these under UNIQUE index number `index`. */

@@ -15,6 +15,7 @@ export interface Table {
   columns: Column[];
   uniques: UniqueIndex[];
   withoutRowid: boolean;
+  utf8: boolean;
   /** Positions in `columns` of columns that hold another table's surrogate key, with that table. */
   references: { index: number; parent: Table }[];
   /** Positions in `key` likewise (natural keys made of references). */

@@ -65,8 +65,34 @@ function removeTriggers(db: Database, tid: number): void {
 
 /** True when every trigger that captures the table is there as it should be. */
 export function captureIsWhole(db: Database, table: Table): boolean {
-  const find = db.prepare("SELECT 1 FROM main.sqlite_master WHERE type = 'trigger' AND name = ? AND tbl_name = ? COLLATE NOCASE");
-  return captureTriggers(table).every(({ name }) => find.get(name, table.name) !== undefined);
+  const find = db.prepare("SELECT sql FROM main.sqlite_master WHERE type = 'trigger' AND name = ? AND tbl_name = ? COLLATE NOCASE").pluck();
+  return captureTriggers(table).every(({ name, sql }) => find.get(name, table.name) === sql);
+}
+
+/** Removes capture of tables that do not take part any more: their triggers would fill lists that nobody empties. */
+export function removeStaleCapture(db: Database, tables: readonly Table[]): void {
+  const current = new Set(tables.map((table) => table.tid));
+  const tids = db.prepare("SELECT tid FROM _scoutsync_table").pluck().all() as number[];
+  const captured = db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = ?");
+  for (const tid of tids) {
+    if (current.has(tid) || captured.get(imageTable(tid)) === undefined) continue;
+    removeTriggers(db, tid);
+    db.prepare(`DELETE FROM ${CAPTURE} WHERE event >> 3 = ?`).run(tid);
+    db.exec(`DROP TABLE IF EXISTS ${imageTable(tid)}`);
+    db.prepare("DELETE FROM _scoutsync_meta WHERE key = ?").run(`columns of ${tid}`);
+  }
+}
+
+/** A table that the application renamed took our triggers with it: its rows are the same rows under the new name. */
+export function followRenames(db: Database, names: ReadonlySet<string>): void {
+  const catalog = db.prepare("SELECT tid, name FROM _scoutsync_table").all() as { tid: number; name: string }[];
+  const known = new Set(catalog.map(({ name }) => name));
+  const carrier = db.prepare("SELECT tbl_name FROM main.sqlite_master WHERE type = 'trigger' AND name = ?").pluck();
+  for (const { tid, name } of catalog) {
+    if (names.has(name)) continue;
+    const now = carrier.get(`_scoutsync_insert_${tid}`) as string | undefined;
+    if (now !== undefined && names.has(now) && !known.has(now)) db.prepare("UPDATE _scoutsync_table SET name = ? WHERE tid = ?").run(now, tid);
+  }
 }
 
 /** Drops everything of ours. Returns the names of what was dropped. */

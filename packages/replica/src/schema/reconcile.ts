@@ -72,8 +72,7 @@ function addedColumns(db: Database, table: Table, before: readonly string[] | nu
   const fresh = table.columns.flatMap((column, index) => {
     if (before.includes(column.name)) return [];
     const literal = defaults.get(column.name) ?? null;
-    const value = literal === null ? null : (db.prepare(`SELECT ${literal}`).safeIntegers(true).pluck().get() as SqlValue);
-    return [{ index, value }];
+    return [{ index, value: literal === null ? null : evaluate(db, literal) }];
   });
   const isOld = names.map((name) => before.includes(name));
   return {
@@ -88,4 +87,13 @@ function addedColumns(db: Database, table: Table, before: readonly string[] | nu
       return masks;
     },
   };
+}
+
+/** The value of a column's default. A bare or double-quoted word is text, as it is in CREATE TABLE. */
+function evaluate(db: Database, literal: string): SqlValue {
+  try {
+    return db.prepare(`SELECT ${literal}`).safeIntegers(true).pluck().get() as SqlValue;
+  } catch {
+    return literal.replace(/^"([\s\S]*)"$/, "$1").replaceAll('""', '"');
+  }
 }

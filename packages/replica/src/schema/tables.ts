@@ -16,6 +16,8 @@ export interface TableColumn {
 /** A UNIQUE index other than the primary key. */
 export interface UniqueIndex {
   columns: { name: string; collation: string }[];
+  /** The condition of a partial index as SQL; null where all rows are in it. */
+  where: string | null;
 }
 
 export interface TableShape {
@@ -28,6 +30,8 @@ export interface TableShape {
   columns: TableColumn[];
   uniques: UniqueIndex[];
   withoutRowid: boolean;
+  /** Text is stored as UTF-8; otherwise bytes of text say nothing that its string does not. */
+  utf8: boolean;
 }
 
 export interface TableSurvey {
@@ -58,7 +62,8 @@ export function affinityOf(declared: string): Affinity {
   const type = declared.toUpperCase();
   if (type.includes("INT")) return "INTEGER";
   if (/CHAR|CLOB|TEXT/.test(type)) return "TEXT";
-  if (type === "" || type.includes("BLOB")) return "BLOB";
+  // ANY keeps what it is given in a STRICT table.
+  if (type === "" || type.includes("BLOB") || type === "ANY") return "BLOB";
   if (/REAL|FLOA|DOUB/.test(type)) return "REAL";
   return "NUMERIC";
 }
@@ -97,7 +102,7 @@ function describeTable(db: Database, name: string, withoutRowid: boolean, exclud
   const stored = rows.filter((row) => row.hidden === 0);
   const keyRows = stored.filter((row) => row.pk > 0).sort((a, b) => a.pk - b.pk);
   if (keyRows.length === 0) return "no primary key: this version cannot sync it";
-  const indexes = db.pragma(`main.index_list(${quote(name)})`) as { name: string; unique: number; origin: string }[];
+  const indexes = db.pragma(`main.index_list(${quote(name)})`) as { name: string; unique: number; origin: string; partial: number }[];
   const describe = (index: string) =>
     (db.pragma(`main.index_xinfo(${quote(index)})`) as { name: string | null; coll: string; key: number }[]).filter((part) => part.key === 1);
   const collations = indexes.flatMap((index) => describe(index.name).map((part) => part.coll.toUpperCase()));
@@ -120,10 +125,17 @@ function describeTable(db: Database, name: string, withoutRowid: boolean, exclud
     .sort((a, b) => (a.name < b.name ? -1 : 1));
   const uniques = indexes
     .filter((index) => index.unique === 1 && index.origin !== "pk")
-    .map((index) => describe(index.name))
-    .filter((parts) => parts.every((part) => part.name !== null))
-    .map((parts) => ({ columns: parts.map((part) => ({ name: part.name as string, collation: part.coll.toUpperCase() })) }));
-  return { name, surrogate, key, columns, uniques, withoutRowid };
+    .map((index) => ({ parts: describe(index.name), where: index.partial === 1 ? conditionOf(db, index.name) : null }))
+    .filter(({ parts }) => parts.every((part) => part.name !== null))
+    .map(({ parts, where }) => ({ columns: parts.map((part) => ({ name: part.name as string, collation: part.coll.toUpperCase() })), where }));
+  const utf8 = db.pragma("encoding", { simple: true }) === "UTF-8";
+  return { name, surrogate, key, columns, uniques, withoutRowid, utf8 };
+}
+
+/** The WHERE of a partial index. */
+function conditionOf(db: Database, index: string): string | null {
+  const sql = db.prepare("SELECT sql FROM main.sqlite_master WHERE type = 'index' AND name = ?").pluck().get(index) as string | null | undefined;
+  return /\)\s*WHERE\s([\s\S]+)$/i.exec(sql ?? "")?.[1]?.trim() ?? null;
 }
 
 /** Marks columns whose declared foreign key points at a surrogate key. A surrogate key that is itself such a column is natural. */
@@ -138,21 +150,34 @@ function resolveReferences(db: Database, tables: TableShape[]): void {
     table.surrogate = false;
     table.columns = [...table.columns, only].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
-  for (const { table, keys } of declared) {
-    for (const { from, to, table: parentName } of keys) {
-      const parent = byName.get(parentName.toLowerCase());
-      const target = to ?? parent?.key[0]?.name;
-      if (!parent?.surrogate || target?.toLowerCase() !== parent.key[0]?.name.toLowerCase()) continue;
-      for (const column of [...table.columns, ...table.key]) {
-        if (column.name.toLowerCase() === from.toLowerCase()) column.references = parent.name;
+  // A column may refer to a column that itself holds a surrogate key of a third table: followed to its end.
+  for (let moved = true; moved; ) {
+    moved = false;
+    for (const { table, keys } of declared) {
+      for (const { from, to, table: parentName } of keys) {
+        const parent = byName.get(parentName.toLowerCase());
+        const target = parent && targetColumn(parent, to);
+        if (!parent || !target) continue;
+        const names = parent.surrogate && target === parent.key[0] ? parent.name : target.references;
+        for (const column of [...table.columns, ...table.key]) {
+          if (names === null || column.name.toLowerCase() !== from.toLowerCase() || column.references === names) continue;
+          if (column.references !== null) continue;
+          column.references = names;
+          moved = true;
+        }
       }
     }
   }
 }
 
-/** Single-column foreign keys of a table; `to` is null when the parent's primary key is meant. */
+function targetColumn(parent: TableShape, name: string | null): TableColumn | undefined {
+  const wanted = (name ?? parent.key[0]?.name)?.toLowerCase();
+  return [...parent.key, ...parent.columns].find((column) => column.name.toLowerCase() === wanted);
+}
+
+/** Foreign keys of a table, column by column; `to` is null when a single-column primary key of the parent is meant. */
 function foreignKeys(db: Database, table: string): { table: string; from: string; to: string | null }[] {
   const rows = db.pragma(`main.foreign_key_list(${quote(table)})`) as { id: number; seq: number; table: string; from: string; to: string | null }[];
   const composite = new Set(rows.filter((row) => row.seq > 0).map((row) => row.id));
-  return rows.filter((row) => !composite.has(row.id));
+  return rows.filter((row) => row.to !== null || !composite.has(row.id));
 }
