@@ -3,6 +3,9 @@ import type { Table } from "../schema/catalog.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 
+/** Parents of parents are written first up to this many steps; what a longer chain lacks waits at the receiver. */
+const DEEPEST_MENTION = 32;
+
 /** True when the receiver has the dot. */
 export type Covered = (origin: number, sequence: number) => boolean;
 
@@ -13,6 +16,7 @@ export class RecordWriter {
   private readonly covered: Covered;
   private readonly tableIndex = new Map<number, number>();
   private readonly mentioned = new Set<string>();
+  private depth = 0;
   private readonly refs = new Map<number, Map<bigint, Ref | null>>();
 
   constructor(rows: RowStore, covered: Covered, ...payload: ConstructorParameters<typeof PayloadWriter>) {
@@ -38,7 +42,7 @@ export class RecordWriter {
     let ref = known.get(id);
     if (ref === undefined) {
       known.set(id, (ref = this.rows.refOf(parent, id)));
-      const state = ref && this.rows.byId(parent, id);
+      const state = ref && this.depth < DEEPEST_MENTION ? this.rows.byId(parent, id) : null;
       if (state) this.mention(state);
     }
     return ref;
@@ -58,10 +62,14 @@ export class RecordWriter {
    */
   mention(state: RowState): void {
     if (!this.isFirst(state)) return;
-    for (const { index, parent } of state.table.references) {
-      if (state.place.kind !== "table") break;
-      const id = this.rows.tableValues(state)?.[index];
-      if (typeof id === "bigint") this.refOf(parent, id);
+    if (state.table.references.length > 0 && state.place.kind === "table" && this.depth < DEEPEST_MENTION) {
+      this.depth++;
+      const values = this.rows.tableValues(state);
+      for (const { index, parent } of state.table.references) {
+        const id = values?.[index];
+        if (typeof id === "bigint") this.refOf(parent, id);
+      }
+      this.depth--;
     }
     this.row(state, () => this.rows.cells(state));
   }

@@ -305,11 +305,19 @@ export class RowStore {
   /** The packed identity of a natural key from its values in the table. */
   keyFromValues(table: Table, values: readonly SqlValue[]): Buffer {
     const cells: CellValue[] = [...values];
+    let resolved = false;
     for (const { index, parent } of table.keyReferences) {
       const value = values[index];
-      if (typeof value === "bigint") cells[index] = this.refOf(parent, value) ?? value;
+      const ref = typeof value === "bigint" ? this.refOf(parent, value) : null;
+      if (!ref) continue;
+      cells[index] = ref;
+      resolved = true;
     }
-    return packKey(table.key, cells);
+    const key = packKey(table.key, cells);
+    if (!resolved || this.byKey(table, key)) return key;
+    // A row that was there before the row it refers to is identified by the bare integer, for good.
+    const bare = packKey(table.key, values);
+    return this.byKey(table, bare) ? bare : key;
   }
 
   /** The key of a row as it is in its table now; null when it names a row that is not there. */

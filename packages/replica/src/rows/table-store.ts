@@ -139,8 +139,9 @@ export class TableStore {
   keysClashing(index: number, values: readonly Bindable[]): SqlValue[][] {
     const unique = this.table.uniques[index];
     if (!unique) return [];
-    const match = unique.columns.map((part) => `${quote(part.name)} = ? COLLATE ${part.collation}`).join(" AND ");
-    return this.keys(this.prepared(`clash ${index}`, () => `SELECT ${this.keyList} FROM ${quote(this.table.name)} WHERE ${match}`), values);
+    const match = unique.columns.map((part) => `${quote(part.name)} = ? COLLATE ${part.collation}`);
+    if (unique.where !== null) match.push(`(${unique.where})`);
+    return this.keys(this.prepared(`clash ${index}`, () => `SELECT ${this.keyList} FROM ${quote(this.table.name)} WHERE ${match.join(" AND ")}`), values);
   }
 
   // ---- what is known of them
