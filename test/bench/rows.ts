@@ -35,7 +35,7 @@ export function rowSource(seed = 1): (id: number) => unknown[] {
       auto: Math.floor(random() * 10),
       teleop: Math.floor(random() * 40),
       climb: random() < 0.5,
-      notes: `${"fast cycles, "}${Math.floor(random() * 1e9).toString(36)}`,
+      notes: `fast cycles, ${Math.floor(random() * 1e9).toString(36)}`,
       coral: [1, 2, 3, 4].map(() => Math.floor(random() * 9)),
       algae: random(),
       defence: Math.floor(random() * 5),

@@ -201,7 +201,7 @@ export class Placement {
           for (const key of this.rows.of(table).keysWhere((table.columns[index] as { name: string }).name, this.idFor(state))) {
             const child = this.stateAt(table, key);
             if (child && members.some(({ birth }) => birth.origin === child.birth.origin && birth.sequence === child.birth.sequence)) {
-              this.evict(child, this.rows.cells(child), "parent", state.identity as Ref, ownedDots(child));
+              this.evict(child, this.rows.cells(child), "parent", state.identity, ownedDots(child));
             }
           }
         }
@@ -248,13 +248,13 @@ export class Placement {
           const name = `${child.birth.origin}:${child.birth.sequence}`;
           if (met.has(name)) continue;
           met.add(name);
-          found.push({ birth: child.birth, parent: parent.identity as Ref });
+          found.push({ birth: child.birth, parent: parent.identity });
           next.push(child);
         }
       }
       open = next;
     }
-    return found.reverse();
+    return found.toReversed();
   }
 
   private takeOut(state: RowState, cells: readonly CellValue[], reason: WaitingReason, blocker: Ref | null, before: Dots): void {
@@ -422,7 +422,7 @@ export class Placement {
         this.rows.of(table).update(key, [table.indexOf.get(column.cid) as number], [to], []);
         const moved = key.map((part, i) => (table.key[i]?.name === column.name ? to : part));
         const values = this.rows.of(table).read(moved);
-        if (values) this.rows.saveInTable(child, table.surrogate ? child.slot : null, values, before);
+        if (values) this.rows.saveInTable(child, table.surrogate ? child.slot : null, values, before, moved);
       }
     }
   }
@@ -496,9 +496,9 @@ export class Placement {
     const cells = this.rows.cells(waiting);
     const { values } = this.rows.concrete(table, cells);
     const holders: RowState[] = [];
-    const key = table.surrogate ? null : this.rows.keyValues(waiting);
-    const holder = key && this.stateAt(table, key);
-    if (holder) holders.push(holder);
+    const contested = table.surrogate ? null : this.rows.keyValues(waiting);
+    const sameKey = contested && this.stateAt(table, contested);
+    if (sameKey) holders.push(sameKey);
     table.uniques.forEach((unique, number) => {
       const wanted = unique.columns.map((part) => {
         const index = table.columns.findIndex((column) => column.name === part.name);

@@ -113,7 +113,7 @@ export class Drain {
         else this.drainRow(table, events, values, last);
       }
       // Deletes last, children first: their author knew everything else that this drain found.
-      for (const { table, events } of gone.reverse()) this.drainRow(table, events, null, last);
+      for (const { table, events } of gone.toReversed()) this.drainRow(table, events, null, last);
       groups = new Map();
     };
     for (const values of raw) {

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { Database } from "better-sqlite3";
 import { type SqlValue, type CellValue, Ref } from "@scoutsync/core";
 import { DigestSums } from "../digest/digest-sums.ts";
-import { bindable, rowsTable } from "../rows/table-store.ts";
+import { bindable, hasLocalKey, rowsTable } from "../rows/table-store.ts";
 import { mayHoldRawText, packKey, rowHash, textFromBytes } from "../rows/values.ts";
 import { catalogTables, type Table } from "../schema/catalog.ts";
 import { createMetadata, hasMetadata, installCapture, readMeta, removeMetadata, writeMeta } from "../schema/install.ts";
@@ -157,9 +157,10 @@ function record(db: Database, tables: readonly Table[], count: number): void {
       for (const table of tables) {
         const rows = rowsTable(table.tid);
         const key = table.surrogate ? "" : ", key";
+        const local = hasLocalKey(table) ? ", local" : "";
         const id = table.surrogate ? "id" : "NULL";
         db.prepare(
-          `INSERT INTO ${rows}(id, oid, sequence, time, context, hash${key}) SELECT ${id}, 1, n, 0, 0, hash${key} FROM temp.baseline WHERE n > ? AND n <= ? AND tid = ?`,
+          `INSERT INTO ${rows}(id, oid, sequence, time, context, hash${key}${local}) SELECT ${id}, 1, n, 0, 0, hash${key}${local && ", sort"} FROM temp.baseline WHERE n > ? AND n <= ? AND tid = ?`,
         ).run(from, to, table.tid);
         const slot = table.surrogate ? "b.id" : "r.id";
         const joined = table.surrogate ? "" : `JOIN ${rows} AS r ON r.key = b.key `;

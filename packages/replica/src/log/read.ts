@@ -174,7 +174,7 @@ export class LogReader {
       if ((entries[expected] as Entry)[0] !== row[6]) throw this.vanished(table);
       expected++;
       if (writer.payload.body.length >= DEFAULT_BATCH_BYTES) {
-        covered = row[6] as bigint;
+        covered = row[6];
         break;
       }
     }

@@ -1,4 +1,4 @@
-import { type CellValue, PayloadWriter, RecordFlags, Ref, type SqlValue, type Write } from "@scoutsync/core";
+import { type CellValue, PayloadWriter, RecordFlags, type Ref, type SqlValue, type Write } from "@scoutsync/core";
 import type { Table } from "../schema/catalog.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";

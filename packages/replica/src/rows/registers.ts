@@ -70,7 +70,7 @@ export function mergeBirth(
   const merged = mergeWrite([state.birth], birth, knowledge);
   const best = winnerOf(merged, knowledge) as Write;
   cids.forEach((cid, i) => {
-    const merging = mergeColumn(state, cid, { ...birth, value: values[i] as CellValue }, knowledge, () => current(cid), (value) => changed(cid, value));
+    const merging = mergeColumn(state, cid, { ...birth, value: values[i] }, knowledge, () => current(cid), (value) => changed(cid, value));
     moved ||= merging;
   });
   if (best.origin === birth.origin && best.sequence === birth.sequence) {

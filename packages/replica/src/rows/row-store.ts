@@ -4,7 +4,7 @@ import type { Table } from "../schema/catalog.ts";
 import { CAPTURE, eventCode, MASK_BITS, maskCount, Op } from "../capture/triggers.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
 import { openConflicts, ownedDots, packExtra, type RowState, unpackExtra, UNSTORED } from "./row-state.ts";
-import { bindable, type StoredRow, TableStore } from "./table-store.ts";
+import { bindable, hasLocalKey, type StoredRow, TableStore } from "./table-store.ts";
 import { packKey, rowHash } from "./values.ts";
 
 /** What SELECT gives for a row of _scoutsync_out, integers as bigint. */
@@ -266,7 +266,7 @@ export class RowStore {
   /** Largest sequence that the log has of an origin; 0 when it has none. */
   lastSequence(origin: number): number {
     this.flush();
-    return Number((this.db.prepare("SELECT max(sequence) FROM _scoutsync_log WHERE oid = ?").pluck().get(origin) as number | null) ?? 0);
+    return (this.db.prepare("SELECT max(sequence) FROM _scoutsync_log WHERE oid = ?").pluck().get(origin) as number | null) ?? 0;
   }
 
   // ---- values
@@ -304,6 +304,8 @@ export class RowStore {
 
   /** The packed identity of a natural key from its values in the table. */
   keyFromValues(table: Table, values: readonly SqlValue[]): Buffer {
+    const known = hasLocalKey(table) ? this.of(table).keyOfLocal(packKey(table.key, values)) : undefined;
+    if (known) return known;
     const cells: CellValue[] = [...values];
     let resolved = false;
     for (const { index, parent } of table.keyReferences) {
@@ -380,9 +382,10 @@ export class RowStore {
 
   /**
    * Stores a row that is in its table with these values. `before` are the dots that owned something when the state
-   * was loaded. Moves it out of _scoutsync_out when it was there.
+   * was loaded. Moves it out of _scoutsync_out when it was there. `key` is its natural key in the table, where that is
+   * known better than what it refers to tells.
    */
-  saveInTable(state: RowState, id: bigint | null, values: readonly SqlValue[], before: ReturnType<typeof ownedDots>): void {
+  saveInTable(state: RowState, id: bigint | null, values: readonly SqlValue[], before: ReturnType<typeof ownedDots>, key: readonly SqlValue[] | null = null): void {
     const store = this.of(state.table);
     if (state.place.kind !== "table" && state.slot !== UNSTORED) {
       this.deleteOut.run(state.slot);
@@ -410,6 +413,10 @@ export class RowStore {
       store.remove(state.slot);
       state.slot = store.add(id, row);
     } else store.change(state.slot, row);
+    if (hasLocalKey(state.table)) {
+      const inTable = key ?? this.keyValues(state);
+      store.setLocal(state.slot, inTable && packKey(state.table.key, inTable));
+    }
     this.syncLog(state, before);
   }
 

@@ -6,14 +6,21 @@ import { type Bindable, mayHoldRawText, textFromBytes } from "./values.ts";
 
 export const rowsTable = (tid: number): string => `_scoutsync_rows_${tid}`;
 
+/**
+ * A natural key that contains references is identified by the rows referred to, and found by its integers as they are
+ * in the table: these stay where a parent is deleted alone and its integer is used again.
+ */
+export const hasLocalKey = (table: Table): boolean => table.keyReferences.length > 0;
+
 /** What is kept per row that is in its table: the birth's dot, time and context, what else there is, and its hash. */
 export function rowsTableSql(table: Table): string[] {
   const name = rowsTable(table.tid);
-  const key = table.surrogate ? "" : ", key BLOB NOT NULL UNIQUE";
+  const key = table.surrogate ? "" : `, key BLOB NOT NULL UNIQUE${hasLocalKey(table) ? ", local BLOB" : ""}`;
   return [
     `CREATE TABLE ${name}(id INTEGER PRIMARY KEY, oid INTEGER NOT NULL, sequence INTEGER NOT NULL, time INTEGER NOT NULL, ` +
       `context INTEGER NOT NULL, open INTEGER, extra BLOB, hash BLOB NOT NULL${key})`,
     `CREATE INDEX ${name}_open ON ${name}(open) WHERE open IS NOT NULL`,
+    ...(hasLocalKey(table) ? [`CREATE INDEX ${name}_local ON ${name}(local)`] : []),
   ];
 }
 
@@ -156,6 +163,16 @@ export class TableStore {
   byKey(key: Buffer): StoredRow | undefined {
     this.flush();
     return this.prepared("byKey", () => `SELECT ${this.stored}, key FROM ${rowsTable(this.table.tid)} WHERE key = ?`).get(key) as StoredRow | undefined;
+  }
+
+  /** The identity of the row whose key in the table is packed as `local`. */
+  keyOfLocal(local: Buffer): Buffer | undefined {
+    const row = this.prepared("local", () => `SELECT key FROM ${rowsTable(this.table.tid)} WHERE local = ?`).get(local) as [Buffer] | undefined;
+    return row?.[0];
+  }
+
+  setLocal(id: bigint, local: Buffer | null): void {
+    this.prepared("setLocal", () => `UPDATE ${rowsTable(this.table.tid)} SET local = ? WHERE id = ?`).run(local, id);
   }
 
   /** Queues a plain new row and its birth's log entry; `flush` writes what is queued. */
