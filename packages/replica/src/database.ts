@@ -32,7 +32,15 @@ import { RowStore } from "./rows/row-store.ts";
 import { keyFromText } from "./rows/key-text.ts";
 import { type AppTrigger, triggersToSuspend } from "./schema/app-triggers.ts";
 import { catalogTables, type Table } from "./schema/catalog.ts";
-import { captureIsWhole, capturedColumns, checkMetadataVersion, followRenames, hasMetadata, installCapture, removeStaleCapture } from "./schema/install.ts";
+import {
+  captureIsWhole,
+  capturedColumns,
+  checkMetadataVersion,
+  followRenames,
+  hasMetadata,
+  installCapture,
+  removeStaleCapture,
+} from "./schema/install.ts";
 import { reconcile } from "./schema/reconcile.ts";
 import { quote } from "./schema/quote.ts";
 import { surveyTables } from "./schema/tables.ts";
@@ -279,7 +287,7 @@ export class ReplicaDatabase {
 
   /** Turns everything committed so far into changes, giving the lock back every 200 ms. */
   drain(): void {
-    for (let done = false; !done; ) {
+    for (let done = false; !done;) {
       if (this.schemaVersion === (this.db.pragma("schema_version", { simple: true }) as number) && !this.drainer.needed) return;
       done = this.write(() => {
         const drained = this.drainer.run(performance.now() + LONGEST_DRAIN_MS);
@@ -318,14 +326,20 @@ export class ReplicaDatabase {
           return this.applier.apply(batch, unpacked, this.options.baseline === "distinct");
         } catch (error) {
           if (!(error instanceof MalformedBytes)) throw error;
-          throw new SyncError({ code: "BATCH_CORRUPT", message: `a batch cannot be read: ${error.message}`, action: "Nothing of it was applied; it is asked for again.", cause: error });
+          throw new SyncError({
+            code: "BATCH_CORRUPT",
+            message: `a batch cannot be read: ${error.message}`,
+            action: "Nothing of it was applied; it is asked for again.",
+            cause: error,
+          });
         }
       });
     });
     const { vector } = this.knowledge;
     const { digest } = this.digest;
     // Digests say something only where neither side holds anything beyond its vector.
-    const comparable = batch.final && equalVectors(vector, batch.vector) && batch.beyondDigest.length === 0 && this.beyondDigest().length === 0;
+    const comparable =
+      batch.final && equalVectors(vector, batch.vector) && batch.beyondDigest.length === 0 && this.beyondDigest().length === 0;
     const verified = comparable ? Buffer.compare(digest, batch.digest) === 0 : null;
     return { ...applied, vector, digest, verified };
   }
@@ -347,7 +361,10 @@ export class ReplicaDatabase {
   }
 
   digests(request: { table: string; buckets: number[]; deep: boolean }): { vector: VersionVector; entries: DigestEntry[] } {
-    return this.drainedTransaction(() => ({ vector: this.knowledge.vector, entries: digestEntries({ db: this.db, rows: this.rows }, request) }));
+    return this.drainedTransaction(() => ({
+      vector: this.knowledge.vector,
+      entries: digestEntries({ db: this.db, rows: this.rows }, request),
+    }));
   }
 
   row(tableName: string, key: string): { name: string; value: SqlValue }[] | null {

@@ -31,25 +31,48 @@ export function diagnose(path: string, exclude: readonly string[]): Diagnosis {
     const problems: Diagnosis["problems"] = [];
     const version = hasMetadata(db) ? Number(readMeta(db, "version")) : 0;
     if (version > METADATA_VERSION) {
-      problems.push({ severity: "error", message: `the sync metadata has version ${version}, this program knows ${METADATA_VERSION}`, action: "Use the newer version of scoutsync." });
+      problems.push({
+        severity: "error",
+        message: `the sync metadata has version ${version}, this program knows ${METADATA_VERSION}`,
+        action: "Use the newer version of scoutsync.",
+      });
     }
-    if (survey.tables.length === 0) problems.push({ severity: "warning", message: "no table can take part yet", action: "Start the application once so that it creates its tables; a running node notices." });
+    if (survey.tables.length === 0)
+      problems.push({
+        severity: "warning",
+        message: "no table can take part yet",
+        action: "Start the application once so that it creates its tables; a running node notices.",
+      });
     for (const { name, reason, rows } of survey.left) {
       if (reason.startsWith("no primary key") || reason.includes("collation")) {
-        problems.push({ severity: "warning", message: `table "${name}" (${rows} rows) stays on this server: ${reason}`, action: "Give the table a primary key, or leave it out with --exclude." });
+        problems.push({
+          severity: "warning",
+          message: `table "${name}" (${rows} rows) stays on this server: ${reason}`,
+          action: "Give the table a primary key, or leave it out with --exclude.",
+        });
       }
     }
     for (const trigger of triggersToSuspend(db, survey.tables)) {
-      problems.push({ severity: "warning", message: `trigger "${trigger.name}" writes to synced tables or refuses writes`, action: "Nothing to do: it runs where a row is written, and not again where the change arrives." });
+      problems.push({
+        severity: "warning",
+        message: `trigger "${trigger.name}" writes to synced tables or refuses writes`,
+        action: "Nothing to do: it runs where a row is written, and not again where the change arrives.",
+      });
     }
-    const count = (name: string) => db.prepare(`SELECT count(*) FROM ${quote(name)}`).pluck().get() as number;
+    const count = (name: string) =>
+      db
+        .prepare(`SELECT count(*) FROM ${quote(name)}`)
+        .pluck()
+        .get() as number;
     const tables: Diagnosis["tables"] = [
       ...survey.tables.map((table) => ({
         name: table.name,
         identity: table.surrogate ? ("surrogate" as const) : ("natural" as const),
         rows: count(table.name),
         synced: true,
-        note: table.surrogate ? "ids that two servers hand out twice are kept apart" : `identified by ${table.key.map((column) => column.name).join(", ")}`,
+        note: table.surrogate
+          ? "ids that two servers hand out twice are kept apart"
+          : `identified by ${table.key.map((column) => column.name).join(", ")}`,
       })),
       ...survey.left.map(({ name, reason, rows }) => ({ name, identity: "none" as const, rows, synced: false, note: reason })),
     ];
@@ -80,7 +103,11 @@ export function detach(path: string): { removed: string[]; journalMode: string }
     db.exec("COMMIT");
     const journalMode = db.pragma("journal_mode = DELETE", { simple: true }) as string;
     if (journalMode !== "delete") {
-      throw new SyncError({ code: "DATABASE_LOCKED", message: `${path} is open elsewhere, so its journal mode stays ${journalMode}`, action: "Stop the application and run detach again; the sync tables are gone already." });
+      throw new SyncError({
+        code: "DATABASE_LOCKED",
+        message: `${path} is open elsewhere, so its journal mode stays ${journalMode}`,
+        action: "Stop the application and run detach again; the sync tables are gone already.",
+      });
     }
     return { removed, journalMode };
   } catch (error) {

@@ -14,19 +14,49 @@ export function fromSqlite(error: unknown, path: string): SyncError {
     });
   }
   if (code === "SQLITE_NOTADB") {
-    return new SyncError({ code: "NOT_SQLITE", message: `${path} is not a SQLite database`, action: "Give the path of the application's database file.", cause: error });
+    return new SyncError({
+      code: "NOT_SQLITE",
+      message: `${path} is not a SQLite database`,
+      action: "Give the path of the application's database file.",
+      cause: error,
+    });
   }
   if (code === "SQLITE_FULL" || code === "SQLITE_IOERR_SHMSIZE") {
-    return new SyncError({ code: "DISK_FULL", message: `there is no room left for ${path}`, action: "Free space on that disk; nothing was lost and the node goes on by itself.", cause: error });
+    return new SyncError({
+      code: "DISK_FULL",
+      message: `there is no room left for ${path}`,
+      action: "Free space on that disk; nothing was lost and the node goes on by itself.",
+      cause: error,
+    });
   }
   if (code === "SQLITE_CANTOPEN") {
-    return new SyncError({ code: "DATABASE_NOT_FOUND", message: `${path} cannot be opened`, action: "Check the path and that this user may read and write the file and its folder.", cause: error });
+    return new SyncError({
+      code: "DATABASE_NOT_FOUND",
+      message: `${path} cannot be opened`,
+      action: "Check the path and that this user may read and write the file and its folder.",
+      cause: error,
+    });
   }
   if (code === "SQLITE_READONLY" || code.startsWith("SQLITE_READONLY")) {
-    return new SyncError({ code: "DATABASE_FAILED", message: `${path} may not be written`, action: "Give this user write permission on the file and its folder.", cause: error });
+    return new SyncError({
+      code: "DATABASE_FAILED",
+      message: `${path} may not be written`,
+      action: "Give this user write permission on the file and its folder.",
+      cause: error,
+    });
   }
   if (code.startsWith("SQLITE_")) {
-    return new SyncError({ code: "DATABASE_FAILED", message: `SQLite failed on ${path}: ${text} (${code})`, action: "Nothing was changed; run `scoutsync doctor` on it.", cause: error });
+    return new SyncError({
+      code: "DATABASE_FAILED",
+      message: `SQLite failed on ${path}: ${text} (${code})`,
+      action: "Nothing was changed; run `scoutsync doctor` on it.",
+      cause: error,
+    });
   }
-  return new SyncError({ code: "INTERNAL", message: `${path}: ${error instanceof Error ? (error.stack ?? text) : text}`, action: "Nothing was changed; report this with the log.", cause: error });
+  return new SyncError({
+    code: "INTERNAL",
+    message: `${path}: ${error instanceof Error ? (error.stack ?? text) : text}`,
+    action: "Nothing was changed; report this with the log.",
+    cause: error,
+  });
 }

@@ -162,11 +162,27 @@ export class Applier {
     if (this.knowledge.covers(origin, sequence)) return false;
     const birth = { origin, sequence, time, context };
     if (this.isNew(origin, sequence) && this.insertPlain(table, claim, birth, cells)) return true;
-    return this.applyRow({ table, identity: { origin, sequence }, key: null, birth, claim, values: cells, columns: [], deletes: [], rekey: null, closed: [] });
+    return this.applyRow({
+      table,
+      identity: { origin, sequence },
+      key: null,
+      birth,
+      claim,
+      values: cells,
+      columns: [],
+      deletes: [],
+      rekey: null,
+      closed: [],
+    });
   }
 
   /** Inserts at once when nothing stands in the way; false leaves everything to the general path. */
-  private insertPlain(table: Table, id: bigint, birth: { origin: number; sequence: number; time: number; context: number }, cells: readonly CellValue[]): boolean {
+  private insertPlain(
+    table: Table,
+    id: bigint,
+    birth: { origin: number; sequence: number; time: number; context: number },
+    cells: readonly CellValue[],
+  ): boolean {
     if (this.placement.isAwaited(birth.origin, birth.sequence)) return false;
     let values = cells;
     if (table.references.length > 0) {
@@ -211,7 +227,13 @@ export class Applier {
   /** Any record: merges register by register, then settles where the row is. */
   private applyRow(row: IncomingRow): boolean {
     const { table } = row;
-    for (const write of [...(row.birth ? [row.birth] : []), ...row.columns.flatMap(({ writes }) => writes), ...row.deletes, ...row.closed, ...(row.rekey ? [row.rekey] : [])]) {
+    for (const write of [
+      ...(row.birth ? [row.birth] : []),
+      ...row.columns.flatMap(({ writes }) => writes),
+      ...row.deletes,
+      ...row.closed,
+      ...(row.rekey ? [row.rekey] : []),
+    ]) {
       this.refuseForged(write.origin, write.sequence);
     }
     const found = this.find(row);
@@ -240,7 +262,16 @@ export class Applier {
     }
     for (const { cid, writes } of row.columns) {
       for (const write of writes) {
-        if (!covered(write)) moved = mergeColumn(state, cid, write, this.knowledge, () => current(cid), (value) => change(cid, value)) || moved;
+        if (!covered(write))
+          moved =
+            mergeColumn(
+              state,
+              cid,
+              write,
+              this.knowledge,
+              () => current(cid),
+              (value) => change(cid, value),
+            ) || moved;
       }
     }
     for (const write of row.deletes) if (!covered(write)) moved = mergeExistence(state, write, this.knowledge) || moved;
@@ -248,7 +279,12 @@ export class Applier {
     for (const record of row.closed) if (!covered(record)) moved = this.mergeClosed(state, record) || moved;
     if (!moved) return false;
     this.opened += Math.max(0, openConflicts(state) - openBefore);
-    this.placement.settle(state, loaded(), [...changed].sort((a, b) => a - b), before);
+    this.placement.settle(
+      state,
+      loaded(),
+      [...changed].sort((a, b) => a - b),
+      before,
+    );
     return true;
   }
 
@@ -294,7 +330,8 @@ export class Applier {
   }
 
   private mergeClosed(state: RowState, record: IncomingRow["closed"][number]): boolean {
-    const same = (held: typeof record) => held.cid === record.cid && held.loser.origin === record.loser.origin && held.loser.sequence === record.loser.sequence;
+    const same = (held: typeof record) =>
+      held.cid === record.cid && held.loser.origin === record.loser.origin && held.loser.sequence === record.loser.sequence;
     const held = state.closed.find(same);
     if (held) {
       const order = this.knowledge.compareOrigins(record.origin, held.origin) || record.sequence - held.sequence;
@@ -316,11 +353,19 @@ export function unpackBatch(batch: ChangeBatch): Buffer | null {
   if (batch.format !== PAYLOAD_FORMAT) throw corrupt(`a batch has the unknown layout "${batch.format}"`);
   if (batch.payloadSize > LARGEST_PAYLOAD) throw corrupt("a batch says it is larger than 1 GiB");
   try {
-    const plain = batch.codec === "zstd" ? zstdDecompressSync(batch.payload, { maxOutputLength: Math.max(1, batch.payloadSize) }) : Buffer.from(batch.payload);
+    const plain =
+      batch.codec === "zstd"
+        ? zstdDecompressSync(batch.payload, { maxOutputLength: Math.max(1, batch.payloadSize) })
+        : Buffer.from(batch.payload);
     if (plain.length !== batch.payloadSize) throw corrupt("a batch unpacks to another size than it says");
     return plain;
   } catch (error) {
     if (error instanceof SyncError) throw error;
-    throw new SyncError({ code: "BATCH_CORRUPT", message: "a batch cannot be unpacked", action: "Nothing of it was applied; it is asked for again.", cause: error });
+    throw new SyncError({
+      code: "BATCH_CORRUPT",
+      message: "a batch cannot be unpacked",
+      action: "Nothing of it was applied; it is asked for again.",
+      cause: error,
+    });
   }
 }

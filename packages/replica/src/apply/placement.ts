@@ -178,8 +178,9 @@ export class Placement {
    */
   private placeCycles(): boolean {
     const inside = new Map<string, RowState>();
-    for (const state of this.rows.waiting({ reason: "parent" })) if (state.table.surrogate) inside.set(`${state.identity.origin}:${state.identity.sequence}`, state);
-    for (let shrunk = true; shrunk && inside.size > 0; ) {
+    for (const state of this.rows.waiting({ reason: "parent" }))
+      if (state.table.surrogate) inside.set(`${state.identity.origin}:${state.identity.sequence}`, state);
+    for (let shrunk = true; shrunk && inside.size > 0;) {
       shrunk = false;
       this.cycle = new Map([...inside].map(([name, state]) => [name, this.idFor(state)]));
       for (const [name, state] of inside) {
@@ -241,7 +242,7 @@ export class Placement {
   private descendants(state: RowState): { birth: Write; parent: Ref }[] {
     const found: { birth: Write; parent: Ref }[] = [];
     const met = new Set([`${state.birth.origin}:${state.birth.sequence}`]);
-    for (let open = [state]; open.length > 0; ) {
+    for (let open = [state]; open.length > 0;) {
       const next: RowState[] = [];
       for (const parent of open) {
         for (const child of this.children(parent)) {
@@ -345,7 +346,7 @@ export class Placement {
       return state?.place.kind === "table" && !isAlive(state, this.knowledge) ? [state] : [];
     });
     this.dying = [];
-    for (let progress = true; progress && left.length > 0; ) {
+    for (let progress = true; progress && left.length > 0;) {
       progress = false;
       const still: RowState[] = [];
       for (const state of left) {
@@ -550,7 +551,9 @@ export class Placement {
   }
 
   private markKept(state: RowState): void {
-    this.db.prepare("INSERT INTO _scoutsync_kept(oid, sequence) VALUES(?, ?) ON CONFLICT DO NOTHING").run(state.birth.origin, state.birth.sequence);
+    this.db
+      .prepare("INSERT INTO _scoutsync_kept(oid, sequence) VALUES(?, ?) ON CONFLICT DO NOTHING")
+      .run(state.birth.origin, state.birth.sequence);
   }
 
   /** True when some row is kept. */

@@ -19,7 +19,11 @@ function statesNamed({ db, rows }: Audited, table: Table, text: string): RowStat
   }
   if (table.surrogate && /^-?\d+$/.test(text)) {
     // Rows that had or wanted this integer once: deleted, re-keyed or waiting.
-    const slots = db.prepare("SELECT slot FROM _scoutsync_out WHERE tid = ? AND id = ?").safeIntegers(true).pluck().all(table.tid, BigInt(text)) as bigint[];
+    const slots = db
+      .prepare("SELECT slot FROM _scoutsync_out WHERE tid = ? AND id = ?")
+      .safeIntegers(true)
+      .pluck()
+      .all(table.tid, BigInt(text)) as bigint[];
     for (const slot of slots) {
       const state = rows.atLog(-table.tid, slot);
       if (state) states.push(state);
@@ -32,7 +36,13 @@ function entriesOf(audited: Audited, state: RowState): HistoryEntry[] {
   const { knowledge, rows } = audited;
   const { table } = state;
   const cells = rows.cells(state);
-  const entry = (operation: HistoryEntry["operation"], write: Write, column: string | null, value: HistoryEntry["value"], note = ""): HistoryEntry => ({
+  const entry = (
+    operation: HistoryEntry["operation"],
+    write: Write,
+    column: string | null,
+    value: HistoryEntry["value"],
+    note = "",
+  ): HistoryEntry => ({
     operation,
     column,
     value,
@@ -56,7 +66,15 @@ function entriesOf(audited: Audited, state: RowState): HistoryEntry[] {
   });
   for (const closed of state.closed) {
     const index = table.indexOf.get(closed.cid) ?? -1;
-    entries.push(entry("closed", closed.loser, columnName(table, closed.cid), shown(audited, table, index, closed.value), "lost, and was replaced by a write that knew of it"));
+    entries.push(
+      entry(
+        "closed",
+        closed.loser,
+        columnName(table, closed.cid),
+        shown(audited, table, index, closed.value),
+        "lost, and was replaced by a write that knew of it",
+      ),
+    );
   }
   for (const write of state.deletes) {
     if (write.alive) entries.push(entry("insert", write, null, null, "brought back: a row was added that refers to it"));

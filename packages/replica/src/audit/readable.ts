@@ -3,11 +3,18 @@ import { registerOf } from "../rows/registers.ts";
 import { type Audited, keyOf, shown } from "./context.ts";
 
 /** Up to `limit` changes after `since`, each with the values its dot still owns, in the order they travel. */
-export function readableChanges(audited: Audited, since: VersionVector, limit: number): { changes: ReadableChange[]; next: VersionVector | null } {
+export function readableChanges(
+  audited: Audited,
+  since: VersionVector,
+  limit: number,
+): { changes: ReadableChange[]; next: VersionVector | null } {
   const { db, knowledge } = audited;
   const changes: ReadableChange[] = [];
   const next = new Map(since);
-  const entries = db.prepare("SELECT sequence, tid, slot FROM _scoutsync_log WHERE oid = ? AND sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?").safeIntegers(true).raw(true);
+  const entries = db
+    .prepare("SELECT sequence, tid, slot FROM _scoutsync_log WHERE oid = ? AND sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?")
+    .safeIntegers(true)
+    .raw(true);
   for (const oid of [...knowledge.entries.keys()].sort((a, b) => knowledge.compareOrigins(a, b))) {
     const origin = knowledge.nameOf(oid);
     const goal = knowledge.entries.get(oid) ?? 0;

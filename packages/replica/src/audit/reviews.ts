@@ -26,7 +26,13 @@ function* conflictsOf(audited: Audited, state: RowState): Generator<Review> {
         dot: knowledge.dotText(write.origin, write.sequence),
       });
       yield {
-        id: reviewId("conflict", state.table.name, identityText(audited, state), columnName(state.table, cid), knowledge.dotText(loser.origin, loser.sequence)),
+        id: reviewId(
+          "conflict",
+          state.table.name,
+          identityText(audited, state),
+          columnName(state.table, cid),
+          knowledge.dotText(loser.origin, loser.sequence),
+        ),
         kind: "conflict",
         table: state.table.name,
         key: keyOf(audited, state),
@@ -64,12 +70,14 @@ function parkedReview(audited: Audited, state: RowState): Review {
     sinceUs: state.birth.time,
     resolved: false,
   };
-
 }
 
 function identityText({ knowledge, rows }: Audited, state: RowState): string {
   if (state.table.surrogate) return knowledge.dotText(state.identity.origin, state.identity.sequence);
-  return rows.keyCells(state).map((cell) => (cell instanceof Ref ? knowledge.dotText(cell.origin, cell.sequence) : valueText(cell))).join(",");
+  return rows
+    .keyCells(state)
+    .map((cell) => (cell instanceof Ref ? knowledge.dotText(cell.origin, cell.sequence) : valueText(cell)))
+    .join(",");
 }
 
 /** The same on every node: made of what is equal everywhere. */
@@ -80,7 +88,11 @@ function reviewId(...parts: string[]): string {
 /** Rows with unsettled losers, in their table or out of it. */
 function* openRows({ db, rows }: Audited): Generator<RowState> {
   for (const table of rows.tables) {
-    const slots = db.prepare(`SELECT id FROM ${rowsTable(table.tid)} WHERE open IS NOT NULL`).safeIntegers(true).pluck().all() as bigint[];
+    const slots = db
+      .prepare(`SELECT id FROM ${rowsTable(table.tid)} WHERE open IS NOT NULL`)
+      .safeIntegers(true)
+      .pluck()
+      .all() as bigint[];
     for (const slot of slots) {
       const state = rows.atLog(table.tid, slot);
       if (state) yield state;
@@ -95,7 +107,8 @@ export function findReviews(audited: Audited, request: { kind: string; id: strin
   const take = (review: Review) => {
     if (request.id === "" || request.id === review.id) found.push(review);
   };
-  if (request.kind === "" || request.kind === "conflict") for (const state of openRows(audited)) for (const review of conflictsOf(audited, state)) take(review);
+  if (request.kind === "" || request.kind === "conflict")
+    for (const state of openRows(audited)) for (const review of conflictsOf(audited, state)) take(review);
   if (request.kind === "" || request.kind === "parked") for (const state of audited.rows.waiting()) take(parkedReview(audited, state));
   return found.sort((a, b) => a.sinceUs - b.sinceUs || (a.id < b.id ? -1 : 1)).slice(0, limit);
 }
@@ -103,12 +116,20 @@ export function findReviews(audited: Audited, request: { kind: string; id: strin
 /** Number of open conflict records, those with equal values left out of the list included. */
 export function countReviews(db: Database, rows: RowStore): number {
   let open = 0;
-  for (const table of rows.tables) open += (db.prepare(`SELECT coalesce(sum(open), 0) FROM ${rowsTable(table.tid)} WHERE open IS NOT NULL`).pluck().get() as number) ?? 0;
+  for (const table of rows.tables)
+    open +=
+      (db
+        .prepare(`SELECT coalesce(sum(open), 0) FROM ${rowsTable(table.tid)} WHERE open IS NOT NULL`)
+        .pluck()
+        .get() as number) ?? 0;
   return open;
 }
 
 /** Decides a conflict by an ordinary write to the row: it is captured and travels like any other. */
-export function resolveReview(audited: Audited, request: { id: string; keep: "winner" | "loser" | ""; set: { name: string; value: SqlValue }[] }): Review {
+export function resolveReview(
+  audited: Audited,
+  request: { id: string; keep: "winner" | "loser" | ""; set: { name: string; value: SqlValue }[] },
+): Review {
   const { rows } = audited;
   for (const state of openRows(audited)) {
     for (const review of conflictsOf(audited, state)) {
@@ -130,7 +151,11 @@ export function resolveReview(audited: Audited, request: { id: string; keep: "wi
       action: "Change the row that stands in its way in the application; the parked row then takes its place by itself.",
     });
   }
-  throw new SyncError({ code: "NOT_FOUND", message: `there is no open review ${request.id}`, action: "`scoutsync review list` shows the open ones." });
+  throw new SyncError({
+    code: "NOT_FOUND",
+    message: `there is no open review ${request.id}`,
+    action: "`scoutsync review list` shows the open ones.",
+  });
 }
 
 /** Writes past the application's own triggers but not past capture: the update trigger logs it, marked as touching the column. */
@@ -139,7 +164,11 @@ function writeColumns({ rows, db }: Audited, state: RowState, key: SqlValue[], v
   const indexes = values.map(({ name }) => {
     const index = table.columns.findIndex((column) => column.name === name);
     if (index < 0) {
-      throw new SyncError({ code: "INVALID_ARGUMENT", message: `table "${table.name}" has no synced column "${name}"`, action: "Name a column of the row." });
+      throw new SyncError({
+        code: "INVALID_ARGUMENT",
+        message: `table "${table.name}" has no synced column "${name}"`,
+        action: "Name a column of the row.",
+      });
     }
     return index;
   });

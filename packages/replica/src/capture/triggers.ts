@@ -23,7 +23,8 @@ export const maskCount = (table: Table): number => Math.max(1, Math.ceil(table.c
  * Table and operation as one number, `tid` * 8 + `op`; columns without a type, room for one key part and one mask
  * until a table needs more: every column of the dirty list is paid for by every write of the application.
  */
-export const captureTableSql = (): string => `CREATE TABLE ${CAPTURE}(n INTEGER PRIMARY KEY, event, at, ${captureColumns(1, 1).join(", ")})`;
+export const captureTableSql = (): string =>
+  `CREATE TABLE ${CAPTURE}(n INTEGER PRIMARY KEY, event, at, ${captureColumns(1, 1).join(", ")})`;
 export const eventCode = (tid: number, op: number): number => tid * 8 + op;
 
 /** Names of columns for so many key parts and masks. */
@@ -45,7 +46,8 @@ export function captureTriggers(table: Table): { name: string; sql: string }[] {
   const on = quote(table.name);
   const keys = table.key.map((_, i) => `k${i}`).join(", ");
   const of = (row: string, columns: readonly TableColumn[]) => columns.map((column) => `${row}.${quote(column.name)}`).join(", ");
-  const samekey = (a: string, b: string) => table.key.map((column) => `${a}.${quote(column.name)} IS ${b}.${quote(column.name)}`).join(" AND ");
+  const samekey = (a: string, b: string) =>
+    table.key.map((column) => `${a}.${quote(column.name)} IS ${b}.${quote(column.name)}`).join(" AND ");
   const event = (op: number, row: string, extra = { names: "", values: "" }) =>
     `INSERT INTO ${CAPTURE}(event, at, ${keys}${extra.names}) VALUES(${eventCode(table.tid, op)}, ${NOW}, ${of(row, table.key)}${extra.values});`;
   const gone = (row: string) =>
@@ -58,7 +60,12 @@ export function captureTriggers(table: Table): { name: string; sql: string }[] {
   add("insert", "AFTER INSERT", NOT_APPLYING, event(Op.insert, "NEW"));
   if (table.columns.length > 0) {
     const masks = maskSql(table);
-    add("update", "AFTER UPDATE", NOT_APPLYING, event(Op.update, "NEW", { names: masks.map((_, i) => `, m${i}`).join(""), values: masks.map((mask) => `, ${mask}`).join("") }));
+    add(
+      "update",
+      "AFTER UPDATE",
+      NOT_APPLYING,
+      event(Op.update, "NEW", { names: masks.map((_, i) => `, m${i}`).join(""), values: masks.map((mask) => `, ${mask}`).join("") }),
+    );
   }
   // A changed key is a row that went and a row that came.
   // Without a list of columns: SET rowid = … changes the key under another name.
@@ -74,14 +81,19 @@ export function captureTriggers(table: Table): { name: string; sql: string }[] {
     );
   };
   const clashes = table.uniques.map((index) =>
-    [...index.columns.map((column) => `t.${quote(column.name)} = NEW.${quote(column.name)} COLLATE ${column.collation}`), ...(index.where === null ? [] : [`(${index.where})`])].join(" AND "),
+    [
+      ...index.columns.map((column) => `t.${quote(column.name)} = NEW.${quote(column.name)} COLLATE ${column.collation}`),
+      ...(index.where === null ? [] : [`(${index.where})`]),
+    ].join(" AND "),
   );
   if (clashes.length > 0) {
     add("displace_insert", "BEFORE INSERT", NOT_APPLYING, clashes.map((match) => displaced(match, "NEW")).join(" "));
     const unique = [...new Set(table.uniques.flatMap((index) => index.columns.map((column) => quote(column.name))))].join(", ");
     add("displace_update", `BEFORE UPDATE OF ${unique}`, NOT_APPLYING, clashes.map((match) => displaced(match, "OLD")).join(" "));
   }
-  const sameAsNew = table.key.map((column) => `t.${quote(column.name)} = NEW.${quote(column.name)} COLLATE ${column.collation}`).join(" AND ");
+  const sameAsNew = table.key
+    .map((column) => `t.${quote(column.name)} = NEW.${quote(column.name)} COLLATE ${column.collation}`)
+    .join(" AND ");
   add("displace_key", "BEFORE UPDATE", `${NOT_APPLYING} AND NOT (${samekey("OLD", "NEW")})`, displaced(sameAsNew, "OLD"));
   return triggers;
 }

@@ -54,7 +54,9 @@ export class DigestSums {
 
   flush(): void {
     if (this.pending.size === 0) return;
-    const read = this.db.prepare<[number, number], { rows: number; sum: Buffer }>("SELECT rows, sum FROM _scoutsync_digest WHERE tid = ? AND bucket = ?");
+    const read = this.db.prepare<[number, number], { rows: number; sum: Buffer }>(
+      "SELECT rows, sum FROM _scoutsync_digest WHERE tid = ? AND bucket = ?",
+    );
     const write = this.db.prepare(
       "INSERT INTO _scoutsync_digest(tid, bucket, rows, sum) VALUES(?, ?, ?, ?) ON CONFLICT(tid, bucket) DO UPDATE SET rows = excluded.rows, sum = excluded.sum",
     );

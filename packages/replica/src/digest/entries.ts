@@ -16,7 +16,10 @@ interface Sum {
  * Digests from the whole down: per table, per bucket of a table, or per row of some buckets. `deep` reads the rows
  * again instead of trusting the stored hashes, and so finds what changed a file behind everybody's back.
  */
-export function digestEntries({ db, rows }: { db: Database; rows: RowStore }, request: { table: string; buckets: number[]; deep: boolean }): DigestEntry[] {
+export function digestEntries(
+  { db, rows }: { db: Database; rows: RowStore },
+  request: { table: string; buckets: number[]; deep: boolean },
+): DigestEntry[] {
   if (request.table === "") {
     return rows.tables.map((table) => {
       let rowCount = 0;
@@ -29,9 +32,16 @@ export function digestEntries({ db, rows }: { db: Database; rows: RowStore }, re
     });
   }
   const table = rows.tableNamed(request.table);
-  if (!table) throw new SyncError({ code: "NOT_FOUND", message: `there is no synced table "${request.table}"`, action: "Ask for the digests without a table to see which there are." });
+  if (!table)
+    throw new SyncError({
+      code: "NOT_FOUND",
+      message: `there is no synced table "${request.table}"`,
+      action: "Ask for the digests without a table to see which there are.",
+    });
   if (request.buckets.length === 0) {
-    return [...bucketSums(db, table, request.deep)].filter(([, { rows: count }]) => count > 0).map(([bucket, { rows: count, sum }]) => ({ table: table.name, bucket, key: "", rows: count, digest: bytesOf(sum) }));
+    return [...bucketSums(db, table, request.deep)]
+      .filter(([, { rows: count }]) => count > 0)
+      .map(([bucket, { rows: count, sum }]) => ({ table: table.name, bucket, key: "", rows: count, digest: bytesOf(sum) }));
   }
   const wanted = new Set(request.buckets);
   const entries: DigestEntry[] = [];
@@ -45,7 +55,11 @@ export function digestEntries({ db, rows }: { db: Database; rows: RowStore }, re
 function bucketSums(db: Database, table: Table, deep: boolean): Map<number, Sum> {
   const sums = new Map<number, Sum>();
   if (!deep) {
-    const stored = db.prepare("SELECT bucket, rows, sum FROM _scoutsync_digest WHERE tid = ?").all(table.tid) as { bucket: number; rows: number; sum: Buffer }[];
+    const stored = db.prepare("SELECT bucket, rows, sum FROM _scoutsync_digest WHERE tid = ?").all(table.tid) as {
+      bucket: number;
+      rows: number;
+      sum: Buffer;
+    }[];
     for (const { bucket, rows, sum } of stored) sums.set(bucket, { rows, sum: numberOf(sum) });
     return sums;
   }
@@ -60,11 +74,15 @@ function bucketSums(db: Database, table: Table, deep: boolean): Map<number, Sum>
 
 function* rowHashes(db: Database, rows: RowStore, table: Table, deep: boolean): Generator<{ key: SqlValue[]; hash: Buffer }> {
   if (deep) {
-    for (const { key, values } of pages(db, table)) yield { key, hash: rowHash(table, table.surrogate ? (key[0] as bigint) : null, values) };
+    for (const { key, values } of pages(db, table))
+      yield { key, hash: rowHash(table, table.surrogate ? (key[0] as bigint) : null, values) };
     return;
   }
-  const page = db.prepare(`SELECT id, hash FROM ${rowsTable(table.tid)} WHERE id > ? ORDER BY id LIMIT 5000`).safeIntegers(true).raw(true);
-  for (let at = -(2n ** 63n); ; ) {
+  const page = db
+    .prepare(`SELECT id, hash FROM ${rowsTable(table.tid)} WHERE id > ? ORDER BY id LIMIT 5000`)
+    .safeIntegers(true)
+    .raw(true);
+  for (let at = -(2n ** 63n); ;) {
     const found = page.all(at) as [bigint, Buffer][];
     for (const [slot, hash] of found) {
       const state = table.surrogate ? null : rows.atLog(table.tid, slot);

@@ -78,7 +78,9 @@ export class Drain {
     if (tables.size === 0) return true;
     this.rowsAreKept = this.db.prepare("SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
     const select = this.db
-      .prepare(`SELECT n, event >> 3, event & 7, at, ${captureColumns(keys, masks).join(", ")} FROM ${CAPTURE} ORDER BY n LIMIT ${EVENTS_AT_ONCE}`)
+      .prepare(
+        `SELECT n, event >> 3, event & 7, at, ${captureColumns(keys, masks).join(", ")} FROM ${CAPTURE} ORDER BY n LIMIT ${EVENTS_AT_ONCE}`,
+      )
       .safeIntegers(true)
       .raw(true);
     for (;;) {
@@ -103,7 +105,12 @@ export class Drain {
    * Follows rows through their events, parents before children. Where an integer is used again after its row was
    * deleted, what came before is drained first: a reference to that integer means the old row until then.
    */
-  private drainEvents(raw: SqlValue[][], tables: ReadonlyMap<number, { table: Table; order: number }>, keys: number, complete: boolean): void {
+  private drainEvents(
+    raw: SqlValue[][],
+    tables: ReadonlyMap<number, { table: Table; order: number }>,
+    keys: number,
+    complete: boolean,
+  ): void {
     let groups = new Map<string, { table: Table; order: number; events: Event[] }>();
     const flush = (last: boolean) => {
       const gone: { table: Table; events: Event[] }[] = [];
@@ -122,7 +129,12 @@ export class Drain {
       const event = this.event(found.table, values, keys);
       const name = `${found.table.tid} ${packKey(found.table.key, event.key).toString("latin1")}`;
       let group = groups.get(name);
-      if (group && event.op === Op.insert && found.table.surrogate && group.events.some(({ op }) => op === Op.delete || op === Op.displaced)) {
+      if (
+        group &&
+        event.op === Op.insert &&
+        found.table.surrogate &&
+        group.events.some(({ op }) => op === Op.delete || op === Op.displaced)
+      ) {
         flush(false);
         group = undefined;
       }
@@ -156,10 +168,17 @@ export class Drain {
     if (table.columns.length === 0) return [];
     const columns = table.columns.map((_, i) => `c${i}`);
     const from = `FROM ${imageTable(table.tid)} WHERE n = ?`;
-    const image = this.db.prepare(`SELECT ${columns.join(", ")} ${from}`).safeIntegers(true).raw(true).get(n) as SqlValue[] | undefined;
+    const image = this.db
+      .prepare(`SELECT ${columns.join(", ")} ${from}`)
+      .safeIntegers(true)
+      .raw(true)
+      .get(n) as SqlValue[] | undefined;
     if (!image) return columns.map(() => null);
     if (!table.utf8 || !mayHoldRawText(image)) return image;
-    const bytes = this.db.prepare(`SELECT ${columns.map((column) => `CAST(${column} AS BLOB)`).join(", ")} ${from}`).raw(true).get(n) as Buffer[];
+    const bytes = this.db
+      .prepare(`SELECT ${columns.map((column) => `CAST(${column} AS BLOB)`).join(", ")} ${from}`)
+      .raw(true)
+      .get(n) as Buffer[];
     return image.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
   }
 
@@ -217,7 +236,11 @@ export class Drain {
     if (values === null) {
       if (displaced && (alive || born !== null)) die(displaced.image, displaced.wall);
       // Without a later event nothing captured where the row went: it is gone all the same.
-      else if (alive && complete && state) die(table.columns.map(() => null), wall);
+      else if (alive && complete && state)
+        die(
+          table.columns.map(() => null),
+          wall,
+        );
       return;
     }
     if (!alive) {
@@ -265,7 +288,14 @@ export class Drain {
     this.rows.saveInTable(state, id, values, new Map(before));
   }
 
-  private edit(state: RowState, id: bigint | null, values: SqlValue[], written: boolean[], wall: number, before: ReadonlyMap<string, { origin: number; sequence: number }>): void {
+  private edit(
+    state: RowState,
+    id: bigint | null,
+    values: SqlValue[],
+    written: boolean[],
+    wall: number,
+    before: ReadonlyMap<string, { origin: number; sequence: number }>,
+  ): void {
     this.noteReferred(state, values);
     this.writeColumns(state, written, wall);
     if (!isAlive(state, this.knowledge)) state.deletes = [];
@@ -282,7 +312,14 @@ export class Drain {
     else for (const cid of cids) replaceColumn(state, cid, write, this.knowledge);
   }
 
-  private delete(state: RowState, inTable: boolean, id: bigint | null, image: CellValue[], wall: number, before: ReadonlyMap<string, { origin: number; sequence: number }>): void {
+  private delete(
+    state: RowState,
+    inTable: boolean,
+    id: bigint | null,
+    image: CellValue[],
+    wall: number,
+    before: ReadonlyMap<string, { origin: number; sequence: number }>,
+  ): void {
     const write = localWrite(state, wall, state.deletes, this.knowledge);
     state.deletes = [{ ...write, alive: false }];
     state.kept = false;

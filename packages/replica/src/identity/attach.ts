@@ -31,7 +31,9 @@ export function attach(db: Database, exclude: readonly string[]): void {
     for (const table of catalog) installCapture(db, table);
     return catalog;
   });
-  db.exec("DROP TABLE IF EXISTS temp.baseline; CREATE TEMP TABLE baseline(n INTEGER PRIMARY KEY, tid INTEGER, id INTEGER, sort BLOB, key BLOB, hash BLOB)");
+  db.exec(
+    "DROP TABLE IF EXISTS temp.baseline; CREATE TEMP TABLE baseline(n INTEGER PRIMARY KEY, tid INTEGER, id INTEGER, sort BLOB, key BLOB, hash BLOB)",
+  );
   try {
     const count = snapshot(db, tables);
     record(db, tables, count);
@@ -58,7 +60,8 @@ function snapshot(db: Database, tables: readonly Table[]): number {
   db.exec("BEGIN");
   try {
     for (const table of ordered(tables)) {
-      if (table.surrogate) for (const { key, values } of pages(db, table)) add.run(table.tid, key[0], null, null, rowHash(table, key[0] as bigint, values));
+      if (table.surrogate)
+        for (const { key, values } of pages(db, table)) add.run(table.tid, key[0], null, null, rowHash(table, key[0] as bigint, values));
       else addNatural(db, table, add);
     }
   } finally {
@@ -67,7 +70,10 @@ function snapshot(db: Database, tables: readonly Table[]): number {
   return db.prepare("SELECT coalesce(max(n), 0) FROM temp.baseline").pluck().get() as number;
 }
 
-const ordered = (tables: readonly Table[]): Table[] => [...tables.filter((table) => table.surrogate), ...tables.filter((table) => !table.surrogate)];
+const ordered = (tables: readonly Table[]): Table[] => [
+  ...tables.filter((table) => table.surrogate),
+  ...tables.filter((table) => !table.surrogate),
+];
 
 /** Rows of a natural key are numbered by the packed key, which no copy changes; their order on disk may differ. */
 function addNatural(db: Database, table: Table, add: { run(...values: unknown[]): unknown }): void {
@@ -104,10 +110,13 @@ export function* pages(db: Database, table: Table): Generator<{ key: SqlValue[];
   const bytes = keys.map((name) => `CAST(${name} AS BLOB)`);
   const prepare = (where: string) =>
     db
-      .prepare(`SELECT ${[...cursor, ...bytes, ...names].join(", ")} FROM ${quote(table.name)} ${where} ORDER BY ${cursor.join(", ")} LIMIT ${ROWS_AT_ONCE}`)
+      .prepare(
+        `SELECT ${[...cursor, ...bytes, ...names].join(", ")} FROM ${quote(table.name)} ${where} ORDER BY ${cursor.join(", ")} LIMIT ${ROWS_AT_ONCE}`,
+      )
       .safeIntegers(true)
       .raw(true);
-  const exactText = (values: SqlValue[], from: Buffer[]) => values.map((value, i) => (typeof value === "string" && table.utf8 ? textFromBytes(from[i] as Buffer) : value));
+  const exactText = (values: SqlValue[], from: Buffer[]) =>
+    values.map((value, i) => (typeof value === "string" && table.utf8 ? textFromBytes(from[i] as Buffer) : value));
   /** Places and bindings for a cursor or key, of which text that is not UTF-8 goes in as bytes. */
   const places = (values: SqlValue[]) => {
     const bound = bindable(values);
@@ -126,7 +135,13 @@ export function* pages(db: Database, table: Table): Generator<{ key: SqlValue[];
         const here = places(at);
         const where = cursor.map((column, i) => `${column} = ${here.marks[i] as string}`).join(" AND ");
         const columns = names.slice(keys.length).map((column) => `CAST(${column} AS BLOB)`);
-        values = exactText(values, db.prepare(`SELECT ${columns.join(", ")} FROM ${quote(table.name)} WHERE ${where}`).raw(true).get(here.values) as Buffer[]);
+        values = exactText(
+          values,
+          db
+            .prepare(`SELECT ${columns.join(", ")} FROM ${quote(table.name)} WHERE ${where}`)
+            .raw(true)
+            .get(here.values) as Buffer[],
+        );
       }
       yield { key, values };
     }

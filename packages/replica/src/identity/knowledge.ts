@@ -49,11 +49,18 @@ export class Knowledge implements Causality {
     this.contexts.clear();
     this.changed.clear();
     this.vectorContext = null;
-    for (const row of this.db.prepare("SELECT oid, origin, author FROM _scoutsync_origin").all() as { oid: number; origin: string; author: string }[]) {
+    for (const row of this.db.prepare("SELECT oid, origin, author FROM _scoutsync_origin").all() as {
+      oid: number;
+      origin: string;
+      author: string;
+    }[]) {
       this.remember(row.oid, row.origin, row.author);
     }
     this.vectorEntries = new Map(
-      (this.db.prepare("SELECT oid, sequence FROM _scoutsync_vector").all() as { oid: number; sequence: number }[]).map((row) => [row.oid, row.sequence]),
+      (this.db.prepare("SELECT oid, sequence FROM _scoutsync_vector").all() as { oid: number; sequence: number }[]).map((row) => [
+        row.oid,
+        row.sequence,
+      ]),
     );
     if (this.self !== null && this.names[this.self] === undefined) this.self = null;
   }
@@ -188,7 +195,9 @@ export class Knowledge implements Causality {
 
   /** Writes the moved entries of the vector; part of the caller's transaction. */
   flush(): void {
-    const upsert = this.db.prepare("INSERT INTO _scoutsync_vector(oid, sequence) VALUES(?, ?) ON CONFLICT(oid) DO UPDATE SET sequence = excluded.sequence");
+    const upsert = this.db.prepare(
+      "INSERT INTO _scoutsync_vector(oid, sequence) VALUES(?, ?) ON CONFLICT(oid) DO UPDATE SET sequence = excluded.sequence",
+    );
     for (const oid of this.changed) upsert.run(oid, this.vectorEntries.get(oid));
     this.changed.clear();
   }

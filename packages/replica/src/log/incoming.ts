@@ -76,7 +76,9 @@ export function resolveHead(reader: PayloadReader, knowledge: Knowledge): void {
 export function columnValue(reader: PayloadReader, table: Table, position: number): CellValue {
   const value = reader.value();
   if (value instanceof Ref && !table.references.some(({ index }) => index === position)) {
-    throw missing(`the peer has a reference in "${table.name}.${table.columns[position]?.name}", where this database declares no foreign key`);
+    throw missing(
+      `the peer has a reference in "${table.name}.${table.columns[position]?.name}", where this database declares no foreign key`,
+    );
   }
   return value;
 }
@@ -84,7 +86,18 @@ export function columnValue(reader: PayloadReader, table: Table, position: numbe
 /** Reads the rest of a record whose table and flags have been read. */
 export function readRow(reader: PayloadReader, { table, positions }: IncomingTable, flags: number): IncomingRow {
   const { body } = reader;
-  const row: IncomingRow = { table, identity: null, key: null, birth: null, claim: 0n, values: [], columns: [], deletes: [], rekey: null, closed: [] };
+  const row: IncomingRow = {
+    table,
+    identity: null,
+    key: null,
+    birth: null,
+    claim: 0n,
+    values: [],
+    columns: [],
+    deletes: [],
+    rekey: null,
+    closed: [],
+  };
   if (table.surrogate) row.identity = { origin: reader.origin(), sequence: reader.sequence() };
   else row.key = table.key.map(() => reader.value());
   if (flags & RecordFlags.birth) {
@@ -116,7 +129,8 @@ export function readRow(reader: PayloadReader, { table, positions }: IncomingTab
       row.columns.push({ cid, writes });
     }
   }
-  if (flags & RecordFlags.deletes) for (let left = body.varint(); left > 0; left--) row.deletes.push({ ...reader.write(), alive: body.byte() === 1 });
+  if (flags & RecordFlags.deletes)
+    for (let left = body.varint(); left > 0; left--) row.deletes.push({ ...reader.write(), alive: body.byte() === 1 });
   if (flags & RecordFlags.rekey) row.rekey = { generation: body.varint(), origin: reader.origin(), sequence: reader.sequence() };
   if (flags & RecordFlags.closed) {
     for (let left = body.varint(); left > 0; left--) {

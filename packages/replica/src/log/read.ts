@@ -210,7 +210,10 @@ export class LogReader {
 
   /** Changes of unfinished streams, ours or those of whom we read: held, but with gaps before them. */
   private beyondEntries(): { origin: number; entry: Entry }[] {
-    const statement = this.db.prepare("SELECT sequence, tid, slot FROM _scoutsync_log WHERE oid = ? AND sequence > ? ORDER BY sequence").safeIntegers(true).raw(true);
+    const statement = this.db
+      .prepare("SELECT sequence, tid, slot FROM _scoutsync_log WHERE oid = ? AND sequence > ? ORDER BY sequence")
+      .safeIntegers(true)
+      .raw(true);
     const last = this.db.prepare("SELECT max(sequence) FROM _scoutsync_log WHERE oid = ?").pluck();
     const origins = (this.db.prepare("SELECT oid FROM _scoutsync_origin").pluck().all() as number[]).filter(
       (origin) => ((last.get(origin) as number | null) ?? 0) > (this.knowledge.entries.get(origin) ?? 0),

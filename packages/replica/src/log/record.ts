@@ -75,7 +75,16 @@ export class RecordWriter {
   }
 
   /** A row of a surrogate table that nothing but its birth has written. `values` start at `at`. */
-  plain(table: Table, id: bigint, origin: number, sequence: number, time: number, context: number, values: readonly SqlValue[], at: number): void {
+  plain(
+    table: Table,
+    id: bigint,
+    origin: number,
+    sequence: number,
+    time: number,
+    context: number,
+    values: readonly SqlValue[],
+    at: number,
+  ): void {
     const { payload } = this;
     const { references } = table;
     // Parents first: what is resolved here is remembered for the values below.

@@ -2,7 +2,19 @@ import type { PlainError } from "@scoutsync/core";
 import type { ReplicaOptions, ReplicaState } from "../replica.ts";
 
 /** What a database's thread can be asked to do, by name of the method of ReplicaDatabase. */
-export type Method = "drain" | "read" | "apply" | "position" | "beyondDigest" | "count" | "readable" | "digests" | "row" | "reviews" | "resolve" | "history";
+export type Method =
+  | "drain"
+  | "read"
+  | "apply"
+  | "position"
+  | "beyondDigest"
+  | "count"
+  | "readable"
+  | "digests"
+  | "row"
+  | "reviews"
+  | "resolve"
+  | "history";
 
 export type ToWorker =
   | { kind: "open"; call: number; database: number; options: ReplicaOptions; run: string }

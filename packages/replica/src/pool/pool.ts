@@ -1,6 +1,19 @@
 import { randomBytes } from "node:crypto";
 import { Worker } from "node:worker_threads";
-import { type ApplyResult, type ChangeBatch, type ChangeCount, type DigestEntry, fromPlainError, type HistoryEntry, RawText, type ReadableChange, type Review, type SqlValue, SyncError, type VersionVector } from "@scoutsync/core";
+import {
+  type ApplyResult,
+  type ChangeBatch,
+  type ChangeCount,
+  type DigestEntry,
+  fromPlainError,
+  type HistoryEntry,
+  RawText,
+  type ReadableChange,
+  type Review,
+  type SqlValue,
+  SyncError,
+  type VersionVector,
+} from "@scoutsync/core";
 import type { ReadRequest, Replica, ReplicaOptions, ReplicaPool, ReplicaState } from "../replica.ts";
 import type { FromWorker, Method, ToWorker } from "./calls.ts";
 
@@ -66,11 +79,17 @@ class Pool implements ReplicaPool {
       if (waiting.thread !== thread) continue;
       this.waiting.delete(call);
       waiting.reject(
-        new SyncError({ code: "DATABASE_FAILED", message: `the thread that serves the database stopped: ${error.message}`, action: "Restart the node; what was committed is there, what was not left no trace.", cause: error }),
+        new SyncError({
+          code: "DATABASE_FAILED",
+          message: `the thread that serves the database stopped: ${error.message}`,
+          action: "Restart the node; what was committed is there, what was not left no trace.",
+          cause: error,
+        }),
       );
     }
     this.threads.splice(this.threads.indexOf(thread), 1);
-    for (const replica of this.replicas.values()) if (replica.thread === thread) replica.moved({ ...replica.state, problem: `its thread stopped: ${error.message}` });
+    for (const replica of this.replicas.values())
+      if (replica.thread === thread) replica.moved({ ...replica.state, problem: `its thread stopped: ${error.message}` });
   }
 
   ask(thread: Thread, message: ToWorker): Promise<{ value: unknown; state: ReplicaState | null }> {
@@ -149,7 +168,12 @@ class PooledReplica implements Replica {
   }
 
   private async call<T>(method: Method, ...args: unknown[]): Promise<T> {
-    if (this.closed) throw new SyncError({ code: "SHUTTING_DOWN", message: `database "${this.name}" is being closed`, action: "Try again when the node runs." });
+    if (this.closed)
+      throw new SyncError({
+        code: "SHUTTING_DOWN",
+        message: `database "${this.name}" is being closed`,
+        action: "Try again when the node runs.",
+      });
     const { value } = await this.pool.ask(this.thread, { kind: "call", call: this.pool.nextCall(), database: this.database, method, args });
     return value as T;
   }
@@ -203,7 +227,9 @@ class PooledReplica implements Replica {
   }
 
   close(): Promise<void> {
-    this.closed ??= this.pool.ask(this.thread, { kind: "close", call: this.pool.nextCall(), database: this.database }).then(() => this.pool.forget(this.database, this.thread));
+    this.closed ??= this.pool
+      .ask(this.thread, { kind: "close", call: this.pool.nextCall(), database: this.database })
+      .then(() => this.pool.forget(this.database, this.thread));
     return this.closed;
   }
 }
@@ -213,7 +239,8 @@ function revive(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(revive);
   if (value === null || typeof value !== "object" || value instanceof Uint8Array || value instanceof Map) return value;
   const keys = Object.keys(value);
-  if (keys.length === 1 && keys[0] === "bytes" && (value as { bytes: unknown }).bytes instanceof Uint8Array) return new RawText((value as { bytes: Uint8Array }).bytes);
+  if (keys.length === 1 && keys[0] === "bytes" && (value as { bytes: unknown }).bytes instanceof Uint8Array)
+    return new RawText((value as { bytes: Uint8Array }).bytes);
   for (const key of keys) (value as Record<string, unknown>)[key] = revive((value as Record<string, unknown>)[key]);
   return value;
 }

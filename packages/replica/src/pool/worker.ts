@@ -23,7 +23,8 @@ const served = new Map<number, Served>();
 const send = (message: FromWorker, transfer: TransferListItem[] = []) => port.postMessage(message, transfer);
 
 function sameState(a: ReplicaState, b: ReplicaState): boolean {
-  const numbers = (state: ReplicaState) => [state.pending, state.parked, state.conflicts, state.rows, state.problem, ...state.tables].join();
+  const numbers = (state: ReplicaState) =>
+    [state.pending, state.parked, state.conflicts, state.rows, state.problem, ...state.tables].join();
   return numbers(a) === numbers(b) && Buffer.compare(a.digest, b.digest) === 0 && formatVector(a.vector) === formatVector(b.vector);
 }
 
@@ -57,7 +58,13 @@ function poll(number: number, one: Served): void {
 function open(number: number, options: ReplicaOptions, run: string): ReplicaState {
   const database = new ReplicaDatabase(options, run);
   database.hasNews();
-  const one: Served = { database, options, state: database.state(), timer: setInterval(() => poll(number, one), options.pollIntervalMs), pausedUntil: 0 };
+  const one: Served = {
+    database,
+    options,
+    state: database.state(),
+    timer: setInterval(() => poll(number, one), options.pollIntervalMs),
+    pausedUntil: 0,
+  };
   served.set(number, one);
   return one.state;
 }

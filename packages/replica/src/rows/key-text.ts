@@ -9,12 +9,20 @@ export function keyFromText(db: Database, table: Table, text: string): SqlValue[
   const parts = text.split(",");
   const last = table.key.length - 1;
   const given = table.key.map((_, i) => (i === last ? parts.slice(last).join(",") : (parts[i] ?? ""))).map(fromText);
-  const match = table.key.map((column, i) => `${quote(column.name)} = ${(parts[i] ?? "").startsWith("text:") ? "CAST(? AS TEXT)" : "?"}`).join(" AND ");
+  const match = table.key
+    .map((column, i) => `${quote(column.name)} = ${(parts[i] ?? "").startsWith("text:") ? "CAST(? AS TEXT)" : "?"}`)
+    .join(" AND ");
   const names = table.key.map((column) => quote(column.name));
   const keys = [...names, ...names.map((name) => `CAST(${name} AS BLOB)`)].join(", ");
-  const found = db.prepare(`SELECT ${keys} FROM ${quote(table.name)} WHERE ${match}`).safeIntegers(true).raw(true).get(given) as SqlValue[] | undefined;
+  const found = db
+    .prepare(`SELECT ${keys} FROM ${quote(table.name)} WHERE ${match}`)
+    .safeIntegers(true)
+    .raw(true)
+    .get(given) as SqlValue[] | undefined;
   if (!found) return null;
-  return found.slice(0, names.length).map((part, i) => (typeof part === "string" && table.utf8 ? textFromBytes(found[names.length + i] as Buffer) : part));
+  return found
+    .slice(0, names.length)
+    .map((part, i) => (typeof part === "string" && table.utf8 ? textFromBytes(found[names.length + i] as Buffer) : part));
 }
 
 function fromText(text: string): Bindable {

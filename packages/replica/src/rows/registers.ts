@@ -35,7 +35,14 @@ function collapse(state: RowState, cid: number): void {
  * Merges a write to one column. `current` gives the value the row has now (for a winner that becomes a loser);
  * `changed` receives the value when the winner changes. Returns whether anything changed.
  */
-export function mergeColumn(state: RowState, cid: number, write: ColumnWrite, knowledge: Knowledge, current: () => CellValue, changed: (value: CellValue) => void): boolean {
+export function mergeColumn(
+  state: RowState,
+  cid: number,
+  write: ColumnWrite,
+  knowledge: Knowledge,
+  current: () => CellValue,
+  changed: (value: CellValue) => void,
+): boolean {
   const before = registerOf(state, cid);
   const merged = mergeWrite(before, write, knowledge);
   if (merged === before) return false;
@@ -70,7 +77,14 @@ export function mergeBirth(
   const merged = mergeWrite([state.birth], birth, knowledge);
   const best = winnerOf(merged, knowledge) as Write;
   cids.forEach((cid, i) => {
-    const merging = mergeColumn(state, cid, { ...birth, value: values[i] }, knowledge, () => current(cid), (value) => changed(cid, value));
+    const merging = mergeColumn(
+      state,
+      cid,
+      { ...birth, value: values[i] },
+      knowledge,
+      () => current(cid),
+      (value) => changed(cid, value),
+    );
     moved ||= merging;
   });
   if (best.origin === birth.origin && best.sequence === birth.sequence) {

@@ -72,7 +72,8 @@ function takeWrite(from: ByteReader): Write {
 /** Packs what a plain row does not have; null for a plain row, which is most of them. */
 export function packExtra(state: RowState, id: bigint | null): Buffer | null {
   let flags = 0;
-  const renamed = state.table.surrogate && (state.identity.origin !== state.birth.origin || state.identity.sequence !== state.birth.sequence);
+  const renamed =
+    state.table.surrogate && (state.identity.origin !== state.birth.origin || state.identity.sequence !== state.birth.sequence);
   if (renamed) flags |= Extra.identity;
   if (state.table.surrogate && state.claim !== id) flags |= Extra.claim;
   if (state.columns.size > 0) flags |= Extra.columns;
@@ -143,7 +144,8 @@ export function unpackExtra(state: RowState, extra: Buffer | null): void {
       state.columns.set(cid, writes);
     }
   }
-  if (flags & Extra.deletes) for (let left = from.varint(); left > 0; left--) state.deletes.push({ ...takeWrite(from), alive: from.byte() === 1 });
+  if (flags & Extra.deletes)
+    for (let left = from.varint(); left > 0; left--) state.deletes.push({ ...takeWrite(from), alive: from.byte() === 1 });
   if (flags & Extra.rekey) state.rekey = { generation: from.varint(), origin: from.varint(), sequence: from.varint() };
   if (flags & Extra.closed) {
     for (let left = from.varint(); left > 0; left--) {

@@ -9,8 +9,20 @@ import { packKey, rowHash } from "./values.ts";
 
 /** What SELECT gives for a row of _scoutsync_out, integers as bigint. */
 type OutRow = [
-  slot: bigint, tid: bigint, state: bigint, key: Buffer | null, id: bigint | null, oid: bigint, sequence: bigint, time: bigint,
-  context: bigint, extra: Buffer | null, image: Buffer, reason: string | null, blockerOid: bigint | null, blockerSequence: bigint | null,
+  slot: bigint,
+  tid: bigint,
+  state: bigint,
+  key: Buffer | null,
+  id: bigint | null,
+  oid: bigint,
+  sequence: bigint,
+  time: bigint,
+  context: bigint,
+  extra: Buffer | null,
+  image: Buffer,
+  reason: string | null,
+  blockerOid: bigint | null,
+  blockerSequence: bigint | null,
 ];
 
 const OUT_COLUMNS = "slot, tid, state, key, id, oid, sequence, time, context, extra, image, reason, blocker_oid, blocker_sequence";
@@ -65,7 +77,9 @@ export class RowStore {
     };
     this.findDot = prepare("SELECT tid, slot FROM _scoutsync_log WHERE oid = ? AND sequence = ?");
     this.findAlias = prepare("SELECT birth_oid, birth_sequence FROM _scoutsync_alias WHERE oid = ? AND sequence = ?");
-    this.putDot = prepare("INSERT INTO _scoutsync_log(oid, sequence, tid, slot) VALUES(?, ?, ?, ?) ON CONFLICT(oid, sequence) DO UPDATE SET tid = excluded.tid, slot = excluded.slot");
+    this.putDot = prepare(
+      "INSERT INTO _scoutsync_log(oid, sequence, tid, slot) VALUES(?, ?, ?, ?) ON CONFLICT(oid, sequence) DO UPDATE SET tid = excluded.tid, slot = excluded.slot",
+    );
     this.dropDot = prepare("DELETE FROM _scoutsync_log WHERE oid = ? AND sequence = ?");
     this.readOut = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE slot = ?`);
     this.outByKey = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND key = ?`);
@@ -286,7 +300,11 @@ export class RowStore {
    * deleted: they keep the integer they had, as they do in the table of an application that deletes a parent alone.
    * `together` are rows, by identity, that are about to be placed under these integers.
    */
-  concrete(table: Table, values: readonly CellValue[], together: ReadonlyMap<string, bigint> = NOBODY): { values: SqlValue[]; missing: Ref | null; dead: RowState[] } {
+  concrete(
+    table: Table,
+    values: readonly CellValue[],
+    together: ReadonlyMap<string, bigint> = NOBODY,
+  ): { values: SqlValue[]; missing: Ref | null; dead: RowState[] } {
     let missing: Ref | null = null;
     const dead: RowState[] = [];
     const result = [...values];
@@ -385,7 +403,13 @@ export class RowStore {
    * was loaded. Moves it out of _scoutsync_out when it was there. `key` is its natural key in the table, where that is
    * known better than what it refers to tells.
    */
-  saveInTable(state: RowState, id: bigint | null, values: readonly SqlValue[], before: ReturnType<typeof ownedDots>, key: readonly SqlValue[] | null = null): void {
+  saveInTable(
+    state: RowState,
+    id: bigint | null,
+    values: readonly SqlValue[],
+    before: ReturnType<typeof ownedDots>,
+    key: readonly SqlValue[] | null = null,
+  ): void {
     const store = this.of(state.table);
     if (state.place.kind !== "table" && state.slot !== UNSTORED) {
       this.deleteOut.run(state.slot);
@@ -428,7 +452,13 @@ export class RowStore {
   }
 
   /** Stores a row that is not in its table: deleted, or waiting for what `state.place` says. `wanted` is its integer. */
-  saveOut(state: RowState, wasInTable: boolean, wanted: bigint | null, values: readonly CellValue[], before: ReturnType<typeof ownedDots>): void {
+  saveOut(
+    state: RowState,
+    wasInTable: boolean,
+    wanted: bigint | null,
+    values: readonly CellValue[],
+    before: ReturnType<typeof ownedDots>,
+  ): void {
     if (wasInTable) {
       if (state.hash) this.digest.remove(state.table.tid, state.hash);
       this.of(state.table).remove(state.slot);
@@ -468,23 +498,33 @@ export class RowStore {
       conditions.push("blocker_oid = ? AND blocker_sequence = ?");
       values.push(where.blocker.origin, where.blocker.sequence);
     }
-    const rows = this.db.prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE ${conditions.join(" AND ")}`).safeIntegers(true).raw(true).all(values) as OutRow[];
+    const rows = this.db
+      .prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE ${conditions.join(" AND ")}`)
+      .safeIntegers(true)
+      .raw(true)
+      .all(values) as OutRow[];
     return rows.filter((row) => this.byTid(Number(row[1]))).map((row) => this.fromOut(row).state);
   }
 
   /** Identities that some row waits for, as `origin:sequence` of local numbers. */
   blockers(): string[] {
-    return this.db.prepare("SELECT DISTINCT blocker_oid || ':' || blocker_sequence FROM _scoutsync_out WHERE blocker_oid IS NOT NULL").pluck().all() as string[];
+    return this.db
+      .prepare("SELECT DISTINCT blocker_oid || ':' || blocker_sequence FROM _scoutsync_out WHERE blocker_oid IS NOT NULL")
+      .pluck()
+      .all() as string[];
   }
 
   /** Puts an update of these columns on the dirty list, whether or not their values change. */
   touch(db: Database, table: Table, key: readonly SqlValue[], indexes: readonly number[]): void {
     const masks = Array.from({ length: maskCount(table) }, () => 0n);
-    for (const index of indexes) masks[Math.floor(index / MASK_BITS)] = (masks[Math.floor(index / MASK_BITS)] ?? 0n) | (1n << BigInt(index % MASK_BITS));
+    for (const index of indexes)
+      masks[Math.floor(index / MASK_BITS)] = (masks[Math.floor(index / MASK_BITS)] ?? 0n) | (1n << BigInt(index % MASK_BITS));
     const columns = [...masks.map((_, i) => `m${i}`), ...key.map((_, i) => `k${i}`)];
     const { values, raw } = bindable(key);
     const places = columns.map((_, i) => (raw.includes(i - masks.length) ? "CAST(? AS TEXT)" : "?"));
-    db.prepare(`INSERT INTO ${CAPTURE}(event, at, ${columns.join(", ")}) VALUES(${eventCode(table.tid, Op.update)}, julianday('now'), ${places.join(", ")})`).run(...masks, ...values);
+    db.prepare(
+      `INSERT INTO ${CAPTURE}(event, at, ${columns.join(", ")}) VALUES(${eventCode(table.tid, Op.update)}, julianday('now'), ${places.join(", ")})`,
+    ).run(...masks, ...values);
   }
 
   /** Number of live rows that wait for a place. */

@@ -25,7 +25,16 @@ export function rowsTableSql(table: Table): string[] {
 }
 
 /** One stored row of _scoutsync_rows_<tid>, integers as bigint. */
-export type StoredRow = [id: bigint, oid: bigint, sequence: bigint, time: bigint, context: bigint, extra: Buffer | null, hash: Buffer, key: Buffer | null];
+export type StoredRow = [
+  id: bigint,
+  oid: bigint,
+  sequence: bigint,
+  time: bigint,
+  context: bigint,
+  extra: Buffer | null,
+  hash: Buffer,
+  key: Buffer | null,
+];
 
 /** Rows inserted into _scoutsync_rows_<tid> and _scoutsync_log by one statement: measured, half the cost of single ones. */
 const CHUNK = 16;
@@ -75,7 +84,9 @@ export class TableStore {
       const found = this.prepared(`exists ${variant}`, () => `SELECT 1 FROM ${quote(this.table.name)} WHERE ${where}`).get(values);
       return found === undefined ? null : [];
     }
-    const row = this.prepared(`read ${variant}`, () => `SELECT ${this.columnList} FROM ${quote(this.table.name)} WHERE ${where}`).get(values) as SqlValue[] | undefined;
+    const row = this.prepared(`read ${variant}`, () => `SELECT ${this.columnList} FROM ${quote(this.table.name)} WHERE ${where}`).get(
+      values,
+    ) as SqlValue[] | undefined;
     if (row === undefined) return null;
     return this.table.utf8 && mayHoldRawText(row) ? this.readBytes(key, row) : row;
   }
@@ -84,7 +95,9 @@ export class TableStore {
   private readBytes(key: readonly SqlValue[], row: SqlValue[]): SqlValue[] {
     const { variant, where, values } = this.match(key);
     const list = this.table.columns.map((column) => `CAST(${quote(column.name)} AS BLOB)`).join(", ");
-    const bytes = this.prepared(`bytes ${variant}`, () => `SELECT ${list} FROM ${quote(this.table.name)} WHERE ${where}`).get(values) as Buffer[];
+    const bytes = this.prepared(`bytes ${variant}`, () => `SELECT ${list} FROM ${quote(this.table.name)} WHERE ${where}`).get(
+      values,
+    ) as Buffer[];
     return row.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
   }
 
@@ -110,7 +123,9 @@ export class TableStore {
   update(key: readonly SqlValue[], indexes: readonly number[], values: readonly Bindable[], raw: readonly number[]): void {
     const match = this.match(key);
     this.prepared(`update ${indexes.join()} ${raw.join()} ${match.variant}`, () => {
-      const set = indexes.map((index, i) => `${quote((this.table.columns[index] as Column).name)} = ${raw.includes(i) ? "CAST(? AS TEXT)" : "?"}`);
+      const set = indexes.map(
+        (index, i) => `${quote((this.table.columns[index] as Column).name)} = ${raw.includes(i) ? "CAST(? AS TEXT)" : "?"}`,
+      );
       return `UPDATE OR ABORT ${quote(this.table.name)} SET ${set.join(", ")} WHERE ${match.where}`;
     }).run(...values, ...match.values);
   }
@@ -128,7 +143,10 @@ export class TableStore {
 
   /** Keys of the rows in which `column` holds `value`, each in key order. */
   keysWhere(column: string, value: Bindable): SqlValue[][] {
-    return this.keys(this.prepared(`where ${column}`, () => `SELECT ${this.keyList} FROM ${quote(this.table.name)} WHERE ${quote(column)} = ?`), [value]);
+    return this.keys(
+      this.prepared(`where ${column}`, () => `SELECT ${this.keyList} FROM ${quote(this.table.name)} WHERE ${quote(column)} = ?`),
+      [value],
+    );
   }
 
   /** Key parts, then the same as bytes: what is not valid UTF-8 is only right there. */
@@ -139,7 +157,9 @@ export class TableStore {
 
   private keys(statement: Statement, values: readonly Bindable[]): SqlValue[][] {
     const width = this.table.key.length;
-    return (statement.all(values) as SqlValue[][]).map((row) => row.slice(0, width).map((part, i) => (typeof part === "string" && this.table.utf8 ? textFromBytes(row[width + i] as Buffer) : part)));
+    return (statement.all(values) as SqlValue[][]).map((row) =>
+      row.slice(0, width).map((part, i) => (typeof part === "string" && this.table.utf8 ? textFromBytes(row[width + i] as Buffer) : part)),
+    );
   }
 
   /** Keys of the rows that hold the same values as these under UNIQUE index number `index`. */
@@ -148,7 +168,10 @@ export class TableStore {
     if (!unique) return [];
     const match = unique.columns.map((part) => `${quote(part.name)} = ? COLLATE ${part.collation}`);
     if (unique.where !== null) match.push(`(${unique.where})`);
-    return this.keys(this.prepared(`clash ${index}`, () => `SELECT ${this.keyList} FROM ${quote(this.table.name)} WHERE ${match.join(" AND ")}`), values);
+    return this.keys(
+      this.prepared(`clash ${index}`, () => `SELECT ${this.keyList} FROM ${quote(this.table.name)} WHERE ${match.join(" AND ")}`),
+      values,
+    );
   }
 
   // ---- what is known of them
@@ -157,17 +180,24 @@ export class TableStore {
 
   byId(id: bigint): StoredRow | undefined {
     if (this.isQueued(id)) this.flush();
-    return this.prepared("byId", () => `SELECT ${this.stored}, ${this.table.surrogate ? "NULL" : "key"} FROM ${rowsTable(this.table.tid)} WHERE id = ?`).get(id) as StoredRow | undefined;
+    return this.prepared(
+      "byId",
+      () => `SELECT ${this.stored}, ${this.table.surrogate ? "NULL" : "key"} FROM ${rowsTable(this.table.tid)} WHERE id = ?`,
+    ).get(id) as StoredRow | undefined;
   }
 
   byKey(key: Buffer): StoredRow | undefined {
     this.flush();
-    return this.prepared("byKey", () => `SELECT ${this.stored}, key FROM ${rowsTable(this.table.tid)} WHERE key = ?`).get(key) as StoredRow | undefined;
+    return this.prepared("byKey", () => `SELECT ${this.stored}, key FROM ${rowsTable(this.table.tid)} WHERE key = ?`).get(key) as
+      | StoredRow
+      | undefined;
   }
 
   /** The identity of the row whose key in the table is packed as `local`. */
   keyOfLocal(local: Buffer): Buffer | undefined {
-    const row = this.prepared("local", () => `SELECT key FROM ${rowsTable(this.table.tid)} WHERE local = ?`).get(local) as [Buffer] | undefined;
+    const row = this.prepared("local", () => `SELECT key FROM ${rowsTable(this.table.tid)} WHERE local = ?`).get(local) as
+      | [Buffer]
+      | undefined;
     return row?.[0];
   }
 
@@ -204,7 +234,10 @@ export class TableStore {
   }
 
   private dotInsert(count: number): Statement {
-    return this.prepared(`dots ${count}`, () => `INSERT INTO _scoutsync_log(oid, sequence, tid, slot) VALUES ${Array(count).fill("(?, ?, ?, ?)").join(", ")}`);
+    return this.prepared(
+      `dots ${count}`,
+      () => `INSERT INTO _scoutsync_log(oid, sequence, tid, slot) VALUES ${Array(count).fill("(?, ?, ?, ?)").join(", ")}`,
+    );
   }
 
   /** Writes what `addPlain` queued. */
@@ -222,7 +255,19 @@ export class TableStore {
   }
 
   /** Inserts a row; returns its number. */
-  add(id: bigint | null, row: { oid: number; sequence: number; time: number; context: number; open: number | null; extra: Buffer | null; hash: Buffer; key: Buffer | null }): bigint {
+  add(
+    id: bigint | null,
+    row: {
+      oid: number;
+      sequence: number;
+      time: number;
+      context: number;
+      open: number | null;
+      extra: Buffer | null;
+      hash: Buffer;
+      key: Buffer | null;
+    },
+  ): bigint {
     this.flush();
     const keyed = !this.table.surrogate;
     const result = this.prepared("add", () => {
@@ -231,10 +276,14 @@ export class TableStore {
     return BigInt(result.lastInsertRowid);
   }
 
-  change(id: bigint, row: { oid: number; sequence: number; time: number; context: number; open: number | null; extra: Buffer | null; hash: Buffer }): void {
+  change(
+    id: bigint,
+    row: { oid: number; sequence: number; time: number; context: number; open: number | null; extra: Buffer | null; hash: Buffer },
+  ): void {
     this.prepared(
       "change",
-      () => `UPDATE ${rowsTable(this.table.tid)} SET oid = ?, sequence = ?, time = ?, context = ?, open = ?, extra = ?, hash = ? WHERE id = ?`,
+      () =>
+        `UPDATE ${rowsTable(this.table.tid)} SET oid = ?, sequence = ?, time = ?, context = ?, open = ?, extra = ?, hash = ? WHERE id = ?`,
     ).run(row.oid, row.sequence, row.time, row.context, row.open, row.extra, row.hash, id);
   }
 

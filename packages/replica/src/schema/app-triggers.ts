@@ -14,7 +14,9 @@ export interface AppTrigger {
 export function triggersToSuspend(db: Database, tables: readonly { name: string }[]): AppTrigger[] {
   const fold = (name: string) => name.toLowerCase();
   const synced = new Set(tables.map((table) => fold(table.name)));
-  const objects = db.prepare("SELECT type, name, tbl_name AS target, sql FROM main.sqlite_master WHERE sql IS NOT NULL").all() as (AppTrigger & { type: string; target: string })[];
+  const objects = db
+    .prepare("SELECT type, name, tbl_name AS target, sql FROM main.sqlite_master WHERE sql IS NOT NULL")
+    .all() as (AppTrigger & { type: string; target: string })[];
   const foreign = objects.filter(({ name }) => !name.startsWith("_scoutsync_"));
   const views = new Set(foreign.filter(({ type }) => type === "view").map(({ name }) => fold(name)));
   const triggers = foreign.filter(({ type }) => type === "trigger");
@@ -29,7 +31,10 @@ export function triggersToSuspend(db: Database, tables: readonly { name: string 
 }
 
 const NAME = String.raw`(?:"((?:[^"]|"")+)"|\x60([^\x60]+)\x60|\[([^\]]+)\]|'([^']+)'|([\w$\u0080-\uffff]+))`;
-const WRITES = new RegExp(String.raw`\b(?:INSERT\s+(?:OR\s+\w+\s+)?INTO|REPLACE\s+INTO|UPDATE(?:\s+OR\s+\w+)?|DELETE\s+FROM)\s+` + NAME, "gi");
+const WRITES = new RegExp(
+  String.raw`\b(?:INSERT\s+(?:OR\s+\w+\s+)?INTO|REPLACE\s+INTO|UPDATE(?:\s+OR\s+\w+)?|DELETE\s+FROM)\s+` + NAME,
+  "gi",
+);
 
 function bodyOf(sql: string): string {
   const plain = sql.replace(/--[^\n]*|\/\*[\s\S]*?\*\//g, " ");
@@ -38,5 +43,7 @@ function bodyOf(sql: string): string {
 
 /** Names after the writing verbs in a trigger's body, in lower case. */
 function writtenTables(body: string): string[] {
-  return [...body.matchAll(WRITES)].map((match) => (match.slice(1).find((name) => name !== undefined) ?? "").replaceAll('""', '"').toLowerCase());
+  return [...body.matchAll(WRITES)].map((match) =>
+    (match.slice(1).find((name) => name !== undefined) ?? "").replaceAll('""', '"').toLowerCase(),
+  );
 }

@@ -71,7 +71,8 @@ export function catalogTables(db: Database, shapes: readonly TableShape[]): Tabl
 function parentsFirst(tables: readonly Table[]): Table[] {
   const left = [...tables].sort((a, b) => (a.name < b.name ? -1 : 1));
   const sorted: Table[] = [];
-  const isFree = (table: Table) => [...table.references, ...table.keyReferences].every(({ parent }) => parent === table || sorted.includes(parent));
+  const isFree = (table: Table) =>
+    [...table.references, ...table.keyReferences].every(({ parent }) => parent === table || sorted.includes(parent));
   while (left.length > 0) {
     const at = Math.max(0, left.findIndex(isFree));
     sorted.push(...left.splice(at, 1));

@@ -1,7 +1,16 @@
 import { readFileSync } from "node:fs";
 import type { Database } from "better-sqlite3";
 import { SyncError } from "@scoutsync/core";
-import { CAPTURE, captureColumns, captureTableSql, captureTriggers, imageTable, imageTableSql, maskCount, triggerNames } from "../capture/triggers.ts";
+import {
+  CAPTURE,
+  captureColumns,
+  captureTableSql,
+  captureTriggers,
+  imageTable,
+  imageTableSql,
+  maskCount,
+  triggerNames,
+} from "../capture/triggers.ts";
 import { rowsTable, rowsTableSql } from "../rows/table-store.ts";
 import type { Table } from "./catalog.ts";
 
@@ -45,7 +54,8 @@ export function installCapture(db: Database, table: Table): void {
   db.exec(`DROP TABLE IF EXISTS ${imageTable(table.tid)}`);
   db.exec(imageTableSql(table));
   const there = new Set((db.pragma(`main.table_info(${CAPTURE})`) as { name: string }[]).map((column) => column.name));
-  for (const column of captureColumns(table.key.length, maskCount(table))) if (!there.has(column)) db.exec(`ALTER TABLE ${CAPTURE} ADD COLUMN ${column}`);
+  for (const column of captureColumns(table.key.length, maskCount(table)))
+    if (!there.has(column)) db.exec(`ALTER TABLE ${CAPTURE} ADD COLUMN ${column}`);
   if (db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = ?").get(rowsTable(table.tid)) === undefined) {
     for (const sql of rowsTableSql(table)) db.exec(sql);
   }
@@ -91,14 +101,17 @@ export function followRenames(db: Database, names: ReadonlySet<string>): void {
   for (const { tid, name } of catalog) {
     if (names.has(name)) continue;
     const now = carrier.get(`_scoutsync_insert_${tid}`) as string | undefined;
-    if (now !== undefined && names.has(now) && !known.has(now)) db.prepare("UPDATE _scoutsync_table SET name = ? WHERE tid = ?").run(now, tid);
+    if (now !== undefined && names.has(now) && !known.has(now))
+      db.prepare("UPDATE _scoutsync_table SET name = ? WHERE tid = ?").run(now, tid);
   }
 }
 
 /** Drops everything of ours. Returns the names of what was dropped. */
 export function removeMetadata(db: Database): string[] {
   const objects = db
-    .prepare("SELECT type, name FROM main.sqlite_master WHERE name LIKE '\\_scoutsync\\_%' ESCAPE '\\' AND type IN ('trigger', 'view', 'table') ORDER BY type DESC")
+    .prepare(
+      "SELECT type, name FROM main.sqlite_master WHERE name LIKE '\\_scoutsync\\_%' ESCAPE '\\' AND type IN ('trigger', 'view', 'table') ORDER BY type DESC",
+    )
     .all() as { type: string; name: string }[];
   for (const { type, name } of objects) db.exec(`DROP ${type} IF EXISTS "${name}"`);
   return objects.map(({ name }) => name);

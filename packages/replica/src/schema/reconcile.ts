@@ -22,7 +22,11 @@ export function reconcile(db: Database, rows: RowStore, table: Table, columnsBef
     const { values, raw } = bindable(key);
     const places = [...bits.map(() => "?"), ...values.map((_, i) => (raw.includes(i) ? "CAST(? AS TEXT)" : "?"))].join(", ");
     const columns = [...masks.slice(0, bits.length), keys].join(", ");
-    db.prepare(`INSERT INTO ${CAPTURE}(event, at, ${columns}) VALUES(?, julianday('now'), ${places})`).run(eventCode(table.tid, op), ...bits, ...values);
+    db.prepare(`INSERT INTO ${CAPTURE}(event, at, ${columns}) VALUES(?, julianday('now'), ${places})`).run(
+      eventCode(table.tid, op),
+      ...bits,
+      ...values,
+    );
     found++;
   };
   const every = masks.map((_, i) => (1n << BigInt(Math.min(MASK_BITS, table.columns.length - i * MASK_BITS))) - 1n);
@@ -50,7 +54,11 @@ export function reconcile(db: Database, rows: RowStore, table: Table, columnsBef
     }
     note(Op.update, key, every);
   }
-  const lost = db.prepare(`SELECT id FROM ${rowsTable(table.tid)} WHERE id NOT IN (SELECT slot FROM temp.met)`).safeIntegers(true).pluck().all() as bigint[];
+  const lost = db
+    .prepare(`SELECT id FROM ${rowsTable(table.tid)} WHERE id NOT IN (SELECT slot FROM temp.met)`)
+    .safeIntegers(true)
+    .pluck()
+    .all() as bigint[];
   for (const slot of lost) {
     const state = rows.atLog(table.tid, slot);
     const key = state && rows.keyValues(state);
@@ -67,7 +75,10 @@ function addedColumns(db: Database, table: Table, before: readonly string[] | nu
   const names = table.columns.map((column) => column.name);
   if (before.some((name) => !names.includes(name))) return null;
   const defaults = new Map(
-    (db.pragma(`main.table_xinfo(${quote(table.name)})`) as { name: string; dflt_value: string | null }[]).map((row) => [row.name, row.dflt_value]),
+    (db.pragma(`main.table_xinfo(${quote(table.name)})`) as { name: string; dflt_value: string | null }[]).map((row) => [
+      row.name,
+      row.dflt_value,
+    ]),
   );
   const fresh = table.columns.flatMap((column, index) => {
     if (before.includes(column.name)) return [];

@@ -92,7 +92,10 @@ export function surveyTables(db: Database, exclude: readonly string[]): TableSur
 }
 
 function countRows(db: Database, table: string): number {
-  return db.prepare(`SELECT count(*) FROM ${quote(table)}`).pluck().get() as number;
+  return db
+    .prepare(`SELECT count(*) FROM ${quote(table)}`)
+    .pluck()
+    .get() as number;
 }
 
 function describeTable(db: Database, name: string, withoutRowid: boolean, excluded: Set<string>): TableShape | string {
@@ -104,7 +107,9 @@ function describeTable(db: Database, name: string, withoutRowid: boolean, exclud
   if (keyRows.length === 0) return "no primary key: this version cannot sync it";
   const indexes = db.pragma(`main.index_list(${quote(name)})`) as { name: string; unique: number; origin: string; partial: number }[];
   const describe = (index: string) =>
-    (db.pragma(`main.index_xinfo(${quote(index)})`) as { name: string | null; coll: string; key: number }[]).filter((part) => part.key === 1);
+    (db.pragma(`main.index_xinfo(${quote(index)})`) as { name: string | null; coll: string; key: number }[]).filter(
+      (part) => part.key === 1,
+    );
   const collations = indexes.flatMap((index) => describe(index.name).map((part) => part.coll.toUpperCase()));
   const unknown = collations.find((collation) => !KNOWN_COLLATIONS.has(collation));
   if (unknown) return `an index uses the application's own collation ${unknown}, which only the application has`;
@@ -127,14 +132,20 @@ function describeTable(db: Database, name: string, withoutRowid: boolean, exclud
     .filter((index) => index.unique === 1 && index.origin !== "pk")
     .map((index) => ({ parts: describe(index.name), where: index.partial === 1 ? conditionOf(db, index.name) : null }))
     .filter(({ parts }) => parts.every((part) => part.name !== null))
-    .map(({ parts, where }) => ({ columns: parts.map((part) => ({ name: part.name as string, collation: part.coll.toUpperCase() })), where }));
+    .map(({ parts, where }) => ({
+      columns: parts.map((part) => ({ name: part.name as string, collation: part.coll.toUpperCase() })),
+      where,
+    }));
   const utf8 = db.pragma("encoding", { simple: true }) === "UTF-8";
   return { name, surrogate, key, columns, uniques, withoutRowid, utf8 };
 }
 
 /** The WHERE of a partial index. */
 function conditionOf(db: Database, index: string): string | null {
-  const sql = db.prepare("SELECT sql FROM main.sqlite_master WHERE type = 'index' AND name = ?").pluck().get(index) as string | null | undefined;
+  const sql = db.prepare("SELECT sql FROM main.sqlite_master WHERE type = 'index' AND name = ?").pluck().get(index) as
+    | string
+    | null
+    | undefined;
   return /\)\s*WHERE\s([\s\S]+)$/i.exec(sql ?? "")?.[1]?.trim() ?? null;
 }
 
@@ -151,7 +162,7 @@ function resolveReferences(db: Database, tables: TableShape[]): void {
     table.columns = [...table.columns, only].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
   // A column may refer to a column that itself holds a surrogate key of a third table: followed to its end.
-  for (let moved = true; moved; ) {
+  for (let moved = true; moved;) {
     moved = false;
     for (const { table, keys } of declared) {
       for (const { from, to, table: parentName } of keys) {
@@ -177,7 +188,13 @@ function targetColumn(parent: TableShape, name: string | null): TableColumn | un
 
 /** Foreign keys of a table, column by column; `to` is null when a single-column primary key of the parent is meant. */
 function foreignKeys(db: Database, table: string): { table: string; from: string; to: string | null }[] {
-  const rows = db.pragma(`main.foreign_key_list(${quote(table)})`) as { id: number; seq: number; table: string; from: string; to: string | null }[];
+  const rows = db.pragma(`main.foreign_key_list(${quote(table)})`) as {
+    id: number;
+    seq: number;
+    table: string;
+    from: string;
+    to: string | null;
+  }[];
   const composite = new Set(rows.filter((row) => row.seq > 0).map((row) => row.id));
   return rows.filter((row) => row.to !== null || !composite.has(row.id));
 }
