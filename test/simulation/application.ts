@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join as joinPath } from "node:path";
-import { DatabaseSync } from "node:sqlite";
+import Database from "better-sqlite3";
 import { join } from "@scoutsync/core";
 import { ReplicaDatabase } from "@scoutsync/replica";
 import { createDatabase, differences, dumpDatabase, seededRandom } from "@scoutsync/testkit";
@@ -84,7 +84,7 @@ export function play(steps: readonly Step[]): string[] {
   const source = start("source");
   const copy = start("copy");
   const application = CONNECTIONS.map((pragmas) => {
-    const connection = new DatabaseSync(source.path, { timeout: 1_000 });
+    const connection = new Database(source.path, { timeout: 1_000 });
     connection.exec(`PRAGMA ${pragmas}`);
     return connection;
   });
@@ -116,7 +116,7 @@ export function play(steps: readonly Step[]): string[] {
 }
 
 /** What a constraint of the application's own schema refuses is the application's business. */
-function attempt(connection: DatabaseSync | undefined, sql: string): void {
+function attempt(connection: Database.Database | undefined, sql: string): void {
   try {
     connection?.exec(sql);
   } catch (error) {

@@ -145,6 +145,7 @@ export class ReplicaDatabase {
   private prepareFile(): void {
     const { db } = this;
     if (hasMetadata(db)) checkMetadataVersion(db, this.options.path);
+    const journalBefore = db.pragma("journal_mode", { simple: true }) as string;
     if (db.pragma("journal_mode = WAL", { simple: true }) !== "wal") {
       throw new SyncError({
         code: "DATABASE_FAILED",
@@ -160,7 +161,7 @@ export class ReplicaDatabase {
     // Passive checkpoints only, by count: others can lose commits of processes with an older SQLite.
     db.pragma("wal_autocheckpoint = 1000");
     db.pragma("temp_store = FILE");
-    attach(db, this.options.exclude);
+    attach(db, this.options.exclude, journalBefore);
   }
 
   // ---- transactions
@@ -168,9 +169,9 @@ export class ReplicaDatabase {
   /** Runs `work` in one write transaction; everything is rolled back and forgotten when it throws. */
   private write<T>(work: () => T): T {
     this.letOthersWrite();
-    this.db.exec("BEGIN IMMEDIATE");
     const taken = performance.now();
     try {
+      this.db.exec("BEGIN IMMEDIATE");
       this.placement.begin();
       this.followSchema();
       const result = work();

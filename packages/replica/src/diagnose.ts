@@ -52,6 +52,11 @@ export function diagnose(path: string, exclude: readonly string[]): Diagnosis {
         });
       }
     }
+    for (const table of survey.tables) {
+      const nulls = table.key.map((column) => `${quote(column.name)} IS NULL`).join(" OR ");
+      const lost = db.prepare(`SELECT count(*) FROM ${quote(table.name)} WHERE ${nulls}`).pluck().get() as number;
+      if (lost > 0) problems.push({ severity: "warning", message: `${lost} rows of "${table.name}" have NULL in their key and stay on this server`, action: "Give them a key, or declare the key NOT NULL." });
+    }
     for (const trigger of triggersToSuspend(db, survey.tables)) {
       problems.push({
         severity: "warning",
@@ -98,9 +103,11 @@ export function detach(path: string): { removed: string[]; journalMode: string }
   let release: (() => void) | null = null;
   try {
     release = lockDatabaseFile(path);
+    const before = hasMetadata(db) ? readMeta(db, "journal mode before") : null;
     db.exec("BEGIN IMMEDIATE");
     const removed = removeMetadata(db);
     db.exec("COMMIT");
+    if (before === "wal") return { removed, journalMode: "wal" };
     const journalMode = db.pragma("journal_mode = DELETE", { simple: true }) as string;
     if (journalMode !== "delete") {
       throw new SyncError({

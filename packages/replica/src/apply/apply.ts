@@ -157,7 +157,7 @@ export class Applier {
     const claim = reader.body.value();
     if (typeof claim !== "bigint") throw new MalformedBytes("a claimed key is not an integer");
     const cells: CellValue[] = new Array<CellValue>(table.columns.length);
-    if (!same) cells.fill(null);
+    if (!same) table.columns.forEach((column, i) => (cells[i] = column.fallback));
     for (let i = 0; i < positions.length; i++) cells[positions[i] as number] = columnValue(reader, table, positions[i] as number);
     if (this.knowledge.covers(origin, sequence)) return false;
     const birth = { origin, sequence, time, context };
@@ -349,6 +349,7 @@ export function unpackBatch(batch: ChangeBatch): Buffer | null {
     new SyncError({ code: "BATCH_CORRUPT", message, action: "Nothing of it was applied; it is asked for again." });
   const sum = hash("sha256", batch.payload, "buffer");
   if (Buffer.compare(sum, batch.sha256) !== 0) throw corrupt("a batch's SHA-256 does not match its bytes");
+  if (batch.count === 0 && batch.payload.length > 0) throw corrupt("a batch says that it is empty and is not");
   if (batch.count === 0) return null;
   if (batch.format !== PAYLOAD_FORMAT) throw corrupt(`a batch has the unknown layout "${batch.format}"`);
   if (batch.payloadSize > LARGEST_PAYLOAD) throw corrupt("a batch says it is larger than 1 GiB");

@@ -388,7 +388,9 @@ export class Placement {
       if (refused) return this.evict(state, end.cells, refused, null, before);
     }
     const values = this.rows.tableValues(state);
-    if (values) this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
+    if (!values) return;
+    if (state.table.surrogate && this.idFor(state) !== state.slot) this.move(state, values, this.rows.abstract(state.table, values), before);
+    else this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
   }
 
   private remove(state: RowState, cells: readonly CellValue[] = this.rows.cells(state)): void {

@@ -47,7 +47,7 @@ export function captureTriggers(table: Table): { name: string; sql: string }[] {
   const keys = table.key.map((_, i) => `k${i}`).join(", ");
   const of = (row: string, columns: readonly TableColumn[]) => columns.map((column) => `${row}.${quote(column.name)}`).join(", ");
   const samekey = (a: string, b: string) =>
-    table.key.map((column) => `${a}.${quote(column.name)} IS ${b}.${quote(column.name)}`).join(" AND ");
+    table.key.map((column) => `${a}.${quote(column.name)} IS ${b}.${quote(column.name)} COLLATE ${column.collation}`).join(" AND ");
   const event = (op: number, row: string, extra = { names: "", values: "" }) =>
     `INSERT INTO ${CAPTURE}(event, at, ${keys}${extra.names}) VALUES(${eventCode(table.tid, op)}, ${NOW}, ${of(row, table.key)}${extra.values});`;
   const gone = (row: string) =>

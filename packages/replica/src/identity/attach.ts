@@ -19,7 +19,7 @@ const ROWS_AT_ONCE = 5_000;
  * the application goes on writing; what it writes meanwhile is captured. The rows get an origin drawn from their
  * content, so that equal copies share it: they are the same rows without anyone saying so.
  */
-export function attach(db: Database, exclude: readonly string[]): void {
+export function attach(db: Database, exclude: readonly string[], journalBefore: string): void {
   if (hasMetadata(db)) {
     if (readMeta(db, "attached") === "yes") return;
     // The last attempt was cut off; nothing of it has been seen by anyone.
@@ -27,6 +27,8 @@ export function attach(db: Database, exclude: readonly string[]): void {
   }
   const tables = immediate(db, () => {
     createMetadata(db);
+    // `detach` gives the file its own journal mode back.
+    writeMeta(db, "journal mode before", journalBefore);
     const catalog = catalogTables(db, surveyTables(db, exclude).tables);
     for (const table of catalog) installCapture(db, table);
     return catalog;

@@ -110,7 +110,7 @@ export function readRow(reader: PayloadReader, { table, positions }: IncomingTab
       if (typeof claim !== "bigint") throw new MalformedBytes("a claimed key is not an integer");
       row.claim = claim;
     }
-    row.values = table.columns.map(() => null);
+    row.values = table.columns.map((column) => column.fallback);
     for (const position of positions) row.values[position] = columnValue(reader, table, position);
   }
   const column = () => {

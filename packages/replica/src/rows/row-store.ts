@@ -37,9 +37,9 @@ export function packImage(table: Table, values: readonly CellValue[]): Buffer {
   return out.toBytes();
 }
 
-/** The inverse: values in catalog order; a column that came later is NULL. */
+/** The inverse: values in catalog order; a column that came later has its default. */
 export function unpackImage(table: Table, image: Buffer): CellValue[] {
-  const values: CellValue[] = table.columns.map(() => null);
+  const values: CellValue[] = table.columns.map((column) => column.fallback);
   const from = new ByteReader(image);
   while (!from.done) {
     const index = table.indexOf.get(from.varint());

@@ -7,7 +7,6 @@ import { bindable, rowsTable } from "../rows/table-store.ts";
 
 import { rowHash, valueText } from "../rows/values.ts";
 import type { Table } from "./catalog.ts";
-import { quote } from "./quote.ts";
 
 /**
  * Finds what was written to a table while it was not captured, by comparing row hashes, and puts it on the dirty
@@ -32,7 +31,7 @@ export function reconcile(db: Database, rows: RowStore, table: Table, columnsBef
   const every = masks.map((_, i) => (1n << BigInt(Math.min(MASK_BITS, table.columns.length - i * MASK_BITS))) - 1n);
   db.exec("DROP TABLE IF EXISTS temp.met; CREATE TEMP TABLE met(slot INTEGER PRIMARY KEY)");
   const meet = db.prepare("INSERT OR IGNORE INTO temp.met(slot) VALUES(?)");
-  const added = addedColumns(db, table, columnsBefore);
+  const added = addedColumns(table, columnsBefore);
   for (const { key, values } of pages(db, table)) {
     if (!table.surrogate && key.includes(null)) continue;
     const state = table.surrogate ? rows.byId(table, key[0] as bigint) : rows.byKey(table, rows.keyFromValues(table, key));
@@ -70,20 +69,13 @@ export function reconcile(db: Database, rows: RowStore, table: Table, columnsBef
 }
 
 /** How to tell an old row from one with values in columns that came since; null when columns went or nothing came. */
-function addedColumns(db: Database, table: Table, before: readonly string[] | null) {
+function addedColumns(table: Table, before: readonly string[] | null) {
   if (before === null || before.length === table.columns.length) return null;
   const names = table.columns.map((column) => column.name);
   if (before.some((name) => !names.includes(name))) return null;
-  const defaults = new Map(
-    (db.pragma(`main.table_xinfo(${quote(table.name)})`) as { name: string; dflt_value: string | null }[]).map((row) => [
-      row.name,
-      row.dflt_value,
-    ]),
-  );
   const fresh = table.columns.flatMap((column, index) => {
     if (before.includes(column.name)) return [];
-    const literal = defaults.get(column.name) ?? null;
-    return [{ index, value: literal === null ? null : evaluate(db, literal) }];
+    return [{ index, value: column.fallback }];
   });
   const isOld = names.map((name) => before.includes(name));
   return {
@@ -98,13 +90,4 @@ function addedColumns(db: Database, table: Table, before: readonly string[] | nu
       return masks;
     },
   };
-}
-
-/** The value of a column's default. A bare or double-quoted word is text, as it is in CREATE TABLE. */
-function evaluate(db: Database, literal: string): SqlValue {
-  try {
-    return db.prepare(`SELECT ${literal}`).safeIntegers(true).pluck().get() as SqlValue;
-  } catch {
-    return literal.replace(/^"([\s\S]*)"$/, "$1").replaceAll('""', '"');
-  }
 }

@@ -1,4 +1,5 @@
 import type { Database } from "better-sqlite3";
+import type { SqlValue } from "@scoutsync/core";
 import { quote } from "./quote.ts";
 
 /** Storage affinity of a column, as SQLite derives it from the declared type. */
@@ -11,6 +12,8 @@ export interface TableColumn {
   collation: string;
   /** The table whose surrogate key this column holds, when a foreign key says so. */
   references: string | null;
+  /** What a row holds that was written without this column. */
+  fallback: SqlValue;
 }
 
 /** A UNIQUE index other than the primary key. */
@@ -73,6 +76,7 @@ interface ColumnRow {
   type: string;
   pk: number;
   hidden: number;
+  dflt_value: string | null;
 }
 
 /** Finds the tables of the main database that take part. `exclude` holds `table` and `table.column` names. */
@@ -120,6 +124,7 @@ function describeTable(db: Database, name: string, withoutRowid: boolean, exclud
     affinity: affinityOf(row.type),
     collation: keyCollations.get(row.name) ?? "BINARY",
     references: null,
+    fallback: row.dflt_value === null ? null : evaluateDefault(db, row.dflt_value),
   });
   const key = keyRows.map(column);
   const [only] = keyRows;
@@ -138,6 +143,16 @@ function describeTable(db: Database, name: string, withoutRowid: boolean, exclud
     }));
   const utf8 = db.pragma("encoding", { simple: true }) === "UTF-8";
   return { name, surrogate, key, columns, uniques, withoutRowid, utf8 };
+}
+
+/** The value of a column's constant default. A bare or double-quoted word is text, as it is in CREATE TABLE; what the clock decides is NULL. */
+function evaluateDefault(db: Database, literal: string): SqlValue {
+  if (/CURRENT_|\(/i.test(literal)) return null;
+  try {
+    return db.prepare(`SELECT ${literal}`).safeIntegers(true).pluck().get() as SqlValue;
+  } catch {
+    return literal.replace(/^"([\s\S]*)"$/, "$1").replaceAll('""', '"');
+  }
 }
 
 /** The WHERE of a partial index. */
