@@ -54,8 +54,16 @@ export function diagnose(path: string, exclude: readonly string[]): Diagnosis {
     }
     for (const table of survey.tables) {
       const nulls = table.key.map((column) => `${quote(column.name)} IS NULL`).join(" OR ");
-      const lost = db.prepare(`SELECT count(*) FROM ${quote(table.name)} WHERE ${nulls}`).pluck().get() as number;
-      if (lost > 0) problems.push({ severity: "warning", message: `${lost} rows of "${table.name}" have NULL in their key and stay on this server`, action: "Give them a key, or declare the key NOT NULL." });
+      const lost = db
+        .prepare(`SELECT count(*) FROM ${quote(table.name)} WHERE ${nulls}`)
+        .pluck()
+        .get() as number;
+      if (lost > 0)
+        problems.push({
+          severity: "warning",
+          message: `${lost} rows of "${table.name}" have NULL in their key and stay on this server`,
+          action: "Give them a key, or declare the key NOT NULL.",
+        });
     }
     for (const trigger of triggersToSuspend(db, survey.tables)) {
       problems.push({

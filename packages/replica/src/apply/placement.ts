@@ -184,13 +184,23 @@ export class Placement {
       shrunk = false;
       this.cycle = new Map([...inside].map(([name, state]) => [name, this.idFor(state)]));
       for (const [name, state] of inside) {
-        const taken = this.rows.byId(state.table, this.idFor(state)) !== null;
-        if (!taken && !this.rows.concrete(state.table, this.rows.cells(state), this.cycle).missing) continue;
+        if (!this.rows.concrete(state.table, this.rows.cells(state), this.cycle).missing) continue;
         inside.delete(name);
         shrunk = true;
       }
     }
-    const members = [...inside.values()];
+    const members = [...inside.values()].sort((x, y) => this.compareBirths(x, y));
+    const used = new Set<string>();
+    for (const member of members) {
+      const name = `${member.table.tid}:${this.idFor(member)}`;
+      if (used.has(name) || this.rows.byId(member.table, this.idFor(member))) {
+        // Integers first: the caller comes back when this one has another.
+        this.cycle = new Map();
+        this.rekeyLaterBorn(member);
+        return true;
+      }
+      used.add(name);
+    }
     for (const member of members) this.retry(member);
     this.cycle = new Map();
     // One that a constraint refused after all leaves the others without what they refer to.
@@ -389,7 +399,8 @@ export class Placement {
     }
     const values = this.rows.tableValues(state);
     if (!values) return;
-    if (state.table.surrogate && this.idFor(state) !== state.slot) this.move(state, values, this.rows.abstract(state.table, values), before);
+    if (state.table.surrogate && this.idFor(state) !== state.slot)
+      this.move(state, values, this.rows.abstract(state.table, values), before);
     else this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
   }
 

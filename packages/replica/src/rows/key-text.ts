@@ -10,7 +10,10 @@ export function keyFromText(db: Database, table: Table, text: string): SqlValue[
   const last = table.key.length - 1;
   const given = table.key.map((_, i) => (i === last ? parts.slice(last).join(",") : (parts[i] ?? ""))).map(fromText);
   const match = table.key
-    .map((column, i) => `${quote(column.name)} = ${(parts[i] ?? "").startsWith("text:") ? "CAST(? AS TEXT)" : "?"} COLLATE ${column.collation}`)
+    .map(
+      (column, i) =>
+        `${quote(column.name)} = ${(parts[i] ?? "").startsWith("text:") ? "CAST(? AS TEXT)" : "?"} COLLATE ${column.collation}`,
+    )
     .join(" AND ");
   const names = table.key.map((column) => quote(column.name));
   const keys = [...names, ...names.map((name) => `CAST(${name} AS BLOB)`)].join(", ");

@@ -73,7 +73,9 @@ export class TableStore {
   /** A WHERE clause that names one row, its name among the statements, and what to bind: text that is not UTF-8 goes in as bytes. */
   private match(key: readonly SqlValue[]): { variant: string; where: string; values: Bindable[] } {
     const { values, raw } = bindable(key);
-    const parts = this.table.key.map((column, i) => `${quote(column.name)} = ${raw.includes(i) ? "CAST(? AS TEXT)" : "?"} COLLATE ${column.collation}`);
+    const parts = this.table.key.map(
+      (column, i) => `${quote(column.name)} = ${raw.includes(i) ? "CAST(? AS TEXT)" : "?"} COLLATE ${column.collation}`,
+    );
     return { variant: raw.join(), where: parts.join(" AND "), values };
   }
 
