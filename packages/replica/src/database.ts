@@ -15,7 +15,7 @@ import {
   SyncError,
   type VersionVector,
 } from "@scoutsync/core";
-import { Applier, unpackBatch } from "./apply/apply.ts";
+import { Applier, NORMALIZE_MS, unpackBatch } from "./apply/apply.ts";
 import { Placement } from "./apply/placement.ts";
 import { rowHistory } from "./audit/history.ts";
 import { readableChanges } from "./audit/readable.ts";
@@ -336,13 +336,28 @@ export class ReplicaDatabase {
         }
       });
     });
+    this.settle(applied.settled);
     const { vector } = this.knowledge;
     const { digest } = this.digest;
     // Digests say something only where neither side holds anything beyond its vector.
     const comparable =
       batch.final && equalVectors(vector, batch.vector) && batch.beyondDigest.length === 0 && this.beyondDigest().length === 0;
     const verified = comparable ? Buffer.compare(digest, batch.digest) === 0 : null;
-    return { ...applied, vector, digest, verified };
+    const { received, conflicts, parked } = applied;
+    return { received, applied: applied.applied, conflicts, parked, vector, digest, verified };
+  }
+
+  /** Goes on deciding where rows belong, giving the lock back in between. */
+  private settle(settled: boolean): void {
+    for (let done = settled; !done;) {
+      pauseThread(TURN_PAUSE_MS);
+      done = this.write(() => {
+        this.drainer.run(Number.POSITIVE_INFINITY);
+        this.rows.flush();
+        this.followReferences();
+        return this.silently(() => this.placement.normalize(performance.now() + NORMALIZE_MS));
+      });
+    }
   }
 
   position(run: string): VersionVector {

@@ -28,10 +28,15 @@ import { packKey, rowHash } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import type { Placement } from "./placement.ts";
 
+/** Decisions at the end of a stream are made in transactions of about this length, milliseconds. */
+export const NORMALIZE_MS = 200;
+
 /** A payload that says it is larger than this is refused before it is unpacked, bytes. */
 const LARGEST_PAYLOAD = 1024 * 1024 * 1024;
 
 export interface Applied {
+  /** False while rows wait for decisions that `Placement.normalize` has not come to. */
+  settled: boolean;
   received: number;
   applied: number;
   conflicts: number;
@@ -48,6 +53,7 @@ export class Applier {
   private readonly ids = new Map<Table, Map<number, Map<number, bigint | null>>>();
   private opened = 0;
   private movesSeen = 0;
+  private clashing = false;
 
   constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement }) {
     this.db = options.db;
@@ -85,13 +91,20 @@ export class Applier {
     this.rows.flush();
     this.placement.bury();
     this.placement.retryBatch();
+    let settled = true;
     if (batch.final) {
       this.knowledge.join(batch.vector);
       this.db.prepare("DELETE FROM _scoutsync_position WHERE run = ?").run(batch.run);
-      this.placement.normalize();
+      settled = this.placement.normalize(performance.now() + NORMALIZE_MS);
     } else this.savePosition(batch.run, join(this.position(batch.run), batch.to));
     this.rows.flush();
-    return { received: batch.count, applied, conflicts: this.opened, parked: Math.max(0, this.placement.waitingRows - parkedBefore) };
+    return {
+      settled,
+      received: batch.count,
+      applied,
+      conflicts: this.opened,
+      parked: Math.max(0, this.placement.waitingRows - parkedBefore),
+    };
   }
 
   private savePosition(run: string, position: VersionVector): void {
@@ -196,12 +209,16 @@ export class Applier {
       }
       values = resolved;
     }
+    // Once one integer was taken the next ones mostly are, too.
+    if (this.clashing && this.rows.byId(table, id)) return false;
+    this.clashing = false;
     const bound = bindable(values);
     try {
       this.rows.of(table).insert(id, bound.values, bound.raw);
     } catch (error) {
-      if (((error as { code?: string }).code ?? "").startsWith("SQLITE_CONSTRAINT")) return false;
-      throw error;
+      if (!((error as { code?: string }).code ?? "").startsWith("SQLITE_CONSTRAINT") || !this.db.inTransaction) throw error;
+      this.clashing = true;
+      return false;
     }
     const rowSum = rowHash(table, id, values);
     this.rows.digest.add(table.tid, rowSum);

@@ -8,6 +8,9 @@ import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";
 import type { Table } from "../schema/catalog.ts";
 
+/** Waiting rows looked at before the clock is looked at. */
+const ROWS_AT_ONCE = 200;
+
 type Dots = ReturnType<typeof ownedDots>;
 
 interface Dying {
@@ -42,6 +45,12 @@ export class Placement {
   /** Rows to be tried because what they waited for is there. */
   private awake: Write[] = [];
   private waking = false;
+  /** Where the pass over waiting rows is, and whether it has placed any. */
+  private passAfter = 0n;
+  private passMoved = false;
+  /** As things were when nothing was left to decide. */
+  private settledVersion = -1;
+  private settledWaiting = -1;
   /** Integers of rows that are being placed together, by identity. */
   private cycle: ReadonlyMap<string, bigint> = new Map();
   /** Identities that some row waits for, as `origin:sequence`; null = not read yet. May name more than are left. */
@@ -65,6 +74,7 @@ export class Placement {
 
   /** Call after a rollback: what was remembered may not be so. */
   forget(): void {
+    this.settledVersion = -1;
     this.awaited = null;
   }
 
@@ -157,6 +167,8 @@ export class Placement {
     const id = this.wanted(state);
     const { values, missing } = this.rows.concrete(state.table, cells, this.together(state, id));
     if (missing) return wait("parent", missing);
+    // Looked up rather than tried: where two servers have handed out the same ids, an exception per row is what takes time.
+    if (id !== null && this.rows.byId(state.table, id)) return wait("integer", null);
     const bound = bindable(values);
     const refused = refusal(this.db, state.table, () => this.rows.of(state.table).insert(id, bound.values, bound.raw));
     if (refused) return wait(refused, null);
@@ -464,30 +476,60 @@ export class Placement {
 
   /**
    * At the end of a stream or drain: gives later-born rows with a taken integer their next one (a fact with a dot of
-   * its own), lets earlier-born rows have contested UNIQUE values, keeps parents that concurrent rows refer to.
+   * its own), lets earlier-born rows have contested UNIQUE values, keeps parents that concurrent rows refer to. Stops at `until`
+   * (milliseconds of performance.now) and returns false when more is left; what nothing can have freed is not tried again.
    */
-  normalize(): { rekeyed: number } {
-    let rekeyed = 0;
+  normalize(until: number): boolean {
     this.reviewKept();
-    for (let rounds = 0; this.waiting > 0 && rounds < 10_000; rounds++) {
-      let moved = false;
-      for (const state of this.rows.waiting().sort((a, b) => this.compareBirths(a, b))) {
-        const current = this.again(state.birth);
-        if (current?.place.kind !== "waiting") continue;
-        if (this.place(current, this.rows.cells(current), ownedDots(current))) moved = true;
-        else if (current.place.kind === "waiting") {
-          const { reason } = current.place as { reason: WaitingReason };
-          if (reason === "integer") {
-            moved = true;
-            rekeyed++;
-            this.rekeyLaterBorn(current);
-          } else if (reason === "unique") moved = this.displaceLaterBorn(current) || moved;
-        }
-      }
+    if (this.waiting === this.settledWaiting && this.rows.digest.version === this.settledVersion) return true;
+    if (!this.settleIntegers(until)) return false;
+    for (let passes = 0; this.waiting > 0 && passes < 10_000; passes++) {
+      if (!this.tryWaiting(until)) return false;
+      const moved = this.passMoved;
+      this.passMoved = false;
       if (!moved && !this.placeCycles()) break;
+      if (!this.settleIntegers(until)) return false;
     }
     this.waited = [];
-    return { rekeyed };
+    this.settledWaiting = this.waiting;
+    this.settledVersion = this.rows.digest.version;
+    return true;
+  }
+
+  /** Rows whose integer another row has: one of the two gets its next. */
+  private settleIntegers(until: number): boolean {
+    for (;;) {
+      const page = this.rows.waiting({ reason: "integer", limit: ROWS_AT_ONCE });
+      if (page.length === 0) return true;
+      for (const { birth } of page) {
+        const current = this.again(birth);
+        if (current?.place.kind !== "waiting" || this.place(current, this.rows.cells(current), ownedDots(current))) continue;
+        if (current.place.kind === "waiting" && (current.place as { reason: WaitingReason }).reason === "integer")
+          this.rekeyLaterBorn(current);
+      }
+      if (performance.now() > until) return false;
+    }
+  }
+
+  /** One pass over all rows that wait, in turns; goes on where the last turn ended. */
+  private tryWaiting(until: number): boolean {
+    for (;;) {
+      const page = this.rows.waiting({ after: this.passAfter, limit: ROWS_AT_ONCE });
+      if (page.length === 0) {
+        this.passAfter = 0n;
+        return true;
+      }
+      this.passAfter = (page.at(-1) as RowState).slot;
+      for (const { birth } of page) {
+        const current = this.again(birth);
+        if (current?.place.kind !== "waiting") continue;
+        if (this.place(current, this.rows.cells(current), ownedDots(current))) this.passMoved = true;
+        else if (current.place.kind === "waiting" && (current.place as { reason: WaitingReason }).reason === "unique") {
+          this.passMoved = this.displaceLaterBorn(current) || this.passMoved;
+        }
+      }
+      if (performance.now() > until) return false;
+    }
   }
 
   private rekeyLaterBorn(waiting: RowState): void {

@@ -16,6 +16,8 @@ export class DigestSums {
   /** The sum over everything, as it is in the file. */
   private total = 0n;
   private rowCount = 0;
+  /** Rises with every row that comes, goes or changes. */
+  version = 0;
 
   constructor(db: Database) {
     this.db = db;
@@ -41,6 +43,7 @@ export class DigestSums {
   }
 
   private collect(tid: number, hash: Buffer, sign: 1 | -1): void {
+    this.version++;
     const at = tid * BUCKETS + (hash[0] as number);
     let lanes = this.pending.get(at);
     if (!lanes) {

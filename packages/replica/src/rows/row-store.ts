@@ -487,7 +487,7 @@ export class RowStore {
   }
 
   /** Rows that wait for a place, of one table or of all. */
-  waiting(where: { reason?: string; blocker?: { origin: number; sequence: number } } = {}): RowState[] {
+  waiting(where: { reason?: string; blocker?: { origin: number; sequence: number }; after?: bigint; limit?: number } = {}): RowState[] {
     const conditions = ["state = 2"];
     const values: unknown[] = [];
     if (where.reason !== undefined) {
@@ -498,8 +498,12 @@ export class RowStore {
       conditions.push("blocker_oid = ? AND blocker_sequence = ?");
       values.push(where.blocker.origin, where.blocker.sequence);
     }
+    if (where.after !== undefined) {
+      conditions.push("slot > ?");
+      values.push(where.after);
+    }
     const rows = this.db
-      .prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE ${conditions.join(" AND ")}`)
+      .prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE ${conditions.join(" AND ")} ORDER BY slot LIMIT ${where.limit ?? -1}`)
       .safeIntegers(true)
       .raw(true)
       .all(values) as OutRow[];
