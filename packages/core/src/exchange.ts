@@ -7,7 +7,7 @@ export const OLDEST_PROTOCOL_VERSION = 1;
 /** A change batch holds at most this many changes. */
 export const DEFAULT_BATCH_CHANGES = 10_000;
 /** A change batch is closed once its payload passes this many bytes (a single larger row still travels whole). */
-export const DEFAULT_BATCH_BYTES = 2 * 1024 * 1024;
+export const DEFAULT_BATCH_BYTES = 1024 * 1024;
 
 export type Codec = "identity" | "zstd";
 export const PAYLOAD_FORMAT = "packed-1";
