@@ -112,7 +112,7 @@ export class ReplicaDatabase {
       this.rows = new RowStore(this.db, this.digest);
       const parts = { db: this.db, rows: this.rows, knowledge: this.knowledge };
       this.drainer = new Drain({ ...parts, nowUs: surroundings.nowUs });
-      this.reader = new LogReader({ ...parts, digest: this.digest, run });
+      this.reader = new LogReader({ ...parts, digest: this.digest, run, nowUs: this.nowUs });
       this.placement = new Placement(parts);
       this.applier = new Applier({ ...parts, placement: this.placement });
       this.drain();
@@ -247,7 +247,7 @@ export class ReplicaDatabase {
     const { tables: shapes } = surveyTables(this.db, this.options.exclude);
     followRenames(this.db, new Set(shapes.map((shape) => shape.name)));
     const tables = catalogTables(this.db, shapes);
-    removeStaleCapture(this.db, tables);
+    removeStaleCapture(this.db, tables, this.nowUs());
     const broken = tables.flatMap((table) => {
       const captured = capturedColumns(this.db, table);
       const same = captured !== null && captured.join("\n") === table.columns.map((column) => column.name).join("\n");

@@ -23,11 +23,14 @@ import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
 import { RecordWriter } from "./record.ts";
 import { baselinesOf } from "../identity/baseline.ts";
+import { leftSince } from "../schema/install.ts";
 
 /** Log entries looked at together. */
 const ENTRIES_AT_ONCE = 4_096;
 /** From this many entries of one table in a row on, one joined query is cheaper than one query per row. */
 const JOIN_FROM = 8;
+/** A table that has been gone for so long was dropped for good. */
+const DROPPED_AFTER_US = 10 * 60 * 1_000_000;
 /** Below this a payload is not worth compressing, bytes. */
 const COMPRESS_FROM = 256;
 
@@ -50,15 +53,17 @@ export class LogReader {
   private readonly knowledge: Knowledge;
   private readonly digest: DigestSums;
   private readonly run: string;
+  private readonly nowUs: () => number;
   /** Reused from batch to batch: fresh memory of this size for each would be most of what a node holds. */
   private body = new ByteWriter(64 * 1024);
 
-  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; digest: DigestSums; run: string }) {
+  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; digest: DigestSums; run: string; nowUs: () => number }) {
     this.db = options.db;
     this.rows = options.rows;
     this.knowledge = options.knowledge;
     this.digest = options.digest;
     this.run = options.run;
+    this.nowUs = options.nowUs;
   }
 
   /** The next batch after `from`, in the order of origins and their sequences. Final when nothing is left. */
@@ -138,7 +143,11 @@ export class LogReader {
       let end = at + 1;
       while (end < entries.length && (entries[end] as Entry)[1] === tid) end++;
       const known = this.rows.byTid(Math.abs(Number(tid)));
-      if (!known) throw this.unserved(Number(tid));
+      if (!known) {
+        this.checkDropped(Math.abs(Number(tid)));
+        at++;
+        continue;
+      }
       const table = tid > 0n ? known : undefined;
       if (table?.surrogate && end - at >= JOIN_FROM) at += this.writeRun(writer, table, origin, entries, at, end);
       else {
@@ -184,12 +193,23 @@ export class LogReader {
     return used - at;
   }
 
-  private unserved(tid: number): SyncError {
-    const name = this.db.prepare("SELECT name FROM _scoutsync_table WHERE tid = ?").pluck().get(Math.abs(tid)) as string | undefined;
-    return new SyncError({
+  /**
+   * Changes of a table that the application has dropped are passed over, as its rows are gone here; but not while the
+   * table may be on its way back, as in a migration of two steps, and not when it was only excluded: whoever takes the
+   * range for received never asks for those rows again.
+   */
+  private checkDropped(tid: number): void {
+    const name = this.db.prepare("SELECT name FROM _scoutsync_table WHERE tid = ?").pluck().get(tid) as string | undefined;
+    const exists =
+      this.db.prepare("SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE").get(name) !== undefined;
+    const since = leftSince(this.db, tid) ?? this.nowUs();
+    if (!exists && this.nowUs() - since > DROPPED_AFTER_US) return;
+    throw new SyncError({
       code: "SCHEMA_UNSUPPORTED",
-      message: `this node holds changes of table "${name ?? tid}", which its database no longer has or which is excluded now`,
-      action: "Bring the table back or sync it again; until then nothing is passed on, so that nobody takes the changes for received.",
+      message: `this node holds changes of table "${name ?? tid}", which ${exists ? "is excluded now" : "its database has not had for less than ten minutes"}`,
+      action: exists
+        ? "Sync it again, or exclude it from the start: `scoutsync detach`, then the node with --exclude. Until then nothing is passed on, so that nobody takes its changes for received."
+        : "Nothing has to be done: when the table is back it goes on, and after ten minutes without it its changes are passed over.",
     });
   }
 

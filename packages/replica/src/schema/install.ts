@@ -79,13 +79,23 @@ export function captureIsWhole(db: Database, table: Table): boolean {
   return captureTriggers(table).every(({ name, sql }) => find.get(name, table.name) === sql);
 }
 
+const LEFT = "left at ";
+
+/** Since when a table has not taken part, Unix microseconds; null when it never did. */
+export function leftSince(db: Database, tid: number): number | null {
+  const since = readMeta(db, `${LEFT}${tid}`);
+  return since === null ? null : Number(since);
+}
+
 /** Removes capture of tables that do not take part any more: their triggers would fill lists that nobody empties. */
-export function removeStaleCapture(db: Database, tables: readonly Table[]): void {
+export function removeStaleCapture(db: Database, tables: readonly Table[], nowUs: number): void {
   const current = new Set(tables.map((table) => table.tid));
   const tids = db.prepare("SELECT tid FROM _scoutsync_table").pluck().all() as number[];
   const captured = db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = ?");
   for (const tid of tids) {
+    if (current.has(tid)) db.prepare("DELETE FROM _scoutsync_meta WHERE key = ?").run(`${LEFT}${tid}`);
     if (current.has(tid) || captured.get(imageTable(tid)) === undefined) continue;
+    writeMeta(db, `${LEFT}${tid}`, String(nowUs));
     removeTriggers(db, tid);
     db.prepare(`DELETE FROM ${CAPTURE} WHERE event >> 3 = ?`).run(tid);
     db.exec(`DROP TABLE IF EXISTS ${imageTable(tid)}`);
