@@ -88,6 +88,8 @@ export class ReplicaDatabase {
   private suspended: AppTrigger[] = [];
   private problem = "";
   private dataVersion = -1;
+  /** Rows wait for a decision that the end of a stream owes them. */
+  private unsettled = false;
   private heldMs = 0;
   private released = 0;
 
@@ -116,6 +118,9 @@ export class ReplicaDatabase {
       this.placement = new Placement(parts);
       this.applier = new Applier({ ...parts, placement: this.placement });
       this.drain();
+      // In the middle of a stream rows wait for what is still to come; its end decides.
+      this.unsettled = this.rows.waitingCount() > 0 && this.beyondDigest().length === 0;
+      this.settle();
     } catch (error) {
       this.db.close();
       this.release();
@@ -290,7 +295,7 @@ export class ReplicaDatabase {
   /** Turns everything committed so far into changes, giving the lock back every 200 ms. */
   drain(): void {
     for (let done = false; !done;) {
-      if (this.schemaVersion === (this.db.pragma("schema_version", { simple: true }) as number) && !this.drainer.needed) return;
+      if (this.schemaVersion === (this.db.pragma("schema_version", { simple: true }) as number) && !this.drainer.needed) break;
       done = this.write(() => {
         const drained = this.drainer.run(performance.now() + LONGEST_DRAIN_MS);
         this.followReferences();
@@ -298,6 +303,7 @@ export class ReplicaDatabase {
       });
       if (!done) pauseThread(TURN_PAUSE_MS);
     }
+    this.settle();
   }
 
   /** After a drain: kept rows that were referred to anew live again, and what is kept for nothing goes. */
@@ -337,7 +343,8 @@ export class ReplicaDatabase {
         }
       });
     });
-    this.settle(applied.settled);
+    this.unsettled = !applied.settled;
+    this.settle();
     const { vector } = this.knowledge;
     const { digest } = this.digest;
     // Digests say something only where neither side holds anything beyond its vector.
@@ -348,11 +355,14 @@ export class ReplicaDatabase {
     return { received, applied: applied.applied, conflicts, parked, vector, digest, verified };
   }
 
-  /** Goes on deciding where rows belong, giving the lock back in between. */
-  private settle(settled: boolean): void {
-    for (let done = settled; !done;) {
+  /**
+   * Goes on deciding where rows belong, giving the lock back in between. What a crash or a locked file interrupts is
+   * taken up by the next drain or start: the vector has moved, so no batch would come to do it.
+   */
+  private settle(): void {
+    while (this.unsettled) {
       pauseThread(TURN_PAUSE_MS);
-      done = this.write(() => {
+      this.unsettled = !this.write(() => {
         this.drainer.run(Number.POSITIVE_INFINITY);
         this.rows.flush();
         this.followReferences();

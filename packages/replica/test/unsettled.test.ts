@@ -1,0 +1,33 @@
+import { afterEach, expect, test, vi } from "vitest";
+import { SECOND_US, Site, START_US } from "./site.ts";
+
+const SCHEMA = "CREATE TABLE t(id INTEGER PRIMARY KEY, m TEXT)";
+/** More than the decisions that are made before the clock is looked at. */
+const ROWS = 450;
+
+afterEach(() => vi.restoreAllMocks());
+
+test.each(["a restart", "the next drain"])("decisions cut off after the vector has moved are taken up by %s", (by) => {
+  const [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
+  for (const [i, site] of [a, b].entries()) {
+    site.edit(
+      `WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < ${ROWS}) INSERT INTO t SELECT i, '${site.name} ' || i FROM c`,
+      START_US + i * SECOND_US,
+    );
+  }
+  // A clock that jumps at every look ends each turn at once; what follows the first turn does not come to pass.
+  let now = 0;
+  vi.spyOn(performance, "now").mockImplementation(() => (now += 1_000));
+  const cut = b.replica as unknown as { unsettled: boolean; settle(): void };
+  vi.spyOn(cut, "settle").mockImplementation(() => {
+    if (cut.unsettled) throw new Error("cut off");
+  });
+  expect(() => b.pull(a)).toThrow("cut off");
+  expect(b.replica.state().parked).toBeGreaterThan(0);
+  if (by === "a restart") b.replica.close();
+  vi.restoreAllMocks();
+  if (by === "a restart") b.start();
+  else b.replica.drain();
+  expect(b.replica.state().parked).toBe(0);
+  expect(b.app.prepare("SELECT count(*) FROM t").pluck().get()).toBe(2 * ROWS);
+});
