@@ -5,7 +5,9 @@ import { registerConfig } from "./commands/config.ts";
 import { registerCoordinator } from "./commands/coordinator.ts";
 import { registerDetach } from "./commands/detach.ts";
 import { registerDoctor } from "./commands/doctor.ts";
+import { registerExport } from "./commands/export.ts";
 import { registerHistory } from "./commands/history.ts";
+import { registerImport } from "./commands/import.ts";
 import { registerJobs } from "./commands/jobs.ts";
 import { registerLogs } from "./commands/logs.ts";
 import { registerNode } from "./commands/node.ts";
@@ -28,6 +30,8 @@ const REGISTRATIONS: readonly Registration[] = [
   registerPing,
   registerStatus,
   registerVerify,
+  registerExport,
+  registerImport,
   registerChanges,
   registerHistory,
   registerReview,

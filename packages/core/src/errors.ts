@@ -15,6 +15,7 @@ export const ErrorCodes = {
   CONSTRAINT_REFUSED: "a constraint of the table refuses a change from another node",
   BATCH_CORRUPT: "a batch did not arrive as it was sent",
   BATCH_GAP: "a batch does not continue what is here",
+  BUNDLE_UNREADABLE: "a bundle file cannot be read or written, is damaged, cut off, or no bundle",
   PROTOCOL_VERSION: "the peer speaks another protocol version",
   DIVERGED: "two replicas that know the same changes hold different rows",
   RECEIVE_ONLY: "the node only receives",

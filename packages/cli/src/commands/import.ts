@@ -1,0 +1,28 @@
+import { resolve } from "node:path";
+import { importBundle } from "../bundle/import.ts";
+import { declare, type Registration } from "../command.ts";
+import { withNode } from "../connect.ts";
+
+/** `scoutsync import`: takes what `export` wrote. */
+export const registerImport: Registration = (program, surroundings) => {
+  declare(program, surroundings, {
+    usage: "import <node> <file>",
+    summary: "give NODE the changes in a file that `export` wrote; run again, it goes on where it was cut",
+    usesCoordinator: true,
+    examples: ["scoutsync import 127.0.0.1:7071 /media/stick/pits.bundle", "scoutsync import stands pits.bundle --json"],
+    run: async (_options, invocation, node = "", file = "") => {
+      const { out, surroundings: around } = invocation;
+      const path = resolve(around.cwd, file);
+      const done = await withNode(node, invocation, (client) =>
+        importBundle(client, path, (at, total) => out.progress("import", at, total)),
+      );
+      out.result({ file: path, ...done }, () => {
+        out.line(
+          `"${done.database}" from ${done.from}, ${done.created}: ${done.received} changes taken, ${done.applied} of them new, ` +
+            `${done.skipped} were here already, ${done.conflicts} conflicts, ${done.parked} parked.`,
+        );
+        out.line(`Now at ${done.vector}`);
+      });
+    },
+  });
+};
