@@ -309,11 +309,11 @@ export class ReplicaDatabase {
   /** After a drain: kept rows that were referred to anew live again, and what is kept for nothing goes. */
   private followReferences(): void {
     const referred = this.drainer.takeReferred();
-    if (referred.length === 0 && !this.placement.keepsRows) return;
+    if (referred.length === 0 && !this.placement.kept.keepsRows) return;
     this.rows.flush();
     this.silently(() => {
-      this.placement.revive(referred, this.nowUs());
-      this.placement.reviewKept();
+      this.placement.kept.revive(referred, this.nowUs());
+      this.placement.kept.reviewKept();
     });
   }
 
@@ -366,7 +366,7 @@ export class ReplicaDatabase {
         this.drainer.run(Number.POSITIVE_INFINITY);
         this.rows.flush();
         this.followReferences();
-        return this.silently(() => this.placement.normalize(performance.now() + NORMALIZE_MS));
+        return this.silently(() => this.placement.decisions.normalize(performance.now() + NORMALIZE_MS));
       });
     }
   }

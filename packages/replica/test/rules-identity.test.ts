@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { rekeyedId } from "../src/apply/placement.ts";
+import { rekeyedId } from "../src/apply/related-rows.ts";
 import { SECOND_US, settle, Site, START_US } from "./site.ts";
 
 const SCHEMA = `

@@ -89,13 +89,13 @@ export class Applier {
     const parkedBefore = this.placement.waitingRows;
     const applied = unpacked ? this.applyRecords(unpacked, batch.count) : 0;
     this.rows.flush();
-    this.placement.bury();
+    this.placement.kept.bury();
     this.placement.retryBatch();
     let settled = true;
     if (batch.final) {
       this.knowledge.join(batch.vector);
       this.db.prepare("DELETE FROM _scoutsync_position WHERE run = ?").run(batch.run);
-      settled = this.placement.normalize(performance.now() + NORMALIZE_MS);
+      settled = this.placement.decisions.normalize(performance.now() + NORMALIZE_MS);
     } else this.savePosition(batch.run, join(this.position(batch.run), batch.to));
     this.rows.flush();
     return {

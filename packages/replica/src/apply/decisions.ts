@@ -1,0 +1,185 @@
+import type { SqlValue } from "@scoutsync/core";
+import type { Knowledge } from "../identity/knowledge.ts";
+import { ownedDots, type RowState, type WaitingReason } from "../rows/row-state.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import { bindable } from "../rows/table-store.ts";
+import type { Placement } from "./placement.ts";
+import type { RelatedRows } from "./related-rows.ts";
+
+/** Waiting rows looked at before the clock is looked at. */
+const ROWS_AT_ONCE = 200;
+
+/** What is decided when everything up to a point is known: who keeps a contested integer or UNIQUE value. */
+export class Decisions {
+  private readonly rows: RowStore;
+  private readonly knowledge: Knowledge;
+  private readonly placement: Placement;
+  private readonly related: RelatedRows;
+  /** Where the pass over waiting rows is, and whether it has placed any. */
+  private passAfter = 0n;
+  private passMoved = false;
+  /** As things were when nothing was left to decide. */
+  private settledVersion = -1;
+  private settledWaiting = -1;
+
+  constructor(options: { rows: RowStore; knowledge: Knowledge; placement: Placement }) {
+    this.rows = options.rows;
+    this.knowledge = options.knowledge;
+    this.placement = options.placement;
+    this.related = options.placement.related;
+  }
+
+  /** Call after a rollback: what was remembered may not be so. */
+  forget(): void {
+    this.settledVersion = -1;
+  }
+
+  /**
+   * At the end of a stream or drain: gives later-born rows with a taken integer their next one (a fact with a dot of
+   * its own), lets earlier-born rows have contested UNIQUE values, keeps parents that concurrent rows refer to. Stops at `until`
+   * (milliseconds of performance.now) and returns false when more is left; what nothing can have freed is not tried again.
+   */
+  normalize(until: number): boolean {
+    this.placement.kept.reviewKept();
+    if (this.placement.waiting === this.settledWaiting && this.rows.digest.version === this.settledVersion) return true;
+    if (!this.settleIntegers(until)) return false;
+    for (let passes = 0; this.placement.waiting > 0 && passes < 10_000; passes++) {
+      if (!this.tryWaiting(until)) return false;
+      const moved = this.passMoved;
+      this.passMoved = false;
+      if (!moved && !this.placeCycles()) break;
+      if (!this.settleIntegers(until)) return false;
+    }
+    this.placement.forgetWaited();
+    this.settledWaiting = this.placement.waiting;
+    this.settledVersion = this.rows.digest.version;
+    return true;
+  }
+
+  /** Rows whose integer another row has: one of the two gets its next. */
+  private settleIntegers(until: number): boolean {
+    for (;;) {
+      const page = this.rows.waiting({ reason: "integer", limit: ROWS_AT_ONCE });
+      if (page.length === 0) return true;
+      for (const { birth } of page) {
+        const current = this.related.again(birth);
+        if (current?.place.kind !== "waiting" || this.placement.place(current, this.rows.cells(current), ownedDots(current))) continue;
+        if (current.place.kind === "waiting" && (current.place as { reason: WaitingReason }).reason === "integer")
+          this.rekeyLaterBorn(current);
+      }
+      if (performance.now() > until) return false;
+    }
+  }
+
+  /** One pass over all rows that wait, in turns; goes on where the last turn ended. */
+  private tryWaiting(until: number): boolean {
+    for (;;) {
+      const page = this.rows.waiting({ after: this.passAfter, limit: ROWS_AT_ONCE });
+      if (page.length === 0) {
+        this.passAfter = 0n;
+        return true;
+      }
+      this.passAfter = (page.at(-1) as RowState).slot;
+      for (const { birth } of page) {
+        const current = this.related.again(birth);
+        if (current?.place.kind !== "waiting") continue;
+        if (this.placement.place(current, this.rows.cells(current), ownedDots(current))) this.passMoved = true;
+        else if (current.place.kind === "waiting" && (current.place as { reason: WaitingReason }).reason === "unique") {
+          this.passMoved = this.displaceLaterBorn(current) || this.passMoved;
+        }
+      }
+      if (performance.now() > until) return false;
+    }
+  }
+
+  private rekeyLaterBorn(waiting: RowState): void {
+    const holder = this.rows.byId(waiting.table, this.related.idFor(waiting));
+    const later = holder && this.related.compareBirths(holder, waiting) > 0 ? holder : waiting;
+    const before = ownedDots(later);
+    const cells = this.rows.cells(later);
+    later.rekey = { generation: (later.rekey?.generation ?? 0) + 1, ...this.knowledge.nextDot() };
+    if (later === waiting) this.placement.place(later, cells, before);
+    else {
+      const { values } = this.rows.concrete(later.table, cells);
+      this.placement.move(later, values, cells, before);
+      this.placement.retry(waiting);
+    }
+  }
+
+  /**
+   * Rows that wait only for each other (spouses, a captain and the team) are placed together: the greatest set of
+   * waiting rows in which nobody waits for anyone outside of it.
+   */
+  private placeCycles(): boolean {
+    const inside = new Map<string, RowState>();
+    for (const state of this.rows.waiting({ reason: "parent" }))
+      if (state.table.surrogate) inside.set(`${state.identity.origin}:${state.identity.sequence}`, state);
+    for (let shrunk = true; shrunk && inside.size > 0;) {
+      shrunk = false;
+      this.placement.cycle = new Map([...inside].map(([name, state]) => [name, this.related.idFor(state)]));
+      for (const [name, state] of inside) {
+        if (!this.rows.concrete(state.table, this.rows.cells(state), this.placement.cycle).missing) continue;
+        inside.delete(name);
+        shrunk = true;
+      }
+    }
+    const members = [...inside.values()].sort((x, y) => this.related.compareBirths(x, y));
+    const used = new Set<string>();
+    for (const member of members) {
+      const name = `${member.table.tid}:${this.related.idFor(member)}`;
+      if (used.has(name) || this.rows.byId(member.table, this.related.idFor(member))) {
+        // Integers first: the caller comes back when this one has another.
+        this.placement.cycle = new Map();
+        this.rekeyLaterBorn(member);
+        return true;
+      }
+      used.add(name);
+    }
+    for (const member of members) this.placement.retry(member);
+    this.placement.cycle = new Map();
+    // One that a constraint refused after all leaves the others without what they refer to.
+    const refused = members.flatMap(({ birth }) => this.related.again(birth) ?? []).filter((state) => state.place.kind !== "table");
+    for (const state of refused) {
+      for (const table of this.rows.tables) {
+        for (const { index, parent } of table.references) {
+          if (parent !== state.table) continue;
+          for (const key of this.rows.of(table).keysWhere((table.columns[index] as { name: string }).name, this.related.idFor(state))) {
+            const child = this.related.stateAt(table, key);
+            if (child && members.some(({ birth }) => birth.origin === child.birth.origin && birth.sequence === child.birth.sequence)) {
+              this.placement.evict(child, this.rows.cells(child), "parent", state.identity, ownedDots(child));
+            }
+          }
+        }
+      }
+    }
+    return members.length > refused.length;
+  }
+
+  /** Lets an earlier-born row have its UNIQUE values when all who hold them were born later. */
+  private displaceLaterBorn(waiting: RowState): boolean {
+    const { table } = waiting;
+    const cells = this.rows.cells(waiting);
+    const { values } = this.rows.concrete(table, cells);
+    const holders: RowState[] = [];
+    const contested = table.surrogate ? null : this.rows.keyValues(waiting);
+    const sameKey = contested && this.related.stateAt(table, contested);
+    if (sameKey) holders.push(sameKey);
+    table.uniques.forEach((unique, number) => {
+      const wanted = unique.columns.map((part) => {
+        const index = table.columns.findIndex((column) => column.name === part.name);
+        return index < 0 ? this.related.idFor(waiting) : (values[index] as SqlValue);
+      });
+      if (wanted.includes(null)) return;
+      for (const key of this.rows.of(table).keysClashing(number, bindable(wanted).values)) {
+        const clashing = this.related.stateAt(table, key);
+        if (clashing) holders.push(clashing);
+      }
+    });
+    if (holders.length === 0 || holders.some((holder) => this.related.compareBirths(holder, waiting) < 0)) return false;
+    for (const holder of holders) {
+      const current = this.related.again(holder.birth);
+      if (current?.place.kind === "table") this.placement.evict(current, this.rows.cells(current), "unique", null, ownedDots(current));
+    }
+    return this.placement.retry(waiting);
+  }
+}

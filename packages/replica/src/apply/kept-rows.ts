@@ -1,0 +1,170 @@
+import type { Database } from "better-sqlite3";
+import { type CellValue, winnerOf, type Write } from "@scoutsync/core";
+import type { Knowledge } from "../identity/knowledge.ts";
+import { isAlive, localWrite } from "../rows/registers.ts";
+import { ownedDots, type RowState } from "../rows/row-state.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import type { Placement } from "./placement.ts";
+import type { RelatedRows } from "./related-rows.ts";
+
+/** A row in its table whose delete has won, with the values it ends with and the positions that differ from the table. */
+interface Dying {
+  birth: Write;
+  cells: readonly CellValue[];
+  changed: readonly number[];
+}
+
+/** Deletes: rows whose delete has won leave their tables together, but for those that a concurrent write refers to. */
+export class KeptRows {
+  private readonly db: Database;
+  private readonly rows: RowStore;
+  private readonly knowledge: Knowledge;
+  private readonly placement: Placement;
+  private readonly related: RelatedRows;
+  /** Rows in their table whose delete has won, with the values they end with. */
+  private dying: Dying[] = [];
+
+  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement }) {
+    this.db = options.db;
+    this.rows = options.rows;
+    this.knowledge = options.knowledge;
+    this.placement = options.placement;
+    this.related = options.placement.related;
+  }
+
+  /** Call at the start of a transaction. */
+  begin(): void {
+    this.dying = [];
+  }
+
+  /** A row in its table is deleted: it goes when the batch is through. */
+  died(end: Dying): void {
+    this.dying.push(end);
+  }
+
+  /** Removes what has died. Rows that refer to each other go together; a row that a concurrent write refers to stays, kept. */
+  bury(): void {
+    const ends = new Map(this.dying.map((end) => [`${end.birth.origin}:${end.birth.sequence}`, end]));
+    const endOf = ({ birth }: RowState) => ends.get(`${birth.origin}:${birth.sequence}`);
+    let left = [...ends.values()].flatMap(({ birth }) => {
+      const state = this.related.again(birth);
+      return state?.place.kind === "table" && !isAlive(state, this.knowledge) ? [state] : [];
+    });
+    this.dying = [];
+    for (let progress = true; progress && left.length > 0;) {
+      progress = false;
+      const still: RowState[] = [];
+      for (const state of left) {
+        if (this.related.children(state).some((child) => !(child.table === state.table && child.slot === state.slot))) still.push(state);
+        else {
+          this.placement.remove(state, endOf(state)?.cells);
+          progress = true;
+        }
+      }
+      left = still;
+    }
+    for (const state of left) {
+      if (this.isReferredToApart(state)) this.keep(state, endOf(state));
+      else this.placement.remove(state, endOf(state)?.cells);
+    }
+  }
+
+  /** True when a live row refers to this deleted one and was written apart from the delete. */
+  private isReferredToApart(state: RowState): boolean {
+    const deleted = winnerOf(state.deletes, this.knowledge);
+    if (!deleted) return false;
+    return this.related
+      .children(state)
+      .some((child) => (child.kept || isAlive(child, this.knowledge)) && this.related.writtenApart(child, deleted));
+  }
+
+  private keep(state: RowState, end: Dying | undefined): void {
+    const before = ownedDots(state);
+    state.kept = true;
+    this.markKept(state);
+    if (end && end.changed.length > 0) {
+      const { values } = this.rows.concrete(state.table, end.cells);
+      const refused = this.placement.tryUpdate(state, end.changed, values);
+      if (refused) return this.placement.evict(state, end.cells, refused, null, before);
+    }
+    const values = this.rows.tableValues(state);
+    if (!values) return;
+    if (state.table.surrogate && this.related.idFor(state) !== state.slot)
+      this.placement.move(state, values, this.rows.abstract(state.table, values), before);
+    else this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
+  }
+
+  /** Kept rows that local writes refer to are decided to live: an ordinary write to their existence. */
+  revive(births: readonly Write[], wall: number): void {
+    for (const birth of births) {
+      const state = this.related.again(birth);
+      if (!state?.kept || state.place.kind !== "table") continue;
+      const before = ownedDots(state);
+      const write = localWrite(state, wall, state.deletes, this.knowledge);
+      state.deletes = [{ ...write, alive: true }];
+      state.kept = false;
+      const values = this.rows.tableValues(state);
+      if (values) this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
+    }
+  }
+
+  /** Brings back deleted rows that this one refers to, where neither author knew of the other. */
+  keepParents(state: RowState, cells: readonly CellValue[]): boolean {
+    let kept = false;
+    for (const parent of this.rows.concrete(state.table, cells).dead) {
+      const deleted = winnerOf(parent.deletes, this.knowledge);
+      if (!deleted || !this.related.writtenApart(state, deleted)) continue;
+      const current = this.related.again(parent.birth);
+      if (current?.place.kind !== "dead") continue;
+      const before = ownedDots(current);
+      current.kept = true;
+      this.markKept(current);
+      this.placement.place(current, this.rows.cells(current), before);
+      kept = true;
+    }
+    return kept;
+  }
+
+  private markKept(state: RowState): void {
+    this.db
+      .prepare("INSERT INTO _scoutsync_kept(oid, sequence) VALUES(?, ?) ON CONFLICT DO NOTHING")
+      .run(state.birth.origin, state.birth.sequence);
+  }
+
+  /** True when some row is kept. */
+  get keepsRows(): boolean {
+    return this.db.prepare("SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
+  }
+
+  /** Kept rows that nothing refers to apart any more go after all. */
+  reviewKept(): void {
+    const kept = this.db.prepare("SELECT oid, sequence FROM _scoutsync_kept").all() as { oid: number; sequence: number }[];
+    for (const { oid, sequence } of kept) {
+      const state = this.rows.byDot(oid, sequence);
+      if (state?.kept && !isAlive(state, this.knowledge)) {
+        if (this.isReferredToApart(state) || this.isAwaitedApart(state)) continue;
+        if (state.place.kind === "table") this.placement.remove(state);
+        else this.giveUp(state);
+      }
+      this.db.prepare("DELETE FROM _scoutsync_kept WHERE oid = ? AND sequence = ?").run(oid, sequence);
+    }
+  }
+
+  /** As `isReferredToApart`, for rows that wait for this one. */
+  private isAwaitedApart(state: RowState): boolean {
+    const deleted = winnerOf(state.deletes, this.knowledge);
+    return (
+      deleted !== undefined && this.rows.waiting({ blocker: state.identity }).some((child) => this.related.writtenApart(child, deleted))
+    );
+  }
+
+  /** A row that waited to be kept is deleted after all. */
+  private giveUp(state: RowState): void {
+    const before = ownedDots(state);
+    const cells = this.rows.cells(state);
+    state.kept = false;
+    state.place = { kind: "dead" };
+    this.placement.waiting--;
+    this.rows.saveOut(state, false, this.related.wanted(state), cells, before);
+  }
+}

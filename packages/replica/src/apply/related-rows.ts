@@ -1,0 +1,114 @@
+import { hash } from "node:crypto";
+import { compareWrites, concurrent, type Ref, type SqlValue, type Write } from "@scoutsync/core";
+import type { Knowledge } from "../identity/knowledge.ts";
+import type { ownedDots, RowState } from "../rows/row-state.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import type { Table } from "../schema/catalog.ts";
+
+export type Dots = ReturnType<typeof ownedDots>;
+
+/** Re-keyed integers lie between these: above ids in ordinary use, and with half of the 31-bit range left for the ids SQLite hands out next. */
+const REKEY_FROM = 2 ** 24;
+const REKEY_BELOW = 2 ** 30;
+
+/** The integer of a re-keyed row: its claim for generation 0, else a hash of identity and generation, the same everywhere. */
+export function rekeyedId(origin: string, sequence: number, generation: number): bigint {
+  const mixed = hash("sha256", `${origin}:${sequence}:${generation}`, "buffer").readUInt32BE(0);
+  return BigInt(REKEY_FROM + (mixed % (REKEY_BELOW - REKEY_FROM)));
+}
+
+/** Which rows refer to which, as the tables are now, and how two rows compare. Changes nothing. */
+export class RelatedRows {
+  private readonly rows: RowStore;
+  private readonly knowledge: Knowledge;
+
+  constructor(options: { rows: RowStore; knowledge: Knowledge }) {
+    this.rows = options.rows;
+    this.knowledge = options.knowledge;
+  }
+
+  /** The integer that the merged state gives a surrogate row. */
+  idFor(state: RowState): bigint {
+    if (!state.rekey) return state.claim;
+    return rekeyedId(this.knowledge.nameOf(state.identity.origin), state.identity.sequence, state.rekey.generation);
+  }
+
+  /** Earlier births come first: who keeps an integer or a UNIQUE value. */
+  compareBirths(a: RowState, b: RowState): number {
+    return compareWrites(a.birth, b.birth, this.knowledge);
+  }
+
+  wanted(state: RowState): bigint | null {
+    return state.table.surrogate ? this.idFor(state) : null;
+  }
+
+  /** Rows that refer to this one, and to those, each after the rows that refer to it. */
+  descendants(state: RowState): { birth: Write; parent: Ref }[] {
+    const found: { birth: Write; parent: Ref }[] = [];
+    const met = new Set([`${state.birth.origin}:${state.birth.sequence}`]);
+    for (let open = [state]; open.length > 0;) {
+      const next: RowState[] = [];
+      for (const parent of open) {
+        for (const child of this.children(parent)) {
+          const name = `${child.birth.origin}:${child.birth.sequence}`;
+          if (met.has(name)) continue;
+          met.add(name);
+          found.push({ birth: child.birth, parent: parent.identity });
+          next.push(child);
+        }
+      }
+      open = next;
+    }
+    return found.toReversed();
+  }
+
+  /** The row as it is now: placing one row may have moved others. */
+  again(birth: Write): RowState | null {
+    return this.rows.byDot(birth.origin, birth.sequence);
+  }
+
+  /** Rows in their tables that refer to this one. */
+  children(parent: RowState): RowState[] {
+    return this.referring(parent).map(({ child }) => child);
+  }
+
+  /** Rows in their tables that refer to this one, with the column that does. */
+  referring(parent: RowState): { child: RowState; cid: number }[] {
+    if (!parent.table.surrogate) return [];
+    return parent.table.referencedBy.flatMap(({ child: table, column }) =>
+      this.rows
+        .of(table)
+        .keysWhere(column.name, parent.slot)
+        .flatMap((key) => {
+          const child = this.stateAt(table, key);
+          return child ? [{ child, cid: column.cid }] : [];
+        }),
+    );
+  }
+
+  stateAt(table: Table, key: readonly SqlValue[]): RowState | null {
+    if (table.surrogate) return this.rows.byId(table, key[0] as bigint);
+    const state = this.rows.byKey(table, this.rows.keyFromValues(table, key));
+    return state?.place.kind === "table" ? state : null;
+  }
+
+  /** The key as the table still holds it while a referenced row has just got another integer. */
+  keyBefore(child: RowState, from: bigint, parent: RowState): SqlValue[] {
+    if (child.table.surrogate) return [child.slot];
+    const cells = this.rows.keyCells(child);
+    for (const { index, parent: table } of child.table.keyReferences) {
+      const ref = cells[index] as Ref;
+      if (typeof ref !== "object" || ref === null || !("sequence" in ref)) continue;
+      const same = table === parent.table && ref.origin === parent.identity.origin && ref.sequence === parent.identity.sequence;
+      cells[index] = same ? from : (this.rows.idOf(table, ref) ?? null);
+    }
+    return cells as SqlValue[];
+  }
+
+  /** True when something of the row was written by someone who did not know of the delete, nor its author of it. */
+  writtenApart(row: RowState, deleted: Write): boolean {
+    if (concurrent(row.birth, deleted, this.knowledge)) return true;
+    for (const writes of row.columns.values()) if (writes.some((write) => concurrent(write, deleted, this.knowledge))) return true;
+    return false;
+  }
+}
