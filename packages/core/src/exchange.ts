@@ -50,6 +50,11 @@ export interface ChangeBatch {
   remaining: number;
   /** The baseline origins this replica was started from, for the check at joining; see replica DESIGN. */
   baseline: string;
+  /**
+   * Whole rows, asked for by key to mend a difference: every register is merged whatever the vectors say, and no range
+   * is covered. Not part of a stream.
+   */
+  repair?: boolean;
 }
 
 /** What one applied batch did. */

@@ -33,6 +33,7 @@ export function toWireBatches(batch: ChangeBatch, partBytes = PART_BYTES): Batch
     protocol: PROTOCOL_VERSION,
     remaining: BigInt(batch.remaining),
     baseline: batch.baseline,
+    repair: batch.repair === true,
   };
   if (parts < 2) return [whole];
   return Array.from({ length: parts }, (_, index) => ({
@@ -90,6 +91,7 @@ function fromWireBatch(wire: Batch, payload: Buffer): ChangeBatch {
     beyondDigest: wire.beyondDigest,
     remaining: safeNumber(wire.remaining),
     baseline: wire.baseline,
+    ...(wire.repair ? { repair: true } : {}),
   };
 }
 
@@ -132,4 +134,5 @@ const CONTINUATION: Batch = {
   protocol: 0,
   remaining: 0n,
   baseline: "",
+  repair: false,
 };

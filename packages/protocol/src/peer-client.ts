@@ -39,9 +39,16 @@ export interface PeerClient {
   count(database: string, since: VersionVector, signal?: AbortSignal): Promise<ChangeCount>;
   digest(request: DigestQuestion, signal?: AbortSignal): Promise<{ vector: VersionVector; entries: DigestEntry[] }>;
   rows(request: { database: string; table: string; keys: string[] }, signal?: AbortSignal): Promise<RowColumns[]>;
+  wholeRows(
+    request: { database: string; table: string; keys: string[]; codecs: readonly Codec[] },
+    signal?: AbortSignal,
+  ): Promise<ChangeBatch>;
   /** Asks the node to run one session; the last message carries the result. */
   sync(request: SyncRequest, signal?: AbortSignal): AsyncIterable<SyncResponse>;
-  verify(request: { peer: string; databases?: string[]; deep?: boolean }, options?: StreamOptions): Promise<VerifyResponse>;
+  verify(
+    request: { peer: string; databases?: string[]; deep?: boolean; repair?: boolean },
+    options?: StreamOptions,
+  ): Promise<VerifyResponse>;
   /** Ends every call and lets go of the connection. */
   close(): void;
 }
@@ -113,6 +120,12 @@ export function connectPeer(address: string): PeerClient {
     async rows(request, signal) {
       const response = await unary(client, "digest", DigestRequest.create(request), { signal });
       return response.rows.map(({ key, present, columns }) => ({ key, columns: present ? fromWireColumns(columns) : null }));
+    },
+    async wholeRows({ database, table, keys, codecs }, signal) {
+      const request = GetChangesRequest.create({ database, wholeRows: { table, keys }, codecs: [...codecs], protocol: PROTOCOL_VERSION });
+      const stream = serverStream(client, "getChanges", request, { signal, deadlineMs: DIGEST_DEADLINE_MS });
+      for await (const batch of batches(stream, address)) return batch;
+      throw silent(address, "a question for rows");
     },
     sync: (request, signal) => serverStream(client, "sync", request, { signal }),
     verify: (request, options) => unary(client, "verify", VerifyRequest.create(request), { deadlineMs: DIGEST_DEADLINE_MS, ...options }),

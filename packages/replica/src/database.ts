@@ -27,7 +27,8 @@ import { attach } from "./identity/attach.ts";
 import { lockDatabaseFile } from "./identity/file-lock.ts";
 import { Knowledge } from "./identity/knowledge.ts";
 import { LogReader } from "./log/read.ts";
-import type { ReadRequest, ReplicaOptions, ReplicaState } from "./replica.ts";
+import { recheckRows, resum, rowsNamed } from "./repair/recheck.ts";
+import type { ReadRequest, ReplicaOptions, ReplicaState, WholeRowsRequest } from "./replica.ts";
 import { RowStore } from "./rows/row-store.ts";
 import { keyFromText } from "./rows/key-text.ts";
 import { type AppTrigger, triggersToSuspend } from "./schema/app-triggers.ts";
@@ -400,6 +401,29 @@ export class ReplicaDatabase {
       const found = keyFromText(this.db, table, key);
       const values = found && this.rows.of(table).read(found);
       return values ? table.columns.map((column, i) => ({ name: column.name, value: values[i] as SqlValue })) : null;
+    });
+  }
+
+  wholeRows({ table: name, keys, codecs }: WholeRowsRequest): ChangeBatch {
+    this.drain();
+    this.write(() => {
+      const drain = () => {
+        this.drainer.run(Number.POSITIVE_INFINITY);
+        this.rows.flush();
+        this.followReferences();
+        this.digest.flush();
+      };
+      drain();
+      const table = this.table(name);
+      recheckRows(this.db, this.rows, table, keys);
+      drain();
+      resum(this.db, table);
+      this.digest.reload();
+    });
+    return this.drainedTransaction(() => {
+      const table = this.table(name);
+      const states = keys.flatMap((key) => rowsNamed(this.db, this.rows, table, key));
+      return this.reader.wholeRows(states, codecs);
     });
   }
 

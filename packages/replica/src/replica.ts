@@ -53,6 +53,13 @@ export interface ReadRequest {
   beyondDigest: Uint8Array;
 }
 
+export interface WholeRowsRequest {
+  table: string;
+  /** As `digest` names rows. */
+  keys: string[];
+  codecs: readonly Codec[];
+}
+
 /**
  * One SQLite database taking part in the fleet. All calls are answered by the thread that owns the database;
  * `state` is answered at once from what that thread last reported.
@@ -86,6 +93,12 @@ export interface Replica {
   digest(request: { table: string; buckets: number[]; deep: boolean }): Promise<{ vector: VersionVector; entries: DigestEntry[] }>;
   /** The columns of one row as name/value pairs for comparing; null when there is no such row. */
   row(table: string, key: string): Promise<{ name: string; value: SqlValue }[] | null>;
+  /**
+   * Reads these rows again, takes what was written past capture for edits (all of the table when `keys` is empty), and
+   * answers with everything known of them, for a replica whose rows differ: a batch marked `repair`. NOT_FOUND when
+   * there is no such table.
+   */
+  wholeRows(request: WholeRowsRequest): Promise<ChangeBatch>;
   reviews(request: { kind: string; id: string; limit: number }): Promise<Review[]>;
   /** Keeps the winner or loser, or sets columns, by an ordinary write. */
   resolve(request: { id: string; keep: "winner" | "loser" | ""; set: { name: string; value: SqlValue }[] }): Promise<Review>;

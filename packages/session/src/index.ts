@@ -7,4 +7,5 @@ export * from "./push.ts";
 export * from "./session.ts";
 export * from "./stats.ts";
 export * from "./verify.ts";
+export * from "./repair.ts";
 export * from "./live.ts";

@@ -88,4 +88,9 @@ export interface Peer {
     signal?: AbortSignal,
   ): Promise<{ vector: VersionVector; entries: DigestEntry[] }>;
   rows(request: { database: string; table: string; keys: string[] }, signal?: AbortSignal): Promise<RowColumns[]>;
+  /** As `Replica.wholeRows`. */
+  wholeRows(
+    request: { database: string; table: string; keys: string[]; codecs: readonly Codec[] },
+    signal?: AbortSignal,
+  ): Promise<ChangeBatch>;
 }

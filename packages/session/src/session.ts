@@ -5,6 +5,7 @@ import type { Acquaintances } from "./acquaintances.ts";
 import { sameBytes } from "./bytes.ts";
 import type { Peer } from "./peer.ts";
 import { pull, type PullResult } from "./pull.ts";
+import { repair } from "./repair.ts";
 import { push } from "./push.ts";
 import { emptyStats, type SessionStats } from "./stats.ts";
 
@@ -119,12 +120,13 @@ async function persistently<T>(
   }
 }
 
-/** True when both sides were found equal. Throws DIVERGED when they hold the same changes and different rows. */
+/** True when both sides were found equal. Different rows at the same changes are mended once; DIVERGED when that did not help. */
 async function syncDatabase(options: SessionOptions, { replica, acquaintances }: SessionDatabase, stats: SessionStats): Promise<boolean> {
   const { peer, nodeName, batchSize, signal, onProgress } = options;
   const database = replica.name;
   const shared = { replica, acquaintances, peer, batchSize, signal, stats };
   let run = "";
+  let mended = false;
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const pulled = await pull({
       ...shared,
@@ -137,7 +139,14 @@ async function syncDatabase(options: SessionOptions, { replica, acquaintances }:
     });
     if (pulled) {
       run = pulled.run;
-      if (pulled.verified === false) throw diverged(database, peer.address);
+      if (pulled.verified === false) {
+        if (mended || options.pullOnly) throw diverged(database, peer.address);
+        mended = true;
+        stats.rowsRepaired += (await repair({ replica, peer, nodeName, signal })).length;
+        // Not one of the rounds: what was mended has to be told and compared.
+        round--;
+        continue;
+      }
       onProgress?.({ database, phase: "verify", done: pulled.verified ? 1 : 0, total: 1 });
       if (options.pullOnly || !(await peerLacks(replica, pulled))) return pulled.verified === true;
     }
@@ -164,7 +173,7 @@ function diverged(database: string, address: string): SyncError {
   return new SyncError({
     code: "DIVERGED",
     message: `"${database}" here and at ${address} know the same changes but hold different rows`,
-    action: `Run \`scoutsync verify\` with both nodes to see which rows, and edit them on one side to the value that is right.`,
+    action: `Run \`scoutsync verify\` with both nodes to see which rows; with --repair it merges them, if this session could not.`,
   });
 }
 

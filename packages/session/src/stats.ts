@@ -5,6 +5,8 @@ export interface SessionStats {
   remoteChangesApplied: number;
   conflicts: number;
   parked: number;
+  /** Rows that differed though both sides knew the same changes, and were merged. */
+  rowsRepaired: number;
   filesUploaded: number;
   filesDownloaded: number;
   /** Payloads as transmitted. */
@@ -19,6 +21,7 @@ export function emptyStats(): SessionStats {
     remoteChangesApplied: 0,
     conflicts: 0,
     parked: 0,
+    rowsRepaired: 0,
     filesUploaded: 0,
     filesDownloaded: 0,
     bytesSent: 0,

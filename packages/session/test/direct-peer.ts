@@ -1,4 +1,4 @@
-import { EMPTY_VECTOR, SyncError, join, type ChangeBatch, type VersionVector } from "@scoutsync/core";
+import { EMPTY_VECTOR, SyncError, join, type ChangeBatch, type Codec, type VersionVector } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
 import { takeBatch, type ChangesRequest, type Peer, type PushAck, type PushOpening, type PushStream } from "../src/index.ts";
 
@@ -89,6 +89,11 @@ export class DirectPeer implements Peer {
 
   rows({ table, keys }: { table: string; keys: string[] }) {
     return Promise.all(keys.map(async (key) => ({ key, columns: await this.replica.row(table, key) })));
+  }
+
+  wholeRows(request: { table: string; keys: string[]; codecs: readonly Codec[] }) {
+    this.calls.push("wholeRows");
+    return this.replica.wholeRows(request);
   }
 
   #checkName(database: string): void {

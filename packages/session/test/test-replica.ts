@@ -92,6 +92,7 @@ export class TestReplica implements Replica {
   readable: Replica["readable"] = (since, limit) => this.inner.readable(since, limit);
   digest: Replica["digest"] = (request) => this.inner.digest(request);
   row: Replica["row"] = (table, key) => this.inner.row(table, key);
+  wholeRows: Replica["wholeRows"] = (request) => this.inner.wholeRows(request);
   reviews: Replica["reviews"] = (request) => this.inner.reviews(request);
   resolve: Replica["resolve"] = (request) => this.inner.resolve(request);
   history: Replica["history"] = (table, key) => this.inner.history(table, key);
@@ -99,12 +100,14 @@ export class TestReplica implements Replica {
 }
 
 /** Opens a fresh file with one table `t(k, v)` as a replica in a thread of its own; gone after the test. */
-export async function openTestReplica(options: Partial<ReplicaOptions> = {}): Promise<TestReplica> {
+const ONE_TABLE = "CREATE TABLE t(k TEXT PRIMARY KEY, v TEXT)";
+
+export async function openTestReplica(options: Partial<ReplicaOptions> = {}, schema = ONE_TABLE): Promise<TestReplica> {
   const folder = mkdtempSync(join(tmpdir(), "scoutsync-session-"));
   afterTest(() => rmSync(folder, { recursive: true, force: true }));
   const path = join(folder, "main.db");
   const application = new Database(path);
-  application.exec("CREATE TABLE t(k TEXT PRIMARY KEY, v TEXT)");
+  application.exec(schema);
   const pool = openReplicaPool({ threads: 1 });
   afterTest(async () => {
     application.close();

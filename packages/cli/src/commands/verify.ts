@@ -6,31 +6,37 @@ import { Negative } from "../exit.ts";
 
 /** `scoutsync verify`: equal, or the rows that differ. */
 export const registerVerify: Registration = (program, surroundings) => {
-  declare<{ db?: string[]; deep?: boolean }>(program, surroundings, {
+  declare<{ db?: string[]; deep?: boolean; repair?: boolean }>(program, surroundings, {
     usage: "verify <node> <peer>",
     summary: "compare two nodes down to single rows; exit code 1 when they differ",
     usesCoordinator: true,
     options: [
       repeatable("--db <name>", "only this database; repeat for more"),
       new Option("--deep", "read every row again instead of trusting stored hashes"),
+      new Option("--repair", "merge the rows that differ, both ways and without wiping anything, and compare again"),
     ],
-    examples: ["scoutsync verify 127.0.0.1:7071 127.0.0.1:7072", "scoutsync verify pits stands --db scouting --deep --json"],
+    examples: [
+      "scoutsync verify 127.0.0.1:7071 127.0.0.1:7072",
+      "scoutsync verify pits stands --db scouting --deep --json",
+      "scoutsync verify pits stands --repair",
+    ],
     run: async (options, invocation, node = "", peer = "") => {
       const peerAddress = await resolveNode(peer, invocation);
       const answer = await withNode(node, invocation, (client) =>
         unary(
           client,
           "verify",
-          { peer: peerAddress, databases: options.db ?? [], deep: options.deep === true },
+          { peer: peerAddress, databases: options.db ?? [], deep: options.deep === true, repair: options.repair === true },
           { deadlineMs: LONG_DEADLINE_MS },
         ),
       );
       const document = {
         equal: answer.equal,
-        databases: answer.databases.map(({ name, equal, differences }) => ({
+        databases: answer.databases.map(({ name, equal, differences, repaired }) => ({
           name,
           equal,
           differences: differences.map(({ table, key, columns }) => ({ table, key, columns })),
+          ...(options.repair === true ? { repaired: repaired.map(({ table, key, columns }) => ({ table, key, columns })) } : {}),
         })),
         files: [],
       };
@@ -38,6 +44,9 @@ export const registerVerify: Registration = (program, surroundings) => {
       out.result(document, () => {
         for (const database of document.databases) {
           out.line(`${database.name}: ${database.equal ? "equal" : `${database.differences.length} rows differ`}`);
+          for (const { table, key, columns } of database.repaired ?? []) {
+            out.line(`merged: ${table} ${key} ${columns.join(", ")}`.trimEnd());
+          }
           if (database.differences.length > 0) {
             out.table(
               ["table", "key", "columns"],

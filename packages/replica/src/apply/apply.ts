@@ -20,11 +20,12 @@ import type { Database } from "better-sqlite3";
 import { BASELINE_AUTHOR, baselinesOf } from "../identity/baseline.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { columnValue, type IncomingRow, type IncomingTable, incomingTables, readRow, resolveHead } from "../log/incoming.ts";
+import { settleDoubts } from "../repair/doubt.ts";
 import { mergeBirth, mergeColumn, mergeExistence, mergeRekey } from "../rows/registers.ts";
 import { openConflicts, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";
-import { packKey, rowHash } from "../rows/values.ts";
+import { packKey, rowHash, sameValue } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import type { Placement } from "./placement.ts";
 
@@ -54,6 +55,8 @@ export class Applier {
   private opened = 0;
   private movesSeen = 0;
   private clashing = false;
+  /** The batch holds whole rows to mend a difference: what the vector covers is merged all the same. */
+  private repairing = false;
 
   constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement }) {
     this.db = options.db;
@@ -74,6 +77,7 @@ export class Applier {
     this.opened = 0;
     this.checkBaseline(batch, acceptDistinct);
     const known = join(this.knowledge.vector, this.position(batch.run));
+    this.repairing = batch.repair === true;
     if (!isCovered(batch.from, known)) {
       throw new SyncError({
         code: "BATCH_GAP",
@@ -96,7 +100,8 @@ export class Applier {
       this.knowledge.join(batch.vector);
       this.db.prepare("DELETE FROM _scoutsync_position WHERE run = ?").run(batch.run);
       settled = this.placement.decisions.normalize(performance.now() + NORMALIZE_MS);
-    } else this.savePosition(batch.run, join(this.position(batch.run), batch.to));
+    } else if (this.repairing) settled = this.placement.decisions.normalize(performance.now() + NORMALIZE_MS);
+    else this.savePosition(batch.run, join(this.position(batch.run), batch.to));
     this.rows.flush();
     return {
       settled,
@@ -144,7 +149,7 @@ export class Applier {
       const incoming = tables[reader.body.varint()];
       if (!incoming) throw new MalformedBytes("unknown table index");
       const flags = reader.body.byte();
-      const plain = flags === RecordFlags.birth && incoming.table.surrogate;
+      const plain = flags === RecordFlags.birth && incoming.table.surrogate && !this.repairing;
       if (plain ? this.applyPlain(reader, incoming) : this.applyRow(readRow(reader, incoming, flags))) applied++;
     }
     if (!reader.body.done) throw new MalformedBytes("bytes are left over");
@@ -272,7 +277,8 @@ export class Applier {
       changed.add(index);
     };
     let moved = found === null;
-    const covered = (write: { origin: number; sequence: number }) => this.knowledge.covers(write.origin, write.sequence);
+    const covered = (write: { origin: number; sequence: number }) => !this.repairing && this.knowledge.covers(write.origin, write.sequence);
+    if (found && this.repairing) moved = settleDoubts(state, row, this.knowledge, { current, change });
     if (found && row.birth && !covered(row.birth) && !table.surrogate) {
       const cids = table.columns.map((column) => column.cid);
       moved = mergeBirth(state, row.birth, row.values, cids, this.knowledge, current, change) || moved;
@@ -328,7 +334,7 @@ export class Applier {
         action: "Nothing was applied; the session starts again from what is here.",
       });
     }
-    if (this.knowledge.covers(row.birth.origin, row.birth.sequence)) return null;
+    if (!this.repairing && this.knowledge.covers(row.birth.origin, row.birth.sequence)) return null;
     return {
       table: row.table,
       place: { kind: "waiting", reason: "", blocker: null },
@@ -348,7 +354,11 @@ export class Applier {
 
   private mergeClosed(state: RowState, record: IncomingRow["closed"][number]): boolean {
     const same = (held: typeof record) =>
-      held.cid === record.cid && held.loser.origin === record.loser.origin && held.loser.sequence === record.loser.sequence;
+      held.cid === record.cid &&
+      held.loser.origin === record.loser.origin &&
+      held.loser.sequence === record.loser.sequence &&
+      // One write has one value, but for damage: then both stay.
+      sameValue(held.value, record.value);
     const held = state.closed.find(same);
     if (held) {
       const order = this.knowledge.compareOrigins(record.origin, held.origin) || record.sequence - held.sequence;

@@ -16,6 +16,7 @@ import {
 } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
+import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
 import { mayHoldRawText } from "../rows/values.ts";
@@ -301,6 +302,16 @@ export class LogReader {
     if (!state) return 0;
     const writes = [state.birth, ...state.deletes, ...[...state.columns.values()].flat()];
     return writes.find((write) => write.origin === origin && write.sequence === Number(sequence))?.time ?? state.birth.time;
+  }
+
+  // ---- whole rows
+
+  /** Everything known of these rows, and of what they refer to. */
+  wholeRows(states: readonly RowState[], codecs: readonly Codec[]): ChangeBatch {
+    const writer = this.writer(() => false);
+    for (const state of states) writer.mention(state);
+    const request = { from: new Map(), batchSize: 0, codecs, beyondDigest: new Uint8Array() };
+    return { ...this.seal(request, writer, { to: new Map(), final: false, beyond: new Uint8Array(), remaining: 0 }), repair: true };
   }
 
   // ---- sealing

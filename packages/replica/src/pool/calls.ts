@@ -12,6 +12,7 @@ export type Method =
   | "readable"
   | "digests"
   | "row"
+  | "wholeRows"
   | "reviews"
   | "resolve"
   | "history";

@@ -14,7 +14,7 @@ import {
   SyncError,
   type VersionVector,
 } from "@scoutsync/core";
-import type { ReadRequest, Replica, ReplicaOptions, ReplicaPool, ReplicaState } from "../replica.ts";
+import type { ReadRequest, Replica, ReplicaOptions, ReplicaPool, ReplicaState, WholeRowsRequest } from "../replica.ts";
 import type { FromWorker, Method, ToWorker } from "./calls.ts";
 
 /**
@@ -212,6 +212,10 @@ class PooledReplica implements Replica {
 
   row(table: string, key: string): Promise<{ name: string; value: SqlValue }[] | null> {
     return this.call("row", table, key);
+  }
+
+  wholeRows(request: WholeRowsRequest): Promise<ChangeBatch> {
+    return this.call("wholeRows", request);
   }
 
   reviews(request: { kind: string; id: string; limit: number }): Promise<Review[]> {

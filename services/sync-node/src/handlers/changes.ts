@@ -38,6 +38,12 @@ export async function getChanges(context: NodeContext, request: GetChangesReques
       action: "Fetch from another node, or start this one without --receive-only.",
     });
   }
+  if (request.wholeRows) {
+    const { table, keys } = request.wholeRows;
+    const batch = await replica.wholeRows({ table, keys, codecs: knownCodecs(request.codecs) });
+    for (const wire of toWireBatches(batch)) await outbox.write({ batch: wire, changes: [], count: undefined });
+    return;
+  }
   await batches(database, since, request, outbox, signal);
 }
 

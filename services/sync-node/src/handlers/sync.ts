@@ -9,7 +9,15 @@ import {
   type VerifyResponse,
 } from "@scoutsync/protocol";
 import { formatAddress, parseAddress } from "@scoutsync/runtime";
-import { runSession, verify as compare, type SessionProgress, type SessionResult } from "@scoutsync/session";
+import {
+  repair,
+  runSession,
+  verify as compare,
+  type Difference,
+  type SessionDatabase,
+  type SessionProgress,
+  type SessionResult,
+} from "@scoutsync/session";
 import type { NodeContext } from "../context.ts";
 import type { Outbox } from "./calls.ts";
 
@@ -64,10 +72,19 @@ async function compareWith(
   signal: AbortSignal,
 ): Promise<VerifyResponse["databases"]> {
   const databases: VerifyResponse["databases"] = [];
-  for (const { replica } of context.databases.select(request.databases)) {
+  for (const database of context.databases.select(request.databases)) {
+    const { replica } = database;
     try {
-      const { equal, differences, vector, peerVector } = await compare({ replica, peer, deep: request.deep, signal });
-      databases.push({ name: replica.name, equal, differences, vector: formatVector(vector), peerVector: formatVector(peerVector) });
+      const repaired = request.repair ? await mend(context, database, peer, signal) : [];
+      const { equal, differences, vector, peerVector } = await compare({ replica, peer, deep: request.deep || request.repair, signal });
+      databases.push({
+        name: replica.name,
+        equal,
+        differences,
+        vector: formatVector(vector),
+        peerVector: formatVector(peerVector),
+        repaired,
+      });
     } catch (error) {
       const absent = error instanceof SyncError && error.code === "DATABASE_NOT_FOUND";
       // Only what both have can be compared, unless it was asked for by name.
@@ -75,6 +92,21 @@ async function compareWith(
     }
   }
   return databases;
+}
+
+/** Merges the rows that differ, with a session before it, so that only real differences are looked at, and one after it. */
+async function mend(context: NodeContext, database: SessionDatabase, peer: PeerClient, signal: AbortSignal): Promise<Difference[]> {
+  const session = () => runSession({ databases: [database], peer, nodeName: context.name, named: true, signal });
+  // It may fail for the very damage that is to be mended.
+  await session();
+  const repaired = await repair({ replica: database.replica, peer, nodeName: context.name, signal });
+  if (repaired.length === 0) return [];
+  const { success, errors } = await session();
+  context.logger.warn(
+    { peer: peer.address, database: database.replica.name, rows: repaired.length, success, errors },
+    "rows that differed were merged",
+  );
+  return repaired;
 }
 
 function peerAddress(text: string): string {

@@ -121,6 +121,14 @@ export interface GetChangesRequest {
   baseline: string;
   /** The caller's own run of this database (the one its pushes name): what it pushes is not sent back to it. */
   callerRun: string;
+  /** Instead of a stream: everything known of these rows, after they have been read again, as one batch marked `repair`. */
+  wholeRows: WholeRows | undefined;
+}
+
+/** Rows of one table by their keys as Digest names them; none = read the whole table again and send nothing. */
+export interface WholeRows {
+  table: string;
+  keys: string[];
 }
 
 export interface Scope {
@@ -186,6 +194,8 @@ export interface Batch {
   /** Changes still to come after this batch, as counted when the stream began; for progress. */
   remaining: bigint;
   baseline: string;
+  /** Whole rows to mend a difference: merged whatever the vectors say, covers no range. */
+  repair: boolean;
 }
 
 /** One change, for people. */
@@ -360,6 +370,8 @@ export interface VerifyRequest {
   databases: string[];
   /** Read every row again instead of trusting the stored row hashes. */
   deep: boolean;
+  /** Mend what differs by merging whole rows in both directions, then compare again. */
+  repair: boolean;
 }
 
 export interface VerifyResponse {
@@ -374,6 +386,8 @@ export interface DatabaseVerification {
   /** Vectors at the time of comparing. */
   vector: string;
   peerVector: string;
+  /** With `repair`: rows that differed before; `differences` are those that still do. */
+  repaired: Difference[];
 }
 
 export interface Difference {
@@ -1073,6 +1087,7 @@ function createBaseGetChangesRequest(): GetChangesRequest {
     scope: undefined,
     baseline: "",
     callerRun: "",
+    wholeRows: undefined,
   };
 }
 
@@ -1128,6 +1143,9 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
     }
     if (message.callerRun !== "") {
       writer.uint32(130).string(message.callerRun);
+    }
+    if (message.wholeRows !== undefined) {
+      WholeRows.encode(message.wholeRows, writer.uint32(138).fork()).join();
     }
     return writer;
   },
@@ -1273,6 +1291,14 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
             message.callerRun = reader.string();
             continue;
           }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.wholeRows = WholeRows.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1306,6 +1332,76 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
     message.scope = (object.scope !== undefined && object.scope !== null) ? Scope.fromPartial(object.scope) : undefined;
     message.baseline = object.baseline ?? "";
     message.callerRun = object.callerRun ?? "";
+    message.wholeRows = (object.wholeRows !== undefined && object.wholeRows !== null)
+      ? WholeRows.fromPartial(object.wholeRows)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseWholeRows(): WholeRows {
+  return { table: "", keys: [] };
+}
+
+export const WholeRows: MessageFns<WholeRows> = {
+  encode(message: WholeRows, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.table !== "") {
+      writer.uint32(10).string(message.table);
+    }
+    for (const v of message.keys) {
+      writer.uint32(18).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WholeRows {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWholeRows();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.table = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.keys.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<WholeRows>): WholeRows {
+    return WholeRows.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WholeRows>): WholeRows {
+    const message = createBaseWholeRows();
+    message.table = object.table ?? "";
+    message.keys = object.keys?.map((e) => e) || [];
     return message;
   },
 };
@@ -1564,6 +1660,7 @@ function createBaseBatch(): Batch {
     protocol: 0,
     remaining: 0n,
     baseline: "",
+    repair: false,
   };
 }
 
@@ -1631,6 +1728,9 @@ export const Batch: MessageFns<Batch> = {
     }
     if (message.baseline !== "") {
       writer.uint32(154).string(message.baseline);
+    }
+    if (message.repair !== false) {
+      writer.uint32(160).bool(message.repair);
     }
     return writer;
   },
@@ -1800,6 +1900,14 @@ export const Batch: MessageFns<Batch> = {
             message.baseline = reader.string();
             continue;
           }
+          case 20: {
+            if (tag !== 160) {
+              break;
+            }
+
+            message.repair = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1844,6 +1952,7 @@ export const Batch: MessageFns<Batch> = {
     message.protocol = object.protocol ?? 0;
     message.remaining = (object.remaining !== undefined && object.remaining !== null) ? BigInt(object.remaining) : 0n;
     message.baseline = object.baseline ?? "";
+    message.repair = object.repair ?? false;
     return message;
   },
 };
@@ -3826,7 +3935,7 @@ export const SyncError: MessageFns<SyncError> = {
 };
 
 function createBaseVerifyRequest(): VerifyRequest {
-  return { peer: "", databases: [], deep: false };
+  return { peer: "", databases: [], deep: false, repair: false };
 }
 
 export const VerifyRequest: MessageFns<VerifyRequest> = {
@@ -3839,6 +3948,9 @@ export const VerifyRequest: MessageFns<VerifyRequest> = {
     }
     if (message.deep !== false) {
       writer.uint32(24).bool(message.deep);
+    }
+    if (message.repair !== false) {
+      writer.uint32(32).bool(message.repair);
     }
     return writer;
   },
@@ -3880,6 +3992,14 @@ export const VerifyRequest: MessageFns<VerifyRequest> = {
             message.deep = reader.bool();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.repair = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3900,6 +4020,7 @@ export const VerifyRequest: MessageFns<VerifyRequest> = {
     message.peer = object.peer ?? "";
     message.databases = object.databases?.map((e) => e) || [];
     message.deep = object.deep ?? false;
+    message.repair = object.repair ?? false;
     return message;
   },
 };
@@ -3972,7 +4093,7 @@ export const VerifyResponse: MessageFns<VerifyResponse> = {
 };
 
 function createBaseDatabaseVerification(): DatabaseVerification {
-  return { name: "", equal: false, differences: [], vector: "", peerVector: "" };
+  return { name: "", equal: false, differences: [], vector: "", peerVector: "", repaired: [] };
 }
 
 export const DatabaseVerification: MessageFns<DatabaseVerification> = {
@@ -3991,6 +4112,9 @@ export const DatabaseVerification: MessageFns<DatabaseVerification> = {
     }
     if (message.peerVector !== "") {
       writer.uint32(42).string(message.peerVector);
+    }
+    for (const v of message.repaired) {
+      Difference.encode(v!, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -4048,6 +4172,14 @@ export const DatabaseVerification: MessageFns<DatabaseVerification> = {
             message.peerVector = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.repaired.push(Difference.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4070,6 +4202,7 @@ export const DatabaseVerification: MessageFns<DatabaseVerification> = {
     message.differences = object.differences?.map((e) => Difference.fromPartial(e)) || [];
     message.vector = object.vector ?? "";
     message.peerVector = object.peerVector ?? "";
+    message.repaired = object.repaired?.map((e) => Difference.fromPartial(e)) || [];
     return message;
   },
 };

@@ -1,0 +1,97 @@
+import { hash } from "node:crypto";
+import { ByteWriter, type CellValue, knew, winnerOf, type Write } from "@scoutsync/core";
+import type { Knowledge } from "../identity/knowledge.ts";
+import type { IncomingRow } from "../log/incoming.ts";
+import { localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
+import type { ColumnWrite, RowState } from "../rows/row-state.ts";
+import { sameValue } from "../rows/values.ts";
+
+/** Reads and sets the values that the row has here, by column number. */
+export interface RowValues {
+  current(cid: number): CellValue;
+  change(cid: number, value: CellValue): void;
+}
+
+/**
+ * Before whole rows are merged: sees to it that no value goes unseen in which the two sides differ.
+ *
+ * Different values for one and the same write: one side is damaged, and nobody can tell which. The greater hash decides,
+ * as everywhere. Where that is the other side's, the value here becomes a write of its own, concurrent with the one in
+ * doubt: an ordinary conflict that every node lists with both values.
+ *
+ * A write that knew the other side's, as one past capture is taken to be: the older value is kept as a settled conflict,
+ * so that the history shows it. Returns whether anything changed.
+ */
+export function settleDoubts(state: RowState, incoming: IncomingRow, knowledge: Knowledge, values: RowValues): boolean {
+  // The image of a row that was deleted past capture is empty, and says nothing about its values.
+  if (incoming.deletes.some(({ alive }) => !alive)) return false;
+  let moved = false;
+  let dot: { origin: number; sequence: number } | null = null;
+  for (const { cid, ours, theirs, value } of winners(state, incoming, knowledge)) {
+    const here = values.current(cid);
+    if (sameValue(here, value)) continue;
+    if (!same(ours, theirs)) {
+      if (state.place.kind !== "table") continue;
+      if (knew(ours, theirs.origin, theirs.sequence, knowledge)) moved = close(state, cid, theirs, value, ours) || moved;
+      else if (knew(theirs, ours.origin, ours.sequence, knowledge)) moved = close(state, cid, ours, here, theirs) || moved;
+    } else if (state.place.kind !== "table") {
+      if (here !== null) continue;
+      values.change(cid, value);
+      moved = true;
+    } else if (Buffer.compare(weight(value), weight(here)) > 0) {
+      moved = true;
+      if (knowledge.isSelf(ours.origin)) {
+        // Whatever this run writes now counts as knowing its own earlier write: so it is an edit that settles the conflict.
+        const edit = localWrite(state, ours.time, registerOf(state, cid), knowledge);
+        close(state, cid, ours, here, edit);
+        replaceColumn(state, cid, edit, knowledge);
+        values.change(cid, value);
+        continue;
+      }
+      // One dot for all columns of the row, as an edit has.
+      dot ??= knowledge.nextDot();
+      const mine: ColumnWrite = { ...dot, time: Math.max(0, ours.time - 1), context: ours.context, value: here };
+      const register = [...registerOf(state, cid).map((held) => (same(held, ours) ? { ...held, value } : held)), mine];
+      const winner = winnerOf(register, knowledge);
+      if (winner !== mine) values.change(cid, value);
+      state.columns.set(
+        cid,
+        register.map((held) => (held === winner ? { ...held, value: undefined } : held)),
+      );
+    }
+  }
+  return moved;
+}
+
+/** Each column's winning write here and there, with the value it has there. */
+function* winners(
+  state: RowState,
+  incoming: IncomingRow,
+  knowledge: Knowledge,
+): Generator<{ cid: number; ours: Write; theirs: Write; value: CellValue }> {
+  if (!incoming.birth) return;
+  for (const [index, { cid }] of state.table.columns.entries()) {
+    const ours = winnerOf(registerOf(state, cid), knowledge);
+    const written = winnerOf(incoming.columns.find((column) => column.cid === cid)?.writes ?? [], knowledge);
+    const theirs: Write = written ?? incoming.birth;
+    if (ours) yield { cid, ours, theirs, value: (written ? written.value : incoming.values[index]) ?? null };
+  }
+}
+
+/** Keeps a value as lost against the write `by`; false when it is kept already. */
+function close(state: RowState, cid: number, loser: Write, value: CellValue, by: Write): boolean {
+  if (state.closed.some((held) => held.cid === cid && same(held.loser, loser) && sameValue(held.value, value))) return false;
+  const { origin, sequence, time, context } = loser;
+  state.closed.push({ cid, loser: { origin, sequence, time, context }, value, origin: by.origin, sequence: by.sequence });
+  return true;
+}
+
+function same(a: Write, b: Write): boolean {
+  return a.origin === b.origin && a.sequence === b.sequence;
+}
+
+function weight(value: CellValue): Buffer {
+  const out = new ByteWriter(64);
+  out.value(value);
+  return hash("sha256", out.buffer.subarray(0, out.length), "buffer");
+}

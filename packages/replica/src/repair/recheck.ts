@@ -1,0 +1,84 @@
+import type { Database } from "better-sqlite3";
+import { bytesOf, numberOf } from "../digest/digest-sums.ts";
+import { keyFromText } from "../rows/key-text.ts";
+import type { RowState } from "../rows/row-state.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import { rowsTable } from "../rows/table-store.ts";
+import { keyText, rowHash } from "../rows/values.ts";
+import type { Table } from "../schema/catalog.ts";
+import { reconcile } from "../schema/reconcile.ts";
+
+/**
+ * Looks at rows that are suspected to differ from what is stored of them, and puts those that do on the dirty list:
+ * somebody wrote them past capture, and the drain takes that for an edit. By key where the rows are there; the whole
+ * table where a row came or went, or where `keys` is empty. Runs inside the caller's write transaction, drained.
+ */
+export function recheckRows(db: Database, rows: RowStore, table: Table, keys: readonly string[]): void {
+  const every = table.columns.map((_, index) => index);
+  const edited: (readonly NonNullable<ReturnType<typeof keyFromText>>[number][])[] = [];
+  for (const text of keys) {
+    const verdict = look(db, rows, table, text);
+    if (verdict === "unclear") {
+      reconcile(db, rows, table, null);
+      return;
+    }
+    if (verdict !== "as stored") edited.push(verdict);
+  }
+  if (keys.length === 0) reconcile(db, rows, table, null);
+  for (const key of edited) rows.touch(db, table, key, every);
+}
+
+/** The key of a row whose values are not those of its stored hash; "unclear" when it came or went behind our back. */
+function look(db: Database, rows: RowStore, table: Table, text: string) {
+  const key = keyFromText(db, table, text);
+  if (!key) {
+    const absent = table.surrogate && /^-?\d+$/.test(text) && !rows.byId(table, BigInt(text));
+    return absent ? "as stored" : "unclear";
+  }
+  const id = table.surrogate ? (key[0] as bigint) : null;
+  const state = id === null ? rows.byKey(table, rows.keyFromValues(table, key)) : rows.byId(table, id);
+  const values = rows.of(table).read(key);
+  if (!values || state?.place.kind !== "table" || !state.hash) return "unclear";
+  return Buffer.compare(rowHash(table, id, values), state.hash) === 0 ? "as stored" : key;
+}
+
+/** Makes the sums of a table's row hashes again what the stored hashes add up to. The caller reloads what it keeps of them. */
+export function resum(db: Database, table: Table): void {
+  const sums = new Map<number, { rows: number; sum: bigint }>();
+  const hashes = db
+    .prepare(`SELECT hash FROM ${rowsTable(table.tid)}`)
+    .pluck()
+    .iterate() as IterableIterator<Buffer>;
+  for (const hash of hashes) {
+    const bucket = hash[0] as number;
+    const held = sums.get(bucket) ?? { rows: 0, sum: 0n };
+    sums.set(bucket, { rows: held.rows + 1, sum: BigInt.asUintN(128, held.sum + numberOf(hash)) });
+  }
+  db.prepare("DELETE FROM _scoutsync_digest WHERE tid = ?").run(table.tid);
+  const write = db.prepare("INSERT INTO _scoutsync_digest(tid, bucket, rows, sum) VALUES(?, ?, ?, ?)");
+  for (const [bucket, { rows, sum }] of sums) write.run(table.tid, bucket, rows, bytesOf(sum));
+}
+
+/** Everything known under a key as people write it: the row in its table, and rows out of it that had that key. */
+export function rowsNamed(db: Database, rows: RowStore, table: Table, text: string): RowState[] {
+  const states: RowState[] = [];
+  const key = keyFromText(db, table, text);
+  if (key) {
+    const state = table.surrogate ? rows.byId(table, key[0] as bigint) : rows.byKey(table, rows.keyFromValues(table, key));
+    if (state) states.push(state);
+  }
+  const mine = table.surrogate ? "AND id = ?" : "";
+  if (table.surrogate && !/^-?\d+$/.test(text)) return states;
+  const slots = db
+    .prepare(`SELECT slot FROM _scoutsync_out WHERE tid = ? ${mine}`)
+    .safeIntegers(true)
+    .pluck()
+    .all(...(table.surrogate ? [table.tid, BigInt(text)] : [table.tid])) as bigint[];
+  for (const slot of slots) {
+    const state = rows.atLog(-table.tid, slot);
+    if (!state || states.some((held) => held.slot === state.slot && held.place.kind === state.place.kind)) continue;
+    const named = table.surrogate ? text : rows.keyValues(state);
+    if (named !== null && (typeof named === "string" || keyText(named) === text)) states.push(state);
+  }
+  return states;
+}

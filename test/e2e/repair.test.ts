@@ -1,0 +1,60 @@
+import { DatabaseSync } from "node:sqlite";
+import { createDatabase, differences, dumpDatabase, Fleet, scoutsync, selectOne } from "@scoutsync/testkit";
+import { afterEach, beforeEach, expect, test } from "vitest";
+
+let fleet: Fleet;
+beforeEach(() => {
+  fleet = new Fleet("repair");
+});
+afterEach(() => fleet.stop());
+
+interface Verified {
+  equal: boolean;
+  databases: { differences: { key: string; columns: string[] }[]; repaired?: { key: string; columns: string[] }[] }[];
+}
+
+test("a file changed behind everybody's back is found row by row, and mended without losing either value", async () => {
+  const schema = "CREATE TABLE team(number INTEGER PRIMARY KEY, name TEXT, notes TEXT)";
+  const paths = { a: createDatabase(fleet.path("a", "app.db"), schema), b: createDatabase(fleet.path("b", "app.db"), schema) };
+  const database = new DatabaseSync(paths.a);
+  database.exec("INSERT INTO team VALUES (1, 'one', ''), (2, 'two', ''), (3, 'three', '')");
+  database.close();
+  const a = await fleet.node({ name: "a", databases: { app: paths.a } });
+  const b = await fleet.node({ name: "b", databases: { app: paths.b } });
+  expect((await fleet.sync(a, b)).code).toBe(0);
+  const verify = async (...flags: string[]) => {
+    const done = await scoutsync(["verify", a.address, b.address, "--json", ...flags]);
+    return { code: done.code, ...done.json<Verified>() };
+  };
+  expect(await verify("--deep")).toMatchObject({ code: 0, equal: true });
+
+  const behind = new DatabaseSync(paths.b);
+  behind.exec(
+    "BEGIN IMMEDIATE; INSERT INTO _scoutsync_applying VALUES (1); UPDATE team SET name = 'zwei' WHERE number = 2; DELETE FROM team WHERE number = 3; DELETE FROM _scoutsync_applying; COMMIT",
+  );
+  behind.close();
+  const found = await verify("--deep");
+  expect(found).toMatchObject({ code: 1, equal: false });
+  expect(found.databases[0]?.differences).toEqual(
+    expect.arrayContaining([
+      { table: "team", key: "2", columns: ["name"] },
+      { table: "team", key: "3", columns: [] },
+    ]),
+  );
+  const mended = await verify("--repair");
+  expect(mended).toMatchObject({ code: 0, equal: true });
+  expect(mended.databases[0]?.repaired).toHaveLength(2);
+  expect(differences(dumpDatabase(paths.a), dumpDatabase(paths.b))).toEqual([]);
+  expect(selectOne(paths.a, "SELECT name FROM team WHERE number = 2")).toBe("zwei");
+  for (const node of [a, b]) {
+    for (const [key, lost] of [
+      ["2", "two"],
+      ["3", "three"],
+    ] as const) {
+      const history = await scoutsync(["history", node.address, "--db", "app", "team", key, "--json"]);
+      expect(history.stdout, `${node.name} ${key}`).toContain(lost);
+    }
+  }
+  expect(await verify("--repair")).toMatchObject({ code: 0, databases: [{ repaired: [] }] });
+  expect((await fleet.sync(a, b)).json()).toMatchObject({ verified: true });
+});
