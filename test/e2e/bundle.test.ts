@@ -101,7 +101,9 @@ test("taken twice changes nothing, and an edit conflicts as it would on the wire
   await imported(b, await exported(a, "one"));
   await edit(paths.b, "UPDATE visit SET notes = 'on b' WHERE id = 1");
   await edit(paths.a, "UPDATE visit SET notes = 'on a' WHERE id = 1");
-  const path = await exported(a, "two", "--since", await vectorOf(b));
+  const path = await exported(a, "two", "--for", b.address);
+  expect((await scoutsync(["export", a.address, "--db", "app", "--for", "127.0.0.1:1", "-o", fleet.path("stick", "nobody")])).code).toBe(1);
+  expect(existsSync(fleet.path("stick", "nobody"))).toBe(false);
   await imported(b, path);
   const before = dumpDatabase(paths.b);
   const vector = await vectorOf(b);

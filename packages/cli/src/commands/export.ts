@@ -1,13 +1,15 @@
 import { resolve } from "node:path";
 import { Option } from "commander";
-import { formatVector, parseVector } from "@scoutsync/core";
+import { SyncError, formatVector, parseVector } from "@scoutsync/core";
+import { unary } from "@scoutsync/protocol";
 import { exportBundle } from "../bundle/export.ts";
-import { declare, type Registration } from "../command.ts";
-import { withNode } from "../connect.ts";
+import { declare, type Invocation, type Registration } from "../command.ts";
+import { QUICK_DEADLINE_MS, withNode } from "../connect.ts";
 
 interface ExportOptions {
   db: string;
   since?: string;
+  for?: string;
   output: string;
 }
 
@@ -20,17 +22,19 @@ export const registerExport: Registration = (program, surroundings) => {
     options: [
       new Option("--db <name>", "the database").makeOptionMandatory(),
       new Option("--since <vector>", "only what a node at this vector lacks, as `scoutsync ping` prints it (default: everything)"),
+      new Option("--for <peer>", "only what PEER lacks, asked of it now; where it cannot be reached, use --since").conflicts("since"),
       new Option("-o, --output <file>", "the file; it appears when it is whole").makeOptionMandatory(),
     ],
     examples: [
       "scoutsync export 127.0.0.1:7071 --db scouting -o /media/stick/pits.bundle",
       "scoutsync export pits --db scouting --since abcdefghijklmnop:120 -o /media/stick/pits.bundle",
     ],
-    run: async ({ db, since = "", output }, invocation, node = "") => {
+    run: async ({ db, since = "", for: peer, output }, invocation, node = "") => {
       const { out, surroundings: around } = invocation;
       const path = resolve(around.cwd, output);
       // Checked here as well, so that a typing error costs no connection.
-      const from = formatVector(parseVector(since));
+      parseVector(since);
+      const from = formatVector(parseVector(peer === undefined ? since : await vectorOf(peer, db, invocation)));
       const done = await withNode(node, invocation, (client) =>
         exportBundle(client, { database: db, since: from, path, onProgress: (at, total) => out.progress(`export ${db}`, at, total) }),
       );
@@ -41,3 +45,17 @@ export const registerExport: Registration = (program, surroundings) => {
     },
   });
 };
+
+/** Where the peer's database stands. */
+async function vectorOf(peer: string, database: string, invocation: Invocation): Promise<string> {
+  const answer = await withNode(peer, invocation, (client) =>
+    unary(client, "ping", { callerTimeUs: 0n }, { deadlineMs: QUICK_DEADLINE_MS }),
+  );
+  const found = answer.databases.find(({ name }) => name === database);
+  if (found) return found.vector;
+  throw new SyncError({
+    code: "NOT_FOUND",
+    message: `${answer.name} has no database "${database}"`,
+    action: "See `scoutsync ping` for what it has.",
+  });
+}
