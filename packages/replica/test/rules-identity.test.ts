@@ -198,3 +198,20 @@ describe("an origin is drawn anew and never continued", () => {
     }
   });
 });
+
+test("a key made of references means the row that has the integer now, not one that came and went before", () => {
+  const schema = `CREATE TABLE parent(id INTEGER PRIMARY KEY, m TEXT);
+    CREATE TABLE link(p INTEGER REFERENCES parent(id) ON DELETE CASCADE, k TEXT, m TEXT, PRIMARY KEY(p, k))`;
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  b.edit("INSERT INTO parent VALUES(1, 'came and went'); INSERT INTO link VALUES(1, 'k', 'went too'); DELETE FROM parent");
+  a.edit("INSERT INTO parent VALUES(1, 'of a')", START_US + SECOND_US);
+  b.pull(a);
+  a.edit("INSERT INTO link VALUES(1, 'k', 'by a')", LATER);
+  b.edit("INSERT INTO link VALUES(1, 'k', 'by b')", LATER + SECOND_US);
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("SELECT m FROM link")).toEqual([{ m: "by b" }]);
+    expect(site.conflicts.map(({ winner, loser }) => [winner?.value, loser?.value])).toEqual([["by b", "by a"]]);
+    expect(site.replica.state().parked).toBe(0);
+  }
+});

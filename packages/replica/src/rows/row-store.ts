@@ -335,9 +335,10 @@ export class RowStore {
     }
     const key = packKey(table.key, cells);
     if (!resolved || this.byKey(table, key)) return key;
-    // A row that was there before the row it refers to is identified by the bare integer, for good.
+    // A row that was there before the row it refers to is identified by the bare integer while it is in its table. A
+    // deleted one is not the row that the application adds now: that one refers to the row which has the integer.
     const bare = packKey(table.key, values);
-    return this.byKey(table, bare) ? bare : key;
+    return this.byKey(table, bare)?.place.kind === "table" ? bare : key;
   }
 
   /** The key of a row as it is in its table now; null when it names a row that is not there. */
