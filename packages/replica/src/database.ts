@@ -120,7 +120,7 @@ export class ReplicaDatabase {
       this.applier = new Applier({ ...parts, placement: this.placement });
       this.drain();
       // In the middle of a stream rows wait for what is still to come; its end decides.
-      this.unsettled = this.rows.waitingCount() > 0 && this.beyondDigest().length === 0;
+      this.unsettled = this.mayPlaceWaiting();
       this.settle();
     } catch (error) {
       this.db.close();
@@ -241,9 +241,16 @@ export class ReplicaDatabase {
       this.drainer.run(Number.POSITIVE_INFINITY);
       this.rows.flush();
       this.followReferences();
+      if (this.mayPlaceWaiting()) this.silently(() => this.placement.decisions.normalize(Number.POSITIVE_INFINITY));
+      this.rows.flush();
       this.digest.flush();
       return work();
     });
+  }
+
+  /** What the application wrote or deleted may have freed a value that a row waits for. In mid-stream the end decides. */
+  private mayPlaceWaiting(): boolean {
+    return this.rows.waitingCount() > 0 && !this.reader.isMidStream;
   }
 
   /** Looks whether the application changed its schema, and makes capture whole again. Inside a write transaction. */
@@ -303,6 +310,7 @@ export class ReplicaDatabase {
         return drained;
       });
       if (!done) pauseThread(TURN_PAUSE_MS);
+      else this.unsettled ||= this.mayPlaceWaiting();
     }
     this.settle();
   }

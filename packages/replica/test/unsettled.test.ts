@@ -31,3 +31,15 @@ test.each(["a restart", "the next drain"])("decisions cut off after the vector h
   expect(b.replica.state().parked).toBe(0);
   expect(b.app.prepare("SELECT count(*) FROM t").pluck().get()).toBe(2 * ROWS);
 });
+
+test("a row that waits for a UNIQUE value is placed as soon as the application deletes who had it", () => {
+  const schema = "CREATE TABLE tag(id INTEGER PRIMARY KEY, label TEXT UNIQUE, x TEXT)";
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  a.edit("INSERT INTO tag VALUES(1, 'same', 'of a')", START_US);
+  b.edit("INSERT INTO tag VALUES(2, 'same', 'of b')", START_US + SECOND_US);
+  a.pull(b);
+  expect(a.replica.state().parked).toBe(1);
+  a.edit("DELETE FROM tag WHERE id = 1", START_US + 2 * SECOND_US);
+  expect(a.replica.state().parked).toBe(0);
+  expect(a.rows("SELECT * FROM tag")).toEqual([{ id: 2, label: "same", x: "of b" }]);
+});

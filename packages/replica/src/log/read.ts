@@ -229,17 +229,26 @@ export class LogReader {
 
   // ---- what is held beyond the vector
 
+  /** Origins of which more is held than the vector says. */
+  private originsBeyond(): number[] {
+    const last = this.db.prepare("SELECT max(sequence) FROM _scoutsync_log WHERE oid = ?").pluck();
+    return (this.db.prepare("SELECT oid FROM _scoutsync_origin").pluck().all() as number[]).filter(
+      (origin) => ((last.get(origin) as number | null) ?? 0) > (this.knowledge.entries.get(origin) ?? 0),
+    );
+  }
+
+  /** True in the middle of a stream: something is held beyond the vector. */
+  get isMidStream(): boolean {
+    return this.originsBeyond().length > 0;
+  }
+
   /** Changes of unfinished streams, ours or those of whom we read: held, but with gaps before them. */
   private beyondEntries(): { origin: number; entry: Entry }[] {
     const statement = this.db
       .prepare("SELECT sequence, tid, slot FROM _scoutsync_log WHERE oid = ? AND sequence > ? ORDER BY sequence")
       .safeIntegers(true)
       .raw(true);
-    const last = this.db.prepare("SELECT max(sequence) FROM _scoutsync_log WHERE oid = ?").pluck();
-    const origins = (this.db.prepare("SELECT oid FROM _scoutsync_origin").pluck().all() as number[]).filter(
-      (origin) => ((last.get(origin) as number | null) ?? 0) > (this.knowledge.entries.get(origin) ?? 0),
-    );
-    return origins
+    return this.originsBeyond()
       .sort((a, b) => this.knowledge.compareOrigins(a, b))
       .flatMap((origin) => (statement.all(origin, this.knowledge.entries.get(origin) ?? 0) as Entry[]).map((entry) => ({ origin, entry })));
   }
