@@ -1,4 +1,4 @@
-// What `npm start`, `npm test`, `npm run demo` and `npm run bench` go through: installs what is missing, then runs it on the right Node.
+// What `npm start`, `npm test`, `npm run demo`, `npm run bench` and `npm run faults` go through: installs what is missing, then runs it on the right Node.
 import { spawnSync } from "node:child_process";
 import { existsSync, statSync, utimesSync } from "node:fs";
 import { delimiter, join } from "node:path";
@@ -9,11 +9,12 @@ const TASKS = {
   test: ["node_modules/vitest/vitest.mjs", "run", "--config", "test/vitest.config.ts"],
   demo: ["test/demo/main.ts"],
   bench: ["test/bench/main.ts"],
+  faults: ["test/faults/main.ts"],
 };
 
 const [task = "", ...rest] = process.argv.slice(2);
 if (!Object.hasOwn(TASKS, task))
-  refuse(`"${task}" is not one of ${Object.keys(TASKS).join(", ")}. Use npm start, npm test, npm run demo or npm run bench.`);
+  refuse(`"${task}" is not one of ${Object.keys(TASKS).join(", ")}. Use npm start, npm test, npm run demo, npm run bench or npm run faults.`);
 
 process.chdir(ROOT);
 if (isInstallNeeded()) install();

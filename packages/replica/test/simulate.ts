@@ -1,12 +1,14 @@
-import { Simulation } from "./simulation.ts";
+import { Simulation, type SimulationOptions } from "./simulation.ts";
 
 // usage: node simulate.ts FROM COUNT [JSON options]: prints failing seeds and totals.
-const [from = "1", count = "100", options = "{}"] = process.argv.slice(2);
+// {"bail":true} stops at the first one.
+const [from = "1", count = "100", text = "{}"] = process.argv.slice(2);
+const { bail = false, ...options } = JSON.parse(text) as Partial<SimulationOptions> & { bail?: boolean };
 let failing = 0;
 const totals = { changes: 0, conflicts: 0, parked: 0 };
 for (let seed = Number(from); seed < Number(from) + Number(count); seed++) {
   try {
-    const outcome = new Simulation(seed, JSON.parse(options)).run();
+    const outcome = new Simulation(seed, options).run();
     totals.changes += outcome.changes;
     totals.conflicts += outcome.conflicts;
     totals.parked += outcome.parked;
@@ -18,6 +20,7 @@ for (let seed = Number(from); seed < Number(from) + Number(count); seed++) {
     failing++;
     console.log(`seed ${seed} threw ${(error as Error).message}`);
   }
+  if (bail && failing > 0) break;
 }
 console.log(JSON.stringify({ from, count, failing, ...totals }));
 process.exitCode = failing > 0 ? 1 : 0;

@@ -1,0 +1,218 @@
+/** One rule of the product broken on purpose: what to replace, and the quickest test that must notice. */
+export interface Fault {
+  name: string;
+  /** Exact text, found once in all sources of the product, and what stands there instead. */
+  edits: [find: string, replace: string][];
+  /** A test file, or seeds of the simulation. */
+  caughtBy: string | { seeds: [from: number, count: number]; options?: Record<string, unknown> };
+}
+
+const tests = (name: string) => `packages/replica/test/${name}.test.ts`;
+
+export const FAULTS: Fault[] = [
+  {
+    name: "a batch is applied before what waits in the dirty list is drained",
+    edits: [
+      ["const unpacked = unpackBatch(batch);\n    this.drain();", "const unpacked = unpackBatch(batch);"],
+      [
+        "// What was committed since is drained under the integers as they are before anything moves.\n      this.drainer.run(Number.POSITIVE_INFINITY);",
+        "",
+      ],
+    ],
+    caughtBy: tests("rules-drain"),
+  },
+  {
+    name: "a new write is not later than its row: the wall clock decides",
+    edits: [["state ? Math.max(wall, latestTime(state) + 1) : wall", "wall"]],
+    caughtBy: tests("rules-drain"),
+  },
+  {
+    name: "captured times later than the drain's clock are believed",
+    edits: [["wall: Math.min(this.nowUs(), Math.round(", "wall: Math.max(0, Math.round("]],
+    caughtBy: tests("rules-drain"),
+  },
+  {
+    name: "rows displaced by OR REPLACE are not captured",
+    edits: [["if (clashes.length > 0) {", "if (clashes.length > 99) {"]],
+    caughtBy: tests("capture"),
+  },
+  {
+    name: "what is applied is captured as if it were written here",
+    edits: [['"(SELECT 1 FROM _scoutsync_applying) IS NULL"', '"1"']],
+    caughtBy: tests("rules-exchange"),
+  },
+  {
+    name: "a table rebuilt by a migration is not compared with what is known",
+    edits: [["for (const { table, captured } of broken) reconcile(", "for (const { table, captured } of [] as typeof broken) reconcile("]],
+    caughtBy: tests("migrations"),
+  },
+  {
+    name: "keys that ignore case are told apart by it",
+    edits: [['if (column.collation === "NOCASE") return', 'if (column.collation === "none") return']],
+    caughtBy: tests("values"),
+  },
+  {
+    name: "64-bit integers pass through a double",
+    edits: [
+      ["this.buffer.writeBigInt64BE(value, this.length + 1)", "this.buffer.writeBigInt64BE(BigInt(Number(value)) - 1n, this.length + 1)"],
+    ],
+    caughtBy: tests("values"),
+  },
+  {
+    name: "the write that arrives last wins",
+    edits: [["if (best && compareWrites(write, best, causality) > 0) best = write;", "best = write;"]],
+    caughtBy: tests("rules-merge"),
+  },
+  {
+    name: "a write that lost against a concurrent one is forgotten",
+    edits: [
+      [
+        "register.filter((held) => !knew(write, held.origin, held.sequence, causality));",
+        "register.filter((held) => !knew(write, held.origin, held.sequence, causality) && compareWrites(held, write, causality) > 0);",
+      ],
+    ],
+    caughtBy: tests("rules-merge"),
+  },
+  {
+    name: "the context of a write leaves out what it replaced",
+    edits: [["return joined ? knowledge.contextOf(joined) : base;", "return base;"]],
+    caughtBy: { seeds: [1, 60], options: { replicas: 4 } },
+  },
+  {
+    name: "the write that settles a conflict does not carry the record",
+    edits: [
+      [
+        "if (writes.length < 2) return;\n  const winner = winnerOf(writes, knowledge);",
+        "if (writes.length > 0) return;\n  const winner = winnerOf(writes, knowledge);",
+      ],
+    ],
+    caughtBy: tests("rules-merge"),
+  },
+  {
+    name: "deletes do not travel",
+    edits: [["state.deletes.filter((write) => !covered(write.origin, write.sequence))", "state.deletes.filter(() => false)"]],
+    caughtBy: tests("rules-merge"),
+  },
+  {
+    name: "a delete beats every later edit",
+    edits: [
+      [
+        "if (compareWrites(state.birth, deleted, knowledge) > 0) return true;\n  for (const writes of",
+        "if (deleted) return false;\n  for (const writes of",
+      ],
+    ],
+    caughtBy: tests("rules-merge"),
+  },
+  {
+    name: "a parent that a concurrent child refers to goes all the same",
+    edits: [["if (!deleted || !this.writtenApart(state, deleted)) continue;", "continue;"]],
+    caughtBy: tests("rules-merge"),
+  },
+  {
+    name: "text that is not valid UTF-8 is sent as the string it is read as",
+    edits: [["if (plain && !(table.utf8 && mayHoldRawText(row))) {", "if (plain) {"]],
+    caughtBy: tests("values"),
+  },
+  {
+    name: "the first mention of a row leaves out writes that lost",
+    edits: [
+      [
+        "writes.filter((write) => !covered(write.origin, write.sequence) && !byBirth(write))",
+        "writes.filter((write) => write.value === undefined && !covered(write.origin, write.sequence) && !byBirth(write))",
+      ],
+    ],
+    caughtBy: tests("rules-merge"),
+  },
+  {
+    name: "the vector moves with every batch, not at the end of a stream",
+    edits: [["} else this.savePosition(batch.run, join(this.position(batch.run), batch.to));", "} else this.knowledge.join(batch.to);"]],
+    caughtBy: tests("rules-exchange"),
+  },
+  {
+    name: "a batch is taken whatever range it starts from",
+    edits: [["if (!isCovered(batch.from, known)) {", "if (known === null) {"]],
+    caughtBy: tests("rules-exchange"),
+  },
+  {
+    name: "a position is taken for that of any run",
+    edits: [['"SELECT vector FROM _scoutsync_position WHERE run = ?"', '"SELECT vector FROM _scoutsync_position WHERE run = ? OR 1"']],
+    caughtBy: tests("rules-exchange"),
+  },
+  {
+    name: "half of a failed batch is committed",
+    edits: [
+      [
+        'if (this.db.inTransaction) this.db.exec("ROLLBACK");\n      this.rows.discard();',
+        'if (this.db.inTransaction) this.db.exec("COMMIT");\n      this.rows.discard();',
+      ],
+    ],
+    caughtBy: tests("poison"),
+  },
+  {
+    name: "a batch's SHA-256 is not looked at",
+    edits: [["if (Buffer.compare(sum, batch.sha256) !== 0) throw", "if (sum === null) throw"]],
+    caughtBy: tests("poison"),
+  },
+  {
+    name: "others may claim changes of this run",
+    edits: [["if (!this.knowledge.isSelf(origin) || this.knowledge.covers(origin, sequence)) return;", "return;"]],
+    caughtBy: tests("poison"),
+  },
+  {
+    name: "a re-key decision that arrives later counts, not the greatest",
+    edits: [
+      [
+        "fact.sequence - held.sequence;\n    if (order <= 0) return false;",
+        "fact.sequence - held.sequence;\n    if (order === 0) return false;",
+      ],
+    ],
+    caughtBy: tests("rules-identity"),
+  },
+  {
+    name: "the row that arrived last gets another integer, not the one born last",
+    edits: [["holder && this.compareBirths(holder, waiting) > 0 ? holder : waiting", "waiting"]],
+    caughtBy: tests("rules-identity"),
+  },
+  {
+    name: "a contested UNIQUE value stays with who came first",
+    edits: [["holders.some((holder) => this.compareBirths(holder, waiting) < 0)", "holders.length > 0"]],
+    caughtBy: { seeds: [1, 40] },
+  },
+  {
+    name: "rows are placed by REPLACE",
+    edits: [["INSERT OR ABORT INTO ${quote(this.table.name)}(${columns", "INSERT OR REPLACE INTO ${quote(this.table.name)}(${columns"]],
+    caughtBy: { seeds: [1, 40] },
+  },
+  {
+    name: "foreign key actions run on apply",
+    edits: [['db.pragma("foreign_keys = OFF");', 'db.pragma("foreign_keys = ON");']],
+    caughtBy: { seeds: [1, 40] },
+  },
+  {
+    name: "an origin is read back from the file and continued",
+    edits: [
+      [
+        "this.self = this.origin(drawOrigin(this.random(ORIGIN_BYTES)), this.author);",
+        "this.self = [...this.vectorEntries.keys()].at(-1) ?? this.origin(drawOrigin(this.random(ORIGIN_BYTES)), this.author);",
+      ],
+    ],
+    caughtBy: tests("rules-identity"),
+  },
+  {
+    name: "row hashes are combined by XOR",
+    edits: [
+      [
+        "lanes[lane] = (lanes[lane] as number) + sign * hash.readUInt32BE(lane * 4);",
+        "lanes[lane] = ((lanes[lane] as number) ^ hash.readUInt32BE(lane * 4)) >>> 0;",
+      ],
+      ["(before ? numberOf(before.sum) : 0n) + difference);", "(before ? numberOf(before.sum) : 0n) ^ difference);"],
+      ["this.total = BigInt.asUintN(128, this.total + difference);", "this.total = BigInt.asUintN(128, this.total ^ difference);"],
+    ],
+    caughtBy: tests("digest-sums"),
+  },
+  {
+    name: "the application's own triggers run again on apply",
+    edits: [["return synced.has(fold(target)) && (/", "return target === null && (/"]],
+    caughtBy: tests("migrations"),
+  },
+];

@@ -1,0 +1,128 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type Fault, FAULTS } from "./faults.ts";
+
+// `npm run faults [-- WORDS]`: breaks one rule of the product after the other in a scratch copy and runs the test that
+// must notice. Prints a table; exit 1 when a fault survives or its text is not in the sources any more. WORDS picks faults.
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const LONGEST_MS = 240_000;
+const SOURCES = ["packages", "services"];
+
+/** A copy of the repository that is broken and mended again and again; packages are links into the copy, not to the original. */
+class Scratch {
+  readonly path = mkdtempSync(join(tmpdir(), "scoutsync-faults-"));
+
+  constructor() {
+    for (const name of [...SOURCES, "test", "proto"])
+      cpSync(join(ROOT, name), join(this.path, name), { recursive: true, filter: (path) => !path.endsWith("node_modules") });
+    for (const name of ["package.json", "tsconfig.json"]) cpSync(join(ROOT, name), join(this.path, name));
+    const modules = join(this.path, "node_modules");
+    mkdirSync(join(modules, "@scoutsync"), { recursive: true });
+    for (const name of readdirSync(join(ROOT, "node_modules")))
+      if (name !== "@scoutsync" && name !== ".cache") symlinkSync(join(ROOT, "node_modules", name), join(modules, name));
+    for (const folder of SOURCES) {
+      for (const name of readdirSync(join(this.path, folder)))
+        symlinkSync(join(this.path, folder, name), join(modules, "@scoutsync", packageName(join(this.path, folder, name))));
+    }
+  }
+
+  sources(): string[] {
+    return SOURCES.flatMap((folder) =>
+      readdirSync(join(this.path, folder), { recursive: true, encoding: "utf8" }).map((name) => join(this.path, folder, name)),
+    ).filter((path) => /\/src\/.*\.ts$/.test(path));
+  }
+
+  /** Breaks the copy; returns how to mend it. */
+  plant(fault: Fault): () => void {
+    const originals = new Map<string, string>();
+    const mend = () => {
+      for (const [path, text] of originals) writeFileSync(path, text);
+    };
+    for (const [find, replace] of fault.edits) {
+      const holding = this.sources().filter((path) => readFileSync(path, "utf8").includes(find));
+      const [path] = holding;
+      const text = path === undefined ? "" : readFileSync(path, "utf8");
+      if (path === undefined || holding.length > 1 || text.split(find).length !== 2) {
+        mend();
+        throw new Error(`the text is in the sources ${path === undefined ? "nowhere" : "more than once"}: ${find}`);
+      }
+      if (!originals.has(path)) originals.set(path, text);
+      writeFileSync(
+        path,
+        text.replace(find, () => replace),
+      );
+    }
+    return mend;
+  }
+
+  remove(): void {
+    rmSync(this.path, { recursive: true, force: true });
+  }
+}
+
+const packageName = (folder: string): string =>
+  (JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { name: string }).name.replace("@scoutsync/", "");
+
+const commandOf = ({ caughtBy }: Fault): string[] =>
+  typeof caughtBy === "string"
+    ? ["node_modules/vitest/vitest.mjs", "run", "--config", "test/vitest.config.ts", "--project", "unit", "--bail", "1", caughtBy]
+    : ["packages/replica/test/simulate.ts", ...caughtBy.seeds.map(String), JSON.stringify({ ...caughtBy.options, bail: true })];
+
+const checkOf = ({ caughtBy }: Fault): string =>
+  typeof caughtBy === "string" ? caughtBy : `simulation, seeds ${caughtBy.seeds[0]} to ${caughtBy.seeds[0] + caughtBy.seeds[1] - 1}`;
+
+const running = new Set<ChildProcess>();
+
+/** True when the check is green. A check that hangs is not: whoever waits for it would notice. */
+async function isGreen(scratch: Scratch, fault: Fault): Promise<boolean> {
+  const child = spawn(process.execPath, commandOf(fault), { cwd: scratch.path, stdio: "ignore" });
+  running.add(child);
+  const timer = setTimeout(() => child.kill("SIGKILL"), LONGEST_MS);
+  const code = await new Promise<number | null>((done) => child.on("exit", done));
+  clearTimeout(timer);
+  running.delete(child);
+  return code === 0;
+}
+
+const words = process.argv.slice(2);
+const chosen = FAULTS.filter(({ name }) => words.every((word) => name.includes(word)));
+const results: { fault: Fault; outcome: string; seconds: number }[] = [];
+const queue = [...chosen];
+const sound = new Map<string, Promise<boolean>>();
+
+async function work(): Promise<void> {
+  const scratch = new Scratch();
+  try {
+    for (let fault = queue.shift(); fault; fault = queue.shift()) {
+      const check = commandOf(fault).join(" ");
+      // A check that is red anyway catches nothing.
+      let green = sound.get(check);
+      if (!green) sound.set(check, (green = isGreen(scratch, fault)));
+      const started = performance.now();
+      let outcome = "caught";
+      if (!(await green)) outcome = "NOT SHOWN: the check is red without the fault";
+      else {
+        try {
+          const mend = scratch.plant(fault);
+          if (await isGreen(scratch, fault)) outcome = "SURVIVED";
+          mend();
+        } catch (error) {
+          outcome = `NOT PLANTED: ${(error as Error).message}`;
+        }
+      }
+      results.push({ fault, outcome, seconds: (performance.now() - started) / 1000 });
+      console.log(`${outcome.padEnd(8)}  ${fault.name}  |  ${checkOf(fault)}  |  ${(results.at(-1)?.seconds ?? 0).toFixed(1)} s`);
+    }
+  } finally {
+    scratch.remove();
+  }
+}
+
+process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+await Promise.all(Array.from({ length: Math.min(2, availableParallelism()) }, work));
+const caught = results.filter(({ outcome }) => outcome === "caught").length;
+console.log(`\n${caught} of ${chosen.length} planted faults caught`);
+process.exitCode = caught === chosen.length ? 0 : 1;
