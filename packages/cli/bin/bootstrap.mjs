@@ -14,7 +14,9 @@ const TASKS = {
 
 const [task = "", ...rest] = process.argv.slice(2);
 if (!Object.hasOwn(TASKS, task))
-  refuse(`"${task}" is not one of ${Object.keys(TASKS).join(", ")}. Use npm start, npm test, npm run demo, npm run bench or npm run faults.`);
+  refuse(
+    `"${task}" is not one of ${Object.keys(TASKS).join(", ")}. Use npm start, npm test, npm run demo, npm run bench or npm run faults.`,
+  );
 
 process.chdir(ROOT);
 if (isInstallNeeded()) install();
