@@ -20,6 +20,7 @@ import { Placement } from "./apply/placement.ts";
 import { rowHistory } from "./audit/history.ts";
 import { readableChanges } from "./audit/readable.ts";
 import { countReviews, findReviews, resolveReview } from "./audit/reviews.ts";
+import { restoreRow } from "./audit/restore.ts";
 import { digestEntries } from "./digest/entries.ts";
 import { DigestSums } from "./digest/digest-sums.ts";
 import { Drain } from "./drain/drain.ts";
@@ -450,6 +451,17 @@ export class ReplicaDatabase {
     return this.drainedTransaction(() => {
       const table = this.table(tableName);
       return rowHistory({ db: this.db, rows: this.rows, knowledge: this.knowledge }, table, key);
+    });
+  }
+
+  restore(tableName: string, key: string): { name: string; value: SqlValue }[] {
+    this.drain();
+    return this.write(() => {
+      this.drainer.run(Number.POSITIVE_INFINITY);
+      this.rows.flush();
+      this.followReferences();
+      const audited = { db: this.db, rows: this.rows, knowledge: this.knowledge };
+      return this.silently(() => restoreRow(audited, this.placement, this.table(tableName), key, this.nowUs()));
     });
   }
 

@@ -103,6 +103,8 @@ export interface Replica {
   /** Keeps the winner or loser, or sets columns, by an ordinary write. */
   resolve(request: { id: string; keep: "winner" | "loser" | ""; set: { name: string; value: SqlValue }[] }): Promise<Review>;
   history(table: string, key: string): Promise<HistoryEntry[]>;
+  /** Brings a deleted row back from its image, as the row it was; answers with its columns. Throws what stands in the way. */
+  restore(table: string, key: string): Promise<{ name: string; value: SqlValue }[]>;
   close(): Promise<void>;
 }
 

@@ -96,6 +96,7 @@ export class TestReplica implements Replica {
   reviews: Replica["reviews"] = (request) => this.inner.reviews(request);
   resolve: Replica["resolve"] = (request) => this.inner.resolve(request);
   history: Replica["history"] = (table, key) => this.inner.history(table, key);
+  restore: Replica["restore"] = (table, key) => this.inner.restore(table, key);
   close = () => this.inner.close();
 }
 

@@ -77,7 +77,7 @@ function entriesOf(audited: Audited, state: RowState): HistoryEntry[] {
     );
   }
   for (const write of state.deletes) {
-    if (write.alive) entries.push(entry("insert", write, null, null, "brought back: a row was added that refers to it"));
+    if (write.alive) entries.push(entry("insert", write, null, null, "brought back"));
     else entries.push(entry("delete", write, null, null, state.kept ? "kept: a row written elsewhere refers to it" : ""));
   }
   if (state.rekey) {

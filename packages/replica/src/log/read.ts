@@ -218,7 +218,8 @@ export class LogReader {
     return new SyncError({
       code: "DATABASE_FAILED",
       message: `a row of "${table.name}" went without being captured`,
-      action: "Restart the node: it compares the table with what it knows and finds what changed behind its back.",
+      action:
+        "Run `scoutsync verify` with this node, a peer and --repair: it compares the table with what is known and finds what changed behind its back.",
     });
   }
 

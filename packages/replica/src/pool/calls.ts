@@ -15,7 +15,8 @@ export type Method =
   | "wholeRows"
   | "reviews"
   | "resolve"
-  | "history";
+  | "history"
+  | "restore";
 
 export type ToWorker =
   | { kind: "open"; call: number; database: number; options: ReplicaOptions; run: string }

@@ -226,6 +226,10 @@ class PooledReplica implements Replica {
     return this.call("resolve", request);
   }
 
+  restore(table: string, key: string): Promise<{ name: string; value: SqlValue }[]> {
+    return this.call("restore", table, key);
+  }
+
   history(table: string, key: string): Promise<HistoryEntry[]> {
     return this.call("history", table, key);
   }

@@ -9,6 +9,9 @@ import {
   type ListReviewsResponse,
   type ResolveReviewRequest,
   type ResolveReviewResponse,
+  type RestoreRowRequest,
+  type RestoreRowResponse,
+  toWireColumns,
 } from "@scoutsync/protocol";
 import type { NodeContext } from "../context.ts";
 
@@ -56,4 +59,9 @@ export async function resolveReview(context: NodeContext, request: ResolveReview
 export async function getHistory(context: NodeContext, request: GetHistoryRequest): Promise<GetHistoryResponse> {
   const { replica } = context.databases.get(request.database);
   return { entries: (await replica.history(request.table, request.key)).map(toWireHistory) };
+}
+
+export async function restoreRow(context: NodeContext, request: RestoreRowRequest): Promise<RestoreRowResponse> {
+  const { replica } = context.databases.get(request.database);
+  return { columns: toWireColumns(await replica.restore(request.table, request.key)) };
 }

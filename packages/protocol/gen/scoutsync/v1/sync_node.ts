@@ -445,6 +445,18 @@ export interface ResolveReviewResponse {
   review: Review | undefined;
 }
 
+export interface RestoreRowRequest {
+  database: string;
+  table: string;
+  /** As `GetHistory` takes it: parts of a key joined by commas. */
+  key: string;
+}
+
+export interface RestoreRowResponse {
+  /** The row as it is in its table again. */
+  columns: ColumnValue[];
+}
+
 export interface GetHistoryRequest {
   database: string;
   table: string;
@@ -4863,6 +4875,140 @@ export const ResolveReviewResponse: MessageFns<ResolveReviewResponse> = {
   },
 };
 
+function createBaseRestoreRowRequest(): RestoreRowRequest {
+  return { database: "", table: "", key: "" };
+}
+
+export const RestoreRowRequest: MessageFns<RestoreRowRequest> = {
+  encode(message: RestoreRowRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.database !== "") {
+      writer.uint32(10).string(message.database);
+    }
+    if (message.table !== "") {
+      writer.uint32(18).string(message.table);
+    }
+    if (message.key !== "") {
+      writer.uint32(26).string(message.key);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestoreRowRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestoreRowRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.database = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.table = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RestoreRowRequest>): RestoreRowRequest {
+    return RestoreRowRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RestoreRowRequest>): RestoreRowRequest {
+    const message = createBaseRestoreRowRequest();
+    message.database = object.database ?? "";
+    message.table = object.table ?? "";
+    message.key = object.key ?? "";
+    return message;
+  },
+};
+
+function createBaseRestoreRowResponse(): RestoreRowResponse {
+  return { columns: [] };
+}
+
+export const RestoreRowResponse: MessageFns<RestoreRowResponse> = {
+  encode(message: RestoreRowResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.columns) {
+      ColumnValue.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestoreRowResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestoreRowResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.columns.push(ColumnValue.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RestoreRowResponse>): RestoreRowResponse {
+    return RestoreRowResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RestoreRowResponse>): RestoreRowResponse {
+    const message = createBaseRestoreRowResponse();
+    message.columns = object.columns?.map((e) => ColumnValue.fromPartial(e)) || [];
+    return message;
+  },
+};
+
 function createBaseGetHistoryRequest(): GetHistoryRequest {
   return { database: "", table: "", key: "" };
 }
@@ -5218,6 +5364,16 @@ export const SyncNodeService = {
     responseSerialize: (value: GetHistoryResponse): Buffer => Buffer.from(GetHistoryResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetHistoryResponse => GetHistoryResponse.decode(value),
   },
+  /** Brings a deleted row back from its image, by an ordinary write. */
+  restoreRow: {
+    path: "/scoutsync.v1.SyncNode/RestoreRow" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RestoreRowRequest): Buffer => Buffer.from(RestoreRowRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RestoreRowRequest => RestoreRowRequest.decode(value),
+    responseSerialize: (value: RestoreRowResponse): Buffer => Buffer.from(RestoreRowResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RestoreRowResponse => RestoreRowResponse.decode(value),
+  },
 } as const;
 
 export interface SyncNodeServer extends UntypedServiceImplementation {
@@ -5239,6 +5395,8 @@ export interface SyncNodeServer extends UntypedServiceImplementation {
   resolveReview: handleUnaryCall<ResolveReviewRequest, ResolveReviewResponse>;
   /** Who wrote a row, when, and what became of its integer id. */
   getHistory: handleUnaryCall<GetHistoryRequest, GetHistoryResponse>;
+  /** Brings a deleted row back from its image, by an ordinary write. */
+  restoreRow: handleUnaryCall<RestoreRowRequest, RestoreRowResponse>;
 }
 
 export interface SyncNodeClient extends Client {
@@ -5351,6 +5509,22 @@ export interface SyncNodeClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetHistoryResponse) => void,
+  ): ClientUnaryCall;
+  /** Brings a deleted row back from its image, by an ordinary write. */
+  restoreRow(
+    request: RestoreRowRequest,
+    callback: (error: ServiceError | null, response: RestoreRowResponse) => void,
+  ): ClientUnaryCall;
+  restoreRow(
+    request: RestoreRowRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RestoreRowResponse) => void,
+  ): ClientUnaryCall;
+  restoreRow(
+    request: RestoreRowRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RestoreRowResponse) => void,
   ): ClientUnaryCall;
 }
 

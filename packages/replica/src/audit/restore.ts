@@ -1,0 +1,81 @@
+import { type SqlValue, SyncError } from "@scoutsync/core";
+import type { Placement } from "../apply/placement.ts";
+import { keyFromText } from "../rows/key-text.ts";
+import { localWrite } from "../rows/registers.ts";
+import { ownedDots, type RowState } from "../rows/row-state.ts";
+import { keyText } from "../rows/values.ts";
+import type { Table } from "../schema/catalog.ts";
+import type { Audited } from "./context.ts";
+
+/**
+ * Brings a deleted row back from its image, as the row it was: an ordinary write to its existence, so that whoever
+ * restores it elsewhere too ends with the same one row, and rows that refer to it go on meaning it. `text` is the key as
+ * `keyText` writes it. Inside the caller's transaction, drained and silent. Returns the columns it has now.
+ * Throws NOT_FOUND when no deleted row had that key, INVALID_ARGUMENT when its key is in use or a constraint refuses it.
+ */
+export function restoreRow(
+  audited: Audited,
+  placement: Placement,
+  table: Table,
+  text: string,
+  wall: number,
+): { name: string; value: SqlValue }[] {
+  const { db, rows, knowledge } = audited;
+  if (keyFromText(db, table, text)) {
+    throw refused(
+      `"${table.name}" has a row ${text}`,
+      "Nothing has to be restored. If it is another row than the one that was deleted, add that one in the application under a new key; `scoutsync history` shows what it held.",
+    );
+  }
+  const state = deletedRow(audited, table, text);
+  if (!state) {
+    throw new SyncError({
+      code: "NOT_FOUND",
+      message: `no deleted row of "${table.name}" had the key ${text}`,
+      action: "Give the key as `scoutsync history` and `scoutsync changes` show it, parts joined by commas.",
+    });
+  }
+  const before = ownedDots(state);
+  const cells = rows.cells(state);
+  const [gone] = rows.concrete(table, cells).dead;
+  if (gone) {
+    throw refused(
+      `row ${text} of "${table.name}" refers to a row of "${gone.table.name}" that is deleted too`,
+      `Restore that one first: scoutsync restore … ${gone.table.name} ${keyText(keyOf(audited, gone))}`,
+    );
+  }
+  const write = localWrite(state, wall, state.deletes, knowledge);
+  state.deletes = [{ ...write, alive: true }];
+  if (!placement.place(state, cells, before) && state.place.kind === "waiting") {
+    throw refused(
+      `row ${text} of "${table.name}" has no place in its table: ${state.place.reason}`,
+      "Change the row that stands in its way in the application, then restore it again.",
+    );
+  }
+  const values = rows.tableValues(state) ?? [];
+  return table.columns.map((column, i) => ({ name: column.name, value: values[i] ?? null }));
+}
+
+/** The row that was deleted last of those that had this key. */
+function deletedRow(audited: Audited, table: Table, text: string): RowState | null {
+  const byId = table.surrogate && /^-?\d{1,19}$/.test(text);
+  if (table.surrogate && !byId) return null;
+  const slots = audited.db
+    .prepare(`SELECT slot FROM _scoutsync_out WHERE tid = ? AND state = 1 ${byId ? "AND id = ?" : ""} ORDER BY slot DESC`)
+    .safeIntegers(true)
+    .pluck()
+    .all(table.tid, ...(byId ? [BigInt(text)] : [])) as bigint[];
+  for (const slot of slots) {
+    const state = audited.rows.atLog(-table.tid, slot);
+    if (state && (byId || keyText(keyOf(audited, state)) === text)) return state;
+  }
+  return null;
+}
+
+/** The key that a deleted row had in its table. */
+function keyOf({ rows }: Audited, state: RowState): SqlValue[] {
+  if (state.table.surrogate) return [rows.outId(state) ?? state.claim];
+  return rows.keyValues(state) ?? (rows.keyCells(state) as SqlValue[]);
+}
+
+const refused = (message: string, action: string) => new SyncError({ code: "INVALID_ARGUMENT", message, action });

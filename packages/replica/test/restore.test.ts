@@ -1,0 +1,87 @@
+import { SyncError } from "@scoutsync/core";
+import { describe, expect, test } from "vitest";
+import { SECOND_US, settle, Site, START_US } from "./site.ts";
+
+const SCHEMA = `
+  CREATE TABLE word(k TEXT, n INTEGER, x TEXT, PRIMARY KEY(k, n));
+  CREATE TABLE parent(id INTEGER PRIMARY KEY, m TEXT, label TEXT UNIQUE);
+  CREATE TABLE child(id INTEGER PRIMARY KEY, p INTEGER REFERENCES parent(id) ON DELETE CASCADE, m TEXT)`;
+const at = (seconds: number) => START_US + seconds * SECOND_US;
+
+/** Two sites with rows that were there on both and are deleted on both. */
+function pair(): [Site, Site] {
+  const [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
+  a.edit(
+    "INSERT INTO word VALUES('k', 7, x'00ff'); INSERT INTO parent VALUES(5, 'parent', 'one'); INSERT INTO child VALUES(9, 5, 'child')",
+  );
+  settle(a, b);
+  b.edit("DELETE FROM word; DELETE FROM parent", at(1));
+  settle(a, b);
+  expect(a.rows("SELECT * FROM child")).toEqual([]);
+  return [a, b];
+}
+
+function refusal(work: () => unknown): { code: string; message: string; action: string } {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof SyncError) return { code: error.code, message: error.message, action: error.action };
+    throw error;
+  }
+  throw new Error("it was not refused");
+}
+
+const contents = (site: Site) => [site.rows("SELECT * FROM word"), site.rows("SELECT * FROM parent"), site.rows("SELECT * FROM child")];
+
+describe("a deleted row", () => {
+  test("comes back from its image, as the row it was, on every replica", () => {
+    const [a, b] = pair();
+    a.nowUs = at(2);
+    expect(a.replica.restore("parent", "5")).toEqual([
+      { name: "label", value: "one" },
+      { name: "m", value: "parent" },
+    ]);
+    a.replica.restore("child", "9");
+    a.replica.restore("word", "k,7");
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(contents(site)).toEqual([
+        [{ k: "k", n: 7, x: Buffer.from("00ff", "hex") }],
+        [{ id: 5, m: "parent", label: "one" }],
+        [{ id: 9, p: 5, m: "child" }],
+      ]);
+      expect(site.conflicts).toEqual([]);
+    }
+    // It is the row it was: an edit goes where it should.
+    b.edit("UPDATE parent SET m = 'edited' WHERE id = 5", at(3));
+    settle(a, b);
+    expect(a.one("SELECT m FROM parent")).toBe("edited");
+  });
+
+  test("restored on two servers at once is one row", () => {
+    const [a, b] = pair();
+    for (const site of [a, b]) {
+      site.nowUs = at(2);
+      site.replica.restore("parent", "5");
+    }
+    settle(a, b);
+    for (const site of [a, b]) expect(site.rows("SELECT * FROM parent")).toEqual([{ id: 5, m: "parent", label: "one" }]);
+  });
+
+  test("is refused with what to do, and nothing changes", () => {
+    const [a] = pair();
+    expect(refusal(() => a.replica.restore("child", "9"))).toMatchObject({
+      code: "INVALID_ARGUMENT",
+      action: expect.stringContaining("parent 5"),
+    });
+    expect(refusal(() => a.replica.restore("parent", "6"))).toMatchObject({ code: "NOT_FOUND" });
+    expect(refusal(() => a.replica.restore("nothing", "6"))).toMatchObject({ code: "NOT_FOUND" });
+    a.edit("INSERT INTO parent VALUES(8, 'in the way', 'one')", at(2));
+    const before = a.contents();
+    expect(refusal(() => a.replica.restore("parent", "5"))).toMatchObject({ message: expect.stringContaining("unique") });
+    expect(a.contents()).toBe(before);
+    a.edit("UPDATE parent SET label = 'two'; INSERT INTO parent VALUES(5, 'another', 'one')", at(3));
+    expect(refusal(() => a.replica.restore("parent", "5"))).toMatchObject({ code: "INVALID_ARGUMENT" });
+    expect(a.one("SELECT m FROM parent WHERE id = 5")).toBe("another");
+  });
+});
