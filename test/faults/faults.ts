@@ -105,7 +105,7 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "a parent that a concurrent child refers to goes all the same",
-    edits: [["if (!deleted || !this.writtenApart(state, deleted)) continue;", "continue;"]],
+    edits: [["if (!deleted || !this.related.writtenApart(state, deleted)) continue;", "continue;"]],
     caughtBy: tests("rules-merge"),
   },
   {
@@ -125,7 +125,7 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "the vector moves with every batch, not at the end of a stream",
-    edits: [["} else this.savePosition(batch.run, join(this.position(batch.run), batch.to));", "} else this.knowledge.join(batch.to);"]],
+    edits: [["else this.savePosition(batch.run, join(this.position(batch.run), batch.to));", "else this.knowledge.join(batch.to);"]],
     caughtBy: tests("rules-exchange"),
   },
   {
@@ -170,12 +170,12 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "the row that arrived last gets another integer, not the one born last",
-    edits: [["holder && this.compareBirths(holder, waiting) > 0 ? holder : waiting", "waiting"]],
+    edits: [["holder && this.related.compareBirths(holder, waiting) > 0 ? holder : waiting", "waiting"]],
     caughtBy: tests("rules-identity"),
   },
   {
     name: "a contested UNIQUE value stays with who came first",
-    edits: [["holders.some((holder) => this.compareBirths(holder, waiting) < 0)", "holders.length > 0"]],
+    edits: [["holders.some((holder) => this.related.compareBirths(holder, waiting) < 0)", "holders.length > 0"]],
     caughtBy: { seeds: [1, 40] },
   },
   {
