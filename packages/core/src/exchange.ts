@@ -10,7 +10,12 @@ export const DEFAULT_BATCH_CHANGES = 10_000;
 export const DEFAULT_BATCH_BYTES = 1024 * 1024;
 
 export type Codec = "identity" | "zstd";
-export const PAYLOAD_FORMAT = "packed-1";
+/**
+ * Layouts of a payload. "packed-2" is written only where a record needs what "packed-1" has no word for (see
+ * `RecordFlags`), so that a program of the version before reads everything it can understand and refuses the rest whole.
+ */
+export const PAYLOAD_FORMATS = ["packed-1", "packed-2"] as const;
+export type PayloadFormat = (typeof PAYLOAD_FORMATS)[number];
 
 /** One value as SQLite holds it. Integers are bigint and reals are number, so that 1 and 1.0 stay different. */
 export type SqlValue = null | bigint | number | string | Uint8Array | RawText;

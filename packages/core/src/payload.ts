@@ -1,4 +1,5 @@
 import { ByteReader, ByteWriter, type CellValue, MalformedBytes, Ref, Tag } from "./bytes.ts";
+import type { PayloadFormat } from "./exchange.ts";
 import type { Write } from "./merge.ts";
 
 /**
@@ -20,6 +21,9 @@ export const RecordFlags = {
   /** The birth is owned by another dot than the one that names the row. */
   renamedBirth: 32,
 } as const;
+
+/** Flags from here on are words of "packed-2"; flags are a varint, so that there is room for more. */
+const FIRST_FLAG_OF_2 = 64;
 
 export interface TableHead {
   name: string;
@@ -66,6 +70,8 @@ export class PayloadWriter {
   private lastTime = 0;
   private lastSequence = 0;
   count = 0;
+  /** The oldest layout that has words for what was written. */
+  format: PayloadFormat = "packed-1";
 
   /** `body` may be one that served before: it is emptied. */
   constructor(names: PayloadNames, body = new ByteWriter(64 * 1024)) {
@@ -78,6 +84,12 @@ export class PayloadWriter {
   table(head: TableHead): number {
     this.tables.push(head);
     return this.tables.length - 1;
+  }
+
+  /** What follows in a record: a sum of `RecordFlags`. */
+  flags(flags: number): void {
+    if (flags >= FIRST_FLAG_OF_2) this.format = "packed-2";
+    this.body.varint(flags);
   }
 
   origin(origin: number): void {

@@ -9,7 +9,7 @@ import {
   MalformedBytes,
   parseVector,
   formatVector,
-  PAYLOAD_FORMAT,
+  PAYLOAD_FORMATS,
   PayloadReader,
   RecordFlags,
   Ref,
@@ -148,7 +148,7 @@ export class Applier {
     for (let left = count; left > 0; left--) {
       const incoming = tables[reader.body.varint()];
       if (!incoming) throw new MalformedBytes("unknown table index");
-      const flags = reader.body.byte();
+      const flags = reader.body.varint();
       const plain = flags === RecordFlags.birth && incoming.table.surrogate && !this.repairing;
       if (plain ? this.applyPlain(reader, incoming) : this.applyRow(readRow(reader, incoming, flags))) applied++;
     }
@@ -378,7 +378,13 @@ export function unpackBatch(batch: ChangeBatch): Buffer | null {
   if (Buffer.compare(sum, batch.sha256) !== 0) throw corrupt("a batch's SHA-256 does not match its bytes");
   if (batch.count === 0 && batch.payload.length > 0) throw corrupt("a batch says that it is empty and is not");
   if (batch.count === 0) return null;
-  if (batch.format !== PAYLOAD_FORMAT) throw corrupt(`a batch has the unknown layout "${batch.format}"`);
+  if (!(PAYLOAD_FORMATS as readonly string[]).includes(batch.format)) {
+    throw new SyncError({
+      code: "PROTOCOL_VERSION",
+      message: `a batch has the layout "${batch.format}", which this version does not know`,
+      action: "Nothing of it was applied. Upgrade this node to the version its peer runs; the changes stay with the peer until then.",
+    });
+  }
   if (batch.payloadSize > LARGEST_PAYLOAD) throw corrupt("a batch says it is larger than 1 GiB");
   try {
     const plain =

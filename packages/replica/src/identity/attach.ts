@@ -5,7 +5,7 @@ import { DigestSums } from "../digest/digest-sums.ts";
 import { bindable, hasLocalKey, rowsTable } from "../rows/table-store.ts";
 import { mayHoldRawText, packKey, rowHash, textFromBytes } from "../rows/values.ts";
 import { catalogTables, type Table } from "../schema/catalog.ts";
-import { createMetadata, hasMetadata, installCapture, readMeta, removeMetadata, writeMeta } from "../schema/install.ts";
+import { createMetadata, hasMetadata, installCapture, readMeta, removeMetadata, upgradeMetadata, writeMeta } from "../schema/install.ts";
 import { quote } from "../schema/quote.ts";
 import { surveyTables } from "../schema/tables.ts";
 import { BASELINE_AUTHOR } from "./baseline.ts";
@@ -21,7 +21,7 @@ const ROWS_AT_ONCE = 5_000;
  */
 export function attach(db: Database, exclude: readonly string[], journalBefore: string): void {
   if (hasMetadata(db)) {
-    if (readMeta(db, "attached") === "yes") return;
+    if (readMeta(db, "attached") === "yes") return immediate(db, () => upgradeMetadata(db));
     // The last attempt was cut off; nothing of it has been seen by anyone.
     immediate(db, () => removeMetadata(db));
   }

@@ -32,7 +32,7 @@ export class RecordWriter {
       this.tableIndex.set(table.tid, index);
     }
     this.payload.body.varint(index);
-    this.payload.body.byte(flags);
+    this.payload.flags(flags);
     this.payload.count++;
   }
 

@@ -83,7 +83,7 @@ export function packExtra(state: RowState, id: bigint | null): Buffer | null {
   if (state.kept) flags |= Extra.kept;
   if (flags === 0) return null;
   const out = new ByteWriter(64);
-  out.byte(flags);
+  out.varint(flags);
   if (flags & Extra.identity) {
     out.varint(state.identity.origin);
     out.varint(state.identity.sequence);
@@ -130,7 +130,7 @@ export function packExtra(state: RowState, id: bigint | null): Buffer | null {
 export function unpackExtra(state: RowState, extra: Buffer | null): void {
   if (extra === null) return;
   const from = new ByteReader(extra);
-  const flags = from.byte();
+  const flags = from.varint();
   if (flags & Extra.identity) state.identity = { origin: from.varint(), sequence: from.varint() };
   if (flags & Extra.claim) state.claim = from.value() as bigint;
   if (flags & Extra.columns) {

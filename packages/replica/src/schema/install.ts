@@ -14,8 +14,11 @@ import {
 import { rowsTable, rowsTableSql } from "../rows/table-store.ts";
 import type { Table } from "./catalog.ts";
 
-/** Version of the `_scoutsync_*` tables. */
-export const METADATA_VERSION = 1;
+/** Steps from one version of the `_scoutsync_*` tables to the next, the first from nothing; never changed once released. */
+const STEPS = ["001-metadata.sql", "002-more.sql"];
+
+/** Version of the `_scoutsync_*` tables that this program works with. */
+export const METADATA_VERSION = STEPS.length;
 
 export function hasMetadata(db: Database): boolean {
   return db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = '_scoutsync_meta'").get() !== undefined;
@@ -42,9 +45,18 @@ export function checkMetadataVersion(db: Database, path: string): void {
 }
 
 export function createMetadata(db: Database): void {
-  db.exec(readFileSync(new URL("../sql/001-metadata.sql", import.meta.url), "utf8"));
+  runSteps(db, 0);
   db.exec(captureTableSql());
-  writeMeta(db, "version", String(METADATA_VERSION));
+}
+
+/** Brings metadata that an earlier version wrote up to this one. Inside the caller's transaction: all of it or nothing. */
+export function upgradeMetadata(db: Database): void {
+  runSteps(db, Number(readMeta(db, "version")));
+}
+
+function runSteps(db: Database, from: number): void {
+  for (const step of STEPS.slice(from)) db.exec(readFileSync(new URL(`../sql/${step}`, import.meta.url), "utf8"));
+  if (from < METADATA_VERSION) writeMeta(db, "version", String(METADATA_VERSION));
 }
 
 /** Makes the tables and triggers that capture one table; those that are there are made anew. */

@@ -167,7 +167,7 @@ export interface Batch {
   count: number;
   /** How the payload is compressed: "identity" or "zstd". */
   codec: string;
-  /** Layout of the payload: "packed-1" (packages/core DESIGN). */
+  /** Layout of the payload: "packed-1", or "packed-2" where a change needs it (packages/core DESIGN). */
   format: string;
   /** SHA-256 of `payload` as transmitted. */
   sha256: Buffer;

@@ -1,0 +1,1 @@
+-- What the second version of the metadata adds to the first.
