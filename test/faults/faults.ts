@@ -11,6 +11,21 @@ const tests = (name: string) => `packages/replica/test/${name}.test.ts`;
 
 export const FAULTS: Fault[] = [
   {
+    name: "numbers of writes start again when the dirty list is emptied",
+    edits: [["skipWrites(db, events);", ""]],
+    caughtBy: tests("receipts"),
+  },
+  {
+    name: "numbers of writes are given again when a table's events are dropped",
+    edits: [["  skipWrites(db, db.prepare(`SELECT max(n) FROM ${CAPTURE}`).pluck().get() as number);\n", ""]],
+    caughtBy: tests("receipts"),
+  },
+  {
+    name: "a write is said to be at a peer that lacks its change",
+    edits: [["last.get(oid, vector.get(knowledge.nameOf(oid)) ?? 0)", "last.get(oid, Number.MAX_SAFE_INTEGER)"]],
+    caughtBy: tests("receipts"),
+  },
+  {
     name: "a batch is applied before what waits in the dirty list is drained",
     edits: [
       ["const unpacked = unpackBatch(batch);\n    this.drain();", "const unpacked = unpackBatch(batch);"],

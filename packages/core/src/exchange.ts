@@ -28,6 +28,14 @@ export class RawText {
   }
 }
 
+/** A node as others remember it. */
+export interface NodeName {
+  /** Stable random identity. */
+  id: string;
+  /** What people call it. */
+  name: string;
+}
+
 /** A run of changes that a replica applies in one transaction or not at all. */
 export interface ChangeBatch {
   /** The range covered: a receiver takes the batch only if it has everything up to `from`. */
@@ -60,6 +68,8 @@ export interface ChangeBatch {
    * is covered. Not part of a stream.
    */
   repair?: boolean;
+  /** With `final`: the node whose `vector` it is. Absent where it was not said. */
+  node?: NodeName;
 }
 
 /** What one applied batch did. */

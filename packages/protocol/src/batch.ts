@@ -34,6 +34,8 @@ export function toWireBatches(batch: ChangeBatch, partBytes = PART_BYTES): Batch
     remaining: BigInt(batch.remaining),
     baseline: batch.baseline,
     repair: batch.repair === true,
+    nodeId: batch.node?.id ?? "",
+    nodeName: batch.node?.name ?? "",
   };
   if (parts < 2) return [whole];
   return Array.from({ length: parts }, (_, index) => ({
@@ -92,6 +94,7 @@ function fromWireBatch(wire: Batch, payload: Buffer): ChangeBatch {
     remaining: safeNumber(wire.remaining),
     baseline: wire.baseline,
     ...(wire.repair ? { repair: true } : {}),
+    ...(wire.nodeId === "" ? {} : { node: { id: wire.nodeId, name: wire.nodeName } }),
   };
 }
 
@@ -135,4 +138,6 @@ const CONTINUATION: Batch = {
   remaining: 0n,
   baseline: "",
   repair: false,
+  nodeId: "",
+  nodeName: "",
 };

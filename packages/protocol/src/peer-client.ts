@@ -7,6 +7,7 @@ import {
   type ChangeCount,
   type Codec,
   type DigestEntry,
+  type NodeName,
   type SqlValue,
   type VersionVector,
 } from "@scoutsync/core";
@@ -59,6 +60,7 @@ interface ChangesRequest {
   position: VersionVector;
   run: string;
   callerRun: string;
+  caller: NodeName;
   beyondDigest: Uint8Array;
   digest: Uint8Array;
   codecs: readonly Codec[];
@@ -86,7 +88,13 @@ interface PushAck {
   verified: boolean;
 }
 interface PushStream {
-  readonly ready: { vector: VersionVector; position: VersionVector; beyondDigest: Uint8Array; codecs: readonly Codec[] };
+  readonly ready: {
+    vector: VersionVector;
+    position: VersionVector;
+    beyondDigest: Uint8Array;
+    codecs: readonly Codec[];
+    node: NodeName | null;
+  };
   send(batch: ChangeBatch): Promise<void>;
   end(): void;
   readonly acks: AsyncIterable<PushAck>;
@@ -140,6 +148,8 @@ function wireRequest(request: ChangesRequest): GetChangesRequest {
     position: formatVector(request.position),
     run: request.run,
     callerRun: request.callerRun,
+    callerNodeId: request.caller.id,
+    callerName: request.caller.name,
     beyondDigest: asBuffer(request.beyondDigest),
     digest: asBuffer(request.digest),
     codecs: [...request.codecs],
@@ -181,6 +191,7 @@ async function openPush(
         position: parseVector(ready.position),
         beyondDigest: ready.beyondDigest,
         codecs: knownCodecs(ready.codecs),
+        node: ready.nodeId === "" ? null : { id: ready.nodeId, name: ready.nodeName },
       },
       async send(batch) {
         for (const value of toWireBatches(batch)) await call.send({ kind: { $case: "batch", value } });

@@ -9,6 +9,7 @@ import {
   equalVectors,
   type HistoryEntry,
   MalformedBytes,
+  type NodeName,
   type ReadableChange,
   type Review,
   type SqlValue,
@@ -27,6 +28,7 @@ import { Drain } from "./drain/drain.ts";
 import { attach } from "./identity/attach.ts";
 import { lockDatabaseFile } from "./identity/file-lock.ts";
 import { Knowledge } from "./identity/knowledge.ts";
+import { isNews, storeReceipt } from "./identity/receipts.ts";
 import { LogReader } from "./log/read.ts";
 import { recheckRows, resum, rowsNamed } from "./repair/recheck.ts";
 import type { ReadRequest, ReplicaOptions, ReplicaState, WholeRowsRequest } from "./replica.ts";
@@ -116,7 +118,13 @@ export class ReplicaDatabase {
       this.rows = new RowStore(this.db, this.digest);
       const parts = { db: this.db, rows: this.rows, knowledge: this.knowledge };
       this.drainer = new Drain({ ...parts, nowUs: surroundings.nowUs });
-      this.reader = new LogReader({ ...parts, digest: this.digest, run, nowUs: this.nowUs });
+      this.reader = new LogReader({
+        ...parts,
+        digest: this.digest,
+        run,
+        node: { id: options.nodeId, name: options.nodeName },
+        nowUs: this.nowUs,
+      });
       this.placement = new Placement(parts);
       this.applier = new Applier({ ...parts, placement: this.placement });
       this.drain();
@@ -463,6 +471,10 @@ export class ReplicaDatabase {
       const audited = { db: this.db, rows: this.rows, knowledge: this.knowledge };
       return this.silently(() => restoreRow(audited, this.placement, this.table(tableName), key, this.nowUs()));
     });
+  }
+
+  acknowledge(node: NodeName, vector: VersionVector): void {
+    if (isNews(this.db, node, vector)) this.write(() => storeReceipt(this.db, this.knowledge, node, vector, this.nowUs()));
   }
 
   private table(name: string): Table {

@@ -5,6 +5,7 @@ import type {
   Codec,
   DigestEntry,
   HistoryEntry,
+  NodeName,
   ReadableChange,
   Review,
   SqlValue,
@@ -69,6 +70,8 @@ export interface Replica {
   readonly path: string;
   /** Random identity of this run: stream positions are valid within it. */
   readonly run: string;
+  /** The node that the database belongs to. */
+  readonly node: NodeName;
   readonly state: ReplicaState;
   /** Calls back after each commit that moved the state; returns how to stop. */
   onChange(listener: (state: ReplicaState) => void): () => void;
@@ -105,6 +108,8 @@ export interface Replica {
   history(table: string, key: string): Promise<HistoryEntry[]>;
   /** Brings a deleted row back from its image, as the row it was; answers with its columns. Throws what stands in the way. */
   restore(table: string, key: string): Promise<{ name: string; value: SqlValue }[]>;
+  /** Remembers that a node has everything up to `vector`, for `_scoutsync_receipts`. Writes only what is news. */
+  acknowledge(node: NodeName, vector: VersionVector): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -70,7 +70,7 @@ describe("what cannot be opened is refused, untouched", () => {
   test("metadata of a newer version", () => {
     const a = new Site("a", SCHEMA);
     a.edit("INSERT INTO word VALUES('k', 'x')");
-    a.write("UPDATE _scoutsync_meta SET value = '2' WHERE key = 'version'");
+    a.write("UPDATE _scoutsync_meta SET value = '99' WHERE key = 'version'");
     a.replica.close();
     const before = a.contents();
     expect(refused(a.path)).toMatchObject({ code: "METADATA_NEWER", retryable: false, says: true });

@@ -1,4 +1,5 @@
-import { EMPTY_VECTOR, join, type VersionVector } from "@scoutsync/core";
+import { EMPTY_VECTOR, join, type NodeName, type VersionVector } from "@scoutsync/core";
+import { Receipts } from "./receipts.ts";
 
 /** Runs are forgotten beyond this many, oldest first: forgetting one costs an echo, never a change. */
 const MAX_RUNS = 1_000;
@@ -16,8 +17,16 @@ export class Acquaintances {
   readonly #runs = new Map<string, Acquaintance>();
   readonly #listeners = new Set<() => void>();
 
-  /** The run has everything up to `vector`: it said so, or its own final batch did. */
-  learn(run: string, vector: VersionVector): void {
+  /** What nodes said they have, on its way into the database. */
+  readonly receipts: Receipts;
+
+  constructor(receipts = new Receipts(async () => {})) {
+    this.receipts = receipts;
+  }
+
+  /** The run, of this node, has everything up to `vector`: it said so, or its own final batch did. */
+  learn(run: string, vector: VersionVector, node?: NodeName | null): void {
+    if (node) this.receipts.note(node, vector);
     if (run === "") return;
     const known = this.#meet(run);
     known.vector = join(known.vector, vector);

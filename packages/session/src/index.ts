@@ -1,5 +1,6 @@
 export type * from "./peer.ts";
 export * from "./acquaintances.ts";
+export * from "./receipts.ts";
 export * from "./wakeup.ts";
 export * from "./take.ts";
 export * from "./pull.ts";

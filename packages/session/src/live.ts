@@ -131,7 +131,7 @@ async function feed({ replica, peer, acquaintances, nodeName, signal }: LiveOpti
     });
     window.onAck = (_batch, ack) => {
       progress();
-      if (ack.final) acquaintances.learn(link.run, ack.vector);
+      if (ack.final) acquaintances.learn(link.run, ack.vector, stream.ready.node);
     };
     // What the receiver says now is what counts: it may have been restored from a backup since we last met.
     sent = stream.ready.vector;

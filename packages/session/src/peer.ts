@@ -1,4 +1,4 @@
-import type { ChangeBatch, ChangeCount, Codec, DigestEntry, SqlValue, VersionVector } from "@scoutsync/core";
+import type { ChangeBatch, ChangeCount, Codec, DigestEntry, NodeName, SqlValue, VersionVector } from "@scoutsync/core";
 
 /** What to ask a peer's database for. */
 export interface ChangesRequest {
@@ -11,6 +11,8 @@ export interface ChangesRequest {
   run: string;
   /** The run of the database here, under which it pushes. */
   callerRun: string;
+  /** The node here, under whose identity the peer remembers what is here. */
+  caller: NodeName;
   /** Digest of what is here beyond `since`. */
   beyondDigest: Uint8Array;
   /** Digest of the rows here at `since`. */
@@ -36,6 +38,8 @@ export interface PushReady {
   position: VersionVector;
   beyondDigest: Uint8Array;
   codecs: readonly Codec[];
+  /** Null where the peer does not say. */
+  node: NodeName | null;
 }
 
 /** One pushed batch is durable at the peer. */

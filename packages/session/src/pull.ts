@@ -70,6 +70,7 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
       position,
       run,
       callerRun: replica.run,
+      caller: replica.node,
       beyondDigest,
       digest,
       codecs: options.codecs ?? CODECS,
@@ -95,7 +96,7 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
       }
       first = false;
       result.run = batch.run;
-      if (batch.final) acquaintances.learn(batch.run, batch.vector);
+      if (batch.final) acquaintances.learn(batch.run, batch.vector, batch.node);
       const outcome = await takeBatch(replica, batch);
       stats.remoteChangesReceived += batch.count;
       stats.bytesReceived += batch.payload.length;
@@ -115,6 +116,7 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
     stats.parked += Math.max(0, replica.state.parked - parkedBefore);
     stop.abort(new Error("the stream was left"));
   }
+  await acquaintances.receipts.settle();
   if (caughtUp && !follow) return result;
   throw new SyncError({
     code: "PEER_FAILED",

@@ -49,7 +49,7 @@ export async function push(options: PushOptions): Promise<PushResult> {
     onProgress?.(done, done + batch.remaining);
     if (!ack.final) return;
     caughtUp = true;
-    acquaintances.learn(options.run ?? "", ack.vector);
+    acquaintances.learn(options.run ?? "", ack.vector, stream.ready.node);
     result.peerVector = ack.vector;
     result.verified = ack.verified || null;
   };
@@ -66,6 +66,7 @@ export async function push(options: PushOptions): Promise<PushResult> {
   } finally {
     stop.abort(new Error("the stream was left"));
   }
+  await acquaintances.receipts.settle();
   if (caughtUp) return result;
   throw new SyncError({
     code: "PEER_FAILED",

@@ -62,6 +62,7 @@ export class DirectPeer implements Peer {
         position: await replica.position(run),
         beyondDigest: await replica.beyondDigest(),
         codecs: ["identity"],
+        node: replica.node,
       },
       send: async (batch) => {
         try {

@@ -62,6 +62,9 @@ export class TestReplica implements Replica {
   get run(): string {
     return this.inner.run;
   }
+  get node() {
+    return this.inner.node;
+  }
   get state(): ReplicaState {
     return this.inner.state;
   }
@@ -97,6 +100,7 @@ export class TestReplica implements Replica {
   resolve: Replica["resolve"] = (request) => this.inner.resolve(request);
   history: Replica["history"] = (table, key) => this.inner.history(table, key);
   restore: Replica["restore"] = (table, key) => this.inner.restore(table, key);
+  acknowledge: Replica["acknowledge"] = (node, vector) => this.inner.acknowledge(node, vector);
   close = () => this.inner.close();
 }
 

@@ -1,18 +1,25 @@
 import { SyncError } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
-import { Acquaintances, type SessionDatabase } from "@scoutsync/session";
+import { Acquaintances, Receipts, type SessionDatabase } from "@scoutsync/session";
 
 /** The databases this node serves, by the names the fleet knows them by. */
 export class Databases {
   readonly #databases = new Map<string, SessionDatabase>();
   readonly #nodeName: string;
+  readonly #failed: (database: string, error: unknown) => void;
 
-  constructor(nodeName: string) {
+  /** `failed` hears of receipts that could not be stored. */
+  constructor(nodeName: string, failed: (database: string, error: unknown) => void = () => {}) {
     this.#nodeName = nodeName;
+    this.#failed = failed;
   }
 
   add(replica: Replica): void {
-    this.#databases.set(replica.name, { replica, acquaintances: new Acquaintances() });
+    const receipts = new Receipts(
+      (node, vector) => replica.acknowledge(node, vector),
+      (error) => this.#failed(replica.name, error),
+    );
+    this.#databases.set(replica.name, { replica, acquaintances: new Acquaintances(receipts) });
   }
 
   all(): SessionDatabase[] {

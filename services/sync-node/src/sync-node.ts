@@ -23,7 +23,9 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
   const nodeId = nodeIdentity(config.dataDirectory);
   const pool = openReplicaPool({ threads: threadCount(config) });
   try {
-    const databases = new Databases(config.name);
+    const databases = new Databases(config.name, (database, error) =>
+      config.logger.warn({ err: error, database }, "what a peer has could not be noted; its next contact says it again"),
+    );
     for (const { name, path } of config.databases) {
       databases.add(
         await pool.open({

@@ -53,6 +53,20 @@ describe("over gRPC", () => {
     });
   });
 
+  test("after a session the application on both sides can read that its writes have arrived", async () => {
+    const [a, b] = [await startNode("a"), await startNode("b")];
+    a.replica.fill("a", 7);
+    b.replica.fill("b", 5);
+    const written = (node: TestNode) => node.replica.application.prepare("SELECT write FROM _scoutsync_last_write").pluck().get();
+    const receipts = (node: TestNode) => node.replica.application.prepare("SELECT peer, node_id, has_up_to FROM _scoutsync_receipts").all();
+    const [ofA, ofB] = [written(a), written(b)];
+    expect(receipts(a)).toEqual([]);
+    await syncWith(a, b.address);
+    expect(receipts(a)).toEqual([{ peer: "b", node_id: "id-of-b", has_up_to: ofA }]);
+    await syncWith(b, a.address);
+    expect(receipts(b)).toEqual([{ peer: "a", node_id: "id-of-a", has_up_to: ofB }]);
+  });
+
   test("an unreachable peer is the session's result, not a broken call", async () => {
     const a = await startNode("a");
     expect(await syncWith(a, "127.0.0.1:1")).toMatchObject({ success: false, errors: [{ code: "PEER_UNREACHABLE" }] });

@@ -19,7 +19,7 @@ export interface TestNode {
 export async function startNode(name: string, config: Partial<SyncNodeConfig> = {}, existing?: TestReplica): Promise<TestNode> {
   const dataDirectory = mkdtempSync(join(tmpdir(), "scoutsync-node-"));
   afterTest(() => rmSync(dataDirectory, { recursive: true, force: true }));
-  const replica = existing ?? (await openTestReplica({ nodeName: name }));
+  const replica = existing ?? (await openTestReplica({ nodeName: name, nodeId: `id-of-${name}` }));
   const databases = new Databases(name);
   databases.add(replica);
   const service = await serve(

@@ -2,6 +2,7 @@ import type { Database } from "better-sqlite3";
 import type { CellValue, SqlValue, Write } from "@scoutsync/core";
 import { CAPTURE, captureColumns, imageTable, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
+import { noteDrained } from "../identity/receipts.ts";
 import { isAlive, localWrite, rebirth, registerOf, replaceColumn } from "../rows/registers.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
@@ -76,6 +77,7 @@ export class Drain {
     const keys = Math.max(0, ...this.rows.tables.map((table) => table.key.length));
     const masks = Math.max(0, ...this.rows.tables.map(maskCount));
     if (tables.size === 0) return true;
+    const startedUs = this.nowUs();
     this.rowsAreKept = this.db.prepare("SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
     const select = this.db
       .prepare(
@@ -91,6 +93,7 @@ export class Drain {
       this.drainEvents(raw, tables, keys, complete);
       this.rows.flush();
       if (complete) {
+        noteDrained(this.db, Number(last[0]), this.knowledge.lastDot, startedUs);
         this.db.exec(`DELETE FROM ${CAPTURE}`);
         for (const { table } of tables.values()) this.db.exec(`DELETE FROM ${imageTable(table.tid)}`);
         return true;

@@ -183,6 +183,11 @@ export class Knowledge implements Causality {
     return { origin: this.self, sequence };
   }
 
+  /** The last dot of this run; null before the first. */
+  get lastDot(): { origin: number; sequence: number } | null {
+    return this.self === null ? null : { origin: this.self, sequence: this.vectorEntries.get(this.self) ?? 0 };
+  }
+
   /** The context of a write made now: the vector. What this origin wrote before is known without being listed. */
   currentContext(): number {
     if (this.vectorContext === null) {

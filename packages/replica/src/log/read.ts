@@ -7,6 +7,7 @@ import {
   type ChangeBatch,
   type ChangeCount,
   type Codec,
+  type NodeName,
   DEFAULT_BATCH_BYTES,
   DEFAULT_BATCH_CHANGES,
   type SqlValue,
@@ -53,16 +54,26 @@ export class LogReader {
   private readonly knowledge: Knowledge;
   private readonly digest: DigestSums;
   private readonly run: string;
+  private readonly node: NodeName;
   private readonly nowUs: () => number;
   /** Reused from batch to batch: fresh memory of this size for each would be most of what a node holds. */
   private body = new ByteWriter(64 * 1024);
 
-  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; digest: DigestSums; run: string; nowUs: () => number }) {
+  constructor(options: {
+    db: Database;
+    rows: RowStore;
+    knowledge: Knowledge;
+    digest: DigestSums;
+    run: string;
+    node: NodeName;
+    nowUs: () => number;
+  }) {
     this.db = options.db;
     this.rows = options.rows;
     this.knowledge = options.knowledge;
     this.digest = options.digest;
     this.run = options.run;
+    this.node = options.node;
     this.nowUs = options.nowUs;
   }
 
@@ -352,6 +363,7 @@ export class LogReader {
       beyondDigest: beyond,
       remaining,
       baseline: baselinesOf(this.db).join(","),
+      ...(final ? { node: this.node } : {}),
     };
   }
 }

@@ -16,7 +16,8 @@ export type Method =
   | "reviews"
   | "resolve"
   | "history"
-  | "restore";
+  | "restore"
+  | "acknowledge";
 
 export type ToWorker =
   | { kind: "open"; call: number; database: number; options: ReplicaOptions; run: string }

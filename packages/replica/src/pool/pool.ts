@@ -7,6 +7,7 @@ import {
   type DigestEntry,
   fromPlainError,
   type HistoryEntry,
+  type NodeName,
   RawText,
   type ReadableChange,
   type Review,
@@ -136,6 +137,7 @@ class PooledReplica implements Replica {
   readonly name: string;
   readonly path: string;
   readonly run: string;
+  readonly node: NodeName;
   readonly thread: Thread;
   private readonly pool: Pool;
   private readonly database: number;
@@ -150,6 +152,7 @@ class PooledReplica implements Replica {
     this.name = options.name;
     this.path = options.path;
     this.run = run;
+    this.node = { id: options.nodeId, name: options.nodeName };
     this.current = state;
   }
 
@@ -228,6 +231,10 @@ class PooledReplica implements Replica {
 
   restore(table: string, key: string): Promise<{ name: string; value: SqlValue }[]> {
     return this.call("restore", table, key);
+  }
+
+  acknowledge(node: NodeName, vector: VersionVector): Promise<void> {
+    return this.call("acknowledge", node, vector);
   }
 
   history(table: string, key: string): Promise<HistoryEntry[]> {

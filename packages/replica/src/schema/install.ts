@@ -12,6 +12,7 @@ import {
   triggerNames,
 } from "../capture/triggers.ts";
 import { rowsTable, rowsTableSql } from "../rows/table-store.ts";
+import { skipWrites } from "../identity/receipts.ts";
 import type { Table } from "./catalog.ts";
 
 /** Steps from one version of the `_scoutsync_*` tables to the next, the first from nothing; never changed once released. */
@@ -62,7 +63,7 @@ function runSteps(db: Database, from: number): void {
 /** Makes the tables and triggers that capture one table; those that are there are made anew. */
 export function installCapture(db: Database, table: Table): void {
   removeTriggers(db, table.tid);
-  db.prepare(`DELETE FROM ${CAPTURE} WHERE event >> 3 = ?`).run(table.tid);
+  dropEvents(db, table.tid);
   db.exec(`DROP TABLE IF EXISTS ${imageTable(table.tid)}`);
   db.exec(imageTableSql(table));
   const there = new Set((db.pragma(`main.table_info(${CAPTURE})`) as { name: string }[]).map((column) => column.name));
@@ -73,6 +74,14 @@ export function installCapture(db: Database, table: Table): void {
   }
   for (const { sql } of captureTriggers(table)) db.exec(sql);
   writeMeta(db, `columns of ${table.tid}`, JSON.stringify(table.columns.map((column) => column.name)));
+}
+
+/** Takes one table's events off the dirty list. What comes after must not be given numbers that writes had before. */
+function dropEvents(db: Database, tid: number): void {
+  const dropped = db.prepare(`SELECT max(n) FROM ${CAPTURE} WHERE event >> 3 = ?`).pluck().get(tid) as number | null;
+  if (dropped === null) return;
+  skipWrites(db, db.prepare(`SELECT max(n) FROM ${CAPTURE}`).pluck().get() as number);
+  db.prepare(`DELETE FROM ${CAPTURE} WHERE event >> 3 = ?`).run(tid);
 }
 
 /** The columns that capture was installed for, in catalog order; null when it never was. */
@@ -109,7 +118,7 @@ export function removeStaleCapture(db: Database, tables: readonly Table[], nowUs
     if (current.has(tid) || captured.get(imageTable(tid)) === undefined) continue;
     writeMeta(db, `${LEFT}${tid}`, String(nowUs));
     removeTriggers(db, tid);
-    db.prepare(`DELETE FROM ${CAPTURE} WHERE event >> 3 = ?`).run(tid);
+    dropEvents(db, tid);
     db.exec(`DROP TABLE IF EXISTS ${imageTable(tid)}`);
     db.prepare("DELETE FROM _scoutsync_meta WHERE key = ?").run(`columns of ${tid}`);
   }

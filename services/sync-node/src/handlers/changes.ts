@@ -62,7 +62,8 @@ async function batches(
   let beyondDigest: Uint8Array = request.beyondDigest;
   let sent = 0;
 
-  acquaintances.learn(callerRun, since);
+  const { callerNodeId: id, callerName } = request;
+  acquaintances.learn(callerRun, since, id === "" ? null : { id, name: callerName });
   const changed = new Wakeup();
   const stops = follow ? [replica.onChange(changed.raise), acquaintances.follow(callerRun)] : [];
   try {

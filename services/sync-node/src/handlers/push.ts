@@ -42,6 +42,8 @@ export async function pushChanges(
         codecs: [...CODECS],
         protocol: PROTOCOL_VERSION,
         digest: asBuffer(digest),
+        nodeId: context.nodeId,
+        nodeName: context.name,
       },
     },
   });
@@ -52,7 +54,7 @@ export async function pushChanges(
     const batch = assembler.add(kind.value);
     if (!batch) continue;
     // Before it is applied, so that a stream that follows us from there does not send it back.
-    if (batch.final) acquaintances.learn(open.run, batch.vector);
+    if (batch.final) acquaintances.learn(open.run, batch.vector, batch.node);
     const result = await takeBatch(replica, batch);
     await outbox.write({ kind: { $case: "ack", value: acknowledgement(result, batch.final) } });
   }

@@ -122,7 +122,12 @@ export interface GetChangesRequest {
   /** The caller's own run of this database (the one its pushes name): what it pushes is not sent back to it. */
   callerRun: string;
   /** Instead of a stream: everything known of these rows, after they have been read again, as one batch marked `repair`. */
-  wholeRows: WholeRows | undefined;
+  wholeRows:
+    | WholeRows
+    | undefined;
+  /** The caller's node: what it says it has is remembered under this identity. Empty = not said. */
+  callerNodeId: string;
+  callerName: string;
 }
 
 /** Rows of one table by their keys as Digest names them; none = read the whole table again and send nothing. */
@@ -196,6 +201,9 @@ export interface Batch {
   baseline: string;
   /** Whole rows to mend a difference: merged whatever the vectors say, covers no range. */
   repair: boolean;
+  /** The server's node, with `final`: `vector` is what it has. */
+  nodeId: string;
+  nodeName: string;
 }
 
 /** One change, for people. */
@@ -263,6 +271,9 @@ export interface PushReady {
   codecs: string[];
   protocol: number;
   digest: Buffer;
+  /** The receiver's node. */
+  nodeId: string;
+  nodeName: string;
 }
 
 /** One batch is durable. */
@@ -1100,6 +1111,8 @@ function createBaseGetChangesRequest(): GetChangesRequest {
     baseline: "",
     callerRun: "",
     wholeRows: undefined,
+    callerNodeId: "",
+    callerName: "",
   };
 }
 
@@ -1158,6 +1171,12 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
     }
     if (message.wholeRows !== undefined) {
       WholeRows.encode(message.wholeRows, writer.uint32(138).fork()).join();
+    }
+    if (message.callerNodeId !== "") {
+      writer.uint32(146).string(message.callerNodeId);
+    }
+    if (message.callerName !== "") {
+      writer.uint32(154).string(message.callerName);
     }
     return writer;
   },
@@ -1311,6 +1330,22 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
             message.wholeRows = WholeRows.decode(reader, reader.uint32());
             continue;
           }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.callerNodeId = reader.string();
+            continue;
+          }
+          case 19: {
+            if (tag !== 154) {
+              break;
+            }
+
+            message.callerName = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1347,6 +1382,8 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
     message.wholeRows = (object.wholeRows !== undefined && object.wholeRows !== null)
       ? WholeRows.fromPartial(object.wholeRows)
       : undefined;
+    message.callerNodeId = object.callerNodeId ?? "";
+    message.callerName = object.callerName ?? "";
     return message;
   },
 };
@@ -1673,6 +1710,8 @@ function createBaseBatch(): Batch {
     remaining: 0n,
     baseline: "",
     repair: false,
+    nodeId: "",
+    nodeName: "",
   };
 }
 
@@ -1743,6 +1782,12 @@ export const Batch: MessageFns<Batch> = {
     }
     if (message.repair !== false) {
       writer.uint32(160).bool(message.repair);
+    }
+    if (message.nodeId !== "") {
+      writer.uint32(170).string(message.nodeId);
+    }
+    if (message.nodeName !== "") {
+      writer.uint32(178).string(message.nodeName);
     }
     return writer;
   },
@@ -1920,6 +1965,22 @@ export const Batch: MessageFns<Batch> = {
             message.repair = reader.bool();
             continue;
           }
+          case 21: {
+            if (tag !== 170) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 22: {
+            if (tag !== 178) {
+              break;
+            }
+
+            message.nodeName = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1965,6 +2026,8 @@ export const Batch: MessageFns<Batch> = {
     message.remaining = (object.remaining !== undefined && object.remaining !== null) ? BigInt(object.remaining) : 0n;
     message.baseline = object.baseline ?? "";
     message.repair = object.repair ?? false;
+    message.nodeId = object.nodeId ?? "";
+    message.nodeName = object.nodeName ?? "";
     return message;
   },
 };
@@ -2593,7 +2656,16 @@ export const PushChangesResponse: MessageFns<PushChangesResponse> = {
 };
 
 function createBasePushReady(): PushReady {
-  return { vector: "", position: "", beyondDigest: Buffer.alloc(0), codecs: [], protocol: 0, digest: Buffer.alloc(0) };
+  return {
+    vector: "",
+    position: "",
+    beyondDigest: Buffer.alloc(0),
+    codecs: [],
+    protocol: 0,
+    digest: Buffer.alloc(0),
+    nodeId: "",
+    nodeName: "",
+  };
 }
 
 export const PushReady: MessageFns<PushReady> = {
@@ -2615,6 +2687,12 @@ export const PushReady: MessageFns<PushReady> = {
     }
     if (message.digest.length !== 0) {
       writer.uint32(50).bytes(message.digest);
+    }
+    if (message.nodeId !== "") {
+      writer.uint32(58).string(message.nodeId);
+    }
+    if (message.nodeName !== "") {
+      writer.uint32(66).string(message.nodeName);
     }
     return writer;
   },
@@ -2680,6 +2758,22 @@ export const PushReady: MessageFns<PushReady> = {
             message.digest = Buffer.from(reader.bytes());
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.nodeName = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2703,6 +2797,8 @@ export const PushReady: MessageFns<PushReady> = {
     message.codecs = object.codecs?.map((e) => e) || [];
     message.protocol = object.protocol ?? 0;
     message.digest = object.digest ?? Buffer.alloc(0);
+    message.nodeId = object.nodeId ?? "";
+    message.nodeName = object.nodeName ?? "";
     return message;
   },
 };
