@@ -66,7 +66,8 @@ describe("a batch", () => {
   test.each(poisons)("%s is refused and changes nothing", (_, poison) => {
     const { to, batch } = scene();
     const before = to.contents();
-    expect(refusal(() => to.replica.apply(poison(batch)))).toBe("BATCH_CORRUPT");
+    const poisoned = poison(batch);
+    expect(refusal(() => to.replica.apply(poisoned))).toBe(poisoned.format === batch.format ? "BATCH_CORRUPT" : "PROTOCOL_VERSION");
     expect(to.contents()).toBe(before);
     // And the replica is none the worse for it.
     to.replica.apply(batch);
