@@ -43,7 +43,7 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "captured times later than the drain's clock are believed",
-    edits: [["wall: Math.min(this.nowUs(), Math.round(", "wall: Math.max(0, Math.round("]],
+    edits: [["Math.min(this.wallUs(), capturedUs)", "(Number.isFinite(capturedUs) ? capturedUs : this.wallUs())"]],
     caughtBy: tests("rules-drain"),
   },
   {
@@ -229,5 +229,35 @@ export const FAULTS: Fault[] = [
     name: "the application's own triggers run again on apply",
     edits: [["return synced.has(fold(target)) && (/", "return target === null && (/"]],
     caughtBy: tests("migrations"),
+  },
+  {
+    name: "clock: what a wrong clock stamped stays as it is though nobody has seen it",
+    edits: [["if (after < to && Math.abs(shiftUs) > TOLERANCE_US)", "if (after > to && Math.abs(shiftUs) > TOLERANCE_US)"]],
+    caughtBy: tests("rules-time"),
+  },
+  {
+    name: "clock: what somebody has seen is stamped again",
+    edits: [["const after = Math.max(stretch.after, this.shared);", "const { after } = stretch;"]],
+    caughtBy: tests("rules-time"),
+  },
+  {
+    name: "clock: a correction is applied twice",
+    edits: [["this.stretches = [{ after: this.stretches[0]?.after ?? 0, correctionUs, stepsUs: 0, compared: true }];", ""]],
+    caughtBy: tests("rules-time"),
+  },
+  {
+    name: "clock: a correction outlives the clock that it was for",
+    edits: [["this.correctionUs = 0;\n    this.stretches.push(", "this.stretches.push("]],
+    caughtBy: tests("rules-time"),
+  },
+  {
+    name: "clock: a write that is stamped again goes before one that it knew",
+    edits: [["Math.max(shifted(time), floor + 1)", "shifted(time)"]],
+    caughtBy: tests("rules-time"),
+  },
+  {
+    name: "clock: one clock that is behind decides for all",
+    edits: [["offsets[Math.floor((offsets.length - 1) / 2)]", "offsets[0]"]],
+    caughtBy: "services/sync-node/test/clock.test.ts",
   },
 ];

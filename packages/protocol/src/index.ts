@@ -11,6 +11,7 @@ export * from "./version.ts";
 export * from "./vector.ts";
 export * from "./value.ts";
 export * from "./time.ts";
+export * from "./clock.ts";
 export * from "./batch.ts";
 export * from "./bulk-codec.ts";
 export * from "./people.ts";

@@ -25,6 +25,7 @@ import {
   type VerifyResponse,
 } from "../gen/scoutsync/v1/sync_node.ts";
 import { BatchAssembler, knownCodecs, toWireBatches } from "./batch.ts";
+import { askClock, type ClockQuestion, type OwnClock } from "./clock.ts";
 import { bidi, createClient, serverStream, unary, type ServiceClient, type StreamOptions } from "./client.ts";
 import { fromWireCount, fromWireDigestEntry } from "./people.ts";
 import { asBuffer, fromWireColumns } from "./value.ts";
@@ -104,15 +105,29 @@ interface PushStream {
 /** A digest of a whole table or a deep one reads rows; it may take minutes on a large database. */
 const DIGEST_DEADLINE_MS = 10 * 60_000;
 
-/** Opens a channel to the node at `host:port`. Nothing is sent before the first call. */
-export function connectPeer(address: string): PeerClient {
+/**
+ * Opens a channel to the node at `host:port`. Nothing is sent before the first call. With a clock, every contact measures
+ * how far the other node's is off.
+ */
+export function connectPeer(address: string, clock?: OwnClock): PeerClient {
   const client = createClient(address, SyncNodeClient);
   return {
     address,
     client,
-    ping: (options) => unary(client, "ping", { callerTimeUs: BigInt(Date.now()) * 1000n }, options),
-    getChanges: (request, signal) => batches(serverStream(client, "getChanges", wireRequest(request), { signal }), address),
-    openPush: (opening, signal) => openPush(client, opening, signal),
+    async ping(options) {
+      const question = clock && askClock(clock);
+      const callerTimeUs = question?.reading.sentUs ?? BigInt(Date.now()) * 1000n;
+      const response = await unary(client, "ping", { callerTimeUs, callerNodeId: clock?.nodeId }, options);
+      // Answered at once, so the two times are one.
+      question?.answered({ nodeId: response.nodeId, receivedUs: response.timeUs, sentUs: response.timeUs });
+      return response;
+    },
+    getChanges(request, signal) {
+      const question = clock && askClock(clock);
+      const wire = { ...wireRequest(request), clock: question?.reading };
+      return batches(serverStream(client, "getChanges", wire, { signal }), address, question);
+    },
+    openPush: (opening, signal) => openPush(client, opening, signal, clock),
     async count(database, since, signal) {
       const request = GetChangesRequest.create({ database, since: formatVector(since), countOnly: true, protocol: PROTOCOL_VERSION });
       for await (const { count } of serverStream(client, "getChanges", request, { signal, deadlineMs: DIGEST_DEADLINE_MS })) {
@@ -159,9 +174,14 @@ function wireRequest(request: ChangesRequest): GetChangesRequest {
   });
 }
 
-async function* batches(responses: AsyncIterable<GetChangesResponse>, address: string): AsyncGenerator<ChangeBatch> {
+async function* batches(
+  responses: AsyncIterable<GetChangesResponse>,
+  address: string,
+  question?: ClockQuestion,
+): AsyncGenerator<ChangeBatch> {
   const assembler = new BatchAssembler();
-  for await (const { batch } of responses) {
+  for await (const { batch, clock } of responses) {
+    if (clock) question?.answered(clock);
     if (!batch) continue;
     checkProtocol(batch.protocol, address);
     const whole = assembler.add(batch);
@@ -173,17 +193,20 @@ async function openPush(
   client: ServiceClient<typeof SyncNodeService>,
   opening: { database: string; name: string; run: string },
   signal: AbortSignal | undefined,
+  clock: OwnClock | undefined,
 ): Promise<PushStream> {
+  const question = clock && askClock(clock);
   const call = bidi(client, "pushChanges", { signal });
   const responses = call.responses[Symbol.asyncIterator]();
   try {
-    const open = { ...opening, protocol: PROTOCOL_VERSION, baseline: "" };
+    const open = { ...opening, protocol: PROTOCOL_VERSION, baseline: "", clock: question?.reading };
     // Not awaited: a refusal comes through the responses, with its reason.
     call.send({ kind: { $case: "open", value: open } }).catch(() => {});
     const first = await responses.next();
     const kind = first.done ? undefined : first.value.kind;
     if (kind?.$case !== "ready") throw silent(client.address, "the opening of a push");
     const ready = kind.value;
+    question?.answered(ready.clock);
     checkProtocol(ready.protocol, client.address);
     return {
       ready: {

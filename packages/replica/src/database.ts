@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, realpathSync, statSync } from "node:fs";
+import { uptime } from "node:os";
 import Database from "better-sqlite3";
 import {
   type ApplyResult,
@@ -49,6 +50,8 @@ import { reconcile } from "./schema/reconcile.ts";
 import { quote } from "./schema/quote.ts";
 import { surveyTables } from "./schema/tables.ts";
 import { fromSqlite } from "./sqlite-errors.ts";
+import { ReplicaClock } from "./time/replica-clock.ts";
+import { restamp } from "./time/restamp.ts";
 
 /** The lock is given back this long after it was taken, so that the application's writers never wait long, milliseconds. */
 const LONGEST_DRAIN_MS = 200;
@@ -68,17 +71,21 @@ const CACHE_KIB = 64 * 1024;
 /** Clock (Unix microseconds) and randomness, injected where a history must be repeatable. */
 export interface Surroundings {
   nowUs: () => number;
+  /** Microseconds since the machine was started: never steps. Absent: the clock is never set. */
+  uptimeUs?: () => number;
   random: (bytes: number) => Uint8Array;
 }
 
-const REAL: Surroundings = { nowUs: () => Date.now() * 1000, random: randomBytes };
+const REAL: Surroundings = { nowUs: () => Date.now() * 1000, uptimeUs: () => uptime() * 1e6, random: randomBytes };
 
 /** One database taking part, as its thread sees it. Every call is synchronous and leaves no transaction open. */
 export class ReplicaDatabase {
   readonly path: string;
   readonly run: string;
   private readonly options: ReplicaOptions;
+  /** The machine's clock, for how long ago something was here. */
   private readonly nowUs: () => number;
+  private readonly clock: ReplicaClock;
   private readonly db: Database.Database;
   private readonly release: () => void;
   private readonly digest: DigestSums;
@@ -100,7 +107,9 @@ export class ReplicaDatabase {
   constructor(options: ReplicaOptions, run: string, surroundings: Surroundings = REAL) {
     this.options = options;
     this.run = run;
-    this.nowUs = surroundings.nowUs;
+    const { nowUs } = surroundings;
+    this.nowUs = nowUs;
+    this.clock = new ReplicaClock({ nowUs, uptimeUs: surroundings.uptimeUs ?? nowUs, correctionUs: options.clockCorrectionUs ?? 0 });
     if (!existsSync(options.path) || !statSync(options.path).isFile()) {
       throw new SyncError({
         code: "DATABASE_NOT_FOUND",
@@ -117,14 +126,15 @@ export class ReplicaDatabase {
       this.knowledge = new Knowledge(this.db, options.nodeName, surroundings.random);
       this.rows = new RowStore(this.db, this.digest);
       const parts = { db: this.db, rows: this.rows, knowledge: this.knowledge };
-      this.drainer = new Drain({ ...parts, nowUs: surroundings.nowUs });
       this.reader = new LogReader({
         ...parts,
         digest: this.digest,
         run,
         node: { id: options.nodeId, name: options.nodeName },
-        nowUs: this.nowUs,
+        nowUs,
+        clock: this.clock,
       });
+      this.drainer = new Drain({ ...parts, clock: this.clock });
       this.placement = new Placement(parts);
       this.applier = new Applier({ ...parts, placement: this.placement });
       this.drain();
@@ -330,7 +340,7 @@ export class ReplicaDatabase {
     if (referred.length === 0 && !this.placement.kept.keepsRows) return;
     this.rows.flush();
     this.silently(() => {
-      this.placement.kept.revive(referred, this.nowUs());
+      this.placement.kept.revive(referred, this.clock.nowUs());
       this.placement.kept.reviewKept();
     });
   }
@@ -469,12 +479,27 @@ export class ReplicaDatabase {
       this.rows.flush();
       this.followReferences();
       const audited = { db: this.db, rows: this.rows, knowledge: this.knowledge };
-      return this.silently(() => restoreRow(audited, this.placement, this.table(tableName), key, this.nowUs()));
+      return this.silently(() => restoreRow(audited, this.placement, this.table(tableName), key, this.clock.nowUs()));
     });
   }
 
   acknowledge(node: NodeName, vector: VersionVector): void {
     if (isNews(this.db, node, vector)) this.write(() => storeReceipt(this.db, this.knowledge, node, vector, this.nowUs()));
+  }
+
+  correctClock(correctionUs: number): void {
+    this.drain();
+    const wrong = this.clock.misstamped(correctionUs, this.knowledge.lastSequence);
+    if (wrong.length === 0) return this.clock.correct(correctionUs);
+    this.write(() => {
+      const nowUs = this.nowUs() + correctionUs;
+      for (const stretch of wrong) restamp({ db: this.db, rows: this.rows, knowledge: this.knowledge }, stretch, nowUs);
+    });
+    this.clock.correct(correctionUs);
+    // Whose row was born first may be another one now.
+    this.placement.forget();
+    this.unsettled = this.mayPlaceWaiting();
+    this.settle();
   }
 
   private table(name: string): Table {

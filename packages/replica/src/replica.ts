@@ -27,6 +27,8 @@ export interface ReplicaOptions {
   busyTimeoutMs: number;
   /** How often to look whether an application has committed, milliseconds. */
   pollIntervalMs: number;
+  /** What is known to be wrong with the machine's clock: added to it when changes are stamped, microseconds. */
+  clockCorrectionUs?: number;
 }
 
 /** What is known about a replica without asking its thread. Updated after every commit. */
@@ -110,6 +112,11 @@ export interface Replica {
   restore(table: string, key: string): Promise<{ name: string; value: SqlValue }[]>;
   /** Remembers that a node has everything up to `vector`, for `_scoutsync_receipts`. Writes only what is news. */
   acknowledge(node: NodeName, vector: VersionVector): Promise<void>;
+  /**
+   * The machine's clock was compared with others: what is added to it from now on, microseconds. What it stamped before
+   * and nobody has seen yet is stamped again where that was off by more than 5 s; see replica DESIGN.
+   */
+  correctClock(correctionUs: number): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -16,6 +16,7 @@ export interface SiteOptions {
   baseline?: "shared" | "distinct" | null;
   exclude?: string[];
   busyTimeoutMs?: number;
+  uptimeUs?: () => number;
 }
 
 export type Row = Record<string, unknown>;
@@ -63,11 +64,15 @@ export class Site {
 
   start(): void {
     this.runs++;
-    const { baseline = null, exclude = [], busyTimeoutMs = 200 } = this.options;
+    const { baseline = null, exclude = [], busyTimeoutMs = 200, uptimeUs } = this.options;
     this.replica = new ReplicaDatabase(
       { name: "main", path: this.path, nodeName: this.name, nodeId: this.name, exclude, baseline, busyTimeoutMs, pollIntervalMs: 50 },
       `${this.name}-run${this.runs}`,
-      { nowUs: () => this.nowUs, random: (bytes) => Uint8Array.from({ length: bytes }, () => Math.floor(this.random() * 256)) },
+      {
+        nowUs: () => this.nowUs,
+        ...(uptimeUs && { uptimeUs }),
+        random: (bytes) => Uint8Array.from({ length: bytes }, () => Math.floor(this.random() * 256)),
+      },
     );
   }
 

@@ -30,6 +30,8 @@ export class TestReplica implements Replica {
   applyDelayMs = 0;
   afterRead: (batch: ChangeBatch) => ChangeBatch = (batch) => batch;
   reads = 0;
+  /** What the clock was last said to be off by, microseconds. */
+  correctionUs = 0;
 
   constructor(inner: Replica, application: Database.Database) {
     this.inner = inner;
@@ -101,6 +103,10 @@ export class TestReplica implements Replica {
   history: Replica["history"] = (table, key) => this.inner.history(table, key);
   restore: Replica["restore"] = (table, key) => this.inner.restore(table, key);
   acknowledge: Replica["acknowledge"] = (node, vector) => this.inner.acknowledge(node, vector);
+  correctClock: Replica["correctClock"] = async (correctionUs) => {
+    await this.inner.correctClock(correctionUs);
+    this.correctionUs = correctionUs;
+  };
   close = () => this.inner.close();
 }
 

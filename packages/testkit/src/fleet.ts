@@ -16,6 +16,8 @@ export interface NodePlan {
   /** More flags, as they are. */
   flags?: readonly string[];
   listen?: string;
+  /** Added to its environment. */
+  env?: Readonly<Record<string, string>>;
 }
 
 /** One real sync-node process that can be killed and started again under its address. */
@@ -88,7 +90,7 @@ export class Fleet {
       if (plan.coordinator !== undefined) args.push("--coordinator", plan.coordinator);
       const baseline = plan.baseline === undefined ? "shared" : plan.baseline;
       if (baseline !== null) args.push("--baseline", baseline);
-      const service = await this.#start([...args, ...(plan.flags ?? [])], plan.name);
+      const service = await this.#start([...args, ...(plan.flags ?? [])], plan.name, plan.env);
       listen = service.ready.listen;
       return service;
     };
@@ -163,8 +165,8 @@ export class Fleet {
     if (!keep) this.#remove();
   }
 
-  async #start(args: readonly string[], name: string): Promise<ServiceProcess> {
-    const service = await startService({ args, env: childEnvironment(), logFile: this.path("logs", `${name}.log`) });
+  async #start(args: readonly string[], name: string, env: Readonly<Record<string, string>> = {}): Promise<ServiceProcess> {
+    const service = await startService({ args, env: { ...childEnvironment(), ...env }, logFile: this.path("logs", `${name}.log`) });
     this.#running.add(service);
     void service.ended.then(() => this.#running.delete(service));
     return service;

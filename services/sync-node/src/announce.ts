@@ -1,5 +1,5 @@
 import { toPlainError } from "@scoutsync/core";
-import { CoordinatorClient, createClient, unary } from "@scoutsync/protocol";
+import { askClock, CoordinatorClient, createClient, unary } from "@scoutsync/protocol";
 import { backoffMs, parseAddress, pause } from "@scoutsync/runtime";
 import { Wakeup } from "@scoutsync/session";
 import type { NodeContext } from "./context.ts";
@@ -12,6 +12,8 @@ const LONGEST_RETRY_MS = 10_000;
 const CALL_DEADLINE_MS = 10_000;
 /** Used when the coordinator names no interval. */
 const DEFAULT_INTERVAL_MS = 10_000;
+/** Whose clock the coordinator's is: it has one voice, as a node has. */
+const COORDINATOR = "coordinator";
 
 /**
  * Tells the coordinator that this node is there and how far it is, until the signal aborts. A coordinator that is away
@@ -60,8 +62,10 @@ export async function announce(context: NodeContext, coordinator: string, listen
       signal.throwIfAborted();
       moved = false;
       const { nodeId, run } = context;
-      const request = { nodeId, run, databases: databaseStatuses(context), timeUs: BigInt(Date.now()) * 1000n };
-      const { unknown } = await unary(client, "heartbeat", request, options);
+      const question = askClock(context.clock);
+      const request = { nodeId, run, databases: databaseStatuses(context), timeUs: question.reading.sentUs };
+      const { unknown, timeUs } = await unary(client, "heartbeat", request, options);
+      question.answered({ nodeId: COORDINATOR, receivedUs: timeUs, sentUs: timeUs });
       if (unknown) return;
     }
   }

@@ -1,5 +1,5 @@
 import { connectivityState } from "@grpc/grpc-js";
-import { connectPeer, type PeerClient } from "@scoutsync/protocol";
+import { connectPeer, type OwnClock, type PeerClient } from "@scoutsync/protocol";
 
 /** A connection that nobody used for this long is closed. */
 const IDLE_MS = 60_000;
@@ -13,6 +13,11 @@ interface Kept {
 /** Connections to peers, kept for a while: a session that finds nothing to do should cost its one round trip only. */
 export class Connections {
   readonly #kept = new Map<string, Kept>();
+  readonly #clock: OwnClock;
+
+  constructor(clock: OwnClock) {
+    this.#clock = clock;
+  }
 
   /** Lends a connection for the time of `use`. */
   async using<T>(address: string, use: (peer: PeerClient) => Promise<T>): Promise<T> {
@@ -41,7 +46,7 @@ export class Connections {
     if (kept && (kept.users > 0 || kept.peer.client.channel.getChannel().getConnectivityState(false) === connectivityState.READY))
       return kept;
     if (kept) this.#discard(address, kept);
-    const fresh: Kept = { peer: connectPeer(address), users: 0, closing: null };
+    const fresh: Kept = { peer: connectPeer(address, this.#clock), users: 0, closing: null };
     this.#kept.set(address, fresh);
     return fresh;
   }

@@ -1,4 +1,5 @@
 import type { Logger } from "@scoutsync/runtime";
+import type { ClockKeeper } from "./clock/clock-keeper.ts";
 import type { Connections } from "./connections.ts";
 import type { Databases } from "./databases.ts";
 import type { SessionGate } from "./session-gate.ts";
@@ -14,6 +15,7 @@ export interface NodeContext {
   readonly databases: Databases;
   readonly gate: SessionGate;
   readonly connections: Connections;
+  readonly clock: ClockKeeper;
   readonly logger: Logger;
   /** Aborts with SHUTTING_DOWN when the node stops. */
   readonly stopping: AbortSignal;

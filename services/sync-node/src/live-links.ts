@@ -10,10 +10,12 @@ import type { NodeContext } from "./context.ts";
 export async function keepInStep(context: NodeContext, peers: readonly string[], signal: AbortSignal): Promise<void> {
   await Promise.all(
     [...new Set(peers)].map(async (address) => {
-      const peer = connectPeer(address);
+      const peer = connectPeer(address, context.clock);
       try {
-        await Promise.all(
-          context.databases.all().map((database) =>
+        const asked = context.clock.compareWith((aborted) => peer.ping({ signal: aborted }), signal);
+        await Promise.all([
+          asked,
+          ...context.databases.all().map((database) =>
             runLive({
               ...database,
               peer,
@@ -23,7 +25,7 @@ export async function keepInStep(context: NodeContext, peers: readonly string[],
               ...reports(context, address, database.replica.name),
             }),
           ),
-        );
+        ]);
       } finally {
         peer.close();
       }

@@ -5,6 +5,7 @@ import { SyncError, toPlainError } from "@scoutsync/core";
 import { addReflection, syncNodeService } from "@scoutsync/protocol";
 import type { Service } from "@scoutsync/runtime";
 import { announce } from "./announce.ts";
+import type { ClockKeeper } from "./clock/clock-keeper.ts";
 import type { SyncNodeConfig } from "./config.ts";
 import { Connections } from "./connections.ts";
 import type { NodeContext } from "./context.ts";
@@ -32,11 +33,13 @@ export interface SyncNodeService extends Service {
 /** Serves open databases until `stop`, which ends with `release`. Throws PORT_TAKEN; then nothing is left running. */
 export async function serve(
   config: SyncNodeConfig,
-  nodeId: string,
+  clock: ClockKeeper,
   databases: Databases,
   release: () => Promise<void>,
 ): Promise<SyncNodeService> {
   const { logger } = config;
+  const { nodeId } = clock;
+  clock.serve(databases.all().map(({ replica }) => replica));
   const stopping = new AbortController();
   const context: NodeContext = {
     name: config.name,
@@ -47,7 +50,8 @@ export async function serve(
     receiveOnly: config.receiveOnly,
     databases,
     gate: new SessionGate(),
-    connections: new Connections(),
+    connections: new Connections(clock),
+    clock,
     logger,
     stopping: stopping.signal,
   };
@@ -58,7 +62,7 @@ export async function serve(
   addReflection(server, [SERVICE]);
   const listen = await listenOn(server, config.listen);
 
-  const background = [keepInStep(context, config.peers, stopping.signal)];
+  const background = [keepInStep(context, config.peers, stopping.signal), clock.watch(stopping.signal)];
   if (config.coordinator !== null) background.push(announce(context, config.coordinator, listen, stopping.signal));
   const settled = Promise.all(
     background.map((work) => work.catch((error: unknown) => logger.error(toPlainError(error), "a background task failed"))),

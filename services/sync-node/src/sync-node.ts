@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import { openReplicaPool } from "@scoutsync/replica";
+import { ClockKeeper } from "./clock/clock-keeper.ts";
 import { checkAddresses, checkNames, exclusionsByDatabase, type SyncNodeConfig } from "./config.ts";
 import { Databases } from "./databases.ts";
 import { nodeIdentity } from "./identity.ts";
@@ -21,6 +22,7 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
   const excluded = exclusionsByDatabase(config);
   await checkListenAddress(config.listen);
   const nodeId = nodeIdentity(config.dataDirectory);
+  const clock = new ClockKeeper({ nodeId, dataDirectory: config.dataDirectory, logger: config.logger });
   const pool = openReplicaPool({ threads: threadCount(config) });
   try {
     const databases = new Databases(config.name, (database, error) =>
@@ -37,10 +39,11 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
           baseline: config.baseline,
           busyTimeoutMs: BUSY_TIMEOUT_MS,
           pollIntervalMs: POLL_INTERVAL_MS,
+          clockCorrectionUs: clock.correctionUs,
         }),
       );
     }
-    return await serve(config, nodeId, databases, () => pool.close());
+    return await serve(config, clock, databases, () => pool.close());
   } catch (error) {
     await pool.close();
     throw error;

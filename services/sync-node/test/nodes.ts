@@ -3,9 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLogger } from "@scoutsync/runtime";
 import { connectPeer, type PeerClient } from "@scoutsync/protocol";
+import type { Acquaintances } from "@scoutsync/session";
 import { Databases } from "../src/databases.ts";
+import { ClockKeeper } from "../src/clock/clock-keeper.ts";
 import { serve, type SyncNodeService } from "../src/serving.ts";
 import type { SyncNodeConfig } from "../src/config.ts";
+import type { Surroundings } from "../src/clock/fleet-clock.ts";
 import { afterTest, openTestReplica, type TestReplica } from "../../../packages/session/test/test-replica.ts";
 
 export interface TestNode {
@@ -13,15 +16,26 @@ export interface TestNode {
   service: SyncNodeService;
   address: string;
   client: PeerClient;
+  clock: ClockKeeper;
+  acquaintances: Acquaintances;
+  /** A connection to this node as another one has it. */
+  connect(from: TestNode): PeerClient;
 }
 
 /** A node on a free port, stopped after the test. */
-export async function startNode(name: string, config: Partial<SyncNodeConfig> = {}, existing?: TestReplica): Promise<TestNode> {
+export async function startNode(
+  name: string,
+  config: Partial<SyncNodeConfig> = {},
+  existing?: TestReplica,
+  surroundings?: Surroundings,
+): Promise<TestNode> {
   const dataDirectory = mkdtempSync(join(tmpdir(), "scoutsync-node-"));
   afterTest(() => rmSync(dataDirectory, { recursive: true, force: true }));
   const replica = existing ?? (await openTestReplica({ nodeName: name, nodeId: `id-of-${name}` }));
   const databases = new Databases(name);
   databases.add(replica);
+  const logger = createLogger(name, "silent");
+  const clock = new ClockKeeper({ nodeId: `id-of-${name}`, dataDirectory, logger, surroundings });
   const service = await serve(
     {
       name,
@@ -33,10 +47,10 @@ export async function startNode(name: string, config: Partial<SyncNodeConfig> = 
       baseline: null,
       exclude: [],
       receiveOnly: false,
-      logger: createLogger(name, "silent"),
+      logger,
       ...config,
     },
-    `id-of-${name}`,
+    clock,
     databases,
     async () => {},
   );
@@ -45,7 +59,12 @@ export async function startNode(name: string, config: Partial<SyncNodeConfig> = 
     client.close();
     await service.stop();
   });
-  return { replica, service, address: service.ready.listen, client };
+  const connect = (from: TestNode) => {
+    const peer = connectPeer(service.ready.listen, from.clock);
+    afterTest(() => peer.close());
+    return peer;
+  };
+  return { replica, service, address: service.ready.listen, client, clock, acquaintances: databases.get("main").acquaintances, connect };
 }
 
 /** Looks again every few milliseconds until `condition` holds. */

@@ -22,6 +22,13 @@ export const registerPing: Registration = (program, surroundings) => {
           protocol: answer.protocol,
           time: answer.time,
           clock_offset_ms: Math.round(Number(answer.timeUs) / 1000 - middleMs),
+          ...(answer.clock && {
+            clock: {
+              correction_ms: Math.round(Number(answer.clock.correctionUs) / 1000),
+              compared: answer.clock.compared,
+              warning: answer.clock.warning,
+            },
+          }),
           databases: answer.databases.map((database) => ({
             name: database.name,
             vector: database.vector,
@@ -42,6 +49,7 @@ export const registerPing: Registration = (program, surroundings) => {
             ["database", "rows", "pending", "parked", "conflicts", "digest", "vector"],
             document.databases.map((one) => [one.name, one.rows, one.pending, one.parked, one.conflicts, one.digest, one.vector]),
           );
+          if (document.clock?.warning) out.line(`Warning: ${document.clock.warning}.`);
           for (const one of document.databases) if (one.problem) out.line(`${one.name}: ${one.problem}`);
         });
       });

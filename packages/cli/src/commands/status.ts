@@ -5,6 +5,9 @@ import { count } from "../output/json.ts";
 import { formatAge } from "../output/age.ts";
 import { addressOf } from "./node-row.ts";
 
+/** From here on a clock is called wrong, milliseconds. */
+const CLOCK_ALARM_MS = 5_000;
+
 /** `scoutsync status`: the fleet at a glance. */
 export const registerStatus: Registration = (program, surroundings) => {
   declare(program, surroundings, {
@@ -49,7 +52,7 @@ export const registerStatus: Registration = (program, surroundings) => {
             : `Not converged since ${document.since}.`,
         );
         out.table(
-          ["name", "address", "online", "missing", "oldest", "last sync", "review", "problem"],
+          ["name", "address", "online", "missing", "oldest", "last sync", "review", "clock", "problem"],
           document.nodes.map((node) => [
             node.name,
             node.address,
@@ -58,6 +61,7 @@ export const registerStatus: Registration = (program, surroundings) => {
             formatAge(node.oldest_missing_age_s),
             node.last_sync ?? "never",
             node.review,
+            Math.abs(node.clock_offset_ms) > CLOCK_ALARM_MS ? `${Math.round(node.clock_offset_ms / 1000)} s off` : "right",
             node.last_error ?? "",
           ]),
         );

@@ -6,6 +6,7 @@ import { noteDrained } from "../identity/receipts.ts";
 import { isAlive, localWrite, rebirth, registerOf, replaceColumn } from "../rows/registers.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
+import type { ReplicaClock } from "../time/replica-clock.ts";
 import type { Table } from "../schema/catalog.ts";
 import { mayHoldRawText, packKey, textFromBytes } from "../rows/values.ts";
 
@@ -18,7 +19,7 @@ const DAY_US = 86_400_000_000;
 
 interface Event {
   op: number;
-  /** Unix microseconds, never later than the drain's own clock. */
+  /** Unix microseconds, corrected, never later than the drain's own clock. */
   wall: number;
   /** Bits of changed columns; every column for an insert. */
   masks: bigint[];
@@ -33,15 +34,15 @@ export class Drain {
   private readonly db: Database;
   private readonly rows: RowStore;
   private readonly knowledge: Knowledge;
-  private readonly nowUs: () => number;
+  private readonly clock: ReplicaClock;
   private referred: Write[] = [];
   private rowsAreKept = false;
 
-  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; nowUs: () => number }) {
+  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; clock: ReplicaClock }) {
     this.db = options.db;
     this.rows = options.rows;
     this.knowledge = options.knowledge;
-    this.nowUs = options.nowUs;
+    this.clock = options.clock;
   }
 
   /** Takes the births of kept rows to which rows drained since the last call refer. */
@@ -77,7 +78,8 @@ export class Drain {
     const keys = Math.max(0, ...this.rows.tables.map((table) => table.key.length));
     const masks = Math.max(0, ...this.rows.tables.map(maskCount));
     if (tables.size === 0) return true;
-    const startedUs = this.nowUs();
+    this.clock.look(this.knowledge.lastSequence);
+    const startedUs = this.clock.nowUs();
     this.rowsAreKept = this.db.prepare("SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
     const select = this.db
       .prepare(
@@ -151,7 +153,7 @@ export class Drain {
     const op = Number(values[2]);
     return {
       op,
-      wall: Math.min(this.nowUs(), Math.round(((values[3] as number) - EPOCH_DAY) * DAY_US)),
+      wall: this.clock.stamp(Math.round(((values[3] as number) - EPOCH_DAY) * DAY_US)),
       masks: values.slice(4 + keys, 4 + keys + maskCount(table)).map((mask) => (mask as bigint | null) ?? 0n),
       key: this.key(table, values),
       image: op === Op.delete || op === Op.displaced ? this.image(table, values[0] as bigint) : [],

@@ -32,7 +32,7 @@ export class Knowledge implements Causality {
   private vectorEntries = new Map<number, number>();
   private changed = new Set<number>();
   /** The origin of this run, once it has written something. */
-  private self: number | null = null;
+  self: number | null = null;
   private vectorContext: number | null = null;
 
   constructor(db: Database, author: string, random: (bytes: number) => Uint8Array) {
@@ -138,6 +138,11 @@ export class Knowledge implements Causality {
     const known = this.db.prepare("SELECT context FROM _scoutsync_context WHERE entries = ?").pluck().get(entries) as number | undefined;
     if (known !== undefined) return known;
     return Number(this.db.prepare("INSERT INTO _scoutsync_context(entries) VALUES(?)").run(entries).lastInsertRowid);
+  }
+
+  /** The last sequence of this run; 0 before its first change. */
+  get lastSequence(): number {
+    return this.self === null ? 0 : (this.vectorEntries.get(this.self) ?? 0);
   }
 
   /** True for the origin of this run: nobody else writes under it. */

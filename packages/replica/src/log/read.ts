@@ -24,6 +24,7 @@ import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
 import { RecordWriter } from "./record.ts";
 import { baselinesOf } from "../identity/baseline.ts";
+import type { ReplicaClock } from "../time/replica-clock.ts";
 import { leftSince } from "../schema/install.ts";
 
 /** Log entries looked at together. */
@@ -56,6 +57,7 @@ export class LogReader {
   private readonly run: string;
   private readonly node: NodeName;
   private readonly nowUs: () => number;
+  private readonly clock: ReplicaClock;
   /** Reused from batch to batch: fresh memory of this size for each would be most of what a node holds. */
   private body = new ByteWriter(64 * 1024);
 
@@ -67,6 +69,7 @@ export class LogReader {
     run: string;
     node: NodeName;
     nowUs: () => number;
+    clock: ReplicaClock;
   }) {
     this.db = options.db;
     this.rows = options.rows;
@@ -75,6 +78,7 @@ export class LogReader {
     this.run = options.run;
     this.node = options.node;
     this.nowUs = options.nowUs;
+    this.clock = options.clock;
   }
 
   /** The next batch after `from`, in the order of origins and their sequences. Final when nothing is left. */
@@ -342,6 +346,8 @@ export class LogReader {
     { to, final, beyond, remaining }: { to: ReadonlyMap<number, number>; final: boolean; beyond: Uint8Array; remaining: number },
   ): ChangeBatch {
     const { count } = writer.payload;
+    // A row travels with all its registers, so changes beyond this batch's range may be in it.
+    if (count > 0) this.clock.share(this.knowledge.lastSequence);
     const plain = count === 0 ? Buffer.alloc(0) : writer.payload.finish();
     const compress = request.codecs.includes("zstd") && plain.length >= COMPRESS_FROM;
     const payload = compress ? zstdCompressSync(plain, { params: { [constants.ZSTD_c_compressionLevel]: 1 } }) : plain;

@@ -17,7 +17,8 @@ export type Method =
   | "resolve"
   | "history"
   | "restore"
-  | "acknowledge";
+  | "acknowledge"
+  | "correctClock";
 
 export type ToWorker =
   | { kind: "open"; call: number; database: number; options: ReplicaOptions; run: string }

@@ -241,6 +241,10 @@ class PooledReplica implements Replica {
     return this.call("history", table, key);
   }
 
+  correctClock(correctionUs: number): Promise<void> {
+    return this.call("correctClock", correctionUs);
+  }
+
   close(): Promise<void> {
     this.closed ??= this.pool
       .ask(this.thread, { kind: "close", call: this.pool.nextCall(), database: this.database })

@@ -9,6 +9,8 @@ import type { NodeClients } from "./node-clients.ts";
 
 /** Pings in flight at once. High, because dead nodes only wait; bounded, because sockets are not free. */
 const CONCURRENT_PINGS = 256;
+/** A clock that is further from the coordinator's is told to people, milliseconds. */
+export const CLOCK_ALARM_MS = 5_000;
 
 /** Asks nodes how they are and takes in what they answer. */
 export class Prober {
@@ -57,6 +59,7 @@ export class Prober {
       const { response, clockOffsetMs } = await this.#clients.ping(node.address, this.deadlineMs);
       const row = this.#registry.servers.get(id);
       if (row === null || !this.#recognise(row, response)) return false;
+      this.#watchClock(row, clockOffsetMs);
       this.#fleet.markOnline(id, {
         // A name given by hand stays until the node registers under its own.
         ...(node.row.name === node.address ? { name: response.name } : {}),
@@ -77,6 +80,19 @@ export class Prober {
       this.#logger.debug({ server: id, error: String(error) }, "a node does not answer");
       return false;
     }
+  }
+
+  /** Says once when a clock goes wrong, and once when it is right again. */
+  #watchClock(row: ServerRow, offsetMs: number): void {
+    const off = Math.abs(offsetMs) > CLOCK_ALARM_MS;
+    if (off === Math.abs(row.clock_offset_ms) > CLOCK_ALARM_MS) return;
+    const offset_s = Math.round(offsetMs / 1000);
+    if (off)
+      this.#logger.warn(
+        { server: row.id, name: row.name, offset_s },
+        "a node's clock is more than 5 s from the coordinator's: set one of them",
+      );
+    else this.#logger.info({ server: row.id, name: row.name }, "a node's clock is right again");
   }
 
   /** Makes sure that who answers is who was asked; a row without identity takes on the one that answers. */

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Registry } from "prom-client";
 import type { Core } from "../core.ts";
+import { CLOCK_ALARM_MS } from "../detection/probe.ts";
 import { ageSeconds } from "../detection/fleet.ts";
 
 /** Prometheus metrics. Labels come from short fixed lists, so that a large fleet does not flood the server. */
@@ -11,6 +12,7 @@ export function coordinatorMetrics(core: Core): { contentType: string; text(): P
   const missing = gauge("scoutsync_missing_changes", "Changes that nodes lack, summed over the fleet");
   const oldest = gauge("scoutsync_oldest_missing_age_seconds", "Age of the oldest change that some node lacks");
   const converged = gauge("scoutsync_converged", "1 when all enabled nodes are online and equal");
+  const clocks = gauge("scoutsync_clocks_off", "Online nodes whose clock is more than 5 s from the coordinator's");
   const redis = gauge("scoutsync_redis_up", "1 when the queue can be reached");
   const jobs = gauge("scoutsync_jobs", "Catch-up jobs by state", ["state"]);
   const sessions = new Counter({
@@ -32,6 +34,7 @@ export function coordinatorMetrics(core: Core): { contentType: string; text(): P
     missing.set(enabled.reduce((sum, node) => sum + node.missing.changes, 0));
     oldest.set(enabled.reduce((most, node) => Math.max(most, ageSeconds(node.missing)), 0));
     converged.set(core.certificate.current().converged ? 1 : 0);
+    clocks.set(enabled.filter((node) => node.online && Math.abs(node.row.clock_offset_ms) > CLOCK_ALARM_MS).length);
     redis.set(core.link.ready ? 1 : 0);
     const counts = core.link.ready ? await core.queue()?.counts() : undefined;
     for (const [state, value] of Object.entries(counts ?? {})) jobs.set({ state }, value as number);

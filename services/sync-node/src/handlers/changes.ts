@@ -1,7 +1,9 @@
 import { DEFAULT_BATCH_CHANGES, SyncError, isCovered, join, parseVector, type VersionVector } from "@scoutsync/core";
 import {
   checkProtocol,
+  hearClock,
   knownCodecs,
+  tellClock,
   toWireBatches,
   toWireChange,
   toWireCount,
@@ -22,6 +24,7 @@ type Answers = Outbox<GetChangesResponse>;
 
 /** Streams what the caller lacks: packed batches, or one count, or changes for people. */
 export async function getChanges(context: NodeContext, request: GetChangesRequest, outbox: Answers, signal: AbortSignal): Promise<void> {
+  const receivedUs = context.clock.nowUs();
   checkProtocol(request.protocol, "the caller", `node "${context.name}"`);
   const database = context.databases.get(request.database);
   const { replica } = database;
@@ -37,6 +40,11 @@ export async function getChanges(context: NodeContext, request: GetChangesReques
       message: `node "${context.name}" only receives and sends its changes to nobody`,
       action: "Fetch from another node, or start this one without --receive-only.",
     });
+  }
+  if (request.clock) {
+    // Before anything is read: what nobody has seen yet is stamped by the right time.
+    hearClock(context.clock, request.clock);
+    await outbox.write({ batch: undefined, changes: [], count: undefined, clock: tellClock(context.clock, receivedUs) });
   }
   if (request.wholeRows) {
     const { table, keys } = request.wholeRows;

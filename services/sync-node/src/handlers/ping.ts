@@ -1,11 +1,12 @@
 import { formatVector } from "@scoutsync/core";
-import { formatTime, type DatabaseStatus, type PingRequest, type PingResponse } from "@scoutsync/protocol";
+import { formatTime, hearClock, type DatabaseStatus, type PingRequest, type PingResponse } from "@scoutsync/protocol";
 import { PROTOCOL_VERSION } from "@scoutsync/core";
 import type { NodeContext } from "../context.ts";
 
 /** Answers from what the databases last reported: it must answer while all of them are busy. */
-export function ping(context: NodeContext, _request: PingRequest): PingResponse {
-  const timeUs = Date.now() * 1000;
+export function ping(context: NodeContext, request: PingRequest): PingResponse {
+  const timeUs = context.clock.nowUs();
+  hearClock(context.clock, { nodeId: request.callerNodeId ?? "", receivedUs: 0n, sentUs: request.callerTimeUs });
   return {
     name: context.name,
     nodeId: context.nodeId,
@@ -16,6 +17,7 @@ export function ping(context: NodeContext, _request: PingRequest): PingResponse 
     run: context.run,
     databases: databaseStatuses(context),
     files: [],
+    clock: context.clock.status,
   };
 }
 

@@ -3,6 +3,8 @@ import {
   BatchAssembler,
   asBuffer,
   checkProtocol,
+  hearClock,
+  tellClock,
   type PushAck,
   type PushChangesRequest,
   type PushChangesResponse,
@@ -26,8 +28,10 @@ export async function pushChanges(
   const iterator = requests[Symbol.asyncIterator]();
   const open = await opening(iterator);
   if (!open) return;
+  const receivedUs = context.clock.nowUs();
   checkProtocol(open.protocol, `node "${open.name}"`, `node "${context.name}"`);
   const { replica, acquaintances } = context.databases.get(open.database);
+  hearClock(context.clock, open.clock);
   await replica.drain();
   const position = await replica.position(open.run);
   const beyondDigest = await replica.beyondDigest();
@@ -44,6 +48,7 @@ export async function pushChanges(
         digest: asBuffer(digest),
         nodeId: context.nodeId,
         nodeName: context.name,
+        clock: tellClock(context.clock, receivedUs),
       },
     },
   });

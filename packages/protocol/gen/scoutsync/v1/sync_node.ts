@@ -30,6 +30,17 @@ export const protobufFileName = "scoutsync/v1/sync_node.proto";
 export interface PingRequest {
   /** The caller's wall clock, so that the answer's clock offset can be estimated. Unix microseconds; 0 = not said. */
   callerTimeUs: bigint;
+  /** The node that calls, so that its clock is counted once; empty for anyone else. */
+  callerNodeId?: string | undefined;
+}
+
+/** A wall clock at a contact. In a request only the time of sending is set. */
+export interface ClockReading {
+  /** Stable identity of the node whose clock this is. */
+  nodeId: string;
+  /** When the request arrived, and when this message was sent; Unix microseconds, uncorrected. */
+  receivedUs: bigint;
+  sentUs: bigint;
 }
 
 export interface PingResponse {
@@ -47,6 +58,17 @@ export interface PingResponse {
   run: string;
   databases: DatabaseStatus[];
   files: FileRootStatus[];
+  /** What this node has measured of its own clock. */
+  clock?: ClockStatus | undefined;
+}
+
+export interface ClockStatus {
+  /** What is added to this node's clock when changes are stamped, microseconds; 0 unless it is more than 5 s off. */
+  correctionUs: bigint;
+  /** Clocks of others it has been compared with. */
+  compared: number;
+  /** What is wrong with a clock, in words; empty when nothing is. */
+  warning: string;
 }
 
 /** One database as this node sees it. */
@@ -128,6 +150,8 @@ export interface GetChangesRequest {
   /** The caller's node: what it says it has is remembered under this identity. Empty = not said. */
   callerNodeId: string;
   callerName: string;
+  /** The caller's clock: asks for a first message that holds nothing but the server's. */
+  clock?: ClockReading | undefined;
 }
 
 /** Rows of one table by their keys as Digest names them; none = read the whole table again and send nothing. */
@@ -148,7 +172,11 @@ export interface GetChangesResponse {
   /** Filled when `readable` was asked for. */
   changes: Change[];
   /** Filled when `count_only` was asked for. */
-  count: ChangeCount | undefined;
+  count:
+    | ChangeCount
+    | undefined;
+  /** Alone in the first message of a stream whose request told a clock. */
+  clock?: ClockReading | undefined;
 }
 
 export interface ChangeCount {
@@ -256,6 +284,7 @@ export interface PushOpen {
   name: string;
   run: string;
   baseline: string;
+  clock?: ClockReading | undefined;
 }
 
 export interface PushChangesResponse {
@@ -274,6 +303,7 @@ export interface PushReady {
   /** The receiver's node. */
   nodeId: string;
   nodeName: string;
+  clock?: ClockReading | undefined;
 }
 
 /** One batch is durable. */
@@ -490,7 +520,7 @@ export interface HistoryEntry {
 }
 
 function createBasePingRequest(): PingRequest {
-  return { callerTimeUs: 0n };
+  return { callerTimeUs: 0n, callerNodeId: undefined };
 }
 
 export const PingRequest: MessageFns<PingRequest> = {
@@ -500,6 +530,9 @@ export const PingRequest: MessageFns<PingRequest> = {
         throw new globalThis.Error("value provided for field message.callerTimeUs of type int64 too large");
       }
       writer.uint32(8).int64(message.callerTimeUs);
+    }
+    if (message.callerNodeId !== undefined) {
+      writer.uint32(242).string(message.callerNodeId);
     }
     return writer;
   },
@@ -525,6 +558,14 @@ export const PingRequest: MessageFns<PingRequest> = {
             message.callerTimeUs = reader.int64() as bigint;
             continue;
           }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            message.callerNodeId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -545,12 +586,111 @@ export const PingRequest: MessageFns<PingRequest> = {
     message.callerTimeUs = (object.callerTimeUs !== undefined && object.callerTimeUs !== null)
       ? BigInt(object.callerTimeUs)
       : 0n;
+    message.callerNodeId = object.callerNodeId ?? undefined;
+    return message;
+  },
+};
+
+function createBaseClockReading(): ClockReading {
+  return { nodeId: "", receivedUs: 0n, sentUs: 0n };
+}
+
+export const ClockReading: MessageFns<ClockReading> = {
+  encode(message: ClockReading, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== "") {
+      writer.uint32(10).string(message.nodeId);
+    }
+    if (message.receivedUs !== 0n) {
+      if (BigInt.asIntN(64, message.receivedUs) !== message.receivedUs) {
+        throw new globalThis.Error("value provided for field message.receivedUs of type int64 too large");
+      }
+      writer.uint32(16).int64(message.receivedUs);
+    }
+    if (message.sentUs !== 0n) {
+      if (BigInt.asIntN(64, message.sentUs) !== message.sentUs) {
+        throw new globalThis.Error("value provided for field message.sentUs of type int64 too large");
+      }
+      writer.uint32(24).int64(message.sentUs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ClockReading {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseClockReading();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.receivedUs = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.sentUs = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ClockReading>): ClockReading {
+    return ClockReading.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ClockReading>): ClockReading {
+    const message = createBaseClockReading();
+    message.nodeId = object.nodeId ?? "";
+    message.receivedUs = (object.receivedUs !== undefined && object.receivedUs !== null)
+      ? BigInt(object.receivedUs)
+      : 0n;
+    message.sentUs = (object.sentUs !== undefined && object.sentUs !== null) ? BigInt(object.sentUs) : 0n;
     return message;
   },
 };
 
 function createBasePingResponse(): PingResponse {
-  return { name: "", nodeId: "", version: "", protocol: 0, time: "", timeUs: 0n, run: "", databases: [], files: [] };
+  return {
+    name: "",
+    nodeId: "",
+    version: "",
+    protocol: 0,
+    time: "",
+    timeUs: 0n,
+    run: "",
+    databases: [],
+    files: [],
+    clock: undefined,
+  };
 }
 
 export const PingResponse: MessageFns<PingResponse> = {
@@ -584,6 +724,9 @@ export const PingResponse: MessageFns<PingResponse> = {
     }
     for (const v of message.files) {
       FileRootStatus.encode(v!, writer.uint32(74).fork()).join();
+    }
+    if (message.clock !== undefined) {
+      ClockStatus.encode(message.clock, writer.uint32(242).fork()).join();
     }
     return writer;
   },
@@ -673,6 +816,14 @@ export const PingResponse: MessageFns<PingResponse> = {
             message.files.push(FileRootStatus.decode(reader, reader.uint32()));
             continue;
           }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            message.clock = ClockStatus.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -699,6 +850,93 @@ export const PingResponse: MessageFns<PingResponse> = {
     message.run = object.run ?? "";
     message.databases = object.databases?.map((e) => DatabaseStatus.fromPartial(e)) || [];
     message.files = object.files?.map((e) => FileRootStatus.fromPartial(e)) || [];
+    message.clock = (object.clock !== undefined && object.clock !== null)
+      ? ClockStatus.fromPartial(object.clock)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseClockStatus(): ClockStatus {
+  return { correctionUs: 0n, compared: 0, warning: "" };
+}
+
+export const ClockStatus: MessageFns<ClockStatus> = {
+  encode(message: ClockStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.correctionUs !== 0n) {
+      if (BigInt.asIntN(64, message.correctionUs) !== message.correctionUs) {
+        throw new globalThis.Error("value provided for field message.correctionUs of type int64 too large");
+      }
+      writer.uint32(8).int64(message.correctionUs);
+    }
+    if (message.compared !== 0) {
+      writer.uint32(16).uint32(message.compared);
+    }
+    if (message.warning !== "") {
+      writer.uint32(26).string(message.warning);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ClockStatus {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseClockStatus();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.correctionUs = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.compared = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.warning = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ClockStatus>): ClockStatus {
+    return ClockStatus.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ClockStatus>): ClockStatus {
+    const message = createBaseClockStatus();
+    message.correctionUs = (object.correctionUs !== undefined && object.correctionUs !== null)
+      ? BigInt(object.correctionUs)
+      : 0n;
+    message.compared = object.compared ?? 0;
+    message.warning = object.warning ?? "";
     return message;
   },
 };
@@ -1113,6 +1351,7 @@ function createBaseGetChangesRequest(): GetChangesRequest {
     wholeRows: undefined,
     callerNodeId: "",
     callerName: "",
+    clock: undefined,
   };
 }
 
@@ -1177,6 +1416,9 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
     }
     if (message.callerName !== "") {
       writer.uint32(154).string(message.callerName);
+    }
+    if (message.clock !== undefined) {
+      ClockReading.encode(message.clock, writer.uint32(242).fork()).join();
     }
     return writer;
   },
@@ -1346,6 +1588,14 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
             message.callerName = reader.string();
             continue;
           }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            message.clock = ClockReading.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1384,6 +1634,9 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
       : undefined;
     message.callerNodeId = object.callerNodeId ?? "";
     message.callerName = object.callerName ?? "";
+    message.clock = (object.clock !== undefined && object.clock !== null)
+      ? ClockReading.fromPartial(object.clock)
+      : undefined;
     return message;
   },
 };
@@ -1511,7 +1764,7 @@ export const Scope: MessageFns<Scope> = {
 };
 
 function createBaseGetChangesResponse(): GetChangesResponse {
-  return { batch: undefined, changes: [], count: undefined };
+  return { batch: undefined, changes: [], count: undefined, clock: undefined };
 }
 
 export const GetChangesResponse: MessageFns<GetChangesResponse> = {
@@ -1524,6 +1777,9 @@ export const GetChangesResponse: MessageFns<GetChangesResponse> = {
     }
     if (message.count !== undefined) {
       ChangeCount.encode(message.count, writer.uint32(26).fork()).join();
+    }
+    if (message.clock !== undefined) {
+      ClockReading.encode(message.clock, writer.uint32(242).fork()).join();
     }
     return writer;
   },
@@ -1565,6 +1821,14 @@ export const GetChangesResponse: MessageFns<GetChangesResponse> = {
             message.count = ChangeCount.decode(reader, reader.uint32());
             continue;
           }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            message.clock = ClockReading.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1586,6 +1850,9 @@ export const GetChangesResponse: MessageFns<GetChangesResponse> = {
     message.changes = object.changes?.map((e) => Change.fromPartial(e)) || [];
     message.count = (object.count !== undefined && object.count !== null)
       ? ChangeCount.fromPartial(object.count)
+      : undefined;
+    message.clock = (object.clock !== undefined && object.clock !== null)
+      ? ClockReading.fromPartial(object.clock)
       : undefined;
     return message;
   },
@@ -2472,7 +2739,7 @@ export const PushChangesRequest: MessageFns<PushChangesRequest> = {
 };
 
 function createBasePushOpen(): PushOpen {
-  return { database: "", protocol: 0, name: "", run: "", baseline: "" };
+  return { database: "", protocol: 0, name: "", run: "", baseline: "", clock: undefined };
 }
 
 export const PushOpen: MessageFns<PushOpen> = {
@@ -2491,6 +2758,9 @@ export const PushOpen: MessageFns<PushOpen> = {
     }
     if (message.baseline !== "") {
       writer.uint32(42).string(message.baseline);
+    }
+    if (message.clock !== undefined) {
+      ClockReading.encode(message.clock, writer.uint32(242).fork()).join();
     }
     return writer;
   },
@@ -2548,6 +2818,14 @@ export const PushOpen: MessageFns<PushOpen> = {
             message.baseline = reader.string();
             continue;
           }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            message.clock = ClockReading.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2570,6 +2848,9 @@ export const PushOpen: MessageFns<PushOpen> = {
     message.name = object.name ?? "";
     message.run = object.run ?? "";
     message.baseline = object.baseline ?? "";
+    message.clock = (object.clock !== undefined && object.clock !== null)
+      ? ClockReading.fromPartial(object.clock)
+      : undefined;
     return message;
   },
 };
@@ -2665,6 +2946,7 @@ function createBasePushReady(): PushReady {
     digest: Buffer.alloc(0),
     nodeId: "",
     nodeName: "",
+    clock: undefined,
   };
 }
 
@@ -2693,6 +2975,9 @@ export const PushReady: MessageFns<PushReady> = {
     }
     if (message.nodeName !== "") {
       writer.uint32(66).string(message.nodeName);
+    }
+    if (message.clock !== undefined) {
+      ClockReading.encode(message.clock, writer.uint32(242).fork()).join();
     }
     return writer;
   },
@@ -2774,6 +3059,14 @@ export const PushReady: MessageFns<PushReady> = {
             message.nodeName = reader.string();
             continue;
           }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            message.clock = ClockReading.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2799,6 +3092,9 @@ export const PushReady: MessageFns<PushReady> = {
     message.digest = object.digest ?? Buffer.alloc(0);
     message.nodeId = object.nodeId ?? "";
     message.nodeName = object.nodeName ?? "";
+    message.clock = (object.clock !== undefined && object.clock !== null)
+      ? ClockReading.fromPartial(object.clock)
+      : undefined;
     return message;
   },
 };

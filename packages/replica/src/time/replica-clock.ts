@@ -1,0 +1,104 @@
+/** What is off by no more is left as it is, microseconds. */
+export const TOLERANCE_US = 5_000_000;
+/** A step of the wall clock; what is slower is a clock being slewed, microseconds. */
+const STEP_US = 1_000_000;
+
+/** Changes of this run that were stamped by the wall clock as it was between two steps of it. */
+interface Stretch {
+  /** The last sequence before it. */
+  after: number;
+  /** What was added to the wall clock. */
+  correctionUs: number;
+  /** By how much the clock was set since, in all. */
+  stepsUs: number;
+  /** The clock was compared with others meanwhile: what is not yet seen is right. */
+  compared: boolean;
+}
+
+/** Sequences `after` < s <= `to` of this run's origin whose stamps are off by `shiftUs`. */
+export interface Misstamped {
+  after: number;
+  to: number;
+  shiftUs: number;
+}
+
+/**
+ * The clock that changes are stamped by: the machine's, plus what contacts with others showed to be wrong with it. Knows
+ * which changes of this run nobody else has seen; only those may be stamped again.
+ */
+export class ReplicaClock {
+  correctionUs: number;
+  private readonly wallUs: () => number;
+  private readonly uptimeUs: () => number;
+  private baseUs: number;
+  private stretches: Stretch[];
+  private shared = 0;
+
+  constructor(options: { nowUs: () => number; uptimeUs: () => number; correctionUs: number }) {
+    this.wallUs = options.nowUs;
+    this.uptimeUs = options.uptimeUs;
+    this.correctionUs = options.correctionUs;
+    this.baseUs = this.wallUs() - this.uptimeUs();
+    // A correction that was kept over a restart is the result of a comparison.
+    this.stretches = [{ after: 0, correctionUs: this.correctionUs, stepsUs: 0, compared: this.correctionUs !== 0 }];
+  }
+
+  /** Now, corrected. Unix microseconds. */
+  nowUs(): number {
+    return this.stamp(Number.POSITIVE_INFINITY);
+  }
+
+  /** The corrected time of what was captured at `capturedUs`, which a writer with a clock of its own may have noted. */
+  stamp(capturedUs: number): number {
+    return Math.max(0, Math.min(this.wallUs(), capturedUs) + this.correctionUs);
+  }
+
+  /**
+   * Looks whether the machine's clock was set. A correction does not hold for the clock as it is now. Call before dots
+   * are made; `last` is the last sequence of this run.
+   */
+  look(last: number): void {
+    const baseUs = this.wallUs() - this.uptimeUs();
+    const stepUs = baseUs - this.baseUs;
+    this.baseUs = baseUs;
+    if (Math.abs(stepUs) <= STEP_US) return;
+    for (const stretch of this.stretches) stretch.stepsUs += stepUs;
+    this.correctionUs = 0;
+    this.stretches.push({ after: last, correctionUs: 0, stepsUs: 0, compared: false });
+  }
+
+  /** Everything up to here has left this replica: it is never stamped again. */
+  share(last: number): void {
+    this.shared = Math.max(this.shared, last);
+  }
+
+  /** A new origin counts its sequences anew. */
+  restart(): void {
+    this.shared = 0;
+    const compared = this.stretches.at(-1)?.compared === true;
+    this.stretches = [{ after: 0, correctionUs: this.correctionUs, stepsUs: 0, compared }];
+  }
+
+  /**
+   * By the outcome of a comparison with other clocks: what nobody has seen yet and is stamped wrongly.
+   * What was stamped before the clock was set was compared then, or was off by what it was set by.
+   */
+  misstamped(correctionUs: number, last: number): Misstamped[] {
+    this.look(last);
+    const found: Misstamped[] = [];
+    this.stretches.forEach((stretch, i) => {
+      const next = this.stretches[i + 1];
+      const to = next?.after ?? last;
+      const after = Math.max(stretch.after, this.shared);
+      const shiftUs = next && stretch.compared ? 0 : stretch.stepsUs + correctionUs - stretch.correctionUs;
+      if (after < to && Math.abs(shiftUs) > TOLERANCE_US) found.push({ after, to, shiftUs: Math.round(shiftUs) });
+    });
+    return found;
+  }
+
+  /** Goes by the comparison from now on; what was stamped wrongly has been stamped again. */
+  correct(correctionUs: number): void {
+    this.correctionUs = correctionUs;
+    this.stretches = [{ after: this.stretches[0]?.after ?? 0, correctionUs, stepsUs: 0, compared: true }];
+  }
+}
