@@ -16,6 +16,24 @@ export type CellValue = SqlValue | Ref;
 /** Storage classes as they are tagged in packed bytes. Integers are tagged 1..8 by their length in bytes. */
 export const Tag = { null: 0, real: 16, text: 17, blob: 18, rawText: 19, ref: 20 } as const;
 
+/** A value of this size or more is not copied on its way: it may be as large as a row can be, bytes. */
+export const LARGE_VALUE_BYTES = 1024 * 1024;
+
+/**
+ * Gives the memory of a large value back at once instead of when the collector comes by: two more of its size may be
+ * asked for before that. `value` must not be read again, by anyone. Small values, and those that share memory, are left.
+ */
+export function releaseLarge(value: unknown): void {
+  if (value instanceof Uint8Array && value.buffer.byteLength === value.length) ownedMemory(value)?.transfer(0);
+}
+
+/** The memory of which a large value is most; null for small values and those of shared memory. */
+export function ownedMemory(value: Uint8Array): ArrayBuffer | null {
+  const { buffer } = value;
+  const most = value.length >= LARGE_VALUE_BYTES && value.length * 2 > buffer.byteLength;
+  return most && buffer instanceof ArrayBuffer ? buffer : null;
+}
+
 /** Appends to a growing buffer. Never shares memory with what it was given. */
 export class ByteWriter {
   buffer: Buffer;
@@ -86,16 +104,25 @@ export class ByteWriter {
   text(value: string): void {
     const most = value.length * 3;
     this.reserve(most + 8);
-    const width = most < 128 ? 1 : most < 16_384 ? 2 : most < 2_097_152 ? 3 : 5;
+    const width = lengthWidth(most);
     const written = this.buffer.write(value, this.length + width, "utf8");
-    let at = this.length;
-    let rest = written;
+    this.paddedVarint(written, width);
+    this.length += written;
+  }
+
+  /** The length that `text` writes before the `bytes` bytes of a string. */
+  textLength(value: string, bytes: number): void {
+    this.reserve(8);
+    this.paddedVarint(bytes, lengthWidth(value.length * 3));
+  }
+
+  private paddedVarint(value: number, width: number): void {
+    let rest = value;
     for (let left = width; left > 1; left--) {
-      this.buffer[at++] = (rest % 128) | 128;
+      this.buffer[this.length++] = (rest % 128) | 128;
       rest = Math.floor(rest / 128);
     }
-    this.buffer[at] = rest;
-    this.length += width + written;
+    this.buffer[this.length++] = rest;
   }
 
   integer(value: bigint): void {
@@ -248,9 +275,9 @@ export class ByteReader {
         return this.buffer.readDoubleBE(at);
       }
       case Tag.blob:
-        return Buffer.from(this.block());
+        return ownBytes(this.block());
       case Tag.rawText:
-        return new RawText(Buffer.from(this.block()));
+        return new RawText(ownBytes(this.block()));
       case Tag.ref: {
         const origin = this.varint();
         return new Ref(origin, this.varint());
@@ -259,4 +286,12 @@ export class ByteReader {
         throw new MalformedBytes(`unknown storage class ${tag}`);
     }
   }
+}
+
+/** Bytes of the length of a text that has at most `most` bytes. */
+const lengthWidth = (most: number): number => (most < 128 ? 1 : most < 16_384 ? 2 : most < 2_097_152 ? 3 : 5);
+
+/** A small value must not keep the whole batch in memory; a large one is most of it. */
+function ownBytes(view: Buffer): Buffer {
+  return view.length >= LARGE_VALUE_BYTES ? view : Buffer.from(view);
 }

@@ -1,4 +1,5 @@
-import { ByteReader, ByteWriter, type CellValue, MalformedBytes, Ref, Tag } from "./bytes.ts";
+import { ByteReader, ByteWriter, type CellValue, LARGE_VALUE_BYTES, MalformedBytes, Ref, releaseLarge, Tag } from "./bytes.ts";
+import { RawText } from "./exchange.ts";
 import type { PayloadFormat } from "./exchange.ts";
 import type { Write } from "./merge.ts";
 
@@ -61,6 +62,9 @@ const LATEST_TIME_US = 2 ** 52;
 /** Builds one payload; the caller writes record parts in order. Local numbers become dictionary indexes here. */
 export class PayloadWriter {
   readonly body: ByteWriter;
+  /** What stands before the body: large values as they were given, and what was written before each. */
+  private segments: Uint8Array[] = [];
+  private segmentBytes = 0;
   private readonly names: PayloadNames;
   private readonly origins: number[] = [];
   private readonly originIndex: number[] = [];
@@ -78,6 +82,11 @@ export class PayloadWriter {
     this.names = names;
     this.body = body;
     body.reset();
+  }
+
+  /** Bytes of records so far. */
+  get size(): number {
+    return this.segmentBytes + this.body.length;
   }
 
   /** Registers a table; the index goes into its records. */
@@ -129,10 +138,29 @@ export class PayloadWriter {
       this.body.byte(Tag.ref);
       this.origin(value.origin);
       this.body.varint(value.sequence);
+      return;
+    }
+    const bytes = value instanceof RawText ? value.bytes : value;
+    if (bytes instanceof Uint8Array && bytes.length >= LARGE_VALUE_BYTES) {
+      this.body.byte(value instanceof RawText ? Tag.rawText : Tag.blob);
+      this.body.varint(bytes.length);
+      this.large(bytes);
+    } else if (typeof value === "string" && value.length >= LARGE_VALUE_BYTES) {
+      const text = Buffer.from(value, "utf8");
+      this.body.byte(Tag.text);
+      this.body.textLength(value, text.length);
+      this.large(text);
     } else this.body.value(value);
   }
 
-  /** Dictionaries and records as one buffer. */
+  /** The bytes of a large value, which are kept as they are until the payload is finished. */
+  private large(bytes: Uint8Array): void {
+    this.segments.push(this.body.toBytes(), bytes);
+    this.segmentBytes += this.body.length + bytes.length;
+    this.body.reset();
+  }
+
+  /** Dictionaries and records as one buffer. Nothing more may be written afterwards; large values that were are gone. */
   finish(): Buffer {
     const head = new ByteWriter(1024);
     head.byte(VERSION);
@@ -167,7 +195,18 @@ export class PayloadWriter {
       for (const column of table.columns) head.text(column);
     }
     head.varint(this.count);
-    return Buffer.concat([head.buffer.subarray(0, head.length), this.body.buffer.subarray(0, this.body.length)]);
+    const parts = [head.buffer.subarray(0, head.length), ...this.segments, this.body.buffer.subarray(0, this.body.length)];
+    this.segments = [];
+    // Not from the pool: a buffer that owns its memory goes to another thread without being copied.
+    const whole = Buffer.allocUnsafeSlow(parts.reduce((sum, part) => sum + part.length, 0));
+    let at = 0;
+    for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
+      whole.set(part, at);
+      at += part.length;
+      // The same value may have been written twice.
+      if (!parts.some(({ buffer }) => buffer === part.buffer)) releaseLarge(part);
+    }
+    return whole;
   }
 }
 

@@ -1,10 +1,10 @@
-import { PROTOCOL_VERSION, SyncError, type ChangeBatch, type Codec } from "@scoutsync/core";
+import { ownedMemory, PROTOCOL_VERSION, SyncError, type ChangeBatch, type Codec } from "@scoutsync/core";
 import type { Batch } from "../gen/scoutsync/v1/sync_node.ts";
 import { asBuffer } from "./value.ts";
 import { fromWireVector, toWireVector } from "./vector.ts";
 
-/** A payload larger than this travels in several messages, so that no row is too large for the message limit. */
-export const PART_BYTES = 16 * 1024 * 1024;
+/** A payload larger than this travels in several messages: a transport holds several of them, each more than once, bytes. */
+export const PART_BYTES = 4 * 1024 * 1024;
 /** SQLite's own limit for a row is 10^9 bytes; more than this in one batch would only exhaust memory. */
 const MAX_PAYLOAD_BYTES = 1_100_000_000;
 const NO_BYTES = Buffer.alloc(0);
@@ -46,11 +46,20 @@ export function toWireBatches(batch: ChangeBatch, partBytes = PART_BYTES): Batch
   }));
 }
 
-/** Puts batches that travelled in parts together again. One per stream. */
+/**
+ * Puts batches that travelled in parts together again. One per stream. With `ownsMessages` nobody else reads the
+ * messages: the memory of a part is given back as soon as it is copied.
+ */
 export class BatchAssembler {
+  readonly #ownsMessages: boolean;
   #first: Batch | null = null;
-  #pieces: Buffer[] = [];
+  #whole: Buffer = NO_BYTES;
+  #parts = 0;
   #bytes = 0;
+
+  constructor({ ownsMessages = false } = {}) {
+    this.#ownsMessages = ownsMessages;
+  }
 
   /** The batch that this message completes, or null while parts are missing. Throws BATCH_CORRUPT. */
   add(message: Batch): ChangeBatch | null {
@@ -59,19 +68,34 @@ export class BatchAssembler {
       return fromWireBatch(message, message.payload);
     }
     const first = this.#first ?? message;
-    this.#bytes += message.payload.length;
-    if (message.part !== this.#pieces.length + 1 || message.parts !== first.parts || message.part > message.parts) {
-      throw corrupt(`part ${message.part} of ${message.parts} came where part ${this.#pieces.length + 1} was due`);
+    if (message.part !== this.#parts + 1 || message.parts !== first.parts || message.part > message.parts) {
+      throw corrupt(`part ${message.part} of ${message.parts} came where part ${this.#parts + 1} was due`);
     }
-    if (this.#bytes > MAX_PAYLOAD_BYTES) throw corrupt(`its parts are longer than ${MAX_PAYLOAD_BYTES} bytes`);
+    this.#append(message.payload, first.parts);
     this.#first = first;
-    this.#pieces.push(message.payload);
     if (message.part < message.parts) return null;
-    const payload = Buffer.concat(this.#pieces);
+    const payload = this.#whole.subarray(0, this.#bytes);
     this.#first = null;
-    this.#pieces = [];
+    this.#whole = NO_BYTES;
+    this.#parts = 0;
     this.#bytes = 0;
     return fromWireBatch(first, payload);
+  }
+
+  /** Parts are written into one buffer as they come: kept apart and joined at the end they would be there twice. */
+  #append(payload: Buffer, parts: number): void {
+    const needed = this.#bytes + payload.length;
+    if (needed > MAX_PAYLOAD_BYTES) throw corrupt(`its parts are longer than ${MAX_PAYLOAD_BYTES} bytes`);
+    if (needed > this.#whole.length) {
+      // All parts but the last are of one length. Memory that is never written to is not taken.
+      const whole = Buffer.allocUnsafeSlow(Math.max(needed, Math.min(payload.length * parts, MAX_PAYLOAD_BYTES)));
+      this.#whole.copy(whole, 0, 0, this.#bytes);
+      this.#whole = whole;
+    }
+    payload.copy(this.#whole, this.#bytes);
+    this.#bytes = needed;
+    if (this.#ownsMessages) ownedMemory(payload)?.transfer(0);
+    this.#parts++;
   }
 }
 

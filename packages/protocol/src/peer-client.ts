@@ -179,7 +179,7 @@ async function* batches(
   address: string,
   question?: ClockQuestion,
 ): AsyncGenerator<ChangeBatch> {
-  const assembler = new BatchAssembler();
+  const assembler = new BatchAssembler({ ownsMessages: true });
   for await (const { batch, clock } of responses) {
     if (clock) question?.answered(clock);
     if (!batch) continue;

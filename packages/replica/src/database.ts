@@ -37,6 +37,7 @@ import { RowStore } from "./rows/row-store.ts";
 import { keyFromText } from "./rows/key-text.ts";
 import { type AppTrigger, triggersToSuspend } from "./schema/app-triggers.ts";
 import { catalogTables, type Table } from "./schema/catalog.ts";
+import { captureTriggers } from "./capture/triggers.ts";
 import {
   captureIsWhole,
   capturedColumns,
@@ -65,8 +66,11 @@ const PAUSE_MS = 105;
 const TURN_PAUSE_MS = 25;
 /** Snapshots tried before a reader takes the write lock to hold the application still. */
 const READ_ATTEMPTS = 5;
-/** Pages of 1 KiB kept in memory by this connection. */
+/** What this connection keeps of the file in memory, KiB. */
 const CACHE_KIB = 64 * 1024;
+/** A batch larger than this is mostly one value, of which SQLite holds two copies: the cache makes room, bytes. */
+const LARGE_BATCH = 32 * 1024 * 1024;
+const CACHE_BESIDE_LARGE_KIB = 4 * 1024;
 
 /** Clock (Unix microseconds) and randomness, injected where a history must be repeatable. */
 export interface Surroundings {
@@ -350,6 +354,27 @@ export class ReplicaDatabase {
   }
 
   apply(batch: ChangeBatch): ApplyResult {
+    if (batch.payloadSize <= LARGE_BATCH) return this.applyBatch(batch);
+    this.db.pragma(`cache_size = -${CACHE_BESIDE_LARGE_KIB}`);
+    this.db.pragma("shrink_memory");
+    try {
+      return this.applyBatch(batch);
+    } finally {
+      this.db.pragma(`cache_size = -${CACHE_KIB}`);
+    }
+  }
+
+  /** SQLite gives triggers the old and the new row whole, whether or not they come to look: two more copies of a large value. */
+  private withoutCapture<T>(work: () => T): T {
+    const triggers = this.rows.tables.flatMap((table) => captureTriggers(table));
+    for (const { name } of triggers) this.db.exec(`DROP TRIGGER ${name}`);
+    const result = work();
+    for (const { sql } of triggers) this.db.exec(sql);
+    this.schemaVersion = this.db.pragma("schema_version", { simple: true }) as number;
+    return result;
+  }
+
+  private applyBatch(batch: ChangeBatch): ApplyResult {
     const unpacked = unpackBatch(batch);
     this.drain();
     const applied = this.write(() => {
@@ -357,19 +382,22 @@ export class ReplicaDatabase {
       this.drainer.run(Number.POSITIVE_INFINITY);
       this.rows.flush();
       this.followReferences();
-      return this.silently(() => {
-        try {
-          return this.applier.apply(batch, unpacked, this.options.baseline === "distinct");
-        } catch (error) {
-          if (!(error instanceof MalformedBytes)) throw error;
-          throw new SyncError({
-            code: "BATCH_CORRUPT",
-            message: `a batch cannot be read: ${error.message}`,
-            action: "Nothing of it was applied; it is asked for again.",
-            cause: error,
-          });
-        }
-      });
+      const whole = batch.payloadSize <= LARGE_BATCH ? <T>(work: () => T) => work() : <T>(work: () => T) => this.withoutCapture(work);
+      return whole(() =>
+        this.silently(() => {
+          try {
+            return this.applier.apply(batch, unpacked, this.options.baseline === "distinct");
+          } catch (error) {
+            if (!(error instanceof MalformedBytes)) throw error;
+            throw new SyncError({
+              code: "BATCH_CORRUPT",
+              message: `a batch cannot be read: ${error.message}`,
+              action: "Nothing of it was applied; it is asked for again.",
+              cause: error,
+            });
+          }
+        }),
+      );
     });
     this.unsettled = !applied.settled;
     this.settle();

@@ -83,7 +83,8 @@ export interface Replica {
   read(request: ReadRequest): Promise<ChangeBatch>;
   /**
    * Applies one batch: all of it, durably, or nothing. Throws BATCH_CORRUPT when its SHA-256 does not match and
-   * BATCH_GAP when `from` is not covered here.
+   * BATCH_GAP when `from` is not covered here. The batch belongs to the replica from then on: a large payload is moved
+   * to its thread, not copied.
    */
   apply(batch: ChangeBatch): Promise<ApplyResult>;
   /** How far the stream of the peer's run has been applied: what to ask that run to continue after. */

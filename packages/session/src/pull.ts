@@ -97,9 +97,10 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
       first = false;
       result.run = batch.run;
       if (batch.final) acquaintances.learn(batch.run, batch.vector, batch.node);
+      const bytes = batch.payload.length;
       const outcome = await takeBatch(replica, batch);
       stats.remoteChangesReceived += batch.count;
-      stats.bytesReceived += batch.payload.length;
+      stats.bytesReceived += bytes;
       stats.remoteChangesApplied += outcome.applied;
       stats.conflicts += outcome.conflicts;
       done += batch.count;

@@ -1,4 +1,4 @@
-import { SyncError, type ChangeBatch } from "@scoutsync/core";
+import { ownedMemory, SyncError, type ChangeBatch } from "@scoutsync/core";
 import type { PushAck, PushStream } from "./peer.ts";
 
 /** Batches under way without an acknowledgement: enough to keep both ends busy, few enough to bound memory. */
@@ -9,6 +9,8 @@ export interface SentBatch {
   count: number;
   bytes: number;
   remaining: number;
+  /** The memory of a large payload, given back with the acknowledgement: nobody sends it again. */
+  memory: ArrayBuffer | null;
 }
 
 /** Sends batches on a push stream, waiting when too many are unacknowledged, and hands on acknowledgements in order. */
@@ -29,7 +31,12 @@ export class PushWindow {
   /** Resolves when the batch is under way. Throws what the peer refused an earlier one with. */
   async send(batch: ChangeBatch): Promise<void> {
     await this.#until(() => this.#unacknowledged.length < MAX_UNACKNOWLEDGED);
-    this.#unacknowledged.push({ count: batch.count, bytes: batch.payload.length, remaining: batch.remaining });
+    this.#unacknowledged.push({
+      count: batch.count,
+      bytes: batch.payload.length,
+      remaining: batch.remaining,
+      memory: ownedMemory(batch.payload),
+    });
     try {
       await this.#stream.send(batch);
     } catch (error) {
@@ -55,6 +62,7 @@ export class PushWindow {
       for await (const ack of this.#stream.acks) {
         const batch = this.#unacknowledged.shift();
         if (batch) this.onAck(batch, ack);
+        batch?.memory?.transfer(0);
         this.#wake();
       }
     } catch (error) {

@@ -13,6 +13,7 @@ import {
   PayloadReader,
   RecordFlags,
   Ref,
+  releaseLarge,
   SyncError,
   type VersionVector,
 } from "@scoutsync/core";
@@ -266,14 +267,19 @@ export class Applier {
     let cells: CellValue[] | null = found ? null : [...row.values];
     const loaded = () => (cells ??= [...this.rows.cells(state)]);
     const original = new Map<number, CellValue>();
+    const kept = new Set<number>();
     const current = (cid: number): CellValue => {
       const index = table.indexOf.get(cid) as number;
+      kept.add(index);
       return original.has(index) ? (original.get(index) as CellValue) : (loaded()[index] as CellValue);
     };
     const changed = new Set<number>();
     const change = (cid: number, value: CellValue) => {
       const index = table.indexOf.get(cid) as number;
-      loaded()[index] = value;
+      const held = loaded();
+      // What was just read and has lost to a write that knew it. `found`: otherwise it is the batch's own.
+      if (found && !kept.has(index) && !changed.has(index)) releaseLarge(held[index]);
+      held[index] = value;
       changed.add(index);
     };
     let moved = found === null;
@@ -390,7 +396,7 @@ export function unpackBatch(batch: ChangeBatch): Buffer | null {
     const plain =
       batch.codec === "zstd"
         ? zstdDecompressSync(batch.payload, { maxOutputLength: Math.max(1, batch.payloadSize) })
-        : Buffer.from(batch.payload);
+        : asBuffer(batch.payload);
     if (plain.length !== batch.payloadSize) throw corrupt("a batch unpacks to another size than it says");
     return plain;
   } catch (error) {
@@ -403,3 +409,5 @@ export function unpackBatch(batch: ChangeBatch): Buffer | null {
     });
   }
 }
+
+const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import { type CellValue, type Ref, type SqlValue, type Write } from "@scoutsync/core";
+import { type CellValue, type Ref, releaseLarge, type SqlValue, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isAlive } from "../rows/registers.ts";
 import { ownedDots, type RowState, UNSTORED, type WaitingReason } from "../rows/row-state.ts";
@@ -98,6 +98,7 @@ export class Placement {
       this.kept.died({ birth: state.birth, cells, changed });
       const values = this.rows.tableValues(state);
       if (values) this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
+      values?.forEach(releaseLarge);
       return;
     }
     this.kept.keepParents(state, cells);
@@ -225,10 +226,10 @@ export class Placement {
     const id = state.slot;
     state.kept = false;
     state.place = { kind: "dead" };
-    this.rows.saveOut(state, true, state.table.surrogate ? id : null, cells, before);
+    this.rows.saveOut(state, true, state.table.surrogate ? id : null, cells, before, { used: true });
     if (state.table.surrogate && this.related.idFor(state) !== id) {
       this.repoint(state);
-      this.rows.saveOut(state, false, this.related.idFor(state), cells, ownedDots(state));
+      this.rows.saveOut(state, false, this.related.idFor(state), this.rows.cells(state), ownedDots(state));
     }
   }
 

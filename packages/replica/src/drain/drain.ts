@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import type { CellValue, SqlValue, Write } from "@scoutsync/core";
+import { type CellValue, releaseLarge, type SqlValue, type Write } from "@scoutsync/core";
 import { CAPTURE, captureColumns, imageTable, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { noteDrained } from "../identity/receipts.ts";
@@ -122,7 +122,11 @@ export class Drain {
       for (const { table, events } of [...groups.values()].sort((a, b) => a.order - b.order)) {
         const values = this.read(table, events);
         if (values === null) gone.push({ table, events });
-        else this.drainRow(table, events, values, last);
+        else {
+          this.drainRow(table, events, values, last);
+          // Only its hash was needed: the row stays where it is.
+          values.forEach(releaseLarge);
+        }
       }
       // Deletes last, children first: their author knew everything else that this drain found.
       for (const { table, events } of gone.toReversed()) this.drainRow(table, events, null, last);
@@ -329,6 +333,6 @@ export class Drain {
     state.deletes = [{ ...write, alive: false }];
     state.kept = false;
     state.place = { kind: "dead" };
-    this.rows.saveOut(state, inTable && state.slot !== UNSTORED, id, image, new Map(before));
+    this.rows.saveOut(state, inTable && state.slot !== UNSTORED, id, image, new Map(before), { used: true });
   }
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { Worker } from "node:worker_threads";
+import { type TransferListItem, Worker } from "node:worker_threads";
 import {
   type ApplyResult,
   type ChangeBatch,
@@ -8,6 +8,7 @@ import {
   fromPlainError,
   type HistoryEntry,
   type NodeName,
+  ownedMemory,
   RawText,
   type ReadableChange,
   type Review,
@@ -17,6 +18,7 @@ import {
 } from "@scoutsync/core";
 import type { ReadRequest, Replica, ReplicaOptions, ReplicaPool, ReplicaState, WholeRowsRequest } from "../replica.ts";
 import type { FromWorker, Method, ToWorker } from "./calls.ts";
+import { COLLECT_FROM, collectGarbage } from "./collect.ts";
 
 /**
  * A batch is garbage as soon as it is applied: a small young generation keeps a thread from growing to several
@@ -93,11 +95,11 @@ class Pool implements ReplicaPool {
       if (replica.thread === thread) replica.moved({ ...replica.state, problem: `its thread stopped: ${error.message}` });
   }
 
-  ask(thread: Thread, message: ToWorker): Promise<{ value: unknown; state: ReplicaState | null }> {
+  ask(thread: Thread, message: ToWorker, transfer: TransferListItem[] = []): Promise<{ value: unknown; state: ReplicaState | null }> {
     return new Promise((resolve, reject) => {
       this.waiting.set(message.call, { resolve, reject, thread });
       thread.worker.ref();
-      thread.worker.postMessage(message);
+      thread.worker.postMessage(message, transfer);
     });
   }
 
@@ -170,14 +172,19 @@ class PooledReplica implements Replica {
     return () => this.listeners.delete(listener);
   }
 
-  private async call<T>(method: Method, ...args: unknown[]): Promise<T> {
+  private call<T>(method: Method, ...args: unknown[]): Promise<T> {
+    return this.callWith([], method, ...args);
+  }
+
+  private async callWith<T>(transfer: TransferListItem[], method: Method, ...args: unknown[]): Promise<T> {
     if (this.closed)
       throw new SyncError({
         code: "SHUTTING_DOWN",
         message: `database "${this.name}" is being closed`,
         action: "Try again when the node runs.",
       });
-    const { value } = await this.pool.ask(this.thread, { kind: "call", call: this.pool.nextCall(), database: this.database, method, args });
+    const message = { kind: "call", call: this.pool.nextCall(), database: this.database, method, args } as const;
+    const { value } = await this.pool.ask(this.thread, message, transfer);
     return value as T;
   }
 
@@ -190,7 +197,8 @@ class PooledReplica implements Replica {
   }
 
   apply(batch: ChangeBatch): Promise<ApplyResult> {
-    return this.call("apply", batch);
+    if (batch.payload.length >= COLLECT_FROM) collectGarbage();
+    return this.callWith(givenAway(batch.payload), "apply", batch);
   }
 
   position(run: string): Promise<VersionVector> {
@@ -251,6 +259,12 @@ class PooledReplica implements Replica {
       .then(() => this.pool.forget(this.database, this.thread));
     return this.closed;
   }
+}
+
+/** The memory of a large payload: it goes to the thread instead of being there twice. */
+function givenAway(payload: Uint8Array): TransferListItem[] {
+  const memory = ownedMemory(payload);
+  return memory ? [memory] : [];
 }
 
 /** Structured clones lose classes: text kept as bytes becomes itself again. */

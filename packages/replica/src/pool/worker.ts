@@ -1,5 +1,5 @@
 import { parentPort, type TransferListItem } from "node:worker_threads";
-import { formatVector, toPlainError } from "@scoutsync/core";
+import { type ChangeBatch, formatVector, ownedMemory, toPlainError } from "@scoutsync/core";
 import { ReplicaDatabase } from "../database.ts";
 import type { ReplicaOptions, ReplicaState } from "../replica.ts";
 import { fromSqlite } from "../sqlite-errors.ts";
@@ -96,6 +96,7 @@ port.on("message", (message: ToWorker) => {
     if (!one) throw new Error("the database is closed");
     const method = one.database[message.method].bind(one.database) as (...args: unknown[]) => unknown;
     const value = method(...message.args);
+    if (message.method === "apply") ownedMemory((message.args[0] as ChangeBatch).payload)?.transfer(0);
     const before = one.state;
     one.state = one.database.state();
     if (!sameState(before, one.state)) send({ kind: "state", database: message.database, state: one.state });

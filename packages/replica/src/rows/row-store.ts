@@ -1,5 +1,14 @@
 import type { Database, Statement } from "better-sqlite3";
-import { ByteReader, ByteWriter, type CellValue, MalformedBytes, Ref, type SqlValue } from "@scoutsync/core";
+import {
+  ByteReader,
+  ByteWriter,
+  type CellValue,
+  LARGE_VALUE_BYTES,
+  MalformedBytes,
+  Ref,
+  releaseLarge,
+  type SqlValue,
+} from "@scoutsync/core";
 import type { Table } from "../schema/catalog.ts";
 import { CAPTURE, eventCode, MASK_BITS, maskCount, Op } from "../capture/triggers.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
@@ -27,14 +36,17 @@ type OutRow = [
 
 const OUT_COLUMNS = "slot, tid, state, key, id, oid, sequence, time, context, extra, image, reason, blocker_oid, blocker_sequence";
 
-/** The packed values of a row that is not in its table: (column number, value) pairs, references as identities. */
-export function packImage(table: Table, values: readonly CellValue[]): Buffer {
-  const out = new ByteWriter(256);
+/** The packed values of a row that is not in its table: (column number, value) pairs, references as identities. `used`: nobody reads the values again. */
+export function packImage(table: Table, values: readonly CellValue[], used = false): Buffer {
+  // Grown by doubling, one large value would be there three times.
+  const large = values.reduce((sum: number, value) => sum + (value instanceof Uint8Array ? value.length : 0), 0);
+  const out = new ByteWriter(256 + large);
   values.forEach((value, i) => {
     out.varint((table.columns[i] as { cid: number }).cid);
     out.value(value);
+    if (used) releaseLarge(value);
   });
-  return out.toBytes();
+  return large < LARGE_VALUE_BYTES ? out.toBytes() : out.buffer.subarray(0, out.length);
 }
 
 /** The inverse: values in catalog order; a column that came later has its default. */
@@ -452,13 +464,17 @@ export class RowStore {
     this.of(state.table).setHash(state.slot, hash);
   }
 
-  /** Stores a row that is not in its table: deleted, or waiting for what `state.place` says. `wanted` is its integer. */
+  /**
+   * Stores a row that is not in its table: deleted, or waiting for what `state.place` says. `wanted` is its integer;
+   * `used` says that nobody reads `values` again.
+   */
   saveOut(
     state: RowState,
     wasInTable: boolean,
     wanted: bigint | null,
     values: readonly CellValue[],
     before: ReturnType<typeof ownedDots>,
+    { used = false } = {},
   ): void {
     if (wasInTable) {
       if (state.hash) this.digest.remove(state.table.tid, state.hash);
@@ -476,7 +492,7 @@ export class RowStore {
       state.birth.context,
       open === 0 ? null : open,
       packExtra(state, wanted),
-      packImage(state.table, values),
+      packImage(state.table, values, used),
       place.kind === "waiting" ? place.reason : null,
       place.kind === "waiting" ? (place.blocker?.origin ?? null) : null,
       place.kind === "waiting" ? (place.blocker?.sequence ?? null) : null,

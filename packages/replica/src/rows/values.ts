@@ -1,5 +1,5 @@
-import { hash } from "node:crypto";
-import { ByteWriter, type CellValue, RawText, Ref, type SqlValue } from "@scoutsync/core";
+import { createHash, hash, type Hash } from "node:crypto";
+import { ByteWriter, type CellValue, LARGE_VALUE_BYTES, RawText, Ref, type SqlValue, Tag } from "@scoutsync/core";
 import type { Column, Table } from "../schema/catalog.ts";
 
 /** A column value as better-sqlite3 reads and binds it, integers as bigint. */
@@ -30,8 +30,31 @@ export function rowHash(table: Table, id: bigint | null, values: readonly CellVa
   out.reset();
   out.text(table.name);
   if (id !== null) out.integer(id);
-  for (let i = 0; i < values.length; i++) out.value(values[i] as CellValue);
-  return (hash("sha256", out.buffer.subarray(0, out.length), "buffer") as Buffer).subarray(0, 16);
+  // Only the hash of large values is made in pieces: one call is faster, and the scratch is kept.
+  let sum: Hash | null = null;
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i] as CellValue;
+    const bytes = largeBytes(value);
+    if (!bytes) {
+      out.value(value);
+      continue;
+    }
+    out.byte(typeof value === "string" ? Tag.text : value instanceof RawText ? Tag.rawText : Tag.blob);
+    if (typeof value === "string") out.textLength(value, bytes.length);
+    else out.varint(bytes.length);
+    sum ??= createHash("sha256");
+    sum.update(out.buffer.subarray(0, out.length)).update(bytes);
+    out.reset();
+  }
+  const rest = out.buffer.subarray(0, out.length);
+  return (sum ? sum.update(rest).digest() : (hash("sha256", rest, "buffer") as Buffer)).subarray(0, 16);
+}
+
+/** The bytes of a large text or blob; null for everything else. */
+function largeBytes(value: CellValue): Uint8Array | null {
+  if (typeof value === "string") return value.length >= LARGE_VALUE_BYTES ? Buffer.from(value, "utf8") : null;
+  const bytes = value instanceof RawText ? value.bytes : value;
+  return bytes instanceof Uint8Array && bytes.length >= LARGE_VALUE_BYTES ? bytes : null;
 }
 
 /** The packed identity of a natural key. Equal where SQLite's own comparison finds the keys equal. */

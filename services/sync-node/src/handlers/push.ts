@@ -52,7 +52,7 @@ export async function pushChanges(
       },
     },
   });
-  const assembler = new BatchAssembler();
+  const assembler = new BatchAssembler({ ownsMessages: true });
   for (let next = await iterator.next(); !next.done; next = await iterator.next()) {
     const { kind } = next.value;
     if (kind?.$case !== "batch") throw unexpected("a batch");

@@ -1,0 +1,64 @@
+import { createHash } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
+import { Fleet, createDatabase, sqliteProgram, type FleetNode } from "@scoutsync/testkit";
+import Database from "better-sqlite3";
+import { afterEach, beforeEach, expect, test } from "vitest";
+
+const MIB = 1024 * 1024;
+const BLOB_MIB = Number(process.env["SCOUTSYNC_BLOB_MIB"] ?? 200);
+const SCHEMA = "CREATE TABLE clip(id INTEGER PRIMARY KEY, name TEXT, video BLOB); CREATE TABLE caption(clip TEXT PRIMARY KEY, body TEXT)";
+
+let fleet: Fleet;
+beforeEach(() => {
+  fleet = new Fleet("large-row");
+});
+afterEach(() => fleet.stop());
+
+/** The most memory the process has had at once, MiB; null where the system does not say. */
+function peakMib(node: FleetNode): number | null {
+  try {
+    const kib = /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${node.process.pid}/status`, "utf8"))?.[1];
+    return kib === undefined ? null : Math.round(Number(kib) / 1024);
+  } catch {
+    return null;
+  }
+}
+
+/** Starts counting from what the process has now. */
+const resetPeak = (node: FleetNode) => writeFileSync(`/proc/${node.process.pid}/clear_refs`, "5");
+
+const sumOf = (path: string): string => {
+  const db = new Database(path, { readonly: true });
+  try {
+    const video = db.prepare("SELECT video FROM clip").pluck().get() as Buffer | undefined;
+    return video ? createHash("sha256").update(video).digest("hex") : "gone";
+  } finally {
+    db.close();
+  }
+};
+
+test(
+  `a blob of ${BLOB_MIB} MiB arrives whole, and neither node takes more than about four times its size`,
+  { timeout: 240_000 },
+  async () => {
+    const paths = [createDatabase(fleet.path("a", "app.db"), SCHEMA), createDatabase(fleet.path("b", "app.db"), SCHEMA)] as const;
+    const a = await fleet.node({ name: "a", databases: { app: paths[0] } });
+    const b = await fleet.node({ name: "b", databases: { app: paths[1] } });
+    // Of an edit SQLite and we hold the old value for a moment, too; of a delete the image.
+    const moves: [what: string, path: string, sql: string, times: number][] = [
+      ["a new row, pushed", paths[0], `INSERT INTO clip VALUES(1, 'final', randomblob(${BLOB_MIB * MIB}))`, 4],
+      ["an edit, pulled", paths[1], `UPDATE clip SET video = randomblob(${BLOB_MIB * MIB})`, 4.5],
+      ["a delete", paths[0], "DELETE FROM clip", 5.5],
+    ];
+    for (const [what, path, sql, times] of moves) {
+      resetPeak(a);
+      resetPeak(b);
+      sqliteProgram(path, `${sql};`);
+      const synced = await fleet.sync(a, b);
+      expect(synced.code, synced.stderr).toBe(0);
+      expect(synced.json()).toMatchObject({ success: true, verified: true });
+      expect(sumOf(paths[0]), what).toBe(sumOf(paths[1]));
+      for (const node of [a, b]) expect(peakMib(node) ?? 0, `MiB at most, ${what}, ${node.name}`).toBeLessThanOrEqual(times * BLOB_MIB);
+    }
+  },
+);
