@@ -52,6 +52,21 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("capture"),
   },
   {
+    name: "rows without a key that OR REPLACE displaced are not looked for",
+    edits: [["for (let left = known - there; left > 0; left--)", "for (let left = 0; left > 0; left--)"]],
+    caughtBy: tests("keyless"),
+  },
+  {
+    name: "a rowid is believed to name the row that it named before",
+    edits: [["return this.isAt(key, hash) ? key : null;", "return key;"]],
+    caughtBy: tests("keyless"),
+  },
+  {
+    name: "rows that a migration seeds without a key are new on every server",
+    edits: [["const isNew = table.keyless && captured === null;", "const isNew = false;"]],
+    caughtBy: tests("keyless"),
+  },
+  {
     name: "what is applied is captured as if it were written here",
     edits: [['"(SELECT 1 FROM _scoutsync_applying) IS NULL"', '"1"']],
     caughtBy: tests("rules-exchange"),

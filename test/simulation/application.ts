@@ -9,7 +9,9 @@ import { createDatabase, differences, dumpDatabase, seededRandom } from "@scouts
 const SCHEMA = `
   CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, rank INTEGER);
   CREATE TABLE robot(id INTEGER PRIMARY KEY, team_id INTEGER REFERENCES team(id) ON DELETE CASCADE ON UPDATE CASCADE, label TEXT);
-  CREATE TABLE setting(scope TEXT, name TEXT, value, PRIMARY KEY(scope, name)) WITHOUT ROWID`;
+  CREATE TABLE setting(scope TEXT, name TEXT, value, PRIMARY KEY(scope, name)) WITHOUT ROWID;
+  CREATE TABLE event(kind TEXT, value, team_id INTEGER REFERENCES team(id) ON DELETE SET NULL);
+  CREATE TABLE badge(code TEXT COLLATE NOCASE UNIQUE, owner TEXT, note)`;
 
 /** Three connections of one application, as different libraries open them. */
 const CONNECTIONS = [
@@ -25,7 +27,7 @@ export function history(seed: number, length: number): Step[] {
   const random = seededRandom(seed);
   const statement = (at: number): string | null => {
     const n = random.below(6);
-    switch (random.below(14)) {
+    switch (random.below(24)) {
       case 0:
       case 1:
         return `INSERT OR REPLACE INTO team(id, name, rank) VALUES (${random.below(2) === 0 ? "NULL" : n + 1}, 'team ${n}', ${at})`;
@@ -47,6 +49,25 @@ export function history(seed: number, length: number): Step[] {
         return `REPLACE INTO setting VALUES ('app', 's${n}', ${at})`;
       case 11:
         return `UPDATE OR REPLACE setting SET name = 's${random.below(6)}' WHERE name = 's${n}'`;
+      case 12:
+      case 13:
+        return `INSERT INTO event(kind, value, team_id) VALUES ('kind ${n % 2}', ${n % 3}, NULL), ('kind ${n % 2}', ${n % 3}, (SELECT max(id) FROM team))`;
+      case 14:
+        return `UPDATE event SET value = ${n % 3} WHERE rowid = (SELECT rowid FROM event WHERE kind = 'kind ${n % 2}' LIMIT 1 OFFSET ${random.below(3)})`;
+      case 15:
+        return `DELETE FROM event WHERE rowid = (SELECT rowid FROM event WHERE value = ${n % 3} LIMIT 1 OFFSET ${random.below(2)})`;
+      case 16:
+        return `INSERT INTO event SELECT kind, value + 1.0, team_id FROM event LIMIT 2`;
+      case 17:
+        return `INSERT OR REPLACE INTO event(rowid, kind) VALUES (${n + 1}, 'kind ${n % 2}')`;
+      case 18:
+        return `UPDATE OR REPLACE event SET rowid = rowid + ${1 + random.below(3)} WHERE rowid = (SELECT min(rowid) FROM event)`;
+      case 19:
+        return `INSERT OR REPLACE INTO badge(code, owner) VALUES ('Code ${n}', 'owner ${at % 3}'), ('code ${n % 3}', 'owner ${at % 2}')`;
+      case 20:
+        return `UPDATE OR REPLACE badge SET code = 'CODE ${n}' WHERE owner = 'owner ${random.below(3)}'`;
+      case 21:
+        return random.below(2) === 0 ? "VACUUM" : `DELETE FROM badge WHERE code = 'code ${n}'`;
       default:
         return null;
     }

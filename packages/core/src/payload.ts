@@ -26,9 +26,14 @@ export const RecordFlags = {
 /** Flags from here on are words of "packed-2"; flags are a varint, so that there is room for more. */
 const FIRST_FLAG_OF_2 = 64;
 
+/** The byte after a table's name that says how its rows are identified. */
+const KeyKind = { natural: 0, surrogate: 1, none: 3 } as const;
+
 export interface TableHead {
   name: string;
   surrogate: boolean;
+  /** No primary key: a row is named by its birth. A word of "packed-2". */
+  keyless?: boolean;
   columns: string[];
 }
 
@@ -91,6 +96,7 @@ export class PayloadWriter {
 
   /** Registers a table; the index goes into its records. */
   table(head: TableHead): number {
+    if (head.keyless) this.format = "packed-2";
     this.tables.push(head);
     return this.tables.length - 1;
   }
@@ -190,7 +196,7 @@ export class PayloadWriter {
     head.varint(this.tables.length);
     for (const table of this.tables) {
       head.text(table.name);
-      head.byte(table.surrogate ? 1 : 0);
+      head.byte(table.keyless ? KeyKind.none : table.surrogate ? KeyKind.surrogate : KeyKind.natural);
       head.varint(table.columns.length);
       for (const column of table.columns) head.text(column);
     }
@@ -231,7 +237,12 @@ export class PayloadReader {
     };
     const origins = list(() => ({ origin: body.text(), author: body.text() }));
     const contexts = list(() => list((): [number, number] => [body.varint(), body.varint()]));
-    const tables = list(() => ({ name: body.text(), surrogate: body.byte() === 1, columns: list(() => body.text()) }));
+    const tables = list((): TableHead => {
+      const name = body.text();
+      const kind = body.byte();
+      const columns = list(() => body.text());
+      return { name, surrogate: kind === KeyKind.surrogate, ...(kind === KeyKind.none && { keyless: true }), columns };
+    });
     this.head = { origins, contexts, tables };
     this.count = body.varint();
   }

@@ -26,6 +26,7 @@ import { restoreRow } from "./audit/restore.ts";
 import { digestEntries } from "./digest/entries.ts";
 import { DigestSums } from "./digest/digest-sums.ts";
 import { Drain } from "./drain/drain.ts";
+import { adoptKeyless } from "./identity/adopt.ts";
 import { attach } from "./identity/attach.ts";
 import { lockDatabaseFile } from "./identity/file-lock.ts";
 import { Knowledge } from "./identity/knowledge.ts";
@@ -33,8 +34,8 @@ import { isNews, storeReceipt } from "./identity/receipts.ts";
 import { LogReader } from "./log/read.ts";
 import { recheckRows, resum, rowsNamed } from "./repair/recheck.ts";
 import type { ReadRequest, ReplicaOptions, ReplicaState, WholeRowsRequest } from "./replica.ts";
+import { RowsMoved } from "./rows/keyless-rows.ts";
 import { RowStore } from "./rows/row-store.ts";
-import { keyFromText } from "./rows/key-text.ts";
 import { type AppTrigger, triggersToSuspend } from "./schema/app-triggers.ts";
 import { catalogTables, type Table } from "./schema/catalog.ts";
 import { captureTriggers } from "./capture/triggers.ts";
@@ -252,13 +253,19 @@ export class ReplicaDatabase {
     for (let attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
       this.drain();
       this.db.exec("BEGIN");
+      this.rows.mayWrite = false;
+      let moved: Table;
       try {
         if (!this.drainer.needed && this.schemaVersion === (this.db.pragma("schema_version", { simple: true }) as number)) return work();
+        continue;
       } catch (error) {
-        throw fromSqlite(error, this.options.path);
+        if (!(error instanceof RowsMoved)) throw fromSqlite(error, this.options.path);
+        moved = error.table;
       } finally {
+        this.rows.mayWrite = true;
         if (this.db.inTransaction) this.db.exec("COMMIT");
       }
+      this.write(() => this.rows.locate(moved));
     }
     return this.write(() => {
       this.drainer.run(Number.POSITIVE_INFINITY);
@@ -292,7 +299,10 @@ export class ReplicaDatabase {
     if (broken.length > 0 && this.rows.tables.length > 0) this.drainOld(broken.map(({ table }) => table));
     for (const { table } of broken) installCapture(this.db, table);
     this.rows.setTables(tables);
-    for (const { table, captured } of broken) reconcile(this.db, this.rows, table, captured);
+    for (const { table, captured } of broken) {
+      const isNew = table.keyless && captured === null;
+      if (!isNew || !adoptKeyless(this.db, this.rows, this.knowledge, table)) reconcile(this.db, this.rows, table, captured);
+    }
     this.suspended = triggersToSuspend(this.db, tables);
     this.schemaVersion = this.db.pragma("schema_version", { simple: true }) as number;
   }
@@ -446,14 +456,14 @@ export class ReplicaDatabase {
   digests(request: { table: string; buckets: number[]; deep: boolean }): { vector: VersionVector; entries: DigestEntry[] } {
     return this.drainedTransaction(() => ({
       vector: this.knowledge.vector,
-      entries: digestEntries({ db: this.db, rows: this.rows }, request),
+      entries: digestEntries({ db: this.db, rows: this.rows, knowledge: this.knowledge }, request),
     }));
   }
 
   row(tableName: string, key: string): { name: string; value: SqlValue }[] | null {
     return this.drainedTransaction(() => {
       const table = this.table(tableName);
-      const found = keyFromText(this.db, table, key);
+      const found = this.rows.keyNamed(table, key);
       const values = found && this.rows.of(table).read(found);
       return values ? table.columns.map((column, i) => ({ name: column.name, value: values[i] as SqlValue })) : null;
     });

@@ -44,7 +44,7 @@ export function diagnose(path: string, exclude: readonly string[]): Diagnosis {
         action: "Start the application once so that it creates its tables; a running node notices.",
       });
     for (const { name, reason, rows } of survey.left) {
-      if (reason.startsWith("no primary key") || reason.includes("collation")) {
+      if (reason.startsWith("no primary key,") || reason.includes("collation")) {
         problems.push({
           severity: "warning",
           message: `table "${name}" (${rows} rows) stays on this server: ${reason}`,
@@ -52,7 +52,7 @@ export function diagnose(path: string, exclude: readonly string[]): Diagnosis {
         });
       }
     }
-    for (const table of survey.tables) {
+    for (const table of survey.tables.filter(({ keyless }) => !keyless)) {
       const nulls = table.key.map((column) => `${quote(column.name)} IS NULL`).join(" OR ");
       const lost = db
         .prepare(`SELECT count(*) FROM ${quote(table.name)} WHERE ${nulls}`)
@@ -80,12 +80,14 @@ export function diagnose(path: string, exclude: readonly string[]): Diagnosis {
     const tables: Diagnosis["tables"] = [
       ...survey.tables.map((table) => ({
         name: table.name,
-        identity: table.surrogate ? ("surrogate" as const) : ("natural" as const),
+        identity: table.keyless ? ("none" as const) : table.surrogate ? ("surrogate" as const) : ("natural" as const),
         rows: count(table.name),
         synced: true,
-        note: table.surrogate
-          ? "ids that two servers hand out twice are kept apart"
-          : `identified by ${table.key.map((column) => column.name).join(", ")}`,
+        note: table.keyless
+          ? "no primary key: every row counts, equal ones too"
+          : table.surrogate
+            ? "ids that two servers hand out twice are kept apart"
+            : `identified by ${table.key.map((column) => column.name).join(", ")}`,
       })),
       ...survey.left.map(({ name, reason, rows }) => ({ name, identity: "none" as const, rows, synced: false, note: reason })),
     ];

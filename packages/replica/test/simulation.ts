@@ -15,6 +15,7 @@ CREATE INDEX child_p ON child(p);
 CREATE TABLE word(k TEXT PRIMARY KEY, m TEXT NOT NULL, x TEXT, y TEXT);
 CREATE TABLE link(p INTEGER NOT NULL REFERENCES parent(id) ON DELETE CASCADE, k TEXT NOT NULL, m TEXT NOT NULL, x TEXT, y TEXT, PRIMARY KEY(p, k)) WITHOUT ROWID;
 CREATE TABLE tag(id INTEGER PRIMARY KEY, m TEXT NOT NULL, label TEXT UNIQUE, x TEXT, y TEXT);
+CREATE TABLE note(m TEXT NOT NULL, p INTEGER REFERENCES parent(id) ON DELETE CASCADE, x TEXT, y TEXT);
 `;
 
 export interface SimulationOptions {
@@ -24,6 +25,8 @@ export interface SimulationOptions {
   restarts: boolean;
   /** Wall clocks differ by up to this much, seconds. */
   skewS: number;
+  /** A table without a primary key takes part, and files are vacuumed. */
+  keyless: boolean;
   trace: boolean;
 }
 
@@ -50,7 +53,7 @@ export class Simulation {
 
   constructor(seed: number, options: Partial<SimulationOptions> = {}) {
     this.random = seeded(seed * 7919 + 13);
-    this.options = { replicas: 3, steps: 60, restarts: true, skewS: 30, trace: false, ...options };
+    this.options = { replicas: 3, steps: 60, restarts: true, skewS: 30, keyless: false, trace: false, ...options };
     this.folder = mkdtempSync(joinPath(tmpdir(), "scoutsync-sim-"));
     for (let i = 0; i < this.options.replicas; i++) {
       const path = joinPath(this.folder, `${i}.db`);
@@ -138,7 +141,8 @@ export class Simulation {
   }
 
   private write(node: Node): void {
-    const table = this.pick(TABLES);
+    const table = this.pick(this.options.keyless ? TABLES : TABLES.slice(0, -1));
+    if (this.options.keyless && this.random() < 0.05) node.app.exec("VACUUM");
     const choice = this.random();
     const rows = this.rowsOf(node, table);
     if (choice < 0.45 || rows.length === 0) this.insert(node, table);
@@ -177,8 +181,8 @@ export class Simulation {
       const parents = node.app.prepare("SELECT id, m FROM parent ORDER BY m").all() as { id: number; m: string }[];
       if (parents.length === 0) return;
       const parent = this.pick(parents);
-      if (table === "child") {
-        node.app.prepare("INSERT INTO child(m, p, x, y) VALUES(?, ?, ?, ?)").run(marker, parent.id, x, y);
+      if (table === "child" || table === "note") {
+        node.app.prepare(`INSERT INTO ${table}(m, p, x, y) VALUES(?, ?, ?, ?)`).run(marker, parent.id, x, y);
         this.ledger.parents.set(marker, parent.m);
       } else {
         const key = `k${Math.floor(this.random() * 2)}`;
@@ -229,7 +233,7 @@ export class Simulation {
     this.trace(`${node.name} deletes ${marker}`);
     if (table === "parent") {
       const id = node.app.prepare("SELECT id FROM parent WHERE m = ?").pluck().get(marker) as number;
-      for (const child of ["child", "link"]) {
+      for (const child of ["child", "link", "note"]) {
         for (const { m } of node.app.prepare(`SELECT m FROM ${child} WHERE p = ?`).all(id) as { m: string }[]) this.ledger.deleted.add(m);
       }
     }

@@ -3,7 +3,8 @@ import { formatVector } from "@scoutsync/core";
 import type { ReplicaDatabase } from "../src/index.ts";
 import type { Ledger } from "./ledger.ts";
 
-export const TABLES = ["parent", "child", "word", "link", "tag"] as const;
+/** The last one has no primary key; histories use it where they say so. */
+export const TABLES = ["parent", "child", "word", "link", "tag", "note"] as const;
 
 export interface Node {
   name: string;

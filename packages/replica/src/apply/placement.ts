@@ -143,9 +143,10 @@ export class Placement {
     // Looked up rather than tried: where two servers have handed out the same ids, an exception per row is what takes time.
     if (id !== null && this.rows.byId(state.table, id)) return wait("integer", null);
     const bound = bindable(values);
-    const refused = refusal(this.db, state.table, () => this.rows.of(state.table).insert(id, bound.values, bound.raw));
+    let rowid = 0n;
+    const refused = refusal(this.db, state.table, () => (rowid = this.rows.of(state.table).insert(id, bound.values, bound.raw)));
     if (refused) return wait(refused, null);
-    this.rows.saveInTable(state, id, values, before);
+    this.rows.saveInTable(state, id, values, before, state.table.keyless ? [rowid] : null);
     if (wasWaiting) this.waiting--;
     if (state.table.surrogate && this.isAwaited(state.identity.origin, state.identity.sequence)) this.wake(state);
     return true;
@@ -213,7 +214,7 @@ export class Placement {
       // A natural key that contains the reference changes in the table with it; its identity does not.
       const key = itself ? [to] : this.related.keyBefore(current, from, state);
       this.rows.of(current.table).update(key, [index], [to], []);
-      const read = this.rows.tableValues(current);
+      const read = current.table.keyless ? this.rows.of(current.table).read(key) : this.rows.tableValues(current);
       if (read) this.rows.saveInTable(current, current.table.surrogate ? current.slot : null, read, dots);
     }
   }
@@ -276,7 +277,7 @@ export class Placement {
 }
 
 /** Runs a write; returns why a constraint refused it, null when it went through. Other errors are thrown. */
-function refusal(db: Database, table: Table, write: () => void): WaitingReason | null {
+function refusal(db: Database, table: Table, write: () => unknown): WaitingReason | null {
   try {
     write();
     return null;

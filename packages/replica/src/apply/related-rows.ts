@@ -95,6 +95,7 @@ export class RelatedRows {
   /** The key as the table still holds it while a referenced row has just got another integer. */
   keyBefore(child: RowState, from: bigint, parent: RowState): SqlValue[] {
     if (child.table.surrogate) return [child.slot];
+    if (child.table.keyless) return this.rows.keyValues(child) ?? [null];
     const cells = this.rows.keyCells(child);
     for (const { index, parent: table } of child.table.keyReferences) {
       const ref = cells[index] as Ref;

@@ -13,10 +13,12 @@ export interface Audited {
   knowledge: Knowledge;
 }
 
-/** The row's key as a person sees it in the table. */
-export function keyOf({ rows }: Audited, state: RowState): string {
+/** The row's key as a person sees it in the table; the dot of its birth where there is none. */
+export function keyOf({ rows, knowledge }: Audited, state: RowState): string {
   if (state.table.surrogate) return state.place.kind === "table" ? String(state.slot) : String(state.claim);
   const cells = rows.keyCells(state);
+  const [birth] = cells;
+  if (state.table.keyless && birth instanceof Ref) return knowledge.dotText(birth.origin, birth.sequence);
   for (const { index, parent } of state.table.keyReferences) {
     const value = cells[index];
     if (value instanceof Ref) cells[index] = rows.idOf(parent, value) ?? value.sequence.toString();

@@ -1,5 +1,4 @@
 import { type HistoryEntry, winnerOf, type Write } from "@scoutsync/core";
-import { keyFromText } from "../rows/key-text.ts";
 import { registerOf } from "../rows/registers.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { Table } from "../schema/catalog.ts";
@@ -11,7 +10,9 @@ export function rowHistory(audited: Audited, table: Table, key: string): History
 }
 
 function statesNamed({ db, rows }: Audited, table: Table, text: string): RowState[] {
-  const key = keyFromText(db, table, text);
+  const named = table.keyless ? rows.keylessNamed(table, text) : null;
+  if (named) return [named];
+  const key = rows.keyNamed(table, text);
   const states: RowState[] = [];
   if (key) {
     const state = table.surrogate ? rows.byId(table, key[0] as bigint) : rows.byKey(table, rows.keyFromValues(table, key));

@@ -1,11 +1,10 @@
 import { type SqlValue, SyncError } from "@scoutsync/core";
 import type { Placement } from "../apply/placement.ts";
-import { keyFromText } from "../rows/key-text.ts";
 import { localWrite } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import { keyText } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
-import type { Audited } from "./context.ts";
+import { type Audited, keyOf as shownKeyOf } from "./context.ts";
 
 /**
  * Brings a deleted row back from its image, as the row it was: an ordinary write to its existence, so that whoever
@@ -20,8 +19,8 @@ export function restoreRow(
   text: string,
   wall: number,
 ): { name: string; value: SqlValue }[] {
-  const { db, rows, knowledge } = audited;
-  if (keyFromText(db, table, text)) {
+  const { rows, knowledge } = audited;
+  if (rows.keyNamed(table, text)) {
     throw refused(
       `"${table.name}" has a row ${text}`,
       "Nothing has to be restored. If it is another row than the one that was deleted, add that one in the application under a new key; `scoutsync history` shows what it held.",
@@ -58,6 +57,10 @@ export function restoreRow(
 
 /** The row that was deleted last of those that had this key. */
 function deletedRow(audited: Audited, table: Table, text: string): RowState | null {
+  if (table.keyless) {
+    const state = audited.rows.keylessNamed(table, text);
+    return state?.place.kind === "dead" ? state : null;
+  }
   const byId = table.surrogate && /^-?\d{1,19}$/.test(text);
   if (table.surrogate && !byId) return null;
   const slots = audited.db
@@ -73,7 +76,9 @@ function deletedRow(audited: Audited, table: Table, text: string): RowState | nu
 }
 
 /** The key that a deleted row had in its table. */
-function keyOf({ rows }: Audited, state: RowState): SqlValue[] {
+function keyOf(audited: Audited, state: RowState): SqlValue[] {
+  const { rows } = audited;
+  if (state.table.keyless) return [shownKeyOf(audited, state)];
   if (state.table.surrogate) return [rows.outId(state) ?? state.claim];
   return rows.keyValues(state) ?? (rows.keyCells(state) as SqlValue[]);
 }

@@ -1,7 +1,9 @@
 import type { Database } from "better-sqlite3";
-import { type DigestEntry, SyncError, type SqlValue } from "@scoutsync/core";
+import { type DigestEntry, SyncError } from "@scoutsync/core";
 import { bytesOf, numberOf } from "./digest-sums.ts";
-import { pages } from "../identity/attach.ts";
+import { pages } from "../rows/pages.ts";
+import type { Knowledge } from "../identity/knowledge.ts";
+import { keylessDot } from "../rows/keyless-rows.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
 import { keyText, rowHash } from "../rows/values.ts";
@@ -17,7 +19,7 @@ interface Sum {
  * again instead of trusting the stored hashes, and so finds what changed a file behind everybody's back.
  */
 export function digestEntries(
-  { db, rows }: { db: Database; rows: RowStore },
+  { db, rows, knowledge }: { db: Database; rows: RowStore; knowledge: Knowledge },
   request: { table: string; buckets: number[]; deep: boolean },
 ): DigestEntry[] {
   if (request.table === "") {
@@ -45,9 +47,10 @@ export function digestEntries(
   }
   const wanted = new Set(request.buckets);
   const entries: DigestEntry[] = [];
-  for (const { key, hash } of rowHashes(db, rows, table, request.deep)) {
+  const hashes = table.keyless ? keylessHashes(db, rows, knowledge, table, request.deep) : rowHashes(db, rows, table, request.deep);
+  for (const { key, hash } of hashes) {
     const bucket = hash[0] as number;
-    if (wanted.has(bucket)) entries.push({ table: table.name, bucket, key: keyText(key), rows: 1, digest: hash });
+    if (wanted.has(bucket)) entries.push({ table: table.name, bucket, key, rows: 1, digest: hash });
   }
   return entries;
 }
@@ -72,10 +75,10 @@ function bucketSums(db: Database, table: Table, deep: boolean): Map<number, Sum>
   return sums;
 }
 
-function* rowHashes(db: Database, rows: RowStore, table: Table, deep: boolean): Generator<{ key: SqlValue[]; hash: Buffer }> {
+function* rowHashes(db: Database, rows: RowStore, table: Table, deep: boolean): Generator<{ key: string; hash: Buffer }> {
   if (deep) {
     for (const { key, values } of pages(db, table))
-      yield { key, hash: rowHash(table, table.surrogate ? (key[0] as bigint) : null, values) };
+      yield { key: keyText(key), hash: rowHash(table, table.surrogate ? (key[0] as bigint) : null, values) };
     return;
   }
   const page = db
@@ -86,10 +89,40 @@ function* rowHashes(db: Database, rows: RowStore, table: Table, deep: boolean): 
     const found = page.all(at) as [bigint, Buffer][];
     for (const [slot, hash] of found) {
       const state = table.surrogate ? null : rows.atLog(table.tid, slot);
-      yield { key: table.surrogate ? [slot] : ((state && rows.keyValues(state)) ?? [slot]), hash };
+      yield { key: keyText(table.surrogate ? [slot] : ((state && rows.keyValues(state)) ?? [slot])), hash };
     }
     const last = found.at(-1);
     if (!last) return;
     at = last[0];
+  }
+}
+
+/** Rows without a key are named by their births. Those that nothing is known of have only the rowid of this file. */
+function* keylessHashes(
+  db: Database,
+  rows: RowStore,
+  knowledge: Knowledge,
+  table: Table,
+  deep: boolean,
+): Generator<{ key: string; hash: Buffer }> {
+  const stored = db.prepare(`SELECT key, hash FROM ${rowsTable(table.tid)} ORDER BY id`).raw(true);
+  const nameOf = (key: Buffer) => {
+    const { origin, sequence } = keylessDot(key);
+    return knowledge.dotText(origin, sequence);
+  };
+  if (!deep) {
+    for (const [key, hash] of stored.all() as [Buffer, Buffer][]) yield { key: nameOf(key), hash };
+    return;
+  }
+  // Of equal rows each is named once; which is which does not matter.
+  const unnamed = new Map<string, bigint[]>();
+  for (const { key, values } of pages(db, table)) {
+    const hash = rowHash(table, null, values);
+    const name = hash.toString("latin1");
+    let slots = unnamed.get(name);
+    if (!slots) unnamed.set(name, (slots = rows.of(table).withHash(hash).toReversed()));
+    const slot = slots.pop();
+    const state = slot === undefined ? null : rows.atLog(table.tid, slot);
+    yield { key: state?.key ? nameOf(state.key) : `rowid ${keyText(key)}`, hash };
   }
 }

@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import { type CellValue, releaseLarge, type SqlValue, type Write } from "@scoutsync/core";
-import { CAPTURE, captureColumns, imageTable, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
+import { CAPTURE, captureColumns, eventCode, imageTable, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { noteDrained } from "../identity/receipts.ts";
 import { isAlive, localWrite, rebirth, registerOf, replaceColumn } from "../rows/registers.ts";
@@ -8,6 +8,7 @@ import type { RowStore } from "../rows/row-store.ts";
 import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
 import type { Table } from "../schema/catalog.ts";
+import { KeylessDrain } from "./keyless-drain.ts";
 import { mayHoldRawText, packKey, textFromBytes } from "../rows/values.ts";
 
 /** Events read at a time; between reads the clock is looked at. */
@@ -27,6 +28,9 @@ interface Event {
   image: SqlValue[];
 }
 
+/** Rows of a table that an OR REPLACE may have displaced are looked at when nothing waits any more: until then their events stay. */
+type Displaced = Map<Table, Event[]>;
+
 const NO_DOTS: ReadonlyMap<string, { origin: number; sequence: number }> = new Map();
 
 /** Turns captured events into changes. All of it happens inside the caller's write transaction. */
@@ -35,6 +39,7 @@ export class Drain {
   private readonly rows: RowStore;
   private readonly knowledge: Knowledge;
   private readonly clock: ReplicaClock;
+  private readonly keyless: KeylessDrain;
   private referred: Write[] = [];
   private rowsAreKept = false;
 
@@ -43,6 +48,7 @@ export class Drain {
     this.rows = options.rows;
     this.knowledge = options.knowledge;
     this.clock = options.clock;
+    this.keyless = new KeylessDrain(options);
   }
 
   /** Takes the births of kept rows to which rows drained since the last call refer. */
@@ -83,26 +89,39 @@ export class Drain {
     this.rowsAreKept = this.db.prepare("SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
     const select = this.db
       .prepare(
-        `SELECT n, event >> 3, event & 7, at, ${captureColumns(keys, masks).join(", ")} FROM ${CAPTURE} ORDER BY n LIMIT ${EVENTS_AT_ONCE}`,
+        `SELECT n, event >> 3, event & 7, at, ${captureColumns(keys, masks).join(", ")} FROM ${CAPTURE} WHERE n > ? ORDER BY n LIMIT ${EVENTS_AT_ONCE}`,
       )
       .safeIntegers(true)
       .raw(true);
-    for (;;) {
-      const raw = select.all() as SqlValue[][];
-      const last = raw.at(-1);
-      if (!last) return true;
+    const displaced: Displaced = new Map();
+    for (let at: SqlValue = 0n; ;) {
+      const raw = select.all(at) as SqlValue[][];
       const complete = raw.length < EVENTS_AT_ONCE;
-      this.drainEvents(raw, tables, keys, complete);
+      // An update of a row without a key is two events: the second begins the next page.
+      if (!complete && isFirstOfTwo(raw.at(-1) as SqlValue[], tables)) raw.pop();
+      at = raw.at(-1)?.[0] ?? at;
+      this.drainEvents(raw, tables, keys, complete, displaced);
       this.rows.flush();
       if (complete) {
-        noteDrained(this.db, Number(last[0]), this.knowledge.lastDot, startedUs);
+        for (const [table, events] of displaced) this.keyless.displaced(table, events.map(keylessEvent));
+        if (at === 0n) return true;
+        noteDrained(this.db, Number(at), this.knowledge.lastDot, startedUs);
         this.db.exec(`DELETE FROM ${CAPTURE}`);
         for (const { table } of tables.values()) this.db.exec(`DELETE FROM ${imageTable(table.tid)}`);
         return true;
       }
-      this.db.prepare(`DELETE FROM ${CAPTURE} WHERE n <= ?`).run(last[0]);
-      for (const { table } of tables.values()) this.db.prepare(`DELETE FROM ${imageTable(table.tid)} WHERE n <= ?`).run(last[0]);
+      this.forget(at as bigint, tables, displaced);
       if (performance.now() > until) return false;
+    }
+  }
+
+  /** Removes events up to `at` but for those that the end of the list decides. */
+  private forget(at: bigint, tables: ReadonlyMap<number, { table: Table }>, displaced: Displaced): void {
+    const kept = [...displaced].map(([table]) => eventCode(table.tid, Op.displaced));
+    this.db.prepare(`DELETE FROM ${CAPTURE} WHERE n <= ? AND event NOT IN (${kept.join(", ")})`).run(at);
+    for (const { table } of tables.values()) {
+      const stays = displaced.has(table) ? `AND n NOT IN (SELECT n FROM ${CAPTURE})` : "";
+      this.db.prepare(`DELETE FROM ${imageTable(table.tid)} WHERE n <= ? ${stays}`).run(at);
     }
   }
 
@@ -115,11 +134,16 @@ export class Drain {
     tables: ReadonlyMap<number, { table: Table; order: number }>,
     keys: number,
     complete: boolean,
+    displaced: Displaced,
   ): void {
     let groups = new Map<string, { table: Table; order: number; events: Event[] }>();
     const flush = (last: boolean) => {
       const gone: { table: Table; events: Event[] }[] = [];
       for (const { table, events } of [...groups.values()].sort((a, b) => a.order - b.order)) {
+        if (table.keyless) {
+          this.keyless.drain(table, events.map(keylessEvent));
+          continue;
+        }
         const values = this.read(table, events);
         if (values === null) gone.push({ table, events });
         else {
@@ -136,7 +160,15 @@ export class Drain {
       const found = tables.get(Number(values[1]));
       if (!found) continue;
       const event = this.event(found.table, values, keys);
-      const name = `${found.table.tid} ${packKey(found.table.key, event.key).toString("latin1")}`;
+      if (found.table.keyless && event.op === Op.displaced) {
+        const held = displaced.get(found.table);
+        if (held) held.push(event);
+        else displaced.set(found.table, [event]);
+        continue;
+      }
+      const name = found.table.keyless
+        ? `${found.table.tid}`
+        : `${found.table.tid} ${packKey(found.table.key, event.key).toString("latin1")}`;
       let group = groups.get(name);
       if (
         group &&
@@ -160,7 +192,7 @@ export class Drain {
       wall: this.clock.stamp(Math.round(((values[3] as number) - EPOCH_DAY) * DAY_US)),
       masks: values.slice(4 + keys, 4 + keys + maskCount(table)).map((mask) => (mask as bigint | null) ?? 0n),
       key: this.key(table, values),
-      image: op === Op.delete || op === Op.displaced ? this.image(table, values[0] as bigint) : [],
+      image: table.keyless || op === Op.delete || op === Op.displaced ? this.image(table, values[0] as bigint) : [],
     };
   }
 
@@ -335,4 +367,13 @@ export class Drain {
     state.place = { kind: "dead" };
     this.rows.saveOut(state, inTable && state.slot !== UNSTORED, id, image, new Map(before), { used: true });
   }
+}
+
+/** True for the event of an update of a row without a key that has the old values: the new ones are the next event's. */
+function isFirstOfTwo(values: readonly SqlValue[], tables: ReadonlyMap<number, { table: Table }>): boolean {
+  return Number(values[2]) === Op.update && tables.get(Number(values[1]))?.table.keyless === true;
+}
+
+function keylessEvent({ op, wall, key, masks, image }: Event) {
+  return { op, wall, rowid: key[0] as bigint | null, slot: masks[0] ?? 0n, image };
 }

@@ -1,12 +1,13 @@
 import { createHash } from "node:crypto";
 import type { Database } from "better-sqlite3";
-import { type SqlValue, type CellValue, Ref } from "@scoutsync/core";
+import { type CellValue, Ref } from "@scoutsync/core";
 import { DigestSums } from "../digest/digest-sums.ts";
-import { bindable, hasLocalKey, rowsTable } from "../rows/table-store.ts";
-import { mayHoldRawText, packKey, rowHash, textFromBytes } from "../rows/values.ts";
+import { keylessIdentity } from "../rows/keyless-rows.ts";
+import { hasLocalKey, rowsTable } from "../rows/table-store.ts";
+import { pages } from "../rows/pages.ts";
+import { packKey, rowHash } from "../rows/values.ts";
 import { catalogTables, type Table } from "../schema/catalog.ts";
 import { createMetadata, hasMetadata, installCapture, readMeta, removeMetadata, upgradeMetadata, writeMeta } from "../schema/install.ts";
-import { quote } from "../schema/quote.ts";
 import { surveyTables } from "../schema/tables.ts";
 import { BASELINE_AUTHOR } from "./baseline.ts";
 import { drawOrigin } from "./knowledge.ts";
@@ -62,7 +63,8 @@ function snapshot(db: Database, tables: readonly Table[]): number {
   db.exec("BEGIN");
   try {
     for (const table of ordered(tables)) {
-      if (table.surrogate)
+      if (table.keyless) addKeyless(db, table, add);
+      else if (table.surrogate)
         for (const { key, values } of pages(db, table)) add.run(table.tid, key[0], null, null, rowHash(table, key[0] as bigint, values));
       else addNatural(db, table, add);
     }
@@ -103,60 +105,27 @@ function addNatural(db: Database, table: Table, add: { run(...values: unknown[])
   db.exec("DROP TABLE temp.unordered");
 }
 
-/** Every row of a table: key parts and column values. By rowid, or by the key where there is none. */
-export function* pages(db: Database, table: Table): Generator<{ key: SqlValue[]; values: SqlValue[] }> {
-  const keys = table.key.map((column) => quote(column.name));
-  const names = [...keys, ...table.columns.map((column) => quote(column.name))];
-  const taken = new Set([...table.key, ...table.columns].map((column) => column.name.toLowerCase()));
-  const cursor = table.withoutRowid ? keys : [["rowid", "_rowid_", "oid"].find((name) => !taken.has(name)) ?? "rowid"];
-  const bytes = keys.map((name) => `CAST(${name} AS BLOB)`);
-  const prepare = (where: string) =>
-    db
-      .prepare(
-        `SELECT ${[...cursor, ...bytes, ...names].join(", ")} FROM ${quote(table.name)} ${where} ORDER BY ${cursor.join(", ")} LIMIT ${ROWS_AT_ONCE}`,
-      )
-      .safeIntegers(true)
-      .raw(true);
-  const exactText = (values: SqlValue[], from: Buffer[]) =>
-    values.map((value, i) => (typeof value === "string" && table.utf8 ? textFromBytes(from[i] as Buffer) : value));
-  /** Places and bindings for a cursor or key, of which text that is not UTF-8 goes in as bytes. */
-  const places = (values: SqlValue[]) => {
-    const bound = bindable(values);
-    return { values: bound.values, marks: values.map((_, i) => (bound.raw.includes(i) ? "CAST(? AS TEXT)" : "?")) };
-  };
-  let page = prepare("").all() as SqlValue[][];
-  while (page.length > 0) {
-    let at: SqlValue[] = [];
-    for (const row of page) {
-      const keyBytes = row.slice(cursor.length, cursor.length + keys.length) as Buffer[];
-      const rest = row.slice(cursor.length + keys.length);
-      const key = exactText(rest.slice(0, keys.length), keyBytes);
-      at = table.withoutRowid ? key : row.slice(0, 1);
-      let values = rest.slice(keys.length);
-      if (table.utf8 && mayHoldRawText(values)) {
-        const here = places(at);
-        const where = cursor.map((column, i) => `${column} = ${here.marks[i] as string}`).join(" AND ");
-        const columns = names.slice(keys.length).map((column) => `CAST(${column} AS BLOB)`);
-        values = exactText(
-          values,
-          db
-            .prepare(`SELECT ${columns.join(", ")} FROM ${quote(table.name)} WHERE ${where}`)
-            .raw(true)
-            .get(here.values) as Buffer[],
-        );
-      }
-      yield { key, values };
-    }
-    if (page.length < ROWS_AT_ONCE) return;
-    const here = places(at);
-    page = prepare(`WHERE (${cursor.join(", ")}) > (${here.marks.join(", ")})`).all(here.values) as SqlValue[][];
+/** Rows without a key are numbered by their hash, copies of equal ones as they come. */
+function addKeyless(db: Database, table: Table, add: { run(...values: unknown[]): { lastInsertRowid: number | bigint } }): void {
+  db.exec("CREATE TEMP TABLE unordered(local BLOB, hash BLOB)");
+  const park = db.prepare("INSERT INTO temp.unordered(local, hash) VALUES(?, ?)");
+  for (const { key, values } of pages(db, table)) park.run(packKey(table.key, key), rowHash(table, null, values));
+  let n = db.prepare("SELECT coalesce(max(n), 0) FROM temp.baseline").pluck().get() as number;
+  const rows = db.prepare("SELECT local, hash FROM temp.unordered ORDER BY hash, rowid LIMIT ? OFFSET ?").raw(true);
+  for (let offset = 0; ; offset += ROWS_AT_ONCE) {
+    const page = rows.all(ROWS_AT_ONCE, offset) as [Buffer, Buffer][];
+    // Origin 1 is the baseline: the first that `record` makes.
+    for (const [local, hash] of page) add.run(table.tid, null, local, keylessIdentity(table, { origin: 1, sequence: ++n }), hash);
+    if (page.length < ROWS_AT_ONCE) break;
   }
+  db.exec("DROP TABLE temp.unordered");
 }
 
 /** Records the numbered rows in turns, and their origin with the last one: only then is the database attached. */
 function record(db: Database, tables: readonly Table[], count: number): void {
   const sum = createHash("sha256");
   const names = new Map(tables.map((table) => [table.tid, table.name]));
+  const keyless = new Set(tables.filter((table) => table.keyless).map((table) => BigInt(table.tid)));
   const page = db.prepare("SELECT n, tid, id, sort, hash FROM temp.baseline WHERE n > ? AND n <= ?").safeIntegers(true).raw(true);
   const digest = immediate(db, () => {
     if (count > 0) db.prepare("INSERT INTO _scoutsync_origin(oid, origin, author) VALUES(1, 'attaching', ?)").run(BASELINE_AUTHOR);
@@ -166,7 +135,8 @@ function record(db: Database, tables: readonly Table[], count: number): void {
     const to = from + ROWS_AT_ONCE;
     for (const [, tid, id, sort, hash] of page.all(from, to) as [bigint, bigint, bigint | null, Buffer | null, Buffer][]) {
       sum.update(`${names.get(Number(tid))}:${id ?? ""}:`);
-      if (sort) sum.update(sort);
+      // A rowid is no content: VACUUM changes it.
+      if (sort && !keyless.has(tid)) sum.update(sort);
       sum.update(hash);
       digest.add(Number(tid), hash);
     }

@@ -35,7 +35,8 @@ export function incomingTables(reader: PayloadReader, rows: RowStore): IncomingT
   return reader.head.tables.map((head) => {
     const table = rows.tableNamed(head.name);
     if (!table) throw missing(`the peer has changes for table "${head.name}", which this database does not have or does not sync`);
-    if (table.surrogate !== head.surrogate) throw missing(`table "${head.name}" has another kind of primary key on the peer`);
+    if (table.surrogate !== head.surrogate || table.keyless !== (head.keyless ?? false))
+      throw missing(`table "${head.name}" has another kind of primary key on the peer`);
     const byName = new Map(table.columns.map((column, index) => [column.name, index]));
     const positions = head.columns.map((name) => {
       const index = byName.get(name);
@@ -100,6 +101,7 @@ export function readRow(reader: PayloadReader, { table, positions }: IncomingTab
   };
   if (table.surrogate) row.identity = { origin: reader.origin(), sequence: reader.sequence() };
   else row.key = table.key.map(() => reader.value());
+  if (table.keyless && !(row.key?.[0] instanceof Ref)) throw new MalformedBytes("a row without a key has no birth for a name");
   if (flags & RecordFlags.birth) {
     const own = !table.surrogate || (flags & RecordFlags.renamedBirth) !== 0;
     const dot = own ? { origin: reader.origin(), sequence: reader.sequence() } : (row.identity as { origin: number; sequence: number });

@@ -22,7 +22,7 @@ import { rowsTable } from "../rows/table-store.ts";
 import { mayHoldRawText } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
-import { RecordWriter } from "./record.ts";
+import { RecordWriter, vanished } from "./record.ts";
 import { baselinesOf } from "../identity/baseline.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
 import { leftSince } from "../schema/install.ts";
@@ -199,14 +199,14 @@ export class LogReader {
         writer.plain(table, row[0] as bigint, origin, Number(row[2]), Number(row[3]), Number(row[4]), row, 7);
       } else this.writeOne(writer, [row[6] as bigint, BigInt(table.tid), row[0] as bigint]);
       // An entry without a row would be claimed without having been sent.
-      if ((entries[expected] as Entry)[0] !== row[6]) throw this.vanished(table);
+      if ((entries[expected] as Entry)[0] !== row[6]) throw vanished(table);
       expected++;
       if (writer.payload.size >= DEFAULT_BATCH_BYTES) {
         covered = row[6];
         break;
       }
     }
-    if (covered === last && expected < end) throw this.vanished(table);
+    if (covered === last && expected < end) throw vanished(table);
     let used = at;
     while (used < end && (entries[used] as Entry)[0] <= covered) used++;
     return used - at;
@@ -229,15 +229,6 @@ export class LogReader {
       action: exists
         ? "Sync it again, or exclude it from the start: `scoutsync detach`, then the node with --exclude. Until then nothing is passed on, so that nobody takes its changes for received."
         : "Nothing has to be done: when the table is back it goes on, and after ten minutes without it its changes are passed over.",
-    });
-  }
-
-  private vanished(table: Table): SyncError {
-    return new SyncError({
-      code: "DATABASE_FAILED",
-      message: `a row of "${table.name}" went without being captured`,
-      action:
-        "Run `scoutsync verify` with this node, a peer and --repair: it compares the table with what is known and finds what changed behind its back.",
     });
   }
 

@@ -1,4 +1,4 @@
-import { type CellValue, PayloadWriter, RecordFlags, type Ref, type SqlValue, type Write } from "@scoutsync/core";
+import { type CellValue, PayloadWriter, RecordFlags, type Ref, type SqlValue, SyncError, type Write } from "@scoutsync/core";
 import type { Table } from "../schema/catalog.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -28,7 +28,8 @@ export class RecordWriter {
   private begin(table: Table, flags: number): void {
     let index = this.tableIndex.get(table.tid);
     if (index === undefined) {
-      index = this.payload.table({ name: table.name, surrogate: table.surrogate, columns: table.columns.map((column) => column.name) });
+      const columns = table.columns.map((column) => column.name);
+      index = this.payload.table({ name: table.name, surrogate: table.surrogate, keyless: table.keyless, columns });
       this.tableIndex.set(table.tid, index);
     }
     this.payload.body.varint(index);
@@ -71,7 +72,11 @@ export class RecordWriter {
       }
       this.depth--;
     }
-    this.row(state, () => this.rows.cells(state));
+    this.row(state, () => {
+      // NULLs would travel as if they were its values.
+      if (state.table.keyless && state.place.kind === "table" && !this.rows.keyValues(state)) throw vanished(state.table);
+      return this.rows.cells(state);
+    });
   }
 
   /** A row of a surrogate table that nothing but its birth has written. `values` start at `at`. */
@@ -194,4 +199,14 @@ export class RecordWriter {
       for (const cell of cells) this.payload.value(cell);
     }
   }
+}
+
+/** A row that is known and is not in its table: somebody wrote past capture. */
+export function vanished(table: Table): SyncError {
+  return new SyncError({
+    code: "DATABASE_FAILED",
+    message: `a row of "${table.name}" went without being captured`,
+    action:
+      "Run `scoutsync verify` with this node, a peer and --repair: it compares the table with what is known and finds what changed behind its back.",
+  });
 }

@@ -16,6 +16,10 @@ import { reconcile } from "../schema/reconcile.ts";
 export function recheckRows(db: Database, rows: RowStore, table: Table, keys: readonly string[]): void {
   const every = table.columns.map((_, index) => index);
   const edited: (readonly NonNullable<ReturnType<typeof keyFromText>>[number][])[] = [];
+  if (table.keyless) {
+    reconcile(db, rows, table, null);
+    return;
+  }
   for (const text of keys) {
     const verdict = look(db, rows, table, text);
     if (verdict === "unclear") {
@@ -61,6 +65,10 @@ export function resum(db: Database, table: Table): void {
 
 /** Everything known under a key as people write it: the row in its table, and rows out of it that had that key. */
 export function rowsNamed(db: Database, rows: RowStore, table: Table, text: string): RowState[] {
+  if (table.keyless) {
+    const state = rows.keylessNamed(table, text);
+    return state ? [state] : [];
+  }
   const states: RowState[] = [];
   const key = keyFromText(db, table, text);
   if (key) {

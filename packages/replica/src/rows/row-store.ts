@@ -12,6 +12,8 @@ import {
 import type { Table } from "../schema/catalog.ts";
 import { CAPTURE, eventCode, MASK_BITS, maskCount, Op } from "../capture/triggers.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
+import { keyFromText } from "./key-text.ts";
+import { keylessIdentity, KeylessRows } from "./keyless-rows.ts";
 import { openConflicts, ownedDots, packExtra, type RowState, unpackExtra, UNSTORED } from "./row-state.ts";
 import { bindable, hasLocalKey, type StoredRow, TableStore } from "./table-store.ts";
 import { packKey, rowHash } from "./values.ts";
@@ -62,6 +64,8 @@ export function unpackImage(table: Table, image: Buffer): CellValue[] {
 }
 
 const NOBODY: ReadonlyMap<string, bigint> = new Map();
+/** Every packed key has at least one byte. */
+const NO_KEY = Buffer.alloc(0);
 
 /** Rows and what is known of them: finds, reads and writes row states with their log entries and hashes. */
 export class RowStore {
@@ -69,6 +73,9 @@ export class RowStore {
   readonly digest: DigestSums;
   private stores = new Map<number, TableStore>();
   private byName = new Map<string, Table>();
+  private keyless = new Map<number, KeylessRows>();
+  /** False in a transaction that only reads: rows that have moved cannot be noted where they are now. */
+  mayWrite = true;
   private readonly findDot: Statement;
   private readonly findAlias: Statement;
   private readonly putDot: Statement;
@@ -109,6 +116,9 @@ export class RowStore {
   setTables(tables: readonly Table[]): void {
     this.stores = new Map(tables.map((table) => [table.tid, new TableStore(this.db, table)]));
     this.byName = new Map(tables.map((table) => [table.name, table]));
+    this.keyless = new Map(
+      tables.filter((table) => table.keyless).map((table) => [table.tid, new KeylessRows(this.db, table, this.of(table))]),
+    );
   }
 
   get tables(): Table[] {
@@ -307,6 +317,53 @@ export class RowStore {
     return result;
   }
 
+  /** The key, as the table holds it, of the row that a person names: its key parts, or the dot of a row without a key; null when there is none. */
+  keyNamed(table: Table, text: string): SqlValue[] | null {
+    if (!table.keyless) return keyFromText(this.db, table, text);
+    const state = this.keylessNamed(table, text);
+    return state && this.keyValues(state);
+  }
+
+  /** The row without a key that a person names by its birth, wherever it is. */
+  keylessNamed(table: Table, text: string): RowState | null {
+    const [, name, sequence] = /^([a-z2-7]{16}):(\d{1,15})$/.exec(text) ?? [];
+    const origin = this.db
+      .prepare("SELECT oid FROM _scoutsync_origin WHERE origin = ?")
+      .pluck()
+      .get(name ?? "") as number | undefined;
+    return origin === undefined ? null : this.byKey(table, keylessIdentity(table, { origin, sequence: Number(sequence) }));
+  }
+
+  /**
+   * The row without a key that has these values in its table: where several have, the one noted at `rowid`, else the
+   * first stored. Null when none is known.
+   */
+  equalRow(table: Table, values: readonly SqlValue[], rowid: bigint | null): RowState | null {
+    const hash = rowHash(table, null, values);
+    const store = this.of(table);
+    for (const slot of rowid === null ? [] : store.withLocal(packKey(table.key, [rowid]))) {
+      const state = this.atLog(table.tid, slot);
+      if (state?.hash?.equals(hash)) return state;
+    }
+    const [first] = store.withHash(hash, 1);
+    return first === undefined ? null : this.atLog(table.tid, first);
+  }
+
+  /** How many rows with these values are known of a table without a primary key, and how many it has. */
+  countEqual(table: Table, values: readonly SqlValue[]): { known: number; there: number } {
+    const hash = rowHash(table, null, values);
+    const store = this.of(table);
+    const known = store.withHash(hash).length;
+    if (known === 0) return { known, there: 0 };
+    const keys = store.keysEqual(bindable(values).values);
+    return { known, there: keys.filter((key) => rowHash(table, null, store.read(key) ?? []).equals(hash)).length };
+  }
+
+  /** Finds the rows of a table without a primary key again after something has given them other rowids. */
+  locate(table: Table): void {
+    this.keyless.get(table.tid)?.locate();
+  }
+
   /**
    * Integers instead of references; `missing` is the first that is not here or waits, `dead` are those that have been
    * deleted: they keep the integer they had, as they do in the table of an application that deletes a parent alone.
@@ -332,8 +389,9 @@ export class RowStore {
     return { values: result as SqlValue[], missing, dead };
   }
 
-  /** The packed identity of a natural key from its values in the table. */
+  /** The packed identity of a natural key from its values in the table; one that no row has where nothing is known of a row without a key. */
   keyFromValues(table: Table, values: readonly SqlValue[]): Buffer {
+    if (table.keyless) return this.keyless.get(table.tid)?.identityAt(values, this.mayWrite) ?? NO_KEY;
     const known = hasLocalKey(table) ? this.of(table).keyOfLocal(packKey(table.key, values)) : undefined;
     if (known) return known;
     const cells: CellValue[] = [...values];
@@ -356,6 +414,10 @@ export class RowStore {
   /** The key of a row as it is in its table now; null when it names a row that is not there. */
   keyValues(state: RowState): SqlValue[] | null {
     if (state.table.surrogate) return [state.slot];
+    if (state.table.keyless) {
+      if (state.place.kind !== "table" || state.hash === null) return null;
+      return this.keyless.get(state.table.tid)?.keyOf(state.slot, state.hash, this.mayWrite) ?? null;
+    }
     const values = this.keyCells(state);
     for (const { index, parent } of state.table.keyReferences) {
       const value = values[index];
@@ -450,7 +512,10 @@ export class RowStore {
       store.remove(state.slot);
       state.slot = store.add(id, row);
     } else store.change(state.slot, row);
-    if (hasLocalKey(state.table)) {
+    if (state.table.keyless) {
+      // A row that was there stays where it is.
+      if (key) store.setLocal(state.slot, packKey(state.table.key, key));
+    } else if (hasLocalKey(state.table)) {
       const inTable = key ?? this.keyValues(state);
       store.setLocal(state.slot, inTable && packKey(state.table.key, inTable));
     }

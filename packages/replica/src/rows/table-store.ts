@@ -8,9 +8,10 @@ export const rowsTable = (tid: number): string => `_scoutsync_rows_${tid}`;
 
 /**
  * A natural key that contains references is identified by the rows referred to, and found by its integers as they are
- * in the table: these stay where a parent is deleted alone and its integer is used again.
+ * in the table: these stay where a parent is deleted alone and its integer is used again. A row without a key is
+ * identified by its birth, and looked for first under the rowid it had last.
  */
-export const hasLocalKey = (table: Table): boolean => table.keyReferences.length > 0;
+export const hasLocalKey = (table: Table): boolean => table.keyless || table.keyReferences.length > 0;
 
 /** What is kept per row that is in its table: the birth's dot, time and context, what else there is, and its hash. */
 export function rowsTableSql(table: Table): string[] {
@@ -21,6 +22,7 @@ export function rowsTableSql(table: Table): string[] {
       `context INTEGER NOT NULL, open INTEGER, extra BLOB, hash BLOB NOT NULL${key})`,
     `CREATE INDEX ${name}_open ON ${name}(open) WHERE open IS NOT NULL`,
     ...(hasLocalKey(table) ? [`CREATE INDEX ${name}_local ON ${name}(local)`] : []),
+    ...(table.keyless ? [`CREATE INDEX ${name}_hash ON ${name}(hash)`] : []),
   ];
 }
 
@@ -38,6 +40,8 @@ export type StoredRow = [
 
 /** Rows inserted into _scoutsync_rows_<tid> and _scoutsync_log by one statement: measured, half the cost of single ones. */
 const CHUNK = 16;
+/** Columns compared to find a row by its values: an expression of SQLite must not be deeper than 1,000. */
+const MOST_COMPARED = 50;
 /** Every set of updated columns is a statement of its own; the oldest go. */
 const MOST_STATEMENTS = 400;
 
@@ -103,11 +107,11 @@ export class TableStore {
     return row.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
   }
 
-  /** Inserts a row; throws SQLite's error when a constraint refuses it, whatever the table says about conflicts. `key` is the surrogate integer, or absent. */
-  insert(id: bigint | null, values: readonly Bindable[], raw: readonly number[]): void {
+  /** Inserts a row; throws SQLite's error when a constraint refuses it, whatever the table says about conflicts. `id` is the surrogate integer, or absent. Returns the rowid. */
+  insert(id: bigint | null, values: readonly Bindable[], raw: readonly number[]): bigint {
     const statement = raw.length > 0 ? this.insertStatement(id, raw) : (this.plainInsert ??= this.insertStatement(id, raw));
-    if (id === null) statement.run(values);
-    else statement.run(id, values);
+    const { lastInsertRowid } = id === null ? statement.run(values) : statement.run(id, values);
+    return lastInsertRowid as bigint;
   }
 
   /** A table's inserts all give the surrogate integer, or none does. */
@@ -164,6 +168,22 @@ export class TableStore {
     );
   }
 
+  /**
+   * Keys of the rows whose first columns SQLite finds equal to these values, those of UNIQUE indexes before others: few,
+   * and found through an index, where there is one. `values` in catalog order.
+   */
+  keysEqual(values: readonly Bindable[]): SqlValue[][] {
+    const unique = new Set(this.table.uniques.flatMap((index) => index.columns.map(({ name }) => name)));
+    const order = this.table.columns.map(({ name }, index) => ({ name, index }));
+    const compared = [...order.filter(({ name }) => unique.has(name)), ...order.filter(({ name }) => !unique.has(name))];
+    const first = compared.slice(0, MOST_COMPARED);
+    const where = first.map(({ name }) => `${quote(name)} IS ?`).join(" AND ");
+    return this.keys(
+      this.prepared("equal", () => `SELECT ${this.keyList} FROM ${quote(this.table.name)} WHERE ${where}`),
+      first.map(({ index }) => values[index] as Bindable),
+    );
+  }
+
   /** Keys of the rows that hold the same values as these under UNIQUE index number `index`. */
   keysClashing(index: number, values: readonly Bindable[]): SqlValue[][] {
     const unique = this.table.uniques[index];
@@ -201,6 +221,31 @@ export class TableStore {
       | [Buffer]
       | undefined;
     return row?.[0];
+  }
+
+  /** What `setLocal` noted of a row. */
+  localOf(id: bigint): Buffer | null {
+    const row = this.prepared("localOf", () => `SELECT local FROM ${rowsTable(this.table.tid)} WHERE id = ?`).get(id) as
+      | [Buffer | null]
+      | undefined;
+    return row?.[0] ?? null;
+  }
+
+  get hasRows(): boolean {
+    this.flush();
+    return this.prepared("any", () => `SELECT 1 FROM ${rowsTable(this.table.tid)} LIMIT 1`).get() !== undefined;
+  }
+
+  /** Numbers of the rows with this hash, in the order in which they were stored; all, or the first so many. */
+  withHash(hash: Buffer, limit = -1): bigint[] {
+    const sql = () => `SELECT id FROM ${rowsTable(this.table.tid)} WHERE hash = ? ORDER BY id LIMIT ?`;
+    return (this.prepared("withHash", sql).all(hash, limit) as [bigint][]).map(([id]) => id);
+  }
+
+  /** Numbers of the rows of which `local` is noted. */
+  withLocal(local: Buffer): bigint[] {
+    const sql = () => `SELECT id FROM ${rowsTable(this.table.tid)} WHERE local = ?`;
+    return (this.prepared("withLocal", sql).all(local) as [bigint][]).map(([id]) => id);
   }
 
   setLocal(id: bigint, local: Buffer | null): void {

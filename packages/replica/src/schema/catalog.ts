@@ -11,10 +11,13 @@ export interface Table {
   tid: number;
   name: string;
   surrogate: boolean;
+  /** See `TableShape`. */
+  keyless: boolean;
   key: Column[];
   columns: Column[];
   uniques: UniqueIndex[];
   withoutRowid: boolean;
+  rowid: string | null;
   utf8: boolean;
   /** Positions in `columns` of columns that hold another table's surrogate key, with that table. */
   references: { index: number; parent: Table }[];

@@ -1,12 +1,13 @@
 import type { Database } from "better-sqlite3";
 import type { SqlValue } from "@scoutsync/core";
 import { CAPTURE, eventCode, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
-import { pages } from "../identity/attach.ts";
+import { pages } from "../rows/pages.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
 
 import { rowHash, valueText } from "../rows/values.ts";
 import type { Table } from "./catalog.ts";
+import { reconcileKeyless } from "./reconcile-keyless.ts";
 
 /**
  * Finds what was written to a table while it was not captured, by comparing row hashes, and puts it on the dirty
@@ -14,6 +15,7 @@ import type { Table } from "./catalog.ts";
  * those the stored hashes were made of: a column that was only added is no edit, unless it holds more than its default.
  */
 export function reconcile(db: Database, rows: RowStore, table: Table, columnsBefore: readonly string[] | null): number {
+  if (table.keyless) return reconcileKeyless(db, rows, table, addedColumns(table, columnsBefore));
   let found = 0;
   const keys = table.key.map((_, i) => `k${i}`).join(", ");
   const masks = Array.from({ length: maskCount(table) }, (_, i) => `m${i}`);

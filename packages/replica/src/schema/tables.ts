@@ -27,12 +27,19 @@ export interface TableShape {
   name: string;
   /** One INTEGER PRIMARY KEY that every server hands out on its own; its identity is the dot of its birth. */
   surrogate: boolean;
+  /**
+   * No primary key: the table is the multiset of its rows, each identified by the dot of its birth. Its `key` is the
+   * rowid, which only says where a row is just now: VACUUM gives rows other ones.
+   */
+  keyless: boolean;
   /** Primary key columns in key order. */
   key: TableColumn[];
   /** Synced columns by name: without a surrogate key, with the columns of a natural one. */
   columns: TableColumn[];
   uniques: UniqueIndex[];
   withoutRowid: boolean;
+  /** The name that gives a row's rowid; null where there is none, or where columns hide it. */
+  rowid: string | null;
   /** Text is stored as UTF-8; otherwise bytes of text say nothing that its string does not. */
   utf8: boolean;
 }
@@ -108,7 +115,6 @@ function describeTable(db: Database, name: string, withoutRowid: boolean, exclud
   const rows = db.pragma(`main.table_xinfo(${quote(name)})`) as ColumnRow[];
   const stored = rows.filter((row) => row.hidden === 0);
   const keyRows = stored.filter((row) => row.pk > 0).sort((a, b) => a.pk - b.pk);
-  if (keyRows.length === 0) return "no primary key: this version cannot sync it";
   const indexes = db.pragma(`main.index_list(${quote(name)})`) as { name: string; unique: number; origin: string; partial: number }[];
   const describe = (index: string) =>
     (db.pragma(`main.index_xinfo(${quote(index)})`) as { name: string | null; coll: string; key: number }[]).filter(
@@ -126,7 +132,10 @@ function describeTable(db: Database, name: string, withoutRowid: boolean, exclud
     references: null,
     fallback: row.dflt_value === null ? null : evaluateDefault(db, row.dflt_value),
   });
-  const key = keyRows.map(column);
+  const keyless = keyRows.length === 0;
+  const rowid = withoutRowid ? null : rowidName(rows.map((row) => row.name));
+  if (keyless && rowid === null) return "no primary key, and columns named rowid, oid and _rowid_ hide the rows' numbers";
+  const key = keyless ? [rowidColumn(rowid as string)] : keyRows.map(column);
   const [only] = keyRows;
   const surrogate = keyRows.length === 1 && only?.type.toUpperCase() === "INTEGER" && !withoutRowid && !keyIndex;
   const columns = stored
@@ -142,8 +151,23 @@ function describeTable(db: Database, name: string, withoutRowid: boolean, exclud
       where,
     }));
   const utf8 = db.pragma("encoding", { simple: true }) === "UTF-8";
-  return { name, surrogate, key, columns, uniques, withoutRowid, utf8 };
+  if (keyless && columns.length === 0) return "no primary key, and every column is excluded";
+  return { name, surrogate, keyless, key, columns, uniques, withoutRowid, rowid, utf8 };
 }
+
+/** The name under which a table with these columns gives its rowid; null when columns have all of them. */
+function rowidName(columns: readonly string[]): string | null {
+  const taken = new Set(columns.map((name) => name.toLowerCase()));
+  return ["rowid", "_rowid_", "oid"].find((name) => !taken.has(name)) ?? null;
+}
+
+const rowidColumn = (name: string): TableColumn => ({
+  name,
+  affinity: "INTEGER",
+  collation: "BINARY",
+  references: null,
+  fallback: null,
+});
 
 /** The value of a column's constant default. A bare or double-quoted word is text, as it is in CREATE TABLE; what the clock decides is NULL. */
 function evaluateDefault(db: Database, literal: string): SqlValue {

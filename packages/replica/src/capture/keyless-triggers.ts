@@ -1,0 +1,43 @@
+import type { Table } from "../schema/catalog.ts";
+import { quote } from "../schema/quote.ts";
+import { CAPTURE, clashSql, eventCode, imageTable, NOT_APPLYING, NOW, Op } from "./events.ts";
+
+/**
+ * The triggers of a table without a primary key. Only its values tell what a row is, so each event has the whole row:
+ * an insert the new one, a delete the old one, an update first the old one (`Op.update`) and then the new one
+ * (`Op.insert`). The rowid beside it says where to look first; VACUUM may have made it another row's by the time of the drain.
+ */
+export function keylessTriggers(table: Table): { name: string; sql: string }[] {
+  const [place] = table.key;
+  const rowid = quote((place as { name: string }).name);
+  const image = (row: string) => table.columns.map((column) => `${row}.${quote(column.name)}`).join(", ");
+  const event = (op: number, row: string) =>
+    `INSERT INTO ${CAPTURE}(event, at, k0) VALUES(${eventCode(table.tid, op)}, ${NOW}, ${row}.${rowid}); ` +
+    `INSERT INTO ${imageTable(table.tid)} VALUES((SELECT max(n) FROM ${CAPTURE}), ${image(row)});`;
+  const displaced = (match: string) => {
+    const clash = `FROM ${quote(table.name)} AS t WHERE ${match} LIMIT 1`;
+    return (
+      `INSERT INTO ${CAPTURE}(event, at, k0) SELECT ${eventCode(table.tid, Op.displaced)}, ${NOW}, t.${rowid} ${clash}; ` +
+      `INSERT INTO ${imageTable(table.tid)} SELECT (SELECT max(n) FROM ${CAPTURE}), ${image("t")} ${clash};`
+    );
+  };
+  const triggers: { name: string; sql: string }[] = [];
+  const add = (kind: string, when: string, condition: string, body: string) => {
+    const name = `_scoutsync_${kind}_${table.tid}`;
+    triggers.push({ name, sql: `CREATE TRIGGER ${name} ${when} ON ${quote(table.name)} WHEN ${condition} BEGIN ${body} END` });
+  };
+  add("insert", "AFTER INSERT", NOT_APPLYING, event(Op.insert, "NEW"));
+  add("update", "AFTER UPDATE", NOT_APPLYING, `${event(Op.update, "OLD")} ${event(Op.insert, "NEW")}`);
+  add("delete", "AFTER DELETE", NOT_APPLYING, event(Op.delete, "OLD"));
+  // OR REPLACE deletes rows that clash without firing delete triggers: what may go is logged before. A rowid that the
+  // application gives clashes, too; where it gives none, NEW has -1 here.
+  const clashes = table.uniques.map(clashSql);
+  add("displace_insert", "BEFORE INSERT", NOT_APPLYING, [`t.${rowid} = NEW.${rowid}`, ...clashes].map(displaced).join(" "));
+  if (clashes.length > 0) {
+    const unique = [...new Set(table.uniques.flatMap((index) => index.columns.map((column) => quote(column.name))))].join(", ");
+    const others = (match: string) => displaced(`${match} AND t.${rowid} <> OLD.${rowid}`);
+    add("displace_update", `BEFORE UPDATE OF ${unique}`, NOT_APPLYING, clashes.map(others).join(" "));
+  }
+  add("displace_key", "BEFORE UPDATE", `${NOT_APPLYING} AND OLD.${rowid} <> NEW.${rowid}`, displaced(`t.${rowid} = NEW.${rowid}`));
+  return triggers;
+}

@@ -1,0 +1,108 @@
+import type { SqlValue, Write } from "@scoutsync/core";
+import { Op } from "../capture/triggers.ts";
+import type { Knowledge } from "../identity/knowledge.ts";
+import { keylessIdentity } from "../rows/keyless-rows.ts";
+import { isAlive, localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
+import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import { sameValue } from "../rows/values.ts";
+import type { Table } from "../schema/catalog.ts";
+
+/** What was captured of a row without a key. */
+export interface KeylessEvent {
+  op: number;
+  /** Unix microseconds. */
+  wall: number;
+  /** The rowid it had then; null where only `slot` names the row. */
+  rowid: bigint | null;
+  /** The number of the stored row that is meant, where a comparison of the table found the event; 0 otherwise. */
+  slot: bigint;
+  image: SqlValue[];
+}
+
+const NO_DOTS: ReturnType<typeof ownedDots> = new Map();
+
+/** Follows the rows of tables without a primary key through their events: each event names its row by all of its values. */
+export class KeylessDrain {
+  private readonly rows: RowStore;
+  private readonly knowledge: Knowledge;
+
+  constructor(options: { rows: RowStore; knowledge: Knowledge }) {
+    this.rows = options.rows;
+    this.knowledge = options.knowledge;
+  }
+
+  /** Events in their order; an update is two of them, the old row and then the new one, and never cut in half. */
+  drain(table: Table, events: readonly KeylessEvent[]): void {
+    for (let i = 0; i < events.length; i++) {
+      const event = events[i] as KeylessEvent;
+      if (event.op === Op.insert) this.insert(table, event);
+      else if (event.op === Op.delete) this.delete(table, event);
+      else if (event.op === Op.update) this.update(table, event, events[++i] as KeylessEvent);
+    }
+  }
+
+  /**
+   * Rows that an OR REPLACE may have displaced, when no event waits any more: where more rows are known with an image's
+   * values than the table has, so many went.
+   */
+  displaced(table: Table, events: readonly KeylessEvent[]): void {
+    for (const event of events) {
+      const { known, there } = this.rows.countEqual(table, event.image);
+      for (let left = known - there; left > 0; left--) this.delete(table, event);
+    }
+  }
+
+  /** The stored row that an event means. */
+  private find(table: Table, event: KeylessEvent): RowState | null {
+    if (event.slot !== 0n) return this.rows.atLog(table.tid, event.slot);
+    return this.rows.equalRow(table, event.image, event.rowid);
+  }
+
+  private insert(table: Table, event: KeylessEvent): void {
+    const birth = localWrite(null, event.wall, [], this.knowledge);
+    const state: RowState = {
+      table,
+      place: { kind: "table" },
+      slot: UNSTORED,
+      identity: { origin: birth.origin, sequence: birth.sequence },
+      key: keylessIdentity(table, birth),
+      birth,
+      claim: 0n,
+      columns: new Map(),
+      deletes: [],
+      rekey: null,
+      closed: [],
+      kept: false,
+      hash: null,
+    };
+    this.rows.saveInTable(state, null, event.image, NO_DOTS, [event.rowid]);
+  }
+
+  private delete(table: Table, event: KeylessEvent): void {
+    const state = this.find(table, event);
+    if (!state) return;
+    const before = ownedDots(state);
+    const write = localWrite(state, event.wall, state.deletes, this.knowledge);
+    state.deletes = [{ ...write, alive: false }];
+    state.kept = false;
+    state.place = { kind: "dead" };
+    this.rows.saveOut(state, true, null, this.rows.abstract(table, event.image), before);
+  }
+
+  private update(table: Table, old: KeylessEvent, event: KeylessEvent): void {
+    const state = this.find(table, old);
+    if (!state) return this.insert(table, event);
+    const before = ownedDots(state);
+    const written = table.columns.filter((_, i) => old.slot !== 0n || !sameValue(old.image[i] as SqlValue, event.image[i] as SqlValue));
+    if (written.length > 0) {
+      // A birth names the row here, so that an edit of every column is no new one.
+      const replaced: Write[] = written.flatMap(({ cid }) => [...registerOf(state, cid)]);
+      const write = localWrite(state, event.wall, replaced, this.knowledge);
+      for (const { cid } of written) replaceColumn(state, cid, write, this.knowledge);
+      if (!isAlive(state, this.knowledge)) state.deletes = [];
+      state.kept = false;
+    }
+    this.rows.saveInTable(state, null, event.image, before, [event.rowid]);
+  }
+}

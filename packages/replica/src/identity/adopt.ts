@@ -1,0 +1,47 @@
+import { createHash } from "node:crypto";
+import type { Database } from "better-sqlite3";
+import { keylessIdentity } from "../rows/keyless-rows.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import { packKey, rowHash } from "../rows/values.ts";
+import type { Table } from "../schema/catalog.ts";
+import { pages } from "../rows/pages.ts";
+import { drawOrigin, type Knowledge } from "./knowledge.ts";
+
+/** The author recorded for rows that a table without a primary key held when a node first saw it. */
+const ADOPTED_AUTHOR = "before the table was synced";
+
+/**
+ * Takes the rows that a table without a primary key holds when it joins an attached database: the migration that made
+ * it, or the version before, which left such tables out. As at attaching they get an origin drawn from their content, so
+ * that servers whose tables are equal share it, and their rows are not there twice. Inside the caller's write
+ * transaction. Returns false, and does nothing, where rows of the table are known: those have to be compared.
+ */
+export function adoptKeyless(db: Database, rows: RowStore, knowledge: Knowledge, table: Table): boolean {
+  const store = rows.of(table);
+  if (store.hasRows || db.prepare("SELECT 1 FROM _scoutsync_out WHERE tid = ?").get(table.tid) !== undefined) return false;
+  db.exec("DROP TABLE IF EXISTS temp.adopted; CREATE TEMP TABLE adopted(local BLOB, hash BLOB)");
+  try {
+    const add = db.prepare("INSERT INTO temp.adopted(local, hash) VALUES(?, ?)");
+    for (const { key, values } of pages(db, table)) add.run(packKey(table.key, key), rowHash(table, null, values));
+    const found = db.prepare("SELECT local, hash FROM temp.adopted ORDER BY hash").raw(true).all() as [Buffer, Buffer][];
+    if (found.length === 0) return true;
+    const content = createHash("sha256").update(`rows of ${table.name}:`);
+    for (const [, hash] of found) content.update(hash);
+    const name = drawOrigin(content.digest());
+    if (knowledge.numberOf(name) !== undefined) return false;
+    const origin = knowledge.origin(name, ADOPTED_AUTHOR);
+    const put = db.prepare("INSERT INTO _scoutsync_log(oid, sequence, tid, slot) VALUES(?, ?, ?, ?)");
+    found.forEach(([local, hash], i) => {
+      const birth = { origin, sequence: i + 1 };
+      const key = keylessIdentity(table, birth);
+      const slot = store.add(null, { oid: origin, sequence: i + 1, time: 0, context: 0, open: null, extra: null, hash, key });
+      store.setLocal(slot, local);
+      put.run(origin, i + 1, table.tid, slot);
+      rows.digest.add(table.tid, hash);
+    });
+    knowledge.advance(origin, found.length);
+    return true;
+  } finally {
+    db.exec("DROP TABLE temp.adopted");
+  }
+}

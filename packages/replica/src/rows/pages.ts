@@ -1,0 +1,58 @@
+import type { Database } from "better-sqlite3";
+import type { SqlValue } from "@scoutsync/core";
+import type { Table } from "../schema/catalog.ts";
+import { quote } from "../schema/quote.ts";
+import { bindable } from "./table-store.ts";
+import { mayHoldRawText, textFromBytes } from "./values.ts";
+
+/** Rows read at a time: each turn takes some tens of milliseconds. */
+const ROWS_AT_ONCE = 5_000;
+
+/** Every row of a table: key parts and column values. By rowid, or by the key where it cannot be had. */
+export function* pages(db: Database, table: Table): Generator<{ key: SqlValue[]; values: SqlValue[] }> {
+  const keys = table.key.map((column) => quote(column.name));
+  const names = [...keys, ...table.columns.map((column) => quote(column.name))];
+  const cursor = table.rowid === null ? keys : [table.rowid];
+  const bytes = keys.map((name) => `CAST(${name} AS BLOB)`);
+  const prepare = (where: string) =>
+    db
+      .prepare(
+        `SELECT ${[...cursor, ...bytes, ...names].join(", ")} FROM ${quote(table.name)} ${where} ORDER BY ${cursor.join(", ")} LIMIT ${ROWS_AT_ONCE}`,
+      )
+      .safeIntegers(true)
+      .raw(true);
+  const exactText = (values: SqlValue[], from: Buffer[]) =>
+    values.map((value, i) => (typeof value === "string" && table.utf8 ? textFromBytes(from[i] as Buffer) : value));
+  /** Places and bindings for a cursor or key, of which text that is not UTF-8 goes in as bytes. */
+  const places = (values: SqlValue[]) => {
+    const bound = bindable(values);
+    return { values: bound.values, marks: values.map((_, i) => (bound.raw.includes(i) ? "CAST(? AS TEXT)" : "?")) };
+  };
+  let page = prepare("").all() as SqlValue[][];
+  while (page.length > 0) {
+    let at: SqlValue[] = [];
+    for (const row of page) {
+      const keyBytes = row.slice(cursor.length, cursor.length + keys.length) as Buffer[];
+      const rest = row.slice(cursor.length + keys.length);
+      const key = exactText(rest.slice(0, keys.length), keyBytes);
+      at = table.rowid === null ? key : row.slice(0, 1);
+      let values = rest.slice(keys.length);
+      if (table.utf8 && mayHoldRawText(values)) {
+        const here = places(at);
+        const where = cursor.map((column, i) => `${column} = ${here.marks[i] as string}`).join(" AND ");
+        const columns = names.slice(keys.length).map((column) => `CAST(${column} AS BLOB)`);
+        values = exactText(
+          values,
+          db
+            .prepare(`SELECT ${columns.join(", ")} FROM ${quote(table.name)} WHERE ${where}`)
+            .raw(true)
+            .get(here.values) as Buffer[],
+        );
+      }
+      yield { key, values };
+    }
+    if (page.length < ROWS_AT_ONCE) return;
+    const here = places(at);
+    page = prepare(`WHERE (${cursor.join(", ")}) > (${here.marks.join(", ")})`).all(here.values) as SqlValue[][];
+  }
+}

@@ -1,0 +1,103 @@
+import type { Database } from "better-sqlite3";
+import type { SqlValue } from "@scoutsync/core";
+import { CAPTURE, eventCode, imageTable, Op } from "../capture/triggers.ts";
+import { pages } from "../rows/pages.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import { rowsTable } from "../rows/table-store.ts";
+import { packKey, rowHash } from "../rows/values.ts";
+import type { Table } from "./catalog.ts";
+import { quote } from "./quote.ts";
+
+/** How to tell an old row from one with values in columns that came since. */
+interface AddedColumns {
+  old(values: readonly SqlValue[]): SqlValue[];
+  /** Masks of the added columns that hold more than their default. */
+  written(values: readonly SqlValue[]): bigint[];
+}
+
+type Stored = [id: bigint, local: Buffer | null];
+type Found = [rowid: bigint, written: bigint];
+
+/**
+ * As `reconcile`, for a table without a primary key: rows are compared as a multiset. What is left on both sides at one
+ * rowid is an edited row; the rest came, or went.
+ */
+export function reconcileKeyless(db: Database, rows: RowStore, table: Table, added: AddedColumns | null): number {
+  const stored = `main.${rowsTable(table.tid)}`;
+  db.exec(`
+    DROP TABLE IF EXISTS temp.found;
+    DROP TABLE IF EXISTS temp.stored;
+    CREATE TEMP TABLE found(at INTEGER PRIMARY KEY, hash BLOB, old BLOB, written INTEGER NOT NULL);
+    CREATE TEMP TABLE stored(id INTEGER PRIMARY KEY, hash BLOB, local BLOB);
+    INSERT INTO temp.stored SELECT id, hash, local FROM ${stored}`);
+  const add = db.prepare("INSERT INTO temp.found VALUES(?, ?, ?, ?)");
+  for (const { key, values } of pages(db, table)) {
+    const old = added && rowHash(table, null, added.old(values));
+    add.run(key[0], rowHash(table, null, values), old, added?.written(values).some((mask) => mask > 0n) ? 1 : 0);
+  }
+  const take = (hash: "hash" | "old") => {
+    const pairs = db
+      .prepare(
+        `SELECT s.id, f.at, f.hash, f.written
+          FROM (SELECT id, hash, row_number() OVER (PARTITION BY hash ORDER BY id) AS copy FROM temp.stored) AS s
+          JOIN (SELECT at, hash, ${hash} AS key, written, row_number() OVER (PARTITION BY ${hash} ORDER BY at) AS copy FROM temp.found) AS f
+            ON f.key = s.hash AND f.copy = s.copy`,
+      )
+      .safeIntegers(true)
+      .raw(true)
+      .all() as [bigint, bigint, Buffer, bigint][];
+    const forget = [db.prepare("DELETE FROM temp.stored WHERE id = ?"), db.prepare("DELETE FROM temp.found WHERE at = ?")] as const;
+    for (const [id, at] of pairs) {
+      forget[0].run(id);
+      forget[1].run(at);
+      rows.of(table).setLocal(id, packKey(table.key, [at]));
+    }
+    return pairs;
+  };
+  take("hash");
+  let noted = 0;
+  const note = noteEvents(db, table);
+  const edit = (slot: bigint, at: bigint) => {
+    note(Op.update, at, slot);
+    note(Op.insert, at, 0n);
+    noted++;
+  };
+  for (const [id, at, hash, written] of added ? take("old") : []) {
+    const state = rows.atLog(table.tid, id);
+    if (state) rows.rehash(state, hash);
+    if (written !== 0n) edit(id, at);
+  }
+  const left = db.prepare("SELECT id, local FROM temp.stored ORDER BY id").safeIntegers(true).raw(true).all() as Stored[];
+  const here = db.prepare("SELECT at, written FROM temp.found ORDER BY at").safeIntegers(true).raw(true).all() as Found[];
+  const places = new Map(here.map(([at]) => [packKey(table.key, [at]).toString("latin1"), at]));
+  for (const [id, local] of left) {
+    const name = local?.toString("latin1") ?? "";
+    const at = places.get(name);
+    places.delete(name);
+    if (at !== undefined) edit(id, at);
+    else {
+      note(Op.delete, null, id);
+      noted++;
+    }
+  }
+  for (const at of places.values()) {
+    note(Op.insert, at, 0n);
+    noted++;
+  }
+  db.exec("DROP TABLE temp.found; DROP TABLE temp.stored");
+  return noted;
+}
+
+/** Puts an event on the dirty list, with the row's values as they are now where it is there. */
+function noteEvents(db: Database, table: Table) {
+  const event = db.prepare(`INSERT INTO ${CAPTURE}(event, at, k0, m0) VALUES(?, julianday('now'), ?, ?)`);
+  const columns = table.columns.map(({ name }) => quote(name)).join(", ");
+  const rowid = quote((table.key[0] as { name: string }).name);
+  const image = db.prepare(
+    `INSERT INTO ${imageTable(table.tid)} SELECT (SELECT max(n) FROM ${CAPTURE}), ${columns} FROM ${quote(table.name)} WHERE ${rowid} = ?`,
+  );
+  return (op: number, at: bigint | null, slot: bigint) => {
+    event.run(eventCode(table.tid, op), at, slot);
+    if (op === Op.insert) image.run(at);
+  };
+}

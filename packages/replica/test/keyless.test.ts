@@ -1,0 +1,189 @@
+import Database from "better-sqlite3";
+import { describe, expect, test } from "vitest";
+import { diagnose } from "../src/index.ts";
+import { settle, Site, testFolder } from "./site.ts";
+
+const SCHEMA = "CREATE TABLE log(line TEXT, n, at REAL)";
+
+/** The multiset of rows, whatever order they are in. */
+const bag = (site: Site, table = "log"): string[] =>
+  site
+    .rows(`SELECT * FROM ${table}`)
+    .map((row) => JSON.stringify(Object.values(row)))
+    .sort();
+
+const pair = (schema = SCHEMA): [Site, Site] => [new Site("a", schema), new Site("b", schema)];
+
+describe("tables without a primary key", () => {
+  test("keep every copy: the same row from two servers is there twice, on both", () => {
+    const [a, b] = pair();
+    for (const site of [a, b]) site.edit("INSERT INTO log VALUES('same', 1, 0.5), ('twice', NULL, NULL), ('twice', NULL, NULL)");
+    settle(a, b);
+    expect(bag(a)).toHaveLength(6);
+    expect(bag(b)).toEqual(bag(a));
+    expect(a.pull(b).at(-1)?.verified).toBe(true);
+  });
+
+  test("lose one copy everywhere where one of two equal ones is deleted", () => {
+    const [a, b] = pair();
+    a.edit("INSERT INTO log(line) VALUES('x'), ('x'), ('y')");
+    settle(a, b);
+    b.edit("DELETE FROM log WHERE rowid = (SELECT max(rowid) FROM log WHERE line = 'x')");
+    settle(a, b);
+    expect(bag(a)).toEqual(['["x",null,null]', '["y",null,null]']);
+    expect(bag(b)).toEqual(bag(a));
+  });
+
+  test("merge edits of one copy column by column", () => {
+    const [a, b] = pair();
+    a.edit("INSERT INTO log VALUES('x', 1, 1)");
+    settle(a, b);
+    a.edit("UPDATE log SET line = 'a'");
+    b.edit("UPDATE log SET n = 2");
+    settle(a, b);
+    expect(bag(a)).toEqual(['["a",2,1]']);
+    expect(bag(b)).toEqual(bag(a));
+  });
+
+  test("stay the same rows when VACUUM renumbers them, before and after they were drained", () => {
+    const [a, b] = pair();
+    a.edit("INSERT INTO log(line) VALUES('1'), ('2'), ('3'), ('4'), ('4')");
+    settle(a, b);
+    b.edit("DELETE FROM log WHERE line = '1'");
+    b.write("UPDATE log SET n = 5 WHERE line = '3'; DELETE FROM log WHERE line = '2'; INSERT INTO log(line) VALUES('5')");
+    b.app.exec("VACUUM");
+    b.write("UPDATE log SET at = 7 WHERE line = '3'");
+    settle(a, b);
+    a.edit("UPDATE log SET n = 6 WHERE line = '3'");
+    settle(a, b);
+    expect(bag(a)).toEqual(['["3",6,7]', '["4",null,null]', '["4",null,null]', '["5",null,null]']);
+    expect(bag(b)).toEqual(bag(a));
+  });
+
+  test("count one delete where two servers delete the same copy, and two where each deletes another", () => {
+    const sites = [new Site("a", SCHEMA), new Site("b", SCHEMA), new Site("c", SCHEMA)];
+    const [a, b, c] = sites as [Site, Site, Site];
+    a.edit("INSERT INTO log(line) VALUES('x'), ('x'), ('x')");
+    settle(...sites);
+    a.edit("DELETE FROM log WHERE rowid = 1");
+    b.edit("DELETE FROM log WHERE rowid = 1");
+    settle(...sites);
+    for (const site of sites) expect(bag(site)).toHaveLength(2);
+    c.edit("INSERT INTO log(line) VALUES('x')");
+    a.edit("DELETE FROM log");
+    settle(...sites);
+    for (const site of sites) expect(bag(site)).toHaveLength(1);
+  });
+
+  test("are the same rows in copies of one file, copies of equal rows included", () => {
+    const rows = `${SCHEMA}; INSERT INTO log(line) VALUES('x'), ('y'), ('x')`;
+    const a = new Site("a", rows);
+    const b = new Site("b", `${SCHEMA}; INSERT INTO log(line) VALUES('y'), ('x'), ('z'), ('x'); DELETE FROM log WHERE line = 'z'; VACUUM`);
+    expect(b.pull(a).at(-1)).toMatchObject({ received: 0, verified: true });
+    b.edit("DELETE FROM log WHERE line = 'x' AND rowid < (SELECT max(rowid) FROM log)");
+    settle(a, b);
+    expect(bag(a)).toEqual(['["x",null,null]', '["y",null,null]']);
+  });
+
+  test("are not there twice where a migration seeds them on every server", () => {
+    const [a, b] = pair("CREATE TABLE other(id INTEGER PRIMARY KEY)");
+    for (const site of [a, b])
+      site.edit("CREATE TABLE kind(name TEXT, rank INTEGER); INSERT INTO kind VALUES('match', 1), ('pit', 2), ('pit', 2)");
+    settle(a, b);
+    expect(bag(a, "kind")).toHaveLength(3);
+    expect(bag(b, "kind")).toEqual(bag(a, "kind"));
+    a.edit("INSERT INTO kind VALUES('pit', 2); CREATE TABLE later(x); INSERT INTO later VALUES('only here')");
+    b.edit("CREATE TABLE later(x); INSERT INTO later VALUES('only there')");
+    settle(a, b);
+    for (const site of [a, b]) expect([bag(site, "kind").length, bag(site, "later").length]).toEqual([4, 2]);
+  });
+
+  test("follow a column that a migration adds, and what was written while nothing captured", () => {
+    const [a, b] = pair();
+    a.edit("INSERT INTO log(line) VALUES('x'), ('y'), ('x'), ('z'), ('gone')");
+    settle(a, b);
+    for (const site of [a, b]) site.edit("ALTER TABLE log ADD COLUMN tag TEXT DEFAULT 'none'");
+    expect(b.pull(a).at(-1)?.received).toBe(0);
+    a.replica.close();
+    for (const { name } of a.rows("SELECT name FROM sqlite_master WHERE type = 'trigger'")) a.write(`DROP TRIGGER ${String(name)}`);
+    a.write("UPDATE log SET n = 1 WHERE line = 'y'; DELETE FROM log WHERE line = 'gone'; INSERT INTO log(line, tag) VALUES('new', 'x')");
+    a.start();
+    settle(a, b);
+    expect(bag(b)).toEqual([
+      '["new",null,null,"x"]',
+      '["x",null,null,"none"]',
+      '["x",null,null,"none"]',
+      '["y",1,null,"none"]',
+      '["z",null,null,"none"]',
+    ]);
+    expect(bag(a)).toEqual(bag(b));
+  });
+
+  test("follow a row that they refer to when it gets another number", () => {
+    const [a, b] = pair(
+      "CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT); CREATE TABLE visit(team INTEGER REFERENCES team, note TEXT)",
+    );
+    for (const [i, site] of [a, b].entries()) {
+      const { name } = site;
+      site.edit(`INSERT INTO team VALUES(1, '${name}'); INSERT INTO visit VALUES(1, '${name}'), (1, '${name}')`, site.nowUs + i);
+    }
+    settle(a, b);
+    for (const site of [a, b]) {
+      const joined = site.rows("SELECT name, note FROM visit JOIN team ON team.id = team ORDER BY 1");
+      expect(joined.map(({ name, note }) => `${String(name)} ${String(note)}`)).toEqual(["a a", "a a", "b b", "b b"]);
+    }
+  });
+
+  test("wait for a value that an earlier row has in a UNIQUE column, and displace a later one", () => {
+    const [a, b] = pair("CREATE TABLE badge(code TEXT UNIQUE, owner TEXT)");
+    a.edit("INSERT INTO badge VALUES('1', 'a')");
+    b.edit("INSERT INTO badge VALUES('1', 'b')", b.nowUs + 5);
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(bag(site, "badge")).toEqual(['["1","a"]']);
+      expect(site.replica.reviews({ kind: "parked", id: "", limit: 10 })).toMatchObject([{ image: [{ value: "1" }, { value: "b" }] }]);
+    }
+    b.edit("INSERT OR REPLACE INTO badge VALUES('1', 'c')");
+    settle(a, b);
+    for (const site of [a, b]) expect([...bag(site, "badge"), site.replica.state().parked]).not.toContain('["1","a"]');
+    expect(bag(a, "badge")).toEqual(bag(b, "badge"));
+  });
+
+  test("that REPLACE displaces go everywhere, and equal rows that IGNORE spares stay", () => {
+    const [a, b] = pair("CREATE TABLE badge(code TEXT COLLATE NOCASE UNIQUE, owner TEXT)");
+    a.edit("INSERT INTO badge VALUES('a', '1'), ('b', '1'), ('c', '1')");
+    settle(a, b);
+    b.edit(`INSERT OR REPLACE INTO badge VALUES('A', '2'); INSERT OR IGNORE INTO badge VALUES('B', '2');
+      UPDATE OR REPLACE badge SET code = 'C', owner = '3' WHERE code = 'b'; INSERT OR REPLACE INTO badge(rowid, owner) VALUES(77, 'x'), (77, 'y')`);
+    settle(a, b);
+    expect(bag(a, "badge")).toEqual(['["A","2"]', '["C","3"]', '[null,"y"]']);
+    expect(bag(b, "badge")).toEqual(bag(a, "badge"));
+  });
+
+  test("are named by their births: in changes, history, digests and restore", () => {
+    const [a, b] = pair();
+    a.edit("INSERT INTO log(line) VALUES('x'), ('y')");
+    settle(a, b);
+    a.edit("UPDATE log SET n = 2 WHERE line = 'x'; DELETE FROM log WHERE line = 'y'");
+    settle(a, b);
+    const { changes } = b.replica.readable(new Map(), 10);
+    const gone = changes.find(({ operation }) => operation === "delete")?.key ?? "";
+    const edited = changes.find(({ operation }) => operation === "update")?.key ?? "";
+    expect(gone).toMatch(/^[a-z2-7]{16}:\d+$/);
+    expect(b.replica.row("log", edited)).toContainEqual({ name: "n", value: 2n });
+    expect(b.replica.history("log", edited).map(({ column }) => column)).toContain("n");
+    const [entry] = b.replica.digests({ table: "log", buckets: Array.from({ length: 256 }, (_, i) => i), deep: true }).entries;
+    expect(entry?.key).toBe(edited);
+    b.replica.restore("log", gone);
+    settle(a, b);
+    expect(bag(a)).toEqual(['["x",2,null]', '["y",null,null]']);
+  });
+
+  test("are said to take part by doctor", () => {
+    const path = `${testFolder()}/app.db`;
+    const db = new Database(path);
+    db.exec(SCHEMA);
+    db.close();
+    expect(diagnose(path, [])).toMatchObject({ status: "ready", problems: [], tables: [{ name: "log", synced: true, identity: "none" }] });
+  });
+});
