@@ -55,6 +55,8 @@ export interface ChangeBatch {
   vector: VersionVector;
   /** 16 bytes: the sum of all row hashes of the server. Empty when not final. */
   digest: Uint8Array;
+  /** What tables and columns the digest is of: digests of different schemas say nothing. "" when not final, or not said. */
+  schema: string;
   /** The serving process's run, to which stream positions belong. */
   run: string;
   /** Digest of what the server holds beyond its vector; empty when there is nothing. */
@@ -153,4 +155,6 @@ export interface DigestEntry {
   key: string;
   rows: number;
   digest: Uint8Array;
+  /** For a whole table: what columns the digest is of; digests of different ones cannot be compared. "" = not said. */
+  schema: string;
 }

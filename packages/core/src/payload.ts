@@ -21,6 +21,8 @@ export const RecordFlags = {
   closed: 16,
   /** The birth is owned by another dot than the one that names the row. */
   renamedBirth: 32,
+  /** Columns follow that the birth, made where they did not exist, has not written. */
+  unwritten: 256,
 } as const;
 
 /** Flags from here on are words of "packed-2"; flags are a varint, so that there is room for more. */
@@ -34,6 +36,8 @@ export interface TableHead {
   surrogate: boolean;
   /** No primary key: a row is named by its birth. A word of "packed-2". */
   keyless?: boolean;
+  /** Columns of a natural key; 0 where the writer does not say, as the first version does not. */
+  keyParts: number;
   columns: string[];
 }
 
@@ -63,6 +67,21 @@ const VERSION = 1;
 const LARGEST_SEQUENCE = 2 ** 52;
 /** The year 2112: later ones leave no room for the writes that have to follow, Unix microseconds. */
 const LATEST_TIME_US = 2 ** 52;
+
+type TableKey = Pick<TableHead, "surrogate" | "keyless" | "keyParts">;
+
+/** A table's kind of key in one byte: 1 = surrogate, 3 = none, 2k = natural with k columns, 0 = natural with a number that is not said. */
+export function keyKind({ surrogate, keyless, keyParts }: TableKey): number {
+  if (keyless) return KeyKind.none;
+  if (surrogate) return KeyKind.surrogate;
+  return keyParts < 128 ? 2 * keyParts : KeyKind.natural;
+}
+
+/** The inverse of `keyKind`. A row without a key is named by one value, its birth. */
+export function keyOfKind(kind: number): TableKey {
+  if (kind === KeyKind.none) return { surrogate: false, keyless: true, keyParts: 1 };
+  return { surrogate: kind === KeyKind.surrogate, keyParts: kind % 2 === 0 ? kind / 2 : 0 };
+}
 
 /** Builds one payload; the caller writes record parts in order. Local numbers become dictionary indexes here. */
 export class PayloadWriter {
@@ -196,7 +215,7 @@ export class PayloadWriter {
     head.varint(this.tables.length);
     for (const table of this.tables) {
       head.text(table.name);
-      head.byte(table.keyless ? KeyKind.none : table.surrogate ? KeyKind.surrogate : KeyKind.natural);
+      head.byte(keyKind(table));
       head.varint(table.columns.length);
       for (const column of table.columns) head.text(column);
     }
@@ -237,12 +256,7 @@ export class PayloadReader {
     };
     const origins = list(() => ({ origin: body.text(), author: body.text() }));
     const contexts = list(() => list((): [number, number] => [body.varint(), body.varint()]));
-    const tables = list((): TableHead => {
-      const name = body.text();
-      const kind = body.byte();
-      const columns = list(() => body.text());
-      return { name, surrogate: kind === KeyKind.surrogate, ...(kind === KeyKind.none && { keyless: true }), columns };
-    });
+    const tables = list(() => ({ name: body.text(), ...keyOfKind(body.byte()), columns: list(() => body.text()) }));
     this.head = { origins, contexts, tables };
     this.count = body.varint();
   }

@@ -41,8 +41,8 @@ function pack(items: readonly Item[]): Buffer {
     origin: (origin) => ({ origin: NAMES[origin] as string, author: `node ${origin}` }),
     context: (context) => CONTEXTS[context] as [number, number][],
   });
-  writer.table({ name: "tabelle ü", surrogate: true, columns: ["a", "b", "select"] });
-  writer.table({ name: "", surrogate: false, columns: [] });
+  writer.table({ name: "tabelle ü", surrogate: true, keyParts: 0, columns: ["a", "b", "select"] });
+  writer.table({ name: "", surrogate: false, keyParts: 3, columns: [] });
   for (const { write, values } of items) {
     writer.count++;
     writer.write(write);
@@ -100,8 +100,8 @@ describe("a payload", () => {
   test("says which tables and authors it speaks of, those of contexts too", () => {
     const { reader } = unpack(pack([{ write: { origin: 2, sequence: 1, time: 1, context: 2 }, values: [] }]));
     expect(reader.head.tables).toEqual([
-      { name: "tabelle ü", surrogate: true, columns: ["a", "b", "select"] },
-      { name: "", surrogate: false, columns: [] },
+      { name: "tabelle ü", surrogate: true, keyParts: 0, columns: ["a", "b", "select"] },
+      { name: "", surrogate: false, keyParts: 3, columns: [] },
     ]);
     expect(reader.head.origins).toEqual([2, 1, 3].map((origin) => ({ origin: NAMES[origin], author: `node ${origin}` })));
     expect(reader.head.contexts).toEqual([

@@ -109,10 +109,10 @@ export function fromWireHistory(wire: WireHistoryEntry): HistoryEntry {
   };
 }
 
-export function toWireDigestEntry({ table, bucket, key, rows, digest }: DigestEntry): WireDigestEntry {
-  return { table, bucket, key, rows: BigInt(rows), digest: asBuffer(digest) };
+export function toWireDigestEntry({ table, bucket, key, rows, digest, schema }: DigestEntry): WireDigestEntry {
+  return { table, bucket, key, rows: BigInt(rows), digest: asBuffer(digest), schema };
 }
 
-export function fromWireDigestEntry({ table, bucket, key, rows, digest }: WireDigestEntry): DigestEntry {
-  return { table, bucket, key, rows: Number(rows), digest };
+export function fromWireDigestEntry({ table, bucket, key, rows, digest, schema }: WireDigestEntry): DigestEntry {
+  return { table, bucket, key, rows: Number(rows), digest, schema };
 }

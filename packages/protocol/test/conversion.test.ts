@@ -48,6 +48,7 @@ const batch: fc.Arbitrary<ChangeBatch> = fc
     final: fc.boolean(),
     vector,
     digest: bytes(16),
+    schema: fc.string(),
     run: fc.string(),
     beyondDigest: bytes(16),
     remaining: fc.maxSafeNat(),

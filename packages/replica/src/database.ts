@@ -18,6 +18,7 @@ import {
   type VersionVector,
 } from "@scoutsync/core";
 import { Applier, NORMALIZE_MS, unpackBatch } from "./apply/apply.ts";
+import { Delivery } from "./apply/delivery.ts";
 import { Placement } from "./apply/placement.ts";
 import { rowHistory } from "./audit/history.ts";
 import { readableChanges } from "./audit/readable.ts";
@@ -37,6 +38,7 @@ import type { ReadRequest, ReplicaOptions, ReplicaState, WholeRowsRequest } from
 import { RowsMoved } from "./rows/keyless-rows.ts";
 import { RowStore } from "./rows/row-store.ts";
 import { type AppTrigger, triggersToSuspend } from "./schema/app-triggers.ts";
+import { absentTables, noteLacking } from "./schema/absent.ts";
 import { catalogTables, type Table } from "./schema/catalog.ts";
 import { captureTriggers } from "./capture/triggers.ts";
 import {
@@ -100,6 +102,7 @@ export class ReplicaDatabase {
   private readonly reader: LogReader;
   private readonly placement: Placement;
   private readonly applier: Applier;
+  private readonly delivery: Delivery;
   private schemaVersion = -1;
   private suspended: AppTrigger[] = [];
   private problem = "";
@@ -129,7 +132,7 @@ export class ReplicaDatabase {
       this.prepareFile();
       this.digest = new DigestSums(this.db);
       this.knowledge = new Knowledge(this.db, options.nodeName, surroundings.random);
-      this.rows = new RowStore(this.db, this.digest);
+      this.rows = new RowStore(this.db, this.digest, this.knowledge);
       const parts = { db: this.db, rows: this.rows, knowledge: this.knowledge };
       this.reader = new LogReader({
         ...parts,
@@ -141,7 +144,8 @@ export class ReplicaDatabase {
       });
       this.drainer = new Drain({ ...parts, clock: this.clock });
       this.placement = new Placement(parts);
-      this.applier = new Applier({ ...parts, placement: this.placement });
+      this.applier = new Applier({ ...parts, placement: this.placement, nowUs: this.nowUs });
+      this.delivery = new Delivery({ ...parts, placement: this.placement, applier: this.applier });
       this.drain();
       // In the middle of a stream rows wait for what is still to come; its end decides.
       this.unsettled = this.mayPlaceWaiting();
@@ -290,7 +294,9 @@ export class ReplicaDatabase {
     const { tables: shapes } = surveyTables(this.db, this.options.exclude);
     followRenames(this.db, new Set(shapes.map((shape) => shape.name)));
     const tables = catalogTables(this.db, shapes);
+    const absent = absentTables(this.db, tables);
     removeStaleCapture(this.db, tables, this.nowUs());
+    noteLacking(this.db, tables, absent, this.nowUs());
     const broken = tables.flatMap((table) => {
       const captured = capturedColumns(this.db, table);
       const same = captured !== null && captured.join("\n") === table.columns.map((column) => column.name).join("\n");
@@ -298,13 +304,15 @@ export class ReplicaDatabase {
     });
     if (broken.length > 0 && this.rows.tables.length > 0) this.drainOld(broken.map(({ table }) => table));
     for (const { table } of broken) installCapture(this.db, table);
-    this.rows.setTables(tables);
-    for (const { table, captured } of broken) {
+    this.rows.setTables([...tables, ...absent]);
+    const columns = broken.flatMap(({ table, captured }) => {
       const isNew = table.keyless && captured === null;
-      if (!isNew || !adoptKeyless(this.db, this.rows, this.knowledge, table)) reconcile(this.db, this.rows, table, captured);
-    }
+      return isNew && adoptKeyless(this.db, this.rows, this.knowledge, table) ? [] : reconcile(this.db, this.rows, table, captured);
+    });
     this.suspended = triggersToSuspend(this.db, tables);
     this.schemaVersion = this.db.pragma("schema_version", { simple: true }) as number;
+    if (columns.length > 0) this.silently(() => this.delivery.columns(columns));
+    this.delivery.begin();
   }
 
   /** Events captured under the shape that was; what cannot be read any more is found by the reconciliation that follows. */
@@ -345,7 +353,22 @@ export class ReplicaDatabase {
       if (!done) pauseThread(TURN_PAUSE_MS);
       else this.unsettled ||= this.mayPlaceWaiting();
     }
+    this.deliver();
     this.settle();
+  }
+
+  /** Gives rows that were held for tables which are here now to them, giving the lock back in between. */
+  private deliver(): void {
+    while (this.delivery.due) {
+      this.write(() => {
+        this.drainer.run(Number.POSITIVE_INFINITY);
+        this.rows.flush();
+        this.followReferences();
+        this.silently(() => this.delivery.rows(performance.now() + NORMALIZE_MS));
+      });
+      this.unsettled ||= this.mayPlaceWaiting();
+      if (this.delivery.due) pauseThread(TURN_PAUSE_MS);
+    }
   }
 
   /** After a drain: kept rows that were referred to anew live again, and what is kept for nothing goes. */
@@ -415,10 +438,20 @@ export class ReplicaDatabase {
     const { digest } = this.digest;
     // Digests say something only where neither side holds anything beyond its vector.
     const comparable =
-      batch.final && equalVectors(vector, batch.vector) && batch.beyondDigest.length === 0 && this.beyondDigest().length === 0;
+      batch.final &&
+      equalVectors(vector, batch.vector) &&
+      batch.beyondDigest.length === 0 &&
+      this.beyondDigest().length === 0 &&
+      this.hasSchemaOf(batch);
     const verified = comparable ? Buffer.compare(digest, batch.digest) === 0 : null;
     const { received, conflicts, parked } = applied;
     return { received, applied: applied.applied, conflicts, parked, vector, digest, verified };
+  }
+
+  /** False where digests are of different tables or columns. The first version does not say: then nothing may be held here. */
+  private hasSchemaOf(batch: ChangeBatch): boolean {
+    if (batch.schema !== "") return batch.schema === this.reader.schemaPrint();
+    return this.db.prepare("SELECT 1 FROM _scoutsync_lacking LIMIT 1").get() === undefined;
   }
 
   /**
@@ -554,8 +587,10 @@ export class ReplicaDatabase {
     return {
       vector: this.knowledge.vector,
       digest: this.digest.digest,
+      schema: this.reader.schemaPrint(),
       pending: this.problem === "" ? 0 : this.drainer.pending(),
       parked: this.rows.waitingCount(),
+      held: this.rows.heldCount(),
       conflicts: countReviews(this.db, this.rows),
       rows: this.digest.rows,
       tables: this.rows.tables.map((table) => table.name),

@@ -36,9 +36,13 @@ export interface ReplicaState {
   vector: VersionVector;
   /** 16 bytes: sum of all row hashes. */
   digest: Uint8Array;
+  /** What tables and columns the digest is of, as `ChangeBatch.schema`. */
+  schema: string;
   /** Captured writes that have not become changes yet. */
   pending: number;
   parked: number;
+  /** Rows held for tables that this database lacks. */
+  held: number;
   conflicts: number;
   rows: number;
   tables: string[];

@@ -44,17 +44,6 @@ describe("while the node runs", () => {
     expect(b.rows("SELECT motto FROM team ORDER BY id")).toEqual([{ motto: "of one" }, { motto: "of two" }]);
   });
 
-  test("a column that only one side has is an error that says so, and nothing is lost", () => {
-    const [a, b] = pair();
-    a.edit("ALTER TABLE team ADD COLUMN motto TEXT; UPDATE team SET motto = 'onward' WHERE id = 1");
-    const before = b.contents();
-    expect(() => b.pull(a)).toThrow(/"team\.motto"/);
-    expect(b.contents()).toBe(before);
-    b.edit("ALTER TABLE team ADD COLUMN motto TEXT");
-    b.pull(a);
-    expect(b.rows("SELECT motto FROM team WHERE id = 1")).toEqual([{ motto: "onward" }]);
-  });
-
   test("a table is made, and takes part from its first row", () => {
     const [a, b] = pair();
     for (const site of [a, b]) site.edit("CREATE TABLE note(id INTEGER PRIMARY KEY, team_id INTEGER REFERENCES team(id), line TEXT)");

@@ -14,7 +14,10 @@ export async function takeBatch(replica: Replica, batch: ChangeBatch): Promise<A
   const beyond = await replica.beyondDigest();
   // Read together, after the last wait: vector and digest of one moment.
   const state = replica.state;
-  const comparable = equalVectors(state.vector, batch.vector) && sameBytes(beyond, batch.beyondDigest);
+  const comparable =
+    equalVectors(state.vector, batch.vector) &&
+    sameBytes(beyond, batch.beyondDigest) &&
+    (batch.schema === "" ? state.held === 0 : batch.schema === state.schema);
   const differ = comparable && !sameBytes(state.digest, batch.digest);
   // Too grave to be told from what was last reported: the replica compares inside a transaction.
   if (differ) return replica.apply(batch);

@@ -20,14 +20,14 @@ import {
 import type { Database } from "better-sqlite3";
 import { BASELINE_AUTHOR, baselinesOf } from "../identity/baseline.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
-import { columnValue, type IncomingRow, type IncomingTable, incomingTables, readRow, resolveHead } from "../log/incoming.ts";
+import { type IncomingRow, type IncomingTable, incomingTables, isStray, readRow, resolveHead } from "../log/incoming.ts";
 import { settleDoubts } from "../repair/doubt.ts";
 import { mergeBirth, mergeColumn, mergeExistence, mergeRekey } from "../rows/registers.ts";
-import { openConflicts, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
+import { type ColumnWrite, openConflicts, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";
 import { packKey, rowHash, sameValue } from "../rows/values.ts";
-import type { Table } from "../schema/catalog.ts";
+import { isNamedByBirth, type Table } from "../schema/catalog.ts";
 import type { Placement } from "./placement.ts";
 
 /** Decisions at the end of a stream are made in transactions of about this length, milliseconds. */
@@ -51,6 +51,7 @@ export class Applier {
   private readonly rows: RowStore;
   private readonly knowledge: Knowledge;
   private readonly placement: Placement;
+  private readonly nowUs: () => number;
   private readonly lastSequences = new Map<number, number>();
   private readonly ids = new Map<Table, Map<number, Map<number, bigint | null>>>();
   private opened = 0;
@@ -58,8 +59,11 @@ export class Applier {
   private clashing = false;
   /** The batch holds whole rows to mend a difference: what the vector covers is merged all the same. */
   private repairing = false;
+  /** A row that was held here is given to its table: the vector covers it already. */
+  private delivering = false;
 
-  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement }) {
+  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement; nowUs: () => number }) {
+    this.nowUs = options.nowUs;
     this.db = options.db;
     this.rows = options.rows;
     this.knowledge = options.knowledge;
@@ -140,17 +144,28 @@ export class Applier {
     });
   }
 
+  /** Merges a row that was held here, silently and in the caller's transaction. */
+  deliver(row: IncomingRow): void {
+    this.repairing = false;
+    this.delivering = true;
+    try {
+      this.applyRow(row);
+    } finally {
+      this.delivering = false;
+    }
+  }
+
   private applyRecords(unpacked: Buffer, count: number): number {
     const reader = new PayloadReader(unpacked);
     if (reader.count !== count) throw new MalformedBytes("the number of changes differs from what the batch says");
-    const tables = incomingTables(reader, this.rows);
+    const tables = incomingTables(reader, this.rows, this.nowUs());
     resolveHead(reader, this.knowledge);
     let applied = 0;
     for (let left = count; left > 0; left--) {
       const incoming = tables[reader.body.varint()];
       if (!incoming) throw new MalformedBytes("unknown table index");
       const flags = reader.body.varint();
-      const plain = flags === RecordFlags.birth && incoming.table.surrogate && !this.repairing;
+      const plain = flags === RecordFlags.birth && incoming.table.surrogate && incoming.complete && !this.repairing;
       if (plain ? this.applyPlain(reader, incoming) : this.applyRow(readRow(reader, incoming, flags))) applied++;
     }
     if (!reader.body.done) throw new MalformedBytes("bytes are left over");
@@ -168,7 +183,7 @@ export class Applier {
   }
 
   /** A row of a surrogate table that nothing but its birth has written: the hot path. */
-  private applyPlain(reader: PayloadReader, { table, positions, same }: IncomingTable): boolean {
+  private applyPlain(reader: PayloadReader, { table, positions, same, unwritten }: IncomingTable): boolean {
     const origin = reader.origin();
     const sequence = reader.sequence();
     const time = reader.time();
@@ -177,10 +192,15 @@ export class Applier {
     if (typeof claim !== "bigint") throw new MalformedBytes("a claimed key is not an integer");
     const cells: CellValue[] = new Array<CellValue>(table.columns.length);
     if (!same) table.columns.forEach((column, i) => (cells[i] = column.fallback));
-    for (let i = 0; i < positions.length; i++) cells[positions[i] as number] = columnValue(reader, table, positions[i] as number);
+    let stray = false;
+    for (let i = 0; i < positions.length; i++) {
+      const position = positions[i] as number;
+      const value = (cells[position] = reader.value());
+      if (value instanceof Ref) stray ||= isStray(table, position, value);
+    }
     if (this.knowledge.covers(origin, sequence)) return false;
     const birth = { origin, sequence, time, context };
-    if (this.isNew(origin, sequence) && this.insertPlain(table, claim, birth, cells)) return true;
+    if (this.isNew(origin, sequence) && !stray && this.insertPlain(table, claim, birth, cells)) return true;
     return this.applyRow({
       table,
       identity: { origin, sequence },
@@ -188,6 +208,8 @@ export class Applier {
       birth,
       claim,
       values: cells,
+      held: [],
+      unwritten,
       columns: [],
       deletes: [],
       rekey: null,
@@ -283,11 +305,11 @@ export class Applier {
       changed.add(index);
     };
     let moved = found === null;
-    const covered = (write: { origin: number; sequence: number }) => !this.repairing && this.knowledge.covers(write.origin, write.sequence);
+    const regardless = this.repairing || this.delivering;
+    const covered = (write: { origin: number; sequence: number }) => !regardless && this.knowledge.covers(write.origin, write.sequence);
     if (found && this.repairing) moved = settleDoubts(state, row, this.knowledge, { current, change });
     if (found && row.birth && !covered(row.birth) && !table.surrogate) {
-      const cids = table.columns.map((column) => column.cid);
-      moved = mergeBirth(state, row.birth, row.values, cids, this.knowledge, current, change) || moved;
+      moved = mergeBirth(state, row.birth, writtenByBirth(row), this.knowledge, current, change) || moved;
     }
     for (const { cid, writes } of row.columns) {
       for (const write of writes) {
@@ -340,16 +362,20 @@ export class Applier {
         action: "Nothing was applied; the session starts again from what is here.",
       });
     }
-    if (!this.repairing && this.knowledge.covers(row.birth.origin, row.birth.sequence)) return null;
+    if (!this.repairing && !this.delivering && this.knowledge.covers(row.birth.origin, row.birth.sequence)) return null;
+    const { birth } = row;
+    const columns = new Map<number, ColumnWrite[]>(row.held.map(({ cid, value }) => [cid, [{ ...birth, value }]]));
+    // A birth that comes before whatever else was written may as well have written the default.
+    if (!isNamedByBirth(row.table)) for (const cid of row.unwritten) columns.set(cid, []);
     return {
       table: row.table,
       place: { kind: "waiting", reason: "", blocker: null },
       slot: UNSTORED,
-      identity: row.identity ?? { origin: row.birth.origin, sequence: row.birth.sequence },
+      identity: row.identity ?? { origin: birth.origin, sequence: birth.sequence },
       key: row.key ? packKey(row.table.key, row.key) : null,
-      birth: row.birth,
+      birth,
       claim: row.claim,
-      columns: new Map(),
+      columns,
       deletes: [],
       rekey: null,
       closed: [],
@@ -374,6 +400,12 @@ export class Applier {
     state.closed.push(record);
     return true;
   }
+}
+
+/** The values that a record's birth wrote, columns that the table lacks included. */
+function writtenByBirth({ table, values, unwritten, held }: IncomingRow): { cid: number; value: CellValue }[] {
+  const here = table.columns.map(({ cid }, index) => ({ cid, value: values[index] ?? null }));
+  return [...here.filter(({ cid }) => !unwritten.has(cid)), ...held];
 }
 
 /** Checks that the payload is what was sent, and unpacks it. Null when it is empty. */

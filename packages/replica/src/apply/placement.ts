@@ -1,6 +1,7 @@
 import type { Database } from "better-sqlite3";
 import { type CellValue, type Ref, releaseLarge, type SqlValue, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
+import { isStray } from "../log/incoming.ts";
 import { isAlive } from "../rows/registers.ts";
 import { ownedDots, type RowState, UNSTORED, type WaitingReason } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -81,6 +82,7 @@ export class Placement {
    * `changed` the positions whose value moved; `before` the dots it owned when it was loaded.
    */
   settle(state: RowState, cells: readonly CellValue[], changed: readonly number[], before: Dots): void {
+    if (state.table.absent !== null) return this.hold(state, before);
     const alive = isAlive(state, this.knowledge);
     if (alive) state.kept = false;
     if (state.place.kind !== "table") {
@@ -102,6 +104,8 @@ export class Placement {
       return;
     }
     this.kept.keepParents(state, cells);
+    const stray = strayReference(state.table, cells);
+    if (stray) return this.evict(state, cells, stray, null, before);
     const { values, missing } = this.rows.concrete(state.table, cells);
     if (missing) return this.evict(state, cells, "parent", missing, before);
     if (changed.length > 0) {
@@ -110,6 +114,12 @@ export class Placement {
     }
     if (state.table.surrogate && this.related.idFor(state) !== state.slot) this.move(state, values, cells, before);
     else this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
+  }
+
+  /** Keeps a row for which there is no table: everything of it, until the table comes. */
+  private hold(state: RowState, before: Dots): void {
+    state.place = { kind: "held" };
+    this.rows.saveOut(state, false, this.related.wanted(state), [], before);
   }
 
   tryUpdate(state: RowState, changed: readonly number[], values: readonly SqlValue[]): WaitingReason | null {
@@ -135,6 +145,8 @@ export class Placement {
       this.waited.push(state.birth);
       return false;
     };
+    const stray = strayReference(state.table, cells);
+    if (stray) return wait(stray, null);
     // Bringing a parent back wakes those who waited for it: this row may be among them.
     if (this.kept.keepParents(state, cells) && wasWaiting && this.related.again(state.birth)?.place.kind === "table") return true;
     const id = this.related.wanted(state);
@@ -274,6 +286,13 @@ export class Placement {
     if (current?.place.kind !== "waiting") return false;
     return this.place(current, this.rows.cells(current), ownedDots(current));
   }
+}
+
+/** Why a row cannot be in its table: a value refers to a row by a column that is no foreign key in this schema. */
+function strayReference(table: Table, cells: readonly CellValue[]): WaitingReason | null {
+  const index = cells.findIndex((value, position) => isStray(table, position, value));
+  if (index < 0) return null;
+  return `schema: "${table.columns[index]?.name}" refers to a row where this was written, and is no foreign key here; it follows once the schema declares it`;
 }
 
 /** Runs a write; returns why a constraint refused it, null when it went through. Other errors are thrown. */

@@ -5,6 +5,7 @@ import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
 import { sameValue, valueText } from "../rows/values.ts";
+import { heldReviews } from "./held.ts";
 import { type Audited, columnName, keyOf, shown } from "./context.ts";
 
 /** Conflicts in which both sides wrote the same value are no question to anyone. */
@@ -110,6 +111,7 @@ export function findReviews(audited: Audited, request: { kind: string; id: strin
   if (request.kind === "" || request.kind === "conflict")
     for (const state of openRows(audited)) for (const review of conflictsOf(audited, state)) take(review);
   if (request.kind === "" || request.kind === "parked") for (const state of audited.rows.waiting()) take(parkedReview(audited, state));
+  if (request.kind === "" || request.kind === "schema") for (const review of heldReviews(audited)) take(review);
   return found.sort((a, b) => a.sinceUs - b.sinceUs || (a.id < b.id ? -1 : 1)).slice(0, limit);
 }
 
@@ -149,6 +151,13 @@ export function resolveReview(
       code: "INVALID_ARGUMENT",
       message: `review ${request.id} is a parked row`,
       action: "Change the row that stands in its way in the application; the parked row then takes its place by itself.",
+    });
+  }
+  if (heldReviews(audited).some(({ id }) => id === request.id)) {
+    throw new SyncError({
+      code: "INVALID_ARGUMENT",
+      message: `review ${request.id} is about a table or column that this database does not have`,
+      action: "Run the application's migration on this server; what is held is then put in by itself.",
     });
   }
   throw new SyncError({

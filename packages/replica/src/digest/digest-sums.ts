@@ -16,6 +16,8 @@ export class DigestSums {
   /** The sum over everything, as it is in the file. */
   private total = 0n;
   private rowCount = 0;
+  /** Rows per table. */
+  private readonly counts = new Map<number, number>();
   /** Rises with every row that comes, goes or changes. */
   version = 0;
 
@@ -28,10 +30,25 @@ export class DigestSums {
     this.pending.clear();
     this.total = 0n;
     this.rowCount = 0;
-    for (const row of this.db.prepare("SELECT rows, sum FROM _scoutsync_digest").all() as { rows: number; sum: Buffer }[]) {
-      this.total = BigInt.asUintN(128, this.total + numberOf(row.sum));
-      this.rowCount += row.rows;
+    this.counts.clear();
+    for (const { tid, rows, sum } of this.db.prepare("SELECT tid, rows, sum FROM _scoutsync_digest").all() as {
+      tid: number;
+      rows: number;
+      sum: Buffer;
+    }[]) {
+      this.total = BigInt.asUintN(128, this.total + numberOf(sum));
+      this.count(tid, rows);
     }
+  }
+
+  private count(tid: number, rows: number): void {
+    this.rowCount += rows;
+    this.counts.set(tid, (this.counts.get(tid) ?? 0) + rows);
+  }
+
+  /** True when the table has rows. Call after `flush`. */
+  hasRows(tid: number): boolean {
+    return (this.counts.get(tid) ?? 0) > 0;
   }
 
   add(tid: number, hash: Buffer): void {
@@ -73,7 +90,7 @@ export class DigestSums {
       const rows = (before?.rows ?? 0) + (lanes[4] as number);
       write.run(tid, bucket, rows, bytesOf(sum));
       this.total = BigInt.asUintN(128, this.total + difference);
-      this.rowCount += lanes[4] as number;
+      this.count(tid, lanes[4] as number);
     }
     this.pending.clear();
   }

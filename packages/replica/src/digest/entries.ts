@@ -1,6 +1,7 @@
 import type { Database } from "better-sqlite3";
 import { type DigestEntry, SyncError } from "@scoutsync/core";
 import { bytesOf, numberOf } from "./digest-sums.ts";
+import { tablePrint } from "./schema-print.ts";
 import { pages } from "../rows/pages.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { keylessDot } from "../rows/keyless-rows.ts";
@@ -30,7 +31,7 @@ export function digestEntries(
         rowCount += bucket.rows;
         sum = BigInt.asUintN(128, sum + bucket.sum);
       }
-      return { table: table.name, bucket: 0, key: "", rows: rowCount, digest: bytesOf(sum) };
+      return { table: table.name, bucket: 0, key: "", rows: rowCount, digest: bytesOf(sum), schema: tablePrint(table) };
     });
   }
   const table = rows.tableNamed(request.table);
@@ -43,14 +44,14 @@ export function digestEntries(
   if (request.buckets.length === 0) {
     return [...bucketSums(db, table, request.deep)]
       .filter(([, { rows: count }]) => count > 0)
-      .map(([bucket, { rows: count, sum }]) => ({ table: table.name, bucket, key: "", rows: count, digest: bytesOf(sum) }));
+      .map(([bucket, { rows: count, sum }]) => ({ table: table.name, bucket, key: "", rows: count, digest: bytesOf(sum), schema: "" }));
   }
   const wanted = new Set(request.buckets);
   const entries: DigestEntry[] = [];
   const hashes = table.keyless ? keylessHashes(db, rows, knowledge, table, request.deep) : rowHashes(db, rows, table, request.deep);
   for (const { key, hash } of hashes) {
     const bucket = hash[0] as number;
-    if (wanted.has(bucket)) entries.push({ table: table.name, bucket, key, rows: 1, digest: hash });
+    if (wanted.has(bucket)) entries.push({ table: table.name, bucket, key, rows: 1, digest: hash, schema: "" });
   }
   return entries;
 }

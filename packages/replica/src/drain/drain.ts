@@ -3,7 +3,7 @@ import { type CellValue, releaseLarge, type SqlValue, type Write } from "@scouts
 import { CAPTURE, captureColumns, eventCode, imageTable, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { noteDrained } from "../identity/receipts.ts";
-import { isAlive, localWrite, rebirth, registerOf, replaceColumn } from "../rows/registers.ts";
+import { blindWrite, isAlive, localWrite, rebirth, registerOf, replaceColumn, writeBeside } from "../rows/registers.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
@@ -237,7 +237,8 @@ export class Drain {
     const packed = table.surrogate ? null : this.rows.keyFromValues(table, first.key);
     const known = packed ? this.rows.byKey(table, packed) : this.rows.byId(table, id as bigint);
     // A row that waits outside its table is not the one the application wrote, unless its key says so.
-    let state: RowState | null = known && (known.place.kind === "table" || !table.surrogate) ? known : null;
+    const unseen = known?.place.kind === "held" ? known : null;
+    let state: RowState | null = known && !unseen && (known.place.kind === "table" || !table.surrogate) ? known : null;
     let alive = state?.place.kind === "table";
     let before = state ? ownedDots(state) : NO_DOTS;
     let born: number | null = null;
@@ -247,7 +248,7 @@ export class Drain {
 
     const die = (image: SqlValue[], at: number) => {
       if (!state || !alive) {
-        state = this.birth(table, state, id, packed, at);
+        state = this.birth(table, state, unseen, id, packed, at);
         before = before.size > 0 && state.slot !== UNSTORED ? before : NO_DOTS;
       } else if (written.includes(true)) {
         // The image holds edits that no drain has seen: they have authors and times of their own.
@@ -288,19 +289,27 @@ export class Drain {
       // Its insert is among the events to come.
       if (born === null && !complete) return;
       // A row that is there though no insert was seen: capture began between.
-      const birth = this.birth(table, state, id, packed, born ?? wall);
+      const birth = this.birth(table, state, unseen, id, packed, born ?? wall);
       this.saveBirth(birth, id, values, state ? before : NO_DOTS);
     } else if (state && written.includes(true)) this.edit(state, id, values, written, wall, before);
   }
 
-  private birth(table: Table, existing: RowState | null, id: bigint | null, key: Buffer | null, wall: number): RowState {
+  /** `unseen`: what others wrote of this row while there was no table here for it. */
+  private birth(
+    table: Table,
+    existing: RowState | null,
+    unseen: RowState | null,
+    id: bigint | null,
+    key: Buffer | null,
+    wall: number,
+  ): RowState {
     if (existing) {
       const replaced: Write[] = [existing.birth, ...existing.deletes];
       for (const writes of existing.columns.values()) replaced.push(...writes);
       rebirth(existing, localWrite(existing, wall, replaced, this.knowledge), this.knowledge);
       return existing;
     }
-    const birth = localWrite(null, wall, [], this.knowledge);
+    const birth = unseen ? blindWrite(unseen, wall, this.knowledge) : localWrite(null, wall, [], this.knowledge);
     return {
       table,
       place: { kind: "table" },
@@ -346,7 +355,14 @@ export class Drain {
 
   /** One dot for all columns that were written. */
   private writeColumns(state: RowState, written: readonly boolean[], wall: number): void {
-    const cids = state.table.columns.flatMap((column, i) => (written[i] ? [column.cid] : []));
+    const unseen = new Set(this.rows.columnsToFill(state));
+    if (unseen.size > 0) {
+      const fresh = state.table.columns.filter((column, i) => written[i] && unseen.has(column.cid));
+      const write = fresh.length > 0 ? blindWrite(state, wall, this.knowledge) : null;
+      for (const { cid } of fresh) writeBeside(state, cid, write as Write, this.knowledge);
+    }
+    const cids = state.table.columns.flatMap((column, i) => (written[i] && !unseen.has(column.cid) ? [column.cid] : []));
+    if (cids.length === 0) return;
     const replaced = cids.flatMap((cid) => [...registerOf(state, cid)]);
     const write = localWrite(state, wall, replaced, this.knowledge);
     if (!state.table.surrogate && cids.length === state.table.columns.length) rebirth(state, write, this.knowledge);

@@ -2,7 +2,7 @@ import type { SqlValue, Write } from "@scoutsync/core";
 import { Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { keylessIdentity } from "../rows/keyless-rows.ts";
-import { isAlive, localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
+import { blindWrite, isAlive, localWrite, registerOf, replaceColumn, writeBeside } from "../rows/registers.ts";
 import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { sameValue } from "../rows/values.ts";
@@ -97,9 +97,13 @@ export class KeylessDrain {
     const written = table.columns.filter((_, i) => old.slot !== 0n || !sameValue(old.image[i] as SqlValue, event.image[i] as SqlValue));
     if (written.length > 0) {
       // A birth names the row here, so that an edit of every column is no new one.
-      const replaced: Write[] = written.flatMap(({ cid }) => [...registerOf(state, cid)]);
+      const unseen = new Set(this.rows.columnsToFill(state));
+      const blind = unseen.size > 0 ? blindWrite(state, event.wall, this.knowledge) : null;
+      const seen = written.filter(({ cid }) => !unseen.has(cid));
+      const replaced: Write[] = seen.flatMap(({ cid }) => [...registerOf(state, cid)]);
       const write = localWrite(state, event.wall, replaced, this.knowledge);
-      for (const { cid } of written) replaceColumn(state, cid, write, this.knowledge);
+      for (const { cid } of seen) replaceColumn(state, cid, write, this.knowledge);
+      if (blind) for (const cid of unseen) writeBeside(state, cid, blind, this.knowledge);
       if (!isAlive(state, this.knowledge)) state.deletes = [];
       state.kept = false;
     }

@@ -1,14 +1,31 @@
-import { type CellValue, MalformedBytes, type PayloadReader, RecordFlags, Ref, SyncError, type Write } from "@scoutsync/core";
+import {
+  type CellValue,
+  keyKind,
+  MalformedBytes,
+  type PayloadReader,
+  RecordFlags,
+  Ref,
+  SyncError,
+  type TableHead,
+  type Write,
+} from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { ClosedConflict, ColumnWrite, ExistenceWrite } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
-import type { Table } from "../schema/catalog.ts";
+import { addAbsentTable, lackedColumn } from "../schema/absent.ts";
+import type { Column, Table } from "../schema/catalog.ts";
 
 /** A table of the batch as this replica knows it. */
 export interface IncomingTable {
   table: Table;
-  /** Position in the local catalog of each column of the wire. */
+  /** Position in the local catalog of each column of the wire; -1 where the table lacks it. */
   positions: number[];
+  /** Local number of each column of the wire. */
+  cids: number[];
+  /** The table lacks none of the wire's columns. */
+  complete: boolean;
+  /** Columns of ours that the wire's rows have not. */
+  unwritten: ReadonlySet<number>;
   /** The wire's columns are exactly ours, in our order. */
   same: boolean;
 }
@@ -24,35 +41,57 @@ export interface IncomingRow {
   claim: bigint;
   /** With a birth: values in catalog order. */
   values: CellValue[];
+  /** With a birth: its values of columns that this table lacks. */
+  held: { cid: number; value: CellValue }[];
+  /** Columns of this table that the birth has not written: it was made where they did not exist. */
+  unwritten: ReadonlySet<number>;
   columns: { cid: number; writes: ColumnWrite[] }[];
   deletes: ExistenceWrite[];
   rekey: { generation: number; origin: number; sequence: number } | null;
   closed: ClosedConflict[];
 }
 
-/** Finds the batch's tables here. A table or column that this database lacks stops the batch: nothing of it is lost, the peer keeps it. */
-export function incomingTables(reader: PayloadReader, rows: RowStore): IncomingTable[] {
+/** Finds the batch's tables here. Tables and columns that this database lacks are catalogued: what is written to them is held. */
+export function incomingTables(reader: PayloadReader, rows: RowStore, nowUs: number): IncomingTable[] {
   return reader.head.tables.map((head) => {
-    const table = rows.tableNamed(head.name);
-    if (!table) throw missing(`the peer has changes for table "${head.name}", which this database does not have or does not sync`);
-    if (table.surrogate !== head.surrogate || table.keyless !== (head.keyless ?? false))
-      throw missing(`table "${head.name}" has another kind of primary key on the peer`);
+    const table = tableOf(head, rows, nowUs);
     const byName = new Map(table.columns.map((column, index) => [column.name, index]));
-    const positions = head.columns.map((name) => {
-      const index = byName.get(name);
-      if (index === undefined) throw missing(`the peer has values for column "${head.name}.${name}", which this database does not have`);
-      return index;
+    const positions = head.columns.map((name) => byName.get(name) ?? -1);
+    const cids = head.columns.map((name, i) => {
+      const position = positions[i] as number;
+      return position >= 0 ? (table.columns[position] as Column).cid : lackedColumn(rows.db, table, name, nowUs);
     });
-    return { table, positions, same: positions.length === table.columns.length && positions.every((position, i) => position === i) };
+    const complete = table.absent === null && !positions.includes(-1);
+    const here = new Set(cids);
+    return {
+      table,
+      positions,
+      cids,
+      complete,
+      same: complete && positions.length === table.columns.length && positions.every((position, i) => position === i),
+      unwritten: new Set(table.columns.map(({ cid }) => cid).filter((cid) => !here.has(cid))),
+    };
   });
 }
 
-function missing(message: string): SyncError {
-  return new SyncError({
-    code: "SCHEMA_UNSUPPORTED",
-    message,
-    action: "Run the application's migration on this server too; the changes stay with the peer until then.",
-  });
+function tableOf(head: TableHead, rows: RowStore, nowUs: number): Table {
+  const matches = (table: Table) =>
+    table.name === head.name &&
+    table.surrogate === head.surrogate &&
+    table.keyless === (head.keyless ?? false) &&
+    (head.surrogate || head.keyParts === 0 || head.keyParts === table.key.length);
+  const table = [...rows.tables, ...rows.absent].find(matches);
+  if (table) return table;
+  if (!head.surrogate && head.keyParts === 0) {
+    throw new SyncError({
+      code: "SCHEMA_UNSUPPORTED",
+      message: `the peer has changes for table "${head.name}", which this database does not have, and its version does not say how their keys are made`,
+      action: "Upgrade the peer, or run the application's migration on this server; the changes stay with the peer until then.",
+    });
+  }
+  const absent = addAbsentTable(rows.db, rows.tables, head.name, keyKind(head), nowUs);
+  rows.addAbsent(absent);
+  return absent;
 }
 
 /** Gives the batch's origins and contexts their local numbers. */
@@ -73,20 +112,15 @@ export function resolveHead(reader: PayloadReader, knowledge: Knowledge): void {
   reader.resolve(origins, contexts);
 }
 
-/** The value of a column: a reference only where this schema has one too. */
-export function columnValue(reader: PayloadReader, table: Table, position: number): CellValue {
-  const value = reader.value();
-  if (value instanceof Ref && !table.references.some(({ index }) => index === position)) {
-    throw missing(
-      `the peer has a reference in "${table.name}.${table.columns[position]?.name}", where this database declares no foreign key`,
-    );
-  }
-  return value;
+/** True when a value refers to a row by a column that is no declared foreign key here: only its own schema can hold it. */
+export function isStray(table: Table, position: number, value: CellValue): boolean {
+  return value instanceof Ref && !table.references.some(({ index }) => index === position);
 }
 
 /** Reads the rest of a record whose table and flags have been read. */
-export function readRow(reader: PayloadReader, { table, positions }: IncomingTable, flags: number): IncomingRow {
+export function readRow(reader: PayloadReader, incoming: IncomingTable, flags: number): IncomingRow {
   const { body } = reader;
+  const { table, positions, cids } = incoming;
   const row: IncomingRow = {
     table,
     identity: null,
@@ -94,6 +128,8 @@ export function readRow(reader: PayloadReader, { table, positions }: IncomingTab
     birth: null,
     claim: 0n,
     values: [],
+    held: [],
+    unwritten: incoming.unwritten,
     columns: [],
     deletes: [],
     rekey: null,
@@ -113,20 +149,34 @@ export function readRow(reader: PayloadReader, { table, positions }: IncomingTab
       row.claim = claim;
     }
     row.values = table.columns.map((column) => column.fallback);
-    for (const position of positions) row.values[position] = columnValue(reader, table, position);
+    positions.forEach((position, i) => {
+      const value = reader.value();
+      if (position >= 0) row.values[position] = value;
+      else row.held.push({ cid: cids[i] as number, value });
+    });
   }
   const column = () => {
-    const position = positions[body.varint()];
-    if (position === undefined) throw new MalformedBytes("unknown column index");
-    return { position, cid: (table.columns[position] as { cid: number }).cid };
+    const cid = cids[body.varint()];
+    if (cid === undefined) throw new MalformedBytes("unknown column index");
+    return cid;
   };
+  if (flags & RecordFlags.unwritten) {
+    const unwritten = new Set(incoming.unwritten);
+    for (let left = body.varint(); left > 0; left--) unwritten.add(column());
+    row.unwritten = unwritten;
+    for (const cid of unwritten) {
+      const index = table.indexOf.get(cid);
+      if (index !== undefined) row.values[index] = (table.columns[index] as Column).fallback;
+    }
+    row.held = row.held.filter(({ cid }) => !unwritten.has(cid));
+  }
   if (flags & RecordFlags.columns) {
     for (let left = body.varint(); left > 0; left--) {
-      const { position, cid } = column();
+      const cid = column();
       const writes: ColumnWrite[] = [];
       for (let more = body.varint(); more > 0; more--) {
         const write = reader.write();
-        writes.push({ ...write, value: columnValue(reader, table, position) });
+        writes.push({ ...write, value: reader.value() });
       }
       row.columns.push({ cid, writes });
     }
@@ -136,9 +186,9 @@ export function readRow(reader: PayloadReader, { table, positions }: IncomingTab
   if (flags & RecordFlags.rekey) row.rekey = { generation: body.varint(), origin: reader.origin(), sequence: reader.sequence() };
   if (flags & RecordFlags.closed) {
     for (let left = body.varint(); left > 0; left--) {
-      const { position, cid } = column();
+      const cid = column();
       const loser = reader.write();
-      const value = columnValue(reader, table, position);
+      const value = reader.value();
       row.closed.push({ cid, loser, value, origin: reader.origin(), sequence: reader.sequence() });
     }
   }

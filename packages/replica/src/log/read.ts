@@ -16,6 +16,7 @@ import {
 } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
+import { schemaPrint } from "../digest/schema-print.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
@@ -129,7 +130,7 @@ export class LogReader {
       origin: (oid: number) => ({ origin: this.knowledge.nameOf(oid), author: this.knowledge.authorOf(oid) }),
       context: (context: number) => this.knowledge.context(context),
     };
-    return new RecordWriter(this.rows, covered, names, this.body);
+    return new RecordWriter(this.rows, covered, this.knowledge, names, this.body);
   }
 
   private localVector(vector: VersionVector): Map<number, number> {
@@ -162,7 +163,7 @@ export class LogReader {
       let end = at + 1;
       while (end < entries.length && (entries[end] as Entry)[1] === tid) end++;
       const known = this.rows.byTid(Math.abs(Number(tid)));
-      if (!known) {
+      if (!known || (known.absent !== null && tid > 0n)) {
         this.checkDropped(Math.abs(Number(tid)));
         at++;
         continue;
@@ -280,6 +281,11 @@ export class LogReader {
     }
   }
 
+  /** What the digest is of: tables without rows add nothing to it. */
+  schemaPrint(): string {
+    return schemaPrint(this.rows.tables.filter((table) => this.digest.hasRows(table.tid)));
+  }
+
   // ---- counting
 
   /** At most how many changes come after: coalesced ones count too. Costs nothing. */
@@ -360,6 +366,7 @@ export class LogReader {
       final,
       vector: final ? this.knowledge.vector : new Map(),
       digest: final ? this.digest.digest : new Uint8Array(),
+      schema: final ? this.schemaPrint() : "",
       run: this.run,
       beyondDigest: beyond,
       remaining,

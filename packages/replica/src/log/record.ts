@@ -1,7 +1,17 @@
-import { type CellValue, PayloadWriter, RecordFlags, type Ref, type SqlValue, SyncError, type Write } from "@scoutsync/core";
+import {
+  type Causality,
+  type CellValue,
+  PayloadWriter,
+  RecordFlags,
+  type Ref,
+  type SqlValue,
+  SyncError,
+  type Write,
+} from "@scoutsync/core";
 import type { Table } from "../schema/catalog.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
+import { wireColumns } from "./wire-columns.ts";
 
 /** Parents of parents are written first up to this many steps; what a longer chain lacks waits at the receiver. */
 const DEEPEST_MENTION = 32;
@@ -14,23 +24,29 @@ export class RecordWriter {
   readonly payload: PayloadWriter;
   private readonly rows: RowStore;
   private readonly covered: Covered;
-  private readonly tableIndex = new Map<number, number>();
+  private readonly causality: Causality;
+  /** By table, and by columns where a row's are not those of its table. */
+  private readonly tableIndex = new Map<string | number, number>();
   private readonly mentioned = new Set<string>();
   private depth = 0;
   private readonly refs = new Map<number, Map<bigint, Ref | null>>();
 
-  constructor(rows: RowStore, covered: Covered, ...payload: ConstructorParameters<typeof PayloadWriter>) {
+  constructor(rows: RowStore, covered: Covered, causality: Causality, ...payload: ConstructorParameters<typeof PayloadWriter>) {
     this.rows = rows;
     this.covered = covered;
+    this.causality = causality;
     this.payload = new PayloadWriter(...payload);
   }
 
-  private begin(table: Table, flags: number): void {
-    let index = this.tableIndex.get(table.tid);
+  /** `cids` where the row's columns are not simply those of the table. */
+  private begin(table: Table, flags: number, cids: readonly number[] | null = null): void {
+    const name = cids === null ? table.tid : `${table.tid}:${cids.join()}`;
+    let index = this.tableIndex.get(name);
     if (index === undefined) {
-      const columns = table.columns.map((column) => column.name);
-      index = this.payload.table({ name: table.name, surrogate: table.surrogate, keyless: table.keyless, columns });
-      this.tableIndex.set(table.tid, index);
+      const columns = cids === null ? table.columns.map((column) => column.name) : cids.map((cid) => columnName(table, cid));
+      const { name: called, surrogate, keyless } = table;
+      index = this.payload.table({ name: called, surrogate, keyless, keyParts: table.key.length, columns });
+      this.tableIndex.set(name, index);
     }
     this.payload.body.varint(index);
     this.payload.flags(flags);
@@ -134,9 +150,12 @@ export class RecordWriter {
     if (closed.length > 0) flags |= RecordFlags.closed;
     if (birthHere && renamed) flags |= RecordFlags.renamedBirth;
     if (flags === 0) return;
-    this.begin(table, flags);
+    const wire = wireColumns(state, birthHere, columns, this.causality);
+    if (wire && birthHere && wire.unwritten.length > 0) flags |= RecordFlags.unwritten;
+    this.begin(table, flags, wire?.cids);
     this.identity(state);
     const values = birthHere || columns.length > 0 ? cells() : [];
+    const position = (cid: number) => (wire ? wire.indexOf.get(cid) : table.indexOf.get(cid));
     if (birthHere) {
       if (renamed || !table.surrogate) {
         payload.origin(birth.origin);
@@ -145,23 +164,29 @@ export class RecordWriter {
       payload.stamp(birth.time, birth.context);
       if (table.surrogate) payload.body.integer(state.claim);
       // What the birth itself wrote: a column where it has been replaced travels as NULL, its writes follow.
-      values.forEach((value, index) => {
-        const writes = state.columns.get((table.columns[index] as { cid: number }).cid);
+      for (const cid of wire?.cids ?? table.columns.map((column) => column.cid)) {
+        const value = values[table.indexOf.get(cid) ?? -1] ?? null;
+        const writes = state.columns.get(cid);
         const own = writes?.find(byBirth);
         payload.value(writes === undefined ? value : own === undefined ? null : own.value === undefined ? value : own.value);
-      });
+      }
     }
-    const position = (cid: number) => table.indexOf.get(cid);
+    if (flags & RecordFlags.unwritten && wire) {
+      payload.body.varint(wire.unwritten.length);
+      for (const cid of wire.unwritten) payload.body.varint(position(cid) as number);
+    }
     if (columns.length > 0) {
       const known = columns.filter(([cid]) => position(cid) !== undefined);
       payload.body.varint(known.length);
       for (const [cid, writes] of known) {
-        const index = position(cid) as number;
-        payload.body.varint(index);
-        payload.body.varint(writes.length);
-        for (const write of writes) {
+        const index = table.indexOf.get(cid);
+        // A value that went with its column has nothing to say any more.
+        const told = index === undefined ? writes.filter(({ value }) => value !== undefined) : writes;
+        payload.body.varint(position(cid) as number);
+        payload.body.varint(told.length);
+        for (const write of told) {
           payload.write(write);
-          payload.value(write.value === undefined ? (values[index] as CellValue) : write.value);
+          payload.value(write.value === undefined ? (values[index ?? -1] as CellValue) : write.value);
         }
       }
     }
@@ -209,4 +234,8 @@ export function vanished(table: Table): SyncError {
     action:
       "Run `scoutsync verify` with this node, a peer and --repair: it compares the table with what is known and finds what changed behind its back.",
   });
+}
+
+function columnName(table: Table, cid: number): string {
+  return table.columns[table.indexOf.get(cid) ?? -1]?.name ?? (table.lacking.get(cid) as string);
 }

@@ -74,6 +74,8 @@ function* winners(
     const ours = winnerOf(registerOf(state, cid), knowledge);
     const written = winnerOf(incoming.columns.find((column) => column.cid === cid)?.writes ?? [], knowledge);
     const theirs: Write = written ?? incoming.birth;
+    // The other side has no such column, and so no other value.
+    if (!written && incoming.unwritten.has(cid)) continue;
     if (ours) yield { cid, ours, theirs, value: (written ? written.value : incoming.values[index]) ?? null };
   }
 }

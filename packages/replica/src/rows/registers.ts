@@ -2,9 +2,9 @@ import { type CellValue, compareWrites, mergeWrite, winnerOf, type Write } from 
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { ColumnWrite, ExistenceWrite, RowState } from "./row-state.ts";
 
-/** The writes of a column: its own, or the birth's. */
+/** The writes of a column: its own, or the birth's. Of one that the table lacks, only what is held. */
 export function registerOf(state: RowState, cid: number): readonly ColumnWrite[] {
-  return state.columns.get(cid) ?? [{ ...state.birth, value: undefined }];
+  return state.columns.get(cid) ?? (state.table.indexOf.has(cid) ? [{ ...state.birth, value: undefined }] : []);
 }
 
 /** Largest timestamp of the row: what a new write must exceed, whatever the wall clock says. */
@@ -28,6 +28,8 @@ export function isAlive(state: RowState, knowledge: Knowledge): boolean {
 function collapse(state: RowState, cid: number): void {
   const writes = state.columns.get(cid);
   const [only] = writes ?? [];
+  // A held value has no other place.
+  if (only?.value !== undefined) return;
   if (writes?.length === 1 && only?.origin === state.birth.origin && only.sequence === state.birth.sequence) state.columns.delete(cid);
 }
 
@@ -46,13 +48,14 @@ export function mergeColumn(
   const before = registerOf(state, cid);
   const merged = mergeWrite(before, write, knowledge);
   if (merged === before) return false;
-  const was = winnerOf(before, knowledge) as ColumnWrite;
+  const was = winnerOf(before, knowledge);
   const winner = winnerOf(merged, knowledge) as ColumnWrite;
+  const isHere = state.table.indexOf.has(cid);
   const next = merged.map((held): ColumnWrite => {
-    if (held === winner) return { ...held, value: undefined };
-    return held === was && held.value === undefined ? { ...held, value: current() } : held;
+    if (held === winner) return isHere && winner !== was ? { ...held, value: undefined } : held;
+    return held === was && held.value === undefined && isHere ? { ...held, value: current() } : held;
   });
-  if (winner !== was) changed(winner.value as CellValue);
+  if (winner !== was && isHere) changed(winner.value as CellValue);
   state.columns.set(cid, next);
   collapse(state, cid);
   return true;
@@ -60,38 +63,37 @@ export function mergeColumn(
 
 /**
  * Merges a birth of a natural key, which several replicas may write: the greatest is the birth, and each of its
- * column values is a write to that column. For surrogate keys a birth is there once and for all.
+ * column values, `written`, is a write to that column. For surrogate keys a birth is there once and for all.
  */
 export function mergeBirth(
   state: RowState,
   birth: Write,
-  values: readonly CellValue[],
-  cids: readonly number[],
+  written: readonly { cid: number; value: CellValue }[],
   knowledge: Knowledge,
   current: (cid: number) => CellValue,
   changed: (cid: number, value: CellValue) => void,
 ): boolean {
   if (birth.origin === state.birth.origin && birth.sequence === state.birth.sequence) return false;
-  for (const cid of cids) state.columns.set(cid, [...registerOf(state, cid)]);
+  for (const { cid } of state.table.columns) state.columns.set(cid, [...registerOf(state, cid)]);
   let moved = false;
   const merged = mergeWrite([state.birth], birth, knowledge);
   const best = winnerOf(merged, knowledge) as Write;
-  cids.forEach((cid, i) => {
+  for (const { cid, value } of written) {
     const merging = mergeColumn(
       state,
       cid,
-      { ...birth, value: values[i] },
+      { ...birth, value },
       knowledge,
       () => current(cid),
-      (value) => changed(cid, value),
+      (next) => changed(cid, next),
     );
     moved ||= merging;
-  });
+  }
   if (best.origin === birth.origin && best.sequence === birth.sequence) {
     state.birth = { origin: birth.origin, sequence: birth.sequence, time: birth.time, context: birth.context };
     moved = true;
   }
-  for (const cid of cids) collapse(state, cid);
+  for (const { cid } of state.table.columns) collapse(state, cid);
   return moved;
 }
 
@@ -137,6 +139,20 @@ export function localWrite(state: RowState | null, wall: number, replaced: reado
   return { origin, sequence, time: state ? Math.max(wall, latestTime(state) + 1) : wall, context };
 }
 
+/**
+ * A local write to what is held here and was never shown to the application: it knows nothing, so that what is held stays
+ * beside it as a conflict. Its timestamp is beyond all of `held`, as it is the last write here.
+ */
+export function blindWrite(held: RowState, wall: number, knowledge: Knowledge): Write {
+  const { origin, sequence } = knowledge.nextDot();
+  return { origin, sequence, time: Math.max(wall, latestTime(held) + 1), context: 0 };
+}
+
+/** Adds a blind write to a column whose held value the table has not been given. */
+export function writeBeside(state: RowState, cid: number, write: Write, knowledge: Knowledge): void {
+  state.columns.set(cid, [...mergeWrite(registerOf(state, cid), { ...write, value: undefined }, knowledge)]);
+}
+
 /** Replaces a column's writes by a local one; what lost there before is closed under the new dot. `write` serves several columns. */
 export function replaceColumn(state: RowState, cid: number, write: Write, knowledge: Knowledge): void {
   const before = registerOf(state, cid);
@@ -146,8 +162,12 @@ export function replaceColumn(state: RowState, cid: number, write: Write, knowle
 
 /** A local birth of a natural key that is there already: every column is written by it. */
 export function rebirth(state: RowState, write: Write, knowledge: Knowledge): void {
-  for (const [cid, writes] of state.columns) closeLosers(state, cid, writes, write, knowledge);
-  state.columns.clear();
+  for (const [cid, writes] of state.columns) {
+    // What this table lacks its application has not written.
+    if (!state.table.indexOf.has(cid)) continue;
+    closeLosers(state, cid, writes, write, knowledge);
+    state.columns.delete(cid);
+  }
   state.birth = write;
   state.identity = { origin: write.origin, sequence: write.sequence };
 }

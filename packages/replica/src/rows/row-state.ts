@@ -1,7 +1,10 @@
 import { ByteReader, ByteWriter, type CellValue, type Write } from "@scoutsync/core";
 import type { Table } from "../schema/catalog.ts";
 
-/** A write to a column with its value; the value of a winner is undefined while the row's own copy holds it. */
+/**
+ * A write to a column with its value; the value of a winner is undefined while the row's own copy holds it. Where the
+ * table lacks the column, or has not been given the value yet, the winner has it, too.
+ */
 export interface ColumnWrite extends Write {
   value: CellValue | undefined;
 }
@@ -23,10 +26,11 @@ export interface ClosedConflict {
 /** The number of a row that is not stored yet: below every integer that SQLite can hold. */
 export const UNSTORED = -(2n ** 64n);
 
-/** Where the row is: in its table, or in _scoutsync_out (deleted, or waiting for a place). */
+/** Where the row is: in its table, or in _scoutsync_out (deleted, waiting for a place, or held as there is no such table). */
 export type Place =
   | { kind: "table" }
   | { kind: "dead" }
+  | { kind: "held" }
   | { kind: "waiting"; reason: WaitingReason; blocker: { origin: number; sequence: number } | null };
 
 export type WaitingReason = "integer" | "unique" | "parent" | "constraint" | string;
@@ -41,10 +45,14 @@ export interface RowState {
   identity: { origin: number; sequence: number };
   /** Natural keys: the packed key values, references as identities. */
   key: Buffer | null;
-  /** The write of the row's birth; columns without writes of their own were written by it. */
+  /** The write of the row's birth; columns that are here and have no entry in `columns` were written by it. */
   birth: Write;
   /** Surrogate keys: the integer its author gave it. */
   claim: bigint;
+  /**
+   * Writes by column. An empty list: nobody has written the column, which has its default; known only of rows
+   * that are not named by their birth, as others may have written it before a birth that did not.
+   */
   columns: Map<number, ColumnWrite[]>;
   /** The existence register: deletes and revivals that nobody who wrote later knew. */
   deletes: ExistenceWrite[];
@@ -173,6 +181,6 @@ export function ownedDots(state: RowState): Map<string, { origin: number; sequen
 /** Writes that lost against a concurrent one and that nobody has settled. */
 export function openConflicts(state: RowState): number {
   let open = 0;
-  for (const writes of state.columns.values()) open += writes.length - 1;
+  for (const [cid, writes] of state.columns) if (writes.length > 1 && state.table.indexOf.has(cid)) open += writes.length - 1;
   return open;
 }

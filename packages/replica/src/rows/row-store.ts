@@ -2,6 +2,7 @@ import type { Database, Statement } from "better-sqlite3";
 import {
   ByteReader,
   ByteWriter,
+  type Causality,
   type CellValue,
   LARGE_VALUE_BYTES,
   MalformedBytes,
@@ -9,9 +10,10 @@ import {
   releaseLarge,
   type SqlValue,
 } from "@scoutsync/core";
-import type { Table } from "../schema/catalog.ts";
+import { isNamedByBirth, type Table } from "../schema/catalog.ts";
 import { CAPTURE, eventCode, MASK_BITS, maskCount, Op } from "../capture/triggers.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
+import { heldForTable, holdValue, waitingColumns } from "./held-columns.ts";
 import { keyFromText } from "./key-text.ts";
 import { keylessIdentity, KeylessRows } from "./keyless-rows.ts";
 import { openConflicts, ownedDots, packExtra, type RowState, unpackExtra, UNSTORED } from "./row-state.ts";
@@ -51,15 +53,26 @@ export function packImage(table: Table, values: readonly CellValue[], used = fal
   return large < LARGE_VALUE_BYTES ? out.toBytes() : out.buffer.subarray(0, out.length);
 }
 
-/** The inverse: values in catalog order; a column that came later has its default. */
-export function unpackImage(table: Table, image: Buffer): CellValue[] {
+/**
+ * The inverse, onto a state: values in catalog order. A column that came later has its default, or the value that was
+ * held for it; the value of one that went is held with its write.
+ */
+export function unpackImage(state: RowState, image: Buffer, causality: Causality): CellValue[] {
+  const { table } = state;
   const values: CellValue[] = table.columns.map((column) => column.fallback);
   const from = new ByteReader(image);
+  const seen = new Set<number>();
   while (!from.done) {
-    const index = table.indexOf.get(from.varint());
+    const cid = from.varint();
+    seen.add(cid);
+    const index = table.indexOf.get(cid);
     const value = from.value();
     if (index !== undefined) values[index] = value;
+    else holdValue(state, cid, value);
   }
+  if (!isNamedByBirth(table))
+    for (const { cid } of table.columns) if (!seen.has(cid) && !state.columns.has(cid)) state.columns.set(cid, []);
+  for (const { cid, value } of heldForTable(state, causality)) values[table.indexOf.get(cid) as number] = value;
   return values;
 }
 
@@ -71,6 +84,7 @@ const NO_KEY = Buffer.alloc(0);
 export class RowStore {
   readonly db: Database;
   readonly digest: DigestSums;
+  private readonly causality: Causality;
   private stores = new Map<number, TableStore>();
   private byName = new Map<string, Table>();
   private keyless = new Map<number, KeylessRows>();
@@ -87,9 +101,10 @@ export class RowStore {
   private readonly updateOut: Statement;
   private readonly deleteOut: Statement;
 
-  constructor(db: Database, digest: DigestSums) {
+  constructor(db: Database, digest: DigestSums, causality: Causality) {
     this.db = db;
     this.digest = digest;
+    this.causality = causality;
     const prepare = (sql: string) => {
       const statement = db.prepare(sql).safeIntegers(true);
       return statement.reader ? statement.raw(true) : statement;
@@ -112,17 +127,29 @@ export class RowStore {
     this.deleteOut = prepare("DELETE FROM _scoutsync_out WHERE slot = ?");
   }
 
-  /** Takes the catalog of tables, at start and after every change of the schema. */
+  /** Takes the catalog of tables, those that are not in the database included, at start and after every change of the schema. */
   setTables(tables: readonly Table[]): void {
     this.stores = new Map(tables.map((table) => [table.tid, new TableStore(this.db, table)]));
-    this.byName = new Map(tables.map((table) => [table.name, table]));
+    const present = tables.filter((table) => table.absent === null);
+    this.byName = new Map(present.map((table) => [table.name, table]));
     this.keyless = new Map(
-      tables.filter((table) => table.keyless).map((table) => [table.tid, new KeylessRows(this.db, table, this.of(table))]),
+      present.filter((table) => table.keyless).map((table) => [table.tid, new KeylessRows(this.db, table, this.of(table))]),
     );
   }
 
+  /** A table that this database lacks. */
+  addAbsent(table: Table): void {
+    this.stores.set(table.tid, new TableStore(this.db, table));
+  }
+
+  /** Tables that take part. */
   get tables(): Table[] {
     return [...this.byName.values()];
+  }
+
+  /** Tables that others have and this database lacks. */
+  get absent(): Table[] {
+    return [...this.stores.values()].flatMap(({ table }) => (table.absent === null ? [] : [table]));
   }
 
   tableNamed(name: string): Table | undefined {
@@ -177,11 +204,13 @@ export class RowStore {
       place:
         row[2] === 1n
           ? { kind: "dead" }
-          : {
-              kind: "waiting",
-              reason: row[11] ?? "",
-              blocker: row[12] === null ? null : { origin: Number(row[12]), sequence: Number(row[13]) },
-            },
+          : row[2] === 4n
+            ? { kind: "held" }
+            : {
+                kind: "waiting",
+                reason: row[11] ?? "",
+                blocker: row[12] === null ? null : { origin: Number(row[12]), sequence: Number(row[13]) },
+              },
       slot: row[0],
       identity: { origin: birth.origin, sequence: birth.sequence },
       key: row[3],
@@ -195,18 +224,19 @@ export class RowStore {
       hash: null,
     };
     unpackExtra(state, row[9]);
-    return { state, values: unpackImage(table, row[10]) };
+    return { state, values: unpackImage(state, row[10], this.causality) };
   }
 
   /** The row that has this surrogate integer in its table. */
   byId(table: Table, id: bigint): RowState | null {
+    if (table.absent !== null) return null;
     const row = this.of(table).byId(id);
     return row ? this.fromStored(table, row) : null;
   }
 
   /** The row with this packed natural key, in its table or out of it. */
   byKey(table: Table, key: Buffer): RowState | null {
-    const row = this.of(table).byKey(key);
+    const row = table.absent === null ? this.of(table).byKey(key) : undefined;
     if (row) return this.fromStored(table, row);
     const out = this.outByKey.get(table.tid, key) as OutRow | undefined;
     return out ? this.fromOut(out).state : null;
@@ -224,7 +254,7 @@ export class RowStore {
   atLog(tid: number, slot: bigint): RowState | null {
     if (tid > 0) {
       const table = this.byTid(tid);
-      const row = table && this.of(table).byId(slot);
+      const row = table?.absent === null ? this.of(table).byId(slot) : undefined;
       return table && row ? this.fromStored(table, row) : null;
     }
     if (!this.byTid(-tid)) return null;
@@ -562,7 +592,7 @@ export class RowStore {
       place.kind === "waiting" ? (place.blocker?.origin ?? null) : null,
       place.kind === "waiting" ? (place.blocker?.sequence ?? null) : null,
     ] as const;
-    const code = place.kind === "dead" ? 1 : 2;
+    const code = place.kind === "dead" ? 1 : place.kind === "held" ? 4 : 2;
     if (state.slot === UNSTORED) state.slot = BigInt(this.insertOut.run(state.table.tid, code, state.key, ...columns).lastInsertRowid);
     else this.updateOut.run(code, ...columns, state.slot);
     this.syncLog(state, before);
@@ -611,6 +641,36 @@ export class RowStore {
     db.prepare(
       `INSERT INTO ${CAPTURE}(event, at, ${columns.join(", ")}) VALUES(${eventCode(table.tid, Op.update)}, julianday('now'), ${places.join(", ")})`,
     ).run(...masks, ...values);
+  }
+
+  /** Numbers in _scoutsync_out of rows held for a table. */
+  heldSlots(table: Table, after: bigint, limit: number): bigint[] {
+    return this.db
+      .prepare(
+        "SELECT slot FROM _scoutsync_out INDEXED BY _scoutsync_out_held WHERE tid = ? AND state = 4 AND slot > ? ORDER BY slot LIMIT ?",
+      )
+      .safeIntegers(true)
+      .pluck()
+      .all(table.tid, after, limit) as bigint[];
+  }
+
+  /** Number of rows held for tables that are not here; of one table where one is given. */
+  heldCount(table: Table | null = null): number {
+    const sql = "SELECT count(*) FROM _scoutsync_out INDEXED BY _scoutsync_out_held WHERE state = 4";
+    if (table === null) return this.db.prepare(sql).pluck().get() as number;
+    return this.db.prepare(`${sql} AND tid = ?`).pluck().get(table.tid) as number;
+  }
+
+  /** Removes a row that is out of its table with its log entries: the caller stores it anew in the same transaction. */
+  lift(state: RowState): void {
+    this.deleteOut.run(state.slot);
+    const drop = this.db.prepare("DELETE FROM _scoutsync_log WHERE oid = ? AND sequence = ? AND tid = ? AND slot = ?");
+    for (const { origin, sequence } of ownedDots(state).values()) drop.run(origin, sequence, -state.table.tid, state.slot);
+  }
+
+  /** Columns of a row in its table whose value is still held, though the table has them now. */
+  columnsToFill(state: RowState): number[] {
+    return waitingColumns(state, this.causality).map(({ cid }) => cid);
   }
 
   /** Number of live rows that wait for a place. */

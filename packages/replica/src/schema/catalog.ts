@@ -1,4 +1,5 @@
 import type { Database } from "better-sqlite3";
+import { keyKind } from "@scoutsync/core";
 import type { TableColumn, TableShape, UniqueIndex } from "./tables.ts";
 
 /** A synced column with its local number. */
@@ -27,30 +28,45 @@ export interface Table {
   referencedBy: { child: Table; column: Column }[];
   /** Position in `columns` by local column number. */
   indexOf: Map<number, number>;
+  /**
+   * Names of columns that others have and this database lacks, by local number. Writes to them are held with the row,
+   * with their values, and passed on.
+   */
+  lacking: Map<number, string>;
+  /** Why rows of this table are only held: it is not in the database. Null for a table that takes part. */
+  absent: Absence | null;
 }
+
+/** Every row has one birth, which names it and which every other write to it has known. */
+export const isNamedByBirth = (table: Table): boolean => table.surrogate || table.keyless;
+
+/** The database has no such table, it is excluded, or it has one of that name with another kind of key. */
+export type Absence = "missing" | "excluded" | "key";
 
 /** Gives numbers to new tables and columns and links references. Runs inside the caller's transaction. */
 export function catalogTables(db: Database, shapes: readonly TableShape[]): Table[] {
-  const findTable = db.prepare<[string], { tid: number; surrogate: number }>("SELECT tid, surrogate FROM _scoutsync_table WHERE name = ?");
-  const addTable = db.prepare("INSERT INTO _scoutsync_table(name, surrogate) VALUES(?, ?)");
   const findColumn = db.prepare<[number, string], { cid: number }>("SELECT cid FROM _scoutsync_column WHERE tid = ? AND name = ?");
   const addColumn = db.prepare("INSERT INTO _scoutsync_column(tid, name) VALUES(?, ?)");
   const tables = shapes.map((shape): Table => {
-    const tid = findTable.get(shape.name)?.tid ?? Number(addTable.run(shape.name, shape.surrogate ? 1 : 0).lastInsertRowid);
+    const tid = numberOf(db, shape.name, keyKind({ surrogate: shape.surrogate, keyless: shape.keyless, keyParts: shape.key.length }));
     const number = (column: TableColumn): Column => ({
       ...column,
       cid: findColumn.get(tid, column.name)?.cid ?? Number(addColumn.run(tid, column.name).lastInsertRowid),
     });
     const columns = shape.columns.map(number);
+    const key = shape.key.map(number);
+    const here = new Set([...columns, ...key].map(({ cid }) => cid));
     return {
       ...shape,
       tid,
-      key: shape.key.map(number),
+      key,
       columns,
       references: [],
       keyReferences: [],
       referencedBy: [],
       indexOf: new Map(columns.map((column, index) => [column.cid, index])),
+      lacking: new Map([...columnNames(db, tid)].filter(([cid]) => !here.has(cid))),
+      absent: null,
     };
   });
   const byName = new Map(tables.map((table) => [table.name, table]));
@@ -65,6 +81,34 @@ export function catalogTables(db: Database, shapes: readonly TableShape[]): Tabl
     for (const { index, parent } of table.references) parent.referencedBy.push({ child: table, column: table.columns[index] as Column });
   }
   return parentsFirst(tables);
+}
+
+/** The number of the table with this name and kind of key; a new one is given where there is none. */
+export function numberOf(db: Database, name: string, kind: number): number {
+  const known = db
+    .prepare(
+      "SELECT t.tid, t.surrogate, k.kind FROM _scoutsync_table AS t LEFT JOIN _scoutsync_kind AS k ON k.tid = t.tid WHERE coalesce(k.name, t.name) = ?",
+    )
+    .all(name) as { tid: number; surrogate: number; kind: number | null }[];
+  // The first version did not note how many columns a key has.
+  const found = known.find((entry) => (entry.kind === null ? (entry.surrogate === 1) === (kind === 1) : entry.kind === kind));
+  if (found?.kind === kind) return found.tid;
+  const label = known.some((entry) => entry !== found) ? `${name}\n${kind}` : name;
+  const tid =
+    found?.tid ??
+    Number(db.prepare("INSERT INTO _scoutsync_table(name, surrogate) VALUES(?, ?)").run(label, kind === 1 ? 1 : 0).lastInsertRowid);
+  db.prepare("INSERT INTO _scoutsync_kind(tid, name, kind) VALUES(?, ?, ?) ON CONFLICT(tid) DO UPDATE SET kind = excluded.kind").run(
+    tid,
+    name,
+    kind,
+  );
+  return tid;
+}
+
+/** All columns that a table ever had for somebody, by number. */
+export function columnNames(db: Database, tid: number): Map<number, string> {
+  const rows = db.prepare("SELECT cid, name FROM _scoutsync_column WHERE tid = ?").raw(true).all(tid) as [number, string][];
+  return new Map(rows);
 }
 
 /**

@@ -133,7 +133,7 @@ export function followRenames(db: Database, names: ReadonlySet<string>): void {
     if (names.has(name)) continue;
     const now = carrier.get(`_scoutsync_insert_${tid}`) as string | undefined;
     if (now !== undefined && names.has(now) && !known.has(now))
-      db.prepare("UPDATE _scoutsync_table SET name = ? WHERE tid = ?").run(now, tid);
+      for (const table of ["_scoutsync_table", "_scoutsync_kind"]) db.prepare(`UPDATE ${table} SET name = ? WHERE tid = ?`).run(now, tid);
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import type { SqlValue } from "@scoutsync/core";
+import type { SqlValue, Write } from "@scoutsync/core";
 import { CAPTURE, eventCode, imageTable, Op } from "../capture/triggers.ts";
 import { pages } from "../rows/pages.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -11,8 +11,8 @@ import { quote } from "./quote.ts";
 /** How to tell an old row from one with values in columns that came since. */
 interface AddedColumns {
   old(values: readonly SqlValue[]): SqlValue[];
-  /** Masks of the added columns that hold more than their default. */
-  written(values: readonly SqlValue[]): bigint[];
+  /** Masks of the added columns that hold more than their default, and with `others` of all others. */
+  written(values: readonly SqlValue[], others: boolean): bigint[];
 }
 
 type Stored = [id: bigint, local: Buffer | null];
@@ -20,9 +20,10 @@ type Found = [rowid: bigint, written: bigint];
 
 /**
  * As `reconcile`, for a table without a primary key: rows are compared as a multiset. What is left on both sides at one
- * rowid is an edited row; the rest came, or went.
+ * rowid is an edited row; the rest came, or went. Returns the births of rows with held values for added columns.
  */
-export function reconcileKeyless(db: Database, rows: RowStore, table: Table, added: AddedColumns | null): number {
+export function reconcileKeyless(db: Database, rows: RowStore, table: Table, added: AddedColumns | null): Write[] {
+  const toFill: Write[] = [];
   const stored = `main.${rowsTable(table.tid)}`;
   db.exec(`
     DROP TABLE IF EXISTS temp.found;
@@ -33,7 +34,7 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, add
   const add = db.prepare("INSERT INTO temp.found VALUES(?, ?, ?, ?)");
   for (const { key, values } of pages(db, table)) {
     const old = added && rowHash(table, null, added.old(values));
-    add.run(key[0], rowHash(table, null, values), old, added?.written(values).some((mask) => mask > 0n) ? 1 : 0);
+    add.run(key[0], rowHash(table, null, values), old, added?.written(values, false).some((mask) => mask > 0n) ? 1 : 0);
   }
   const take = (hash: "hash" | "old") => {
     const pairs = db
@@ -55,17 +56,16 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, add
     return pairs;
   };
   take("hash");
-  let noted = 0;
   const note = noteEvents(db, table);
   const edit = (slot: bigint, at: bigint) => {
     note(Op.update, at, slot);
     note(Op.insert, at, 0n);
-    noted++;
   };
   for (const [id, at, hash, written] of added ? take("old") : []) {
     const state = rows.atLog(table.tid, id);
     if (state) rows.rehash(state, hash);
     if (written !== 0n) edit(id, at);
+    else if (state && rows.columnsToFill(state).length > 0) toFill.push(state.birth);
   }
   const left = db.prepare("SELECT id, local FROM temp.stored ORDER BY id").safeIntegers(true).raw(true).all() as Stored[];
   const here = db.prepare("SELECT at, written FROM temp.found ORDER BY at").safeIntegers(true).raw(true).all() as Found[];
@@ -75,17 +75,11 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, add
     const at = places.get(name);
     places.delete(name);
     if (at !== undefined) edit(id, at);
-    else {
-      note(Op.delete, null, id);
-      noted++;
-    }
+    else note(Op.delete, null, id);
   }
-  for (const at of places.values()) {
-    note(Op.insert, at, 0n);
-    noted++;
-  }
+  for (const at of places.values()) note(Op.insert, at, 0n);
   db.exec("DROP TABLE temp.found; DROP TABLE temp.stored");
-  return noted;
+  return toFill;
 }
 
 /** Puts an event on the dirty list, with the row's values as they are now where it is there. */

@@ -1,7 +1,8 @@
 import type { Database } from "better-sqlite3";
-import type { SqlValue } from "@scoutsync/core";
+import type { SqlValue, Write } from "@scoutsync/core";
 import { CAPTURE, eventCode, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
 import { pages } from "../rows/pages.ts";
+import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
 
@@ -13,10 +14,11 @@ import { reconcileKeyless } from "./reconcile-keyless.ts";
  * Finds what was written to a table while it was not captured, by comparing row hashes, and puts it on the dirty
  * list: the drain then treats it like any other write. Runs inside the caller's transaction. `columnsBefore` are
  * those the stored hashes were made of: a column that was only added is no edit, unless it holds more than its default.
+ * Returns the births of rows with held values for such columns, which the caller delivers.
  */
-export function reconcile(db: Database, rows: RowStore, table: Table, columnsBefore: readonly string[] | null): number {
+export function reconcile(db: Database, rows: RowStore, table: Table, columnsBefore: readonly string[] | null): Write[] {
   if (table.keyless) return reconcileKeyless(db, rows, table, addedColumns(table, columnsBefore));
-  let found = 0;
+  const toFill: Write[] = [];
   const keys = table.key.map((_, i) => `k${i}`).join(", ");
   const masks = Array.from({ length: maskCount(table) }, (_, i) => `m${i}`);
   const note = (op: number, key: readonly SqlValue[], bits: readonly bigint[] = []) => {
@@ -28,7 +30,6 @@ export function reconcile(db: Database, rows: RowStore, table: Table, columnsBef
       ...bits,
       ...values,
     );
-    found++;
   };
   const every = masks.map((_, i) => (1n << BigInt(Math.min(MASK_BITS, table.columns.length - i * MASK_BITS))) - 1n);
   db.exec("DROP TABLE IF EXISTS temp.met; CREATE TEMP TABLE met(slot INTEGER PRIMARY KEY)");
@@ -45,15 +46,14 @@ export function reconcile(db: Database, rows: RowStore, table: Table, columnsBef
     const id = table.surrogate ? (key[0] as bigint) : null;
     const hash = rowHash(table, id, values);
     if (state.hash && Buffer.compare(hash, state.hash) === 0) continue;
-    if (added && state.hash && Buffer.compare(rowHash(table, id, added.old(values)), state.hash) === 0) {
-      rows.rehash(state, hash);
-      const bits = added.written(values);
-      if (bits.some((mask) => mask > 0n)) {
-        note(Op.update, key, bits);
-      }
-      continue;
+    const isOld = added && state.hash && Buffer.compare(rowHash(table, id, added.old(values)), state.hash) === 0;
+    const bits = added ? added.written(values, !isOld) : every;
+    if (added) {
+      const marked = (index: number) => ((bits[Math.floor(index / MASK_BITS)] ?? 0n) >> BigInt(index % MASK_BITS)) & 1n;
+      if (rows.columnsToFill(state).some((cid) => marked(table.indexOf.get(cid) as number) === 0n)) toFill.push(state.birth);
+      if (isOld) settleAdded(rows, state, id, values, hash, added.cids);
     }
-    note(Op.update, key, every);
+    if (bits.some((mask) => mask > 0n)) note(Op.update, key, bits);
   }
   const lost = db
     .prepare(`SELECT id FROM ${rowsTable(table.tid)} WHERE id NOT IN (SELECT slot FROM temp.met)`)
@@ -67,7 +67,22 @@ export function reconcile(db: Database, rows: RowStore, table: Table, columnsBef
     note(Op.delete, key);
   }
   db.exec("DROP TABLE temp.met");
-  return found;
+  return toFill;
+}
+
+/** A row that is as it was but for columns that came: its hash is made anew, and nobody has written those columns. */
+function settleAdded(
+  rows: RowStore,
+  state: RowState,
+  id: bigint | null,
+  values: readonly SqlValue[],
+  hash: Buffer,
+  cids: readonly number[],
+): void {
+  const fresh = state.table.surrogate ? [] : cids.filter((cid) => !state.columns.has(cid));
+  if (fresh.length === 0) return rows.rehash(state, hash);
+  for (const cid of fresh) state.columns.set(cid, []);
+  rows.saveInTable(state, id, values, ownedDots(state));
 }
 
 /** How to tell an old row from one with values in columns that came since; null when columns went or nothing came. */
@@ -75,20 +90,20 @@ function addedColumns(table: Table, before: readonly string[] | null) {
   if (before === null || before.length === table.columns.length) return null;
   const names = table.columns.map((column) => column.name);
   if (before.some((name) => !names.includes(name))) return null;
-  const fresh = table.columns.flatMap((column, index) => {
-    if (before.includes(column.name)) return [];
-    return [{ index, value: column.fallback }];
-  });
+  const fresh = table.columns.flatMap(({ name, cid, fallback }, index) => (before.includes(name) ? [] : [{ index, cid, value: fallback }]));
   const isOld = names.map((name) => before.includes(name));
   return {
     old: (values: readonly SqlValue[]) => values.filter((_, i) => isOld[i]),
-    written: (values: readonly SqlValue[]): bigint[] => {
+    cids: fresh.map(({ cid }) => cid),
+    /** Columns that were written, as masks: new ones that hold more than their default, and, with `others`, all others. */
+    written: (values: readonly SqlValue[], others: boolean): bigint[] => {
       const masks = Array.from({ length: maskCount(table) }, () => 0n);
-      for (const { index, value } of fresh) {
-        if (valueText(values[index] as SqlValue) === valueText(value)) continue;
+      const mark = (index: number) => {
         const at = Math.floor(index / MASK_BITS);
         masks[at] = (masks[at] as bigint) | (1n << BigInt(index % MASK_BITS));
-      }
+      };
+      for (const { index, value } of fresh) if (valueText(values[index] as SqlValue) !== valueText(value)) mark(index);
+      if (others) for (const [index, old] of isOld.entries()) if (old) mark(index);
       return masks;
     },
   };

@@ -22,3 +22,13 @@ CREATE VIEW _scoutsync_last_write AS
 CREATE VIEW _scoutsync_receipts AS
   SELECT name AS peer, node_id, has AS has_up_to, strftime('%Y-%m-%dT%H:%M:%fZ', until / 1000.0, 'unixepoch') AS has_until,
     strftime('%Y-%m-%dT%H:%M:%fZ', at / 1000000.0, 'unixepoch') AS said_at FROM _scoutsync_peer;
+
+-- Tables and columns that others have and this database lacks, with the time at which that was noticed (Unix microseconds);
+-- `cid` 0 is the table. Rows of a table that is not here are in _scoutsync_out as state 4: every value is in `extra`, as
+-- are the values of a single column that a table lacks.
+CREATE TABLE _scoutsync_lacking(tid INTEGER NOT NULL, cid INTEGER NOT NULL, since INTEGER NOT NULL, PRIMARY KEY(tid, cid)) WITHOUT ROWID;
+CREATE INDEX _scoutsync_out_held ON _scoutsync_out(tid) WHERE state = 4;
+
+-- The name that a catalogued table has for everybody, and its kind of key (1 = surrogate, 2k = natural with k columns):
+-- _scoutsync_table has one entry per name and kind, and a name of its own where two kinds share a name.
+CREATE TABLE _scoutsync_kind(tid INTEGER PRIMARY KEY, name TEXT NOT NULL, kind INTEGER NOT NULL);

@@ -1,7 +1,7 @@
 import type { Database } from "better-sqlite3";
 import { knew, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
-import { packExtra, type RowState } from "../rows/row-state.ts";
+import { ownedDots, packExtra, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
 import type { Misstamped } from "./replica-clock.ts";
@@ -39,13 +39,13 @@ export function restamp(
     for (const state of states) {
       if (!state || !shift(state, mine, shifted, knowledge)) continue;
       moved++;
-      const inTable = state.place.kind === "table";
-      const id = inTable ? (table.surrogate ? state.slot : null) : rows.outId(state);
-      db.prepare(`UPDATE ${inTable ? stored : "_scoutsync_out"} SET time = ?, extra = ? WHERE ${inTable ? "id" : "slot"} = ?`).run(
-        state.birth.time,
-        packExtra(state, id),
-        state.slot,
-      );
+      if (state.place.kind !== "table") rows.saveOut(state, false, rows.outId(state), rows.cells(state), ownedDots(state));
+      else
+        db.prepare(`UPDATE ${stored} SET time = ?, extra = ? WHERE id = ?`).run(
+          state.birth.time,
+          packExtra(state, table.surrogate ? state.slot : null),
+          state.slot,
+        );
     }
   }
   return moved;

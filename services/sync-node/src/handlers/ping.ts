@@ -33,5 +33,6 @@ export function databaseStatuses({ databases }: Pick<NodeContext, "databases">):
     rows: BigInt(state.rows),
     tables: state.tables,
     problem: state.problem,
+    held: BigInt(state.held),
   }));
 }

@@ -86,6 +86,8 @@ export interface DatabaseStatus {
   tables: string[];
   /** Why this database cannot take part just now; empty when it can. */
   problem: string;
+  /** Rows held for tables that this database does not have; `review` with kind "schema" says which. */
+  held: bigint;
 }
 
 export interface FileRootStatus {
@@ -232,6 +234,8 @@ export interface Batch {
   /** The server's node, with `final`: `vector` is what it has. */
   nodeId: string;
   nodeName: string;
+  /** With `final`: which tables and columns `digest` is of. Digests of different schemas are not compared. */
+  schema: string;
 }
 
 /** One change, for people. */
@@ -351,6 +355,8 @@ export interface DigestEntry {
   key: string;
   rows: bigint;
   digest: Buffer;
+  /** Of a whole table: which columns the digest is of. Digests of different columns are not compared. */
+  schema: string;
 }
 
 export interface SyncRequest {
@@ -952,6 +958,7 @@ function createBaseDatabaseStatus(): DatabaseStatus {
     rows: 0n,
     tables: [],
     problem: "",
+    held: 0n,
   };
 }
 
@@ -995,6 +1002,12 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
     }
     if (message.problem !== "") {
       writer.uint32(74).string(message.problem);
+    }
+    if (message.held !== 0n) {
+      if (BigInt.asUintN(64, message.held) !== message.held) {
+        throw new globalThis.Error("value provided for field message.held of type uint64 too large");
+      }
+      writer.uint32(112).uint64(message.held);
     }
     return writer;
   },
@@ -1084,6 +1097,14 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
             message.problem = reader.string();
             continue;
           }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.held = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1110,6 +1131,7 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
     message.rows = (object.rows !== undefined && object.rows !== null) ? BigInt(object.rows) : 0n;
     message.tables = object.tables?.map((e) => e) || [];
     message.problem = object.problem ?? "";
+    message.held = (object.held !== undefined && object.held !== null) ? BigInt(object.held) : 0n;
     return message;
   },
 };
@@ -1979,6 +2001,7 @@ function createBaseBatch(): Batch {
     repair: false,
     nodeId: "",
     nodeName: "",
+    schema: "",
   };
 }
 
@@ -2055,6 +2078,9 @@ export const Batch: MessageFns<Batch> = {
     }
     if (message.nodeName !== "") {
       writer.uint32(178).string(message.nodeName);
+    }
+    if (message.schema !== "") {
+      writer.uint32(194).string(message.schema);
     }
     return writer;
   },
@@ -2248,6 +2274,14 @@ export const Batch: MessageFns<Batch> = {
             message.nodeName = reader.string();
             continue;
           }
+          case 24: {
+            if (tag !== 194) {
+              break;
+            }
+
+            message.schema = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2295,6 +2329,7 @@ export const Batch: MessageFns<Batch> = {
     message.repair = object.repair ?? false;
     message.nodeId = object.nodeId ?? "";
     message.nodeName = object.nodeName ?? "";
+    message.schema = object.schema ?? "";
     return message;
   },
 };
@@ -3535,7 +3570,7 @@ export const Row: MessageFns<Row> = {
 };
 
 function createBaseDigestEntry(): DigestEntry {
-  return { table: "", bucket: 0, key: "", rows: 0n, digest: Buffer.alloc(0) };
+  return { table: "", bucket: 0, key: "", rows: 0n, digest: Buffer.alloc(0), schema: "" };
 }
 
 export const DigestEntry: MessageFns<DigestEntry> = {
@@ -3557,6 +3592,9 @@ export const DigestEntry: MessageFns<DigestEntry> = {
     }
     if (message.digest.length !== 0) {
       writer.uint32(42).bytes(message.digest);
+    }
+    if (message.schema !== "") {
+      writer.uint32(50).string(message.schema);
     }
     return writer;
   },
@@ -3614,6 +3652,14 @@ export const DigestEntry: MessageFns<DigestEntry> = {
             message.digest = Buffer.from(reader.bytes());
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.schema = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3636,6 +3682,7 @@ export const DigestEntry: MessageFns<DigestEntry> = {
     message.key = object.key ?? "";
     message.rows = (object.rows !== undefined && object.rows !== null) ? BigInt(object.rows) : 0n;
     message.digest = object.digest ?? Buffer.alloc(0);
+    message.schema = object.schema ?? "";
     return message;
   },
 };

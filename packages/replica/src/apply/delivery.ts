@@ -1,0 +1,121 @@
+import type { CellValue, Write } from "@scoutsync/core";
+import type { Knowledge } from "../identity/knowledge.ts";
+import type { IncomingRow } from "../log/incoming.ts";
+import { heldForTable } from "../rows/held-columns.ts";
+import { type ColumnWrite, ownedDots, type RowState } from "../rows/row-state.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import type { Table } from "../schema/catalog.ts";
+import type { Applier } from "./apply.ts";
+import type { Placement } from "./placement.ts";
+
+/** Held rows delivered before the clock is looked at. */
+const ROWS_AT_ONCE = 200;
+
+/**
+ * Gives what was held for tables and columns which this database lacked to them, once they are here: silently, as it
+ * would have been when it came. Inside write transactions, drained: what the application wrote to them comes first.
+ */
+export class Delivery {
+  private readonly store: RowStore;
+  private readonly knowledge: Knowledge;
+  private readonly placement: Placement;
+  private readonly applier: Applier;
+  /** Rows are held for a table that is here. */
+  due = false;
+
+  constructor(options: { rows: RowStore; knowledge: Knowledge; placement: Placement; applier: Applier }) {
+    this.store = options.rows;
+    this.knowledge = options.knowledge;
+    this.placement = options.placement;
+    this.applier = options.applier;
+  }
+
+  /** Looks whether there is something to deliver: after every change of the schema. */
+  begin(): void {
+    this.due = this.store.tables.some((table) => this.store.heldSlots(table, 0n, 1).length > 0);
+  }
+
+  /** Delivers rows, parents first, until `until` (milliseconds of performance.now). */
+  rows(until: number): void {
+    for (const table of this.store.tables) {
+      for (let slots = this.next(table); slots.length > 0; slots = this.next(table)) {
+        for (const slot of slots) {
+          const state = this.store.atLog(-table.tid, slot);
+          if (!state) continue;
+          const incoming = asIncoming(this.store, state);
+          this.store.lift(state);
+          this.applier.deliver(incoming);
+        }
+        if (performance.now() > until) return;
+      }
+    }
+    this.due = false;
+  }
+
+  private next(table: Table): bigint[] {
+    return this.store.heldSlots(table, 0n, ROWS_AT_ONCE);
+  }
+
+  /** Puts held values into columns of rows in their table that have come, and that the application has not written since. */
+  columns(births: readonly Write[]): void {
+    for (const { origin, sequence } of births) {
+      const state = this.store.byDot(origin, sequence);
+      if (state?.place.kind !== "table") continue;
+      const before = ownedDots(state);
+      const cells = [...this.store.cells(state)];
+      const changed: number[] = [];
+      for (const { cid, value } of heldForTable(state, this.knowledge)) {
+        const index = state.table.indexOf.get(cid) as number;
+        cells[index] = value;
+        changed.push(index);
+      }
+      if (changed.length > 0)
+        this.placement.settle(
+          state,
+          cells,
+          changed.sort((a, b) => a - b),
+          before,
+        );
+    }
+  }
+}
+
+/** A row out of its table as the record that would bring it. Its state must not have been changed. */
+function asIncoming(rows: RowStore, state: RowState): IncomingRow {
+  const { table, birth } = state;
+  const cells = rows.cells(state);
+  const byBirth = (write: Write) => write.origin === birth.origin && write.sequence === birth.sequence;
+  const valued = (cid: number, write: ColumnWrite): ColumnWrite =>
+    write.value === undefined ? { ...write, value: cells[table.indexOf.get(cid) ?? -1] ?? null } : write;
+  const held: { cid: number; value: CellValue }[] = [];
+  const unwritten = new Set<number>();
+  const columns: IncomingRow["columns"] = [];
+  const values = table.columns.map((column) => column.fallback as CellValue);
+  table.columns.forEach(({ cid }, index) => {
+    const writes = state.columns.get(cid);
+    const own = writes?.find(byBirth);
+    if (writes === undefined) values[index] = cells[index] ?? null;
+    else if (own) values[index] = valued(cid, own).value as CellValue;
+    else unwritten.add(cid);
+  });
+  for (const [cid, writes] of state.columns) {
+    const others = writes.filter((write) => !byBirth(write)).map((write) => valued(cid, write));
+    if (others.length > 0) columns.push({ cid, writes: others });
+    const own = table.indexOf.has(cid) ? undefined : writes.find(byBirth);
+    if (own) held.push({ cid, value: own.value ?? null });
+  }
+  return {
+    table,
+    identity: table.surrogate ? state.identity : null,
+    key: table.surrogate ? null : rows.keyCells(state),
+    birth,
+    claim: state.claim,
+    values,
+    held,
+    unwritten,
+    columns,
+    deletes: [...state.deletes],
+    rekey: state.rekey,
+    closed: [...state.closed],
+  };
+}

@@ -1,0 +1,72 @@
+import { hash } from "node:crypto";
+import type { Review } from "@scoutsync/core";
+import { heldColumns } from "../rows/held-columns.ts";
+import { rowsTable } from "../rows/table-store.ts";
+import type { Table } from "../schema/catalog.ts";
+import type { Audited } from "./context.ts";
+
+/** Numbers of rows read at a time. */
+const ROWS_AT_ONCE = 5_000;
+
+/** One entry per table or column that this database lacks and others have written to, with how much is held for it. */
+export function heldReviews(audited: Audited): Review[] {
+  const { rows } = audited;
+  return [
+    ...rows.absent.flatMap((table) => {
+      const count = rows.heldCount(table);
+      return count === 0 ? [] : [heldReview(audited, table, 0, null, `${counted(count)} ${tableReason(table)}`)];
+    }),
+    ...rows.tables.flatMap((table) =>
+      [...countColumns(audited, table)].map(([cid, count]) => {
+        const column = table.lacking.get(cid) as string;
+        const reason = `${counted(count)} in column "${column}", which this table does not have here; they are kept, passed on, and put in when a migration adds the column`;
+        return heldReview(audited, table, cid, column, reason);
+      }),
+    ),
+  ];
+}
+
+const counted = (count: number) => (count === 1 ? "1 row has values" : `${count} rows have values`);
+
+function tableReason(table: Table): string {
+  const where = `of table "${table.name}", which`;
+  if (table.absent === "excluded") return `${where} is excluded here; they are kept and passed on, and put in when it no longer is`;
+  if (table.absent === "key")
+    return `${where} has another kind of primary key here; they are kept, passed on, and put in when a migration gives it the same key`;
+  return `${where} this database does not have; they are kept, passed on, and put in when a migration creates it`;
+}
+
+function heldReview({ db }: Audited, table: Table, cid: number, column: string | null, reason: string): Review {
+  const since = db.prepare("SELECT since FROM _scoutsync_lacking WHERE tid = ? AND cid = ?").pluck().get(table.tid, cid);
+  return {
+    id: hash("sha256", ["schema", table.name, String(table.key.length), column ?? ""].join("\n"), "hex").slice(0, 16),
+    kind: "schema",
+    table: table.name,
+    key: "",
+    column,
+    winner: null,
+    loser: null,
+    image: null,
+    reason,
+    sinceUs: (since as number | undefined) ?? 0,
+    resolved: false,
+  };
+}
+
+/** Rows of a table, in it or out of it, with held values, by number of the column. */
+function countColumns({ db, rows }: Audited, table: Table): Map<number, number> {
+  const counts = new Map<number, number>();
+  if (table.lacking.size === 0) return counts;
+  const count = (tid: number, from: string) => {
+    const page = db.prepare(`SELECT slot FROM (${from}) WHERE slot > ? ORDER BY slot LIMIT ${ROWS_AT_ONCE}`).safeIntegers(true).pluck();
+    for (let slots = page.all(-(2n ** 63n)) as bigint[]; slots.length > 0; slots = page.all(slots.at(-1)) as bigint[]) {
+      for (const slot of slots) {
+        const state = rows.atLog(tid, slot);
+        for (const cid of state ? heldColumns(state) : []) counts.set(cid, (counts.get(cid) ?? 0) + 1);
+      }
+    }
+  };
+  count(table.tid, `SELECT id AS slot FROM ${rowsTable(table.tid)} WHERE extra IS NOT NULL`);
+  count(-table.tid, `SELECT slot FROM _scoutsync_out WHERE tid = ${table.tid} AND extra IS NOT NULL`);
+  return counts;
+}

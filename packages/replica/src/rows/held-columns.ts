@@ -1,0 +1,45 @@
+import { type Causality, type CellValue, winnerOf } from "@scoutsync/core";
+import type { ColumnWrite, RowState } from "./row-state.ts";
+
+/** Columns that the table lacks and of which the row holds values, by number. */
+export function heldColumns(state: RowState): number[] {
+  const held: number[] = [];
+  if (state.table.lacking.size === 0) return held;
+  for (const [cid, writes] of state.columns)
+    if (!state.table.indexOf.has(cid) && writes.some(({ value }) => value !== undefined)) held.push(cid);
+  return held;
+}
+
+/** Keeps the value of a column that the table lacks with the write that wrote it: its winner, or the birth. */
+export function holdValue(state: RowState, cid: number, value: CellValue): void {
+  const writes = state.columns.get(cid);
+  if (!writes) state.columns.set(cid, [{ ...state.birth, value }]);
+  else
+    state.columns.set(
+      cid,
+      writes.map((write) => (write.value === undefined ? { ...write, value } : write)),
+    );
+}
+
+/** Columns whose value is still held though the table has them now: the value, and whether the birth wrote it. */
+export function waitingColumns(state: RowState, causality: Causality): { cid: number; winner: ColumnWrite }[] {
+  const waiting: { cid: number; winner: ColumnWrite }[] = [];
+  for (const [cid, writes] of state.columns) {
+    if (!state.table.indexOf.has(cid)) continue;
+    const winner = winnerOf(writes, causality);
+    if (winner && winner.value !== undefined) waiting.push({ cid, winner });
+  }
+  return waiting;
+}
+
+/** Takes the values that were held for columns which the table has now; from here on the row's own copy holds them. */
+export function heldForTable(state: RowState, causality: Causality): { cid: number; value: CellValue }[] {
+  return waitingColumns(state, causality).map(({ cid, winner }) => {
+    const writes = (state.columns.get(cid) as ColumnWrite[]).map((write) => (write === winner ? { ...write, value: undefined } : write));
+    const [only] = writes;
+    const byBirth = writes.length === 1 && only?.origin === state.birth.origin && only.sequence === state.birth.sequence;
+    if (byBirth) state.columns.delete(cid);
+    else state.columns.set(cid, writes);
+    return { cid, value: winner.value as CellValue };
+  });
+}
