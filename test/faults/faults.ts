@@ -67,6 +67,11 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("keyless"),
   },
   {
+    name: "a row with NULL in its key is nobody's",
+    edits: [["this.foundWithoutKey ||= table.twin === null;", ""]],
+    caughtBy: tests("keyless"),
+  },
+  {
     name: "what is applied is captured as if it were written here",
     edits: [['"(SELECT 1 FROM _scoutsync_applying) IS NULL"', '"1"']],
     caughtBy: tests("rules-exchange"),

@@ -11,7 +11,8 @@ const SCHEMA = `
   CREATE TABLE robot(id INTEGER PRIMARY KEY, team_id INTEGER REFERENCES team(id) ON DELETE CASCADE ON UPDATE CASCADE, label TEXT);
   CREATE TABLE setting(scope TEXT, name TEXT, value, PRIMARY KEY(scope, name)) WITHOUT ROWID;
   CREATE TABLE event(kind TEXT, value, team_id INTEGER REFERENCES team(id) ON DELETE SET NULL);
-  CREATE TABLE badge(code TEXT COLLATE NOCASE UNIQUE, owner TEXT, note)`;
+  CREATE TABLE badge(code TEXT COLLATE NOCASE UNIQUE, owner TEXT, note);
+  CREATE TABLE part(code TEXT, side TEXT, serial INT UNIQUE, note, PRIMARY KEY(code, side))`;
 
 /** Three connections of one application, as different libraries open them. */
 const CONNECTIONS = [
@@ -27,7 +28,7 @@ export function history(seed: number, length: number): Step[] {
   const random = seededRandom(seed);
   const statement = (at: number): string | null => {
     const n = random.below(6);
-    switch (random.below(24)) {
+    switch (random.below(30)) {
       case 0:
       case 1:
         return `INSERT OR REPLACE INTO team(id, name, rank) VALUES (${random.below(2) === 0 ? "NULL" : n + 1}, 'team ${n}', ${at})`;
@@ -68,6 +69,15 @@ export function history(seed: number, length: number): Step[] {
         return `UPDATE OR REPLACE badge SET code = 'CODE ${n}' WHERE owner = 'owner ${random.below(3)}'`;
       case 21:
         return random.below(2) === 0 ? "VACUUM" : `DELETE FROM badge WHERE code = 'code ${n}'`;
+      case 22:
+      case 23:
+        return `INSERT OR REPLACE INTO part VALUES (${n % 2 === 0 ? "NULL" : `'p${n % 3}'`}, ${n % 3 === 0 ? "NULL" : "'left'"}, ${random.below(5)}, ${at})`;
+      case 24:
+        return `UPDATE OR IGNORE part SET code = ${random.below(2) === 0 ? "NULL" : `'p${n}'`} WHERE rowid = (SELECT rowid FROM part LIMIT 1 OFFSET ${random.below(3)})`;
+      case 25:
+        return `UPDATE OR REPLACE part SET side = NULL, serial = ${random.below(5)} WHERE rowid = (SELECT max(rowid) FROM part)`;
+      case 26:
+        return `DELETE FROM part WHERE code IS NULL AND note % 2 = ${at % 2}`;
       default:
         return null;
     }

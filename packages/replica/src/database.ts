@@ -17,7 +17,7 @@ import {
   SyncError,
   type VersionVector,
 } from "@scoutsync/core";
-import { Applier, NORMALIZE_MS, unpackBatch } from "./apply/apply.ts";
+import { Applier, NORMALIZE_MS, tablesIn, unpackBatch } from "./apply/apply.ts";
 import { Delivery } from "./apply/delivery.ts";
 import { Placement } from "./apply/placement.ts";
 import { rowHistory } from "./audit/history.ts";
@@ -39,7 +39,7 @@ import { RowsMoved } from "./rows/keyless-rows.ts";
 import { RowStore } from "./rows/row-store.ts";
 import { type AppTrigger, triggersToSuspend } from "./schema/app-triggers.ts";
 import { absentTables, noteLacking } from "./schema/absent.ts";
-import { catalogTables, type Table } from "./schema/catalog.ts";
+import { catalogTables, enterWithoutKey, type Table } from "./schema/catalog.ts";
 import { captureTriggers } from "./capture/triggers.ts";
 import {
   captureIsWhole,
@@ -290,7 +290,7 @@ export class ReplicaDatabase {
   /** Looks whether the application changed its schema, and makes capture whole again. Inside a write transaction. */
   private followSchema(): void {
     const version = this.db.pragma("schema_version", { simple: true }) as number;
-    if (version === this.schemaVersion) return;
+    if (version === this.schemaVersion && !this.drainer.foundWithoutKey) return;
     const { tables: shapes } = surveyTables(this.db, this.options.exclude);
     followRenames(this.db, new Set(shapes.map((shape) => shape.name)));
     const tables = catalogTables(this.db, shapes);
@@ -306,13 +306,26 @@ export class ReplicaDatabase {
     for (const { table } of broken) installCapture(this.db, table);
     this.rows.setTables([...tables, ...absent]);
     const columns = broken.flatMap(({ table, captured }) => {
-      const isNew = table.keyless && captured === null;
+      const isNew = table.keyless && captured === null && !this.wasJustWritten(table);
       return isNew && adoptKeyless(this.db, this.rows, this.knowledge, table) ? [] : reconcile(this.db, this.rows, table, captured);
     });
+    this.drainer.foundWithoutKey = false;
     this.suspended = triggersToSuspend(this.db, tables);
     this.schemaVersion = this.db.pragma("schema_version", { simple: true }) as number;
     if (columns.length > 0) this.silently(() => this.delivery.columns(columns));
     this.delivery.begin();
+  }
+
+  /** True for rows with NULL in their key that the application has written since a node was on this database. */
+  private wasJustWritten({ where, twin }: Table): boolean {
+    return where !== null && (this.drainer.foundWithoutKey || (twin !== null && this.drainer.hasEventsOf(twin)));
+  }
+
+  /** Peers have rows with NULL in their key of which there are none here yet. Inside a write transaction that is not silent. */
+  private makeRoomFor(unpacked: Buffer | null): void {
+    if (!unpacked || !enterWithoutKey(this.db, this.rows.tables, tablesIn(unpacked))) return;
+    this.schemaVersion = -1;
+    this.followSchema();
   }
 
   /** Events captured under the shape that was; what cannot be read any more is found by the reconciliation that follows. */
@@ -344,11 +357,12 @@ export class ReplicaDatabase {
   /** Turns everything committed so far into changes, giving the lock back every 200 ms. */
   drain(): void {
     for (let done = false; !done;) {
-      if (this.schemaVersion === (this.db.pragma("schema_version", { simple: true }) as number) && !this.drainer.needed) break;
+      const sameSchema = this.schemaVersion === (this.db.pragma("schema_version", { simple: true }) as number);
+      if (sameSchema && !this.drainer.needed && !this.drainer.foundWithoutKey) break;
       done = this.write(() => {
         const drained = this.drainer.run(performance.now() + LONGEST_DRAIN_MS);
         this.followReferences();
-        return drained;
+        return drained && !this.drainer.foundWithoutKey;
       });
       if (!done) pauseThread(TURN_PAUSE_MS);
       else this.unsettled ||= this.mayPlaceWaiting();
@@ -411,6 +425,7 @@ export class ReplicaDatabase {
     const unpacked = unpackBatch(batch);
     this.drain();
     const applied = this.write(() => {
+      this.makeRoomFor(unpacked);
       // What was committed since is drained under the integers as they are before anything moves.
       this.drainer.run(Number.POSITIVE_INFINITY);
       this.rows.flush();

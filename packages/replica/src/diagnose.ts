@@ -5,7 +5,7 @@ import { lockDatabaseFile, lockPath } from "./identity/file-lock.ts";
 import type { Diagnosis } from "./replica.ts";
 import { hasMetadata, METADATA_VERSION, readMeta, removeMetadata } from "./schema/install.ts";
 import { quote } from "./schema/quote.ts";
-import { surveyTables } from "./schema/tables.ts";
+import { keyIsNull, surveyTables, type TableShape } from "./schema/tables.ts";
 import { triggersToSuspend } from "./schema/app-triggers.ts";
 import { fromSqlite } from "./sqlite-errors.ts";
 
@@ -52,19 +52,6 @@ export function diagnose(path: string, exclude: readonly string[]): Diagnosis {
         });
       }
     }
-    for (const table of survey.tables.filter(({ keyless }) => !keyless)) {
-      const nulls = table.key.map((column) => `${quote(column.name)} IS NULL`).join(" OR ");
-      const lost = db
-        .prepare(`SELECT count(*) FROM ${quote(table.name)} WHERE ${nulls}`)
-        .pluck()
-        .get() as number;
-      if (lost > 0)
-        problems.push({
-          severity: "warning",
-          message: `${lost} rows of "${table.name}" have NULL in their key and stay on this server`,
-          action: "Give them a key, or declare the key NOT NULL.",
-        });
-    }
     for (const trigger of triggersToSuspend(db, survey.tables)) {
       problems.push({
         severity: "warning",
@@ -72,19 +59,21 @@ export function diagnose(path: string, exclude: readonly string[]): Diagnosis {
         action: "Nothing to do: it runs where a row is written, and not again where the change arrives.",
       });
     }
-    const count = (name: string) =>
-      db
-        .prepare(`SELECT count(*) FROM ${quote(name)}`)
+    const count = ({ source, where, nullable }: TableShape) => {
+      const keyed = nullable.length > 0 ? `NOT ${keyIsNull(nullable)}` : "true";
+      return db
+        .prepare(`SELECT count(*) FROM ${quote(source)} WHERE ${where ?? keyed}`)
         .pluck()
         .get() as number;
+    };
     const tables: Diagnosis["tables"] = [
       ...survey.tables.map((table) => ({
         name: table.name,
         identity: table.keyless ? ("none" as const) : table.surrogate ? ("surrogate" as const) : ("natural" as const),
-        rows: count(table.name),
+        rows: count(table),
         synced: true,
         note: table.keyless
-          ? "no primary key: every row counts, equal ones too"
+          ? `${table.where === null ? "no primary key" : "NULL in the primary key"}: every row counts, equal ones too`
           : table.surrogate
             ? "ids that two servers hand out twice are kept apart"
             : `identified by ${table.key.map((column) => column.name).join(", ")}`,

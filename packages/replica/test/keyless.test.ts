@@ -12,6 +12,17 @@ const bag = (site: Site, table = "log"): string[] =>
     .map((row) => JSON.stringify(Object.values(row)))
     .sort();
 
+/** Leaves the file as the version before left it: nothing is known of rows with NULL in their key. */
+function forgetRowsWithoutKey(site: Site): void {
+  for (const row of site.rows("SELECT tid FROM _scoutsync_table WHERE name LIKE '%NULL in its key%'")) {
+    const tid = String(row["tid"]);
+    for (const { type, name } of site.rows(`SELECT type, name FROM sqlite_master WHERE name GLOB '_scoutsync_*_${tid}'`))
+      if (type !== "index") site.write(`DROP ${String(type)} IF EXISTS "${String(name)}"`);
+    site.write(`DELETE FROM _scoutsync_log WHERE tid = ${tid}; DELETE FROM _scoutsync_digest WHERE tid = ${tid};
+      DELETE FROM _scoutsync_table WHERE tid = ${tid}; DELETE FROM _scoutsync_meta WHERE key = 'columns of ${tid}'`);
+  }
+}
+
 const pair = (schema = SCHEMA): [Site, Site] => [new Site("a", schema), new Site("b", schema)];
 
 describe("tables without a primary key", () => {
@@ -185,5 +196,87 @@ describe("tables without a primary key", () => {
     db.exec(SCHEMA);
     db.close();
     expect(diagnose(path, [])).toMatchObject({ status: "ready", problems: [], tables: [{ name: "log", synced: true, identity: "none" }] });
+  });
+});
+
+describe("rows with NULL in their primary key", () => {
+  const KEYED = "CREATE TABLE item(code TEXT PRIMARY KEY, name TEXT); CREATE TABLE pair(a INT, b TEXT, v, PRIMARY KEY(a, b))";
+
+  test("are different rows, however alike, and stay so on every server", () => {
+    const sites = ["a", "b", "c"].map((name) => new Site(name, KEYED));
+    const [a, b, c] = sites as [Site, Site, Site];
+    for (const site of [a, b])
+      site.edit(
+        "INSERT INTO item VALUES(NULL, 'same'), ('k', 'keyed'); INSERT INTO pair VALUES(1, NULL, 'x'), (NULL, NULL, 'y'), (1, 'z', 'z')",
+      );
+    settle(...sites);
+    for (const site of sites) {
+      expect(bag(site, "item")).toEqual(['["k","keyed"]', '[null,"same"]', '[null,"same"]']);
+      expect(bag(site, "pair")).toHaveLength(5);
+    }
+    c.edit(
+      "UPDATE item SET name = 'edited' WHERE rowid = (SELECT max(rowid) FROM item WHERE code IS NULL); DELETE FROM pair WHERE v = 'y'",
+    );
+    settle(...sites);
+    for (const site of sites) {
+      expect(bag(site, "item")).toEqual(['["k","keyed"]', '[null,"edited"]', '[null,"same"]']);
+      expect(bag(site, "pair")).toEqual(['[1,"z","z"]', '[1,null,"x"]', '[1,null,"x"]']);
+    }
+    expect(a.pull(b).at(-1)?.verified).toBe(true);
+    const deep = a.replica.digests({ table: "", buckets: [], deep: true });
+    expect(deep.entries).toEqual(a.replica.digests({ table: "", buckets: [], deep: false }).entries);
+  });
+
+  test("get a key and lose it", () => {
+    const [a, b] = pair(KEYED);
+    a.edit("INSERT INTO item VALUES(NULL, 'x'), ('k', 'y')");
+    settle(a, b);
+    b.edit("UPDATE item SET code = 'new' WHERE code IS NULL");
+    b.edit("UPDATE item SET code = NULL WHERE code = 'k'");
+    settle(a, b);
+    expect(bag(a, "item")).toEqual(['["new","x"]', '[null,"y"]']);
+    expect(bag(b, "item")).toEqual(bag(a, "item"));
+  });
+
+  test("are shared by copies of a file, and by servers that a new version finds them on", () => {
+    const rows = "INSERT INTO item VALUES(NULL, 'x'), (NULL, 'x'), ('k', 'y')";
+    const [a, b] = pair(`${KEYED}; ${rows}`);
+    expect(b.pull(a).at(-1)).toMatchObject({ received: 0, verified: true });
+    for (const site of [a, b]) {
+      site.replica.close();
+      forgetRowsWithoutKey(site);
+    }
+    for (const site of [a, b]) site.start();
+    settle(a, b);
+    expect(bag(a, "item")).toHaveLength(3);
+    expect(bag(b, "item")).toHaveLength(3);
+  });
+
+  test("make way for a row that displaces them, and are found when they were written before any node was there", () => {
+    const [a, b] = pair("CREATE TABLE item(code TEXT PRIMARY KEY, tag TEXT UNIQUE, note TEXT)");
+    a.edit("INSERT INTO item VALUES(NULL, '1', 'a'), (NULL, '2', 'b'), ('k', '3', 'c')");
+    settle(a, b);
+    b.edit("INSERT OR REPLACE INTO item VALUES('new', '1', 'd'), (NULL, '3', 'e')");
+    settle(a, b);
+    expect(bag(a, "item")).toEqual(['["new","1","d"]', '[null,"2","b"]', '[null,"3","e"]']);
+    expect(bag(b, "item")).toEqual(bag(a, "item"));
+    b.replica.close();
+    b.write("INSERT INTO item VALUES(NULL, '4', 'f')");
+    b.start();
+    settle(a, b);
+    expect(bag(a, "item")).toContain('[null,"4","f"]');
+  });
+
+  test("are parked where two servers each give one a part of its key", () => {
+    const [a, b] = pair(KEYED);
+    a.edit("INSERT INTO pair VALUES(NULL, NULL, 'x')");
+    settle(a, b);
+    a.edit("UPDATE pair SET a = 1");
+    b.edit("UPDATE pair SET b = '2'");
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(bag(site, "pair")).toEqual([]);
+      expect(site.replica.state().parked).toBe(1);
+    }
   });
 });

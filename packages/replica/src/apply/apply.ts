@@ -408,6 +408,16 @@ function writtenByBirth({ table, values, unwritten, held }: IncomingRow): { cid:
   return [...here.filter(({ cid }) => !unwritten.has(cid)), ...held];
 }
 
+/** Names of the tables in a payload; none where it cannot be read, which applying it will say. */
+export function tablesIn(unpacked: Buffer): string[] {
+  try {
+    return new PayloadReader(unpacked).head.tables.map(({ name }) => name);
+  } catch (error) {
+    if (error instanceof MalformedBytes) return [];
+    throw error;
+  }
+}
+
 /** Checks that the payload is what was sent, and unpacks it. Null when it is empty. */
 export function unpackBatch(batch: ChangeBatch): Buffer | null {
   const corrupt = (message: string) =>

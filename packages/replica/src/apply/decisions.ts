@@ -170,9 +170,11 @@ export class Decisions {
         return index < 0 ? this.related.idFor(waiting) : (values[index] as SqlValue);
       });
       if (wanted.includes(null)) return;
-      for (const key of this.rows.of(table).keysClashing(number, bindable(wanted).values)) {
-        const clashing = this.related.stateAt(table, key);
-        if (clashing) holders.push(clashing);
+      for (const part of table.twin ? [table, table.twin] : [table]) {
+        for (const key of this.rows.of(part).keysClashing(number, bindable(wanted).values)) {
+          const clashing = this.related.stateAt(part, key);
+          if (clashing) holders.push(clashing);
+        }
       }
     });
     if (holders.length === 0 || holders.some((holder) => this.related.compareBirths(holder, waiting) < 0)) return false;

@@ -125,6 +125,7 @@ export class Placement {
   tryUpdate(state: RowState, changed: readonly number[], values: readonly SqlValue[]): WaitingReason | null {
     const key = this.rows.keyValues(state) as SqlValue[];
     const bound = bindable(changed.map((index) => values[index] as SqlValue));
+    if (hasKeyNow(state.table, values)) return KEY_NOW;
     return refusal(this.db, state.table, () => this.rows.of(state.table).update(key, changed, bound.values, bound.raw));
   }
 
@@ -154,6 +155,7 @@ export class Placement {
     if (missing) return wait("parent", missing);
     // Looked up rather than tried: where two servers have handed out the same ids, an exception per row is what takes time.
     if (id !== null && this.rows.byId(state.table, id)) return wait("integer", null);
+    if (hasKeyNow(state.table, values)) return wait(KEY_NOW, null);
     const bound = bindable(values);
     let rowid = 0n;
     const refused = refusal(this.db, state.table, () => (rowid = this.rows.of(state.table).insert(id, bound.values, bound.raw)));
@@ -293,6 +295,13 @@ function strayReference(table: Table, cells: readonly CellValue[]): WaitingReaso
   const index = cells.findIndex((value, position) => isStray(table, position, value));
   if (index < 0) return null;
   return `schema: "${table.columns[index]?.name}" refers to a row where this was written, and is no foreign key here; it follows once the schema declares it`;
+}
+
+const KEY_NOW = "constraint: two servers each gave this row a part of its key, and together they are a whole one";
+
+/** True for a row without a key whose merged values have one: it would be another row of the table. */
+function hasKeyNow({ where, nullable, columns }: Table, values: readonly SqlValue[]): boolean {
+  return where !== null && columns.every(({ name }, i) => !nullable.includes(name) || values[i] !== null);
 }
 
 /** Runs a write; returns why a constraint refused it, null when it went through. Other errors are thrown. */

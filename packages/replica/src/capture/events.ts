@@ -39,7 +39,9 @@ export function imageTableSql(table: Table): string {
 
 /** Names of all triggers that capture a table; those that do not apply to it do not exist. */
 export const triggerNames = (tid: number): string[] =>
-  ["insert", "update", "key", "delete", "displace_insert", "displace_update", "displace_key"].map((kind) => `_scoutsync_${kind}_${tid}`);
+  ["insert", "update", "came", "went", "key", "delete", "displace_insert", "displace_update", "displace_key"].map(
+    (kind) => `_scoutsync_${kind}_${tid}`,
+  );
 
 /** True for rows `t` that hold the values of NEW under a UNIQUE index. */
 export function clashSql(index: UniqueIndex): string {

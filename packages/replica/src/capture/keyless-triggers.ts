@@ -1,5 +1,6 @@
 import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
+import { keyIsNull } from "../schema/tables.ts";
 import { CAPTURE, clashSql, eventCode, imageTable, NOT_APPLYING, NOW, Op } from "./events.ts";
 
 /**
@@ -14,8 +15,11 @@ export function keylessTriggers(table: Table): { name: string; sql: string }[] {
   const event = (op: number, row: string) =>
     `INSERT INTO ${CAPTURE}(event, at, k0) VALUES(${eventCode(table.tid, op)}, ${NOW}, ${row}.${rowid}); ` +
     `INSERT INTO ${imageTable(table.tid)} VALUES((SELECT max(n) FROM ${CAPTURE}), ${image(row)});`;
+  // Only the rows with NULL in their key: an update may make one of them, or give it a key.
+  const isOurs = (row: string) => (table.where === null ? "" : ` AND ${keyIsNull(table.nullable, `${row}.`)}`);
+  const isNot = (row: string) => ` AND NOT ${keyIsNull(table.nullable, `${row}.`)}`;
   const displaced = (match: string) => {
-    const clash = `FROM ${quote(table.name)} AS t WHERE ${match} LIMIT 1`;
+    const clash = `FROM ${quote(table.source)} AS t WHERE ${match}${isOurs("t")} LIMIT 1`;
     return (
       `INSERT INTO ${CAPTURE}(event, at, k0) SELECT ${eventCode(table.tid, Op.displaced)}, ${NOW}, t.${rowid} ${clash}; ` +
       `INSERT INTO ${imageTable(table.tid)} SELECT (SELECT max(n) FROM ${CAPTURE}), ${image("t")} ${clash};`
@@ -24,11 +28,15 @@ export function keylessTriggers(table: Table): { name: string; sql: string }[] {
   const triggers: { name: string; sql: string }[] = [];
   const add = (kind: string, when: string, condition: string, body: string) => {
     const name = `_scoutsync_${kind}_${table.tid}`;
-    triggers.push({ name, sql: `CREATE TRIGGER ${name} ${when} ON ${quote(table.name)} WHEN ${condition} BEGIN ${body} END` });
+    triggers.push({ name, sql: `CREATE TRIGGER ${name} ${when} ON ${quote(table.source)} WHEN ${condition} BEGIN ${body} END` });
   };
-  add("insert", "AFTER INSERT", NOT_APPLYING, event(Op.insert, "NEW"));
-  add("update", "AFTER UPDATE", NOT_APPLYING, `${event(Op.update, "OLD")} ${event(Op.insert, "NEW")}`);
-  add("delete", "AFTER DELETE", NOT_APPLYING, event(Op.delete, "OLD"));
+  add("insert", "AFTER INSERT", `${NOT_APPLYING}${isOurs("NEW")}`, event(Op.insert, "NEW"));
+  add("update", "AFTER UPDATE", `${NOT_APPLYING}${isOurs("OLD")}${isOurs("NEW")}`, `${event(Op.update, "OLD")} ${event(Op.insert, "NEW")}`);
+  if (table.where !== null) {
+    add("came", "AFTER UPDATE", `${NOT_APPLYING}${isNot("OLD")}${isOurs("NEW")}`, event(Op.insert, "NEW"));
+    add("went", "AFTER UPDATE", `${NOT_APPLYING}${isOurs("OLD")}${isNot("NEW")}`, event(Op.delete, "OLD"));
+  }
+  add("delete", "AFTER DELETE", `${NOT_APPLYING}${isOurs("OLD")}`, event(Op.delete, "OLD"));
   // OR REPLACE deletes rows that clash without firing delete triggers: what may go is logged before. A rowid that the
   // application gives clashes, too; where it gives none, NEW has -1 here.
   const clashes = table.uniques.map(clashSql);

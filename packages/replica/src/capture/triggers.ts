@@ -9,7 +9,7 @@ export * from "./events.ts";
 /** The triggers that capture one table, as name and SQL. Plain SQL only: they run inside the application. */
 export function captureTriggers(table: Table): { name: string; sql: string }[] {
   if (table.keyless) return keylessTriggers(table);
-  const on = quote(table.name);
+  const on = quote(table.source);
   const keys = table.key.map((_, i) => `k${i}`).join(", ");
   const of = (row: string, columns: readonly TableColumn[]) => columns.map((column) => `${row}.${quote(column.name)}`).join(", ");
   const samekey = (a: string, b: string) =>

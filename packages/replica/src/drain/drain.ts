@@ -42,6 +42,8 @@ export class Drain {
   private readonly keyless: KeylessDrain;
   private referred: Write[] = [];
   private rowsAreKept = false;
+  /** A row with NULL in its key was captured, and the table's rows without a key do not take part yet. */
+  foundWithoutKey = false;
 
   constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; clock: ReplicaClock }) {
     this.db = options.db;
@@ -71,6 +73,11 @@ export class Drain {
   /** Captured events that wait. */
   pending(): number {
     return this.db.prepare(`SELECT count(*) FROM ${CAPTURE}`).pluck().get() as number;
+  }
+
+  /** True when some event of a table waits. */
+  hasEventsOf(table: Table): boolean {
+    return this.db.prepare(`SELECT 1 FROM ${CAPTURE} WHERE event >> 3 = ? LIMIT 1`).get(table.tid) !== undefined;
   }
 
   /** True when some event waits. */
@@ -232,7 +239,12 @@ export class Drain {
   /** Follows one row through its events to what it is now, `values`. `complete`: no later event of it waits. */
   private drainRow(table: Table, events: readonly Event[], values: SqlValue[] | null, complete: boolean): void {
     const [first] = events;
-    if (!first || (!table.surrogate && first.key.includes(null))) return;
+    if (!first) return;
+    if (!table.surrogate && first.key.includes(null)) {
+      // The twin's. Where there is none yet, this is the first such row.
+      this.foundWithoutKey ||= table.twin === null;
+      return;
+    }
     const id = table.surrogate ? (first.key[0] as bigint) : null;
     const packed = table.surrogate ? null : this.rows.keyFromValues(table, first.key);
     const known = packed ? this.rows.byKey(table, packed) : this.rows.byId(table, id as bigint);

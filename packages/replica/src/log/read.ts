@@ -185,7 +185,7 @@ export class LogReader {
     const statement = this.db
       .prepare(
         `SELECT r.id, r.oid, r.sequence, r.time, r.context, r.extra, l.sequence${columns} FROM _scoutsync_log AS l ` +
-          `JOIN ${rowsTable(table.tid)} AS r ON r.id = l.slot JOIN ${quote(table.name)} AS u ON u.${key} = r.id ` +
+          `JOIN ${rowsTable(table.tid)} AS r ON r.id = l.slot JOIN ${quote(table.source)} AS u ON u.${key} = r.id ` +
           `WHERE l.oid = ? AND l.sequence BETWEEN ? AND ? AND l.tid = ? ORDER BY l.sequence`,
       )
       .safeIntegers(true)

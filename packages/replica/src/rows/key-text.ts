@@ -18,7 +18,7 @@ export function keyFromText(db: Database, table: Table, text: string): SqlValue[
   const names = table.key.map((column) => quote(column.name));
   const keys = [...names, ...names.map((name) => `CAST(${name} AS BLOB)`)].join(", ");
   const found = db
-    .prepare(`SELECT ${keys} FROM ${quote(table.name)} WHERE ${match}`)
+    .prepare(`SELECT ${keys} FROM ${quote(table.source)} WHERE ${match}`)
     .safeIntegers(true)
     .raw(true)
     .get(given) as SqlValue[] | undefined;

@@ -8,16 +8,22 @@ import { mayHoldRawText, textFromBytes } from "./values.ts";
 /** Rows read at a time: each turn takes some tens of milliseconds. */
 const ROWS_AT_ONCE = 5_000;
 
-/** Every row of a table: key parts and column values. By rowid, or by the key where it cannot be had. */
+/** Every row of a table that has a key: key parts and column values. By rowid, or by the key where it cannot be had. */
 export function* pages(db: Database, table: Table): Generator<{ key: SqlValue[]; values: SqlValue[] }> {
   const keys = table.key.map((column) => quote(column.name));
   const names = [...keys, ...table.columns.map((column) => quote(column.name))];
   const cursor = table.rowid === null ? keys : [table.rowid];
   const bytes = keys.map((name) => `CAST(${name} AS BLOB)`);
-  const prepare = (where: string) =>
+  const among = (condition: string) => {
+    const conditions = [condition, table.where ?? ""].filter((each) => each !== "");
+    return conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
+  };
+  // Rows with NULL in their key are the twin's.
+  const keyed = !table.keyless && table.nullable.length > 0;
+  const prepare = (condition: string) =>
     db
       .prepare(
-        `SELECT ${[...cursor, ...bytes, ...names].join(", ")} FROM ${quote(table.name)} ${where} ORDER BY ${cursor.join(", ")} LIMIT ${ROWS_AT_ONCE}`,
+        `SELECT ${[...cursor, ...bytes, ...names].join(", ")} FROM ${quote(table.source)} ${among(condition)} ORDER BY ${cursor.join(", ")} LIMIT ${ROWS_AT_ONCE}`,
       )
       .safeIntegers(true)
       .raw(true);
@@ -36,6 +42,7 @@ export function* pages(db: Database, table: Table): Generator<{ key: SqlValue[];
       const rest = row.slice(cursor.length + keys.length);
       const key = exactText(rest.slice(0, keys.length), keyBytes);
       at = table.rowid === null ? key : row.slice(0, 1);
+      if (keyed && key.includes(null)) continue;
       let values = rest.slice(keys.length);
       if (table.utf8 && mayHoldRawText(values)) {
         const here = places(at);
@@ -44,7 +51,7 @@ export function* pages(db: Database, table: Table): Generator<{ key: SqlValue[];
         values = exactText(
           values,
           db
-            .prepare(`SELECT ${columns.join(", ")} FROM ${quote(table.name)} WHERE ${where}`)
+            .prepare(`SELECT ${columns.join(", ")} FROM ${quote(table.source)} WHERE ${where}`)
             .raw(true)
             .get(here.values) as Buffer[],
         );
@@ -53,6 +60,6 @@ export function* pages(db: Database, table: Table): Generator<{ key: SqlValue[];
     }
     if (page.length < ROWS_AT_ONCE) return;
     const here = places(at);
-    page = prepare(`WHERE (${cursor.join(", ")}) > (${here.marks.join(", ")})`).all(here.values) as SqlValue[][];
+    page = prepare(`(${cursor.join(", ")}) > (${here.marks.join(", ")})`).all(here.values) as SqlValue[][];
   }
 }

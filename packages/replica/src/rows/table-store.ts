@@ -87,10 +87,10 @@ export class TableStore {
   read(key: readonly SqlValue[]): SqlValue[] | null {
     const { variant, where, values } = this.match(key);
     if (this.table.columns.length === 0) {
-      const found = this.prepared(`exists ${variant}`, () => `SELECT 1 FROM ${quote(this.table.name)} WHERE ${where}`).get(values);
+      const found = this.prepared(`exists ${variant}`, () => `SELECT 1 FROM ${quote(this.table.source)} WHERE ${where}`).get(values);
       return found === undefined ? null : [];
     }
-    const row = this.prepared(`read ${variant}`, () => `SELECT ${this.columnList} FROM ${quote(this.table.name)} WHERE ${where}`).get(
+    const row = this.prepared(`read ${variant}`, () => `SELECT ${this.columnList} FROM ${quote(this.table.source)} WHERE ${where}`).get(
       values,
     ) as SqlValue[] | undefined;
     if (row === undefined) return null;
@@ -101,7 +101,7 @@ export class TableStore {
   private readBytes(key: readonly SqlValue[], row: SqlValue[]): SqlValue[] {
     const { variant, where, values } = this.match(key);
     const list = this.table.columns.map((column) => `CAST(${quote(column.name)} AS BLOB)`).join(", ");
-    const bytes = this.prepared(`bytes ${variant}`, () => `SELECT ${list} FROM ${quote(this.table.name)} WHERE ${where}`).get(
+    const bytes = this.prepared(`bytes ${variant}`, () => `SELECT ${list} FROM ${quote(this.table.source)} WHERE ${where}`).get(
       values,
     ) as Buffer[];
     return row.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
@@ -120,8 +120,8 @@ export class TableStore {
     const shift = id === null ? 0 : 1;
     return this.prepared(`insert ${raw.join()}`, () => {
       const places = columns.map((_, i) => (raw.includes(i - shift) ? "CAST(? AS TEXT)" : "?"));
-      if (columns.length === 0) return `INSERT OR ABORT INTO ${quote(this.table.name)} DEFAULT VALUES`;
-      return `INSERT OR ABORT INTO ${quote(this.table.name)}(${columns.map((column) => quote(column.name)).join(", ")}) VALUES(${places.join(", ")})`;
+      if (columns.length === 0) return `INSERT OR ABORT INTO ${quote(this.table.source)} DEFAULT VALUES`;
+      return `INSERT OR ABORT INTO ${quote(this.table.source)}(${columns.map((column) => quote(column.name)).join(", ")}) VALUES(${places.join(", ")})`;
     });
   }
 
@@ -132,27 +132,35 @@ export class TableStore {
       const set = indexes.map(
         (index, i) => `${quote((this.table.columns[index] as Column).name)} = ${raw.includes(i) ? "CAST(? AS TEXT)" : "?"}`,
       );
-      return `UPDATE OR ABORT ${quote(this.table.name)} SET ${set.join(", ")} WHERE ${match.where}`;
+      return `UPDATE OR ABORT ${quote(this.table.source)} SET ${set.join(", ")} WHERE ${match.where}`;
     }).run(...values, ...match.values);
   }
 
   delete(key: readonly SqlValue[]): void {
     const { variant, where, values } = this.match(key);
-    this.prepared(`delete ${variant}`, () => `DELETE FROM ${quote(this.table.name)} WHERE ${where}`).run(values);
+    this.prepared(`delete ${variant}`, () => `DELETE FROM ${quote(this.table.source)} WHERE ${where}`).run(values);
   }
 
   /** Changes a surrogate integer. */
   move(from: bigint, to: bigint): void {
     const column = quote((this.table.key[0] as Column).name);
-    this.prepared("move", () => `UPDATE OR ABORT ${quote(this.table.name)} SET ${column} = ? WHERE ${column} = ?`).run(to, from);
+    this.prepared("move", () => `UPDATE OR ABORT ${quote(this.table.source)} SET ${column} = ? WHERE ${column} = ?`).run(to, from);
   }
 
   /** Keys of the rows in which `column` holds `value`, each in key order. */
   keysWhere(column: string, value: Bindable): SqlValue[][] {
     return this.keys(
-      this.prepared(`where ${column}`, () => `SELECT ${this.keyList} FROM ${quote(this.table.name)} WHERE ${quote(column)} = ?`),
+      this.prepared(
+        `where ${column}`,
+        () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${quote(column)} = ?${this.among}`,
+      ),
       [value],
     );
+  }
+
+  /** Which of the application's rows are this table's. */
+  private get among(): string {
+    return this.table.where === null ? "" : ` AND ${this.table.where}`;
   }
 
   /** Key parts, then the same as bytes: what is not valid UTF-8 is only right there. */
@@ -179,7 +187,7 @@ export class TableStore {
     const first = compared.slice(0, MOST_COMPARED);
     const where = first.map(({ name }) => `${quote(name)} IS ?`).join(" AND ");
     return this.keys(
-      this.prepared("equal", () => `SELECT ${this.keyList} FROM ${quote(this.table.name)} WHERE ${where}`),
+      this.prepared("equal", () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${where}${this.among}`),
       first.map(({ index }) => values[index] as Bindable),
     );
   }
@@ -190,8 +198,9 @@ export class TableStore {
     if (!unique) return [];
     const match = unique.columns.map((part) => `${quote(part.name)} = ? COLLATE ${part.collation}`);
     if (unique.where !== null) match.push(`(${unique.where})`);
+    if (this.table.where !== null) match.push(this.table.where);
     return this.keys(
-      this.prepared(`clash ${index}`, () => `SELECT ${this.keyList} FROM ${quote(this.table.name)} WHERE ${match.join(" AND ")}`),
+      this.prepared(`clash ${index}`, () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${match.join(" AND ")}`),
       values,
     );
   }

@@ -19,6 +19,10 @@ function absentTable(db: Database, tid: number, name: string, kind: number, abse
   return {
     tid,
     name,
+    source: name,
+    where: null,
+    nullable: [],
+    twin: null,
     surrogate,
     keyless,
     key,

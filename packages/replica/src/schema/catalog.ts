@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import { keyKind } from "@scoutsync/core";
-import type { TableColumn, TableShape, UniqueIndex } from "./tables.ts";
+import { type TableColumn, type TableShape, type UniqueIndex, withoutKeyName } from "./tables.ts";
 
 /** A synced column with its local number. */
 export interface Column extends TableColumn {
@@ -10,7 +10,13 @@ export interface Column extends TableColumn {
 /** A table that takes part, with its local number and what points to it. */
 export interface Table {
   tid: number;
+  /** This, `source`, `where` and `nullable`: see `TableShape`. */
   name: string;
+  source: string;
+  where: string | null;
+  nullable: string[];
+  /** The other part of the same table of the application: rows with NULL in their key, or those without. */
+  twin: Table | null;
   surrogate: boolean;
   /** See `TableShape`. */
   keyless: boolean;
@@ -61,6 +67,7 @@ export function catalogTables(db: Database, shapes: readonly TableShape[]): Tabl
       tid,
       key,
       columns,
+      twin: null,
       references: [],
       keyReferences: [],
       referencedBy: [],
@@ -71,6 +78,8 @@ export function catalogTables(db: Database, shapes: readonly TableShape[]): Tabl
   });
   const byName = new Map(tables.map((table) => [table.name, table]));
   for (const table of tables) {
+    const twin = table.where === null ? undefined : byName.get(table.source);
+    if (twin) [table.twin, twin.twin] = [twin, table];
     const link = (columns: Column[]) =>
       columns.flatMap((column, index) => {
         const parent = column.references === null ? undefined : byName.get(column.references);
@@ -109,6 +118,16 @@ export function numberOf(db: Database, name: string, kind: number): number {
 export function columnNames(db: Database, tid: number): Map<number, string> {
   const rows = db.prepare("SELECT cid, name FROM _scoutsync_column WHERE tid = ?").raw(true).all(tid) as [number, string][];
   return new Map(rows);
+}
+
+/**
+ * Enters rows without a key among the tables that take part where a peer has such rows and this database has none yet.
+ * Returns true when there is something to install.
+ */
+export function enterWithoutKey(db: Database, tables: readonly Table[], names: readonly string[]): boolean {
+  const wanted = tables.filter(({ twin, nullable, source }) => !twin && nullable.length > 0 && names.includes(withoutKeyName(source)));
+  for (const { source } of wanted) numberOf(db, withoutKeyName(source), keyKind({ surrogate: false, keyless: true, keyParts: 1 }));
+  return wanted.length > 0;
 }
 
 /**

@@ -14,6 +14,7 @@ import {
 import { rowsTable, rowsTableSql } from "../rows/table-store.ts";
 import { skipWrites } from "../identity/receipts.ts";
 import type { Table } from "./catalog.ts";
+import { sourceOf, withoutKeyName } from "./tables.ts";
 
 /** Steps from one version of the `_scoutsync_*` tables to the next, the first from nothing; never changed once released. */
 const STEPS = ["001-metadata.sql", "002-more.sql"];
@@ -97,7 +98,7 @@ function removeTriggers(db: Database, tid: number): void {
 /** True when every trigger that captures the table is there as it should be. */
 export function captureIsWhole(db: Database, table: Table): boolean {
   const find = db.prepare("SELECT sql FROM main.sqlite_master WHERE type = 'trigger' AND name = ? AND tbl_name = ? COLLATE NOCASE").pluck();
-  return captureTriggers(table).every(({ name, sql }) => find.get(name, table.name) === sql);
+  return captureTriggers(table).every(({ name, sql }) => find.get(name, table.source) === sql);
 }
 
 const LEFT = "left at ";
@@ -131,7 +132,8 @@ export function followRenames(db: Database, names: ReadonlySet<string>): void {
   const carrier = db.prepare("SELECT tbl_name FROM main.sqlite_master WHERE type = 'trigger' AND name = ?").pluck();
   for (const { tid, name } of catalog) {
     if (names.has(name)) continue;
-    const now = carrier.get(`_scoutsync_insert_${tid}`) as string | undefined;
+    const carried = carrier.get(`_scoutsync_insert_${tid}`) as string | undefined;
+    const now = carried === undefined || sourceOf(name) === null ? carried : withoutKeyName(carried);
     if (now !== undefined && names.has(now) && !known.has(now))
       for (const table of ["_scoutsync_table", "_scoutsync_kind"]) db.prepare(`UPDATE ${table} SET name = ? WHERE tid = ?`).run(now, tid);
   }

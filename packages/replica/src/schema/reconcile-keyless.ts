@@ -88,7 +88,7 @@ function noteEvents(db: Database, table: Table) {
   const columns = table.columns.map(({ name }) => quote(name)).join(", ");
   const rowid = quote((table.key[0] as { name: string }).name);
   const image = db.prepare(
-    `INSERT INTO ${imageTable(table.tid)} SELECT (SELECT max(n) FROM ${CAPTURE}), ${columns} FROM ${quote(table.name)} WHERE ${rowid} = ?`,
+    `INSERT INTO ${imageTable(table.tid)} SELECT (SELECT max(n) FROM ${CAPTURE}), ${columns} FROM ${quote(table.source)} WHERE ${rowid} = ?`,
   );
   return (op: number, at: bigint | null, slot: bigint) => {
     event.run(eventCode(table.tid, op), at, slot);

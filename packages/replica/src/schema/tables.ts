@@ -24,7 +24,14 @@ export interface UniqueIndex {
 }
 
 export interface TableShape {
+  /** As people and peers know it. */
   name: string;
+  /** The application's table; another name than `name` where only the rows with NULL in their key are meant. */
+  source: string;
+  /** Which of the application's rows are meant, as SQL; null where all are. */
+  where: string | null;
+  /** Key columns that may hold NULL: such rows have no key, and take part as a table of their own. */
+  nullable: string[];
   /** One INTEGER PRIMARY KEY that every server hands out on its own; its identity is the dot of its birth. */
   surrogate: boolean;
   /**
@@ -82,6 +89,7 @@ interface ColumnRow {
   name: string;
   type: string;
   pk: number;
+  notnull: number;
   hidden: number;
   dflt_value: string | null;
 }
@@ -95,10 +103,14 @@ export function surveyTables(db: Database, exclude: readonly string[]): TableSur
   for (const { name, type, wr } of [...listed].sort((a, b) => (a.name < b.name ? -1 : 1))) {
     if (name.startsWith("sqlite_") || name.startsWith("_scoutsync_") || type === "view") continue;
     const shape = type === "table" ? describeTable(db, name, wr === 1, excluded) : `${type} table: derived, not synced`;
-    if (typeof shape !== "string") tables.push(shape);
+    if (typeof shape !== "string") tables.push(shape, ...rowsWithoutKey(db, shape));
     else left.push({ name, reason: shape, rows: type === "table" ? countRows(db, name) : 0 });
   }
   resolveReferences(db, tables);
+  for (const table of tables) {
+    const whole = tables.find((other) => other.name === table.source);
+    if (table.where !== null && whole) table.columns = whole.columns;
+  }
   return { tables, left };
 }
 
@@ -152,8 +164,41 @@ function describeTable(db: Database, name: string, withoutRowid: boolean, exclud
     }));
   const utf8 = db.pragma("encoding", { simple: true }) === "UTF-8";
   if (keyless && columns.length === 0) return "no primary key, and every column is excluded";
-  return { name, surrogate, keyless, key, columns, uniques, withoutRowid, rowid, utf8 };
+  const nullable = surrogate || rowid === null ? [] : keyRows.filter((row) => row.notnull === 0).map((row) => row.name);
+  return { name, source: name, where: null, nullable, surrogate, keyless, key, columns, uniques, withoutRowid, rowid, utf8 };
 }
+
+const WITHOUT_KEY = " (NULL in its key)";
+
+/** The name under which the rows of a table that have NULL in their key take part. */
+export const withoutKeyName = (source: string): string => `${source}${WITHOUT_KEY}`;
+
+/** The inverse; null for other names. */
+export function sourceOf(name: string): string | null {
+  return name.endsWith(WITHOUT_KEY) ? name.slice(0, -WITHOUT_KEY.length) : null;
+}
+
+/** True for rows `of` a table whose key has NULL somewhere: SQLite keeps as many of them as are inserted. */
+export function keyIsNull(nullable: readonly string[], of = ""): string {
+  return `(${nullable.map((name) => `${of}${quote(name)} IS NULL`).join(" OR ")})`;
+}
+
+/**
+ * Rows with NULL in their primary key are told apart by nothing, like those of a table without one, and take part as
+ * such a table: from the first of them on, here or at a peer.
+ */
+function rowsWithoutKey(db: Database, shape: TableShape): TableShape[] {
+  if (shape.nullable.length === 0 || shape.rowid === null) return [];
+  const name = withoutKeyName(shape.name);
+  const where = keyIsNull(shape.nullable);
+  const isThere =
+    (hasCatalog(db) && db.prepare("SELECT 1 FROM _scoutsync_table WHERE name = ?").get(name) !== undefined) ||
+    db.prepare(`SELECT 1 FROM ${quote(shape.source)} WHERE ${where} LIMIT 1`).get() !== undefined;
+  return isThere ? [{ ...shape, name, where, keyless: true, key: [rowidColumn(shape.rowid)] }] : [];
+}
+
+const hasCatalog = (db: Database): boolean =>
+  db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = '_scoutsync_table'").get() !== undefined;
 
 /** The name under which a table with these columns gives its rowid; null when columns have all of them. */
 function rowidName(columns: readonly string[]): string | null {
@@ -189,7 +234,8 @@ function conditionOf(db: Database, index: string): string | null {
 }
 
 /** Marks columns whose declared foreign key points at a surrogate key. A surrogate key that is itself such a column is natural. */
-function resolveReferences(db: Database, tables: TableShape[]): void {
+function resolveReferences(db: Database, shapes: readonly TableShape[]): void {
+  const tables = shapes.filter(({ where }) => where === null);
   const byName = new Map(tables.map((table) => [table.name.toLowerCase(), table]));
   const declared = tables.map((table) => ({ table, keys: foreignKeys(db, table.name) }));
   for (const { table, keys } of declared) {
