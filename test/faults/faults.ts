@@ -72,6 +72,16 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("keyless"),
   },
   {
+    name: "an update takes a computed UNIQUE value without a look at who has it",
+    edits: [['if (uniques.some(({ derived }) => derived)) return "BEFORE UPDATE";', ""]],
+    caughtBy: tests("unique"),
+  },
+  {
+    name: "who holds the value of a UNIQUE expression is not asked",
+    edits: [["const holders = derived ? this.displacedHolders(waiting, values)", "const holders: RowState[] = derived ? []"]],
+    caughtBy: tests("unique"),
+  },
+  {
     name: "what is applied is captured as if it were written here",
     edits: [['"(SELECT 1 FROM _scoutsync_applying) IS NULL"', '"1"']],
     caughtBy: tests("rules-exchange"),

@@ -12,6 +12,9 @@ const SCHEMA = `
   CREATE TABLE setting(scope TEXT, name TEXT, value, PRIMARY KEY(scope, name)) WITHOUT ROWID;
   CREATE TABLE event(kind TEXT, value, team_id INTEGER REFERENCES team(id) ON DELETE SET NULL);
   CREATE TABLE badge(code TEXT COLLATE NOCASE UNIQUE, owner TEXT, note);
+  CREATE TABLE mail(id INTEGER PRIMARY KEY, address TEXT, active INT, domain TEXT AS (substr(address, instr(address, '@') + 1)));
+  CREATE UNIQUE INDEX mail_address ON mail(lower(address));
+  CREATE UNIQUE INDEX mail_domain ON mail(domain) WHERE active = 1;
   CREATE TABLE part(code TEXT, side TEXT, serial INT UNIQUE, note, PRIMARY KEY(code, side))`;
 
 /** Three connections of one application, as different libraries open them. */
@@ -28,7 +31,7 @@ export function history(seed: number, length: number): Step[] {
   const random = seededRandom(seed);
   const statement = (at: number): string | null => {
     const n = random.below(6);
-    switch (random.below(30)) {
+    switch (random.below(34)) {
       case 0:
       case 1:
         return `INSERT OR REPLACE INTO team(id, name, rank) VALUES (${random.below(2) === 0 ? "NULL" : n + 1}, 'team ${n}', ${at})`;
@@ -76,6 +79,12 @@ export function history(seed: number, length: number): Step[] {
         return `UPDATE OR IGNORE part SET code = ${random.below(2) === 0 ? "NULL" : `'p${n}'`} WHERE rowid = (SELECT rowid FROM part LIMIT 1 OFFSET ${random.below(3)})`;
       case 25:
         return `UPDATE OR REPLACE part SET side = NULL, serial = ${random.below(5)} WHERE rowid = (SELECT max(rowid) FROM part)`;
+      case 27:
+        return `INSERT OR REPLACE INTO mail(address, active) VALUES ('${"aAb"[n % 3]}@x${n % 2}', ${random.below(2)})`;
+      case 28:
+        return `UPDATE OR REPLACE mail SET active = 1 - active WHERE id = (SELECT id FROM mail LIMIT 1 OFFSET ${random.below(3)})`;
+      case 29:
+        return `UPDATE OR ${random.below(2) === 0 ? "REPLACE" : "IGNORE"} mail SET address = upper(address) || '${n % 2}' WHERE active = ${n % 2}`;
       case 26:
         return `DELETE FROM part WHERE code IS NULL AND note % 2 = ${at % 2}`;
       default:

@@ -1,16 +1,19 @@
 import type { SqlValue } from "@scoutsync/core";
+import type { Database } from "better-sqlite3";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { ownedDots, type RowState, type WaitingReason } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";
 import type { Placement } from "./placement.ts";
 import type { RelatedRows } from "./related-rows.ts";
+import { rowsDisplacedBy } from "./unique-holders.ts";
 
 /** Waiting rows looked at before the clock is looked at. */
 const ROWS_AT_ONCE = 200;
 
 /** What is decided when everything up to a point is known: who keeps a contested integer or UNIQUE value. */
 export class Decisions {
+  private readonly db: Database;
   private readonly rows: RowStore;
   private readonly knowledge: Knowledge;
   private readonly placement: Placement;
@@ -22,7 +25,8 @@ export class Decisions {
   private settledVersion = -1;
   private settledWaiting = -1;
 
-  constructor(options: { rows: RowStore; knowledge: Knowledge; placement: Placement }) {
+  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement }) {
+    this.db = options.db;
     this.rows = options.rows;
     this.knowledge = options.knowledge;
     this.placement = options.placement;
@@ -160,12 +164,35 @@ export class Decisions {
     const { table } = waiting;
     const cells = this.rows.cells(waiting);
     const { values } = this.rows.concrete(table, cells);
+    const derived = table.uniques.some((unique) => unique.derived);
+    const holders = derived ? this.displacedHolders(waiting, values) : this.holders(waiting, values);
+    if (holders.length === 0 || holders.some((holder) => this.related.compareBirths(holder, waiting) < 0)) return false;
+    for (const holder of holders) {
+      const current = this.related.again(holder.birth);
+      if (current?.place.kind === "table") this.placement.evict(current, this.rows.cells(current), "unique", null, ownedDots(current));
+    }
+    return this.placement.retry(waiting);
+  }
+
+  /** Who holds a UNIQUE value, where indexes compare expressions or hold some rows only. */
+  private displacedHolders(waiting: RowState, values: readonly SqlValue[]): RowState[] {
+    const { table } = waiting;
+    const whole = table.where === null ? table : (table.twin ?? table);
+    return rowsDisplacedBy(this.db, this.rows, table, this.related.wanted(waiting), values).flatMap(({ rowid, key }) => {
+      const [part, at] = key.length > 0 && !key.includes(null) ? [whole, key] : [whole.keyless ? whole : whole.twin, [rowid]];
+      return (part && this.related.stateAt(part, at)) ?? [];
+    });
+  }
+
+  /** Who holds a UNIQUE value of the row, or its key. */
+  private holders(waiting: RowState, values: readonly SqlValue[]): RowState[] {
+    const { table } = waiting;
     const holders: RowState[] = [];
     const contested = table.surrogate ? null : this.rows.keyValues(waiting);
     const sameKey = contested && this.related.stateAt(table, contested);
     if (sameKey) holders.push(sameKey);
     table.uniques.forEach((unique, number) => {
-      const wanted = unique.columns.map((part) => {
+      const wanted = unique.parts.map((part) => {
         const index = table.columns.findIndex((column) => column.name === part.name);
         return index < 0 ? this.related.idFor(waiting) : (values[index] as SqlValue);
       });
@@ -177,11 +204,6 @@ export class Decisions {
         }
       }
     });
-    if (holders.length === 0 || holders.some((holder) => this.related.compareBirths(holder, waiting) < 0)) return false;
-    for (const holder of holders) {
-      const current = this.related.again(holder.birth);
-      if (current?.place.kind === "table") this.placement.evict(current, this.rows.cells(current), "unique", null, ownedDots(current));
-    }
-    return this.placement.retry(waiting);
+    return holders;
   }
 }

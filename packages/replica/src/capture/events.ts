@@ -1,6 +1,6 @@
 import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
-import type { UniqueIndex } from "../schema/tables.ts";
+import type { UniqueIndex } from "../schema/unique-indexes.ts";
 
 /** What a captured event says happened. */
 export const Op = { insert: 1, update: 2, delete: 3, displaced: 4 } as const;
@@ -45,8 +45,22 @@ export const triggerNames = (tid: number): string[] =>
 
 /** True for rows `t` that hold the values of NEW under a UNIQUE index. */
 export function clashSql(index: UniqueIndex): string {
+  // An expression finds the columns it names in the innermost row: here those of NEW.
+  const ofNew = (expression: string) =>
+    `(SELECT ${expression} FROM (SELECT ${index.reads.map((name) => `NEW.${quote(name)} AS ${quote(name)}`).join(", ")}))`;
   return [
-    ...index.columns.map((column) => `t.${quote(column.name)} = NEW.${quote(column.name)} COLLATE ${column.collation}`),
+    ...index.parts.map(({ name, expression, collation }) =>
+      name === null
+        ? `(${expression}) = ${ofNew(expression ?? "NULL")} COLLATE ${collation}`
+        : `t.${quote(name)} = NEW.${quote(name)} COLLATE ${collation}`,
+    ),
     ...(index.where === null ? [] : [`(${index.where})`]),
   ].join(" AND ");
+}
+
+/** Before which updates a row may take the UNIQUE values of others: those of its columns, where these are all that counts. */
+export function updateOfUnique(uniques: readonly UniqueIndex[]): string {
+  if (uniques.some(({ derived }) => derived)) return "BEFORE UPDATE";
+  const names = new Set(uniques.flatMap(({ parts }) => parts.map(({ name }) => quote(name ?? ""))));
+  return `BEFORE UPDATE OF ${[...names].join(", ")}`;
 }

@@ -1,7 +1,7 @@
 import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
 import { keyIsNull } from "../schema/tables.ts";
-import { CAPTURE, clashSql, eventCode, imageTable, NOT_APPLYING, NOW, Op } from "./events.ts";
+import { CAPTURE, clashSql, eventCode, imageTable, NOT_APPLYING, NOW, Op, updateOfUnique } from "./events.ts";
 
 /**
  * The triggers of a table without a primary key. Only its values tell what a row is, so each event has the whole row:
@@ -42,9 +42,8 @@ export function keylessTriggers(table: Table): { name: string; sql: string }[] {
   const clashes = table.uniques.map(clashSql);
   add("displace_insert", "BEFORE INSERT", NOT_APPLYING, [`t.${rowid} = NEW.${rowid}`, ...clashes].map(displaced).join(" "));
   if (clashes.length > 0) {
-    const unique = [...new Set(table.uniques.flatMap((index) => index.columns.map((column) => quote(column.name))))].join(", ");
     const others = (match: string) => displaced(`${match} AND t.${rowid} <> OLD.${rowid}`);
-    add("displace_update", `BEFORE UPDATE OF ${unique}`, NOT_APPLYING, clashes.map(others).join(" "));
+    add("displace_update", updateOfUnique(table.uniques), NOT_APPLYING, clashes.map(others).join(" "));
   }
   add("displace_key", "BEFORE UPDATE", `${NOT_APPLYING} AND OLD.${rowid} <> NEW.${rowid}`, displaced(`t.${rowid} = NEW.${rowid}`));
   return triggers;

@@ -1,7 +1,7 @@
 import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
 import type { TableColumn } from "../schema/tables.ts";
-import { CAPTURE, clashSql, eventCode, imageTable, MASK_BITS, NOT_APPLYING, NOW, Op } from "./events.ts";
+import { CAPTURE, clashSql, eventCode, imageTable, MASK_BITS, NOT_APPLYING, NOW, Op, updateOfUnique } from "./events.ts";
 import { keylessTriggers } from "./keyless-triggers.ts";
 
 export * from "./events.ts";
@@ -49,8 +49,7 @@ export function captureTriggers(table: Table): { name: string; sql: string }[] {
   const clashes = table.uniques.map(clashSql);
   if (clashes.length > 0) {
     add("displace_insert", "BEFORE INSERT", NOT_APPLYING, clashes.map((match) => displaced(match, "NEW")).join(" "));
-    const unique = [...new Set(table.uniques.flatMap((index) => index.columns.map((column) => quote(column.name))))].join(", ");
-    add("displace_update", `BEFORE UPDATE OF ${unique}`, NOT_APPLYING, clashes.map((match) => displaced(match, "OLD")).join(" "));
+    add("displace_update", updateOfUnique(table.uniques), NOT_APPLYING, clashes.map((match) => displaced(match, "OLD")).join(" "));
   }
   const sameAsNew = table.key
     .map((column) => `t.${quote(column.name)} = NEW.${quote(column.name)} COLLATE ${column.collation}`)

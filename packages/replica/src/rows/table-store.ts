@@ -108,20 +108,22 @@ export class TableStore {
   }
 
   /** Inserts a row; throws SQLite's error when a constraint refuses it, whatever the table says about conflicts. `id` is the surrogate integer, or absent. Returns the rowid. */
-  insert(id: bigint | null, values: readonly Bindable[], raw: readonly number[]): bigint {
-    const statement = raw.length > 0 ? this.insertStatement(id, raw) : (this.plainInsert ??= this.insertStatement(id, raw));
+  insert(id: bigint | null, values: readonly Bindable[], raw: readonly number[], otherwise: "ABORT" | "REPLACE" = "ABORT"): bigint {
+    const plain = raw.length === 0 && otherwise === "ABORT";
+    const statement = plain ? (this.plainInsert ??= this.insertStatement(id, raw)) : this.insertStatement(id, raw, otherwise);
     const { lastInsertRowid } = id === null ? statement.run(values) : statement.run(id, values);
     return lastInsertRowid as bigint;
   }
 
   /** A table's inserts all give the surrogate integer, or none does. */
-  private insertStatement(id: bigint | null, raw: readonly number[]): Statement {
+  private insertStatement(id: bigint | null, raw: readonly number[], otherwise = "ABORT"): Statement {
     const columns = id === null ? this.table.columns : [...this.table.key, ...this.table.columns];
     const shift = id === null ? 0 : 1;
-    return this.prepared(`insert ${raw.join()}`, () => {
+    const into = `INSERT OR ${otherwise} INTO ${quote(this.table.source)}`;
+    return this.prepared(`insert ${otherwise} ${raw.join()}`, () => {
       const places = columns.map((_, i) => (raw.includes(i - shift) ? "CAST(? AS TEXT)" : "?"));
-      if (columns.length === 0) return `INSERT OR ABORT INTO ${quote(this.table.source)} DEFAULT VALUES`;
-      return `INSERT OR ABORT INTO ${quote(this.table.source)}(${columns.map((column) => quote(column.name)).join(", ")}) VALUES(${places.join(", ")})`;
+      if (columns.length === 0) return `${into} DEFAULT VALUES`;
+      return `${into}(${columns.map((column) => quote(column.name)).join(", ")}) VALUES(${places.join(", ")})`;
     });
   }
 
@@ -181,7 +183,7 @@ export class TableStore {
    * and found through an index, where there is one. `values` in catalog order.
    */
   keysEqual(values: readonly Bindable[]): SqlValue[][] {
-    const unique = new Set(this.table.uniques.flatMap((index) => index.columns.map(({ name }) => name)));
+    const unique = new Set(this.table.uniques.flatMap((index) => index.parts.map(({ name }) => name)));
     const order = this.table.columns.map(({ name }, index) => ({ name, index }));
     const compared = [...order.filter(({ name }) => unique.has(name)), ...order.filter(({ name }) => !unique.has(name))];
     const first = compared.slice(0, MOST_COMPARED);
@@ -192,12 +194,11 @@ export class TableStore {
     );
   }
 
-  /** Keys of the rows that hold the same values as these under UNIQUE index number `index`. */
+  /** Keys of the rows that hold the same values as these under UNIQUE index number `index`, one of plain columns. */
   keysClashing(index: number, values: readonly Bindable[]): SqlValue[][] {
     const unique = this.table.uniques[index];
     if (!unique) return [];
-    const match = unique.columns.map((part) => `${quote(part.name)} = ? COLLATE ${part.collation}`);
-    if (unique.where !== null) match.push(`(${unique.where})`);
+    const match = unique.parts.map((part) => `${quote(part.name ?? "")} = ? COLLATE ${part.collation}`);
     if (this.table.where !== null) match.push(this.table.where);
     return this.keys(
       this.prepared(`clash ${index}`, () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${match.join(" AND ")}`),

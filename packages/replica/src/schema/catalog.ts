@@ -1,6 +1,7 @@
 import type { Database } from "better-sqlite3";
 import { keyKind } from "@scoutsync/core";
-import { type TableColumn, type TableShape, type UniqueIndex, withoutKeyName } from "./tables.ts";
+import { type TableColumn, type TableShape, withoutKeyName } from "./tables.ts";
+import type { UniqueIndex } from "./unique-indexes.ts";
 
 /** A synced column with its local number. */
 export interface Column extends TableColumn {

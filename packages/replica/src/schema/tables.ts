@@ -1,6 +1,7 @@
 import type { Database } from "better-sqlite3";
 import type { SqlValue } from "@scoutsync/core";
 import { quote } from "./quote.ts";
+import { indexParts, type IndexRow, type UniqueIndex, uniqueIndexes } from "./unique-indexes.ts";
 
 /** Storage affinity of a column, as SQLite derives it from the declared type. */
 export type Affinity = "INTEGER" | "TEXT" | "BLOB" | "REAL" | "NUMERIC";
@@ -14,13 +15,6 @@ export interface TableColumn {
   references: string | null;
   /** What a row holds that was written without this column. */
   fallback: SqlValue;
-}
-
-/** A UNIQUE index other than the primary key. */
-export interface UniqueIndex {
-  columns: { name: string; collation: string }[];
-  /** The condition of a partial index as SQL; null where all rows are in it. */
-  where: string | null;
 }
 
 export interface TableShape {
@@ -127,16 +121,12 @@ function describeTable(db: Database, name: string, withoutRowid: boolean, exclud
   const rows = db.pragma(`main.table_xinfo(${quote(name)})`) as ColumnRow[];
   const stored = rows.filter((row) => row.hidden === 0);
   const keyRows = stored.filter((row) => row.pk > 0).sort((a, b) => a.pk - b.pk);
-  const indexes = db.pragma(`main.index_list(${quote(name)})`) as { name: string; unique: number; origin: string; partial: number }[];
-  const describe = (index: string) =>
-    (db.pragma(`main.index_xinfo(${quote(index)})`) as { name: string | null; coll: string; key: number }[]).filter(
-      (part) => part.key === 1,
-    );
-  const collations = indexes.flatMap((index) => describe(index.name).map((part) => part.coll.toUpperCase()));
+  const indexes = db.pragma(`main.index_list(${quote(name)})`) as IndexRow[];
+  const collations = indexes.flatMap((index) => indexParts(db, index.name).map((part) => part.coll.toUpperCase()));
   const unknown = collations.find((collation) => !KNOWN_COLLATIONS.has(collation));
   if (unknown) return `an index uses the application's own collation ${unknown}, which only the application has`;
   const keyIndex = indexes.find((index) => index.origin === "pk");
-  const keyCollations = new Map(keyIndex ? describe(keyIndex.name).map((part) => [part.name, part.coll.toUpperCase()]) : []);
+  const keyCollations = new Map(keyIndex ? indexParts(db, keyIndex.name).map((part) => [part.name, part.coll.toUpperCase()]) : []);
   const column = (row: ColumnRow): TableColumn => ({
     name: row.name,
     affinity: affinityOf(row.type),
@@ -154,14 +144,13 @@ function describeTable(db: Database, name: string, withoutRowid: boolean, exclud
     .filter((row) => !(surrogate && row.pk > 0) && !(row.pk === 0 && excluded.has(`${name}.${row.name}`.toLowerCase())))
     .map(column)
     .sort((a, b) => (a.name < b.name ? -1 : 1));
-  const uniques = indexes
-    .filter((index) => index.unique === 1 && index.origin !== "pk")
-    .map((index) => ({ parts: describe(index.name), where: index.partial === 1 ? conditionOf(db, index.name) : null }))
-    .filter(({ parts }) => parts.every((part) => part.name !== null))
-    .map(({ parts, where }) => ({
-      columns: parts.map((part) => ({ name: part.name as string, collation: part.coll.toUpperCase() })),
-      where,
-    }));
+  const generated = new Set(rows.filter((row) => row.hidden > 1).map((row) => row.name));
+  const uniques = uniqueIndexes(
+    db,
+    indexes,
+    rows.map((row) => row.name),
+    generated,
+  );
   const utf8 = db.pragma("encoding", { simple: true }) === "UTF-8";
   if (keyless && columns.length === 0) return "no primary key, and every column is excluded";
   const nullable = surrogate || rowid === null ? [] : keyRows.filter((row) => row.notnull === 0).map((row) => row.name);
@@ -222,15 +211,6 @@ function evaluateDefault(db: Database, literal: string): SqlValue {
   } catch {
     return literal.replace(/^"([\s\S]*)"$/, "$1").replaceAll('""', '"');
   }
-}
-
-/** The WHERE of a partial index. */
-function conditionOf(db: Database, index: string): string | null {
-  const sql = db.prepare("SELECT sql FROM main.sqlite_master WHERE type = 'index' AND name = ?").pluck().get(index) as
-    | string
-    | null
-    | undefined;
-  return /\)\s*WHERE\s([\s\S]+)$/i.exec(sql ?? "")?.[1]?.trim() ?? null;
 }
 
 /** Marks columns whose declared foreign key points at a surrogate key. A surrogate key that is itself such a column is natural. */

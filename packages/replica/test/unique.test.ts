@@ -1,0 +1,68 @@
+import { describe, expect, test } from "vitest";
+import { readIndex } from "../src/schema/unique-indexes.ts";
+import { settle, Site } from "./site.ts";
+
+const SCHEMA = `CREATE TABLE person(id INTEGER PRIMARY KEY, mail TEXT, name TEXT, active INT, tag TEXT GENERATED ALWAYS AS (substr(name, 1, 2)) VIRTUAL);
+  CREATE UNIQUE INDEX person_mail ON person(lower(trim(mail, ' ,()')) COLLATE NOCASE DESC, active /* a, comment) */);
+  CREATE UNIQUE INDEX person_name ON person(name) WHERE active = 1;
+  CREATE UNIQUE INDEX person_tag ON person(tag, abs("active") + 1) WHERE "active" > 5`;
+
+const named = (site: Site) => site.rows("SELECT name FROM person ORDER BY 1").map(({ name }) => name);
+
+describe("UNIQUE indexes on expressions, on computed columns, and with conditions", () => {
+  test("are read from their SQL", () => {
+    expect(
+      readIndex("CREATE UNIQUE INDEX i ON t(lower(a) COLLATE NOCASE DESC, b, 'x,)' || [c)] -- )\n || d) WHERE a > ')' AND (b)"),
+    ).toEqual({
+      terms: ["lower(a)", "b", "'x,)' || [c)]  \n || d"],
+      where: "a > ')' AND (b)",
+    });
+    expect(readIndex('CREATE UNIQUE INDEX "i(" ON "t t"(json_extract(a, \'$.x\'))')).toEqual({
+      terms: ["json_extract(a, '$.x')"],
+      where: null,
+    });
+  });
+
+  test.each([
+    ["an expression", "INSERT OR REPLACE INTO person(mail, name, active) VALUES(' ADA@X ', 'new', 0)", ["new", "other"]],
+    ["an expression, in an update", "UPDATE OR REPLACE person SET mail = 'Ada@x' WHERE name = 'other'", ["other"]],
+    [
+      "a condition that an update makes true",
+      "UPDATE person SET name = 'ada', active = 1 WHERE id = 1; UPDATE person SET name = 'ada' WHERE id = 2; UPDATE OR REPLACE person SET active = 1 WHERE id = 2",
+      ["ada"],
+    ],
+    [
+      "a computed column, in an update of what it is made of",
+      "UPDATE person SET active = 7; UPDATE OR REPLACE person SET name = 'adam' WHERE id = 2",
+      ["adam"],
+    ],
+  ])("show which rows OR REPLACE takes away: by %s", (_, sql, left) => {
+    const [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
+    a.edit("INSERT INTO person(mail, name, active) VALUES('ada@x', 'ada', 0), ('other@x', 'other', 0)");
+    settle(a, b);
+    b.edit(sql);
+    settle(a, b);
+    expect(named(b)).toEqual(left);
+    expect(named(a)).toEqual(left);
+    expect(a.pull(b).at(-1)?.verified).toBe(true);
+  });
+
+  test.each([
+    ["an expression", "'ADA@x', 'a', 0", "'ada@X', 'b', 0"],
+    ["a condition", "'1', 'same', 1", "'2', 'same', 1"],
+    ["a computed column", "'1', 'same', 7", "'2', 'sane', 7"],
+  ])("let the row that was created first have a value, whoever got it first: by %s", (_, early, late) => {
+    for (const order of ["early first", "late first"]) {
+      const sites = ["a", "b", "c"].map((name) => new Site(name, SCHEMA));
+      const [a, b, c] = sites as [Site, Site, Site];
+      a.edit(`INSERT INTO person(id, mail, name, active) VALUES(1, ${early})`);
+      b.edit(`INSERT INTO person(id, mail, name, active) VALUES(2, ${late})`, b.nowUs + 5);
+      for (const from of order === "early first" ? [a, b] : [b, a]) c.pull(from);
+      settle(...sites);
+      for (const site of sites) {
+        expect(site.rows("SELECT id FROM person")).toEqual([{ id: 1 }]);
+        expect(site.replica.reviews({ kind: "parked", id: "", limit: 5 })).toMatchObject([{ key: "2" }]);
+      }
+    }
+  });
+});
