@@ -30,7 +30,7 @@ export function rowsDisplacedBy(db: Database, rows: RowStore, table: Table, id: 
     const exact = rest.slice(0, key.length).map((part, i) => {
       return typeof part === "string" && table.utf8 ? textFromBytes(rest[key.length + i] as Buffer) : part;
     });
-    found.push({ rowid: at, key: exact as SqlValue[] });
+    found.push({ rowid: at, key: exact });
     return null;
   });
   db.exec("SAVEPOINT displaced");
