@@ -290,4 +290,38 @@ export const FAULTS: Fault[] = [
     edits: [["offsets[Math.floor((offsets.length - 1) / 2)]", "offsets[0]"]],
     caughtBy: "services/sync-node/test/clock.test.ts",
   },
+  {
+    name: "identity: a database file that was replaced is written to all the same",
+    edits: [
+      ['      this.file.checkFiles();\n      this.db.exec("BEGIN IMMEDIATE");', '      this.db.exec("BEGIN IMMEDIATE");'],
+      ["    this.file.check();\n    for (let done = false; !done;) {", "    for (let done = false; !done;) {"],
+      ["      // What went to a file that no path leads to is not durable, whatever SQLite says.\n      this.file.checkFiles();\n", ""],
+    ],
+    caughtBy: tests("replaced"),
+  },
+  {
+    name: "identity: a restore into the file is not noticed",
+    edits: [["if (this.readMark() === this.mark) return;", "if (this.readMark() !== null) return;"]],
+    caughtBy: tests("replaced"),
+  },
+  {
+    name: "identity: a node that stops removes whatever lock is there",
+    edits: [["if (mine !== null && fileId(lockPath(path)) === mine) rmSync", "rmSync"]],
+    caughtBy: tests("replaced"),
+  },
+  {
+    name: "identity: a restored replica serves at once",
+    edits: [
+      [
+        '    if (this.problem === "") return;\n    throw new SyncError({\n      code: "RESTORED",',
+        '    if (this.problem !== "never") return;\n    throw new SyncError({\n      code: "RESTORED",',
+      ],
+    ],
+    caughtBy: tests("restored"),
+  },
+  {
+    name: "identity: nobody notices that others have more of a database's own changes",
+    edits: [["if (oid !== undefined && !this.knowledge.covers(oid, sequence) && this.knowledge.isOwn(oid)) return true;", ""]],
+    caughtBy: tests("restored"),
+  },
 ];

@@ -26,6 +26,7 @@ test("flags win over the environment, the environment over the file, the file ov
     peers: [],
     exclude: [],
     receive_only: true,
+    serve_restored: false,
   });
 });
 

@@ -5,6 +5,7 @@
 export const ErrorCodes = {
   DATABASE_NOT_FOUND: "no such database",
   NOT_SQLITE: "the file is not a SQLite database",
+  DATABASE_REPLACED: "the database file was replaced while the node ran",
   DATABASE_LOCKED: "another process held the database's lock longer than the busy timeout",
   DATABASE_IN_USE: "another sync-node runs on this database",
   DATABASE_FAILED: "SQLite could not read or write the database",
@@ -17,6 +18,7 @@ export const ErrorCodes = {
   BATCH_GAP: "a batch does not continue what is here",
   BUNDLE_UNREADABLE: "a bundle file cannot be read or written, is damaged, cut off, or no bundle",
   PROTOCOL_VERSION: "the peer speaks another protocol version",
+  RESTORED: "the database was restored from a backup and has not pulled yet",
   DIVERGED: "two replicas that know the same changes hold different rows",
   RECEIVE_ONLY: "the node only receives",
   PEER_UNREACHABLE: "the peer cannot be reached",
@@ -37,6 +39,7 @@ export type ErrorCode = keyof typeof ErrorCodes;
 const RETRYABLE: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "DATABASE_LOCKED",
   "DATABASE_FAILED",
+  "DATABASE_REPLACED",
   "DISK_FULL",
   "BATCH_CORRUPT",
   "BATCH_GAP",

@@ -29,7 +29,9 @@ import { DigestSums } from "./digest/digest-sums.ts";
 import { Drain } from "./drain/drain.ts";
 import { adoptKeyless } from "./identity/adopt.ts";
 import { attach } from "./identity/attach.ts";
-import { lockDatabaseFile } from "./identity/file-lock.ts";
+import { lockDatabaseFile, refuseHardLinks } from "./identity/file-lock.ts";
+import { Restored } from "./identity/restored.ts";
+import { isReplaced, SameFile } from "./identity/same-file.ts";
 import { Knowledge } from "./identity/knowledge.ts";
 import { isNews, storeReceipt } from "./identity/receipts.ts";
 import { LogReader } from "./log/read.ts";
@@ -95,6 +97,8 @@ export class ReplicaDatabase {
   private readonly clock: ReplicaClock;
   private readonly db: Database.Database;
   private readonly release: () => void;
+  private readonly file: SameFile;
+  private readonly restored: Restored;
   private readonly digest: DigestSums;
   private readonly knowledge: Knowledge;
   private readonly rows: RowStore;
@@ -109,6 +113,8 @@ export class ReplicaDatabase {
   private dataVersion = -1;
   /** Rows wait for a decision that the end of a stream owes them. */
   private unsettled = false;
+  /** Rows put into _scoutsync_applying and taken out again. */
+  private flagged = 0;
   private heldMs = 0;
   private released = 0;
 
@@ -125,11 +131,14 @@ export class ReplicaDatabase {
         action: "Check the path given with --db, or start the application once so that it creates its database.",
       });
     }
-    this.path = realpathSync(options.path);
+    this.path = realpathSync.native(options.path);
+    refuseHardLinks(options.path);
     this.db = this.open();
     this.release = this.take();
     try {
       this.prepareFile();
+      this.file = new SameFile(this.db, options.path, this.path);
+      this.file.begin();
       this.digest = new DigestSums(this.db);
       this.knowledge = new Knowledge(this.db, options.nodeName, surroundings.random);
       this.rows = new RowStore(this.db, this.digest, this.knowledge);
@@ -146,6 +155,9 @@ export class ReplicaDatabase {
       this.placement = new Placement(parts);
       this.applier = new Applier({ ...parts, placement: this.placement, nowUs: this.nowUs });
       this.delivery = new Delivery({ ...parts, placement: this.placement, applier: this.applier });
+      this.restored = new Restored(this.db, this.knowledge, options.serveRestored === true);
+      if (options.hadBefore && !this.restored.isKnown && this.restored.lacks(options.hadBefore))
+        this.noteRestored("it had more the last time this node ran");
       this.drain();
       // In the middle of a stream rows wait for what is still to come; its end decides.
       this.unsettled = this.mayPlaceWaiting();
@@ -206,17 +218,26 @@ export class ReplicaDatabase {
     this.letOthersWrite();
     const taken = performance.now();
     try {
+      this.file.checkFiles();
       this.db.exec("BEGIN IMMEDIATE");
+      this.file.checkMark();
+      const before = this.changes();
       this.placement.begin();
       this.followSchema();
       const result = work();
       this.rows.flush();
       this.digest.flush();
       this.knowledge.flush();
+      const mark = this.changes() === before ? null : this.file.leaveMark();
       this.db.exec("COMMIT");
+      mark?.keep();
+      // What went to a file that no path leads to is not durable, whatever SQLite says.
+      this.file.checkFiles();
       return result;
     } catch (error) {
       if (this.db.inTransaction) this.db.exec("ROLLBACK");
+      // Nothing is read from it any more: the thread closes it.
+      if (isReplaced(error)) throw error;
       this.rows.discard();
       this.digest.reload();
       this.knowledge.reload();
@@ -227,6 +248,11 @@ export class ReplicaDatabase {
       this.released = performance.now();
       this.heldMs += this.released - taken;
     }
+  }
+
+  /** Rows this connection has changed so far, but for the flag that keeps capture silent. */
+  private changes(): number {
+    return (this.db.prepare("SELECT total_changes()").pluck().get() as number) - this.flagged;
   }
 
   /** See LONGEST_WITHOUT_PAUSE_MS. This thread serves nothing else meanwhile. */
@@ -246,6 +272,7 @@ export class ReplicaDatabase {
     for (const { sql } of this.suspended) this.db.exec(sql);
     if (this.suspended.length > 0) this.schemaVersion = this.db.pragma("schema_version", { simple: true }) as number;
     this.db.exec("DELETE FROM _scoutsync_applying");
+    this.flagged += 2;
     return result;
   }
 
@@ -260,6 +287,7 @@ export class ReplicaDatabase {
       this.rows.mayWrite = false;
       let moved: Table;
       try {
+        this.file.checkMark();
         if (!this.drainer.needed && this.schemaVersion === (this.db.pragma("schema_version", { simple: true }) as number)) return work();
         continue;
       } catch (error) {
@@ -348,6 +376,7 @@ export class ReplicaDatabase {
 
   /** True when another connection has committed since the last look. Costs one read of shared memory. */
   hasNews(): boolean {
+    this.file.checkFiles();
     const version = this.db.pragma("data_version", { simple: true }) as number;
     if (version === this.dataVersion) return false;
     this.dataVersion = version;
@@ -356,6 +385,7 @@ export class ReplicaDatabase {
 
   /** Turns everything committed so far into changes, giving the lock back every 200 ms. */
   drain(): void {
+    this.file.check();
     for (let done = false; !done;) {
       const sameSchema = this.schemaVersion === (this.db.pragma("schema_version", { simple: true }) as number);
       if (sameSchema && !this.drainer.needed && !this.drainer.foundWithoutKey) break;
@@ -397,6 +427,10 @@ export class ReplicaDatabase {
   }
 
   read(request: ReadRequest): ChangeBatch {
+    this.file.check();
+    if (!this.restored.isKnown && this.restored.isOutlived(request.from))
+      this.noteRestored("another node has more of its changes than it has itself");
+    this.restored.check();
     return this.drainedTransaction(() => this.reader.read(request));
   }
 
@@ -434,7 +468,8 @@ export class ReplicaDatabase {
       return whole(() =>
         this.silently(() => {
           try {
-            return this.applier.apply(batch, unpacked, this.options.baseline === "distinct");
+            const done = this.applier.apply(batch, unpacked, this.options.baseline === "distinct");
+            return { ...done, pulled: batch.final ? this.restored.pulled() : null };
           } catch (error) {
             if (!(error instanceof MalformedBytes)) throw error;
             throw new SyncError({
@@ -447,6 +482,7 @@ export class ReplicaDatabase {
         }),
       );
     });
+    applied.pulled?.keep();
     this.unsettled = !applied.settled;
     this.settle();
     const { vector } = this.knowledge;
@@ -518,6 +554,7 @@ export class ReplicaDatabase {
   }
 
   wholeRows({ table: name, keys, codecs }: WholeRowsRequest): ChangeBatch {
+    this.restored.check();
     this.drain();
     this.write(() => {
       const drain = () => {
@@ -588,6 +625,10 @@ export class ReplicaDatabase {
     this.settle();
   }
 
+  private noteRestored(why: string): void {
+    this.write(() => this.restored.note(why)).keep();
+  }
+
   private table(name: string): Table {
     const table = this.rows.tableNamed(name);
     if (table) return table;
@@ -600,6 +641,7 @@ export class ReplicaDatabase {
 
   state(): ReplicaState {
     return {
+      run: this.run,
       vector: this.knowledge.vector,
       digest: this.digest.digest,
       schema: this.reader.schemaPrint(),
@@ -609,8 +651,14 @@ export class ReplicaDatabase {
       conflicts: countReviews(this.db, this.rows),
       rows: this.digest.rows,
       tables: this.rows.tables.map((table) => table.name),
-      problem: this.problem,
+      restored: this.restored.problem !== "",
+      problem: this.problem === "" ? this.restored.problem : this.problem,
     };
+  }
+
+  /** True when something was wrong the last time. */
+  get hasProblem(): boolean {
+    return this.problem !== "";
   }
 
   /** Notes why the database cannot take part just now; empty when it can again. */

@@ -1,7 +1,7 @@
-import { existsSync, rmSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import Database from "better-sqlite3";
 import { SyncError } from "@scoutsync/core";
-import { lockDatabaseFile, lockPath } from "./identity/file-lock.ts";
+import { lockDatabaseFile } from "./identity/file-lock.ts";
 import type { Diagnosis } from "./replica.ts";
 import { hasMetadata, METADATA_VERSION, readMeta, removeMetadata } from "./schema/install.ts";
 import { quote } from "./schema/quote.ts";
@@ -122,6 +122,5 @@ export function detach(path: string): { removed: string[]; journalMode: string }
   } finally {
     db.close();
     release?.();
-    if (release) rmSync(lockPath(path), { force: true });
   }
 }

@@ -29,10 +29,16 @@ export interface ReplicaOptions {
   pollIntervalMs: number;
   /** What is known to be wrong with the machine's clock: added to it when changes are stamped, microseconds. */
   clockCorrectionUs?: number;
+  /** What this database had when the node last looked, kept outside of it: less now means that it was restored. */
+  hadBefore?: VersionVector;
+  /** Serve what a restored backup holds without having pulled: there is nobody left to pull from. */
+  serveRestored?: boolean;
 }
 
 /** What is known about a replica without asking its thread. Updated after every commit. */
 export interface ReplicaState {
+  /** Random identity of this run: stream positions are valid within it. A new one when the file was replaced. */
+  run: string;
   vector: VersionVector;
   /** 16 bytes: sum of all row hashes. */
   digest: Uint8Array;
@@ -46,6 +52,8 @@ export interface ReplicaState {
   conflicts: number;
   rows: number;
   tables: string[];
+  /** It serves no one before it has pulled from another node once. */
+  restored: boolean;
   /** Why the database cannot take part just now; empty when it can. */
   problem: string;
 }

@@ -1,7 +1,7 @@
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join as joinPath } from "node:path";
-import { type ApplyResult, type ChangeBatch, formatVector, join, type Review } from "@scoutsync/core";
+import { type ApplyResult, type ChangeBatch, formatVector, join, type Review, type VersionVector } from "@scoutsync/core";
 import Database from "better-sqlite3";
 import { onTestFinished } from "vitest";
 import { ReplicaDatabase } from "../src/index.ts";
@@ -17,6 +17,10 @@ export interface SiteOptions {
   exclude?: string[];
   busyTimeoutMs?: number;
   uptimeUs?: () => number;
+  /** A database that is there already. */
+  path?: string;
+  hadBefore?: VersionVector;
+  serveRestored?: boolean;
 }
 
 export type Row = Record<string, unknown>;
@@ -55,18 +59,29 @@ export class Site {
   constructor(name: string, schema: string, options: SiteOptions = {}) {
     this.name = name;
     this.options = options;
-    this.path = joinPath(testFolder(), `${name}.db`);
+    this.path = options.path ?? joinPath(testFolder(), `${name}.db`);
     this.app = new Database(this.path);
-    this.app.exec(schema);
+    if (!options.path) this.app.exec(schema);
     onTestFinished(() => this.stop());
     this.start();
   }
 
   start(): void {
     this.runs++;
-    const { baseline = null, exclude = [], busyTimeoutMs = 200, uptimeUs } = this.options;
+    const { baseline = null, exclude = [], busyTimeoutMs = 200, uptimeUs, hadBefore, serveRestored = false } = this.options;
     this.replica = new ReplicaDatabase(
-      { name: "main", path: this.path, nodeName: this.name, nodeId: this.name, exclude, baseline, busyTimeoutMs, pollIntervalMs: 50 },
+      {
+        name: "main",
+        path: this.path,
+        nodeName: this.name,
+        nodeId: this.name,
+        exclude,
+        baseline,
+        busyTimeoutMs,
+        pollIntervalMs: 50,
+        serveRestored,
+        ...(hadBefore && { hadBefore }),
+      },
       `${this.name}-run${this.runs}`,
       {
         nowUs: () => this.nowUs,
@@ -77,7 +92,7 @@ export class Site {
   }
 
   stop(): void {
-    this.replica.close();
+    this.replica?.close();
     if (this.app.open) this.app.close();
   }
 
@@ -173,11 +188,19 @@ export class Site {
 export function settle(...sites: Site[]): void {
   for (let rounds = 0; rounds < 6; rounds++) {
     const moved = sites
-      .flatMap((to) => sites.filter((from) => from !== to).flatMap((from) => to.pull(from)))
+      .flatMap((to) => sites.filter((from) => from !== to).flatMap((from) => willing(to, from)))
       .reduce((sum, { received }) => sum + received, 0);
     if (moved === 0) return;
   }
   throw new Error("the sites never came to rest");
+}
+
+/** What a pull moved; nothing where the other side was restored and serves no one yet. */
+function willing(to: Site, from: Site): ApplyResult[] {
+  let results: ApplyResult[] = [];
+  const code = refusal(() => (results = to.pull(from)));
+  if (code !== "nothing was refused" && code !== "RESTORED") throw code;
+  return results;
 }
 
 /** The code of the SyncError that `work` throws; the error itself when it is another one. */

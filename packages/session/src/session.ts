@@ -128,14 +128,16 @@ async function syncDatabase(options: SessionOptions, { replica, acquaintances }:
   let run = "";
   let mended = false;
   for (let round = 0; round < MAX_ROUNDS; round++) {
+    let restored = false;
     const pulled = await pull({
       ...shared,
       run,
       onProgress: (done, total) => onProgress?.({ database, phase: "pull", done, total }),
     }).catch((error: unknown) => {
-      // A peer that serves nobody can still be given what it lacks.
-      if (error instanceof SyncError && error.code === "RECEIVE_ONLY" && !options.pullOnly) return null;
-      throw error;
+      // A peer that serves nobody can still be given what it lacks; one that was restored needs it, and serves then.
+      if (!(error instanceof SyncError) || options.pullOnly || (error.code !== "RECEIVE_ONLY" && error.code !== "RESTORED")) throw error;
+      restored = error.code === "RESTORED";
+      return null;
     });
     if (pulled) {
       run = pulled.run;
@@ -158,7 +160,7 @@ async function syncDatabase(options: SessionOptions, { replica, acquaintances }:
     });
     // Without a verdict the peer has moved, or holds something beyond its vector: the next pull can tell.
     if (pushed.verified) return true;
-    if (!pulled) return false;
+    if (!pulled && !restored) return false;
   }
   return false;
 }

@@ -7,8 +7,9 @@ import { sameBytes } from "./bytes.ts";
  * puller and the receiver of a push take batches this way. Throws what `Replica.apply` throws.
  */
 export async function takeBatch(replica: Replica, batch: ChangeBatch): Promise<ApplyResult> {
-  const { vector } = replica.state;
-  if (!batch.final || batch.count > 0 || !isCovered(batch.to, vector) || !isCovered(batch.vector, vector)) {
+  const { vector, restored } = replica.state;
+  // The end of a stream is news to a replica that waits for one before it serves others.
+  if (restored || !batch.final || batch.count > 0 || !isCovered(batch.to, vector) || !isCovered(batch.vector, vector)) {
     return replica.apply(batch);
   }
   const beyond = await replica.beyondDigest();

@@ -20,6 +20,53 @@ async function pair() {
   return { here, there, peer, session };
 }
 
+/** A replica that had more before, as a restored backup. */
+const restored = () => openTestReplica({ hadBefore: new Map([["aaaaaaaaaaaaaaaa", 5]]) });
+
+describe("with a restored replica a session", () => {
+  test.each([0, 3])("gives it what it lacks first, when it is the peer and %i rows are here", async (rows) => {
+    const here = await openTestReplica();
+    const there = await restored();
+    here.fill("a", rows);
+    there.fill("b", 2);
+    const peer = new DirectPeer(there);
+    const databases = [{ replica: here, acquaintances: new Acquaintances() }];
+    expect(await runSession({ databases, peer, nodeName: "here", named: true })).toMatchObject({
+      success: true,
+      verified: true,
+      errors: [],
+    });
+    expect(here.rows()).toEqual(there.rows());
+    expect(Object.keys(here.rows())).toHaveLength(rows + 2);
+    expect(there.state).toMatchObject({ restored: false, problem: "" });
+  });
+
+  test.each([0, 3])("pulls before it sends, when it is here and %i rows are at the peer", async (rows) => {
+    const here = await restored();
+    const there = await openTestReplica();
+    here.fill("a", 2);
+    there.fill("b", rows);
+    const peer = new DirectPeer(there);
+    const databases = [{ replica: here, acquaintances: new Acquaintances() }];
+    expect(await runSession({ databases, peer, nodeName: "here", named: true })).toMatchObject({
+      success: true,
+      verified: true,
+      errors: [],
+    });
+    expect(there.rows()).toEqual(here.rows());
+    expect(here.state.restored).toBe(false);
+  });
+
+  test("that only pulls is refused, and says what to do", async () => {
+    const here = await openTestReplica();
+    const peer = new DirectPeer(await restored());
+    const databases = [{ replica: here, acquaintances: new Acquaintances() }];
+    const result = await runSession({ databases, peer, nodeName: "here", named: true, pullOnly: true });
+    expect(result).toMatchObject({ success: false, errors: [{ code: "RESTORED" }] });
+    expect(result.errors[0]?.message).toContain("--serve-restored");
+  });
+});
+
 describe("a session", () => {
   test("moves what either side lacks and proves it", async () => {
     const { here, there, session } = await pair();

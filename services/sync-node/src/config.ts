@@ -20,6 +20,8 @@ export interface SyncNodeConfig {
   exclude: readonly string[];
   /** Take from others, never send own changes. */
   receiveOnly: boolean;
+  /** Serve what a restored backup holds without having pulled once: nobody is left to pull from. */
+  serveRestored?: boolean | undefined;
   /** Worker threads that the databases share; default: one per processor, no more than databases. */
   threads?: number | undefined;
   logger: Logger;

@@ -3,7 +3,8 @@ import { readFileSync } from "node:fs";
 import { HealthImplementation } from "grpc-health-check";
 import { SyncError, toPlainError } from "@scoutsync/core";
 import { addReflection, syncNodeService } from "@scoutsync/protocol";
-import type { Service } from "@scoutsync/runtime";
+import type { Replica } from "@scoutsync/replica";
+import type { Logger, Service } from "@scoutsync/runtime";
 import { announce } from "./announce.ts";
 import type { ClockKeeper } from "./clock/clock-keeper.ts";
 import type { SyncNodeConfig } from "./config.ts";
@@ -39,6 +40,7 @@ export async function serve(
 ): Promise<SyncNodeService> {
   const { logger } = config;
   const { nodeId } = clock;
+  for (const { replica } of databases.all()) reportProblems(replica, logger);
   clock.serve(databases.all().map(({ replica }) => replica));
   const stopping = new AbortController();
   const context: NodeContext = {
@@ -91,6 +93,20 @@ export async function serve(
     },
     stop: () => (stopped ??= stop()),
   };
+}
+
+/** Says when a database cannot take part, and when it can again. */
+function reportProblems(replica: Replica, logger: Logger): void {
+  let said = "";
+  const look = () => {
+    const { problem } = replica.state;
+    if (problem === said) return;
+    if (problem !== "") logger.warn({ database: replica.name }, problem);
+    else logger.info({ database: replica.name }, "takes part again");
+    said = problem;
+  };
+  look();
+  replica.onChange(look);
 }
 
 function programVersion(): string {

@@ -3,6 +3,7 @@ import { openReplicaPool } from "@scoutsync/replica";
 import { ClockKeeper } from "./clock/clock-keeper.ts";
 import { checkAddresses, checkNames, exclusionsByDatabase, type SyncNodeConfig } from "./config.ts";
 import { Databases } from "./databases.ts";
+import { DatabaseMemory } from "./memory.ts";
 import { nodeIdentity } from "./identity.ts";
 import { checkListenAddress } from "./server.ts";
 import { serve, type SyncNodeService } from "./serving.ts";
@@ -23,12 +24,14 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
   await checkListenAddress(config.listen);
   const nodeId = nodeIdentity(config.dataDirectory);
   const clock = new ClockKeeper({ nodeId, dataDirectory: config.dataDirectory, logger: config.logger });
+  const memory = new DatabaseMemory(config.dataDirectory, config.logger);
   const pool = openReplicaPool({ threads: threadCount(config) });
   try {
     const databases = new Databases(config.name, (database, error) =>
       config.logger.warn({ err: error, database }, "what a peer has could not be noted; its next contact says it again"),
     );
     for (const { name, path } of config.databases) {
+      const hadBefore = memory.before(name, path);
       databases.add(
         await pool.open({
           name,
@@ -40,10 +43,16 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
           busyTimeoutMs: BUSY_TIMEOUT_MS,
           pollIntervalMs: POLL_INTERVAL_MS,
           clockCorrectionUs: clock.correctionUs,
+          serveRestored: config.serveRestored === true,
+          ...(hadBefore && { hadBefore }),
         }),
       );
     }
-    return await serve(config, clock, databases, () => pool.close());
+    memory.watch(databases.all().map(({ replica }) => replica));
+    return await serve(config, clock, databases, async () => {
+      memory.stop();
+      await pool.close();
+    });
   } catch (error) {
     await pool.close();
     throw error;

@@ -18,6 +18,7 @@ interface NodeOptions {
   baseline?: "shared" | "distinct";
   exclude?: string[];
   receiveOnly?: boolean;
+  serveRestored?: boolean;
   config?: string;
 }
 
@@ -40,6 +41,7 @@ export const registerNode: Registration = (program, surroundings) => {
       ]),
       repeatable("--exclude <name.table[.column]>", "what never leaves this node; repeat for more"),
       new Option("--receive-only", "take changes, never send own ones"),
+      new Option("--serve-restored", "serve what a restored backup holds, where no other node is left to pull from first"),
       new Option("--config <file>", "YAML file with the same settings; flags and SCOUTSYNC_* win over it"),
     ],
     examples: [
@@ -66,6 +68,7 @@ export const registerNode: Registration = (program, surroundings) => {
         baseline: settings.baseline ?? null,
         exclude: settings.exclude,
         receiveOnly: settings.receive_only,
+        serveRestored: settings.serve_restored,
         logger: createLogger(settings.name, logLevel ?? settings.log_level ?? "info"),
       });
       printReady({ ...node.ready });
@@ -85,6 +88,7 @@ function flagsOf(options: NodeOptions, cwd: string): NodeSource {
   if (options.baseline !== undefined) source.baseline = options.baseline;
   if (options.exclude !== undefined) source.exclude = options.exclude;
   if (options.receiveOnly !== undefined) source.receive_only = options.receiveOnly;
+  if (options.serveRestored !== undefined) source.serve_restored = options.serveRestored;
   return source;
 }
 

@@ -36,6 +36,7 @@ export function nodeSettingsFromEnvironment({ env, cwd }: Pick<Surroundings, "en
   assign(source, "baseline", text("BASELINE") as NodeSource["baseline"]);
   assign(source, "exclude", list("EXCLUDE"));
   assign(source, "receive_only", booleanOf(text("RECEIVE_ONLY")));
+  assign(source, "serve_restored", booleanOf(text("SERVE_RESTORED")));
   assign(source, "log_level", text("LOG_LEVEL") as NodeSource["log_level"]);
   return source;
 }

@@ -28,6 +28,10 @@ export const NodeSettings = z
       .describe("whether rows from before syncing are the same rows as the other side's"),
     exclude: z.array(z.string().min(1)).default([]).describe("NAME.TABLE or NAME.TABLE.COLUMN that never leaves this node"),
     receive_only: z.boolean({ error: "receive_only is true or false" }).default(false).describe("take changes, never send own ones"),
+    serve_restored: z
+      .boolean({ error: "serve_restored is true or false" })
+      .default(false)
+      .describe("serve what a restored backup holds though no other node is left to pull from"),
     log_level: z.enum(["trace", "debug", "info", "warn", "error", "silent"]).optional().describe("what to log on stderr"),
   })
   .superRefine((settings, context) => {
@@ -63,5 +67,6 @@ export const NODE_FLAGS: Readonly<Record<string, string>> = {
   baseline: "--baseline",
   exclude: "--exclude",
   receive_only: "--receive-only",
+  serve_restored: "--serve-restored",
   log_level: "--log-level",
 };

@@ -150,6 +150,11 @@ export class Knowledge implements Causality {
     return oid === this.self;
   }
 
+  /** True for an origin that was drawn for this database, by this run or an earlier one. */
+  isOwn(oid: number): boolean {
+    return this.db.prepare("SELECT 1 FROM _scoutsync_own WHERE oid = ?").get(oid) !== undefined;
+  }
+
   covers(oid: number, sequence: number): boolean {
     return (this.vectorEntries.get(oid) ?? 0) >= sequence;
   }
@@ -181,6 +186,7 @@ export class Knowledge implements Causality {
   nextDot(): { origin: number; sequence: number } {
     if (this.self === null) {
       this.self = this.origin(drawOrigin(this.random(ORIGIN_BYTES)), this.author);
+      this.db.prepare("INSERT INTO _scoutsync_own(oid) VALUES(?) ON CONFLICT DO NOTHING").run(this.self);
       this.vectorContext = null;
     }
     const sequence = (this.vectorEntries.get(this.self) ?? 0) + 1;

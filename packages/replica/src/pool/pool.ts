@@ -114,7 +114,7 @@ class Pool implements ReplicaPool {
     thread.databases++;
     try {
       const { state } = await this.ask(thread, { kind: "open", call: this.nextCall(), database, options, run: this.run });
-      const replica = new PooledReplica(this, thread, database, options, this.run, state as ReplicaState);
+      const replica = new PooledReplica(this, thread, database, options, state as ReplicaState);
       this.replicas.set(database, replica);
       return replica;
     } catch (error) {
@@ -138,7 +138,6 @@ class Pool implements ReplicaPool {
 class PooledReplica implements Replica {
   readonly name: string;
   readonly path: string;
-  readonly run: string;
   readonly node: NodeName;
   readonly thread: Thread;
   private readonly pool: Pool;
@@ -147,15 +146,18 @@ class PooledReplica implements Replica {
   private readonly listeners = new Set<(state: ReplicaState) => void>();
   private closed: Promise<void> | null = null;
 
-  constructor(pool: Pool, thread: Thread, database: number, options: ReplicaOptions, run: string, state: ReplicaState) {
+  constructor(pool: Pool, thread: Thread, database: number, options: ReplicaOptions, state: ReplicaState) {
     this.pool = pool;
     this.thread = thread;
     this.database = database;
     this.name = options.name;
     this.path = options.path;
-    this.run = run;
     this.node = { id: options.nodeId, name: options.nodeName };
     this.current = state;
+  }
+
+  get run(): string {
+    return this.current.run;
   }
 
   get state(): ReplicaState {

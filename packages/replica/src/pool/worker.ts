@@ -1,17 +1,23 @@
+import { randomBytes } from "node:crypto";
 import { parentPort, type TransferListItem } from "node:worker_threads";
-import { type ChangeBatch, formatVector, ownedMemory, toPlainError } from "@scoutsync/core";
+import { type ChangeBatch, formatVector, ownedMemory, type SyncError, toPlainError } from "@scoutsync/core";
 import { ReplicaDatabase } from "../database.ts";
+import { isReplaced } from "../identity/same-file.ts";
 import type { ReplicaOptions, ReplicaState } from "../replica.ts";
 import { fromSqlite } from "../sqlite-errors.ts";
 import type { FromWorker, ToWorker } from "./calls.ts";
 
 /** After a failed drain the next try waits this long, milliseconds. */
 const RETRY_MS = 1_000;
+const RUN_BYTES = 10;
 
 interface Served {
-  database: ReplicaDatabase;
+  /** Null while there is nothing to open: its file was removed, or another node has it. */
+  database: ReplicaDatabase | null;
   options: ReplicaOptions;
   state: ReplicaState;
+  /** Why the database that was open is not any more; null while one is. */
+  lost: SyncError | null;
   timer: NodeJS.Timeout;
   pausedUntil: number;
 }
@@ -24,28 +30,56 @@ const send = (message: FromWorker, transfer: TransferListItem[] = []) => port.po
 
 function sameState(a: ReplicaState, b: ReplicaState): boolean {
   const numbers = (state: ReplicaState) =>
-    [state.pending, state.parked, state.conflicts, state.rows, state.problem, ...state.tables].join();
+    [state.run, state.restored, state.pending, state.parked, state.conflicts, state.rows, state.problem, ...state.tables].join();
   return numbers(a) === numbers(b) && Buffer.compare(a.digest, b.digest) === 0 && formatVector(a.vector) === formatVector(b.vector);
 }
 
 function publish(number: number, one: Served): void {
+  if (one.database) tell(number, one, one.database.state());
+}
+
+function tell(number: number, one: Served, state: ReplicaState): void {
   const before = one.state;
-  one.state = one.database.state();
-  const { state } = one;
+  one.state = state;
   if (!sameState(before, state)) send({ kind: "state", database: number, state });
+}
+
+/**
+ * The database is not the one that was opened: lets go of it and opens what is there now, under a new run and so with a
+ * new origin. Streams that were under way find that their run is gone.
+ */
+function reopen(number: number, one: Served, why: SyncError): void {
+  one.lost = why;
+  one.database?.close();
+  one.database = null;
+  one.pausedUntil = performance.now() + RETRY_MS;
+  try {
+    const { vector: hadBefore } = one.state;
+    one.database = new ReplicaDatabase({ ...one.options, hadBefore }, randomBytes(RUN_BYTES).toString("hex"));
+    one.database.hasNews();
+    one.lost = null;
+    // Said until the next drain that goes well.
+    one.database.setProblem(why.message);
+    publish(number, one);
+  } catch (error) {
+    tell(number, one, { ...one.state, problem: `${why.message} ${fromSqlite(error, one.options.path).message}` });
+  }
 }
 
 /** Looks for commits of the application and turns them into changes. */
 function poll(number: number, one: Served): void {
   if (performance.now() < one.pausedUntil) return;
   try {
-    const pending = one.state.problem !== "";
-    if (!one.database.hasNews() && !pending) return;
-    one.database.drain();
-    one.database.setProblem("");
+    const { database } = one;
+    if (one.lost) return reopen(number, one, one.lost);
+    if (!database) return;
+    if (!database.hasNews() && !database.hasProblem) return;
+    database.drain();
+    database.setProblem("");
   } catch (error) {
+    if (isReplaced(error)) return reopen(number, one, error);
     one.pausedUntil = performance.now() + RETRY_MS;
-    one.database.setProblem(fromSqlite(error, one.options.path).message);
+    one.database?.setProblem(fromSqlite(error, one.options.path).message);
   }
   try {
     publish(number, one);
@@ -62,6 +96,7 @@ function open(number: number, options: ReplicaOptions, run: string): ReplicaStat
     database,
     options,
     state: database.state(),
+    lost: null,
     timer: setInterval(() => poll(number, one), options.pollIntervalMs),
     pausedUntil: 0,
   };
@@ -88,18 +123,25 @@ port.on("message", (message: ToWorker) => {
       if (one) {
         clearInterval(one.timer);
         served.delete(message.database);
-        one.database.close();
+        one.database?.close();
       }
       send({ kind: "answer", call: message.call, value: null, state: null });
       return;
     }
     if (!one) throw new Error("the database is closed");
+    if (message.method === "correctClock") one.options.clockCorrectionUs = message.args[0] as number;
+    if (one.lost) throw one.lost;
+    if (!one.database) throw new Error("the database is closed");
     const method = one.database[message.method].bind(one.database) as (...args: unknown[]) => unknown;
-    const value = method(...message.args);
+    let value: unknown;
+    try {
+      value = method(...message.args);
+    } catch (error) {
+      if (isReplaced(error)) reopen(message.database, one, error);
+      throw error;
+    }
     if (message.method === "apply") ownedMemory((message.args[0] as ChangeBatch).payload)?.transfer(0);
-    const before = one.state;
-    one.state = one.database.state();
-    if (!sameState(before, one.state)) send({ kind: "state", database: message.database, state: one.state });
+    publish(message.database, one);
     send({ kind: "answer", call: message.call, value, state: null }, transferable(value));
   } catch (error) {
     send({ kind: "failure", call: message.call, error: toPlainError(error) });

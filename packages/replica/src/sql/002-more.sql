@@ -32,3 +32,7 @@ CREATE INDEX _scoutsync_out_held ON _scoutsync_out(tid) WHERE state = 4;
 -- The name that a catalogued table has for everybody, and its kind of key (1 = surrogate, 2k = natural with k columns):
 -- _scoutsync_table has one entry per name and kind, and a name of its own where two kinds share a name.
 CREATE TABLE _scoutsync_kind(tid INTEGER PRIMARY KEY, name TEXT NOT NULL, kind INTEGER NOT NULL);
+
+-- Origins that were drawn for this database. Whoever has more of one of them than is here has outlived it: the database
+-- was restored from a backup, or copied.
+CREATE TABLE _scoutsync_own(oid INTEGER PRIMARY KEY);
