@@ -43,6 +43,58 @@ export const triggerNames = (tid: number): string[] =>
     (kind) => `_scoutsync_${kind}_${tid}`,
   );
 
+/**
+ * A row of NULLs that goes by the name of another. A trigger must not fail, nor stand in the way, when the application
+ * drops a column that it names: inside of a scalar subquery, `OLD.a` means the row's column while there is one, and after
+ * that the NULL of such a row in the FROM of the query around it. (SQLite looks for a name from the inside out, and
+ * refuses DROP COLUMN where a trigger's name is not found at all.)
+ */
+export function nulls(name: string, columns: readonly { name: string }[]): string {
+  return `(SELECT ${columns.map((column) => `NULL AS ${quote(column.name)}`).join(", ")}) AS ${name}`;
+}
+
+/** The columns of a row, each so that `nulls` around it stands in for one that is gone; begins with a comma where there are any. */
+export function lenient(row: string, columns: readonly { name: string }[]): string {
+  return columns.map((column) => `, (SELECT ${row}.${quote(column.name)})`).join("");
+}
+
+/** Logs the image of a row that is going, for the last event: `row` is OLD or NEW. */
+export function imageSql(table: Table, row: string): string {
+  const last = `(SELECT max(n) FROM ${CAPTURE})`;
+  const into = `INSERT INTO ${imageTable(table.tid)}`;
+  if (table.columns.length === 0) return `${into} VALUES(${last});`;
+  return `${into} SELECT ${last}${lenient(row, table.columns)} FROM ${nulls(row, table.columns)};`;
+}
+
+/**
+ * Logs the row that an OR REPLACE may be about to displace, which `match` finds among rows `t`, and its image: by the key
+ * just logged, and for that event only.
+ */
+export function displacedSql(table: Table, match: string): string {
+  const on = quote(table.source);
+  const code = eventCode(table.tid, Op.displaced);
+  const key = (row: string) => table.key.map((column) => `${row}.${quote(column.name)}`).join(", ");
+  const compared = table.uniques.flatMap(({ parts, reads }) => [...parts.flatMap(({ name }) => name ?? []), ...reads]);
+  const named = (columns: readonly { name: string }[]) =>
+    [...new Set([...columns.map(({ name }) => name), ...compared])].map((name) => ({ name }));
+  const clash = `SELECT ${key("t")} FROM ${on} AS t WHERE ${match} LIMIT 1`;
+  const gone = nulls("t", named([...table.key, ...table.columns]));
+  const found =
+    table.key.length === 1
+      ? `SELECT (${clash}) FROM ${gone}`
+      : `SELECT ${key("p")} FROM ${gone}, ${on} AS p WHERE (${key("p")}) IN (${clash})`;
+  const logged = table.key.map((column, i) => `r.${quote(column.name)} = e.k${i}`).join(" AND ");
+  const image = table.columns.map((column) => `, (SELECT r.${quote(column.name)} FROM ${on} AS r WHERE ${logged})`).join("");
+  const images = imageTable(table.tid);
+  const rows = table.columns.length > 0 ? `, ${nulls("r", table.columns)}` : "";
+  return (
+    `INSERT INTO ${CAPTURE}(event, at, ${table.key.map((_, i) => `k${i}`).join(", ")}) SELECT ${code}, ${NOW}, ${key("r")} ` +
+    `FROM ${on} AS r, ${nulls("NEW", named(table.key))} WHERE (${key("r")}) IN (${found}); ` +
+    `INSERT INTO ${images} SELECT e.n${image} FROM ${CAPTURE} AS e${rows} WHERE e.n = (SELECT max(n) FROM ${CAPTURE}) ` +
+    `AND e.event = ${code} AND NOT EXISTS (SELECT 1 FROM ${images} AS i WHERE i.n = e.n);`
+  );
+}
+
 /** True for rows `t` that hold the values of NEW under a UNIQUE index. */
 export function clashSql(index: UniqueIndex): string {
   // An expression finds the columns it names in the innermost row: here those of NEW.

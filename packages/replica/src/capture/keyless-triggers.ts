@@ -1,7 +1,7 @@
 import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
 import { keyIsNull } from "../schema/tables.ts";
-import { CAPTURE, clashSql, eventCode, imageTable, NOT_APPLYING, NOW, Op, updateOfUnique } from "./events.ts";
+import { CAPTURE, clashSql, displacedSql, eventCode, imageSql, NOT_APPLYING, NOW, Op, updateOfUnique } from "./events.ts";
 
 /**
  * The triggers of a table without a primary key. Only its values tell what a row is, so each event has the whole row:
@@ -11,20 +11,12 @@ import { CAPTURE, clashSql, eventCode, imageTable, NOT_APPLYING, NOW, Op, update
 export function keylessTriggers(table: Table): { name: string; sql: string }[] {
   const [place] = table.key;
   const rowid = quote((place as { name: string }).name);
-  const image = (row: string) => table.columns.map((column) => `${row}.${quote(column.name)}`).join(", ");
   const event = (op: number, row: string) =>
-    `INSERT INTO ${CAPTURE}(event, at, k0) VALUES(${eventCode(table.tid, op)}, ${NOW}, ${row}.${rowid}); ` +
-    `INSERT INTO ${imageTable(table.tid)} VALUES((SELECT max(n) FROM ${CAPTURE}), ${image(row)});`;
+    `INSERT INTO ${CAPTURE}(event, at, k0) VALUES(${eventCode(table.tid, op)}, ${NOW}, ${row}.${rowid}); ${imageSql(table, row)}`;
   // Only the rows with NULL in their key: an update may make one of them, or give it a key.
   const isOurs = (row: string) => (table.where === null ? "" : ` AND ${keyIsNull(table.nullable, `${row}.`)}`);
   const isNot = (row: string) => ` AND NOT ${keyIsNull(table.nullable, `${row}.`)}`;
-  const displaced = (match: string) => {
-    const clash = `FROM ${quote(table.source)} AS t WHERE ${match}${isOurs("t")} LIMIT 1`;
-    return (
-      `INSERT INTO ${CAPTURE}(event, at, k0) SELECT ${eventCode(table.tid, Op.displaced)}, ${NOW}, t.${rowid} ${clash}; ` +
-      `INSERT INTO ${imageTable(table.tid)} SELECT (SELECT max(n) FROM ${CAPTURE}), ${image("t")} ${clash};`
-    );
-  };
+  const displaced = (match: string) => displacedSql(table, `${match}${isOurs("t")}`);
   const triggers: { name: string; sql: string }[] = [];
   const add = (kind: string, when: string, condition: string, body: string) => {
     const name = `_scoutsync_${kind}_${table.tid}`;

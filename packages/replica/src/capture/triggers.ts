@@ -1,7 +1,20 @@
 import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
 import type { TableColumn } from "../schema/tables.ts";
-import { CAPTURE, clashSql, eventCode, imageTable, MASK_BITS, NOT_APPLYING, NOW, Op, updateOfUnique } from "./events.ts";
+import {
+  CAPTURE,
+  clashSql,
+  displacedSql,
+  eventCode,
+  imageSql,
+  lenient,
+  MASK_BITS,
+  NOT_APPLYING,
+  NOW,
+  nulls,
+  Op,
+  updateOfUnique,
+} from "./events.ts";
 import { keylessTriggers } from "./keyless-triggers.ts";
 
 export * from "./events.ts";
@@ -16,8 +29,7 @@ export function captureTriggers(table: Table): { name: string; sql: string }[] {
     table.key.map((column) => `${a}.${quote(column.name)} IS ${b}.${quote(column.name)} COLLATE ${column.collation}`).join(" AND ");
   const event = (op: number, row: string, extra = { names: "", values: "" }) =>
     `INSERT INTO ${CAPTURE}(event, at, ${keys}${extra.names}) VALUES(${eventCode(table.tid, op)}, ${NOW}, ${of(row, table.key)}${extra.values});`;
-  const gone = (row: string) =>
-    `${event(Op.delete, row)} INSERT INTO ${imageTable(table.tid)} VALUES((SELECT max(n) FROM ${CAPTURE})${table.columns.length > 0 ? `, ${of(row, table.columns)}` : ""});`;
+  const gone = (row: string) => `${event(Op.delete, row)} ${imageSql(table, row)}`;
   const triggers: { name: string; sql: string }[] = [];
   const add = (kind: string, when: string, condition: string, body: string) => {
     const name = `_scoutsync_${kind}_${table.tid}`;
@@ -30,7 +42,9 @@ export function captureTriggers(table: Table): { name: string; sql: string }[] {
       "update",
       "AFTER UPDATE",
       NOT_APPLYING,
-      event(Op.update, "NEW", { names: masks.map((_, i) => `, m${i}`).join(""), values: masks.map((mask) => `, ${mask}`).join("") }),
+      `INSERT INTO ${CAPTURE}(event, at, ${keys}${masks.map((_, i) => `, m${i}`).join("")}) ` +
+        `SELECT ${eventCode(table.tid, Op.update)}, ${NOW}${lenient("NEW", table.key)}${masks.map((mask) => `, (SELECT ${mask})`).join("")} ` +
+        `FROM ${nulls("OLD", table.columns)}, ${nulls("NEW", table.columns)};`,
     );
   }
   // A changed key is a row that went and a row that came.
@@ -38,14 +52,7 @@ export function captureTriggers(table: Table): { name: string; sql: string }[] {
   add("key", "AFTER UPDATE", `${NOT_APPLYING} AND NOT (${samekey("OLD", "NEW")})`, `${gone("OLD")} ${event(Op.insert, "NEW")}`);
   add("delete", "AFTER DELETE", NOT_APPLYING, gone("OLD"));
   // OR REPLACE deletes rows that clash without firing delete triggers: their images are logged before.
-  const displaced = (match: string, self: string) => {
-    const clash = `FROM ${on} AS t WHERE ${match} AND NOT (${samekey("t", self)}) LIMIT 1`;
-    const image = table.columns.length > 0 ? `, ${of("t", table.columns)}` : "";
-    return (
-      `INSERT INTO ${CAPTURE}(event, at, ${keys}) SELECT ${eventCode(table.tid, Op.displaced)}, ${NOW}, ${of("t", table.key)} ${clash}; ` +
-      `INSERT INTO ${imageTable(table.tid)} SELECT (SELECT max(n) FROM ${CAPTURE})${image} ${clash};`
-    );
-  };
+  const displaced = (match: string, self: string) => displacedSql(table, `${match} AND NOT (${samekey("t", self)})`);
   const clashes = table.uniques.map(clashSql);
   if (clashes.length > 0) {
     add("displace_insert", "BEFORE INSERT", NOT_APPLYING, clashes.map((match) => displaced(match, "NEW")).join(" "));
