@@ -184,6 +184,21 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("rules-exchange"),
   },
   {
+    name: "a batch ends in the middle of a transaction",
+    edits: [
+      [
+        "request.whole && at < goal ? this.groups.endAfter(origin, at) : null",
+        "request.whole && at > goal ? this.groups.endAfter(origin, at) : null",
+      ],
+    ],
+    caughtBy: tests("groups"),
+  },
+  {
+    name: "what a relay passes on is cut anywhere",
+    edits: [["this.groups.learn(batch.groups ?? []);", "this.groups.learn([]);"]],
+    caughtBy: tests("groups"),
+  },
+  {
     name: "half of a failed batch is committed",
     edits: [
       [

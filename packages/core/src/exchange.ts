@@ -36,6 +36,13 @@ export interface NodeName {
   name: string;
 }
 
+/** Changes of one origin that became visible together where they were written, sequences inclusive. */
+export interface ChangeGroup {
+  origin: string;
+  first: number;
+  last: number;
+}
+
 /** A run of changes that a replica applies in one transaction or not at all. */
 export interface ChangeBatch {
   /** The range covered: a receiver takes the batch only if it has everything up to `from`. */
@@ -70,6 +77,8 @@ export interface ChangeBatch {
    * is covered. Not part of a stream.
    */
   repair?: boolean;
+  /** Groups that this batch holds whole, for whoever passes it on. */
+  groups?: readonly ChangeGroup[];
   /** With `final`: the node whose `vector` it is. Absent where it was not said. */
   node?: NodeName;
 }

@@ -35,6 +35,7 @@ export function toWireBatches(batch: ChangeBatch, partBytes = PART_BYTES): Batch
     remaining: BigInt(batch.remaining),
     baseline: batch.baseline,
     repair: batch.repair === true,
+    groups: (batch.groups ?? []).map(({ origin, first, last }) => ({ origin, first: BigInt(first), last: BigInt(last) })),
     nodeId: batch.node?.id ?? "",
     nodeName: batch.node?.name ?? "",
   };
@@ -120,6 +121,9 @@ function fromWireBatch(wire: Batch, payload: Buffer): ChangeBatch {
     remaining: safeNumber(wire.remaining),
     baseline: wire.baseline,
     ...(wire.repair ? { repair: true } : {}),
+    ...(wire.groups.length > 0
+      ? { groups: wire.groups.map(({ origin, first, last }) => ({ origin, first: safeNumber(first), last: safeNumber(last) })) }
+      : {}),
     ...(wire.nodeId === "" ? {} : { node: { id: wire.nodeId, name: wire.nodeName } }),
   };
 }
@@ -165,6 +169,7 @@ const CONTINUATION: Batch = {
   remaining: 0n,
   baseline: "",
   repair: false,
+  groups: [],
   nodeId: "",
   nodeName: "",
 };

@@ -34,6 +34,7 @@ import { Restored } from "./identity/restored.ts";
 import { isReplaced, SameFile } from "./identity/same-file.ts";
 import { Knowledge } from "./identity/knowledge.ts";
 import { isNews, storeReceipt } from "./identity/receipts.ts";
+import { Groups } from "./log/groups.ts";
 import { LogReader } from "./log/read.ts";
 import { recheckRows, resum, rowsNamed } from "./repair/recheck.ts";
 import type { ReadRequest, ReplicaOptions, ReplicaState, WholeRowsRequest } from "./replica.ts";
@@ -143,17 +144,19 @@ export class ReplicaDatabase {
       this.knowledge = new Knowledge(this.db, options.nodeName, surroundings.random);
       this.rows = new RowStore(this.db, this.digest, this.knowledge);
       const parts = { db: this.db, rows: this.rows, knowledge: this.knowledge };
+      const groups = new Groups(parts);
       this.reader = new LogReader({
         ...parts,
+        groups,
         digest: this.digest,
         run,
         node: { id: options.nodeId, name: options.nodeName },
         nowUs,
         clock: this.clock,
       });
-      this.drainer = new Drain({ ...parts, clock: this.clock });
+      this.drainer = new Drain({ ...parts, clock: this.clock, groups });
       this.placement = new Placement(parts);
-      this.applier = new Applier({ ...parts, placement: this.placement, nowUs: this.nowUs });
+      this.applier = new Applier({ ...parts, placement: this.placement, nowUs: this.nowUs, groups });
       this.delivery = new Delivery({ ...parts, placement: this.placement, applier: this.applier });
       this.restored = new Restored(this.db, this.knowledge, options.serveRestored === true);
       if (options.hadBefore && !this.restored.isKnown && this.restored.lacks(options.hadBefore))

@@ -66,6 +66,8 @@ export interface ReadRequest {
   codecs: readonly Codec[];
   /** The receiver's digest of what it holds beyond its vector; equal to ours means it is not sent again. */
   beyondDigest: Uint8Array;
+  /** A batch does not end in the middle of a transaction of up to 100,000 changes, whatever else limits it. */
+  whole?: boolean;
 }
 
 export interface WholeRowsRequest {

@@ -154,9 +154,9 @@ export class Site {
   }
 
   /** The next batch that `to` lacks. */
-  batchFor(to: Site, batchSize = 0): ChangeBatch {
+  batchFor(to: Site, batchSize = 0, whole = false): ChangeBatch {
     const from = join(to.replica.state().vector, to.replica.position(this.replica.run));
-    return this.replica.read({ from, batchSize, codecs: ["zstd"], beyondDigest: to.replica.beyondDigest() });
+    return this.replica.read({ from, batchSize, codecs: ["zstd"], beyondDigest: to.replica.beyondDigest(), whole });
   }
 
   /** All batches of a stream that starts from what `to` has now, read before any is applied. */

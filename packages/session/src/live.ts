@@ -144,6 +144,7 @@ async function feed({ replica, peer, acquaintances, nodeName, signal }: LiveOpti
           batchSize: 0,
           codecs: stream.ready.codecs,
           beyondDigest: stream.ready.beyondDigest,
+          whole: true,
         });
         await window.send(batch);
         from = join(from, batch.to);

@@ -56,7 +56,7 @@ export async function push(options: PushOptions): Promise<PushResult> {
   try {
     const { vector, position, codecs, beyondDigest } = stream.ready;
     for (let from = join(vector, position), final = false; !final;) {
-      const batch = await replica.read({ from, batchSize: options.batchSize ?? 0, codecs, beyondDigest });
+      const batch = await replica.read({ from, batchSize: options.batchSize ?? 0, codecs, beyondDigest, whole: true });
       await window.send(batch);
       from = join(from, batch.to);
       final = batch.final;

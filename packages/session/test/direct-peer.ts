@@ -27,6 +27,7 @@ export class DirectPeer implements Peer {
     let from: VersionVector = join(request.since, position);
     for (let final = false; !final;) {
       const { batchSize, codecs, beyondDigest } = request;
+      // Cut in the middle of transactions, as the version before does: more places where a line may break.
       const batch = await this.replica.read({ from, batchSize, codecs, beyondDigest });
       this.#spend();
       yield this.tamper(batch);

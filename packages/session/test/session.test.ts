@@ -92,8 +92,8 @@ describe("a session", () => {
 
   test.each([0, 1, 2, 5, 9])("cut after %i batches goes on where it stopped", async (cut) => {
     const { here, there, peer, session } = await pair();
-    here.fill("a", 40);
-    there.fill("b", 40);
+    await here.fillApart("a", 40);
+    await there.fillApart("b", 40);
     peer.batchesUntilCut = cut;
     const first = await session({ batchSize: 5 });
     expect(first).toMatchObject({ success: false, verified: false, errors: [{ code: "PEER_UNREACHABLE" }] });

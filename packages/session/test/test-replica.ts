@@ -49,6 +49,14 @@ export class TestReplica implements Replica {
     })();
   }
 
+  /** Each row in a transaction and a drain of its own: a stream of them can be cut anywhere. */
+  async fillApart(prefix: string, count: number): Promise<void> {
+    for (let i = 0; i < count; i++) {
+      this.write(`${prefix}${i}`, `value ${i}`);
+      await this.drain();
+    }
+  }
+
   /** What the application reads. */
   rows(): Record<string, string> {
     const all = this.application.prepare("SELECT k, v FROM t ORDER BY k").raw().all() as [string, string][];

@@ -21,6 +21,7 @@ import type { Database } from "better-sqlite3";
 import { BASELINE_AUTHOR, baselinesOf } from "../identity/baseline.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { type IncomingRow, type IncomingTable, incomingTables, isStray, readRow, resolveHead } from "../log/incoming.ts";
+import type { Groups } from "../log/groups.ts";
 import { settleDoubts } from "../repair/doubt.ts";
 import { mergeBirth, mergeColumn, mergeExistence, mergeRekey } from "../rows/registers.ts";
 import { type ColumnWrite, openConflicts, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
@@ -62,8 +63,11 @@ export class Applier {
   /** A row that was held here is given to its table: the vector covers it already. */
   private delivering = false;
 
-  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement; nowUs: () => number }) {
+  private readonly groups: Groups;
+
+  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement; nowUs: () => number; groups: Groups }) {
     this.nowUs = options.nowUs;
+    this.groups = options.groups;
     this.db = options.db;
     this.rows = options.rows;
     this.knowledge = options.knowledge;
@@ -98,6 +102,7 @@ export class Applier {
     const parkedBefore = this.placement.waitingRows;
     const applied = unpacked ? this.applyRecords(unpacked, batch.count) : 0;
     this.rows.flush();
+    this.groups.learn(batch.groups ?? []);
     this.placement.kept.bury();
     this.placement.retryBatch();
     let settled = true;

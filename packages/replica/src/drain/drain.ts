@@ -2,6 +2,7 @@ import type { Database } from "better-sqlite3";
 import { type CellValue, releaseLarge, type SqlValue, type Write } from "@scoutsync/core";
 import { CAPTURE, captureColumns, eventCode, imageTable, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
+import type { Groups } from "../log/groups.ts";
 import { noteDrained } from "../identity/receipts.ts";
 import { blindWrite, isAlive, localWrite, rebirth, registerOf, replaceColumn, writeBeside } from "../rows/registers.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -44,13 +45,17 @@ export class Drain {
   private rowsAreKept = false;
   /** A row with NULL in its key was captured, and the table's rows without a key do not take part yet. */
   foundWithoutKey = false;
+  private readonly groups: Groups;
+  /** The last sequence before the group that the drain is in the middle of; null between groups. */
+  private groupAfter: number | null = null;
 
-  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; clock: ReplicaClock }) {
+  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; clock: ReplicaClock; groups: Groups }) {
     this.db = options.db;
     this.rows = options.rows;
     this.knowledge = options.knowledge;
     this.clock = options.clock;
     this.keyless = new KeylessDrain(options);
+    this.groups = options.groups;
   }
 
   /** Takes the births of kept rows to which rows drained since the last call refer. */
@@ -93,6 +98,7 @@ export class Drain {
     if (tables.size === 0) return true;
     this.clock.look(this.knowledge.lastSequence);
     const startedUs = this.clock.nowUs();
+    this.groupAfter ??= this.knowledge.lastSequence;
     this.rowsAreKept = this.db.prepare("SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
     const select = this.db
       .prepare(
@@ -111,6 +117,7 @@ export class Drain {
       this.rows.flush();
       if (complete) {
         for (const [table, events] of displaced) this.keyless.displaced(table, events.map(keylessEvent));
+        this.endGroup();
         if (at === 0n) return true;
         noteDrained(this.db, Number(at), this.knowledge.lastDot, startedUs);
         this.db.exec(`DELETE FROM ${CAPTURE}`);
@@ -130,6 +137,13 @@ export class Drain {
       const stays = displaced.has(table) ? `AND n NOT IN (SELECT n FROM ${CAPTURE})` : "";
       this.db.prepare(`DELETE FROM ${imageTable(table.tid)} WHERE n <= ? ${stays}`).run(at);
     }
+  }
+
+  /** Nothing waits: no transaction is cut in two here. */
+  private endGroup(): void {
+    const { lastDot } = this.knowledge;
+    if (lastDot && this.groupAfter !== null) this.groups.note(lastDot.origin, this.groupAfter + 1, lastDot.sequence);
+    this.groupAfter = null;
   }
 
   /**

@@ -23,6 +23,7 @@ import { rowsTable } from "../rows/table-store.ts";
 import { mayHoldRawText } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
+import type { Groups } from "./groups.ts";
 import { RecordWriter, vanished } from "./record.ts";
 import { baselinesOf } from "../identity/baseline.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
@@ -51,6 +52,7 @@ export interface ReadRequestHere {
   batchSize: number;
   codecs: readonly Codec[];
   beyondDigest: Uint8Array;
+  whole?: boolean;
 }
 
 /** Reads the change log for others. Every call is one read transaction: vector, digest and rows belong together. */
@@ -63,6 +65,7 @@ export class LogReader {
   private readonly node: NodeName;
   private readonly nowUs: () => number;
   private readonly clock: ReplicaClock;
+  private readonly groups: Groups;
   /** Reused from batch to batch: fresh memory of this size for each would be most of what a node holds. */
   private body = new ByteWriter(64 * 1024);
 
@@ -75,6 +78,7 @@ export class LogReader {
     node: NodeName;
     nowUs: () => number;
     clock: ReplicaClock;
+    groups: Groups;
   }) {
     this.db = options.db;
     this.rows = options.rows;
@@ -84,6 +88,7 @@ export class LogReader {
     this.node = options.node;
     this.nowUs = options.nowUs;
     this.clock = options.clock;
+    this.groups = options.groups;
   }
 
   /** The next batch after `from`, in the order of origins and their sequences. Final when nothing is left. */
@@ -109,6 +114,8 @@ export class LogReader {
         at = Number((entries[used - 1] as Entry)[0]);
         if (used === entries.length && entries.length < Math.min(ENTRIES_AT_ONCE, left + used)) at = goal;
       }
+      const end = request.whole && at < goal ? this.groups.endAfter(origin, at) : null;
+      if (end !== null) at = this.writeRest(writer, origin, at, end);
       to.set(origin, at);
       if (at < goal) {
         final = false;
@@ -121,6 +128,17 @@ export class LogReader {
       if (beyond.length > 0 && Buffer.compare(beyond, request.beyondDigest) !== 0) this.writeBeyond(writer, from, left);
     }
     return this.seal(request, writer, { to, final, beyond, remaining: final ? 0 : this.sequencesAfter(to) });
+  }
+
+  /** The rest of a group whose beginning is in the batch; returns how far the batch goes then. */
+  private writeRest(writer: RecordWriter, origin: number, after: number, end: number): number {
+    for (let at = after; at < end;) {
+      const entries = this.entries(origin, at, end, ENTRIES_AT_ONCE);
+      if (entries.length === 0) break;
+      const used = this.writeEntries(writer, origin, entries, Number.POSITIVE_INFINITY);
+      at = Number((entries[used - 1] as Entry)[0]);
+    }
+    return end;
   }
 
   private writer(covered: (origin: number, sequence: number) => boolean): RecordWriter {
@@ -156,9 +174,9 @@ export class LogReader {
   }
 
   /** Writes records for the entries until the batch is full; returns how many entries are covered. */
-  private writeEntries(writer: RecordWriter, origin: number, entries: Entry[]): number {
+  private writeEntries(writer: RecordWriter, origin: number, entries: Entry[], most = DEFAULT_BATCH_BYTES): number {
     let at = 0;
-    while (at < entries.length && writer.payload.size < DEFAULT_BATCH_BYTES) {
+    while (at < entries.length && writer.payload.size < most) {
       const [, tid] = entries[at] as Entry;
       let end = at + 1;
       while (end < entries.length && (entries[end] as Entry)[1] === tid) end++;
@@ -169,7 +187,7 @@ export class LogReader {
         continue;
       }
       const table = tid > 0n ? known : undefined;
-      if (table?.surrogate && end - at >= JOIN_FROM) at += this.writeRun(writer, table, origin, entries, at, end);
+      if (table?.surrogate && end - at >= JOIN_FROM) at += this.writeRun(writer, table, origin, entries, at, end, most);
       else {
         this.writeOne(writer, entries[at] as Entry);
         at++;
@@ -179,7 +197,7 @@ export class LogReader {
   }
 
   /** A run of entries of one surrogate table through one joined query. */
-  private writeRun(writer: RecordWriter, table: Table, origin: number, entries: Entry[], at: number, end: number): number {
+  private writeRun(writer: RecordWriter, table: Table, origin: number, entries: Entry[], at: number, end: number, most: number): number {
     const key = quote((table.key[0] as { name: string }).name);
     const columns = table.columns.map((column) => `, u.${quote(column.name)}`).join("");
     const statement = this.db
@@ -202,7 +220,7 @@ export class LogReader {
       // An entry without a row would be claimed without having been sent.
       if ((entries[expected] as Entry)[0] !== row[6]) throw vanished(table);
       expected++;
-      if (writer.payload.size >= DEFAULT_BATCH_BYTES) {
+      if (writer.payload.size >= most) {
         covered = row[6];
         break;
       }
@@ -371,6 +389,7 @@ export class LogReader {
       beyondDigest: beyond,
       remaining,
       baseline: baselinesOf(this.db).join(","),
+      groups: this.groups.between(this.localVector(request.from), to),
       ...(final ? { node: this.node } : {}),
     };
   }

@@ -36,3 +36,7 @@ CREATE TABLE _scoutsync_kind(tid INTEGER PRIMARY KEY, name TEXT NOT NULL, kind I
 -- Origins that were drawn for this database. Whoever has more of one of them than is here has outlived it: the database
 -- was restored from a backup, or copied.
 CREATE TABLE _scoutsync_own(oid INTEGER PRIMARY KEY);
+
+-- Changes that become visible together elsewhere: those of one drain, which never splits a transaction. The oldest go.
+CREATE TABLE _scoutsync_group(n INTEGER PRIMARY KEY, oid INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL);
+CREATE INDEX _scoutsync_group_last ON _scoutsync_group(oid, last);

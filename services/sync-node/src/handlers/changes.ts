@@ -66,6 +66,8 @@ async function batches(
   const limit = request.limit === 0n ? Number.POSITIVE_INFINITY : Number(request.limit);
   const batchSize = Math.min(request.batchSize || DEFAULT_BATCH_CHANGES, MAX_BATCH_CHANGES);
   const codecs = knownCodecs(request.codecs);
+  // Someone who asks for so many changes wants no more.
+  const whole = request.limit === 0n;
   let from = request.run === replica.run ? join(since, parseVector(request.position)) : since;
   let beyondDigest: Uint8Array = request.beyondDigest;
   let sent = 0;
@@ -76,7 +78,7 @@ async function batches(
   const stops = follow ? [replica.onChange(changed.raise), acquaintances.follow(callerRun)] : [];
   try {
     while (!signal.aborted) {
-      const batch = await replica.read({ from, batchSize: Math.min(batchSize, limit - sent), codecs, beyondDigest });
+      const batch = await replica.read({ from, batchSize: Math.min(batchSize, limit - sent), codecs, beyondDigest, whole });
       for (const wire of toWireBatches(batch)) await outbox.write({ batch: wire, changes: [], count: undefined });
       from = join(from, batch.to);
       sent += batch.count;

@@ -231,11 +231,23 @@ export interface Batch {
   baseline: string;
   /** Whole rows to mend a difference: merged whatever the vectors say, covers no range. */
   repair: boolean;
+  /**
+   * Changes of one origin that became visible together where they were written and that this batch holds whole: whoever
+   * passes them on keeps them together.
+   */
+  groups: Group[];
   /** The server's node, with `final`: `vector` is what it has. */
   nodeId: string;
   nodeName: string;
   /** With `final`: which tables and columns `digest` is of. Digests of different schemas are not compared. */
   schema: string;
+}
+
+/** Sequences of one origin, both inclusive. */
+export interface Group {
+  origin: string;
+  first: bigint;
+  last: bigint;
 }
 
 /** One change, for people. */
@@ -1999,6 +2011,7 @@ function createBaseBatch(): Batch {
     remaining: 0n,
     baseline: "",
     repair: false,
+    groups: [],
     nodeId: "",
     nodeName: "",
     schema: "",
@@ -2072,6 +2085,9 @@ export const Batch: MessageFns<Batch> = {
     }
     if (message.repair !== false) {
       writer.uint32(160).bool(message.repair);
+    }
+    for (const v of message.groups) {
+      Group.encode(v!, writer.uint32(242).fork()).join();
     }
     if (message.nodeId !== "") {
       writer.uint32(170).string(message.nodeId);
@@ -2258,6 +2274,14 @@ export const Batch: MessageFns<Batch> = {
             message.repair = reader.bool();
             continue;
           }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            message.groups.push(Group.decode(reader, reader.uint32()));
+            continue;
+          }
           case 21: {
             if (tag !== 170) {
               break;
@@ -2327,9 +2351,95 @@ export const Batch: MessageFns<Batch> = {
     message.remaining = (object.remaining !== undefined && object.remaining !== null) ? BigInt(object.remaining) : 0n;
     message.baseline = object.baseline ?? "";
     message.repair = object.repair ?? false;
+    message.groups = object.groups?.map((e) => Group.fromPartial(e)) || [];
     message.nodeId = object.nodeId ?? "";
     message.nodeName = object.nodeName ?? "";
     message.schema = object.schema ?? "";
+    return message;
+  },
+};
+
+function createBaseGroup(): Group {
+  return { origin: "", first: 0n, last: 0n };
+}
+
+export const Group: MessageFns<Group> = {
+  encode(message: Group, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.origin !== "") {
+      writer.uint32(10).string(message.origin);
+    }
+    if (message.first !== 0n) {
+      if (BigInt.asUintN(64, message.first) !== message.first) {
+        throw new globalThis.Error("value provided for field message.first of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.first);
+    }
+    if (message.last !== 0n) {
+      if (BigInt.asUintN(64, message.last) !== message.last) {
+        throw new globalThis.Error("value provided for field message.last of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.last);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Group {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGroup();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.origin = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.first = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.last = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Group>): Group {
+    return Group.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Group>): Group {
+    const message = createBaseGroup();
+    message.origin = object.origin ?? "";
+    message.first = (object.first !== undefined && object.first !== null) ? BigInt(object.first) : 0n;
+    message.last = (object.last !== undefined && object.last !== null) ? BigInt(object.last) : 0n;
     return message;
   },
 };
