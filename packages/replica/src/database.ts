@@ -78,12 +78,14 @@ const CACHE_KIB = 64 * 1024;
 const LARGE_BATCH = 32 * 1024 * 1024;
 const CACHE_BESIDE_LARGE_KIB = 4 * 1024;
 
-/** Clock (Unix microseconds) and randomness, injected where a history must be repeatable. */
+/** Clock (Unix microseconds), randomness and the way to a connection, injected where a history must be repeatable and crashes are made. */
 export interface Surroundings {
   nowUs: () => number;
   /** Microseconds since the machine was started: never steps. Absent: the clock is never set. */
   uptimeUs?: () => number;
   random: (bytes: number) => Uint8Array;
+  /** Opens the connection on the database file; better-sqlite3 as it is unless a test wraps it. */
+  connect?: (path: string, options: Database.Options) => Database.Database;
 }
 
 const REAL: Surroundings = { nowUs: () => Date.now() * 1000, uptimeUs: () => uptime() * 1e6, random: randomBytes };
@@ -134,7 +136,7 @@ export class ReplicaDatabase {
     }
     this.path = realpathSync.native(options.path);
     refuseHardLinks(options.path);
-    this.db = this.open();
+    this.db = this.open(surroundings.connect ?? ((path, settings) => new Database(path, settings)));
     this.release = this.take();
     try {
       this.prepareFile();
@@ -172,9 +174,9 @@ export class ReplicaDatabase {
     }
   }
 
-  private open(): Database.Database {
+  private open(connect: NonNullable<Surroundings["connect"]>): Database.Database {
     try {
-      const db = new Database(this.path, { fileMustExist: true, timeout: this.options.busyTimeoutMs });
+      const db = connect(this.path, { fileMustExist: true, timeout: this.options.busyTimeoutMs });
       db.prepare("SELECT count(*) FROM sqlite_master").get();
       return db;
     } catch (error) {

@@ -14,6 +14,8 @@ interface Dying {
   changed: readonly number[];
 }
 
+const dotName = ({ origin, sequence }: Write): string => `${origin}:${sequence}`;
+
 /** Deletes: rows whose delete has won leave their tables together, but for those that a concurrent write refers to. */
 export class KeptRows {
   private readonly db: Database;
@@ -23,6 +25,8 @@ export class KeptRows {
   private readonly related: RelatedRows;
   /** Rows in their table whose delete has won, with the values they end with. */
   private dying: Dying[] = [];
+  /** Rows that are being placed just now, and what they refer to with them. */
+  private readonly placing = new Set<string>();
 
   constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement }) {
     this.db = options.db;
@@ -35,6 +39,7 @@ export class KeptRows {
   /** Call at the start of a transaction. */
   begin(): void {
     this.dying = [];
+    this.placing.clear();
   }
 
   /** A row in its table is deleted: it goes when the batch is through. */
@@ -44,8 +49,8 @@ export class KeptRows {
 
   /** Removes what has died. Rows that refer to each other go together; a row that a concurrent write refers to stays, kept. */
   bury(): void {
-    const ends = new Map(this.dying.map((end) => [`${end.birth.origin}:${end.birth.sequence}`, end]));
-    const endOf = ({ birth }: RowState) => ends.get(`${birth.origin}:${birth.sequence}`);
+    const ends = new Map(this.dying.map((end) => [dotName(end.birth), end]));
+    const endOf = ({ birth }: RowState) => ends.get(dotName(birth));
     let left = [...ends.values()].flatMap(({ birth }) => {
       const state = this.related.again(birth);
       return state?.place.kind === "table" && !isAlive(state, this.knowledge) ? [state] : [];
@@ -110,18 +115,25 @@ export class KeptRows {
 
   /** Brings back deleted rows that this one refers to, where neither author knew of the other. */
   keepParents(state: RowState, cells: readonly CellValue[]): boolean {
+    const { dead } = this.rows.concrete(state.table, cells);
+    if (dead.length === 0) return false;
     let kept = false;
-    for (const parent of this.rows.concrete(state.table, cells).dead) {
+    const self = dotName(state.birth);
+    // In a circle one comes back to where it began: rows of a circle wait for each other and are placed together.
+    const outermost = !this.placing.has(self);
+    this.placing.add(self);
+    for (const parent of dead) {
       const deleted = winnerOf(parent.deletes, this.knowledge);
       if (!deleted || !this.related.writtenApart(state, deleted)) continue;
       const current = this.related.again(parent.birth);
-      if (current?.place.kind !== "dead") continue;
+      if (current?.place.kind !== "dead" || this.placing.has(dotName(current.birth))) continue;
       const before = ownedDots(current);
       current.kept = true;
       this.markKept(current);
       this.placement.place(current, this.rows.cells(current), before);
       kept = true;
     }
+    if (outermost) this.placing.delete(self);
     return kept;
   }
 

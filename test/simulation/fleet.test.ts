@@ -1,0 +1,31 @@
+import { setImmediate } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { FleetSimulation } from "./fleet/fleet.ts";
+import type { FleetOptions } from "./fleet/options.ts";
+
+/** SCOUTSYNC_FLEET_SEEDS and SCOUTSYNC_FLEET_FROM for more or others; the same ones every time otherwise. */
+const SEEDS = Number(process.env["SCOUTSYNC_FLEET_SEEDS"] ?? 40);
+const FROM = Number(process.env["SCOUTSYNC_FLEET_FROM"] ?? 8);
+
+/** Kinds of histories. */
+const KINDS: [string, Partial<FleetOptions>][] = [
+  ["on a good network", { faults: false, crashes: false, copies: false, jumps: false, partitions: false }],
+];
+
+function failuresOf(seed: number, options: Partial<FleetOptions>): string[] {
+  try {
+    return new FleetSimulation(seed, options).run().failures;
+  } catch (error) {
+    return [error instanceof Error ? (error.stack ?? error.message) : String(error)];
+  }
+}
+
+test.each(KINDS)("no write of a fleet is lost and everyone agrees: %s", { timeout: 1_800_000 }, async (_, options) => {
+  console.log(`seeds ${FROM} to ${FROM + SEEDS - 1}, ${JSON.stringify(options)}`);
+  for (let seed = FROM; seed < FROM + SEEDS; seed++) {
+    const again = `node test/simulation/fleet/main.ts ${seed} 1 '${JSON.stringify({ ...options, shrink: true })}'`;
+    expect(failuresOf(seed, options), `seed ${seed}; its shortest history: ${again}`).toEqual([]);
+    // The runner wants to hear from us now and then.
+    await setImmediate();
+  }
+});

@@ -1,0 +1,159 @@
+import { formatVector } from "@scoutsync/core";
+import type { Review, SqlValue } from "@scoutsync/core";
+import { FleetLedger, takeSnapshot, textOf, type LedgerRow, type Snapshot } from "./ledger.ts";
+import type { SimulatedNode } from "./node.ts";
+import type { FleetOptions } from "./options.ts";
+import type { ModelTable } from "./schema.ts";
+
+/** Everything one node holds in the end. */
+interface Held {
+  node: SimulatedNode;
+  vector: string;
+  tables: string;
+  rows: Snapshot;
+  reviews: Review[];
+  /** Markers of parked rows. */
+  parked: Set<string>;
+  /** Every byte of what is kept outside of the tables. */
+  kept: string;
+}
+
+/** Every row of every table as it stands in the file. */
+export function shownTables({ connections }: SimulatedNode, tables: readonly ModelTable[]): string[] {
+  return tables.map(({ name, key }) => {
+    const order = key.columns.map((column) => column.name).join(", ");
+    const rows = connections[0]?.db.prepare(`SELECT * FROM ${name} ORDER BY ${order}`).safeIntegers(true).raw(true).all() ?? [];
+    return `${name}: ${(rows as SqlValue[][]).map((row) => row.map(textOf).join(" ")).join("; ")}`;
+  });
+}
+
+/** Compares what the replicas hold in the end with each other and with what writers were told. */
+export class FleetVerdict {
+  private readonly ledger: FleetLedger;
+  private readonly nodes: readonly SimulatedNode[];
+  private readonly tables: readonly ModelTable[];
+  private readonly options: FleetOptions;
+  private readonly failures: string[] = [];
+
+  constructor(ledger: FleetLedger, nodes: readonly SimulatedNode[], tables: readonly ModelTable[], options: FleetOptions) {
+    this.ledger = ledger;
+    this.nodes = nodes;
+    this.tables = tables;
+    this.options = options;
+  }
+
+  check(): string[] {
+    const held = this.nodes.map((node) => this.look(node));
+    const [first] = held as [Held, ...Held[]];
+    for (const one of held) {
+      this.compare(first, one);
+      this.checkFile(one.node);
+      for (const row of this.ledger.rows.values()) this.checkRow(one, row);
+    }
+    return this.failures;
+  }
+
+  private look(node: SimulatedNode): Held {
+    const { replica, connections } = node;
+    const db = connections[0]?.db;
+    if (!replica || !db) throw new Error(`${node.name} is down`);
+    const reviews = replica.reviews({ kind: "", id: "", limit: 100_000 });
+    const parked = reviews
+      .filter(({ kind }) => kind === "parked")
+      .map(({ image }) => image?.find(({ name }) => name === "m")?.value as string);
+    const outside = ["SELECT image FROM _scoutsync_out", "SELECT extra FROM _scoutsync_out"];
+    const stores = db.prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '\\_scoutsync\\_rows%' ESCAPE '\\'");
+    outside.push(...(stores.pluck().all() as string[]).map((name) => `SELECT extra FROM ${name}`));
+    const kept = outside.flatMap((sql) => (db.prepare(sql).pluck().all() as (Buffer | null)[]).map((blob) => blob?.toString("latin1") ?? ""));
+    return {
+      node,
+      vector: formatVector(replica.state().vector),
+      tables: shownTables(node, this.tables).join("\n"),
+      rows: takeSnapshot(db, this.tables),
+      reviews,
+      parked: new Set(parked),
+      kept: kept.join("\n"),
+    };
+  }
+
+  private compare(a: Held, b: Held): void {
+    const pair = `${a.node.name} and ${b.node.name}`;
+    if (a.vector !== b.vector) this.failures.push(`R7 the vectors of ${pair} differ`);
+    if (a.tables !== b.tables) this.failures.push(`R2 the tables of ${pair} differ\n${a.tables}\n--\n${b.tables}`);
+    const audit = ({ reviews }: Held) =>
+      reviews
+        .map(({ id, kind, table, key, column, winner, loser }) =>
+          [id, kind, table, key, column ?? "", textOf(winner?.value), textOf(loser?.value)].join(" "),
+        )
+        .join("\n");
+    if (audit(a) !== audit(b)) this.failures.push(`R2 the audits of ${pair} differ\n${audit(a)}\n--\n${audit(b)}`);
+  }
+
+  private checkFile(node: SimulatedNode): void {
+    const db = node.connections[0]?.db;
+    if (!db || !node.replica) return;
+    const integrity = db.pragma("integrity_check", { simple: true });
+    if (integrity !== "ok") this.failures.push(`the file of ${node.name} is damaged: ${String(integrity)}`);
+    const natural = new Set(this.tables.filter(({ key }) => key.kind !== "surrogate").map(({ name }) => name));
+    const broken = (db.pragma("foreign_key_check") as { table: string; parent: string }[]).filter(
+      // Parents with natural keys are not kept for children that their deleter could not know of.
+      ({ parent }) => !this.options.naturalParents || !natural.has(parent),
+    );
+    if (broken.length > 0) this.failures.push(`foreign keys of ${node.name} are broken: ${JSON.stringify(broken)}`);
+    const waiting = db.prepare("SELECT count(*) FROM _scoutsync_capture").pluck().get();
+    if (waiting !== 0) this.failures.push(`${node.name} has not drained everything`);
+    const deep = node.replica.digests({ table: "", buckets: [], deep: true }).entries;
+    const stored = node.replica.digests({ table: "", buckets: [], deep: false }).entries;
+    deep.forEach((entry, i) => {
+      if (Buffer.compare(entry.digest, stored[i]?.digest ?? Buffer.alloc(0)) !== 0)
+        this.failures.push(`stored hashes of ${entry.table} on ${node.name} are not those of its rows`);
+    });
+  }
+
+  private checkRow(held: Held, row: LedgerRow): void {
+    const { node, parked } = held;
+    const here = held.rows.get(row.label);
+    const waits = [...row.markers].some((marker) => parked.has(marker));
+    if (!here) {
+      if (waits || row.born.uncertain) return;
+      if (row.deletes.length === 0) this.failures.push(`R1 ${row.label} is lost on ${node.name}`);
+      else if (row.deletes.some(({ uncertain }) => !uncertain) && ![...row.markers].some((marker) => held.kept.includes(marker)))
+        this.failures.push(`R1 nothing is left of the deleted ${row.label} on ${node.name}`);
+      return;
+    }
+    const [only] = row.touched;
+    const last = row.deletes.at(-1);
+    if (last && !last.uncertain && !row.again && row.touched.size === 1 && only === last.author)
+      this.failures.push(`${row.label} came back on ${node.name} though only its deleter ever touched it`);
+    for (const [column, value] of here.cells) {
+      const values = row.values.get(column);
+      // Rows that go in one statement may set each other's references to NULL on the way.
+      if (values && !values.has(value) && !value.startsWith("nothing") && value !== "NULL")
+        this.failures.push(`${row.label}.${column} on ${node.name} is ${value}, which nobody wrote`);
+    }
+    if (row.deletes.length > 0) return;
+    this.checkCells(held, row, here.cells);
+  }
+
+  /** The table and the open conflicts hold exactly what no later write knew. */
+  private checkCells({ node, reviews }: Held, row: LedgerRow, cells: ReadonlyMap<string, string>): void {
+    for (const [column, writes] of row.cells) {
+      const winner = cells.get(column) ?? "";
+      const losers = reviews
+        .filter((one) => one.kind === "conflict" && one.table === row.table && one.column === column && textOf(one.winner?.value) === winner)
+        .map((one) => textOf(one.loser?.value));
+      const heldValues = [...new Set([winner, ...losers])];
+      const below = new Map(writes.map(({ value }) => [value, FleetLedger.below(writes, value)]));
+      const knownBy = (value: string, later: string) => below.get(later)?.has(value) === true;
+      for (const { value, event } of writes) {
+        if (event.uncertain || heldValues.some((one) => one === value || knownBy(value, one))) continue;
+        this.failures.push(`R1 ${row.label}.${column} = ${value} is lost on ${node.name}, which holds ${heldValues.join(", ")}`);
+      }
+      for (const value of heldValues) {
+        const later = heldValues.find((one) => one !== value && knownBy(value, one));
+        if (later !== undefined)
+          this.failures.push(`${row.label}.${column} on ${node.name}: ${value} counts as lost against ${later}, whose writer knew it`);
+      }
+    }
+  }
+}
