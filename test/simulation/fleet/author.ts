@@ -28,7 +28,8 @@ export class Author {
     if (choice < 80) return this.change(app, table, row);
     if (choice < 85) return this.rekey(table, row);
     if (choice < 92) return this.remove(table, row);
-    if (choice < 94) return `DELETE FROM ${table.name} WHERE m IN (SELECT m FROM ${table.name} ORDER BY m LIMIT ${1 + this.random.below(3)})`;
+    if (choice < 94)
+      return `DELETE FROM ${table.name} WHERE m IN (SELECT m FROM ${table.name} ORDER BY m LIMIT ${1 + this.random.below(3)})`;
     return this.replace(table, row);
   }
 
@@ -90,7 +91,10 @@ export class Author {
       // References of several columns must name one row.
       const chosen = new Map<string, string>();
       for (const { columns: own, parent, parentColumns } of table.references.filter((each) => each.columns.length > 1)) {
-        const found = app.prepare(`SELECT ${parentColumns.map((name) => `quote(${name})`).join(", ")} FROM ${parent} ORDER BY m`).raw().all() as string[][];
+        const found = app
+          .prepare(`SELECT ${parentColumns.map((name) => `quote(${name})`).join(", ")} FROM ${parent} ORDER BY m`)
+          .raw()
+          .all() as string[][];
         const row = found.length === 0 ? null : this.random.pick(found);
         own.forEach((name, i) => chosen.set(name, row?.[i] ?? "NULL"));
       }

@@ -355,7 +355,9 @@ export class FleetSimulation {
     if (!session.intact) this.counts.damaged++;
     if (!delivery) return;
     this.counts.changes += delivery.applied;
-    this.trace(`  ${session.to.name} <- ${session.from.name}: ${delivery.received} changes, ${delivery.applied} applied, verified ${delivery.verified}`);
+    this.trace(
+      `  ${session.to.name} <- ${session.from.name}: ${delivery.received} changes, ${delivery.applied} applied, verified ${delivery.verified}`,
+    );
     if (delivery.verified === false) {
       const rows = [session.to, session.from].map((node) => [node.name, shownTables(node, this.tables).join("\n")].join(":\n"));
       this.fail(`R2 digests differ at equal vectors after ${session.to.name} <- ${session.from.name}\n${rows.join("\n")}`);

@@ -30,8 +30,7 @@ export function takeSnapshot(app: Database, tables: readonly ModelTable[]): Snap
   for (const table of tables) {
     const rows = app.prepare(`SELECT * FROM ${table.name}`).safeIntegers(true).all() as Record<string, SqlValue>[];
     read.set(table, rows);
-    if (table.key.kind === "surrogate")
-      markers.set(table.name, new Map(rows.map((row) => [textOf(row["id"]), row["m"] as string])));
+    if (table.key.kind === "surrogate") markers.set(table.name, new Map(rows.map((row) => [textOf(row["id"]), row["m"] as string])));
   }
   for (const [table, rows] of read) {
     const targets = new Map(
@@ -121,7 +120,12 @@ export class FleetLedger {
     return event;
   }
 
-  private statement(event: Event, before: Snapshot, after: Snapshot, losers: (row: SeenRow, column: string, value: string) => string[]): void {
+  private statement(
+    event: Event,
+    before: Snapshot,
+    after: Snapshot,
+    losers: (row: SeenRow, column: string, value: string) => string[],
+  ): void {
     const { author } = event;
     for (const [label, row] of after) {
       const was = before.get(label);

@@ -5,7 +5,11 @@ import { failuresOf, shrink } from "./shrink.ts";
 // usage: node main.ts FROM COUNT [JSON options]: prints failing seeds, then the totals as one JSON line, to be added up.
 // {"bail":true} stops at the first failing seed, {"shrink":true} tells its shortest history, {"trace":true} all that happens.
 const [from = "1", count = "100", text = "{}"] = process.argv.slice(2);
-const { bail = false, shrink: shrinks = false, ...options } = JSON.parse(text) as Partial<FleetOptions> & { bail?: boolean; shrink?: boolean };
+const {
+  bail = false,
+  shrink: shrinks = false,
+  ...options
+} = JSON.parse(text) as Partial<FleetOptions> & { bail?: boolean; shrink?: boolean };
 const totals: Record<string, number> = {};
 const crashPoints = new Set<string>();
 const failing: number[] = [];

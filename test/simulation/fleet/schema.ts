@@ -134,9 +134,14 @@ function drawTable(random: Random, name: string, before: readonly ModelTable[], 
       `FOREIGN KEY(${from.join(", ")}) REFERENCES ${parent}(${parentColumns.join(", ")}) ${actions}`,
   );
   const without = kind !== "surrogate" && chance(40) ? " WITHOUT ROWID" : "";
-  const sql = [`CREATE TABLE ${name}(${[...declared, ...generated, ...primary, ...constraints, ...foreign].join(", ")})${without}`, ...indexes];
+  const sql = [
+    `CREATE TABLE ${name}(${[...declared, ...generated, ...primary, ...constraints, ...foreign].join(", ")})${without}`,
+    ...indexes,
+  ];
   if (references.length > 0 && chance(50)) sql.push(`CREATE INDEX ${name}_ref ON ${name}(${references[0]?.columns.join(", ")})`);
-  const up = references.find(({ parent, columns: [from] }) => parent !== name && before.some((t) => t.name === parent) && from !== undefined);
+  const up = references.find(
+    ({ parent, columns: [from] }) => parent !== name && before.some((t) => t.name === parent) && from !== undefined,
+  );
   const touched = up && before.find((table) => table.name === up.parent && table.key.kind === "surrogate");
   if (touched && touched.columns.some((column) => column.name === "y" && column.type === "TEXT") && chance(25)) {
     sql.push(
@@ -144,7 +149,9 @@ function drawTable(random: Random, name: string, before: readonly ModelTable[], 
     );
   }
   if (chance(10)) {
-    sql.push(`CREATE TRIGGER ${name}_refuse BEFORE DELETE ON ${name} WHEN OLD.m LIKE '%7.' BEGIN SELECT RAISE(ABORT, 'kept by a trigger'); END`);
+    sql.push(
+      `CREATE TRIGGER ${name}_refuse BEFORE DELETE ON ${name} WHEN OLD.m LIKE '%7.' BEGIN SELECT RAISE(ABORT, 'kept by a trigger'); END`,
+    );
   }
   return { name, key, columns, references, uniques, derived: false, sql };
 }

@@ -21,7 +21,11 @@ export function failuresOf(seed: number, options: Partial<FleetOptions>, steps: 
 }
 
 /** A failure without its names and numbers: leaving out steps must not lead from one failure to another. */
-const kindOf = (failures: readonly string[]): string => (failures[0] ?? "").split("\n")[0]?.replace(/[^ ]*\d[^ ]*|'.*/g, "#").slice(0, 60) ?? "";
+const kindOf = (failures: readonly string[]): string =>
+  (failures[0] ?? "")
+    .split("\n")[0]
+    ?.replace(/[^ ]*\d[^ ]*|'.*/g, "#")
+    .slice(0, 60) ?? "";
 
 /** A short history that fails as the seed's does, by leaving out steps, replicas, tables and deaths as long as it still fails. */
 export function shrink(seed: number, given: Partial<FleetOptions>): ShortHistory {

@@ -64,7 +64,9 @@ export class FleetVerdict {
     const outside = ["SELECT image FROM _scoutsync_out", "SELECT extra FROM _scoutsync_out"];
     const stores = db.prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '\\_scoutsync\\_rows%' ESCAPE '\\'");
     outside.push(...(stores.pluck().all() as string[]).map((name) => `SELECT extra FROM ${name}`));
-    const kept = outside.flatMap((sql) => (db.prepare(sql).pluck().all() as (Buffer | null)[]).map((blob) => blob?.toString("latin1") ?? ""));
+    const kept = outside.flatMap((sql) =>
+      (db.prepare(sql).pluck().all() as (Buffer | null)[]).map((blob) => blob?.toString("latin1") ?? ""),
+    );
     return {
       node,
       vector: formatVector(replica.state().vector),
@@ -140,7 +142,9 @@ export class FleetVerdict {
     for (const [column, writes] of row.cells) {
       const winner = cells.get(column) ?? "";
       const losers = reviews
-        .filter((one) => one.kind === "conflict" && one.table === row.table && one.column === column && textOf(one.winner?.value) === winner)
+        .filter(
+          (one) => one.kind === "conflict" && one.table === row.table && one.column === column && textOf(one.winner?.value) === winner,
+        )
         .map((one) => textOf(one.loser?.value));
       const heldValues = [...new Set([winner, ...losers])];
       const below = new Map(writes.map(({ value }) => [value, FleetLedger.below(writes, value)]));
