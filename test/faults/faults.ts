@@ -339,4 +339,34 @@ export const FAULTS: Fault[] = [
     edits: [["if (oid !== undefined && !this.knowledge.covers(oid, sequence) && this.knowledge.isOwn(oid)) return true;", ""]],
     caughtBy: tests("restored"),
   },
+  {
+    name: "copies joined as shared: values that differ are taken for the same",
+    edits: [
+      [
+        "isTwin && state.table.indexOf.has(cid) && !state.columns.has(cid) && sameValue(current(cid), value)",
+        "isTwin && state.table.indexOf.has(cid)",
+      ],
+    ],
+    caughtBy: tests("joining"),
+  },
+  {
+    name: "copies joined as shared: keys made of references keep their old names",
+    edits: [
+      [
+        "if (state.key) state.key = packKey(state.table.key, this.cells(",
+        "if (state.key) state.key = packKey(state.table.key, ((x) => x)(",
+      ],
+    ],
+    caughtBy: tests("joining"),
+  },
+  {
+    name: "copies joined as shared: a row under another integer is not looked for",
+    edits: [["if (identity !== birth && this.rows.hasAlias(identity.origin, identity.sequence)) return false;", ""]],
+    caughtBy: tests("joining"),
+  },
+  {
+    name: "copies that differ are joined though nobody said what they are",
+    edits: [['if (choice !== "") return choice;', 'if (choice !== "" || ours === "") return "shared";']],
+    caughtBy: tests("joining"),
+  },
 ];

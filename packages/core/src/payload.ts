@@ -23,6 +23,8 @@ export const RecordFlags = {
   renamedBirth: 32,
   /** Columns follow that the birth, made where they did not exist, has not written. */
   unwritten: 256,
+  /** Other births of the row follow, and the columns that all births wrote alike. */
+  twins: 1024,
 } as const;
 
 /** Flags from here on are words of "packed-2"; flags are a varint, so that there is room for more. */
@@ -118,6 +120,11 @@ export class PayloadWriter {
     if (head.keyless) this.format = "packed-2";
     this.tables.push(head);
     return this.tables.length - 1;
+  }
+
+  /** The records mean something to programs that know "packed-2" only, whatever their flags say. */
+  needsSecondFormat(): void {
+    this.format = "packed-2";
   }
 
   /** What follows in a record: a sum of `RecordFlags`. */

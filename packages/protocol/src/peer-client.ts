@@ -37,7 +37,7 @@ export interface PeerClient {
   readonly client: ServiceClient<typeof SyncNodeService>;
   ping(options?: StreamOptions): Promise<PingResponse>;
   getChanges(request: ChangesRequest, signal?: AbortSignal): AsyncIterable<ChangeBatch>;
-  openPush(opening: { database: string; name: string; run: string }, signal?: AbortSignal): Promise<PushStream>;
+  openPush(opening: { database: string; name: string; run: string; baseline: string }, signal?: AbortSignal): Promise<PushStream>;
   count(database: string, since: VersionVector, signal?: AbortSignal): Promise<ChangeCount>;
   digest(request: DigestQuestion, signal?: AbortSignal): Promise<{ vector: VersionVector; entries: DigestEntry[] }>;
   rows(request: { database: string; table: string; keys: string[] }, signal?: AbortSignal): Promise<RowColumns[]>;
@@ -67,6 +67,7 @@ interface ChangesRequest {
   codecs: readonly Codec[];
   batchSize: number;
   follow: boolean;
+  baseline: string;
 }
 interface DigestQuestion {
   database: string;
@@ -95,6 +96,7 @@ interface PushStream {
     beyondDigest: Uint8Array;
     codecs: readonly Codec[];
     node: NodeName | null;
+    baseline: string;
   };
   send(batch: ChangeBatch): Promise<void>;
   end(): void;
@@ -170,6 +172,7 @@ function wireRequest(request: ChangesRequest): GetChangesRequest {
     codecs: [...request.codecs],
     batchSize: request.batchSize,
     follow: request.follow,
+    baseline: request.baseline,
     protocol: PROTOCOL_VERSION,
   });
 }
@@ -191,7 +194,7 @@ async function* batches(
 
 async function openPush(
   client: ServiceClient<typeof SyncNodeService>,
-  opening: { database: string; name: string; run: string },
+  opening: { database: string; name: string; run: string; baseline: string },
   signal: AbortSignal | undefined,
   clock: OwnClock | undefined,
 ): Promise<PushStream> {
@@ -199,7 +202,7 @@ async function openPush(
   const call = bidi(client, "pushChanges", { signal });
   const responses = call.responses[Symbol.asyncIterator]();
   try {
-    const open = { ...opening, protocol: PROTOCOL_VERSION, baseline: "", clock: question?.reading };
+    const open = { ...opening, protocol: PROTOCOL_VERSION, clock: question?.reading };
     // Not awaited: a refusal comes through the responses, with its reason.
     call.send({ kind: { $case: "open", value: open } }).catch(() => {});
     const first = await responses.next();
@@ -215,6 +218,7 @@ async function openPush(
         beyondDigest: ready.beyondDigest,
         codecs: knownCodecs(ready.codecs),
         node: ready.nodeId === "" ? null : { id: ready.nodeId, name: ready.nodeName },
+        baseline: ready.baseline,
       },
       async send(batch) {
         for (const value of toWireBatches(batch)) await call.send({ kind: { $case: "batch", value } });

@@ -19,6 +19,7 @@ import {
 } from "@scoutsync/core";
 import { Applier, NORMALIZE_MS, tablesIn, unpackBatch } from "./apply/apply.ts";
 import { Delivery } from "./apply/delivery.ts";
+import { Joining } from "./apply/joining.ts";
 import { Placement } from "./apply/placement.ts";
 import { rowHistory } from "./audit/history.ts";
 import { readableChanges } from "./audit/readable.ts";
@@ -29,12 +30,14 @@ import { DigestSums } from "./digest/digest-sums.ts";
 import { Drain } from "./drain/drain.ts";
 import { adoptKeyless } from "./identity/adopt.ts";
 import { attach } from "./identity/attach.ts";
+import type { BaselineChoice } from "./identity/baseline.ts";
 import { lockDatabaseFile, refuseHardLinks } from "./identity/file-lock.ts";
 import { Restored } from "./identity/restored.ts";
 import { isReplaced, SameFile } from "./identity/same-file.ts";
 import { Knowledge } from "./identity/knowledge.ts";
 import { isNews, storeReceipt } from "./identity/receipts.ts";
 import { Groups } from "./log/groups.ts";
+import { SharedRows } from "./identity/shared-rows.ts";
 import { LogReader } from "./log/read.ts";
 import { recheckRows, resum, rowsNamed } from "./repair/recheck.ts";
 import type { ReadRequest, ReplicaOptions, ReplicaState, WholeRowsRequest } from "./replica.ts";
@@ -51,7 +54,9 @@ import {
   followRenames,
   hasMetadata,
   installCapture,
+  readMeta,
   removeStaleCapture,
+  writeMeta,
 } from "./schema/install.ts";
 import { reconcile } from "./schema/reconcile.ts";
 import { quote } from "./schema/quote.ts";
@@ -77,6 +82,9 @@ const CACHE_KIB = 64 * 1024;
 /** A batch larger than this is mostly one value, of which SQLite holds two copies: the cache makes room, bytes. */
 const LARGE_BATCH = 32 * 1024 * 1024;
 const CACHE_BESIDE_LARGE_KIB = 4 * 1024;
+
+/** Where the choice about rows from before syncing is kept. */
+const CHOICE = "baseline choice";
 
 /** Clock (Unix microseconds), randomness and the way to a connection, injected where a history must be repeatable and crashes are made. */
 export interface Surroundings {
@@ -108,6 +116,7 @@ export class ReplicaDatabase {
   private readonly drainer: Drain;
   private readonly reader: LogReader;
   private readonly placement: Placement;
+  private readonly joining: Joining;
   private readonly applier: Applier;
   private readonly delivery: Delivery;
   private schemaVersion = -1;
@@ -144,9 +153,12 @@ export class ReplicaDatabase {
       this.file.begin();
       this.digest = new DigestSums(this.db);
       this.knowledge = new Knowledge(this.db, options.nodeName, surroundings.random);
-      this.rows = new RowStore(this.db, this.digest, this.knowledge);
+      this.rows = new RowStore(this.db, this.digest, this.knowledge, new SharedRows(this.db, this.knowledge));
       const parts = { db: this.db, rows: this.rows, knowledge: this.knowledge };
       const groups = new Groups(parts);
+      this.drainer = new Drain({ ...parts, clock: this.clock, groups });
+      this.placement = new Placement(parts);
+      this.joining = new Joining({ ...parts, placement: this.placement, choice: this.choice() });
       this.reader = new LogReader({
         ...parts,
         groups,
@@ -155,9 +167,8 @@ export class ReplicaDatabase {
         node: { id: options.nodeId, name: options.nodeName },
         nowUs,
         clock: this.clock,
+        statement: () => this.joining.statementText,
       });
-      this.drainer = new Drain({ ...parts, clock: this.clock, groups });
-      this.placement = new Placement(parts);
       this.applier = new Applier({ ...parts, placement: this.placement, nowUs: this.nowUs, groups });
       this.delivery = new Delivery({ ...parts, placement: this.placement, applier: this.applier });
       this.restored = new Restored(this.db, this.knowledge, options.serveRestored === true);
@@ -246,6 +257,7 @@ export class ReplicaDatabase {
       this.rows.discard();
       this.digest.reload();
       this.knowledge.reload();
+      this.rows.shared.reload();
       this.placement.forget();
       this.schemaVersion = -1;
       throw fromSqlite(error, this.options.path);
@@ -338,6 +350,7 @@ export class ReplicaDatabase {
     if (broken.length > 0 && this.rows.tables.length > 0) this.drainOld(broken.map(({ table }) => table));
     for (const { table } of broken) installCapture(this.db, table);
     this.rows.setTables([...tables, ...absent]);
+    this.rows.shared.nameTables([...tables, ...absent]);
     const columns = broken.flatMap(({ table, captured }) => {
       const isNew = table.keyless && captured === null && !this.wasJustWritten(table);
       return isNew && adoptKeyless(this.db, this.rows, this.knowledge, table) ? [] : reconcile(this.db, this.rows, table, captured);
@@ -463,6 +476,8 @@ export class ReplicaDatabase {
   private applyBatch(batch: ChangeBatch): ApplyResult {
     const unpacked = unpackBatch(batch);
     this.drain();
+    this.meet(batch.baseline, batch.count > 0);
+    if (batch.count > 0) this.joining.checkNames(batch.baseline);
     const applied = this.write(() => {
       this.makeRoomFor(unpacked);
       // What was committed since is drained under the integers as they are before anything moves.
@@ -473,7 +488,7 @@ export class ReplicaDatabase {
       return whole(() =>
         this.silently(() => {
           try {
-            const done = this.applier.apply(batch, unpacked, this.options.baseline === "distinct");
+            const done = this.applier.apply(batch, unpacked);
             return { ...done, pulled: batch.final ? this.restored.pulled() : null };
           } catch (error) {
             if (!(error instanceof MalformedBytes)) throw error;
@@ -524,6 +539,38 @@ export class ReplicaDatabase {
         return this.silently(() => this.placement.decisions.normalize(performance.now() + NORMALIZE_MS));
       });
     }
+  }
+
+  /** What this replica says of rows that were there before syncing: goes with every opening and batch. */
+  baseline(): string {
+    return this.joining.statementText;
+  }
+
+  /**
+   * Takes note of what another replica says of rows from before syncing, before anything is exchanged with it. Rows of
+   * copies that are joined as shared get their common names here. `filling`: its rows are about to come. Throws
+   * BASELINE_CHOICE when a person has to say whether the rows are the same.
+   */
+  meet(statement: string, filling = false): void {
+    if (!this.joining.plan(statement, filling)) return;
+    this.write(() => {
+      this.drainer.run(Number.POSITIVE_INFINITY);
+      this.rows.flush();
+      this.followReferences();
+      const plan = this.joining.plan(statement, filling);
+      if (plan) this.silently(() => this.joining.carryOut(plan));
+    });
+    this.unsettled ||= this.mayPlaceWaiting();
+    this.settle();
+  }
+
+  /** What was said about rows from before syncing; said once, it holds for later starts. */
+  private choice(): BaselineChoice | null {
+    const said = readMeta(this.db, CHOICE) as BaselineChoice | null;
+    const { baseline } = this.options;
+    if (baseline === null || baseline === said) return said;
+    writeMeta(this.db, CHOICE, baseline);
+    return baseline;
   }
 
   position(run: string): VersionVector {
@@ -658,6 +705,7 @@ export class ReplicaDatabase {
       tables: this.rows.tables.map((table) => table.name),
       restored: this.restored.problem !== "",
       problem: this.problem === "" ? this.restored.problem : this.problem,
+      baseline: this.joining.statementText,
     };
   }
 

@@ -56,6 +56,8 @@ export interface ReplicaState {
   restored: boolean;
   /** Why the database cannot take part just now; empty when it can. */
   problem: string;
+  /** What it says of rows that were there before syncing: goes with every opening and batch. */
+  baseline: string;
 }
 
 export interface ReadRequest {
@@ -101,6 +103,11 @@ export interface Replica {
    * to its thread, not copied.
    */
   apply(batch: ChangeBatch): Promise<ApplyResult>;
+  /**
+   * Takes note of what another replica says of rows from before syncing, before anything is exchanged with it. Throws
+   * BASELINE_CHOICE when a person has to say whether the rows of both sides are the same.
+   */
+  meet(baseline: string): Promise<void>;
   /** How far the stream of the peer's run has been applied: what to ask that run to continue after. */
   position(run: string): Promise<VersionVector>;
   /** Digest of what is held beyond the vector, empty when there is nothing. */

@@ -6,6 +6,8 @@ export class Ledger {
   /** marker.column -> value -> values that the writer saw. */
   readonly writes = new Map<string, Map<string, Set<string>>>();
   readonly parents = new Map<string, string>();
+  /** marker.column=value that some copy had before it was attached: it stays beside a write that knew it on another copy only. */
+  readonly before = new Set<string>();
 
   wrote(marker: string, column: string, value: string, saw: readonly string[]): void {
     const cell = `${marker}.${column}`;

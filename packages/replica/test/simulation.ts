@@ -8,6 +8,9 @@ import { Ledger } from "./ledger.ts";
 import { seeded } from "./seeded.ts";
 import { type Node, TABLES, Verdict } from "./verdict.ts";
 
+/** Tables with keys: copies that moved apart are compared by them. */
+const KEYED = ["parent", "child", "word", "link", "tag"] as const;
+
 const SCHEMA = `
 CREATE TABLE parent(id INTEGER PRIMARY KEY, m TEXT NOT NULL, x TEXT, y TEXT);
 CREATE TABLE child(id INTEGER PRIMARY KEY AUTOINCREMENT, m TEXT NOT NULL, p INTEGER REFERENCES parent(id) ON DELETE CASCADE, x TEXT, y TEXT);
@@ -28,6 +31,8 @@ export interface SimulationOptions {
   /** A table without a primary key takes part, and files are vacuumed. */
   keyless: boolean;
   trace: boolean;
+  /** Databases are copies of one that moved apart before they were attached; the first node says that they are shared. */
+  copies: boolean;
 }
 
 export interface Outcome {
@@ -53,17 +58,57 @@ export class Simulation {
 
   constructor(seed: number, options: Partial<SimulationOptions> = {}) {
     this.random = seeded(seed * 7919 + 13);
-    this.options = { replicas: 3, steps: 60, restarts: true, skewS: 30, keyless: false, trace: false, ...options };
+    this.options = { replicas: 3, steps: 60, restarts: true, skewS: 30, keyless: false, copies: false, trace: false, ...options };
     this.folder = mkdtempSync(joinPath(tmpdir(), "scoutsync-sim-"));
     for (let i = 0; i < this.options.replicas; i++) {
       const path = joinPath(this.folder, `${i}.db`);
       const app = new Database(path);
       app.exec(SCHEMA);
       app.pragma("foreign_keys = ON");
+      if (this.options.copies) this.copy(app, i);
       const node = { name: `n${i}`, path, app, runs: 0, skewUs: Math.floor((this.random() * 2 - 1) * this.options.skewS * 1e6) } as Node;
       this.start(node);
       this.nodes.push(node);
     }
+  }
+
+  /**
+   * A copy of one database, and what its application did to it before anybody captured. Every value that some copy has
+   * when it is attached may be the only one left of its kind: nobody can know which is newer.
+   */
+  private copy(app: Database.Database, copy: number): void {
+    const markers: [table: string, marker: string][] = [];
+    for (let id = 1; id <= 6; id++) app.prepare("INSERT INTO parent VALUES(?, ?, ?, ?)").run(id, `parent-c${id}`, `px${id}`, `py${id}`);
+    for (let id = 1; id <= 6; id++) {
+      app.prepare("INSERT INTO child VALUES(?, ?, ?, ?, ?)").run(id, `child-c${id}`, (id % 3) + 1, `cx${id}`, `cy${id}`);
+      app.prepare("INSERT INTO word VALUES(?, ?, ?, ?)").run(`w${id}`, `word-w${id}`, `wx${id}`, `wy${id}`);
+      app.prepare("INSERT INTO link VALUES(?, 'k0', ?, ?, ?)").run(id, `link-parent-c${id}-k0`, `lx${id}`, `ly${id}`);
+      app.prepare("INSERT INTO tag VALUES(?, ?, ?, ?, ?)").run(id, `tag-c${id}`, `label${id}`, `tx${id}`, `ty${id}`);
+    }
+    for (let edits = 0; edits < 6; edits++) {
+      const table = this.pick(KEYED);
+      const id = 1 + Math.floor(this.random() * 6);
+      const rowid = table === "word" || table === "link" ? (table === "word" ? "k = 'w' || ?" : "p = ?") : "id = ?";
+      const column = this.random() < 0.5 ? "x" : "y";
+      if (this.random() < 0.7) app.prepare(`UPDATE ${table} SET ${column} = ? WHERE ${rowid}`).run(this.value(), id);
+      else if (table !== "parent") app.prepare(`DELETE FROM ${table} WHERE ${rowid}`).run(id);
+    }
+    const own = 100 + copy;
+    app.prepare("INSERT INTO parent VALUES(?, ?, ?, ?)").run(own, `parent-o${own}`, this.value(), this.value());
+    app.prepare("INSERT INTO child VALUES(?, ?, ?, ?, ?)").run(own, `child-o${own}`, own, this.value(), this.value());
+    for (const table of KEYED) {
+      for (const row of app.prepare(`SELECT * FROM ${table}`).all() as Record<string, string>[]) {
+        const marker = row["m"] as string;
+        markers.push([table, marker]);
+        for (const column of ["x", "y"]) {
+          this.ledger.wrote(marker, column, row[column] as string, []);
+          this.ledger.before.add(`${marker}.${column}=${row[column] as string}`);
+        }
+        if (row["p"] === undefined) continue;
+        this.ledger.parents.set(marker, app.prepare("SELECT m FROM parent WHERE id = ?").pluck().get(row["p"]) as string);
+      }
+    }
+    for (const [table, marker] of markers) this.ledger.rows.set(marker, table);
   }
 
   private start(node: Node): void {
@@ -74,7 +119,7 @@ export class Simulation {
       nodeName: node.name,
       nodeId: node.name,
       exclude: [],
-      baseline: null,
+      baseline: this.options.copies && node.name === "n0" ? ("shared" as const) : null,
       busyTimeoutMs: 1000,
       pollIntervalMs: 50,
     };
@@ -246,6 +291,14 @@ export class Simulation {
   private pull(to: Node, from: Node, batchSize: number, batches: number): number {
     if (to === from) return 0;
     let moved = 0;
+    try {
+      from.replica.meet(to.replica.baseline());
+      to.replica.meet(from.replica.baseline());
+    } catch (error) {
+      // Until one of the two has met the node that was told, nothing is exchanged.
+      if (!(error instanceof SyncError) || error.code !== "BASELINE_CHOICE" || !this.options.copies) throw error;
+      return 1;
+    }
     for (let i = 0; i < batches; i++) {
       const have: VersionVector = join(to.replica.state().vector, to.replica.position(from.replica.run));
       const batch = from.replica.read({ from: have, batchSize, codecs: ["zstd"], beyondDigest: to.replica.beyondDigest() });
@@ -268,7 +321,7 @@ export class Simulation {
     try {
       node.replica.apply({ ...this.pick(this.old), final: false });
     } catch (error) {
-      if (!(error instanceof SyncError) || error.code !== "BATCH_GAP") throw error;
+      if (!(error instanceof SyncError) || (error.code !== "BATCH_GAP" && error.code !== "BASELINE_CHOICE")) throw error;
     }
   }
 

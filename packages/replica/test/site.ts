@@ -56,6 +56,7 @@ export class Site {
   // Fresh on every start, as real randomness is, and the same in every run of the tests.
   private readonly random = seeded(++drawn);
 
+  /** `schema` makes the file before the node sees it: what it inserts is there from before syncing. */
   constructor(name: string, schema: string, options: SiteOptions = {}) {
     this.name = name;
     this.options = options;
@@ -155,12 +156,14 @@ export class Site {
 
   /** The next batch that `to` lacks. */
   batchFor(to: Site, batchSize = 0, whole = false): ChangeBatch {
+    this.replica.meet(to.replica.baseline());
     const from = join(to.replica.state().vector, to.replica.position(this.replica.run));
     return this.replica.read({ from, batchSize, codecs: ["zstd"], beyondDigest: to.replica.beyondDigest(), whole });
   }
 
   /** All batches of a stream that starts from what `to` has now, read before any is applied. */
   streamFor(to: Site, batchSize: number): ChangeBatch[] {
+    this.replica.meet(to.replica.baseline());
     const batches: ChangeBatch[] = [];
     let from = to.replica.state().vector;
     do {

@@ -8,5 +8,6 @@ export * from "./push.ts";
 export * from "./session.ts";
 export * from "./stats.ts";
 export * from "./verify.ts";
+export * from "./difference.ts";
 export * from "./repair.ts";
 export * from "./live.ts";

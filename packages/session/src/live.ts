@@ -120,9 +120,10 @@ async function feed({ replica, peer, acquaintances, nodeName, signal }: LiveOpti
     await link.changed.until(lacking, signal);
     if (signal.aborted) return;
     const stream = await peer.openPush(
-      { database: replica.name, name: nodeName, run: replica.run },
+      { database: replica.name, name: nodeName, run: replica.run, baseline: replica.state.baseline },
       AbortSignal.any([signal, stop.signal]),
     );
+    await replica.meet(stream.ready.baseline);
     const window = new PushWindow(stream);
     let over = false;
     void window.over.then(() => {

@@ -22,6 +22,8 @@ export interface ChangesRequest {
   batchSize: number;
   /** Go on with what comes next after having caught up. */
   follow: boolean;
+  /** What is said here of rows from before syncing; the peer takes note of it before it reads. */
+  baseline: string;
 }
 
 export interface PushOpening {
@@ -29,6 +31,8 @@ export interface PushOpening {
   /** Name of this node, for the peer's log. */
   name: string;
   run: string;
+  /** As in `ChangesRequest`. */
+  baseline: string;
 }
 
 /** Where the receiver of a push stands. */
@@ -40,6 +44,8 @@ export interface PushReady {
   codecs: readonly Codec[];
   /** Null where the peer does not say. */
   node: NodeName | null;
+  /** What the peer says of rows from before syncing; empty when it is of an older version. */
+  baseline: string;
 }
 
 /** One pushed batch is durable at the peer. */

@@ -76,6 +76,7 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
       codecs: options.codecs ?? CODECS,
       batchSize: options.batchSize ?? 0,
       follow,
+      baseline: replica.state.baseline,
     },
     signal,
   );

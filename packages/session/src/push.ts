@@ -37,7 +37,10 @@ export async function push(options: PushOptions): Promise<PushResult> {
   const { replica, peer, acquaintances, onProgress, stats = emptyStats() } = options;
   const stop = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
-  const stream = await peer.openPush({ database: replica.name, name: options.nodeName, run: replica.run }, signal);
+  const stream = await peer.openPush(
+    { database: replica.name, name: options.nodeName, run: replica.run, baseline: replica.state.baseline },
+    signal,
+  );
   const window = new PushWindow(stream);
   const result: PushResult = { peerVector: EMPTY_VECTOR, verified: null };
   let caughtUp = false;
@@ -54,7 +57,8 @@ export async function push(options: PushOptions): Promise<PushResult> {
     result.verified = ack.verified || null;
   };
   try {
-    const { vector, position, codecs, beyondDigest } = stream.ready;
+    const { vector, position, codecs, beyondDigest, baseline } = stream.ready;
+    await replica.meet(baseline);
     for (let from = join(vector, position), final = false; !final;) {
       const batch = await replica.read({ from, batchSize: options.batchSize ?? 0, codecs, beyondDigest, whole: true });
       await window.send(batch);

@@ -57,7 +57,10 @@ async function exchange({ replica, peer, nodeName, signal }: RepairOptions, tabl
     const theirs = await peer.wholeRows({ database: replica.name, table, keys: some, codecs: CODECS }, signal);
     if (!theirs.repair) throw tooOld(peer.address);
     await replica.apply(theirs);
-    const stream = await peer.openPush({ database: replica.name, name: nodeName, run: replica.run }, signal);
+    const stream = await peer.openPush(
+      { database: replica.name, name: nodeName, run: replica.run, baseline: replica.state.baseline },
+      signal,
+    );
     try {
       const window = new PushWindow(stream);
       await window.send(ours);

@@ -3,6 +3,7 @@ import type { Replica } from "@scoutsync/replica";
 import { backoffMs, pause } from "@scoutsync/runtime";
 import type { Acquaintances } from "./acquaintances.ts";
 import { sameBytes } from "./bytes.ts";
+import { explainChoice } from "./difference.ts";
 import type { Peer } from "./peer.ts";
 import { pull, type PullResult } from "./pull.ts";
 import { repair } from "./repair.ts";
@@ -78,7 +79,8 @@ export async function runSession(options: SessionOptions): Promise<SessionResult
           absent += 1;
           continue;
         }
-        const { code, message } = toPlainError(options.signal?.aborted ? options.signal.reason : error);
+        const reason = await explained(options, next, options.signal?.aborted ? options.signal.reason : error);
+        const { code, message } = toPlainError(reason);
         if (!errors.some((known) => known.code === code && known.message === message)) errors.push({ code, message });
       }
     }
@@ -95,6 +97,12 @@ export async function runSession(options: SessionOptions): Promise<SessionResult
     durationMs: Math.round(now() - started),
     errors,
   };
+}
+
+/** An error that asks a person to choose shows what there is to choose between, where the peer can be asked. */
+async function explained({ peer, signal }: SessionOptions, { replica }: SessionDatabase, error: unknown): Promise<unknown> {
+  if (!(error instanceof SyncError) || error.code !== "BASELINE_CHOICE") return error;
+  return explainChoice({ replica, peer, signal }, error).catch(() => error);
 }
 
 /**

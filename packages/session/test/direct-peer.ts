@@ -23,6 +23,7 @@ export class DirectPeer implements Peer {
     this.calls.push("getChanges");
     if (this.receiveOnly) throw new SyncError({ code: "RECEIVE_ONLY", message: "it only receives", action: "Ask another." });
     this.#checkName(request.database);
+    await this.replica.meet(request.baseline);
     const position = request.run === this.replica.run ? request.position : EMPTY_VECTOR;
     let from: VersionVector = join(request.since, position);
     for (let final = false; !final;) {
@@ -36,11 +37,12 @@ export class DirectPeer implements Peer {
     }
   }
 
-  async openPush({ database, run }: PushOpening): Promise<PushStream> {
+  async openPush({ database, run, baseline }: PushOpening): Promise<PushStream> {
     this.calls.push("pushChanges");
     this.beforePush();
     this.#checkName(database);
     const { replica } = this;
+    await replica.meet(baseline);
     const queue: (ChangeBatch | Error | null)[] = [];
     let wake = () => {};
     const put = (batch: ChangeBatch | Error | null) => {
@@ -64,6 +66,7 @@ export class DirectPeer implements Peer {
         beyondDigest: await replica.beyondDigest(),
         codecs: ["identity"],
         node: replica.node,
+        baseline: replica.state.baseline,
       },
       send: async (batch) => {
         try {

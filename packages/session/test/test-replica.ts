@@ -99,6 +99,7 @@ export class TestReplica implements Replica {
     return result;
   }
   drain = () => this.inner.drain();
+  meet = (baseline: string) => this.inner.meet(baseline);
   position = (run: string) => this.inner.position(run);
   beyondDigest = () => this.inner.beyondDigest();
   count: Replica["count"] = (since) => this.inner.count(since);

@@ -3,7 +3,6 @@ import { zstdDecompressSync } from "node:zlib";
 import {
   type CellValue,
   type ChangeBatch,
-  covers,
   isCovered,
   join,
   MalformedBytes,
@@ -16,9 +15,9 @@ import {
   releaseLarge,
   SyncError,
   type VersionVector,
+  type Write,
 } from "@scoutsync/core";
 import type { Database } from "better-sqlite3";
-import { BASELINE_AUTHOR, baselinesOf } from "../identity/baseline.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { type IncomingRow, type IncomingTable, incomingTables, isStray, readRow, resolveHead } from "../log/incoming.ts";
 import type { Groups } from "../log/groups.ts";
@@ -80,11 +79,10 @@ export class Applier {
   }
 
   /** Applies one batch; the caller has drained in the same transaction. */
-  apply(batch: ChangeBatch, unpacked: Buffer | null, acceptDistinct: boolean): Applied {
+  apply(batch: ChangeBatch, unpacked: Buffer | null): Applied {
     this.lastSequences.clear();
     this.ids.clear();
     this.opened = 0;
-    this.checkBaseline(batch, acceptDistinct);
     const known = join(this.knowledge.vector, this.position(batch.run));
     this.repairing = batch.repair === true;
     if (!isCovered(batch.from, known)) {
@@ -126,27 +124,6 @@ export class Applier {
     this.db
       .prepare("INSERT INTO _scoutsync_position(run, vector) VALUES(?, ?) ON CONFLICT(run) DO UPDATE SET vector = excluded.vector")
       .run(run, formatVector(position));
-  }
-
-  /** Rows that both sides had before syncing are the same rows only when somebody says so or they are equal. */
-  private checkBaseline(batch: ChangeBatch, acceptDistinct: boolean): void {
-    if (acceptDistinct || batch.baseline === "") return;
-    const [origins = "", choice = ""] = batch.baseline.split(";");
-    const theirs = origins.split(",").filter((origin) => origin !== "");
-    const ours = baselinesOf(this.db);
-    const vector = this.knowledge.vector;
-    const known = theirs.every((origin) => ours.includes(origin) || covers(vector, origin, 1));
-    const knowsUs = ours.every((origin) => theirs.includes(origin));
-    if (choice === "distinct" || known || knowsUs || ours.length === 0) {
-      for (const origin of theirs) this.knowledge.origin(origin, BASELINE_AUTHOR);
-      return;
-    }
-    throw new SyncError({
-      code: "BASELINE_CHOICE",
-      message: "both databases hold rows from before syncing, and the rows differ",
-      action:
-        "If they are different rows, start one node with --baseline distinct; if one is an old copy of the other, start from a fresh copy or an empty database. `scoutsync verify` shows what differs.",
-    });
   }
 
   /** Merges a row that was held here, silently and in the caller's transaction. */
@@ -205,10 +182,11 @@ export class Applier {
     }
     if (this.knowledge.covers(origin, sequence)) return false;
     const birth = { origin, sequence, time, context };
-    if (this.isNew(origin, sequence) && !stray && this.insertPlain(table, claim, birth, cells)) return true;
+    const identity = this.rows.shared.has(origin) ? this.rows.shared.identity(table, claim) : birth;
+    if (this.isNew(origin, sequence) && !stray && this.insertPlain(table, claim, birth, identity, cells)) return true;
     return this.applyRow({
       table,
-      identity: { origin, sequence },
+      identity,
       key: null,
       birth,
       claim,
@@ -219,6 +197,8 @@ export class Applier {
       deletes: [],
       rekey: null,
       closed: [],
+      twins: [],
+      twinValues: [],
     });
   }
 
@@ -227,9 +207,12 @@ export class Applier {
     table: Table,
     id: bigint,
     birth: { origin: number; sequence: number; time: number; context: number },
+    identity: { origin: number; sequence: number },
     cells: readonly CellValue[],
   ): boolean {
-    if (this.placement.isAwaited(birth.origin, birth.sequence)) return false;
+    if (this.placement.isAwaited(identity.origin, identity.sequence)) return false;
+    // Another copy's row of this name may be here, deleted or under another integer.
+    if (identity !== birth && this.rows.hasAlias(identity.origin, identity.sequence)) return false;
     let values = cells;
     if (table.references.length > 0) {
       const resolved = [...cells];
@@ -277,8 +260,11 @@ export class Applier {
   /** Any record: merges register by register, then settles where the row is. */
   private applyRow(row: IncomingRow): boolean {
     const { table } = row;
+    const { shared } = this.rows;
+    if (row.birth && table.surrogate && shared.has(row.birth.origin)) row.identity = shared.identity(table, row.claim);
     for (const write of [
       ...(row.birth ? [row.birth] : []),
+      ...row.twins,
       ...row.columns.flatMap(({ writes }) => writes),
       ...row.deletes,
       ...row.closed,
@@ -313,9 +299,12 @@ export class Applier {
     const regardless = this.repairing || this.delivering;
     const covered = (write: { origin: number; sequence: number }) => !regardless && this.knowledge.covers(write.origin, write.sequence);
     if (found && this.repairing) moved = settleDoubts(state, row, this.knowledge, { current, change });
-    if (found && row.birth && !covered(row.birth) && !table.surrogate) {
-      moved = mergeBirth(state, row.birth, writtenByBirth(row), this.knowledge, current, change) || moved;
-    }
+    const mergeAnother = (birth: Write, written: IncomingRow["twinValues"]) => {
+      const isTwin = shared.has(birth.origin) && shared.has(state.birth.origin);
+      moved = mergeBirth(state, birth, written, this.knowledge, current, change, isTwin) || moved;
+    };
+    if (found && row.birth && !covered(row.birth) && (!table.surrogate || shared.has(row.birth.origin)))
+      mergeAnother(row.birth, writtenByBirth(row));
     for (const { cid, writes } of row.columns) {
       for (const write of writes) {
         if (!covered(write))
@@ -330,6 +319,8 @@ export class Applier {
             ) || moved;
       }
     }
+    // After the columns: these say which of them the births did not write alike.
+    for (const twin of row.twins) if (!covered(twin)) mergeAnother(twin, row.twinValues);
     for (const write of row.deletes) if (!covered(write)) moved = mergeExistence(state, write, this.knowledge) || moved;
     if (row.rekey && !covered(row.rekey)) moved = mergeRekey(state, row.rekey, this.knowledge) || moved;
     for (const record of row.closed) if (!covered(record)) moved = this.mergeClosed(state, record) || moved;
@@ -380,6 +371,7 @@ export class Applier {
       key: row.key ? packKey(row.table.key, row.key) : null,
       birth,
       claim: row.claim,
+      twins: [],
       columns,
       deletes: [],
       rekey: null,

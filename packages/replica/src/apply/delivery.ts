@@ -117,5 +117,7 @@ function asIncoming(rows: RowStore, state: RowState): IncomingRow {
     deletes: [...state.deletes],
     rekey: state.rekey,
     closed: [...state.closed],
+    twins: [...state.twins],
+    twinValues: [],
   };
 }

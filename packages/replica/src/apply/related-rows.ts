@@ -108,7 +108,7 @@ export class RelatedRows {
 
   /** True when something of the row was written by someone who did not know of the delete, nor its author of it. */
   writtenApart(row: RowState, deleted: Write): boolean {
-    if (concurrent(row.birth, deleted, this.knowledge)) return true;
+    if ([row.birth, ...row.twins].some((birth) => concurrent(birth, deleted, this.knowledge))) return true;
     for (const writes of row.columns.values()) if (writes.some((write) => concurrent(write, deleted, this.knowledge))) return true;
     return false;
   }

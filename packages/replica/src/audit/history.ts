@@ -62,7 +62,8 @@ function entriesOf(audited: Audited, state: RowState): HistoryEntry[] {
     for (const write of writes) {
       const value = shown(audited, table, index, (write === winner ? cells[index] : write.value) ?? null);
       if (write === winner) entries.push(entry("update", write, column.name, value));
-      else entries.push(entry("conflict", write, column.name, value, "lost against a later write that did not know of it"));
+      else if (write.value !== undefined)
+        entries.push(entry("conflict", write, column.name, value, "lost against a later write that did not know of it"));
     }
   });
   for (const closed of state.closed) {

@@ -344,6 +344,7 @@ export class Drain {
       key,
       birth,
       claim: id ?? 0n,
+      twins: [],
       columns: new Map(),
       deletes: [],
       rekey: null,

@@ -69,6 +69,7 @@ export class KeylessDrain {
       key: keylessIdentity(table, birth),
       birth,
       claim: 0n,
+      twins: [],
       columns: new Map(),
       deletes: [],
       rekey: null,

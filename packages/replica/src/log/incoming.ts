@@ -49,6 +49,9 @@ export interface IncomingRow {
   deletes: ExistenceWrite[];
   rekey: { generation: number; origin: number; sequence: number } | null;
   closed: ClosedConflict[];
+  /** Births beside the birth, and what all births wrote; columns that are not among these have writes of their own. */
+  twins: Write[];
+  twinValues: { cid: number; value: CellValue }[];
 }
 
 /** Finds the batch's tables here. Tables and columns that this database lacks are catalogued: what is written to them is held. */
@@ -91,6 +94,7 @@ function tableOf(head: TableHead, rows: RowStore, nowUs: number): Table {
   }
   const absent = addAbsentTable(rows.db, rows.tables, head.name, keyKind(head), nowUs);
   rows.addAbsent(absent);
+  rows.shared.nameTables([absent]);
   return absent;
 }
 
@@ -134,6 +138,8 @@ export function readRow(reader: PayloadReader, incoming: IncomingTable, flags: n
     deletes: [],
     rekey: null,
     closed: [],
+    twins: [],
+    twinValues: [],
   };
   if (table.surrogate) row.identity = { origin: reader.origin(), sequence: reader.sequence() };
   else row.key = table.key.map(() => reader.value());
@@ -190,6 +196,13 @@ export function readRow(reader: PayloadReader, incoming: IncomingTable, flags: n
       const loser = reader.write();
       const value = reader.value();
       row.closed.push({ cid, loser, value, origin: reader.origin(), sequence: reader.sequence() });
+    }
+  }
+  if (flags & RecordFlags.twins) {
+    for (let left = body.varint(); left > 0; left--) row.twins.push(reader.write());
+    for (let left = body.varint(); left > 0; left--) {
+      const cid = column();
+      row.twinValues.push({ cid, value: reader.value() });
     }
   }
   return row;

@@ -25,7 +25,6 @@ import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
 import type { Groups } from "./groups.ts";
 import { RecordWriter, vanished } from "./record.ts";
-import { baselinesOf } from "../identity/baseline.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
 import { leftSince } from "../schema/install.ts";
 
@@ -66,6 +65,7 @@ export class LogReader {
   private readonly nowUs: () => number;
   private readonly clock: ReplicaClock;
   private readonly groups: Groups;
+  private readonly statement: () => string;
   /** Reused from batch to batch: fresh memory of this size for each would be most of what a node holds. */
   private body = new ByteWriter(64 * 1024);
 
@@ -79,6 +79,7 @@ export class LogReader {
     nowUs: () => number;
     clock: ReplicaClock;
     groups: Groups;
+    statement: () => string;
   }) {
     this.db = options.db;
     this.rows = options.rows;
@@ -89,6 +90,7 @@ export class LogReader {
     this.nowUs = options.nowUs;
     this.clock = options.clock;
     this.groups = options.groups;
+    this.statement = options.statement;
   }
 
   /** The next batch after `from`, in the order of origins and their sequences. Final when nothing is left. */
@@ -148,7 +150,9 @@ export class LogReader {
       origin: (oid: number) => ({ origin: this.knowledge.nameOf(oid), author: this.knowledge.authorOf(oid) }),
       context: (context: number) => this.knowledge.context(context),
     };
-    return new RecordWriter(this.rows, covered, this.knowledge, names, this.body);
+    const writer = new RecordWriter(this.rows, covered, this.knowledge, names, this.body);
+    if (this.rows.shared.active) writer.payload.needsSecondFormat();
+    return writer;
   }
 
   private localVector(vector: VersionVector): Map<number, number> {
@@ -388,7 +392,7 @@ export class LogReader {
       run: this.run,
       beyondDigest: beyond,
       remaining,
-      baseline: baselinesOf(this.db).join(","),
+      baseline: this.statement(),
       groups: this.groups.between(this.localVector(request.from), to),
       ...(final ? { node: this.node } : {}),
     };

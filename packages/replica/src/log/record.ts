@@ -141,6 +141,7 @@ export class RecordWriter {
     const deletes = state.deletes.filter((write) => !covered(write.origin, write.sequence));
     const rekey = state.rekey && !covered(state.rekey.origin, state.rekey.sequence) ? state.rekey : null;
     const closed = state.closed.filter((record) => !covered(record.origin, record.sequence));
+    const twins = state.twins.filter((write) => !covered(write.origin, write.sequence));
     const renamed = table.surrogate && (state.identity.origin !== birth.origin || state.identity.sequence !== birth.sequence);
     let flags = 0;
     if (birthHere) flags |= RecordFlags.birth;
@@ -148,13 +149,14 @@ export class RecordWriter {
     if (deletes.length > 0) flags |= RecordFlags.deletes;
     if (rekey) flags |= RecordFlags.rekey;
     if (closed.length > 0) flags |= RecordFlags.closed;
+    if (twins.length > 0) flags |= RecordFlags.twins;
     if (birthHere && renamed) flags |= RecordFlags.renamedBirth;
     if (flags === 0) return;
     const wire = wireColumns(state, birthHere, columns, this.causality);
     if (wire && birthHere && wire.unwritten.length > 0) flags |= RecordFlags.unwritten;
     this.begin(table, flags, wire?.cids);
     this.identity(state);
-    const values = birthHere || columns.length > 0 ? cells() : [];
+    const values = birthHere || columns.length > 0 || twins.length > 0 ? cells() : [];
     const position = (cid: number) => (wire ? wire.indexOf.get(cid) : table.indexOf.get(cid));
     if (birthHere) {
       if (renamed || !table.surrogate) {
@@ -212,6 +214,25 @@ export class RecordWriter {
         payload.origin(record.origin);
         payload.sequence(record.sequence);
       }
+    }
+    if (twins.length > 0) this.twins(state, twins, values, position);
+  }
+
+  /** Births beside the birth, and the values that all of them wrote. */
+  private twins(
+    state: RowState,
+    twins: readonly Write[],
+    values: readonly CellValue[],
+    position: (cid: number) => number | undefined,
+  ): void {
+    const { payload } = this;
+    payload.body.varint(twins.length);
+    for (const twin of twins) payload.write(twin);
+    const alike = state.table.columns.flatMap(({ cid }, index) => (state.columns.has(cid) ? [] : [{ cid, index }]));
+    payload.body.varint(alike.length);
+    for (const { cid, index } of alike) {
+      payload.body.varint(position(cid) as number);
+      payload.value(values[index] as CellValue);
     }
   }
 

@@ -6,6 +6,7 @@ export type Method =
   | "drain"
   | "read"
   | "apply"
+  | "meet"
   | "position"
   | "beyondDigest"
   | "count"

@@ -203,6 +203,10 @@ class PooledReplica implements Replica {
     return this.callWith(givenAway(batch.payload), "apply", batch);
   }
 
+  meet(baseline: string): Promise<void> {
+    return this.call("meet", baseline);
+  }
+
   position(run: string): Promise<VersionVector> {
     return this.call("position", run);
   }

@@ -30,7 +30,17 @@ const send = (message: FromWorker, transfer: TransferListItem[] = []) => port.po
 
 function sameState(a: ReplicaState, b: ReplicaState): boolean {
   const numbers = (state: ReplicaState) =>
-    [state.run, state.restored, state.pending, state.parked, state.conflicts, state.rows, state.problem, ...state.tables].join();
+    [
+      state.run,
+      state.restored,
+      state.pending,
+      state.parked,
+      state.conflicts,
+      state.rows,
+      state.problem,
+      state.baseline,
+      ...state.tables,
+    ].join();
   return numbers(a) === numbers(b) && Buffer.compare(a.digest, b.digest) === 0 && formatVector(a.vector) === formatVector(b.vector);
 }
 

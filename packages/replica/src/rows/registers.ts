@@ -1,10 +1,15 @@
 import { type CellValue, compareWrites, mergeWrite, winnerOf, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { ColumnWrite, ExistenceWrite, RowState } from "./row-state.ts";
+import { sameValue } from "./values.ts";
 
-/** The writes of a column: its own, or the birth's. Of one that the table lacks, only what is held. */
+/**
+ * The writes of a column: its own, or those of the births, which then all wrote the value that the row has. Of one that
+ * the table lacks, only what is held.
+ */
 export function registerOf(state: RowState, cid: number): readonly ColumnWrite[] {
-  return state.columns.get(cid) ?? (state.table.indexOf.has(cid) ? [{ ...state.birth, value: undefined }] : []);
+  const births = () => (state.table.indexOf.has(cid) ? [state.birth, ...state.twins] : []);
+  return state.columns.get(cid) ?? births().map((birth) => ({ ...birth, value: undefined }));
 }
 
 /** Largest timestamp of the row: what a new write must exceed, whatever the wall clock says. */
@@ -30,7 +35,8 @@ function collapse(state: RowState, cid: number): void {
   const [only] = writes ?? [];
   // A held value has no other place.
   if (only?.value !== undefined) return;
-  if (writes?.length === 1 && only?.origin === state.birth.origin && only.sequence === state.birth.sequence) state.columns.delete(cid);
+  if (state.twins.length === 0 && writes?.length === 1 && only?.origin === state.birth.origin && only.sequence === state.birth.sequence)
+    state.columns.delete(cid);
 }
 
 /**
@@ -53,7 +59,7 @@ export function mergeColumn(
   const isHere = state.table.indexOf.has(cid);
   const next = merged.map((held): ColumnWrite => {
     if (held === winner) return isHere && winner !== was ? { ...held, value: undefined } : held;
-    return held === was && held.value === undefined && isHere ? { ...held, value: current() } : held;
+    return held !== write && held.value === undefined && isHere ? { ...held, value: current() } : held;
   });
   if (winner !== was && isHere) changed(winner.value as CellValue);
   state.columns.set(cid, next);
@@ -62,8 +68,10 @@ export function mergeColumn(
 }
 
 /**
- * Merges a birth of a natural key, which several replicas may write: the greatest is the birth, and each of its
- * column values, `written`, is a write to that column. For surrogate keys a birth is there once and for all.
+ * Merges a birth of a row that several replicas may give birth to: one with a natural key, or one of copies that were
+ * joined as shared. The greatest is the birth, and each of its column values, `written`, is a write to that column.
+ * Where it is a twin of the birth here, columns that both wrote alike need no list of their own, and writes of others come
+ * by themselves. For other surrogate keys a birth is there once and for all.
  */
 export function mergeBirth(
   state: RowState,
@@ -72,13 +80,21 @@ export function mergeBirth(
   knowledge: Knowledge,
   current: (cid: number) => CellValue,
   changed: (cid: number, value: CellValue) => void,
+  isTwin = false,
 ): boolean {
-  if (birth.origin === state.birth.origin && birth.sequence === state.birth.sequence) return false;
-  for (const { cid } of state.table.columns) state.columns.set(cid, [...registerOf(state, cid)]);
+  const births = [state.birth, ...state.twins];
+  if (births.some((held) => held.origin === birth.origin && held.sequence === birth.sequence)) return false;
+  const merged = mergeWrite(births, birth, knowledge);
+  const isAlike = (cid: number, value: CellValue) =>
+    isTwin && state.table.indexOf.has(cid) && !state.columns.has(cid) && sameValue(current(cid), value);
+  const apart = written.filter(({ cid, value }) => !isAlike(cid, value));
+  for (const { cid } of isTwin ? apart : state.table.columns) {
+    const value = state.twins.length > 0 && !state.columns.has(cid) && state.table.indexOf.has(cid) ? current(cid) : undefined;
+    const writes = registerOf(state, cid).map((held, at) => (at === 0 || held.value !== undefined ? held : { ...held, value }));
+    if (writes.length > 0 || state.columns.has(cid)) state.columns.set(cid, writes);
+  }
   let moved = false;
-  const merged = mergeWrite([state.birth], birth, knowledge);
-  const best = winnerOf(merged, knowledge) as Write;
-  for (const { cid, value } of written) {
+  for (const { cid, value } of apart) {
     const merging = mergeColumn(
       state,
       cid,
@@ -89,13 +105,18 @@ export function mergeBirth(
     );
     moved ||= merging;
   }
-  if (best.origin === birth.origin && best.sequence === birth.sequence) {
-    state.birth = { origin: birth.origin, sequence: birth.sequence, time: birth.time, context: birth.context };
-    moved = true;
+  const best = winnerOf(merged, knowledge) as Write;
+  if (merged !== births) {
+    if (isTwin || (best.origin === birth.origin && best.sequence === birth.sequence)) moved = true;
+    const { origin, sequence, time, context } = best;
+    state.birth = { origin, sequence, time, context };
+    state.twins = isTwin ? merged.filter((held) => held !== best).map(plainWrite) : [];
   }
   for (const { cid } of state.table.columns) collapse(state, cid);
   return moved;
 }
+
+const plainWrite = ({ origin, sequence, time, context }: Write): Write => ({ origin, sequence, time, context });
 
 /** Merges a write to the row's existence. Returns whether anything changed. */
 export function mergeExistence(state: RowState, write: ExistenceWrite, knowledge: Knowledge): boolean {
@@ -168,6 +189,7 @@ export function rebirth(state: RowState, write: Write, knowledge: Knowledge): vo
     closeLosers(state, cid, writes, write, knowledge);
     state.columns.delete(cid);
   }
+  state.twins = [];
   state.birth = write;
   state.identity = { origin: write.origin, sequence: write.sequence };
 }
@@ -176,7 +198,8 @@ function closeLosers(state: RowState, cid: number, writes: readonly ColumnWrite[
   if (writes.length < 2) return;
   const winner = winnerOf(writes, knowledge);
   for (const write of writes) {
-    if (write === winner) continue;
-    state.closed.push({ cid, loser: write, value: write.value ?? null, origin: by.origin, sequence: by.sequence });
+    // A birth that wrote the winner's value has lost nothing.
+    if (write === winner || write.value === undefined) continue;
+    state.closed.push({ cid, loser: write, value: write.value, origin: by.origin, sequence: by.sequence });
   }
 }

@@ -47,6 +47,11 @@ export interface RowState {
   key: Buffer | null;
   /** The write of the row's birth; columns that are here and have no entry in `columns` were written by it. */
   birth: Write;
+  /**
+   * Other births of the row, concurrent with `birth`: copies that moved apart before they were joined as shared. All of
+   * them wrote the columns that have no writes of their own, each the same value.
+   */
+  twins: Write[];
   /** Surrogate keys: the integer its author gave it. */
   claim: bigint;
   /**
@@ -64,7 +69,7 @@ export interface RowState {
   hash: Buffer | null;
 }
 
-const Extra = { identity: 1, claim: 2, columns: 4, deletes: 8, rekey: 16, closed: 32, kept: 64 } as const;
+const Extra = { identity: 1, claim: 2, columns: 4, deletes: 8, rekey: 16, closed: 32, kept: 64, twins: 2048 } as const;
 
 function putWrite(out: ByteWriter, write: Write): void {
   out.varint(write.origin);
@@ -89,6 +94,7 @@ export function packExtra(state: RowState, id: bigint | null): Buffer | null {
   if (state.rekey) flags |= Extra.rekey;
   if (state.closed.length > 0) flags |= Extra.closed;
   if (state.kept) flags |= Extra.kept;
+  if (state.twins.length > 0) flags |= Extra.twins;
   if (flags === 0) return null;
   const out = new ByteWriter(64);
   out.varint(flags);
@@ -131,6 +137,10 @@ export function packExtra(state: RowState, id: bigint | null): Buffer | null {
       out.varint(closed.sequence);
     }
   }
+  if (flags & Extra.twins) {
+    out.varint(state.twins.length);
+    for (const twin of state.twins) putWrite(out, twin);
+  }
   return out.toBytes();
 }
 
@@ -164,6 +174,7 @@ export function unpackExtra(state: RowState, extra: Buffer | null): void {
     }
   }
   state.kept = (flags & Extra.kept) !== 0;
+  if (flags & Extra.twins) for (let left = from.varint(); left > 0; left--) state.twins.push(takeWrite(from));
 }
 
 /** All dots that own something in the row, as `origin:sequence` of local numbers. */
@@ -171,6 +182,7 @@ export function ownedDots(state: RowState): Map<string, { origin: number; sequen
   const dots = new Map<string, { origin: number; sequence: number }>();
   const add = ({ origin, sequence }: { origin: number; sequence: number }) => dots.set(`${origin}:${sequence}`, { origin, sequence });
   add(state.birth);
+  state.twins.forEach(add);
   for (const writes of state.columns.values()) writes.forEach(add);
   state.deletes.forEach(add);
   if (state.rekey) add(state.rekey);

@@ -16,6 +16,7 @@ import type { DigestSums } from "../digest/digest-sums.ts";
 import { heldForTable, holdValue, waitingColumns } from "./held-columns.ts";
 import { keyFromText } from "./key-text.ts";
 import { keylessIdentity, KeylessRows } from "./keyless-rows.ts";
+import type { SharedRows } from "../identity/shared-rows.ts";
 import { openConflicts, ownedDots, packExtra, type RowState, unpackExtra, UNSTORED } from "./row-state.ts";
 import { bindable, hasLocalKey, type StoredRow, TableStore } from "./table-store.ts";
 import { packKey, rowHash } from "./values.ts";
@@ -85,6 +86,7 @@ export class RowStore {
   readonly db: Database;
   readonly digest: DigestSums;
   private readonly causality: Causality;
+  readonly shared: SharedRows;
   private stores = new Map<number, TableStore>();
   private byName = new Map<string, Table>();
   private keyless = new Map<number, KeylessRows>();
@@ -92,6 +94,7 @@ export class RowStore {
   mayWrite = true;
   private readonly findDot: Statement;
   private readonly findAlias: Statement;
+  private readonly putAlias: Statement;
   private readonly putDot: Statement;
   private readonly dropDot: Statement;
   private readonly readOut: Statement;
@@ -101,16 +104,20 @@ export class RowStore {
   private readonly updateOut: Statement;
   private readonly deleteOut: Statement;
 
-  constructor(db: Database, digest: DigestSums, causality: Causality) {
+  constructor(db: Database, digest: DigestSums, causality: Causality, shared: SharedRows) {
     this.db = db;
     this.digest = digest;
     this.causality = causality;
+    this.shared = shared;
     const prepare = (sql: string) => {
       const statement = db.prepare(sql).safeIntegers(true);
       return statement.reader ? statement.raw(true) : statement;
     };
     this.findDot = prepare("SELECT tid, slot FROM _scoutsync_log WHERE oid = ? AND sequence = ?");
     this.findAlias = prepare("SELECT birth_oid, birth_sequence FROM _scoutsync_alias WHERE oid = ? AND sequence = ?");
+    this.putAlias = prepare(
+      "INSERT INTO _scoutsync_alias(oid, sequence, birth_oid, birth_sequence) VALUES(?, ?, ?, ?) ON CONFLICT(oid, sequence) DO UPDATE SET birth_oid = excluded.birth_oid, birth_sequence = excluded.birth_sequence",
+    );
     this.putDot = prepare(
       "INSERT INTO _scoutsync_log(oid, sequence, tid, slot) VALUES(?, ?, ?, ?) ON CONFLICT(oid, sequence) DO UPDATE SET tid = excluded.tid, slot = excluded.slot",
     );
@@ -185,6 +192,7 @@ export class RowStore {
       key: row[7],
       birth,
       claim: row[0],
+      twins: [],
       columns: new Map(),
       deletes: [],
       rekey: null,
@@ -193,7 +201,7 @@ export class RowStore {
       hash: row[6],
     };
     unpackExtra(state, row[5]);
-    return state;
+    return this.named(state);
   }
 
   private fromOut(row: OutRow): { state: RowState; values: CellValue[] } {
@@ -216,6 +224,7 @@ export class RowStore {
       key: row[3],
       birth,
       claim: row[4] ?? 0n,
+      twins: [],
       columns: new Map(),
       deletes: [],
       rekey: null,
@@ -224,7 +233,13 @@ export class RowStore {
       hash: null,
     };
     unpackExtra(state, row[9]);
-    return { state, values: unpackImage(state, row[10], this.causality) };
+    return { state: this.named(state), values: unpackImage(state, row[10], this.causality) };
+  }
+
+  /** Rows of copies joined as shared are named by their key. */
+  private named(state: RowState): RowState {
+    if (state.table.surrogate && this.shared.has(state.birth.origin)) state.identity = this.shared.identity(state.table, state.claim);
+    return state;
   }
 
   /** The row that has this surrogate integer in its table. */
@@ -244,10 +259,29 @@ export class RowStore {
 
   /** Where the log says a dot's row is. Queued rows must have been flushed. */
   private dotAt(origin: number, sequence: number): [bigint, bigint] | undefined {
+    const tid = this.shared.tableOf(origin);
+    if (tid !== undefined) return this.keyAt(tid, origin, sequence);
     const found = this.findDot.get(origin, sequence) as [bigint, bigint] | undefined;
     if (found) return found;
     const alias = this.findAlias.get(origin, sequence) as [bigint, bigint] | undefined;
     return alias ? (this.findDot.get(...alias) as [bigint, bigint] | undefined) : undefined;
+  }
+
+  /** Where a row named by its key is: mostly in its table under that integer, else an alias says. */
+  private keyAt(tid: number, origin: number, sequence: number): [bigint, bigint] | undefined {
+    const table = this.byTid(tid);
+    const claim = this.shared.claimOf(sequence);
+    if (table && claim !== null) {
+      const { identity } = this.byId(table, claim) ?? {};
+      if (identity?.origin === origin && identity.sequence === sequence) return [BigInt(tid), claim];
+    }
+    const alias = this.findAlias.get(origin, sequence) as [bigint, bigint] | undefined;
+    return alias ? (this.findDot.get(...alias) as [bigint, bigint] | undefined) : undefined;
+  }
+
+  /** True when a row with this name may be somewhere else than under its integer in its table. */
+  hasAlias(origin: number, sequence: number): boolean {
+    return this.findAlias.get(origin, sequence) !== undefined;
   }
 
   /** The row that the log entry points at. */
@@ -494,13 +528,14 @@ export class RowStore {
     const now = ownedDots(state);
     for (const [dot, { origin, sequence }] of before) if (!now.has(dot)) this.dropDot.run(origin, sequence);
     for (const { origin, sequence } of now.values()) this.putDot.run(origin, sequence, tid, state.slot);
-    if (state.table.surrogate && (state.identity.origin !== state.birth.origin || state.identity.sequence !== state.birth.sequence)) {
-      this.db
-        .prepare(
-          "INSERT INTO _scoutsync_alias(oid, sequence, birth_oid, birth_sequence) VALUES(?, ?, ?, ?) ON CONFLICT(oid, sequence) DO UPDATE SET birth_oid = excluded.birth_oid, birth_sequence = excluded.birth_sequence",
-        )
-        .run(state.identity.origin, state.identity.sequence, state.birth.origin, state.birth.sequence);
-    }
+    this.alias(state);
+  }
+
+  /** Notes how a row is found that is named by another dot than its birth's. */
+  alias(state: RowState): void {
+    const { identity, birth, table } = state;
+    if (!table.surrogate || (identity.origin === birth.origin && identity.sequence === birth.sequence)) return;
+    this.putAlias.run(identity.origin, identity.sequence, birth.origin, birth.sequence);
   }
 
   /**
@@ -596,6 +631,31 @@ export class RowStore {
     if (state.slot === UNSTORED) state.slot = BigInt(this.insertOut.run(state.table.tid, code, state.key, ...columns).lastInsertRowid);
     else this.updateOut.run(code, ...columns, state.slot);
     this.syncLog(state, before);
+  }
+
+  /** Slots of a table's rows that are out of it. */
+  outSlots(table: Table): bigint[] {
+    return this.db.prepare("SELECT slot FROM _scoutsync_out WHERE tid = ?").safeIntegers(true).pluck().all(table.tid) as bigint[];
+  }
+
+  /** What else there is of a row in its table, as it is stored. */
+  packed(state: RowState): Buffer | null {
+    return packExtra(state, state.table.surrogate ? state.slot : null);
+  }
+
+  /** Stores a row out of its table whose names of other rows have changed, and nothing else. */
+  renameOut(state: RowState, values: readonly CellValue[]): void {
+    const blocker = state.place.kind === "waiting" ? state.place.blocker : null;
+    this.db
+      .prepare("UPDATE _scoutsync_out SET key = ?, extra = ?, image = ?, blocker_oid = ?, blocker_sequence = ? WHERE slot = ?")
+      .run(
+        state.key,
+        packExtra(state, this.outId(state)),
+        packImage(state.table, values),
+        blocker?.origin ?? null,
+        blocker?.sequence ?? null,
+        state.slot,
+      );
   }
 
   /** Rows that wait for a place, of one table or of all. */

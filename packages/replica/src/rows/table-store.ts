@@ -344,6 +344,25 @@ export class TableStore {
     ).run(row.oid, row.sequence, row.time, row.context, row.open, row.extra, row.hash, id);
   }
 
+  /** Rows that may hold names of other rows, and rows of these origins whose own name has to be noted. */
+  slotsToRename(origins: readonly number[]): bigint[] {
+    // From 2^51 on integers are named by a hash.
+    const where = hasLocalKey(this.table)
+      ? "1"
+      : `extra IS NOT NULL OR ((id < 1 OR id >= ${2 ** 51}) AND oid IN (${origins.map(Number).join(", ")}))`;
+    return this.db
+      .prepare(`SELECT id FROM ${rowsTable(this.table.tid)} WHERE ${where}`)
+      .safeIntegers(true)
+      .pluck()
+      .all() as bigint[];
+  }
+
+  /** Stores a row whose names of other rows have changed, and nothing else. */
+  rename(id: bigint, extra: Buffer | null, key: Buffer | null): void {
+    if (key === null) this.prepared("rename", () => `UPDATE ${rowsTable(this.table.tid)} SET extra = ? WHERE id = ?`).run(extra, id);
+    else this.prepared("rename", () => `UPDATE ${rowsTable(this.table.tid)} SET extra = ?, key = ? WHERE id = ?`).run(extra, key, id);
+  }
+
   setHash(id: bigint, hash: Buffer): void {
     this.prepared("hash", () => `UPDATE ${rowsTable(this.table.tid)} SET hash = ? WHERE id = ?`).run(hash, id);
   }

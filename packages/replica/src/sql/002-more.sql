@@ -40,3 +40,6 @@ CREATE TABLE _scoutsync_own(oid INTEGER PRIMARY KEY);
 -- Changes that become visible together elsewhere: those of one drain, which never splits a transaction. The oldest go.
 CREATE TABLE _scoutsync_group(n INTEGER PRIMARY KEY, oid INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL);
 CREATE INDEX _scoutsync_group_last ON _scoutsync_group(oid, last);
+
+-- Copies joined as shared: the origin that names the rows of table `tid` by their keys.
+CREATE TABLE _scoutsync_shared(tid INTEGER PRIMARY KEY, oid INTEGER NOT NULL);

@@ -63,6 +63,7 @@ async function batches(
   signal: AbortSignal,
 ): Promise<void> {
   const { callerRun, follow } = request;
+  await replica.meet(request.baseline);
   const limit = request.limit === 0n ? Number.POSITIVE_INFINITY : Number(request.limit);
   const batchSize = Math.min(request.batchSize || DEFAULT_BATCH_CHANGES, MAX_BATCH_CHANGES);
   const codecs = knownCodecs(request.codecs);

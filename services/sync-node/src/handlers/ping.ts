@@ -34,5 +34,6 @@ export function databaseStatuses({ databases }: Pick<NodeContext, "databases">):
     tables: state.tables,
     problem: state.problem,
     held: BigInt(state.held),
+    baseline: state.baseline,
   }));
 }

@@ -32,10 +32,11 @@ export async function pushChanges(
   checkProtocol(open.protocol, `node "${open.name}"`, `node "${context.name}"`);
   const { replica, acquaintances } = context.databases.get(open.database);
   hearClock(context.clock, open.clock);
+  await replica.meet(open.baseline);
   await replica.drain();
   const position = await replica.position(open.run);
   const beyondDigest = await replica.beyondDigest();
-  const { vector, digest } = replica.state;
+  const { vector, digest, baseline } = replica.state;
   await outbox.write({
     kind: {
       $case: "ready",
@@ -49,6 +50,7 @@ export async function pushChanges(
         nodeId: context.nodeId,
         nodeName: context.name,
         clock: tellClock(context.clock, receivedUs),
+        baseline,
       },
     },
   });

@@ -88,6 +88,8 @@ export interface DatabaseStatus {
   problem: string;
   /** Rows held for tables that this database does not have; `review` with kind "schema" says which. */
   held: bigint;
+  /** What it says of rows that were there before syncing, as in Batch. */
+  baseline: string;
 }
 
 export interface FileRootStatus {
@@ -141,7 +143,10 @@ export interface GetChangesRequest {
   scope:
     | Scope
     | undefined;
-  /** The caller's baseline choice for rows that were there before syncing: "", "shared" or "distinct". */
+  /**
+   * What the caller says of rows that were there before syncing, as in Batch; empty = nothing. What it asks to be noted
+   * here is noted before anything is read.
+   */
   baseline: string;
   /** The caller's own run of this database (the one its pushes name): what it pushes is not sent back to it. */
   callerRun: string;
@@ -228,6 +233,11 @@ export interface Batch {
   protocol: number;
   /** Changes still to come after this batch, as counted when the stream began; for progress. */
   remaining: bigint;
+  /**
+   * What the server says of rows that were there before syncing: fields separated by ";", origins in them by ",". All
+   * origins known to stand for such rows; "", "shared" or "distinct"; those of its own rows; those whose rows are the
+   * same rows where their keys are equal, and are named by key.
+   */
   baseline: string;
   /** Whole rows to mend a difference: merged whatever the vectors say, covers no range. */
   repair: boolean;
@@ -299,6 +309,7 @@ export interface PushOpen {
   protocol: number;
   name: string;
   run: string;
+  /** As in GetChangesRequest. */
   baseline: string;
   clock?: ClockReading | undefined;
 }
@@ -319,7 +330,11 @@ export interface PushReady {
   /** The receiver's node. */
   nodeId: string;
   nodeName: string;
-  clock?: ClockReading | undefined;
+  clock?:
+    | ClockReading
+    | undefined;
+  /** As in Batch. */
+  baseline: string;
 }
 
 /** One batch is durable. */
@@ -971,6 +986,7 @@ function createBaseDatabaseStatus(): DatabaseStatus {
     tables: [],
     problem: "",
     held: 0n,
+    baseline: "",
   };
 }
 
@@ -1020,6 +1036,9 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
         throw new globalThis.Error("value provided for field message.held of type uint64 too large");
       }
       writer.uint32(112).uint64(message.held);
+    }
+    if (message.baseline !== "") {
+      writer.uint32(130).string(message.baseline);
     }
     return writer;
   },
@@ -1117,6 +1136,14 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
             message.held = reader.uint64() as bigint;
             continue;
           }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.baseline = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1144,6 +1171,7 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
     message.tables = object.tables?.map((e) => e) || [];
     message.problem = object.problem ?? "";
     message.held = (object.held !== undefined && object.held !== null) ? BigInt(object.held) : 0n;
+    message.baseline = object.baseline ?? "";
     return message;
   },
 };
@@ -3092,6 +3120,7 @@ function createBasePushReady(): PushReady {
     nodeId: "",
     nodeName: "",
     clock: undefined,
+    baseline: "",
   };
 }
 
@@ -3123,6 +3152,9 @@ export const PushReady: MessageFns<PushReady> = {
     }
     if (message.clock !== undefined) {
       ClockReading.encode(message.clock, writer.uint32(242).fork()).join();
+    }
+    if (message.baseline !== "") {
+      writer.uint32(130).string(message.baseline);
     }
     return writer;
   },
@@ -3212,6 +3244,14 @@ export const PushReady: MessageFns<PushReady> = {
             message.clock = ClockReading.decode(reader, reader.uint32());
             continue;
           }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.baseline = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3240,6 +3280,7 @@ export const PushReady: MessageFns<PushReady> = {
     message.clock = (object.clock !== undefined && object.clock !== null)
       ? ClockReading.fromPartial(object.clock)
       : undefined;
+    message.baseline = object.baseline ?? "";
     return message;
   },
 };
