@@ -63,7 +63,7 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "rows that a migration seeds without a key are new on every server",
-    edits: [["const isNew = table.keyless && captured === null;", "const isNew = false;"]],
+    edits: [["const isNew = table.keyless && captured === null && !this.wasJustWritten(table);", "const isNew = false;"]],
     caughtBy: tests("keyless"),
   },
   {
@@ -80,6 +80,16 @@ export const FAULTS: Fault[] = [
     name: "who holds the value of a UNIQUE expression is not asked",
     edits: [["const holders = derived ? this.displacedHolders(waiting, values)", "const holders: RowState[] = derived ? []"]],
     caughtBy: tests("unique"),
+  },
+  {
+    name: "a deleted row that is referred to by value goes, whoever knew of the reference",
+    edits: [["const dead = [...this.rows.concrete(state.table, cells).dead, ...byValue];", "const { dead } = this.rows.concrete(state.table, cells);"]],
+    caughtBy: tests("foreign-keys"),
+  },
+  {
+    name: "a row without a key refers to a kept row, and that goes all the same",
+    edits: [["noteReferred: (state, values) => this.noteReferred(state, values)", "noteReferred: () => undefined"]],
+    caughtBy: tests("foreign-keys"),
   },
   {
     name: "what is applied is captured as if it were written here",

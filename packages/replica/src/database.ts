@@ -51,6 +51,7 @@ import {
   captureIsWhole,
   capturedColumns,
   checkMetadataVersion,
+  completeRowsTable,
   followRenames,
   hasMetadata,
   installCapture,
@@ -349,6 +350,7 @@ export class ReplicaDatabase {
     });
     if (broken.length > 0 && this.rows.tables.length > 0) this.drainOld(broken.map(({ table }) => table));
     for (const { table } of broken) installCapture(this.db, table);
+    for (const table of tables) completeRowsTable(this.db, table);
     this.rows.setTables([...tables, ...absent]);
     this.rows.shared.nameTables([...tables, ...absent]);
     const columns = broken.flatMap(({ table, captured }) => {

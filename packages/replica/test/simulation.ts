@@ -6,7 +6,7 @@ import { type ChangeBatch, formatVector, join, SyncError, type VersionVector } f
 import { ReplicaDatabase } from "../src/index.ts";
 import { Ledger } from "./ledger.ts";
 import { seeded } from "./seeded.ts";
-import { type Node, TABLES, Verdict } from "./verdict.ts";
+import { MORE_TABLES, type Node, TABLES, Verdict } from "./verdict.ts";
 
 /** Tables with keys: copies that moved apart are compared by them. */
 const KEYED = ["parent", "child", "word", "link", "tag"] as const;
@@ -18,6 +18,7 @@ CREATE INDEX child_p ON child(p);
 CREATE TABLE word(k TEXT PRIMARY KEY, m TEXT NOT NULL, x TEXT, y TEXT);
 CREATE TABLE link(p INTEGER NOT NULL REFERENCES parent(id) ON DELETE CASCADE, k TEXT NOT NULL, m TEXT NOT NULL, x TEXT, y TEXT, PRIMARY KEY(p, k)) WITHOUT ROWID;
 CREATE TABLE tag(id INTEGER PRIMARY KEY, m TEXT NOT NULL, label TEXT UNIQUE, x TEXT, y TEXT);
+CREATE TABLE remark(id INTEGER PRIMARY KEY, m TEXT NOT NULL, k TEXT REFERENCES word(k) ON DELETE CASCADE, x TEXT, y TEXT);
 CREATE TABLE note(m TEXT NOT NULL, p INTEGER REFERENCES parent(id) ON DELETE CASCADE, x TEXT, y TEXT);
 `;
 
@@ -28,8 +29,8 @@ export interface SimulationOptions {
   restarts: boolean;
   /** Wall clocks differ by up to this much, seconds. */
   skewS: number;
-  /** A table without a primary key takes part, and files are vacuumed. */
-  keyless: boolean;
+  /** MORE_TABLES take part, and files are vacuumed. */
+  moreTables: boolean;
   trace: boolean;
   /** Databases are copies of one that moved apart before they were attached; the first node says that they are shared. */
   copies: boolean;
@@ -58,7 +59,7 @@ export class Simulation {
 
   constructor(seed: number, options: Partial<SimulationOptions> = {}) {
     this.random = seeded(seed * 7919 + 13);
-    this.options = { replicas: 3, steps: 60, restarts: true, skewS: 30, keyless: false, copies: false, trace: false, ...options };
+    this.options = { replicas: 3, steps: 60, restarts: true, skewS: 30, moreTables: false, copies: false, trace: false, ...options };
     this.folder = mkdtempSync(joinPath(tmpdir(), "scoutsync-sim-"));
     for (let i = 0; i < this.options.replicas; i++) {
       const path = joinPath(this.folder, `${i}.db`);
@@ -186,8 +187,8 @@ export class Simulation {
   }
 
   private write(node: Node): void {
-    const table = this.pick(this.options.keyless ? TABLES : TABLES.slice(0, -1));
-    if (this.options.keyless && this.random() < 0.05) node.app.exec("VACUUM");
+    const table = this.pick<string>(this.options.moreTables ? MORE_TABLES : TABLES);
+    if (this.options.moreTables && this.random() < 0.05) node.app.exec("VACUUM");
     const choice = this.random();
     const rows = this.rowsOf(node, table);
     if (choice < 0.45 || rows.length === 0) this.insert(node, table);
@@ -222,6 +223,10 @@ export class Simulation {
       if (node.app.prepare("SELECT 1 FROM word WHERE k = ?").get(key)) return;
       saw = { x: [], y: [] };
       node.app.prepare("INSERT INTO word(k, m, x, y) VALUES(?, ?, ?, ?)").run(key, of, x, y);
+    } else if (table === "remark") {
+      const words = node.app.prepare("SELECT k FROM word ORDER BY k").pluck().all() as string[];
+      if (words.length === 0) return;
+      node.app.prepare("INSERT INTO remark(m, k, x, y) VALUES(?, ?, ?, ?)").run(marker, this.pick(words), x, y);
     } else {
       const parents = node.app.prepare("SELECT id, m FROM parent ORDER BY m").all() as { id: number; m: string }[];
       if (parents.length === 0) return;
@@ -281,6 +286,10 @@ export class Simulation {
       for (const child of ["child", "link", "note"]) {
         for (const { m } of node.app.prepare(`SELECT m FROM ${child} WHERE p = ?`).all(id) as { m: string }[]) this.ledger.deleted.add(m);
       }
+    }
+    if (table === "word") {
+      const of = node.app.prepare("SELECT remark.m FROM remark JOIN word USING(k) WHERE word.m = ?").pluck().all(marker) as string[];
+      for (const m of of) this.ledger.deleted.add(m);
     }
     this.ledger.deleted.add(marker);
     node.app.prepare(`DELETE FROM ${table} WHERE m = ?`).run(marker);

@@ -13,6 +13,7 @@ import {
   RecordFlags,
   Ref,
   releaseLarge,
+  type SqlValue,
   SyncError,
   type VersionVector,
   type Write,
@@ -24,6 +25,7 @@ import type { Groups } from "../log/groups.ts";
 import { settleDoubts } from "../repair/doubt.ts";
 import { mergeBirth, mergeColumn, mergeExistence, mergeRekey } from "../rows/registers.ts";
 import { type ColumnWrite, openConflicts, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
+import { lacksTarget } from "../rows/foreign-keys.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";
 import { packKey, rowHash, sameValue } from "../rows/values.ts";
@@ -225,6 +227,8 @@ export class Applier {
       }
       values = resolved;
     }
+    // What it refers to by value may have been deleted by someone who did not know of it.
+    if (table.dependsOn.length > 0 && lacksTarget(this.rows, table, id, values as SqlValue[])) return false;
     // Once one integer was taken the next ones mostly are, too.
     if (this.clashing && this.rows.byId(table, id)) return false;
     this.clashing = false;

@@ -3,6 +3,7 @@ import { type CellValue, winnerOf, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isAlive, localWrite } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
+import { DeletedTargets } from "../rows/foreign-keys.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import type { Placement } from "./placement.ts";
 import type { RelatedRows } from "./related-rows.ts";
@@ -27,6 +28,9 @@ export class KeptRows {
   private dying: Dying[] = [];
   /** Rows that are being placed just now, and what they refer to with them. */
   private readonly placing = new Set<string>();
+  /** Rows that came deleted: what refers to them by value may be here already. */
+  private cameDeleted: Write[] = [];
+  private readonly deletedTargets: DeletedTargets;
 
   constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement }) {
     this.db = options.db;
@@ -34,17 +38,25 @@ export class KeptRows {
     this.knowledge = options.knowledge;
     this.placement = options.placement;
     this.related = options.placement.related;
+    this.deletedTargets = new DeletedTargets(options.rows);
   }
 
   /** Call at the start of a transaction. */
   begin(): void {
     this.dying = [];
     this.placing.clear();
+    this.cameDeleted = [];
+    this.deletedTargets.forget();
   }
 
   /** A row in its table is deleted: it goes when the batch is through. */
   died(end: Dying): void {
     this.dying.push(end);
+  }
+
+  /** A row came, or is, deleted and out of its table. */
+  cameDead(state: RowState): void {
+    if (state.table.dependants.length > 0) this.cameDeleted.push(state.birth);
   }
 
   /** Removes what has died. Rows that refer to each other go together; a row that a concurrent write refers to stays, kept. */
@@ -60,7 +72,7 @@ export class KeptRows {
       progress = false;
       const still: RowState[] = [];
       for (const state of left) {
-        if (this.related.children(state).some((child) => !(child.table === state.table && child.slot === state.slot))) still.push(state);
+        if (this.related.referrers(state).some((child) => !(child.table === state.table && child.slot === state.slot))) still.push(state);
         else {
           this.placement.remove(state, endOf(state)?.cells);
           progress = true;
@@ -72,14 +84,21 @@ export class KeptRows {
       if (this.isReferredToApart(state)) this.keep(state, endOf(state));
       else this.placement.remove(state, endOf(state)?.cells);
     }
+    for (const birth of this.cameDeleted) {
+      const state = this.related.again(birth);
+      if (state?.place.kind !== "dead") continue;
+      const cells = this.rows.cells(state);
+      if (this.isReferredToApart(state, cells)) this.bringBack(state, cells);
+    }
+    this.cameDeleted = [];
   }
 
-  /** True when a live row refers to this deleted one and was written apart from the delete. */
-  private isReferredToApart(state: RowState): boolean {
+  /** True when a live row refers to this deleted one and was written apart from the delete. `cells` as for `referrers`. */
+  private isReferredToApart(state: RowState, cells: readonly CellValue[] | null = null): boolean {
     const deleted = winnerOf(state.deletes, this.knowledge);
-    if (!deleted) return false;
+    if (!deleted || deleted.alive) return false;
     return this.related
-      .children(state)
+      .referrers(state, cells)
       .some((child) => (child.kept || isAlive(child, this.knowledge)) && this.related.writtenApart(child, deleted));
   }
 
@@ -115,7 +134,8 @@ export class KeptRows {
 
   /** Brings back deleted rows that this one refers to, where neither author knew of the other. */
   keepParents(state: RowState, cells: readonly CellValue[]): boolean {
-    const { dead } = this.rows.concrete(state.table, cells);
+    const byValue = state.table.dependsOn.length > 0 ? this.deletedTargets.of(state.table, this.related.wanted(state), cells) : [];
+    const dead = [...this.rows.concrete(state.table, cells).dead, ...byValue];
     if (dead.length === 0) return false;
     let kept = false;
     const self = dotName(state.birth);
@@ -124,17 +144,21 @@ export class KeptRows {
     this.placing.add(self);
     for (const parent of dead) {
       const deleted = winnerOf(parent.deletes, this.knowledge);
-      if (!deleted || !this.related.writtenApart(state, deleted)) continue;
+      if (!deleted || deleted.alive || !this.related.writtenApart(state, deleted)) continue;
       const current = this.related.again(parent.birth);
       if (current?.place.kind !== "dead" || this.placing.has(dotName(current.birth))) continue;
-      const before = ownedDots(current);
-      current.kept = true;
-      this.markKept(current);
-      this.placement.place(current, this.rows.cells(current), before);
+      this.bringBack(current, this.rows.cells(current));
       kept = true;
     }
     if (outermost) this.placing.delete(self);
     return kept;
+  }
+
+  private bringBack(state: RowState, cells: readonly CellValue[]): void {
+    const before = ownedDots(state);
+    state.kept = true;
+    this.markKept(state);
+    this.placement.place(state, cells, before);
   }
 
   private markKept(state: RowState): void {

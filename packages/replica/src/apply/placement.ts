@@ -92,6 +92,7 @@ export class Placement {
         if (state.place.kind === "dead") this.repoint(state);
         state.place = { kind: "dead" };
         this.rows.saveOut(state, false, this.related.wanted(state), cells, before);
+        this.kept.cameDead(state);
       }
       return;
     }

@@ -1,7 +1,8 @@
 import { hash } from "node:crypto";
-import { compareWrites, concurrent, type Ref, type SqlValue, type Write } from "@scoutsync/core";
+import { type CellValue, compareWrites, concurrent, type Ref, type SqlValue, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { ownedDots, RowState } from "../rows/row-state.ts";
+import { dependants, stateAt } from "../rows/foreign-keys.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import type { Table } from "../schema/catalog.ts";
 
@@ -87,9 +88,17 @@ export class RelatedRows {
   }
 
   stateAt(table: Table, key: readonly SqlValue[]): RowState | null {
-    if (table.surrogate) return this.rows.byId(table, key[0] as bigint);
-    const state = this.rows.byKey(table, this.rows.keyFromValues(table, key));
-    return state?.place.kind === "table" ? state : null;
+    return stateAt(this.rows, table, key);
+  }
+
+  /** Rows in their tables that refer to this one in whatever way. `cells`: its values where it is not in its table. */
+  referrers(parent: RowState, cells: readonly CellValue[] | null = null): RowState[] {
+    const children = parent.place.kind === "table" ? this.children(parent) : [];
+    if (parent.table.dependants.length === 0) return children;
+    const own = cells ?? (parent.place.kind === "table" ? null : this.rows.cells(parent));
+    const values = own ? this.rows.concrete(parent.table, own).values : this.rows.tableValues(parent);
+    const id = parent.place.kind === "table" ? parent.slot : this.wanted(parent);
+    return values ? [...children, ...dependants(this.rows, parent, id, values)] : children;
   }
 
   /** The key as the table still holds it while a referenced row has just got another integer. */

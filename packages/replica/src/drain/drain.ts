@@ -3,6 +3,7 @@ import { type CellValue, releaseLarge, type SqlValue, type Write } from "@scouts
 import { CAPTURE, captureColumns, eventCode, imageTable, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { Groups } from "../log/groups.ts";
+import { dependsOn } from "../rows/foreign-keys.ts";
 import { noteDrained } from "../identity/receipts.ts";
 import { blindWrite, isAlive, localWrite, rebirth, registerOf, replaceColumn, writeBeside } from "../rows/registers.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -54,7 +55,7 @@ export class Drain {
     this.rows = options.rows;
     this.knowledge = options.knowledge;
     this.clock = options.clock;
-    this.keyless = new KeylessDrain(options);
+    this.keyless = new KeylessDrain({ ...options, noteReferred: (state, values) => this.noteReferred(state, values) });
     this.groups = options.groups;
   }
 
@@ -73,6 +74,8 @@ export class Drain {
       const target = typeof id === "bigint" ? this.rows.byId(parent, id) : null;
       if (target?.kept) this.referred.push(target.birth);
     }
+    const id = state.table.surrogate ? state.claim : null;
+    for (const target of dependsOn(this.rows, state.table, id, values)) if (target.kept) this.referred.push(target.birth);
   }
 
   /** Captured events that wait. */

@@ -26,9 +26,11 @@ const NO_DOTS: ReturnType<typeof ownedDots> = new Map();
 export class KeylessDrain {
   private readonly rows: RowStore;
   private readonly knowledge: Knowledge;
+  private readonly noteReferred: (state: RowState, values: readonly SqlValue[]) => void;
 
-  constructor(options: { rows: RowStore; knowledge: Knowledge }) {
+  constructor(options: { rows: RowStore; knowledge: Knowledge; noteReferred: (state: RowState, values: readonly SqlValue[]) => void }) {
     this.rows = options.rows;
+    this.noteReferred = options.noteReferred;
     this.knowledge = options.knowledge;
   }
 
@@ -77,6 +79,7 @@ export class KeylessDrain {
       kept: false,
       hash: null,
     };
+    this.noteReferred(state, event.image);
     this.rows.saveInTable(state, null, event.image, NO_DOTS, [event.rowid]);
   }
 
@@ -108,6 +111,7 @@ export class KeylessDrain {
       if (!isAlive(state, this.knowledge)) state.deletes = [];
       state.kept = false;
     }
+    this.noteReferred(state, event.image);
     this.rows.saveInTable(state, null, event.image, before, [event.rowid]);
   }
 }

@@ -323,6 +323,21 @@ export class RowStore {
     return state?.place.kind === "dead" && out?.[4] != null ? { state, id: out[4] } : null;
   }
 
+  /** Every deleted row of a table, with the integer it had and its last values. */
+  *deadRows(table: Table): Generator<{ state: RowState; id: bigint | null; cells: CellValue[] }> {
+    const slots = this.db
+      .prepare("SELECT slot FROM _scoutsync_out WHERE tid = ? AND state = 1")
+      .safeIntegers(true)
+      .pluck()
+      .all(table.tid) as bigint[];
+    for (const slot of slots) {
+      const out = this.readOut.get(slot) as OutRow | undefined;
+      if (!out) continue;
+      const { state, values } = this.fromOut(out);
+      yield { state, id: out[4], cells: values };
+    }
+  }
+
   /** The integer stored with a surrogate row that is out of its table. */
   outId(state: RowState): bigint | null {
     const out = this.readOut.get(state.slot) as OutRow | undefined;

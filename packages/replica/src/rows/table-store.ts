@@ -178,6 +178,24 @@ export class TableStore {
     );
   }
 
+  /** Keys of the rows in which these columns hold these values, compared by these collations. */
+  keysHolding(
+    names: readonly string[],
+    collations: readonly string[],
+    { values, raw }: { values: readonly Bindable[]; raw: readonly number[] },
+  ): SqlValue[][] {
+    const match = names.map(
+      (name, i) => `${quote(name)} = ${raw.includes(i) ? "CAST(? AS TEXT)" : "?"} COLLATE ${collations[i] ?? "BINARY"}`,
+    );
+    return this.keys(
+      this.prepared(
+        `holding ${JSON.stringify(match)}`,
+        () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${match.join(" AND ")}${this.among}`,
+      ),
+      values,
+    );
+  }
+
   /**
    * Keys of the rows whose first columns SQLite finds equal to these values, those of UNIQUE indexes before others: few,
    * and found through an index, where there is one. `values` in catalog order.

@@ -32,6 +32,8 @@ function absentTable(db: Database, tid: number, name: string, kind: number, abse
     rowid: null,
     utf8: false,
     references: [],
+    dependsOn: [],
+    dependants: [],
     keyReferences: [],
     referencedBy: [],
     indexOf: new Map(),

@@ -31,6 +31,9 @@ export interface Table {
   references: { index: number; parent: Table }[];
   /** Positions in `key` likewise (natural keys made of references). */
   keyReferences: { index: number; parent: Table }[];
+  /** Foreign keys of this table, and those of others to it, but for those that name a surrogate key alone. */
+  dependsOn: ForeignKey[];
+  dependants: ForeignKey[];
   /** Columns elsewhere that hold this table's surrogate key. */
   referencedBy: { child: Table; column: Column }[];
   /** Position in `columns` by local column number. */
@@ -42,6 +45,18 @@ export interface Table {
   lacking: Map<number, string>;
   /** Why rows of this table are only held: it is not in the database. Null for a table that takes part. */
   absent: Absence | null;
+}
+
+/** A foreign key by the values of columns. */
+export interface ForeignKey {
+  child: Table;
+  columns: string[];
+  parent: Table;
+  targets: string[];
+  /** How the parent's columns are compared. */
+  collations: string[];
+  /** The targets are the parent's primary key. */
+  isKey: boolean;
 }
 
 /** Every row has one birth, which names it and which every other write to it has known. */
@@ -70,6 +85,8 @@ export function catalogTables(db: Database, shapes: readonly TableShape[]): Tabl
       columns,
       twin: null,
       references: [],
+      dependsOn: [],
+      dependants: [],
       keyReferences: [],
       referencedBy: [],
       indexOf: new Map(columns.map((column, index) => [column.cid, index])),
@@ -88,6 +105,16 @@ export function catalogTables(db: Database, shapes: readonly TableShape[]): Tabl
       });
     table.references = link(table.columns);
     table.keyReferences = link(table.key);
+    for (const { columns, parent: name, targets } of shapes.find((shape) => shape.name === table.name)?.foreignKeys ?? []) {
+      const parent = byName.get(name);
+      if (!parent) continue;
+      const collationOf = (target: string) =>
+        [...parent.uniques.flatMap(({ parts }) => parts), ...parent.key].find((part) => part.name === target)?.collation ?? "BINARY";
+      const isKey = !parent.surrogate && parent.key.length === targets.length && parent.key.every((part) => targets.includes(part.name));
+      const foreign = { child: table, columns, parent, targets, collations: targets.map(collationOf), isKey };
+      table.dependsOn.push(foreign);
+      parent.dependants.push(foreign);
+    }
     for (const { index, parent } of table.references) parent.referencedBy.push({ child: table, column: table.columns[index] as Column });
   }
   return parentsFirst(tables);

@@ -11,7 +11,7 @@ import {
   maskCount,
   triggerNames,
 } from "../capture/triggers.ts";
-import { rowsTable, rowsTableSql } from "../rows/table-store.ts";
+import { hasLocalKey, rowsTable, rowsTableSql } from "../rows/table-store.ts";
 import { skipWrites } from "../identity/receipts.ts";
 import type { Table } from "./catalog.ts";
 import { sourceOf, withoutKeyName } from "./tables.ts";
@@ -83,6 +83,15 @@ function dropEvents(db: Database, tid: number): void {
   if (dropped === null) return;
   skipWrites(db, db.prepare(`SELECT max(n) FROM ${CAPTURE}`).pluck().get() as number);
   db.prepare(`DELETE FROM ${CAPTURE} WHERE event >> 3 = ?`).run(tid);
+}
+
+/** A key may have come to refer to another table since its rows were first recorded: it is then found by its integers. */
+export function completeRowsTable(db: Database, table: Table): void {
+  if (!hasLocalKey(table)) return;
+  const name = rowsTable(table.tid);
+  const columns = db.pragma(`main.table_info(${name})`) as { name: string }[];
+  if (columns.some((column) => column.name === "local")) return;
+  db.exec(`ALTER TABLE ${name} ADD COLUMN local BLOB; CREATE INDEX ${name}_local ON ${name}(local)`);
 }
 
 /** The columns that capture was installed for, in catalog order; null when it never was. */

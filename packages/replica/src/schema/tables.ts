@@ -38,11 +38,20 @@ export interface TableShape {
   /** Synced columns by name: without a surrogate key, with the columns of a natural one. */
   columns: TableColumn[];
   uniques: UniqueIndex[];
+  /** Declared foreign keys to tables that take part, but for those that name a surrogate key alone. */
+  foreignKeys: ForeignKeyShape[];
   withoutRowid: boolean;
   /** The name that gives a row's rowid; null where there is none, or where columns hide it. */
   rowid: string | null;
   /** Text is stored as UTF-8; otherwise bytes of text say nothing that its string does not. */
   utf8: boolean;
+}
+
+/** A foreign key: columns of the table, and the columns of `parent` they hold the values of. */
+export interface ForeignKeyShape {
+  columns: string[];
+  parent: string;
+  targets: string[];
 }
 
 export interface TableSurvey {
@@ -103,7 +112,7 @@ export function surveyTables(db: Database, exclude: readonly string[]): TableSur
   resolveReferences(db, tables);
   for (const table of tables) {
     const whole = tables.find((other) => other.name === table.source);
-    if (table.where !== null && whole) table.columns = whole.columns;
+    if (table.where !== null && whole) [table.columns, table.foreignKeys] = [whole.columns, whole.foreignKeys];
   }
   return { tables, left };
 }
@@ -154,7 +163,21 @@ function describeTable(db: Database, name: string, withoutRowid: boolean, exclud
   const utf8 = db.pragma("encoding", { simple: true }) === "UTF-8";
   if (keyless && columns.length === 0) return "no primary key, and every column is excluded";
   const nullable = surrogate || rowid === null ? [] : keyRows.filter((row) => row.notnull === 0).map((row) => row.name);
-  return { name, source: name, where: null, nullable, surrogate, keyless, key, columns, uniques, withoutRowid, rowid, utf8 };
+  return {
+    name,
+    source: name,
+    where: null,
+    nullable,
+    surrogate,
+    keyless,
+    key,
+    columns,
+    uniques,
+    foreignKeys: [],
+    withoutRowid,
+    rowid,
+    utf8,
+  };
 }
 
 const WITHOUT_KEY = " (NULL in its key)";
@@ -244,6 +267,23 @@ function resolveReferences(db: Database, shapes: readonly TableShape[]): void {
       }
     }
   }
+  for (const { table, keys } of declared) table.foreignKeys = foreignKeyShapes(table, keys, byName);
+}
+
+function foreignKeyShapes(table: TableShape, keys: readonly ForeignKeyRow[], byName: ReadonlyMap<string, TableShape>): ForeignKeyShape[] {
+  const nameIn = (shape: TableShape, name: string) =>
+    [...shape.key, ...shape.columns].find((column) => column.name.toLowerCase() === name.toLowerCase())?.name ?? null;
+  return [...new Set(keys.map(({ id }) => id))].flatMap((id) => {
+    const rows = keys.filter((key) => key.id === id);
+    const parent = byName.get(rows[0]?.table.toLowerCase() ?? "");
+    if (!parent) return [];
+    const columns = rows.map(({ from }) => nameIn(table, from));
+    const targets = rows.map(({ to }, i) => nameIn(parent, to ?? parent.key[i]?.name ?? ""));
+    // What is excluded, or computed, is not here to be compared.
+    if ([...columns, ...targets].includes(null) || targets.length === 0) return [];
+    if (parent.surrogate && targets.length === 1 && targets[0] === parent.key[0]?.name) return [];
+    return [{ columns: columns as string[], parent: parent.name, targets: targets as string[] }];
+  });
 }
 
 function targetColumn(parent: TableShape, name: string | null): TableColumn | undefined {
@@ -251,15 +291,29 @@ function targetColumn(parent: TableShape, name: string | null): TableColumn | un
   return [...parent.key, ...parent.columns].find((column) => column.name.toLowerCase() === wanted);
 }
 
-/** Foreign keys of a table, column by column; `to` is null when a single-column primary key of the parent is meant. */
-function foreignKeys(db: Database, table: string): { table: string; from: string; to: string | null }[] {
-  const rows = db.pragma(`main.foreign_key_list(${quote(table)})`) as {
-    id: number;
-    seq: number;
-    table: string;
-    from: string;
-    to: string | null;
-  }[];
+interface ForeignKeyRow {
+  id: number;
+  seq: number;
+  table: string;
+  from: string;
+  /** Null where the primary key of the parent is meant. */
+  to: string | null;
+}
+
+/** Foreign keys of a table, column by column; `to` names the column also where the declaration leaves that to the primary key. */
+function foreignKeys(db: Database, table: string): ForeignKeyRow[] {
+  const rows = db.pragma(`main.foreign_key_list(${quote(table)})`) as ForeignKeyRow[];
   const composite = new Set(rows.filter((row) => row.seq > 0).map((row) => row.id));
-  return rows.filter((row) => row.to !== null || !composite.has(row.id));
+  return rows
+    .map((row) => (row.to === null && composite.has(row.id) ? { ...row, to: primaryKey(db, row.table)[row.seq] ?? null } : row))
+    .filter((row) => row.to !== null || !composite.has(row.id))
+    .sort((a, b) => a.id - b.id || a.seq - b.seq);
+}
+
+function primaryKey(db: Database, table: string): string[] {
+  const rows = db.pragma(`main.table_info(${quote(table)})`) as ColumnRow[];
+  return rows
+    .filter(({ pk }) => pk > 0)
+    .sort((a, b) => a.pk - b.pk)
+    .map(({ name }) => name);
 }

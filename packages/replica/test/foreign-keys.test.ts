@@ -1,0 +1,142 @@
+import { describe, expect, test } from "vitest";
+import { settle, Site } from "./site.ts";
+
+const KINDS: [string, string, string, string, string][] = [
+  [
+    "a natural key",
+    "CREATE TABLE team(code TEXT PRIMARY KEY COLLATE NOCASE, name TEXT); CREATE TABLE robot(id INTEGER PRIMARY KEY, team TEXT REFERENCES team ON UPDATE CASCADE ON DELETE CASCADE, name TEXT)",
+    "INSERT INTO team VALUES('ab', 'parent')",
+    "INSERT INTO robot(team, name) VALUES('AB', 'child')",
+    "DELETE FROM team",
+  ],
+  [
+    "a composite key",
+    "CREATE TABLE team(year INT, no INT, name TEXT, PRIMARY KEY(year, no)) WITHOUT ROWID; CREATE TABLE robot(id INTEGER PRIMARY KEY, no INT, year INT, name TEXT, FOREIGN KEY(year, no) REFERENCES team ON DELETE CASCADE)",
+    "INSERT INTO team VALUES(2024, 7, 'parent'), (2024, 8, 'other')",
+    "INSERT INTO robot(year, no, name) VALUES(2024, 7, 'child')",
+    "DELETE FROM team WHERE no = 7",
+  ],
+  [
+    "a UNIQUE column that is no key",
+    "CREATE TABLE team(id INTEGER PRIMARY KEY, no INT UNIQUE, name TEXT); CREATE TABLE robot(id INTEGER PRIMARY KEY, team INT REFERENCES team(no) ON DELETE CASCADE, name TEXT)",
+    "INSERT INTO team(no, name) VALUES(7, 'parent')",
+    "INSERT INTO robot(team, name) VALUES(7, 'child')",
+    "DELETE FROM team",
+  ],
+  [
+    "a UNIQUE column, from a table without a primary key",
+    "CREATE TABLE team(id INTEGER PRIMARY KEY, no INT UNIQUE, name TEXT); CREATE TABLE robot(team INT REFERENCES team(no) ON DELETE CASCADE, name TEXT)",
+    "INSERT INTO team(no, name) VALUES(7, 'parent')",
+    "INSERT INTO robot(team, name) VALUES(7, 'child')",
+    "DELETE FROM team",
+  ],
+  [
+    "the table itself",
+    "CREATE TABLE team(code TEXT PRIMARY KEY, above TEXT REFERENCES team ON DELETE CASCADE, name TEXT); CREATE VIEW robot AS SELECT name FROM team WHERE above IS NOT NULL",
+    "INSERT INTO team VALUES('top', NULL, 'parent')",
+    "INSERT INTO team VALUES('below', 'top', 'child')",
+    "DELETE FROM team WHERE code = 'top'",
+  ],
+  [
+    "a key that is made of a reference",
+    "CREATE TABLE event(id INTEGER PRIMARY KEY); CREATE TABLE team(event INT REFERENCES event, no INT, name TEXT, PRIMARY KEY(event, no)); CREATE TABLE robot(id INTEGER PRIMARY KEY, event INT, no INT, name TEXT, FOREIGN KEY(event, no) REFERENCES team ON DELETE CASCADE)",
+    "INSERT INTO event VALUES(1); INSERT INTO team VALUES(1, 7, 'parent')",
+    "INSERT INTO robot(event, no, name) VALUES(1, 7, 'child')",
+    "DELETE FROM team",
+  ],
+];
+
+const names = (site: Site, table: string) => site.rows(`SELECT name FROM ${table} ORDER BY 1`).map(({ name }) => name);
+
+describe.each(KINDS)("a row that is referred to by %s", (_, schema, parent, child, remove) => {
+  const start = (count: number): Site[] => {
+    const sites = Array.from({ length: count }, (__, i) => new Site(`s${i}`, schema));
+    for (const site of sites) site.app.pragma("foreign_keys = ON");
+    sites[0]?.edit(parent);
+    settle(...sites);
+    return sites;
+  };
+
+  const expectKept = (sites: Site[]) => {
+    for (const site of sites) {
+      expect(names(site, "team")).toContain("parent");
+      expect(names(site, "robot")).toEqual(["child"]);
+      expect(site.app.pragma("foreign_key_check")).toEqual([]);
+    }
+  };
+
+  test.each(["delete first", "child first", "both at once"])(
+    "stays where it was deleted by one who did not know of the child: %s",
+    (order) => {
+      const sites = start(3);
+      const [a, b, c] = sites as [Site, Site, Site];
+      a.edit(remove);
+      b.edit(child, b.nowUs + 5_000_000);
+      if (order === "delete first") c.pull(a);
+      if (order === "child first") c.pull(b);
+      if (order === "both at once") a.pull(b);
+      c.pull(order === "both at once" ? a : order === "delete first" ? b : a);
+      settle(...sites);
+      expectKept(sites);
+      expect(a.pull(b).at(-1)?.verified).toBe(true);
+
+      const fresh = new Site("fresh", schema);
+      settle(fresh, c);
+      expectKept([fresh]);
+
+      // Whoever knows of both may delete it again, with the child.
+      c.app.pragma("foreign_keys = ON");
+      c.edit(remove);
+      settle(...sites, fresh);
+      for (const site of [...sites, fresh]) {
+        expect(names(site, "team")).not.toContain("parent");
+        expect(names(site, "robot")).toEqual([]);
+      }
+    },
+  );
+
+  test("goes after all when the child goes, and lives when somebody refers to it again", () => {
+    const sites = start(2);
+    const [a, b] = sites as [Site, Site];
+    a.edit(remove);
+    b.edit(child, b.nowUs + 5_000_000);
+    settle(...sites);
+    b.edit("DELETE FROM " + (schema.includes("VIEW robot") ? "team WHERE name = 'child'" : "robot"));
+    settle(...sites);
+    for (const site of sites) expect(names(site, "team")).not.toContain("parent");
+
+    a.edit((parent.split("; ").at(-1) ?? "").replace("INSERT", "INSERT OR IGNORE"));
+    settle(...sites);
+    a.edit(remove);
+    b.edit(child, b.nowUs + 5_000_000);
+    settle(...sites);
+    a.edit(child.replace("'child'", "'again'").replace("'below'", "'below too'"));
+    b.edit("DELETE FROM " + (schema.includes("VIEW robot") ? "team WHERE name = 'child'" : "robot WHERE name = 'child'"));
+    settle(...sites);
+    for (const site of sites) {
+      expect(names(site, "team")).toContain("parent");
+      expect(names(site, "robot")).toEqual(["again"]);
+      expect(site.app.pragma("foreign_key_check")).toEqual([]);
+    }
+  });
+});
+
+test("a natural key that is changed with its children leaves the old row to a child that came meanwhile", () => {
+  const schema =
+    "CREATE TABLE team(code TEXT PRIMARY KEY, name TEXT); CREATE TABLE robot(id INTEGER PRIMARY KEY, team TEXT REFERENCES team ON UPDATE CASCADE, name TEXT)";
+  const sites = ["a", "b", "c"].map((name) => new Site(name, schema));
+  for (const site of sites) site.app.pragma("foreign_keys = ON");
+  const [a, b] = sites as [Site, Site, Site];
+  a.edit("INSERT INTO team VALUES('old', 'parent'); INSERT INTO robot(team, name) VALUES('old', 'first')");
+  settle(...sites);
+  a.edit("UPDATE team SET code = 'new'");
+  b.edit("INSERT INTO robot(team, name) VALUES('old', 'second')");
+  settle(...sites);
+  for (const site of sites) {
+    expect(site.rows("SELECT robot.name, team FROM robot ORDER BY 1")).toEqual([
+      { name: "first", team: "new" },
+      { name: "second", team: "old" },
+    ]);
+    expect(site.app.pragma("foreign_key_check")).toEqual([]);
+  }
+});
