@@ -83,7 +83,12 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "a deleted row that is referred to by value goes, whoever knew of the reference",
-    edits: [["const dead = [...this.rows.concrete(state.table, cells).dead, ...byValue];", "const { dead } = this.rows.concrete(state.table, cells);"]],
+    edits: [
+      [
+        "const dead = [...this.rows.concrete(state.table, cells).dead, ...byValue];",
+        "const { dead } = this.rows.concrete(state.table, cells);",
+      ],
+    ],
     caughtBy: tests("foreign-keys"),
   },
   {
