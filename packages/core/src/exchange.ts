@@ -1,3 +1,4 @@
+import type { SchemaPrint } from "./schema-print.ts";
 import type { VersionVector } from "./vector.ts";
 
 /** Protocol version of this program; a peer at `PROTOCOL_VERSION - 1` works too. */
@@ -62,8 +63,8 @@ export interface ChangeBatch {
   vector: VersionVector;
   /** 16 bytes: the sum of all row hashes of the server. Empty when not final. */
   digest: Uint8Array;
-  /** What tables and columns the digest is of: digests of different schemas say nothing. "" when not final, or not said. */
-  schema: string;
+  /** What the digest is of: digests of different schemas say nothing. "" when not final, or not said. */
+  schema: SchemaPrint;
   /** The serving process's run, to which stream positions belong. */
   run: string;
   /** Digest of what the server holds beyond its vector; empty when there is nothing. */

@@ -8,6 +8,7 @@ import {
   type ChangeCount,
   type DigestEntry,
   equalVectors,
+  isComparable,
   type HistoryEntry,
   MalformedBytes,
   type NodeName,
@@ -42,9 +43,11 @@ import { LogReader } from "./log/read.ts";
 import { recheckRows, resum, rowsNamed } from "./repair/recheck.ts";
 import type { ReadRequest, ReplicaOptions, ReplicaState, WholeRowsRequest } from "./replica.ts";
 import { RowsMoved } from "./rows/keyless-rows.ts";
+import { ownedDots } from "./rows/row-state.ts";
 import { RowStore } from "./rows/row-store.ts";
 import { type AppTrigger, triggersToSuspend } from "./schema/app-triggers.ts";
 import { absentTables, noteLacking } from "./schema/absent.ts";
+import { forgetMissing, holdTable, leavingTables, rejoinTable } from "./schema/leaving.ts";
 import { catalogTables, enterWithoutKey, type Table } from "./schema/catalog.ts";
 import { captureTriggers } from "./capture/triggers.ts";
 import {
@@ -55,6 +58,7 @@ import {
   followRenames,
   hasMetadata,
   installCapture,
+  leftSince,
   readMeta,
   removeStaleCapture,
   writeMeta,
@@ -341,7 +345,9 @@ export class ReplicaDatabase {
     followRenames(this.db, new Set(shapes.map((shape) => shape.name)));
     const tables = catalogTables(this.db, shapes);
     const absent = absentTables(this.db, tables);
-    removeStaleCapture(this.db, tables, this.nowUs());
+    const leaving = leavingTables(this.db, tables);
+    const returned = tables.filter((table) => leftSince(this.db, table.tid) !== null);
+    removeStaleCapture(this.db, [...tables, ...leaving], this.nowUs());
     noteLacking(this.db, tables, absent, this.nowUs());
     const broken = tables.flatMap((table) => {
       const captured = capturedColumns(this.db, table);
@@ -351,8 +357,9 @@ export class ReplicaDatabase {
     if (broken.length > 0 && this.rows.tables.length > 0) this.drainOld(broken.map(({ table }) => table));
     for (const { table } of broken) installCapture(this.db, table);
     for (const table of tables) completeRowsTable(this.db, table);
-    this.rows.setTables([...tables, ...absent]);
+    this.rows.setTables([...tables, ...leaving, ...absent.filter(({ tid }) => leaving.every((table) => table.tid !== tid))]);
     this.rows.shared.nameTables([...tables, ...absent]);
+    this.rejoin(returned);
     const columns = broken.flatMap(({ table, captured }) => {
       const isNew = table.keyless && captured === null && !this.wasJustWritten(table);
       return isNew && adoptKeyless(this.db, this.rows, this.knowledge, table) ? [] : reconcile(this.db, this.rows, table, captured);
@@ -361,7 +368,42 @@ export class ReplicaDatabase {
     this.suspended = triggersToSuspend(this.db, tables);
     this.schemaVersion = this.db.pragma("schema_version", { simple: true }) as number;
     if (columns.length > 0) this.silently(() => this.delivery.columns(columns));
+    if (leaving.length > 0) this.leave(leaving, tables, absent);
     this.delivery.begin();
+    this.forgetSums(absent);
+  }
+
+  /** Tables that are back: what is held of their rows, and what of them is not here any more. */
+  private rejoin(returned: readonly Table[]): void {
+    for (const table of returned) {
+      const renewed = rejoinTable(this.rows, table, (key, indexes) => this.rows.touch(this.db, table, key, indexes));
+      if (!table.keyless) forgetMissing(this.db, this.rows, table);
+      this.digest.flush();
+      resum(this.db, table);
+      this.digest.reload();
+      if (renewed.length === 0) continue;
+      this.silently(() => {
+        for (const { state, cells, changed } of renewed) this.placement.settle(state, cells, changed, ownedDots(state));
+        this.placement.kept.bury();
+      });
+    }
+  }
+
+  /** Tables that have been excluded: the last of what was captured is drained, and everything known of them is held. */
+  private leave(leaving: readonly Table[], tables: readonly Table[], absent: readonly Table[]): void {
+    this.drainer.run(Number.POSITIVE_INFINITY);
+    this.rows.flush();
+    for (const table of leaving) holdTable(this.db, this.rows, table, tables);
+    removeStaleCapture(this.db, tables, this.nowUs());
+    this.rows.setTables([...tables, ...absent]);
+    this.schemaVersion = this.db.pragma("schema_version", { simple: true }) as number;
+  }
+
+  /** Digests are of tables that are here. */
+  private forgetSums(absent: readonly Table[]): void {
+    this.digest.flush();
+    const forget = this.db.prepare("DELETE FROM _scoutsync_digest WHERE tid = ?");
+    if (absent.map(({ tid }) => forget.run(tid).changes).some((changes) => changes > 0)) this.digest.reload();
   }
 
   /** True for rows with NULL in their key that the application has written since a node was on this database. */
@@ -523,7 +565,7 @@ export class ReplicaDatabase {
 
   /** False where digests are of different tables or columns. The first version does not say: then nothing may be held here. */
   private hasSchemaOf(batch: ChangeBatch): boolean {
-    if (batch.schema !== "") return batch.schema === this.reader.schemaPrint();
+    if (batch.schema !== "") return isComparable(batch.schema, this.reader.schemaPrint());
     return this.db.prepare("SELECT 1 FROM _scoutsync_lacking LIMIT 1").get() === undefined;
   }
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { settle, Site } from "./site.ts";
+import { refusal, settle, Site } from "./site.ts";
 
 const OLD = "CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT NOT NULL)";
 const NOTE = "CREATE TABLE note(id INTEGER PRIMARY KEY, team_id INTEGER REFERENCES team(id), line TEXT)";
@@ -64,5 +64,95 @@ describe("a column that is not here", () => {
     }
     expect(b.pull(a).at(-1)?.verified).toBe(true);
     expect(b.pull(c).at(-1)?.verified).toBe(true);
+  });
+});
+
+describe("a table that is dropped", () => {
+  test("stops nobody: its rows are gone here, and what others write to them is held", () => {
+    const [a, b, c] = [new Site("a", NEW), new Site("b", NEW), new Site("c", NEW)];
+    a.edit("INSERT INTO team(name) VALUES('one'); INSERT INTO note VALUES(1, 1, 'hello'); INSERT INTO word VALUES('en', 'k', 'word')");
+    settle(a, b);
+    b.edit("DROP TABLE note; DROP TABLE word; INSERT INTO team(name) VALUES('two')", b.nowUs + 1_000_000);
+    expect(refusal(() => c.pull(b))).toBe("BUSY");
+    b.nowUs += 11_000_000;
+    c.pull(b);
+    expect(c.rows("SELECT name FROM team")).toEqual([{ name: "one" }, { name: "two" }]);
+    a.edit(
+      "UPDATE note SET line = 'edited'; UPDATE word SET line = 'edited'; INSERT INTO note VALUES(2, 1, 'second')",
+      b.nowUs + 1_000_000,
+    );
+    b.pull(a);
+    expect(held(b)).toEqual(["note", "word"]);
+    b.edit("INSERT INTO team(name) VALUES('three')", b.nowUs + 2_000_000);
+    a.pull(b);
+    c.pull(b);
+    // What b has passed over is found by a comparison, as every difference is.
+    expect(c.pull(a).at(-1)?.verified).toBe(false);
+    for (const [table, key] of [
+      ["note", "1"],
+      ["word", "en,k"],
+    ] as const)
+      c.replica.apply(a.replica.wholeRows({ table, keys: [key], codecs: [] }));
+    expect(c.rows("SELECT line FROM note ORDER BY id")).toEqual([{ line: "edited" }, { line: "second" }]);
+    expect(c.rows("SELECT line FROM word")).toEqual([{ line: "edited" }]);
+    expect(c.pull(a).at(-1)?.verified).toBe(true);
+    expect(held(c)).toEqual([]);
+  });
+
+  test("and made anew is not a delete of all its rows", () => {
+    const [a, b] = [new Site("a", NEW), new Site("b", NEW)];
+    a.edit("INSERT INTO note VALUES(1, NULL, 'hello'), (2, NULL, 'there'); INSERT INTO word VALUES('en', 'k', 'word')");
+    settle(a, b);
+    b.edit("DROP TABLE note; DROP TABLE word", b.nowUs + 1_000_000);
+    b.edit(`${NOTE}; ${WORD}; INSERT INTO note VALUES(1, NULL, 'hello')`, b.nowUs + 60_000_000);
+    settle(a, b);
+    expect(a.rows("SELECT line FROM note")).toEqual([{ line: "hello" }, { line: "there" }]);
+    expect(a.rows("SELECT line FROM word")).toEqual([{ line: "word" }]);
+    expect(b.pull(a).at(-1)?.verified).toBe(false);
+    b.replica.apply(a.replica.wholeRows({ table: "note", keys: ["2"], codecs: [] }));
+    b.replica.apply(a.replica.wholeRows({ table: "word", keys: ["en,k"], codecs: [] }));
+    expect(b.rows("SELECT id, line FROM note")).toEqual(a.rows("SELECT id, line FROM note"));
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+  });
+});
+
+describe("a table that is excluded after it has taken part", () => {
+  test("is held and passed on; taken in again, it takes what came meanwhile and keeps what was written here", () => {
+    const [a, b, c] = [new Site("a", NEW), new Site("b", NEW), new Site("c", NEW)];
+    a.edit(
+      "INSERT INTO note VALUES(1, NULL, 'one'), (2, NULL, 'two'), (3, NULL, 'three'), (4, NULL, 'four'); INSERT INTO word VALUES('en', 'k', 'word')",
+    );
+    settle(a, b);
+    b.write("UPDATE note SET line = 'two of b' WHERE id = 2");
+    b.options.exclude = ["note", "word"];
+    b.restart();
+    b.edit(
+      "UPDATE note SET line = 'past sync' WHERE id = 3; INSERT INTO note VALUES(9, NULL, 'nine past sync'); UPDATE word SET line = 'past sync'",
+    );
+    a.pull(b);
+    expect(a.rows("SELECT line FROM note ORDER BY id")).toEqual(["one", "two of b", "three", "four"].map((line) => ({ line })));
+    a.edit(
+      "UPDATE note SET line = 'ONE' WHERE id = 1; DELETE FROM note WHERE id = 4; INSERT INTO note VALUES(5, NULL, 'five')",
+      a.nowUs + 1_000_000,
+    );
+    b.pull(a);
+    c.pull(b);
+    expect(c.rows("SELECT * FROM note ORDER BY id")).toEqual(a.rows("SELECT * FROM note ORDER BY id"));
+    expect(held(b)).toEqual(["note", "word"]);
+    expect(b.rows("SELECT line FROM note ORDER BY id")).toEqual(
+      ["one", "two of b", "past sync", "four", "nine past sync"].map((line) => ({ line })),
+    );
+    b.nowUs = a.nowUs + 1_000_000;
+    b.options.exclude = [];
+    b.restart();
+    settle(a, b, c);
+    for (const site of [a, b, c]) {
+      expect(site.rows("SELECT line FROM note ORDER BY id")).toEqual(
+        ["ONE", "two of b", "past sync", "five", "nine past sync"].map((line) => ({ line })),
+      );
+      expect(site.rows("SELECT line FROM word")).toEqual([{ line: "past sync" }]);
+      expect(held(site)).toEqual([]);
+    }
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
   });
 });

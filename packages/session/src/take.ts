@@ -1,4 +1,4 @@
-import { equalVectors, isCovered, type ApplyResult, type ChangeBatch } from "@scoutsync/core";
+import { equalVectors, isComparable, isCovered, type ApplyResult, type ChangeBatch } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
 import { sameBytes } from "./bytes.ts";
 
@@ -18,7 +18,7 @@ export async function takeBatch(replica: Replica, batch: ChangeBatch): Promise<A
   const comparable =
     equalVectors(state.vector, batch.vector) &&
     sameBytes(beyond, batch.beyondDigest) &&
-    (batch.schema === "" ? state.held === 0 : batch.schema === state.schema);
+    (batch.schema === "" ? state.held === 0 : isComparable(batch.schema, state.schema));
   const differ = comparable && !sameBytes(state.digest, batch.digest);
   // Too grave to be told from what was last reported: the replica compares inside a transaction.
   if (differ) return replica.apply(batch);

@@ -131,11 +131,23 @@ export class Applier {
   /** Merges a row that was held here, silently and in the caller's transaction. */
   deliver(row: IncomingRow): void {
     this.repairing = false;
+    this.regardless(() => this.applyRow(row));
+  }
+
+  /** True when what is held of a row without its birth can be merged now: the row is here. */
+  hasRowOf(row: IncomingRow): boolean {
+    const found = this.find(row);
+    return found !== null && !found.partial;
+  }
+
+  /** Merges whatever the vector covers. */
+  private regardless<T>(work: () => T): T {
+    const before = this.delivering;
     this.delivering = true;
     try {
-      this.applyRow(row);
+      return work();
     } finally {
-      this.delivering = false;
+      this.delivering = before;
     }
   }
 
@@ -277,6 +289,11 @@ export class Applier {
       this.refuseForged(write.origin, write.sequence);
     }
     const found = this.find(row);
+    if (found?.partial && row.birth) {
+      this.complete(found, row);
+      // What was held is covered by the vector, and so may be what comes.
+      return this.regardless(() => this.applyRow(row));
+    }
     const state = found ?? this.create(row);
     if (!state) return false;
     const before = found ? ownedDots(state) : new Map<string, { origin: number; sequence: number }>();
@@ -350,20 +367,15 @@ export class Applier {
   }
 
   private find(row: IncomingRow): RowState | null {
-    if (row.identity) return this.rows.byIdentity(row.table, row.identity.origin, row.identity.sequence);
-    return this.rows.byKey(row.table, packKey(row.table.key, row.key as CellValue[]));
+    if (!row.identity) return this.rows.byKey(row.table, packKey(row.table.key, row.key as CellValue[]));
+    const { origin, sequence } = row.identity;
+    return this.rows.byIdentity(row.table, origin, sequence) ?? this.rows.partial(row.table, partialKey(row));
   }
 
   private create(row: IncomingRow): RowState | null {
-    if (!row.birth) {
-      throw new SyncError({
-        code: "BATCH_GAP",
-        message: `a batch edits a row of "${row.table.name}" that is not here`,
-        action: "Nothing was applied; the session starts again from what is here.",
-      });
-    }
-    if (!this.repairing && !this.delivering && this.knowledge.covers(row.birth.origin, row.birth.sequence)) return null;
     const { birth } = row;
+    if (!birth) return this.createPartial(row);
+    if (!this.repairing && !this.delivering && this.knowledge.covers(birth.origin, birth.sequence)) return null;
     const columns = new Map<number, ColumnWrite[]>(row.held.map(({ cid, value }) => [cid, [{ ...birth, value }]]));
     // A birth that comes before whatever else was written may as well have written the default.
     if (!isNamedByBirth(row.table)) for (const cid of row.unwritten) columns.set(cid, []);
@@ -385,6 +397,37 @@ export class Applier {
     };
   }
 
+  /** A row that others write to and that went from here with a dropped table: what they write is held. */
+  private createPartial(row: IncomingRow): RowState {
+    const identity = row.identity ?? { origin: 0, sequence: 0 };
+    return {
+      table: this.rows.heldOnly(row.table),
+      place: { kind: "held", left: "" },
+      slot: UNSTORED,
+      identity,
+      key: partialKey(row),
+      birth: { ...identity, time: 0, context: 0 },
+      twins: [],
+      claim: 0n,
+      columns: new Map(),
+      deletes: [],
+      rekey: null,
+      closed: [],
+      kept: false,
+      partial: true,
+      hash: null,
+    };
+  }
+
+  /** The rest of a row has come: what was held of it goes with the record. */
+  private complete(state: RowState, row: IncomingRow): void {
+    for (const [cid, writes] of state.columns) row.columns.push({ cid, writes });
+    row.deletes.push(...state.deletes);
+    row.closed.push(...state.closed);
+    row.rekey ??= state.rekey;
+    this.rows.lift(state);
+  }
+
   private mergeClosed(state: RowState, record: IncomingRow["closed"][number]): boolean {
     const same = (held: typeof record) =>
       held.cid === record.cid &&
@@ -401,6 +444,12 @@ export class Applier {
     state.closed.push(record);
     return true;
   }
+}
+
+/** The name of a row whose birth is not here: its natural key, or the dot of the birth. */
+function partialKey({ table, identity, key }: IncomingRow): Buffer {
+  if (!identity) return packKey(table.key, key as CellValue[]);
+  return packKey(table.key, [new Ref(identity.origin, identity.sequence)]);
 }
 
 /** The values that a record's birth wrote, columns that the table lacks included. */

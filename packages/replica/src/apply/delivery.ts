@@ -22,6 +22,8 @@ export class Delivery {
   private readonly applier: Applier;
   /** Rows are held for a table that is here. */
   due = false;
+  /** Per table, the last row looked at. */
+  private readonly passed = new Map<number, bigint>();
 
   constructor(options: { rows: RowStore; knowledge: Knowledge; placement: Placement; applier: Applier }) {
     this.store = options.rows;
@@ -32,17 +34,20 @@ export class Delivery {
 
   /** Looks whether there is something to deliver: after every change of the schema. */
   begin(): void {
+    this.passed.clear();
     this.due = this.store.tables.some((table) => this.store.heldSlots(table, 0n, 1).length > 0);
   }
 
-  /** Delivers rows, parents first, until `until` (milliseconds of performance.now). */
+  /** Delivers rows, parents first, until `until` (milliseconds of performance.now). Those of which only a part is held stay. */
   rows(until: number): void {
     for (const table of this.store.tables) {
       for (let slots = this.next(table); slots.length > 0; slots = this.next(table)) {
         for (const slot of slots) {
+          this.passed.set(table.tid, slot);
           const state = this.store.atLog(-table.tid, slot);
           if (!state) continue;
-          const incoming = asIncoming(this.store, state);
+          const incoming = asIncoming(this.store, state, table);
+          if (state.partial && !this.applier.hasRowOf(incoming)) continue;
           this.store.lift(state);
           this.applier.deliver(incoming);
         }
@@ -53,7 +58,7 @@ export class Delivery {
   }
 
   private next(table: Table): bigint[] {
-    return this.store.heldSlots(table, 0n, ROWS_AT_ONCE);
+    return this.store.heldSlots(table, this.passed.get(table.tid) ?? 0n, ROWS_AT_ONCE);
   }
 
   /** Puts held values into columns of rows in their table that have come, and that the application has not written since. */
@@ -81,10 +86,10 @@ export class Delivery {
 }
 
 /** A row out of its table as the record that would bring it. Its state must not have been changed. */
-function asIncoming(rows: RowStore, state: RowState): IncomingRow {
-  const { table, birth } = state;
+function asIncoming(rows: RowStore, state: RowState, table: Table): IncomingRow {
+  const { birth } = state;
   const cells = rows.cells(state);
-  const byBirth = (write: Write) => write.origin === birth.origin && write.sequence === birth.sequence;
+  const byBirth = (write: Write) => !state.partial && write.origin === birth.origin && write.sequence === birth.sequence;
   const valued = (cid: number, write: ColumnWrite): ColumnWrite =>
     write.value === undefined ? { ...write, value: cells[table.indexOf.get(cid) ?? -1] ?? null } : write;
   const held: { cid: number; value: CellValue }[] = [];
@@ -108,7 +113,7 @@ function asIncoming(rows: RowStore, state: RowState): IncomingRow {
     table,
     identity: table.surrogate ? state.identity : null,
     key: table.surrogate ? null : rows.keyCells(state),
-    birth,
+    birth: state.partial ? null : birth,
     claim: state.claim,
     values,
     held,

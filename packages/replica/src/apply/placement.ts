@@ -82,7 +82,7 @@ export class Placement {
    * `changed` the positions whose value moved; `before` the dots it owned when it was loaded.
    */
   settle(state: RowState, cells: readonly CellValue[], changed: readonly number[], before: Dots): void {
-    if (state.table.absent !== null) return this.hold(state, before);
+    if (state.table.absent !== null || state.partial) return this.hold(state, before);
     const alive = isAlive(state, this.knowledge);
     if (alive) state.kept = false;
     if (state.place.kind !== "table") {
@@ -119,7 +119,7 @@ export class Placement {
 
   /** Keeps a row for which there is no table: everything of it, until the table comes. */
   private hold(state: RowState, before: Dots): void {
-    state.place = { kind: "held" };
+    if (state.place.kind !== "held") state.place = { kind: "held", left: "" };
     this.rows.saveOut(state, false, this.related.wanted(state), [], before);
   }
 

@@ -10,6 +10,7 @@ import {
   type NodeName,
   DEFAULT_BATCH_BYTES,
   DEFAULT_BATCH_CHANGES,
+  type SchemaPrint,
   type SqlValue,
   SyncError,
   type VersionVector,
@@ -33,7 +34,7 @@ const ENTRIES_AT_ONCE = 4_096;
 /** From this many entries of one table in a row on, one joined query is cheaper than one query per row. */
 const JOIN_FROM = 8;
 /** A table that has been gone for so long was dropped for good. */
-const DROPPED_AFTER_US = 10 * 60 * 1_000_000;
+const DROPPED_AFTER_US = 10 * 1_000_000;
 /** Below this a payload is not worth compressing, bytes. */
 const COMPRESS_FROM = 256;
 const FASTEST = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
@@ -236,22 +237,18 @@ export class LogReader {
   }
 
   /**
-   * Changes of a table that the application has dropped are passed over, as its rows are gone here; but not while the
-   * table may be on its way back, as in a migration of two steps, and not when it was only excluded: whoever takes the
-   * range for received never asks for those rows again.
+   * Changes of a table that the application has dropped are passed over, as its rows are gone here. For some seconds they
+   * are not: a migration of two steps brings the table back, and whoever takes the range for received would have to find
+   * the rows by a comparison.
    */
   private checkDropped(tid: number): void {
+    const since = leftSince(this.db, tid);
+    if (since === null || this.nowUs() - since > DROPPED_AFTER_US) return;
     const name = this.db.prepare("SELECT name FROM _scoutsync_table WHERE tid = ?").pluck().get(tid) as string | undefined;
-    const exists =
-      this.db.prepare("SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE").get(name) !== undefined;
-    const since = leftSince(this.db, tid) ?? this.nowUs();
-    if (!exists && this.nowUs() - since > DROPPED_AFTER_US) return;
     throw new SyncError({
-      code: "SCHEMA_UNSUPPORTED",
-      message: `this node holds changes of table "${name ?? tid}", which ${exists ? "is excluded now" : "its database has not had for less than ten minutes"}`,
-      action: exists
-        ? "Sync it again, or exclude it from the start: `scoutsync detach`, then the node with --exclude. Until then nothing is passed on, so that nobody takes its changes for received."
-        : "Nothing has to be done: when the table is back it goes on, and after ten minutes without it its changes are passed over.",
+      code: "BUSY",
+      message: `table "${name ?? tid}", of which this node holds changes, has been gone for less than ten seconds`,
+      action: "Nothing has to be done: when the table is back, or after ten seconds, it goes on.",
     });
   }
 
@@ -303,9 +300,8 @@ export class LogReader {
     }
   }
 
-  /** What the digest is of: tables without rows add nothing to it. */
-  schemaPrint(): string {
-    return schemaPrint(this.rows.tables.filter((table) => this.digest.hasRows(table.tid)));
+  schemaPrint(): SchemaPrint {
+    return schemaPrint(this.rows.tables, ({ tid }) => this.digest.hasRows(tid));
   }
 
   // ---- counting

@@ -133,7 +133,7 @@ export class RecordWriter {
   private row(state: RowState, cells: () => readonly CellValue[]): void {
     const { payload, covered } = this;
     const { table, birth } = state;
-    const birthHere = !covered(birth.origin, birth.sequence);
+    const birthHere = !state.partial && !covered(birth.origin, birth.sequence);
     const byBirth = (write: Write) => write.origin === birth.origin && write.sequence === birth.sequence;
     const columns = [...state.columns]
       .map(([cid, writes]) => [cid, writes.filter((write) => !covered(write.origin, write.sequence) && !byBirth(write))] as const)

@@ -30,7 +30,8 @@ export const UNSTORED = -(2n ** 64n);
 export type Place =
   | { kind: "table" }
   | { kind: "dead" }
-  | { kind: "held" }
+  /** `left`: the hash that the row had when its table stopped taking part, hexadecimal; "" for one that came from others since. */
+  | { kind: "held"; left: string }
   | { kind: "waiting"; reason: WaitingReason; blocker: { origin: number; sequence: number } | null };
 
 export type WaitingReason = "integer" | "unique" | "parent" | "constraint" | string;
@@ -65,11 +66,16 @@ export interface RowState {
   closed: ClosedConflict[];
   /** Deleted, but in the table because a concurrent write refers to it. */
   kept: boolean;
+  /**
+   * The birth is not here: only later writes have come, to a row that went with a dropped table. `birth` is no write then.
+   * Held until somebody sends the row whole.
+   */
+  partial?: true;
   /** 16 bytes; null when the row is not in its table. */
   hash: Buffer | null;
 }
 
-const Extra = { identity: 1, claim: 2, columns: 4, deletes: 8, rekey: 16, closed: 32, kept: 64, twins: 2048 } as const;
+const Extra = { identity: 1, claim: 2, columns: 4, deletes: 8, rekey: 16, closed: 32, kept: 64, partial: 1024, twins: 2048 } as const;
 
 function putWrite(out: ByteWriter, write: Write): void {
   out.varint(write.origin);
@@ -95,6 +101,7 @@ export function packExtra(state: RowState, id: bigint | null): Buffer | null {
   if (state.closed.length > 0) flags |= Extra.closed;
   if (state.kept) flags |= Extra.kept;
   if (state.twins.length > 0) flags |= Extra.twins;
+  if (state.partial) flags |= Extra.partial;
   if (flags === 0) return null;
   const out = new ByteWriter(64);
   out.varint(flags);
@@ -175,13 +182,14 @@ export function unpackExtra(state: RowState, extra: Buffer | null): void {
   }
   state.kept = (flags & Extra.kept) !== 0;
   if (flags & Extra.twins) for (let left = from.varint(); left > 0; left--) state.twins.push(takeWrite(from));
+  if (flags & Extra.partial) state.partial = true;
 }
 
 /** All dots that own something in the row, as `origin:sequence` of local numbers. */
 export function ownedDots(state: RowState): Map<string, { origin: number; sequence: number }> {
   const dots = new Map<string, { origin: number; sequence: number }>();
   const add = ({ origin, sequence }: { origin: number; sequence: number }) => dots.set(`${origin}:${sequence}`, { origin, sequence });
-  add(state.birth);
+  if (!state.partial) add(state.birth);
   state.twins.forEach(add);
   for (const writes of state.columns.values()) writes.forEach(add);
   state.deletes.forEach(add);

@@ -213,7 +213,7 @@ export class RowStore {
         row[2] === 1n
           ? { kind: "dead" }
           : row[2] === 4n
-            ? { kind: "held" }
+            ? { kind: "held", left: row[11] ?? "" }
             : {
                 kind: "waiting",
                 reason: row[11] ?? "",
@@ -233,6 +233,7 @@ export class RowStore {
       hash: null,
     };
     unpackExtra(state, row[9]);
+    if (state.partial) state.table = this.heldOnly(table);
     return { state: this.named(state), values: unpackImage(state, row[10], this.causality) };
   }
 
@@ -255,6 +256,21 @@ export class RowStore {
     if (row) return this.fromStored(table, row);
     const out = this.outByKey.get(table.tid, key) as OutRow | undefined;
     return out ? this.fromOut(out).state : null;
+  }
+
+  /** A table as one that is not here: whatever is known of a row is then held with its writes. */
+  heldOnly(table: Table): Table {
+    if (table.absent !== null) return table;
+    const names = table.columns.map(({ cid, name }) => [cid, name] as const);
+    const lacking = new Map([...table.lacking, ...names]);
+    return { ...table, columns: [], indexOf: new Map(), references: [], lacking, absent: "missing" };
+  }
+
+  /** What is held of a row of which only later writes have come. */
+  partial(table: Table, key: Buffer): RowState | null {
+    const out = this.outByKey.get(table.tid, key) as OutRow | undefined;
+    const state = out ? this.fromOut(out).state : null;
+    return state?.partial ? state : null;
   }
 
   /** Where the log says a dot's row is. Queued rows must have been flushed. */
@@ -638,7 +654,7 @@ export class RowStore {
       open === 0 ? null : open,
       packExtra(state, wanted),
       packImage(state.table, values, used),
-      place.kind === "waiting" ? place.reason : null,
+      place.kind === "waiting" ? place.reason : place.kind === "held" && place.left !== "" ? place.left : null,
       place.kind === "waiting" ? (place.blocker?.origin ?? null) : null,
       place.kind === "waiting" ? (place.blocker?.sequence ?? null) : null,
     ] as const;

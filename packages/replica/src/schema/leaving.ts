@@ -1,0 +1,131 @@
+import type { Database } from "better-sqlite3";
+import type { CellValue, SqlValue } from "@scoutsync/core";
+import { imageTable } from "../capture/events.ts";
+import { type ColumnWrite, ownedDots, type RowState } from "../rows/row-state.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import { rowsTable } from "../rows/table-store.ts";
+import { registerOf } from "../rows/registers.ts";
+import { rowHash, sameValue } from "../rows/values.ts";
+import { absentTables } from "./absent.ts";
+import { catalogTables, type Table } from "./catalog.ts";
+import { surveyTables } from "./tables.ts";
+
+/** Rows moved at a time. */
+const ROWS_AT_ONCE = 1_000;
+
+/** Tables that were captured until now, are in the database as they were, and do not take part any more. */
+export function leavingTables(db: Database, present: readonly Table[]): Table[] {
+  const here = new Set(present.map(({ tid }) => tid));
+  const captured = db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = ?");
+  const left = new Map(
+    (
+      db
+        .prepare("SELECT t.tid, coalesce(k.name, t.name) FROM _scoutsync_table AS t LEFT JOIN _scoutsync_kind AS k ON k.tid = t.tid")
+        .raw(true)
+        .all() as [number, string][]
+    ).filter(([tid]) => !here.has(tid) && captured.get(imageTable(tid)) !== undefined),
+  );
+  if (left.size === 0) return [];
+  const names = new Set(left.values());
+  const shapes = surveyTables(db, []).tables.filter(({ name }) => names.has(name));
+  return catalogTables(db, shapes).filter(({ tid }) => left.has(tid));
+}
+
+/**
+ * A table that was synced stops taking part though it is still there: it has been excluded. What is known of its rows,
+ * their values included, is held from here on, merged and passed on like that of a table which was never here; the
+ * application's table is its own. Inside a write transaction, drained. `rows` must know the table as it was.
+ */
+export function holdTable(db: Database, rows: RowStore, table: Table, present: readonly Table[]): void {
+  const held = absentTables(db, present).find(({ tid }) => tid === table.tid);
+  if (!held) return;
+  const page = db
+    .prepare(`SELECT id FROM ${rowsTable(table.tid)} ORDER BY id LIMIT ${ROWS_AT_ONCE}`)
+    .safeIntegers(true)
+    .pluck();
+  for (let slots = page.all() as bigint[]; slots.length > 0; slots = page.all() as bigint[]) {
+    for (const slot of slots) {
+      const state = rows.atLog(table.tid, slot);
+      if (state) hold(rows, state, held);
+    }
+  }
+  // The images of rows that are out of the table become values held with their writes when they are next stored.
+  db.prepare(
+    "UPDATE _scoutsync_out SET state = 4, reason = NULL, blocker_oid = NULL, blocker_sequence = NULL WHERE tid = ? AND state IN (1, 2)",
+  ).run(table.tid);
+}
+
+function hold(rows: RowStore, state: RowState, held: Table): void {
+  const { table } = state;
+  const before = ownedDots(state);
+  const cells = rows.cells(state);
+  const left = state.hash?.toString("hex") ?? "";
+  const id = table.surrogate ? state.slot : null;
+  for (const [index, { cid }] of table.columns.entries()) keepHeld(state, cid, cells[index] ?? null);
+  state.table = held;
+  state.place = { kind: "held", left };
+  rows.saveOut(state, true, id, [], before);
+}
+
+/**
+ * A table that was excluded takes part again: rows that it still holds are the rows that are held for it. What the
+ * application has not touched since takes what came meanwhile; the rest counts as written by the application, beside what
+ * came. `edited` is told the columns, by position, in which a row of the table differs. Returns the rows that have to be
+ * given the values held for them. Inside a write transaction, before the table is compared.
+ */
+export function rejoinTable(
+  rows: RowStore,
+  table: Table,
+  edited: (key: readonly SqlValue[], indexes: readonly number[]) => void,
+): { state: RowState; cells: CellValue[]; changed: number[] }[] {
+  const renewed: { state: RowState; cells: CellValue[]; changed: number[] }[] = [];
+  for (
+    let slots = rows.heldSlots(table, 0n, ROWS_AT_ONCE);
+    slots.length > 0;
+    slots = rows.heldSlots(table, slots.at(-1) as bigint, ROWS_AT_ONCE)
+  ) {
+    for (const slot of slots) {
+      const state = rows.atLog(-table.tid, slot);
+      if (state?.place.kind !== "held" || state.place.left === "" || state.partial) continue;
+      const key = table.surrogate ? [rows.outId(state) ?? state.claim] : rows.keyValues(state);
+      const values = key && rows.of(table).read(key);
+      if (!key || !values || (table.surrogate && rows.byId(table, key[0] as bigint))) continue;
+      const id = table.surrogate ? (key[0] as bigint) : null;
+      const cells = rows.cells(state);
+      const here = rows.abstract(table, values);
+      const differing = [...table.columns.keys()].filter((index) => !sameValue(here[index] ?? null, cells[index] ?? null));
+      const isUntouched = rowHash(table, id, values).toString("hex") === state.place.left;
+      const before = ownedDots(state);
+      if (!isUntouched) for (const index of differing) keepHeld(state, (table.columns[index] as { cid: number }).cid, cells[index] ?? null);
+      rows.saveInTable(state, id, values, before);
+      if (isUntouched) renewed.push({ state, cells, changed: differing });
+      else if (differing.length > 0) edited(key, differing);
+    }
+  }
+  return renewed;
+}
+
+/**
+ * A table that was dropped is back: rows that it does not have are gone here, which is no delete. Whoever has them still
+ * has them, and a comparison brings them back.
+ */
+export function forgetMissing(db: Database, rows: RowStore, table: Table): void {
+  const known = db
+    .prepare(`SELECT id FROM ${rowsTable(table.tid)} ORDER BY id`)
+    .safeIntegers(true)
+    .pluck();
+  const drop = db.prepare("DELETE FROM _scoutsync_log WHERE oid = ? AND sequence = ? AND tid = ? AND slot = ?");
+  for (const slot of known.all() as bigint[]) {
+    const state = rows.atLog(table.tid, slot);
+    const key = state && rows.keyValues(state);
+    if (!state || (key && rows.of(table).read(key))) continue;
+    for (const { origin, sequence } of ownedDots(state).values()) drop.run(origin, sequence, table.tid, slot);
+    rows.of(table).remove(slot);
+  }
+}
+
+/** Makes a value one that is held beside what the table has. */
+function keepHeld(state: RowState, cid: number, value: CellValue): void {
+  const writes: ColumnWrite[] = registerOf(state, cid).map((write) => (write.value === undefined ? { ...write, value } : write));
+  state.columns.set(cid, writes);
+}
