@@ -175,6 +175,7 @@ export class ReplicaDatabase {
         statement: () => this.joining.statementText,
       });
       this.applier = new Applier({ ...parts, placement: this.placement, nowUs: this.nowUs, groups });
+      if (options.trial) this.applier.rename = (cell) => this.joining.cell(cell);
       this.delivery = new Delivery({ ...parts, placement: this.placement, applier: this.applier });
       this.restored = new Restored(this.db, this.knowledge, options.serveRestored === true);
       if (options.hadBefore && !this.restored.isKnown && this.restored.lacks(options.hadBefore))
@@ -521,7 +522,7 @@ export class ReplicaDatabase {
     const unpacked = unpackBatch(batch);
     this.drain();
     this.meet(batch.baseline, batch.count > 0);
-    if (batch.count > 0) this.joining.checkNames(batch.baseline);
+    if (batch.count > 0 && !this.options.trial) this.joining.checkNames(batch.baseline);
     const applied = this.write(() => {
       this.makeRoomFor(unpacked);
       // What was committed since is drained under the integers as they are before anything moves.
@@ -585,6 +586,12 @@ export class ReplicaDatabase {
     }
   }
 
+  /** Writes a copy of the database, drained, to a path where nothing is yet. */
+  copyTo(path: string): void {
+    this.drain();
+    this.db.prepare("VACUUM INTO ?").run(path);
+  }
+
   /** What this replica says of rows that were there before syncing: goes with every opening and batch. */
   baseline(): string {
     return this.joining.statementText;
@@ -606,6 +613,11 @@ export class ReplicaDatabase {
     });
     this.unsettled ||= this.mayPlaceWaiting();
     this.settle();
+  }
+
+  /** What the rows of both sides are about to be joined as; null where they are not joined now. Throws as `meet`. */
+  choiceFor(statement: string): BaselineChoice | null {
+    return this.joining.choiceFor(statement);
   }
 
   /** What was said about rows from before syncing; said once, it holds for later starts. */

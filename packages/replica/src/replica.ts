@@ -33,6 +33,8 @@ export interface ReplicaOptions {
   hadBefore?: VersionVector;
   /** Serve what a restored backup holds without having pulled: there is nobody left to pull from. */
   serveRestored?: boolean;
+  /** A copy to try something on: takes changes of a peer that has not heard yet which copies are shared. */
+  trial?: boolean;
 }
 
 /** What is known about a replica without asking its thread. Updated after every commit. */
@@ -108,6 +110,10 @@ export interface Replica {
    * BASELINE_CHOICE when a person has to say whether the rows of both sides are the same.
    */
   meet(baseline: string): Promise<void>;
+  /** What rows of both sides are about to be joined as by meeting; null where that was decided before. Throws as `meet`. */
+  choiceFor(baseline: string): Promise<"shared" | "distinct" | null>;
+  /** Writes a copy of the database file, sync metadata included, as of now. `path` must not exist. */
+  copyTo(path: string): Promise<void>;
   /** How far the stream of the peer's run has been applied: what to ask that run to continue after. */
   position(run: string): Promise<VersionVector>;
   /** Digest of what is held beyond the vector, empty when there is nothing. */

@@ -114,6 +114,18 @@ export function describeDifference(tables: readonly TableDifference[]): string {
     .join("\n  ");
 }
 
+/** Why a choice is probably wrong for these rows; null when it is not. */
+export function doubtsOf(choice: "shared" | "distinct", tables: readonly TableDifference[]): string | null {
+  const sum = (kind: "equal" | "different" | "onlyHere" | "onlyThere") => tables.reduce((total, table) => total + table[kind], 0);
+  const [equal, different] = [sum("equal"), sum("different")];
+  const smaller = equal + different + Math.min(sum("onlyHere"), sum("onlyThere"));
+  if (choice === "distinct" && equal * 2 > smaller)
+    return `they are joined as distinct, and ${equal} of at most ${smaller} rows are equal: they look like copies of one file, and every such row exists twice now. Copies are joined with --baseline shared`;
+  if (choice === "shared" && different > equal)
+    return `they are joined as shared, and of the rows with the same key ${different} differ and only ${equal} are equal: they look filled independently, and their rows are merged by key now. Independent files are joined with --baseline distinct`;
+  return null;
+}
+
 /** BASELINE_CHOICE with what a person has to know to choose: the rows of both sides, and what to say. */
 export async function explainChoice(options: DifferenceOptions, refused: SyncError): Promise<SyncError> {
   const tables = await compareByKey(options);

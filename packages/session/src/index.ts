@@ -9,5 +9,7 @@ export * from "./session.ts";
 export * from "./stats.ts";
 export * from "./verify.ts";
 export * from "./difference.ts";
+export * from "./meet.ts";
+export * from "./rehearsal.ts";
 export * from "./repair.ts";
 export * from "./live.ts";

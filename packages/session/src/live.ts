@@ -2,6 +2,7 @@ import { EMPTY_VECTOR, SyncError, isCovered, join, type VersionVector } from "@s
 import type { Replica } from "@scoutsync/replica";
 import { backoffMs, pause } from "@scoutsync/runtime";
 import type { Acquaintances } from "./acquaintances.ts";
+import { meet } from "./meet.ts";
 import type { Peer } from "./peer.ts";
 import { pull } from "./pull.ts";
 import { PushWindow } from "./push-window.ts";
@@ -23,6 +24,8 @@ export interface LiveOptions {
   onTrouble?: ((direction: "down" | "up", error: unknown, pauseMs: number) => void) | undefined;
   /** Each time the replica stands where the peer stood; `verified` as in PullResult. */
   onCaughtUp?: ((verified: boolean | null) => void) | undefined;
+  /** As in PullOptions. */
+  onDoubt?: ((text: string) => void) | undefined;
   /** Injected for tests. */
   random?: (() => number) | undefined;
 }
@@ -91,13 +94,18 @@ async function persist(
   }
 }
 
-async function follow({ replica, peer, acquaintances, signal, onCaughtUp }: LiveOptions, link: Link, progress: () => void): Promise<void> {
+async function follow(
+  { replica, peer, acquaintances, signal, onCaughtUp, onDoubt }: LiveOptions,
+  link: Link,
+  progress: () => void,
+): Promise<void> {
   await pull({
     replica,
     peer,
     acquaintances,
     run: link.run,
     follow: true,
+    onDoubt,
     signal,
     onProgress: progress,
     onCaughtUp: (result) => {
@@ -123,7 +131,7 @@ async function feed({ replica, peer, acquaintances, nodeName, signal }: LiveOpti
       { database: replica.name, name: nodeName, run: replica.run, baseline: replica.state.baseline },
       AbortSignal.any([signal, stop.signal]),
     );
-    await replica.meet(stream.ready.baseline);
+    await meet(replica, stream.ready.baseline);
     const window = new PushWindow(stream);
     let over = false;
     void window.over.then(() => {

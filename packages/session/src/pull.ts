@@ -1,6 +1,7 @@
 import { EMPTY_VECTOR, SyncError, isCovered, join, type Codec, type VersionVector } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
 import type { Acquaintances } from "./acquaintances.ts";
+import { compareByKey, doubtsOf } from "./difference.ts";
 import type { Peer } from "./peer.ts";
 import { emptyStats, type SessionStats } from "./stats.ts";
 import { takeBatch } from "./take.ts";
@@ -23,6 +24,8 @@ export interface PullOptions {
   stats?: SessionStats | undefined;
   /** After each batch: changes taken so far, and about how many there are in all. */
   onProgress?: ((done: number, total: number) => void) | undefined;
+  /** Before rows are joined under a choice that their contents speak against. */
+  onDoubt?: ((text: string) => void) | undefined;
   /** After each final batch. */
   onCaughtUp?: ((result: PullResult) => void) | undefined;
 }
@@ -95,6 +98,7 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
         const stopped = await replica.position(batch.run);
         if (!isCovered(stopped, join(since, position))) return batch.run;
       }
+      if (first) await doubt(options, batch.baseline);
       first = false;
       result.run = batch.run;
       if (batch.final) acquaintances.learn(batch.run, batch.vector, batch.node);
@@ -125,4 +129,12 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
     message: `${peer.address} ended the stream of "${replica.name}" before its end`,
     action: "Sync again; it goes on where it stopped.",
   });
+}
+
+/** Says when a choice is about to be carried out that is probably wrong: it cannot be taken back. */
+async function doubt({ replica, peer, signal, onDoubt }: PullOptions, baseline: string): Promise<void> {
+  const choice = onDoubt && (await replica.choiceFor(baseline));
+  if (!choice) return;
+  const text = doubtsOf(choice, await compareByKey({ replica, peer, signal }));
+  if (text !== null) onDoubt(`"${replica.name}" here and at ${peer.address}: ${text}`);
 }

@@ -2,6 +2,7 @@ import { EMPTY_VECTOR, SyncError, join, type VersionVector } from "@scoutsync/co
 import type { Replica } from "@scoutsync/replica";
 import type { Acquaintances } from "./acquaintances.ts";
 import { PushWindow } from "./push-window.ts";
+import { meet } from "./meet.ts";
 import type { Peer } from "./peer.ts";
 import { emptyStats, type SessionStats } from "./stats.ts";
 
@@ -58,7 +59,7 @@ export async function push(options: PushOptions): Promise<PushResult> {
   };
   try {
     const { vector, position, codecs, beyondDigest, baseline } = stream.ready;
-    await replica.meet(baseline);
+    await meet(replica, baseline);
     for (let from = join(vector, position), final = false; !final;) {
       const batch = await replica.read({ from, batchSize: options.batchSize ?? 0, codecs, beyondDigest, whole: true });
       await window.send(batch);

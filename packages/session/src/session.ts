@@ -35,6 +35,8 @@ export interface SessionOptions {
   retries?: number | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: SessionProgress) => void) | undefined;
+  /** As in PullOptions. */
+  onDoubt?: ((text: string) => void) | undefined;
   /** Injected for tests: milliseconds. */
   now?: (() => number) | undefined;
 }
@@ -140,6 +142,7 @@ async function syncDatabase(options: SessionOptions, { replica, acquaintances }:
     const pulled = await pull({
       ...shared,
       run,
+      onDoubt: options.onDoubt,
       onProgress: (done, total) => onProgress?.({ database, phase: "pull", done, total }),
     }).catch((error: unknown) => {
       // A peer that serves nobody can still be given what it lacks; one that was restored needs it, and serves then.

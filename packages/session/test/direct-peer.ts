@@ -1,6 +1,6 @@
 import { EMPTY_VECTOR, SyncError, join, type ChangeBatch, type Codec, type VersionVector } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
-import { takeBatch, type ChangesRequest, type Peer, type PushAck, type PushOpening, type PushStream } from "../src/index.ts";
+import { meet, takeBatch, type ChangesRequest, type Peer, type PushAck, type PushOpening, type PushStream } from "../src/index.ts";
 
 /** A peer in the same process: a replica without a network, that counts calls and can lose the line. */
 export class DirectPeer implements Peer {
@@ -23,7 +23,7 @@ export class DirectPeer implements Peer {
     this.calls.push("getChanges");
     if (this.receiveOnly) throw new SyncError({ code: "RECEIVE_ONLY", message: "it only receives", action: "Ask another." });
     this.#checkName(request.database);
-    await this.replica.meet(request.baseline);
+    await meet(this.replica, request.baseline);
     const position = request.run === this.replica.run ? request.position : EMPTY_VECTOR;
     let from: VersionVector = join(request.since, position);
     for (let final = false; !final;) {
@@ -42,7 +42,7 @@ export class DirectPeer implements Peer {
     this.beforePush();
     this.#checkName(database);
     const { replica } = this;
-    await replica.meet(baseline);
+    await meet(replica, baseline);
     const queue: (ChangeBatch | Error | null)[] = [];
     let wake = () => {};
     const put = (batch: ChangeBatch | Error | null) => {

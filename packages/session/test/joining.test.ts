@@ -1,7 +1,11 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "vitest";
-import { Acquaintances, runSession } from "../src/index.ts";
+import { openReplicaPool, type Replica } from "@scoutsync/replica";
+import { Acquaintances, rehearse, runSession } from "../src/index.ts";
 import { DirectPeer } from "./direct-peer.ts";
-import { openTestReplica } from "./test-replica.ts";
+import { afterTest, openTestReplica, type TestReplica } from "./test-replica.ts";
 
 const COMMON = "CREATE TABLE t(k TEXT PRIMARY KEY, v TEXT); INSERT INTO t VALUES('a', '1'), ('b', '2'), ('c', '3')";
 const HERE = `${COMMON}; UPDATE t SET v = 'here' WHERE k = 'b'; INSERT INTO t VALUES('h', '')`;
@@ -13,7 +17,7 @@ async function meeting(choices: { here?: "shared" | "distinct"; there?: "shared"
   const peer = new DirectPeer(there);
   const session = () =>
     runSession({ databases: [{ replica: here, acquaintances: new Acquaintances() }], peer, nodeName: "here", named: false, retries: 0 });
-  return { here, there, session };
+  return { here, there, peer, session };
 }
 
 test("without a word a session stops and shows how the rows differ", async () => {
@@ -40,4 +44,72 @@ test.each([{ here: "shared" as const }, { there: "shared" as const }])("one word
   expect(new Set([conflict?.winner?.value, conflict?.loser?.value])).toEqual(new Set(["here", "there"]));
   // And once joined, nobody asks again, and nothing moves.
   expect(await session()).toMatchObject({ success: true, verified: true, stats: { localChangesSent: 0, remoteChangesReceived: 0 } });
+});
+
+const IDS = `CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT, city TEXT);
+  CREATE TABLE robot(team INTEGER REFERENCES team(id), slot TEXT, note TEXT, PRIMARY KEY(team, slot));
+  INSERT INTO team VALUES(1, 'one', 'Rome'), (2, 'two', 'Bonn'), (3, 'three', 'Oslo'); INSERT INTO robot VALUES(1, 'a', 'x'), (2, 'a', 'y')`;
+
+/** Everything in a file, sync metadata included. */
+function contents({ application }: TestReplica): string {
+  const tables = application.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").pluck().all() as string[];
+  return tables.map((table) => JSON.stringify([table, application.prepare(`SELECT * FROM "${table}"`).raw().all()])).join("\n");
+}
+
+test.each(["shared", "distinct"] as const)("a dry run says what the session then does, and changes nothing: %s", async (baseline) => {
+  const here = await openTestReplica(
+    { baseline },
+    `${IDS}; UPDATE team SET city = 'here' WHERE id = 1; UPDATE robot SET note = 'z' WHERE team = 2`,
+  );
+  const there = await openTestReplica(
+    {},
+    `${IDS}; UPDATE team SET city = 'there' WHERE id = 1; INSERT INTO team VALUES(9, 'only there', '')`,
+  );
+  const folder = mkdtempSync(join(tmpdir(), "scoutsync-copy-"));
+  afterTest(() => rmSync(folder, { recursive: true, force: true }));
+  const pool = openReplicaPool({ threads: 1 });
+  afterTest(() => pool.close());
+  const withCopy = async <T>(work: (copy: Replica) => Promise<T>): Promise<T> => {
+    const path = join(folder, "copy.db");
+    await here.copyTo(path);
+    const names = { name: "main", nodeName: "node", nodeId: "copy", exclude: [] };
+    const copy = await pool.open({ ...names, path, baseline, busyTimeoutMs: 100, pollIntervalMs: 1_000, trial: true });
+    const done = await work(copy);
+    await copy.close();
+    return done;
+  };
+  const peer = new DirectPeer(there);
+  const before = [contents(here), contents(there)];
+  const said = await rehearse({ replica: here, peer, withCopy });
+  expect([contents(here), contents(there)]).toEqual(before);
+  expect(said.error).toBeNull();
+  expect(said.tables).toMatchObject([
+    { table: "team", equal: 2, different: 1, onlyHere: 0, onlyThere: 1, exact: true },
+    { table: "robot", equal: 1, different: 1, onlyHere: 0, onlyThere: 0, exact: true },
+  ]);
+  const acquaintances = new Acquaintances();
+  const { success, stats } = await runSession({
+    databases: [{ replica: here, acquaintances }],
+    peer,
+    nodeName: "here",
+    named: false,
+    retries: 0,
+  });
+  expect(success).toBe(true);
+  expect(said).toMatchObject({
+    receive: stats.remoteChangesReceived,
+    apply: stats.remoteChangesApplied,
+    conflict: stats.conflicts,
+    park: stats.parked,
+    rekey: here.application.prepare("SELECT count(*) FROM team WHERE id > 1000").pluck().get(),
+  });
+  expect(said.conflict).toBe(baseline === "shared" ? 2 : 0);
+  expect(said.rekey).toBe(baseline === "shared" ? 0 : 3);
+});
+
+test("a dry run where nobody said what the rows are says so, beside the difference", async () => {
+  const { here, peer } = await meeting({});
+  const said = await rehearse({ replica: here, peer, withCopy: (work) => work(here) });
+  expect(said.error?.code).toBe("BASELINE_CHOICE");
+  expect(said.tables).toMatchObject([{ table: "t", equal: 1, different: 1, onlyHere: 2, onlyThere: 2 }]);
 });

@@ -99,6 +99,8 @@ export class TestReplica implements Replica {
     return result;
   }
   drain = () => this.inner.drain();
+  copyTo = (path: string) => this.inner.copyTo(path);
+  choiceFor = (baseline: string) => this.inner.choiceFor(baseline);
   meet = (baseline: string) => this.inner.meet(baseline);
   position = (run: string) => this.inner.position(run);
   beyondDigest = () => this.inner.beyondDigest();

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, statfsSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { SyncError } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
 import { Acquaintances, Receipts, type SessionDatabase } from "@scoutsync/session";
@@ -6,6 +9,7 @@ import { Acquaintances, Receipts, type SessionDatabase } from "@scoutsync/sessio
 export class Databases {
   readonly #databases = new Map<string, SessionDatabase>();
   readonly #nodeName: string;
+  readonly #openers = new Map<string, (path: string) => Promise<Replica>>();
   readonly #failed: (database: string, error: unknown) => void;
 
   /** `failed` hears of receipts that could not be stored. */
@@ -14,12 +18,42 @@ export class Databases {
     this.#failed = failed;
   }
 
-  add(replica: Replica): void {
+  /** `openCopy` opens a copy of its file as a replica to try something on. */
+  add(replica: Replica, openCopy: (path: string) => Promise<Replica>): void {
+    this.#openers.set(replica.name, openCopy);
     const receipts = new Receipts(
       (node, vector) => replica.acknowledge(node, vector),
       (error) => this.#failed(replica.name, error),
     );
     this.#databases.set(replica.name, { replica, acquaintances: new Acquaintances(receipts) });
+  }
+
+  /** Lends a copy of a database, gone afterwards. Throws DISK_FULL where there is no room for one. */
+  async withCopy<T>(name: string, work: (copy: Replica) => Promise<T>): Promise<T> {
+    const { replica } = this.get(name);
+    const folder = mkdtempSync(join(tmpdir(), "scoutsync-copy-"));
+    try {
+      const { size } = statSync(replica.path);
+      const { bavail, bsize } = statfsSync(folder);
+      // The copy, and what is fetched into it.
+      if (bavail * bsize < 2 * size) {
+        throw new SyncError({
+          code: "DISK_FULL",
+          message: `a copy of "${name}" (${Math.ceil(size / 2 ** 20)} MiB) and what is fetched into it have no room in ${tmpdir()}`,
+          action: "Make room there, or name another folder with the environment variable TMPDIR.",
+        });
+      }
+      const path = join(folder, "copy.db");
+      await replica.copyTo(path);
+      const copy = await (this.#openers.get(name) as (path: string) => Promise<Replica>)(path);
+      try {
+        return await work(copy);
+      } finally {
+        await copy.close();
+      }
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
   }
 
   all(): SessionDatabase[] {

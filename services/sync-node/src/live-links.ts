@@ -38,6 +38,7 @@ function reports(context: NodeContext, peer: string, database: string) {
   const troubles = new Map<string, string>();
   let diverged = false;
   return {
+    onDoubt: (text: string) => context.logger.warn(`rows from before syncing: ${text}`),
     onTrouble: (direction: "down" | "up", error: unknown, pauseMs: number) => {
       const { code, message } = toPlainError(error);
       const level = troubles.get(direction) === code ? "debug" : "warn";

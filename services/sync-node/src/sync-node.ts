@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import { openReplicaPool } from "@scoutsync/replica";
+import { openReplicaPool, type ReplicaOptions } from "@scoutsync/replica";
 import { ClockKeeper } from "./clock/clock-keeper.ts";
 import { checkAddresses, checkNames, exclusionsByDatabase, type SyncNodeConfig } from "./config.ts";
 import { Databases } from "./databases.ts";
@@ -32,20 +32,20 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
     );
     for (const { name, path } of config.databases) {
       const hadBefore = memory.before(name, path);
-      databases.add(
-        await pool.open({
-          name,
-          path,
-          nodeName: config.name,
-          nodeId,
-          exclude: excluded.get(name) ?? [],
-          baseline: config.baseline,
-          busyTimeoutMs: BUSY_TIMEOUT_MS,
-          pollIntervalMs: POLL_INTERVAL_MS,
-          clockCorrectionUs: clock.correctionUs,
-          serveRestored: config.serveRestored === true,
-          ...(hadBefore && { hadBefore }),
-        }),
+      const options: ReplicaOptions = {
+        name,
+        path,
+        nodeName: config.name,
+        nodeId,
+        exclude: excluded.get(name) ?? [],
+        baseline: config.baseline,
+        busyTimeoutMs: BUSY_TIMEOUT_MS,
+        pollIntervalMs: POLL_INTERVAL_MS,
+        clockCorrectionUs: clock.correctionUs,
+        serveRestored: config.serveRestored === true,
+      };
+      databases.add(await pool.open({ ...options, ...(hadBefore && { hadBefore }) }), (copy) =>
+        pool.open({ ...options, path: copy, trial: true }),
       );
     }
     memory.watch(databases.all().map(({ replica }) => replica));

@@ -33,7 +33,7 @@ export async function startNode(
   afterTest(() => rmSync(dataDirectory, { recursive: true, force: true }));
   const replica = existing ?? (await openTestReplica({ nodeName: name, nodeId: `id-of-${name}` }));
   const databases = new Databases(name);
-  databases.add(replica);
+  databases.add(replica, () => Promise.reject(new Error("no copy in this test")));
   const logger = createLogger(name, "silent");
   const clock = new ClockKeeper({ nodeId: `id-of-${name}`, dataDirectory, logger, surroundings });
   const service = await serve(

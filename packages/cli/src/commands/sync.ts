@@ -9,6 +9,7 @@ import { count } from "../output/json.ts";
 interface SyncOptions {
   db?: string[];
   files: boolean;
+  dryRun?: boolean;
 }
 
 /** `scoutsync sync`: asks a node to run one session with a peer now. */
@@ -17,14 +18,23 @@ export const registerSync: Registration = (program, surroundings) => {
     usage: "sync <node> <peer>",
     summary: "ask NODE to run one session with PEER now: fetch, send, verify",
     usesCoordinator: true,
-    options: [repeatable("--db <name>", "only this database; repeat for more"), new Option("--no-files", "leave file roots out")],
-    examples: ["scoutsync sync 127.0.0.1:7071 127.0.0.1:7072", "scoutsync sync pits stands --db scouting --json"],
+    options: [
+      repeatable("--db <name>", "only this database; repeat for more"),
+      new Option("--no-files", "leave file roots out"),
+      new Option("--dry-run", "change nothing on either side; say what the session would do"),
+    ],
+    examples: [
+      "scoutsync sync 127.0.0.1:7071 127.0.0.1:7072",
+      "scoutsync sync 127.0.0.1:7071 127.0.0.1:7072 --dry-run",
+      "scoutsync sync pits stands --db scouting --json",
+    ],
     run: async (options, invocation, node = "", peer = "") => {
       const started = Date.now();
       const result = await session(node, peer, options, invocation).catch((error: unknown) =>
         failed(error, node, peer, Date.now() - started),
       );
-      report(result, invocation);
+      if (options.dryRun) reportRehearsal(result, invocation);
+      else report(result, invocation);
     },
   });
 };
@@ -32,7 +42,12 @@ export const registerSync: Registration = (program, surroundings) => {
 async function session(node: string, peer: string, options: SyncOptions, invocation: Invocation): Promise<SyncResult> {
   const peerAddress = await resolveNode(peer, invocation);
   return withNode(node, invocation, async (client, address) => {
-    const request = SyncRequest.fromPartial({ peer: peerAddress, databases: options.db ?? [], noFiles: !options.files });
+    const request = SyncRequest.fromPartial({
+      peer: peerAddress,
+      databases: options.db ?? [],
+      noFiles: !options.files,
+      dryRun: options.dryRun === true,
+    });
     for await (const { kind } of serverStream(client, "sync", request, { deadlineMs: LONG_DEADLINE_MS })) {
       if (kind?.$case === "result") return kind.value;
       if (kind?.$case === "progress") {
@@ -75,6 +90,7 @@ function report(result: SyncResult, { out }: Invocation): void {
     verified: result.verified,
     duration_ms: count(result.durationMs),
     errors: result.errors.map(({ code, message }) => ({ code, message })),
+    doubts: result.doubts,
   };
   out.result(document, () => {
     const { stats: moved } = document;
@@ -86,9 +102,55 @@ function report(result: SyncResult, { out }: Invocation): void {
       );
     }
   });
+  for (const doubt of result.doubts) out.note(`scoutsync: ${doubt}`);
   if (document.success) return;
   for (const { message } of document.errors) out.note(`scoutsync: ${message}`);
   if (document.errors.length === 0)
     out.note(`scoutsync: the session of ${document.node} with ${document.peer} failed. See the node's log.`);
+  throw new Negative();
+}
+
+/** What a session would do, with what the rows of both sides have in common as they are. */
+function reportRehearsal(result: SyncResult, { out }: Invocation): void {
+  const document = {
+    dry_run: true,
+    success: result.success,
+    node: result.node,
+    peer: result.peer,
+    databases: result.rehearsals.map((rehearsal) => ({
+      name: rehearsal.database,
+      would_send: count(rehearsal.send),
+      would_receive: count(rehearsal.receive),
+      would_apply: count(rehearsal.apply),
+      would_conflict: count(rehearsal.conflict),
+      would_park: count(rehearsal.park),
+      would_rekey: count(rehearsal.rekey),
+      tables: rehearsal.tables.map(({ table, equal, different, onlyHere, onlyThere, exact }) => ({
+        table,
+        equal: count(equal),
+        different: count(different),
+        only_here: count(onlyHere),
+        only_there: count(onlyThere),
+        exact,
+      })),
+      error: rehearsal.error ?? null,
+    })),
+    duration_ms: count(result.durationMs),
+    errors: result.errors.map(({ code, message }) => ({ code, message })),
+  };
+  out.result(document, () => {
+    for (const database of document.databases) {
+      out.line(
+        database.error
+          ? `${database.name}: the session would stop`
+          : `${database.name}: would send ${database.would_send} changes, receive ${database.would_receive} and apply ${database.would_apply} of them; ` +
+              `${database.would_conflict} conflicts, ${database.would_park} rows parked, ${database.would_rekey} rows with another id`,
+      );
+      for (const { table, equal, different, only_here: here, only_there: there, exact } of database.tables)
+        out.line(`  ${table}: ${exact ? "" : "about "}${equal} rows equal, ${different} differ, ${here} only here, ${there} only there`);
+    }
+  });
+  if (document.success) return;
+  for (const { message } of document.errors) out.note(`scoutsync: ${message}`);
   throw new Negative();
 }

@@ -66,6 +66,9 @@ export class Applier {
 
   private readonly groups: Groups;
 
+  /** Gives references of a peer that names rows of joined copies in the old way their names; only on a trial copy. */
+  rename: ((cell: CellValue) => CellValue) | null = null;
+
   constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement; nowUs: () => number; groups: Groups }) {
     this.nowUs = options.nowUs;
     this.groups = options.groups;
@@ -277,6 +280,11 @@ export class Applier {
   private applyRow(row: IncomingRow): boolean {
     const { table } = row;
     const { shared } = this.rows;
+    const { rename } = this;
+    if (rename) {
+      row.key = row.key?.map(rename) ?? null;
+      row.values = row.values.map(rename);
+    }
     if (row.birth && table.surrogate && shared.has(row.birth.origin)) row.identity = shared.identity(table, row.claim);
     for (const write of [
       ...(row.birth ? [row.birth] : []),

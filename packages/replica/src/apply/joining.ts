@@ -81,6 +81,14 @@ export class Joining {
     return { shared: shared.size === here.length ? [] : [...shared], origins, inherit };
   }
 
+  /** What the rows of both sides are about to be joined as, where they are joined now; null where that was decided before. */
+  choiceFor(text: string): BaselineChoice | null {
+    const plan = this.plan(text, true);
+    if (plan === null || plan.inherit !== null) return null;
+    if (plan.shared.length > 0) return this.own.length > 0 ? "shared" : null;
+    return this.isDecided(this.own, parseStatement(text), new Set(this.rows.shared.names)) ? null : "distinct";
+  }
+
   /** True when it needs no one to say what the rows of both sides are to each other. */
   private isDecided(mine: readonly string[], peer: BaselineStatement, shared: ReadonlySet<string>): boolean {
     if (mine.length === 0 || peer.own.length === 0) return true;
@@ -209,7 +217,8 @@ export class Joining {
     return values.map((value) => this.cell(value));
   }
 
-  private cell(value: CellValue): CellValue {
+  /** A reference by the name that its row has now. */
+  cell(value: CellValue): CellValue {
     if (!(value instanceof Ref) || !this.rows.shared.has(value.origin)) return value;
     const state = this.rows.byDot(value.origin, value.sequence);
     return state ? new Ref(state.identity.origin, state.identity.sequence) : value;

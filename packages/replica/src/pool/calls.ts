@@ -7,6 +7,8 @@ export type Method =
   | "read"
   | "apply"
   | "meet"
+  | "choiceFor"
+  | "copyTo"
   | "position"
   | "beyondDigest"
   | "count"

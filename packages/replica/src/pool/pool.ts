@@ -203,6 +203,14 @@ class PooledReplica implements Replica {
     return this.callWith(givenAway(batch.payload), "apply", batch);
   }
 
+  copyTo(path: string): Promise<void> {
+    return this.call("copyTo", path);
+  }
+
+  choiceFor(baseline: string): Promise<"shared" | "distinct" | null> {
+    return this.call("choiceFor", baseline);
+  }
+
   meet(baseline: string): Promise<void> {
     return this.call("meet", baseline);
   }

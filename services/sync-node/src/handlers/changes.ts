@@ -11,7 +11,7 @@ import {
   type GetChangesResponse,
 } from "@scoutsync/protocol";
 import type { Replica } from "@scoutsync/replica";
-import { Wakeup, type SessionDatabase } from "@scoutsync/session";
+import { meet, Wakeup, type SessionDatabase } from "@scoutsync/session";
 import type { NodeContext } from "../context.ts";
 import type { Outbox } from "./calls.ts";
 
@@ -63,7 +63,7 @@ async function batches(
   signal: AbortSignal,
 ): Promise<void> {
   const { callerRun, follow } = request;
-  await replica.meet(request.baseline);
+  await meet(replica, request.baseline);
   const limit = request.limit === 0n ? Number.POSITIVE_INFINITY : Number(request.limit);
   const batchSize = Math.min(request.batchSize || DEFAULT_BATCH_CHANGES, MAX_BATCH_CHANGES);
   const codecs = knownCodecs(request.codecs);

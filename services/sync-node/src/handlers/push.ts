@@ -10,7 +10,7 @@ import {
   type PushChangesResponse,
   type PushOpen,
 } from "@scoutsync/protocol";
-import { CODECS, takeBatch } from "@scoutsync/session";
+import { CODECS, meet, takeBatch } from "@scoutsync/session";
 import type { NodeContext } from "../context.ts";
 import type { Outbox } from "./calls.ts";
 
@@ -32,7 +32,7 @@ export async function pushChanges(
   checkProtocol(open.protocol, `node "${open.name}"`, `node "${context.name}"`);
   const { replica, acquaintances } = context.databases.get(open.database);
   hearClock(context.clock, open.clock);
-  await replica.meet(open.baseline);
+  await meet(replica, open.baseline);
   await replica.drain();
   const position = await replica.position(open.run);
   const beyondDigest = await replica.beyondDigest();

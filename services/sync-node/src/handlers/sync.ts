@@ -4,20 +4,24 @@ import {
   type SyncProgress,
   type SyncRequest,
   type SyncResponse,
+  SyncResult as WireResult,
   type SyncResult,
   type VerifyRequest,
   type VerifyResponse,
 } from "@scoutsync/protocol";
 import { formatAddress, parseAddress } from "@scoutsync/runtime";
 import {
+  rehearse,
   repair,
   runSession,
+  type Rehearsal,
   verify as compare,
   type Difference,
   type SessionDatabase,
   type SessionProgress,
   type SessionResult,
 } from "@scoutsync/session";
+import type { Replica } from "@scoutsync/replica";
 import type { NodeContext } from "../context.ts";
 import type { Outbox } from "./calls.ts";
 
@@ -28,6 +32,11 @@ const PROGRESS_INTERVAL_MS = 200;
 export async function sync(context: NodeContext, request: SyncRequest, outbox: Outbox<SyncResponse>, signal: AbortSignal): Promise<void> {
   const address = peerAddress(request.peer);
   const databases = context.databases.select(request.databases);
+  if (request.dryRun) {
+    const rehearsed = await rehearsal(context, address, request, signal);
+    return outbox.write({ kind: { $case: "result", value: rehearsed } });
+  }
+  const doubts: string[] = [];
   const result = await context.gate.enter(address, request.epoch, (fenced) =>
     context.connections.using(address, (peer) =>
       runSession({
@@ -38,6 +47,10 @@ export async function sync(context: NodeContext, request: SyncRequest, outbox: O
         pullOnly: request.pullOnly || context.receiveOnly,
         batchSize: request.batchSize,
         signal: AbortSignal.any([signal, fenced]),
+        onDoubt: (text) => {
+          doubts.push(text);
+          context.logger.warn(`rows from before syncing: ${text}`);
+        },
         onProgress: throttled((progress) => {
           // Progress that nobody reads must not slow the session, and an unread result is found by the write below.
           outbox.write({ kind: { $case: "progress", value: progress } }).catch(() => {});
@@ -48,7 +61,34 @@ export async function sync(context: NodeContext, request: SyncRequest, outbox: O
   signal.throwIfAborted();
   const { stats, success, verified, errors } = result;
   context.logger.info({ peer: address, success, verified, stats, errors }, "session over");
-  await outbox.write({ kind: { $case: "result", value: toWireResult(result) } });
+  await outbox.write({ kind: { $case: "result", value: { ...toWireResult(result), doubts } } });
+}
+
+/** What a session with the peer would do, database by database. */
+async function rehearsal(context: NodeContext, address: string, request: SyncRequest, signal: AbortSignal): Promise<SyncResult> {
+  const started = performance.now();
+  const rehearsals = await context.connections.using(address, async (peer) => {
+    const found: Rehearsal[] = [];
+    for (const { replica } of context.databases.select(request.databases)) {
+      const withCopy = <T>(work: (copy: Replica) => Promise<T>) => context.databases.withCopy(replica.name, work);
+      try {
+        found.push(await rehearse({ replica, peer, withCopy, signal }));
+      } catch (error) {
+        const absent = error instanceof SyncError && error.code === "DATABASE_NOT_FOUND";
+        if (!absent || request.databases.length > 0) throw error;
+      }
+    }
+    return found;
+  });
+  const errors = rehearsals.flatMap(({ error }) => error ?? []);
+  return WireResult.fromPartial({
+    success: errors.length === 0 && rehearsals.length > 0,
+    node: context.name,
+    peer: address,
+    durationMs: BigInt(Math.round(performance.now() - started)),
+    errors,
+    rehearsals: rehearsals.map(toWireRehearsal),
+  });
 }
 
 /** Compares databases with a peer's, down to the columns that differ. */
@@ -151,5 +191,38 @@ function toWireResult(result: SessionResult): SyncResult {
     verified: result.verified,
     durationMs: BigInt(result.durationMs),
     errors: result.errors,
+    rehearsals: [],
+    doubts: [],
+  };
+}
+
+function toWireRehearsal({
+  database,
+  send,
+  receive,
+  apply,
+  conflict,
+  park,
+  rekey,
+  tables,
+  error,
+}: Rehearsal): SyncResult["rehearsals"][number] {
+  return {
+    database,
+    send: BigInt(send),
+    receive: BigInt(receive),
+    apply: BigInt(apply),
+    conflict: BigInt(conflict),
+    park: BigInt(park),
+    rekey: BigInt(rekey),
+    tables: tables.map(({ table, equal, different, onlyHere, onlyThere, exact }) => ({
+      table,
+      equal: BigInt(equal),
+      different: BigInt(different),
+      onlyHere: BigInt(onlyHere),
+      onlyThere: BigInt(onlyThere),
+      exact,
+    })),
+    error: error ?? undefined,
   };
 }

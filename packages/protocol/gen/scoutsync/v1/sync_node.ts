@@ -398,6 +398,8 @@ export interface SyncRequest {
   pullOnly: boolean;
   /** Fencing: a node refuses an epoch lower than the highest it has seen. 0 = not fenced. */
   epoch: bigint;
+  /** Change nothing on either side: the result says what a session would do. */
+  dryRun: boolean;
 }
 
 export interface SyncResponse {
@@ -420,6 +422,38 @@ export interface SyncResult {
   verified: boolean;
   durationMs: bigint;
   errors: SyncError[];
+  /** With `dry_run`: one per database. */
+  rehearsals: Rehearsal[];
+  /** Why a choice about rows from before syncing, carried out by this session, was probably wrong. */
+  doubts: string[];
+}
+
+/** What a session would do to one database. */
+export interface Rehearsal {
+  database: string;
+  /** Changes. */
+  send: bigint;
+  receive: bigint;
+  apply: bigint;
+  /** Conflict records and rows. */
+  conflict: bigint;
+  park: bigint;
+  /** Rows that would get another integer. */
+  rekey: bigint;
+  tables: TableDifference[];
+  /** Why the session would stop; unset when it would not. */
+  error: SyncError | undefined;
+}
+
+/** How the rows of one table compare by key as they are. */
+export interface TableDifference {
+  table: string;
+  equal: bigint;
+  different: bigint;
+  onlyHere: bigint;
+  onlyThere: bigint;
+  /** False: too many rows differ to match them all. */
+  exact: boolean;
 }
 
 export interface SyncStats {
@@ -3839,7 +3873,7 @@ export const DigestEntry: MessageFns<DigestEntry> = {
 };
 
 function createBaseSyncRequest(): SyncRequest {
-  return { peer: "", databases: [], noFiles: false, batchSize: 0, pullOnly: false, epoch: 0n };
+  return { peer: "", databases: [], noFiles: false, batchSize: 0, pullOnly: false, epoch: 0n, dryRun: false };
 }
 
 export const SyncRequest: MessageFns<SyncRequest> = {
@@ -3864,6 +3898,9 @@ export const SyncRequest: MessageFns<SyncRequest> = {
         throw new globalThis.Error("value provided for field message.epoch of type uint64 too large");
       }
       writer.uint32(48).uint64(message.epoch);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(128).bool(message.dryRun);
     }
     return writer;
   },
@@ -3929,6 +3966,14 @@ export const SyncRequest: MessageFns<SyncRequest> = {
             message.epoch = reader.uint64() as bigint;
             continue;
           }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3952,6 +3997,7 @@ export const SyncRequest: MessageFns<SyncRequest> = {
     message.batchSize = object.batchSize ?? 0;
     message.pullOnly = object.pullOnly ?? false;
     message.epoch = (object.epoch !== undefined && object.epoch !== null) ? BigInt(object.epoch) : 0n;
+    message.dryRun = object.dryRun ?? false;
     return message;
   },
 };
@@ -4135,7 +4181,17 @@ export const SyncProgress: MessageFns<SyncProgress> = {
 };
 
 function createBaseSyncResult(): SyncResult {
-  return { success: false, node: "", peer: "", stats: undefined, verified: false, durationMs: 0n, errors: [] };
+  return {
+    success: false,
+    node: "",
+    peer: "",
+    stats: undefined,
+    verified: false,
+    durationMs: 0n,
+    errors: [],
+    rehearsals: [],
+    doubts: [],
+  };
 }
 
 export const SyncResult: MessageFns<SyncResult> = {
@@ -4163,6 +4219,12 @@ export const SyncResult: MessageFns<SyncResult> = {
     }
     for (const v of message.errors) {
       SyncError.encode(v!, writer.uint32(58).fork()).join();
+    }
+    for (const v of message.rehearsals) {
+      Rehearsal.encode(v!, writer.uint32(130).fork()).join();
+    }
+    for (const v of message.doubts) {
+      writer.uint32(138).string(v!);
     }
     return writer;
   },
@@ -4236,6 +4298,22 @@ export const SyncResult: MessageFns<SyncResult> = {
             message.errors.push(SyncError.decode(reader, reader.uint32()));
             continue;
           }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.rehearsals.push(Rehearsal.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.doubts.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4264,6 +4342,316 @@ export const SyncResult: MessageFns<SyncResult> = {
       ? BigInt(object.durationMs)
       : 0n;
     message.errors = object.errors?.map((e) => SyncError.fromPartial(e)) || [];
+    message.rehearsals = object.rehearsals?.map((e) => Rehearsal.fromPartial(e)) || [];
+    message.doubts = object.doubts?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseRehearsal(): Rehearsal {
+  return {
+    database: "",
+    send: 0n,
+    receive: 0n,
+    apply: 0n,
+    conflict: 0n,
+    park: 0n,
+    rekey: 0n,
+    tables: [],
+    error: undefined,
+  };
+}
+
+export const Rehearsal: MessageFns<Rehearsal> = {
+  encode(message: Rehearsal, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.database !== "") {
+      writer.uint32(10).string(message.database);
+    }
+    if (message.send !== 0n) {
+      if (BigInt.asUintN(64, message.send) !== message.send) {
+        throw new globalThis.Error("value provided for field message.send of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.send);
+    }
+    if (message.receive !== 0n) {
+      if (BigInt.asUintN(64, message.receive) !== message.receive) {
+        throw new globalThis.Error("value provided for field message.receive of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.receive);
+    }
+    if (message.apply !== 0n) {
+      if (BigInt.asUintN(64, message.apply) !== message.apply) {
+        throw new globalThis.Error("value provided for field message.apply of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.apply);
+    }
+    if (message.conflict !== 0n) {
+      if (BigInt.asUintN(64, message.conflict) !== message.conflict) {
+        throw new globalThis.Error("value provided for field message.conflict of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.conflict);
+    }
+    if (message.park !== 0n) {
+      if (BigInt.asUintN(64, message.park) !== message.park) {
+        throw new globalThis.Error("value provided for field message.park of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.park);
+    }
+    if (message.rekey !== 0n) {
+      if (BigInt.asUintN(64, message.rekey) !== message.rekey) {
+        throw new globalThis.Error("value provided for field message.rekey of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.rekey);
+    }
+    for (const v of message.tables) {
+      TableDifference.encode(v!, writer.uint32(66).fork()).join();
+    }
+    if (message.error !== undefined) {
+      SyncError.encode(message.error, writer.uint32(74).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Rehearsal {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRehearsal();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.database = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.send = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.receive = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.apply = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.conflict = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.park = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.rekey = reader.uint64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.tables.push(TableDifference.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.error = SyncError.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Rehearsal>): Rehearsal {
+    return Rehearsal.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Rehearsal>): Rehearsal {
+    const message = createBaseRehearsal();
+    message.database = object.database ?? "";
+    message.send = (object.send !== undefined && object.send !== null) ? BigInt(object.send) : 0n;
+    message.receive = (object.receive !== undefined && object.receive !== null) ? BigInt(object.receive) : 0n;
+    message.apply = (object.apply !== undefined && object.apply !== null) ? BigInt(object.apply) : 0n;
+    message.conflict = (object.conflict !== undefined && object.conflict !== null) ? BigInt(object.conflict) : 0n;
+    message.park = (object.park !== undefined && object.park !== null) ? BigInt(object.park) : 0n;
+    message.rekey = (object.rekey !== undefined && object.rekey !== null) ? BigInt(object.rekey) : 0n;
+    message.tables = object.tables?.map((e) => TableDifference.fromPartial(e)) || [];
+    message.error = (object.error !== undefined && object.error !== null)
+      ? SyncError.fromPartial(object.error)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseTableDifference(): TableDifference {
+  return { table: "", equal: 0n, different: 0n, onlyHere: 0n, onlyThere: 0n, exact: false };
+}
+
+export const TableDifference: MessageFns<TableDifference> = {
+  encode(message: TableDifference, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.table !== "") {
+      writer.uint32(10).string(message.table);
+    }
+    if (message.equal !== 0n) {
+      if (BigInt.asUintN(64, message.equal) !== message.equal) {
+        throw new globalThis.Error("value provided for field message.equal of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.equal);
+    }
+    if (message.different !== 0n) {
+      if (BigInt.asUintN(64, message.different) !== message.different) {
+        throw new globalThis.Error("value provided for field message.different of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.different);
+    }
+    if (message.onlyHere !== 0n) {
+      if (BigInt.asUintN(64, message.onlyHere) !== message.onlyHere) {
+        throw new globalThis.Error("value provided for field message.onlyHere of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.onlyHere);
+    }
+    if (message.onlyThere !== 0n) {
+      if (BigInt.asUintN(64, message.onlyThere) !== message.onlyThere) {
+        throw new globalThis.Error("value provided for field message.onlyThere of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.onlyThere);
+    }
+    if (message.exact !== false) {
+      writer.uint32(48).bool(message.exact);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TableDifference {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTableDifference();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.table = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.equal = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.different = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.onlyHere = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.onlyThere = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.exact = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<TableDifference>): TableDifference {
+    return TableDifference.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TableDifference>): TableDifference {
+    const message = createBaseTableDifference();
+    message.table = object.table ?? "";
+    message.equal = (object.equal !== undefined && object.equal !== null) ? BigInt(object.equal) : 0n;
+    message.different = (object.different !== undefined && object.different !== null) ? BigInt(object.different) : 0n;
+    message.onlyHere = (object.onlyHere !== undefined && object.onlyHere !== null) ? BigInt(object.onlyHere) : 0n;
+    message.onlyThere = (object.onlyThere !== undefined && object.onlyThere !== null) ? BigInt(object.onlyThere) : 0n;
+    message.exact = object.exact ?? false;
     return message;
   },
 };
