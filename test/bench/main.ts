@@ -2,6 +2,7 @@ import { cpus, totalmem } from "node:os";
 import { temporaryFolder } from "@scoutsync/testkit";
 import { measureApply } from "./apply.ts";
 import { measureCapture } from "./capture.ts";
+import { measureMigration } from "./migration.ts";
 import { measureLive, measureNodes } from "./nodes.ts";
 import { printTable } from "./table.ts";
 
@@ -19,6 +20,7 @@ try {
     sizes.map((size) => Math.min(size, 200_000)),
   );
   measureApply(folder.path, sizes);
+  await measureMigration(folder.path, quick ? [60_000] : [200_000, 1_000_000]);
   await measureNodes(folder.path, sizes);
   await measureLive();
 } finally {

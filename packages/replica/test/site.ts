@@ -13,6 +13,8 @@ export const SECOND_US = 1_000_000;
 export const IN_2099_US = 4_070_908_800_000_000;
 
 export interface SiteOptions {
+  /** 0 makes every long piece of work one of many short turns. */
+  turnMs?: number;
   baseline?: "shared" | "distinct" | null;
   exclude?: string[];
   busyTimeoutMs?: number;
@@ -69,7 +71,7 @@ export class Site {
 
   start(): void {
     this.runs++;
-    const { baseline = null, exclude = [], busyTimeoutMs = 200, uptimeUs, hadBefore, serveRestored = false } = this.options;
+    const { baseline = null, exclude = [], busyTimeoutMs = 200, uptimeUs, turnMs, hadBefore, serveRestored = false } = this.options;
     this.replica = new ReplicaDatabase(
       {
         name: "main",
@@ -87,6 +89,7 @@ export class Site {
       {
         nowUs: () => this.nowUs,
         ...(uptimeUs && { uptimeUs }),
+        ...(turnMs !== undefined && { turnMs }),
         random: (bytes) => Uint8Array.from({ length: bytes }, () => Math.floor(this.random() * 256)),
       },
     );

@@ -11,6 +11,7 @@ import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
 import type { Table } from "../schema/catalog.ts";
 import { KeylessDrain } from "./keyless-drain.ts";
+import type { Doubts, Reconciliation } from "../schema/reconcile.ts";
 import { mayHoldRawText, packKey, textFromBytes } from "../rows/values.ts";
 
 /** Events read at a time; between reads the clock is looked at. */
@@ -32,6 +33,12 @@ interface Event {
 
 /** Rows of a table that an OR REPLACE may have displaced are looked at when nothing waits any more: until then their events stay. */
 type Displaced = Map<Table, Event[]>;
+/** Marks what nobody may have captured, too; and columns that are newer than a natural key's birth as written by nobody yet. */
+function withDoubts(state: RowState, written: boolean[], doubts: Doubts | null): boolean[] {
+  if (!doubts) return written;
+  if (!state.table.surrogate) for (const cid of doubts.added) if (!state.columns.has(cid)) state.columns.set(cid, []);
+  return written.map((was, i) => was || doubts.written[i] === true);
+}
 
 const NO_DOTS: ReadonlyMap<string, { origin: number; sequence: number }> = new Map();
 
@@ -42,6 +49,7 @@ export class Drain {
   private readonly knowledge: Knowledge;
   private readonly clock: ReplicaClock;
   private readonly keyless: KeylessDrain;
+  private readonly reconciliation: Reconciliation;
   private referred: Write[] = [];
   private rowsAreKept = false;
   /** A row with NULL in its key was captured, and the table's rows without a key do not take part yet. */
@@ -50,13 +58,21 @@ export class Drain {
   /** The last sequence before the group that the drain is in the middle of; null between groups. */
   private groupAfter: number | null = null;
 
-  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; clock: ReplicaClock; groups: Groups }) {
+  constructor(options: {
+    db: Database;
+    rows: RowStore;
+    knowledge: Knowledge;
+    clock: ReplicaClock;
+    groups: Groups;
+    reconciliation: Reconciliation;
+  }) {
     this.db = options.db;
     this.rows = options.rows;
     this.knowledge = options.knowledge;
     this.clock = options.clock;
     this.keyless = new KeylessDrain({ ...options, noteReferred: (state, values) => this.noteReferred(state, values) });
     this.groups = options.groups;
+    this.reconciliation = options.reconciliation;
   }
 
   /** Takes the births of kept rows to which rows drained since the last call refer. */
@@ -279,9 +295,13 @@ export class Drain {
       if (!state || !alive) {
         state = this.birth(table, state, unseen, id, packed, at);
         before = before.size > 0 && state.slot !== UNSTORED ? before : NO_DOTS;
-      } else if (written.includes(true)) {
+      } else {
+        const doubts = this.reconciliation.doubts(table, id, image);
+        if (doubts && state.hash && Buffer.compare(this.rows.hashOf(state, id, image), state.hash) !== 0) {
+          written = withDoubts(state, written, doubts);
+        }
         // The image holds edits that no drain has seen: they have authors and times of their own.
-        this.writeColumns(state, written, at);
+        if (written.includes(true)) this.writeColumns(state, written, at);
       }
       this.delete(state, alive, id, this.rows.abstract(table, image), at, before);
       if (table.surrogate) {
@@ -320,7 +340,9 @@ export class Drain {
       // A row that is there though no insert was seen: capture began between.
       const birth = this.birth(table, state, unseen, id, packed, born ?? wall);
       this.saveBirth(birth, id, values, state ? before : NO_DOTS);
-    } else if (state && written.includes(true)) this.edit(state, id, values, written, wall, before);
+    } else if (state && written.includes(true)) {
+      this.edit(state, id, values, withDoubts(state, written, this.reconciliation.doubts(table, id, values)), wall, before);
+    }
   }
 
   /** `unseen`: what others wrote of this row while there was no table here for it. */

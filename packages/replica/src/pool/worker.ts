@@ -20,6 +20,8 @@ interface Served {
   lost: SyncError | null;
   timer: NodeJS.Timeout;
   pausedUntil: number;
+  /** The last turn of a drain left more to do. */
+  isBehind: boolean;
 }
 
 const port = parentPort;
@@ -83,8 +85,10 @@ function poll(number: number, one: Served): void {
     const { database } = one;
     if (one.lost) return reopen(number, one, one.lost);
     if (!database) return;
-    if (!database.hasNews() && !database.hasProblem) return;
-    database.drain();
+    if (!database.hasNews() && !one.isBehind && !database.hasProblem) return;
+    // Turn by turn, so that this thread's other databases and calls are not kept waiting.
+    one.isBehind = !database.drainTurn();
+    if (!one.isBehind) database.drain();
     database.setProblem("");
   } catch (error) {
     if (isReplaced(error)) return reopen(number, one, error);
@@ -109,6 +113,7 @@ function open(number: number, options: ReplicaOptions, run: string): ReplicaStat
     lost: null,
     timer: setInterval(() => poll(number, one), options.pollIntervalMs),
     pausedUntil: 0,
+    isBehind: false,
   };
   served.set(number, one);
   return one.state;

@@ -6,30 +6,24 @@ import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
 import { keyText, rowHash } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
-import { reconcile } from "../schema/reconcile.ts";
+import type { Reconciliation } from "../schema/reconcile.ts";
 
 /**
  * Looks at rows that are suspected to differ from what is stored of them, and puts those that do on the dirty list:
  * somebody wrote them past capture, and the drain takes that for an edit. By key where the rows are there; the whole
  * table where a row came or went, or where `keys` is empty. Runs inside the caller's write transaction, drained.
  */
-export function recheckRows(db: Database, rows: RowStore, table: Table, keys: readonly string[]): void {
+export function recheckRows(rows: RowStore, reconciliation: Reconciliation, table: Table, keys: readonly string[]): void {
   const every = table.columns.map((_, index) => index);
   const edited: (readonly NonNullable<ReturnType<typeof keyFromText>>[number][])[] = [];
-  if (table.keyless) {
-    reconcile(db, rows, table, null);
-    return;
-  }
+  if (table.keyless) return reconciliation.begin(table.tid, null, true);
   for (const text of keys) {
-    const verdict = look(db, rows, table, text);
-    if (verdict === "unclear") {
-      reconcile(db, rows, table, null);
-      return;
-    }
+    const verdict = look(rows.db, rows, table, text);
+    if (verdict === "unclear") return reconciliation.begin(table.tid, null, true);
     if (verdict !== "as stored") edited.push(verdict);
   }
-  if (keys.length === 0) reconcile(db, rows, table, null);
-  for (const key of edited) rows.touch(db, table, key, every);
+  if (keys.length === 0) reconciliation.begin(table.tid, null, true);
+  for (const key of edited) rows.touch(rows.db, table, key, every);
 }
 
 /** The key of a row whose values are not those of its stored hash; "unclear" when it came or went behind our back. */

@@ -8,8 +8,16 @@ import { mayHoldRawText, textFromBytes } from "./values.ts";
 /** Rows read at a time: each turn takes some tens of milliseconds. */
 const ROWS_AT_ONCE = 5_000;
 
-/** Every row of a table that has a key: key parts and column values. By rowid, or by the key where it cannot be had. */
-export function* pages(db: Database, table: Table): Generator<{ key: SqlValue[]; values: SqlValue[] }> {
+/**
+ * Every row of a table that has a key: key parts and column values. By rowid, or by the key where it cannot be had. `at` is where a
+ * later call goes on when it is given as `after`.
+ */
+export function* pages(
+  db: Database,
+  table: Table,
+  after: readonly SqlValue[] = [],
+  atOnce = ROWS_AT_ONCE,
+): Generator<{ key: SqlValue[]; values: SqlValue[]; at: SqlValue[] }> {
   const keys = table.key.map((column) => quote(column.name));
   const names = [...keys, ...table.columns.map((column) => quote(column.name))];
   const cursor = table.rowid === null ? keys : [table.rowid];
@@ -23,7 +31,7 @@ export function* pages(db: Database, table: Table): Generator<{ key: SqlValue[];
   const prepare = (condition: string) =>
     db
       .prepare(
-        `SELECT ${[...cursor, ...bytes, ...names].join(", ")} FROM ${quote(table.source)} ${among(condition)} ORDER BY ${cursor.join(", ")} LIMIT ${ROWS_AT_ONCE}`,
+        `SELECT ${[...cursor, ...bytes, ...names].join(", ")} FROM ${quote(table.source)} ${among(condition)} ORDER BY ${cursor.join(", ")} LIMIT ${atOnce}`,
       )
       .safeIntegers(true)
       .raw(true);
@@ -34,7 +42,11 @@ export function* pages(db: Database, table: Table): Generator<{ key: SqlValue[];
     const bound = bindable(values);
     return { values: bound.values, marks: values.map((_, i) => (bound.raw.includes(i) ? "CAST(? AS TEXT)" : "?")) };
   };
-  let page = prepare("").all() as SqlValue[][];
+  const pageAfter = (last: readonly SqlValue[]) => {
+    const here = places([...last]);
+    return prepare(`(${cursor.join(", ")}) > (${here.marks.join(", ")})`).all(here.values) as SqlValue[][];
+  };
+  let page = after.length > 0 ? pageAfter(after) : (prepare("").all() as SqlValue[][]);
   while (page.length > 0) {
     let at: SqlValue[] = [];
     for (const row of page) {
@@ -56,10 +68,9 @@ export function* pages(db: Database, table: Table): Generator<{ key: SqlValue[];
             .get(here.values) as Buffer[],
         );
       }
-      yield { key, values };
+      yield { key, values, at };
     }
-    if (page.length < ROWS_AT_ONCE) return;
-    const here = places(at);
-    page = prepare(`(${cursor.join(", ")}) > (${here.marks.join(", ")})`).all(here.values) as SqlValue[][];
+    if (page.length < atOnce) return;
+    page = pageAfter(at);
   }
 }

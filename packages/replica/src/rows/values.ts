@@ -1,6 +1,6 @@
 import { createHash, hash, type Hash } from "node:crypto";
 import { ByteWriter, type CellValue, LARGE_VALUE_BYTES, RawText, Ref, type SqlValue, Tag } from "@scoutsync/core";
-import type { Column, Table } from "../schema/catalog.ts";
+import type { Column } from "../schema/catalog.ts";
 
 /** A column value as better-sqlite3 reads and binds it, integers as bigint. */
 export type Bindable = null | bigint | number | string | Buffer;
@@ -25,7 +25,7 @@ const scratch = new ByteWriter(64 * 1024);
  * The 16-byte hash of a row as SELECT returns it here: table name, key, columns by name, each with its storage class.
  * SHA-256 cut to 128 bits. `id` is the surrogate integer, null where the columns hold the key.
  */
-export function rowHash(table: Table, id: bigint | null, values: readonly CellValue[]): Buffer {
+export function rowHash(table: { name: string }, id: bigint | null, values: readonly CellValue[]): Buffer {
   const out = scratch;
   out.reset();
   out.text(table.name);

@@ -14,6 +14,7 @@ import {
 import { hasLocalKey, rowsTable, rowsTableSql } from "../rows/table-store.ts";
 import { skipWrites } from "../identity/receipts.ts";
 import type { Table } from "./catalog.ts";
+import type { Shape } from "./reconcile.ts";
 import { sourceOf, withoutKeyName } from "./tables.ts";
 
 /** Steps from one version of the `_scoutsync_*` tables to the next, the first from nothing; never changed once released. */
@@ -75,6 +76,7 @@ export function installCapture(db: Database, table: Table): void {
   }
   for (const { sql } of captureTriggers(table)) db.exec(sql);
   writeMeta(db, `columns of ${table.tid}`, JSON.stringify(table.columns.map((column) => column.name)));
+  writeMeta(db, `name of ${table.tid}`, table.name);
 }
 
 /** Takes one table's events off the dirty list. What comes after must not be given numbers that writes had before. */
@@ -94,10 +96,21 @@ export function completeRowsTable(db: Database, table: Table): void {
   db.exec(`ALTER TABLE ${name} ADD COLUMN local BLOB; CREATE INDEX ${name}_local ON ${name}(local)`);
 }
 
-/** The columns that capture was installed for, in catalog order; null when it never was. */
-export function capturedColumns(db: Database, table: Table): string[] | null {
-  const text = readMeta(db, `columns of ${table.tid}`);
-  return text === null ? null : (JSON.parse(text) as string[]);
+/** The shape that capture was installed for, columns in catalog order; null when it never was. */
+export function capturedShape(db: Database, table: Table): Shape | null {
+  const columns = readMeta(db, `columns of ${table.tid}`);
+  if (columns === null) return null;
+  return { name: readMeta(db, `name of ${table.tid}`) ?? table.name, columns: JSON.parse(columns) as string[] };
+}
+
+/** True when rows of the table hash as they did under the shape. */
+export const isShapeOf = ({ name, columns }: Shape, table: Table): boolean =>
+  name === table.name && columns.join("\n") === table.columns.map((column) => column.name).join("\n");
+
+/** True when triggers of ours are on the table, under whatever shape: they went with it, or have never been away. */
+export function isCaptured(db: Database, table: Table): boolean {
+  const find = db.prepare("SELECT 1 FROM main.sqlite_master WHERE type = 'trigger' AND name = ? AND tbl_name = ? COLLATE NOCASE");
+  return ["insert", "delete"].every((kind) => find.get(`_scoutsync_${kind}_${table.tid}`, table.source) !== undefined);
 }
 
 function removeTriggers(db: Database, tid: number): void {
@@ -130,7 +143,6 @@ export function removeStaleCapture(db: Database, tables: readonly Table[], nowUs
     removeTriggers(db, tid);
     dropEvents(db, tid);
     db.exec(`DROP TABLE IF EXISTS ${imageTable(tid)}`);
-    db.prepare("DELETE FROM _scoutsync_meta WHERE key = ?").run(`columns of ${tid}`);
   }
 }
 

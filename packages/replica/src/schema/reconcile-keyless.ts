@@ -1,28 +1,22 @@
 import type { Database } from "better-sqlite3";
-import type { SqlValue, Write } from "@scoutsync/core";
+import type { Write } from "@scoutsync/core";
 import { CAPTURE, eventCode, imageTable, Op } from "../capture/triggers.ts";
 import { pages } from "../rows/pages.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
 import { packKey, rowHash } from "../rows/values.ts";
 import type { Table } from "./catalog.ts";
+import type { FormerShape } from "./reconcile.ts";
 import { quote } from "./quote.ts";
-
-/** How to tell an old row from one with values in columns that came since. */
-interface AddedColumns {
-  old(values: readonly SqlValue[]): SqlValue[];
-  /** Masks of the added columns that hold more than their default, and with `others` of all others. */
-  written(values: readonly SqlValue[], others: boolean): bigint[];
-}
 
 type Stored = [id: bigint, local: Buffer | null];
 type Found = [rowid: bigint, written: bigint];
 
 /**
- * As `reconcile`, for a table without a primary key: rows are compared as a multiset. What is left on both sides at one
+ * As `Reconciliation`, in one go, for a table without a primary key: rows are compared as a multiset. What is left on both sides at one
  * rowid is an edited row; the rest came, or went. Returns the births of rows with held values for added columns.
  */
-export function reconcileKeyless(db: Database, rows: RowStore, table: Table, added: AddedColumns | null): Write[] {
+export function reconcileKeyless(db: Database, rows: RowStore, table: Table, former: FormerShape | null): Write[] {
   const toFill: Write[] = [];
   const stored = `main.${rowsTable(table.tid)}`;
   db.exec(`
@@ -33,8 +27,8 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, add
     INSERT INTO temp.stored SELECT id, hash, local FROM ${stored}`);
   const add = db.prepare("INSERT INTO temp.found VALUES(?, ?, ?, ?)");
   for (const { key, values } of pages(db, table)) {
-    const old = added && rowHash(table, null, added.old(values));
-    add.run(key[0], rowHash(table, null, values), old, added?.written(values, false).some((mask) => mask > 0n) ? 1 : 0);
+    const old = former && former.hash(null, values);
+    add.run(key[0], rowHash(table, null, values), old, former?.written(values).some((mask) => mask > 0n) ? 1 : 0);
   }
   const take = (hash: "hash" | "old") => {
     const pairs = db
@@ -61,7 +55,7 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, add
     note(Op.update, at, slot);
     note(Op.insert, at, 0n);
   };
-  for (const [id, at, hash, written] of added ? take("old") : []) {
+  for (const [id, at, hash, written] of former ? take("old") : []) {
     const state = rows.atLog(table.tid, id);
     if (state) rows.rehash(state, hash);
     if (written !== 0n) edit(id, at);

@@ -5,106 +5,332 @@ import { pages } from "../rows/pages.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
-
 import { rowHash, valueText } from "../rows/values.ts";
 import type { Table } from "./catalog.ts";
+import { quote } from "./quote.ts";
 import { reconcileKeyless } from "./reconcile-keyless.ts";
 
+/** What a row's hash is made of besides its values: the table's name, and the columns in the order they had. */
+export interface Shape {
+  name: string;
+  columns: string[];
+}
+
+/** A comparison that is not through. */
+interface Comparison {
+  /** Shapes that stored hashes may have, the oldest first: a second migration may come before the first is compared. */
+  shapes: Shape[];
+  /** Rows may have been written without being captured. */
+  blind: boolean;
+}
+
+/** What a captured write to a row that is not compared yet has to take into account. */
+export interface Doubts {
+  written: boolean[];
+  added: number[];
+}
+
+/** What rows are compared with, and where the outcome goes. */
+interface Comparing {
+  shapes: readonly FormerShape[];
+  /** Columns that count as written in a row with none of the former hashes, as masks. */
+  written: (values: readonly SqlValue[]) => bigint[];
+  notes: Notes;
+  toFill: Write[];
+}
+
+/** Where a comparison is: rows of the table up to `after` are compared, then known rows up to `slot` looked for. */
+interface Progress {
+  tid: number;
+  after: SqlValue[];
+  rowsDone: boolean;
+  slot: bigint;
+}
+
+/** Rows compared before the clock is looked at. */
+const ROWS_AT_ONCE = 500;
+/** Differences noted before they are drained: each costs several times what comparing it does. */
+const NOTES_AT_ONCE = 2_000;
+const EVERY_ROW = -(2n ** 63n);
+/** Makes the drain date a write right after the row's latest. */
+const EARLIEST = "2440587.5";
+const NOW = "julianday('now')";
+
 /**
- * Finds what was written to a table while it was not captured, by comparing row hashes, and puts it on the dirty
- * list: the drain then treats it like any other write. Runs inside the caller's transaction. `columnsBefore` are
- * those the stored hashes were made of: a column that was only added is no edit, unless it holds more than its default.
- * Returns the births of rows with held values for such columns, which the caller delivers.
+ * Finds what was written to a table while it was not captured, by comparing row hashes in turns, and puts it on the
+ * dirty list: the drain then treats it like any other write. Capture is whole before the first turn, and every turn
+ * comes after a drain in the same transaction: so a row that differs from what is known of it was written past capture.
+ *
+ * Which tables are being compared is in the file; how far is not: after a crash a table is compared from its start.
  */
-export function reconcile(db: Database, rows: RowStore, table: Table, columnsBefore: readonly string[] | null): Write[] {
-  if (table.keyless) return reconcileKeyless(db, rows, table, addedColumns(table, columnsBefore));
-  const toFill: Write[] = [];
-  const keys = table.key.map((_, i) => `k${i}`).join(", ");
-  const masks = Array.from({ length: maskCount(table) }, (_, i) => `m${i}`);
-  const note = (op: number, key: readonly SqlValue[], bits: readonly bigint[] = []) => {
+export class Reconciliation {
+  private readonly db: Database;
+  private readonly rows: RowStore;
+  private open = new Map<number, Comparison>();
+  private progress: Progress | null = null;
+
+  constructor(db: Database, rows: RowStore) {
+    this.db = db;
+    this.rows = rows;
+    this.reload();
+  }
+
+  /** Reads again what is open, after a rollback; what had been compared is compared again. */
+  reload(): void {
+    const stored = this.db.prepare("SELECT tid, shapes, blind FROM _scoutsync_comparison").all() as {
+      tid: number;
+      shapes: string;
+      blind: number;
+    }[];
+    this.open = new Map(stored.map(({ tid, shapes, blind }) => [tid, { shapes: JSON.parse(shapes) as Shape[], blind: blind === 1 }]));
+    this.progress = null;
+  }
+
+  /** True while some table is not compared to its end: what it holds may not be what the log says. */
+  get isOpen(): boolean {
+    return this.open.size > 0;
+  }
+
+  /**
+   * Opens the comparison of a table, or starts it again. `shape` is what its rows' hashes were made under (null: as the
+   * table is); `blind` whether writes may have gone uncaptured.
+   */
+  begin(tid: number, shape: Shape | null, blind: boolean): void {
+    const held = this.open.get(tid) ?? { shapes: [], blind: false };
+    const isKnown = shape === null || held.shapes.some((other) => JSON.stringify(other) === JSON.stringify(shape));
+    const comparison = { shapes: isKnown ? held.shapes : [...held.shapes, shape], blind: held.blind || blind };
+    this.open.set(tid, comparison);
+    this.db
+      .prepare(
+        "INSERT INTO _scoutsync_comparison(tid, shapes, blind) VALUES(?, ?, ?) ON CONFLICT(tid) DO UPDATE SET shapes = excluded.shapes, blind = excluded.blind",
+      )
+      .run(tid, JSON.stringify(comparison.shapes), comparison.blind ? 1 : 0);
+    this.progress = null;
+  }
+
+  /** Starts the comparison in hand again: the schema moved, and VACUUM gives rows without an integer key other rowids. */
+  restart(): void {
+    this.progress = null;
+  }
+
+  /** Forgets a table that does not take part any more. */
+  private end(tid: number): void {
+    this.db.prepare("DELETE FROM _scoutsync_comparison WHERE tid = ?").run(tid);
+    this.open.delete(tid);
+    this.progress = null;
+  }
+
+  /**
+   * For a row that is drained before it was compared, null where nothing is in doubt: `written` are the columns that may
+   * hold what nobody captured (it would hide in the captured write, as the row's hash is then that of all its values),
+   * `added` the numbers of columns that are newer than the row.
+   */
+  doubts(table: Table, id: bigint | null, values: readonly SqlValue[]): Doubts | null {
+    const comparison = this.open.get(table.tid);
+    if (!comparison || (!comparison.blind && comparison.shapes.length === 0)) return null;
+    const { progress } = this;
+    if (
+      progress?.tid === table.tid &&
+      (progress.rowsDone || (id !== null && id <= ((progress.after[0] as bigint | undefined) ?? EVERY_ROW)))
+    )
+      return null;
+    const isOld = (name: string) => isIn(comparison.shapes, name);
+    return {
+      written: table.columns.map(({ name, fallback }, i) => (isOld(name) ? comparison.blind : differs(values[i] as SqlValue, fallback))),
+      added: table.columns.flatMap(({ name, cid }) => (isOld(name) ? [] : [cid])),
+    };
+  }
+
+  /**
+   * Goes on comparing until `until` (milliseconds of performance.now). Inside the caller's write transaction, drained.
+   * `through` says that nothing is left to compare or to drain; `toFill` are the births of rows with held values for
+   * columns that came, which the caller delivers in the same transaction.
+   */
+  turn(until: number): { through: boolean; toFill: Write[] } {
+    const toFill: Write[] = [];
+    for (;;) {
+      const [tid] = this.progress ? [this.progress.tid] : this.open.keys();
+      if (tid === undefined) return { through: true, toFill };
+      const table = this.rows.byTid(tid);
+      const comparison = this.open.get(tid);
+      if (!table || table.absent !== null || !comparison) {
+        this.end(tid);
+        continue;
+      }
+      if (table.keyless) {
+        const [first] = comparison.shapes;
+        const former = first ? new FormerShape(table, first) : null;
+        toFill.push(...reconcileKeyless(this.db, this.rows, table, former?.isWhole ? former : null));
+        this.end(tid);
+        return { through: false, toFill };
+      }
+      this.progress ??= { tid, after: [], rowsDone: false, slot: EVERY_ROW };
+      const notes = new Notes(this.db, table);
+      const through = this.compareRows(table, comparison, notes, until, toFill) && this.findLost(table, notes, until);
+      if (through) this.end(tid);
+      if (!through || notes.count > 0) return { through: false, toFill };
+    }
+  }
+
+  /** Rows of the table against what is known of them. True when there are no more. */
+  private compareRows(table: Table, comparison: Comparison, notes: Notes, until: number, toFill: Write[]): boolean {
+    const progress = this.progress as Progress;
+    if (progress.rowsDone) return true;
+    const shapes = comparison.shapes.map((shape) => new FormerShape(table, shape));
+    const written = (values: readonly SqlValue[]) =>
+      maskOf(table, (index) => {
+        const { name, fallback } = table.columns[index] as { name: string; fallback: SqlValue };
+        return isIn(comparison.shapes, name) || differs(values[index] as SqlValue, fallback);
+      });
+    let left = ROWS_AT_ONCE;
+    for (const { key, values, at } of pages(this.db, table, progress.after, ROWS_AT_ONCE)) {
+      if (table.surrogate || !key.includes(null)) this.compareRow(table, key, values, { shapes, written, notes, toFill });
+      progress.after = at;
+      if (--left > 0) continue;
+      if (performance.now() > until || notes.count >= NOTES_AT_ONCE) return false;
+      left = ROWS_AT_ONCE;
+    }
+    progress.rowsDone = true;
+    return true;
+  }
+
+  private compareRow(table: Table, key: SqlValue[], values: SqlValue[], { shapes, written, notes, toFill }: Comparing): void {
+    const id = table.surrogate ? (key[0] as bigint) : null;
+    const state = id === null ? this.rows.byKey(table, this.rows.keyFromValues(table, key)) : this.rows.byId(table, id);
+    if (state?.place.kind !== "table" || !state.hash) return notes.add(Op.insert, key);
+    const stored = state.hash;
+    const hash = rowHash(table, id, values);
+    const isEqual = Buffer.compare(hash, stored) === 0;
+    if (isEqual && shapes.length === 0) return;
+    const former = isEqual ? undefined : shapes.find((shape) => shape.isThatOf(stored, id, values));
+    const bits = isEqual ? [] : former ? former.written(values) : written(values);
+    const marked = (index: number) => ((bits[Math.floor(index / MASK_BITS)] ?? 0n) >> BigInt(index % MASK_BITS)) & 1n;
+    if (this.rows.columnsToFill(state).some((cid) => marked(table.indexOf.get(cid) as number) === 0n)) toFill.push(state.birth);
+    if (former) this.settleAdded(state, id, values, hash, former.added);
+    // Without a column that went, nobody can tell whether the others were edited. If they were, then since the latest
+    // edit known of: dated like that it never beats what others wrote meanwhile.
+    const isUnclear = !former && shapes.some((shape) => !shape.isWhole);
+    if (bits.some((mask) => mask > 0n)) notes.add(Op.update, key, bits, isUnclear ? EARLIEST : NOW);
+  }
+
+  /** A row that is as it was but for columns that came: its hash is made anew, and nobody has written those columns. */
+  private settleAdded(state: RowState, id: bigint | null, values: readonly SqlValue[], hash: Buffer, added: readonly number[]): void {
+    const fresh = state.table.surrogate ? [] : added.filter((cid) => !state.columns.has(cid));
+    if (fresh.length === 0) return this.rows.rehash(state, hash);
+    for (const cid of fresh) state.columns.set(cid, []);
+    this.rows.saveInTable(state, id, values, ownedDots(state));
+  }
+
+  /** Known rows that the table does not hold. True when there are no more. */
+  private findLost(table: Table, notes: Notes, until: number): boolean {
+    const progress = this.progress as Progress;
+    const known = this.db
+      .prepare(`SELECT id FROM ${rowsTable(table.tid)} WHERE id > ? ORDER BY id LIMIT ${ROWS_AT_ONCE}`)
+      .safeIntegers(true)
+      .pluck();
+    for (;;) {
+      const page = known.all(progress.slot) as bigint[];
+      const last = page.at(-1);
+      if (last === undefined) return true;
+      for (const key of table.surrogate ? this.absent(table, progress.slot, last) : this.absentKeys(table, page)) notes.add(Op.delete, key);
+      progress.slot = last;
+      if (performance.now() > until || notes.count >= NOTES_AT_ONCE) return false;
+    }
+  }
+
+  private absent(table: Table, after: bigint, last: bigint): SqlValue[][] {
+    const key = quote((table.key[0] as { name: string }).name);
+    const there = `SELECT 1 FROM ${quote(table.source)} AS u WHERE u.${key} = r.id`;
+    return this.db
+      .prepare(`SELECT id FROM ${rowsTable(table.tid)} AS r WHERE id > ? AND id <= ? AND NOT EXISTS (${there}) ORDER BY id`)
+      .safeIntegers(true)
+      .raw(true)
+      .all(after, last) as SqlValue[][];
+  }
+
+  private absentKeys(table: Table, slots: readonly bigint[]): SqlValue[][] {
+    return slots.flatMap((slot) => {
+      const state = this.rows.atLog(table.tid, slot);
+      const key = state && this.rows.keyValues(state);
+      return key && !this.rows.of(table).read(key) ? [key] : [];
+    });
+  }
+}
+
+/** Puts what was found on the dirty list. */
+class Notes {
+  count = 0;
+  private readonly db: Database;
+  private readonly table: Table;
+
+  constructor(db: Database, table: Table) {
+    this.db = db;
+    this.table = table;
+  }
+
+  add(op: number, key: readonly SqlValue[], bits: readonly bigint[] = [], at = NOW): void {
     const { values, raw } = bindable(key);
     const places = [...bits.map(() => "?"), ...values.map((_, i) => (raw.includes(i) ? "CAST(? AS TEXT)" : "?"))].join(", ");
-    const columns = [...masks.slice(0, bits.length), keys].join(", ");
-    db.prepare(`INSERT INTO ${CAPTURE}(event, at, ${columns}) VALUES(?, julianday('now'), ${places})`).run(
-      eventCode(table.tid, op),
-      ...bits,
-      ...values,
-    );
-  };
-  const every = masks.map((_, i) => (1n << BigInt(Math.min(MASK_BITS, table.columns.length - i * MASK_BITS))) - 1n);
-  db.exec("DROP TABLE IF EXISTS temp.met; CREATE TEMP TABLE met(slot INTEGER PRIMARY KEY)");
-  const meet = db.prepare("INSERT OR IGNORE INTO temp.met(slot) VALUES(?)");
-  const added = addedColumns(table, columnsBefore);
-  for (const { key, values } of pages(db, table)) {
-    if (!table.surrogate && key.includes(null)) continue;
-    const state = table.surrogate ? rows.byId(table, key[0] as bigint) : rows.byKey(table, rows.keyFromValues(table, key));
-    if (state?.place.kind !== "table") {
-      note(Op.insert, key);
-      continue;
-    }
-    meet.run(state.slot);
-    const id = table.surrogate ? (key[0] as bigint) : null;
-    const hash = rowHash(table, id, values);
-    if (state.hash && Buffer.compare(hash, state.hash) === 0) continue;
-    const isOld = added && state.hash && Buffer.compare(rowHash(table, id, added.old(values)), state.hash) === 0;
-    const bits = added ? added.written(values, !isOld) : every;
-    if (added) {
-      const marked = (index: number) => ((bits[Math.floor(index / MASK_BITS)] ?? 0n) >> BigInt(index % MASK_BITS)) & 1n;
-      if (rows.columnsToFill(state).some((cid) => marked(table.indexOf.get(cid) as number) === 0n)) toFill.push(state.birth);
-      if (isOld) settleAdded(rows, state, id, values, hash, added.cids);
-    }
-    if (bits.some((mask) => mask > 0n)) note(Op.update, key, bits);
+    const columns = [...bits.map((_, i) => `m${i}`), ...key.map((_, i) => `k${i}`)].join(", ");
+    this.db
+      .prepare(`INSERT INTO ${CAPTURE}(event, at, ${columns}) VALUES(?, ${at}, ${places})`)
+      .run(eventCode(this.table.tid, op), ...bits, ...values);
+    this.count++;
   }
-  const lost = db
-    .prepare(`SELECT id FROM ${rowsTable(table.tid)} WHERE id NOT IN (SELECT slot FROM temp.met)`)
-    .safeIntegers(true)
-    .pluck()
-    .all() as bigint[];
-  for (const slot of lost) {
-    const state = rows.atLog(table.tid, slot);
-    const key = state && rows.keyValues(state);
-    if (!key) continue;
-    note(Op.delete, key);
-  }
-  db.exec("DROP TABLE temp.met");
-  return toFill;
 }
 
-/** A row that is as it was but for columns that came: its hash is made anew, and nobody has written those columns. */
-function settleAdded(
-  rows: RowStore,
-  state: RowState,
-  id: bigint | null,
-  values: readonly SqlValue[],
-  hash: Buffer,
-  cids: readonly number[],
-): void {
-  const fresh = state.table.surrogate ? [] : cids.filter((cid) => !state.columns.has(cid));
-  if (fresh.length === 0) return rows.rehash(state, hash);
-  for (const cid of fresh) state.columns.set(cid, []);
-  rows.saveInTable(state, id, values, ownedDots(state));
+/** How to tell a row whose hash was made under a former shape of its table. */
+export class FormerShape {
+  /** All columns that the hash was made of are still there. */
+  readonly isWhole: boolean;
+  /** Numbers of the columns that came since. */
+  readonly added: number[];
+  private readonly table: Table;
+  private readonly shape: Shape;
+  private readonly positions: number[];
+
+  constructor(table: Table, shape: Shape) {
+    this.table = table;
+    this.shape = shape;
+    const index = new Map(table.columns.map((column, i) => [column.name, i]));
+    this.positions = shape.columns.map((name) => index.get(name) ?? -1);
+    this.isWhole = !this.positions.includes(-1);
+    this.added = table.columns.filter(({ name }) => !shape.columns.includes(name)).map(({ cid }) => cid);
+  }
+
+  /** The hash that these values had under the former shape, which must be whole. */
+  hash(id: bigint | null, values: readonly SqlValue[]): Buffer {
+    const former = this.positions.map((i) => values[i] as SqlValue);
+    return rowHash(this.shape, id, former);
+  }
+
+  /** True when a row with these values had this hash under the former shape. */
+  isThatOf(hash: Buffer, id: bigint | null, values: readonly SqlValue[]): boolean {
+    return this.isWhole && Buffer.compare(this.hash(id, values), hash) === 0;
+  }
+
+  /** Columns that came since and hold more than their default, as masks. */
+  written(values: readonly SqlValue[]): bigint[] {
+    const { columns } = this.table;
+    return maskOf(this.table, (index) => {
+      const { cid, fallback } = columns[index] as { cid: number; fallback: SqlValue };
+      return this.added.includes(cid) && differs(values[index] as SqlValue, fallback);
+    });
+  }
 }
 
-/** How to tell an old row from one with values in columns that came since; null when columns went or nothing came. */
-function addedColumns(table: Table, before: readonly string[] | null) {
-  if (before === null || before.length === table.columns.length) return null;
-  const names = table.columns.map((column) => column.name);
-  if (before.some((name) => !names.includes(name))) return null;
-  const fresh = table.columns.flatMap(({ name, cid, fallback }, index) => (before.includes(name) ? [] : [{ index, cid, value: fallback }]));
-  const isOld = names.map((name) => before.includes(name));
-  return {
-    old: (values: readonly SqlValue[]) => values.filter((_, i) => isOld[i]),
-    cids: fresh.map(({ cid }) => cid),
-    /** Columns that were written, as masks: new ones that hold more than their default, and, with `others`, all others. */
-    written: (values: readonly SqlValue[], others: boolean): bigint[] => {
-      const masks = Array.from({ length: maskCount(table) }, () => 0n);
-      const mark = (index: number) => {
-        const at = Math.floor(index / MASK_BITS);
-        masks[at] = (masks[at] as bigint) | (1n << BigInt(index % MASK_BITS));
-      };
-      for (const { index, value } of fresh) if (valueText(values[index] as SqlValue) !== valueText(value)) mark(index);
-      if (others) for (const [index, old] of isOld.entries()) if (old) mark(index);
-      return masks;
-    },
-  };
+/** Bits of the columns, by position, that are marked. */
+function maskOf(table: Table, isMarked: (index: number) => boolean): bigint[] {
+  const masks = Array.from({ length: maskCount(table) }, () => 0n);
+  for (const index of table.columns.keys()) {
+    const at = Math.floor(index / MASK_BITS);
+    if (isMarked(index)) masks[at] = (masks[at] as bigint) | (1n << BigInt(index % MASK_BITS));
+  }
+  return masks;
 }
+
+/** True for a column that some former shape has, and for every one where no former shape is known. */
+const isIn = (shapes: readonly Shape[], name: string): boolean =>
+  shapes.length === 0 || shapes.some(({ columns }) => columns.includes(name));
+
+const differs = (a: SqlValue, b: SqlValue): boolean => valueText(a) !== valueText(b);

@@ -1,5 +1,10 @@
 -- What the second version of the metadata adds to the first.
 
+-- Tables that are being compared with what is known of them, after a migration. `shapes` is a JSON list of the shapes
+-- (name, columns in order) that stored row hashes may have been made under; `blind` says whether writes may have gone
+-- uncaptured. An entry goes when its table has been compared to the end; until then nothing of this database is served.
+CREATE TABLE _scoutsync_comparison(tid INTEGER PRIMARY KEY, shapes TEXT NOT NULL, blind INTEGER NOT NULL);
+
 -- Receipts: what other nodes said they have, for whoever wants to know whether a write has reached them.
 -- `vector` is a node's last word as text; `has` the number of the last write of this replica's application that it covers,
 -- `until` the time up to which all of them are (Unix milliseconds); `at` when the word changed (Unix microseconds).
