@@ -94,6 +94,21 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("foreign-keys"),
   },
   {
+    name: "a trigger runs that needs what only the application has",
+    edits: [["for (const trigger of unrunnable(db, tables, ours, suspended, virtual)) suspended.add(trigger);", ""]],
+    caughtBy: tests("every-schema"),
+  },
+  {
+    name: "triggers that a person decided about do as they seem to",
+    edits: [["triggersToSuspend(this.db, tables, this.options.triggers)", "triggersToSuspend(this.db, tables)"]],
+    caughtBy: tests("every-schema"),
+  },
+  {
+    name: "triggers that write what is captured run where it is applied, too",
+    edits: [["writtenTables(body).every(harmless);", "true;"]],
+    caughtBy: tests("every-schema"),
+  },
+  {
     name: "what is applied is captured as if it were written here",
     edits: [['"(SELECT 1 FROM _scoutsync_applying) IS NULL"', '"1"']],
     caughtBy: tests("rules-exchange"),

@@ -26,7 +26,9 @@ test("flags win over the environment, the environment over the file, the file ov
     peers: [],
     exclude: [],
     receive_only: true,
+    run_triggers: [],
     serve_restored: false,
+    suspend_triggers: [],
   });
 });
 

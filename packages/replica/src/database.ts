@@ -422,7 +422,7 @@ export class ReplicaDatabase {
     }
     this.drainer.foundWithoutKey = false;
     this.reconciliation.restart();
-    this.suspended = triggersToSuspend(this.db, tables);
+    this.suspended = triggersToSuspend(this.db, tables, this.options.triggers);
     this.schemaVersion = this.db.pragma("schema_version", { simple: true }) as number;
     if (leaving.length > 0) this.leave(leaving, tables, absent);
     this.delivery.begin();

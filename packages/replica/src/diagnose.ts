@@ -44,19 +44,21 @@ export function diagnose(path: string, exclude: readonly string[]): Diagnosis {
         action: "Start the application once so that it creates its tables; a running node notices.",
       });
     for (const { name, reason, rows } of survey.left) {
-      if (reason.startsWith("no primary key,") || reason.includes("collation")) {
+      if (reason.startsWith("no primary key,") || reason.includes("only the application has")) {
         problems.push({
           severity: "warning",
           message: `table "${name}" (${rows} rows) stays on this server: ${reason}`,
-          action: "Give the table a primary key, or leave it out with --exclude.",
+          action:
+            "Let the application use what every SQLite has, such as COLLATE NOCASE, or columns of other names; or leave the table out with --exclude.",
         });
       }
     }
     for (const trigger of triggersToSuspend(db, survey.tables)) {
       problems.push({
         severity: "warning",
-        message: `trigger "${trigger.name}" writes to synced tables or refuses writes`,
-        action: "Nothing to do: it runs where a row is written, and not again where the change arrives.",
+        message: `trigger "${trigger.name}" writes to synced tables, refuses writes, or needs what only the application has`,
+        action:
+          "Nothing to do: it runs where a row is written, and not again where the change arrives. --run-trigger lets it run there, too.",
       });
     }
     const count = ({ source, where, nullable }: TableShape) => {

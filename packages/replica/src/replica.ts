@@ -21,6 +21,8 @@ export interface ReplicaOptions {
   nodeId: string;
   /** `table` or `table.column` entries that never leave this node. */
   exclude: string[];
+  /** The application's triggers that run, or do not, where changes of others are applied, whatever they seem to do. */
+  triggers?: { run: readonly string[]; suspend: readonly string[] } | undefined;
   /** What rows that were there before syncing are, when another side has such rows too. */
   baseline: "shared" | "distinct" | null;
   /** How long to wait for a lock another process holds, milliseconds. */

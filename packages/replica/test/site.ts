@@ -17,6 +17,7 @@ export interface SiteOptions {
   turnMs?: number;
   baseline?: "shared" | "distinct" | null;
   exclude?: string[];
+  triggers?: { run: string[]; suspend: string[] };
   busyTimeoutMs?: number;
   uptimeUs?: () => number;
   /** A database that is there already. */
@@ -79,6 +80,7 @@ export class Site {
         nodeName: this.name,
         nodeId: this.name,
         exclude,
+        triggers: this.options.triggers,
         baseline,
         busyTimeoutMs,
         pollIntervalMs: 50,

@@ -18,6 +18,8 @@ export interface SyncNodeConfig {
   baseline: "shared" | "distinct" | null;
   /** `NAME.TABLE` or `NAME.TABLE.COLUMN`: what never leaves this node. */
   exclude: readonly string[];
+  /** `NAME.TRIGGER`: triggers of the application that run, or do not, where changes of others are applied, whatever they seem to do. */
+  triggers?: { run: readonly string[]; suspend: readonly string[] } | undefined;
   /** Take from others, never send own changes. */
   receiveOnly: boolean;
   /** Serve what a restored backup holds without having pulled once: nobody is left to pull from. */
@@ -32,15 +34,32 @@ export interface SyncNodeConfig {
  * this node: a misspelt exclusion would send what was meant to stay.
  */
 export function exclusionsByDatabase({ databases, exclude }: Pick<SyncNodeConfig, "databases" | "exclude">): Map<string, string[]> {
+  return byDatabase(databases, exclude, "exclusion", "table", "NAME.TABLE or NAME.TABLE.COLUMN");
+}
+
+/** The choices about triggers of each database, without its name in front. Throws as `exclusionsByDatabase`. */
+export function triggersByDatabase({ databases, triggers }: Pick<SyncNodeConfig, "databases" | "triggers">) {
+  const run = byDatabase(databases, triggers?.run ?? [], "trigger to run", "trigger", "NAME.TRIGGER");
+  const suspend = byDatabase(databases, triggers?.suspend ?? [], "trigger to suspend", "trigger", "NAME.TRIGGER");
+  return new Map(databases.map(({ name }) => [name, { run: run.get(name) ?? [], suspend: suspend.get(name) ?? [] }]));
+}
+
+function byDatabase(
+  databases: SyncNodeConfig["databases"],
+  entries: readonly string[],
+  what: string,
+  thing: string,
+  form: string,
+): Map<string, string[]> {
   const found = new Map<string, string[]>(databases.map(({ name }) => [name, []]));
-  for (const entry of exclude) {
+  for (const entry of entries) {
     // The longest name wins, for database names with dots in them.
     const name = [...found.keys()].sort((a, b) => b.length - a.length).find((candidate) => entry.startsWith(`${candidate}.`));
     if (name === undefined || entry.length === name.length + 1) {
       throw new SyncError({
         code: "INVALID_ARGUMENT",
-        message: `the exclusion "${entry}" names no table of a database of this node`,
-        action: `Write it as NAME.TABLE or NAME.TABLE.COLUMN with NAME one of: ${[...found.keys()].join(", ")}.`,
+        message: `the ${what} "${entry}" names no ${thing} of a database of this node`,
+        action: `Write it as ${form} with NAME one of: ${[...found.keys()].join(", ")}.`,
       });
     }
     found.get(name)?.push(entry.slice(name.length + 1));

@@ -17,6 +17,8 @@ interface NodeOptions {
   coordinator?: string;
   baseline?: "shared" | "distinct";
   exclude?: string[];
+  runTrigger?: string[];
+  suspendTrigger?: string[];
   receiveOnly?: boolean;
   serveRestored?: boolean;
   config?: string;
@@ -40,6 +42,8 @@ export const registerNode: Registration = (program, surroundings) => {
         "distinct",
       ]),
       repeatable("--exclude <name.table[.column]>", "what never leaves this node; repeat for more"),
+      repeatable("--run-trigger <name.trigger>", "a trigger of the application that runs also where changes of others are applied"),
+      repeatable("--suspend-trigger <name.trigger>", "a trigger of the application that runs only where a row is written"),
       new Option("--receive-only", "take changes, never send own ones"),
       new Option("--serve-restored", "serve what a restored backup holds, where no other node is left to pull from first"),
       new Option("--config <file>", "YAML file with the same settings; flags and SCOUTSYNC_* win over it"),
@@ -67,6 +71,7 @@ export const registerNode: Registration = (program, surroundings) => {
         coordinator: settings.coordinator ?? null,
         baseline: settings.baseline ?? null,
         exclude: settings.exclude,
+        triggers: { run: settings.run_triggers, suspend: settings.suspend_triggers },
         receiveOnly: settings.receive_only,
         serveRestored: settings.serve_restored,
         logger: createLogger(settings.name, logLevel ?? settings.log_level ?? "info"),
@@ -87,6 +92,8 @@ function flagsOf(options: NodeOptions, cwd: string): NodeSource {
   if (options.coordinator !== undefined) source.coordinator = options.coordinator;
   if (options.baseline !== undefined) source.baseline = options.baseline;
   if (options.exclude !== undefined) source.exclude = options.exclude;
+  if (options.runTrigger !== undefined) source.run_triggers = options.runTrigger;
+  if (options.suspendTrigger !== undefined) source.suspend_triggers = options.suspendTrigger;
   if (options.receiveOnly !== undefined) source.receive_only = options.receiveOnly;
   if (options.serveRestored !== undefined) source.serve_restored = options.serveRestored;
   return source;

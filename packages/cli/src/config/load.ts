@@ -35,6 +35,8 @@ export function nodeSettingsFromEnvironment({ env, cwd }: Pick<Surroundings, "en
   assign(source, "coordinator", text("COORDINATOR"));
   assign(source, "baseline", text("BASELINE") as NodeSource["baseline"]);
   assign(source, "exclude", list("EXCLUDE"));
+  assign(source, "run_triggers", list("RUN_TRIGGER"));
+  assign(source, "suspend_triggers", list("SUSPEND_TRIGGER"));
   assign(source, "receive_only", booleanOf(text("RECEIVE_ONLY")));
   assign(source, "serve_restored", booleanOf(text("SERVE_RESTORED")));
   assign(source, "log_level", text("LOG_LEVEL") as NodeSource["log_level"]);

@@ -27,6 +27,14 @@ export const NodeSettings = z
       .optional()
       .describe("whether rows from before syncing are the same rows as the other side's"),
     exclude: z.array(z.string().min(1)).default([]).describe("NAME.TABLE or NAME.TABLE.COLUMN that never leaves this node"),
+    run_triggers: z
+      .array(z.string().min(1))
+      .default([])
+      .describe("NAME.TRIGGER of the application that runs also where changes of others are applied"),
+    suspend_triggers: z
+      .array(z.string().min(1))
+      .default([])
+      .describe("NAME.TRIGGER of the application that runs only where a row is written"),
     receive_only: z.boolean({ error: "receive_only is true or false" }).default(false).describe("take changes, never send own ones"),
     serve_restored: z
       .boolean({ error: "serve_restored is true or false" })
@@ -40,12 +48,18 @@ export const NodeSettings = z
     if (twice !== undefined) {
       context.addIssue({ code: "custom", path: ["databases"], message: `two databases are named "${twice}"` });
     }
-    for (const entry of settings.exclude) {
-      if (!names.some((name) => entry.startsWith(`${name}.`) && entry.length > name.length + 1)) {
+    const forms = {
+      exclude: "NAME.TABLE or NAME.TABLE.COLUMN",
+      run_triggers: "NAME.TRIGGER",
+      suspend_triggers: "NAME.TRIGGER",
+    } as const;
+    for (const [key, form] of Object.entries(forms) as [keyof typeof forms, string][]) {
+      for (const entry of settings[key]) {
+        if (names.some((name) => entry.startsWith(`${name}.`) && entry.length > name.length + 1)) continue;
         context.addIssue({
           code: "custom",
-          path: ["exclude"],
-          message: `"${entry}" is not NAME.TABLE or NAME.TABLE.COLUMN of a database given here (${names.join(", ")})`,
+          path: [key],
+          message: `"${entry}" is not ${form} of a database given here (${names.join(", ")})`,
         });
       }
     }
@@ -66,6 +80,8 @@ export const NODE_FLAGS: Readonly<Record<string, string>> = {
   coordinator: "--coordinator",
   baseline: "--baseline",
   exclude: "--exclude",
+  run_triggers: "--run-trigger",
+  suspend_triggers: "--suspend-trigger",
   receive_only: "--receive-only",
   serve_restored: "--serve-restored",
   log_level: "--log-level",

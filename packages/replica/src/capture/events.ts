@@ -32,8 +32,15 @@ export function captureColumns(keys: number, masks: number): string[] {
   return [...Array.from({ length: keys }, (_, i) => `k${i}`), ...Array.from({ length: masks }, (_, i) => `m${i}`)];
 }
 
+/** SQLite has no more columns than 2,000 in a table, nor in what a query gives: a table near that needs SQL of its own. */
+const WIDE_FROM = 1_900;
+export const isWide = (table: Table): boolean => table.columns.length >= WIDE_FROM;
+
+/** The column of the image table that holds the event's number: no column of its own where there is no room for one. */
+export const imageNumber = (table: Table): string => (isWide(table) ? "rowid" : "n");
+
 export function imageTableSql(table: Table): string {
-  const columns = ["n INTEGER PRIMARY KEY", ...table.columns.map((_, i) => `c${i}`)];
+  const columns = [...(isWide(table) ? [] : ["n INTEGER PRIMARY KEY"]), ...table.columns.map((_, i) => `c${i}`)];
   return `CREATE TABLE ${imageTable(table.tid)}(${columns.join(", ")})`;
 }
 
@@ -63,6 +70,10 @@ export function imageSql(table: Table, row: string): string {
   const last = `(SELECT max(n) FROM ${CAPTURE})`;
   const into = `INSERT INTO ${imageTable(table.tid)}`;
   if (table.columns.length === 0) return `${into} VALUES(${last});`;
+  if (isWide(table)) {
+    const columns = table.columns.map((_, i) => `c${i}`).join(", ");
+    return `${into}(rowid, ${columns}) VALUES(${last}, ${table.columns.map(({ name }) => `${row}.${quote(name)}`).join(", ")});`;
+  }
   return `${into} SELECT ${last}${lenient(row, table.columns)} FROM ${nulls(row, table.columns)};`;
 }
 
@@ -71,6 +82,7 @@ export function imageSql(table: Table, row: string): string {
  * just logged, and for that event only.
  */
 export function displacedSql(table: Table, match: string): string {
+  if (isWide(table)) return displacedWideSql(table, match);
   const on = quote(table.source);
   const code = eventCode(table.tid, Op.displaced);
   const key = (row: string) => table.key.map((column) => `${row}.${quote(column.name)}`).join(", ");
@@ -92,6 +104,42 @@ export function displacedSql(table: Table, match: string): string {
     `FROM ${on} AS r, ${nulls("NEW", named(table.key))} WHERE (${key("r")}) IN (${found}); ` +
     `INSERT INTO ${images} SELECT e.n${image} FROM ${CAPTURE} AS e${rows} WHERE e.n = (SELECT max(n) FROM ${CAPTURE}) ` +
     `AND e.event = ${code} AND NOT EXISTS (SELECT 1 FROM ${images} AS i WHERE i.n = e.n);`
+  );
+}
+
+/** As `displacedSql`, without room for an application that drops a column. */
+function displacedWideSql(table: Table, match: string): string {
+  const on = quote(table.source);
+  const code = eventCode(table.tid, Op.displaced);
+  const key = table.key.map(({ name }) => `t.${quote(name)}`).join(", ");
+  const keys = table.key.map((_, i) => `k${i}`).join(", ");
+  const logged = table.key.map(({ name }, i) => `t.${quote(name)} = e.k${i}`).join(" AND ");
+  const last = `${CAPTURE} AS e WHERE e.n = (SELECT max(n) FROM ${CAPTURE}) AND e.event = ${code}`;
+  return (
+    `INSERT INTO ${CAPTURE}(event, at, ${keys}) SELECT ${code}, ${NOW}, ${key} FROM ${on} AS t WHERE ${match} LIMIT 1; ` +
+    copyWideSql(table, `SELECT e.n FROM ${last} AND EXISTS (SELECT 1 FROM ${on} AS t WHERE ${logged})`, `${on} AS t, ${last} AND ${logged}`)
+  );
+}
+
+/** Fills the image of the event that `number` gives with the columns of the row `t` that `from` finds; twice is as once. */
+export function copyWideSql(table: Table, number: string, from: string): string {
+  const image = imageTable(table.tid);
+  const half = Math.ceil(table.columns.length / 2);
+  const part = (start: number, end?: number) => ({
+    names: table.columns
+      .map((_, i) => `c${i}`)
+      .slice(start, end)
+      .join(", "),
+    values: table.columns
+      .map(({ name }) => `t.${quote(name)}`)
+      .slice(start, end)
+      .join(", "),
+  });
+  const set = ({ names, values }: ReturnType<typeof part>) =>
+    `UPDATE ${image} SET (${names}) = (SELECT ${values} FROM ${from}) WHERE rowid = (${number});`;
+  return (
+    `INSERT INTO ${image}(rowid) SELECT n FROM (${number}) WHERE n NOT IN (SELECT rowid FROM ${image}); ` +
+    `${set(part(0, half))} ${set(part(half))}`
   );
 }
 

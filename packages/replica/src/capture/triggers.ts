@@ -7,6 +7,7 @@ import {
   displacedSql,
   eventCode,
   imageSql,
+  isWide,
   lenient,
   MASK_BITS,
   NOT_APPLYING,
@@ -38,13 +39,17 @@ export function captureTriggers(table: Table): { name: string; sql: string }[] {
   add("insert", "AFTER INSERT", NOT_APPLYING, event(Op.insert, "NEW"));
   if (table.columns.length > 0) {
     const masks = maskSql(table);
+    const names = masks.map((_, i) => `, m${i}`).join("");
+    const plain = event(Op.update, "NEW", { names, values: masks.map((mask) => `, ${mask}`).join("") });
     add(
       "update",
       "AFTER UPDATE",
       NOT_APPLYING,
-      `INSERT INTO ${CAPTURE}(event, at, ${keys}${masks.map((_, i) => `, m${i}`).join("")}) ` +
-        `SELECT ${eventCode(table.tid, Op.update)}, ${NOW}${lenient("NEW", table.key)}${masks.map((mask) => `, (SELECT ${mask})`).join("")} ` +
-        `FROM ${nulls("OLD", table.columns)}, ${nulls("NEW", table.columns)};`,
+      isWide(table)
+        ? plain
+        : `INSERT INTO ${CAPTURE}(event, at, ${keys}${names}) ` +
+            `SELECT ${eventCode(table.tid, Op.update)}, ${NOW}${lenient("NEW", table.key)}${masks.map((mask) => `, (SELECT ${mask})`).join("")} ` +
+            `FROM ${nulls("OLD", table.columns)}, ${nulls("NEW", table.columns)};`,
     );
   }
   // A changed key is a row that went and a row that came.

@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import { type CellValue, releaseLarge, type SqlValue, type Write } from "@scoutsync/core";
-import { CAPTURE, captureColumns, eventCode, imageTable, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
+import { CAPTURE, captureColumns, eventCode, imageNumber, imageTable, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { Groups } from "../log/groups.ts";
 import { dependsOn } from "../rows/foreign-keys.ts";
@@ -153,8 +153,8 @@ export class Drain {
     const kept = [...displaced].map(([table]) => eventCode(table.tid, Op.displaced));
     this.db.prepare(`DELETE FROM ${CAPTURE} WHERE n <= ? AND event NOT IN (${kept.join(", ")})`).run(at);
     for (const { table } of tables.values()) {
-      const stays = displaced.has(table) ? `AND n NOT IN (SELECT n FROM ${CAPTURE})` : "";
-      this.db.prepare(`DELETE FROM ${imageTable(table.tid)} WHERE n <= ? ${stays}`).run(at);
+      const stays = displaced.has(table) ? `AND ${imageNumber(table)} NOT IN (SELECT n FROM ${CAPTURE})` : "";
+      this.db.prepare(`DELETE FROM ${imageTable(table.tid)} WHERE ${imageNumber(table)} <= ? ${stays}`).run(at);
     }
   }
 
@@ -248,7 +248,7 @@ export class Drain {
   private image(table: Table, n: bigint): SqlValue[] {
     if (table.columns.length === 0) return [];
     const columns = table.columns.map((_, i) => `c${i}`);
-    const from = `FROM ${imageTable(table.tid)} WHERE n = ?`;
+    const from = `FROM ${imageTable(table.tid)} WHERE ${imageNumber(table)} = ?`;
     const image = this.db
       .prepare(`SELECT ${columns.join(", ")} ${from}`)
       .safeIntegers(true)

@@ -24,6 +24,7 @@ import { rowsTable } from "../rows/table-store.ts";
 import { mayHoldRawText } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
+import { isWide } from "../capture/events.ts";
 import type { Groups } from "./groups.ts";
 import { RecordWriter, vanished } from "./record.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
@@ -192,7 +193,7 @@ export class LogReader {
         continue;
       }
       const table = tid > 0n ? known : undefined;
-      if (table?.surrogate && end - at >= JOIN_FROM) at += this.writeRun(writer, table, origin, entries, at, end, most);
+      if (table?.surrogate && end - at >= JOIN_FROM && !isWide(table)) at += this.writeRun(writer, table, origin, entries, at, end, most);
       else {
         this.writeOne(writer, entries[at] as Entry);
         at++;

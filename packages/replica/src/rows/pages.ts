@@ -1,5 +1,6 @@
 import type { Database } from "better-sqlite3";
 import type { SqlValue } from "@scoutsync/core";
+import { isWide } from "../capture/events.ts";
 import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
 import { bindable } from "./table-store.ts";
@@ -19,7 +20,10 @@ export function* pages(
   atOnce = ROWS_AT_ONCE,
 ): Generator<{ key: SqlValue[]; values: SqlValue[]; at: SqlValue[] }> {
   const keys = table.key.map((column) => quote(column.name));
-  const names = [...keys, ...table.columns.map((column) => quote(column.name))];
+  // Of a wide table a query has no room for the key beside the columns: they are read row by row.
+  const wide = isWide(table);
+  const all = table.columns.map((column) => quote(column.name));
+  const names = wide ? keys : [...keys, ...all];
   const cursor = table.rowid === null ? keys : [table.rowid];
   const bytes = keys.map((name) => `CAST(${name} AS BLOB)`);
   const among = (condition: string) => {
@@ -55,19 +59,18 @@ export function* pages(
       const key = exactText(rest.slice(0, keys.length), keyBytes);
       at = table.rowid === null ? key : row.slice(0, 1);
       if (keyed && key.includes(null)) continue;
-      let values = rest.slice(keys.length);
-      if (table.utf8 && mayHoldRawText(values)) {
+      const again = (columns: readonly string[]) => {
         const here = places(at);
         const where = cursor.map((column, i) => `${column} = ${here.marks[i] as string}`).join(" AND ");
-        const columns = names.slice(keys.length).map((column) => `CAST(${column} AS BLOB)`);
-        values = exactText(
-          values,
-          db
-            .prepare(`SELECT ${columns.join(", ")} FROM ${quote(table.source)} WHERE ${where}`)
-            .raw(true)
-            .get(here.values) as Buffer[],
-        );
-      }
+        return db
+          .prepare(`SELECT ${columns.join(", ")} FROM ${quote(table.source)} WHERE ${where}`)
+          .safeIntegers(true)
+          .raw(true)
+          .get(here.values);
+      };
+      let values = wide ? (again(all) as SqlValue[]) : rest.slice(keys.length);
+      if (table.utf8 && mayHoldRawText(values))
+        values = exactText(values, again(all.map((column) => `CAST(${column} AS BLOB)`)) as Buffer[]);
       yield { key, values, at };
     }
     if (page.length < atOnce) return;

@@ -201,11 +201,12 @@ export class TableStore {
    * and found through an index, where there is one. `values` in catalog order.
    */
   keysEqual(values: readonly Bindable[]): SqlValue[][] {
-    const unique = new Set(this.table.uniques.flatMap((index) => index.parts.map(({ name }) => name)));
+    // Compared as the index that may find them does; a column's own collation may be one that only the application has.
+    const unique = new Map(this.table.uniques.flatMap((index) => index.parts.map(({ name, collation }) => [name, collation])));
     const order = this.table.columns.map(({ name }, index) => ({ name, index }));
     const compared = [...order.filter(({ name }) => unique.has(name)), ...order.filter(({ name }) => !unique.has(name))];
     const first = compared.slice(0, MOST_COMPARED);
-    const where = first.map(({ name }) => `${quote(name)} IS ?`).join(" AND ");
+    const where = first.map(({ name }) => `${quote(name)} IS ? COLLATE ${unique.get(name) ?? "BINARY"}`).join(" AND ");
     return this.keys(
       this.prepared("equal", () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${where}${this.among}`),
       first.map(({ index }) => values[index] as Bindable),

@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import type { Write } from "@scoutsync/core";
-import { CAPTURE, eventCode, imageTable, Op } from "../capture/triggers.ts";
+import { CAPTURE, copyWideSql, eventCode, imageTable, isWide, Op } from "../capture/events.ts";
 import { pages } from "../rows/pages.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
@@ -81,6 +81,13 @@ function noteEvents(db: Database, table: Table) {
   const event = db.prepare(`INSERT INTO ${CAPTURE}(event, at, k0, m0) VALUES(?, julianday('now'), ?, ?)`);
   const columns = table.columns.map(({ name }) => quote(name)).join(", ");
   const rowid = quote((table.key[0] as { name: string }).name);
+  if (isWide(table)) {
+    const into = copyWideSql(table, `SELECT max(n) AS n FROM ${CAPTURE}`, `${quote(table.source)} AS t WHERE t.${rowid} = $at`);
+    return (op: number, at: bigint | null, slot: bigint) => {
+      event.run(eventCode(table.tid, op), at, slot);
+      if (op === Op.insert && at !== null) db.exec(into.replaceAll("$at", String(at)));
+    };
+  }
   const image = db.prepare(
     `INSERT INTO ${imageTable(table.tid)} SELECT (SELECT max(n) FROM ${CAPTURE}), ${columns} FROM ${quote(table.source)} WHERE ${rowid} = ?`,
   );

@@ -3,6 +3,8 @@ import type { SqlValue } from "@scoutsync/core";
 import { quote } from "./quote.ts";
 import { indexParts, type IndexRow, type UniqueIndex, uniqueIndexes } from "./unique-indexes.ts";
 
+import { mentions, missingToWrite, sqlOfTable } from "./writable.ts";
+
 /** Storage affinity of a column, as SQLite derives it from the declared type. */
 export type Affinity = "INTEGER" | "TEXT" | "BLOB" | "REAL" | "NUMERIC";
 
@@ -161,6 +163,8 @@ function describeTable(db: Database, name: string, withoutRowid: boolean, exclud
     generated,
   );
   const utf8 = db.pragma("encoding", { simple: true }) === "UTF-8";
+  const missing = missingToWrite(db, name, (stored[0] as ColumnRow).name);
+  if (missing !== null && mentions(sqlOfTable(db, name), missing)) return `it uses ${missing}, which only the application has`;
   if (keyless && columns.length === 0) return "no primary key, and every column is excluded";
   const nullable = surrogate || rowid === null ? [] : keyRows.filter((row) => row.notnull === 0).map((row) => row.name);
   return {

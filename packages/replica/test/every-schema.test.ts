@@ -1,0 +1,286 @@
+import Database from "better-sqlite3";
+import { describe, expect, test } from "vitest";
+import { diagnose } from "../src/index.ts";
+import { settle, Site, testFolder } from "./site.ts";
+
+const bag = (site: Site, table: string) =>
+  site
+    .rows(`SELECT * FROM ${table}`)
+    .map((row) => JSON.stringify(row))
+    .sort();
+
+/** Both write, both edit what the other wrote, one deletes: then they hold the same, and their digests say so. */
+function expectToAgree(schema: string, table: string, inserts: [string, string], edit: string, remove: string): [Site, Site] {
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  a.edit(inserts[0]);
+  b.edit(inserts[1], b.nowUs + 1_000_000);
+  settle(a, b);
+  const count = bag(a, table).length;
+  expect(count).toBeGreaterThan(1);
+  b.edit(edit);
+  settle(a, b);
+  expect(bag(a, table)).toHaveLength(count);
+  a.edit(remove);
+  settle(a, b);
+  expect(bag(a, table).length).toBeLessThan(count);
+  expect(bag(b, table)).toEqual(bag(a, table));
+  expect(b.pull(a).at(-1)?.verified).toBe(true);
+  const deep = b.replica.digests({ table: "", buckets: [], deep: true });
+  expect(deep).toEqual(b.replica.digests({ table: "", buckets: [], deep: false }));
+  return [a, b];
+}
+
+describe("every kind of table", () => {
+  test.each([
+    ["INTEGER PRIMARY KEY DESC, which is no rowid", "k INTEGER PRIMARY KEY DESC, v", "(1, 'a'), (2, 'b')", "(2, 'c'), (3, 'd')"],
+    ["INT PRIMARY KEY", "k INT PRIMARY KEY, v", "(1, 'a'), ('text', 'b')", "(x'00', 'c'), (1.5, 'd')"],
+    [
+      "a key in descending order",
+      "k TEXT, l INT, v, PRIMARY KEY(k DESC, l ASC)",
+      "('a', 1, 'a'), ('b', 2, 'b')",
+      "('a', 2, 'c'), ('b', 2, 'd')",
+    ],
+    ["NOCASE", "k TEXT COLLATE NOCASE PRIMARY KEY, v", "('a', 'a'), ('B', 'b')", "('b', 'c'), ('Ä', 'd'), ('ä', 'e')"],
+    ["RTRIM", "k TEXT COLLATE RTRIM PRIMARY KEY, v", "('a  ', 'a'), ('b', 'b')", "('b ', 'c'), (' b', 'd')"],
+    ["no rowid", "k TEXT, l INT, v, PRIMARY KEY(l, k)", "('a', 1, 'a'), ('b', 1, 'b')", "('a', 1, 'c'), ('b', 2, 'd')", " WITHOUT ROWID"],
+    [
+      "STRICT",
+      "k ANY PRIMARY KEY, v ANY, i INT, r REAL, t TEXT, b BLOB",
+      "(1, 'a', 1, 1, '1', x'01'), ('1', 2, 2, 0.5, '', x'')",
+      "(1.0, x'00', 3, 1e300, 'ß', NULL), (x'31', NULL, NULL, NULL, NULL, NULL)",
+      " STRICT",
+    ],
+  ])("with %s", (_, columns, first, second, options = "") => {
+    const values = (list: string) => `INSERT INTO t VALUES ${list}`;
+    const byRowid = "DELETE FROM t WHERE rowid IN (SELECT rowid FROM t LIMIT 1)";
+    const remove = options.includes("WITHOUT") ? "DELETE FROM t WHERE k = 'a' AND l = 1" : byRowid;
+    expectToAgree(`CREATE TABLE t(${columns})${options}`, "t", [values(first), values(second)], "UPDATE t SET v = v || '.'", remove);
+  });
+
+  test.each([
+    "select",
+    "a b",
+    'with "quotes"',
+    "semi;colon--",
+    "Ünïcödé",
+    "日本語",
+    "_scoutsync",
+    "rowid",
+    "x".repeat(500),
+    "new",
+    "old",
+    "t",
+  ])("named %s, with columns of that name", (name) => {
+    const q = `"${name.replaceAll('"', '""')}"`;
+    const schema = `CREATE TABLE ${q}(${q} TEXT PRIMARY KEY, "${name.replaceAll('"', '""')} 2" TEXT, "${name.replaceAll('"', '""')} 3" INT UNIQUE)`;
+    expectToAgree(
+      schema,
+      q,
+      [`INSERT INTO ${q} VALUES('a', 'x', 1), (NULL, 'x', 2)`, `INSERT INTO ${q} VALUES('b', 'y', 3)`],
+      `INSERT OR REPLACE INTO ${q} VALUES('a', 'z', 1); UPDATE ${q} SET "${name.replaceAll('"', '""')} 2" = 'w'`,
+      `DELETE FROM ${q} WHERE ${q} = 'b'`,
+    );
+    expectToAgree(
+      `CREATE TABLE ${q}(${q} TEXT, n INT UNIQUE)`,
+      q,
+      [`INSERT INTO ${q} VALUES('a', 1), ('a', NULL)`, `INSERT INTO ${q} VALUES('a', 2)`],
+      `UPDATE ${q} SET ${q} = 'b'`,
+      `DELETE FROM ${q} WHERE n = 2`,
+    );
+  });
+
+  test.each([
+    ["a surrogate key", "id INTEGER PRIMARY KEY, ", 1999],
+    ["a natural key", "k TEXT NOT NULL PRIMARY KEY, ", 1999],
+    ["no key", "", 2000],
+  ])("of 2,000 columns: %s", (_, key, count) => {
+    const columns = Array.from({ length: count }, (__, i) => `c${i}`);
+    const schema = `CREATE TABLE wide(${key}${columns.join(", ")}, UNIQUE(c7))`;
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    const named = key.includes("TEXT") ? "k, " : "";
+    const first = key.includes("TEXT") ? "'key', " : "";
+    a.edit(`INSERT INTO wide(${named}c0, c7, c1998) VALUES(${first}'first', 7, 'last')`);
+    settle(a, b);
+    b.edit("UPDATE wide SET c1 = 1, c1000 = 'middle', c1998 = 'edited'");
+    settle(a, b);
+    expect(a.rows("SELECT c0, c1, c1000, c1998 FROM wide")).toEqual([{ c0: "first", c1: 1, c1000: "middle", c1998: "edited" }]);
+    a.edit(`INSERT OR REPLACE INTO wide(${named}c7, c8) VALUES(${first.replace("key", "other")}7, 8)`);
+    settle(a, b);
+    expect(b.rows("SELECT c0, c7, c8 FROM wide")).toEqual([{ c0: null, c7: 7, c8: 8 }]);
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+    expect(b.replica.digests({ table: "", buckets: [], deep: true })).toEqual(a.replica.digests({ table: "", buckets: [], deep: false }));
+  });
+
+  test("with AUTOINCREMENT: an id that has been applied is not handed out again", () => {
+    const [a, b] = [0, 1].map((i) => new Site(`s${i}`, "CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT, v)")) as [Site, Site];
+    a.edit("INSERT INTO t(v) VALUES(1), (2), (3)");
+    settle(a, b);
+    a.edit("DELETE FROM t WHERE id = 3");
+    settle(a, b);
+    b.edit("INSERT INTO t(v) VALUES(4)");
+    expect(b.one("SELECT max(id) FROM t")).toBe(4);
+  });
+
+  test("whose names look like ours, or differ in case only in columns", () => {
+    const schema = 'CREATE TABLE "_scoutsync"(id INTEGER PRIMARY KEY, "Ä", "ä"); CREATE TABLE scoutsync_rows_1(k TEXT PRIMARY KEY)';
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    a.edit("INSERT INTO \"_scoutsync\" VALUES(1, 2, 3); INSERT INTO scoutsync_rows_1 VALUES('x')");
+    settle(a, b);
+    expect(b.rows('SELECT * FROM "_scoutsync", scoutsync_rows_1')).toEqual([{ id: 1, Ä: 2, ä: 3, k: "x" }]);
+  });
+
+  test("with columns of the application's own collation, as long as no index uses it", () => {
+    const schema = `CREATE TABLE t(k INTEGER PRIMARY KEY, v TEXT COLLATE NOCASE, team TEXT COLLATE NOCASE);
+      CREATE TABLE bag(k INT UNIQUE, v TEXT COLLATE NOCASE); CREATE TABLE indexed(k INTEGER PRIMARY KEY, v TEXT COLLATE NOCASE)`;
+    const ofTheApplication = `PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, 'NOCASE', 'of_the_application'); PRAGMA writable_schema = RESET`;
+    const [a, b] = ["a", "b"].map((name) => {
+      const path = `${testFolder()}/${name}.db`;
+      const db = new Database(path);
+      db.unsafeMode();
+      db.exec(`${schema}; CREATE INDEX i ON indexed(v); ${ofTheApplication}`);
+      db.close();
+      return new Site(name, "", { path });
+    }) as [Site, Site];
+    a.edit("INSERT INTO t(v, team) VALUES('a', 'x'), ('A', NULL); INSERT INTO bag VALUES(1, 'a'), (NULL, 'a')");
+    settle(a, b);
+    b.edit("UPDATE t SET v = v || '.'; INSERT OR REPLACE INTO bag VALUES(1, 'A'); DELETE FROM bag WHERE k IS NULL");
+    settle(a, b);
+    expect(a.rows("SELECT v FROM t")).toEqual([{ v: "a." }, { v: "A." }]);
+    expect(a.rows("SELECT * FROM bag")).toEqual([{ k: 1, v: "A" }]);
+    expect(a.replica.state().tables).toEqual(["bag", "t"]);
+    expect(diagnose(a.path, []).problems.map(({ message }) => message)).toEqual([expect.stringContaining('"indexed" (0 rows) stays')]);
+  });
+
+  test("that need what only the application has stay, and doctor says so", () => {
+    const path = `${testFolder()}/app.db`;
+    const db = new Database(path);
+    db.function("of_the_application", { deterministic: true }, (x) => x as string);
+    db.exec(`CREATE TABLE checked(id INTEGER PRIMARY KEY, v CHECK(of_the_application(v) IS NOT NULL));
+      CREATE TABLE indexed(id INTEGER PRIMARY KEY, v); CREATE INDEX i ON indexed(of_the_application(v));
+      CREATE TABLE fine(id INTEGER PRIMARY KEY, v)`);
+    db.close();
+    const { tables, problems } = diagnose(path, []);
+    expect(tables.filter(({ synced }) => synced).map(({ name }) => name)).toEqual(["fine"]);
+    expect(problems.map(({ message }) => message)).toEqual([expect.stringContaining("checked"), expect.stringContaining("indexed")]);
+  });
+});
+
+describe("the application's triggers", () => {
+  test("have their effect once: logs, counters, stamps, refusals, in chains and recursively", () => {
+    const schema = `CREATE TABLE t(id INTEGER PRIMARY KEY, v, changed INT DEFAULT 0); CREATE TABLE log(line TEXT); CREATE TABLE counter(name TEXT PRIMARY KEY, n INT);
+      CREATE TABLE depth(n INT);
+      CREATE TRIGGER log_it AFTER INSERT ON t BEGIN INSERT INTO log VALUES('t ' || NEW.v); END;
+      CREATE TRIGGER count_it AFTER INSERT ON log BEGIN INSERT INTO counter VALUES('log', 1) ON CONFLICT(name) DO UPDATE SET n = n + 1; END;
+      CREATE TRIGGER stamp_it AFTER UPDATE OF v ON t BEGIN UPDATE t SET changed = changed + 1 WHERE id = NEW.id; END;
+      CREATE TRIGGER refuse_it BEFORE DELETE ON t WHEN OLD.v = 'keep' BEGIN SELECT RAISE(ABORT, 'kept'); END;
+      CREATE TRIGGER dive AFTER INSERT ON depth WHEN NEW.n < 3 BEGIN INSERT INTO depth VALUES(NEW.n + 1); END;
+      CREATE VIEW shown AS SELECT id, v FROM t; CREATE TRIGGER show_it INSTEAD OF INSERT ON shown BEGIN INSERT INTO t(v) VALUES(NEW.v); END`;
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    for (const site of [a, b]) site.app.pragma("recursive_triggers = ON");
+    a.edit(
+      "INSERT INTO t(v) VALUES('a'), ('keep'); INSERT INTO shown(v) VALUES('view'); UPDATE t SET v = 'b' WHERE id = 1; INSERT INTO depth VALUES(0)",
+    );
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(bag(site, "log")).toHaveLength(3);
+      expect(site.one("SELECT n FROM counter")).toBe(3);
+      expect(site.one("SELECT changed FROM t WHERE id = 1")).toBe(1);
+      expect(bag(site, "depth")).toHaveLength(4);
+    }
+    expect(() => a.edit("DELETE FROM t WHERE id = 2")).toThrow("kept");
+    b.write("DROP TRIGGER refuse_it");
+    b.edit("DELETE FROM t WHERE id = 2");
+    settle(a, b);
+    expect(a.one("SELECT count(*) FROM t WHERE v = 'keep'")).toBe(0);
+    expect(a.rows("SELECT name FROM sqlite_master WHERE type = 'trigger' AND name NOT LIKE '_scoutsync%'")).toHaveLength(6);
+  });
+
+  test("of a connection alone, and writes through an attached name, are captured", () => {
+    const schema = "CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE log(line TEXT)";
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    a.app.exec("CREATE TEMP TRIGGER mine AFTER INSERT ON main.t BEGIN INSERT INTO log VALUES('temp ' || NEW.v); END");
+    a.edit("INSERT INTO t(v) VALUES('x')");
+    const other = new Database(":memory:");
+    other.exec(`ATTACH '${a.path}' AS app; INSERT INTO app.t(v) VALUES('attached'); UPDATE app.log SET line = line || '!'`);
+    other.close();
+    settle(a, b);
+    expect(b.rows("SELECT v FROM t")).toEqual([{ v: "x" }, { v: "attached" }]);
+    expect(b.rows("SELECT line FROM log")).toEqual([{ line: "temp x!" }]);
+  });
+
+  test("keep full-text and R-Tree indexes right on every replica", () => {
+    const schema = `CREATE TABLE doc(id INTEGER PRIMARY KEY, body TEXT, x REAL, y REAL);
+      CREATE VIRTUAL TABLE doc_text USING fts5(body, content='doc', content_rowid='id');
+      CREATE VIRTUAL TABLE doc_less USING fts5(body, content='', contentless_delete=1);
+      CREATE VIRTUAL TABLE doc_place USING rtree(id, x0, x1, y0, y1);
+      CREATE TRIGGER doc_i AFTER INSERT ON doc BEGIN
+        INSERT INTO doc_text(rowid, body) VALUES(NEW.id, NEW.body); INSERT INTO doc_less(rowid, body) VALUES(NEW.id, NEW.body);
+        INSERT INTO doc_place VALUES(NEW.id, NEW.x, NEW.x, NEW.y, NEW.y); END;
+      CREATE TRIGGER doc_d AFTER DELETE ON doc BEGIN
+        INSERT INTO doc_text(doc_text, rowid, body) VALUES('delete', OLD.id, OLD.body); DELETE FROM doc_less WHERE rowid = OLD.id;
+        DELETE FROM doc_place WHERE id = OLD.id; END;
+      CREATE TRIGGER doc_u AFTER UPDATE ON doc BEGIN
+        INSERT INTO doc_text(doc_text, rowid, body) VALUES('delete', OLD.id, OLD.body); INSERT INTO doc_text(rowid, body) VALUES(NEW.id, NEW.body);
+        DELETE FROM doc_less WHERE rowid = OLD.id; INSERT INTO doc_less(rowid, body) VALUES(NEW.id, NEW.body);
+        DELETE FROM doc_place WHERE id = OLD.id; INSERT INTO doc_place VALUES(NEW.id, NEW.x, NEW.x, NEW.y, NEW.y); END`;
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    // The same ids on both sides: rows move to others, and the indexes with them.
+    a.edit("INSERT INTO doc(body, x, y) VALUES('red robot', 1, 1), ('blue robot', 2, 2)");
+    b.edit("INSERT INTO doc(body, x, y) VALUES('green robot', 3, 3), ('gone robot', 4, 4)", b.nowUs + 1_000_000);
+    settle(a, b);
+    b.edit("UPDATE doc SET body = 'violet robot', x = 9 WHERE body LIKE 'red%'; DELETE FROM doc WHERE body LIKE 'gone%'");
+    settle(a, b);
+    expect(a.replica.state().tables).toEqual(["doc"]);
+    for (const site of [a, b]) {
+      const found = (word: string, index: string) =>
+        site
+          .rows(`SELECT body FROM doc WHERE id IN (SELECT rowid FROM ${index} WHERE ${index} MATCH '${word}') ORDER BY 1`)
+          .map(({ body }) => body);
+      for (const index of ["doc_text", "doc_less"]) {
+        expect(found("robot", index)).toEqual(["blue robot", "green robot", "violet robot"]);
+        expect([found("red", index), found("gone", index)]).toEqual([[], []]);
+      }
+      site.write("INSERT INTO doc_text(doc_text) VALUES('integrity-check')");
+      expect(site.rows("SELECT body FROM doc JOIN doc_place USING(id) WHERE x0 >= 9")).toEqual([{ body: "violet robot" }]);
+      expect(site.one("SELECT count(*) FROM doc_place")).toBe(3);
+    }
+    // Written by the application itself, an index stays where it is.
+    a.edit("INSERT INTO doc_less(rowid, body) VALUES(77, 'only here')");
+    settle(a, b);
+    expect(b.one("SELECT count(*) FROM doc_less WHERE doc_less MATCH 'only'")).toBe(0);
+  });
+
+  test("run or rest as a person says", () => {
+    const schema = `CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE cache(v); CREATE TABLE log(v);
+      CREATE TRIGGER fill AFTER INSERT ON t BEGIN INSERT INTO cache VALUES(NEW.v); END;
+      CREATE TRIGGER log_it AFTER INSERT ON t BEGIN INSERT INTO log VALUES(NEW.v); END`;
+    const exclude = ["cache"];
+    const a = new Site("a", schema, { exclude });
+    const b = new Site("b", schema, { exclude, triggers: { run: ["LOG_IT"], suspend: ["fill"] } });
+    a.edit("INSERT INTO t(v) VALUES('x')");
+    settle(a, b);
+    expect([a.one("SELECT count(*) FROM cache"), b.one("SELECT count(*) FROM cache")]).toEqual([1, 0]);
+    // Told to run, it writes what travels, too: that is what was asked for.
+    expect(b.one("SELECT count(*) FROM log")).toBe(2);
+  });
+
+  test("that need a function or tokenizer of the application's rest where others' changes are applied", () => {
+    const schema = `CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE seen(v);
+      CREATE TRIGGER tell AFTER INSERT ON t BEGIN SELECT of_the_application(NEW.v); END;
+      CREATE TRIGGER tell_more AFTER UPDATE ON t BEGIN SELECT another_function(NEW.v); END`;
+    const a = new Site("a", schema);
+    const b = new Site("b", schema);
+    const told: unknown[] = [];
+    for (const name of ["of_the_application", "another_function"]) a.app.function(name, (v) => told.push(v));
+    a.edit("INSERT INTO t(v) VALUES('x'); UPDATE t SET v = 'y'");
+    settle(a, b);
+    expect(told).toEqual(["x", "y"]);
+    expect(b.rows("SELECT v FROM t")).toEqual([{ v: "y" }]);
+    expect(b.rows("SELECT name FROM sqlite_master WHERE name LIKE 'tell%'")).toHaveLength(2);
+    expect(
+      diagnose(b.path, [])
+        .problems.map(({ message }) => message)
+        .join(),
+    ).toContain('"tell"');
+  });
+});
