@@ -107,3 +107,25 @@ test("ping, changes and history say what was written, by whom", async () => {
     { what: "the edit in the history" },
   );
 });
+
+test("what was committed together is seen together, behind a relay too", async () => {
+  const ROWS = 30_000;
+  const paths = [database("a"), database("b"), database("c")] as const;
+  const a = await fleet.node({ name: "a", databases: { app: paths[0] } });
+  const b = await fleet.node({ name: "b", databases: { app: paths[1] }, peers: [a.address] });
+  await fleet.node({ name: "c", databases: { app: paths[2] }, peers: [b.address] });
+  await note(paths[0], "they are in touch");
+  await until(() => has(paths[2], "they are in touch"), { what: "the first note at the end of the chain" });
+  const statements = Array.from({ length: ROWS }, (_, i): [string, string[]] => ["INSERT INTO note(body) VALUES (?)", [`together ${i}`]]);
+  await writer.write({ path: paths[0], statements });
+  const seen = new Set<bigint>();
+  const count = (path: string) => selectOne(path, "SELECT count(*) FROM note WHERE body LIKE 'together %'") as bigint;
+  await until(
+    () => {
+      for (const path of paths.slice(1)) seen.add(count(path));
+      return count(paths[2]) === BigInt(ROWS);
+    },
+    { what: "the transaction at the end of the chain", everyMs: 5, withinMs: 90_000 },
+  );
+  expect([...seen].filter((rows) => rows !== 0n && rows !== BigInt(ROWS))).toEqual([]);
+});
