@@ -171,6 +171,7 @@ function wireRequest(request: ChangesRequest): GetChangesRequest {
     digest: asBuffer(request.digest),
     codecs: [...request.codecs],
     batchSize: request.batchSize,
+    whole: true,
     follow: request.follow,
     baseline: request.baseline,
     protocol: PROTOCOL_VERSION,

@@ -37,7 +37,13 @@ export async function exportBundle(
   process.once("SIGINT", interrupted);
   process.once("SIGTERM", interrupted);
   try {
-    const request = GetChangesRequest.fromPartial({ database, since, codecs: ["zstd", "identity"], protocol: PROTOCOL_VERSION });
+    const request = GetChangesRequest.fromPartial({
+      database,
+      since,
+      codecs: ["zstd", "identity"],
+      whole: true,
+      protocol: PROTOCOL_VERSION,
+    });
     for await (const { batch } of serverStream(client, "getChanges", request, { signal: stop.signal })) {
       if (!batch) continue;
       if (exported.batches === 0 && batch.part < 2) {

@@ -68,7 +68,7 @@ async function batches(
   const batchSize = Math.min(request.batchSize || DEFAULT_BATCH_CHANGES, MAX_BATCH_CHANGES);
   const codecs = knownCodecs(request.codecs);
   // Someone who asks for so many changes wants no more.
-  const whole = request.limit === 0n;
+  const whole = request.whole && request.limit === 0n;
   let from = request.run === replica.run ? join(since, parseVector(request.position)) : since;
   let beyondDigest: Uint8Array = request.beyondDigest;
   let sent = 0;

@@ -119,6 +119,8 @@ export interface GetChangesRequest {
   limit: bigint;
   /** Largest number of changes in a batch; 0 = the default. */
   batchSize: number;
+  /** A batch does not end in the middle of a transaction of up to 100,000 changes, whatever `batch_size` says. */
+  whole: boolean;
   /** Keep the stream open: after the final batch go on with what comes next, final again each time it has caught up. */
   follow: boolean;
   /** Answer with one message that only counts. */
@@ -1432,6 +1434,7 @@ function createBaseGetChangesRequest(): GetChangesRequest {
     since: "",
     limit: 0n,
     batchSize: 0,
+    whole: false,
     follow: false,
     countOnly: false,
     readable: false,
@@ -1467,6 +1470,9 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
     }
     if (message.batchSize !== 0) {
       writer.uint32(32).uint32(message.batchSize);
+    }
+    if (message.whole !== false) {
+      writer.uint32(248).bool(message.whole);
     }
     if (message.follow !== false) {
       writer.uint32(40).bool(message.follow);
@@ -1562,6 +1568,14 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
             }
 
             message.batchSize = reader.uint32();
+            continue;
+          }
+          case 31: {
+            if (tag !== 248) {
+              break;
+            }
+
+            message.whole = reader.bool();
             continue;
           }
           case 5: {
@@ -1713,6 +1727,7 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
     message.since = object.since ?? "";
     message.limit = (object.limit !== undefined && object.limit !== null) ? BigInt(object.limit) : 0n;
     message.batchSize = object.batchSize ?? 0;
+    message.whole = object.whole ?? false;
     message.follow = object.follow ?? false;
     message.countOnly = object.countOnly ?? false;
     message.readable = object.readable ?? false;
