@@ -11,6 +11,41 @@ const tests = (name: string) => `packages/replica/test/${name}.test.ts`;
 
 export const FAULTS: Fault[] = [
   {
+    name: "of concurrent increments the latest counts",
+    edits: [["if (tallies.length < writes.length) return chosen(latest);", "if (tallies.length <= writes.length) return chosen(latest);"]],
+    caughtBy: tests("column-rules"),
+  },
+  {
+    name: "an edit of a counter does not say what it found",
+    edits: [["if (alive) found ??= event.found;", ""]],
+    caughtBy: tests("column-rules"),
+  },
+  {
+    name: "what a run added before is added again by its next edit",
+    edits: [["known.totals.filter(({ origin }) => origin !== dot.origin)", "known.totals.filter(({ origin }) => origin >= 0)"]],
+    caughtBy: "packages/core/test/rules.test.ts",
+  },
+  {
+    name: "who removed an element of a set is not asked whether it was known",
+    edits: [["&& knew(write, dot.origin, dot.sequence, causality),", ","]],
+    caughtBy: "packages/core/test/rules.test.ts",
+  },
+  {
+    name: "what writes under a rule say of themselves is not sent",
+    edits: [["if (tallies.length > 0) flags |= RecordFlags.rules;", ""]],
+    caughtBy: { seeds: [1, 20], options: { rules: true } },
+  },
+  {
+    name: "a batch made under other rules is taken",
+    edits: [['checkTerms(this.options.name, formatTerms(this.terms), batch.terms ?? "");', ""]],
+    caughtBy: tests("column-rules"),
+  },
+  {
+    name: "rows keep the value of the rule before",
+    edits: [["if (termsMoved(this.db, this.terms))", "if (termsMoved(this.db, this.terms) && this.unsettled)"]],
+    caughtBy: tests("column-rules"),
+  },
+  {
     name: "numbers of writes start again when the dirty list is emptied",
     edits: [["skipWrites(db, events);", ""]],
     caughtBy: tests("receipts"),

@@ -68,6 +68,8 @@ describe("the command line's contract", () => {
     ["node --name n", 2],
     ["node --name n --db a=x.db --db a=y.db", 2],
     ["node --name n --db a=x.db --exclude b.table", 2],
+    ["node --name n --db a=x.db --rule b.t.c=max", 2],
+    ["node --name n --db a=x.db --rule a.t.c=most", 2],
     ["node --name n --db a=x.db --peer nonsense", 2],
     ["ping 127.0.0.1:1", 1],
     ["sync 127.0.0.1:1 127.0.0.1:2", 1],

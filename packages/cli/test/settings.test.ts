@@ -25,6 +25,7 @@ test("flags win over the environment, the environment over the file, the file ov
     databases: [{ name: "main", path: join(folder, "a.db") }],
     peers: [],
     exclude: [],
+    rules: [],
     receive_only: true,
     run_triggers: [],
     serve_restored: false,
@@ -44,6 +45,19 @@ test("databases may be a list in the file and comma-separated in the environment
 test("a misspelt key in the file is an error, not ignored", () => {
   writeFileSync(join(folder, "typo.yaml"), "name: n\ndatabase: {main: a.db}\ndatabases: {main: a.db}\n");
   expect(() => resolveNodeSettings({}, {}, nodeSettingsFromFile(join(folder, "typo.yaml")))).toThrow(/"database"/);
+});
+
+test("rules are lines of the file, entries of the environment and flags alike", () => {
+  const rules = ["main.match.score=max", "main.user.role=prefer:hub,shop", "main.team.tags=set"];
+  writeFileSync(
+    join(folder, "rules.yaml"),
+    "name: n\ndatabases: {main: a.db}\nrules: {main.match.score: max, main.user.role: {prefer: [hub, shop]}, main.team.tags: set}\n",
+  );
+  const file = nodeSettingsFromFile(join(folder, "rules.yaml"));
+  expect(resolveNodeSettings({}, {}, file).rules).toEqual(rules);
+  expect(nodeSettingsFromEnvironment({ env: { SCOUTSYNC_RULE: rules.join("; ") }, cwd: "/" }).rules).toEqual(rules);
+  expect(() => resolveNodeSettings({ rules: ["main.match.score=most"] }, {}, file)).toThrow(/"most" is no rule.*--rule/s);
+  expect(() => resolveNodeSettings({ rules: ["other.match.score=max"] }, {}, file)).toThrow(/names no database/);
 });
 
 test("a path may contain an equals sign", () => {

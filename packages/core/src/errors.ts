@@ -20,6 +20,7 @@ export const ErrorCodes = {
   PROTOCOL_VERSION: "the peer speaks another protocol version",
   RESTORED: "the database was restored from a backup and has not pulled yet",
   DIVERGED: "two replicas that know the same changes hold different rows",
+  RULES_DIFFER: "two nodes merge columns of a database by different rules",
   RECEIVE_ONLY: "the node only receives",
   PEER_UNREACHABLE: "the peer cannot be reached",
   PEER_FAILED: "the peer could not do what was asked",

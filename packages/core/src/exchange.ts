@@ -80,6 +80,8 @@ export interface ChangeBatch {
   repair?: boolean;
   /** Groups that this batch holds whole, for whoever passes it on. */
   groups?: readonly ChangeGroup[];
+  /** The terms of the sender, see `formatTerms`; absent where there are none. */
+  terms?: string;
   /** With `final`: the node whose `vector` it is. Absent where it was not said. */
   node?: NodeName;
 }

@@ -5,3 +5,5 @@ export * from "./bytes.ts";
 export * from "./merge.ts";
 export * from "./payload.ts";
 export * from "./schema-print.ts";
+export * from "./rules.ts";
+export * from "./combine.ts";

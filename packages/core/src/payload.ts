@@ -21,6 +21,8 @@ export const RecordFlags = {
   closed: 16,
   /** The birth is owned by another dot than the one that names the row. */
   renamedBirth: 32,
+  /** Tallies of writes under a combining rule follow. */
+  rules: 128,
   /** Columns follow that the birth, made where they did not exist, has not written. */
   unwritten: 256,
   /** Other births of the row follow, and the columns that all births wrote alike. */

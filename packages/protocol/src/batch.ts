@@ -38,6 +38,7 @@ export function toWireBatches(batch: ChangeBatch, partBytes = PART_BYTES): Batch
     groups: (batch.groups ?? []).map(({ origin, first, last }) => ({ origin, first: BigInt(first), last: BigInt(last) })),
     nodeId: batch.node?.id ?? "",
     nodeName: batch.node?.name ?? "",
+    terms: batch.terms ?? "",
   };
   if (parts < 2) return [whole];
   return Array.from({ length: parts }, (_, index) => ({
@@ -124,6 +125,7 @@ function fromWireBatch(wire: Batch, payload: Buffer): ChangeBatch {
     ...(wire.groups.length > 0
       ? { groups: wire.groups.map(({ origin, first, last }) => ({ origin, first: safeNumber(first), last: safeNumber(last) })) }
       : {}),
+    ...(wire.terms === "" ? {} : { terms: wire.terms }),
     ...(wire.nodeId === "" ? {} : { node: { id: wire.nodeId, name: wire.nodeName } }),
   };
 }
@@ -172,4 +174,5 @@ const CONTINUATION: Batch = {
   groups: [],
   nodeId: "",
   nodeName: "",
+  terms: "",
 };

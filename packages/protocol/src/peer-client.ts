@@ -62,6 +62,7 @@ interface ChangesRequest {
   run: string;
   callerRun: string;
   caller: NodeName;
+  terms: string;
   beyondDigest: Uint8Array;
   digest: Uint8Array;
   codecs: readonly Codec[];
@@ -167,6 +168,7 @@ function wireRequest(request: ChangesRequest): GetChangesRequest {
     callerRun: request.callerRun,
     callerNodeId: request.caller.id,
     callerName: request.caller.name,
+    terms: request.terms,
     beyondDigest: asBuffer(request.beyondDigest),
     digest: asBuffer(request.digest),
     codecs: [...request.codecs],

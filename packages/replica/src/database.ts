@@ -6,12 +6,16 @@ import {
   type ApplyResult,
   type ChangeBatch,
   type ChangeCount,
+  checkTerms,
   type DigestEntry,
   equalVectors,
   isComparable,
   type HistoryEntry,
   MalformedBytes,
   type NodeName,
+  parseTerms,
+  type Terms,
+  formatTerms,
   type ReadableChange,
   type Review,
   type SqlValue,
@@ -68,6 +72,7 @@ import {
 import { Reconciliation } from "./schema/reconcile.ts";
 import { quote } from "./schema/quote.ts";
 import { surveyTables } from "./schema/tables.ts";
+import { adoptTerms, termsMoved } from "./schema/terms.ts";
 import { fromSqlite } from "./sqlite-errors.ts";
 import { ReplicaClock } from "./time/replica-clock.ts";
 import { restamp } from "./time/restamp.ts";
@@ -112,6 +117,7 @@ export class ReplicaDatabase {
   readonly path: string;
   readonly run: string;
   private readonly options: ReplicaOptions;
+  private readonly terms: Terms;
   /** The machine's clock, for how long ago something was here. */
   private readonly nowUs: () => number;
   private readonly clock: ReplicaClock;
@@ -143,6 +149,7 @@ export class ReplicaDatabase {
 
   constructor(options: ReplicaOptions, run: string, surroundings: Surroundings = REAL) {
     this.options = options;
+    this.terms = parseTerms(options.rules ?? []);
     this.run = run;
     const { nowUs } = surroundings;
     this.nowUs = nowUs;
@@ -178,6 +185,7 @@ export class ReplicaDatabase {
         digest: this.digest,
         run,
         node: { id: options.nodeId, name: options.nodeName },
+        terms: formatTerms(this.terms),
         nowUs,
         clock: this.clock,
         statement: () => this.joining.statementText,
@@ -189,6 +197,8 @@ export class ReplicaDatabase {
       if (options.hadBefore && !this.restored.isKnown && this.restored.lacks(options.hadBefore))
         this.noteRestored("it had more the last time this node ran");
       this.drain();
+      if (termsMoved(this.db, this.terms))
+        this.write(() => this.silently(() => adoptTerms({ ...parts, placement: this.placement }, this.terms)));
       // In the middle of a stream rows wait for what is still to come; its end decides.
       this.unsettled = this.mayPlaceWaiting();
       this.settle();
@@ -238,7 +248,7 @@ export class ReplicaDatabase {
     // by default: measured, a fifth of the time of a long catch-up; the log file stays at some 16 MB.
     db.pragma("wal_autocheckpoint = 4000");
     db.pragma("temp_store = FILE");
-    attach(db, this.options.exclude, journalBefore);
+    attach(db, this.options.exclude, this.terms, journalBefore);
   }
 
   // ---- transactions
@@ -387,7 +397,7 @@ export class ReplicaDatabase {
   private followSchema(until: number): boolean {
     const version = this.db.pragma("schema_version", { simple: true }) as number;
     if (version === this.schemaVersion && !this.drainer.foundWithoutKey) return true;
-    const { tables: shapes } = surveyTables(this.db, this.options.exclude);
+    const { tables: shapes } = surveyTables(this.db, this.options.exclude, this.terms);
     followRenames(this.db, new Set(shapes.map((shape) => shape.name)));
     const tables = catalogTables(this.db, shapes);
     const absent = absentTables(this.db, tables);
@@ -586,6 +596,7 @@ export class ReplicaDatabase {
         const whole = batch.payloadSize <= LARGE_BATCH ? <T>(work: () => T) => work() : <T>(work: () => T) => this.withoutCapture(work);
         return whole(() =>
           this.silently(() => {
+            checkTerms(this.options.name, formatTerms(this.terms), batch.terms ?? "");
             try {
               const done = this.applier.apply(batch, unpacked);
               return { ...done, pulled: batch.final ? this.restored.pulled() : null };

@@ -23,6 +23,8 @@ export interface ReplicaOptions {
   exclude: string[];
   /** The application's triggers that run, or do not, where changes of others are applied, whatever they seem to do. */
   triggers?: { run: readonly string[]; suspend: readonly string[] } | undefined;
+  /** `table.column=rule` entries, the same on every replica; see `parseTerms`. */
+  rules?: readonly string[];
   /** What rows that were there before syncing are, when another side has such rows too. */
   baseline: "shared" | "distinct" | null;
   /** How long to wait for a lock another process holds, milliseconds. */
@@ -94,6 +96,8 @@ export interface Replica {
   readonly run: string;
   /** The node that the database belongs to. */
   readonly node: NodeName;
+  /** What all replicas must agree on, as `formatTerms` writes it. */
+  readonly terms: string;
   readonly state: ReplicaState;
   /** Calls back after each commit that moved the state; returns how to stop. */
   onChange(listener: (state: ReplicaState) => void): () => void;

@@ -9,6 +9,20 @@ export class Ledger {
   /** marker.column=value that some copy had before it was attached: it stays beside a write that knew it on another copy only. */
   readonly before = new Set<string>();
 
+  /** Increments of a row's counter. */
+  readonly hits = new Map<string, number>();
+  /** Elements of a row's set: every one is added once only, and gone when somebody removed it. */
+  readonly tags = new Map<string, Set<string>>();
+  readonly removed = new Set<string>();
+
+  counted(marker: string, by: number, seen: readonly string[], tags: readonly string[]): void {
+    this.hits.set(marker, (this.hits.get(marker) ?? 0) + by);
+    const all = this.tags.get(marker) ?? new Set();
+    for (const tag of tags) all.add(tag);
+    this.tags.set(marker, all);
+    for (const tag of seen) if (!tags.includes(tag)) this.removed.add(tag);
+  }
+
   wrote(marker: string, column: string, value: string, saw: readonly string[]): void {
     const cell = `${marker}.${column}`;
     let values = this.writes.get(cell);

@@ -22,6 +22,9 @@ CREATE TABLE remark(id INTEGER PRIMARY KEY, m TEXT NOT NULL, k TEXT REFERENCES w
 CREATE TABLE note(m TEXT NOT NULL, p INTEGER REFERENCES parent(id) ON DELETE CASCADE, x TEXT, y TEXT);
 `;
 
+/** Tables with a counter and a set, where the history has such. */
+const RULED = ["parent", "child", "word"];
+
 export interface SimulationOptions {
   replicas: number;
   steps: number;
@@ -31,6 +34,8 @@ export interface SimulationOptions {
   skewS: number;
   /** MORE_TABLES take part, and files are vacuumed. */
   moreTables: boolean;
+  /** Rows also have a counter and a set, which are merged by these rules. */
+  rules: boolean;
   trace: boolean;
   /** Databases are copies of one that moved apart before they were attached; the first node says that they are shared. */
   copies: boolean;
@@ -59,12 +64,25 @@ export class Simulation {
 
   constructor(seed: number, options: Partial<SimulationOptions> = {}) {
     this.random = seeded(seed * 7919 + 13);
-    this.options = { replicas: 3, steps: 60, restarts: true, skewS: 30, moreTables: false, copies: false, trace: false, ...options };
+    this.options = {
+      replicas: 3,
+      steps: 60,
+      restarts: true,
+      skewS: 30,
+      moreTables: false,
+      copies: false,
+      rules: false,
+      trace: false,
+      ...options,
+    };
     this.folder = mkdtempSync(joinPath(tmpdir(), "scoutsync-sim-"));
     for (let i = 0; i < this.options.replicas; i++) {
       const path = joinPath(this.folder, `${i}.db`);
       const app = new Database(path);
       app.exec(SCHEMA);
+      if (this.options.rules)
+        for (const table of RULED)
+          app.exec(`ALTER TABLE ${table} ADD COLUMN hits INTEGER DEFAULT 0; ALTER TABLE ${table} ADD COLUMN tags TEXT DEFAULT '[]'`);
       app.pragma("foreign_keys = ON");
       if (this.options.copies) this.copy(app, i);
       const node = { name: `n${i}`, path, app, runs: 0, skewUs: Math.floor((this.random() * 2 - 1) * this.options.skewS * 1e6) } as Node;
@@ -120,6 +138,7 @@ export class Simulation {
       nodeName: node.name,
       nodeId: node.name,
       exclude: [],
+      rules: this.options.rules ? RULED.flatMap((table) => [`${table}.hits=counter`, `${table}.tags=set`]) : [],
       baseline: this.options.copies && node.name === "n0" ? ("shared" as const) : null,
       busyTimeoutMs: 1000,
       pollIntervalMs: 50,
@@ -192,6 +211,7 @@ export class Simulation {
     const choice = this.random();
     const rows = this.rowsOf(node, table);
     if (choice < 0.45 || rows.length === 0) this.insert(node, table);
+    else if (this.options.rules && RULED.includes(table) && choice < 0.65) this.tally(node, table, this.pick(rows).m);
     else if (choice < 0.85) this.update(node, table, this.pick(rows).m);
     else if (choice < 0.95) this.remove(node, table, this.pick(rows).m);
     else if (table === "parent" || table === "child" || table === "tag") this.replace(node, table, this.pick(rows).m);
@@ -257,6 +277,19 @@ export class Simulation {
       this.trace(`${node.name} sets ${marker}.${column} = ${value} over ${saw.join()}`);
       this.ledger.wrote(marker, column, value, saw);
     }
+  }
+
+  /** Counts something, and adds to or removes from a set. */
+  private tally(node: Node, table: string, marker: string): void {
+    const row = node.app.prepare(`SELECT hits, tags FROM ${table} WHERE m = ?`).get(marker) as { hits: number; tags: string };
+    const by = Math.floor(this.random() * 21) - 10;
+    const seen = JSON.parse(row.tags) as string[];
+    const tags = [...seen];
+    if (tags.length > 0 && this.random() < 0.4) tags.splice(Math.floor(this.random() * tags.length), 1);
+    else tags.push(this.value());
+    node.app.prepare(`UPDATE ${table} SET hits = hits + ?, tags = ? WHERE m = ?`).run(by, JSON.stringify(tags), marker);
+    this.trace(`${node.name} counts ${by} on ${marker}, tags ${row.tags} -> ${JSON.stringify(tags)}`);
+    this.ledger.counted(marker, by, seen, tags);
   }
 
   private replace(node: Node, table: string, marker: string): void {

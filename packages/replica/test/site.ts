@@ -18,6 +18,7 @@ export interface SiteOptions {
   baseline?: "shared" | "distinct" | null;
   exclude?: string[];
   triggers?: { run: string[]; suspend: string[] };
+  rules?: string[];
   busyTimeoutMs?: number;
   uptimeUs?: () => number;
   /** A database that is there already. */
@@ -72,7 +73,16 @@ export class Site {
 
   start(): void {
     this.runs++;
-    const { baseline = null, exclude = [], busyTimeoutMs = 200, uptimeUs, turnMs, hadBefore, serveRestored = false } = this.options;
+    const {
+      baseline = null,
+      exclude = [],
+      rules = [],
+      busyTimeoutMs = 200,
+      uptimeUs,
+      turnMs,
+      hadBefore,
+      serveRestored = false,
+    } = this.options;
     this.replica = new ReplicaDatabase(
       {
         name: "main",
@@ -81,6 +91,7 @@ export class Site {
         nodeId: this.name,
         exclude,
         triggers: this.options.triggers,
+        rules,
         baseline,
         busyTimeoutMs,
         pollIntervalMs: 50,

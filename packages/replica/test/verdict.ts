@@ -73,6 +73,11 @@ export class Verdict {
       if (parent && node.app.prepare("SELECT m FROM parent WHERE id = ?").pluck().get(row["p"]) !== parent)
         this.failures.push(`${marker} hangs on another parent`);
       if (this.ledger.deleted.has(marker)) continue;
+      const hits = this.ledger.hits.get(marker) ?? 0;
+      if ("hits" in row && Number(row["hits"]) !== hits) this.failures.push(`R1 ${marker} counts ${row["hits"]}, the ledger ${hits}`);
+      const tags = [...(this.ledger.tags.get(marker) ?? [])].filter((tag) => !this.ledger.removed.has(tag)).sort();
+      if ("tags" in row && (JSON.parse(row["tags"] ?? "[]") as string[]).sort().join() !== tags.join())
+        this.failures.push(`R1 ${marker} has tags ${row["tags"]}, the ledger ${tags.join()}`);
       for (const column of ["x", "y"]) {
         const held = [
           row[column] as string,

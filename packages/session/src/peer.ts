@@ -13,6 +13,8 @@ export interface ChangesRequest {
   callerRun: string;
   /** The node here, under whose identity the peer remembers what is here. */
   caller: NodeName;
+  /** The rules here: a peer with others refuses. */
+  terms: string;
   /** Digest of what is here beyond `since`. */
   beyondDigest: Uint8Array;
   /** Digest of the rows here at `since`. */

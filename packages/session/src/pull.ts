@@ -74,6 +74,7 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
       run,
       callerRun: replica.run,
       caller: replica.node,
+      terms: replica.terms,
       beyondDigest,
       digest,
       codecs: options.codecs ?? CODECS,

@@ -72,6 +72,9 @@ export class TestReplica implements Replica {
   get run(): string {
     return this.inner.run;
   }
+  get terms() {
+    return this.inner.terms;
+  }
   get node() {
     return this.inner.node;
   }

@@ -1,4 +1,4 @@
-import { SyncError } from "@scoutsync/core";
+import { parseTerms, SyncError } from "@scoutsync/core";
 import { parseAddress, type Logger } from "@scoutsync/runtime";
 
 /** What a sync-node is told at its start. */
@@ -20,6 +20,8 @@ export interface SyncNodeConfig {
   exclude: readonly string[];
   /** `NAME.TRIGGER`: triggers of the application that run, or do not, where changes of others are applied, whatever they seem to do. */
   triggers?: { run: readonly string[]; suspend: readonly string[] } | undefined;
+  /** `NAME.TABLE.COLUMN=RULE`: how concurrent writes of a column become one value; the same on every node. */
+  rules?: readonly string[];
   /** Take from others, never send own changes. */
   receiveOnly: boolean;
   /** Serve what a restored backup holds without having pulled once: nobody is left to pull from. */
@@ -64,6 +66,24 @@ function byDatabase(
     }
     found.get(name)?.push(entry.slice(name.length + 1));
   }
+  return found;
+}
+
+/** The rules of each database, without its name in front. Throws INVALID_ARGUMENT as `exclusionsByDatabase`, and for what is no rule. */
+export function rulesByDatabase({ databases, rules = [] }: Pick<SyncNodeConfig, "databases" | "rules">): Map<string, string[]> {
+  const found = new Map<string, string[]>(databases.map(({ name }) => [name, []]));
+  for (const entry of rules) {
+    const name = [...found.keys()].sort((a, b) => b.length - a.length).find((candidate) => entry.startsWith(`${candidate}.`));
+    if (name === undefined) {
+      throw new SyncError({
+        code: "INVALID_ARGUMENT",
+        message: `the rule "${entry}" names no column of a database of this node`,
+        action: `Write it as NAME.TABLE.COLUMN=RULE with NAME one of: ${[...found.keys()].join(", ")}.`,
+      });
+    }
+    found.get(name)?.push(entry.slice(name.length + 1));
+  }
+  for (const entries of found.values()) parseTerms(entries);
   return found;
 }
 

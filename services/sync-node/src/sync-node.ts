@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import { openReplicaPool, type ReplicaOptions } from "@scoutsync/replica";
 import { ClockKeeper } from "./clock/clock-keeper.ts";
-import { checkAddresses, checkNames, exclusionsByDatabase, type SyncNodeConfig, triggersByDatabase } from "./config.ts";
+import { checkAddresses, checkNames, exclusionsByDatabase, rulesByDatabase, type SyncNodeConfig, triggersByDatabase } from "./config.ts";
 import { Databases } from "./databases.ts";
 import { DatabaseMemory } from "./memory.ts";
 import { nodeIdentity } from "./identity.ts";
@@ -22,6 +22,7 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
   checkAddresses(config);
   const excluded = exclusionsByDatabase(config);
   const triggers = triggersByDatabase(config);
+  const rules = rulesByDatabase(config);
   await checkListenAddress(config.listen);
   const nodeId = nodeIdentity(config.dataDirectory);
   const clock = new ClockKeeper({ nodeId, dataDirectory: config.dataDirectory, logger: config.logger });
@@ -40,6 +41,7 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
         nodeId,
         exclude: excluded.get(name) ?? [],
         triggers: triggers.get(name),
+        rules: rules.get(name) ?? [],
         baseline: config.baseline,
         busyTimeoutMs: BUSY_TIMEOUT_MS,
         pollIntervalMs: POLL_INTERVAL_MS,

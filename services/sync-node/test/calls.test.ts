@@ -67,6 +67,26 @@ describe("over gRPC", () => {
     expect(receipts(b)).toEqual([{ peer: "a", node_id: "id-of-a", has_up_to: ofB }]);
   });
 
+  test("nodes with different rules refuse each other and say which columns", async () => {
+    const ruled = await openTestReplica({ nodeName: "b", rules: ["t.v=max"] });
+    const [a, b, c] = [
+      await startNode("a"),
+      await startNode("b", {}, ruled),
+      await startNode("c", {}, await openTestReplica({ rules: ["t.v=max"] })),
+    ];
+    a.replica.write("k", "1");
+    for (const [from, to] of [[a, b] as const, [b, a] as const]) {
+      const { success, errors } = await syncWith(from, to.address);
+      expect(success).toBe(false);
+      expect(errors).toMatchObject([{ code: "RULES_DIFFER", message: expect.stringMatching(/t\.v \(here .*, there /) as string }]);
+    }
+    expect(b.replica.rows()).toEqual({});
+    b.replica.write("k", "2");
+    c.replica.write("k", "10");
+    expect(await syncWith(b, c.address)).toMatchObject({ success: true, verified: true });
+    expect(b.replica.rows()).toEqual({ k: "2" });
+  });
+
   test("an unreachable peer is the session's result, not a broken call", async () => {
     const a = await startNode("a");
     expect(await syncWith(a, "127.0.0.1:1")).toMatchObject({ success: false, errors: [{ code: "PEER_UNREACHABLE" }] });

@@ -19,6 +19,7 @@ interface NodeOptions {
   exclude?: string[];
   runTrigger?: string[];
   suspendTrigger?: string[];
+  rule?: string[];
   receiveOnly?: boolean;
   serveRestored?: boolean;
   config?: string;
@@ -44,6 +45,10 @@ export const registerNode: Registration = (program, surroundings) => {
       repeatable("--exclude <name.table[.column]>", "what never leaves this node; repeat for more"),
       repeatable("--run-trigger <name.trigger>", "a trigger of the application that runs also where changes of others are applied"),
       repeatable("--suspend-trigger <name.trigger>", "a trigger of the application that runs only where a row is written"),
+      repeatable(
+        "--rule <name.table.column=rule>",
+        "how concurrent writes of a column become one value: lww (default), max, min, counter, set or prefer:NODE,NODE; the same on every node; repeat for more",
+      ),
       new Option("--receive-only", "take changes, never send own ones"),
       new Option("--serve-restored", "serve what a restored backup holds, where no other node is left to pull from first"),
       new Option("--config <file>", "YAML file with the same settings; flags and SCOUTSYNC_* win over it"),
@@ -51,6 +56,7 @@ export const registerNode: Registration = (program, surroundings) => {
     examples: [
       "scoutsync node --name pits --db main=./app.db",
       "scoutsync node --name pits --listen 0.0.0.0:7071 --db scouting=./scouting.db --db users=./users.db --peer 192.168.1.20:7071",
+      "scoutsync node --name pits --db main=./app.db --rule main.stock.count=counter --rule main.user.role=prefer:hub,shop",
       "scoutsync node --config /etc/scoutsync/node.yaml --coordinator 10.0.0.5:7070",
     ],
     run: async (options, { surroundings: { env, cwd }, logLevel }) => {
@@ -72,6 +78,7 @@ export const registerNode: Registration = (program, surroundings) => {
         baseline: settings.baseline ?? null,
         exclude: settings.exclude,
         triggers: { run: settings.run_triggers, suspend: settings.suspend_triggers },
+        rules: settings.rules,
         receiveOnly: settings.receive_only,
         serveRestored: settings.serve_restored,
         logger: createLogger(settings.name, logLevel ?? settings.log_level ?? "info"),
@@ -94,6 +101,7 @@ function flagsOf(options: NodeOptions, cwd: string): NodeSource {
   if (options.exclude !== undefined) source.exclude = options.exclude;
   if (options.runTrigger !== undefined) source.run_triggers = options.runTrigger;
   if (options.suspendTrigger !== undefined) source.suspend_triggers = options.suspendTrigger;
+  if (options.rule !== undefined) source.rules = options.rule;
   if (options.receiveOnly !== undefined) source.receive_only = options.receiveOnly;
   if (options.serveRestored !== undefined) source.serve_restored = options.serveRestored;
   return source;

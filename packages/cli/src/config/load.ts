@@ -37,6 +37,14 @@ export function nodeSettingsFromEnvironment({ env, cwd }: Pick<Surroundings, "en
   assign(source, "exclude", list("EXCLUDE"));
   assign(source, "run_triggers", list("RUN_TRIGGER"));
   assign(source, "suspend_triggers", list("SUSPEND_TRIGGER"));
+  assign(
+    source,
+    "rules",
+    text("RULE")
+      ?.split(";")
+      .map((entry) => entry.trim())
+      .filter((entry) => entry !== ""),
+  );
   assign(source, "receive_only", booleanOf(text("RECEIVE_ONLY")));
   assign(source, "serve_restored", booleanOf(text("SERVE_RESTORED")));
   assign(source, "log_level", text("LOG_LEVEL") as NodeSource["log_level"]);
@@ -59,6 +67,7 @@ export function nodeSettingsFromFile(path: string): NodeSource {
   const source = { ...(content as Record<string, unknown>) };
   const base = dirname(resolve(path));
   if ("databases" in source) source["databases"] = databasesOf(source["databases"], base);
+  if ("rules" in source) source["rules"] = rulesOf(source["rules"]);
   if (typeof source["data"] === "string") source["data"] = resolve(base, source["data"]);
   return source;
 }
@@ -71,6 +80,17 @@ function databasesOf(given: unknown, base: string): unknown {
   return entries.map((entry) => {
     const { path } = (entry ?? {}) as { path?: unknown };
     return typeof path === "string" && path !== "" ? { ...(entry as object), path: resolve(base, path) } : entry;
+  });
+}
+
+/** `rules` is `NAME.TABLE.COLUMN: rule` lines, where a rule may be `{ prefer: [node, …] }`; a list is taken as it is. */
+function rulesOf(given: unknown): unknown {
+  if (Array.isArray(given) || typeof given !== "object") return given;
+  return Object.entries(given ?? {}).map(([column, rule]: [string, unknown]) => {
+    const { prefer } = (typeof rule === "object" && rule !== null ? rule : {}) as { prefer?: unknown };
+    const nodes = Array.isArray(prefer) ? prefer.map(String) : [String(prefer)];
+    const text = prefer === undefined ? String(rule) : `prefer:${nodes.join(",")}`;
+    return `${column}=${text}`;
   });
 }
 

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { parseTerms, SyncError } from "@scoutsync/core";
 import { parseAddress } from "@scoutsync/runtime";
 
 const address = z.string().refine((text) => parseAddress(text) !== null, { error: (issue) => `"${String(issue.input)}" is not host:port` });
@@ -35,6 +36,12 @@ export const NodeSettings = z
       .array(z.string().min(1))
       .default([])
       .describe("NAME.TRIGGER of the application that runs only where a row is written"),
+    rules: z
+      .array(z.string().min(1))
+      .default([])
+      .describe(
+        "how concurrent writes of a column become one value: NAME.TABLE.COLUMN=RULE with lww, max, min, counter, set or prefer:NODE,NODE",
+      ),
     receive_only: z.boolean({ error: "receive_only is true or false" }).default(false).describe("take changes, never send own ones"),
     serve_restored: z
       .boolean({ error: "serve_restored is true or false" })
@@ -63,6 +70,20 @@ export const NodeSettings = z
         });
       }
     }
+    for (const entry of settings.rules) {
+      const name = names.filter((candidate) => entry.startsWith(`${candidate}.`)).sort((a, b) => b.length - a.length)[0];
+      if (name === undefined) {
+        const message = `the rule "${entry}" names no database given here (${names.join(", ")})`;
+        context.addIssue({ code: "custom", path: ["rules"], message });
+        continue;
+      }
+      try {
+        parseTerms([entry.slice(name.length + 1)]);
+      } catch (error) {
+        if (!(error instanceof SyncError)) throw error;
+        context.addIssue({ code: "custom", path: ["rules"], message: error.message });
+      }
+    }
   });
 
 export type NodeSettings = z.output<typeof NodeSettings>;
@@ -82,6 +103,7 @@ export const NODE_FLAGS: Readonly<Record<string, string>> = {
   exclude: "--exclude",
   run_triggers: "--run-trigger",
   suspend_triggers: "--suspend-trigger",
+  rules: "--rule",
   receive_only: "--receive-only",
   serve_restored: "--serve-restored",
   log_level: "--log-level",

@@ -216,6 +216,7 @@ export class Applier {
       closed: [],
       twins: [],
       twinValues: [],
+      tallies: new Map(),
     });
   }
 
@@ -328,12 +329,12 @@ export class Applier {
     const regardless = this.repairing || this.delivering;
     const covered = (write: { origin: number; sequence: number }) => !regardless && this.knowledge.covers(write.origin, write.sequence);
     if (found && this.repairing) moved = settleDoubts(state, row, this.knowledge, { current, change });
-    const mergeAnother = (birth: Write, written: IncomingRow["twinValues"]) => {
+    const mergeAnother = (birth: Write, written: IncomingRow["twinValues"], tallies?: IncomingRow["tallies"]) => {
       const isTwin = shared.has(birth.origin) && shared.has(state.birth.origin);
-      moved = mergeBirth(state, birth, written, this.knowledge, current, change, isTwin) || moved;
+      moved = mergeBirth(state, birth, written, this.knowledge, current, change, isTwin, tallies) || moved;
     };
     if (found && row.birth && !covered(row.birth) && (!table.surrogate || shared.has(row.birth.origin)))
-      mergeAnother(row.birth, writtenByBirth(row));
+      mergeAnother(row.birth, writtenByBirth(row), row.tallies);
     for (const { cid, writes } of row.columns) {
       for (const write of writes) {
         if (!covered(write))
@@ -384,7 +385,10 @@ export class Applier {
     const { birth } = row;
     if (!birth) return this.createPartial(row);
     if (!this.repairing && !this.delivering && this.knowledge.covers(birth.origin, birth.sequence)) return null;
-    const columns = new Map<number, ColumnWrite[]>(row.held.map(({ cid, value }) => [cid, [{ ...birth, value }]]));
+    const columns = new Map<number, ColumnWrite[]>(
+      row.held.map(({ cid, value }) => [cid, [{ ...birth, value, tally: row.tallies.get(cid) }]]),
+    );
+    for (const [cid, tally] of row.tallies) if (!columns.has(cid)) columns.set(cid, [{ ...birth, value: undefined, tally }]);
     // A birth that comes before whatever else was written may as well have written the default.
     if (!isNamedByBirth(row.table)) for (const cid of row.unwritten) columns.set(cid, []);
     return {

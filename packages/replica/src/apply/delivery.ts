@@ -1,8 +1,8 @@
-import type { CellValue, Write } from "@scoutsync/core";
+import type { CellValue, Tally, Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { IncomingRow } from "../log/incoming.ts";
 import { heldForTable } from "../rows/held-columns.ts";
-import { type ColumnWrite, ownedDots, type RowState } from "../rows/row-state.ts";
+import { type ColumnWrite, ownedDots, type RowState, valueOf } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import type { Table } from "../schema/catalog.ts";
 import type { Applier } from "./apply.ts";
@@ -90,10 +90,13 @@ function asIncoming(rows: RowStore, state: RowState, table: Table): IncomingRow 
   const { birth } = state;
   const cells = rows.cells(state);
   const byBirth = (write: Write) => !state.partial && write.origin === birth.origin && write.sequence === birth.sequence;
-  const valued = (cid: number, write: ColumnWrite): ColumnWrite =>
-    write.value === undefined ? { ...write, value: cells[table.indexOf.get(cid) ?? -1] ?? null } : write;
+  const valued = (cid: number, write: ColumnWrite): ColumnWrite => ({
+    ...write,
+    value: valueOf(write, cells[table.indexOf.get(cid) ?? -1] ?? null),
+  });
   const held: { cid: number; value: CellValue }[] = [];
   const unwritten = new Set<number>();
+  const tallies = new Map<number, Tally>();
   const columns: IncomingRow["columns"] = [];
   const values = table.columns.map((column) => column.fallback as CellValue);
   table.columns.forEach(({ cid }, index) => {
@@ -106,7 +109,9 @@ function asIncoming(rows: RowStore, state: RowState, table: Table): IncomingRow 
   for (const [cid, writes] of state.columns) {
     const others = writes.filter((write) => !byBirth(write)).map((write) => valued(cid, write));
     if (others.length > 0) columns.push({ cid, writes: others });
-    const own = table.indexOf.has(cid) ? undefined : writes.find(byBirth);
+    const birthWrite = writes.find(byBirth);
+    if (birthWrite?.tally) tallies.set(cid, birthWrite.tally);
+    const own = table.indexOf.has(cid) ? undefined : birthWrite;
     if (own) held.push({ cid, value: own.value ?? null });
   }
   return {
@@ -124,5 +129,6 @@ function asIncoming(rows: RowStore, state: RowState, table: Table): IncomingRow 
     closed: [...state.closed],
     twins: [...state.twins],
     twinValues: [],
+    tallies,
   };
 }

@@ -1,6 +1,7 @@
-import { type HistoryEntry, winnerOf, type Write } from "@scoutsync/core";
+import { formatRule, type HistoryEntry, type Write } from "@scoutsync/core";
 import { registerOf } from "../rows/registers.ts";
-import type { RowState } from "../rows/row-state.ts";
+import { judge } from "../rows/ruled-columns.ts";
+import { type RowState, valueOf } from "../rows/row-state.ts";
 import type { Table } from "../schema/catalog.ts";
 import { type Audited, columnName, shown } from "./context.ts";
 
@@ -58,12 +59,13 @@ function entriesOf(audited: Audited, state: RowState): HistoryEntry[] {
   const entries = [entry("insert", state.birth, null, null, birthNote)];
   table.columns.forEach((column, index) => {
     const writes = registerOf(state, column.cid);
-    const winner = winnerOf(writes, knowledge);
+    const { winner, lost } = judge(table, column.cid, writes, knowledge, cells[index] ?? null);
     for (const write of writes) {
-      const value = shown(audited, table, index, (write === winner ? cells[index] : write.value) ?? null);
-      if (write === winner) entries.push(entry("update", write, column.name, value));
-      else if (write.value !== undefined)
-        entries.push(entry("conflict", write, column.name, value, "lost against a later write that did not know of it"));
+      const isWinner = write.origin === winner.origin && write.sequence === winner.sequence;
+      const value = shown(audited, table, index, valueOf(write, cells[index] ?? null));
+      const note = writes.length > 1 && lost.length === 0 ? `merged with concurrent writes by the rule ${formatRule(column.rule)}` : "";
+      if (isWinner || lost.length === 0) entries.push(entry("update", write, column.name, value, note));
+      else if (write.value !== undefined) entries.push(entry("conflict", write, column.name, value, "lost against a concurrent write"));
     }
   });
   for (const closed of state.closed) {

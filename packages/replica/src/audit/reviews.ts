@@ -1,12 +1,24 @@
 import { hash } from "node:crypto";
 import type { Database } from "better-sqlite3";
-import { Ref, type Review, type ReviewVersion, type SqlValue, SyncError, winnerOf } from "@scoutsync/core";
+import { Ref, type Review, type ReviewVersion, type Rule, type SqlValue, SyncError } from "@scoutsync/core";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
+import { judge, ruleOf } from "../rows/ruled-columns.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
 import { sameValue, valueText } from "../rows/values.ts";
 import { heldReviews } from "./held.ts";
 import { type Audited, columnName, keyOf, shown } from "./context.ts";
+
+const LATER_WINS = "written on two nodes that did not know of each other; the later one is in the table";
+const REASON_OF: Readonly<Record<Rule["kind"], string>> = {
+  lww: LATER_WINS,
+  max: LATER_WINS,
+  min: LATER_WINS,
+  counter:
+    "written on two nodes that did not know of each other, and one of the values is no number to add up; the later one is in the table",
+  set: "written on two nodes that did not know of each other, and one of the values is no JSON array; the later one is in the table",
+  prefer: "written on two nodes that did not know of each other; the one of the node that the column's rule prefers is in the table",
+};
 
 /** Conflicts in which both sides wrote the same value are no question to anyone. */
 function* conflictsOf(audited: Audited, state: RowState): Generator<Review> {
@@ -15,11 +27,10 @@ function* conflictsOf(audited: Audited, state: RowState): Generator<Review> {
   for (const [cid, writes] of state.columns) {
     const index = state.table.indexOf.get(cid);
     if (writes.length < 2 || index === undefined) continue;
-    const winner = winnerOf(writes, knowledge);
-    if (!winner) continue;
     const value = cells[index] ?? null;
-    for (const loser of writes) {
-      if (loser === winner || sameValue(loser.value ?? null, value)) continue;
+    const { winner, lost } = judge(state.table, cid, writes, knowledge, value);
+    for (const loser of lost) {
+      if (sameValue(loser.value, value)) continue;
       const version = (write: typeof loser, cell: typeof value): ReviewVersion => ({
         value: shown(audited, state.table, index, cell),
         author: knowledge.authorOf(write.origin),
@@ -39,9 +50,9 @@ function* conflictsOf(audited: Audited, state: RowState): Generator<Review> {
         key: keyOf(audited, state),
         column: columnName(state.table, cid),
         winner: version(winner, value),
-        loser: version(loser, loser.value ?? null),
+        loser: version(loser, loser.value),
         image: null,
-        reason: "written on two nodes that did not know of each other; the later one is in the table",
+        reason: REASON_OF[ruleOf(state.table, cid).kind],
         sinceUs: Math.max(winner.time, loser.time),
         resolved: false,
       };

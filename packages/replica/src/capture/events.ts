@@ -3,7 +3,7 @@ import { quote } from "../schema/quote.ts";
 import type { UniqueIndex } from "../schema/unique-indexes.ts";
 
 /** What a captured event says happened. */
-export const Op = { insert: 1, update: 2, delete: 3, displaced: 4 } as const;
+export const Op = { insert: 1, update: 2, delete: 3, displaced: 4, found: 5 } as const;
 
 /** Columns per mask: an update marks changed columns as bits of 64-bit integers, the sign bit left alone. */
 export const MASK_BITS = 60;
@@ -46,7 +46,7 @@ export function imageTableSql(table: Table): string {
 
 /** Names of all triggers that capture a table; those that do not apply to it do not exist. */
 export const triggerNames = (tid: number): string[] =>
-  ["insert", "update", "came", "went", "key", "delete", "displace_insert", "displace_update", "displace_key"].map(
+  ["insert", "update", "came", "went", "key", "delete", "displace_insert", "displace_update", "displace_key", "found_insert"].map(
     (kind) => `_scoutsync_${kind}_${tid}`,
   );
 

@@ -1,3 +1,4 @@
+import { isCombining } from "@scoutsync/core";
 import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
 import type { TableColumn } from "../schema/tables.ts";
@@ -6,7 +7,9 @@ import {
   clashSql,
   displacedSql,
   eventCode,
+  imageNumber,
   imageSql,
+  imageTable,
   isWide,
   lenient,
   MASK_BITS,
@@ -45,11 +48,11 @@ export function captureTriggers(table: Table): { name: string; sql: string }[] {
       "update",
       "AFTER UPDATE",
       NOT_APPLYING,
-      isWide(table)
+      (isWide(table)
         ? plain
         : `INSERT INTO ${CAPTURE}(event, at, ${keys}${names}) ` +
-            `SELECT ${eventCode(table.tid, Op.update)}, ${NOW}${lenient("NEW", table.key)}${masks.map((mask) => `, (SELECT ${mask})`).join("")} ` +
-            `FROM ${nulls("OLD", table.columns)}, ${nulls("NEW", table.columns)};`,
+          `SELECT ${eventCode(table.tid, Op.update)}, ${NOW}${lenient("NEW", table.key)}${masks.map((mask) => `, (SELECT ${mask})`).join("")} ` +
+          `FROM ${nulls("OLD", table.columns)}, ${nulls("NEW", table.columns)};`) + found(table),
     );
   }
   // A changed key is a row that went and a row that came.
@@ -66,8 +69,40 @@ export function captureTriggers(table: Table): { name: string; sql: string }[] {
   const sameAsNew = table.key
     .map((column) => `t.${quote(column.name)} = NEW.${quote(column.name)} COLLATE ${column.collation}`)
     .join(" AND ");
+  // OR REPLACE writes over a row without firing its triggers.
+  const ruled = ruledColumns(table);
+  if (ruled.length > 0) add("found_insert", "BEFORE INSERT", NOT_APPLYING, foundSql(table, ruled, sameAsNew));
   add("displace_key", "BEFORE UPDATE", `${NOT_APPLYING} AND NOT (${samekey("OLD", "NEW")})`, displaced(sameAsNew, "OLD"));
   return triggers;
+}
+
+/** Columns whose rule adds up what each write changed, and where an image has them. */
+function ruledColumns(table: Table): { name: string; stored: string }[] {
+  return table.columns.flatMap(({ name, rule }, i) => (isCombining(rule) ? [{ name, stored: `c${i}` }] : []));
+}
+
+/** Notes what an update finds in such columns. */
+function found(table: Table): string {
+  const ruled = ruledColumns(table);
+  if (ruled.length === 0) return "";
+  const stored = ruled.map((column) => `, ${column.stored}`).join("");
+  return ` INSERT INTO ${imageTable(table.tid)}(${imageNumber(table)}${stored}) SELECT (SELECT max(n) FROM ${CAPTURE})${lenient("OLD", ruled)} FROM ${nulls("OLD", ruled)};`;
+}
+
+/** Notes the row that an insert may write over, which `match` finds among rows `t`, as an event of its own. */
+function foundSql(table: Table, ruled: readonly { name: string; stored: string }[], match: string): string {
+  const on = quote(table.source);
+  const code = eventCode(table.tid, Op.found);
+  const keys = table.key.map((_, i) => `k${i}`).join(", ");
+  const key = table.key.map((column) => `t.${quote(column.name)}`).join(", ");
+  const logged = table.key.map((column, i) => `r.${quote(column.name)} = e.k${i}`).join(" AND ");
+  const values = ruled.map(({ name }) => `, (SELECT r.${quote(name)} FROM ${on} AS r WHERE ${logged})`).join("");
+  const images = imageTable(table.tid);
+  return (
+    `INSERT INTO ${CAPTURE}(event, at, ${keys}) SELECT ${code}, ${NOW}, ${key} FROM ${on} AS t WHERE ${match} LIMIT 1; ` +
+    `INSERT INTO ${images}(${imageNumber(table)}${ruled.map(({ stored }) => `, ${stored}`).join("")}) SELECT e.n${values} FROM ${CAPTURE} AS e, ${nulls("r", ruled)} ` +
+    `WHERE e.n = (SELECT max(n) FROM ${CAPTURE}) AND e.event = ${code} AND NOT EXISTS (SELECT 1 FROM ${images} AS i WHERE i.${imageNumber(table)} = e.n);`
+  );
 }
 
 /** One expression per mask. Values that compare equal but are stored differently (1 and 1.0) can only meet where the column has no affinity. */

@@ -5,10 +5,11 @@ import type { Knowledge } from "../identity/knowledge.ts";
 import type { Groups } from "../log/groups.ts";
 import { dependsOn } from "../rows/foreign-keys.ts";
 import { noteDrained } from "../identity/receipts.ts";
-import { blindWrite, isAlive, localWrite, rebirth, registerOf, replaceColumn, writeBeside } from "../rows/registers.ts";
+import { blindWrite, isAlive, localWrite, rebirth, registerOf, replaceColumn, tellBirth, writeBeside } from "../rows/registers.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
+import { type Edit, hasCombiningRule } from "../rows/ruled-columns.ts";
 import type { Table } from "../schema/catalog.ts";
 import { KeylessDrain } from "./keyless-drain.ts";
 import type { Doubts, Reconciliation } from "../schema/reconcile.ts";
@@ -29,6 +30,14 @@ interface Event {
   masks: bigint[];
   key: SqlValue[];
   image: SqlValue[];
+  /** Of an update: what it found in columns whose rule asks for that; null where nothing noted it. */
+  found: SqlValue[] | null;
+}
+
+/** What was written to a row, and what it held before as far as somebody saw that; in catalog order. */
+interface Written {
+  values: readonly CellValue[];
+  found: readonly CellValue[] | null;
 }
 
 /** Rows of a table that an OR REPLACE may have displaced are looked at when nothing waits any more: until then their events stay. */
@@ -232,7 +241,11 @@ export class Drain {
       wall: this.clock.stamp(Math.round(((values[3] as number) - EPOCH_DAY) * DAY_US)),
       masks: values.slice(4 + keys, 4 + keys + maskCount(table)).map((mask) => (mask as bigint | null) ?? 0n),
       key: this.key(table, values),
-      image: table.keyless || op === Op.delete || op === Op.displaced ? this.image(table, values[0] as bigint) : [],
+      image:
+        table.keyless || op === Op.delete || op === Op.displaced
+          ? (this.image(table, values[0] as bigint) ?? table.columns.map(() => null))
+          : [],
+      found: (op === Op.update || op === Op.found) && hasCombiningRule(table) ? this.image(table, values[0] as bigint) : null,
     };
   }
 
@@ -244,8 +257,8 @@ export class Drain {
     return key.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
   }
 
-  /** The row as it was; NULLs when nothing captured it. */
-  private image(table: Table, n: bigint): SqlValue[] {
+  /** The row as it was; null when nothing captured it. */
+  private image(table: Table, n: bigint): SqlValue[] | null {
     if (table.columns.length === 0) return [];
     const columns = table.columns.map((_, i) => `c${i}`);
     const from = `FROM ${imageTable(table.tid)} WHERE ${imageNumber(table)} = ?`;
@@ -254,7 +267,7 @@ export class Drain {
       .safeIntegers(true)
       .raw(true)
       .get(n) as SqlValue[] | undefined;
-    if (!image) return columns.map(() => null);
+    if (!image) return null;
     if (!table.utf8 || !mayHoldRawText(image)) return image;
     const bytes = this.db
       .prepare(`SELECT ${columns.map((column) => `CAST(${column} AS BLOB)`).join(", ")} ${from}`)
@@ -290,10 +303,11 @@ export class Drain {
     let written = table.columns.map(() => false);
     let wall = first.wall;
     let displaced: Event | null = null;
+    let found: readonly SqlValue[] | null = null;
 
     const die = (image: SqlValue[], at: number) => {
       if (!state || !alive) {
-        state = this.birth(table, state, unseen, id, packed, at);
+        state = this.birth(table, state, unseen, id, packed, at, image);
         before = before.size > 0 && state.slot !== UNSTORED ? before : NO_DOTS;
       } else {
         const doubts = this.reconciliation.doubts(table, id, image);
@@ -301,7 +315,7 @@ export class Drain {
           written = withDoubts(state, written, doubts);
         }
         // The image holds edits that no drain has seen: they have authors and times of their own.
-        if (written.includes(true)) this.writeColumns(state, written, at);
+        if (written.includes(true)) this.writeColumns(state, written, at, { values: image, found });
       }
       this.delete(state, alive, id, this.rows.abstract(table, image), at, before);
       if (table.surrogate) {
@@ -310,10 +324,13 @@ export class Drain {
       } else before = ownedDots(state);
       alive = false;
       born = null;
+      found = null;
       written = table.columns.map(() => false);
     };
 
     for (const event of events) {
+      if (alive) found ??= event.found;
+      if (event.op === Op.found) continue;
       wall = event.wall;
       if (event.op === Op.insert) {
         if (alive || born !== null) written = written.map(() => true);
@@ -338,10 +355,10 @@ export class Drain {
       // Its insert is among the events to come.
       if (born === null && !complete) return;
       // A row that is there though no insert was seen: capture began between.
-      const birth = this.birth(table, state, unseen, id, packed, born ?? wall);
+      const birth = this.birth(table, state, unseen, id, packed, born ?? wall, values);
       this.saveBirth(birth, id, values, state ? before : NO_DOTS);
     } else if (state && written.includes(true)) {
-      this.edit(state, id, values, withDoubts(state, written, this.reconciliation.doubts(table, id, values)), wall, before);
+      this.edit(state, id, { values, found }, withDoubts(state, written, this.reconciliation.doubts(table, id, values)), wall, before);
     }
   }
 
@@ -353,15 +370,17 @@ export class Drain {
     id: bigint | null,
     key: Buffer | null,
     wall: number,
+    values: readonly SqlValue[],
   ): RowState {
     if (existing) {
+      const found = hasCombiningRule(table) ? this.rows.cells(existing) : null;
       const replaced: Write[] = [existing.birth, ...existing.deletes];
       for (const writes of existing.columns.values()) replaced.push(...writes);
-      rebirth(existing, localWrite(existing, wall, replaced, this.knowledge), this.knowledge);
+      rebirth(existing, localWrite(existing, wall, replaced, this.knowledge), this.knowledge, editsOf(table, { values, found }));
       return existing;
     }
     const birth = unseen ? blindWrite(unseen, wall, this.knowledge) : localWrite(null, wall, [], this.knowledge);
-    return {
+    const state: RowState = {
       table,
       place: { kind: "table" },
       slot: UNSTORED,
@@ -377,6 +396,8 @@ export class Drain {
       kept: false,
       hash: null,
     };
+    tellBirth(state, editsOf(table, { values, found: null }), this.knowledge);
+    return state;
   }
 
   private saveBirth(state: RowState, id: bigint | null, values: SqlValue[], before: ReturnType<typeof ownedDots> | typeof NO_DOTS): void {
@@ -393,32 +414,33 @@ export class Drain {
   private edit(
     state: RowState,
     id: bigint | null,
-    values: SqlValue[],
+    row: { values: SqlValue[]; found: readonly SqlValue[] | null },
     written: boolean[],
     wall: number,
     before: ReadonlyMap<string, { origin: number; sequence: number }>,
   ): void {
-    this.noteReferred(state, values);
-    this.writeColumns(state, written, wall);
+    this.noteReferred(state, row.values);
+    this.writeColumns(state, written, wall, row);
     if (!isAlive(state, this.knowledge)) state.deletes = [];
     state.kept = false;
-    this.rows.saveInTable(state, id, values, new Map(before));
+    this.rows.saveInTable(state, id, row.values, new Map(before));
   }
 
   /** One dot for all columns that were written. */
-  private writeColumns(state: RowState, written: readonly boolean[], wall: number): void {
+  private writeColumns(state: RowState, written: readonly boolean[], wall: number, row: Written): void {
+    const editOf = editsOf(state.table, row);
     const unseen = new Set(this.rows.columnsToFill(state));
     if (unseen.size > 0) {
       const fresh = state.table.columns.filter((column, i) => written[i] && unseen.has(column.cid));
       const write = fresh.length > 0 ? blindWrite(state, wall, this.knowledge) : null;
-      for (const { cid } of fresh) writeBeside(state, cid, write as Write, this.knowledge);
+      for (const { cid } of fresh) writeBeside(state, cid, write as Write, this.knowledge, editOf(cid));
     }
     const cids = state.table.columns.flatMap((column, i) => (written[i] && !unseen.has(column.cid) ? [column.cid] : []));
     if (cids.length === 0) return;
     const replaced = cids.flatMap((cid) => [...registerOf(state, cid)]);
     const write = localWrite(state, wall, replaced, this.knowledge);
-    if (!state.table.surrogate && cids.length === state.table.columns.length) rebirth(state, write, this.knowledge);
-    else for (const cid of cids) replaceColumn(state, cid, write, this.knowledge);
+    if (!state.table.surrogate && cids.length === state.table.columns.length) rebirth(state, write, this.knowledge, editOf);
+    else for (const cid of cids) replaceColumn(state, cid, write, this.knowledge, editOf(cid));
   }
 
   private delete(
@@ -444,4 +466,12 @@ function isFirstOfTwo(values: readonly SqlValue[], tables: ReadonlyMap<number, {
 
 function keylessEvent({ op, wall, key, masks, image }: Event) {
   return { op, wall, rowid: key[0] as bigint | null, slot: masks[0] ?? 0n, image };
+}
+
+/** What was done to a column, by its number. */
+function editsOf(table: Table, { values, found }: Written): (cid: number) => Edit {
+  return (cid) => {
+    const index = table.indexOf.get(cid) as number;
+    return { value: values[index] ?? null, found: found ? (found[index] ?? null) : undefined };
+  };
 }

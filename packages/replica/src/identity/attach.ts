@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Database } from "better-sqlite3";
-import { type CellValue, Ref } from "@scoutsync/core";
+import { type CellValue, Ref, type Terms } from "@scoutsync/core";
 import { DigestSums } from "../digest/digest-sums.ts";
 import { keylessIdentity } from "../rows/keyless-rows.ts";
 import { hasLocalKey, rowsTable } from "../rows/table-store.ts";
@@ -20,7 +20,7 @@ const ROWS_AT_ONCE = 5_000;
  * the application goes on writing; what it writes meanwhile is captured. The rows get an origin drawn from their
  * content, so that equal copies share it: they are the same rows without anyone saying so.
  */
-export function attach(db: Database, exclude: readonly string[], journalBefore: string): void {
+export function attach(db: Database, exclude: readonly string[], terms: Terms, journalBefore: string): void {
   if (hasMetadata(db)) {
     if (readMeta(db, "attached") === "yes") return immediate(db, () => upgradeMetadata(db));
     // The last attempt was cut off; nothing of it has been seen by anyone.
@@ -30,7 +30,7 @@ export function attach(db: Database, exclude: readonly string[], journalBefore: 
     createMetadata(db);
     // `detach` gives the file its own journal mode back.
     writeMeta(db, "journal mode before", journalBefore);
-    const catalog = catalogTables(db, surveyTables(db, exclude).tables);
+    const catalog = catalogTables(db, surveyTables(db, exclude, terms).tables);
     for (const table of catalog) installCapture(db, table);
     return catalog;
   });

@@ -7,6 +7,8 @@ import {
   Ref,
   SyncError,
   type TableHead,
+  takeTally,
+  type Tally,
   type Write,
 } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
@@ -52,6 +54,8 @@ export interface IncomingRow {
   /** Births beside the birth, and what all births wrote; columns that are not among these have writes of their own. */
   twins: Write[];
   twinValues: { cid: number; value: CellValue }[];
+  /** What the birth says of columns with a combining rule, by column. */
+  tallies: ReadonlyMap<number, Tally>;
 }
 
 /** Finds the batch's tables here. Tables and columns that this database lacks are catalogued: what is written to them is held. */
@@ -140,6 +144,7 @@ export function readRow(reader: PayloadReader, incoming: IncomingTable, flags: n
     closed: [],
     twins: [],
     twinValues: [],
+    tallies: new Map(),
   };
   if (table.surrogate) row.identity = { origin: reader.origin(), sequence: reader.sequence() };
   else row.key = table.key.map(() => reader.value());
@@ -204,6 +209,19 @@ export function readRow(reader: PayloadReader, incoming: IncomingTable, flags: n
       const cid = column();
       row.twinValues.push({ cid, value: reader.value() });
     }
+  }
+  if (flags & RecordFlags.rules) {
+    const tallies = new Map<number, Tally>();
+    for (let left = body.varint(); left > 0; left--) {
+      const cid = column();
+      const dot = { origin: reader.origin(), sequence: reader.sequence() };
+      const same = (write: Write) => write.origin === dot.origin && write.sequence === dot.sequence;
+      const tally = takeTally(body, reader);
+      const write = row.columns.find((held) => held.cid === cid)?.writes.find(same);
+      if (write) write.tally = tally;
+      else if (row.birth && same(row.birth)) tallies.set(cid, tally);
+    }
+    row.tallies = tallies;
   }
   return row;
 }

@@ -64,6 +64,7 @@ export class LogReader {
   private readonly digest: DigestSums;
   private readonly run: string;
   private readonly node: NodeName;
+  private readonly terms: string;
   private readonly nowUs: () => number;
   private readonly clock: ReplicaClock;
   private readonly groups: Groups;
@@ -78,6 +79,7 @@ export class LogReader {
     digest: DigestSums;
     run: string;
     node: NodeName;
+    terms: string;
     nowUs: () => number;
     clock: ReplicaClock;
     groups: Groups;
@@ -89,6 +91,7 @@ export class LogReader {
     this.digest = options.digest;
     this.run = options.run;
     this.node = options.node;
+    this.terms = options.terms;
     this.nowUs = options.nowUs;
     this.clock = options.clock;
     this.groups = options.groups;
@@ -392,6 +395,7 @@ export class LogReader {
       baseline: this.statement(),
       groups: this.groups.between(this.localVector(request.from), to),
       ...(final ? { node: this.node } : {}),
+      ...(this.terms === "" ? {} : { terms: this.terms }),
     };
   }
 }

@@ -2,6 +2,7 @@ import {
   type Causality,
   type CellValue,
   PayloadWriter,
+  putTally,
   RecordFlags,
   type Ref,
   type SqlValue,
@@ -9,7 +10,7 @@ import {
   type Write,
 } from "@scoutsync/core";
 import type { Table } from "../schema/catalog.ts";
-import type { RowState } from "../rows/row-state.ts";
+import { type RowState, valueOf } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { wireColumns } from "./wire-columns.ts";
 
@@ -142,6 +143,10 @@ export class RecordWriter {
     const rekey = state.rekey && !covered(state.rekey.origin, state.rekey.sequence) ? state.rekey : null;
     const closed = state.closed.filter((record) => !covered(record.origin, record.sequence));
     const twins = state.twins.filter((write) => !covered(write.origin, write.sequence));
+    // What the birth says of columns goes with it, what other writes say with them.
+    const tallies = [...state.columns].flatMap(([cid, writes]) =>
+      writes.flatMap((write) => (write.tally && !covered(write.origin, write.sequence) ? [{ cid, write, tally: write.tally }] : [])),
+    );
     const renamed = table.surrogate && (state.identity.origin !== birth.origin || state.identity.sequence !== birth.sequence);
     let flags = 0;
     if (birthHere) flags |= RecordFlags.birth;
@@ -151,6 +156,7 @@ export class RecordWriter {
     if (closed.length > 0) flags |= RecordFlags.closed;
     if (twins.length > 0) flags |= RecordFlags.twins;
     if (birthHere && renamed) flags |= RecordFlags.renamedBirth;
+    if (tallies.length > 0) flags |= RecordFlags.rules;
     if (flags === 0) return;
     const wire = wireColumns(state, birthHere, columns, this.causality);
     if (wire && birthHere && wire.unwritten.length > 0) flags |= RecordFlags.unwritten;
@@ -170,7 +176,7 @@ export class RecordWriter {
         const value = values[table.indexOf.get(cid) ?? -1] ?? null;
         const writes = state.columns.get(cid);
         const own = writes?.find(byBirth);
-        payload.value(writes === undefined ? value : own === undefined ? null : own.value === undefined ? value : own.value);
+        payload.value(writes === undefined ? value : own === undefined ? null : valueOf(own, value));
       }
     }
     if (flags & RecordFlags.unwritten && wire) {
@@ -188,7 +194,7 @@ export class RecordWriter {
         payload.body.varint(told.length);
         for (const write of told) {
           payload.write(write);
-          payload.value(write.value === undefined ? (values[index ?? -1] as CellValue) : write.value);
+          payload.value(valueOf(write, values[index ?? -1] ?? null));
         }
       }
     }
@@ -216,6 +222,16 @@ export class RecordWriter {
       }
     }
     if (twins.length > 0) this.twins(state, twins, values, position);
+    if (tallies.length > 0) {
+      const known = tallies.filter(({ cid }) => position(cid) !== undefined);
+      payload.body.varint(known.length);
+      for (const { cid, write, tally } of known) {
+        payload.body.varint(position(cid) as number);
+        payload.origin(write.origin);
+        payload.sequence(write.sequence);
+        putTally(tally, payload.body, payload);
+      }
+    }
   }
 
   /** Births beside the birth, and the values that all of them wrote. */

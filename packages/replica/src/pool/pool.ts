@@ -5,6 +5,8 @@ import {
   type ChangeBatch,
   type ChangeCount,
   type DigestEntry,
+  formatTerms,
+  parseTerms,
   fromPlainError,
   type HistoryEntry,
   type NodeName,
@@ -139,6 +141,7 @@ class PooledReplica implements Replica {
   readonly name: string;
   readonly path: string;
   readonly node: NodeName;
+  readonly terms: string;
   readonly thread: Thread;
   private readonly pool: Pool;
   private readonly database: number;
@@ -152,6 +155,7 @@ class PooledReplica implements Replica {
     this.database = database;
     this.name = options.name;
     this.path = options.path;
+    this.terms = formatTerms(parseTerms(options.rules ?? []));
     this.node = { id: options.nodeId, name: options.nodeName };
     this.current = state;
   }

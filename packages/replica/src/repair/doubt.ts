@@ -4,6 +4,7 @@ import type { Knowledge } from "../identity/knowledge.ts";
 import type { IncomingRow } from "../log/incoming.ts";
 import { localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
 import type { ColumnWrite, RowState } from "../rows/row-state.ts";
+import { judge, keepValues, ruleOf } from "../rows/ruled-columns.ts";
 import { sameValue } from "../rows/values.ts";
 
 /** Reads and sets the values that the row has here, by column number. */
@@ -44,7 +45,7 @@ export function settleDoubts(state: RowState, incoming: IncomingRow, knowledge: 
         // Whatever this run writes now counts as knowing its own earlier write: so it is an edit that settles the conflict.
         const edit = localWrite(state, ours.time, registerOf(state, cid), knowledge);
         close(state, cid, ours, here, edit);
-        replaceColumn(state, cid, edit, knowledge);
+        replaceColumn(state, cid, edit, knowledge, { value, found: here });
         values.change(cid, value);
         continue;
       }
@@ -52,12 +53,9 @@ export function settleDoubts(state: RowState, incoming: IncomingRow, knowledge: 
       dot ??= knowledge.nextDot();
       const mine: ColumnWrite = { ...dot, time: Math.max(0, ours.time - 1), context: ours.context, value: here };
       const register = [...registerOf(state, cid).map((held) => (same(held, ours) ? { ...held, value } : held)), mine];
-      const winner = winnerOf(register, knowledge);
-      if (winner !== mine) values.change(cid, value);
-      state.columns.set(
-        cid,
-        register.map((held) => (held === winner ? { ...held, value: undefined } : held)),
-      );
+      const verdict = judge(state.table, cid, register, knowledge, here);
+      if (!sameValue(verdict.value, here)) values.change(cid, verdict.value);
+      state.columns.set(cid, keepValues(ruleOf(state.table, cid), verdict, register, here));
     }
   }
   return moved;
@@ -71,8 +69,12 @@ function* winners(
 ): Generator<{ cid: number; ours: Write; theirs: Write; value: CellValue }> {
   if (!incoming.birth) return;
   for (const [index, { cid }] of state.table.columns.entries()) {
-    const ours = winnerOf(registerOf(state, cid), knowledge);
-    const written = winnerOf(incoming.columns.find((column) => column.cid === cid)?.writes ?? [], knowledge);
+    const register = registerOf(state, cid);
+    const writes = incoming.columns.find((column) => column.cid === cid)?.writes ?? [];
+    // By another rule than the latest write, the value of the row says nothing about one of several writes.
+    if (ruleOf(state.table, cid).kind !== "lww" && (register.length > 1 || writes.length > 1)) continue;
+    const ours = winnerOf(register, knowledge);
+    const written = winnerOf(writes, knowledge);
     const theirs: Write = written ?? incoming.birth;
     // The other side has no such column, and so no other value.
     if (!written && incoming.unwritten.has(cid)) continue;

@@ -1,5 +1,6 @@
-import { type Causality, type CellValue, winnerOf } from "@scoutsync/core";
-import type { ColumnWrite, RowState } from "./row-state.ts";
+import { type Authorship, type Causality, type CellValue, winnerOf } from "@scoutsync/core";
+import { type ColumnWrite, type RowState, valueOf } from "./row-state.ts";
+import { judge, keepValues, ruleOf } from "./ruled-columns.ts";
 
 /** Columns that the table lacks and of which the row holds values, by number. */
 export function heldColumns(state: RowState): number[] {
@@ -17,7 +18,7 @@ export function holdValue(state: RowState, cid: number, value: CellValue): void 
   else
     state.columns.set(
       cid,
-      writes.map((write) => (write.value === undefined ? { ...write, value } : write)),
+      writes.map((write) => ({ ...write, value: valueOf(write, value), literal: undefined })),
     );
 }
 
@@ -27,19 +28,22 @@ export function waitingColumns(state: RowState, causality: Causality): { cid: nu
   for (const [cid, writes] of state.columns) {
     if (!state.table.indexOf.has(cid)) continue;
     const winner = winnerOf(writes, causality);
-    if (winner && winner.value !== undefined) waiting.push({ cid, winner });
+    // What has been given to the table is there without a value, whatever rule chose it.
+    if (winner && writes.every(({ value }) => value !== undefined)) waiting.push({ cid, winner });
   }
   return waiting;
 }
 
 /** Takes the values that were held for columns which the table has now; from here on the row's own copy holds them. */
-export function heldForTable(state: RowState, causality: Causality): { cid: number; value: CellValue }[] {
-  return waitingColumns(state, causality).map(({ cid, winner }) => {
-    const writes = (state.columns.get(cid) as ColumnWrite[]).map((write) => (write === winner ? { ...write, value: undefined } : write));
+export function heldForTable(state: RowState, causality: Authorship): { cid: number; value: CellValue }[] {
+  return waitingColumns(state, causality).map(({ cid }) => {
+    const held = state.columns.get(cid) as ColumnWrite[];
+    const verdict = judge(state.table, cid, held, causality, null);
+    const writes = keepValues(ruleOf(state.table, cid), verdict, held, null);
     const [only] = writes;
-    const byBirth = writes.length === 1 && only?.origin === state.birth.origin && only.sequence === state.birth.sequence;
+    const byBirth = writes.length === 1 && !only?.tally && only?.origin === state.birth.origin && only.sequence === state.birth.sequence;
     if (byBirth) state.columns.delete(cid);
     else state.columns.set(cid, writes);
-    return { cid, value: winner.value as CellValue };
+    return { cid, value: verdict.value };
   });
 }

@@ -1,7 +1,10 @@
-import { type CellValue, compareWrites, mergeWrite, winnerOf, type Write } from "@scoutsync/core";
+import { type CellValue, compareWrites, mergeWrite, type Tally, winnerOf, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { ColumnWrite, ExistenceWrite, RowState } from "./row-state.ts";
+import { type Edit, judge, keepValues, lostWrites, ruleOf, tallyFor } from "./ruled-columns.ts";
 import { sameValue } from "./values.ts";
+
+const NO_TALLIES: ReadonlyMap<number, Tally> = new Map();
 
 /**
  * The writes of a column: its own, or those of the births, which then all wrote the value that the row has. Of one that
@@ -35,7 +38,13 @@ function collapse(state: RowState, cid: number): void {
   const [only] = writes ?? [];
   // A held value has no other place.
   if (only?.value !== undefined) return;
-  if (state.twins.length === 0 && writes?.length === 1 && only?.origin === state.birth.origin && only.sequence === state.birth.sequence)
+  if (
+    state.twins.length === 0 &&
+    writes?.length === 1 &&
+    !only?.tally &&
+    only?.origin === state.birth.origin &&
+    only.sequence === state.birth.sequence
+  )
     state.columns.delete(cid);
 }
 
@@ -54,6 +63,15 @@ export function mergeColumn(
   const before = registerOf(state, cid);
   const merged = mergeWrite(before, write, knowledge);
   if (merged === before) return false;
+  const rule = ruleOf(state.table, cid);
+  if (rule.kind !== "lww") {
+    const shown = current();
+    const verdict = judge(state.table, cid, merged, knowledge, shown);
+    if (!sameValue(verdict.value, shown)) changed(verdict.value);
+    state.columns.set(cid, keepValues(rule, verdict, merged, shown));
+    collapse(state, cid);
+    return true;
+  }
   const was = winnerOf(before, knowledge);
   const winner = winnerOf(merged, knowledge) as ColumnWrite;
   const isHere = state.table.indexOf.has(cid);
@@ -81,6 +99,7 @@ export function mergeBirth(
   current: (cid: number) => CellValue,
   changed: (cid: number, value: CellValue) => void,
   isTwin = false,
+  tallies: ReadonlyMap<number, Tally> = NO_TALLIES,
 ): boolean {
   const births = [state.birth, ...state.twins];
   if (births.some((held) => held.origin === birth.origin && held.sequence === birth.sequence)) return false;
@@ -98,7 +117,7 @@ export function mergeBirth(
     const merging = mergeColumn(
       state,
       cid,
-      { ...birth, value },
+      { ...birth, value, tally: tallies.get(cid) },
       knowledge,
       () => current(cid),
       (next) => changed(cid, next),
@@ -170,24 +189,43 @@ export function blindWrite(held: RowState, wall: number, knowledge: Knowledge): 
 }
 
 /** Adds a blind write to a column whose held value the table has not been given. */
-export function writeBeside(state: RowState, cid: number, write: Write, knowledge: Knowledge): void {
-  state.columns.set(cid, [...mergeWrite(registerOf(state, cid), { ...write, value: undefined }, knowledge)]);
+export function writeBeside(state: RowState, cid: number, write: Write, knowledge: Knowledge, edit?: Edit): void {
+  const blind = own(write, tallyFor(state.table, cid, write, [], edit, knowledge));
+  state.columns.set(cid, [...mergeWrite(registerOf(state, cid), blind, knowledge)]);
 }
 
-/** Replaces a column's writes by a local one; what lost there before is closed under the new dot. `write` serves several columns. */
-export function replaceColumn(state: RowState, cid: number, write: Write, knowledge: Knowledge): void {
+/**
+ * Replaces a column's writes by a local one; what lost there before is closed under the new dot. `write` serves several
+ * columns. `edit` says what it changed, where the column's rule needs that.
+ */
+export function replaceColumn(state: RowState, cid: number, write: Write, knowledge: Knowledge, edit?: Edit): void {
   const before = registerOf(state, cid);
   closeLosers(state, cid, before, write, knowledge);
-  state.columns.set(cid, [{ ...write, value: undefined }]);
+  state.columns.set(cid, [own(write, tallyFor(state.table, cid, write, before, edit, knowledge))]);
+}
+
+function own({ origin, sequence, time, context }: Write, tally: Tally | undefined): ColumnWrite {
+  return { origin, sequence, time, context, value: undefined, ...(tally ? { tally } : {}) };
+}
+
+/** What a birth of a natural key says of columns with a combining rule: others may bear the same row. */
+export function tellBirth(state: RowState, editOf: (cid: number) => Edit, knowledge: Knowledge): void {
+  if (state.table.surrogate) return;
+  for (const { cid } of state.table.columns) {
+    const tally = tallyFor(state.table, cid, state.birth, [], editOf(cid), knowledge);
+    if (tally) state.columns.set(cid, [own(state.birth, tally)]);
+  }
 }
 
 /** A local birth of a natural key that is there already: every column is written by it. */
-export function rebirth(state: RowState, write: Write, knowledge: Knowledge): void {
-  for (const [cid, writes] of state.columns) {
-    // What this table lacks its application has not written.
-    if (!state.table.indexOf.has(cid)) continue;
-    closeLosers(state, cid, writes, write, knowledge);
-    state.columns.delete(cid);
+export function rebirth(state: RowState, write: Write, knowledge: Knowledge, editOf: (cid: number) => Edit | undefined): void {
+  // What this table lacks its application has not written.
+  for (const { cid } of state.table.columns) {
+    const before = registerOf(state, cid);
+    closeLosers(state, cid, before, write, knowledge);
+    const tally = tallyFor(state.table, cid, write, before, editOf(cid), knowledge);
+    if (tally) state.columns.set(cid, [own(write, tally)]);
+    else state.columns.delete(cid);
   }
   state.twins = [];
   state.birth = write;
@@ -195,11 +233,6 @@ export function rebirth(state: RowState, write: Write, knowledge: Knowledge): vo
 }
 
 function closeLosers(state: RowState, cid: number, writes: readonly ColumnWrite[], by: Write, knowledge: Knowledge): void {
-  if (writes.length < 2) return;
-  const winner = winnerOf(writes, knowledge);
-  for (const write of writes) {
-    // A birth that wrote the winner's value has lost nothing.
-    if (write === winner || write.value === undefined) continue;
-    state.closed.push({ cid, loser: write, value: write.value, origin: by.origin, sequence: by.sequence });
-  }
+  for (const { origin, sequence, time, context, value } of lostWrites(state, cid, writes, knowledge))
+    state.closed.push({ cid, loser: { origin, sequence, time, context }, value, origin: by.origin, sequence: by.sequence });
 }

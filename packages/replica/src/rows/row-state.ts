@@ -1,5 +1,5 @@
-import { ByteReader, ByteWriter, type CellValue, type Write } from "@scoutsync/core";
-import type { Table } from "../schema/catalog.ts";
+import { ByteReader, ByteWriter, type CellValue, losersAmong, putTally, takeTally, type Tally, type Write } from "@scoutsync/core";
+import type { Column, Table } from "../schema/catalog.ts";
 
 /**
  * A write to a column with its value; the value of a winner is undefined while the row's own copy holds it. Where the
@@ -7,6 +7,15 @@ import type { Table } from "../schema/catalog.ts";
  */
 export interface ColumnWrite extends Write {
   value: CellValue | undefined;
+  /** What the write says beyond its value, under a rule that needs it. */
+  tally?: Tally | undefined;
+  /** The value of the latest of several writes that are combined: the row's own copy shows what they come to. */
+  literal?: CellValue | undefined;
+}
+
+/** What a write wrote, where the row shows `shown`. */
+export function valueOf({ value, literal }: ColumnWrite, shown: CellValue): CellValue {
+  return value !== undefined ? value : literal !== undefined ? literal : shown;
 }
 
 /** A write to a row's existence: a delete, or a decision that the row lives after all. */
@@ -75,7 +84,18 @@ export interface RowState {
   hash: Buffer | null;
 }
 
-const Extra = { identity: 1, claim: 2, columns: 4, deletes: 8, rekey: 16, closed: 32, kept: 64, partial: 1024, twins: 2048 } as const;
+const Extra = {
+  identity: 1,
+  claim: 2,
+  columns: 4,
+  deletes: 8,
+  rekey: 16,
+  closed: 32,
+  kept: 64,
+  rules: 512,
+  partial: 1024,
+  twins: 2048,
+} as const;
 
 function putWrite(out: ByteWriter, write: Write): void {
   out.varint(write.origin);
@@ -86,6 +106,13 @@ function putWrite(out: ByteWriter, write: Write): void {
 
 function takeWrite(from: ByteReader): Write {
   return { origin: from.varint(), sequence: from.varint(), time: from.varint(), context: from.varint() };
+}
+
+/** Every write that has a tally. */
+function talliesOf(state: RowState): { cid: number; write: ColumnWrite; tally: Tally }[] {
+  const found: { cid: number; write: ColumnWrite; tally: Tally }[] = [];
+  for (const [cid, writes] of state.columns) for (const write of writes) if (write.tally) found.push({ cid, write, tally: write.tally });
+  return found;
 }
 
 /** Packs what a plain row does not have; null for a plain row, which is most of them. */
@@ -100,6 +127,8 @@ export function packExtra(state: RowState, id: bigint | null): Buffer | null {
   if (state.rekey) flags |= Extra.rekey;
   if (state.closed.length > 0) flags |= Extra.closed;
   if (state.kept) flags |= Extra.kept;
+  const tallies = talliesOf(state);
+  if (tallies.length > 0) flags |= Extra.rules;
   if (state.twins.length > 0) flags |= Extra.twins;
   if (state.partial) flags |= Extra.partial;
   if (flags === 0) return null;
@@ -144,6 +173,20 @@ export function packExtra(state: RowState, id: bigint | null): Buffer | null {
       out.varint(closed.sequence);
     }
   }
+  if (flags & Extra.rules) {
+    out.varint(tallies.length);
+    for (const { cid, write, tally } of tallies) {
+      out.varint(cid);
+      out.varint(write.origin);
+      out.varint(write.sequence);
+      putTally(tally, out, {
+        origin: (origin) => out.varint(origin),
+        value: (value) => out.value(value),
+      });
+      out.byte(write.literal === undefined ? 0 : 1);
+      if (write.literal !== undefined) out.value(write.literal);
+    }
+  }
   if (flags & Extra.twins) {
     out.varint(state.twins.length);
     for (const twin of state.twins) putWrite(out, twin);
@@ -181,6 +224,16 @@ export function unpackExtra(state: RowState, extra: Buffer | null): void {
     }
   }
   state.kept = (flags & Extra.kept) !== 0;
+  if (flags & Extra.rules) {
+    for (let left = from.varint(); left > 0; left--) {
+      const cid = from.varint();
+      const [origin, sequence] = [from.varint(), from.varint()];
+      const tally = takeTally(from, { origin: () => from.varint(), value: () => from.value() });
+      const write = state.columns.get(cid)?.find((held) => held.origin === origin && held.sequence === sequence);
+      const literal = from.byte() === 0 ? undefined : from.value();
+      if (write) Object.assign(write, { tally, literal });
+    }
+  }
   if (flags & Extra.twins) for (let left = from.varint(); left > 0; left--) state.twins.push(takeWrite(from));
   if (flags & Extra.partial) state.partial = true;
 }
@@ -201,6 +254,13 @@ export function ownedDots(state: RowState): Map<string, { origin: number; sequen
 /** Writes that lost against a concurrent one and that nobody has settled. */
 export function openConflicts(state: RowState): number {
   let open = 0;
-  for (const [cid, writes] of state.columns) if (writes.length > 1 && state.table.indexOf.has(cid)) open += writes.length - 1;
+  for (const [cid, writes] of state.columns) {
+    const index = state.table.indexOf.get(cid);
+    if (writes.length > 1 && index !== undefined)
+      open += losersAmong(
+        (state.table.columns[index] as Column).rule,
+        writes.map((write) => ({ tally: write.tally, value: valueOf(write, null) })),
+      );
+  }
   return open;
 }

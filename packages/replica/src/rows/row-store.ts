@@ -2,7 +2,7 @@ import type { Database, Statement } from "better-sqlite3";
 import {
   ByteReader,
   ByteWriter,
-  type Causality,
+  type Authorship,
   type CellValue,
   LARGE_VALUE_BYTES,
   MalformedBytes,
@@ -58,7 +58,7 @@ export function packImage(table: Table, values: readonly CellValue[], used = fal
  * The inverse, onto a state: values in catalog order. A column that came later has its default, or the value that was
  * held for it; the value of one that went is held with its write.
  */
-export function unpackImage(state: RowState, image: Buffer, causality: Causality): CellValue[] {
+export function unpackImage(state: RowState, image: Buffer, causality: Authorship): CellValue[] {
   const { table } = state;
   const values: CellValue[] = table.columns.map((column) => column.fallback);
   const from = new ByteReader(image);
@@ -85,7 +85,7 @@ const NO_KEY = Buffer.alloc(0);
 export class RowStore {
   readonly db: Database;
   readonly digest: DigestSums;
-  private readonly causality: Causality;
+  private readonly causality: Authorship;
   readonly shared: SharedRows;
   private stores = new Map<number, TableStore>();
   private byName = new Map<string, Table>();
@@ -104,7 +104,7 @@ export class RowStore {
   private readonly updateOut: Statement;
   private readonly deleteOut: Statement;
 
-  constructor(db: Database, digest: DigestSums, causality: Causality, shared: SharedRows) {
+  constructor(db: Database, digest: DigestSums, causality: Authorship, shared: SharedRows) {
     this.db = db;
     this.digest = digest;
     this.causality = causality;

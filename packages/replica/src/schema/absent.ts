@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import { keyOfKind } from "@scoutsync/core";
+import { keyOfKind, LWW } from "@scoutsync/core";
 import { type Absence, columnNames, numberOf, type Table } from "./catalog.ts";
 
 /**
@@ -14,6 +14,7 @@ function absentTable(db: Database, tid: number, name: string, kind: number, abse
     affinity: "BLOB" as const,
     collation: "BINARY",
     references: null,
+    rule: LWW,
     fallback: null,
   }));
   return {

@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import type { SqlValue } from "@scoutsync/core";
+import { LWW, NO_TERMS, type Rule, SyncError, type SqlValue, type Terms } from "@scoutsync/core";
 import { quote } from "./quote.ts";
 import { indexParts, type IndexRow, type UniqueIndex, uniqueIndexes } from "./unique-indexes.ts";
 
@@ -15,6 +15,8 @@ export interface TableColumn {
   collation: string;
   /** The table whose surrogate key this column holds, when a foreign key says so. */
   references: string | null;
+  /** How concurrent writes of it become one value. */
+  rule: Rule;
   /** What a row holds that was written without this column. */
   fallback: SqlValue;
 }
@@ -99,23 +101,29 @@ interface ColumnRow {
   dflt_value: string | null;
 }
 
-/** Finds the tables of the main database that take part. `exclude` holds `table` and `table.column` names. */
-export function surveyTables(db: Database, exclude: readonly string[]): TableSurvey {
+/**
+ * Finds the tables of the main database that take part. `exclude` holds `table` and `table.column` names. Throws
+ * INVALID_ARGUMENT for a rule of a column that names rows.
+ */
+export function surveyTables(db: Database, exclude: readonly string[], terms: Terms = NO_TERMS): TableSurvey {
   const excluded = new Set(exclude.map((entry) => entry.toLowerCase()));
   const listed = db.pragma("main.table_list") as { name: string; type: string; wr: number }[];
   const tables: TableShape[] = [];
   const left: TableSurvey["left"] = [];
   for (const { name, type, wr } of [...listed].sort((a, b) => (a.name < b.name ? -1 : 1))) {
     if (name.startsWith("sqlite_") || name.startsWith("_scoutsync_") || type === "view") continue;
-    const shape = type === "table" ? describeTable(db, name, wr === 1, excluded) : `${type} table: derived, not synced`;
+    const shape = type === "table" ? describeTable(db, name, wr === 1, excluded, terms) : `${type} table: derived, not synced`;
     if (typeof shape !== "string") tables.push(shape, ...rowsWithoutKey(db, shape));
     else left.push({ name, reason: shape, rows: type === "table" ? countRows(db, name) : 0 });
   }
   resolveReferences(db, tables);
   for (const table of tables) {
     const whole = tables.find((other) => other.name === table.source);
-    if (table.where !== null && whole) [table.columns, table.foreignKeys] = [whole.columns, whole.foreignKeys];
+    if (table.where === null || !whole) continue;
+    table.columns = whole.columns.map((column) => ({ ...column, rule: LWW }));
+    table.foreignKeys = whole.foreignKeys;
   }
+  checkRules(tables);
   return { tables, left };
 }
 
@@ -126,7 +134,7 @@ function countRows(db: Database, table: string): number {
     .get() as number;
 }
 
-function describeTable(db: Database, name: string, withoutRowid: boolean, excluded: Set<string>): TableShape | string {
+function describeTable(db: Database, name: string, withoutRowid: boolean, excluded: Set<string>, terms: Terms): TableShape | string {
   if (excluded.has(name.toLowerCase())) return "excluded by configuration";
   if (MIGRATION_TABLES.has(name.toLowerCase())) return "migration bookkeeping stays on its own server";
   const rows = db.pragma(`main.table_xinfo(${quote(name)})`) as ColumnRow[];
@@ -143,6 +151,7 @@ function describeTable(db: Database, name: string, withoutRowid: boolean, exclud
     affinity: affinityOf(row.type),
     collation: keyCollations.get(row.name) ?? "BINARY",
     references: null,
+    rule: terms.rules.get(`${name}.${row.name}`.toLowerCase()) ?? LWW,
     fallback: row.dflt_value === null ? null : evaluateDefault(db, row.dflt_value),
   });
   const keyless = keyRows.length === 0;
@@ -227,6 +236,7 @@ const rowidColumn = (name: string): TableColumn => ({
   affinity: "INTEGER",
   collation: "BINARY",
   references: null,
+  rule: LWW,
   fallback: null,
 });
 
@@ -237,6 +247,22 @@ function evaluateDefault(db: Database, literal: string): SqlValue {
     return db.prepare(`SELECT ${literal}`).safeIntegers(true).pluck().get() as SqlValue;
   } catch {
     return literal.replace(/^"([\s\S]*)"$/, "$1").replaceAll('""', '"');
+  }
+}
+
+/** Columns that name rows have no rule, nor have tables whose rows are named by all of their values. */
+function checkRules(tables: readonly TableShape[]): void {
+  for (const { name, key, columns, keyless } of tables) {
+    const names = new Set(key.map((column) => column.name));
+    const wrong = [...key, ...columns].find(
+      (column) => column.rule.kind !== "lww" && (keyless || column.references !== null || names.has(column.name)),
+    );
+    if (!wrong) continue;
+    throw new SyncError({
+      code: "INVALID_ARGUMENT",
+      message: `column "${name}.${wrong.name}" has a rule, and ${keyless ? "its table has no primary key" : "is part of a key or refers to another row"}`,
+      action: "Take the rule away: what names rows merges as a whole.",
+    });
   }
 }
 

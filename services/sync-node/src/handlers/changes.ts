@@ -1,4 +1,4 @@
-import { DEFAULT_BATCH_CHANGES, SyncError, isCovered, join, parseVector, type VersionVector } from "@scoutsync/core";
+import { checkTerms, DEFAULT_BATCH_CHANGES, SyncError, isCovered, join, parseVector, type VersionVector } from "@scoutsync/core";
 import {
   checkProtocol,
   hearClock,
@@ -52,6 +52,7 @@ export async function getChanges(context: NodeContext, request: GetChangesReques
     for (const wire of toWireBatches(batch)) await outbox.write({ batch: wire, changes: [], count: undefined });
     return;
   }
+  if (request.callerRun !== "") checkTerms(request.database, replica.terms, request.terms);
   await batches(database, since, request, outbox, signal);
 }
 

@@ -160,7 +160,14 @@ export interface GetChangesRequest {
   callerNodeId: string;
   callerName: string;
   /** The caller's clock: asks for a first message that holds nothing but the server's. */
-  clock?: ClockReading | undefined;
+  clock?:
+    | ClockReading
+    | undefined;
+  /**
+   * Rules of the caller's columns, one `table.column=rule` per line in order; where
+   * `caller_run` says that a node calls, others than the server's are refused (RULES_DIFFER).
+   */
+  terms: string;
 }
 
 /** Rows of one table by their keys as Digest names them; none = read the whole table again and send nothing. */
@@ -251,6 +258,8 @@ export interface Batch {
   /** The server's node, with `final`: `vector` is what it has. */
   nodeId: string;
   nodeName: string;
+  /** As GetChangesRequest.terms: a batch made under other rules is refused. */
+  terms: string;
   /** With `final`: which tables and columns `digest` is of. Digests of different schemas are not compared. */
   schema: string;
 }
@@ -1451,6 +1460,7 @@ function createBaseGetChangesRequest(): GetChangesRequest {
     callerNodeId: "",
     callerName: "",
     clock: undefined,
+    terms: "",
   };
 }
 
@@ -1521,6 +1531,9 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
     }
     if (message.clock !== undefined) {
       ClockReading.encode(message.clock, writer.uint32(242).fork()).join();
+    }
+    if (message.terms !== "") {
+      writer.uint32(162).string(message.terms);
     }
     return writer;
   },
@@ -1706,6 +1719,14 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
             message.clock = ClockReading.decode(reader, reader.uint32());
             continue;
           }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.terms = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1748,6 +1769,7 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
     message.clock = (object.clock !== undefined && object.clock !== null)
       ? ClockReading.fromPartial(object.clock)
       : undefined;
+    message.terms = object.terms ?? "";
     return message;
   },
 };
@@ -2091,6 +2113,7 @@ function createBaseBatch(): Batch {
     groups: [],
     nodeId: "",
     nodeName: "",
+    terms: "",
     schema: "",
   };
 }
@@ -2171,6 +2194,9 @@ export const Batch: MessageFns<Batch> = {
     }
     if (message.nodeName !== "") {
       writer.uint32(178).string(message.nodeName);
+    }
+    if (message.terms !== "") {
+      writer.uint32(186).string(message.terms);
     }
     if (message.schema !== "") {
       writer.uint32(194).string(message.schema);
@@ -2375,6 +2401,14 @@ export const Batch: MessageFns<Batch> = {
             message.nodeName = reader.string();
             continue;
           }
+          case 23: {
+            if (tag !== 186) {
+              break;
+            }
+
+            message.terms = reader.string();
+            continue;
+          }
           case 24: {
             if (tag !== 194) {
               break;
@@ -2431,6 +2465,7 @@ export const Batch: MessageFns<Batch> = {
     message.groups = object.groups?.map((e) => Group.fromPartial(e)) || [];
     message.nodeId = object.nodeId ?? "";
     message.nodeName = object.nodeName ?? "";
+    message.terms = object.terms ?? "";
     message.schema = object.schema ?? "";
     return message;
   },
