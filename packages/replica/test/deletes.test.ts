@@ -1,0 +1,217 @@
+import { describe, expect, test } from "vitest";
+import { SECOND_US, settle, Site, START_US } from "./site.ts";
+
+const SCHEMA = `
+  CREATE TABLE person(id INTEGER PRIMARY KEY, name TEXT, mail TEXT);
+  CREATE TABLE word(k TEXT PRIMARY KEY, x TEXT, y TEXT);
+  CREATE TABLE visit(id INTEGER PRIMARY KEY, person INTEGER REFERENCES person(id), note TEXT)`;
+
+const at = (seconds: number) => START_US + seconds * SECOND_US;
+const KEYS = [
+  {
+    what: "a surrogate key",
+    table: "person",
+    key: "1",
+    where: "id = 1",
+    one: "name",
+    other: "mail",
+    add: "INSERT INTO person VALUES(1, 'first', 'first')",
+  },
+  {
+    what: "a natural key",
+    table: "word",
+    key: "k",
+    where: "k = 'k'",
+    one: "x",
+    other: "y",
+    add: "INSERT INTO word VALUES('k', 'first', 'first')",
+  },
+] as const;
+
+function sites(add: string): [Site, Site, Site] {
+  const all: [Site, Site, Site] = [new Site("a", SCHEMA), new Site("b", SCHEMA), new Site("c", SCHEMA)];
+  all[0].edit(add);
+  settle(...all);
+  return all;
+}
+
+/** What every site holds of a table, after all have met; equal everywhere, reviews included. */
+function everywhere(all: readonly Site[], sql: string): unknown[] {
+  settle(...all);
+  const [first, ...others] = all.map((each) => ({
+    rows: each.rows(sql),
+    reviews: each.replica
+      .reviews({ kind: "", id: "", limit: 100 })
+      .map(({ id, column, winner, loser }) => [id, column, winner?.value, loser?.value]),
+    digest: Buffer.from(each.replica.state().digest).toString("hex"),
+  }));
+  for (const other of others) expect(other).toEqual(first);
+  for (const each of all) {
+    const { entries } = each.replica.digests({ table: "", buckets: [], deep: true });
+    expect(entries).toEqual(each.replica.digests({ table: "", buckets: [], deep: false }).entries);
+  }
+  return first!.rows;
+}
+
+const conflicts = (each: Site) => each.conflicts.map(({ column, winner, loser }) => [column, winner?.value, loser?.value]);
+
+describe.each(KEYS)("a row with $what", ({ table, key, where, one, other, add }) => {
+  const values = `SELECT ${one}, ${other} FROM ${table} ORDER BY 1, 2`;
+
+  test("deleted apart from a later edit lives on with its edit and its image", () => {
+    const all = sites(add);
+    const [a, b] = all;
+    a.edit(`DELETE FROM ${table} WHERE ${where}`, at(1));
+    b.edit(`UPDATE ${table} SET ${one} = 'edited'`, at(2));
+    expect(everywhere(all, values)).toEqual([{ [one]: "edited", [other]: "first" }]);
+  });
+
+  test("deleted apart from an earlier edit is gone, and comes back with that edit", () => {
+    const all = sites(add);
+    const [a, b, c] = all;
+    b.edit(`UPDATE ${table} SET ${one} = 'edited'`, at(1));
+    a.edit(`DELETE FROM ${table} WHERE ${where}`, at(2));
+    expect(everywhere(all, values)).toEqual([]);
+    c.replica.restore(table, key);
+    expect(everywhere(all, values)).toEqual([{ [one]: "edited", [other]: "first" }]);
+  });
+
+  test("deleted with a conflict in it has that conflict again when it is restored, and it can be decided", () => {
+    const all = sites(add);
+    const [a, b, c] = all;
+    a.edit(`UPDATE ${table} SET ${one} = 'of a'`, at(1));
+    b.edit(`UPDATE ${table} SET ${one} = 'of b'`, at(2));
+    settle(...all);
+    c.edit(`DELETE FROM ${table} WHERE ${where}`, at(3));
+    expect(everywhere(all, values)).toEqual([]);
+    a.replica.restore(table, key);
+    expect(everywhere(all, values)).toEqual([{ [one]: "of b", [other]: "first" }]);
+    expect(conflicts(c)).toEqual([[one, "of b", "of a"]]);
+    b.replica.resolve({ id: b.conflicts[0]!.id, keep: "loser", set: [] });
+    expect(everywhere(all, values)).toEqual([{ [one]: "of a", [other]: "first" }]);
+    expect(conflicts(a)).toEqual([]);
+    const told = a.replica.history(table, key).map(({ operation, value }) => [operation, value]);
+    expect(told).toEqual(
+      expect.arrayContaining([
+        ["closed", "of a"],
+        ["update", "of a"],
+      ]),
+    );
+  });
+
+  test("edited on two nodes and deleted on a third: the conflict comes with the row that lives", () => {
+    const all = sites(add);
+    const [a, b, c] = all;
+    c.edit(`DELETE FROM ${table} WHERE ${where}`, at(1));
+    a.edit(`UPDATE ${table} SET ${one} = 'of a'`, at(2));
+    b.edit(`UPDATE ${table} SET ${one} = 'of b'`, at(3));
+    expect(everywhere(all, values)).toEqual([{ [one]: "of b", [other]: "first" }]);
+    expect(conflicts(c)).toEqual([[one, "of b", "of a"]]);
+  });
+
+  test("restored on two nodes at once is one row", () => {
+    const all = sites(add);
+    const [a, b, c] = all;
+    c.edit(`DELETE FROM ${table} WHERE ${where}`, at(1));
+    settle(...all);
+    a.replica.restore(table, key);
+    b.replica.restore(table, key);
+    expect(everywhere(all, values)).toEqual([{ [one]: "first", [other]: "first" }]);
+  });
+
+  test("restored on one node and deleted again on another ends the same everywhere", () => {
+    const all = sites(add);
+    const [a, b] = all;
+    a.edit(`DELETE FROM ${table} WHERE ${where}`, at(1));
+    settle(...all);
+    a.nowUs = at(5);
+    a.replica.restore(table, key);
+    settle(...all);
+    b.edit(`DELETE FROM ${table} WHERE ${where}`, at(6));
+    expect(everywhere(all, values)).toEqual([]);
+  });
+
+  test("deleted and added again at once, while another edits the old one", () => {
+    const all = sites(add);
+    const [a, b] = all;
+    a.edit(`DELETE FROM ${table} WHERE ${where}; ${add.replaceAll("'first'", "'second'")}`, at(1));
+    b.edit(`UPDATE ${table} SET ${other} = 'edited'`, at(2));
+    // Under a natural key it is the same row, under a surrogate key another one, and nothing that was written is gone.
+    const natural = table === "word";
+    expect(everywhere(all, values)).toEqual(
+      natural
+        ? [{ [one]: "second", [other]: "edited" }]
+        : [
+            { [one]: "first", [other]: "edited" },
+            { [one]: "second", [other]: "second" },
+          ],
+    );
+    expect(conflicts(a)).toEqual(natural ? [[other, "edited", "second"]] : []);
+  });
+
+  test.each(["winner", "loser"] as const)("a conflict decided for the %s on two nodes at once is decided", (keep) => {
+    const all = sites(add);
+    const [a, b, c] = all;
+    a.edit(`UPDATE ${table} SET ${one} = 'of a'`, at(1));
+    b.edit(`UPDATE ${table} SET ${one} = 'of b'`, at(2));
+    settle(...all);
+    const { id } = a.conflicts[0]!;
+    expect(b.conflicts[0]!.id).toBe(id);
+    a.replica.resolve({ id, keep, set: [] });
+    b.replica.resolve({ id, keep, set: [] });
+    expect(everywhere(all, values)).toEqual([{ [one]: keep === "winner" ? "of b" : "of a", [other]: "first" }]);
+    // Both decided alike: nothing to ask.
+    expect(conflicts(c)).toEqual([]);
+  });
+
+  test("a conflict decided differently on two nodes is a conflict of the two decisions", () => {
+    const all = sites(add);
+    const [a, b, c] = all;
+    a.edit(`UPDATE ${table} SET ${one} = 'of a'`, at(1));
+    b.edit(`UPDATE ${table} SET ${one} = 'of b'`, at(2));
+    settle(...all);
+    const { id } = a.conflicts[0]!;
+    a.nowUs = at(3);
+    a.replica.resolve({ id, keep: "winner", set: [] });
+    b.nowUs = at(4);
+    b.replica.resolve({ id, keep: "", set: [{ name: one, value: "of a person" }] });
+    const [row] = everywhere(all, values) as [Record<string, string>];
+    expect(new Set([row[one], ...c.conflicts.map(({ loser }) => loser?.value)])).toEqual(new Set(["of b", "of a person"]));
+    c.replica.resolve({ id: c.conflicts[0]!.id, keep: "loser", set: [] });
+    settle(...all);
+    for (const each of all) expect(conflicts(each)).toEqual([]);
+  });
+
+  test("a conflict decided on one node while another edits the column is one of these two", () => {
+    const all = sites(add);
+    const [a, b, c] = all;
+    a.edit(`UPDATE ${table} SET ${one} = 'of a'`, at(1));
+    b.edit(`UPDATE ${table} SET ${one} = 'of b'`, at(2));
+    settle(...all);
+    a.nowUs = at(3);
+    a.replica.resolve({ id: a.conflicts[0]!.id, keep: "loser", set: [] });
+    c.edit(`UPDATE ${table} SET ${one} = 'of c'`, at(4));
+    const [row] = everywhere(all, values) as [Record<string, string>];
+    expect(new Set([row[one], ...b.conflicts.map(({ loser }) => loser?.value)])).toEqual(new Set(["of a", "of c"]));
+  });
+});
+
+describe("numbers used again", () => {
+  test("after the highest was deleted: the new row is another one, also for what referred to the old", () => {
+    const all = sites("INSERT INTO person VALUES(1, 'one', ''), (2, 'two', '')");
+    const [a, b] = all;
+    a.edit("DELETE FROM person WHERE id = 2; INSERT INTO person(name) VALUES('three')", at(1));
+    expect(a.one("SELECT id FROM person WHERE name = 'three'")).toBe(2);
+    b.edit("INSERT INTO visit(person, note) VALUES(2, 'to two')", at(2));
+    expect(everywhere(all, "SELECT note, name FROM visit JOIN person ON person.id = person")).toEqual([{ note: "to two", name: "two" }]);
+    expect(everywhere(all, "SELECT name FROM person ORDER BY name")).toEqual([{ name: "one" }, { name: "three" }, { name: "two" }]);
+  });
+
+  test("on every node after all have seen it deleted: all new rows are there", () => {
+    const all = sites("INSERT INTO person VALUES(1, 'one', ''), (2, 'two', '')");
+    all[0].edit("DELETE FROM person WHERE id = 2", at(1));
+    settle(...all);
+    all.forEach((each, i) => each.edit(`INSERT INTO person(name) VALUES('of ${each.name}')`, at(2 + i)));
+    expect(everywhere(all, "SELECT name FROM person ORDER BY name")).toEqual(["of a", "of b", "of c", "one"].map((name) => ({ name })));
+  });
+});
