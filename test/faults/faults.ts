@@ -11,6 +11,16 @@ const tests = (name: string) => `packages/replica/test/${name}.test.ts`;
 
 export const FAULTS: Fault[] = [
   {
+    name: "a column that refers by configuration is a number like any other",
+    edits: [["column.references = parent.name;\n    column.soft = true;", "column.soft = true;"]],
+    caughtBy: tests("soft-references"),
+  },
+  {
+    name: "a reference by configuration keeps a deleted row",
+    edits: [["this.referring(parent, true).map", "this.referring(parent).map"]],
+    caughtBy: tests("soft-references"),
+  },
+  {
     name: "of concurrent increments the latest counts",
     edits: [["if (tallies.length < writes.length) return chosen(latest);", "if (tallies.length <= writes.length) return chosen(latest);"]],
     caughtBy: tests("column-rules"),

@@ -26,6 +26,7 @@ test("flags win over the environment, the environment over the file, the file ov
     peers: [],
     exclude: [],
     rules: [],
+    references: [],
     receive_only: true,
     run_triggers: [],
     serve_restored: false,
@@ -58,6 +59,15 @@ test("rules are lines of the file, entries of the environment and flags alike", 
   expect(nodeSettingsFromEnvironment({ env: { SCOUTSYNC_RULE: rules.join("; ") }, cwd: "/" }).rules).toEqual(rules);
   expect(() => resolveNodeSettings({ rules: ["main.match.score=most"] }, {}, file)).toThrow(/"most" is no rule.*--rule/s);
   expect(() => resolveNodeSettings({ rules: ["other.match.score=max"] }, {}, file)).toThrow(/names no database/);
+});
+
+test("references are lines of the file, entries of the environment and flags alike", () => {
+  const references = ["main.scouting.scout_id=main.user.id"];
+  writeFileSync(join(folder, "refs.yaml"), "name: n\ndatabases: {main: a.db}\nreferences: {main.scouting.scout_id: main.user.id}\n");
+  const file = nodeSettingsFromFile(join(folder, "refs.yaml"));
+  expect(resolveNodeSettings({}, {}, file).references).toEqual(references);
+  expect(nodeSettingsFromEnvironment({ env: { SCOUTSYNC_REFERENCE: references.join(",") }, cwd: "/" }).references).toEqual(references);
+  expect(() => resolveNodeSettings({ references: ["main.scouting.scout_id"] }, {}, file)).toThrow(/--reference/);
 });
 
 test("a path may contain an equals sign", () => {

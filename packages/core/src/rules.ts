@@ -34,14 +34,29 @@ export function formatRule(rule: Rule): string {
  */
 export interface Terms {
   rules: ReadonlyMap<string, Rule>;
+  /** Columns that hold the integer key of another table without a foreign key that says so: that table and its key. */
+  references: ReadonlyMap<string, string>;
 }
 
-export const NO_TERMS: Terms = { rules: new Map() };
+export const NO_TERMS: Terms = { rules: new Map(), references: new Map() };
 
-/** Reads `table.column=rule` entries. Throws INVALID_ARGUMENT for what it cannot read and for two rules of one column. */
+/**
+ * Reads `table.column=rule` and `table.column->table.column` entries. Throws INVALID_ARGUMENT for what it cannot read and
+ * for two rules or references of one column.
+ */
 export function parseTerms(entries: readonly string[]): Terms {
   const rules = new Map<string, Rule>();
+  const references = new Map<string, string>();
   for (const entry of entries) {
+    const [, from, to] = /^([^=]+?\.[^=]+?)\s*->\s*([^=.]+\.[^=.]+)$/s.exec(entry.trim()) ?? [];
+    if (from !== undefined && to !== undefined) {
+      const name = from.trim().toLowerCase();
+      if (references.has(name)) {
+        throw new SyncError({ code: "INVALID_ARGUMENT", message: `column "${name}" refers to two tables`, action: "Keep one of them." });
+      }
+      references.set(name, to.trim().toLowerCase());
+      continue;
+    }
     const [, column, text] = /^([^=]+\.[^=]+)=(.*)$/s.exec(entry.trim()) ?? [];
     if (column === undefined || text === undefined) {
       throw new SyncError({
@@ -56,29 +71,31 @@ export function parseTerms(entries: readonly string[]): Terms {
     }
     rules.set(name, parseRule(text.trim()));
   }
-  return { rules };
+  return { rules, references };
 }
 
-/** One line per column whose rule is not the default, in a fixed order: equal where the terms are. */
-export function formatTerms({ rules }: Terms): string {
-  return [...rules]
-    .filter(([, rule]) => rule.kind !== "lww")
-    .map(([column, rule]) => `${column}=${formatRule(rule)}`)
-    .sort()
-    .join("\n");
+/** One line per column whose rule is not the default or that refers to another table, in a fixed order: equal where the terms are. */
+export function formatTerms({ rules, references }: Terms): string {
+  const ruled = [...rules].filter(([, rule]) => rule.kind !== "lww").map(([column, rule]) => `${column}=${formatRule(rule)}`);
+  return [...ruled, ...[...references].map(([column, target]) => `${column}->${target}`)].sort().join("\n");
 }
 
 /** Throws RULES_DIFFER, naming each column with the rule here and there, unless the two texts say the same. */
 export function checkTerms(database: string, here: string, there: string): void {
   if (here === there) return;
-  const byColumn = (text: string) =>
-    new Map(text.split("\n").flatMap((line) => (line === "" ? [] : [line.split(/=(.*)/s) as [string, string]])));
-  const [ours, theirs] = [byColumn(here), byColumn(there)];
-  const differing = [...new Set([...ours.keys(), ...theirs.keys()])].sort().filter((column) => ours.get(column) !== theirs.get(column));
-  const list = differing.map((column) => `${column} (here ${ours.get(column) ?? "lww"}, there ${theirs.get(column) ?? "lww"})`);
+  const lines = (text: string) => text.split("\n").filter((line) => line !== "");
+  const columnOf = (line: string) => line.split(/=|->/, 1)[0] as string;
+  const said = (text: string, column: string) => {
+    const own = lines(text).filter((line) => columnOf(line) === column);
+    return own.map((line) => line.slice(column.length).replace(/^=/, "")).join(" and ") || "lww";
+  };
+  const columns = [...new Set([...lines(here), ...lines(there)].map(columnOf))].sort();
+  const differing = columns.filter((column) => said(here, column) !== said(there, column));
+  const list = differing.map((column) => `${column} (here ${said(here, column)}, there ${said(there, column)})`);
   throw new SyncError({
     code: "RULES_DIFFER",
     message: `the two nodes have different rules for columns of "${database}": ${list.join(", ")}`,
-    action: "Give both nodes the same rules (`rules` in the configuration file, or --rule) and start them again. Nothing was exchanged.",
+    action:
+      "Give both nodes the same rules and references (`rules` and `references` in the configuration file, or --rule and --reference) and start them again. Nothing was exchanged.",
   });
 }

@@ -22,6 +22,8 @@ export interface SyncNodeConfig {
   triggers?: { run: readonly string[]; suspend: readonly string[] } | undefined;
   /** `NAME.TABLE.COLUMN=RULE`: how concurrent writes of a column become one value; the same on every node. */
   rules?: readonly string[];
+  /** `NAME.TABLE.COLUMN=NAME.TABLE.KEY`: columns that hold another table's integer key without a foreign key; the same on every node. */
+  references?: readonly string[];
   /** Take from others, never send own changes. */
   receiveOnly: boolean;
   /** Serve what a restored backup holds without having pulled once: nobody is left to pull from. */
@@ -69,19 +71,35 @@ function byDatabase(
   return found;
 }
 
-/** The rules of each database, without its name in front. Throws INVALID_ARGUMENT as `exclusionsByDatabase`, and for what is no rule. */
-export function rulesByDatabase({ databases, rules = [] }: Pick<SyncNodeConfig, "databases" | "rules">): Map<string, string[]> {
+/**
+ * The rules and references of each database, without its name in front. Throws INVALID_ARGUMENT as `exclusionsByDatabase`,
+ * for what is no rule, and for a reference into another database.
+ */
+export function termsByDatabase({
+  databases,
+  rules = [],
+  references = [],
+}: Pick<SyncNodeConfig, "databases" | "rules" | "references">): Map<string, string[]> {
   const found = new Map<string, string[]>(databases.map(({ name }) => [name, []]));
-  for (const entry of rules) {
-    const name = [...found.keys()].sort((a, b) => b.length - a.length).find((candidate) => entry.startsWith(`${candidate}.`));
+  const names = [...found.keys()].sort((a, b) => b.length - a.length);
+  const databaseOf = (entry: string) => names.find((candidate) => entry.startsWith(`${candidate}.`));
+  const refused = (message: string, action: string) => new SyncError({ code: "INVALID_ARGUMENT", message, action });
+  for (const entry of [...rules, ...references.map((reference) => reference.replace(/\s*(=|->)\s*/, "->"))]) {
+    const name = databaseOf(entry);
     if (name === undefined) {
-      throw new SyncError({
-        code: "INVALID_ARGUMENT",
-        message: `the rule "${entry}" names no column of a database of this node`,
-        action: `Write it as NAME.TABLE.COLUMN=RULE with NAME one of: ${[...found.keys()].join(", ")}.`,
-      });
+      throw refused(
+        `"${entry}" names no column of a database of this node`,
+        `Write it as NAME.TABLE.COLUMN=… with NAME one of: ${[...found.keys()].join(", ")}.`,
+      );
     }
-    found.get(name)?.push(entry.slice(name.length + 1));
+    const [from, to] = entry.split("->") as [string, string | undefined];
+    if (to !== undefined && databaseOf(to) !== name) {
+      throw refused(
+        `"${entry}" refers into another database`,
+        "References are followed within one database in this version; leave it out, and give such rows keys that do not clash.",
+      );
+    }
+    found.get(name)?.push(to === undefined ? entry.slice(name.length + 1) : `${from.slice(name.length + 1)}->${to.slice(name.length + 1)}`);
   }
   for (const entries of found.values()) parseTerms(entries);
   return found;

@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import { openReplicaPool, type ReplicaOptions } from "@scoutsync/replica";
 import { ClockKeeper } from "./clock/clock-keeper.ts";
-import { checkAddresses, checkNames, exclusionsByDatabase, rulesByDatabase, type SyncNodeConfig, triggersByDatabase } from "./config.ts";
+import { checkAddresses, checkNames, exclusionsByDatabase, termsByDatabase, type SyncNodeConfig, triggersByDatabase } from "./config.ts";
 import { Databases } from "./databases.ts";
 import { DatabaseMemory } from "./memory.ts";
 import { nodeIdentity } from "./identity.ts";
@@ -22,7 +22,7 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
   checkAddresses(config);
   const excluded = exclusionsByDatabase(config);
   const triggers = triggersByDatabase(config);
-  const rules = rulesByDatabase(config);
+  const terms = termsByDatabase(config);
   await checkListenAddress(config.listen);
   const nodeId = nodeIdentity(config.dataDirectory);
   const clock = new ClockKeeper({ nodeId, dataDirectory: config.dataDirectory, logger: config.logger });
@@ -41,7 +41,7 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
         nodeId,
         exclude: excluded.get(name) ?? [],
         triggers: triggers.get(name),
-        rules: rules.get(name) ?? [],
+        rules: terms.get(name) ?? [],
         baseline: config.baseline,
         busyTimeoutMs: BUSY_TIMEOUT_MS,
         pollIntervalMs: POLL_INTERVAL_MS,

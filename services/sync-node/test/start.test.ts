@@ -99,6 +99,17 @@ describe("starting", () => {
       },
       "NOT_SQLITE",
     ],
+    [
+      "a reference into another database",
+      () => ({
+        databases: [
+          { name: "main", path: database("a.db") },
+          { name: "users", path: database("b.db") },
+        ],
+        references: ["main.t.v=users.user.id"],
+      }),
+      "INVALID_ARGUMENT",
+    ],
     ["a misspelt exclusion", () => ({ databases: [{ name: "main", path: database("a.db") }], exclude: ["mian.t"] }), "INVALID_ARGUMENT"],
     [
       "two of one name",

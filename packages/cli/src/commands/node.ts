@@ -20,6 +20,7 @@ interface NodeOptions {
   runTrigger?: string[];
   suspendTrigger?: string[];
   rule?: string[];
+  reference?: string[];
   receiveOnly?: boolean;
   serveRestored?: boolean;
   config?: string;
@@ -48,6 +49,10 @@ export const registerNode: Registration = (program, surroundings) => {
       repeatable(
         "--rule <name.table.column=rule>",
         "how concurrent writes of a column become one value: lww (default), max, min, counter, set or prefer:NODE,NODE; the same on every node; repeat for more",
+      ),
+      repeatable(
+        "--reference <name.table.column=name.table.key>",
+        "a column that holds another table's integer key without a foreign key; the same on every node; repeat for more",
       ),
       new Option("--receive-only", "take changes, never send own ones"),
       new Option("--serve-restored", "serve what a restored backup holds, where no other node is left to pull from first"),
@@ -79,6 +84,7 @@ export const registerNode: Registration = (program, surroundings) => {
         exclude: settings.exclude,
         triggers: { run: settings.run_triggers, suspend: settings.suspend_triggers },
         rules: settings.rules,
+        references: settings.references,
         receiveOnly: settings.receive_only,
         serveRestored: settings.serve_restored,
         logger: createLogger(settings.name, logLevel ?? settings.log_level ?? "info"),
@@ -102,6 +108,7 @@ function flagsOf(options: NodeOptions, cwd: string): NodeSource {
   if (options.runTrigger !== undefined) source.run_triggers = options.runTrigger;
   if (options.suspendTrigger !== undefined) source.suspend_triggers = options.suspendTrigger;
   if (options.rule !== undefined) source.rules = options.rule;
+  if (options.reference !== undefined) source.references = options.reference;
   if (options.receiveOnly !== undefined) source.receive_only = options.receiveOnly;
   if (options.serveRestored !== undefined) source.serve_restored = options.serveRestored;
   return source;

@@ -45,6 +45,7 @@ export function nodeSettingsFromEnvironment({ env, cwd }: Pick<Surroundings, "en
       .map((entry) => entry.trim())
       .filter((entry) => entry !== ""),
   );
+  assign(source, "references", list("REFERENCE"));
   assign(source, "receive_only", booleanOf(text("RECEIVE_ONLY")));
   assign(source, "serve_restored", booleanOf(text("SERVE_RESTORED")));
   assign(source, "log_level", text("LOG_LEVEL") as NodeSource["log_level"]);
@@ -68,6 +69,7 @@ export function nodeSettingsFromFile(path: string): NodeSource {
   const base = dirname(resolve(path));
   if ("databases" in source) source["databases"] = databasesOf(source["databases"], base);
   if ("rules" in source) source["rules"] = rulesOf(source["rules"]);
+  if ("references" in source) source["references"] = pairsOf(source["references"]);
   if (typeof source["data"] === "string") source["data"] = resolve(base, source["data"]);
   return source;
 }
@@ -92,6 +94,12 @@ function rulesOf(given: unknown): unknown {
     const text = prefer === undefined ? String(rule) : `prefer:${nodes.join(",")}`;
     return `${column}=${text}`;
   });
+}
+
+/** `references` is `NAME.TABLE.COLUMN: NAME.TABLE.KEY` lines; a list is taken as it is. */
+function pairsOf(given: unknown): unknown {
+  if (Array.isArray(given) || typeof given !== "object") return given;
+  return Object.entries(given ?? {}).map(([column, target]: [string, unknown]) => `${column}=${String(target)}`);
 }
 
 /** Flags over environment over file over defaults, checked. Throws a usage error that names every wrong key. */

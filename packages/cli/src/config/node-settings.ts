@@ -42,6 +42,14 @@ export const NodeSettings = z
       .describe(
         "how concurrent writes of a column become one value: NAME.TABLE.COLUMN=RULE with lww, max, min, counter, set or prefer:NODE,NODE",
       ),
+    references: z
+      .array(
+        z
+          .string()
+          .regex(/^[^=]+=[^=]+$/, { error: (issue) => `the reference "${String(issue.input)}" is not NAME.TABLE.COLUMN=NAME.TABLE.KEY` }),
+      )
+      .default([])
+      .describe("columns that hold another table's integer key without a foreign key: NAME.TABLE.COLUMN=NAME.TABLE.KEY"),
     receive_only: z.boolean({ error: "receive_only is true or false" }).default(false).describe("take changes, never send own ones"),
     serve_restored: z
       .boolean({ error: "serve_restored is true or false" })
@@ -104,6 +112,7 @@ export const NODE_FLAGS: Readonly<Record<string, string>> = {
   run_triggers: "--run-trigger",
   suspend_triggers: "--suspend-trigger",
   rules: "--rule",
+  references: "--reference",
   receive_only: "--receive-only",
   serve_restored: "--serve-restored",
   log_level: "--log-level",

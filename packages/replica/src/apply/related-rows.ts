@@ -73,10 +73,11 @@ export class RelatedRows {
     return this.referring(parent).map(({ child }) => child);
   }
 
-  /** Rows in their tables that refer to this one, with the column that does. */
-  referring(parent: RowState): { child: RowState; cid: number }[] {
+  /** Rows in their tables that refer to this one, with the column that does; by configuration only, too, unless `declared`. */
+  referring(parent: RowState, declared = false): { child: RowState; cid: number }[] {
     if (!parent.table.surrogate) return [];
-    return parent.table.referencedBy.flatMap(({ child: table, column }) =>
+    const referencedBy = declared ? parent.table.referencedBy.filter(({ column }) => !column.soft) : parent.table.referencedBy;
+    return referencedBy.flatMap(({ child: table, column }) =>
       this.rows
         .of(table)
         .keysWhere(column.name, parent.slot)
@@ -91,9 +92,9 @@ export class RelatedRows {
     return stateAt(this.rows, table, key);
   }
 
-  /** Rows in their tables that refer to this one in whatever way. `cells`: its values where it is not in its table. */
+  /** Rows in their tables that refer to this one in whatever declared way. `cells`: its values where it is not in its table. */
   referrers(parent: RowState, cells: readonly CellValue[] | null = null): RowState[] {
-    const children = parent.place.kind === "table" ? this.children(parent) : [];
+    const children = parent.place.kind === "table" ? this.referring(parent, true).map(({ child }) => child) : [];
     if (parent.table.dependants.length === 0) return children;
     const own = cells ?? (parent.place.kind === "table" ? null : this.rows.cells(parent));
     const values = own ? this.rows.concrete(parent.table, own).values : this.rows.tableValues(parent);

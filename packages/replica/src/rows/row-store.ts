@@ -477,7 +477,8 @@ export class RowStore {
       if (!(value instanceof Ref)) continue;
       const id = this.idOf(parent, value) ?? together.get(`${value.origin}:${value.sequence}`) ?? null;
       const gone = id === null ? this.deadParent(parent, value) : null;
-      if (gone) dead.push(gone.state);
+      // Nothing is enforced of what refers by configuration only.
+      if (gone && !table.columns[index]?.soft) dead.push(gone.state);
       if (id === null && !gone) missing ??= value;
       else result[index] = (id ?? gone?.id) as bigint;
     }

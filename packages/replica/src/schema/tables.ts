@@ -15,6 +15,8 @@ export interface TableColumn {
   collation: string;
   /** The table whose surrogate key this column holds, when a foreign key says so. */
   references: string | null;
+  /** It refers by configuration, not by a foreign key: the integer follows its row, and nothing is enforced. */
+  soft?: boolean;
   /** How concurrent writes of it become one value. */
   rule: Rule;
   /** What a row holds that was written without this column. */
@@ -117,6 +119,7 @@ export function surveyTables(db: Database, exclude: readonly string[], terms: Te
     else left.push({ name, reason: shape, rows: type === "table" ? countRows(db, name) : 0 });
   }
   resolveReferences(db, tables);
+  resolveSoft(tables, terms);
   for (const table of tables) {
     const whole = tables.find((other) => other.name === table.source);
     if (table.where === null || !whole) continue;
@@ -248,6 +251,34 @@ function evaluateDefault(db: Database, literal: string): SqlValue {
   } catch {
     return literal.replace(/^"([\s\S]*)"$/, "$1").replaceAll('""', '"');
   }
+}
+
+/** Marks columns that refer to a surrogate key because the configuration says so. A declared foreign key says more. */
+function resolveSoft(tables: readonly TableShape[], { references }: Terms): void {
+  for (const [from, to] of references) {
+    const [child, column] = columnNamed(tables, from);
+    const [parent, key] = columnNamed(tables, to);
+    // A table that is not here yet may come.
+    if (!child || !column || !parent) continue;
+    const refuse = (why: string) =>
+      new SyncError({
+        code: "INVALID_ARGUMENT",
+        message: `"${from}" cannot refer to "${to}": ${why}`,
+        action: "Name a column, and the INTEGER PRIMARY KEY of the table whose rows it refers to.",
+      });
+    if (!parent.surrogate || key !== parent.key[0]) throw refuse(`"${to}" is no INTEGER PRIMARY KEY that this database hands out`);
+    if (child.key.some(({ name }) => name === column.name)) throw refuse(`"${from}" is part of a key`);
+    if (child.keyless) throw refuse("its table has no primary key");
+    if (column.references !== null) continue;
+    column.references = parent.name;
+    column.soft = true;
+  }
+}
+
+function columnNamed(tables: readonly TableShape[], name: string): [TableShape | undefined, TableColumn | undefined] {
+  const table = tables.find((each) => each.where === null && name.startsWith(`${each.name.toLowerCase()}.`));
+  const column = name.slice((table?.name.length ?? 0) + 1);
+  return [table, table && [...table.key, ...table.columns].find((each) => each.name.toLowerCase() === column)];
 }
 
 /** Columns that name rows have no rule, nor have tables whose rows are named by all of their values. */
