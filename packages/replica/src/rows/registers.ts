@@ -1,7 +1,7 @@
 import { type CellValue, compareWrites, mergeWrite, type Tally, winnerOf, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { ColumnWrite, ExistenceWrite, RowState } from "./row-state.ts";
-import { type Edit, judge, keepValues, lostWrites, ruleOf, tallyFor } from "./ruled-columns.ts";
+import { type Edit, hasCombiningRule, judge, keepValues, lostWrites, ruleOf, tallyFor } from "./ruled-columns.ts";
 import { sameValue } from "./values.ts";
 
 const NO_TALLIES: ReadonlyMap<number, Tally> = new Map();
@@ -210,7 +210,7 @@ function own({ origin, sequence, time, context }: Write, tally: Tally | undefine
 
 /** What a birth of a natural key says of columns with a combining rule: others may bear the same row. */
 export function tellBirth(state: RowState, editOf: (cid: number) => Edit, knowledge: Knowledge): void {
-  if (state.table.surrogate) return;
+  if (state.table.surrogate || !hasCombiningRule(state.table)) return;
   for (const { cid } of state.table.columns) {
     const tally = tallyFor(state.table, cid, state.birth, [], editOf(cid), knowledge);
     if (tally) state.columns.set(cid, [own(state.birth, tally)]);

@@ -32,8 +32,14 @@ export function ruleOf(table: Table, cid: number): Rule {
   return table.columns[table.indexOf.get(cid) ?? -1]?.rule ?? LWW;
 }
 
-/** True for tables in which an edit has to say what it found. */
-export const hasCombiningRule = (table: Table): boolean => table.columns.some(({ rule }) => isCombining(rule));
+const combining = new WeakMap<Table, boolean>();
+
+/** True for tables in which an edit has to say what it found. Asked for every event: looked up once per table. */
+export function hasCombiningRule(table: Table): boolean {
+  let known = combining.get(table);
+  if (known === undefined) combining.set(table, (known = table.columns.some(({ rule }) => isCombining(rule))));
+  return known;
+}
 
 /** What the writes of a column come to by its rule. `shown` is the value the row has, which the write without a value of its own wrote. */
 export function judge(
