@@ -105,7 +105,7 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "rows that a migration seeds without a key are new on every server",
-    edits: [["const isNew = table.keyless && captured === null && !this.wasJustWritten(table);", "const isNew = false;"]],
+    edits: [["const isNew = shape === null && table.keyless && !this.wasJustWritten(table);", "const isNew = false;"]],
     caughtBy: tests("keyless"),
   },
   {
@@ -152,6 +152,11 @@ export const FAULTS: Fault[] = [
     name: "triggers that write what is captured run where it is applied, too",
     edits: [["writtenTables(body).every(harmless);", "true;"]],
     caughtBy: tests("every-schema"),
+  },
+  {
+    name: "a reference to a UNIQUE value stays behind when somebody else changes the value",
+    edits: [["const touched = table.dependants.filter(", "const touched = [].filter("]],
+    caughtBy: tests("foreign-keys"),
   },
   {
     name: "what is applied is captured as if it were written here",

@@ -21,7 +21,7 @@ const SCHEMA = `
 const CONNECTIONS = [
   "foreign_keys=ON; PRAGMA recursive_triggers=OFF",
   "foreign_keys=OFF; PRAGMA recursive_triggers=ON",
-  "foreign_keys=ON; PRAGMA recursive_triggers=ON",
+  "foreign_keys=ON; PRAGMA recursive_triggers=ON; PRAGMA trusted_schema=OFF",
 ] as const;
 
 export type Step = { kind: "sql"; connection: number; sql: string } | { kind: "drain" } | { kind: "sync" };
@@ -31,7 +31,7 @@ export function history(seed: number, length: number): Step[] {
   const random = seededRandom(seed);
   const statement = (at: number): string | null => {
     const n = random.below(6);
-    switch (random.below(34)) {
+    switch (random.below(46)) {
       case 0:
       case 1:
         return `INSERT OR REPLACE INTO team(id, name, rank) VALUES (${random.below(2) === 0 ? "NULL" : n + 1}, 'team ${n}', ${at})`;
@@ -85,6 +85,30 @@ export function history(seed: number, length: number): Step[] {
         return `UPDATE OR REPLACE mail SET active = 1 - active WHERE id = (SELECT id FROM mail LIMIT 1 OFFSET ${random.below(3)})`;
       case 29:
         return `UPDATE OR ${random.below(2) === 0 ? "REPLACE" : "IGNORE"} mail SET address = upper(address) || '${n % 2}' WHERE active = ${n % 2}`;
+      case 30:
+        return `INSERT INTO team(id, name, rank) VALUES (${n + 1}, 'team ${random.below(6)}', ${at}) ON CONFLICT(id) DO UPDATE SET rank = excluded.rank, name = excluded.name`;
+      case 31:
+        return `INSERT INTO setting VALUES ('app', 's${n}', ${at}) ON CONFLICT DO UPDATE SET value = value || ',' || excluded.value RETURNING value`;
+      case 32:
+        return `INSERT INTO badge(code, owner) VALUES ('code ${n}', '${at}') ON CONFLICT(code) DO UPDATE SET note = ifnull(note, 0) + 1, code = excluded.code || '.'`;
+      case 33:
+        return `UPDATE robot SET label = team.name || ' ${at}' FROM team WHERE team.id = robot.team_id AND team.rank % 2 = ${n % 2}`;
+      case 34:
+        return `BEGIN; INSERT INTO team(name) VALUES ('team ${n}'); UPDATE event SET kind = 'never' WHERE value = ${n % 3}; DELETE FROM part; ROLLBACK`;
+      case 35:
+        return `SAVEPOINT a; INSERT INTO event(kind, value) VALUES ('kept', ${n}); SAVEPOINT b; INSERT OR REPLACE INTO badge(code, owner) VALUES ('code ${n}', 'undone'); DELETE FROM setting; ROLLBACK TO b; UPDATE part SET note = ${at} WHERE code IS NULL; RELEASE a`;
+      case 36:
+        return `INSERT OR ${["FAIL", "ABORT", "ROLLBACK"][n % 3]} INTO team(name, rank) VALUES ('team ${at}', ${n}), ('team ${n}', ${at}), ('team ${(n + 1) % 6}', ${at})`;
+      case 37:
+        return `UPDATE OR ${["FAIL", "ABORT", "ROLLBACK"][n % 3]} mail SET address = 'same@x' || (id % 2), active = 1`;
+      case 38:
+        return `BEGIN; PRAGMA defer_foreign_keys = ON; INSERT INTO robot(team_id, label) VALUES (7${n}, 'early ${at}'); INSERT OR IGNORE INTO team(id, name) VALUES (7${n}, 'late ${at}'); COMMIT`;
+      case 39:
+        return `DELETE FROM event WHERE value = ${n % 3} RETURNING kind`;
+      case 40:
+        return `INSERT INTO part SELECT code, side, NULL, note FROM part WHERE code IS NULL OR side IS NULL LIMIT 2`;
+      case 41:
+        return `UPDATE team SET id = -id, name = name || '-' WHERE id = (SELECT max(id) FROM team WHERE id > 0)`;
       case 26:
         return `DELETE FROM part WHERE code IS NULL AND note % 2 = ${at % 2}`;
       default:
@@ -162,6 +186,8 @@ function attempt(connection: Database.Database | undefined, sql: string): void {
   } catch (error) {
     if (!(error instanceof Error && /constraint failed/.test(error.message))) throw error;
   }
+  // A statement in the middle of several may have been refused.
+  if (connection?.inTransaction) connection.exec("ROLLBACK");
 }
 
 /** The shortest history that still differs, by leaving out one step after the other. */

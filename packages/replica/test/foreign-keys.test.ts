@@ -140,3 +140,29 @@ test("a natural key that is changed with its children leaves the old row to a ch
     expect(site.app.pragma("foreign_key_check")).toEqual([]);
   }
 });
+
+test.each(["change first", "child first"])("a child follows a UNIQUE value that is changed while it refers to the old one: %s", (order) => {
+  const schema = `CREATE TABLE team(id INTEGER PRIMARY KEY, no INT UNIQUE, name TEXT);
+    CREATE TABLE robot(id INTEGER PRIMARY KEY, team INT REFERENCES team(no) ON UPDATE CASCADE, name TEXT);
+    CREATE TABLE visit(team INT REFERENCES team(no) ON UPDATE CASCADE, name TEXT)`;
+  const sites = ["a", "b", "c"].map((name) => new Site(name, schema));
+  for (const site of sites) site.app.pragma("foreign_keys = ON");
+  const [a, b, c] = sites as [Site, Site, Site];
+  a.edit("INSERT INTO team(no, name) VALUES(7, 'seven'), (8, 'eight'); INSERT INTO robot(team, name) VALUES(7, 'first')");
+  settle(...sites);
+  a.edit("UPDATE team SET no = 70 WHERE no = 7");
+  b.edit("INSERT INTO robot(team, name) VALUES(7, 'second'), (8, 'other'); INSERT INTO visit VALUES(7, 'third')", b.nowUs + 5_000_000);
+  if (order === "change first") c.pull(a);
+  else c.pull(b);
+  settle(...sites);
+  for (const site of sites) {
+    expect(site.rows("SELECT name, team FROM robot UNION ALL SELECT name, team FROM visit ORDER BY 1")).toEqual([
+      { name: "first", team: 70 },
+      { name: "other", team: 8 },
+      { name: "second", team: 70 },
+      { name: "third", team: 70 },
+    ]);
+    expect(site.app.pragma("foreign_key_check")).toEqual([]);
+    expect(site.conflicts).toEqual([]);
+  }
+});

@@ -8,6 +8,7 @@ import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";
 import type { Table } from "../schema/catalog.ts";
 import { Decisions } from "./decisions.ts";
+import { follow, followersOf } from "./followers.ts";
 import { KeptRows } from "./kept-rows.ts";
 import { type Dots, RelatedRows } from "./related-rows.ts";
 
@@ -109,12 +110,16 @@ export class Placement {
     if (stray) return this.evict(state, cells, stray, null, before);
     const { values, missing } = this.rows.concrete(state.table, cells);
     if (missing) return this.evict(state, cells, "parent", missing, before);
+    const followers = changed.length > 0 && state.table.dependants.length > 0 ? followersOf(this.rows, this.knowledge, state, changed) : [];
     if (changed.length > 0) {
       const refused = this.tryUpdate(state, changed, values);
       if (refused) return this.evict(state, cells, refused, null, before);
     }
     if (state.table.surrogate && this.related.idFor(state) !== state.slot) this.move(state, values, cells, before);
     else this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
+    if (followers.length === 0) return;
+    const now = this.related.again(state.birth);
+    if (now?.place.kind === "table") follow(this.rows, this.knowledge, now, followers);
   }
 
   /** Keeps a row for which there is no table: everything of it, until the table comes. */

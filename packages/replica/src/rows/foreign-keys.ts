@@ -13,7 +13,7 @@ export function stateAt(rows: RowStore, table: Table, key: readonly SqlValue[]):
 }
 
 /** The values of some columns of a row, its surrogate key among them; null where one is NULL: then nothing refers to it, nor it to anything. */
-function pick(table: Table, names: readonly string[], id: bigint | null, values: readonly CellValue[]): CellValue[] | null {
+export function pick(table: Table, names: readonly string[], id: bigint | null, values: readonly CellValue[]): CellValue[] | null {
   const picked = names.map((name) => {
     const index = table.columns.findIndex((column) => column.name === name);
     return index < 0 ? id : (values[index] ?? null);
