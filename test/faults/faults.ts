@@ -174,6 +174,36 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("values"),
   },
   {
+    name: "a delete of most of a table at once is an ordinary delete",
+    edits: [["count.deleted >= rows && count.deleted > count.live * share", "count.deleted < 0"]],
+    caughtBy: tests("quarantine"),
+  },
+  {
+    name: "a restart in the middle of a mass delete lets the rest of it go",
+    edits: [["FROM _scoutsync_quarantine WHERE draining = 1", "FROM _scoutsync_quarantine WHERE draining = 9"]],
+    caughtBy: tests("quarantine"),
+  },
+  {
+    name: "a mass delete that is let go takes what others wrote since with it",
+    edits: [
+      [
+        "Buffer.compare(state.hash, hash) !== 0;\n  }\n\n  /** Puts a row into",
+        "Buffer.compare(state.hash, hash) > 9;\n  }\n\n  /** Puts a row into",
+      ],
+    ],
+    caughtBy: tests("quarantine"),
+  },
+  {
+    name: "edits of others to a row whose delete is kept back are lost",
+    edits: [["if (changes === 0) this.keptBack?.update(key, indexes, values, raw);", "void changes;"]],
+    caughtBy: tests("quarantine"),
+  },
+  {
+    name: "a row that is inserted again under a kept-back key counts as written whole",
+    edits: [["if (alive && comeBack()) continue;", "if (alive && comeBack()) written = written.map(() => true);"]],
+    caughtBy: tests("quarantine"),
+  },
+  {
     name: "a captured write to a row that is not compared yet hides what nobody captured",
     edits: [["return written.map((was, i) => was || doubts.written[i] === true);", "return written;"]],
     caughtBy: tests("migration-turns"),

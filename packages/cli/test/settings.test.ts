@@ -31,6 +31,7 @@ test("flags win over the environment, the environment over the file, the file ov
     run_triggers: [],
     serve_restored: false,
     suspend_triggers: [],
+    quarantine: "100:50",
   });
 });
 

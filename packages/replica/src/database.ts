@@ -28,6 +28,7 @@ import { Joining } from "./apply/joining.ts";
 import { Placement } from "./apply/placement.ts";
 import { rowHistory } from "./audit/history.ts";
 import { readableChanges } from "./audit/readable.ts";
+import { decideQuarantine, quarantineReviews } from "./audit/quarantine-reviews.ts";
 import { countReviews, findReviews, resolveReview } from "./audit/reviews.ts";
 import { restoreRow } from "./audit/restore.ts";
 import { digestEntries } from "./digest/entries.ts";
@@ -45,7 +46,7 @@ import { Groups } from "./log/groups.ts";
 import { SharedRows } from "./identity/shared-rows.ts";
 import { LogReader } from "./log/read.ts";
 import { recheckRows, resum, rowsNamed } from "./repair/recheck.ts";
-import type { ReadRequest, ReplicaOptions, ReplicaState, WholeRowsRequest } from "./replica.ts";
+import type { ReadRequest, ReplicaOptions, ReplicaState, Resolution, WholeRowsRequest } from "./replica.ts";
 import { RowsMoved } from "./rows/keyless-rows.ts";
 import { ownedDots } from "./rows/row-state.ts";
 import { RowStore } from "./rows/row-store.ts";
@@ -69,6 +70,7 @@ import {
   removeStaleCapture,
   writeMeta,
 } from "./schema/install.ts";
+import { Quarantine, quarantineLimits } from "./quarantine/quarantine.ts";
 import { Reconciliation } from "./schema/reconcile.ts";
 import { quote } from "./schema/quote.ts";
 import { surveyTables } from "./schema/tables.ts";
@@ -130,6 +132,7 @@ export class ReplicaDatabase {
   private readonly knowledge: Knowledge;
   private readonly rows: RowStore;
   private readonly reconciliation: Reconciliation;
+  private readonly quarantine: Quarantine;
   private readonly drainer: Drain;
   private readonly reader: LogReader;
   private readonly placement: Placement;
@@ -176,8 +179,21 @@ export class ReplicaDatabase {
       const parts = { db: this.db, rows: this.rows, knowledge: this.knowledge };
       const groups = new Groups(parts);
       this.reconciliation = new Reconciliation(this.db, this.rows);
-      this.drainer = new Drain({ ...parts, clock: this.clock, groups, reconciliation: this.reconciliation });
       this.placement = new Placement(parts);
+      this.quarantine = new Quarantine({
+        db: this.db,
+        rows: this.rows,
+        placement: this.placement,
+        limits: quarantineLimits(options),
+        nowUs,
+      });
+      this.drainer = new Drain({
+        ...parts,
+        clock: this.clock,
+        groups,
+        reconciliation: this.reconciliation,
+        quarantine: this.quarantine,
+      });
       this.joining = new Joining({ ...parts, placement: this.placement, choice: this.choice() });
       this.reader = new LogReader({
         ...parts,
@@ -295,6 +311,8 @@ export class ReplicaDatabase {
       this.knowledge.reload();
       this.rows.shared.reload();
       this.reconciliation.reload();
+      this.quarantine.forget();
+      this.rows.lookForKeptBack();
       this.placement.forget();
       this.schemaVersion = -1;
       throw fromSqlite(error, this.options.path);
@@ -324,13 +342,20 @@ export class ReplicaDatabase {
     if (!drained || this.drainer.foundWithoutKey) return false;
     const { through, toFill } = this.reconciliation.turn(until);
     if (toFill.length > 0) this.silently(() => this.delivery.columns(toFill));
-    return through;
+    if (!through || !this.quarantine.isOpen) return through;
+    return this.silently(() => this.quarantine.turn(until));
   }
 
   /** Nothing is captured that no drain has seen, and what is in the tables is what is known of them. */
   private get isCaughtUp(): boolean {
     const version = this.db.pragma("schema_version", { simple: true }) as number;
-    return this.schemaVersion === version && !this.drainer.needed && !this.drainer.foundWithoutKey && !this.reconciliation.isOpen;
+    return (
+      this.schemaVersion === version &&
+      !this.drainer.needed &&
+      !this.drainer.foundWithoutKey &&
+      !this.reconciliation.isOpen &&
+      !this.quarantine.isOpen
+    );
   }
 
   /** See LONGEST_WITHOUT_PAUSE_MS. This thread serves nothing else meanwhile. */
@@ -736,12 +761,21 @@ export class ReplicaDatabase {
   }
 
   reviews(request: { kind: string; id: string; limit: number }): Review[] {
-    return this.drainedTransaction(() => findReviews({ db: this.db, rows: this.rows, knowledge: this.knowledge }, request));
+    return this.drainedTransaction(() => {
+      const found = findReviews({ db: this.db, rows: this.rows, knowledge: this.knowledge }, request);
+      if (request.kind !== "" && request.kind !== "quarantine") return found;
+      const kept = quarantineReviews(this.quarantine).filter(({ id }) => request.id === "" || request.id === id);
+      return [...found, ...kept].slice(0, request.limit > 0 ? request.limit : found.length + kept.length);
+    });
   }
 
-  resolve(request: { id: string; keep: "winner" | "loser" | ""; set: { name: string; value: SqlValue }[] }): Review {
+  resolve(request: Resolution): Review {
     this.drain();
-    const before = this.write(() => resolveReview({ db: this.db, rows: this.rows, knowledge: this.knowledge }, request));
+    const before = this.write(
+      () =>
+        decideQuarantine(this.quarantine, request.id, request.decision ?? "") ??
+        resolveReview({ db: this.db, rows: this.rows, knowledge: this.knowledge }, request),
+    );
     this.drain();
     return { ...before, resolved: true };
   }

@@ -27,6 +27,11 @@ export interface ReplicaOptions {
   rules?: readonly string[];
   /** What rows that were there before syncing are, when another side has such rows too. */
   baseline: "shared" | "distinct" | null;
+  /**
+   * Deletes of one group are kept back for a person from so many rows on, and more than this share of a table's rows.
+   * Absent: 100 rows and more than half; null: never.
+   */
+  quarantine?: { rows: number; share: number } | null;
   /** How long to wait for a lock another process holds, milliseconds. */
   busyTimeoutMs: number;
   /** How often to look whether an application has committed, milliseconds. */
@@ -76,6 +81,14 @@ export interface ReadRequest {
   beyondDigest: Uint8Array;
   /** A batch does not end in the middle of a transaction of up to 100,000 changes, whatever else limits it. */
   whole?: boolean;
+}
+
+/** A decision about one review entry: a side, values, or for a mass delete that is kept back what becomes of it. */
+export interface Resolution {
+  id: string;
+  keep: "winner" | "loser" | "";
+  set: { name: string; value: SqlValue }[];
+  decision?: "release" | "undo" | "";
 }
 
 export interface WholeRowsRequest {
@@ -140,7 +153,7 @@ export interface Replica {
   wholeRows(request: WholeRowsRequest): Promise<ChangeBatch>;
   reviews(request: { kind: string; id: string; limit: number }): Promise<Review[]>;
   /** Keeps the winner or loser, or sets columns, by an ordinary write. */
-  resolve(request: { id: string; keep: "winner" | "loser" | ""; set: { name: string; value: SqlValue }[] }): Promise<Review>;
+  resolve(request: Resolution): Promise<Review>;
   history(table: string, key: string): Promise<HistoryEntry[]>;
   /** Brings a deleted row back from its image, as the row it was; answers with its columns. Throws what stands in the way. */
   restore(table: string, key: string): Promise<{ name: string; value: SqlValue }[]>;

@@ -15,6 +15,7 @@ export const IN_2099_US = 4_070_908_800_000_000;
 export interface SiteOptions {
   /** 0 makes every long piece of work one of many short turns. */
   turnMs?: number;
+  quarantine?: { rows: number; share: number } | null;
   baseline?: "shared" | "distinct" | null;
   exclude?: string[];
   triggers?: { run: string[]; suspend: string[] };
@@ -80,6 +81,7 @@ export class Site {
       busyTimeoutMs = 200,
       uptimeUs,
       turnMs,
+      quarantine,
       hadBefore,
       serveRestored = false,
     } = this.options;
@@ -96,6 +98,7 @@ export class Site {
         busyTimeoutMs,
         pollIntervalMs: 50,
         serveRestored,
+        ...(quarantine !== undefined && { quarantine }),
         ...(hadBefore && { hadBefore }),
       },
       `${this.name}-run${this.runs}`,

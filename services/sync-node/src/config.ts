@@ -28,6 +28,8 @@ export interface SyncNodeConfig {
   receiveOnly: boolean;
   /** Serve what a restored backup holds without having pulled once: nobody is left to pull from. */
   serveRestored?: boolean | undefined;
+  /** From when on deletes of most of a table at once are kept back: rows, and share of the table; null = never. Default 100 and half. */
+  quarantine?: { rows: number; share: number } | null | undefined;
   /** Worker threads that the databases share; default: one per processor, no more than databases. */
   threads?: number | undefined;
   logger: Logger;

@@ -47,6 +47,7 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
         pollIntervalMs: POLL_INTERVAL_MS,
         clockCorrectionUs: clock.correctionUs,
         serveRestored: config.serveRestored === true,
+        ...(config.quarantine !== undefined && { quarantine: config.quarantine }),
       };
       databases.add(await pool.open({ ...options, ...(hadBefore && { hadBefore }) }), (copy) =>
         pool.open({ ...options, path: copy, trial: true }),

@@ -23,6 +23,7 @@ interface NodeOptions {
   reference?: string[];
   receiveOnly?: boolean;
   serveRestored?: boolean;
+  quarantine?: string;
   config?: string;
 }
 
@@ -56,6 +57,10 @@ export const registerNode: Registration = (program, surroundings) => {
       ),
       new Option("--receive-only", "take changes, never send own ones"),
       new Option("--serve-restored", "serve what a restored backup holds, where no other node is left to pull from first"),
+      new Option(
+        "--quarantine <rows:percent>",
+        "keep mass deletes back for a person from so many rows and more than this share of a table on, or off (default 100:50)",
+      ),
       new Option("--config <file>", "YAML file with the same settings; flags and SCOUTSYNC_* win over it"),
     ],
     examples: [
@@ -87,6 +92,7 @@ export const registerNode: Registration = (program, surroundings) => {
         references: settings.references,
         receiveOnly: settings.receive_only,
         serveRestored: settings.serve_restored,
+        quarantine: quarantineOf(settings.quarantine),
         logger: createLogger(settings.name, logLevel ?? settings.log_level ?? "info"),
       });
       printReady({ ...node.ready });
@@ -111,7 +117,14 @@ function flagsOf(options: NodeOptions, cwd: string): NodeSource {
   if (options.reference !== undefined) source.references = options.reference;
   if (options.receiveOnly !== undefined) source.receive_only = options.receiveOnly;
   if (options.serveRestored !== undefined) source.serve_restored = options.serveRestored;
+  if (options.quarantine !== undefined) source.quarantine = options.quarantine;
   return source;
+}
+
+function quarantineOf(text: string): { rows: number; share: number } | null {
+  if (text === "off") return null;
+  const [rows, percent] = text.split(":").map(Number) as [number, number];
+  return { rows, share: percent / 100 };
 }
 
 /** Beside the first database by default: it moves along when someone moves the folder. */

@@ -79,28 +79,39 @@ function declareResolve(review: Command, surroundings: Surroundings): void {
         "--set <column=value>",
         "write something else: COLUMN=TEXT, or COLUMN:=LITERAL for NULL, 12, 1.5, 'text' or x'00ff'; repeat for more",
       ),
-      new Option("--release", "let a quarantined migration through (not in this version)"),
-      new Option("--undo", "undo a quarantined migration (not in this version)"),
+      new Option("--release", "a mass delete that is kept back: delete its rows everywhere"),
+      new Option("--undo", "a mass delete that is kept back: put its rows back into the table"),
     ],
     examples: [
       "scoutsync review resolve 127.0.0.1:7071 3f9a0c21 --keep loser",
       'scoutsync review resolve pits 3f9a0c21 --set "notes=both were right"',
       "scoutsync review resolve pits 3f9a0c21 --set score:=42",
+      "scoutsync review resolve pits 8c01d2e7 --undo",
     ],
     run: async (options, invocation, node = "", id = "") => {
       const set = decisionOf(options);
       const answer = await withNode(node, invocation, (client) =>
-        unary(client, "resolveReview", { id, keep: options.keep ?? "", set }, { deadlineMs: QUICK_DEADLINE_MS }),
+        unary(
+          client,
+          "resolveReview",
+          { id, keep: options.keep ?? "", set, decision: quarantineDecision(options) },
+          { deadlineMs: QUICK_DEADLINE_MS },
+        ),
       );
       if (answer.review) printOne(answer.review, invocation);
     },
   });
 }
 
+const quarantineDecision = ({ release, undo }: ResolveOptions): string => (release ? "release" : undo ? "undo" : "");
+
 function decisionOf({ keep, set, release, undo }: ResolveOptions): ColumnValue[] {
-  if (release || undo) throw usageError("--release and --undo are not in this version: nothing is quarantined yet", "Use --keep or --set.");
-  if ((keep === undefined) === (set === undefined)) {
-    throw usageError("a decision is needed, and only one", "Give either --keep winner, --keep loser, or --set COLUMN=VALUE.");
+  const given = [keep !== undefined, set !== undefined, release === true, undo === true].filter(Boolean).length;
+  if (given !== 1) {
+    throw usageError(
+      "a decision is needed, and only one",
+      "Give --keep winner, --keep loser or --set COLUMN=VALUE; for a mass delete that is kept back --release or --undo.",
+    );
   }
   return (set ?? []).map(parseAssignment);
 }

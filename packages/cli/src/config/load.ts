@@ -48,6 +48,7 @@ export function nodeSettingsFromEnvironment({ env, cwd }: Pick<Surroundings, "en
   assign(source, "references", list("REFERENCE"));
   assign(source, "receive_only", booleanOf(text("RECEIVE_ONLY")));
   assign(source, "serve_restored", booleanOf(text("SERVE_RESTORED")));
+  assign(source, "quarantine", text("QUARANTINE"));
   assign(source, "log_level", text("LOG_LEVEL") as NodeSource["log_level"]);
   return source;
 }

@@ -55,6 +55,11 @@ export const NodeSettings = z
       .boolean({ error: "serve_restored is true or false" })
       .default(false)
       .describe("serve what a restored backup holds though no other node is left to pull from"),
+    quarantine: z
+      .string()
+      .regex(/^(off|[1-9]\d{0,8}:(100|\d{1,2}))$/, { error: "quarantine is ROWS:PERCENT, for example 100:50, or off" })
+      .default("100:50")
+      .describe("deletes of at least so many rows and more than this share of a table at once are kept back for a person"),
     log_level: z.enum(["trace", "debug", "info", "warn", "error", "silent"]).optional().describe("what to log on stderr"),
   })
   .superRefine((settings, context) => {
@@ -115,5 +120,6 @@ export const NODE_FLAGS: Readonly<Record<string, string>> = {
   references: "--reference",
   receive_only: "--receive-only",
   serve_restored: "--serve-restored",
+  quarantine: "--quarantine",
   log_level: "--log-level",
 };

@@ -246,7 +246,8 @@ export class Applier {
     // What it refers to by value may have been deleted by someone who did not know of it.
     if (table.dependsOn.length > 0 && lacksTarget(this.rows, table, id, values as SqlValue[])) return false;
     // Once one integer was taken the next ones mostly are, too.
-    if (this.clashing && this.rows.byId(table, id)) return false;
+    const mayClash = this.clashing || this.rows.of(table).keptBack !== null;
+    if (mayClash && this.rows.byId(table, id)) return false;
     this.clashing = false;
     const bound = bindable(values);
     try {

@@ -6,6 +6,7 @@ import { isAlive } from "../rows/registers.ts";
 import { ownedDots, type RowState, UNSTORED, type WaitingReason } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";
+import type { Bindable } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import { Decisions } from "./decisions.ts";
 import { follow, followersOf } from "./followers.ts";
@@ -133,6 +134,11 @@ export class Placement {
     const bound = bindable(changed.map((index) => values[index] as SqlValue));
     if (hasKeyNow(state.table, values)) return KEY_NOW;
     return refusal(this.db, state.table, () => this.rows.of(state.table).update(key, changed, bound.values, bound.raw));
+  }
+
+  /** Puts a row into the application's table alone; why a constraint refused it, null when it went through. */
+  tryInsert(table: Table, id: bigint | null, values: readonly Bindable[], raw: readonly number[]): WaitingReason | null {
+    return refusal(this.db, table, () => this.rows.of(table).insert(id, values, raw));
   }
 
   /** Puts a live row into its table, or notes what it waits for. */

@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import type { Database } from "better-sqlite3";
 import { type CellValue, Ref, type SqlValue } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
@@ -35,4 +36,9 @@ export function shown({ rows }: Audited, table: Table, index: number, value: Cel
 
 export function columnName(table: Table, cid: number): string {
   return table.columns[table.indexOf.get(cid) ?? -1]?.name ?? `column ${cid}`;
+}
+
+/** The same on every node where it is made of what is equal everywhere. */
+export function reviewId(...parts: string[]): string {
+  return hash("sha256", parts.join("\n"), "hex").slice(0, 16);
 }

@@ -1,4 +1,3 @@
-import { hash } from "node:crypto";
 import type { Database } from "better-sqlite3";
 import { Ref, type Review, type ReviewVersion, type Rule, type SqlValue, SyncError } from "@scoutsync/core";
 import type { RowState } from "../rows/row-state.ts";
@@ -7,7 +6,7 @@ import { judge, ruleOf } from "../rows/ruled-columns.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
 import { sameValue, valueText } from "../rows/values.ts";
 import { heldReviews } from "./held.ts";
-import { type Audited, columnName, keyOf, shown } from "./context.ts";
+import { type Audited, columnName, keyOf, shown, reviewId } from "./context.ts";
 
 const LATER_WINS = "written on two nodes that did not know of each other; the later one is in the table";
 const REASON_OF: Readonly<Record<Rule["kind"], string>> = {
@@ -90,11 +89,6 @@ function identityText({ knowledge, rows }: Audited, state: RowState): string {
     .keyCells(state)
     .map((cell) => (cell instanceof Ref ? knowledge.dotText(cell.origin, cell.sequence) : valueText(cell)))
     .join(",");
-}
-
-/** The same on every node: made of what is equal everywhere. */
-function reviewId(...parts: string[]): string {
-  return hash("sha256", parts.join("\n"), "hex").slice(0, 16);
 }
 
 /** Rows with unsettled losers, in their table or out of it. */

@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import { type DigestEntry, SyncError } from "@scoutsync/core";
+import { type DigestEntry, type SqlValue, SyncError } from "@scoutsync/core";
 import { bytesOf, numberOf } from "./digest-sums.ts";
 import { tablePrint } from "./schema-print.ts";
 import { pages } from "../rows/pages.ts";
@@ -27,7 +27,7 @@ export function digestEntries(
     return rows.tables.map((table) => {
       let rowCount = 0;
       let sum = 0n;
-      for (const bucket of bucketSums(db, table, request.deep).values()) {
+      for (const bucket of bucketSums(db, rows, table, request.deep).values()) {
         rowCount += bucket.rows;
         sum = BigInt.asUintN(128, sum + bucket.sum);
       }
@@ -42,7 +42,7 @@ export function digestEntries(
       action: "Ask for the digests without a table to see which there are.",
     });
   if (request.buckets.length === 0) {
-    return [...bucketSums(db, table, request.deep)]
+    return [...bucketSums(db, rows, table, request.deep)]
       .filter(([, { rows: count }]) => count > 0)
       .map(([bucket, { rows: count, sum }]) => ({ table: table.name, bucket, key: "", rows: count, digest: bytesOf(sum), schema: "" }));
   }
@@ -56,7 +56,7 @@ export function digestEntries(
   return entries;
 }
 
-function bucketSums(db: Database, table: Table, deep: boolean): Map<number, Sum> {
+function bucketSums(db: Database, rows: RowStore, table: Table, deep: boolean): Map<number, Sum> {
   const sums = new Map<number, Sum>();
   if (!deep) {
     const stored = db.prepare("SELECT bucket, rows, sum FROM _scoutsync_digest WHERE tid = ?").all(table.tid) as {
@@ -64,10 +64,10 @@ function bucketSums(db: Database, table: Table, deep: boolean): Map<number, Sum>
       rows: number;
       sum: Buffer;
     }[];
-    for (const { bucket, rows, sum } of stored) sums.set(bucket, { rows, sum: numberOf(sum) });
+    for (const { bucket, rows: count, sum } of stored) sums.set(bucket, { rows: count, sum: numberOf(sum) });
     return sums;
   }
-  for (const { key, values } of pages(db, table)) {
+  for (const { key, values } of everyRow(db, rows, table)) {
     const hash = rowHash(table, table.surrogate ? (key[0] as bigint) : null, values);
     const bucket = hash[0] as number;
     const held = sums.get(bucket) ?? { rows: 0, sum: 0n };
@@ -78,7 +78,7 @@ function bucketSums(db: Database, table: Table, deep: boolean): Map<number, Sum>
 
 function* rowHashes(db: Database, rows: RowStore, table: Table, deep: boolean): Generator<{ key: string; hash: Buffer }> {
   if (deep) {
-    for (const { key, values } of pages(db, table))
+    for (const { key, values } of everyRow(db, rows, table))
       yield { key: keyText(key), hash: rowHash(table, table.surrogate ? (key[0] as bigint) : null, values) };
     return;
   }
@@ -117,7 +117,7 @@ function* keylessHashes(
   }
   // Of equal rows each is named once; which is which does not matter.
   const unnamed = new Map<string, bigint[]>();
-  for (const { key, values } of pages(db, table)) {
+  for (const { key, values } of everyRow(db, rows, table)) {
     const hash = rowHash(table, null, values);
     const name = hash.toString("latin1");
     let slots = unnamed.get(name);
@@ -125,5 +125,15 @@ function* keylessHashes(
     const slot = slots.pop();
     const state = slot === undefined ? null : rows.atLog(table.tid, slot);
     yield { key: state?.key ? nameOf(state.key) : `rowid ${keyText(key)}`, hash };
+  }
+}
+
+/** Rows of the table, and those whose delete is kept back: for everybody they are in it. */
+function* everyRow(db: Database, rows: RowStore, table: Table): Generator<{ key: SqlValue[]; values: SqlValue[] }> {
+  yield* pages(db, table);
+  const { keptBack } = rows.of(table);
+  for (const key of keptBack?.keys() ?? []) {
+    const values = keptBack?.read(key);
+    if (values) yield { key, values };
   }
 }

@@ -12,8 +12,9 @@ import type { ReplicaClock } from "../time/replica-clock.ts";
 import { type Edit, hasCombiningRule } from "../rows/ruled-columns.ts";
 import type { Table } from "../schema/catalog.ts";
 import { KeylessDrain } from "./keyless-drain.ts";
+import type { Quarantine } from "../quarantine/quarantine.ts";
 import type { Doubts, Reconciliation } from "../schema/reconcile.ts";
-import { mayHoldRawText, packKey, textFromBytes } from "../rows/values.ts";
+import { mayHoldRawText, sameValue, packKey, textFromBytes } from "../rows/values.ts";
 
 /** Events read at a time; between reads the clock is looked at. */
 const EVENTS_AT_ONCE = 2_000;
@@ -30,6 +31,8 @@ interface Event {
   masks: bigint[];
   key: SqlValue[];
   image: SqlValue[];
+  /** False where nothing captured the image, which is then NULLs. */
+  seen: boolean;
   /** Of an update: what it found in columns whose rule asks for that; null where nothing noted it. */
   found: SqlValue[] | null;
 }
@@ -59,6 +62,9 @@ export class Drain {
   private readonly clock: ReplicaClock;
   private readonly keyless: KeylessDrain;
   private readonly reconciliation: Reconciliation;
+  private readonly quarantine: Quarantine;
+  /** Where deletes are kept back; null when they are ordinary ones. */
+  private into: number | null = null;
   private referred: Write[] = [];
   private rowsAreKept = false;
   /** A row with NULL in its key was captured, and the table's rows without a key do not take part yet. */
@@ -74,6 +80,7 @@ export class Drain {
     clock: ReplicaClock;
     groups: Groups;
     reconciliation: Reconciliation;
+    quarantine: Quarantine;
   }) {
     this.db = options.db;
     this.rows = options.rows;
@@ -82,6 +89,7 @@ export class Drain {
     this.keyless = new KeylessDrain({ ...options, noteReferred: (state, values) => this.noteReferred(state, values) });
     this.groups = options.groups;
     this.reconciliation = options.reconciliation;
+    this.quarantine = options.quarantine;
   }
 
   /** Takes the births of kept rows to which rows drained since the last call refer. */
@@ -127,6 +135,7 @@ export class Drain {
     this.clock.look(this.knowledge.lastSequence);
     const startedUs = this.clock.nowUs();
     this.groupAfter ??= this.knowledge.lastSequence;
+    this.into = this.quarantine.into();
     this.rowsAreKept = this.db.prepare("SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
     const select = this.db
       .prepare(
@@ -146,6 +155,7 @@ export class Drain {
       if (complete) {
         for (const [table, events] of displaced) this.keyless.displaced(table, events.map(keylessEvent));
         this.endGroup();
+        this.quarantine.drained();
         if (at === 0n) return true;
         noteDrained(this.db, Number(at), this.knowledge.lastDot, startedUs);
         this.db.exec(`DELETE FROM ${CAPTURE}`);
@@ -236,15 +246,14 @@ export class Drain {
 
   private event(table: Table, values: SqlValue[], keys: number): Event {
     const op = Number(values[2]);
+    const image = table.keyless || op === Op.delete || op === Op.displaced ? this.image(table, values[0] as bigint) : [];
     return {
       op,
       wall: this.clock.stamp(Math.round(((values[3] as number) - EPOCH_DAY) * DAY_US)),
       masks: values.slice(4 + keys, 4 + keys + maskCount(table)).map((mask) => (mask as bigint | null) ?? 0n),
       key: this.key(table, values),
-      image:
-        table.keyless || op === Op.delete || op === Op.displaced
-          ? (this.image(table, values[0] as bigint) ?? table.columns.map(() => null))
-          : [],
+      image: image ?? table.columns.map(() => null),
+      seen: image !== null,
       found: (op === Op.update || op === Op.found) && hasCombiningRule(table) ? this.image(table, values[0] as bigint) : null,
     };
   }
@@ -304,6 +313,34 @@ export class Drain {
     let wall = first.wall;
     let displaced: Event | null = null;
     let found: readonly SqlValue[] | null = null;
+    let isKeptBack = false;
+    const store = this.rows.of(table);
+    if (store.keptBack && events.some(({ op }) => op === Op.insert)) values = store.readTable(first.key);
+
+    const keepBack = (event: Event): boolean => {
+      if (this.into === null || !event.seen || !state || !alive || state.kept || !isAlive(state, this.knowledge)) return false;
+      const doubts = this.reconciliation.doubts(table, id, event.image);
+      if (doubts && state.hash && !this.rows.hashOf(state, id, event.image).equals(state.hash))
+        written = withDoubts(state, written, doubts);
+      if (written.includes(true)) this.edit(state, id, { values: event.image, found }, written, event.wall, before);
+      before = ownedDots(state);
+      found = null;
+      written = table.columns.map(() => false);
+      this.quarantine.keep(table, first.key, event.image, state.hash as Buffer, this.into);
+      isKeptBack = true;
+      return true;
+    };
+    /** A row that is kept back is inserted again: what differs was written, and it is there as before. */
+    const comeBack = () => {
+      const was = store.keptBack?.read(first.key) ?? null;
+      const now = values;
+      if (!was || !now) return false;
+      written = was.map((value, i) => !sameValue(value, now[i] as SqlValue));
+      found = was;
+      store.keptBack?.remove(first.key);
+      isKeptBack = false;
+      return true;
+    };
 
     const die = (image: SqlValue[], at: number) => {
       if (!state || !alive) {
@@ -333,15 +370,18 @@ export class Drain {
       if (event.op === Op.found) continue;
       wall = event.wall;
       if (event.op === Op.insert) {
+        if (alive && comeBack()) continue;
         if (alive || born !== null) written = written.map(() => true);
         else born = event.wall;
       } else if (event.op === Op.update) {
         written = written.map((was, i) => was || (((event.masks[Math.floor(i / MASK_BITS)] ?? 0n) >> BigInt(i % MASK_BITS)) & 1n) === 1n);
-      } else if (event.op === Op.delete) die(event.image, event.wall);
-      else displaced = event;
+      } else if (event.op === Op.delete) {
+        if (!keepBack(event)) die(event.image, event.wall);
+      } else displaced = event;
     }
 
     if (values === null) {
+      if (isKeptBack || (displaced && keepBack(displaced))) return;
       if (displaced && (alive || born !== null)) die(displaced.image, displaced.wall);
       // Without a later event nothing captured where the row went: it is gone all the same.
       else if (alive && complete && state)

@@ -18,7 +18,7 @@ import {
   SyncError,
   type VersionVector,
 } from "@scoutsync/core";
-import type { ReadRequest, Replica, ReplicaOptions, ReplicaPool, ReplicaState, WholeRowsRequest } from "../replica.ts";
+import type { ReadRequest, Replica, ReplicaOptions, ReplicaPool, ReplicaState, Resolution, WholeRowsRequest } from "../replica.ts";
 import type { FromWorker, Method, ToWorker } from "./calls.ts";
 import { COLLECT_FROM, collectGarbage } from "./collect.ts";
 
@@ -251,7 +251,7 @@ class PooledReplica implements Replica {
     return this.call("reviews", request);
   }
 
-  resolve(request: { id: string; keep: "winner" | "loser" | ""; set: { name: string; value: SqlValue }[] }): Promise<Review> {
+  resolve(request: Resolution): Promise<Review> {
     return this.call("resolve", request);
   }
 

@@ -18,6 +18,7 @@ import { keyFromText } from "./key-text.ts";
 import { keylessIdentity, KeylessRows } from "./keyless-rows.ts";
 import type { SharedRows } from "../identity/shared-rows.ts";
 import { openConflicts, ownedDots, packExtra, type RowState, unpackExtra, UNSTORED } from "./row-state.ts";
+import { KeptBackRows } from "./kept-back-rows.ts";
 import { bindable, hasLocalKey, type StoredRow, TableStore } from "./table-store.ts";
 import { packKey, rowHash } from "./values.ts";
 
@@ -142,6 +143,19 @@ export class RowStore {
     this.keyless = new Map(
       present.filter((table) => table.keyless).map((table) => [table.tid, new KeylessRows(this.db, table, this.of(table))]),
     );
+    this.lookForKeptBack();
+  }
+
+  /** Notes in which tables rows are whose delete is kept back: after a change of the schema, a rollback, a decision. */
+  lookForKeptBack(): void {
+    const tids = new Set(this.db.prepare("SELECT DISTINCT tid FROM _scoutsync_quarantined").pluck().all() as number[]);
+    for (const store of this.stores.values())
+      store.keptBack = tids.has(store.table.tid) ? (store.keptBack ?? new KeptBackRows(this, store.table)) : null;
+  }
+
+  /** Rows of a table whose delete is kept back, there or to be. */
+  keepBack(table: Table): KeptBackRows {
+    return (this.of(table).keptBack ??= new KeptBackRows(this, table));
   }
 
   /** A table that this database lacks. */

@@ -2,6 +2,7 @@ import type { Database, Statement } from "better-sqlite3";
 import { type CellValue, RawText, Ref, type SqlValue } from "@scoutsync/core";
 import { quote } from "../schema/quote.ts";
 import type { Column, Table } from "../schema/catalog.ts";
+import type { KeptBackRows } from "./kept-back-rows.ts";
 import { type Bindable, mayHoldRawText, textFromBytes } from "./values.ts";
 
 export const rowsTable = (tid: number): string => `_scoutsync_rows_${tid}`;
@@ -55,6 +56,9 @@ export class TableStore {
   private waitingRows: unknown[] = [];
   private waitingDots: unknown[] = [];
 
+  /** Where rows are whose delete is kept back; null when there are none. */
+  keptBack: KeptBackRows | null = null;
+
   constructor(db: Database, table: Table) {
     this.db = db;
     this.table = table;
@@ -85,6 +89,11 @@ export class TableStore {
 
   /** Values of the synced columns in catalog order, or null when there is no such row. Key as it is in the table. */
   read(key: readonly SqlValue[]): SqlValue[] | null {
+    return this.readTable(key) ?? this.keptBack?.read(key) ?? null;
+  }
+
+  /** As `read`, of the application's table alone: a row whose delete is kept back is not in it. */
+  readTable(key: readonly SqlValue[]): SqlValue[] | null {
     const { variant, where, values } = this.match(key);
     if (this.table.columns.length === 0) {
       const found = this.prepared(`exists ${variant}`, () => `SELECT 1 FROM ${quote(this.table.source)} WHERE ${where}`).get(values);
@@ -130,23 +139,26 @@ export class TableStore {
   /** Sets some columns of one row. `indexes` are positions in the catalog order. */
   update(key: readonly SqlValue[], indexes: readonly number[], values: readonly Bindable[], raw: readonly number[]): void {
     const match = this.match(key);
-    this.prepared(`update ${indexes.join()} ${raw.join()} ${match.variant}`, () => {
+    const { changes } = this.prepared(`update ${indexes.join()} ${raw.join()} ${match.variant}`, () => {
       const set = indexes.map(
         (index, i) => `${quote((this.table.columns[index] as Column).name)} = ${raw.includes(i) ? "CAST(? AS TEXT)" : "?"}`,
       );
       return `UPDATE OR ABORT ${quote(this.table.source)} SET ${set.join(", ")} WHERE ${match.where}`;
     }).run(...values, ...match.values);
+    if (changes === 0) this.keptBack?.update(key, indexes, values, raw);
   }
 
   delete(key: readonly SqlValue[]): void {
     const { variant, where, values } = this.match(key);
     this.prepared(`delete ${variant}`, () => `DELETE FROM ${quote(this.table.source)} WHERE ${where}`).run(values);
+    this.keptBack?.remove(key);
   }
 
   /** Changes a surrogate integer. */
   move(from: bigint, to: bigint): void {
     const column = quote((this.table.key[0] as Column).name);
     this.prepared("move", () => `UPDATE OR ABORT ${quote(this.table.source)} SET ${column} = ? WHERE ${column} = ?`).run(to, from);
+    this.keptBack?.move(from, to);
   }
 
   /** Keys of the rows in which `column` holds `value`, each in key order. */

@@ -167,7 +167,10 @@ export class Reconciliation {
       this.progress ??= { tid, after: [], rowsDone: false, slot: EVERY_ROW };
       const notes = new Notes(this.db, table);
       const through = this.compareRows(table, comparison, notes, until, toFill) && this.findLost(table, notes, until);
-      if (through) this.end(tid);
+      if (through) {
+        this.rows.of(table).keptBack?.rehash();
+        this.end(tid);
+      }
       if (!through || notes.count > 0) return { through: false, toFill };
     }
   }
@@ -232,7 +235,10 @@ export class Reconciliation {
       const page = known.all(progress.slot) as bigint[];
       const last = page.at(-1);
       if (last === undefined) return true;
-      for (const key of table.surrogate ? this.absent(table, progress.slot, last) : this.absentKeys(table, page)) notes.add(Op.delete, key);
+      for (const key of table.surrogate && !this.rows.of(table).keptBack
+        ? this.absent(table, progress.slot, last)
+        : this.absentKeys(table, page))
+        notes.add(Op.delete, key);
       progress.slot = last;
       if (performance.now() > until || notes.count >= NOTES_AT_ONCE) return false;
     }

@@ -5,6 +5,18 @@
 -- uncaptured. An entry goes when its table has been compared to the end; until then nothing of this database is served.
 CREATE TABLE _scoutsync_comparison(tid INTEGER PRIMARY KEY, shapes TEXT NOT NULL, blind INTEGER NOT NULL);
 
+-- Mass deletes of the application that are kept back until a person decides. `since` is when (Unix microseconds);
+-- `draining` is 1 while the drain that found it is not through; `deleted` and `inserted` count the events it began with, per
+-- table as JSON; `decision` is "release" or "undo" once one was made and is being carried out.
+CREATE TABLE _scoutsync_quarantine(id INTEGER PRIMARY KEY, since INTEGER NOT NULL, draining INTEGER NOT NULL, counts TEXT NOT NULL,
+  decision TEXT);
+
+-- The rows: for everybody they are in their table as before, only the application's table lacks them. `local` is the packed key
+-- in the table, `hash` that of the row when it was kept back, `image` its values, references as identities.
+CREATE TABLE _scoutsync_quarantined(tid INTEGER NOT NULL, local BLOB NOT NULL, quarantine INTEGER NOT NULL, hash BLOB NOT NULL,
+  image BLOB NOT NULL, PRIMARY KEY(tid, local)) WITHOUT ROWID;
+CREATE INDEX _scoutsync_quarantined_by ON _scoutsync_quarantined(quarantine, tid);
+
 -- Receipts: what other nodes said they have, for whoever wants to know whether a write has reached them.
 -- `vector` is a node's last word as text; `has` the number of the last write of this replica's application that it covers,
 -- `until` the time up to which all of them are (Unix milliseconds); `at` when the word changed (Unix microseconds).

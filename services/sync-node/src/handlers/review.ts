@@ -29,7 +29,7 @@ export async function listReviews(context: NodeContext, request: ListReviewsRequ
 }
 
 export async function resolveReview(context: NodeContext, request: ResolveReviewRequest): Promise<ResolveReviewResponse> {
-  const { id, keep } = request;
+  const { id, keep, decision } = request;
   if (keep !== "winner" && keep !== "loser" && keep !== "") {
     throw new SyncError({
       code: "INVALID_ARGUMENT",
@@ -37,17 +37,24 @@ export async function resolveReview(context: NodeContext, request: ResolveReview
       action: "Keep `winner` or `loser`, or set columns.",
     });
   }
-  if ((keep === "") === (request.set.length === 0)) {
+  if (decision !== "" && decision !== "release" && decision !== "undo") {
     throw new SyncError({
       code: "INVALID_ARGUMENT",
-      message: "a decision either keeps a side or sets columns",
-      action: "Give one of the two.",
+      message: `"${decision}" is no decision`,
+      action: "`release` deletes the rows everywhere, `undo` puts them back.",
+    });
+  }
+  if ([keep !== "", request.set.length > 0, decision !== ""].filter(Boolean).length !== 1) {
+    throw new SyncError({
+      code: "INVALID_ARGUMENT",
+      message: "a decision keeps a side, sets columns, releases or undoes",
+      action: "Give one of them.",
     });
   }
   const set = fromWireColumns(request.set);
   for (const { replica } of context.databases.all()) {
     const [found] = id === "" ? [] : await replica.reviews({ kind: "", id, limit: 1 });
-    if (found) return { review: toWireReview(replica.name, await replica.resolve({ id, keep, set })) };
+    if (found) return { review: toWireReview(replica.name, await replica.resolve({ id, keep, set, decision })) };
   }
   throw new SyncError({
     code: "NOT_FOUND",

@@ -558,6 +558,8 @@ export interface ResolveReviewRequest {
   /** "winner" or "loser"; empty with `set`. */
   keep: string;
   set: ColumnValue[];
+  /** For a mass delete that is kept back: "release" deletes its rows everywhere, "undo" puts them back. */
+  decision: string;
 }
 
 export interface ResolveReviewResponse {
@@ -5768,7 +5770,7 @@ export const ReviewVersion: MessageFns<ReviewVersion> = {
 };
 
 function createBaseResolveReviewRequest(): ResolveReviewRequest {
-  return { id: "", keep: "", set: [] };
+  return { id: "", keep: "", set: [], decision: "" };
 }
 
 export const ResolveReviewRequest: MessageFns<ResolveReviewRequest> = {
@@ -5781,6 +5783,9 @@ export const ResolveReviewRequest: MessageFns<ResolveReviewRequest> = {
     }
     for (const v of message.set) {
       ColumnValue.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.decision !== "") {
+      writer.uint32(34).string(message.decision);
     }
     return writer;
   },
@@ -5822,6 +5827,14 @@ export const ResolveReviewRequest: MessageFns<ResolveReviewRequest> = {
             message.set.push(ColumnValue.decode(reader, reader.uint32()));
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.decision = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5842,6 +5855,7 @@ export const ResolveReviewRequest: MessageFns<ResolveReviewRequest> = {
     message.id = object.id ?? "";
     message.keep = object.keep ?? "";
     message.set = object.set?.map((e) => ColumnValue.fromPartial(e)) || [];
+    message.decision = object.decision ?? "";
     return message;
   },
 };

@@ -1,0 +1,251 @@
+import type { Database } from "better-sqlite3";
+import type { SqlValue } from "@scoutsync/core";
+import { CAPTURE, eventCode, imageNumber, imageTable, Op } from "../capture/triggers.ts";
+import type { Placement } from "../apply/placement.ts";
+import { ownedDots } from "../rows/row-state.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import { bindable } from "../rows/table-store.ts";
+import type { Table } from "../schema/catalog.ts";
+import { keyParts } from "../rows/kept-back-rows.ts";
+
+/** From when on the deletes of one group are kept back: at least so many rows, and more than this share of the table's. */
+export interface QuarantineLimits {
+  rows: number;
+  share: number;
+}
+
+/** The limits a database was opened with. */
+export const quarantineLimits = ({
+  quarantine = { rows: 100, share: 0.5 },
+}: {
+  quarantine?: QuarantineLimits | null;
+}): QuarantineLimits | null => quarantine;
+
+export type QuarantineDecision = "release" | "undo";
+
+interface Counts {
+  /** Deletes and inserts the group began with, and rows the table had, by table number. */
+  [tid: string]: { deleted: number; inserted: number; live: number };
+}
+
+/** One mass delete that is kept back. */
+export interface KeptBackDelete {
+  id: number;
+  sinceUs: number;
+  counts: Counts;
+  decision: QuarantineDecision | null;
+  rows: { table: Table; rows: number; sample: SqlValue[][] }[];
+}
+
+/** Rows put back before the clock is looked at. */
+const PUT_AT_ONCE = 200;
+/** Deletes let go before they are drained. */
+const LET_GO_AT_ONCE = 2_000;
+const EPOCH_DAY = 2_440_587.5;
+const DAY_US = 86_400_000_000;
+
+/**
+ * Mass deletes: when what waits in the dirty list deletes most of a table, all deletes of that group are kept back. For
+ * everybody the rows are still there, here too but for the application's table. A person lets them go or puts them back;
+ * a row that the application inserts again under its key is that row again. All inside write transactions.
+ */
+export class Quarantine {
+  private readonly db: Database;
+  private readonly rows: RowStore;
+  private readonly placement: Placement;
+  private readonly limits: QuarantineLimits | null;
+  private readonly nowUs: () => number;
+  /** The quarantine into which the deletes of this drain go; undefined = not looked yet. */
+  private active: number | null | undefined = undefined;
+
+  constructor(options: { db: Database; rows: RowStore; placement: Placement; limits: QuarantineLimits | null; nowUs: () => number }) {
+    this.db = options.db;
+    this.rows = options.rows;
+    this.placement = options.placement;
+    this.limits = options.limits;
+    this.nowUs = options.nowUs;
+  }
+
+  /** Call after a rollback. */
+  forget(): void {
+    this.active = undefined;
+  }
+
+  /** Before events are drained: which quarantine their deletes go to; null when they are ordinary ones. */
+  into(): number | null {
+    if (this.active === undefined)
+      this.active =
+        (this.db.prepare("SELECT id FROM _scoutsync_quarantine WHERE draining = 1").pluck().get() as number | undefined) ?? null;
+    if (this.active !== null || this.limits === null) return this.active;
+    // What a person has let go is on its way through the dirty list.
+    if (this.db.prepare("SELECT 1 FROM _scoutsync_quarantine WHERE decision = 'release'").get() !== undefined) return null;
+    const counts = this.survey(this.limits);
+    if (!counts) return null;
+    this.active = Number(
+      this.db
+        .prepare("INSERT INTO _scoutsync_quarantine(since, draining, counts) VALUES(?, 1, ?)")
+        .run(this.nowUs(), JSON.stringify(counts)).lastInsertRowid,
+    );
+    return this.active;
+  }
+
+  /** Counts what waits, per table; null when no table loses most of its rows. */
+  private survey({ rows, share }: QuarantineLimits): Counts | null {
+    const many = this.rows.tables.some(
+      (table) =>
+        !table.keyless &&
+        this.db.prepare(`SELECT 1 FROM ${imageTable(table.tid)} LIMIT 1 OFFSET ${Math.max(0, rows - 1)}`).get() !== undefined,
+    );
+    if (!many) return null;
+    const events = this.db.prepare(`SELECT event >> 3 AS tid, event & 7 AS op, count(*) AS events FROM ${CAPTURE} GROUP BY 1, 2`).all() as {
+      tid: number;
+      op: number;
+      events: number;
+    }[];
+    const live = this.db.prepare("SELECT coalesce(sum(rows), 0) FROM _scoutsync_digest WHERE tid = ?").pluck();
+    const counts: Counts = {};
+    for (const { tid, op, events: number } of events) {
+      const count = (counts[tid] ??= { deleted: 0, inserted: 0, live: live.get(tid) as number });
+      if (op === Op.delete || op === Op.displaced) count.deleted += number;
+      if (op === Op.insert) count.inserted += number;
+    }
+    const isMass = this.rows.tables.some((table) => {
+      const count = counts[table.tid];
+      return !table.keyless && count !== undefined && count.deleted >= rows && count.deleted > count.live * share;
+    });
+    return isMass ? counts : null;
+  }
+
+  /** Nothing waits any more: what came back is no mass delete; what only moved to other keys is let go. */
+  drained(): void {
+    if (this.active === null || this.active === undefined) return;
+    const id = this.active;
+    this.active = null;
+    const counts = JSON.parse(this.db.prepare("SELECT counts FROM _scoutsync_quarantine WHERE id = ?").pluck().get(id) as string) as Counts;
+    const { rows, share } = this.limits ?? { rows: 0, share: 0 };
+    const isLoss = Object.values(counts).some(
+      ({ deleted, inserted, live }) => deleted - inserted >= rows && deleted - inserted > live * share,
+    );
+    this.db.prepare("UPDATE _scoutsync_quarantine SET draining = 0, decision = ? WHERE id = ?").run(isLoss ? null : "release", id);
+    this.removeEmpty();
+  }
+
+  private removeEmpty(): void {
+    this.db.exec(
+      "DELETE FROM _scoutsync_quarantine WHERE draining = 0 AND NOT EXISTS (SELECT 1 FROM _scoutsync_quarantined AS q WHERE q.quarantine = _scoutsync_quarantine.id)",
+    );
+  }
+
+  /** Keeps a row's delete back. */
+  keep(table: Table, key: readonly SqlValue[], values: readonly SqlValue[], hash: Buffer, quarantine: number): void {
+    this.rows.keepBack(table).add(key, values, hash, quarantine);
+  }
+
+  /** True while a decision is not carried out to its end. */
+  get isOpen(): boolean {
+    return this.db.prepare("SELECT 1 FROM _scoutsync_quarantine WHERE decision IS NOT NULL LIMIT 1").get() !== undefined;
+  }
+
+  list(): KeptBackDelete[] {
+    const held = this.db.prepare("SELECT id, since, counts, decision FROM _scoutsync_quarantine ORDER BY id").all() as {
+      id: number;
+      since: number;
+      counts: string;
+      decision: QuarantineDecision | null;
+    }[];
+    const count = this.db.prepare("SELECT count(*) FROM _scoutsync_quarantined WHERE quarantine = ? AND tid = ?").pluck();
+    const sample = this.db
+      .prepare("SELECT local FROM _scoutsync_quarantined WHERE quarantine = ? AND tid = ? ORDER BY local LIMIT 5")
+      .pluck();
+    return held.flatMap(({ id, since, counts, decision }) => {
+      const rows = this.rows.tables.flatMap((table) => {
+        const number = count.get(id, table.tid) as number;
+        if (number === 0) return [];
+        return [{ table, rows: number, sample: (sample.all(id, table.tid) as Buffer[]).map((local) => keyParts(table, local)) }];
+      });
+      if (rows.length === 0) return [];
+      return [{ id, sinceUs: since, counts: JSON.parse(counts) as Counts, decision, rows: rows.sort((a, b) => b.rows - a.rows) }];
+    });
+  }
+
+  decide(id: number, decision: QuarantineDecision): void {
+    this.db.prepare("UPDATE _scoutsync_quarantine SET decision = ? WHERE id = ? AND decision IS NULL").run(decision, id);
+  }
+
+  /**
+   * Goes on carrying out decisions until `until` (milliseconds of performance.now); drained, and silent. True when nothing
+   * is left to do or to drain. What is let go becomes an ordinary delete of the dirty list.
+   */
+  turn(until: number): boolean {
+    for (;;) {
+      const next = this.db
+        .prepare("SELECT id, since, decision FROM _scoutsync_quarantine WHERE decision IS NOT NULL ORDER BY id LIMIT 1")
+        .get() as { id: number; since: number; decision: QuarantineDecision } | undefined;
+      if (!next) return true;
+      // Children go first and come back last.
+      const tables = next.decision === "release" ? this.rows.tables.toReversed() : this.rows.tables;
+      const table = tables.find(({ tid }) => this.page(next.id, tid, 1).length > 0);
+      if (!table) {
+        this.db.prepare("DELETE FROM _scoutsync_quarantined WHERE quarantine = ?").run(next.id);
+        this.db.prepare("DELETE FROM _scoutsync_quarantine WHERE id = ?").run(next.id);
+        this.rows.lookForKeptBack();
+        continue;
+      }
+      for (const { local, hash } of this.page(next.id, table.tid, next.decision === "release" ? LET_GO_AT_ONCE : PUT_AT_ONCE))
+        if (next.decision === "undo" || this.isEdited(table, local, hash)) this.putBack(table, local);
+        else this.letGo(table, local, next.since);
+      if (next.decision === "release" || performance.now() > until) return false;
+    }
+  }
+
+  private page(id: number, tid: number, limit: number): { local: Buffer; hash: Buffer }[] {
+    return this.db
+      .prepare("SELECT local, hash FROM _scoutsync_quarantined WHERE quarantine = ? AND tid = ? ORDER BY local LIMIT ?")
+      .all(id, tid, limit) as { local: Buffer; hash: Buffer }[];
+  }
+
+  private stateOf(table: Table, key: readonly SqlValue[]) {
+    const state = table.surrogate ? this.rows.byId(table, key[0] as bigint) : this.rows.byKey(table, this.rows.keyFromValues(table, key));
+    return state?.place.kind === "table" ? state : null;
+  }
+
+  /** What others wrote since is later than the delete: as always, it revives the row. */
+  private isEdited(table: Table, local: Buffer, hash: Buffer): boolean {
+    const state = this.stateOf(table, keyParts(table, local));
+    return state?.hash !== undefined && state.hash !== null && Buffer.compare(state.hash, hash) !== 0;
+  }
+
+  /** Puts a row into its table as if it had never been deleted: nothing of what is known of it changes. */
+  private putBack(table: Table, local: Buffer): void {
+    const key = keyParts(table, local);
+    const store = this.rows.of(table);
+    const state = this.stateOf(table, key);
+    const values = store.read(key);
+    if (!state || !values) return this.rows.keepBack(table).remove(key);
+    const before = ownedDots(state);
+    const cells = this.rows.cells(state);
+    this.rows.keepBack(table).remove(key);
+    if (store.readTable(key)) return;
+    const bound = bindable(values);
+    const refused = this.placement.tryInsert(table, table.surrogate ? (key[0] as bigint) : null, bound.values, bound.raw);
+    if (refused) this.placement.evict(state, cells, refused, null, before);
+    else this.rows.saveInTable(state, table.surrogate ? (key[0] as bigint) : null, values, before, key);
+  }
+
+  /** Makes the delete an event of the dirty list, as it was. */
+  private letGo(table: Table, local: Buffer, sinceUs: number): void {
+    const key = keyParts(table, local);
+    const values = this.rows.of(table).read(key);
+    this.rows.keepBack(table).remove(key);
+    if (!values || !this.stateOf(table, key)) return;
+    const put = (into: string, columns: string[], head: readonly unknown[], row: readonly SqlValue[]) => {
+      const { values: bound, raw } = bindable(row);
+      const places = [...head.map(() => "?"), ...row.map((_, i) => (raw.includes(i) ? "CAST(? AS TEXT)" : "?"))];
+      return this.db.prepare(`INSERT INTO ${into}(${columns.join(", ")}) VALUES(${places.join(", ")})`).run(...head, ...bound)
+        .lastInsertRowid;
+    };
+    const at = sinceUs / DAY_US + EPOCH_DAY;
+    const n = put(CAPTURE, ["event", "at", ...key.map((_, i) => `k${i}`)], [eventCode(table.tid, Op.delete), at], key);
+    put(imageTable(table.tid), [imageNumber(table), ...values.map((_, i) => `c${i}`)], [n], values);
+  }
+}

@@ -1,0 +1,122 @@
+import type { Database } from "better-sqlite3";
+import { ByteReader, ByteWriter, type CellValue, RawText, type SqlValue } from "@scoutsync/core";
+import type { RowStore } from "./row-store.ts";
+import { type Bindable, packKey } from "./values.ts";
+import type { Table } from "../schema/catalog.ts";
+
+/**
+ * Rows of one table that the application deleted and whose delete is kept back. What is known of them says that they are
+ * in their table; this is where their values are then. Read and written by `TableStore` where the table has no such row.
+ */
+export class KeptBackRows {
+  private readonly db: Database;
+  private readonly rows: RowStore;
+  private readonly table: Table;
+
+  constructor(rows: RowStore, table: Table) {
+    this.db = rows.db;
+    this.rows = rows;
+    this.table = table;
+  }
+
+  private local(key: readonly SqlValue[]): Buffer {
+    return packKey(this.table.key, key);
+  }
+
+  private image(key: readonly SqlValue[]): Buffer | undefined {
+    return this.db
+      .prepare("SELECT image FROM _scoutsync_quarantined WHERE tid = ? AND local = ?")
+      .pluck()
+      .get(this.table.tid, this.local(key)) as Buffer | undefined;
+  }
+
+  read(key: readonly SqlValue[]): SqlValue[] | null {
+    const image = this.image(key);
+    return image === undefined ? null : this.rows.concrete(this.table, unpackCells(this.table, image)).values;
+  }
+
+  /** Keeps a row back; one that is kept back already stays as it is. */
+  add(key: readonly SqlValue[], values: readonly SqlValue[], hash: Buffer, quarantine: number): void {
+    this.db
+      .prepare("INSERT INTO _scoutsync_quarantined(tid, local, quarantine, hash, image) VALUES(?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
+      .run(this.table.tid, this.local(key), quarantine, hash, packCells(this.table, this.rows.abstract(this.table, values)));
+  }
+
+  update(key: readonly SqlValue[], indexes: readonly number[], values: readonly Bindable[], raw: readonly number[]): void {
+    const image = this.image(key);
+    if (image === undefined) return;
+    const cells = unpackCells(this.table, image);
+    const changed = values.map((value, i): SqlValue => (raw.includes(i) ? new RawText(value as Buffer) : value));
+    const next = this.rows.concrete(this.table, cells).values;
+    indexes.forEach((index, i) => (next[index] = changed[i] as SqlValue));
+    this.db
+      .prepare("UPDATE _scoutsync_quarantined SET image = ? WHERE tid = ? AND local = ?")
+      .run(packCells(this.table, this.rows.abstract(this.table, next)), this.table.tid, this.local(key));
+  }
+
+  remove(key: readonly SqlValue[]): void {
+    this.db.prepare("DELETE FROM _scoutsync_quarantined WHERE tid = ? AND local = ?").run(this.table.tid, this.local(key));
+  }
+
+  move(from: bigint, to: bigint): void {
+    this.db
+      .prepare("UPDATE _scoutsync_quarantined SET local = ? WHERE tid = ? AND local = ?")
+      .run(this.local([to]), this.table.tid, this.local([from]));
+  }
+
+  /** Keys of rows after `after`, as they were in the table. */
+  *keys(): Generator<SqlValue[]> {
+    const page = this.db.prepare("SELECT local FROM _scoutsync_quarantined WHERE tid = ? AND local > ? ORDER BY local LIMIT 500").pluck();
+    for (let at: Buffer = Buffer.alloc(0); ;) {
+      const found = page.all(this.table.tid, at) as Buffer[];
+      for (const local of found) yield keyParts(this.table, local);
+      const last = found.at(-1);
+      if (!last) return;
+      at = last;
+    }
+  }
+
+  /** Makes the stored hashes those of the values under the table's shape as it is now. */
+  rehash(): void {
+    for (const key of this.keys()) {
+      const id = this.table.surrogate ? (key[0] as bigint) : null;
+      const state = id === null ? this.rows.byKey(this.table, this.rows.keyFromValues(this.table, key)) : this.rows.byId(this.table, id);
+      const values = this.read(key);
+      if (state?.place.kind !== "table" || !values) continue;
+      const former = state.hash;
+      const hash = this.rows.hashOf(state, id, values);
+      this.rows.rehash(state, hash);
+      if (former)
+        this.db
+          .prepare("UPDATE _scoutsync_quarantined SET hash = ? WHERE tid = ? AND local = ? AND hash = ?")
+          .run(hash, this.table.tid, this.local(key), former);
+    }
+  }
+}
+
+/** The parts of a key as it is in the table. */
+export function keyParts(table: Table, local: Buffer): SqlValue[] {
+  const reader = new ByteReader(local);
+  return table.key.map(() => reader.value() as SqlValue);
+}
+
+/** Values by column number: columns may come and go while a row is kept back. */
+function packCells(table: Table, cells: readonly CellValue[]): Buffer {
+  const out = new ByteWriter(256);
+  cells.forEach((cell, i) => {
+    out.varint((table.columns[i] as { cid: number }).cid);
+    out.value(cell);
+  });
+  return out.toBytes();
+}
+
+function unpackCells(table: Table, image: Buffer): CellValue[] {
+  const cells: CellValue[] = table.columns.map((column) => column.fallback);
+  const from = new ByteReader(image);
+  while (!from.done) {
+    const index = table.indexOf.get(from.varint());
+    const cell = from.value();
+    if (index !== undefined) cells[index] = cell;
+  }
+  return cells;
+}

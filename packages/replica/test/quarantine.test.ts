@@ -1,0 +1,246 @@
+import { describe, expect, test } from "vitest";
+import { SECOND_US, settle, Site, type SiteOptions } from "./site.ts";
+
+const SCHEMA = `
+  CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT NOT NULL, rank INTEGER);
+  CREATE TABLE robot(id INTEGER PRIMARY KEY, team_id INTEGER NOT NULL REFERENCES team(id) ON DELETE CASCADE, label TEXT);
+  CREATE TABLE word(k TEXT PRIMARY KEY COLLATE NOCASE, line TEXT);
+  CREATE TABLE quiet(id INTEGER PRIMARY KEY, x)`;
+
+const numbers = (count: number) => `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${count})`;
+const FILL = `
+  ${numbers(300)} INSERT INTO team SELECT i, 'team ' || i, i FROM n;
+  ${numbers(600)} INSERT INTO robot SELECT i, 1 + i % 300, 'robot ' || i FROM n;
+  ${numbers(300)} INSERT INTO word SELECT 'Word' || i, 'line' FROM n;
+  INSERT INTO quiet VALUES(1, 'x')`;
+
+function pair(options: SiteOptions = {}): [Site, Site] {
+  const [a, b] = [new Site("a", SCHEMA, options), new Site("b", SCHEMA)];
+  for (const site of [a, b]) site.app.pragma("foreign_keys = ON");
+  a.edit(FILL);
+  settle(a, b);
+  return [a, b];
+}
+
+const kept = (site: Site) => site.replica.reviews({ kind: "quarantine", id: "", limit: 0 });
+const count = (site: Site, table: string) => site.one(`SELECT count(*) FROM ${table}`);
+const dump = (site: Site) => ["team", "robot", "word", "quiet"].map((table) => site.rows(`SELECT * FROM ${table} ORDER BY 1`));
+
+function decide(site: Site, decision: "release" | "undo"): void {
+  const [review] = kept(site);
+  expect(site.replica.resolve({ id: review?.id ?? "", keep: "", set: [], decision }).resolved).toBe(true);
+}
+
+/** Tables are equal, digests agree, and stored hashes are those of the rows. */
+function expectEqual(a: Site, b: Site): void {
+  settle(a, b);
+  expect(dump(a)).toEqual(dump(b));
+  expectVerified(a, b);
+}
+
+function expectVerified(a: Site, b: Site): void {
+  expect(a.replica.state().digest).toEqual(b.replica.state().digest);
+  for (const site of [a, b]) {
+    const [stored, deep] = [false, true].map((isDeep) => site.replica.digests({ table: "", buckets: [], deep: isDeep }).entries);
+    expect(stored).toEqual(deep);
+  }
+}
+
+describe("a delete of most of a table at once", () => {
+  test("is kept back with its cascades: others keep their rows, and a review says what happened", () => {
+    const [a, b] = pair();
+    const before = dump(b);
+    a.edit("DELETE FROM team WHERE id > 100");
+    settle(a, b);
+    expect(count(a, "team")).toBe(100);
+    expect(dump(b)).toEqual(before);
+    const [review, ...more] = kept(a);
+    expect(more).toEqual([]);
+    expect(review).toMatchObject({ kind: "quarantine", table: "robot", resolved: false });
+    expect(review?.reason).toContain('200 of 300 rows of "team" (67 %)');
+    expect(review?.reason).toContain('rows of "robot"');
+    expectVerified(a, b);
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+  });
+
+  test("is undone: every row is back as it was, and nothing travels", () => {
+    const [a, b] = pair();
+    const before = dump(b);
+    a.edit("DELETE FROM team");
+    a.edit("DELETE FROM word");
+    settle(a, b);
+    const vector = a.vector;
+    decide(a, "undo");
+    decide(a, "undo");
+    expect(dump(a)).toEqual(before);
+    expect(a.vector).toBe(vector);
+    expect(kept(a)).toEqual([]);
+    expect(a.rows("PRAGMA foreign_key_check")).toEqual([]);
+    expectEqual(a, b);
+  });
+
+  test("is let go: the rows are gone everywhere", () => {
+    const [a, b] = pair();
+    a.edit("DELETE FROM team WHERE id > 100; DELETE FROM word");
+    settle(a, b);
+    decide(a, "release");
+    expect(kept(a)).toEqual([]);
+    expectEqual(a, b);
+    expect([count(b, "team"), count(b, "word")]).toEqual([100, 0]);
+    expect(b.one("SELECT count(*) FROM robot WHERE team_id > 100")).toBe(0);
+    b.edit("INSERT INTO team VALUES(150, 'new', 1)");
+    expectEqual(a, b);
+  });
+
+  test("is one all the same when the drain takes it in turns, and after a restart in between", () => {
+    const [a, b] = pair({ turnMs: 0 });
+    const before = dump(b);
+    a.edit(`${numbers(3_000)} INSERT INTO quiet SELECT i + 1, 'x' FROM n`);
+    settle(a, b);
+    a.write("DELETE FROM quiet");
+    expect(a.replica.drainTurn()).toBe(false);
+    a.replaceFile(a.backup());
+    settle(a, b);
+    expect([count(a, "quiet"), count(b, "quiet")]).toEqual([0, 3_001]);
+    expect(kept(a)).toHaveLength(1);
+    a.restart();
+    decide(a, "undo");
+    expect(dump(b).slice(0, 3)).toEqual(before.slice(0, 3));
+    expectEqual(a, b);
+    expect(count(a, "quiet")).toBe(3_001);
+  });
+
+  test("below the limits, or with none, is an ordinary delete", () => {
+    const [a, b] = pair();
+    a.edit("DELETE FROM team WHERE id > 160; DELETE FROM quiet");
+    settle(a, b);
+    expect(kept(a)).toEqual([]);
+    expect([count(b, "team"), count(b, "quiet")]).toEqual([160, 0]);
+    const [c, d] = pair({ quarantine: null });
+    c.edit("DELETE FROM team");
+    settle(c, d);
+    expect([kept(c), count(d, "team")]).toEqual([[], 0]);
+  });
+});
+
+describe("rows that are kept back", () => {
+  test("and inserted again in the same transaction are the rows they were: only what differs is an edit", () => {
+    const [a, b] = pair();
+    b.edit("UPDATE team SET rank = 1000 WHERE id = 7", b.nowUs + SECOND_US);
+    const { vector } = a;
+    a.app.pragma("foreign_keys = OFF");
+    const copy = (table: string) =>
+      `CREATE TEMP TABLE copy_${table} AS SELECT * FROM ${table}; DELETE FROM ${table}; INSERT INTO ${table} SELECT * FROM copy_${table}`;
+    a.edit(
+      `BEGIN; ${copy("team")}; ${copy("word")}; UPDATE team SET name = 'edited' WHERE id = 5; UPDATE word SET line = 'edited' WHERE k = 'word9'; COMMIT`,
+    );
+    expect(kept(a)).toEqual([]);
+    expect(a.vector).not.toBe(vector);
+    expect(a.one("SELECT max(sequence) FROM _scoutsync_log")).toBeLessThan(1_300);
+    expectEqual(a, b);
+    expect(a.rows("SELECT id, name, rank FROM team WHERE id IN (5, 7)")).toEqual([
+      { id: 5, name: "edited", rank: 5 },
+      { id: 7, name: "team 7", rank: 1000 },
+    ]);
+    expect(b.rows("SELECT line FROM word WHERE k = 'word9'")).toEqual([{ line: "edited" }]);
+  });
+
+  test("and inserted again later leave the quarantine", () => {
+    const [a, b] = pair();
+    a.edit("DELETE FROM word");
+    settle(a, b);
+    a.edit(`${numbers(299)} INSERT INTO word SELECT 'WORD' || i, 'line' FROM n`);
+    settle(a, b);
+    expect(kept(a)[0]?.reason).toContain("1 of 300 rows");
+    a.edit("INSERT INTO word VALUES('Word300', 'changed')");
+    expect(kept(a)).toEqual([]);
+    expectEqual(a, b);
+    expect(b.rows("SELECT line FROM word WHERE k = 'word300'")).toEqual([{ line: "changed" }]);
+    expect(count(b, "word")).toBe(300);
+  });
+
+  test("take what others write: it is not lost, and does not bring them back by halves", () => {
+    const [a, b] = pair();
+    a.edit("DELETE FROM team");
+    b.edit("UPDATE team SET name = 'edited' WHERE id = 3; DELETE FROM team WHERE id = 4", b.nowUs + SECOND_US);
+    settle(a, b);
+    expect(count(a, "team")).toBe(0);
+    expectVerified(a, b);
+    decide(a, "undo");
+    expectEqual(a, b);
+    expect(a.rows("SELECT id, name FROM team WHERE id IN (3, 4)")).toEqual([{ id: 3, name: "edited" }]);
+  });
+
+  test("that others edited meanwhile stay when the delete is let go, as an edit after a delete always does", () => {
+    const [a, b] = pair();
+    a.edit("DELETE FROM word");
+    b.edit("UPDATE word SET line = 'edited' WHERE k = 'word3'", b.nowUs + SECOND_US);
+    settle(a, b);
+    decide(a, "release");
+    expectEqual(a, b);
+    expect(b.rows("SELECT * FROM word")).toEqual([{ k: "Word3", line: "edited" }]);
+  });
+
+  test("are served to a node that has nothing, and new rows of others find their integers taken", () => {
+    const [a, b] = pair();
+    a.edit("DELETE FROM team WHERE id > 10");
+    b.edit("INSERT INTO team VALUES(301, 'from b', 1)");
+    const c = new Site("c", SCHEMA);
+    c.edit("INSERT INTO team VALUES(200, 'from c', 1)", c.nowUs + SECOND_US);
+    c.pull(a);
+    expect(count(c, "team")).toBe(301);
+    settle(a, b, c);
+    expect(a.rows("SELECT name FROM team WHERE id > 10 ORDER BY name")).toEqual([{ name: "from b" }, { name: "from c" }]);
+    decide(a, "undo");
+    settle(a, b, c);
+    expect(dump(a)).toEqual(dump(b));
+    expect(dump(c)).toEqual(dump(b));
+    expect(count(a, "team")).toBe(302);
+  });
+
+  test("have edits that no drain had seen: those travel", () => {
+    const [a, b] = pair();
+    a.edit("BEGIN; UPDATE word SET line = 'last words' WHERE k = 'word8'; DELETE FROM word; COMMIT");
+    settle(a, b);
+    expect(b.rows("SELECT line FROM word WHERE k = 'word8'")).toEqual([{ line: "last words" }]);
+    expect(count(a, "word")).toBe(0);
+    decide(a, "undo");
+    expectEqual(a, b);
+  });
+
+  test("live through a migration of their table", () => {
+    const [a, b] = pair();
+    a.edit("DELETE FROM team WHERE id > 50");
+    for (const site of [a, b]) site.edit("ALTER TABLE team ADD COLUMN motto TEXT DEFAULT 'none'");
+    settle(a, b);
+    expect([count(a, "team"), count(b, "team")]).toEqual([50, 300]);
+    expectVerified(a, b);
+    decide(a, "undo");
+    expectEqual(a, b);
+    expect(a.one("SELECT motto FROM team WHERE id = 51")).toBe("none");
+  });
+
+  test("whose keys only changed are let go by themselves", () => {
+    const [a, b] = pair();
+    a.app.pragma("foreign_keys = OFF");
+    a.edit("UPDATE word SET k = k || '!'");
+    expect(kept(a)).toEqual([]);
+    expectEqual(a, b);
+    expect(b.one("SELECT count(*) FROM word WHERE k LIKE '%!'")).toBe(300);
+    expect(count(b, "word")).toBe(300);
+  });
+});
+
+test("a rebuild with foreign keys on, which cascades: the children are kept back and come back by one command", () => {
+  const [a, b] = pair();
+  const before = b.rows("SELECT * FROM robot ORDER BY id");
+  a.edit(`BEGIN; CREATE TABLE n(id INTEGER PRIMARY KEY, name TEXT NOT NULL, rank INTEGER); INSERT INTO n SELECT * FROM team;
+    DROP TABLE team; ALTER TABLE n RENAME TO team; COMMIT`);
+  settle(a, b);
+  expect([count(a, "team"), count(a, "robot")]).toEqual([300, 0]);
+  expect(b.rows("SELECT * FROM robot ORDER BY id")).toEqual(before);
+  expect(kept(a)[0]?.reason).toContain('600 of 600 rows of "robot" (100 %)');
+  decide(a, "undo");
+  expectEqual(a, b);
+  expect(a.rows("SELECT * FROM robot ORDER BY id")).toEqual(before);
+});
