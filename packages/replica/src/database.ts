@@ -529,6 +529,8 @@ export class ReplicaDatabase {
       this.rows.discard();
       this.digest.reload();
       this.knowledge.reload();
+      this.quarantine.forget();
+      this.rows.lookForKeptBack();
       this.problem = `schema of ${broken.map((table) => table.name).join(", ")} changed: ${(error as Error).message}`;
       return true;
     }

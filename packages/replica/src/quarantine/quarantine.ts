@@ -91,10 +91,10 @@ export class Quarantine {
 
   /** Counts what waits, per table; null when no table loses most of its rows. */
   private survey({ rows, share }: QuarantineLimits): Counts | null {
+    const most = Math.max(0, rows - 1);
+    if (this.db.prepare(`SELECT 1 FROM ${CAPTURE} LIMIT 1 OFFSET ${most}`).get() === undefined) return null;
     const many = this.rows.tables.some(
-      (table) =>
-        !table.keyless &&
-        this.db.prepare(`SELECT 1 FROM ${imageTable(table.tid)} LIMIT 1 OFFSET ${Math.max(0, rows - 1)}`).get() !== undefined,
+      (table) => !table.keyless && this.db.prepare(`SELECT 1 FROM ${imageTable(table.tid)} LIMIT 1 OFFSET ${most}`).get() !== undefined,
     );
     if (!many) return null;
     const events = this.db.prepare(`SELECT event >> 3 AS tid, event & 7 AS op, count(*) AS events FROM ${CAPTURE} GROUP BY 1, 2`).all() as {
