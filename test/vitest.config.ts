@@ -31,7 +31,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "fleet",
-          include: ["test/e2e/**/*.test.ts", "test/interop/**/*.test.ts", "test/chaos/**/*.test.ts"],
+          include: ["test/e2e/**/*.test.ts", "test/interop/**/*.test.ts", "test/chaos/**/*.test.ts", "test/apps/**/*.test.ts"],
           testTimeout: 120_000,
           hookTimeout: 60_000,
         },

@@ -1,0 +1,94 @@
+import { spawnSync } from "node:child_process";
+import { copyFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import {
+  createDatabase,
+  differences,
+  dumpDatabase,
+  Fleet,
+  type FleetNode,
+  integrityProblems,
+  runProgram,
+  select,
+} from "@scoutsync/testkit";
+import { expect, onTestFinished, test } from "vitest";
+
+const PYTHON = "/usr/bin/python3";
+const APP = fileURLToPath(new URL("django", import.meta.url));
+const isHere = spawnSync(PYTHON, ["-c", "import django"], { stdio: "ignore" }).status === 0;
+
+/** Runs a program of the application on one server's database. */
+async function python(path: string, ...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await runProgram(PYTHON, args, {
+    cwd: APP,
+    env: { ...process.env, APP_DB: path, PYTHONDONTWRITEBYTECODE: "1" },
+  });
+  if (code !== 0) throw new Error(`${args.join(" ")}: ${stderr}`);
+  return stdout;
+}
+
+const migrate = (path: string, ...which: string[]) => python(path, "manage.py", "migrate", "-v0", ...which);
+
+/** Everyone with everyone until nothing moves. */
+async function settle(fleet: Fleet, nodes: readonly FleetNode[]): Promise<void> {
+  for (let round = 0; round < 6; round++) {
+    let moved = 0;
+    for (const [i, one] of nodes.entries()) {
+      for (const other of nodes.slice(i + 1)) {
+        const { stats } = (await fleet.sync(one, other)).json<{ stats: Record<string, number> }>();
+        moved += (stats["local_changes_sent"] ?? 0) + (stats["remote_changes_received"] ?? 0);
+      }
+    }
+    if (moved === 0) return;
+  }
+  throw new Error("the nodes never came to rest");
+}
+
+test.skipIf(!isHere)("a Django project on three servers is migrated one by one while all of them write", async () => {
+  const fleet = new Fleet("django");
+  onTestFinished(() => fleet.stop());
+  const base = createDatabase(fleet.path("base.db"), "");
+  await migrate(base, "shop", "0001");
+  await migrate(base, "auth");
+  await migrate(base, "sessions");
+  await python(
+    base,
+    "-c",
+    `import os, sqlite3; db = sqlite3.connect(os.environ["APP_DB"])
+db.execute("INSERT INTO shop_tag(label) VALUES('one')")
+db.executemany("INSERT INTO shop_team(name) VALUES(?)", [(f"old team {i}",) for i in range(150)])
+db.executemany("INSERT INTO shop_note(line, team_id) VALUES(?, ?)", [(f"old note {i}", i + 1) for i in range(150)])
+db.commit()`,
+  );
+  const ledger = Array.from({ length: 150 }, (_, i) => `old note ${i}`);
+  const paths = ["a", "b", "c"].map((name) => fleet.path(name, "app.db"));
+  for (const path of paths) copyFileSync(base, path);
+  const nodes = await Promise.all(paths.map((path, i) => fleet.node({ name: "abc".charAt(i), databases: { main: path } })));
+
+  const write = async (step: string, isMigrated: (i: number) => boolean) => {
+    const written = await Promise.all(paths.map((path, i) => python(path, "write.py", `${step}${i}`, isMigrated(i) ? "new" : "old")));
+    ledger.push(...written.flatMap((lines) => lines.trim().split("\n")));
+  };
+  await write("before", () => false);
+  for (const [at, path] of paths.entries()) {
+    await migrate(path, "shop");
+    await write(`step${at} `, (i) => i <= at);
+    await settle(fleet, nodes);
+  }
+
+  const [first, ...others] = paths.map((path) => dumpDatabase(path).filter(({ table }) => table !== "django_migrations"));
+  for (const other of others) expect(differences(first!, other)).toEqual([]);
+  for (const path of paths) {
+    const notes = select(
+      path,
+      "SELECT note.body AS body, team.name AS team FROM shop_note AS note JOIN shop_team AS team ON team.id = note.team_id",
+    );
+    expect(notes.map(({ body }) => body).sort()).toEqual([...ledger].sort());
+    expect(notes.filter(({ body, team }) => team !== String(body).replace("note", "team"))).toEqual([]);
+    expect(select(path, "SELECT count(*) AS links FROM shop_note_tags")[0]).toEqual({ links: BigInt(ledger.length - 150) });
+    expect(integrityProblems(path)).toEqual([]);
+    expect(await python(path, "manage.py", "check")).toContain("no issues");
+  }
+});
+
+test.runIf(!isHere)("Django is not here: `apt-get install python3-django`", (context) => context.skip("python3-django is not installed"));

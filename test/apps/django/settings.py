@@ -1,0 +1,7 @@
+import os
+SECRET_KEY = "x"
+DEBUG = True
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.sessions", "shop"]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ["APP_DB"], "OPTIONS": {"timeout": 20}}}
+DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+USE_TZ = True
