@@ -44,7 +44,8 @@ async function settle(fleet: Fleet, nodes: readonly FleetNode[]): Promise<void> 
   throw new Error("the nodes never came to rest");
 }
 
-test.skipIf(!isHere)("a Django project on three servers is migrated one by one while all of them write", async () => {
+test("a Django project on three servers is migrated one by one while all of them write", async (context) => {
+  if (!isHere) return context.skip("Django is not here: apt-get install python3-django");
   const fleet = new Fleet("django");
   onTestFinished(() => fleet.stop());
   const base = createDatabase(fleet.path("base.db"), "");
@@ -83,12 +84,11 @@ db.commit()`,
       path,
       "SELECT note.body AS body, team.name AS team FROM shop_note AS note JOIN shop_team AS team ON team.id = note.team_id",
     );
-    expect(notes.map(({ body }) => body).sort()).toEqual([...ledger].sort());
+    expect(new Set(notes.map(({ body }) => body))).toEqual(new Set(ledger));
+    expect(notes).toHaveLength(ledger.length);
     expect(notes.filter(({ body, team }) => team !== String(body).replace("note", "team"))).toEqual([]);
     expect(select(path, "SELECT count(*) AS links FROM shop_note_tags")[0]).toEqual({ links: BigInt(ledger.length - 150) });
     expect(integrityProblems(path)).toEqual([]);
     expect(await python(path, "manage.py", "check")).toContain("no issues");
   }
 });
-
-test.runIf(!isHere)("Django is not here: `apt-get install python3-django`", (context) => context.skip("python3-django is not installed"));
