@@ -496,4 +496,14 @@ export const FAULTS: Fault[] = [
     edits: [['if (choice !== "") return choice;', 'if (choice !== "" || ours === "") return "shared";']],
     caughtBy: tests("joining"),
   },
+  {
+    name: "a dry run tells the peer what to note",
+    edits: [['peer.getChanges({ ...request, baseline: "" }, stop)', "peer.getChanges(request, stop)"]],
+    caughtBy: "packages/session/test/joining.test.ts",
+  },
+  {
+    name: "rows that look like copies are joined as distinct without a word",
+    edits: [['if (choice === "distinct" && equal * 2 > smaller)', 'if (choice === "distinct" && equal > smaller * 2)']],
+    caughtBy: "packages/session/test/joining.test.ts",
+  },
 ];

@@ -13,6 +13,7 @@ const KINDS: [string, number, Partial<SimulationOptions>][] = [
   ["three replicas that never restart, with clocks days apart", 0.4, { restarts: false, skewS: 200_000 }],
   ["three replicas with rows without a key, references to natural keys, and VACUUM", 0.4, { moreTables: true }],
   ["three replicas with counters and sets", 0.5, { rules: true }],
+  ["copies of one database that moved apart before they were attached", 0.15, { copies: true }],
   ["two replicas in a long history", 0.3, { replicas: 2, steps: 200 }],
 ];
 

@@ -88,14 +88,13 @@ test.each(["shared", "distinct"] as const)("a dry run says what the session then
     { table: "robot", equal: 1, different: 1, onlyHere: 0, onlyThere: 0, exact: true },
   ]);
   const acquaintances = new Acquaintances();
-  const { success, stats } = await runSession({
-    databases: [{ replica: here, acquaintances }],
-    peer,
-    nodeName: "here",
-    named: false,
-    retries: 0,
-  });
+  const doubts: string[] = [];
+  const session = { databases: [{ replica: here, acquaintances }], peer, nodeName: "here", named: false, retries: 0 };
+  const { success, stats } = await runSession({ ...session, onDoubt: (text) => doubts.push(text) });
   expect(success).toBe(true);
+  // Most rows are equal: as distinct they exist twice, and somebody should know. Once.
+  await runSession({ ...session, onDoubt: (text) => doubts.push(text) });
+  expect(doubts).toHaveLength(baseline === "distinct" ? 1 : 0);
   expect(said).toMatchObject({
     receive: stats.remoteChangesReceived,
     apply: stats.remoteChangesApplied,
@@ -112,4 +111,23 @@ test("a dry run where nobody said what the rows are says so, beside the differen
   const said = await rehearse({ replica: here, peer, withCopy: (work) => work(here) });
   expect(said.error?.code).toBe("BASELINE_CHOICE");
   expect(said.tables).toMatchObject([{ table: "t", equal: 1, different: 1, onlyHere: 2, onlyThere: 2 }]);
+});
+
+test("joining files as shared whose rows have nothing but their keys in common is done with a warning", async () => {
+  const rows = (name: string) =>
+    `CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t VALUES(1, '${name} 1'), (2, '${name} 2'), (3, 'x')`;
+  const here = await openTestReplica({ baseline: "shared" }, rows("here"));
+  const peer = new DirectPeer(await openTestReplica({}, rows("there")));
+  const doubts: string[] = [];
+  const databases = [{ replica: here, acquaintances: new Acquaintances() }];
+  const { success } = await runSession({
+    databases,
+    peer,
+    nodeName: "here",
+    named: false,
+    retries: 0,
+    onDoubt: (text) => doubts.push(text),
+  });
+  expect(success).toBe(true);
+  expect(doubts.join()).toContain("2 differ and only 1 are equal");
 });

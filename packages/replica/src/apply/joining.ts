@@ -84,9 +84,13 @@ export class Joining {
   /** What the rows of both sides are about to be joined as, where they are joined now; null where that was decided before. */
   choiceFor(text: string): BaselineChoice | null {
     const plan = this.plan(text, true);
-    if (plan === null || plan.inherit !== null) return null;
-    if (plan.shared.length > 0) return this.own.length > 0 ? "shared" : null;
-    return this.isDecided(this.own, parseStatement(text), new Set(this.rows.shared.names)) ? null : "distinct";
+    const mine = this.own;
+    const peer = parseStatement(text);
+    if (mine.length === 0 || peer.own.length === 0) return null;
+    if (plan && plan.shared.length > 0) return "shared";
+    // What was noted by the other side a moment ago is not carried out yet: its rows are not here.
+    const isCarriedOut = peer.own.some((origin) => mine.includes(origin)) || peer.own.every((origin) => this.isHere(origin));
+    return isCarriedOut || (this.choice ?? peer.choice) !== "distinct" ? null : "distinct";
   }
 
   /** True when it needs no one to say what the rows of both sides are to each other. */
