@@ -32,6 +32,7 @@ export async function measureMigration(folder: string, sizes: readonly number[])
     const took = performance.now() - start;
     watch.postMessage("stop");
     const [longest] = (await once(watch, "message")) as [number];
+    await watch.terminate();
     replica.close();
     app.close();
     record({
