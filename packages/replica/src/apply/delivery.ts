@@ -4,6 +4,7 @@ import type { IncomingRow } from "../log/incoming.ts";
 import { heldForTable } from "../rows/held-columns.ts";
 import { type ColumnWrite, ownedDots, type RowState, valueOf } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
+import { sameValue } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import type { Applier } from "./apply.ts";
 import type { Placement } from "./placement.ts";
@@ -69,8 +70,13 @@ export class Delivery {
       const before = ownedDots(state);
       const cells = [...this.store.cells(state)];
       const changed: number[] = [];
-      for (const { cid, value } of heldForTable(state, this.knowledge)) {
-        const index = state.table.indexOf.get(cid) as number;
+      const { columns, indexOf } = state.table;
+      const isUnwritten = (cid: number) => {
+        const index = indexOf.get(cid) as number;
+        return sameValue(cells[index] ?? null, (columns[index] as { fallback: CellValue }).fallback);
+      };
+      for (const { cid, value } of heldForTable(state, this.knowledge, isUnwritten)) {
+        const index = indexOf.get(cid) as number;
         cells[index] = value;
         changed.push(index);
       }

@@ -67,6 +67,7 @@ export class Drain {
   private into: number | null = null;
   private referred: Write[] = [];
   private rowsAreKept = false;
+  private rowsAreHeld = false;
   /** A row with NULL in its key was captured, and the table's rows without a key do not take part yet. */
   foundWithoutKey = false;
   private readonly groups: Groups;
@@ -137,6 +138,7 @@ export class Drain {
     this.groupAfter ??= this.knowledge.lastSequence;
     this.into = this.quarantine.into();
     this.rowsAreKept = this.db.prepare("SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
+    this.rowsAreHeld = this.rows.holdsRows;
     const select = this.db
       .prepare(
         `SELECT n, event >> 3, event & 7, at, ${captureColumns(keys, masks).join(", ")} FROM ${CAPTURE} WHERE n > ? ORDER BY n LIMIT ${EVENTS_AT_ONCE}`,
@@ -491,7 +493,8 @@ export class Drain {
     wall: number,
     before: ReadonlyMap<string, { origin: number; sequence: number }>,
   ): void {
-    const write = localWrite(state, wall, state.deletes, this.knowledge);
+    // Rows that the application could not see, as it has no table for them, may refer to this one.
+    const write = this.rowsAreHeld ? blindWrite(state, wall, this.knowledge) : localWrite(state, wall, state.deletes, this.knowledge);
     state.deletes = [{ ...write, alive: false }];
     state.kept = false;
     state.place = { kind: "dead" };

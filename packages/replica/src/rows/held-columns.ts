@@ -1,6 +1,8 @@
 import { type Authorship, type Causality, type CellValue, winnerOf } from "@scoutsync/core";
+import { isNamedByBirth } from "../schema/catalog.ts";
 import { type ColumnWrite, type RowState, valueOf } from "./row-state.ts";
 import { judge, keepValues, ruleOf } from "./ruled-columns.ts";
+import { sameValue } from "./values.ts";
 
 /** Columns that the table lacks and of which the row holds values, by number. */
 export function heldColumns(state: RowState): number[] {
@@ -34,9 +36,14 @@ export function waitingColumns(state: RowState, causality: Causality): { cid: nu
   return waiting;
 }
 
-/** Takes the values that were held for columns which the table has now; from here on the row's own copy holds them. */
-export function heldForTable(state: RowState, causality: Authorship): { cid: number; value: CellValue }[] {
-  return waitingColumns(state, causality).map(({ cid }) => {
+/** Takes the values that were held for columns which the table has now, those of `wanted`; from here on the row's own copy holds them. */
+export function heldForTable(
+  state: RowState,
+  causality: Authorship,
+  wanted: (cid: number) => boolean = () => true,
+): { cid: number; value: CellValue }[] {
+  const waiting = waitingColumns(state, causality).filter(({ cid }) => wanted(cid));
+  return waiting.map(({ cid }) => {
     const held = state.columns.get(cid) as ColumnWrite[];
     const verdict = judge(state.table, cid, held, causality, null);
     const writes = keepValues(ruleOf(state.table, cid), verdict, held, null);
@@ -46,4 +53,19 @@ export function heldForTable(state: RowState, causality: Authorship): { cid: num
     else state.columns.set(cid, writes);
     return { cid, value: verdict.value };
   });
+}
+
+/**
+ * Forgets held values of columns that the table has now where they are no more than the column's default, passed on as
+ * the birth's: nobody wrote them. Only where the birth comes before every other write.
+ */
+export function forgetDefaults(state: RowState): void {
+  const { table, birth } = state;
+  if (state.columns.size === 0 || !isNamedByBirth(table)) return;
+  for (const [cid, [only, ...others]] of state.columns) {
+    const index = table.indexOf.get(cid);
+    if (index === undefined || only?.value === undefined || only.tally || others.length > 0) continue;
+    const isBirth = only.origin === birth.origin && only.sequence === birth.sequence;
+    if (isBirth && sameValue(only.value, (table.columns[index] as { fallback: CellValue }).fallback)) state.columns.delete(cid);
+  }
 }

@@ -13,7 +13,7 @@ import {
 import { isNamedByBirth, type Table } from "../schema/catalog.ts";
 import { CAPTURE, eventCode, MASK_BITS, maskCount, Op } from "../capture/triggers.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
-import { heldForTable, holdValue, waitingColumns } from "./held-columns.ts";
+import { forgetDefaults, heldForTable, holdValue, waitingColumns } from "./held-columns.ts";
 import { keyFromText } from "./key-text.ts";
 import { keylessIdentity, KeylessRows } from "./keyless-rows.ts";
 import type { SharedRows } from "../identity/shared-rows.ts";
@@ -215,6 +215,7 @@ export class RowStore {
       hash: row[6],
     };
     unpackExtra(state, row[5]);
+    forgetDefaults(state);
     return this.named(state);
   }
 
@@ -758,6 +759,11 @@ export class RowStore {
       .safeIntegers(true)
       .pluck()
       .all(table.tid, after, limit) as bigint[];
+  }
+
+  /** True when some row is held for a table that is not here. */
+  get holdsRows(): boolean {
+    return this.db.prepare("SELECT 1 FROM _scoutsync_out INDEXED BY _scoutsync_out_held WHERE state = 4 LIMIT 1").get() !== undefined;
   }
 
   /** Number of rows held for tables that are not here; of one table where one is given. */
