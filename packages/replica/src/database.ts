@@ -66,6 +66,7 @@ import {
   isCaptured,
   isShapeOf,
   leftSince,
+  noteReturn,
   readMeta,
   removeStaleCapture,
   writeMeta,
@@ -473,6 +474,7 @@ export class ReplicaDatabase {
       this.digest.flush();
       resum(this.db, table);
       this.digest.reload();
+      noteReturn(this.db, table.tid);
       if (renewed.length === 0) continue;
       this.silently(() => {
         for (const { state, cells, changed } of renewed) this.placement.settle(state, cells, changed, ownedDots(state));

@@ -297,7 +297,7 @@ export class RollingUpgrade {
   private checkRows(node: Node): void {
     const losers = node.replica.reviews({ kind: "conflict", id: "", limit: 100_000 });
     const parked = node.replica.reviews({ kind: "parked", id: "", limit: 100_000 });
-    if (parked.length > 0) this.failures.push(`${parked.length} rows are parked`);
+    if (parked.length > 0) this.failures.push(`parked: ${parked.map(({ table, key, reason }) => [table, key, reason].join(" ")).join()}`);
     for (const [marker, table] of this.ledger.rows) {
       const rows = node.app.prepare(`SELECT * FROM ${table} WHERE m = ?`).all(marker) as Record<string, string>[];
       const [row] = rows;

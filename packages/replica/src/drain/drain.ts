@@ -388,7 +388,7 @@ export class Drain {
       // Without a later event nothing captured where the row went: it is gone all the same.
       else if (alive && complete && state)
         die(
-          table.columns.map(() => null),
+          table.columns.map(({ fallback }) => fallback),
           wall,
         );
       return;

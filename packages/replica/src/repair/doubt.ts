@@ -36,7 +36,8 @@ export function settleDoubts(state: RowState, incoming: IncomingRow, knowledge: 
       if (knew(ours, theirs.origin, theirs.sequence, knowledge)) moved = close(state, cid, theirs, value, ours) || moved;
       else if (knew(theirs, ours.origin, ours.sequence, knowledge)) moved = close(state, cid, ours, here, theirs) || moved;
     } else if (state.place.kind !== "table") {
-      if (here !== null) continue;
+      if (here !== null && !sameValue(here, (state.table.columns[state.table.indexOf.get(cid) ?? -1] as { fallback: CellValue }).fallback))
+        continue;
       values.change(cid, value);
       moved = true;
     } else if (Buffer.compare(weight(value), weight(here)) > 0) {

@@ -131,13 +131,17 @@ export function leftSince(db: Database, tid: number): number | null {
   return since === null ? null : Number(since);
 }
 
+/** Notes that a table takes part again. */
+export function noteReturn(db: Database, tid: number): void {
+  db.prepare("DELETE FROM _scoutsync_meta WHERE key = ?").run(`${LEFT}${tid}`);
+}
+
 /** Removes capture of tables that do not take part any more: their triggers would fill lists that nobody empties. */
 export function removeStaleCapture(db: Database, tables: readonly Table[], nowUs: number): void {
   const current = new Set(tables.map((table) => table.tid));
   const tids = db.prepare("SELECT tid FROM _scoutsync_table").pluck().all() as number[];
   const captured = db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = ?");
   for (const tid of tids) {
-    if (current.has(tid)) db.prepare("DELETE FROM _scoutsync_meta WHERE key = ?").run(`${LEFT}${tid}`);
     if (current.has(tid) || captured.get(imageTable(tid)) === undefined) continue;
     writeMeta(db, `${LEFT}${tid}`, String(nowUs));
     removeTriggers(db, tid);
