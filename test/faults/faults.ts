@@ -506,4 +506,61 @@ export const FAULTS: Fault[] = [
     edits: [['if (choice === "distinct" && equal * 2 > smaller)', 'if (choice === "distinct" && equal > smaller * 2)']],
     caughtBy: "packages/session/test/joining.test.ts",
   },
+  {
+    name: "rows of a table that is not here are not put in when it comes",
+    edits: [["this.due = this.store.tables.some(", "this.due = this.store.absent.some("]],
+    caughtBy: tests("schema-held"),
+  },
+  {
+    name: "a held value is not passed on",
+    edits: [["!state.table.indexOf.has(cid) && writes.some(", "state.table.indexOf.has(cid) && writes.some("]],
+    caughtBy: tests("schema-held"),
+  },
+  {
+    name: "an application that replaces a row clears columns it does not have",
+    edits: [["if (!state.table.indexOf.has(cid)) continue;\n    closeLosers(", "closeLosers("]],
+    caughtBy: tests("rolling"),
+  },
+  {
+    name: "what a migration writes knows what was held",
+    edits: [
+      [
+        "const unseen = new Set(this.rows.columnsToFill(state));\n    if (unseen.size > 0) {",
+        "const unseen = new Set<number>();\n    if (unseen.size > 0) {",
+      ],
+    ],
+    caughtBy: tests("rolling"),
+  },
+  {
+    name: "held values overwrite what a migration has written",
+    edits: [["heldForTable(state, this.knowledge, isUnwritten)", "heldForTable(state, this.knowledge)"]],
+    caughtBy: tests("schema-held"),
+  },
+  {
+    name: "a birth that has not written a column counts as its writer",
+    edits: [["...here.filter(({ cid }) => !unwritten.has(cid))", "...here"]],
+    caughtBy: tests("rolling"),
+  },
+  {
+    name: "digests of different schemas are compared",
+    edits: [["return isComparable(batch.schema, this.reader.schemaPrint());", "return true;"]],
+    caughtBy: tests("schema-held"),
+  },
+  {
+    name: "a table that comes back without its rows deletes them everywhere",
+    edits: [["if (!table.keyless) forgetMissing(this.db, this.rows, table);", ""]],
+    caughtBy: tests("schema-held"),
+  },
+  {
+    name: "a table that is taken in again takes its old rows for new ones",
+    edits: [["const renewed = rejoinTable(", "const renewed = ((..._: unknown[]) => [] as ReturnType<typeof rejoinTable>)("]],
+    caughtBy: tests("schema-held"),
+  },
+  {
+    name: "triggers name a column that goes",
+    edits: [
+      ["columns.map((column) => `, (SELECT ${row}.${quote(column.name)})`)", "columns.map((column) => `, ${row}.${quote(column.name)}`)"],
+    ],
+    caughtBy: tests("migrations"),
+  },
 ];

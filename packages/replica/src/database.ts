@@ -446,6 +446,8 @@ export class ReplicaDatabase {
       )
     )
       return false;
+    // What could not be drained under the shape that was goes, and is found by comparing.
+    for (const { table, shape } of broken) if (shape && this.drainer.hasEventsOf(table)) this.reconciliation.begin(table.tid, shape, true);
     for (const { table } of broken) installCapture(this.db, table);
     for (const table of tables) completeRowsTable(this.db, table);
     this.rows.setTables([...tables, ...leaving, ...absent.filter(({ tid }) => leaving.every((table) => table.tid !== tid))]);

@@ -259,6 +259,19 @@ describe("a column that the application drops while the node captures", () => {
     expect(rows(b)).toEqual(rows(a));
   });
 
+  test("is no edit of the rows that are left", () => {
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    a.edit(before);
+    settle(a, b);
+    const count = a.replica.count(new Map()).changes;
+    a.edit("DROP INDEX su; ALTER TABLE s DROP COLUMN c; DROP INDEX nu; ALTER TABLE n DROP COLUMN c");
+    expect(a.replica.count(new Map()).changes).toBe(count);
+    b.edit("UPDATE s SET a = 'of b'; UPDATE n SET a = 'of b'", b.nowUs + 1_000_000);
+    settle(a, b);
+    expect(a.rows("SELECT a FROM s")).toEqual([{ a: "of b" }, { a: "of b" }]);
+    for (const site of [a, b]) expect(site.conflicts).toEqual([]);
+  });
+
   test("goes with the sqlite3 program, too", (context) => {
     const [a, b] = [new Site("a", schema), new Site("b", schema)];
     a.edit(before);

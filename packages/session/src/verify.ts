@@ -26,9 +26,17 @@ export interface Difference {
   columns: string[];
 }
 
+/** A table whose rows cannot be compared: one side lacks it, or some of its columns. */
+export interface NotCompared {
+  table: string;
+  reason: string;
+}
+
 export interface Verification {
+  /** Everything was compared and nothing differs. */
   equal: boolean;
   differences: Difference[];
+  notCompared: NotCompared[];
   vector: VersionVector;
   peerVector: VersionVector;
 }
@@ -51,8 +59,14 @@ export async function verify(options: VerifyOptions): Promise<Verification> {
 async function compareOnce(options: VerifyOptions): Promise<Verification> {
   const [here, there] = await both(options, "", []);
   const differences: Difference[] = [];
+  const notCompared: NotCompared[] = [];
   for (const table of differing(here.entries, there.entries, (entry) => entry.table)) {
     if (differences.length >= MAX_DIFFERENCES) break;
+    const reason = whyNotComparable(table, here.entries, there.entries);
+    if (reason) {
+      notCompared.push({ table, reason });
+      continue;
+    }
     const keys = await differingRows(options, table, MAX_DIFFERENCES - differences.length);
     for (let at = 0; at < keys.length; at += KEYS_PER_REQUEST) {
       differences.push(...(await compareColumns(options, table, keys.slice(at, at + KEYS_PER_REQUEST))));
@@ -60,7 +74,18 @@ async function compareOnce(options: VerifyOptions): Promise<Verification> {
     // The table's digest differs but no row does: it exists on one side only, or it changed while we looked.
     if (keys.length === 0) differences.push({ table, key: "", columns: [] });
   }
-  return { equal: differences.length === 0, differences, vector: here.vector, peerVector: there.vector };
+  const equal = differences.length === 0 && notCompared.length === 0;
+  return { equal, differences, notCompared, vector: here.vector, peerVector: there.vector };
+}
+
+/** Null where both sides have the table with the same columns, and where the first version of the program does not say. */
+function whyNotComparable(table: string, here: readonly DigestEntry[], there: readonly DigestEntry[]): string | null {
+  const ours = here.find((entry) => entry.table === table);
+  const theirs = there.find((entry) => entry.table === table);
+  if ([...here, ...there].some(({ schema }) => schema === "")) return null;
+  if (!ours) return "only the other side has this table";
+  if (!theirs) return "only this side has this table";
+  return ours.schema === theirs.schema ? null : "the two sides have other columns, or another kind of key";
 }
 
 async function differingRows(options: VerifyOptions, table: string, limit: number): Promise<string[]> {

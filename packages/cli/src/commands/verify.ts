@@ -32,10 +32,11 @@ export const registerVerify: Registration = (program, surroundings) => {
       );
       const document = {
         equal: answer.equal,
-        databases: answer.databases.map(({ name, equal, differences, repaired }) => ({
+        databases: answer.databases.map(({ name, equal, differences, repaired, notCompared }) => ({
           name,
           equal,
           differences: differences.map(({ table, key, columns }) => ({ table, key, columns })),
+          not_compared: notCompared.map(({ table, reason }) => ({ table, reason })),
           ...(options.repair === true ? { repaired: repaired.map(({ table, key, columns }) => ({ table, key, columns })) } : {}),
         })),
         files: [],
@@ -44,6 +45,7 @@ export const registerVerify: Registration = (program, surroundings) => {
       out.result(document, () => {
         for (const database of document.databases) {
           out.line(`${database.name}: ${database.equal ? "equal" : `${database.differences.length} rows differ`}`);
+          for (const { table, reason } of database.not_compared) out.line(`not compared: ${table}, ${reason}`);
           for (const { table, key, columns } of database.repaired ?? []) {
             out.line(`merged: ${table} ${key} ${columns.join(", ")}`.trimEnd());
           }

@@ -35,6 +35,8 @@ interface Comparing {
   shapes: readonly FormerShape[];
   /** Columns that count as written in a row with none of the former hashes, as masks. */
   written: (values: readonly SqlValue[]) => bigint[];
+  /** Nothing went uncaptured: a row that differs does so because columns went and came. Numbers of those that came. */
+  trusted: number[] | null;
   notes: Notes;
   toFill: Write[];
 }
@@ -180,14 +182,16 @@ export class Reconciliation {
     const progress = this.progress as Progress;
     if (progress.rowsDone) return true;
     const shapes = comparison.shapes.map((shape) => new FormerShape(table, shape));
+    const isTrusted = !comparison.blind && shapes.some((shape) => !shape.isWhole);
+    const trusted = isTrusted ? table.columns.filter(({ name }) => !isIn(comparison.shapes, name)).map(({ cid }) => cid) : null;
     const written = (values: readonly SqlValue[]) =>
       maskOf(table, (index) => {
         const { name, fallback } = table.columns[index] as { name: string; fallback: SqlValue };
-        return isIn(comparison.shapes, name) || differs(values[index] as SqlValue, fallback);
+        return isIn(comparison.shapes, name) ? !trusted : differs(values[index] as SqlValue, fallback);
       });
     let left = ROWS_AT_ONCE;
     for (const { key, values, at } of pages(this.db, table, progress.after, ROWS_AT_ONCE)) {
-      if (table.surrogate || !key.includes(null)) this.compareRow(table, key, values, { shapes, written, notes, toFill });
+      if (table.surrogate || !key.includes(null)) this.compareRow(table, key, values, { shapes, written, trusted, notes, toFill });
       progress.after = at;
       if (--left > 0) continue;
       if (performance.now() > until || notes.count >= NOTES_AT_ONCE) return false;
@@ -197,7 +201,7 @@ export class Reconciliation {
     return true;
   }
 
-  private compareRow(table: Table, key: SqlValue[], values: SqlValue[], { shapes, written, notes, toFill }: Comparing): void {
+  private compareRow(table: Table, key: SqlValue[], values: SqlValue[], { shapes, written, trusted, notes, toFill }: Comparing): void {
     const id = table.surrogate ? (key[0] as bigint) : null;
     const state = id === null ? this.rows.byKey(table, this.rows.keyFromValues(table, key)) : this.rows.byId(table, id);
     if (state?.place.kind !== "table" || !state.hash) return notes.add(Op.insert, key);
@@ -209,10 +213,11 @@ export class Reconciliation {
     const bits = isEqual ? [] : former ? former.written(values) : written(values);
     const marked = (index: number) => ((bits[Math.floor(index / MASK_BITS)] ?? 0n) >> BigInt(index % MASK_BITS)) & 1n;
     if (this.rows.columnsToFill(state).some((cid) => marked(table.indexOf.get(cid) as number) === 0n)) toFill.push(state.birth);
-    if (former) this.settleAdded(state, id, values, hash, former.added);
+    const added = former ? former.added : isEqual ? null : trusted;
+    if (added) this.settleAdded(state, id, values, hash, added);
     // Without a column that went, nobody can tell whether the others were edited. If they were, then since the latest
     // edit known of: dated like that it never beats what others wrote meanwhile.
-    const isUnclear = !former && shapes.some((shape) => !shape.isWhole);
+    const isUnclear = !former && !trusted && shapes.some((shape) => !shape.isWhole);
     if (bits.some((mask) => mask > 0n)) notes.add(Op.update, key, bits, isUnclear ? EARLIEST : NOW);
   }
 

@@ -116,7 +116,12 @@ async function compareWith(
     const { replica } = database;
     try {
       const repaired = request.repair ? await mend(context, database, peer, signal) : [];
-      const { equal, differences, vector, peerVector } = await compare({ replica, peer, deep: request.deep || request.repair, signal });
+      const { equal, differences, notCompared, vector, peerVector } = await compare({
+        replica,
+        peer,
+        deep: request.deep || request.repair,
+        signal,
+      });
       databases.push({
         name: replica.name,
         equal,
@@ -124,6 +129,7 @@ async function compareWith(
         vector: formatVector(vector),
         peerVector: formatVector(peerVector),
         repaired,
+        notCompared,
       });
     } catch (error) {
       const absent = error instanceof SyncError && error.code === "DATABASE_NOT_FOUND";

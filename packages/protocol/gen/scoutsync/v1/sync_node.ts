@@ -507,6 +507,13 @@ export interface DatabaseVerification {
   peerVector: string;
   /** With `repair`: rows that differed before; `differences` are those that still do. */
   repaired: Difference[];
+  /** Tables that one side lacks, or some of their columns: their rows were not compared, and `equal` is false. */
+  notCompared: NotCompared[];
+}
+
+export interface NotCompared {
+  table: string;
+  reason: string;
 }
 
 export interface Difference {
@@ -5135,7 +5142,7 @@ export const VerifyResponse: MessageFns<VerifyResponse> = {
 };
 
 function createBaseDatabaseVerification(): DatabaseVerification {
-  return { name: "", equal: false, differences: [], vector: "", peerVector: "", repaired: [] };
+  return { name: "", equal: false, differences: [], vector: "", peerVector: "", repaired: [], notCompared: [] };
 }
 
 export const DatabaseVerification: MessageFns<DatabaseVerification> = {
@@ -5157,6 +5164,9 @@ export const DatabaseVerification: MessageFns<DatabaseVerification> = {
     }
     for (const v of message.repaired) {
       Difference.encode(v!, writer.uint32(50).fork()).join();
+    }
+    for (const v of message.notCompared) {
+      NotCompared.encode(v!, writer.uint32(58).fork()).join();
     }
     return writer;
   },
@@ -5222,6 +5232,14 @@ export const DatabaseVerification: MessageFns<DatabaseVerification> = {
             message.repaired.push(Difference.decode(reader, reader.uint32()));
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.notCompared.push(NotCompared.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5245,6 +5263,74 @@ export const DatabaseVerification: MessageFns<DatabaseVerification> = {
     message.vector = object.vector ?? "";
     message.peerVector = object.peerVector ?? "";
     message.repaired = object.repaired?.map((e) => Difference.fromPartial(e)) || [];
+    message.notCompared = object.notCompared?.map((e) => NotCompared.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseNotCompared(): NotCompared {
+  return { table: "", reason: "" };
+}
+
+export const NotCompared: MessageFns<NotCompared> = {
+  encode(message: NotCompared, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.table !== "") {
+      writer.uint32(10).string(message.table);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NotCompared {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNotCompared();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.table = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<NotCompared>): NotCompared {
+    return NotCompared.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<NotCompared>): NotCompared {
+    const message = createBaseNotCompared();
+    message.table = object.table ?? "";
+    message.reason = object.reason ?? "";
     return message;
   },
 };
