@@ -156,3 +156,75 @@ describe("a table that is excluded after it has taken part", () => {
     expect(b.pull(a).at(-1)?.verified).toBe(true);
   });
 });
+
+describe("what is held for a column", () => {
+  const NEWER = `${OLD}; ${MOTTO}; ALTER TABLE team ADD COLUMN color TEXT DEFAULT 'grey'`;
+  const migrate = `${MOTTO}; ALTER TABLE team ADD COLUMN color TEXT DEFAULT 'grey'`;
+  const inserted = "INSERT INTO team VALUES(1, 'one', 'onward', 'red'), (2, 'two', 'none', 'grey')";
+
+  test("stays beside what the migration here writes, and a default is no write", () => {
+    const [a, b] = [new Site("a", NEWER), new Site("b", OLD)];
+    a.edit(inserted);
+    b.pull(a);
+    b.nowUs += 1_000_000;
+    b.write(`BEGIN; ${migrate}; UPDATE team SET motto = 'of b ' || id; COMMIT`);
+    b.replica.drain();
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(site.rows("SELECT motto, color FROM team ORDER BY id")).toEqual([
+        { motto: "of b 1", color: "red" },
+        { motto: "of b 2", color: "grey" },
+      ]);
+      expect(site.conflicts.map(({ key, column, winner, loser }) => [key, column, winner?.value, loser?.value])).toEqual([
+        ["1", "motto", "of b 1", "onward"],
+      ]);
+    }
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+  });
+
+  test("goes through a delete and a restore here", () => {
+    const [a, b, c] = [new Site("a", NEWER), new Site("b", OLD), new Site("c", NEWER)];
+    a.edit(inserted);
+    b.pull(a);
+    b.edit("DELETE FROM team WHERE id = 1", b.nowUs + 1_000_000);
+    b.replica.restore("team", "1");
+    b.edit("UPDATE team SET name = 'ONE' WHERE id = 1; UPDATE team SET id = 7 WHERE id = 2", b.nowUs + 1_000_000);
+    c.pull(b);
+    expect(c.rows("SELECT name, motto, color FROM team WHERE id = 1")).toEqual([{ name: "ONE", motto: "onward", color: "red" }]);
+    b.edit(migrate);
+    settle(a, b, c);
+    expect(b.rows("SELECT * FROM team ORDER BY id")).toEqual(a.rows("SELECT * FROM team ORDER BY id"));
+    expect(b.rows("SELECT name, motto, color FROM team WHERE id = 1")).toEqual([{ name: "ONE", motto: "onward", color: "red" }]);
+  });
+
+  test("is not there after a batch that failed, and comes with the next", () => {
+    const [a, b] = [new Site("a", `${NEWER}; ${NOTE}`), new Site("b", OLD)];
+    a.edit(`${inserted}; INSERT INTO note VALUES(1, 1, 'hello')`);
+    const batch = a.batchFor(b);
+    const before = b.contents();
+    expect(refusal(() => b.replica.apply({ ...batch, count: batch.count + 1 }))).toBe("BATCH_CORRUPT");
+    expect(b.contents()).toBe(before);
+    b.replica.apply(batch);
+    expect(held(b)).toEqual(["note", "team.color", "team.motto"]);
+  });
+});
+
+test("rows of another kind of key are held, and so is a reference where none is declared", () => {
+  const [a, b, c] = [
+    new Site("a", NEW),
+    new Site("b", `${OLD}; CREATE TABLE note(id INTEGER PRIMARY KEY, team_id INTEGER, line TEXT); CREATE TABLE word(k TEXT PRIMARY KEY)`),
+    new Site("c", NEW),
+  ];
+  a.edit("INSERT INTO team(name) VALUES('one'); INSERT INTO note VALUES(1, 1, 'hello'); INSERT INTO word VALUES('en', 'k', 'word')");
+  b.pull(a);
+  expect(held(b)).toEqual(["word"]);
+  expect(b.replica.reviews({ kind: "parked", id: "", limit: 9 })[0]?.reason).toMatch(/"team_id" refers to a row/);
+  c.pull(b);
+  expect(c.rows("SELECT * FROM note")).toEqual(a.rows("SELECT * FROM note"));
+  expect(c.rows("SELECT * FROM word")).toEqual(a.rows("SELECT * FROM word"));
+  b.edit(`DROP TABLE word; ${WORD}; DROP TABLE note; ${NOTE}`);
+  settle(a, b);
+  expect(b.rows("SELECT * FROM note")).toEqual(a.rows("SELECT * FROM note"));
+  expect(b.rows("SELECT * FROM word")).toEqual(a.rows("SELECT * FROM word"));
+  expect(held(b)).toEqual([]);
+});
