@@ -209,7 +209,7 @@ export class ReplicaDatabase {
       });
       this.applier = new Applier({ ...parts, placement: this.placement, nowUs: this.nowUs, groups });
       if (options.trial) this.applier.rename = (cell) => this.joining.cell(cell);
-      this.delivery = new Delivery({ ...parts, placement: this.placement, applier: this.applier });
+      this.delivery = new Delivery({ ...parts, placement: this.placement, applier: this.applier, nowUs: this.nowUs });
       this.restored = new Restored(this.db, this.knowledge, options.serveRestored === true);
       if (options.hadBefore && !this.restored.isKnown && this.restored.lacks(options.hadBefore))
         this.noteRestored("it had more the last time this node ran");

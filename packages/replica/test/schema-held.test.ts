@@ -228,3 +228,57 @@ test("rows of another kind of key are held, and so is a reference where none is 
   expect(b.rows("SELECT * FROM word")).toEqual(a.rows("SELECT * FROM word"));
   expect(held(b)).toEqual([]);
 });
+
+describe("a name that changes on one node first", () => {
+  test("of a table: both names mean its rows, and they are equal once both have changed it", () => {
+    const schema = `${OLD}; ${MOTTO}; CREATE TABLE word(k TEXT PRIMARY KEY, line TEXT)`;
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    a.edit("INSERT INTO team VALUES(1, 'one', 'm1'), (2, 'two', 'm2'); INSERT INTO word VALUES('k', 'line')");
+    settle(a, b);
+    const rename = "ALTER TABLE word RENAME TO term; ALTER TABLE team RENAME TO squad";
+    a.edit(rename, a.nowUs + 1_000_000);
+    a.edit("UPDATE squad SET motto = 'a1' WHERE id = 1; INSERT INTO squad VALUES(5, 'five', 'a5'); UPDATE term SET line = 'of a'");
+    b.edit("UPDATE team SET motto = 'b2' WHERE id = 2; INSERT INTO team VALUES(9, 'nine', 'b9')", a.nowUs + 1_000_000);
+    b.pull(a);
+    a.pull(b);
+    const all = [
+      { id: 1, name: "one", motto: "a1" },
+      { id: 2, name: "two", motto: "b2" },
+      { id: 5, name: "five", motto: "a5" },
+      { id: 9, name: "nine", motto: "b9" },
+    ];
+    expect(a.rows("SELECT * FROM squad ORDER BY id")).toEqual(all);
+    expect(held(b)).toEqual(["squad", "term"]);
+    b.edit(rename, b.nowUs + 1_000_000);
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(site.rows("SELECT * FROM squad ORDER BY id")).toEqual(all);
+      expect(site.rows("SELECT * FROM term")).toEqual([{ k: "k", line: "of a" }]);
+      expect(site.conflicts).toEqual([]);
+      expect(held(site)).toEqual([]);
+    }
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+  });
+
+  test("of a column: every value that was written survives, and both are equal once both have changed it", () => {
+    const schema = `${OLD}; ${MOTTO}`;
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    a.edit("INSERT INTO team VALUES(1, 'one', 'm1'), (2, 'two', 'm2')");
+    settle(a, b);
+    const rename = "ALTER TABLE team RENAME COLUMN motto TO slogan";
+    a.edit(rename, a.nowUs + 1_000_000);
+    a.edit("UPDATE team SET slogan = 'a1' WHERE id = 1", a.nowUs + 1_000_000);
+    b.edit("UPDATE team SET motto = 'b2' WHERE id = 2; INSERT INTO team VALUES(9, 'nine', 'b9')", a.nowUs + 1_000_000);
+    b.pull(a);
+    a.pull(b);
+    b.edit(rename, b.nowUs + 1_000_000);
+    settle(a, b);
+    expect(b.rows("SELECT * FROM team ORDER BY id")).toEqual(a.rows("SELECT * FROM team ORDER BY id"));
+    const values = (site: Site) => [
+      ...site.rows("SELECT slogan FROM team").map(({ slogan }) => slogan),
+      ...site.conflicts.map(({ loser }) => loser?.value),
+    ];
+    for (const site of [a, b]) expect(values(site)).toEqual(expect.arrayContaining(["a1", "b2", "b9"]));
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+  });
+});

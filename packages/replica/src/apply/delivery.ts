@@ -1,3 +1,4 @@
+import type { Database } from "better-sqlite3";
 import type { CellValue, Tally, Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { IncomingRow } from "../log/incoming.ts";
@@ -5,7 +6,9 @@ import { heldForTable } from "../rows/held-columns.ts";
 import { type ColumnWrite, ownedDots, type RowState, valueOf } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { sameValue } from "../rows/values.ts";
+import { lackedColumn } from "../schema/absent.ts";
 import type { Table } from "../schema/catalog.ts";
+import { mergedTables } from "../schema/install.ts";
 import type { Applier } from "./apply.ts";
 import type { Placement } from "./placement.ts";
 
@@ -25,8 +28,11 @@ export class Delivery {
   due = false;
   /** Per table, the last row looked at. */
   private readonly passed = new Map<number, bigint>();
+  private merged = new Map<number, number>();
+  private readonly nowUs: () => number;
 
-  constructor(options: { rows: RowStore; knowledge: Knowledge; placement: Placement; applier: Applier }) {
+  constructor(options: { rows: RowStore; knowledge: Knowledge; placement: Placement; applier: Applier; nowUs: () => number }) {
+    this.nowUs = options.nowUs;
     this.store = options.rows;
     this.knowledge = options.knowledge;
     this.placement = options.placement;
@@ -36,18 +42,27 @@ export class Delivery {
   /** Looks whether there is something to deliver: after every change of the schema. */
   begin(): void {
     this.passed.clear();
-    this.due = this.store.tables.some((table) => this.store.heldSlots(table, 0n, 1).length > 0);
+    this.merged = mergedTables(this.store.db);
+    this.due = [...this.store.tables, ...this.renamed()].some((table) => this.store.heldSlots(table, 0n, 1).length > 0);
+  }
+
+  /** Tables that are not here under their name, but under the one they had before the application renamed them. */
+  private renamed(): Table[] {
+    return this.store.absent.filter(({ tid }) => this.merged.has(tid));
   }
 
   /** Delivers rows, parents first, until `until` (milliseconds of performance.now). Those of which only a part is held stay. */
   rows(until: number): void {
-    for (const table of this.store.tables) {
+    for (const table of [...this.store.tables, ...this.renamed()]) {
+      const target = this.store.byTid(this.merged.get(table.tid) ?? table.tid);
+      if (target?.absent !== null) continue;
       for (let slots = this.next(table); slots.length > 0; slots = this.next(table)) {
         for (const slot of slots) {
           this.passed.set(table.tid, slot);
           const state = this.store.atLog(-table.tid, slot);
           if (!state) continue;
-          const incoming = asIncoming(this.store, state, table);
+          const held = asIncoming(this.store, state, table);
+          const incoming = target === table ? held : retarget(held, table, target, this.store.db, this.nowUs());
           if (state.partial && !this.applier.hasRowOf(incoming)) continue;
           this.store.lift(state);
           this.applier.deliver(incoming);
@@ -89,6 +104,34 @@ export class Delivery {
         );
     }
   }
+}
+
+/** A record of a table that is here under another number: columns by their names. */
+function retarget(row: IncomingRow, from: Table, to: Table, db: Database, nowUs: number): IncomingRow {
+  const cidOf = (cid: number) => {
+    const name = from.lacking.get(cid) as string;
+    return to.columns.find((column) => column.name === name)?.cid ?? lackedColumn(db, to, name, nowUs);
+  };
+  const values = to.columns.map((column) => column.fallback as CellValue);
+  const unwritten = new Set(to.columns.map(({ cid }) => cid));
+  const held: IncomingRow["held"] = [];
+  for (const { cid, value } of row.held) {
+    const target = cidOf(cid);
+    const index = to.indexOf.get(target);
+    if (index === undefined) held.push({ cid: target, value });
+    else values[index] = value;
+    unwritten.delete(target);
+  }
+  const columns = row.columns.map(({ cid, writes }) => ({ cid: cidOf(cid), writes }));
+  return {
+    ...row,
+    table: to,
+    values,
+    held,
+    unwritten,
+    columns,
+    closed: row.closed.map((record) => ({ ...record, cid: cidOf(record.cid) })),
+  };
 }
 
 /** A row out of its table as the record that would bring it. Its state must not have been changed. */

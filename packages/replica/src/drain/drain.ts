@@ -254,7 +254,7 @@ export class Drain {
       wall: this.clock.stamp(Math.round(((values[3] as number) - EPOCH_DAY) * DAY_US)),
       masks: values.slice(4 + keys, 4 + keys + maskCount(table)).map((mask) => (mask as bigint | null) ?? 0n),
       key: this.key(table, values),
-      image: image ?? table.columns.map(() => null),
+      image: image ?? table.columns.map(({ fallback }) => fallback),
       seen: image !== null,
       found: (op === Op.update || op === Op.found) && hasCombiningRule(table) ? this.image(table, values[0] as bigint) : null,
     };

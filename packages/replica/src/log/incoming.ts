@@ -15,6 +15,7 @@ import type { Knowledge } from "../identity/knowledge.ts";
 import type { ClosedConflict, ColumnWrite, ExistenceWrite } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { addAbsentTable, lackedColumn } from "../schema/absent.ts";
+import { tableFormerly } from "../schema/install.ts";
 import type { Column, Table } from "../schema/catalog.ts";
 
 /** A table of the batch as this replica knows it. */
@@ -81,13 +82,20 @@ export function incomingTables(reader: PayloadReader, rows: RowStore, nowUs: num
   });
 }
 
-function tableOf(head: TableHead, rows: RowStore, nowUs: number): Table {
-  const matches = (table: Table) =>
-    table.name === head.name &&
+function isKindOf(table: Table, head: TableHead): boolean {
+  return (
     table.surrogate === head.surrogate &&
     table.keyless === (head.keyless ?? false) &&
-    (head.surrogate || head.keyParts === 0 || head.keyParts === table.key.length);
-  const table = [...rows.tables, ...rows.absent].find(matches);
+    (head.surrogate || head.keyParts === 0 || head.keyParts === table.key.length)
+  );
+}
+
+function tableOf(head: TableHead, rows: RowStore, nowUs: number): Table {
+  const table = [...rows.tables, ...rows.absent].find((each) => each.name === head.name && isKindOf(each, head));
+  if (table?.absent === null) return table;
+  const formerly = tableFormerly(rows.db, head.name);
+  const renamed = formerly === null ? undefined : rows.byTid(formerly);
+  if (renamed?.absent === null && isKindOf(renamed, head)) return renamed;
   if (table) return table;
   if (!head.surrogate && head.keyParts === 0) {
     throw new SyncError({

@@ -150,17 +150,45 @@ export function removeStaleCapture(db: Database, tables: readonly Table[], nowUs
   }
 }
 
+const MERGED = "rows belong to ";
+const FORMERLY = "former name ";
+
+/** The number of the table that had this name before the application renamed it. */
+export function tableFormerly(db: Database, name: string): number | null {
+  const tid = readMeta(db, `${FORMERLY}${name}`);
+  return tid === null ? null : Number(tid);
+}
+
+/** Catalogued tables whose held rows are those of another, by number: the application renamed that one to their name. */
+export function mergedTables(db: Database): Map<number, number> {
+  const rows = db.prepare("SELECT key, value FROM _scoutsync_meta WHERE key LIKE ?").raw(true).all(`${MERGED}%`) as [string, string][];
+  return new Map(rows.map(([key, tid]) => [Number(key.slice(MERGED.length)), Number(tid)]));
+}
+
 /** A table that the application renamed took our triggers with it: its rows are the same rows under the new name. */
 export function followRenames(db: Database, names: ReadonlySet<string>): void {
   const catalog = db.prepare("SELECT tid, name FROM _scoutsync_table").all() as { tid: number; name: string }[];
-  const known = new Set(catalog.map(({ name }) => name));
+  const known = new Map(catalog.map(({ tid, name }) => [name, tid]));
+  const captured = db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = ?");
   const carrier = db.prepare("SELECT tbl_name FROM main.sqlite_master WHERE type = 'trigger' AND name = ?").pluck();
   for (const { tid, name } of catalog) {
     if (names.has(name)) continue;
     const carried = carrier.get(`_scoutsync_insert_${tid}`) as string | undefined;
     const now = carried === undefined || sourceOf(name) === null ? carried : withoutKeyName(carried);
-    if (now !== undefined && names.has(now) && !known.has(now))
-      for (const table of ["_scoutsync_table", "_scoutsync_kind"]) db.prepare(`UPDATE ${table} SET name = ? WHERE tid = ?`).run(now, tid);
+    if (now === undefined || !names.has(now)) continue;
+    const other = known.get(now);
+    if (other !== undefined && captured.get(imageTable(other)) !== undefined) continue;
+    const rename = (number: number, to: string) => {
+      for (const table of ["_scoutsync_table", "_scoutsync_kind"]) db.prepare(`UPDATE ${table} SET name = ? WHERE tid = ?`).run(to, number);
+    };
+    // Others renamed it first: what is held under the new name is of the same rows.
+    if (other !== undefined) {
+      rename(other, `${now}\nnow ${tid}`);
+      writeMeta(db, `${MERGED}${other}`, String(tid));
+    }
+    rename(tid, now);
+    // Who has not renamed it yet goes on calling it by its old name.
+    writeMeta(db, `${FORMERLY}${name}`, String(tid));
   }
 }
 
