@@ -1,7 +1,7 @@
 import type { Database } from "better-sqlite3";
 import type { CellValue, SqlValue } from "@scoutsync/core";
 import { imageTable } from "../capture/events.ts";
-import { type ColumnWrite, ownedDots, type RowState } from "../rows/row-state.ts";
+import { type ColumnWrite, ownedDots, type RowState, valueOf } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
 import { registerOf } from "../rows/registers.ts";
@@ -126,6 +126,6 @@ export function forgetMissing(db: Database, rows: RowStore, table: Table): void 
 
 /** Makes a value one that is held beside what the table has. */
 function keepHeld(state: RowState, cid: number, value: CellValue): void {
-  const writes: ColumnWrite[] = registerOf(state, cid).map((write) => (write.value === undefined ? { ...write, value } : write));
+  const writes: ColumnWrite[] = registerOf(state, cid).map((write) => ({ ...write, value: valueOf(write, value), literal: undefined }));
   state.columns.set(cid, writes);
 }
