@@ -140,8 +140,9 @@ export class Author {
 
   private rekey(table: ModelTable, row: string): string {
     if (table.key.kind === "surrogate") {
-      // Another key is another row: it gets a name of its own.
-      return `UPDATE ${table.name} SET id = (SELECT max(id) FROM ${table.name}) + ${1 + this.random.below(3)}, m = ${this.marker()} WHERE m = '${row}'`;
+      // Another key is another row: it gets a name of its own. Never an integer that was used: where a cascade runs before
+      // the key's own triggers, and the integer had another row in the same drain, children are taken for that one's.
+      return `UPDATE ${table.name} SET id = ${1_000_000 + this.fresh()}, m = ${this.marker()} WHERE m = '${row}'`;
     }
     const part = table.key.columns.find(({ kind }) => kind === "part") as ModelColumn;
     return `UPDATE ${this.chance(30) ? "OR REPLACE " : ""}${table.name} SET ${part.name} = ${this.keyPart(table, part)} WHERE m = '${row}'`;

@@ -17,6 +17,8 @@ export interface SeenRow {
   marker: string;
   /** The key as it stands in the table. */
   key: string;
+  /** The key as a person writes it. */
+  named: string;
   cells: Map<string, string>;
 }
 
@@ -49,10 +51,14 @@ export function takeSnapshot(app: Database, tables: readonly ModelTable[]): Snap
       for (const { name } of table.columns) cells.set(name, shown(name));
       const marker = row["m"] as string;
       const label = table.key.kind === "surrogate" ? marker : `${table.name} ${table.key.columns.map(({ name }) => shown(name)).join(" ")}`;
-      const key = table.key.columns.map(({ name }) => textOf(row[name])).join(" ");
+      const keys = table.key.columns.map(({ name }) => row[name] ?? null);
+      const key = keys.map(textOf).join(" ");
+      const named = keys
+        .map((value) => (value instanceof Uint8Array ? `blob:${Buffer.from(value).toString("hex")}` : String(value)))
+        .join(",");
       if (table.key.kind !== "surrogate") for (const { name } of table.key.columns) cells.set(name, shown(name));
       else cells.delete("m");
-      snapshot.set(label, { table: table.name, marker, key, cells });
+      snapshot.set(label, { table: table.name, marker, key, named, cells });
     }
   }
   return snapshot;

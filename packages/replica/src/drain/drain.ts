@@ -5,7 +5,7 @@ import type { Knowledge } from "../identity/knowledge.ts";
 import type { Groups } from "../log/groups.ts";
 import { dependsOn } from "../rows/foreign-keys.ts";
 import { noteDrained } from "../identity/receipts.ts";
-import { blindWrite, isAlive, localWrite, rebirth, registerOf, replaceColumn, tellBirth, writeBeside } from "../rows/registers.ts";
+import { blindWrite, closeWinners, isAlive, localWrite, rebirth, registerOf, replaceColumn, tellBirth, writeBeside } from "../rows/registers.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
@@ -24,6 +24,8 @@ const EPOCH_DAY = 2_440_587.5;
 const DAY_US = 86_400_000_000;
 
 interface Event {
+  /** Its place in the dirty list. */
+  n: number;
   op: number;
   /** Unix microseconds, corrected, never later than the drain's own clock. */
   wall: number;
@@ -51,6 +53,9 @@ function withDoubts(state: RowState, written: boolean[], doubts: Doubts | null):
   if (!state.table.surrogate) for (const cid of doubts.added) if (!state.columns.has(cid)) state.columns.set(cid, []);
   return written.map((was, i) => was || doubts.written[i] === true);
 }
+
+/** Names one row of one table while a drain lasts. */
+const nameOf = (table: Table, key: SqlValue[]): string => `${table.tid} ${packKey(table.key, key).toString("latin1")}`;
 
 const NO_DOTS: ReadonlyMap<string, { origin: number; sequence: number }> = new Map();
 
@@ -198,14 +203,18 @@ export class Drain {
     displaced: Displaced,
   ): void {
     let groups = new Map<string, { table: Table; order: number; events: Event[] }>();
+    const retaken = this.retaken(raw, tables, keys);
     const flush = (last: boolean) => {
       const gone: { table: Table; events: Event[] }[] = [];
-      for (const { table, events } of [...groups.values()].sort((a, b) => a.order - b.order)) {
+      for (const [name, { table, events }] of [...groups].sort(([, a], [, b]) => a.order - b.order)) {
         if (table.keyless) {
           this.keyless.drain(table, events.map(keylessEvent));
           continue;
         }
-        const values = this.read(table, events);
+        // Where it was displaced and its key is taken again, the table holds another row.
+        const end = events.at(-1);
+        const isGone = end?.op === Op.displaced && end.n < (retaken.get(name) ?? 0);
+        const values = isGone ? null : this.read(table, events);
         if (values === null) gone.push({ table, events });
         else {
           this.drainRow(table, events, values, last);
@@ -227,9 +236,7 @@ export class Drain {
         else displaced.set(found.table, [event]);
         continue;
       }
-      const name = found.table.keyless
-        ? `${found.table.tid}`
-        : `${found.table.tid} ${packKey(found.table.key, event.key).toString("latin1")}`;
+      const name = found.table.keyless ? `${found.table.tid}` : nameOf(found.table, event.key);
       let group = groups.get(name);
       if (
         group &&
@@ -246,10 +253,23 @@ export class Drain {
     flush(complete);
   }
 
+  /** Of rows that are displaced, the number of the last event that inserts under their key: what is there then may be another row. */
+  private retaken(raw: SqlValue[][], tables: ReadonlyMap<number, { table: Table }>, keys: number): Map<string, number> {
+    const last = new Map<string, number>();
+    if (!raw.some((values) => Number(values[2]) === Op.displaced)) return last;
+    for (const values of raw) {
+      const table = tables.get(Number(values[1]))?.table;
+      if (!table?.surrogate || table.keyless || Number(values[2]) !== Op.insert) continue;
+      last.set(nameOf(table, this.event(table, values, keys).key), Number(values[0]));
+    }
+    return last;
+  }
+
   private event(table: Table, values: SqlValue[], keys: number): Event {
     const op = Number(values[2]);
     const image = table.keyless || op === Op.delete || op === Op.displaced ? this.image(table, values[0] as bigint) : [];
     return {
+      n: Number(values[0]),
       op,
       wall: this.clock.stamp(Math.round(((values[3] as number) - EPOCH_DAY) * DAY_US)),
       masks: values.slice(4 + keys, 4 + keys + maskCount(table)).map((mask) => (mask as bigint | null) ?? 0n),
@@ -371,6 +391,7 @@ export class Drain {
       if (alive) found ??= event.found;
       if (event.op === Op.found) continue;
       wall = event.wall;
+      displaced = event.op === Op.displaced ? event : null;
       if (event.op === Op.insert) {
         if (alive && comeBack()) continue;
         if (alive || born !== null) written = written.map(() => true);
@@ -379,12 +400,13 @@ export class Drain {
         written = written.map((was, i) => was || (((event.masks[Math.floor(i / MASK_BITS)] ?? 0n) >> BigInt(i % MASK_BITS)) & 1n) === 1n);
       } else if (event.op === Op.delete) {
         if (!keepBack(event)) die(event.image, event.wall);
-      } else displaced = event;
+      }
     }
 
     if (values === null) {
       if (isKeptBack || (displaced && keepBack(displaced))) return;
-      if (displaced && (alive || born !== null)) die(displaced.image, displaced.wall);
+      // Known or not: its insert may have been among events drained before these, when it was gone already.
+      if (displaced) die(displaced.image, displaced.wall);
       // Without a later event nothing captured where the row went: it is gone all the same.
       else if (alive && complete && state)
         die(
@@ -418,7 +440,10 @@ export class Drain {
       const found = hasCombiningRule(table) ? this.rows.cells(existing) : null;
       const replaced: Write[] = [existing.birth, ...existing.deletes];
       for (const writes of existing.columns.values()) replaced.push(...writes);
-      rebirth(existing, localWrite(existing, wall, replaced, this.knowledge), this.knowledge, editsOf(table, { values, found }));
+      const write = localWrite(existing, wall, replaced, this.knowledge);
+      // The application could not see the row that waits under its key: what that one held stays in the history.
+      if (existing.place.kind === "waiting") closeWinners(existing, this.rows.cells(existing), write, this.knowledge);
+      rebirth(existing, write, this.knowledge, editsOf(table, { values, found }));
       return existing;
     }
     const birth = unseen ? blindWrite(unseen, wall, this.knowledge) : localWrite(null, wall, [], this.knowledge);

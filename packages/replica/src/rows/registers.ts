@@ -232,6 +232,16 @@ export function rebirth(state: RowState, write: Write, knowledge: Knowledge, edi
   state.identity = { origin: write.origin, sequence: write.sequence };
 }
 
+/** Closes under `by` what a row holds, column by column: `by` replaces values that its author had no way to see. */
+export function closeWinners(state: RowState, cells: readonly CellValue[], by: Write, knowledge: Knowledge): void {
+  const keys = new Set(state.table.key.map(({ cid }) => cid));
+  state.table.columns.forEach(({ cid }, index) => {
+    if (keys.has(cid)) return;
+    const winner = winnerOf(registerOf(state, cid), knowledge);
+    if (winner) state.closed.push({ cid, loser: winner, value: cells[index] ?? null, origin: by.origin, sequence: by.sequence });
+  });
+}
+
 function closeLosers(state: RowState, cid: number, writes: readonly ColumnWrite[], by: Write, knowledge: Knowledge): void {
   for (const { origin, sequence, time, context, value } of lostWrites(state, cid, writes, knowledge))
     state.closed.push({ cid, loser: { origin, sequence, time, context }, value, origin: by.origin, sequence: by.sequence });

@@ -1,0 +1,63 @@
+import { expect, test } from "vitest";
+import { SECOND_US, settle, Site, START_US } from "./site.ts";
+
+const at = (seconds: number) => START_US + seconds * SECOND_US;
+const imagesOf = (site: Site): string =>
+  site
+    .rows("SELECT image FROM _scoutsync_out WHERE state = 1")
+    .map(({ image }) => (image as Buffer).toString("latin1"))
+    .join("\n");
+
+test("a row that waits for its place and is written anew under its key, unseen, stays in the history", () => {
+  const schema = "CREATE TABLE word(k TEXT PRIMARY KEY, x TEXT, f INTEGER, g INTEGER, CHECK(f + g <= 10))";
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  a.edit("INSERT INTO word VALUES('k', 'typed once', 1, 1)");
+  settle(a, b);
+  a.edit("UPDATE word SET f = 9", at(1));
+  b.edit("UPDATE word SET g = 9", at(2));
+  settle(a, b);
+  expect(a.rows("SELECT * FROM word")).toEqual([]);
+  a.edit("INSERT INTO word VALUES('k', 'typed again', 2, 2)", at(3));
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("SELECT * FROM word")).toEqual([{ k: "k", x: "typed again", f: 2, g: 2 }]);
+    const closed = site.replica.history("word", "k").filter(({ operation, column }) => operation === "closed" && column === "x");
+    expect(closed.map(({ value }) => value)).toEqual(["typed once"]);
+  }
+});
+
+const TAG = "CREATE TABLE tag(id INTEGER PRIMARY KEY, m TEXT, u TEXT UNIQUE); CREATE TABLE other(id INTEGER PRIMARY KEY, m TEXT)";
+/** Takes an integer again: what was captured before is drained before it. */
+const AGAIN = "INSERT INTO other VALUES(1, 'first'); DELETE FROM other; INSERT INTO other VALUES(1, 'second')";
+
+test.each([
+  [
+    "inserted and displaced between two drains, with an integer used again between",
+    `INSERT INTO tag VALUES(1, 'displaced', 'u'); ${AGAIN}; REPLACE INTO tag VALUES(2, 'new', 'u')`,
+  ],
+  [
+    "displaced, and whose integer is used again",
+    `INSERT INTO tag VALUES(1, 'displaced', 'u'); REPLACE INTO tag VALUES(2, 'new', 'u'); ${AGAIN}; INSERT INTO tag VALUES(1, 'other', 'v')`,
+  ],
+])("a row %s is a deleted row with its image", (_, sql) => {
+  const [a, b] = [new Site("a", TAG), new Site("b", TAG)];
+  a.edit(sql);
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("SELECT m FROM tag WHERE u = 'u'")).toEqual([{ m: "new" }]);
+    expect(imagesOf(site)).toContain("displaced");
+  }
+});
+
+test("a known row that is displaced, and whose integer is used again, is deleted everywhere and not taken for the other", () => {
+  const [a, b] = [new Site("a", TAG), new Site("b", TAG)];
+  a.edit("INSERT INTO tag VALUES(1, 'displaced', 'u')");
+  settle(a, b);
+  b.edit("UPDATE tag SET m = 'edited' WHERE id = 1", at(1));
+  a.edit(`REPLACE INTO tag VALUES(2, 'new', 'u'); ${AGAIN}; INSERT INTO tag VALUES(1, 'other', 'v')`, at(2));
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("SELECT m FROM tag ORDER BY m")).toEqual([{ m: "new" }, { m: "other" }]);
+    expect(imagesOf(site)).toContain("edited");
+  }
+});
