@@ -253,7 +253,7 @@ export class FleetSimulation {
     if (!node.open) db.exec("BEGIN IMMEDIATE");
     const before = node.open ? null : takeSnapshot(db, this.tables);
     const states = node.open?.states ?? (before ? [before] : []);
-    const last = node.open ? 0 : this.lastEvent(db);
+    let last = node.open?.lastEvent ?? this.lastEvent(db);
     const count = random.below(5) === 0 ? 4 + random.below(8) : 1 + random.below(2);
     for (let i = 0; i < count; i++) {
       if (step.without.includes(i)) continue;
@@ -265,11 +265,13 @@ export class FleetSimulation {
       statements.push(sql);
       outcomes.push(this.attempt(db, sql));
       states.push(takeSnapshot(db, this.tables));
+      last = this.stamp(node, db, last, states.length);
     }
+    if (node.open) node.open.lastEvent = last;
     if (before === null) return;
     // What an application takes back never was.
     if (random.below(12) === 0) db.exec("ROLLBACK");
-    else this.commit(node, connection, states, last);
+    else this.commit(node, connection, states);
     if (twin) {
       this.counts.twins++;
       for (const text of differencesFromTwin(twin, statements, outcomes, db, this.tables, before)) this.fail(`R4 on ${node.name}: ${text}`);
@@ -292,9 +294,14 @@ export class FleetSimulation {
     return db.prepare("SELECT coalesce(max(n), 0) FROM _scoutsync_capture").pluck().get() as number;
   }
 
-  private commit(node: SimulatedNode, { db }: Connection, states: readonly Snapshot[], lastEvent: number): void {
-    // The writing process has the node's clock, and lives on the simulated day.
-    db.prepare("UPDATE _scoutsync_capture SET at = ? WHERE n > ?").run(node.clockUs / 86_400_000_000 + 2_440_587.5, lastEvent);
+  /** The writing process has the node's clock, and lives on the simulated day; what one statement writes has one time. */
+  private stamp(node: SimulatedNode, db: Database.Database, after: number, statement: number): number {
+    const day = (node.clockUs + statement * 2_000) / 86_400_000_000 + 2_440_587.5;
+    db.prepare("UPDATE _scoutsync_capture SET at = ? WHERE n > ?").run(day, after);
+    return this.lastEvent(db);
+  }
+
+  private commit(node: SimulatedNode, { db }: Connection, states: readonly Snapshot[]): void {
     db.exec("COMMIT");
     this.counts.transactions++;
     const event = this.ledger.committed(node.author, states, (row, column, value) => node.losersAgainst(row.table, column, value));
@@ -313,7 +320,7 @@ export class FleetSimulation {
     const { open } = node;
     if (!open) return;
     node.open = null;
-    if (commit) this.commit(node, open.connection, open.states, open.lastEvent);
+    if (commit) this.commit(node, open.connection, open.states);
     else open.connection.db.exec("ROLLBACK");
   }
 

@@ -54,7 +54,7 @@ export function takeSnapshot(app: Database, tables: readonly ModelTable[]): Snap
       const keys = table.key.columns.map(({ name }) => row[name] ?? null);
       const key = keys.map(textOf).join(" ");
       const named = keys
-        .map((value) => (value instanceof Uint8Array ? `blob:${Buffer.from(value).toString("hex")}` : String(value)))
+        .map((value) => (value instanceof Uint8Array ? `blob:${Buffer.from(value).toString("hex")}` : textOf(value).replace(/^'([^]*)'$/, "$1")))
         .join(",");
       if (table.key.kind !== "surrogate") for (const { name } of table.key.columns) cells.set(name, shown(name));
       else cells.delete("m");
@@ -83,8 +83,10 @@ export interface LedgerRow {
   label: string;
   markers: Set<string>;
   born: Event;
-  /** Authors that wrote to it or referred to it. */
+  /** Authors that wrote to it. */
   touched: Set<number>;
+  /** Rows that ever referred to it: with one that someone else keeps alive it stays, too. */
+  referrers: Set<LedgerRow>;
   deletes: Event[];
   /** Came again under the same key after a delete. */
   again: boolean;
@@ -141,7 +143,7 @@ export class FleetLedger {
         const old = was?.cells.get(column);
         if (old === value) continue;
         entry.touched.add(author);
-        this.rows.get(value)?.touched.add(author);
+        this.rows.get(value)?.referrers.add(entry);
         this.write(entry, column, value, event, old === undefined ? [] : [old, ...losers(row, column, old)]);
       }
     }
@@ -162,6 +164,7 @@ export class FleetLedger {
         markers: new Set(),
         born: event,
         touched: new Set([event.author]),
+        referrers: new Set(),
         deletes: [],
         again: false,
         cells: new Map(),

@@ -22,7 +22,7 @@ export interface Delivery {
 }
 
 /** What a peer may be refused with when the network is at fault, or its own life was short. */
-const REFUSALS = new Set(["BATCH_GAP", "BATCH_CORRUPT"]);
+const REFUSALS = new Set(["BATCH_GAP", "BATCH_CORRUPT", "BASELINE_CHOICE", "SCHEMA_UNSUPPORTED", "PROTOCOL_VERSION"]);
 
 /** One stream from `from` to `to`, as bytes on a wire that may be bad. */
 export class Session {

@@ -18,6 +18,13 @@ interface Held {
   kept: string;
 }
 
+/** Authors that wrote to a row, or to one that ever referred to it, or to one that referred to that. */
+function authorsOf(row: LedgerRow): Set<number> {
+  const met = new Set([row]);
+  for (const one of met) for (const referrer of one.referrers) met.add(referrer);
+  return new Set([...met].flatMap(({ touched }) => [...touched]));
+}
+
 /** Every row of every table as it stands in the file. */
 export function shownTables({ connections }: SimulatedNode, tables: readonly ModelTable[]): string[] {
   return tables.map(({ name, key }) => {
@@ -123,9 +130,8 @@ export class FleetVerdict {
         this.failures.push(`R1 nothing is left of the deleted ${row.label} on ${node.name}`);
       return;
     }
-    const [only] = row.touched;
     const last = row.deletes.at(-1);
-    if (last && !last.uncertain && !row.again && row.touched.size === 1 && only === last.author)
+    if (last && !last.uncertain && !row.again && [...authorsOf(row)].every((author) => author === last.author))
       this.failures.push(`${row.label} came back on ${node.name} though only its deleter ever touched it`);
     for (const [column, value] of here.cells) {
       const values = row.values.get(column);

@@ -253,15 +253,29 @@ export class Drain {
     flush(complete);
   }
 
-  /** Of rows that are displaced, the number of the last event that inserts under their key: what is there then may be another row. */
+  /**
+   * Of rows that OR REPLACE displaced, the number of the last event that inserts under their key: what is there then is
+   * another row. A displacement is noted before it is known whether it happens: OR IGNORE does nothing. Where it did,
+   * the same statement wrote another row, at the same time.
+   */
   private retaken(raw: SqlValue[][], tables: ReadonlyMap<number, { table: Table }>, keys: number): Map<string, number> {
     const last = new Map<string, number>();
     if (!raw.some((values) => Number(values[2]) === Op.displaced)) return last;
-    for (const values of raw) {
+    const displaced = new Set<string>();
+    raw.forEach((values, i) => {
       const table = tables.get(Number(values[1]))?.table;
-      if (!table?.surrogate || table.keyless || Number(values[2]) !== Op.insert) continue;
-      last.set(nameOf(table, this.event(table, values, keys).key), Number(values[0]));
-    }
+      if (!table?.surrogate || table.keyless) return;
+      const op = Number(values[2]);
+      const name = nameOf(table, this.event(table, values, keys).key);
+      if (op === Op.insert && displaced.has(name)) last.set(name, Number(values[0]));
+      if (op !== Op.displaced) return;
+      for (const later of raw.slice(i + 1)) {
+        if (later[3] !== values[3]) break;
+        if (later[1] !== values[1] || later[2] === BigInt(Op.displaced) || later[4] === values[4]) continue;
+        displaced.add(name);
+        break;
+      }
+    });
     return last;
   }
 
