@@ -61,3 +61,14 @@ test("a known row that is displaced, and whose integer is used again, is deleted
     expect(imagesOf(site)).toContain("edited");
   }
 });
+
+test("an edit of a row that is deleted in the same drain, with an integer used again between, is known to everyone", () => {
+  const [a, b] = [new Site("a", TAG), new Site("b", TAG)];
+  a.edit("INSERT INTO tag VALUES(1, 'first', 'u')");
+  settle(a, b);
+  b.edit("UPDATE tag SET u = 'v'", at(2));
+  a.edit(`UPDATE tag SET m = 'edited' WHERE id = 1; ${AGAIN}; DELETE FROM tag`, at(1));
+  settle(a, b);
+  // The later edit of the other column brings it back, with what was edited before the delete.
+  for (const site of [a, b]) expect(site.rows("SELECT * FROM tag")).toEqual([{ id: 1, m: "edited", u: "v" }]);
+});

@@ -427,6 +427,16 @@ export class Drain {
           table.columns.map(({ fallback }) => fallback),
           wall,
         );
+      else if (alive && state && written.includes(true)) {
+        // Its delete is among the events to come: the edit has a dot of its own all the same.
+        this.writeColumns(state, written, wall);
+        this.rows.saveInTable(
+          state,
+          id,
+          table.columns.map(() => null),
+          new Map(before),
+        );
+      }
       return;
     }
     if (!alive) {
