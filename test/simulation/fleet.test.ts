@@ -4,12 +4,13 @@ import { FleetSimulation } from "./fleet/fleet.ts";
 import type { FleetOptions } from "./fleet/options.ts";
 
 /** SCOUTSYNC_FLEET_SEEDS and SCOUTSYNC_FLEET_FROM for more or others; the same ones every time otherwise. */
-const SEEDS = Number(process.env["SCOUTSYNC_FLEET_SEEDS"] ?? 40);
-const FROM = Number(process.env["SCOUTSYNC_FLEET_FROM"] ?? 8);
+const SEEDS = Number(process.env["SCOUTSYNC_FLEET_SEEDS"] ?? 30);
+const FROM = Number(process.env["SCOUTSYNC_FLEET_FROM"] ?? 401);
 
 /** Kinds of histories. */
 const KINDS: [string, Partial<FleetOptions>][] = [
   ["on a good network", { faults: false, crashes: false, copies: false, jumps: false, partitions: false }],
+  ["with everything that may happen", {}],
 ];
 
 function failuresOf(seed: number, options: Partial<FleetOptions>): string[] {

@@ -190,3 +190,23 @@ test("a cascade deletes what its author saw, and never a row that was there only
   settle(a, b);
   for (const site of [a, b]) expect(site.rows("SELECT m FROM child")).toEqual([{ m: "not seen" }]);
 });
+
+test("what a kept parent refers to is kept with it, and goes with it", () => {
+  const schema = `CREATE TABLE top(id INTEGER PRIMARY KEY);
+    CREATE TABLE middle(id INTEGER PRIMARY KEY, t INTEGER REFERENCES top(id) ON DELETE CASCADE);
+    CREATE TABLE leaf(id INTEGER PRIMARY KEY, m INTEGER REFERENCES middle(id) ON DELETE CASCADE)`;
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  const counts = (site: Site) => ["top", "middle", "leaf"].map((table) => site.one(`SELECT count(*) FROM ${table}`));
+  a.edit("INSERT INTO top VALUES(1); INSERT INTO middle VALUES(1, 1)");
+  settle(a, b);
+  a.edit("PRAGMA foreign_keys = ON; DELETE FROM top", at(1));
+  b.edit("INSERT INTO leaf VALUES(1, 1)", at(2));
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(counts(site)).toEqual([1, 1, 1]);
+    expect(site.rows("PRAGMA foreign_key_check")).toEqual([]);
+  }
+  b.edit("DELETE FROM leaf", at(3));
+  settle(a, b);
+  for (const site of [a, b]) expect(counts(site)).toEqual([0, 0, 0]);
+});

@@ -207,7 +207,9 @@ export class FleetSimulation {
     } catch (error) {
       const dead = nodes.some(({ life }) => life.dead);
       const locked = error instanceof SyncError && error.code === "DATABASE_LOCKED" && nodes.some(({ open }) => open !== null);
-      if (!dead && !locked) this.fail(error instanceof Error ? (error.stack ?? error.message) : String(error));
+      // A restored node serves no one before it has pulled once.
+      const restored = error instanceof SyncError && error.code === "RESTORED";
+      if (!dead && !locked && !restored) this.fail(error instanceof Error ? (error.stack ?? error.message) : String(error));
     }
     for (const node of nodes) {
       node.life.disarm();
@@ -447,6 +449,13 @@ export class FleetSimulation {
       this.endSessions(node);
     }
     for (const node of this.nodes) if (!node.start()) this.fail(`${node.name} does not start`);
+    // Where all were restored someone has to say that the first one may serve.
+    const [first] = this.nodes;
+    if (first && this.options.copies) {
+      first.stop();
+      first.serveRestored = true;
+      first.start();
+    }
     let rounds = 0;
     let moved = true;
     for (; moved && rounds < MOST_ROUNDS && this.failures.length === 0; rounds++) {
@@ -463,7 +472,7 @@ export class FleetSimulation {
   /** A whole session over a good line; true when it moved something. */
   private calm(to: SimulatedNode, from: SimulatedNode): boolean {
     let moved = false;
-    this.alive([to, from], () => {
+    const done = this.alive([to, from], () => {
       const session = new Session({ from, to, weather: CALM, batchSize: 0, random: seededRandom(1) });
       while (!session.over) {
         session.serve();
@@ -472,6 +481,7 @@ export class FleetSimulation {
         if (delivery && (delivery.received > 0 || delivery.moved)) moved = true;
       }
     });
-    return moved;
+    // One that serves no one yet will, once it has pulled.
+    return moved || !done;
   }
 }

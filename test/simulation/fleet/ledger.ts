@@ -54,7 +54,9 @@ export function takeSnapshot(app: Database, tables: readonly ModelTable[]): Snap
       const keys = table.key.columns.map(({ name }) => row[name] ?? null);
       const key = keys.map(textOf).join(" ");
       const named = keys
-        .map((value) => (value instanceof Uint8Array ? `blob:${Buffer.from(value).toString("hex")}` : textOf(value).replace(/^'([^]*)'$/, "$1")))
+        .map((value) =>
+          value instanceof Uint8Array ? `blob:${Buffer.from(value).toString("hex")}` : textOf(value).replace(/^'([^]*)'$/, "$1"),
+        )
         .join(",");
       if (table.key.kind !== "surrogate") for (const { name } of table.key.columns) cells.set(name, shown(name));
       else cells.delete("m");

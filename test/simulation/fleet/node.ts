@@ -58,6 +58,8 @@ export class SimulatedNode {
   run = "";
   /** Everything it has told others about its vector since its file was last exchanged. */
   private told: VersionVector = new Map();
+  /** Said by a person where every node was restored, and none would serve the first one. */
+  serveRestored = false;
   private losers: Loser[] = [];
   private runs = 0;
   private readonly random: Random;
@@ -118,6 +120,7 @@ export class SimulatedNode {
       baseline: null,
       busyTimeoutMs: 1,
       pollIntervalMs: 50,
+      serveRestored: this.serveRestored,
     };
     try {
       this.replica = new ReplicaDatabase(options, this.run, {

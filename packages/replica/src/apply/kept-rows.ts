@@ -80,10 +80,17 @@ export class KeptRows {
       }
       left = still;
     }
-    for (const state of left) {
-      if (this.isReferredToApart(state)) this.keep(state, endOf(state));
-      else this.placement.remove(state, endOf(state)?.cells);
+    // A kept row keeps what it refers to: looked at again as long as one more is kept.
+    for (let progress = true; progress;) {
+      progress = false;
+      for (const state of left) {
+        if (!this.isReferredToApart(state)) continue;
+        this.keep(state, endOf(state));
+        left = left.filter((other) => other !== state);
+        progress = true;
+      }
     }
+    for (const state of left) this.placement.remove(state, endOf(state)?.cells);
     for (const birth of this.cameDeleted) {
       const state = this.related.again(birth);
       if (state?.place.kind !== "dead") continue;
@@ -93,19 +100,26 @@ export class KeptRows {
     this.cameDeleted = [];
   }
 
-  /** True when a live row refers to this deleted one and was written apart from the delete. `cells` as for `referrers`. */
+  /**
+   * True when a live row that was written apart from the delete refers to this deleted one, or a row that is kept itself.
+   * `cells` as for `referrers`.
+   */
   private isReferredToApart(state: RowState, cells: readonly CellValue[] | null = null): boolean {
-    const deleted = winnerOf(state.deletes, this.knowledge);
+    return this.related.referrers(state, cells).some((child) => child.kept || this.isApart(child, state));
+  }
+
+  /** True when this row lives and was written apart from the delete of the other. */
+  private isApart(child: RowState, parent: RowState): boolean {
+    const deleted = winnerOf(parent.deletes, this.knowledge);
     if (!deleted || deleted.alive) return false;
-    return this.related
-      .referrers(state, cells)
-      .some((child) => (child.kept || isAlive(child, this.knowledge)) && this.related.writtenApart(child, deleted));
+    return isAlive(child, this.knowledge) && this.related.writtenApart(child, deleted);
   }
 
   private keep(state: RowState, end: Dying | undefined): void {
     const before = ownedDots(state);
     state.kept = true;
     this.markKept(state);
+    this.keepParents(state, end?.cells ?? this.rows.cells(state));
     if (end && end.changed.length > 0) {
       const { values } = this.rows.concrete(state.table, end.cells);
       const refused = this.placement.tryUpdate(state, end.changed, values);
@@ -132,7 +146,7 @@ export class KeptRows {
     }
   }
 
-  /** Brings back deleted rows that this one refers to, where neither author knew of the other. */
+  /** Brings back deleted rows that this one refers to, where neither author knew of the other or this one is kept itself. */
   keepParents(state: RowState, cells: readonly CellValue[]): boolean {
     const byValue = state.table.dependsOn.length > 0 ? this.deletedTargets.of(state.table, this.related.wanted(state), cells) : [];
     const dead = [...this.rows.concrete(state.table, cells).dead, ...byValue];
@@ -144,7 +158,7 @@ export class KeptRows {
     this.placing.add(self);
     for (const parent of dead) {
       const deleted = winnerOf(parent.deletes, this.knowledge);
-      if (!deleted || deleted.alive || !this.related.writtenApart(state, deleted)) continue;
+      if (!deleted || deleted.alive || !(state.kept || this.related.writtenApart(state, deleted))) continue;
       const current = this.related.again(parent.birth);
       if (current?.place.kind !== "dead" || this.placing.has(dotName(current.birth))) continue;
       this.bringBack(current, this.rows.cells(current));
@@ -174,24 +188,33 @@ export class KeptRows {
 
   /** Kept rows that nothing refers to apart any more go after all. */
   reviewKept(): void {
-    const kept = this.db.prepare("SELECT oid, sequence FROM _scoutsync_kept").all() as { oid: number; sequence: number }[];
-    for (const { oid, sequence } of kept) {
+    const names = this.db.prepare("SELECT oid, sequence FROM _scoutsync_kept").all() as { oid: number; sequence: number }[];
+    const left: RowState[] = [];
+    const forget = this.db.prepare("DELETE FROM _scoutsync_kept WHERE oid = ? AND sequence = ?");
+    for (const { oid, sequence } of names) {
       const state = this.rows.byDot(oid, sequence);
-      if (state?.kept && !isAlive(state, this.knowledge)) {
-        if (this.isReferredToApart(state) || this.isAwaitedApart(state)) continue;
-        if (state.place.kind === "table") this.placement.remove(state);
-        else this.giveUp(state);
-      }
-      this.db.prepare("DELETE FROM _scoutsync_kept WHERE oid = ? AND sequence = ?").run(oid, sequence);
+      if (state?.kept && !isAlive(state, this.knowledge)) left.push(state);
+      else forget.run(oid, sequence);
     }
-  }
-
-  /** As `isReferredToApart`, for rows that wait for this one. */
-  private isAwaitedApart(state: RowState): boolean {
-    const deleted = winnerOf(state.deletes, this.knowledge);
-    return (
-      deleted !== undefined && this.rows.waiting({ blocker: state.identity }).some((child) => this.related.writtenApart(child, deleted))
-    );
+    // From rows that live down to what they keep: rows that only keep each other go.
+    const grounded = new Set<string>();
+    for (let progress = true; progress;) {
+      progress = false;
+      for (const state of left) {
+        const name = dotName(state.birth);
+        if (grounded.has(name)) continue;
+        const referring = [...this.related.referrers(state), ...this.rows.waiting({ blocker: state.identity })];
+        if (!referring.some((child) => (child.kept ? grounded.has(dotName(child.birth)) : this.isApart(child, state)))) continue;
+        grounded.add(name);
+        progress = true;
+      }
+    }
+    for (const state of left) {
+      if (grounded.has(dotName(state.birth))) continue;
+      if (state.place.kind === "table") this.placement.remove(state);
+      else this.giveUp(state);
+      forget.run(state.birth.origin, state.birth.sequence);
+    }
   }
 
   /** A row that waited to be kept is deleted after all. */
