@@ -505,6 +505,32 @@ export const FAULTS: Fault[] = [
     name: "rows that look like copies are joined as distinct without a word",
     edits: [['if (choice === "distinct" && equal * 2 > smaller)', 'if (choice === "distinct" && equal > smaller * 2)']],
     caughtBy: "packages/session/test/joining.test.ts",
+    name: "a kept row does not keep what it refers to",
+    edits: [
+      ["!(state.kept || this.related.writtenApart(state, deleted))", "!this.related.writtenApart(state, deleted)"],
+      [".some((child) => child.kept || this.isApart(child, state))", ".some((child) => this.isApart(child, state))"],
+    ],
+    caughtBy: tests("rules-merge"),
+  },
+  {
+    name: "an edit that is cut off from its row's delete gets no dot",
+    edits: [["else if (alive && state && written.includes(true)) {", "else if (alive && state && written.length > 9_999) {"]],
+    caughtBy: tests("kept-values"),
+  },
+  {
+    name: "what a parked row held is gone when its key is written anew",
+    edits: [['if (existing.place.kind === "waiting") closeWinners(', 'if (existing.place.kind === "held") closeWinners(']],
+    caughtBy: tests("kept-values"),
+  },
+  {
+    name: "a row that was displaced is followed only where its insert was drained with it",
+    edits: [
+      [
+        "if (displaced) die(displaced.image, displaced.wall);",
+        "if (displaced && (alive || born !== null)) die(displaced.image, displaced.wall);",
+      ],
+    ],
+    caughtBy: tests("kept-values"),
   },
   {
     name: "rows of a table that is not here are not put in when it comes",
