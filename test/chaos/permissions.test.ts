@@ -15,7 +15,7 @@ function whyNotNobody(): string {
   return done.status === 0 ? "" : "the user nobody may not read this program";
 }
 
-test.each([
+test.for([
   { what: "that may not be read", file: 0o600, folder: 0o777, says: /cannot be opened.*may read and write/s },
   { what: "that may not be written", file: 0o644, folder: 0o777, says: /may not be written.*write permission/s },
   {

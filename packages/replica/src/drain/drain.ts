@@ -5,7 +5,17 @@ import type { Knowledge } from "../identity/knowledge.ts";
 import type { Groups } from "../log/groups.ts";
 import { dependsOn } from "../rows/foreign-keys.ts";
 import { noteDrained } from "../identity/receipts.ts";
-import { blindWrite, closeWinners, isAlive, localWrite, rebirth, registerOf, replaceColumn, tellBirth, writeBeside } from "../rows/registers.ts";
+import {
+  blindWrite,
+  closeWinners,
+  isAlive,
+  localWrite,
+  rebirth,
+  registerOf,
+  replaceColumn,
+  tellBirth,
+  writeBeside,
+} from "../rows/registers.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
@@ -427,15 +437,12 @@ export class Drain {
           table.columns.map(({ fallback }) => fallback),
           wall,
         );
-      else if (alive && state && written.includes(true)) {
-        // Its delete is among the events to come: the edit has a dot of its own all the same.
-        this.writeColumns(state, written, wall);
-        this.rows.saveInTable(
-          state,
-          id,
-          table.columns.map(() => null),
-          new Map(before),
-        );
+      else if (alive && state && written.includes(true) && !hasCombiningRule(table)) {
+        // Its delete is among the events to come: the edit has a dot of its own all the same, but for columns whose rule
+        // needs the values, which nobody has any more.
+        const gone = table.columns.map(() => null);
+        this.writeColumns(state, written, wall, { values: gone, found: null });
+        this.rows.saveInTable(state, id, gone, new Map(before));
       }
       return;
     }
