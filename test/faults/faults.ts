@@ -505,6 +505,8 @@ export const FAULTS: Fault[] = [
     name: "rows that look like copies are joined as distinct without a word",
     edits: [['if (choice === "distinct" && equal * 2 > smaller)', 'if (choice === "distinct" && equal > smaller * 2)']],
     caughtBy: "packages/session/test/joining.test.ts",
+  },
+  {
     name: "a kept row does not keep what it refers to",
     edits: [
       ["!(state.kept || this.related.writtenApart(state, deleted))", "!this.related.writtenApart(state, deleted)"],
