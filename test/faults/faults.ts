@@ -239,8 +239,8 @@ export const FAULTS: Fault[] = [
     name: "a write that lost against a concurrent one is forgotten",
     edits: [
       [
-        "register.filter((held) => !knew(write, held.origin, held.sequence, causality));",
-        "register.filter((held) => !knew(write, held.origin, held.sequence, causality) && compareWrites(held, write, causality) > 0);",
+        "register.filter((held) => !replaces(write, held, causality));",
+        "register.filter((held) => !replaces(write, held, causality) && compareWrites(held, write, causality) > 0);",
       ],
     ],
     caughtBy: tests("rules-merge"),
@@ -595,5 +595,40 @@ export const FAULTS: Fault[] = [
       ["columns.map((column) => `, (SELECT ${row}.${quote(column.name)})`)", "columns.map((column) => `, ${row}.${quote(column.name)}`)"],
     ],
     caughtBy: tests("migrations"),
+  },
+  {
+    name: "ended: of what is held beyond the vector only the first part is sent",
+    edits: [["final = beyondTo === null;", "final = true;"]],
+    caughtBy: tests("reissue"),
+  },
+  {
+    name: "ended: a write that was issued again does not know itself by its first name",
+    edits: [["if (source === named && sequence <= later.sequence) return true;", ""]],
+    caughtBy: tests("reissue"),
+  },
+  {
+    name: "ended: who knew a write by its first name does not know it by the other",
+    edits: [["named !== undefined; named = causality.sourceOf(named)) {", "named !== undefined; named = undefined) {"]],
+    caughtBy: tests("reissue"),
+  },
+  {
+    name: "ended: an edit of a write that was issued again does not know its first name",
+    edits: [["      raise(source, write.sequence);\n", "      void source;\n"]],
+    caughtBy: tests("reissue"),
+  },
+  {
+    name: "ended: a write that is issued again changes its place among concurrent ones",
+    edits: [
+      [
+        "causality.compareOrigins(rootOf(a.origin, causality), rootOf(b.origin, causality))",
+        "causality.compareOrigins(a.origin, b.origin)",
+      ],
+    ],
+    caughtBy: tests("reissue"),
+  },
+  {
+    name: "ended: a row that was issued again and comes by its first name is taken for a new one",
+    edits: [["return Math.max(owns ?? 0, names ?? 0);", "return owns ?? 0 + 0 * (names ?? 0);"]],
+    caughtBy: tests("reissue"),
   },
 ];

@@ -21,6 +21,7 @@ export function nodeCalls(peer: string): InteropCall[] {
     { method: "SyncNode/ListReviews", body: "{}", expected: /^\s*\{[\s\S]*\}\s*$/ },
     { method: "SyncNode/ResolveReview", body: '{"id":"nothing","keep":"winner"}', expected: /nothing/ },
     { method: "SyncNode/RestoreRow", body: '{"database":"app","table":"note","key":"1"}', expected: /has a row 1/ },
+    { method: "SyncNode/Reissue", body: '{"database":"app"}', expected: /^\s*\{[\s\S]*\}\s*$/ },
     { method: "SyncNode/GetHistory", body: '{"database":"app","table":"note","key":"1"}', expected: /"operation":\s*"insert"/ },
   ];
 }

@@ -7,6 +7,7 @@ import { registerDetach } from "./commands/detach.ts";
 import { registerDoctor } from "./commands/doctor.ts";
 import { registerExport } from "./commands/export.ts";
 import { registerHistory } from "./commands/history.ts";
+import { registerReissue } from "./commands/reissue.ts";
 import { registerRestore } from "./commands/restore.ts";
 import { registerImport } from "./commands/import.ts";
 import { registerJobs } from "./commands/jobs.ts";
@@ -35,6 +36,7 @@ const REGISTRATIONS: readonly Registration[] = [
   registerImport,
   registerChanges,
   registerHistory,
+  registerReissue,
   registerRestore,
   registerReview,
   registerNodes,

@@ -29,6 +29,7 @@ test("flags win over the environment, the environment over the file, the file ov
     references: [],
     receive_only: true,
     run_triggers: [],
+    reissue_after_days: 7,
     serve_restored: false,
     suspend_triggers: [],
     quarantine: "100:50",

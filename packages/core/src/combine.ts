@@ -1,6 +1,6 @@
 import { type ByteReader, type ByteWriter, type CellValue, MalformedBytes, Ref } from "./bytes.ts";
 import { RawText } from "./exchange.ts";
-import { type Causality, compareWrites, knew, winnerOf, type Write } from "./merge.ts";
+import { type Causality, compareWrites, knew, rootOf, winnerOf, type Write } from "./merge.ts";
 import { isCombining, type Rule } from "./rules.ts";
 
 /** What the run `origin` has added to a counter in all, up to its write `sequence`. */
@@ -130,8 +130,10 @@ function baseOf(kind: Tally["kind"], writes: readonly RuledWrite[], causality: C
 }
 
 /** A write without a tally of this kind put in all that its value holds. */
-function ownTally(kind: Tally["kind"], { tally, value, origin, sequence, time }: RuledWrite): Tally {
+function ownTally(kind: Tally["kind"], { tally, value, origin: named, sequence, time }: RuledWrite, causality: Causality): Tally {
   if (tally?.kind === kind) return tally;
+  // The same under every name that the write has: it has put in once what it holds.
+  const origin = rootOf(named, causality);
   if (kind === "counter" && time === BEFORE_TAKING_PART) return { kind, base: numberOf(value), totals: [] };
   if (kind === "counter") return { kind, base: null, totals: [{ origin, sequence, sum: numberOf(value) }] };
   return { kind, members: (elementsOf(value) ?? []).map((element) => ({ element, dots: [{ origin, sequence }] })) };
@@ -144,7 +146,7 @@ function joinTallies(kind: Tally["kind"], writes: readonly RuledWrite[], causali
     const latest = new Map<number, Total>();
     let base: bigint | number | null = null;
     for (const write of ordered) {
-      const own = ownTally(kind, write) as Tally & { kind: "counter" };
+      const own = ownTally(kind, write, causality) as Tally & { kind: "counter" };
       // Copies that moved apart before they took part: the greater.
       if (compareValues(own.base, base) > 0) base = own.base;
       for (const total of own.totals) {
@@ -156,7 +158,7 @@ function joinTallies(kind: Tally["kind"], writes: readonly RuledWrite[], causali
     }
     return { kind, base, totals: [...latest.values()] };
   }
-  const sides = ordered.map((write) => ({ write, members: (ownTally(kind, write) as Tally & { kind: "set" }).members }));
+  const sides = ordered.map((write) => ({ write, members: (ownTally(kind, write, causality) as Tally & { kind: "set" }).members }));
   const holds = sides.map(({ members }) => new Set(members.flatMap(({ element, dots }) => dots.map((dot) => nameOf(element, dot)))));
   const joined = new Map<string, Map<string, Member["dots"][number]>>();
   for (const { members } of sides) {

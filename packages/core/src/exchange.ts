@@ -44,6 +44,12 @@ export interface ChangeGroup {
   last: number;
 }
 
+/** A place among the changes held beyond a vector, which go by origin and sequence. */
+export interface BeyondPosition {
+  origin: string;
+  sequence: number;
+}
+
 /** A run of changes that a replica applies in one transaction or not at all. */
 export interface ChangeBatch {
   /** The range covered: a receiver takes the batch only if it has everything up to `from`. */
@@ -69,6 +75,8 @@ export interface ChangeBatch {
   run: string;
   /** Digest of what the server holds beyond its vector; empty when there is nothing. */
   beyondDigest: Uint8Array;
+  /** How far the part beyond the vector has come, for reading on; not sent. */
+  beyondTo?: BeyondPosition;
   /** Changes that were still to come when this batch was read; for progress only. */
   remaining: number;
   /** The baseline origins this replica was started from, for the check at joining; see replica DESIGN. */

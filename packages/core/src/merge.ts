@@ -22,17 +22,63 @@ export interface Causality {
   compareOrigins(a: number, b: number): number;
   /** True when the vector numbered `context` contains the dot. */
   contextCovers(context: number, origin: number, sequence: number): boolean;
+  /**
+   * The origin whose changes this one holds again, under the same sequences; undefined for most. See `knew`.
+   */
+  sourceOf(origin: number): number | undefined;
 }
 
-/** The order of concurrent writes: (timestamp, origin, sequence). */
+/** The order of concurrent writes: (timestamp, origin, sequence). A write that was issued again keeps its place. */
 export function compareWrites(a: Write, b: Write, causality: Causality): number {
-  return a.time - b.time || causality.compareOrigins(a.origin, b.origin) || a.sequence - b.sequence;
+  return a.time - b.time || causality.compareOrigins(rootOf(a.origin, causality), rootOf(b.origin, causality)) || a.sequence - b.sequence;
 }
 
-/** True when the author of `later` knew the dot. An author knows everything it wrote before. */
+/** The origin under which a change of this one was made first. */
+export function rootOf(origin: number, causality: Causality): number {
+  let root = origin;
+  for (let source = causality.sourceOf(root); source !== undefined; source = causality.sourceOf(root)) root = source;
+  return root;
+}
+
+/** One order of all dots, in which a change that was issued again comes after the one it was issued from. */
+export function compareDots(
+  a: { origin: number; sequence: number },
+  b: { origin: number; sequence: number },
+  causality: Causality,
+): number {
+  const order = generation(a.origin, causality) - generation(b.origin, causality);
+  return order || causality.compareOrigins(a.origin, b.origin) || a.sequence - b.sequence;
+}
+
+/**
+ * True when the author of `later` knew the dot. An author knows everything it wrote before.
+ *
+ * What an origin left behind that ended for good is issued again under another: the same write with another name. Its
+ * author knew what the first one's author knew, and that one; and whoever knew a write by one name knew it by the other.
+ */
 export function knew(later: Write, origin: number, sequence: number, causality: Causality): boolean {
-  if (later.origin === origin && sequence < later.sequence) return true;
-  return causality.contextCovers(later.context, origin, sequence);
+  for (let named: number | undefined = origin; named !== undefined; named = causality.sourceOf(named)) {
+    if (later.origin === named && sequence < later.sequence) return true;
+    if (causality.contextCovers(later.context, named, sequence)) return true;
+    for (let source = causality.sourceOf(later.origin); source !== undefined; source = causality.sourceOf(source)) {
+      if (source === named && sequence <= later.sequence) return true;
+    }
+  }
+  return false;
+}
+
+/** How often a write of this origin has been issued again. */
+function generation(origin: number, causality: Causality): number {
+  let generations = 0;
+  for (let source = causality.sourceOf(origin); source !== undefined; source = causality.sourceOf(source)) generations++;
+  return generations;
+}
+
+/** True when `write` makes `other` superfluous. Two copies of one write know each other: the later copy stays. */
+function replaces(write: Write, other: Write, causality: Causality): boolean {
+  if (!knew(write, other.origin, other.sequence, causality)) return false;
+  if (!knew(other, write.origin, write.sequence, causality)) return true;
+  return compareDots(write, other, causality) > 0;
 }
 
 export function concurrent(a: Write, b: Write, causality: Causality): boolean {
@@ -53,9 +99,9 @@ export function winnerOf<W extends Write>(writes: readonly W[], causality: Causa
 export function mergeWrite<W extends Write>(register: readonly W[], write: W, causality: Causality): readonly W[] {
   for (const held of register) {
     if (held.origin === write.origin && held.sequence === write.sequence) return register;
-    if (knew(held, write.origin, write.sequence, causality)) return register;
+    if (replaces(held, write, causality)) return register;
   }
-  const kept = register.filter((held) => !knew(write, held.origin, held.sequence, causality));
+  const kept = register.filter((held) => !replaces(write, held, causality));
   kept.push(write);
   return kept;
 }

@@ -49,6 +49,8 @@ export interface OriginHead {
   origin: string;
   /** Name of the node that the origin ran on. */
   author: string;
+  /** The origin whose changes it holds again under the same sequences: its number when written, its index when read. */
+  source?: number | undefined;
 }
 
 /** A context as pairs of (origin index, sequence). */
@@ -68,6 +70,8 @@ export interface PayloadNames {
 }
 
 const VERSION = 1;
+/** The head of "packed-2" where some origin holds the changes of another one again. */
+const VERSION_WITH_SOURCES = 2;
 const LARGEST_SEQUENCE = 2 ** 52;
 /** The year 2112: later ones leave no room for the writes that have to follow, Unix microseconds. */
 const LATEST_TIME_US = 2 ** 52;
@@ -197,7 +201,6 @@ export class PayloadWriter {
   /** Dictionaries and records as one buffer. Nothing more may be written afterwards; large values that were are gone. */
   finish(): Buffer {
     const head = new ByteWriter(1024);
-    head.byte(VERSION);
     // Contexts may name origins no record did, so they are numbered before the origins are listed.
     const contexts = new ByteWriter(256);
     contexts.varint(this.contexts.length);
@@ -214,11 +217,26 @@ export class PayloadWriter {
         contexts.varint(sequence);
       }
     }
-    head.varint(this.origins.length);
-    for (const origin of this.origins) {
-      const named = this.names.origin(origin);
-      head.text(named.origin);
-      head.text(named.author);
+    const named: OriginHead[] = [];
+    const sources: [index: number, source: number][] = [];
+    // Grows while it is walked: sources may be origins that nothing else named.
+    for (let at = 0; at < this.origins.length; at++) {
+      const origin = this.names.origin(this.origins[at] as number);
+      named.push(origin);
+      if (origin.source === undefined) continue;
+      this.originIndex[origin.source] ??= this.origins.push(origin.source) - 1;
+      sources.push([at, this.originIndex[origin.source] as number]);
+    }
+    if (sources.length > 0) this.format = "packed-2";
+    head.byte(sources.length > 0 ? VERSION_WITH_SOURCES : VERSION);
+    head.varint(named.length);
+    for (const { origin, author } of named) {
+      head.text(origin);
+      head.text(author);
+    }
+    if (sources.length > 0) {
+      head.varint(sources.length);
+      for (const pair of sources) for (const index of pair) head.varint(index);
     }
     head.bytes(contexts.buffer.subarray(0, contexts.length));
     head.varint(this.tables.length);
@@ -257,13 +275,21 @@ export class PayloadReader {
   constructor(payload: Uint8Array) {
     const body = new ByteReader(payload);
     this.body = body;
-    if (body.byte() !== VERSION) throw new MalformedBytes("unknown payload version");
+    const version = body.byte();
+    if (version !== VERSION && version !== VERSION_WITH_SOURCES) throw new MalformedBytes("unknown payload version");
     const list = <T>(read: () => T): T[] => {
       const length = body.varint();
       if (length > payload.length) throw new MalformedBytes("ends early");
       return Array.from({ length }, read);
     };
-    const origins = list(() => ({ origin: body.text(), author: body.text() }));
+    const origins = list((): OriginHead => ({ origin: body.text(), author: body.text() }));
+    if (version === VERSION_WITH_SOURCES) {
+      for (const [index, source] of list((): [number, number] => [body.varint(), body.varint()])) {
+        const origin = origins[index];
+        if (!origin || !origins[source] || index === source) throw new MalformedBytes("unknown origin index");
+        origin.source = source;
+      }
+    }
     const contexts = list(() => list((): [number, number] => [body.varint(), body.varint()]));
     const tables = list(() => ({ name: body.text(), ...keyOfKind(body.byte()), columns: list(() => body.text()) }));
     this.head = { origins, contexts, tables };

@@ -28,6 +28,7 @@ function historyOf(happened: readonly Step[]): { writes: Write[]; causality: Cau
   const causality: Causality = {
     compareOrigins: (a, b) => b - a,
     contextCovers: (context, origin, sequence) => (contexts[context]?.get(origin) ?? 0) >= sequence,
+    sourceOf: () => undefined,
   };
   const vectors = Array.from({ length: ORIGINS }, () => new Map<number, number>());
   const registers: (readonly Write[])[] = Array.from({ length: ORIGINS }, () => []);
@@ -140,7 +141,7 @@ describe("the merge rule", () => {
 });
 
 describe("the order of concurrent writes", () => {
-  const causality: Causality = { compareOrigins: (a, b) => a - b, contextCovers: () => false };
+  const causality: Causality = { compareOrigins: (a, b) => a - b, contextCovers: () => false, sourceOf: () => undefined };
   const write = fc.record({ time: fc.nat(3), origin: fc.nat(2), sequence: fc.integer({ min: 1, max: 3 }), context: fc.constant(0) });
 
   test("is by time, then origin, then sequence", () => {

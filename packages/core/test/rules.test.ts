@@ -55,6 +55,7 @@ function play(rule: Rule, first: CellValue, happened: readonly Step[], edit: (sa
   const causality: Authorship = {
     compareOrigins: (a, b) => b - a,
     contextCovers: (context, origin, sequence) => (contexts[context]?.get(origin) ?? 0) >= sequence,
+    sourceOf: () => undefined,
     authorOf: (origin) => AUTHORS[origin]!,
   };
   const birth: RuledWrite = { origin: 0, sequence: 1, time: 1, context: 0, value: first };

@@ -45,6 +45,7 @@ import { isNews, storeReceipt } from "./identity/receipts.ts";
 import { Groups } from "./log/groups.ts";
 import { SharedRows } from "./identity/shared-rows.ts";
 import { LogReader } from "./log/read.ts";
+import { leftBehind, type Reissue, reissue } from "./repair/reissue.ts";
 import { recheckRows, resum, rowsNamed } from "./repair/recheck.ts";
 import type { ReadRequest, ReplicaOptions, ReplicaState, Resolution, WholeRowsRequest } from "./replica.ts";
 import { RowsMoved } from "./rows/keyless-rows.ts";
@@ -803,6 +804,29 @@ export class ReplicaDatabase {
 
   acknowledge(node: NodeName, vector: VersionVector): void {
     if (isNews(this.db, node, vector)) this.write(() => storeReceipt(this.db, this.knowledge, node, vector, this.nowUs()));
+  }
+
+  /** As `Replica.reissue`. */
+  reissue(heldForUs: number): number {
+    const parts = { db: this.db, rows: this.rows, knowledge: this.knowledge };
+    this.drain();
+    if (this.reader.originsBeyond().length === 0) return 0;
+    const left = this.write(() => leftBehind(parts, this.reader.originsBeyond(), heldForUs, this.nowUs()));
+    for (const source of left) {
+      const progress: Reissue = this.write(() => ({ source, origin: this.knowledge.drawReissue(source), reached: 0 }));
+      const turn = () => {
+        this.drainer.run(Number.POSITIVE_INFINITY);
+        this.rows.flush();
+        this.followReferences();
+        return reissue(parts, progress, performance.now() + LONGEST_DRAIN_MS);
+      };
+      while (!this.write(turn)) pauseThread(TURN_PAUSE_MS);
+    }
+    // What waited for the end of those streams is decided now.
+    this.placement.forget();
+    this.unsettled = this.mayPlaceWaiting();
+    this.settle();
+    return left.length;
   }
 
   correctClock(correctionUs: number): void {

@@ -1,4 +1,5 @@
 import type {
+  BeyondPosition,
   ApplyResult,
   ChangeBatch,
   ChangeCount,
@@ -81,6 +82,8 @@ export interface ReadRequest {
   beyondDigest: Uint8Array;
   /** A batch does not end in the middle of a transaction of up to 100,000 changes, whatever else limits it. */
   whole?: boolean;
+  /** Go on after this, where the batch before did not hold all that is held beyond the vector. */
+  beyondAfter?: BeyondPosition | undefined;
 }
 
 /** A decision about one review entry: a side, values, or for a mass delete that is kept back what becomes of it. */
@@ -159,6 +162,11 @@ export interface Replica {
   restore(table: string, key: string): Promise<{ name: string; value: SqlValue }[]>;
   /** Remembers that a node has everything up to `vector`, for `_scoutsync_receipts`. Writes only what is news. */
   acknowledge(node: NodeName, vector: VersionVector): Promise<void>;
+  /**
+   * Issues again, under origins of its own, what it holds of origins beyond its vector where nothing has come for
+   * `heldForUs` microseconds (0 = at once): they ended in the middle of a stream. Returns how many origins that were.
+   */
+  reissue(heldForUs: number): Promise<number>;
   /**
    * The machine's clock was compared with others: what is added to it from now on, microseconds. What it stamped before
    * and nobody has seen yet is stamped again where that was off by more than 5 s; see replica DESIGN.

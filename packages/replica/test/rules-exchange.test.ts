@@ -103,7 +103,10 @@ describe("what a server holds beyond its vector", () => {
     b.edit("INSERT INTO word VALUES('of b', '', '')");
     b.pull(a, { batchSize: 1, batches: 2 });
     const stream = b.streamFor(c, 1);
-    expect(stream.map(({ final, beyondDigest }) => [final, beyondDigest.length])).toEqual([[true, 32]]);
+    expect(stream.length).toBeGreaterThan(1);
+    expect(stream.map(({ final, beyondDigest }) => [final, beyondDigest.length])).toEqual(
+      stream.map((_, i) => (i === stream.length - 1 ? [true, 32] : [false, 0])),
+    );
     c.pull(b);
     expect(words(c)).toEqual(expect.arrayContaining(["1", "of b"]));
     expect(c.vector).toBe(b.vector);

@@ -14,7 +14,7 @@ for (let seed = Number(from); seed < Number(from) + Number(count); seed++) {
     totals.parked += outcome.parked;
     if (outcome.failures.length > 0) {
       failing++;
-      console.log(`seed ${seed}: ${outcome.failures.slice(0, 4).join("\n  ")}`);
+      console.log(`seed ${seed}: ${outcome.failures.slice(0, options.trace ? 99 : 4).join("\n  ")}`);
     }
   } catch (error) {
     failing++;

@@ -14,6 +14,12 @@ const KINDS: [string, number, Partial<SimulationOptions>][] = [
   ["three replicas with rows without a key, references to natural keys, and VACUUM", 0.4, { moreTables: true }],
   ["three replicas with counters and sets", 0.5, { rules: true }],
   ["copies of one database that moved apart before they were attached", 0.15, { copies: true }],
+  [
+    "three replicas that issue again what others go on with, their clocks days apart and corrected",
+    0.3,
+    { reissue: true, clocks: true, skewS: 200_000 },
+  ],
+  ["four replicas of which one is destroyed", 0.2, { replicas: 4, lose: true }],
   ["two replicas in a long history", 0.3, { replicas: 2, steps: 200 }],
 ];
 

@@ -36,6 +36,12 @@ export interface SimulationOptions {
   moreTables: boolean;
   /** Rows also have a counter and a set, which are merged by these rules. */
   rules: boolean;
+  /** What is held beyond the vector is issued again at any time. */
+  reissue: boolean;
+  /** Clocks are compared now and then. */
+  clocks: boolean;
+  /** One replica is destroyed before the end. */
+  lose: boolean;
   trace: boolean;
   /** Databases are copies of one that moved apart before they were attached; the first node says that they are shared. */
   copies: boolean;
@@ -72,6 +78,9 @@ export class Simulation {
       moreTables: false,
       copies: false,
       rules: false,
+      reissue: false,
+      clocks: false,
+      lose: false,
       trace: false,
       ...options,
     };
@@ -168,6 +177,8 @@ export class Simulation {
         const choice = this.random();
         const node = this.pick(this.nodes);
         const other = this.pick(this.nodes);
+        if (this.options.reissue && this.random() < 0.1) this.reissue(node);
+        if (this.options.clocks && this.random() < 0.1) this.correctClock(node);
         if (choice < 0.55) this.write(node);
         else if (choice < 0.75) this.pull(node, other, 1 + Math.floor(this.random() * 3), 1 + Math.floor(this.random() * 4));
         else if (choice < 0.92) this.pull(node, other, 0, 100);
@@ -182,6 +193,26 @@ export class Simulation {
       }
       rmSync(this.folder, { recursive: true, force: true });
     }
+  }
+
+  /** As if every origin that was cut off had ended for good, though most go on. */
+  private reissue(node: Node): void {
+    const origins = node.replica.reissue(0);
+    if (origins > 0) this.trace(`${node.name} issues again what it holds beyond of ${origins} origins`);
+  }
+
+  private correctClock(node: Node): void {
+    const correctionUs = this.random() < 0.5 ? -node.skewUs : 0;
+    this.trace(`${node.name} corrects its clock by ${correctionUs / 1e6} s`);
+    node.replica.correctClock(correctionUs);
+  }
+
+  /** The node is gone for good, with whatever nobody else has. */
+  private lose(node: Node): void {
+    this.trace(`${node.name} is destroyed`);
+    node.replica.close();
+    node.app.close();
+    this.nodes.splice(this.nodes.indexOf(node), 1);
   }
 
   private restart(node: Node): void {
@@ -341,9 +372,11 @@ export class Simulation {
       if (!(error instanceof SyncError) || error.code !== "BASELINE_CHOICE" || !this.options.copies) throw error;
       return 1;
     }
+    let beyondAfter: ChangeBatch["beyondTo"];
     for (let i = 0; i < batches; i++) {
       const have: VersionVector = join(to.replica.state().vector, to.replica.position(from.replica.run));
-      const batch = from.replica.read({ from: have, batchSize, codecs: ["zstd"], beyondDigest: to.replica.beyondDigest() });
+      const batch = from.replica.read({ from: have, batchSize, codecs: ["zstd"], beyondDigest: to.replica.beyondDigest(), beyondAfter });
+      beyondAfter = batch.beyondTo;
       if (this.random() < 0.15) this.old.push(batch);
       if (batches < 100 && this.random() < 0.08) return moved;
       const before = formatVector(to.replica.state().vector);
@@ -353,6 +386,7 @@ export class Simulation {
       this.trace(`${to.name} <- ${from.name}: ${batch.count} changes, final ${batch.final}, verified ${result.verified}`);
       if (result.verified === false) this.failures.push(`R2 digests differ at equal vectors after ${to.name} <- ${from.name}`);
       if (batch.final) break;
+      if (this.options.reissue && batches < 100 && this.random() < 0.2) this.reissue(to);
     }
     return moved;
   }
@@ -367,12 +401,19 @@ export class Simulation {
     }
   }
 
+  /** Nothing is held beyond a vector any more, so that digests tell something. */
+  private checkComparable(node: Node): void {
+    if (node.replica.beyondDigest().length > 0) this.failures.push(`${node.name} holds something beyond its vector for ever`);
+  }
+
   // ---- the end
 
   private finish(): Outcome {
     let rounds = 0;
+    if (this.options.lose) this.lose(this.pick(this.nodes));
     for (; rounds < 12; rounds++) {
       let moved = 0;
+      if (this.options.lose || this.options.reissue) for (const node of this.nodes) moved += node.replica.reissue(0);
       for (const a of this.nodes) for (const b of this.nodes) moved += this.pull(a, b, 0, 100);
       if (moved === 0) break;
     }
@@ -380,7 +421,9 @@ export class Simulation {
     const [first] = this.nodes as [Node, ...Node[]];
     const verdict = new Verdict(this.ledger);
     for (const node of this.nodes) verdict.compare(first, node);
-    verdict.checkRows(first);
+    if (this.options.lose || this.options.reissue) for (const node of this.nodes) this.checkComparable(node);
+    // What went with a replica is in the ledger all the same.
+    if (!this.options.lose) verdict.checkRows(first);
     this.failures.push(...verdict.failures);
     const state = first.replica.state();
     return { failures: this.failures, changes: this.changes, conflicts: state.conflicts, parked: state.parked, rounds };

@@ -173,11 +173,11 @@ export class Site {
     return tables.map(({ name, sql }) => JSON.stringify([name, sql, this.rows(`SELECT * FROM "${String(name)}"`)])).join("\n");
   }
 
-  /** The next batch that `to` lacks. */
-  batchFor(to: Site, batchSize = 0, whole = false): ChangeBatch {
+  /** The next batch that `to` lacks; `beyondAfter` from the batch before where that did not hold all beyond the vector. */
+  batchFor(to: Site, batchSize = 0, whole = false, beyondAfter?: ChangeBatch["beyondTo"]): ChangeBatch {
     this.replica.meet(to.replica.baseline());
     const from = join(to.replica.state().vector, to.replica.position(this.replica.run));
-    return this.replica.read({ from, batchSize, codecs: ["zstd"], beyondDigest: to.replica.beyondDigest(), whole });
+    return this.replica.read({ from, batchSize, codecs: ["zstd"], beyondDigest: to.replica.beyondDigest(), whole, beyondAfter });
   }
 
   /** All batches of a stream that starts from what `to` has now, read before any is applied. */
@@ -187,7 +187,8 @@ export class Site {
     let from = to.replica.state().vector;
     do {
       if (batches.length > MOST_BATCHES) throw new Error("the stream never ends");
-      batches.push(this.replica.read({ from, batchSize, codecs: [], beyondDigest: to.replica.beyondDigest() }));
+      const beyondAfter = batches.at(-1)?.beyondTo;
+      batches.push(this.replica.read({ from, batchSize, codecs: [], beyondDigest: to.replica.beyondDigest(), beyondAfter }));
       from = join(from, batches.at(-1)!.to);
     } while (!batches.at(-1)!.final);
     return batches;
@@ -196,10 +197,12 @@ export class Site {
   /** Pulls until the end of the stream, or `batches` of it. */
   pull(from: Site, { batchSize = 0, batches = Number.POSITIVE_INFINITY } = {}): ApplyResult[] {
     const results: ApplyResult[] = [];
+    let beyondAfter: ChangeBatch["beyondTo"];
     for (let final = false; !final && results.length < batches;) {
       if (results.length > MOST_BATCHES) throw new Error("the stream never ends");
-      const batch = from.batchFor(this, batchSize);
+      const batch = from.batchFor(this, batchSize, false, beyondAfter);
       results.push(this.replica.apply(batch));
+      beyondAfter = batch.beyondTo;
       final = batch.final;
     }
     return results;

@@ -1,4 +1,4 @@
-import { EMPTY_VECTOR, SyncError, isCovered, join, type VersionVector } from "@scoutsync/core";
+import { type ChangeBatch, EMPTY_VECTOR, SyncError, isCovered, join, type VersionVector } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
 import { backoffMs, pause } from "@scoutsync/runtime";
 import type { Acquaintances } from "./acquaintances.ts";
@@ -144,6 +144,7 @@ async function feed({ replica, peer, acquaintances, nodeName, signal }: LiveOpti
     };
     // What the receiver says now is what counts: it may have been restored from a backup since we last met.
     sent = stream.ready.vector;
+    let beyondAfter: ChangeBatch["beyondTo"];
     let from = join(stream.ready.vector, stream.ready.position);
     while (!signal.aborted && !over) {
       if (lacking()) {
@@ -154,7 +155,9 @@ async function feed({ replica, peer, acquaintances, nodeName, signal }: LiveOpti
           codecs: stream.ready.codecs,
           beyondDigest: stream.ready.beyondDigest,
           whole: true,
+          beyondAfter,
         });
+        beyondAfter = batch.beyondTo;
         await window.send(batch);
         from = join(from, batch.to);
         if (batch.final) sent = join(sent, batch.vector);

@@ -1,4 +1,4 @@
-import { EMPTY_VECTOR, SyncError, join, type VersionVector } from "@scoutsync/core";
+import { type ChangeBatch, EMPTY_VECTOR, SyncError, join, type VersionVector } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
 import type { Acquaintances } from "./acquaintances.ts";
 import { PushWindow } from "./push-window.ts";
@@ -60,8 +60,10 @@ export async function push(options: PushOptions): Promise<PushResult> {
   try {
     const { vector, position, codecs, beyondDigest, baseline } = stream.ready;
     await meet(replica, baseline);
+    let beyondAfter: ChangeBatch["beyondTo"];
     for (let from = join(vector, position), final = false; !final;) {
-      const batch = await replica.read({ from, batchSize: options.batchSize ?? 0, codecs, beyondDigest, whole: true });
+      const batch = await replica.read({ from, batchSize: options.batchSize ?? 0, codecs, beyondDigest, beyondAfter, whole: true });
+      beyondAfter = batch.beyondTo;
       await window.send(batch);
       from = join(from, batch.to);
       final = batch.final;

@@ -26,10 +26,12 @@ export class DirectPeer implements Peer {
     await meet(this.replica, request.baseline);
     const position = request.run === this.replica.run ? request.position : EMPTY_VECTOR;
     let from: VersionVector = join(request.since, position);
+    let beyondAfter: ChangeBatch["beyondTo"];
     for (let final = false; !final;) {
       const { batchSize, codecs, beyondDigest } = request;
       // Cut in the middle of transactions, as the version before does: more places where a line may break.
-      const batch = await this.replica.read({ from, batchSize, codecs, beyondDigest });
+      const batch = await this.replica.read({ from, batchSize, codecs, beyondDigest, beyondAfter });
+      beyondAfter = batch.beyondTo;
       this.#spend();
       yield this.tamper(batch);
       from = join(from, batch.to);

@@ -117,6 +117,7 @@ export class TestReplica implements Replica {
   history: Replica["history"] = (table, key) => this.inner.history(table, key);
   restore: Replica["restore"] = (table, key) => this.inner.restore(table, key);
   acknowledge: Replica["acknowledge"] = (node, vector) => this.inner.acknowledge(node, vector);
+  reissue: Replica["reissue"] = (heldForUs) => this.inner.reissue(heldForUs);
   correctClock: Replica["correctClock"] = async (correctionUs) => {
     await this.inner.correctClock(correctionUs);
     this.correctionUs = correctionUs;

@@ -13,6 +13,7 @@ import type { NodeContext } from "./context.ts";
 import type { Databases } from "./databases.ts";
 import { handlers } from "./handlers/index.ts";
 import { keepInStep } from "./live-links.ts";
+import { takeOver } from "./reissuing.ts";
 import { createGrpcServer, listenOn, shutDown } from "./server.ts";
 import { SessionGate } from "./session-gate.ts";
 
@@ -64,7 +65,11 @@ export async function serve(
   addReflection(server, [SERVICE]);
   const listen = await listenOn(server, config.listen);
 
-  const background = [keepInStep(context, config.peers, stopping.signal), clock.watch(stopping.signal)];
+  const background = [
+    keepInStep(context, config.peers, stopping.signal),
+    clock.watch(stopping.signal),
+    takeOver(context, config.reissueAfterDays, stopping.signal),
+  ];
   if (config.coordinator !== null) background.push(announce(context, config.coordinator, listen, stopping.signal));
   const settled = Promise.all(
     background.map((work) => work.catch((error: unknown) => logger.error(toPlainError(error), "a background task failed"))),

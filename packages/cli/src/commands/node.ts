@@ -22,6 +22,7 @@ interface NodeOptions {
   rule?: string[];
   reference?: string[];
   receiveOnly?: boolean;
+  reissueAfterDays?: string;
   serveRestored?: boolean;
   quarantine?: string;
   config?: string;
@@ -56,6 +57,7 @@ export const registerNode: Registration = (program, surroundings) => {
         "a column that holds another table's integer key without a foreign key; the same on every node; repeat for more",
       ),
       new Option("--receive-only", "take changes, never send own ones"),
+      new Option("--reissue-after-days <days>", "take over what a node that is away has sent only in part, 0 = never (default 7)"),
       new Option("--serve-restored", "serve what a restored backup holds, where no other node is left to pull from first"),
       new Option(
         "--quarantine <rows:percent>",
@@ -91,6 +93,7 @@ export const registerNode: Registration = (program, surroundings) => {
         rules: settings.rules,
         references: settings.references,
         receiveOnly: settings.receive_only,
+        reissueAfterDays: settings.reissue_after_days,
         serveRestored: settings.serve_restored,
         quarantine: quarantineOf(settings.quarantine),
         logger: createLogger(settings.name, logLevel ?? settings.log_level ?? "info"),
@@ -116,6 +119,7 @@ function flagsOf(options: NodeOptions, cwd: string): NodeSource {
   if (options.rule !== undefined) source.rules = options.rule;
   if (options.reference !== undefined) source.references = options.reference;
   if (options.receiveOnly !== undefined) source.receive_only = options.receiveOnly;
+  if (options.reissueAfterDays !== undefined) source.reissue_after_days = Number(options.reissueAfterDays);
   if (options.serveRestored !== undefined) source.serve_restored = options.serveRestored;
   if (options.quarantine !== undefined) source.quarantine = options.quarantine;
   return source;

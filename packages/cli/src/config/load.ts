@@ -47,6 +47,8 @@ export function nodeSettingsFromEnvironment({ env, cwd }: Pick<Surroundings, "en
   );
   assign(source, "references", list("REFERENCE"));
   assign(source, "receive_only", booleanOf(text("RECEIVE_ONLY")));
+  const days = text("REISSUE_AFTER_DAYS");
+  assign(source, "reissue_after_days", days === undefined ? undefined : Number(days));
   assign(source, "serve_restored", booleanOf(text("SERVE_RESTORED")));
   assign(source, "quarantine", text("QUARANTINE"));
   assign(source, "log_level", text("LOG_LEVEL") as NodeSource["log_level"]);

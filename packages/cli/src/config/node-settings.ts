@@ -51,6 +51,11 @@ export const NodeSettings = z
       .default([])
       .describe("columns that hold another table's integer key without a foreign key: NAME.TABLE.COLUMN=NAME.TABLE.KEY"),
     receive_only: z.boolean({ error: "receive_only is true or false" }).default(false).describe("take changes, never send own ones"),
+    reissue_after_days: z
+      .number({ error: "reissue_after_days is a number of days" })
+      .min(0, { error: "reissue_after_days is a number of days" })
+      .default(7)
+      .describe("after so many days what a node that is away has sent only in part is taken over; 0 = never by itself"),
     serve_restored: z
       .boolean({ error: "serve_restored is true or false" })
       .default(false)
@@ -119,6 +124,7 @@ export const NODE_FLAGS: Readonly<Record<string, string>> = {
   rules: "--rule",
   references: "--reference",
   receive_only: "--receive-only",
+  reissue_after_days: "--reissue-after-days",
   serve_restored: "--serve-restored",
   quarantine: "--quarantine",
   log_level: "--log-level",

@@ -3,6 +3,7 @@ import { zstdDecompressSync } from "node:zlib";
 import {
   type CellValue,
   type ChangeBatch,
+  compareDots,
   isCovered,
   join,
   MalformedBytes,
@@ -334,8 +335,8 @@ export class Applier {
       const isTwin = shared.has(birth.origin) && shared.has(state.birth.origin);
       moved = mergeBirth(state, birth, written, this.knowledge, current, change, isTwin, tallies) || moved;
     };
-    if (found && row.birth && !covered(row.birth) && (!table.surrogate || shared.has(row.birth.origin)))
-      mergeAnother(row.birth, writtenByBirth(row), row.tallies);
+    // A row of a surrogate table has several only where copies were joined, and where its birth was issued again.
+    if (found && row.birth && !covered(row.birth)) mergeAnother(row.birth, writtenByBirth(row), row.tallies);
     for (const { cid, writes } of row.columns) {
       for (const write of writes) {
         if (!covered(write))
@@ -450,8 +451,7 @@ export class Applier {
       sameValue(held.value, record.value);
     const held = state.closed.find(same);
     if (held) {
-      const order = this.knowledge.compareOrigins(record.origin, held.origin) || record.sequence - held.sequence;
-      if (order <= 0) return false;
+      if (compareDots(record, held, this.knowledge) <= 0) return false;
       state.closed = state.closed.filter((other) => other !== held);
     }
     state.closed.push(record);

@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import { Ref, type Review, type ReviewVersion, type Rule, type SqlValue, SyncError } from "@scoutsync/core";
+import { Ref, rootOf, type Review, type ReviewVersion, type Rule, type SqlValue, SyncError } from "@scoutsync/core";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { judge, ruleOf } from "../rows/ruled-columns.ts";
@@ -42,7 +42,7 @@ function* conflictsOf(audited: Audited, state: RowState): Generator<Review> {
           state.table.name,
           identityText(audited, state),
           columnName(state.table, cid),
-          knowledge.dotText(loser.origin, loser.sequence),
+          knowledge.dotText(rootOf(loser.origin, knowledge), loser.sequence),
         ),
         kind: "conflict",
         table: state.table.name,

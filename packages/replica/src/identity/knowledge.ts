@@ -1,4 +1,5 @@
 import type { Database } from "better-sqlite3";
+import { BASELINE_AUTHOR } from "./baseline.ts";
 import { ByteReader, ByteWriter, type Causality, type VersionVector } from "@scoutsync/core";
 
 const BASE32 = "abcdefghijklmnopqrstuvwxyz234567";
@@ -28,6 +29,8 @@ export class Knowledge implements Causality {
   private names: string[] = [];
   private authors: string[] = [];
   private numbers = new Map<string, number>();
+  /** Origins that hold changes of another one again. */
+  private readonly sources = new Map<number, number>();
   private contexts = new Map<number, ReadonlyMap<number, number>>();
   private vectorEntries = new Map<number, number>();
   private changed = new Set<number>();
@@ -47,6 +50,9 @@ export class Knowledge implements Causality {
     this.authors = [];
     this.numbers.clear();
     this.contexts.clear();
+    this.sources.clear();
+    for (const row of this.db.prepare("SELECT oid, source FROM _scoutsync_reissue").all() as { oid: number; source: number }[])
+      this.sources.set(row.oid, row.source);
     this.changed.clear();
     this.vectorContext = null;
     for (const row of this.db.prepare("SELECT oid, origin, author FROM _scoutsync_origin").all() as {
@@ -106,6 +112,27 @@ export class Knowledge implements Causality {
   compareOrigins(a: number, b: number): number {
     if (a === b) return 0;
     return this.nameOf(a) < this.nameOf(b) ? -1 : 1;
+  }
+
+  sourceOf(origin: number): number | undefined {
+    return this.sources.size === 0 ? undefined : this.sources.get(origin);
+  }
+
+  /** Notes whose changes an origin holds again. What would make a circle is no news. */
+  noteSource(origin: number, source: number): void {
+    if (this.sources.has(origin)) return;
+    for (let at: number | undefined = source; at !== undefined; at = this.sources.get(at)) if (at === origin) return;
+    this.db.prepare("INSERT INTO _scoutsync_reissue(oid, source) VALUES(?, ?)").run(origin, source);
+    this.sources.set(origin, source);
+  }
+
+  /** A fresh origin that is to hold changes of this one again. */
+  drawReissue(source: number): number {
+    const author = this.authorOf(source);
+    // Rows from before syncing are named by their own origin alone: this one is not that of a copy.
+    const origin = this.origin(drawOrigin(this.random(ORIGIN_BYTES)), author === BASELINE_AUTHOR ? this.author : author);
+    this.noteSource(origin, source);
+    return origin;
   }
 
   contextCovers(context: number, origin: number, sequence: number): boolean {

@@ -116,6 +116,9 @@ export function resolveHead(reader: PayloadReader, knowledge: Knowledge): void {
     if (!/^[a-z2-7]{16}$/.test(origin)) throw new MalformedBytes("an origin has another form");
     return knowledge.origin(origin, author);
   });
+  reader.head.origins.forEach(({ source }, i) => {
+    if (source !== undefined) knowledge.noteSource(origins[i] as number, origins[source] as number);
+  });
   const contexts = reader.head.contexts.map((entries) => {
     const vector = new Map<number, number>();
     for (const [index, sequence] of entries) {

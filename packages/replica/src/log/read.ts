@@ -2,6 +2,7 @@ import { createHash, hash } from "node:crypto";
 import { constants, zstdCompressSync } from "node:zlib";
 import type { Database } from "better-sqlite3";
 import {
+  type BeyondPosition,
   ByteWriter,
   type CellValue,
   type ChangeBatch,
@@ -54,6 +55,7 @@ export interface ReadRequestHere {
   codecs: readonly Codec[];
   beyondDigest: Uint8Array;
   whole?: boolean;
+  beyondAfter?: BeyondPosition | undefined;
 }
 
 /** Reads the change log for others. Every call is one read transaction: vector, digest and rows belong together. */
@@ -130,11 +132,16 @@ export class LogReader {
       }
     }
     let beyond: Uint8Array = new Uint8Array();
+    let beyondTo: BeyondPosition | null = null;
     if (final) {
       beyond = this.beyondDigest();
-      if (beyond.length > 0 && Buffer.compare(beyond, request.beyondDigest) !== 0) this.writeBeyond(writer, from, left);
+      const wanted = beyond.length > 0 && Buffer.compare(beyond, request.beyondDigest) !== 0;
+      if (wanted) beyondTo = this.writeBeyond(writer, from, request.beyondAfter, left);
+      final = beyondTo === null;
+      if (!final) beyond = new Uint8Array();
     }
-    return this.seal(request, writer, { to, final, beyond, remaining: final ? 0 : this.sequencesAfter(to) });
+    const batch = this.seal(request, writer, { to, final, beyond, remaining: final ? 0 : this.sequencesAfter(to) });
+    return beyondTo ? { ...batch, beyondTo } : batch;
   }
 
   /** The rest of a group whose beginning is in the batch; returns how far the batch goes then. */
@@ -152,7 +159,11 @@ export class LogReader {
     // A body that grew for one large row is not kept.
     if (this.body.buffer.length > LARGEST_KEPT_BODY) this.body = new ByteWriter(64 * 1024);
     const names = {
-      origin: (oid: number) => ({ origin: this.knowledge.nameOf(oid), author: this.knowledge.authorOf(oid) }),
+      origin: (oid: number) => ({
+        origin: this.knowledge.nameOf(oid),
+        author: this.knowledge.authorOf(oid),
+        source: this.knowledge.sourceOf(oid),
+      }),
       context: (context: number) => this.knowledge.context(context),
     };
     const writer = new RecordWriter(this.rows, covered, this.knowledge, names, this.body);
@@ -265,7 +276,7 @@ export class LogReader {
   // ---- what is held beyond the vector
 
   /** Origins of which more is held than the vector says. */
-  private originsBeyond(): number[] {
+  originsBeyond(): number[] {
     const last = this.db.prepare("SELECT max(sequence) FROM _scoutsync_log WHERE oid = ?").pluck();
     return (this.db.prepare("SELECT oid FROM _scoutsync_origin").pluck().all() as number[]).filter(
       (origin) => ((last.get(origin) as number | null) ?? 0) > (this.knowledge.entries.get(origin) ?? 0),
@@ -277,32 +288,53 @@ export class LogReader {
     return this.originsBeyond().length > 0;
   }
 
-  /** Changes of unfinished streams, ours or those of whom we read: held, but with gaps before them. */
-  private beyondEntries(): { origin: number; entry: Entry }[] {
-    const statement = this.db
-      .prepare("SELECT sequence, tid, slot FROM _scoutsync_log WHERE oid = ? AND sequence > ? ORDER BY sequence")
-      .safeIntegers(true)
-      .raw(true);
-    return this.originsBeyond()
-      .sort((a, b) => this.knowledge.compareOrigins(a, b))
-      .flatMap((origin) => (statement.all(origin, this.knowledge.entries.get(origin) ?? 0) as Entry[]).map((entry) => ({ origin, entry })));
-  }
-
   /** SHA-256 over the dots held beyond the vector; empty when there are none. */
   beyondDigest(): Uint8Array {
-    const entries = this.beyondEntries();
-    if (entries.length === 0) return new Uint8Array();
+    const sequences = this.db.prepare("SELECT sequence FROM _scoutsync_log WHERE oid = ? AND sequence > ? ORDER BY sequence").pluck();
+    const origins = this.beyondInOrder();
+    if (origins.length === 0) return new Uint8Array();
     const sum = createHash("sha256");
-    for (const { origin, entry } of entries) sum.update(`${this.knowledge.nameOf(origin)}:${entry[0]},`);
+    for (const origin of origins) {
+      const name = this.knowledge.nameOf(origin);
+      for (const sequence of sequences.iterate(origin, this.knowledge.entries.get(origin) ?? 0)) sum.update(`${name}:${String(sequence)},`);
+    }
     return sum.digest();
   }
 
-  private writeBeyond(writer: RecordWriter, from: ReadonlyMap<number, number>, limit: number): void {
+  private beyondInOrder(): number[] {
+    return this.originsBeyond().sort((a, b) => this.knowledge.compareOrigins(a, b));
+  }
+
+  /**
+   * Writes what is held beyond the vector, with gaps before it, until the batch is full; it is never claimed. Returns
+   * where to go on, null when that was all.
+   */
+  private writeBeyond(
+    writer: RecordWriter,
+    from: ReadonlyMap<number, number>,
+    after: BeyondPosition | undefined,
+    limit: number,
+  ): BeyondPosition | null {
     let left = limit;
-    for (const { origin, entry } of this.beyondEntries()) {
-      if (left-- <= 0 || writer.payload.size >= DEFAULT_BATCH_BYTES) return;
-      if ((from.get(origin) ?? 0) < Number(entry[0])) this.writeOne(writer, entry);
+    let at = after ?? null;
+    for (const origin of this.beyondInOrder()) {
+      const name = this.knowledge.nameOf(origin);
+      if (after && name < after.origin) continue;
+      let sequence = Math.max(this.knowledge.entries.get(origin) ?? 0, from.get(origin) ?? 0, after?.origin === name ? after.sequence : 0);
+      for (;;) {
+        if (left <= 0 || writer.payload.size >= DEFAULT_BATCH_BYTES) return at ?? { origin: "", sequence: 0 };
+        const entries = this.entries(origin, sequence, Number.MAX_SAFE_INTEGER, Math.min(ENTRIES_AT_ONCE, left));
+        for (const entry of entries) {
+          if (writer.payload.size >= DEFAULT_BATCH_BYTES) return at ?? { origin: "", sequence: 0 };
+          this.writeOne(writer, entry);
+          sequence = Number(entry[0]);
+          at = { origin: name, sequence };
+          left--;
+        }
+        if (entries.length === 0) break;
+      }
     }
+    return null;
   }
 
   schemaPrint(): SchemaPrint {

@@ -21,7 +21,8 @@ export type Method =
   | "history"
   | "restore"
   | "acknowledge"
-  | "correctClock";
+  | "correctClock"
+  | "reissue";
 
 export type ToWorker =
   | { kind: "open"; call: number; database: number; options: ReplicaOptions; run: string }

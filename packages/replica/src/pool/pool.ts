@@ -267,6 +267,10 @@ class PooledReplica implements Replica {
     return this.call("history", table, key);
   }
 
+  reissue(heldForUs: number): Promise<number> {
+    return this.call("reissue", heldForUs);
+  }
+
   correctClock(correctionUs: number): Promise<void> {
     return this.call("correctClock", correctionUs);
   }

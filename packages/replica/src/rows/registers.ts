@@ -1,4 +1,4 @@
-import { type CellValue, compareWrites, mergeWrite, type Tally, winnerOf, type Write } from "@scoutsync/core";
+import { type CellValue, compareDots, compareWrites, mergeWrite, rootOf, type Tally, winnerOf, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { ColumnWrite, ExistenceWrite, RowState } from "./row-state.ts";
 import { type Edit, hasCombiningRule, judge, keepValues, lostWrites, ruleOf, tallyFor } from "./ruled-columns.ts";
@@ -89,7 +89,7 @@ export function mergeColumn(
  * Merges a birth of a row that several replicas may give birth to: one with a natural key, or one of copies that were
  * joined as shared. The greatest is the birth, and each of its column values, `written`, is a write to that column.
  * Where it is a twin of the birth here, columns that both wrote alike need no list of their own, and writes of others come
- * by themselves. For other surrogate keys a birth is there once and for all.
+ * by themselves. Other rows with surrogate keys have one birth, which may have been issued again.
  */
 export function mergeBirth(
   state: RowState,
@@ -149,7 +149,7 @@ export function mergeExistence(state: RowState, write: ExistenceWrite, knowledge
 export function mergeRekey(state: RowState, fact: { generation: number; origin: number; sequence: number }, knowledge: Knowledge): boolean {
   const held = state.rekey;
   if (held) {
-    const order = fact.generation - held.generation || knowledge.compareOrigins(fact.origin, held.origin) || fact.sequence - held.sequence;
+    const order = fact.generation - held.generation || compareDots(fact, held, knowledge);
     if (order <= 0) return false;
   }
   state.rekey = fact;
@@ -167,6 +167,9 @@ export function contextOfReplacing(replaced: readonly Write[], knowledge: Knowle
   };
   for (const write of replaced) {
     raise(write.origin, write.sequence);
+    // By whatever name somebody else has the same write.
+    for (let source = knowledge.sourceOf(write.origin); source !== undefined; source = knowledge.sourceOf(source))
+      raise(source, write.sequence);
     if (write.context !== base) for (const [origin, sequence] of knowledge.context(write.context)) raise(origin, sequence);
   }
   return joined ? knowledge.contextOf(joined) : base;
@@ -243,6 +246,9 @@ export function closeWinners(state: RowState, cells: readonly CellValue[], by: W
 }
 
 function closeLosers(state: RowState, cid: number, writes: readonly ColumnWrite[], by: Write, knowledge: Knowledge): void {
-  for (const { origin, sequence, time, context, value } of lostWrites(state, cid, writes, knowledge))
-    state.closed.push({ cid, loser: { origin, sequence, time, context }, value, origin: by.origin, sequence: by.sequence });
+  for (const { origin, sequence, time, context, value } of lostWrites(state, cid, writes, knowledge)) {
+    // Under the name that everybody knows, also those who have not heard that it was issued again.
+    const loser = { origin: rootOf(origin, knowledge), sequence, time, context };
+    state.closed.push({ cid, loser, value, origin: by.origin, sequence: by.sequence });
+  }
 }

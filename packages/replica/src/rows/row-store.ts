@@ -409,10 +409,17 @@ export class RowStore {
     return this.findDot.get(origin, sequence) !== undefined;
   }
 
-  /** Largest sequence that the log has of an origin; 0 when it has none. */
+  /** Largest sequence of an origin that owns something or names a row; 0 when there is none. */
   lastSequence(origin: number): number {
     this.flush();
-    return (this.db.prepare("SELECT max(sequence) FROM _scoutsync_log WHERE oid = ?").pluck().get(origin) as number | null) ?? 0;
+    const owns = this.db.prepare("SELECT max(sequence) FROM _scoutsync_log WHERE oid = ?").pluck().get(origin) as number | null;
+    const names = this.db.prepare("SELECT max(sequence) FROM _scoutsync_alias WHERE oid = ?").pluck().get(origin) as number | null;
+    return Math.max(owns ?? 0, names ?? 0);
+  }
+
+  /** Points the log at a row whose dots have other names now. */
+  moveDots(state: RowState, before: ReadonlyMap<string, { origin: number; sequence: number }>): void {
+    this.syncLog(state, before);
   }
 
   // ---- values
@@ -575,6 +582,12 @@ export class RowStore {
     const now = ownedDots(state);
     for (const [dot, { origin, sequence }] of before) if (!now.has(dot)) this.dropDot.run(origin, sequence);
     for (const { origin, sequence } of now.values()) this.putDot.run(origin, sequence, tid, state.slot);
+    // Noted by its birth, which may have been issued again.
+    if (state.kept) {
+      this.db
+        .prepare("INSERT INTO _scoutsync_kept(oid, sequence) VALUES(?, ?) ON CONFLICT DO NOTHING")
+        .run(state.birth.origin, state.birth.sequence);
+    }
     this.alias(state);
   }
 

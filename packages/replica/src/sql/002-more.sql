@@ -60,3 +60,7 @@ CREATE INDEX _scoutsync_group_last ON _scoutsync_group(oid, last);
 
 -- Copies joined as shared: the origin that names the rows of table `tid` by their keys.
 CREATE TABLE _scoutsync_shared(tid INTEGER PRIMARY KEY, oid INTEGER NOT NULL);
+
+-- Origins that hold changes of another one again, under the same sequences: what that one left beyond every vector when
+-- it ended for good.
+CREATE TABLE _scoutsync_reissue(oid INTEGER PRIMARY KEY, source INTEGER NOT NULL);

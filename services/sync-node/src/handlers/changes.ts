@@ -1,4 +1,13 @@
-import { checkTerms, DEFAULT_BATCH_CHANGES, SyncError, isCovered, join, parseVector, type VersionVector } from "@scoutsync/core";
+import {
+  checkTerms,
+  DEFAULT_BATCH_CHANGES,
+  SyncError,
+  isCovered,
+  join,
+  parseVector,
+  type ChangeBatch,
+  type VersionVector,
+} from "@scoutsync/core";
 import {
   checkProtocol,
   hearClock,
@@ -72,6 +81,7 @@ async function batches(
   const whole = request.whole && request.limit === 0n;
   let from = request.run === replica.run ? join(since, parseVector(request.position)) : since;
   let beyondDigest: Uint8Array = request.beyondDigest;
+  let beyondAfter: ChangeBatch["beyondTo"];
   let sent = 0;
 
   const { callerNodeId: id, callerName } = request;
@@ -80,7 +90,8 @@ async function batches(
   const stops = follow ? [replica.onChange(changed.raise), acquaintances.follow(callerRun)] : [];
   try {
     while (!signal.aborted) {
-      const batch = await replica.read({ from, batchSize: Math.min(batchSize, limit - sent), codecs, beyondDigest, whole });
+      const batch = await replica.read({ from, batchSize: Math.min(batchSize, limit - sent), codecs, beyondDigest, whole, beyondAfter });
+      beyondAfter = batch.beyondTo;
       for (const wire of toWireBatches(batch)) await outbox.write({ batch: wire, changes: [], count: undefined });
       from = join(from, batch.to);
       sent += batch.count;

@@ -5,6 +5,7 @@ import { getChanges } from "./changes.ts";
 import { digest } from "./digest.ts";
 import { ping } from "./ping.ts";
 import { pushChanges } from "./push.ts";
+import { reissue } from "./reissue.ts";
 import { getHistory, listReviews, resolveReview, restoreRow } from "./review.ts";
 import { sync, verify } from "./sync.ts";
 
@@ -20,6 +21,7 @@ export function handlers(context: NodeContext): SyncNodeServer {
     listReviews: answering(context, (request) => listReviews(context, request)),
     resolveReview: answering(context, (request) => resolveReview(context, request)),
     getHistory: answering(context, (request) => getHistory(context, request)),
+    reissue: answering(context, (request) => reissue(context, request)),
     restoreRow: answering(context, (request) => restoreRow(context, request)),
   };
 }

@@ -585,6 +585,15 @@ export interface RestoreRowResponse {
   columns: ColumnValue[];
 }
 
+export interface ReissueRequest {
+  database: string;
+}
+
+export interface ReissueResponse {
+  /** Runs whose changes were taken over. */
+  origins: bigint;
+}
+
 export interface GetHistoryRequest {
   database: string;
   table: string;
@@ -6137,6 +6146,119 @@ export const RestoreRowResponse: MessageFns<RestoreRowResponse> = {
   },
 };
 
+function createBaseReissueRequest(): ReissueRequest {
+  return { database: "" };
+}
+
+export const ReissueRequest: MessageFns<ReissueRequest> = {
+  encode(message: ReissueRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.database !== "") {
+      writer.uint32(10).string(message.database);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReissueRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReissueRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.database = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReissueRequest>): ReissueRequest {
+    return ReissueRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReissueRequest>): ReissueRequest {
+    const message = createBaseReissueRequest();
+    message.database = object.database ?? "";
+    return message;
+  },
+};
+
+function createBaseReissueResponse(): ReissueResponse {
+  return { origins: 0n };
+}
+
+export const ReissueResponse: MessageFns<ReissueResponse> = {
+  encode(message: ReissueResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.origins !== 0n) {
+      if (BigInt.asUintN(64, message.origins) !== message.origins) {
+        throw new globalThis.Error("value provided for field message.origins of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.origins);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReissueResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReissueResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.origins = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReissueResponse>): ReissueResponse {
+    return ReissueResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReissueResponse>): ReissueResponse {
+    const message = createBaseReissueResponse();
+    message.origins = (object.origins !== undefined && object.origins !== null) ? BigInt(object.origins) : 0n;
+    return message;
+  },
+};
+
 function createBaseGetHistoryRequest(): GetHistoryRequest {
   return { database: "", table: "", key: "" };
 }
@@ -6502,6 +6624,16 @@ export const SyncNodeService = {
     responseSerialize: (value: RestoreRowResponse): Buffer => Buffer.from(RestoreRowResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RestoreRowResponse => RestoreRowResponse.decode(value),
   },
+  /** Issues again, under origins of this node, what it holds of runs that ended in the middle of a stream. */
+  reissue: {
+    path: "/scoutsync.v1.SyncNode/Reissue" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReissueRequest): Buffer => Buffer.from(ReissueRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReissueRequest => ReissueRequest.decode(value),
+    responseSerialize: (value: ReissueResponse): Buffer => Buffer.from(ReissueResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReissueResponse => ReissueResponse.decode(value),
+  },
 } as const;
 
 export interface SyncNodeServer extends UntypedServiceImplementation {
@@ -6525,6 +6657,8 @@ export interface SyncNodeServer extends UntypedServiceImplementation {
   getHistory: handleUnaryCall<GetHistoryRequest, GetHistoryResponse>;
   /** Brings a deleted row back from its image, by an ordinary write. */
   restoreRow: handleUnaryCall<RestoreRowRequest, RestoreRowResponse>;
+  /** Issues again, under origins of this node, what it holds of runs that ended in the middle of a stream. */
+  reissue: handleUnaryCall<ReissueRequest, ReissueResponse>;
 }
 
 export interface SyncNodeClient extends Client {
@@ -6653,6 +6787,22 @@ export interface SyncNodeClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RestoreRowResponse) => void,
+  ): ClientUnaryCall;
+  /** Issues again, under origins of this node, what it holds of runs that ended in the middle of a stream. */
+  reissue(
+    request: ReissueRequest,
+    callback: (error: ServiceError | null, response: ReissueResponse) => void,
+  ): ClientUnaryCall;
+  reissue(
+    request: ReissueRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReissueResponse) => void,
+  ): ClientUnaryCall;
+  reissue(
+    request: ReissueRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReissueResponse) => void,
   ): ClientUnaryCall;
 }
 
