@@ -3,13 +3,16 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, syml
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 import { type Fault, FAULTS } from "./faults.ts";
 
 // `npm run faults [-- WORDS]`: breaks one rule of the product after the other in a scratch copy and runs the test that
-// must notice. Prints a table; exit 1 when a fault survives or its text is not in the sources any more. WORDS picks faults.
+// must notice. Prints a table; exit 1 when a fault survives or its text is not in the sources any more. WORDS picks faults;
+// `--sample N` takes N of them, others every day; `--from K` repeats such a set.
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const LONGEST_MS = 240_000;
 const SOURCES = ["packages", "services"];
+const DAY_MS = 86_400_000;
 
 /** A copy of the repository that is broken and mended again and again; packages are links into the copy, not to the original. */
 class Scratch {
@@ -74,6 +77,13 @@ const commandOf = ({ caughtBy }: Fault): string[] =>
 const checkOf = ({ caughtBy }: Fault): string =>
   typeof caughtBy === "string" ? caughtBy : `simulation, seeds ${caughtBy.seeds[0]} to ${caughtBy.seeds[0] + caughtBy.seeds[1] - 1}`;
 
+/** So many faults, as far apart in the list as they can be; another set every day. */
+function sample(faults: readonly Fault[], most: number, from: number): Fault[] {
+  const step = Math.max(1, Math.floor(faults.length / most));
+  console.log(`a sample of the ${faults.length} planted faults: every ${step}th, --from ${from}`);
+  return faults.filter((_, i) => i % step === from % step).slice(0, most);
+}
+
 const running = new Set<ChildProcess>();
 
 /** True when the check is green. A check that hangs is not: whoever waits for it would notice. */
@@ -87,8 +97,9 @@ async function isGreen(scratch: Scratch, fault: Fault): Promise<boolean> {
   return code === 0;
 }
 
-const words = process.argv.slice(2);
-const chosen = FAULTS.filter(({ name }) => words.every((word) => name.includes(word)));
+const { values, positionals: words } = parseArgs({ allowPositionals: true, options: { sample: { type: "string" }, from: { type: "string" } } });
+const named = FAULTS.filter(({ name }) => words.every((word) => name.includes(word)));
+const chosen = values.sample === undefined ? named : sample(named, Number(values.sample), Number(values.from ?? Math.floor(Date.now() / DAY_MS)));
 const results: { fault: Fault; outcome: string; seconds: number }[] = [];
 const queue = [...chosen];
 const sound = new Map<string, Promise<boolean>>();
