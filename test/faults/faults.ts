@@ -254,8 +254,8 @@ export const FAULTS: Fault[] = [
     name: "the write that settles a conflict does not carry the record",
     edits: [
       [
-        "of lostWrites(state, cid, writes, knowledge))\n    state.closed.push(",
-        "of lostWrites(state, cid, writes, knowledge).slice(writes.length))\n    state.closed.push(",
+        "of lostWrites(state, cid, writes, knowledge)) {\n    // Under",
+        "of lostWrites(state, cid, writes, knowledge).slice(writes.length)) {\n    // Under",
       ],
     ],
     caughtBy: tests("rules-merge"),
@@ -277,7 +277,9 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "a parent that a concurrent child refers to goes all the same",
-    edits: [["if (!deleted || deleted.alive || !(state.kept || this.related.writtenApart(state, deleted))) continue;", "if (deleted) continue;"]],
+    edits: [
+      ["if (!deleted || deleted.alive || !(state.kept || this.related.writtenApart(state, deleted))) continue;", "if (deleted) continue;"],
+    ],
     caughtBy: tests("rules-merge"),
   },
   {
@@ -349,8 +351,8 @@ export const FAULTS: Fault[] = [
     name: "a re-key decision that arrives later counts, not the greatest",
     edits: [
       [
-        "fact.sequence - held.sequence;\n    if (order <= 0) return false;",
-        "fact.sequence - held.sequence;\n    if (order === 0) return false;",
+        "compareDots(fact, held, knowledge);\n    if (order <= 0) return false;",
+        "compareDots(fact, held, knowledge);\n    if (order === 0) return false;",
       ],
     ],
     caughtBy: tests("rules-identity"),
@@ -399,7 +401,7 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "the application's own triggers run again on apply",
-    edits: [["return /\\bRAISE\\s*\\(/i.test(body) || !writtenTables(body).every(harmless);", "return body === \"\";"]],
+    edits: [["return /\\bRAISE\\s*\\(/i.test(body) || !writtenTables(body).every(harmless);", 'return body === "";']],
     caughtBy: tests("migrations"),
   },
   {
@@ -551,7 +553,12 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "an application that replaces a row clears columns it does not have",
-    edits: [["for (const { cid } of state.table.columns) {\n    const before = registerOf(state, cid);", "for (const cid of [...state.table.columns.map((column) => column.cid), ...state.columns.keys()]) {\n    const before = registerOf(state, cid);"]],
+    edits: [
+      [
+        "for (const { cid } of state.table.columns) {\n    const before = registerOf(state, cid);",
+        "for (const cid of [...state.table.columns.map((column) => column.cid), ...state.columns.keys()]) {\n    const before = registerOf(state, cid);",
+      ],
+    ],
     caughtBy: tests("rolling"),
   },
   {

@@ -97,9 +97,13 @@ async function isGreen(scratch: Scratch, fault: Fault): Promise<boolean> {
   return code === 0;
 }
 
-const { values, positionals: words } = parseArgs({ allowPositionals: true, options: { sample: { type: "string" }, from: { type: "string" } } });
+const { values, positionals: words } = parseArgs({
+  allowPositionals: true,
+  options: { sample: { type: "string" }, from: { type: "string" } },
+});
 const named = FAULTS.filter(({ name }) => words.every((word) => name.includes(word)));
-const chosen = values.sample === undefined ? named : sample(named, Number(values.sample), Number(values.from ?? Math.floor(Date.now() / DAY_MS)));
+const chosen =
+  values.sample === undefined ? named : sample(named, Number(values.sample), Number(values.from ?? Math.floor(Date.now() / DAY_MS)));
 const results: { fault: Fault; outcome: string; seconds: number }[] = [];
 const queue = [...chosen];
 const sound = new Map<string, Promise<boolean>>();
