@@ -60,4 +60,21 @@ describe("a transaction of the application", () => {
     expect(b.one("SELECT count(*) FROM word") as bigint).toBeLessThanOrEqual(2n);
     expect(shows(b, a, 1)).toEqual(["50 2"]);
   });
+
+  test("of more bytes than either side should hold comes batch by batch: one of 1 GiB would be refused for ever", () => {
+    const photos = "CREATE TABLE photo(id INTEGER PRIMARY KEY, image BLOB)";
+    const [a, b] = [new Site("a", photos), new Site("b", photos)];
+    a.edit(`INSERT INTO photo WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 80)
+      SELECT i, zeroblob(1000000) FROM n`);
+    const sizes: number[] = [];
+    for (let final = false; !final;) {
+      const batch = a.batchFor(b, 0, true);
+      b.replica.apply(batch);
+      sizes.push(batch.payloadSize);
+      final = batch.final;
+    }
+    expect(Math.max(...sizes)).toBeLessThan(70_000_000);
+    expect(b.one("SELECT count(*) FROM photo")).toBe(80);
+    expect(b.vector).toBe(a.vector);
+  });
 });

@@ -35,6 +35,8 @@ import { leftSince } from "../schema/install.ts";
 const ENTRIES_AT_ONCE = 4_096;
 /** From this many entries of one table in a row on, one joined query is cheaper than one query per row. */
 const JOIN_FROM = 8;
+/** A group of more is sent and applied batch by batch: neither side holds a transaction of any size, and none is refused, bytes. */
+const LARGEST_GROUP_BYTES = 64 * 1024 * 1024;
 /** A table that has been gone for so long was dropped for good. */
 const DROPPED_AFTER_US = 10 * 1_000_000;
 /** Below this a payload is not worth compressing, bytes. */
@@ -144,15 +146,16 @@ export class LogReader {
     return beyondTo ? { ...batch, beyondTo } : batch;
   }
 
-  /** The rest of a group whose beginning is in the batch; returns how far the batch goes then. */
+  /** The rest of a group whose beginning is in the batch, as far as it may be that large; returns how far the batch goes then. */
   private writeRest(writer: RecordWriter, origin: number, after: number, end: number): number {
-    for (let at = after; at < end;) {
+    let at = after;
+    while (at < end && writer.payload.size < LARGEST_GROUP_BYTES) {
       const entries = this.entries(origin, at, end, ENTRIES_AT_ONCE);
-      if (entries.length === 0) break;
-      const used = this.writeEntries(writer, origin, entries, Number.POSITIVE_INFINITY);
+      if (entries.length === 0) return end;
+      const used = this.writeEntries(writer, origin, entries, LARGEST_GROUP_BYTES);
       at = Number((entries[used - 1] as Entry)[0]);
     }
-    return end;
+    return at;
   }
 
   private writer(covered: (origin: number, sequence: number) => boolean): RecordWriter {
