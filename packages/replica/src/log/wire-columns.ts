@@ -35,11 +35,9 @@ export function wireColumns(
   const named = new Set([...sent.map(([cid]) => cid), ...state.closed.map(({ cid }) => cid)]);
   const silent = new Set(unwritten.filter((cid) => !named.has(cid)));
   const cids = [...table.columns.map(({ cid }) => cid), ...[...held].sort((a, b) => a - b)].filter((cid) => !silent.has(cid));
-  return {
-    cids,
-    indexOf: new Map(cids.map((cid, index) => [cid, index])),
-    unwritten: unwritten.filter((cid) => !silent.has(cid)),
-  };
+  const indexOf = new Map(cids.map((cid, index) => [cid, index]));
+  // Of a column that went with its values nothing is told, this neither.
+  return { cids, indexOf, unwritten: unwritten.filter((cid) => indexOf.has(cid)) };
 }
 
 /**
