@@ -340,6 +340,9 @@ export class ReplicaDatabase {
     this.rows.flush();
     this.followReferences();
     this.rows.flush();
+    const beside = this.drainer.takeToFill();
+    if (beside.length > 0) this.silently(() => this.delivery.columns(beside));
+    this.rows.flush();
     this.digest.flush();
     if (!drained || this.drainer.foundWithoutKey) return false;
     const { through, toFill } = this.reconciliation.turn(until);

@@ -281,4 +281,22 @@ describe("a name that changes on one node first", () => {
     for (const site of [a, b]) expect(values(site)).toEqual(expect.arrayContaining(["a1", "b2", "b9"]));
     expect(b.pull(a).at(-1)?.verified).toBe(true);
   });
+
+  test.each([
+    ["max", "3", 6],
+    ["min", "300", 6],
+    ["prefer:a", "4", 6],
+    ["counter", "n + 100", 106],
+  ])("%s: what is written before the held value was shown comes to the same here and there", (rule, written, expected) => {
+    const rules = [`item.n=${rule}`];
+    const a = new Site("a", "CREATE TABLE item(id INTEGER PRIMARY KEY, n INTEGER DEFAULT 0)", { rules });
+    const b = new Site("b", "CREATE TABLE item(id INTEGER PRIMARY KEY)", { rules });
+    a.edit("INSERT INTO item VALUES(1, 5)");
+    a.edit("UPDATE item SET n = n + 1");
+    settle(a, b);
+    b.edit(`ALTER TABLE item ADD COLUMN n INTEGER DEFAULT 0; UPDATE item SET n = ${written}`, b.nowUs + 1_000_000);
+    a.pull(b);
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+    expect([a.one("SELECT n FROM item"), b.one("SELECT n FROM item")]).toEqual([expected, expected]);
+  });
 });

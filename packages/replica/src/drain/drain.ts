@@ -81,6 +81,7 @@ export class Drain {
   /** Where deletes are kept back; null when they are ordinary ones. */
   private into: number | null = null;
   private referred: Write[] = [];
+  private toFill: Write[] = [];
   private rowsAreKept = false;
   private rowsAreHeld = false;
   /** A row with NULL in its key was captured, and the table's rows without a key do not take part yet. */
@@ -113,6 +114,13 @@ export class Drain {
     const referred = this.referred;
     this.referred = [];
     return referred;
+  }
+
+  /** Takes the births of rows in which a column with a rule has been written beside what is held for it. */
+  takeToFill(): Write[] {
+    const toFill = this.toFill;
+    this.toFill = [];
+    return toFill;
   }
 
   /** A new reference to a deleted row that is only kept: the application sees that row, and means it. */
@@ -531,7 +539,12 @@ export class Drain {
     if (unseen.size > 0) {
       const fresh = state.table.columns.filter((column, i) => written[i] && unseen.has(column.cid));
       const write = fresh.length > 0 ? blindWrite(state, wall, this.knowledge) : null;
-      for (const { cid } of fresh) writeBeside(state, cid, write as Write, this.knowledge, editOf(cid));
+      const cells = this.rows.abstract(state.table, row.values as SqlValue[]);
+      for (const { cid } of fresh) {
+        const value = cells[state.table.indexOf.get(cid) as number] as CellValue;
+        writeBeside(state, cid, write as Write, this.knowledge, { ...editOf(cid), value });
+      }
+      if (fresh.length > 0) this.toFill.push(state.birth);
     }
     const cids = state.table.columns.flatMap((column, i) => (written[i] && !unseen.has(column.cid) ? [column.cid] : []));
     if (cids.length === 0) return;

@@ -191,9 +191,13 @@ export function blindWrite(held: RowState, wall: number, knowledge: Knowledge): 
   return { origin, sequence, time: Math.max(wall, latestTime(held) + 1), context: 0 };
 }
 
-/** Adds a blind write to a column whose held value the table has not been given. */
+/**
+ * Adds a blind write to a column whose held value the table has not been given. Under a rule the row may have to show
+ * something else than what was written: that is held as well, until the table is given what all of them come to.
+ */
 export function writeBeside(state: RowState, cid: number, write: Write, knowledge: Knowledge, edit?: Edit): void {
   const blind = own(write, tallyFor(state.table, cid, write, [], edit, knowledge));
+  if (edit && ruleOf(state.table, cid).kind !== "lww") blind.value = edit.value;
   state.columns.set(cid, [...mergeWrite(registerOf(state, cid), blind, knowledge)]);
 }
 
