@@ -262,7 +262,9 @@ export class LogReader {
    */
   private checkDropped(tid: number): void {
     const since = leftSince(this.db, tid);
-    if (since === null || this.nowUs() - since > DROPPED_AFTER_US) return;
+    const ago = this.nowUs() - (since ?? 0);
+    // In the future: the clock has been set back since.
+    if (since === null || ago < 0 || ago > DROPPED_AFTER_US) return;
     const name = this.db.prepare("SELECT name FROM _scoutsync_table WHERE tid = ?").pluck().get(tid) as string | undefined;
     throw new SyncError({
       code: "BUSY",

@@ -210,7 +210,9 @@ export class Reconciliation {
     const isEqual = Buffer.compare(hash, stored) === 0;
     if (isEqual && shapes.length === 0) return;
     const former = isEqual ? undefined : shapes.find((shape) => shape.isThatOf(stored, id, values));
-    const bits = isEqual ? [] : former ? former.written(values) : written(values);
+    // A column that got another name has the values, and so the hash, that the former one had: nobody else knows them by it.
+    const renamed = isEqual ? shapes.find((shape) => !shape.isWhole) : undefined;
+    const bits = isEqual ? (renamed?.written(values) ?? []) : former ? former.written(values) : written(values);
     const marked = (index: number) => ((bits[Math.floor(index / MASK_BITS)] ?? 0n) >> BigInt(index % MASK_BITS)) & 1n;
     if (this.rows.columnsToFill(state).some((cid) => marked(table.indexOf.get(cid) as number) === 0n)) toFill.push(state.birth);
     const added = former ? former.added : isEqual ? null : trusted;
