@@ -341,7 +341,7 @@ export class ReplicaDatabase {
     this.followReferences();
     this.rows.flush();
     const beside = this.drainer.takeToFill();
-    if (beside.length > 0) this.silently(() => this.delivery.columns(beside));
+    if (beside.length > 0) this.silently(() => this.delivery.columns(beside, true));
     this.rows.flush();
     this.digest.flush();
     if (!drained || this.drainer.foundWithoutKey) return false;

@@ -78,7 +78,7 @@ export class Delivery {
   }
 
   /** Puts held values into columns of rows in their table that have come, and that the application has not written since. */
-  columns(births: readonly Write[]): void {
+  columns(births: readonly Write[], beside = false): void {
     for (const { origin, sequence } of births) {
       const state = this.store.byDot(origin, sequence);
       if (state?.place.kind !== "table") continue;
@@ -88,6 +88,8 @@ export class Delivery {
       const { columns, indexOf } = state.table;
       const isUnwritten = (cid: number) => {
         const index = indexOf.get(cid) as number;
+        // What was written is held as well: the rule says what both come to.
+        if (beside && columns[index]?.rule.kind !== "lww") return true;
         return sameValue(cells[index] ?? null, (columns[index] as { fallback: CellValue }).fallback);
       };
       for (const { cid, value } of heldForTable(state, this.knowledge, isUnwritten)) {
