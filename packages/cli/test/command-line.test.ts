@@ -21,7 +21,8 @@ async function type(line: string, env: Record<string, string> = {}) {
   return { code, stdout: text(stdout), stderr: text(stderr) };
 }
 
-const COMMANDS = "node coordinator worker sync ping verify export import changes history restore status scan logs doctor detach".split(" ");
+const COMMANDS =
+  "node coordinator worker sync ping verify export import changes history restore reissue status scan logs doctor detach".split(" ");
 
 describe("the command line's contract", () => {
   test.each([
