@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { Simulation, type SimulationOptions } from "./simulation.ts";
 
 /** SCOUTSYNC_SEEDS and SCOUTSYNC_SEED_FROM for more or others; the same ones every time otherwise. */
-const SEEDS = Number(process.env["SCOUTSYNC_SEEDS"] ?? 150);
+const SEEDS = Number(process.env["SCOUTSYNC_SEEDS"] ?? 100);
 const FROM = Number(process.env["SCOUTSYNC_SEED_FROM"] ?? 1);
 
 /** Kinds of histories, with the part of the budget that each gets. */
