@@ -311,12 +311,11 @@ export class Applier {
     const openBefore = found ? openConflicts(state) : 0;
     let cells: CellValue[] | null = found ? null : [...row.values];
     const loaded = () => (cells ??= [...this.rows.cells(state)]);
-    const original = new Map<number, CellValue>();
     const kept = new Set<number>();
     const current = (cid: number): CellValue => {
       const index = table.indexOf.get(cid) as number;
       kept.add(index);
-      return original.has(index) ? (original.get(index) as CellValue) : (loaded()[index] as CellValue);
+      return loaded()[index] as CellValue;
     };
     const changed = new Set<number>();
     const change = (cid: number, value: CellValue) => {
