@@ -22,6 +22,8 @@ const MOST_NODES = 7;
 /** Rounds in which everyone pulls from everyone, until nothing moves. */
 const MOST_ROUNDS = 12;
 const MOST_OLD_MESSAGES = 60;
+/** A stream of more is one that has no end: no history here writes so much. */
+const MOST_MESSAGES = 10_000;
 
 export interface FleetOutcome {
   failures: string[];
@@ -347,7 +349,10 @@ export class FleetSimulation {
       crash();
       // A stream may be cut anywhere.
       const cut = random.below(4) === 0 ? random.below(6) : Number.POSITIVE_INFINITY;
-      for (let messages = 0; messages < cut; messages++) if (!this.advance(session)) break;
+      for (let messages = 0; messages < cut; messages++) {
+        if (!this.advance(session)) break;
+        if (messages > MOST_MESSAGES) throw new Error(`the stream ${to.name} <- ${from.name} does not end`);
+      }
       if (!session.over) this.keep(session.wire);
     });
   }
@@ -474,7 +479,8 @@ export class FleetSimulation {
     let moved = false;
     const done = this.alive([to, from], () => {
       const session = new Session({ from, to, weather: CALM, batchSize: 0, random: seededRandom(1) });
-      while (!session.over) {
+      for (let messages = 0; !session.over; messages++) {
+        if (messages > MOST_MESSAGES) throw new Error(`the stream ${to.name} <- ${from.name} does not end`);
         session.serve();
         const delivery = session.deliver();
         this.note(session, delivery);

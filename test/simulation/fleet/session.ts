@@ -1,4 +1,4 @@
-import { join, SyncError, type VersionVector } from "@scoutsync/core";
+import { join, SyncError, type BeyondPosition, type VersionVector } from "@scoutsync/core";
 import { Batch, BatchAssembler, toWireBatches } from "@scoutsync/protocol";
 import type { Random } from "@scoutsync/testkit";
 import type { SimulatedNode } from "./node.ts";
@@ -42,6 +42,7 @@ export class Session {
   private readonly beyond: Uint8Array;
   private readonly assembler = new BatchAssembler();
   private cursor: VersionVector;
+  private beyondAfter: BeyondPosition | undefined;
   private served = false;
   private knownThere: Map<number, number> = new Map();
 
@@ -71,8 +72,15 @@ export class Session {
       this.served = true;
       return false;
     }
-    const batch = replica.read({ from: this.cursor, batchSize: this.batchSize, codecs: [this.codec], beyondDigest: this.beyond });
+    const batch = replica.read({
+      from: this.cursor,
+      batchSize: this.batchSize,
+      codecs: [this.codec],
+      beyondDigest: this.beyond,
+      beyondAfter: this.beyondAfter,
+    });
     this.cursor = join(this.cursor, batch.to);
+    this.beyondAfter = batch.beyondTo;
     if (batch.final) {
       this.from.tell(batch.vector);
       this.served = true;
