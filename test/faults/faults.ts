@@ -114,6 +114,11 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("keyless"),
   },
   {
+    name: "a key that changes under the name rowid is not looked at",
+    edits: [['(names.length === 1 ? ["rowid", "oid", "_rowid_"] : [])', "[]"]],
+    caughtBy: tests("capture"),
+  },
+  {
     name: "an update takes a computed UNIQUE value without a look at who has it",
     edits: [['if (uniques.some(({ derived }) => derived)) return "BEFORE UPDATE";', ""]],
     caughtBy: tests("unique"),

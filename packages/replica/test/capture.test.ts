@@ -47,6 +47,14 @@ const CASES: [string, Statement[]][] = [
     ],
   ],
   ["UPDATE of every integer key", [["UPDATE robot SET id = id + 100", []]]],
+  ...["rowid", "OID", '"_rowid_"', "[Id]"].map((name): [string, Statement[]] => [
+    `UPDATE of an integer key that goes by the name ${name}`,
+    [
+      [`UPDATE robot SET ${name} = ${name} + 100`, []],
+      [`UPDATE OR REPLACE robot SET ${name} = 102 WHERE label = 'r1'`, []],
+      [`INSERT INTO robot VALUES(103, 1, 'other') ON CONFLICT(id) DO UPDATE SET ${name} = 500`, []],
+    ],
+  ]),
   ["UPDATE of a text key", [["UPDATE badge SET code = code || code", []]]],
   [
     "UPDATE of a key and back again",

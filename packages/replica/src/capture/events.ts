@@ -65,6 +65,14 @@ export function lenient(row: string, columns: readonly { name: string }[]): stri
   return columns.map((column) => `, (SELECT ${row}.${quote(column.name)})`).join("");
 }
 
+/**
+ * A mask, with columns that are gone taken for unchanged. Two queries with one row of NULLs each: SQLite puts the second
+ * one of a join into a table of its own, which costs as much as all the rest of the trigger.
+ */
+export function lenientMask(mask: string, columns: readonly { name: string }[]): string {
+  return `(SELECT (SELECT (SELECT ${mask}) FROM ${nulls("NEW", columns)}) FROM ${nulls("OLD", columns)})`;
+}
+
 /** Logs the image of a row that is going, for the last event: `row` is OLD or NEW. */
 export function imageSql(table: Table, row: string): string {
   const last = `(SELECT max(n) FROM ${CAPTURE})`;
@@ -156,6 +164,15 @@ export function clashSql(index: UniqueIndex): string {
     ),
     ...(index.where === null ? [] : [`(${index.where})`]),
   ].join(" AND ");
+}
+
+/**
+ * Which updates may change a row's key. A statement that sets none of these columns does not even look at such a trigger;
+ * an integer key goes by the names that SQLite has for it, too.
+ */
+export function updateOfKey(table: Table): string {
+  const names = table.key.map(({ name }) => quote(name));
+  return `UPDATE OF ${[...names, ...(names.length === 1 ? ["rowid", "oid", "_rowid_"] : [])].join(", ")}`;
 }
 
 /** Before which updates a row may take the UNIQUE values of others: those of its columns, where these are all that counts. */

@@ -12,11 +12,13 @@ import {
   imageTable,
   isWide,
   lenient,
+  lenientMask,
   MASK_BITS,
   NOT_APPLYING,
   NOW,
   nulls,
   Op,
+  updateOfKey,
   updateOfUnique,
 } from "./events.ts";
 import { keylessTriggers } from "./keyless-triggers.ts";
@@ -43,21 +45,16 @@ export function captureTriggers(table: Table): { name: string; sql: string }[] {
   if (table.columns.length > 0) {
     const masks = maskSql(table);
     const names = masks.map((_, i) => `, m${i}`).join("");
-    const plain = event(Op.update, "NEW", { names, values: masks.map((mask) => `, ${mask}`).join("") });
-    add(
-      "update",
-      "AFTER UPDATE",
-      NOT_APPLYING,
-      (isWide(table)
-        ? plain
-        : `INSERT INTO ${CAPTURE}(event, at, ${keys}${names}) ` +
-          `SELECT ${eventCode(table.tid, Op.update)}, ${NOW}${lenient("NEW", table.key)}${masks.map((mask) => `, (SELECT ${mask})`).join("")} ` +
-          `FROM ${nulls("OLD", table.columns)}, ${nulls("NEW", table.columns)};`) + found(table),
-    );
+    const values = masks.map((mask) => `, ${isWide(table) ? mask : lenientMask(mask, table.columns)}`).join("");
+    add("update", "AFTER UPDATE", NOT_APPLYING, event(Op.update, "NEW", { names, values }) + found(table));
   }
   // A changed key is a row that went and a row that came.
-  // Without a list of columns: SET rowid = … changes the key under another name.
-  add("key", "AFTER UPDATE", `${NOT_APPLYING} AND NOT (${samekey("OLD", "NEW")})`, `${gone("OLD")} ${event(Op.insert, "NEW")}`);
+  add(
+    "key",
+    `AFTER ${updateOfKey(table)}`,
+    `${NOT_APPLYING} AND NOT (${samekey("OLD", "NEW")})`,
+    `${gone("OLD")} ${event(Op.insert, "NEW")}`,
+  );
   add("delete", "AFTER DELETE", NOT_APPLYING, gone("OLD"));
   // OR REPLACE deletes rows that clash without firing delete triggers: their images are logged before.
   const displaced = (match: string, self: string) => displacedSql(table, `${match} AND NOT (${samekey("t", self)})`);
@@ -72,7 +69,7 @@ export function captureTriggers(table: Table): { name: string; sql: string }[] {
   // OR REPLACE writes over a row without firing its triggers.
   const ruled = ruledColumns(table);
   if (ruled.length > 0) add("found_insert", "BEFORE INSERT", NOT_APPLYING, foundSql(table, ruled, sameAsNew));
-  add("displace_key", "BEFORE UPDATE", `${NOT_APPLYING} AND NOT (${samekey("OLD", "NEW")})`, displaced(sameAsNew, "OLD"));
+  add("displace_key", `BEFORE ${updateOfKey(table)}`, `${NOT_APPLYING} AND NOT (${samekey("OLD", "NEW")})`, displaced(sameAsNew, "OLD"));
   return triggers;
 }
 
