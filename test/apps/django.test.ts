@@ -1,51 +1,14 @@
-import { spawnSync } from "node:child_process";
 import { copyFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
-import {
-  createDatabase,
-  differences,
-  dumpDatabase,
-  Fleet,
-  type FleetNode,
-  integrityProblems,
-  runProgram,
-  select,
-} from "@scoutsync/testkit";
+import { createDatabase, differences, dumpDatabase, Fleet, integrityProblems, select } from "@scoutsync/testkit";
 import { expect, onTestFinished, test } from "vitest";
+import { application, hasModules, settle } from "./application.ts";
 
-const PYTHON = "/usr/bin/python3";
-const APP = fileURLToPath(new URL("django", import.meta.url));
-const isHere = spawnSync(PYTHON, ["-c", "import django"], { stdio: "ignore" }).status === 0;
-
-/** Runs a program of the application on one server's database. */
-async function python(path: string, ...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await runProgram(PYTHON, args, {
-    cwd: APP,
-    env: { ...process.env, APP_DB: path, PYTHONDONTWRITEBYTECODE: "1" },
-  });
-  if (code !== 0) throw new Error(`${args.join(" ")}: ${stderr}`);
-  return stdout;
-}
-
+const run = application("django");
+const python = (path: string, ...args: string[]) => run(path, {}, ...args);
 const migrate = (path: string, ...which: string[]) => python(path, "manage.py", "migrate", "-v0", ...which);
 
-/** Everyone with everyone until nothing moves. */
-async function settle(fleet: Fleet, nodes: readonly FleetNode[]): Promise<void> {
-  for (let round = 0; round < 6; round++) {
-    let moved = 0;
-    for (const [i, one] of nodes.entries()) {
-      for (const other of nodes.slice(i + 1)) {
-        const { stats } = (await fleet.sync(one, other)).json<{ stats: Record<string, number> }>();
-        moved += (stats["local_changes_sent"] ?? 0) + (stats["remote_changes_received"] ?? 0);
-      }
-    }
-    if (moved === 0) return;
-  }
-  throw new Error("the nodes never came to rest");
-}
-
 test("a Django project on three servers is migrated one by one while all of them write", async (context) => {
-  if (!isHere) return context.skip("Django is not here: apt-get install python3-django");
+  if (!hasModules("django")) return context.skip("Django is not here: apt-get install python3-django");
   const fleet = new Fleet("django");
   onTestFinished(() => fleet.stop());
   const base = createDatabase(fleet.path("base.db"), "");

@@ -1,0 +1,37 @@
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { type Fleet, type FleetNode, runProgram } from "@scoutsync/testkit";
+
+const PYTHON = "/usr/bin/python3";
+
+/** Whether Debian's Python has these modules. */
+export const hasModules = (...names: string[]): boolean =>
+  spawnSync(PYTHON, ["-c", `import ${names.join(", ")}`], { stdio: "ignore" }).status === 0;
+
+/** Runs programs of the application in the folder `name` on one server's database; what they print. */
+export function application(name: string): (path: string, env: Readonly<Record<string, string>>, ...args: string[]) => Promise<string> {
+  const cwd = fileURLToPath(new URL(name, import.meta.url));
+  return async (path, env, ...args) => {
+    const { code, stdout, stderr } = await runProgram(PYTHON, args, {
+      cwd,
+      env: { ...process.env, APP_DB: path, PYTHONDONTWRITEBYTECODE: "1", ...env },
+    });
+    if (code !== 0) throw new Error(`${args.join(" ")}: ${stderr}`);
+    return stdout;
+  };
+}
+
+/** Everyone with everyone until nothing moves. */
+export async function settle(fleet: Fleet, nodes: readonly FleetNode[]): Promise<void> {
+  for (let round = 0; round < 6; round++) {
+    let moved = 0;
+    for (const [i, one] of nodes.entries()) {
+      for (const other of nodes.slice(i + 1)) {
+        const { stats } = (await fleet.sync(one, other)).json<{ stats: Record<string, number> }>();
+        moved += (stats["local_changes_sent"] ?? 0) + (stats["remote_changes_received"] ?? 0);
+      }
+    }
+    if (moved === 0) return;
+  }
+  throw new Error("the nodes never came to rest");
+}
