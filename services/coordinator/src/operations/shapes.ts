@@ -21,14 +21,14 @@ export const DatabaseShape = z
     parked: count.describe("Rows that a constraint keeps out of their table"),
     conflicts: count.describe("Open conflicts"),
     held: count.describe("Rows held for tables that this database does not have"),
-    missing_changes: count.describe("Changes of this database that others hold and the node lacks, from the vectors: at least the exact count"),
+    missing_changes: count.describe(
+      "Changes of this database that others hold and the node lacks, from the vectors: at least the exact count",
+    ),
     problem: z.string().describe("Why this database cannot take part just now; empty when it can"),
   })
   .meta({ id: "Database" });
 
-export const FileRootShape = z
-  .object({ root: z.string(), cursor: z.string(), digest: z.string() })
-  .meta({ id: "FileRoot" });
+export const FileRootShape = z.object({ root: z.string(), cursor: z.string(), digest: z.string() }).meta({ id: "FileRoot" });
 
 export const SessionProgressShape = z
   .object({
@@ -298,7 +298,9 @@ export const ReviewShape = z
 export const ReviewListShape = z
   .object({
     reviews: z.array(ReviewShape),
-    unreachable: z.array(z.object({ id: z.int(), name: z.string(), reason: z.string() })).describe("Nodes whose entries are not in the list"),
+    unreachable: z
+      .array(z.object({ id: z.int(), name: z.string(), reason: z.string() }))
+      .describe("Nodes whose entries are not in the list"),
     timestamp: time,
   })
   .meta({ id: "ReviewList" });
