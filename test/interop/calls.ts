@@ -44,6 +44,16 @@ export function coordinatorCalls(node: string): InteropCall[] {
     { method: "Coordinator/AcquireLease", body: '{"server_id":"999999","worker":"shell"}', expected: /[\s\S]/ },
     { method: "Coordinator/ReportSession", body: '{"lease_id":"none"}', expected: /"lost":\s*true/ },
     { method: "Coordinator/Watch", body: "{}", expected: /"kind":/, endless: true },
+    { method: "Coordinator/PauseNode", body: '{"node":"by-hand"}', expected: /"state":\s*"paused"/ },
+    { method: "Coordinator/ResumeNode", body: '{"node":"by-hand"}', expected: /"by-hand"/ },
+    { method: "Coordinator/RetryJob", body: '{"id":"no-such-job"}', expected: /no-such-job/ },
+    { method: "Coordinator/CancelJob", body: '{"id":"no-such-job"}', expected: /no-such-job/ },
+    { method: "Coordinator/PauseJobs", body: "{}", expected: /"paused":\s*true/ },
+    { method: "Coordinator/ResumeJobs", body: "{}", expected: /"counts":/ },
+    { method: "Coordinator/GetReliability", body: '{"node":"by-hand"}', expected: /"operation":\s*"fetch_changes"/ },
+    { method: "Coordinator/Cleanup", body: '{"dry_run":true}', expected: /"dry_?[rR]un":\s*true/ },
+    { method: "Coordinator/ListAlerts", body: "{}", expected: /^\s*\{[\s\S]*\}\s*$/ },
+    { method: "Coordinator/RetireNode", body: '{"node":"no-such-node"}', expected: /no-such-node/ },
     { method: "Coordinator/RemoveNode", body: '{"node":"registered"}', expected: /^\s*\{\s*\}\s*$/ },
   ];
 }

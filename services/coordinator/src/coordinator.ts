@@ -36,8 +36,10 @@ export async function startCoordinator(config: CoordinatorConfig): Promise<Coord
     core.catchUps.stop();
     link.close();
     core.clients.close();
+    core.reliability.stop();
     if (!registry.closed) {
       core.fleet.flush();
+      core.reliability.flush();
       registry.close();
     }
   };

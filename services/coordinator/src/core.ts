@@ -10,6 +10,7 @@ import type { CatchUpQueue } from "./jobs/catch-up-queue.ts";
 import { CatchUps } from "./jobs/catch-ups.ts";
 import { LeaseDesk } from "./jobs/lease-desk.ts";
 import type { RedisLink } from "./jobs/redis.ts";
+import { ReliabilityKeeper } from "./reliability/keeper.ts";
 import type { Registry } from "./registry/registry.ts";
 
 /** The rooms of the coordinator, wired together: what gRPC and HTTP are doors to. */
@@ -22,6 +23,7 @@ export interface Core {
   readonly missing: MissingCounter;
   readonly certificate: CertificateKeeper;
   readonly desk: LeaseDesk;
+  readonly reliability: ReliabilityKeeper;
   readonly catchUps: CatchUps;
   readonly link: RedisLink;
   /** Null until Redis was reached for the first time. */
@@ -41,7 +43,8 @@ export function wireCore(parts: {
   const events = new FleetEvents();
   const clients = new NodeClients();
   const fleet = new Fleet(parts.registry, events);
-  const shared = { ...parts, events, clients, fleet };
+  const reliability = new ReliabilityKeeper(parts);
+  const shared = { ...parts, events, clients, fleet, reliability };
   const prober = new Prober(shared);
   const deadlineMs = () => parts.registry.settings.get("connection_timeout") * 1_000;
   const missing = new MissingCounter({ ...shared, deadlineMs });

@@ -1,11 +1,12 @@
 import { EventEmitter } from "node:events";
 import type { SyncResult } from "@scoutsync/protocol";
+import type { RunningSession } from "./jobs/running-sessions.ts";
 
 /** Something that people who watch the fleet want to hear about. */
 export interface FleetEvent {
   /** ISO 8601 UTC. */
   time: string;
-  kind: "node" | "session" | "scan" | "status";
+  kind: "node" | "session" | "scan" | "status" | "alert";
   serverId: number;
   serverName: string;
   message: string;
@@ -25,6 +26,8 @@ interface EventMap {
   event: [FleetEvent];
   /** A session has ended and what it did is in the registry. */
   session: [SessionEnd];
+  /** A running session said where it stands. */
+  progress: [RunningSession];
   /** What is known about who holds what has changed. */
   changed: [];
 }

@@ -133,7 +133,8 @@ describe.skipIf(redisProgram === null)("what users and tools see", () => {
     expect(body).not.toHaveProperty("error");
     const unknown = await fetch(fleet.url("/api/sync/sqlite3/sync/99"), { method: "POST" });
     expect(unknown.status).toBe(404);
-    expect(((await unknown.json()) as { error: string }).error).toContain('There is no node "99" in the fleet');
+    expect(unknown.headers.get("content-type")).toContain("application/problem+json");
+    expect(await unknown.json()).toMatchObject({ status: 404, code: "NOT_FOUND", success: false });
   });
 
   it("GET /healthz, /metrics and /", async () => {
@@ -150,7 +151,7 @@ describe.skipIf(redisProgram === null)("what users and tools see", () => {
     const target = `http://${fleet.service.ready.listen}`;
     const curl = (...options: string[]) => run("buf", ["curl", "--protocol", "grpc", "--http2-prior-knowledge", ...options]);
     const methods = (await curl("--list-methods", target)).stdout.split("\n");
-    expect(methods.filter((line) => line.startsWith("scoutsync.v1.Coordinator/"))).toHaveLength(15);
+    expect(methods.filter((line) => line.startsWith("scoutsync.v1.Coordinator/"))).toHaveLength(25);
     expect(methods).toContain("grpc.health.v1.Health/Check");
     for (const method of ["GetStatus", "ListNodes", "GetSettings", "ListLogs", "ListJobs"]) {
       const { stdout } = await curl(`${target}/scoutsync.v1.Coordinator/${method}`);

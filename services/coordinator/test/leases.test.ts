@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { SyncError } from "@scoutsync/core";
-import { createClient, serverStream, SyncNodeClient, SyncRequest, SyncResult, unary } from "@scoutsync/protocol";
+import { createClient, ReportSessionRequest, serverStream, SyncNodeClient, SyncRequest, SyncResult, unary } from "@scoutsync/protocol";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { startWorker } from "../src/index.ts";
 import { eventually, FleetUnderTest, QUICK, quietLogger } from "./fleet-under-test.ts";
@@ -16,7 +16,8 @@ describe.skipIf(redisProgram === null)("leases and workers", () => {
     await redis.remove();
   });
 
-  const acquire = (serverId: number, worker: string) => unary(fleet.client, "acquireLease", { serverId: BigInt(serverId), worker });
+  const acquire = (serverId: number, worker: string) =>
+    unary(fleet.client, "acquireLease", { serverId: BigInt(serverId), worker, jobId: "" });
 
   it("two workers share the sessions and never run two on one node", async () => {
     fleet = await FleetUnderTest.start(redis.url);
@@ -74,9 +75,17 @@ describe.skipIf(redisProgram === null)("leases and workers", () => {
     client.close();
 
     const late = SyncResult.fromPartial({ success: true, verified: true });
-    expect(await unary(fleet.client, "reportSession", { leaseId: frozen.leaseId, result: late, startedAt: "" })).toEqual({ lost: true });
+    expect(
+      await unary(
+        fleet.client,
+        "reportSession",
+        ReportSessionRequest.fromPartial({ leaseId: frozen.leaseId, result: late, startedAt: "" }),
+      ),
+    ).toEqual({ lost: true });
     expect((await fleet.status()).nodes[1]?.lastSync, "a late report must not move last_sync").toBe("");
-    expect(await unary(fleet.client, "reportSession", { leaseId: second.leaseId, result, startedAt: "" })).toEqual({ lost: false });
+    expect(
+      await unary(fleet.client, "reportSession", ReportSessionRequest.fromPartial({ leaseId: second.leaseId, result, startedAt: "" })),
+    ).toEqual({ lost: false });
     expect((await fleet.status()).nodes[1]?.lastSync).not.toBe("");
 
     const { logs } = await unary(fleet.client, "listLogs", { node: "", operation: "", status: "", limit: 10, beforeId: 0n });
@@ -94,7 +103,7 @@ describe.skipIf(redisProgram === null)("leases and workers", () => {
     for (let turn = 0; turn < 5; turn++) {
       await new Promise((resolve) => setTimeout(resolve, 200));
       const report = { leaseId: lease.leaseId, result: undefined, startedAt: "" };
-      expect(await unary(fleet.client, "reportSession", report)).toEqual({ lost: false });
+      expect(await unary(fleet.client, "reportSession", ReportSessionRequest.fromPartial(report))).toEqual({ lost: false });
     }
     expect(await acquire(2, "other")).toMatchObject({ reason: "busy" });
   });
@@ -174,7 +183,7 @@ describe.skipIf(redisProgram === null)("leases and workers", () => {
     await a!.heartbeat(fleet.client);
     const lease = await acquire(2, "worker");
     const result = SyncResult.fromPartial({ success: true, verified: false });
-    await unary(fleet.client, "reportSession", { leaseId: lease.leaseId, result, startedAt: "" });
+    await unary(fleet.client, "reportSession", ReportSessionRequest.fromPartial({ leaseId: lease.leaseId, result, startedAt: "" }));
     expect((await fleet.status()).nodes.map((node) => node.lastSync)).toEqual(["", ""]);
   });
 

@@ -16,18 +16,17 @@ describe.skipIf(redisProgram === null)("with real sync-nodes", () => {
     for (const leave of leaving.splice(0).toReversed()) await leave();
   });
 
-  it("catches up a node that was away while the others wrote, rows and all", { timeout: 60_000 }, async () => {
+  /** A coordinator and as many nodes as are started, each on a database of its own. */
+  async function realFleet() {
     const directory = mkdtempSync(join(tmpdir(), "scoutsync-real-"));
     leaving.push(() => rmSync(directory, { recursive: true, force: true }));
     const redis = await RedisServer.start();
     leaving.push(() => redis.remove());
     const fleet = await FleetUnderTest.start(redis.url);
     leaving.push(() => fleet.stop());
-    const names = ["oslo", "bergen", "tromso"];
     const path = (name: string) => join(directory, `${name}.db`);
     const running = new Map<string, RunningNode>();
     leaving.push(() => Promise.all([...running.values()].map((node) => node.stop())));
-
     const start = async (name: string) => {
       const node = await startSyncNode({
         name,
@@ -52,6 +51,56 @@ describe.skipIf(redisProgram === null)("with real sync-nodes", () => {
         database.close();
       }
     };
+    return { fleet, running, start, query };
+  }
+
+  it(
+    "passes changes on as JSON: every value arrives as it was, damage is refused, a page follows a page",
+    { timeout: 60_000 },
+    async () => {
+      const { fleet, start, query } = await realFleet();
+      await unary(fleet.client, "setSetting", { key: "catchup_enabled", value: "false" });
+      for (const name of ["from", "to"]) {
+        query(name, (database) => database.exec("CREATE TABLE item (id TEXT PRIMARY KEY, value)"));
+        await start(name);
+      }
+      const values = [9_007_199_254_740_993n, -1.5, 2, "text with \0 and é", Buffer.from([0, 255]), null, "x".repeat(300_000)];
+      query("from", (database) => {
+        const insert = database.prepare("INSERT INTO item (id, value) VALUES (?, ?)");
+        for (const [index, value] of values.entries()) insert.run(`row ${index}`, value);
+      });
+      const ask = async (path: string, body?: object) => {
+        const headers = { "content-type": "application/json" };
+        const answer = await fetch(fleet.url(path), body === undefined ? {} : { method: "POST", headers, body: JSON.stringify(body) });
+        return { status: answer.status, json: (await answer.json()) as Record<string, unknown> };
+      };
+      const relayed: string[] = [];
+      let since = "";
+      for (let page = 0, more = true; more; page++) {
+        if (page > 20) throw new Error("there is no end to it");
+        const { json } = await ask(
+          `/api/sync/sqlite3/optimized-changes?server_id=from&database=main&since=${encodeURIComponent(since)}&limit=3`,
+        );
+        more = json["more"] as boolean;
+        since = json["vector"] as string;
+        const batches = json["batches"] as object[];
+        relayed.push(...(json["changes"] as { key: string }[]).map((change) => change.key));
+        const given = await ask("/api/sync/sqlite3/receive-changes", { server_id: "to", database: "main", batches });
+        expect(given, JSON.stringify(given.json)).toMatchObject({ status: 200, json: { success: true } });
+      }
+      expect(relayed.length).toBe(values.length);
+      const rows = (name: string) =>
+        query(name, (database) => database.prepare("SELECT id, typeof(value) AS type, value FROM item ORDER BY id").safeIntegers().all());
+      expect(rows("to")).toEqual(rows("from"));
+      expect((await ask("/api/sync/sqlite3/optimized-changes?server_id=from&database=nothing")).status).toBe(404);
+      const { json } = await ask("/api/fleet");
+      expect((json["nodes"] as { disk: object | null }[])[0]?.disk, "a node says how full its disk is").not.toBeNull();
+    },
+  );
+
+  it("catches up a node that was away while the others wrote, rows and all", { timeout: 60_000 }, async () => {
+    const { fleet, running, start, query } = await realFleet();
+    const names = ["oslo", "bergen", "tromso"];
     const write = (name: string, count: number) =>
       query(name, (database) => {
         const insert = database.prepare("INSERT INTO match (id, note) VALUES (?, ?)");

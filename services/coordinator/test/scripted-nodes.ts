@@ -9,6 +9,8 @@ import {
   RegisterRequest,
   SyncNodeService,
   SyncResult,
+  type ResolveReviewRequest,
+  type Review,
   toStatus,
   unary,
   type CoordinatorService,
@@ -36,6 +38,12 @@ export class ScriptedNode {
   receiveOnly = false;
   /** Answers Ping never. */
   frozen = false;
+  /** What it lists for people. */
+  reviews: Review[] = [];
+  /** Free and whole bytes of its disk. */
+  disk = { freeBytes: 60n, totalBytes: 100n };
+  /** Decisions that reached it. */
+  decisions: ResolveReviewRequest[] = [];
   pings = 0;
   counts = 0;
   sessions = 0;
@@ -134,7 +142,16 @@ export class ScriptedNode {
         if (this.frozen) return;
         const { name, nodeId, run } = this;
         const timeUs = BigInt(Date.now()) * 1_000n;
-        callback(null, PingResponse.fromPartial({ name, nodeId, run, version: "0.1.0", timeUs, databases: this.statuses() }));
+        callback(
+          null,
+          PingResponse.fromPartial({ name, nodeId, run, version: "0.1.0", timeUs, databases: this.statuses(), disk: this.disk }),
+        );
+      },
+      listReviews: (_call, callback) => callback(null, { reviews: this.reviews }),
+      resolveReview: (call, callback) => {
+        this.decisions.push(call.request);
+        const review = this.reviews.find((one) => one.id === call.request.id);
+        callback(null, { review: review === undefined ? undefined : { ...review, resolved: true } });
       },
       getChanges: (call) => {
         this.counts++;

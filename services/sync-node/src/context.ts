@@ -2,6 +2,7 @@ import type { Logger } from "@scoutsync/runtime";
 import type { ClockKeeper } from "./clock/clock-keeper.ts";
 import type { Connections } from "./connections.ts";
 import type { Databases } from "./databases.ts";
+import type { DiskRoom } from "./disk.ts";
 import type { SessionGate } from "./session-gate.ts";
 
 /** What the handlers of one node share. */
@@ -16,6 +17,7 @@ export interface NodeContext {
   readonly gate: SessionGate;
   readonly connections: Connections;
   readonly clock: ClockKeeper;
+  readonly disk: DiskRoom;
   readonly logger: Logger;
   /** Aborts with SHUTTING_DOWN when the node stops. */
   readonly stopping: AbortSignal;

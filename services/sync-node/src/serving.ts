@@ -11,6 +11,7 @@ import type { SyncNodeConfig } from "./config.ts";
 import { Connections } from "./connections.ts";
 import type { NodeContext } from "./context.ts";
 import type { Databases } from "./databases.ts";
+import { DiskRoom } from "./disk.ts";
 import { handlers } from "./handlers/index.ts";
 import { keepInStep } from "./live-links.ts";
 import { takeOver } from "./reissuing.ts";
@@ -55,6 +56,7 @@ export async function serve(
     gate: new SessionGate(),
     connections: new Connections(clock),
     clock,
+    disk: new DiskRoom(databases.all().map(({ replica }) => replica.path)),
     logger,
     stopping: stopping.signal,
   };

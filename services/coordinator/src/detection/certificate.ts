@@ -1,12 +1,22 @@
+import { formatVector } from "@scoutsync/core";
 import type { Registry } from "../registry/registry.ts";
 import type { FleetEvents } from "../events.ts";
-import type { Fleet, FleetNode } from "./fleet.ts";
+import { lacks, union } from "../planner/plan.ts";
+import { ageSeconds, type Fleet, type FleetNode } from "./fleet.ts";
 
 /** Whether the fleet is equal, and since when it has been so or not. */
 export interface Certificate {
   converged: boolean;
   /** ISO 8601 UTC. */
   since: string;
+}
+
+/** Why a node is not equal to the others. */
+export interface Inequality {
+  kind: "offline" | "problem" | "behind";
+  /** Sentences for a person. */
+  reason: string;
+  databases: string[];
 }
 
 /** Watches whether all nodes are equal; remembers across restarts since when. */
@@ -28,6 +38,17 @@ export class CertificateKeeper {
   /** Everyone has been asked since the start: from here on what is remembered no longer counts. */
   confirm(): void {
     this.#confirmed = true;
+  }
+
+  /** Per enabled node that is not equal, why; empty when all are. */
+  inequalities(): Map<number, Inequality> {
+    return inequalities(this.#fleet.nodes());
+  }
+
+  /** Per database, everything that any enabled node holds. */
+  vectors(): Record<string, string> {
+    const all = union(this.#fleet.nodes().filter((node) => node.enabled));
+    return Object.fromEntries([...all].map(([database, vector]) => [database, formatVector(vector)]));
   }
 
   /** The state as of now. */
@@ -61,4 +82,68 @@ export function isConverged(nodes: readonly FleetNode[]): boolean {
     }
   }
   return true;
+}
+
+/** Why each node that is not equal is not. Empty exactly when `isConverged`, or when no node is enabled. */
+export function inequalities(nodes: readonly FleetNode[]): Map<number, Inequality> {
+  const enabled = nodes.filter((node) => node.enabled);
+  const all = union(enabled);
+  const usual = usualDigests(enabled);
+  const found = new Map<number, Inequality>();
+  for (const node of enabled) {
+    const why = inequality(node, all, usual);
+    if (why !== null) found.set(node.id, why);
+  }
+  return found;
+}
+
+function inequality(node: FleetNode, all: ReturnType<typeof union>, usual: ReadonlyMap<string, string>): Inequality | null {
+  if (!node.online) {
+    const seen = node.row.last_seen === null ? "It never answered" : `It does not answer since ${node.row.last_seen}`;
+    const why = node.row.last_error === "" ? "" : ` (${node.row.last_error})`;
+    return { kind: "offline", reason: `${seen}${why}. It is caught up by itself when it is back.`, databases: [] };
+  }
+  const broken = node.reports.filter((report) => report.problem !== "");
+  if (broken.length > 0) {
+    const reason = broken.map((report) => `Database "${report.name}" takes no part: ${report.problem}`).join(" ");
+    return { kind: "problem", reason, databases: broken.map((report) => report.name) };
+  }
+  const diverged = node.reports.filter((report) => (usual.get(standKey(report)) ?? report.digest) !== report.digest);
+  if (diverged.length > 0) {
+    const names = diverged.map((report) => `"${report.name}"`).join(", ");
+    return {
+      kind: "problem",
+      reason: `It knows the same changes as others and yet holds other rows in ${names}. scoutsync verify names them, verify --repair mends them.`,
+      databases: diverged.map((report) => report.name),
+    };
+  }
+  const behind = [...node.vectors].filter(([name, vector]) => lacks({ id: node.id, vectors: new Map([[name, vector]]) }, all));
+  const pending = node.reports.filter((report) => report.pending > 0);
+  if (behind.length === 0 && pending.length === 0) return null;
+  const databases = [...new Set([...behind.map(([name]) => name), ...pending.map((report) => report.name)])].sort();
+  return { kind: "behind", reason: behindReason(node, behind.length > 0), databases };
+}
+
+function behindReason(node: FleetNode, behind: boolean): string {
+  if (!behind) return "Writes of its own are being captured.";
+  const { changes } = node.missing;
+  if (changes === 0) return "Lacks changes that have only just been seen elsewhere.";
+  const age = ageSeconds(node.missing);
+  return `Lacks ${changes} change${changes === 1 ? "" : "s"}${age === 0 ? "" : `, the oldest ${age} s old`}.`;
+}
+
+/** Per database and vector the digest that most nodes have there. */
+function usualDigests(nodes: readonly FleetNode[]): Map<string, string> {
+  const counts = new Map<string, Map<string, number>>();
+  for (const report of nodes.filter((node) => node.online).flatMap((node) => node.reports)) {
+    const digests = counts.get(standKey(report)) ?? new Map<string, number>();
+    digests.set(report.digest, (digests.get(report.digest) ?? 0) + 1);
+    counts.set(standKey(report), digests);
+  }
+  const most = (digests: Map<string, number>) => [...digests].sort(([a, n], [b, m]) => m - n || (a < b ? -1 : 1))[0]?.[0] ?? "";
+  return new Map([...counts].map(([key, digests]) => [key, most(digests)]));
+}
+
+function standKey(report: { name: string; vector: string }): string {
+  return `${report.name} ${report.vector}`;
 }

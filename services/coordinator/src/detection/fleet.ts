@@ -1,9 +1,9 @@
 import { parseVector, type VersionVector } from "@scoutsync/core";
-import type { DatabaseStatus } from "@scoutsync/protocol";
+import type { DatabaseStatus, FileRootStatus } from "@scoutsync/protocol";
 import type { FleetEvents } from "../events.ts";
 import { lacks, union, type PlannerNode } from "../planner/plan.ts";
 import type { Registry } from "../registry/registry.ts";
-import { addressOf, type DatabaseReport, type ServerPatch, type ServerRow } from "../registry/servers.ts";
+import { addressOf, type DatabaseReport, type FileRootReport, type ServerPatch, type ServerRow } from "../registry/servers.ts";
 
 /** Signs of life and vectors are written this much later, many in one transaction; nothing depends on them being durable. */
 const WRITE_DELAY_MS = 200;
@@ -15,24 +15,34 @@ export interface FleetNode extends PlannerNode {
   readonly enabled: boolean;
   readonly online: boolean;
   readonly reports: readonly DatabaseReport[];
-  /** Live changes it lacks and the Unix microseconds of the oldest (0 = none), as last counted. */
-  readonly missing: MissingCount;
+  readonly files: readonly FileRootReport[];
+  /** What it lacks and others hold, and what it holds and another node that is online lacks, as last counted. */
+  readonly missing: Backlog;
+  readonly unsent: Backlog;
 }
 
+/** Live changes and the Unix microseconds of the oldest of them (0 = none). */
 export interface MissingCount {
   changes: number;
   oldestUs: number;
 }
 
+/** A count over all databases, and of each one that has any. */
+export interface Backlog extends MissingCount {
+  databases: ReadonlyMap<string, MissingCount>;
+}
+
 interface Known {
   online: boolean;
   reports: readonly DatabaseReport[];
+  files: readonly FileRootReport[];
   vectors: ReadonlyMap<string, VersionVector>;
-  missing: MissingCount;
+  missing: Backlog;
+  unsent: Backlog;
   lastSeenMs: number;
 }
 
-const NOTHING_MISSING: MissingCount = { changes: 0, oldestUs: 0 };
+const NO_BACKLOG: Backlog = { changes: 0, oldestUs: 0, databases: new Map() };
 
 /** Who is there and who holds what, from what the nodes said last. In memory, written behind to the registry. */
 export class Fleet {
@@ -46,13 +56,16 @@ export class Fleet {
     this.#registry = registry;
     this.#events = events;
     // Nobody is online until it answers or speaks, but how far everyone was is remembered.
+    const files = registry.servers.fileReports();
     for (const [id, reports] of registry.servers.reports()) {
       const changes = registry.servers.get(id)?.missing_changes ?? 0;
       this.#known.set(id, {
         online: false,
         reports,
+        files: files.get(id) ?? [],
         vectors: vectorsOf(reports),
-        missing: { changes, oldestUs: 0 },
+        missing: { ...NO_BACKLOG, changes },
+        unsent: NO_BACKLOG,
         lastSeenMs: 0,
       });
     }
@@ -105,6 +118,17 @@ export class Fleet {
     return moved;
   }
 
+  /** Takes in what a node says about its file roots. Returns whether they are at another state than before. */
+  observeFiles(id: number, statuses: readonly FileRootStatus[]): boolean {
+    const files = statuses.map(({ root, cursor, digest }) => ({ root, cursor, digest }));
+    const known = this.#of(id);
+    if (JSON.stringify(files) === JSON.stringify(known.files)) return false;
+    known.files = files;
+    this.#write(id, {}, true);
+    this.#events.emit("changed");
+    return true;
+  }
+
   /** The node gave a sign of life that says nothing new. */
   markOnline(id: number, patch: ServerPatch = {}): void {
     this.#seen(id, this.#of(id), patch, false);
@@ -120,8 +144,10 @@ export class Fleet {
     this.#events.emit("changed");
   }
 
-  setMissing(id: number, missing: MissingCount): void {
+  /** Takes in what was counted. */
+  setBacklog(id: number, missing: Backlog, unsent: Backlog): void {
     const known = this.#of(id);
+    known.unsent = unsent;
     if (known.missing.changes === missing.changes && known.missing.oldestUs === missing.oldestUs) return;
     known.missing = missing;
     this.#write(id, { missing_changes: missing.changes, oldest_missing_age_s: ageSeconds(missing) }, false);
@@ -144,7 +170,9 @@ export class Fleet {
       for (const [id, { patch, reports }] of batch) {
         if (this.#registry.servers.get(id) === null) continue;
         this.#registry.servers.update(id, patch);
-        if (reports) this.#registry.servers.storeReports(id, this.#of(id).reports);
+        if (!reports) continue;
+        this.#registry.servers.storeReports(id, this.#of(id).reports);
+        this.#registry.servers.storeFileReports(id, this.#of(id).files);
       }
     });
   }
@@ -175,15 +203,16 @@ export class Fleet {
   #of(id: number): Known {
     let known = this.#known.get(id);
     if (known === undefined) {
-      known = { online: false, reports: [], vectors: new Map(), missing: NOTHING_MISSING, lastSeenMs: 0 };
+      known = { online: false, reports: [], files: [], vectors: new Map(), missing: NO_BACKLOG, unsent: NO_BACKLOG, lastSeenMs: 0 };
       this.#known.set(id, known);
     }
     return known;
   }
 
   #view(row: ServerRow): FleetNode {
-    const { online, reports, vectors, missing } = this.#of(row.id);
-    return { id: row.id, row, address: addressOf(row), enabled: row.sync_enabled !== 0, online, reports, vectors, missing };
+    const { online, reports, files, vectors, missing, unsent } = this.#of(row.id);
+    const enabled = row.sync_enabled !== 0;
+    return { id: row.id, row, address: addressOf(row), enabled, online, reports, files, vectors, missing, unsent };
   }
 }
 
@@ -204,6 +233,7 @@ function reportOf(status: DatabaseStatus): DatabaseReport {
     rows: Number(status.rows),
     tables: status.tables,
     problem: status.problem,
+    held: Number(status.held),
   };
 }
 

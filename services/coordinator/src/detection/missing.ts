@@ -1,7 +1,7 @@
-import { formatVector, isCovered, join, parseVector, type VersionVector } from "@scoutsync/core";
+import { equalVectors, formatVector, isCovered, join, parseVector, type VersionVector } from "@scoutsync/core";
 import type { Logger } from "@scoutsync/runtime";
 import { gain, total, union, type PlannerNode } from "../planner/plan.ts";
-import type { Fleet, FleetNode, MissingCount } from "./fleet.ts";
+import type { Backlog, Fleet, FleetNode, MissingCount } from "./fleet.ts";
 import type { NodeClients } from "./node-clients.ts";
 
 /** More sources than this are not asked for one node: the rest is estimated from the vectors. */
@@ -44,36 +44,41 @@ export class MissingCounter {
     const nodes = this.#fleet.nodes().filter((node) => node.enabled);
     const sources = nodes.filter((node) => node.online);
     const all = union(sources);
+    const common = intersection(sources);
     const ranked = new Map([...all.keys()].map((database) => [database, rankedSources(database, sources)]));
     const shared = new Map<string, Promise<MissingCount>>();
+    const once = (key: string, count: () => Promise<MissingCount>) => {
+      const counting = shared.get(key) ?? count();
+      shared.set(key, counting);
+      return counting;
+    };
     const waiting = [...nodes];
     const lane = async () => {
       for (let node = waiting.shift(); node !== undefined; node = waiting.shift()) {
-        this.#fleet.setMissing(node.id, await this.#countNode(node, ranked, all, shared));
+        const counted = node;
+        const missing = await backlogOf(node, all, (database, vector, whole) =>
+          once(`${database} lacks ${formatVector(vector)}`, () => this.#countDatabase(database, vector, whole, ranked.get(database) ?? [])),
+        );
+        const unsent = await backlogOf(node, common, (database, vector, least) =>
+          once(`${database} gives ${formatVector(vector)}`, () => this.#countGiven(counted, database, vector, least)),
+        );
+        this.#fleet.setBacklog(node.id, missing, unsent);
       }
     };
     await Promise.all(Array.from({ length: Math.min(CONCURRENT_COUNTS, waiting.length) }, lane));
   }
 
-  async #countNode(
-    node: FleetNode,
-    ranked: ReadonlyMap<string, RankedSource[]>,
-    all: ReadonlyMap<string, VersionVector>,
-    shared: Map<string, Promise<MissingCount>>,
-  ): Promise<MissingCount> {
-    const sum: MissingCount = { changes: 0, oldestUs: 0 };
-    for (const [database, vector] of node.vectors) {
-      const whole = all.get(database);
-      if (whole === undefined || isCovered(whole, vector)) continue;
-      const key = `${database} ${formatVector(vector)}`;
-      let counting = shared.get(key);
-      if (counting === undefined) {
-        counting = this.#countDatabase(database, vector, whole, ranked.get(database) ?? []);
-        shared.set(key, counting);
+  /** What the node holds of a database beyond what all nodes that are online have. */
+  async #countGiven(node: FleetNode, database: string, vector: VersionVector, common: VersionVector): Promise<MissingCount> {
+    if (node.online) {
+      try {
+        const count = await this.#clients.countChanges(node.address, database, formatVector(common), this.#deadlineMs());
+        return { changes: Number(count.changes), oldestUs: Number(count.oldestUs) };
+      } catch (error) {
+        this.#logger.debug({ source: node.address, database, error: String(error) }, "a node could not count what it has for others");
       }
-      add(sum, await counting);
     }
-    return sum;
+    return { changes: gain(standing(database, common), standing(database, vector)), oldestUs: 0 };
   }
 
   /** Asks the most complete source, then the next one that holds something of the rest, until nothing is left. */
@@ -102,6 +107,37 @@ export class MissingCounter {
     const rest = gain(standing(database, have), standing(database, whole));
     return { changes: sum.changes + rest, oldestUs: sum.oldestUs };
   }
+}
+
+/** Per database what the node's vector and the fleet's differ by; nobody is asked where they are equal. */
+async function backlogOf(
+  node: FleetNode,
+  fleet: ReadonlyMap<string, VersionVector>,
+  count: (database: string, own: VersionVector, others: VersionVector) => Promise<MissingCount>,
+): Promise<Backlog> {
+  const sum: MissingCount = { changes: 0, oldestUs: 0 };
+  const databases = new Map<string, MissingCount>();
+  for (const [database, vector] of node.vectors) {
+    const others = fleet.get(database);
+    if (others === undefined || equalVectors(others, vector)) continue;
+    const counted = await count(database, vector, others);
+    add(sum, counted);
+    if (counted.changes > 0) databases.set(database, counted);
+  }
+  return { ...sum, databases };
+}
+
+/** Per database, what all nodes that have it hold. */
+function intersection(nodes: readonly FleetNode[]): Map<string, VersionVector> {
+  const common = new Map<string, VersionVector>();
+  for (const { vectors } of nodes) {
+    for (const [database, vector] of vectors) {
+      const known = common.get(database);
+      if (known === undefined || known === vector) common.set(database, vector);
+      else common.set(database, new Map([...known].map(([origin, upTo]) => [origin, Math.min(upTo, vector.get(origin) ?? 0)])));
+    }
+  }
+  return common;
 }
 
 interface RankedSource {

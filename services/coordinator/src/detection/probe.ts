@@ -4,6 +4,7 @@ import type { Logger } from "@scoutsync/runtime";
 import type { Registry } from "../registry/registry.ts";
 import type { ServerRow } from "../registry/servers.ts";
 import type { Timing } from "../config.ts";
+import type { ReliabilityKeeper } from "../reliability/keeper.ts";
 import type { Fleet, FleetNode } from "./fleet.ts";
 import type { NodeClients } from "./node-clients.ts";
 
@@ -18,14 +19,23 @@ export class Prober {
   readonly #fleet: Fleet;
   readonly #clients: NodeClients;
   readonly #timing: Timing;
+  readonly #reliability: ReliabilityKeeper;
   readonly #logger: Logger;
   readonly #running = new Map<number, Promise<boolean>>();
 
-  constructor(parts: { registry: Registry; fleet: Fleet; clients: NodeClients; timing: Timing; logger: Logger }) {
+  constructor(parts: {
+    registry: Registry;
+    fleet: Fleet;
+    clients: NodeClients;
+    timing: Timing;
+    reliability: ReliabilityKeeper;
+    logger: Logger;
+  }) {
     this.#registry = parts.registry;
     this.#fleet = parts.fleet;
     this.#clients = parts.clients;
     this.#timing = parts.timing;
+    this.#reliability = parts.reliability;
     this.#logger = parts.logger;
   }
 
@@ -56,10 +66,11 @@ export class Prober {
     const node = this.#fleet.node(id);
     if (node === null) return false;
     try {
-      const { response, clockOffsetMs } = await this.#clients.ping(node.address, this.deadlineMs);
+      const { response, clockOffsetMs, roundTripMs } = await this.#clients.ping(node.address, this.deadlineMs);
       const row = this.#registry.servers.get(id);
       if (row === null || !this.#recognise(row, response)) return false;
       this.#watchClock(row, clockOffsetMs);
+      this.#reliability.answered(id, roundTripMs);
       this.#fleet.markOnline(id, {
         // A name given by hand stays until the node registers under its own.
         ...(node.row.name === node.address ? { name: response.name } : {}),
@@ -69,13 +80,18 @@ export class Prober {
         last_ping: new Date().toISOString(),
         ping_success: 1,
         clock_offset_ms: clockOffsetMs,
+        round_trip_ms: Math.round(roundTripMs * 10) / 10,
+        disk_free_bytes: response.disk === undefined ? null : Number(response.disk.freeBytes),
+        disk_total_bytes: response.disk === undefined ? null : Number(response.disk.totalBytes),
         ...(node.online ? {} : { last_error: "" }),
       });
       this.#fleet.observe(id, response.databases);
+      this.#fleet.observeFiles(id, response.files);
       return true;
     } catch (error) {
       // The registry may be closing under a Ping that was still out.
       if (this.#registry.closed) return false;
+      this.#reliability.silent(id, error);
       this.#fleet.markOffline(id, error instanceof Error ? error.message : String(error));
       this.#logger.debug({ server: id, error: String(error) }, "a node does not answer");
       return false;

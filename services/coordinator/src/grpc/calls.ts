@@ -4,9 +4,25 @@ import { parseAddress } from "@scoutsync/runtime";
 import type { handleUnaryCall, ServerUnaryCall, ServerWritableStream } from "@grpc/grpc-js";
 import type { Core } from "../core.ts";
 import type { FleetEvent } from "../events.ts";
-import { enrol, enterByHand, findServer } from "../registry/enrolment.ts";
+import { cleanUp } from "../cleanup.ts";
+import type { JobState } from "../jobs/catch-up-queue.ts";
+import { addNode, removeNode, setEnabled } from "../operations/nodes.ts";
+import { retireNode } from "../operations/retire.ts";
+import { enrol, findServer } from "../registry/enrolment.ts";
 import type { Upkeep } from "../upkeep.ts";
-import { catchUpShape, jobCountsShape, jobShape, logShape, nodeShape, settingShape } from "./shapes.ts";
+import {
+  alertShape,
+  catchUpShape,
+  cleanupShape,
+  jobCountsShape,
+  jobShape,
+  logShape,
+  nodeShape,
+  nodeShapes,
+  reliabilityShape,
+  settingShape,
+  statusShape,
+} from "./shapes.ts";
 
 const DEFAULT_LISTED = 100;
 const MOST_LISTED = 10_000;
@@ -46,30 +62,27 @@ export function coordinatorCalls(parts: { core: Core; upkeep: Upkeep; stopped: A
 
     listNodes: serve(async () => {
       await upkeep.fresh();
-      return { nodes: fleet.nodes().map((node) => nodeShape(core, node)) };
+      return { nodes: nodeShapes(core) };
     }),
 
-    addNode: serve(async (request) => {
-      const id = enterByHand(registry, { ...request, enabled: !request.disabled });
-      if (!request.disabled) await core.prober.ping(id);
-      core.events.emit("changed");
-      // Its row is gone when it turned out to be a node that was known already.
-      const node = fleet.node(id) ?? fleet.nodes().find((other) => other.row.host === request.host && other.row.port === request.port);
-      return { node: node === undefined || node === null ? undefined : nodeShape(core, node) };
-    }),
+    addNode: serve(async (request) => ({ node: nodeShape(core, await addNode(core, { ...request, enabled: !request.disabled })) })),
 
     removeNode: serve((request) => {
-      const row = findServer(registry, request.node);
-      registry.servers.remove(row.id);
-      fleet.forget(row.id);
-      core.events.tell("node", row, "was removed from the fleet");
+      removeNode(core, request.node);
       return {};
+    }),
+
+    pauseNode: serve(({ node }) => ({ node: nodeShape(core, setEnabled(core, node, false)) })),
+    resumeNode: serve(({ node }) => ({ node: nodeShape(core, setEnabled(core, node, true)) })),
+
+    retireNode: serve(async ({ node }) => {
+      const { by, origins } = await retireNode(core, node);
+      return { by, origins: BigInt(origins) };
     }),
 
     getStatus: serve(async () => {
       await upkeep.fresh();
-      const jobs = await jobCountsShape(core);
-      return { ...core.certificate.current(), nodes: fleet.nodes().map((node) => nodeShape(core, node)), jobs };
+      return statusShape(core);
     }),
 
     scan: serve(async ({ noWait }, _call, signal) => {
@@ -100,9 +113,24 @@ export function coordinatorCalls(parts: { core: Core; upkeep: Upkeep; stopped: A
 
     listJobs: serve(async ({ state, limit }) => {
       core.link.assertReady();
-      const jobs = (await core.queue()?.list(state, listed(limit))) ?? [];
+      const jobs = (await core.queue()?.list(jobState(state), listed(limit))) ?? [];
       return { jobs: jobs.map((job) => jobShape(core, job)) };
     }),
+
+    retryJob: serve(async ({ id }) => ({ job: jobShape(core, await catchUps.retryJob(id)) })),
+    cancelJob: serve(async ({ id }) => ({ job: jobShape(core, await catchUps.cancelJob(id)) })),
+    pauseJobs: serve(async () => {
+      await catchUps.setPaused(true);
+      return { counts: await jobCountsShape(core) };
+    }),
+    resumeJobs: serve(async () => {
+      await catchUps.setPaused(false);
+      return { counts: await jobCountsShape(core) };
+    }),
+
+    getReliability: serve(({ node }) => reliabilityShape(core, findServer(registry, node))),
+    cleanup: serve(({ dryRun }) => cleanupShape(cleanUp(core, { dryRun }))),
+    listAlerts: serve(({ all, limit }) => ({ alerts: registry.alerts.list({ all, limit: listed(limit) }).map(alertShape) })),
 
     getSettings: serve(() => ({ settings: registry.settings.list().map(settingShape) })),
 
@@ -175,6 +203,17 @@ function watch(call: ServerWritableStream<WatchRequest, WatchResponse>, core: Co
 
 function stopping(): SyncError {
   return new SyncError({ code: "SHUTTING_DOWN", message: "The coordinator is stopping", action: "Try again in a moment." });
+}
+
+/** Throws INVALID_ARGUMENT for a state that no job is in. */
+function jobState(text: string): JobState | "" {
+  const state = (["", "waiting", "active", "delayed", "failed", "completed"] as const).find((known) => known === text);
+  if (state !== undefined) return state;
+  throw new SyncError({
+    code: "INVALID_ARGUMENT",
+    message: `No job is ever "${text.slice(0, 40)}"`,
+    action: "Use waiting, active, delayed, failed or completed.",
+  });
 }
 
 function listed(limit: number): number {

@@ -1,35 +1,158 @@
-import { CatchUpResult, DatabaseStatus, JobCounts, Node, type JobEntry, type LogEntry, type Setting } from "@scoutsync/protocol";
+import {
+  CatchUpResult,
+  DatabaseStatus,
+  GetReliabilityResponse,
+  GetStatusResponse,
+  Node,
+  type Alert,
+  type CleanupResponse,
+  type JobCounts,
+  type JobEntry,
+  type LogEntry,
+  type Setting,
+} from "@scoutsync/protocol";
+import type { cleanUp } from "../cleanup.ts";
 import type { Core } from "../core.ts";
-import { ageSeconds, type FleetNode } from "../detection/fleet.ts";
+import type { FleetNode } from "../detection/fleet.ts";
 import type { ListedJob } from "../jobs/catch-up-queue.ts";
 import type { CatchUpSummary } from "../jobs/catch-up-tally.ts";
+import { alertView } from "../operations/alerts.ts";
+import { certificateView } from "../operations/fleet.ts";
+import { jobCounts, jobView } from "../operations/jobs.ts";
+import { nodeViews, oneNodeView } from "../operations/node-view.ts";
+import type { AlertRow } from "../registry/alert-store.ts";
 import type { LogRow } from "../registry/logs.ts";
 import type { DatabaseReport } from "../registry/servers.ts";
 import type { SettingEntry } from "../registry/settings.ts";
+import { reliabilityOf } from "../reliability/figures.ts";
+
+const OPEN_ALERTS = 200;
 
 /** A node of the fleet as it travels. */
 export function nodeShape(core: Core, node: FleetNode): Node {
-  const { row, missing, reports } = node;
-  return Node.fromPartial({
-    id: BigInt(row.id),
-    name: row.name,
-    nodeId: row.node_id ?? "",
-    host: row.host,
-    port: row.port,
-    syncEnabled: node.enabled,
-    online: node.online,
-    lastSync: row.last_sync ?? "",
-    lastPing: row.last_ping ?? "",
-    pingSuccess: row.ping_success !== 0,
-    missingChanges: BigInt(missing.changes),
-    oldestMissingAgeS: ageSeconds(missing),
-    clockOffsetMs: row.clock_offset_ms,
-    reliability: core.registry.logs.successRate(row.id),
-    review: BigInt(reports.reduce((sum, report) => sum + report.conflicts + report.parked, 0)),
-    version: row.version,
-    databases: reports.map(databaseShape),
-    lastError: row.last_error,
+  return wireNode(oneNodeView(core, node), node);
+}
+
+export function nodeShapes(core: Core): Node[] {
+  const nodes = new Map(core.fleet.nodes().map((node) => [node.id, node]));
+  return nodeViews(core).flatMap((view) => {
+    const node = nodes.get(view.id);
+    return node === undefined ? [] : [wireNode(view, node)];
   });
+}
+
+function wireNode(view: ReturnType<typeof oneNodeView>, node: FleetNode): Node {
+  return Node.fromPartial({
+    id: BigInt(view.id),
+    name: view.name,
+    nodeId: view.node_id,
+    host: view.host,
+    port: view.port,
+    syncEnabled: !view.paused,
+    online: view.online,
+    lastSync: view.last_sync ?? "",
+    lastPing: view.last_ping ?? "",
+    pingSuccess: view.ping_success,
+    missingChanges: BigInt(view.missing_changes),
+    oldestMissingAgeS: view.oldest_missing_age_s,
+    clockOffsetMs: view.clock_offset_ms,
+    reliability: view.reliability,
+    review: BigInt(view.review),
+    version: view.version,
+    databases: node.reports.map(databaseShape),
+    lastError: view.last_error,
+    unsentChanges: BigInt(view.unsent_changes),
+    oldestUnsentAgeS: view.oldest_unsent_age_s,
+    roundTripMs: view.round_trip_ms,
+    state: view.state,
+    stateReason: view.state_reason,
+    session:
+      view.session === null ? undefined : { jobId: view.session.job_id, peer: view.session.peer, progress: wireProgress(view.session) },
+    files: view.files,
+    disk: view.disk === null ? undefined : { freeBytes: BigInt(view.disk.free_bytes), totalBytes: BigInt(view.disk.total_bytes) },
+  });
+}
+
+function wireProgress({ database, phase, done, total }: { database: string; phase: string; done: number; total: number }) {
+  return { database, phase, done: BigInt(done), total: BigInt(total) };
+}
+
+/** The whole answer to GetStatus. */
+export async function statusShape(core: Core): Promise<GetStatusResponse> {
+  const certificate = certificateView(core);
+  return GetStatusResponse.fromPartial({
+    converged: certificate.converged,
+    since: certificate.since,
+    nodes: nodeShapes(core),
+    jobs: await jobCountsShape(core),
+    behind: certificate.behind.map(({ id, name, missing_changes, oldest_missing_age_s, databases, reason }) => ({
+      id: BigInt(id),
+      name,
+      missingChanges: BigInt(missing_changes),
+      oldestMissingAgeS: oldest_missing_age_s,
+      databases,
+      reason,
+    })),
+    vectors: certificate.vectors,
+    alerts: core.registry.alerts.list({ limit: OPEN_ALERTS }).map(alertShape),
+  });
+}
+
+export function alertShape(row: AlertRow): Alert {
+  const view = alertView(row);
+  return {
+    id: BigInt(view.id),
+    kind: view.kind,
+    serverId: BigInt(view.server_id ?? 0),
+    serverName: view.server_name,
+    message: view.message,
+    since: view.since,
+    recoveredAt: view.recovered_at ?? "",
+    notified: view.notified,
+  };
+}
+
+export function reliabilityShape(core: Core, server: { id: number; name: string }): GetReliabilityResponse {
+  const view = reliabilityOf(core.registry, server);
+  return GetReliabilityResponse.fromPartial({
+    serverId: BigInt(view.server_id),
+    serverName: view.server_name,
+    overallReliability: view.overall_reliability,
+    level: view.level,
+    operations: Object.entries(view.operations).map(([operation, one]) => ({
+      operation,
+      successRate: one.success_rate,
+      total: BigInt(one.total),
+      failed: BigInt(one.failed),
+      avgDuration: one.avg_duration,
+      maxDuration: one.max_duration,
+      change: one.change,
+      trend: one.trend.map((point) => ({
+        time: point.time,
+        total: BigInt(point.total),
+        failed: BigInt(point.failed),
+        successRate: point.success_rate,
+        avgDuration: point.avg_duration,
+      })),
+    })),
+    errorPatterns: view.error_patterns.map((one) => ({
+      operation: one.operation,
+      code: one.code,
+      message: one.message,
+      count: BigInt(one.count),
+      firstSeen: one.first_seen,
+      lastSeen: one.last_seen,
+    })),
+  });
+}
+
+export function cleanupShape(view: ReturnType<typeof cleanUp>): CleanupResponse {
+  return {
+    dryRun: view.dry_run,
+    removed: view.removed.map(({ what, count, older_than }) => ({ what, count: BigInt(count), olderThan: older_than ?? "", reason: "" })),
+    kept: view.kept.map(({ what, count, reason }) => ({ what, count: BigInt(count), olderThan: "", reason })),
+    timestamp: view.timestamp,
+  };
 }
 
 function databaseShape(report: DatabaseReport): DatabaseStatus {
@@ -39,25 +162,22 @@ function databaseShape(report: DatabaseReport): DatabaseStatus {
     parked: BigInt(report.parked),
     conflicts: BigInt(report.conflicts),
     rows: BigInt(report.rows),
+    held: BigInt(report.held),
   });
 }
 
 /** The state of the queue; never throws: a queue that cannot be reached is told as a problem. */
-export async function jobCountsShape({ link, queue }: Core): Promise<JobCounts> {
-  const reachable = queue();
-  try {
-    if (reachable === null || !link.ready) return JobCounts.fromPartial({ problem: link.problem });
-    const counts = await reachable.counts();
-    return JobCounts.fromPartial({
-      waiting: BigInt(counts.waiting),
-      active: BigInt(counts.active),
-      delayed: BigInt(counts.delayed),
-      failed: BigInt(counts.failed),
-      completed: BigInt(counts.completed),
-    });
-  } catch (error) {
-    return JobCounts.fromPartial({ problem: error instanceof Error ? error.message : String(error) });
-  }
+export async function jobCountsShape(core: Core): Promise<JobCounts> {
+  const { waiting, active, delayed, failed, completed, paused, problem } = await jobCounts(core);
+  return {
+    waiting: BigInt(waiting),
+    active: BigInt(active),
+    delayed: BigInt(delayed),
+    failed: BigInt(failed),
+    completed: BigInt(completed),
+    paused,
+    problem,
+  };
 }
 
 export function catchUpShape(summary: CatchUpSummary): CatchUpResult {
@@ -85,18 +205,26 @@ export function logShape(row: LogRow): LogEntry {
 }
 
 export function jobShape(core: Core, job: ListedJob): JobEntry {
+  const view = jobView(core, job);
   return {
-    id: job.id,
-    name: job.name,
-    state: job.state,
-    serverId: BigInt(job.serverId),
-    serverName: core.registry.servers.get(job.serverId)?.name ?? "",
-    attempts: job.attempts,
-    reason: job.reason,
-    createdAt: job.createdAt,
+    id: view.id,
+    name: view.name,
+    state: view.state,
+    serverId: BigInt(view.server_id ?? 0),
+    serverName: view.server_name,
+    attempts: view.attempts,
+    reason: view.reason,
+    createdAt: view.created_at,
+    maxAttempts: view.max_attempts,
+    priority: view.priority,
+    outcome: view.outcome,
+    progress: view.progress === null ? undefined : wireProgress(view.progress),
+    startedAt: view.started_at ?? "",
+    finishedAt: view.finished_at ?? "",
+    nextTryAt: view.next_try_at ?? "",
   };
 }
 
-export function settingShape(entry: SettingEntry): Setting {
-  return { ...entry };
+export function settingShape({ default: defaultValue, ...entry }: SettingEntry): Setting {
+  return { ...entry, defaultValue };
 }

@@ -1,26 +1,21 @@
+import { readFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
-import { SyncError, toPlainError, type ErrorCode } from "@scoutsync/core";
+import { SyncError } from "@scoutsync/core";
 import { formatAddress, parseAddress } from "@scoutsync/runtime";
-import { fastify, type FastifyReply } from "fastify";
-import { z } from "zod";
+import { fastify, type FastifyInstance } from "fastify";
 import type { Core } from "../core.ts";
-import { findServer } from "../registry/enrolment.ts";
+import { OPERATIONS } from "../operations/table.ts";
 import type { Upkeep } from "../upkeep.ts";
+import { EventStream } from "./event-stream.ts";
 import { coordinatorMetrics } from "./metrics.ts";
+import { openApiDocument } from "./openapi.ts";
 import { statusPage } from "./page.ts";
-import { catchUpStatus, scanResult, syncResult } from "./shapes.ts";
+import { noSuchRoute, problemOf } from "./problems.ts";
+import { addRoutes } from "./routes.ts";
 
-const HTTP_STATUS: Partial<Record<ErrorCode, number>> = {
-  INVALID_ARGUMENT: 400,
-  NOT_FOUND: 404,
-  BUSY: 409,
-  REDIS_UNREACHABLE: 503,
-  SHUTTING_DOWN: 503,
-};
+const PROBLEM_TYPE = "application/problem+json; charset=utf-8";
 
-const ServerParams = z.object({ server_id: z.string() });
-
-/** Serves the JSON routes, the metrics and the status page. Throws PORT_TAKEN or INVALID_ARGUMENT. */
+/** Serves the JSON routes, the events, the metrics and the pages. Throws PORT_TAKEN or INVALID_ARGUMENT. */
 export async function startHttp({
   listen,
   core,
@@ -33,19 +28,22 @@ export async function startHttp({
   const address = parseAddress(listen);
   if (address === null) throw notAnAddress(listen);
   const metrics = coordinatorMetrics(core);
+  const events = new EventStream(core);
   const server = fastify({ forceCloseConnections: true });
   const stopped = new AbortController();
 
   server.setErrorHandler((error, _request, reply) => {
-    // Fastify's own refusals (no such body, wrong content type) carry their status.
-    const own = (error as { statusCode?: number }).statusCode;
-    if (!(error instanceof SyncError) && own !== undefined && own < 500) {
-      return reply.code(own).send({ error: (error as Error).message, code: "INVALID_ARGUMENT" });
-    }
-    const { code, message, action } = toPlainError(error);
-    if (code === "INTERNAL") core.logger.error({ error: message }, "a request failed");
-    return reply.code(HTTP_STATUS[code] ?? 500).send({ success: false, error: message, code, action });
+    const problem = problemOf(error);
+    if (problem.status === 500) core.logger.error({ error: error instanceof Error ? error.stack : String(error) }, "a request failed");
+    return reply.code(problem.status).type(PROBLEM_TYPE).send(JSON.stringify(problem));
   });
+  server.setNotFoundHandler((request, reply) =>
+    reply
+      .code(404)
+      .type(PROBLEM_TYPE)
+      .send(JSON.stringify(noSuchRoute(request.method, request.url))),
+  );
+  acceptEmptyBodies(server);
 
   server.get("/healthz", () => ({ status: "ok", redis: core.link.ready ? "ok" : core.link.problem }));
   server.get("/metrics", async (_request, reply) => reply.type(metrics.contentType).send(await metrics.text()));
@@ -53,37 +51,19 @@ export async function startHttp({
     await upkeep.fresh();
     return reply.type("text/html; charset=utf-8").send(statusPage(core));
   });
-  server.get("/api/sync/catchup/status", async () => {
-    await upkeep.fresh();
-    return catchUpStatus(core);
-  });
-  server.post("/api/sync/catchup/scan", async (_request, reply) => {
-    const { message, results } = await core.catchUps.scan({ wait: true, signal: goneSignal(reply, stopped.signal) });
-    return {
-      message,
-      servers_processed: results.length,
-      results: results.map(scanResult),
-      timestamp: new Date().toISOString(),
-    };
-  });
-  server.post("/api/sync/sqlite3/sync/:server_id", async (request, reply) => {
-    const { id } = findServer(core.registry, ServerParams.parse(request.params).server_id);
-    return syncResult(await core.catchUps.catchUp(id, goneSignal(reply, stopped.signal)));
-  });
+  const document = openApiDocument(OPERATIONS, programVersion());
+  server.get("/api/openapi.json", () => document);
+  events.register(server);
+  addRoutes(server, OPERATIONS, { core, upkeep, stopped: stopped.signal });
 
-  // Existing screens post without a body, some of them with a JSON content type.
-  server.addContentTypeParser("application/json", { parseAs: "string" }, (_request, body, done) => {
-    try {
-      done(null, body === "" ? {} : JSON.parse(body as string));
-    } catch {
-      done(new SyncError({ code: "INVALID_ARGUMENT", message: "The body is not JSON", action: "Send JSON or nothing." }));
-    }
-  });
-
+  const release = () => {
+    metrics.stop();
+    events.stop();
+  };
   try {
     await server.listen({ host: address.host, port: address.port });
   } catch (error) {
-    metrics.stop();
+    release();
     if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw notAnAddress(listen, error);
     throw new SyncError({
       code: "PORT_TAKEN",
@@ -97,17 +77,28 @@ export async function startHttp({
     listen: formatAddress({ host: address.host, port }),
     async stop() {
       stopped.abort();
-      metrics.stop();
+      release();
       await server.close();
     },
   };
 }
 
-/** Aborts when the client has gone away before it got its answer, or the service stops. */
-function goneSignal(reply: FastifyReply, stopped: AbortSignal): AbortSignal {
-  const gone = new AbortController();
-  reply.raw.once("close", () => gone.abort());
-  return AbortSignal.any([gone.signal, stopped]);
+/** Existing screens post without a body, some of them with a JSON content type, some as a form. */
+function acceptEmptyBodies(server: FastifyInstance): void {
+  server.addContentTypeParser("application/json", { parseAs: "string" }, (_request, body, done) => {
+    try {
+      done(null, body === "" ? {} : JSON.parse(body as string));
+    } catch {
+      done(new SyncError({ code: "INVALID_ARGUMENT", message: "The body is not JSON", action: "Send JSON or nothing." }));
+    }
+  });
+  server.addContentTypeParser("application/x-www-form-urlencoded", { parseAs: "string" }, (_request, body, done) => {
+    done(null, Object.fromEntries(new URLSearchParams(body as string)));
+  });
+}
+
+function programVersion(): string {
+  return (JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string }).version;
 }
 
 function notAnAddress(listen: string, cause?: unknown): SyncError {

@@ -1,3 +1,4 @@
+import { SyncError } from "@scoutsync/core";
 import type { Logger } from "@scoutsync/runtime";
 import { Queue, type Job, type JobType } from "bullmq";
 import type { Settings } from "../registry/settings.ts";
@@ -10,6 +11,7 @@ import {
   PREFIX,
   SCAN_QUEUE,
   SCAN_SCHEDULER,
+  type CatchUpOutcome,
   type CatchUpPayload,
   type ScanPayload,
 } from "./queues.ts";
@@ -25,16 +27,33 @@ export interface JobCount {
   delayed: number;
   failed: number;
   completed: number;
+  paused: boolean;
 }
 
+/** A job as people see it. Times are ISO 8601 UTC, null for not yet. */
 export interface ListedJob {
   id: string;
   name: string;
-  state: string;
-  serverId: number;
+  state: JobState;
+  /** Null: it is about the whole fleet. */
+  serverId: number | null;
+  priority: number;
   attempts: number;
+  maxAttempts: number;
   reason: string;
+  outcome: string;
   createdAt: string;
+  startedAt: string | null;
+  finishedAt: string | null;
+  nextTryAt: string | null;
+}
+export type JobState = "waiting" | "active" | "delayed" | "failed" | "completed";
+
+export interface AddOptions {
+  delayMs?: number;
+  urgent?: boolean;
+  /** Lower is sooner; 0 goes before all others. */
+  priority?: number;
 }
 
 /**
@@ -62,7 +81,7 @@ export class CatchUpQueue {
    * Asks for a catch-up of a node. Does nothing when one waits already; when one runs, another follows it.
    * `urgent` also cuts short the pause of one that waits for its next attempt.
    */
-  async add(serverId: number, { delayMs = 0, urgent = false }: { delayMs?: number; urgent?: boolean } = {}): Promise<void> {
+  async add(serverId: number, { delayMs = 0, urgent = false, priority = 0 }: AddOptions = {}): Promise<void> {
     await this.#link.ask(async () => {
       if (urgent) {
         const waitingId = await this.#catchUps.getDeduplicationJobId(catchUpKey(serverId));
@@ -74,6 +93,7 @@ export class CatchUpQueue {
         { serverId },
         {
           delay: delayMs,
+          ...(priority > 0 ? { priority } : {}),
           deduplication: { id: catchUpKey(serverId), keepLastIfActive: true },
           attempts: this.#settings.get("max_retries"),
           backoff: { type: BACKOFF_TYPE },
@@ -111,18 +131,50 @@ export class CatchUpQueue {
       delayed: of("delayed"),
       failed: of("failed"),
       completed: of("completed"),
+      paused: await this.#link.ask(() => this.#catchUps.isPaused()),
     };
   }
 
+  /** Takes nothing more from the queue, or goes on; kept in Redis, for every worker. */
+  async setPaused(paused: boolean): Promise<void> {
+    await this.#link.ask(() => (paused ? this.#catchUps.pause() : this.#catchUps.resume()));
+  }
+
+  /** One job; throws NOT_FOUND when it is gone. */
+  async job(id: string): Promise<ListedJob> {
+    return describe(...(await this.#find(id)));
+  }
+
+  /**
+   * Takes a job out of the queue unless it runs. One that failed for good is gone afterwards; a new one for its node
+   * has the key that keeps one job per node, which a retry of the old one would not have.
+   */
+  async remove(id: string): Promise<ListedJob> {
+    const [job, state] = await this.#find(id);
+    if (state !== "active") await this.#link.ask(() => job.remove());
+    return describe(job, state);
+  }
+
+  async #find(id: string): Promise<[Job<CatchUpPayload>, JobState]> {
+    const job = await this.#link.ask(() => this.#catchUps.getJob(id));
+    const state = job === undefined ? undefined : shownState(await this.#link.ask(() => job.getState()));
+    if (job !== undefined && state !== undefined) return [job, state];
+    throw new SyncError({
+      code: "NOT_FOUND",
+      message: `There is no job "${id.slice(0, 60)}" in the queue`,
+      action: "See `scoutsync jobs list`; a job that is done long ago is only in the log.",
+    });
+  }
+
   /** Catch-up jobs, newest first within a state; `state` empty = all states. */
-  async list(state: string, limit: number): Promise<ListedJob[]> {
+  async list(state: JobState | "", limit: number): Promise<ListedJob[]> {
     return this.#link.ask(async () => {
       const jobs: ListedJob[] = [];
-      for (const type of LISTED_STATES.filter((listed) => state === "" || listed === state)) {
+      for (const type of LISTED_STATES.filter((listed) => state === "" || shownState(listed) === state)) {
         if (jobs.length >= limit) break;
         const found: (Job<CatchUpPayload> | undefined)[] = await this.#catchUps.getJobs([type], 0, limit - jobs.length - 1);
         // A job may be removed between being listed and being read.
-        jobs.push(...found.filter((job) => job !== undefined).map((job) => describe(job, type)));
+        jobs.push(...found.filter((job) => job !== undefined).map((job) => describe(job, shownState(type) ?? "waiting")));
       }
       return jobs;
     });
@@ -133,14 +185,28 @@ export class CatchUpQueue {
   }
 }
 
-function describe(job: Job<CatchUpPayload>, state: string): ListedJob {
+/** Waiting with a priority is waiting; null for states that our jobs never have. */
+function shownState(state: string): JobState | undefined {
+  if (state === "prioritized" || state === "paused") return "waiting";
+  return (["waiting", "active", "delayed", "failed", "completed"] as const).find((known) => known === state);
+}
+
+function describe(job: Job<CatchUpPayload>, state: JobState): ListedJob {
+  const outcome = state === "completed" ? (job.returnvalue as CatchUpOutcome | null)?.outcome : undefined;
+  const iso = (ms: number | undefined) => (ms === undefined ? null : new Date(ms).toISOString());
   return {
     id: job.id ?? "",
     name: job.name,
     state,
     serverId: job.data.serverId,
+    priority: job.priority,
     attempts: job.attemptsMade,
+    maxAttempts: job.opts.attempts ?? 1,
     reason: job.failedReason ?? "",
+    outcome: outcome ?? "",
     createdAt: new Date(job.timestamp).toISOString(),
+    startedAt: iso(job.processedOn),
+    finishedAt: iso(job.finishedOn),
+    nextTryAt: state === "delayed" ? iso(job.timestamp + job.delay) : null,
   };
 }

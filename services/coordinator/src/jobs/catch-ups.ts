@@ -1,4 +1,4 @@
-import { isCovered, type VersionVector } from "@scoutsync/core";
+import { isCovered, SyncError, type VersionVector } from "@scoutsync/core";
 import type { Logger } from "@scoutsync/runtime";
 import type { Timing } from "../config.ts";
 import type { Fleet, FleetNode } from "../detection/fleet.ts";
@@ -7,13 +7,15 @@ import type { Prober } from "../detection/probe.ts";
 import type { FleetEvents } from "../events.ts";
 import { planRound, union } from "../planner/plan.ts";
 import type { Registry } from "../registry/registry.ts";
-import type { CatchUpQueue } from "./catch-up-queue.ts";
+import type { AddOptions, CatchUpQueue, ListedJob } from "./catch-up-queue.ts";
 import type { LeaseDesk } from "./lease-desk.ts";
 import { CatchUpTally, type CatchUpSummary } from "./catch-up-tally.ts";
 import type { RedisLink } from "./redis.ts";
 
 /** Many nodes speak at once when something was written; they are looked at together. */
 const LOOK_DELAY_MS = 50;
+/** BullMQ's largest priority is 2^21; a node that lacks more waits behind those that lack less, in the order of arrival. */
+const MOST_PRIORITY = 1_000_000;
 /** Someone who waits also looks without being told, in case nothing tells. */
 const WAIT_POLL_MS = 500;
 
@@ -193,19 +195,66 @@ export class CatchUps {
     }
   }
 
-  async #enqueue(
-    serverId: number,
-    { strict = false, ...options }: { delayMs?: number; urgent?: boolean; strict?: boolean } = {},
-  ): Promise<void> {
+  async #enqueue(serverId: number, { strict = false, ...options }: AddOptions & { strict?: boolean } = {}): Promise<void> {
     const queue = this.#queue();
     if (queue === null) return this.#link.assertReady();
     try {
-      await queue.add(serverId, options);
+      await queue.add(serverId, { priority: this.#priorityOf(serverId), ...options });
     } catch (error) {
       if (strict) throw error;
       // What could not be enqueued is found again when Redis is back.
       this.#logger.debug({ server: serverId, error: String(error) }, "a catch-up could not be enqueued");
     }
+  }
+
+  /** Marked nodes first, then the smallest lag: done soonest, they are sources for the others. */
+  #priorityOf(serverId: number): number {
+    const node = this.#fleet.node(serverId);
+    const critical = this.#registry.settings.get("critical_nodes").split(",");
+    if (node === null || critical.some((name) => name.trim() === node.row.name)) return 0;
+    return Math.min(MOST_PRIORITY, 1 + node.missing.changes);
+  }
+
+  /** Lets a job that failed for good, or waits for its next attempt, run now. Throws NOT_FOUND or REDIS_UNREACHABLE. */
+  async retryJob(id: string): Promise<ListedJob> {
+    const queue = this.#reachableQueue();
+    const job = await queue.job(id);
+    if (job.state === "active" || job.serverId === null) return job;
+    if (job.state === "failed") await queue.remove(id);
+    const node = this.#fleet.node(job.serverId);
+    if (node === null) return job;
+    this.#forgive(node);
+    this.#desk.giveNewChances(node.id);
+    await queue.add(node.id, { urgent: true });
+    return { ...job, state: "waiting" };
+  }
+
+  /** Ends a job: removed when it waits, its session cut when it runs. Throws NOT_FOUND or REDIS_UNREACHABLE. */
+  async cancelJob(id: string): Promise<ListedJob> {
+    const job = await this.#reachableQueue().remove(id);
+    if (job.serverId === null || job.state === "failed" || job.state === "completed") return job;
+    // As one whose attempts are used up, it waits for the next scan, or for somebody to ask.
+    const failures = this.#registry.settings.get("max_retries");
+    this.#registry.servers.update(job.serverId, { failures, last_error: "Cancelled by hand" });
+    if (job.state === "active") this.#desk.cancel(job.serverId);
+    return job;
+  }
+
+  /** Pauses or resumes the whole queue. Throws REDIS_UNREACHABLE. */
+  async setPaused(paused: boolean): Promise<void> {
+    await this.#reachableQueue().setPaused(paused);
+    this.#events.tell("status", null, paused ? "catch-ups were paused" : "catch-ups were resumed");
+  }
+
+  #reachableQueue(): CatchUpQueue {
+    this.#link.assertReady();
+    const queue = this.#queue();
+    if (queue !== null) return queue;
+    throw new SyncError({
+      code: "REDIS_UNREACHABLE",
+      message: "The coordinator has not reached Redis yet",
+      action: "Try again in a moment.",
+    });
   }
 
   #tally(serverId: number, sessionWanted: boolean): CatchUpTally {

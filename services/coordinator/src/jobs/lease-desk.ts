@@ -6,6 +6,8 @@ import {
   type AcquireLeaseRequest,
   type ReportSessionRequest,
   type ReportSessionResponse,
+  type SessionStep,
+  type SyncProgress,
 } from "@scoutsync/protocol";
 import type { Logger } from "@scoutsync/runtime";
 import type { Timing } from "../config.ts";
@@ -15,10 +17,14 @@ import type { FleetEvents } from "../events.ts";
 import { chooseSource, gain, type PlannerNode } from "../planner/plan.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { LeaseRow } from "../registry/leases.ts";
+import type { ReliabilityKeeper } from "../reliability/keeper.ts";
+import { RunningSessions } from "./running-sessions.ts";
 import { sessionDetails } from "./session-details.ts";
 
 /** Two nodes that could not reach each other are not paired again for this long, if there is anybody else. */
 const AVOID_PAIR_MS = 60_000;
+/** A lease that has more of its time left than this needs no renewal with every word about its progress. */
+const FRESH_LEASE_SHARE = 0.7;
 
 /**
  * Gives out the right to run a session, and takes it back with the outcome. Who fetches from whom is decided here, at
@@ -30,7 +36,9 @@ export class LeaseDesk {
   readonly #prober: Prober;
   readonly #events: FleetEvents;
   readonly #timing: Timing;
+  readonly #reliability: ReliabilityKeeper;
   readonly #logger: Logger;
+  readonly running = new RunningSessions();
   /** Nodes about to be leased: between choosing them and writing the lease their Pings are awaited. */
   readonly #reserved = new Set<number>();
   readonly #demanded = new Set<number>();
@@ -43,12 +51,21 @@ export class LeaseDesk {
    */
   readonly #fruitless = new Map<string, string>();
 
-  constructor(parts: { registry: Registry; fleet: Fleet; prober: Prober; events: FleetEvents; timing: Timing; logger: Logger }) {
+  constructor(parts: {
+    registry: Registry;
+    fleet: Fleet;
+    prober: Prober;
+    events: FleetEvents;
+    timing: Timing;
+    reliability: ReliabilityKeeper;
+    logger: Logger;
+  }) {
     this.#registry = parts.registry;
     this.#fleet = parts.fleet;
     this.#prober = parts.prober;
     this.#events = parts.events;
     this.#timing = parts.timing;
+    this.#reliability = parts.reliability;
     this.#logger = parts.logger;
   }
 
@@ -82,7 +99,7 @@ export class LeaseDesk {
     }
   }
 
-  async acquire({ serverId, worker }: AcquireLeaseRequest): Promise<AcquireLeaseResponse> {
+  async acquire({ serverId, worker, jobId }: AcquireLeaseRequest): Promise<AcquireLeaseResponse> {
     const id = Number(serverId);
     const demanded = this.#demanded.has(id);
     const node = this.#fleet.node(id);
@@ -94,17 +111,20 @@ export class LeaseDesk {
     this.#reserved.add(id);
     try {
       if (!(await this.#prober.ping(id))) return refuse("unreachable");
-      return await this.#pair(id, worker, demanded);
+      return await this.#pair(id, { worker, jobId }, demanded);
     } finally {
       this.#reserved.delete(id);
     }
   }
 
-  report({ leaseId, result, startedAt }: ReportSessionRequest): ReportSessionResponse {
+  report({ leaseId, result, startedAt, progress, steps }: ReportSessionRequest): ReportSessionResponse {
     const now = new Date();
     const lease = this.#registry.leases.get(leaseId);
     if (lease === null) return { lost: true };
+    if (progress !== undefined) this.#tellProgress(leaseId, progress);
     if (result === undefined) {
+      const leftMs = Date.parse(lease.expires_at) - now.getTime();
+      if (progress !== undefined && leftMs > this.#timing.leaseMs * FRESH_LEASE_SHARE) return { lost: false };
       const expiresAt = new Date(now.getTime() + this.#timing.leaseMs);
       return { lost: !this.#registry.leases.renew(leaseId, expiresAt, now) };
     }
@@ -112,8 +132,17 @@ export class LeaseDesk {
       this.sweep();
       return { lost: true };
     }
-    this.#close(lease, result, startedAt === "" ? lease.acquired_at : startedAt, now);
+    this.#close(lease, result, startedAt === "" ? lease.acquired_at : startedAt, now, steps);
     return { lost: false };
+  }
+
+  /** Cuts the session that a node runs now: its worker hears that the lease is gone and drops the call. */
+  cancel(serverId: number): void {
+    const session = this.running.of(serverId);
+    const lease = session === null ? null : this.#registry.leases.get(session.leaseId);
+    if (lease === null) return;
+    const message = "Cancelled by hand. It is tried again at the next scan.";
+    this.#close(lease, SyncResult.fromPartial({ errors: [{ code: "FENCED", message }] }), lease.acquired_at, new Date());
   }
 
   /** Takes back the leases that ran out. */
@@ -127,7 +156,7 @@ export class LeaseDesk {
   }
 
   /** Chooses a source that answers, and writes the lease. */
-  async #pair(id: number, worker: string, demanded: boolean): Promise<AcquireLeaseResponse> {
+  async #pair(id: number, worker: Holder, demanded: boolean): Promise<AcquireLeaseResponse> {
     for (;;) {
       const node = this.#fleet.node(id);
       if (node === null || !node.enabled) return refuse("disabled");
@@ -181,7 +210,7 @@ export class LeaseDesk {
     });
   }
 
-  #grant(node: FleetNode, source: FleetNode, worker: string): AcquireLeaseResponse {
+  #grant(node: FleetNode, source: FleetNode, { worker, jobId }: Holder): AcquireLeaseResponse {
     const now = new Date();
     const databases = [...node.vectors.keys()].filter((database) => source.vectors.has(database)).sort();
     const lease = this.#registry.transaction((): LeaseRow => {
@@ -200,6 +229,7 @@ export class LeaseDesk {
       return opened;
     });
     this.#offered.set(lease.lease_id, { id: source.id, vectors: source.vectors });
+    this.running.began({ leaseId: lease.lease_id, jobId, serverId: node.id, sourceId: source.id });
     this.#events.tell("session", node.row, `sync with ${source.row.name} began`);
     return AcquireLeaseResponse.fromPartial({
       granted: true,
@@ -214,8 +244,10 @@ export class LeaseDesk {
     });
   }
 
-  #close(lease: LeaseRow, result: SyncResult, startedAt: string, now: Date): void {
+  #close(lease: LeaseRow, result: SyncResult, startedAt: string, now: Date, steps: readonly SessionStep[] = []): void {
     const { server_id: serverId, source_id: sourceId } = lease;
+    this.running.ended(lease.lease_id);
+    this.#reliability.session({ serverId, sourceId }, result, steps);
     const source = this.#registry.servers.get(sourceId);
     this.#registry.transaction(() => {
       const details = sessionDetails(result, source?.name ?? String(sourceId));
@@ -259,6 +291,11 @@ export class LeaseDesk {
     this.#events.emit("changed");
   }
 
+  #tellProgress(leaseId: string, progress: SyncProgress): void {
+    const session = this.running.moved(leaseId, progress);
+    if (session !== null) this.#events.emit("progress", session);
+  }
+
   #avoid(serverId: number, sourceId: number): void {
     const now = Date.now();
     for (const [pair, until] of this.#avoided) if (until < now) this.#avoided.delete(pair);
@@ -273,6 +310,12 @@ export class LeaseDesk {
       : `sync with ${sourceName} failed: ${result.errors.map((error) => error.message).join("; ")}`;
     this.#events.tell("session", server, message);
   }
+}
+
+/** Who holds a lease, and for which job of the queue. */
+interface Holder {
+  worker: string;
+  jobId: string;
 }
 
 /** A node that was busy, or a worker that went away, says nothing about whether the node can be synced. */

@@ -5,6 +5,7 @@ import {
   SyncNodeClient,
   SyncRequest,
   SyncResult,
+  ReportSessionRequest,
   type AcquireLeaseResponse,
   type SyncNodeService,
   type ServiceClient,
@@ -12,9 +13,13 @@ import {
 } from "@scoutsync/protocol";
 import { backoffMs, pause, type Logger } from "@scoutsync/runtime";
 import type { CoordinatorPort } from "./port.ts";
+import { SessionSteps } from "./session-steps.ts";
 
 /** A session that says nothing for this long, after it has begun, is given up. Reading a huge database takes minutes. */
 const SILENCE_MS = 30 * 60_000;
+
+/** The coordinator is told where a session stands at most this often. */
+const PROGRESS_INTERVAL_MS = 1_000;
 
 /** The lease ran out or was taken over while the session ran: its outcome counts no more. */
 export class LeaseLost extends Error {
@@ -39,13 +44,21 @@ export async function runSession(options: {
   const stop = new AbortController();
   const signal = AbortSignal.any([options.signal, stop.signal]);
 
-  const renewal = setInterval(() => {
-    port.reportSession({ leaseId: lease.leaseId, result: undefined, startedAt: startedAt.toISOString() }).then(
+  const steps = new SessionSteps();
+
+  const tell = (progress?: SyncProgress) =>
+    port.reportSession(ReportSessionRequest.fromPartial({ leaseId: lease.leaseId, startedAt: startedAt.toISOString(), progress })).then(
       ({ lost }) => lost && stop.abort(new LeaseLost("the lease is gone")),
       // The coordinator may be restarting. If it stays away the lease runs out and the node's epoch protects it.
       (error: unknown) => logger.debug({ error: String(error) }, "a lease could not be renewed"),
     );
-  }, lease.leaseMs / 3);
+  const renewal = setInterval(() => void tell(), lease.leaseMs / 3);
+  let nextWordAt = 0;
+  const tellProgress = (progress: SyncProgress) => {
+    if (Date.now() < nextWordAt) return;
+    nextWordAt = Date.now() + PROGRESS_INTERVAL_MS;
+    void tell(progress);
+  };
 
   let silence: NodeJS.Timeout | undefined;
   const expectWord = (ms: number) => {
@@ -59,6 +72,8 @@ export async function runSession(options: {
     expectWord(await port.sessionStartTimeoutMs());
     result = await session(client, lease, signal, (progress) => {
       expectWord(SILENCE_MS);
+      steps.enter(progress.phase);
+      tellProgress(progress);
       onProgress(progress);
     });
   } catch (error) {
@@ -69,16 +84,21 @@ export async function runSession(options: {
     clearTimeout(silence);
     client.close();
   }
-  if (await reportEnd(port, lease, result, startedAt)) throw new LeaseLost("the lease is gone");
+  const report = ReportSessionRequest.fromPartial({
+    leaseId: lease.leaseId,
+    startedAt: startedAt.toISOString(),
+    result,
+    steps: steps.end(result.success),
+  });
+  if (await reportEnd(port, report, lease.leaseMs)) throw new LeaseLost("the lease is gone");
   return result;
 }
 
 /** Reports the outcome; tries for as long as the lease may live, because the coordinator may be restarting. */
-async function reportEnd(port: CoordinatorPort, lease: AcquireLeaseResponse, result: SyncResult, startedAt: Date): Promise<boolean> {
-  const giveUpAt = Date.now() + lease.leaseMs;
+async function reportEnd(port: CoordinatorPort, report: ReportSessionRequest, leaseMs: number): Promise<boolean> {
+  const giveUpAt = Date.now() + leaseMs;
   for (let attempt = 0; ; attempt++) {
     try {
-      const report = { leaseId: lease.leaseId, result, startedAt: startedAt.toISOString() };
       return (await port.reportSession(report)).lost;
     } catch (error) {
       if (Date.now() >= giveUpAt) throw error;

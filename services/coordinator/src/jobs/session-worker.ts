@@ -119,7 +119,7 @@ export class SessionWorker {
   /** Null when the coordinator does not answer, which is no fault of the node and costs it no attempt. */
   async #acquire(job: Job<CatchUpPayload>, serverId: number) {
     try {
-      return await this.#port.acquireLease({ serverId: BigInt(serverId), worker: this.name });
+      return await this.#port.acquireLease({ serverId: BigInt(serverId), worker: this.name, jobId: job.id ?? "" });
     } catch (error) {
       const { code, message } = toPlainError(error);
       if (code !== "COORDINATOR_UNREACHABLE" && code !== "SHUTTING_DOWN") throw error;

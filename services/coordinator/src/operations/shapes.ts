@@ -21,9 +21,10 @@ export const DatabaseShape = z
     parked: count.describe("Rows that a constraint keeps out of their table"),
     conflicts: count.describe("Open conflicts"),
     held: count.describe("Rows held for tables that this database does not have"),
-    missing_changes: count.describe(
-      "Changes of this database that others hold and the node lacks, from the vectors: at least the exact count",
-    ),
+    missing_changes: count.describe("Changes of this database that others hold and the node lacks"),
+    oldest_missing_age_s: z.number().min(0),
+    unsent_changes: count.describe("Changes that it holds and another node that is online lacks"),
+    oldest_unsent_age_s: z.number().min(0),
     problem: z.string().describe("Why this database cannot take part just now; empty when it can"),
   })
   .meta({ id: "Database" });
@@ -309,7 +310,7 @@ export const SettingShape = z
   .object({
     key: z.string(),
     value: z.string(),
-    value_type: z.enum(["boolean", "integer", "number", "string"]),
+    value_type: z.enum(["boolean", "integer", "string"]),
     default: z.string(),
     is_default: z.boolean(),
     description: z.string(),

@@ -2,13 +2,16 @@ import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { SyncError } from "@scoutsync/core";
 import Sqlite, { type Database } from "better-sqlite3";
+import { AlertStore } from "./alert-store.ts";
+import { LagHistory } from "./lag-history.ts";
 import { Leases } from "./leases.ts";
 import { Logs } from "./logs.ts";
+import { ReliabilityStore } from "./reliability-store.ts";
 import { Servers } from "./servers.ts";
 import { Settings } from "./settings.ts";
 
 /** Numbered steps of the schema; the position in the list plus one is the version a step leads to. */
-const SCHEMA_STEPS = ["0001-registry.sql"];
+const SCHEMA_STEPS = ["0001-registry.sql", "0002-reliability-alerts.sql"];
 
 /** "scou" as a number in the file header, so that `file` and SQLite tools can tell whose database it is. */
 const APPLICATION_ID = 0x73636f75;
@@ -20,6 +23,9 @@ export interface Registry {
   readonly logs: Logs;
   readonly settings: Settings;
   readonly leases: Leases;
+  readonly reliability: ReliabilityStore;
+  readonly alerts: AlertStore;
+  readonly lag: LagHistory;
   readonly closed: boolean;
   /** A small fact that survives restarts; null when it was never written. */
   readState(key: string): string | null;
@@ -54,6 +60,9 @@ export function openRegistry(directory: string): Registry {
     logs: new Logs(database),
     settings: new Settings(database),
     leases: new Leases(database),
+    reliability: new ReliabilityStore(database),
+    alerts: new AlertStore(database),
+    lag: new LagHistory(database),
     get closed() {
       return !database.open;
     },

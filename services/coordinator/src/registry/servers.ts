@@ -11,6 +11,15 @@ export interface DatabaseReport {
   rows: number;
   tables: string[];
   problem: string;
+  /** Rows held for tables that the database does not have. */
+  held: number;
+}
+
+/** What a node said about one of its file roots. */
+export interface FileRootReport {
+  root: string;
+  cursor: string;
+  digest: string;
 }
 
 /** A row of `sync_servers`. Times are ISO 8601 UTC or null for never. */
@@ -34,6 +43,9 @@ export interface ServerRow {
   readonly failures: number;
   readonly epoch: number;
   readonly created_at: string;
+  readonly round_trip_ms: number;
+  readonly disk_free_bytes: number | null;
+  readonly disk_total_bytes: number | null;
 }
 
 /** Columns that may be written by `update`. */
@@ -57,6 +69,9 @@ const WRITABLE: ReadonlySet<string> = new Set([
   "last_seen",
   "failures",
   "epoch",
+  "round_trip_ms",
+  "disk_free_bytes",
+  "disk_total_bytes",
 ] satisfies (keyof ServerPatch)[]);
 
 /** The table `sync_servers` and what each node said last. */
@@ -68,6 +83,9 @@ export class Servers {
   readonly #reports;
   readonly #dropReports;
   readonly #addReport;
+  readonly #files;
+  readonly #dropFiles;
+  readonly #addFile;
   #cached: { rows: readonly ServerRow[]; byId: Map<number, ServerRow>; outside: number } | null = null;
 
   constructor(database: Database) {
@@ -82,8 +100,13 @@ export class Servers {
     );
     this.#dropReports = database.prepare<[number]>("DELETE FROM server_databases WHERE server_id = ?");
     this.#addReport = database.prepare(
-      `INSERT OR REPLACE INTO server_databases (server_id, name, vector, digest, pending, parked, conflicts, rows, tables, problem)
-       VALUES (@server_id, @name, @vector, @digest, @pending, @parked, @conflicts, @rows, @tables, @problem)`,
+      `INSERT OR REPLACE INTO server_databases (server_id, name, vector, digest, pending, parked, conflicts, rows, tables, problem, held)
+       VALUES (@server_id, @name, @vector, @digest, @pending, @parked, @conflicts, @rows, @tables, @problem, @held)`,
+    );
+    this.#files = database.prepare<[], FileRootReport & { server_id: number }>("SELECT * FROM server_files ORDER BY server_id, root");
+    this.#dropFiles = database.prepare<[number]>("DELETE FROM server_files WHERE server_id = ?");
+    this.#addFile = database.prepare(
+      "INSERT INTO server_files (server_id, root, cursor, digest) VALUES (@server_id, @root, @cursor, @digest)",
     );
   }
 
@@ -143,6 +166,22 @@ export class Servers {
     for (const report of reports) {
       this.#addReport.run({ ...report, tables: JSON.stringify(report.tables), server_id: id });
     }
+  }
+
+  /** What every node last said about its file roots, by server id. */
+  fileReports(): Map<number, FileRootReport[]> {
+    const byServer = new Map<number, FileRootReport[]>();
+    for (const { server_id, ...report } of this.#files.all()) {
+      const list = byServer.get(server_id) ?? [];
+      list.push(report);
+      byServer.set(server_id, list);
+    }
+    return byServer;
+  }
+
+  storeFileReports(id: number, reports: readonly FileRootReport[]): void {
+    this.#dropFiles.run(id);
+    for (const report of reports) this.#addFile.run({ ...report, server_id: id });
   }
 
   #current(): { rows: readonly ServerRow[]; byId: Map<number, ServerRow>; outside: number } {

@@ -18,6 +18,7 @@ export function ping(context: NodeContext, request: PingRequest): PingResponse {
     databases: databaseStatuses(context),
     files: [],
     clock: context.clock.status,
+    disk: context.disk.status,
   };
 }
 

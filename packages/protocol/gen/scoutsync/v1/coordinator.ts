@@ -20,7 +20,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { DatabaseStatus, SyncResult } from "./sync_node.ts";
+import { DatabaseStatus, DiskStatus, FileRootStatus, SyncProgress, SyncResult } from "./sync_node.ts";
 
 export const protobufPackage = "scoutsync.v1";
 
@@ -77,6 +77,25 @@ export interface Node {
   version: string;
   databases: DatabaseStatus[];
   lastError: string;
+  /** Changes that this node holds and another node that is online lacks. */
+  unsentChanges: bigint;
+  oldestUnsentAgeS: number;
+  roundTripMs: number;
+  /** "equal", "behind", "syncing", "offline", "paused" or "problem", and one sentence that says why. */
+  state: string;
+  stateReason: string;
+  /** The session it is in now, on either end. */
+  session: RunningSession | undefined;
+  files: FileRootStatus[];
+  disk?: DiskStatus | undefined;
+}
+
+export interface RunningSession {
+  /** The queue's id of the job. */
+  jobId: string;
+  /** Name of the other node. */
+  peer: string;
+  progress: SyncProgress | undefined;
 }
 
 export interface ListNodesRequest {
@@ -113,7 +132,45 @@ export interface GetStatusResponse {
   /** Since when the fleet is in this state, ISO 8601 UTC. */
   since: string;
   nodes: Node[];
-  jobs: JobCounts | undefined;
+  jobs:
+    | JobCounts
+    | undefined;
+  /** Who is not equal, and why; empty when converged. */
+  behind: Behind[];
+  /** Per database, everything that any node holds. */
+  vectors: { [key: string]: string };
+  /** Alerts that are open. */
+  alerts: Alert[];
+}
+
+export interface GetStatusResponse_VectorsEntry {
+  key: string;
+  value: string;
+}
+
+export interface Behind {
+  id: bigint;
+  name: string;
+  missingChanges: bigint;
+  oldestMissingAgeS: number;
+  databases: string[];
+  reason: string;
+}
+
+export interface Alert {
+  id: bigint;
+  /** "silent", "failing", "lag", "diverged", "clock", "parked", "disk", "canary" or "redis". */
+  kind: string;
+  /** 0 = the whole fleet. */
+  serverId: bigint;
+  serverName: string;
+  message: string;
+  /** ISO 8601 UTC. */
+  since: string;
+  /** Empty while it is open. */
+  recoveredAt: string;
+  /** A mail or a webhook went out. */
+  notified: boolean;
 }
 
 export interface JobCounts {
@@ -124,6 +181,8 @@ export interface JobCounts {
   completed: bigint;
   /** Why the queue cannot be reached; empty when it can. */
   problem: string;
+  /** Nothing is taken from the queue until somebody resumes it. */
+  paused: boolean;
 }
 
 export interface ScanRequest {
@@ -198,6 +257,17 @@ export interface JobEntry {
   attempts: number;
   reason: string;
   createdAt: string;
+  maxAttempts: number;
+  priority: number;
+  /** What a finished job came to: "synced", "nothing-missing", … */
+  outcome: string;
+  progress:
+    | SyncProgress
+    | undefined;
+  /** ISO 8601 UTC; empty = not yet. `next_try_at` is set while it is delayed. */
+  startedAt: string;
+  finishedAt: string;
+  nextTryAt: string;
 }
 
 export interface ListJobsResponse {
@@ -210,6 +280,9 @@ export interface Setting {
   valueType: string;
   isDefault: boolean;
   description: string;
+  defaultValue: string;
+  /** The value is a secret and not shown. */
+  secret: boolean;
 }
 
 export interface GetSettingsRequest {
@@ -231,6 +304,8 @@ export interface SetSettingResponse {
 export interface AcquireLeaseRequest {
   serverId: bigint;
   worker: string;
+  /** The queue's id of the job, for those who look at a running session. */
+  jobId: string;
 }
 
 export interface AcquireLeaseResponse {
@@ -253,6 +328,20 @@ export interface ReportSessionRequest {
   /** Unset while the session goes on: renews the lease. */
   result: SyncResult | undefined;
   startedAt: string;
+  /** Where the session stands, for people who watch. */
+  progress:
+    | SyncProgress
+    | undefined;
+  /** With `result`: how long each step took and which one failed. */
+  steps: SessionStep[];
+}
+
+/** One step of a session, as its worker saw it. */
+export interface SessionStep {
+  /** "connection", "fetch_changes", "send_changes", "apply" or "files". */
+  operation: string;
+  durationMs: bigint;
+  failed: boolean;
 }
 
 export interface ReportSessionResponse {
@@ -270,6 +359,138 @@ export interface WatchResponse {
   serverId: bigint;
   serverName: string;
   message: string;
+}
+
+export interface PauseNodeRequest {
+  /** Id, name or host:port. */
+  node: string;
+}
+
+export interface PauseNodeResponse {
+  node: Node | undefined;
+}
+
+export interface ResumeNodeRequest {
+  node: string;
+}
+
+export interface ResumeNodeResponse {
+  node: Node | undefined;
+}
+
+export interface RetireNodeRequest {
+  node: string;
+}
+
+export interface RetireNodeResponse {
+  /** Where its unfinished changes were taken over, and how many of its runs that were. */
+  by: string;
+  origins: bigint;
+}
+
+export interface RetryJobRequest {
+  id: string;
+}
+
+export interface RetryJobResponse {
+  job: JobEntry | undefined;
+}
+
+export interface CancelJobRequest {
+  id: string;
+}
+
+export interface CancelJobResponse {
+  job: JobEntry | undefined;
+}
+
+export interface PauseJobsRequest {
+}
+
+export interface PauseJobsResponse {
+  counts: JobCounts | undefined;
+}
+
+export interface ResumeJobsRequest {
+}
+
+export interface ResumeJobsResponse {
+  counts: JobCounts | undefined;
+}
+
+export interface GetReliabilityRequest {
+  node: string;
+}
+
+export interface GetReliabilityResponse {
+  serverId: bigint;
+  serverName: string;
+  overallReliability: number;
+  /** "green", "yellow" or "red". */
+  level: string;
+  operations: OperationReliability[];
+  errorPatterns: ErrorPattern[];
+}
+
+export interface OperationReliability {
+  operation: string;
+  /** Between 0 and 1; 1 when it was never tried. */
+  successRate: number;
+  total: bigint;
+  failed: bigint;
+  /** Seconds. */
+  avgDuration: number;
+  maxDuration: number;
+  /** Success rate of the last 24 hours minus that of the time before. */
+  change: number;
+  trend: ReliabilityPoint[];
+}
+
+export interface ReliabilityPoint {
+  time: string;
+  total: bigint;
+  failed: bigint;
+  successRate: number;
+  avgDuration: number;
+}
+
+export interface ErrorPattern {
+  operation: string;
+  code: string;
+  message: string;
+  count: bigint;
+  firstSeen: string;
+  lastSeen: string;
+}
+
+export interface CleanupRequest {
+  dryRun: boolean;
+}
+
+export interface CleanupResponse {
+  dryRun: boolean;
+  removed: CleanupEntry[];
+  kept: CleanupEntry[];
+  timestamp: string;
+}
+
+export interface CleanupEntry {
+  what: string;
+  count: bigint;
+  /** What is removed is older than this; empty for what is kept. */
+  olderThan: string;
+  /** Why it is kept. */
+  reason: string;
+}
+
+export interface ListAlertsRequest {
+  /** Also those that recovered. */
+  all: boolean;
+  limit: number;
+}
+
+export interface ListAlertsResponse {
+  alerts: Alert[];
 }
 
 function createBaseRegisterRequest(): RegisterRequest {
@@ -653,6 +874,14 @@ function createBaseNode(): Node {
     version: "",
     databases: [],
     lastError: "",
+    unsentChanges: 0n,
+    oldestUnsentAgeS: 0,
+    roundTripMs: 0,
+    state: "",
+    stateReason: "",
+    session: undefined,
+    files: [],
+    disk: undefined,
   };
 }
 
@@ -720,6 +949,33 @@ export const Node: MessageFns<Node> = {
     }
     if (message.lastError !== "") {
       writer.uint32(146).string(message.lastError);
+    }
+    if (message.unsentChanges !== 0n) {
+      if (BigInt.asUintN(64, message.unsentChanges) !== message.unsentChanges) {
+        throw new globalThis.Error("value provided for field message.unsentChanges of type uint64 too large");
+      }
+      writer.uint32(152).uint64(message.unsentChanges);
+    }
+    if (message.oldestUnsentAgeS !== 0) {
+      writer.uint32(161).double(message.oldestUnsentAgeS);
+    }
+    if (message.roundTripMs !== 0) {
+      writer.uint32(169).double(message.roundTripMs);
+    }
+    if (message.state !== "") {
+      writer.uint32(178).string(message.state);
+    }
+    if (message.stateReason !== "") {
+      writer.uint32(186).string(message.stateReason);
+    }
+    if (message.session !== undefined) {
+      RunningSession.encode(message.session, writer.uint32(194).fork()).join();
+    }
+    for (const v of message.files) {
+      FileRootStatus.encode(v!, writer.uint32(202).fork()).join();
+    }
+    if (message.disk !== undefined) {
+      DiskStatus.encode(message.disk, writer.uint32(210).fork()).join();
     }
     return writer;
   },
@@ -881,6 +1137,70 @@ export const Node: MessageFns<Node> = {
             message.lastError = reader.string();
             continue;
           }
+          case 19: {
+            if (tag !== 152) {
+              break;
+            }
+
+            message.unsentChanges = reader.uint64() as bigint;
+            continue;
+          }
+          case 20: {
+            if (tag !== 161) {
+              break;
+            }
+
+            message.oldestUnsentAgeS = reader.double();
+            continue;
+          }
+          case 21: {
+            if (tag !== 169) {
+              break;
+            }
+
+            message.roundTripMs = reader.double();
+            continue;
+          }
+          case 22: {
+            if (tag !== 178) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 23: {
+            if (tag !== 186) {
+              break;
+            }
+
+            message.stateReason = reader.string();
+            continue;
+          }
+          case 24: {
+            if (tag !== 194) {
+              break;
+            }
+
+            message.session = RunningSession.decode(reader, reader.uint32());
+            continue;
+          }
+          case 25: {
+            if (tag !== 202) {
+              break;
+            }
+
+            message.files.push(FileRootStatus.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 26: {
+            if (tag !== 210) {
+              break;
+            }
+
+            message.disk = DiskStatus.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -918,6 +1238,101 @@ export const Node: MessageFns<Node> = {
     message.version = object.version ?? "";
     message.databases = object.databases?.map((e) => DatabaseStatus.fromPartial(e)) || [];
     message.lastError = object.lastError ?? "";
+    message.unsentChanges = (object.unsentChanges !== undefined && object.unsentChanges !== null)
+      ? BigInt(object.unsentChanges)
+      : 0n;
+    message.oldestUnsentAgeS = object.oldestUnsentAgeS ?? 0;
+    message.roundTripMs = object.roundTripMs ?? 0;
+    message.state = object.state ?? "";
+    message.stateReason = object.stateReason ?? "";
+    message.session = (object.session !== undefined && object.session !== null)
+      ? RunningSession.fromPartial(object.session)
+      : undefined;
+    message.files = object.files?.map((e) => FileRootStatus.fromPartial(e)) || [];
+    message.disk = (object.disk !== undefined && object.disk !== null)
+      ? DiskStatus.fromPartial(object.disk)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseRunningSession(): RunningSession {
+  return { jobId: "", peer: "", progress: undefined };
+}
+
+export const RunningSession: MessageFns<RunningSession> = {
+  encode(message: RunningSession, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.peer !== "") {
+      writer.uint32(18).string(message.peer);
+    }
+    if (message.progress !== undefined) {
+      SyncProgress.encode(message.progress, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RunningSession {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRunningSession();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.peer = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.progress = SyncProgress.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RunningSession>): RunningSession {
+    return RunningSession.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RunningSession>): RunningSession {
+    const message = createBaseRunningSession();
+    message.jobId = object.jobId ?? "";
+    message.peer = object.peer ?? "";
+    message.progress = (object.progress !== undefined && object.progress !== null)
+      ? SyncProgress.fromPartial(object.progress)
+      : undefined;
     return message;
   },
 };
@@ -1308,7 +1723,7 @@ export const GetStatusRequest: MessageFns<GetStatusRequest> = {
 };
 
 function createBaseGetStatusResponse(): GetStatusResponse {
-  return { converged: false, since: "", nodes: [], jobs: undefined };
+  return { converged: false, since: "", nodes: [], jobs: undefined, behind: [], vectors: {}, alerts: [] };
 }
 
 export const GetStatusResponse: MessageFns<GetStatusResponse> = {
@@ -1324,6 +1739,15 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
     }
     if (message.jobs !== undefined) {
       JobCounts.encode(message.jobs, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.behind) {
+      Behind.encode(v!, writer.uint32(42).fork()).join();
+    }
+    globalThis.Object.entries(message.vectors).forEach(([key, value]: [string, string]) => {
+      GetStatusResponse_VectorsEntry.encode({ key: key as any, value }, writer.uint32(50).fork()).join();
+    });
+    for (const v of message.alerts) {
+      Alert.encode(v!, writer.uint32(58).fork()).join();
     }
     return writer;
   },
@@ -1373,6 +1797,33 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
             message.jobs = JobCounts.decode(reader, reader.uint32());
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.behind.push(Behind.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            const entry6 = GetStatusResponse_VectorsEntry.decode(reader, reader.uint32());
+            if (entry6.value !== undefined) {
+              message.vectors[entry6.key] = entry6.value;
+            }
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.alerts.push(Alert.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1394,12 +1845,358 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
     message.since = object.since ?? "";
     message.nodes = object.nodes?.map((e) => Node.fromPartial(e)) || [];
     message.jobs = (object.jobs !== undefined && object.jobs !== null) ? JobCounts.fromPartial(object.jobs) : undefined;
+    message.behind = object.behind?.map((e) => Behind.fromPartial(e)) || [];
+    message.vectors = (globalThis.Object.entries(object.vectors ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    message.alerts = object.alerts?.map((e) => Alert.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseGetStatusResponse_VectorsEntry(): GetStatusResponse_VectorsEntry {
+  return { key: "", value: "" };
+}
+
+export const GetStatusResponse_VectorsEntry: MessageFns<GetStatusResponse_VectorsEntry> = {
+  encode(message: GetStatusResponse_VectorsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetStatusResponse_VectorsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetStatusResponse_VectorsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<GetStatusResponse_VectorsEntry>): GetStatusResponse_VectorsEntry {
+    return GetStatusResponse_VectorsEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetStatusResponse_VectorsEntry>): GetStatusResponse_VectorsEntry {
+    const message = createBaseGetStatusResponse_VectorsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseBehind(): Behind {
+  return { id: 0n, name: "", missingChanges: 0n, oldestMissingAgeS: 0, databases: [], reason: "" };
+}
+
+export const Behind: MessageFns<Behind> = {
+  encode(message: Behind, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== 0n) {
+      if (BigInt.asIntN(64, message.id) !== message.id) {
+        throw new globalThis.Error("value provided for field message.id of type int64 too large");
+      }
+      writer.uint32(8).int64(message.id);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.missingChanges !== 0n) {
+      if (BigInt.asUintN(64, message.missingChanges) !== message.missingChanges) {
+        throw new globalThis.Error("value provided for field message.missingChanges of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.missingChanges);
+    }
+    if (message.oldestMissingAgeS !== 0) {
+      writer.uint32(33).double(message.oldestMissingAgeS);
+    }
+    for (const v of message.databases) {
+      writer.uint32(42).string(v!);
+    }
+    if (message.reason !== "") {
+      writer.uint32(50).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Behind {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBehind();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.id = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.missingChanges = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.oldestMissingAgeS = reader.double();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.databases.push(reader.string());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Behind>): Behind {
+    return Behind.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Behind>): Behind {
+    const message = createBaseBehind();
+    message.id = (object.id !== undefined && object.id !== null) ? BigInt(object.id) : 0n;
+    message.name = object.name ?? "";
+    message.missingChanges = (object.missingChanges !== undefined && object.missingChanges !== null)
+      ? BigInt(object.missingChanges)
+      : 0n;
+    message.oldestMissingAgeS = object.oldestMissingAgeS ?? 0;
+    message.databases = object.databases?.map((e) => e) || [];
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseAlert(): Alert {
+  return { id: 0n, kind: "", serverId: 0n, serverName: "", message: "", since: "", recoveredAt: "", notified: false };
+}
+
+export const Alert: MessageFns<Alert> = {
+  encode(message: Alert, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== 0n) {
+      if (BigInt.asIntN(64, message.id) !== message.id) {
+        throw new globalThis.Error("value provided for field message.id of type int64 too large");
+      }
+      writer.uint32(8).int64(message.id);
+    }
+    if (message.kind !== "") {
+      writer.uint32(18).string(message.kind);
+    }
+    if (message.serverId !== 0n) {
+      if (BigInt.asIntN(64, message.serverId) !== message.serverId) {
+        throw new globalThis.Error("value provided for field message.serverId of type int64 too large");
+      }
+      writer.uint32(24).int64(message.serverId);
+    }
+    if (message.serverName !== "") {
+      writer.uint32(34).string(message.serverName);
+    }
+    if (message.message !== "") {
+      writer.uint32(42).string(message.message);
+    }
+    if (message.since !== "") {
+      writer.uint32(50).string(message.since);
+    }
+    if (message.recoveredAt !== "") {
+      writer.uint32(58).string(message.recoveredAt);
+    }
+    if (message.notified !== false) {
+      writer.uint32(64).bool(message.notified);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Alert {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAlert();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.id = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.serverId = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.serverName = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.since = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.recoveredAt = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.notified = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Alert>): Alert {
+    return Alert.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Alert>): Alert {
+    const message = createBaseAlert();
+    message.id = (object.id !== undefined && object.id !== null) ? BigInt(object.id) : 0n;
+    message.kind = object.kind ?? "";
+    message.serverId = (object.serverId !== undefined && object.serverId !== null) ? BigInt(object.serverId) : 0n;
+    message.serverName = object.serverName ?? "";
+    message.message = object.message ?? "";
+    message.since = object.since ?? "";
+    message.recoveredAt = object.recoveredAt ?? "";
+    message.notified = object.notified ?? false;
     return message;
   },
 };
 
 function createBaseJobCounts(): JobCounts {
-  return { waiting: 0n, active: 0n, delayed: 0n, failed: 0n, completed: 0n, problem: "" };
+  return { waiting: 0n, active: 0n, delayed: 0n, failed: 0n, completed: 0n, problem: "", paused: false };
 }
 
 export const JobCounts: MessageFns<JobCounts> = {
@@ -1436,6 +2233,9 @@ export const JobCounts: MessageFns<JobCounts> = {
     }
     if (message.problem !== "") {
       writer.uint32(50).string(message.problem);
+    }
+    if (message.paused !== false) {
+      writer.uint32(56).bool(message.paused);
     }
     return writer;
   },
@@ -1501,6 +2301,14 @@ export const JobCounts: MessageFns<JobCounts> = {
             message.problem = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.paused = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1524,6 +2332,7 @@ export const JobCounts: MessageFns<JobCounts> = {
     message.failed = (object.failed !== undefined && object.failed !== null) ? BigInt(object.failed) : 0n;
     message.completed = (object.completed !== undefined && object.completed !== null) ? BigInt(object.completed) : 0n;
     message.problem = object.problem ?? "";
+    message.paused = object.paused ?? false;
     return message;
   },
 };
@@ -2368,7 +3177,23 @@ export const ListJobsRequest: MessageFns<ListJobsRequest> = {
 };
 
 function createBaseJobEntry(): JobEntry {
-  return { id: "", name: "", state: "", serverId: 0n, serverName: "", attempts: 0, reason: "", createdAt: "" };
+  return {
+    id: "",
+    name: "",
+    state: "",
+    serverId: 0n,
+    serverName: "",
+    attempts: 0,
+    reason: "",
+    createdAt: "",
+    maxAttempts: 0,
+    priority: 0,
+    outcome: "",
+    progress: undefined,
+    startedAt: "",
+    finishedAt: "",
+    nextTryAt: "",
+  };
 }
 
 export const JobEntry: MessageFns<JobEntry> = {
@@ -2399,6 +3224,27 @@ export const JobEntry: MessageFns<JobEntry> = {
     }
     if (message.createdAt !== "") {
       writer.uint32(66).string(message.createdAt);
+    }
+    if (message.maxAttempts !== 0) {
+      writer.uint32(72).uint32(message.maxAttempts);
+    }
+    if (message.priority !== 0) {
+      writer.uint32(80).uint32(message.priority);
+    }
+    if (message.outcome !== "") {
+      writer.uint32(90).string(message.outcome);
+    }
+    if (message.progress !== undefined) {
+      SyncProgress.encode(message.progress, writer.uint32(98).fork()).join();
+    }
+    if (message.startedAt !== "") {
+      writer.uint32(106).string(message.startedAt);
+    }
+    if (message.finishedAt !== "") {
+      writer.uint32(114).string(message.finishedAt);
+    }
+    if (message.nextTryAt !== "") {
+      writer.uint32(122).string(message.nextTryAt);
     }
     return writer;
   },
@@ -2480,6 +3326,62 @@ export const JobEntry: MessageFns<JobEntry> = {
             message.createdAt = reader.string();
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.maxAttempts = reader.uint32();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.priority = reader.uint32();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.outcome = reader.string();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.progress = SyncProgress.decode(reader, reader.uint32());
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.startedAt = reader.string();
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.finishedAt = reader.string();
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.nextTryAt = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2505,6 +3407,15 @@ export const JobEntry: MessageFns<JobEntry> = {
     message.attempts = object.attempts ?? 0;
     message.reason = object.reason ?? "";
     message.createdAt = object.createdAt ?? "";
+    message.maxAttempts = object.maxAttempts ?? 0;
+    message.priority = object.priority ?? 0;
+    message.outcome = object.outcome ?? "";
+    message.progress = (object.progress !== undefined && object.progress !== null)
+      ? SyncProgress.fromPartial(object.progress)
+      : undefined;
+    message.startedAt = object.startedAt ?? "";
+    message.finishedAt = object.finishedAt ?? "";
+    message.nextTryAt = object.nextTryAt ?? "";
     return message;
   },
 };
@@ -2565,7 +3476,7 @@ export const ListJobsResponse: MessageFns<ListJobsResponse> = {
 };
 
 function createBaseSetting(): Setting {
-  return { key: "", value: "", valueType: "", isDefault: false, description: "" };
+  return { key: "", value: "", valueType: "", isDefault: false, description: "", defaultValue: "", secret: false };
 }
 
 export const Setting: MessageFns<Setting> = {
@@ -2584,6 +3495,12 @@ export const Setting: MessageFns<Setting> = {
     }
     if (message.description !== "") {
       writer.uint32(42).string(message.description);
+    }
+    if (message.defaultValue !== "") {
+      writer.uint32(50).string(message.defaultValue);
+    }
+    if (message.secret !== false) {
+      writer.uint32(56).bool(message.secret);
     }
     return writer;
   },
@@ -2641,6 +3558,22 @@ export const Setting: MessageFns<Setting> = {
             message.description = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.defaultValue = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.secret = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2663,6 +3596,8 @@ export const Setting: MessageFns<Setting> = {
     message.valueType = object.valueType ?? "";
     message.isDefault = object.isDefault ?? false;
     message.description = object.description ?? "";
+    message.defaultValue = object.defaultValue ?? "";
+    message.secret = object.secret ?? false;
     return message;
   },
 };
@@ -2890,7 +3825,7 @@ export const SetSettingResponse: MessageFns<SetSettingResponse> = {
 };
 
 function createBaseAcquireLeaseRequest(): AcquireLeaseRequest {
-  return { serverId: 0n, worker: "" };
+  return { serverId: 0n, worker: "", jobId: "" };
 }
 
 export const AcquireLeaseRequest: MessageFns<AcquireLeaseRequest> = {
@@ -2903,6 +3838,9 @@ export const AcquireLeaseRequest: MessageFns<AcquireLeaseRequest> = {
     }
     if (message.worker !== "") {
       writer.uint32(18).string(message.worker);
+    }
+    if (message.jobId !== "") {
+      writer.uint32(26).string(message.jobId);
     }
     return writer;
   },
@@ -2936,6 +3874,14 @@ export const AcquireLeaseRequest: MessageFns<AcquireLeaseRequest> = {
             message.worker = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2955,6 +3901,7 @@ export const AcquireLeaseRequest: MessageFns<AcquireLeaseRequest> = {
     const message = createBaseAcquireLeaseRequest();
     message.serverId = (object.serverId !== undefined && object.serverId !== null) ? BigInt(object.serverId) : 0n;
     message.worker = object.worker ?? "";
+    message.jobId = object.jobId ?? "";
     return message;
   },
 };
@@ -3137,7 +4084,7 @@ export const AcquireLeaseResponse: MessageFns<AcquireLeaseResponse> = {
 };
 
 function createBaseReportSessionRequest(): ReportSessionRequest {
-  return { leaseId: "", result: undefined, startedAt: "" };
+  return { leaseId: "", result: undefined, startedAt: "", progress: undefined, steps: [] };
 }
 
 export const ReportSessionRequest: MessageFns<ReportSessionRequest> = {
@@ -3150,6 +4097,12 @@ export const ReportSessionRequest: MessageFns<ReportSessionRequest> = {
     }
     if (message.startedAt !== "") {
       writer.uint32(26).string(message.startedAt);
+    }
+    if (message.progress !== undefined) {
+      SyncProgress.encode(message.progress, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.steps) {
+      SessionStep.encode(v!, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -3191,6 +4144,22 @@ export const ReportSessionRequest: MessageFns<ReportSessionRequest> = {
             message.startedAt = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.progress = SyncProgress.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.steps.push(SessionStep.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3213,6 +4182,94 @@ export const ReportSessionRequest: MessageFns<ReportSessionRequest> = {
       ? SyncResult.fromPartial(object.result)
       : undefined;
     message.startedAt = object.startedAt ?? "";
+    message.progress = (object.progress !== undefined && object.progress !== null)
+      ? SyncProgress.fromPartial(object.progress)
+      : undefined;
+    message.steps = object.steps?.map((e) => SessionStep.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseSessionStep(): SessionStep {
+  return { operation: "", durationMs: 0n, failed: false };
+}
+
+export const SessionStep: MessageFns<SessionStep> = {
+  encode(message: SessionStep, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.operation !== "") {
+      writer.uint32(10).string(message.operation);
+    }
+    if (message.durationMs !== 0n) {
+      if (BigInt.asUintN(64, message.durationMs) !== message.durationMs) {
+        throw new globalThis.Error("value provided for field message.durationMs of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.durationMs);
+    }
+    if (message.failed !== false) {
+      writer.uint32(24).bool(message.failed);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SessionStep {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSessionStep();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.operation = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.durationMs = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.failed = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SessionStep>): SessionStep {
+    return SessionStep.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SessionStep>): SessionStep {
+    const message = createBaseSessionStep();
+    message.operation = object.operation ?? "";
+    message.durationMs = (object.durationMs !== undefined && object.durationMs !== null)
+      ? BigInt(object.durationMs)
+      : 0n;
+    message.failed = object.failed ?? false;
     return message;
   },
 };
@@ -3421,6 +4478,1678 @@ export const WatchResponse: MessageFns<WatchResponse> = {
   },
 };
 
+function createBasePauseNodeRequest(): PauseNodeRequest {
+  return { node: "" };
+}
+
+export const PauseNodeRequest: MessageFns<PauseNodeRequest> = {
+  encode(message: PauseNodeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PauseNodeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePauseNodeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PauseNodeRequest>): PauseNodeRequest {
+    return PauseNodeRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PauseNodeRequest>): PauseNodeRequest {
+    const message = createBasePauseNodeRequest();
+    message.node = object.node ?? "";
+    return message;
+  },
+};
+
+function createBasePauseNodeResponse(): PauseNodeResponse {
+  return { node: undefined };
+}
+
+export const PauseNodeResponse: MessageFns<PauseNodeResponse> = {
+  encode(message: PauseNodeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== undefined) {
+      Node.encode(message.node, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PauseNodeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePauseNodeResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = Node.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PauseNodeResponse>): PauseNodeResponse {
+    return PauseNodeResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PauseNodeResponse>): PauseNodeResponse {
+    const message = createBasePauseNodeResponse();
+    message.node = (object.node !== undefined && object.node !== null) ? Node.fromPartial(object.node) : undefined;
+    return message;
+  },
+};
+
+function createBaseResumeNodeRequest(): ResumeNodeRequest {
+  return { node: "" };
+}
+
+export const ResumeNodeRequest: MessageFns<ResumeNodeRequest> = {
+  encode(message: ResumeNodeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResumeNodeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResumeNodeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ResumeNodeRequest>): ResumeNodeRequest {
+    return ResumeNodeRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResumeNodeRequest>): ResumeNodeRequest {
+    const message = createBaseResumeNodeRequest();
+    message.node = object.node ?? "";
+    return message;
+  },
+};
+
+function createBaseResumeNodeResponse(): ResumeNodeResponse {
+  return { node: undefined };
+}
+
+export const ResumeNodeResponse: MessageFns<ResumeNodeResponse> = {
+  encode(message: ResumeNodeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== undefined) {
+      Node.encode(message.node, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResumeNodeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResumeNodeResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = Node.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ResumeNodeResponse>): ResumeNodeResponse {
+    return ResumeNodeResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResumeNodeResponse>): ResumeNodeResponse {
+    const message = createBaseResumeNodeResponse();
+    message.node = (object.node !== undefined && object.node !== null) ? Node.fromPartial(object.node) : undefined;
+    return message;
+  },
+};
+
+function createBaseRetireNodeRequest(): RetireNodeRequest {
+  return { node: "" };
+}
+
+export const RetireNodeRequest: MessageFns<RetireNodeRequest> = {
+  encode(message: RetireNodeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RetireNodeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRetireNodeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RetireNodeRequest>): RetireNodeRequest {
+    return RetireNodeRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RetireNodeRequest>): RetireNodeRequest {
+    const message = createBaseRetireNodeRequest();
+    message.node = object.node ?? "";
+    return message;
+  },
+};
+
+function createBaseRetireNodeResponse(): RetireNodeResponse {
+  return { by: "", origins: 0n };
+}
+
+export const RetireNodeResponse: MessageFns<RetireNodeResponse> = {
+  encode(message: RetireNodeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.by !== "") {
+      writer.uint32(10).string(message.by);
+    }
+    if (message.origins !== 0n) {
+      if (BigInt.asUintN(64, message.origins) !== message.origins) {
+        throw new globalThis.Error("value provided for field message.origins of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.origins);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RetireNodeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRetireNodeResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.by = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.origins = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RetireNodeResponse>): RetireNodeResponse {
+    return RetireNodeResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RetireNodeResponse>): RetireNodeResponse {
+    const message = createBaseRetireNodeResponse();
+    message.by = object.by ?? "";
+    message.origins = (object.origins !== undefined && object.origins !== null) ? BigInt(object.origins) : 0n;
+    return message;
+  },
+};
+
+function createBaseRetryJobRequest(): RetryJobRequest {
+  return { id: "" };
+}
+
+export const RetryJobRequest: MessageFns<RetryJobRequest> = {
+  encode(message: RetryJobRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RetryJobRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRetryJobRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RetryJobRequest>): RetryJobRequest {
+    return RetryJobRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RetryJobRequest>): RetryJobRequest {
+    const message = createBaseRetryJobRequest();
+    message.id = object.id ?? "";
+    return message;
+  },
+};
+
+function createBaseRetryJobResponse(): RetryJobResponse {
+  return { job: undefined };
+}
+
+export const RetryJobResponse: MessageFns<RetryJobResponse> = {
+  encode(message: RetryJobResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.job !== undefined) {
+      JobEntry.encode(message.job, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RetryJobResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRetryJobResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.job = JobEntry.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RetryJobResponse>): RetryJobResponse {
+    return RetryJobResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RetryJobResponse>): RetryJobResponse {
+    const message = createBaseRetryJobResponse();
+    message.job = (object.job !== undefined && object.job !== null) ? JobEntry.fromPartial(object.job) : undefined;
+    return message;
+  },
+};
+
+function createBaseCancelJobRequest(): CancelJobRequest {
+  return { id: "" };
+}
+
+export const CancelJobRequest: MessageFns<CancelJobRequest> = {
+  encode(message: CancelJobRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CancelJobRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCancelJobRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CancelJobRequest>): CancelJobRequest {
+    return CancelJobRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CancelJobRequest>): CancelJobRequest {
+    const message = createBaseCancelJobRequest();
+    message.id = object.id ?? "";
+    return message;
+  },
+};
+
+function createBaseCancelJobResponse(): CancelJobResponse {
+  return { job: undefined };
+}
+
+export const CancelJobResponse: MessageFns<CancelJobResponse> = {
+  encode(message: CancelJobResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.job !== undefined) {
+      JobEntry.encode(message.job, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CancelJobResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCancelJobResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.job = JobEntry.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CancelJobResponse>): CancelJobResponse {
+    return CancelJobResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CancelJobResponse>): CancelJobResponse {
+    const message = createBaseCancelJobResponse();
+    message.job = (object.job !== undefined && object.job !== null) ? JobEntry.fromPartial(object.job) : undefined;
+    return message;
+  },
+};
+
+function createBasePauseJobsRequest(): PauseJobsRequest {
+  return {};
+}
+
+export const PauseJobsRequest: MessageFns<PauseJobsRequest> = {
+  encode(_: PauseJobsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PauseJobsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePauseJobsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PauseJobsRequest>): PauseJobsRequest {
+    return PauseJobsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<PauseJobsRequest>): PauseJobsRequest {
+    const message = createBasePauseJobsRequest();
+    return message;
+  },
+};
+
+function createBasePauseJobsResponse(): PauseJobsResponse {
+  return { counts: undefined };
+}
+
+export const PauseJobsResponse: MessageFns<PauseJobsResponse> = {
+  encode(message: PauseJobsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.counts !== undefined) {
+      JobCounts.encode(message.counts, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PauseJobsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePauseJobsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.counts = JobCounts.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PauseJobsResponse>): PauseJobsResponse {
+    return PauseJobsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PauseJobsResponse>): PauseJobsResponse {
+    const message = createBasePauseJobsResponse();
+    message.counts = (object.counts !== undefined && object.counts !== null)
+      ? JobCounts.fromPartial(object.counts)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseResumeJobsRequest(): ResumeJobsRequest {
+  return {};
+}
+
+export const ResumeJobsRequest: MessageFns<ResumeJobsRequest> = {
+  encode(_: ResumeJobsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResumeJobsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResumeJobsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ResumeJobsRequest>): ResumeJobsRequest {
+    return ResumeJobsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ResumeJobsRequest>): ResumeJobsRequest {
+    const message = createBaseResumeJobsRequest();
+    return message;
+  },
+};
+
+function createBaseResumeJobsResponse(): ResumeJobsResponse {
+  return { counts: undefined };
+}
+
+export const ResumeJobsResponse: MessageFns<ResumeJobsResponse> = {
+  encode(message: ResumeJobsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.counts !== undefined) {
+      JobCounts.encode(message.counts, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResumeJobsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResumeJobsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.counts = JobCounts.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ResumeJobsResponse>): ResumeJobsResponse {
+    return ResumeJobsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResumeJobsResponse>): ResumeJobsResponse {
+    const message = createBaseResumeJobsResponse();
+    message.counts = (object.counts !== undefined && object.counts !== null)
+      ? JobCounts.fromPartial(object.counts)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseGetReliabilityRequest(): GetReliabilityRequest {
+  return { node: "" };
+}
+
+export const GetReliabilityRequest: MessageFns<GetReliabilityRequest> = {
+  encode(message: GetReliabilityRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetReliabilityRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetReliabilityRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<GetReliabilityRequest>): GetReliabilityRequest {
+    return GetReliabilityRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetReliabilityRequest>): GetReliabilityRequest {
+    const message = createBaseGetReliabilityRequest();
+    message.node = object.node ?? "";
+    return message;
+  },
+};
+
+function createBaseGetReliabilityResponse(): GetReliabilityResponse {
+  return { serverId: 0n, serverName: "", overallReliability: 0, level: "", operations: [], errorPatterns: [] };
+}
+
+export const GetReliabilityResponse: MessageFns<GetReliabilityResponse> = {
+  encode(message: GetReliabilityResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.serverId !== 0n) {
+      if (BigInt.asIntN(64, message.serverId) !== message.serverId) {
+        throw new globalThis.Error("value provided for field message.serverId of type int64 too large");
+      }
+      writer.uint32(8).int64(message.serverId);
+    }
+    if (message.serverName !== "") {
+      writer.uint32(18).string(message.serverName);
+    }
+    if (message.overallReliability !== 0) {
+      writer.uint32(25).double(message.overallReliability);
+    }
+    if (message.level !== "") {
+      writer.uint32(34).string(message.level);
+    }
+    for (const v of message.operations) {
+      OperationReliability.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.errorPatterns) {
+      ErrorPattern.encode(v!, writer.uint32(50).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetReliabilityResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetReliabilityResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.serverId = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.serverName = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.overallReliability = reader.double();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.level = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.operations.push(OperationReliability.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.errorPatterns.push(ErrorPattern.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<GetReliabilityResponse>): GetReliabilityResponse {
+    return GetReliabilityResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetReliabilityResponse>): GetReliabilityResponse {
+    const message = createBaseGetReliabilityResponse();
+    message.serverId = (object.serverId !== undefined && object.serverId !== null) ? BigInt(object.serverId) : 0n;
+    message.serverName = object.serverName ?? "";
+    message.overallReliability = object.overallReliability ?? 0;
+    message.level = object.level ?? "";
+    message.operations = object.operations?.map((e) => OperationReliability.fromPartial(e)) || [];
+    message.errorPatterns = object.errorPatterns?.map((e) => ErrorPattern.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseOperationReliability(): OperationReliability {
+  return { operation: "", successRate: 0, total: 0n, failed: 0n, avgDuration: 0, maxDuration: 0, change: 0, trend: [] };
+}
+
+export const OperationReliability: MessageFns<OperationReliability> = {
+  encode(message: OperationReliability, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.operation !== "") {
+      writer.uint32(10).string(message.operation);
+    }
+    if (message.successRate !== 0) {
+      writer.uint32(17).double(message.successRate);
+    }
+    if (message.total !== 0n) {
+      if (BigInt.asUintN(64, message.total) !== message.total) {
+        throw new globalThis.Error("value provided for field message.total of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.total);
+    }
+    if (message.failed !== 0n) {
+      if (BigInt.asUintN(64, message.failed) !== message.failed) {
+        throw new globalThis.Error("value provided for field message.failed of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.failed);
+    }
+    if (message.avgDuration !== 0) {
+      writer.uint32(41).double(message.avgDuration);
+    }
+    if (message.maxDuration !== 0) {
+      writer.uint32(49).double(message.maxDuration);
+    }
+    if (message.change !== 0) {
+      writer.uint32(57).double(message.change);
+    }
+    for (const v of message.trend) {
+      ReliabilityPoint.encode(v!, writer.uint32(66).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OperationReliability {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOperationReliability();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.operation = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.successRate = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.total = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.failed = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 41) {
+              break;
+            }
+
+            message.avgDuration = reader.double();
+            continue;
+          }
+          case 6: {
+            if (tag !== 49) {
+              break;
+            }
+
+            message.maxDuration = reader.double();
+            continue;
+          }
+          case 7: {
+            if (tag !== 57) {
+              break;
+            }
+
+            message.change = reader.double();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.trend.push(ReliabilityPoint.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<OperationReliability>): OperationReliability {
+    return OperationReliability.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<OperationReliability>): OperationReliability {
+    const message = createBaseOperationReliability();
+    message.operation = object.operation ?? "";
+    message.successRate = object.successRate ?? 0;
+    message.total = (object.total !== undefined && object.total !== null) ? BigInt(object.total) : 0n;
+    message.failed = (object.failed !== undefined && object.failed !== null) ? BigInt(object.failed) : 0n;
+    message.avgDuration = object.avgDuration ?? 0;
+    message.maxDuration = object.maxDuration ?? 0;
+    message.change = object.change ?? 0;
+    message.trend = object.trend?.map((e) => ReliabilityPoint.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseReliabilityPoint(): ReliabilityPoint {
+  return { time: "", total: 0n, failed: 0n, successRate: 0, avgDuration: 0 };
+}
+
+export const ReliabilityPoint: MessageFns<ReliabilityPoint> = {
+  encode(message: ReliabilityPoint, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.time !== "") {
+      writer.uint32(10).string(message.time);
+    }
+    if (message.total !== 0n) {
+      if (BigInt.asUintN(64, message.total) !== message.total) {
+        throw new globalThis.Error("value provided for field message.total of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.total);
+    }
+    if (message.failed !== 0n) {
+      if (BigInt.asUintN(64, message.failed) !== message.failed) {
+        throw new globalThis.Error("value provided for field message.failed of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.failed);
+    }
+    if (message.successRate !== 0) {
+      writer.uint32(33).double(message.successRate);
+    }
+    if (message.avgDuration !== 0) {
+      writer.uint32(41).double(message.avgDuration);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReliabilityPoint {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReliabilityPoint();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.time = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.total = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.failed = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.successRate = reader.double();
+            continue;
+          }
+          case 5: {
+            if (tag !== 41) {
+              break;
+            }
+
+            message.avgDuration = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReliabilityPoint>): ReliabilityPoint {
+    return ReliabilityPoint.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReliabilityPoint>): ReliabilityPoint {
+    const message = createBaseReliabilityPoint();
+    message.time = object.time ?? "";
+    message.total = (object.total !== undefined && object.total !== null) ? BigInt(object.total) : 0n;
+    message.failed = (object.failed !== undefined && object.failed !== null) ? BigInt(object.failed) : 0n;
+    message.successRate = object.successRate ?? 0;
+    message.avgDuration = object.avgDuration ?? 0;
+    return message;
+  },
+};
+
+function createBaseErrorPattern(): ErrorPattern {
+  return { operation: "", code: "", message: "", count: 0n, firstSeen: "", lastSeen: "" };
+}
+
+export const ErrorPattern: MessageFns<ErrorPattern> = {
+  encode(message: ErrorPattern, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.operation !== "") {
+      writer.uint32(10).string(message.operation);
+    }
+    if (message.code !== "") {
+      writer.uint32(18).string(message.code);
+    }
+    if (message.message !== "") {
+      writer.uint32(26).string(message.message);
+    }
+    if (message.count !== 0n) {
+      if (BigInt.asUintN(64, message.count) !== message.count) {
+        throw new globalThis.Error("value provided for field message.count of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.count);
+    }
+    if (message.firstSeen !== "") {
+      writer.uint32(42).string(message.firstSeen);
+    }
+    if (message.lastSeen !== "") {
+      writer.uint32(50).string(message.lastSeen);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ErrorPattern {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseErrorPattern();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.operation = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.count = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.firstSeen = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.lastSeen = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ErrorPattern>): ErrorPattern {
+    return ErrorPattern.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ErrorPattern>): ErrorPattern {
+    const message = createBaseErrorPattern();
+    message.operation = object.operation ?? "";
+    message.code = object.code ?? "";
+    message.message = object.message ?? "";
+    message.count = (object.count !== undefined && object.count !== null) ? BigInt(object.count) : 0n;
+    message.firstSeen = object.firstSeen ?? "";
+    message.lastSeen = object.lastSeen ?? "";
+    return message;
+  },
+};
+
+function createBaseCleanupRequest(): CleanupRequest {
+  return { dryRun: false };
+}
+
+export const CleanupRequest: MessageFns<CleanupRequest> = {
+  encode(message: CleanupRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.dryRun !== false) {
+      writer.uint32(8).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CleanupRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCleanupRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CleanupRequest>): CleanupRequest {
+    return CleanupRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CleanupRequest>): CleanupRequest {
+    const message = createBaseCleanupRequest();
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseCleanupResponse(): CleanupResponse {
+  return { dryRun: false, removed: [], kept: [], timestamp: "" };
+}
+
+export const CleanupResponse: MessageFns<CleanupResponse> = {
+  encode(message: CleanupResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.dryRun !== false) {
+      writer.uint32(8).bool(message.dryRun);
+    }
+    for (const v of message.removed) {
+      CleanupEntry.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.kept) {
+      CleanupEntry.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.timestamp !== "") {
+      writer.uint32(34).string(message.timestamp);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CleanupResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCleanupResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.removed.push(CleanupEntry.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.kept.push(CleanupEntry.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.timestamp = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CleanupResponse>): CleanupResponse {
+    return CleanupResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CleanupResponse>): CleanupResponse {
+    const message = createBaseCleanupResponse();
+    message.dryRun = object.dryRun ?? false;
+    message.removed = object.removed?.map((e) => CleanupEntry.fromPartial(e)) || [];
+    message.kept = object.kept?.map((e) => CleanupEntry.fromPartial(e)) || [];
+    message.timestamp = object.timestamp ?? "";
+    return message;
+  },
+};
+
+function createBaseCleanupEntry(): CleanupEntry {
+  return { what: "", count: 0n, olderThan: "", reason: "" };
+}
+
+export const CleanupEntry: MessageFns<CleanupEntry> = {
+  encode(message: CleanupEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.what !== "") {
+      writer.uint32(10).string(message.what);
+    }
+    if (message.count !== 0n) {
+      if (BigInt.asUintN(64, message.count) !== message.count) {
+        throw new globalThis.Error("value provided for field message.count of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.count);
+    }
+    if (message.olderThan !== "") {
+      writer.uint32(26).string(message.olderThan);
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CleanupEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCleanupEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.what = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.count = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.olderThan = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CleanupEntry>): CleanupEntry {
+    return CleanupEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CleanupEntry>): CleanupEntry {
+    const message = createBaseCleanupEntry();
+    message.what = object.what ?? "";
+    message.count = (object.count !== undefined && object.count !== null) ? BigInt(object.count) : 0n;
+    message.olderThan = object.olderThan ?? "";
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseListAlertsRequest(): ListAlertsRequest {
+  return { all: false, limit: 0 };
+}
+
+export const ListAlertsRequest: MessageFns<ListAlertsRequest> = {
+  encode(message: ListAlertsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.all !== false) {
+      writer.uint32(8).bool(message.all);
+    }
+    if (message.limit !== 0) {
+      writer.uint32(16).uint32(message.limit);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListAlertsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListAlertsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.all = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.limit = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListAlertsRequest>): ListAlertsRequest {
+    return ListAlertsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListAlertsRequest>): ListAlertsRequest {
+    const message = createBaseListAlertsRequest();
+    message.all = object.all ?? false;
+    message.limit = object.limit ?? 0;
+    return message;
+  },
+};
+
+function createBaseListAlertsResponse(): ListAlertsResponse {
+  return { alerts: [] };
+}
+
+export const ListAlertsResponse: MessageFns<ListAlertsResponse> = {
+  encode(message: ListAlertsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.alerts) {
+      Alert.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListAlertsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListAlertsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.alerts.push(Alert.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListAlertsResponse>): ListAlertsResponse {
+    return ListAlertsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListAlertsResponse>): ListAlertsResponse {
+    const message = createBaseListAlertsResponse();
+    message.alerts = object.alerts?.map((e) => Alert.fromPartial(e)) || [];
+    return message;
+  },
+};
+
 export type CoordinatorService = typeof CoordinatorService;
 export const CoordinatorService = {
   /** A node says that it is there. Answers under which id it is known. Repeated at every start and address change. */
@@ -3558,6 +6287,105 @@ export const CoordinatorService = {
       Buffer.from(ReportSessionResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ReportSessionResponse => ReportSessionResponse.decode(value),
   },
+  /** Leaves a node out, or takes it in again. */
+  pauseNode: {
+    path: "/scoutsync.v1.Coordinator/PauseNode" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PauseNodeRequest): Buffer => Buffer.from(PauseNodeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PauseNodeRequest => PauseNodeRequest.decode(value),
+    responseSerialize: (value: PauseNodeResponse): Buffer => Buffer.from(PauseNodeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PauseNodeResponse => PauseNodeResponse.decode(value),
+  },
+  resumeNode: {
+    path: "/scoutsync.v1.Coordinator/ResumeNode" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ResumeNodeRequest): Buffer => Buffer.from(ResumeNodeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ResumeNodeRequest => ResumeNodeRequest.decode(value),
+    responseSerialize: (value: ResumeNodeResponse): Buffer => Buffer.from(ResumeNodeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ResumeNodeResponse => ResumeNodeResponse.decode(value),
+  },
+  /** Takes a node out for good: others take over what it sent only in part, so that the rest can be found equal. */
+  retireNode: {
+    path: "/scoutsync.v1.Coordinator/RetireNode" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RetireNodeRequest): Buffer => Buffer.from(RetireNodeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RetireNodeRequest => RetireNodeRequest.decode(value),
+    responseSerialize: (value: RetireNodeResponse): Buffer => Buffer.from(RetireNodeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RetireNodeResponse => RetireNodeResponse.decode(value),
+  },
+  /** Puts a job that failed for good back into the queue. */
+  retryJob: {
+    path: "/scoutsync.v1.Coordinator/RetryJob" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RetryJobRequest): Buffer => Buffer.from(RetryJobRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RetryJobRequest => RetryJobRequest.decode(value),
+    responseSerialize: (value: RetryJobResponse): Buffer => Buffer.from(RetryJobResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RetryJobResponse => RetryJobResponse.decode(value),
+  },
+  /** Ends a job: removed when it waits, its session cut when it runs. */
+  cancelJob: {
+    path: "/scoutsync.v1.Coordinator/CancelJob" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CancelJobRequest): Buffer => Buffer.from(CancelJobRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CancelJobRequest => CancelJobRequest.decode(value),
+    responseSerialize: (value: CancelJobResponse): Buffer => Buffer.from(CancelJobResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CancelJobResponse => CancelJobResponse.decode(value),
+  },
+  /** Nothing more is taken from the queue until it is resumed; what runs goes on. */
+  pauseJobs: {
+    path: "/scoutsync.v1.Coordinator/PauseJobs" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PauseJobsRequest): Buffer => Buffer.from(PauseJobsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PauseJobsRequest => PauseJobsRequest.decode(value),
+    responseSerialize: (value: PauseJobsResponse): Buffer => Buffer.from(PauseJobsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PauseJobsResponse => PauseJobsResponse.decode(value),
+  },
+  resumeJobs: {
+    path: "/scoutsync.v1.Coordinator/ResumeJobs" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ResumeJobsRequest): Buffer => Buffer.from(ResumeJobsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ResumeJobsRequest => ResumeJobsRequest.decode(value),
+    responseSerialize: (value: ResumeJobsResponse): Buffer => Buffer.from(ResumeJobsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ResumeJobsResponse => ResumeJobsResponse.decode(value),
+  },
+  /** How well a node works, per operation, with patterns of its errors. */
+  getReliability: {
+    path: "/scoutsync.v1.Coordinator/GetReliability" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetReliabilityRequest): Buffer =>
+      Buffer.from(GetReliabilityRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetReliabilityRequest => GetReliabilityRequest.decode(value),
+    responseSerialize: (value: GetReliabilityResponse): Buffer =>
+      Buffer.from(GetReliabilityResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetReliabilityResponse => GetReliabilityResponse.decode(value),
+  },
+  /** Removes old logs and figures, or says what would be removed. */
+  cleanup: {
+    path: "/scoutsync.v1.Coordinator/Cleanup" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CleanupRequest): Buffer => Buffer.from(CleanupRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CleanupRequest => CleanupRequest.decode(value),
+    responseSerialize: (value: CleanupResponse): Buffer => Buffer.from(CleanupResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CleanupResponse => CleanupResponse.decode(value),
+  },
+  listAlerts: {
+    path: "/scoutsync.v1.Coordinator/ListAlerts" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListAlertsRequest): Buffer => Buffer.from(ListAlertsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListAlertsRequest => ListAlertsRequest.decode(value),
+    responseSerialize: (value: ListAlertsResponse): Buffer => Buffer.from(ListAlertsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListAlertsResponse => ListAlertsResponse.decode(value),
+  },
   /** Fleet events as they happen. */
   watch: {
     path: "/scoutsync.v1.Coordinator/Watch" as const,
@@ -3592,6 +6420,23 @@ export interface CoordinatorServer extends UntypedServiceImplementation {
   /** For workers on other machines: asks for the right to run a session on a node, and gives it back with the outcome. */
   acquireLease: handleUnaryCall<AcquireLeaseRequest, AcquireLeaseResponse>;
   reportSession: handleUnaryCall<ReportSessionRequest, ReportSessionResponse>;
+  /** Leaves a node out, or takes it in again. */
+  pauseNode: handleUnaryCall<PauseNodeRequest, PauseNodeResponse>;
+  resumeNode: handleUnaryCall<ResumeNodeRequest, ResumeNodeResponse>;
+  /** Takes a node out for good: others take over what it sent only in part, so that the rest can be found equal. */
+  retireNode: handleUnaryCall<RetireNodeRequest, RetireNodeResponse>;
+  /** Puts a job that failed for good back into the queue. */
+  retryJob: handleUnaryCall<RetryJobRequest, RetryJobResponse>;
+  /** Ends a job: removed when it waits, its session cut when it runs. */
+  cancelJob: handleUnaryCall<CancelJobRequest, CancelJobResponse>;
+  /** Nothing more is taken from the queue until it is resumed; what runs goes on. */
+  pauseJobs: handleUnaryCall<PauseJobsRequest, PauseJobsResponse>;
+  resumeJobs: handleUnaryCall<ResumeJobsRequest, ResumeJobsResponse>;
+  /** How well a node works, per operation, with patterns of its errors. */
+  getReliability: handleUnaryCall<GetReliabilityRequest, GetReliabilityResponse>;
+  /** Removes old logs and figures, or says what would be removed. */
+  cleanup: handleUnaryCall<CleanupRequest, CleanupResponse>;
+  listAlerts: handleUnaryCall<ListAlertsRequest, ListAlertsResponse>;
   /** Fleet events as they happen. */
   watch: handleServerStreamingCall<WatchRequest, WatchResponse>;
 }
@@ -3810,6 +6655,163 @@ export interface CoordinatorClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ReportSessionResponse) => void,
+  ): ClientUnaryCall;
+  /** Leaves a node out, or takes it in again. */
+  pauseNode(
+    request: PauseNodeRequest,
+    callback: (error: ServiceError | null, response: PauseNodeResponse) => void,
+  ): ClientUnaryCall;
+  pauseNode(
+    request: PauseNodeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PauseNodeResponse) => void,
+  ): ClientUnaryCall;
+  pauseNode(
+    request: PauseNodeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PauseNodeResponse) => void,
+  ): ClientUnaryCall;
+  resumeNode(
+    request: ResumeNodeRequest,
+    callback: (error: ServiceError | null, response: ResumeNodeResponse) => void,
+  ): ClientUnaryCall;
+  resumeNode(
+    request: ResumeNodeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ResumeNodeResponse) => void,
+  ): ClientUnaryCall;
+  resumeNode(
+    request: ResumeNodeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ResumeNodeResponse) => void,
+  ): ClientUnaryCall;
+  /** Takes a node out for good: others take over what it sent only in part, so that the rest can be found equal. */
+  retireNode(
+    request: RetireNodeRequest,
+    callback: (error: ServiceError | null, response: RetireNodeResponse) => void,
+  ): ClientUnaryCall;
+  retireNode(
+    request: RetireNodeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RetireNodeResponse) => void,
+  ): ClientUnaryCall;
+  retireNode(
+    request: RetireNodeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RetireNodeResponse) => void,
+  ): ClientUnaryCall;
+  /** Puts a job that failed for good back into the queue. */
+  retryJob(
+    request: RetryJobRequest,
+    callback: (error: ServiceError | null, response: RetryJobResponse) => void,
+  ): ClientUnaryCall;
+  retryJob(
+    request: RetryJobRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RetryJobResponse) => void,
+  ): ClientUnaryCall;
+  retryJob(
+    request: RetryJobRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RetryJobResponse) => void,
+  ): ClientUnaryCall;
+  /** Ends a job: removed when it waits, its session cut when it runs. */
+  cancelJob(
+    request: CancelJobRequest,
+    callback: (error: ServiceError | null, response: CancelJobResponse) => void,
+  ): ClientUnaryCall;
+  cancelJob(
+    request: CancelJobRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CancelJobResponse) => void,
+  ): ClientUnaryCall;
+  cancelJob(
+    request: CancelJobRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CancelJobResponse) => void,
+  ): ClientUnaryCall;
+  /** Nothing more is taken from the queue until it is resumed; what runs goes on. */
+  pauseJobs(
+    request: PauseJobsRequest,
+    callback: (error: ServiceError | null, response: PauseJobsResponse) => void,
+  ): ClientUnaryCall;
+  pauseJobs(
+    request: PauseJobsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PauseJobsResponse) => void,
+  ): ClientUnaryCall;
+  pauseJobs(
+    request: PauseJobsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PauseJobsResponse) => void,
+  ): ClientUnaryCall;
+  resumeJobs(
+    request: ResumeJobsRequest,
+    callback: (error: ServiceError | null, response: ResumeJobsResponse) => void,
+  ): ClientUnaryCall;
+  resumeJobs(
+    request: ResumeJobsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ResumeJobsResponse) => void,
+  ): ClientUnaryCall;
+  resumeJobs(
+    request: ResumeJobsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ResumeJobsResponse) => void,
+  ): ClientUnaryCall;
+  /** How well a node works, per operation, with patterns of its errors. */
+  getReliability(
+    request: GetReliabilityRequest,
+    callback: (error: ServiceError | null, response: GetReliabilityResponse) => void,
+  ): ClientUnaryCall;
+  getReliability(
+    request: GetReliabilityRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetReliabilityResponse) => void,
+  ): ClientUnaryCall;
+  getReliability(
+    request: GetReliabilityRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetReliabilityResponse) => void,
+  ): ClientUnaryCall;
+  /** Removes old logs and figures, or says what would be removed. */
+  cleanup(
+    request: CleanupRequest,
+    callback: (error: ServiceError | null, response: CleanupResponse) => void,
+  ): ClientUnaryCall;
+  cleanup(
+    request: CleanupRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CleanupResponse) => void,
+  ): ClientUnaryCall;
+  cleanup(
+    request: CleanupRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CleanupResponse) => void,
+  ): ClientUnaryCall;
+  listAlerts(
+    request: ListAlertsRequest,
+    callback: (error: ServiceError | null, response: ListAlertsResponse) => void,
+  ): ClientUnaryCall;
+  listAlerts(
+    request: ListAlertsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListAlertsResponse) => void,
+  ): ClientUnaryCall;
+  listAlerts(
+    request: ListAlertsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListAlertsResponse) => void,
   ): ClientUnaryCall;
   /** Fleet events as they happen. */
   watch(request: WatchRequest, options?: Partial<CallOptions>): ClientReadableStream<WatchResponse>;

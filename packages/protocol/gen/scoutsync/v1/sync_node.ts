@@ -59,7 +59,16 @@ export interface PingResponse {
   databases: DatabaseStatus[];
   files: FileRootStatus[];
   /** What this node has measured of its own clock. */
-  clock?: ClockStatus | undefined;
+  clock?:
+    | ClockStatus
+    | undefined;
+  /** The fullest of the disks that hold its databases. */
+  disk?: DiskStatus | undefined;
+}
+
+export interface DiskStatus {
+  freeBytes: bigint;
+  totalBytes: bigint;
 }
 
 export interface ClockStatus {
@@ -786,6 +795,7 @@ function createBasePingResponse(): PingResponse {
     databases: [],
     files: [],
     clock: undefined,
+    disk: undefined,
   };
 }
 
@@ -823,6 +833,9 @@ export const PingResponse: MessageFns<PingResponse> = {
     }
     if (message.clock !== undefined) {
       ClockStatus.encode(message.clock, writer.uint32(242).fork()).join();
+    }
+    if (message.disk !== undefined) {
+      DiskStatus.encode(message.disk, writer.uint32(250).fork()).join();
     }
     return writer;
   },
@@ -920,6 +933,14 @@ export const PingResponse: MessageFns<PingResponse> = {
             message.clock = ClockStatus.decode(reader, reader.uint32());
             continue;
           }
+          case 31: {
+            if (tag !== 250) {
+              break;
+            }
+
+            message.disk = DiskStatus.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -949,6 +970,84 @@ export const PingResponse: MessageFns<PingResponse> = {
     message.clock = (object.clock !== undefined && object.clock !== null)
       ? ClockStatus.fromPartial(object.clock)
       : undefined;
+    message.disk = (object.disk !== undefined && object.disk !== null)
+      ? DiskStatus.fromPartial(object.disk)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseDiskStatus(): DiskStatus {
+  return { freeBytes: 0n, totalBytes: 0n };
+}
+
+export const DiskStatus: MessageFns<DiskStatus> = {
+  encode(message: DiskStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.freeBytes !== 0n) {
+      if (BigInt.asUintN(64, message.freeBytes) !== message.freeBytes) {
+        throw new globalThis.Error("value provided for field message.freeBytes of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.freeBytes);
+    }
+    if (message.totalBytes !== 0n) {
+      if (BigInt.asUintN(64, message.totalBytes) !== message.totalBytes) {
+        throw new globalThis.Error("value provided for field message.totalBytes of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.totalBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DiskStatus {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDiskStatus();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.freeBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.totalBytes = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DiskStatus>): DiskStatus {
+    return DiskStatus.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DiskStatus>): DiskStatus {
+    const message = createBaseDiskStatus();
+    message.freeBytes = (object.freeBytes !== undefined && object.freeBytes !== null) ? BigInt(object.freeBytes) : 0n;
+    message.totalBytes = (object.totalBytes !== undefined && object.totalBytes !== null)
+      ? BigInt(object.totalBytes)
+      : 0n;
     return message;
   },
 };

@@ -1,0 +1,35 @@
+import type { FastifyInstance, FastifyReply } from "fastify";
+import type { Core } from "../core.ts";
+import type { Operation } from "../operations/operation.ts";
+import type { Upkeep } from "../upkeep.ts";
+
+/** Makes a route of each operation: input is checked by its schemas, the answer is what it returns. */
+export function addRoutes(
+  server: FastifyInstance,
+  operations: readonly Operation[],
+  { core, upkeep, stopped }: { core: Core; upkeep: Upkeep; stopped: AbortSignal },
+): void {
+  for (const one of operations) {
+    server.route({
+      method: one.method,
+      url: one.path.replaceAll(/\{(\w+)\}/g, ":$1"),
+      ...(one.bodyLimitBytes === undefined ? {} : { bodyLimit: one.bodyLimitBytes }),
+      handler: async (request, reply) => {
+        const input = {
+          params: one.params.parse(request.params),
+          query: one.query.parse(request.query),
+          body: one.body.parse(request.body ?? {}),
+        };
+        const answer = await one.run({ core, upkeep, signal: goneSignal(reply, stopped) }, input);
+        return one.answer === null ? reply.code(one.status).send() : reply.code(one.status).send(answer);
+      },
+    });
+  }
+}
+
+/** Aborts when the client has gone away before it got its answer, or the service stops. */
+function goneSignal(reply: FastifyReply, stopped: AbortSignal): AbortSignal {
+  const gone = new AbortController();
+  reply.raw.once("close", () => gone.abort());
+  return AbortSignal.any([gone.signal, stopped]);
+}

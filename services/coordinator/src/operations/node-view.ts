@@ -1,0 +1,121 @@
+import type { z } from "zod";
+import type { Core } from "../core.ts";
+import { ageSeconds, type Backlog, type FleetNode } from "../detection/fleet.ts";
+import type { Inequality } from "../detection/certificate.ts";
+import type { RunningSession } from "../jobs/running-sessions.ts";
+import type { NodeShape, SessionProgressShape } from "./shapes.ts";
+
+type NodeView = z.infer<typeof NodeShape>;
+type SessionView = z.infer<typeof SessionProgressShape>;
+
+/** All nodes of the fleet as they travel. */
+export function nodeViews(core: Core): NodeView[] {
+  const sessions = core.desk.running.byNode();
+  const unequal = core.certificate.inequalities();
+  return core.fleet.nodes().map((node) => nodeView(core, node, sessions.get(node.id) ?? null, unequal.get(node.id) ?? null));
+}
+
+/** One node of the fleet as it travels. */
+export function oneNodeView(core: Core, node: FleetNode): NodeView {
+  return nodeView(core, node, core.desk.running.of(node.id), core.certificate.inequalities().get(node.id) ?? null);
+}
+
+function nodeView(core: Core, node: FleetNode, session: RunningSession | null, inequality: Inequality | null): NodeView {
+  const { row, reports, missing, unsent, files } = node;
+  const sum = (field: "conflicts" | "parked" | "pending" | "held") => reports.reduce((total, report) => total + report[field], 0);
+  const review_counts = { conflict: sum("conflicts"), parked: sum("parked"), schema: sum("held") };
+  return {
+    id: row.id,
+    name: row.name,
+    node_id: row.node_id ?? "",
+    address: node.address,
+    host: row.host,
+    port: row.port,
+    version: row.version,
+    ...stateOf(core, node, session, inequality),
+    online: node.online,
+    paused: !node.enabled,
+    missing_changes: missing.changes,
+    oldest_missing_age_s: ageSeconds(missing),
+    unsent_changes: unsent.changes,
+    oldest_unsent_age_s: ageSeconds(unsent),
+    pending: sum("pending"),
+    last_sync: row.last_sync,
+    last_ping: row.last_ping,
+    ping_success: row.ping_success !== 0,
+    last_seen: row.last_seen,
+    clock_offset_ms: row.clock_offset_ms,
+    round_trip_ms: row.round_trip_ms,
+    reliability: core.registry.logs.successRate(row.id),
+    review: review_counts.conflict + review_counts.parked + review_counts.schema,
+    review_counts,
+    disk:
+      row.disk_free_bytes === null || row.disk_total_bytes === null
+        ? null
+        : { free_bytes: row.disk_free_bytes, total_bytes: row.disk_total_bytes },
+    databases: reports.map((report) => ({
+      ...report,
+      missing_changes: changesOf(missing, report.name),
+      oldest_missing_age_s: ageOf(missing, report.name),
+      unsent_changes: changesOf(unsent, report.name),
+      oldest_unsent_age_s: ageOf(unsent, report.name),
+    })),
+    files: [...files],
+    session: session === null ? null : sessionView(core, session, node.id),
+    failures: row.failures,
+    last_error: row.last_error,
+  };
+}
+
+/** A running session as seen from one of its ends. */
+export function sessionView(core: Core, session: RunningSession, from: number): SessionView {
+  const peer = session.serverId === from ? session.sourceId : session.serverId;
+  const { progress } = session;
+  return {
+    job_id: session.jobId,
+    peer: core.registry.servers.get(peer)?.name ?? "",
+    database: progress?.database ?? "",
+    phase: progress?.phase ?? "",
+    done: Number(progress?.done ?? 0n),
+    total: Number(progress?.total ?? 0n),
+  };
+}
+
+/** One word for a colour and one sentence for a person. */
+function stateOf(
+  core: Core,
+  node: FleetNode,
+  session: RunningSession | null,
+  inequality: Inequality | null,
+): Pick<NodeView, "state" | "state_reason"> {
+  if (!node.enabled) return { state: "paused", state_reason: "Paused by hand: it takes part in nothing until it is resumed." };
+  if (inequality === null) return { state: "equal", state_reason: "Has everything that any node has." };
+  if (inequality.kind === "offline") return { state: "offline", state_reason: inequality.reason };
+  if (session !== null) {
+    const { peer, phase, done, total } = sessionView(core, session, node.id);
+    const stand = total > 0 ? `, ${phase} ${done} of ${total}` : "";
+    return { state: "syncing", state_reason: `Syncs with ${peer}${stand}.` };
+  }
+  if (inequality.kind === "problem") return { state: "problem", state_reason: inequality.reason };
+  return { state: "behind", state_reason: `${inequality.reason} ${nextStep(core, node)}` };
+}
+
+/** What is being done about a node that is behind. */
+export function nextStep({ registry, catchUps, link }: Core, { row }: FleetNode): string {
+  const limit = registry.settings.get("max_retries");
+  if (!link.ready) return "Waits for Redis: see the coordinator's log.";
+  if (!catchUps.automatic)
+    return "Automatic catch-up is switched off: start a sync by hand or set catchup_enabled and catchup_scheduler_enabled.";
+  if (row.failures >= limit) return `Failed ${row.failures} times (${row.last_error}); it is tried again at the next scan.`;
+  if (row.failures > 0) return `Failed ${row.failures} of ${limit} times (${row.last_error}); it is tried again by itself.`;
+  return "A catch-up is on its way.";
+}
+
+function changesOf(backlog: Backlog, database: string): number {
+  return backlog.databases.get(database)?.changes ?? 0;
+}
+
+function ageOf(backlog: Backlog, database: string): number {
+  const counted = backlog.databases.get(database);
+  return counted === undefined ? 0 : ageSeconds(counted);
+}

@@ -1,0 +1,155 @@
+import { z } from "zod";
+import { SyncError } from "@scoutsync/core";
+import { ListReviewsRequest, ResolveReviewRequest, unary, type Review, type ReviewVersion } from "@scoutsync/protocol";
+import type { Core } from "../core.ts";
+import type { FleetNode } from "../detection/fleet.ts";
+import { NodeText, Nothing, Truth } from "./inputs.ts";
+import { fromJsonColumns, toJson, toJsonColumns } from "./json-value.ts";
+import { findNode } from "./nodes.ts";
+import { operation } from "./operation.ts";
+import { ReviewListShape, ReviewShape, ValueShape } from "./shapes.ts";
+
+type ReviewView = z.infer<typeof ReviewShape>;
+
+const KINDS = ["conflict", "parked", "quarantine", "file", "schema"] as const;
+const ENTRIES_PER_NODE = 500;
+const NODES_AT_ONCE = 32;
+const DEADLINE_MS = 10_000;
+/** What can be decided about an entry, by its kind. */
+const DECISIONS: Readonly<Record<ReviewView["kind"], ReviewView["decisions"]>> = {
+  conflict: ["winner", "loser", "set"],
+  parked: ["set"],
+  quarantine: ["release", "undo"],
+  file: ["winner", "loser"],
+  schema: [],
+};
+
+interface Gathered {
+  node: FleetNode;
+  reviews: Review[];
+  /** Null when the node answered. */
+  failure: string | null;
+}
+
+/** Asks the nodes for what may want a person. What several nodes list is one entry, named by the first of them. */
+export async function gatherReviews(core: Core, filter: { kind: string; node: string; resolved: boolean }) {
+  const asked = filter.node === "" ? core.fleet.nodes().filter((node) => node.enabled) : [findNode(core, filter.node)];
+  const gathered: Gathered[] = [];
+  const waiting = [...asked];
+  const lane = async () => {
+    for (let node = waiting.shift(); node !== undefined; node = waiting.shift()) gathered.push(await ask(core, node, filter.kind));
+  };
+  await Promise.all(Array.from({ length: Math.min(NODES_AT_ONCE, waiting.length) }, lane));
+  gathered.sort((a, b) => a.node.id - b.node.id);
+  const byContent = new Map<string, ReviewView>();
+  for (const { node, reviews } of gathered) {
+    for (const review of reviews) {
+      if (review.resolved && !filter.resolved) continue;
+      const key = identityOf(node, review);
+      const known = byContent.get(key);
+      if (known === undefined) byContent.set(key, reviewView(node, review));
+      else known.also_on.push(node.id);
+    }
+  }
+  return {
+    reviews: [...byContent.values()].sort((a, b) => (a.since < b.since ? 1 : -1)),
+    unreachable: gathered.flatMap(({ node, failure }) => (failure === null ? [] : [{ id: node.id, name: node.row.name, reason: failure }])),
+    timestamp: new Date().toISOString(),
+  };
+}
+
+async function ask(core: Core, node: FleetNode, kind: string): Promise<Gathered> {
+  if (!node.online) return { node, reviews: [], failure: node.row.last_error === "" ? "It does not answer" : node.row.last_error };
+  try {
+    const request = ListReviewsRequest.fromPartial({ kind, limit: ENTRIES_PER_NODE });
+    const { reviews } = await unary(core.clients.to(node.address), "listReviews", request, { deadlineMs: DEADLINE_MS });
+    return { node, reviews, failure: null };
+  } catch (error) {
+    return { node, reviews: [], failure: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** Conflicts travel with their rows, so every node lists the same one; parked rows and the like are a node's own. */
+function identityOf(node: FleetNode, review: Review): string {
+  const { kind, database, table, key, column, winner, loser } = review;
+  if (kind !== "conflict") return JSON.stringify([node.id, review.id]);
+  return JSON.stringify([database, table, key, column, winner?.dot, loser?.dot]);
+}
+
+function reviewView(node: FleetNode, review: Review): ReviewView {
+  const kind = KINDS.find((known) => known === review.kind) ?? "parked";
+  return {
+    node: { id: node.id, name: node.row.name, address: node.address },
+    id: review.id,
+    also_on: [],
+    kind,
+    database: review.database,
+    table: review.table,
+    key: review.key,
+    ...(review.column === "" ? {} : { column: review.column }),
+    ...(review.winner === undefined ? {} : { winner: versionView(review.winner) }),
+    ...(review.loser === undefined ? {} : { loser: versionView(review.loser) }),
+    ...(review.image.length === 0 ? {} : { image: toJsonColumns(review.image) }),
+    reason: review.reason,
+    since: review.since,
+    resolved: review.resolved,
+    decisions: review.resolved ? [] : DECISIONS[kind],
+  };
+}
+
+function versionView({ value, origin, time }: ReviewVersion) {
+  return { value: toJson(value), origin, time };
+}
+
+const Decision = z.object({
+  keep: z.enum(["winner", "loser"]).optional(),
+  set: z.record(z.string(), ValueShape).optional(),
+  decision: z.enum(["release", "undo"]).optional(),
+});
+
+export const REVIEW_OPERATIONS = [
+  operation({
+    id: "listReviews",
+    method: "GET",
+    path: "/api/review",
+    summary: "Everything on any node that may want a person, in one list",
+    rpc: null,
+    command: null,
+    params: Nothing,
+    query: z.object({ kind: z.enum(KINDS).optional(), node: z.string().default(""), resolved: Truth.default(false) }),
+    body: Nothing,
+    answer: ReviewListShape,
+    status: 200,
+    run: ({ core }, { query }) => gatherReviews(core, { ...query, kind: query.kind ?? "" }),
+  }),
+  operation({
+    id: "resolveReview",
+    method: "POST",
+    path: "/api/review/{node}/{id}",
+    summary: "Decides one entry; the decision is an ordinary write that every node gets",
+    rpc: null,
+    command: "review resolve",
+    params: z.object({ node: NodeText, id: z.string().min(1).max(300) }),
+    query: Nothing,
+    body: Decision,
+    answer: z.object({ review: ReviewShape }),
+    status: 200,
+    run: async ({ core }, { params, body }) => {
+      const node = findNode(core, params.node);
+      const request = ResolveReviewRequest.fromPartial({
+        id: params.id,
+        keep: body.keep ?? "",
+        set: fromJsonColumns(body.set ?? {}),
+        decision: body.decision ?? "",
+      });
+      const { review } = await unary(core.clients.to(node.address), "resolveReview", request, { deadlineMs: DEADLINE_MS });
+      void core.prober.ping(node.id);
+      if (review !== undefined) return { review: reviewView(node, review) };
+      throw new SyncError({
+        code: "PEER_FAILED",
+        message: `Node "${node.row.name}" did not say what became of the entry`,
+        action: "Look at the list again.",
+      });
+    },
+  }),
+];

@@ -1,0 +1,61 @@
+import { z } from "zod";
+import type { SettingEntry } from "../registry/settings.ts";
+import { Nothing } from "./inputs.ts";
+import { operation } from "./operation.ts";
+import { SettingListShape, type SettingShape } from "./shapes.ts";
+
+export function settingView(entry: SettingEntry): z.infer<typeof SettingShape> {
+  return {
+    key: entry.key,
+    value: entry.value,
+    value_type: entry.valueType,
+    default: entry.default,
+    is_default: entry.isDefault,
+    description: entry.description,
+    secret: entry.secret,
+  };
+}
+
+const NewValue = z.union([z.string(), z.number(), z.boolean()]).transform(String);
+
+export const SETTING_OPERATIONS = [
+  operation({
+    id: "getConfig",
+    method: "GET",
+    path: "/api/config",
+    summary: "Settings of the fleet",
+    rpc: "GetSettings",
+    command: "config get",
+    params: Nothing,
+    query: Nothing,
+    body: Nothing,
+    answer: SettingListShape,
+    status: 200,
+    run: ({ core }) => ({ settings: core.registry.settings.list().map(settingView) }),
+  }),
+  operation({
+    id: "setConfig",
+    method: "PUT",
+    path: "/api/config",
+    summary: "Changes settings; all of them or, when one is wrong, none. They take effect at once",
+    rpc: "SetSetting",
+    command: "config set",
+    params: Nothing,
+    query: Nothing,
+    body: z.record(z.string(), NewValue.nullable()).describe("Values by key; null makes it the default again"),
+    answer: SettingListShape,
+    status: 200,
+    run: ({ core, upkeep }, { body }) => {
+      const { registry } = core;
+      registry.transaction(() => {
+        for (const [key, value] of Object.entries(body)) {
+          if (value === null) registry.settings.reset(key);
+          else registry.settings.set(key, value);
+        }
+      });
+      core.events.emit("changed");
+      void upkeep.reconcile();
+      return { settings: registry.settings.list().map(settingView) };
+    },
+  }),
+];

@@ -1,0 +1,344 @@
+import { Ajv2020 } from "ajv/dist/2020.js";
+import addFormats from "ajv-formats";
+import { Review, unary } from "@scoutsync/protocol";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { eventually, FleetUnderTest } from "./fleet-under-test.ts";
+import { RedisServer, redisProgram } from "./redis-server.ts";
+import type { ScriptedNode } from "./scripted-nodes.ts";
+
+interface OpenApi {
+  openapi: string;
+  paths: Record<string, Record<string, { operationId: string; "x-rpc"?: string; responses: Record<string, Answer | undefined> }>>;
+  components: { schemas: Record<string, object> };
+}
+interface Answer {
+  content?: Record<string, { schema: object }>;
+}
+type Json = Record<string, unknown>;
+
+/** Routes of the contract and of the dashboard: their paths as the document writes them. */
+const ROUTES = [
+  "GET /api/sync/catchup/status",
+  "POST /api/sync/catchup/scan",
+  "POST /api/sync/sqlite3/sync/{server_id}",
+  "GET /api/sync/sqlite3/optimized-changes",
+  "POST /api/sync/sqlite3/receive-changes",
+  "GET /api/sync/sqlite3/reliability/{server_id}",
+  "POST /api/sync/sqlite3/cleanup",
+  "GET /api/fleet",
+  "GET /api/nodes/{id}",
+  "POST /api/nodes",
+  "DELETE /api/nodes/{id}",
+  "POST /api/nodes/{id}/pause",
+  "POST /api/nodes/{id}/resume",
+  "POST /api/nodes/{id}/sync",
+  "POST /api/sync-all",
+  "GET /api/jobs",
+  "POST /api/jobs/{id}/retry",
+  "POST /api/jobs/{id}/cancel",
+  "POST /api/jobs/pause",
+  "POST /api/jobs/resume",
+  "GET /api/review",
+  "POST /api/review/{node}/{id}",
+  "GET /api/logs",
+  "GET /api/config",
+  "PUT /api/config",
+  "GET /api/events",
+];
+
+describe.skipIf(redisProgram === null)("the HTTP API", () => {
+  let redis: RedisServer;
+  let fleet: FleetUnderTest;
+  let document: OpenApi;
+  let nodes: ScriptedNode[];
+  const ajv = new Ajv2020({ strict: false, allErrors: true });
+  ajv.addFormat("base64", true);
+  // The types of the package say otherwise; Node imports its function.
+  (addFormats as unknown as (target: Ajv2020) => void)(ajv);
+
+  /** Asks, and checks the answer against the document; a problem must have the shape of a problem. */
+  async function ask(method: string, path: string, options: { template?: string; body?: unknown; status?: number } = {}): Promise<Json> {
+    const { template = path.split("?")[0] ?? "", body, status = 200 } = options;
+    const answer = await fetch(fleet.url(path), {
+      method,
+      ...(body === undefined ? {} : { headers: { "content-type": "application/json" }, body: JSON.stringify(body) }),
+    });
+    const text = await answer.text();
+    expect(answer.status, `${method} ${path}: ${text.slice(0, 500)}`).toBe(status);
+    const described = document.paths[template]?.[method.toLowerCase()]?.responses;
+    expect(described, `${method} ${template} is in the document`).toBeDefined();
+    const content = (described?.[status] ?? described?.["default"])?.content ?? {};
+    const [type] = Object.keys(content);
+    if (type === undefined) {
+      if (text !== "") throw new Error(`${method} ${path} answers what is not described`);
+      return {};
+    }
+    expect(answer.headers.get("content-type")).toContain(type);
+    const json = JSON.parse(text) as Json;
+    const validate = ajv.compile({ ...content[type]?.schema, components: document.components });
+    validate(json);
+    expect(validate.errors ?? [], `${method} ${path}`).toEqual([]);
+    return json;
+  }
+
+  beforeAll(async () => {
+    redis = await RedisServer.start();
+    fleet = await FleetUnderTest.start(redis.url);
+    nodes = await fleet.addNodes(3);
+    nodes[0]!.write(4);
+    await nodes[0]!.heartbeat(fleet.client);
+    await fleet.equal(10_000);
+    await eventually(async () => (await fleet.status()).converged, 5_000);
+    document = (await (await fetch(fleet.url("/api/openapi.json"))).json()) as OpenApi;
+  });
+  afterAll(async () => {
+    await fleet.stop();
+    await redis.remove();
+  });
+
+  it("is described whole: every route, every RPC that it names, and nothing twice", async () => {
+    expect(document.openapi).toBe("3.1.0");
+    const all = Object.entries(document.paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
+    );
+    expect(ROUTES.filter((route) => !all.includes(route))).toEqual([]);
+    const described = Object.values(document.paths).flatMap((methods) => Object.values(methods));
+    expect(new Set(described.map((one) => one.operationId)).size).toBe(described.length);
+    const { CoordinatorService } = await import("@scoutsync/protocol");
+    const rpcs = new Set(Object.values(CoordinatorService).map((method) => method.path.slice(1)));
+    const named = described.flatMap((one) => (one["x-rpc"] === undefined ? [] : [one["x-rpc"]]));
+    expect(named.filter((rpc) => !rpcs.has(rpc))).toEqual([]);
+    const text = JSON.stringify(document);
+    for (const reference of text.matchAll(/"#\/components\/schemas\/(\w+)"/g)) {
+      expect(document.components.schemas).toHaveProperty(reference[1] ?? "");
+    }
+  });
+
+  it("shows the fleet: equal, then exactly who lacks what and why", async () => {
+    const before = await ask("GET", "/api/fleet");
+    expect(before["certificate"]).toMatchObject({ converged: true, nodes: 3, behind: [] });
+    expect(before["nodes"]).toMatchObject(nodes.map((node) => ({ name: node.name, state: "equal", online: true, missing_changes: 0 })));
+    await ask("PUT", "/api/config", { body: { catchup_scheduler_enabled: false } });
+    nodes[0]!.write(7);
+    await nodes[0]!.heartbeat(fleet.client);
+    const after = await ask("GET", "/api/fleet");
+    const certificate = after["certificate"] as { converged: boolean; behind: Json[] };
+    expect(certificate.converged).toBe(false);
+    expect(certificate.behind.map((one) => [one["name"], one["missing_changes"]])).toEqual([
+      ["node-2", 7],
+      ["node-3", 7],
+    ]);
+    expect(String(certificate.behind[0]?.["reason"])).toMatch(/Lacks 7 changes, the oldest 5.* switched off/);
+    const [source, behind] = after["nodes"] as Json[];
+    expect(source).toMatchObject({ state: "equal", missing_changes: 0, unsent_changes: 7 });
+    expect(behind).toMatchObject({ state: "behind", missing_changes: 7, unsent_changes: 0, disk: { free_bytes: 60, total_bytes: 100 } });
+    expect(behind?.["databases"]).toMatchObject([{ name: "main", missing_changes: 7, unsent_changes: 0 }]);
+    await ask("PUT", "/api/config", { body: { catchup_scheduler_enabled: null } });
+    await fleet.equal(10_000);
+  });
+
+  it("names what paused, offline and broken nodes wait for", async () => {
+    const [, second, third] = nodes;
+    expect(await ask("POST", "/api/nodes/2/pause", { template: "/api/nodes/{id}/pause" })).toMatchObject({
+      node: { state: "paused", paused: true },
+    });
+    third!.down();
+    await eventually(async () => {
+      const { nodes: seen } = (await ask("GET", "/api/fleet")) as { nodes: Json[] };
+      return seen[2]?.["state"] === "offline";
+    }, 5_000);
+    const { certificate } = (await ask("GET", "/api/fleet")) as { certificate: { behind: Json[] } };
+    // A paused node is nobody's worry.
+    expect(certificate.behind.map((one) => one["name"])).toEqual(["node-3"]);
+    nodes[0]!.write(1);
+    await nodes[0]!.heartbeat(fleet.client);
+    await third!.up();
+    await third!.register(fleet.client);
+    await fleet.equal(8_000, [nodes[0]!, third!]);
+    expect(second!.standing).not.toBe(third!.standing);
+    await ask("POST", "/api/nodes/node-2/resume", { template: "/api/nodes/{id}/resume" });
+    await fleet.equal(8_000);
+  });
+
+  it("shows one node with its sessions from its own side, reliability and alerts", async () => {
+    await eventually(
+      async () => ((await ask("GET", "/api/nodes/2", { template: "/api/nodes/{id}" }))["sessions"] as Json[]).length > 0,
+      5_000,
+    );
+    const detail = await ask("GET", "/api/nodes/node-1", { template: "/api/nodes/{id}" });
+    const sessions = detail["sessions"] as { role: string; database_changes: { sent: number; received: number } }[];
+    expect(sessions.length).toBeGreaterThan(0);
+    for (const { role, database_changes } of sessions) {
+      // Only the first node ever wrote.
+      expect(database_changes.received, role).toBe(0);
+    }
+    expect(sessions.some(({ database_changes }) => database_changes.sent > 0)).toBe(true);
+    await ask("GET", "/api/nodes/99", { template: "/api/nodes/{id}", status: 404 });
+    await ask("GET", "/api/sync/sqlite3/reliability/1", { template: "/api/sync/sqlite3/reliability/{server_id}" });
+  });
+
+  it("adds, syncs and removes nodes", async () => {
+    const address = nodes[2]!.address;
+    await ask("DELETE", "/api/nodes/3", { template: "/api/nodes/{id}", status: 204 });
+    await ask("POST", "/api/nodes", { body: {}, status: 400 });
+    await ask("POST", "/api/nodes", { body: { address: "nonsense" }, status: 400 });
+    const { node } = (await ask("POST", "/api/nodes", { body: { address, name: "again" }, status: 201 })) as { node: Json };
+    expect(node).toMatchObject({ name: "again", address, online: true, node_id: nodes[2]!.nodeId });
+    nodes[0]!.write(2);
+    const outcome = await ask("POST", `/api/nodes/${String(node["id"])}/sync`, { template: "/api/nodes/{id}/sync" });
+    expect(outcome).toMatchObject({ success: true, stats: { remote_changes_received: 2 } });
+    const scan = await ask("POST", "/api/sync-all");
+    expect(scan).toMatchObject({ message: "Catch-up scan completed", servers_processed: 3 });
+    await ask("POST", "/api/sync/catchup/scan", { body: { from: "an old screen" } });
+  });
+
+  it("lists logs in pages that neither repeat nor leave out a line", async () => {
+    const first = (await ask("GET", "/api/logs?page=1&page_size=3")) as { logs: { id: number }[]; total: number; pages: number };
+    expect(first.pages).toBe(Math.ceil(first.total / 3));
+    const ids: number[] = [];
+    for (let page = 1; page <= first.pages; page++) {
+      const { logs } = (await ask("GET", `/api/logs?page=${page}&page_size=3`)) as { logs: { id: number }[] };
+      ids.push(...logs.map((log) => log.id));
+    }
+    expect(ids).toHaveLength(first.total);
+    expect([...ids].sort((a, b) => b - a)).toEqual(ids);
+    expect(new Set(ids).size).toBe(ids.length);
+    await ask("GET", "/api/logs?page=0", { status: 400 });
+    expect((await ask("GET", "/api/logs?status=failed"))["total"]).toBe(0);
+  });
+
+  it("changes settings all at once or not at all, and never shows a secret", async () => {
+    const refused = await ask("PUT", "/api/config", { body: { max_retries: 9, colour: "red" }, status: 400 });
+    expect(refused["detail"]).toContain('There is no setting "colour"');
+    const settings = async () => ((await ask("GET", "/api/config"))["settings"] as Json[]).map((one) => [one["key"], one["value"]]);
+    expect(await settings()).toContainEqual(["max_retries", "5"]);
+    await ask("PUT", "/api/config", { body: { smtp_url: "smtp://user:hunter2@localhost:2525", max_retries: "4" } });
+    expect(JSON.stringify(await settings())).not.toContain("hunter2");
+    // What a form shows is sent back unchanged.
+    await ask("PUT", "/api/config", { body: Object.fromEntries(await settings()) as Json });
+    const registry = fleet.outside();
+    const row = registry.prepare("SELECT value FROM sync_config WHERE key = 'smtp_url'").get();
+    registry.close();
+    expect(row).toEqual({ value: "smtp://user:hunter2@localhost:2525" });
+    await ask("PUT", "/api/config", { body: Object.fromEntries((await settings()).map(([key]) => [key, null])) });
+    expect(await settings()).toContainEqual(["max_retries", "5"]);
+  });
+
+  it("lists what wants a person once, though several nodes have it, and carries a decision to the node", async () => {
+    const dot = (at: number) => ({
+      value: { kind: { $case: "integer" as const, value: BigInt(at) } },
+      origin: "a",
+      time: "t",
+      dot: `x:${at}`,
+    });
+    const conflict = Review.fromPartial({
+      kind: "conflict",
+      database: "main",
+      table: "note",
+      key: "1",
+      column: "n",
+      winner: dot(1),
+      loser: dot(2),
+    });
+    nodes[0]!.reviews = [
+      Review.create({ ...conflict, id: "c0" }),
+      Review.fromPartial({ id: "p", kind: "parked", database: "main", table: "note", key: "9" }),
+    ];
+    nodes[1]!.reviews = [Review.create({ ...conflict, id: "c1" })];
+    const list = (await ask("GET", "/api/review")) as { reviews: Json[]; unreachable: Json[] };
+    expect(list.reviews).toHaveLength(2);
+    const listed = list.reviews.find((one) => one["kind"] === "conflict");
+    expect(listed).toMatchObject({ id: "c0", also_on: [2], node: { id: 1 }, winner: { value: 1 }, loser: { value: 2 } });
+    const decided = await ask("POST", "/api/review/1/c0", {
+      template: "/api/review/{node}/{id}",
+      body: { set: { n: { integer: "9007199254740993" }, note: "both", nothing: null } },
+    });
+    expect(decided).toMatchObject({ review: { resolved: true } });
+    const kinds = nodes[0]!.decisions[0]?.set.map(({ name, value }) => [name, value?.kind?.$case, value?.kind?.value]);
+    expect(kinds).toEqual([
+      ["n", "integer", 9007199254740993n],
+      ["note", "text", "both"],
+      ["nothing", "null", true],
+    ]);
+    await ask("POST", "/api/review/1/c0", { template: "/api/review/{node}/{id}", body: { keep: "both" }, status: 400 });
+    nodes[0]!.reviews = nodes[1]!.reviews = [];
+  });
+
+  it("pauses, cancels and retries jobs", async () => {
+    expect(await ask("POST", "/api/jobs/pause")).toMatchObject({ counts: { paused: true } });
+    nodes[0]!.write(1);
+    await nodes[0]!.heartbeat(fleet.client);
+    const waiting = async () =>
+      ((await ask("GET", "/api/jobs"))["jobs"] as { id: string; state: string }[]).filter((job) => job.state !== "completed");
+    await eventually(async () => (await waiting()).length > 0, 5_000);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(new Set(nodes.map((node) => node.standing)).size, "a paused queue starts nothing").toBe(2);
+    for (const job of await waiting()) await ask("POST", `/api/jobs/${job.id}/cancel`, { template: "/api/jobs/{id}/cancel" });
+    await ask("POST", "/api/jobs/resume");
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    expect(new Set(nodes.map((node) => node.standing)).size, "what was cancelled waits for the next scan").toBe(2);
+    await ask("POST", "/api/sync-all");
+    await fleet.equal(5_000);
+    await ask("POST", "/api/jobs/no-such-job/retry", { template: "/api/jobs/{id}/retry", status: 404 });
+  });
+
+  it("says what a cleanup would remove, and removes that", async () => {
+    const registry = fleet.outside();
+    const old = registry.prepare("SELECT min(id) AS id FROM sync_logs").get() as { id: number };
+    registry.prepare("UPDATE sync_logs SET created_at = '2020-01-01T00:00:00.000Z' WHERE id = ?").run(old.id);
+    const lines = () => (registry.prepare("SELECT count(*) AS n FROM sync_logs").get() as { n: number }).n;
+    const before = lines();
+    const planned = await ask("POST", "/api/cleanup", { body: { dry_run: true } });
+    expect(planned).toMatchObject({ dry_run: true, removed: [{ what: "lines of the log", count: 1 }, {}, {}, {}] });
+    expect(lines()).toBe(before);
+    const done = await ask("POST", "/api/sync/sqlite3/cleanup");
+    const counts = (answer: Json) => (answer["removed"] as Json[]).map((one) => [one["what"], one["count"]]);
+    expect(done["dry_run"]).toBe(false);
+    expect(counts(done)).toEqual(counts(planned));
+    expect(lines()).toBe(before - 1);
+    registry.close();
+  });
+
+  it("streams a snapshot, then what happens, then the fleet as it is", async () => {
+    const stop = new AbortController();
+    const stream = await fetch(fleet.url("/api/events"), { signal: stop.signal });
+    expect(stream.headers.get("content-type")).toContain("text/event-stream");
+    const messages: { event: string; body: Json }[] = [];
+    const reading = (async () => {
+      let text = "";
+      for await (const piece of stream.body!.pipeThrough(new TextDecoderStream())) {
+        text += piece;
+        for (let at = text.indexOf("\n\n"); at >= 0; at = text.indexOf("\n\n")) {
+          const fields = Object.fromEntries(
+            text
+              .slice(0, at)
+              .split("\n")
+              .map((line) => line.split(/: (.*)/s).slice(0, 2)),
+          );
+          text = text.slice(at + 2);
+          if (fields.event) messages.push({ event: fields.event, body: JSON.parse(fields.data) as Json });
+        }
+      }
+    })().catch(() => {});
+    await eventually(() => messages.length > 0, 5_000);
+    expect(messages[0]).toMatchObject({ event: "snapshot", body: { certificate: { converged: true } } });
+    const validate = ajv.compile({ $ref: "#/components/schemas/Fleet", components: document.components });
+    expect(validate(messages[0]?.body), JSON.stringify(validate.errors)).toBe(true);
+    nodes[0]!.write(1);
+    await nodes[0]!.heartbeat(fleet.client);
+    await fleet.equal(5_000);
+    await eventually(() => ["event", "progress", "fleet"].every((kind) => messages.some(({ event }) => event === kind)), 5_000);
+    stop.abort();
+    await reading;
+  });
+
+  it("answers nonsense with a problem that says what to do", async () => {
+    const answer = await fetch(fleet.url("/api/nothing-here"));
+    expect(answer.status).toBe(404);
+    expect(await answer.json()).toMatchObject({ code: "NOT_FOUND", action: "See /api/openapi.json." });
+    const broken = await fetch(fleet.url("/api/nodes"), { method: "POST", headers: { "content-type": "application/json" }, body: "{" });
+    expect(broken.status).toBe(400);
+    expect(await broken.json()).toMatchObject({ detail: expect.stringContaining("not JSON") as string });
+    expect(await unary(fleet.client, "getStatus", {})).toMatchObject({ converged: true });
+  });
+});
