@@ -643,4 +643,34 @@ export const FAULTS: Fault[] = [
     edits: [["return Math.max(owns ?? 0, names ?? 0);", "return owns ?? 0 + 0 * (names ?? 0);"]],
     caughtBy: tests("reissue"),
   },
+  {
+    name: "an incident is told at every look",
+    edits: [
+      [
+        "this.#mark.run(id, channel, phase, now.toISOString());",
+        "this.#mark.run(id, channel, `${phase} ${now.toISOString()}`, now.toISOString());",
+      ],
+    ],
+    caughtBy: "services/coordinator/test/alerts.test.ts",
+  },
+  {
+    name: "an incident is over when nobody looks at it",
+    edits: [["const still = byKey.get(key);", "const still = open.server_id === null ? byKey.get(key) : undefined;"]],
+    caughtBy: "services/coordinator/test/alerts.test.ts",
+  },
+  {
+    name: "the canary trusts what was captured",
+    edits: [["[await ask(table, false), await ask(table, true)]", "[await ask(table, false), await ask(table, false)]"]],
+    caughtBy: "services/coordinator/test/real-nodes.test.ts",
+  },
+  {
+    name: "a job cancelled by hand is there again at once",
+    edits: [['this.#registry.servers.update(job.serverId, { failures, last_error: "Cancelled by hand" });', ""]],
+    caughtBy: "services/coordinator/test/http-api.test.ts",
+  },
+  {
+    name: "what a node holds for others is what it lacks",
+    edits: [["const common = intersection(sources);", "const common = union(sources);"]],
+    caughtBy: "services/coordinator/test/http-api.test.ts",
+  },
 ];

@@ -1,6 +1,8 @@
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
 import { registerChanges } from "./commands/changes.ts";
+import { registerCleanup } from "./commands/cleanup.ts";
+import { registerCompletion } from "./commands/completion.ts";
 import { registerConfig } from "./commands/config.ts";
 import { registerCoordinator } from "./commands/coordinator.ts";
 import { registerDetach } from "./commands/detach.ts";
@@ -8,6 +10,7 @@ import { registerDoctor } from "./commands/doctor.ts";
 import { registerExport } from "./commands/export.ts";
 import { registerHistory } from "./commands/history.ts";
 import { registerReissue } from "./commands/reissue.ts";
+import { registerReliability } from "./commands/reliability.ts";
 import { registerRestore } from "./commands/restore.ts";
 import { registerImport } from "./commands/import.ts";
 import { registerJobs } from "./commands/jobs.ts";
@@ -43,9 +46,12 @@ const REGISTRATIONS: readonly Registration[] = [
   registerScan,
   registerLogs,
   registerJobs,
+  registerReliability,
+  registerCleanup,
   registerConfig,
   registerDoctor,
   registerDetach,
+  registerCompletion,
 ];
 
 /** The whole command line. Commander throws instead of exiting, so that `run` alone decides the exit code. */

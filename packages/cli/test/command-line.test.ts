@@ -22,7 +22,9 @@ async function type(line: string, env: Record<string, string> = {}) {
 }
 
 const COMMANDS =
-  "node coordinator worker sync ping verify export import changes history restore reissue status scan logs doctor detach".split(" ");
+  "node coordinator worker sync ping verify export import changes history restore reissue status scan logs reliability cleanup doctor detach completion".split(
+    " ",
+  );
 
 describe("the command line's contract", () => {
   test.each([
@@ -32,8 +34,15 @@ describe("the command line's contract", () => {
     "review resolve",
     "nodes list",
     "nodes add",
+    "nodes pause",
+    "nodes resume",
+    "nodes retire",
     "nodes remove",
     "jobs list",
+    "jobs retry",
+    "jobs cancel",
+    "jobs pause",
+    "jobs resume",
     "config get",
     "config set",
   ])("%s has help with examples and speaks JSON", async (command) => {
@@ -128,7 +137,7 @@ describe("the command line's contract", () => {
     collect(buildProgram({ argv: [], env: {}, cwd: folder, stdout: new PassThrough(), stderr: new PassThrough() }), "");
     const nested = names.filter((name) => name.includes(" "));
     expect(names.filter((name) => !name.includes(" ")).sort()).toEqual([...COMMANDS].sort());
-    expect(nested.length).toBe(9);
+    expect(nested.length).toBe(16);
   });
 });
 

@@ -23,6 +23,8 @@ export interface Timing {
   graceMs: number;
   /** A job whose worker is silent this long is given to another one. */
   jobLockMs: number;
+  /** Pause between two looks for something to alert people of. */
+  alertMs: number;
 }
 
 export const DEFAULT_TIMING: Timing = {
@@ -37,6 +39,7 @@ export const DEFAULT_TIMING: Timing = {
   idleMs: 60_000,
   graceMs: 3_000,
   jobLockMs: 30_000,
+  alertMs: 5_000,
 };
 
 export interface CoordinatorConfig {
@@ -50,6 +53,8 @@ export interface CoordinatorConfig {
   dataDirectory: string;
   logger: Logger;
   timing?: Partial<Timing>;
+  /** Settings of the fleet by key, as text: what they are unless `sync_config` says otherwise. */
+  presets?: Readonly<Record<string, string>>;
 }
 
 export interface WorkerConfig {

@@ -6,7 +6,8 @@ import { startHttp } from "./http/server.ts";
 import { CatchUpQueue } from "./jobs/catch-up-queue.ts";
 import type { CoordinatorPort } from "./jobs/port.ts";
 import { checkRedisUrl, RedisLink } from "./jobs/redis.ts";
-import { ScanWorker } from "./jobs/scan-worker.ts";
+import { RoundWorker, type Rounds } from "./jobs/round-worker.ts";
+import { cleanUp } from "./cleanup.ts";
 import { SessionWorker } from "./jobs/session-worker.ts";
 import { openRegistry } from "./registry/registry.ts";
 import { Upkeep } from "./upkeep.ts";
@@ -25,9 +26,9 @@ export async function startCoordinator(config: CoordinatorConfig): Promise<Coord
   const { logger } = config;
   const timing: Timing = { ...DEFAULT_TIMING, ...config.timing };
   checkRedisUrl(config.redis);
-  const registry = openRegistry(config.dataDirectory);
+  const registry = openRegistry(config.dataDirectory, config.presets);
   const link = new RedisLink(config.redis, logger);
-  let work: { queue: CatchUpQueue; scans: ScanWorker; sessions: SessionWorker } | null = null;
+  let work: { queue: CatchUpQueue; rounds: RoundWorker; sessions: SessionWorker } | null = null;
 
   const core = wireCore({ registry, link, queue: () => work?.queue ?? null, timing, logger });
   const upkeep = new Upkeep(core);
@@ -58,7 +59,7 @@ export async function startCoordinator(config: CoordinatorConfig): Promise<Coord
   const connected = () => {
     work ??= {
       queue: new CatchUpQueue(link, registry.settings, logger),
-      scans: new ScanWorker(config.redis, () => core.catchUps.scanTick(), logger),
+      rounds: new RoundWorker(config.redis, roundsOf(core), logger),
       sessions: new SessionWorker({ port: directPort(core), redis: config.redis, timing, logger }),
     };
     void upkeep.reconcile();
@@ -74,7 +75,7 @@ export async function startCoordinator(config: CoordinatorConfig): Promise<Coord
     upkeep.stop();
     core.catchUps.stop();
     await http?.stop();
-    await Promise.all([work?.sessions.stop(), work?.scans.stop()]);
+    await Promise.all([work?.sessions.stop(), work?.rounds.stop()]);
     await grpc.stop();
     await work?.queue.close();
     await release();
@@ -84,6 +85,18 @@ export async function startCoordinator(config: CoordinatorConfig): Promise<Coord
   return {
     ready: { name: "coordinator", listen: grpc.listen, http: http?.listen ?? null },
     stop: () => (stopping ??= stop()),
+  };
+}
+
+function roundsOf(core: Core): Rounds {
+  return {
+    scan: () => core.catchUps.scanTick(),
+    canary: () => core.canary.round(),
+    verify: () => core.comparison.round(),
+    cleanup: () => {
+      cleanUp(core, { dryRun: false });
+      return Promise.resolve();
+    },
   };
 }
 

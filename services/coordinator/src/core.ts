@@ -1,5 +1,9 @@
 import type { Logger } from "@scoutsync/runtime";
 import type { Timing } from "./config.ts";
+import { Messenger } from "./alerts/messenger.ts";
+import { AlertWatch } from "./alerts/watch.ts";
+import { Canary } from "./canary/canary.ts";
+import { Comparison } from "./canary/comparison.ts";
 import { CertificateKeeper } from "./detection/certificate.ts";
 import { Fleet } from "./detection/fleet.ts";
 import { MissingCounter } from "./detection/missing.ts";
@@ -25,6 +29,9 @@ export interface Core {
   readonly desk: LeaseDesk;
   readonly reliability: ReliabilityKeeper;
   readonly catchUps: CatchUps;
+  readonly alerts: AlertWatch;
+  readonly canary: Canary;
+  readonly comparison: Comparison;
   readonly link: RedisLink;
   /** Null until Redis was reached for the first time. */
   readonly queue: () => CatchUpQueue | null;
@@ -51,5 +58,8 @@ export function wireCore(parts: {
   const certificate = new CertificateKeeper(shared);
   const desk = new LeaseDesk({ ...shared, prober });
   const catchUps = new CatchUps({ ...shared, prober, missing, desk });
-  return { ...shared, prober, missing, certificate, desk, catchUps };
+  const alerts = new AlertWatch({ ...shared, certificate, messenger: new Messenger(shared) });
+  const canary = new Canary({ ...shared, alerts });
+  const comparison = new Comparison({ ...shared, alerts });
+  return { ...shared, prober, missing, certificate, desk, catchUps, alerts, canary, comparison };
 }

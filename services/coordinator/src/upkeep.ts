@@ -1,4 +1,6 @@
 import type { Core } from "./core.ts";
+import type { RoundName } from "./jobs/queues.ts";
+import { ageSeconds } from "./detection/fleet.ts";
 
 /** Expired leases and changes that other processes made to the registry are noticed within this time. */
 const TICK_MS = 1_000;
@@ -37,6 +39,10 @@ export class Upkeep {
     this.#timers.push(setInterval(() => this.#askSilent(), timing.heartbeatMs));
     this.#timers.push(setInterval(() => void this.reconcile(), timing.reconcileMs));
     this.#first = this.#askAll();
+    // Before everyone was asked nobody seems to be there.
+    void this.#first.then(() => {
+      if (!this.#stopped) this.#timers.push(setInterval(() => void this.#core.alerts.look(), timing.alertMs));
+    });
   }
 
   stop(): void {
@@ -47,17 +53,31 @@ export class Upkeep {
 
   /** Makes Redis hold what the registry says it should. Never throws. */
   async reconcile(): Promise<void> {
-    const { registry, catchUps, link, queue, logger } = this.#core;
+    const { catchUps, link, queue, logger } = this.#core;
     if (this.#stopped || !link.ready) return;
     try {
-      const everyMs = registry.settings.get("catchup_check_interval") * 1_000;
-      await queue()?.schedule(catchUps.automatic ? everyMs : null);
+      await queue()?.schedule(this.#intervals());
       // Before everyone was asked nobody seems to be there, and an empty queue would be right.
       await this.#first;
       if (!this.#stopped) await catchUps.rebuild();
     } catch (error) {
       logger.warn({ error: String(error) }, "the queue could not be compared with the registry; it is tried again");
     }
+  }
+
+  /** Milliseconds between two rounds of each kind; null = none. */
+  #intervals(): Record<RoundName, number | null> {
+    const { registry, catchUps } = this.#core;
+    const every = (key: "catchup_check_interval" | "canary_interval" | "verify_interval" | "cleanup_interval") => {
+      const seconds = registry.settings.get(key);
+      return seconds === 0 ? null : seconds * 1_000;
+    };
+    return {
+      scan: catchUps.automatic ? every("catchup_check_interval") : null,
+      canary: registry.settings.get("canary_enabled") ? every("canary_interval") : null,
+      verify: every("verify_interval"),
+      cleanup: every("cleanup_interval"),
+    };
   }
 
   /** Resolves when missing counts are those of now, or after a short while. */
@@ -123,10 +143,21 @@ export class Upkeep {
     return counting;
   }
 
+  /** For the chart of each node. */
+  #noteLag(): void {
+    const { registry, fleet } = this.#core;
+    if (registry.closed) return;
+    const now = new Date();
+    registry.transaction(() => {
+      for (const node of fleet.nodes()) registry.lag.note(node.id, node.missing.changes, ageSeconds(node.missing), now);
+    });
+  }
+
   async #recount(): Promise<void> {
     const startedAt = performance.now();
     try {
       await this.#core.missing.recount();
+      this.#noteLag();
     } catch (error) {
       this.#uncounted = true;
       if (!this.#stopped) this.#core.logger.warn({ error: String(error) }, "missing changes could not be counted");

@@ -27,6 +27,7 @@ export const QUICK: Partial<Timing> = {
   idleMs: 8_000,
   graceMs: 300,
   jobLockMs: 2_000,
+  alertMs: 100,
 };
 
 /** One coordinator, its directory and some scripted nodes; `stop` removes them all. */

@@ -42,6 +42,12 @@ export class ScriptedNode {
   reviews: Review[] = [];
   /** Free and whole bytes of its disk. */
   disk = { freeBytes: 60n, totalBytes: 100n };
+  /** Rows it says it keeps out of its tables. */
+  parked = 0;
+  /** How far its clock is ahead. */
+  clockOffsetMs = 0;
+  /** Holds other rows than others at the same vector. */
+  diverged = false;
   /** Decisions that reached it. */
   decisions: ResolveReviewRequest[] = [];
   pings = 0;
@@ -124,7 +130,7 @@ export class ScriptedNode {
     return [...this.vectors].map(([name, vector]) => {
       const text = formatVector(vector);
       const digest = createHash("sha256").update(text).digest("hex").slice(0, 32);
-      return DatabaseStatus.fromPartial({ name, vector: text, digest });
+      return DatabaseStatus.fromPartial({ name, vector: text, digest, parked: BigInt(this.parked) });
     });
   }
 
@@ -141,12 +147,24 @@ export class ScriptedNode {
         this.pings++;
         if (this.frozen) return;
         const { name, nodeId, run } = this;
-        const timeUs = BigInt(Date.now()) * 1_000n;
+        const timeUs = BigInt(Date.now() + this.clockOffsetMs) * 1_000n;
         callback(
           null,
           PingResponse.fromPartial({ name, nodeId, run, version: "0.1.0", timeUs, databases: this.statuses(), disk: this.disk }),
         );
       },
+      verify: (call, callback) => {
+        const peer = byAddress.get(call.request.peer);
+        const databases = [...this.vectors].map(([name, vector]) => {
+          const text = formatVector(vector);
+          const peerVector = formatVector(peer?.vectors.get(name) ?? new Map());
+          const equal = text === peerVector && !this.diverged;
+          const differences = equal ? [] : [{ table: "note", key: "1", columns: ["text"] }];
+          return { name, equal, differences, vector: text, peerVector, repaired: [], notCompared: [] };
+        });
+        callback(null, { equal: databases.every(({ equal }) => equal), databases });
+      },
+      digest: (_call, callback) => callback(null, { vector: "", entries: [], rows: [] }),
       listReviews: (_call, callback) => callback(null, { reviews: this.reviews }),
       resolveReview: (call, callback) => {
         this.decisions.push(call.request);

@@ -53,6 +53,6 @@ export const registerConfig: Registration = (program, surroundings) => {
   });
 };
 
-function settingDocument({ key, value, valueType, isDefault, description }: Setting): object {
-  return { key, value, value_type: valueType, default: isDefault, description };
+function settingDocument({ key, value, valueType, isDefault, defaultValue, description }: Setting): object {
+  return { key, value, value_type: valueType, default: isDefault, default_value: defaultValue, description };
 }

@@ -2,8 +2,9 @@ import { Option } from "commander";
 import { unary } from "@scoutsync/protocol";
 import { parseAddress } from "@scoutsync/runtime";
 import { declare, type Registration } from "../command.ts";
-import { QUICK_DEADLINE_MS, withCoordinator } from "../connect.ts";
+import { LONG_DEADLINE_MS, QUICK_DEADLINE_MS, withCoordinator } from "../connect.ts";
 import { usageError } from "../exit.ts";
+import { count } from "../output/json.ts";
 import { nodeDocument } from "./node-row.ts";
 
 /** `scoutsync nodes`: who is in the fleet. */
@@ -50,6 +51,41 @@ export const registerNodes: Registration = (program, surroundings) => {
       );
       const document = node ? nodeDocument(node) : { name };
       invocation.out.result(document, () => invocation.out.line(`${name} is registered at ${text}.`));
+    },
+  });
+
+  for (const what of ["pause", "resume"] as const) {
+    declare(nodes, surroundings, {
+      usage: `${what} <node>`,
+      summary: what === "pause" ? "leave a node out of everything until it is resumed" : "let a node take part again",
+      usesCoordinator: true,
+      examples: [`scoutsync nodes ${what} pits`],
+      run: async (_options, invocation, text = "") => {
+        const { node } = await withCoordinator(invocation, (client) =>
+          unary(client, what === "pause" ? "pauseNode" : "resumeNode", { node: text }, { deadlineMs: QUICK_DEADLINE_MS }),
+        );
+        invocation.out.result(node ? nodeDocument(node) : { name: text }, () =>
+          invocation.out.line(what === "pause" ? `${text} is paused.` : `${text} takes part again.`),
+        );
+      },
+    });
+  }
+
+  declare(nodes, surroundings, {
+    usage: "retire <node>",
+    summary: "take a node out for good: the others take over what it sent only in part, so that they can be found equal",
+    usesCoordinator: true,
+    examples: ["scoutsync nodes retire pits"],
+    run: async (_options, invocation, node = "") => {
+      const answer = await withCoordinator(invocation, (client) => unary(client, "retireNode", { node }, { deadlineMs: LONG_DEADLINE_MS }));
+      const origins = count(answer.origins);
+      invocation.out.result({ retired: node, by: answer.by || null, origins }, () =>
+        invocation.out.line(
+          origins === 0
+            ? `${node} is no longer in the fleet; nothing of it was left half sent.`
+            : `${node} is no longer in the fleet; ${answer.by} took over.`,
+        ),
+      );
     },
   });
 

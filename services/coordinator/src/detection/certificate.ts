@@ -13,7 +13,7 @@ export interface Certificate {
 
 /** Why a node is not equal to the others. */
 export interface Inequality {
-  kind: "offline" | "problem" | "behind";
+  kind: "offline" | "problem" | "diverged" | "behind";
   /** Sentences for a person. */
   reason: string;
   databases: string[];
@@ -112,7 +112,7 @@ function inequality(node: FleetNode, all: ReturnType<typeof union>, usual: Reado
   if (diverged.length > 0) {
     const names = diverged.map((report) => `"${report.name}"`).join(", ");
     return {
-      kind: "problem",
+      kind: "diverged",
       reason: `It knows the same changes as others and yet holds other rows in ${names}. scoutsync verify names them, verify --repair mends them.`,
       databases: diverged.map((report) => report.name),
     };

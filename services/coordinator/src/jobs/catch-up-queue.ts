@@ -9,11 +9,13 @@ import {
   KEEP_COMPLETED,
   KEEP_FAILED,
   PREFIX,
-  SCAN_QUEUE,
-  SCAN_SCHEDULER,
+  ROUND_NAMES,
+  ROUND_QUEUE,
+  schedulerOf,
   type CatchUpOutcome,
   type CatchUpPayload,
-  type ScanPayload,
+  type RoundName,
+  type RoundPayload,
 } from "./queues.ts";
 import type { RedisLink } from "./redis.ts";
 
@@ -64,15 +66,15 @@ export class CatchUpQueue {
   readonly #link: RedisLink;
   readonly #settings: Settings;
   readonly #catchUps: Queue<CatchUpPayload>;
-  readonly #scans: Queue<ScanPayload>;
+  readonly #rounds: Queue<RoundPayload>;
 
   constructor(link: RedisLink, settings: Settings, logger: Logger) {
     this.#link = link;
     this.#settings = settings;
     const options = { connection: link.connection, prefix: PREFIX, skipWaitingForReady: true };
     this.#catchUps = new Queue<CatchUpPayload>(CATCH_UP_QUEUE, options);
-    this.#scans = new Queue<ScanPayload>(SCAN_QUEUE, options);
-    for (const queue of [this.#catchUps, this.#scans]) {
+    this.#rounds = new Queue<RoundPayload>(ROUND_QUEUE, options);
+    for (const queue of [this.#catchUps, this.#rounds]) {
       queue.on("error", (error) => logger.debug({ error: error.message }, "a queue lost Redis"));
     }
   }
@@ -104,22 +106,26 @@ export class CatchUpQueue {
     });
   }
 
-  /** Makes the periodic scan exist with this interval, or not at all when `everyMs` is null. */
-  async schedule(everyMs: number | null): Promise<void> {
-    await this.#link.ask(async () => {
-      const current = await this.#scans.getJobScheduler(SCAN_SCHEDULER);
-      if (everyMs === null) {
-        if (current !== undefined) await this.#scans.removeJobScheduler(SCAN_SCHEDULER);
-        return;
-      }
-      const alive = current?.next !== undefined && current.next > Date.now() - SCHEDULER_GRACE_MS;
-      if (alive && current.every === everyMs) return;
-      await this.#scans.upsertJobScheduler(
-        SCAN_SCHEDULER,
-        { every: everyMs },
-        { name: SCAN_QUEUE, data: {}, opts: { removeOnComplete: { count: 10 }, removeOnFail: { count: 100 } } },
-      );
-    });
+  /** Makes each round's schedule exist with its interval, or not at all when it is null. */
+  async schedule(everyMs: Readonly<Record<RoundName, number | null>>): Promise<void> {
+    for (const name of ROUND_NAMES) await this.#link.ask(() => this.#scheduleOne(name, everyMs[name]));
+  }
+
+  async #scheduleOne(name: RoundName, everyMs: number | null): Promise<void> {
+    const current = await this.#rounds.getJobScheduler(schedulerOf(name));
+    if (everyMs === null) {
+      if (current !== undefined) await this.#rounds.removeJobScheduler(schedulerOf(name));
+      return;
+    }
+    const alive = current?.next !== undefined && current.next > Date.now() - SCHEDULER_GRACE_MS;
+    if (alive && current.every === everyMs) return;
+    // A comparison of all rows is not what a fleet wants at every start.
+    const first = name === "verify" ? { startDate: Date.now() + everyMs } : {};
+    await this.#rounds.upsertJobScheduler(
+      schedulerOf(name),
+      { every: everyMs, ...first },
+      { name, data: {}, opts: { removeOnComplete: { count: 10 }, removeOnFail: { count: 100 } } },
+    );
   }
 
   async counts(): Promise<JobCount> {
@@ -181,7 +187,7 @@ export class CatchUpQueue {
   }
 
   async close(): Promise<void> {
-    await Promise.allSettled([this.#catchUps.close(), this.#scans.close()]);
+    await Promise.allSettled([this.#catchUps.close(), this.#rounds.close()]);
   }
 }
 

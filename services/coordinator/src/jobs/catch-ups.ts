@@ -6,6 +6,7 @@ import type { MissingCounter } from "../detection/missing.ts";
 import type { Prober } from "../detection/probe.ts";
 import type { FleetEvents } from "../events.ts";
 import { planRound, union } from "../planner/plan.ts";
+import { isWithin } from "./offpeak.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { AddOptions, CatchUpQueue, ListedJob } from "./catch-up-queue.ts";
 import type { LeaseDesk } from "./lease-desk.ts";
@@ -73,7 +74,12 @@ export class CatchUps {
   /** True when catch-ups may start without anybody asking. */
   get automatic(): boolean {
     const { settings } = this.#registry;
-    return settings.get("catchup_enabled") && settings.get("catchup_scheduler_enabled");
+    return settings.get("catchup_enabled") && settings.get("catchup_scheduler_enabled") && !this.waitsForWindow;
+  }
+
+  /** True outside the time of the day that is set for catch-ups. */
+  get waitsForWindow(): boolean {
+    return !isWithin(this.#registry.settings.get("offpeak_window"), new Date());
   }
 
   /** A node came back: whatever failed before is forgotten, and it goes first. */

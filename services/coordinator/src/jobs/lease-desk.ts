@@ -105,7 +105,7 @@ export class LeaseDesk {
     const node = this.#fleet.node(id);
     if (node === null || !node.enabled) return refuse("disabled");
     if (!demanded && !this.#registry.settings.get("catchup_enabled")) return refuse("disabled");
-    if (this.busy().has(id)) return refuse("busy");
+    if (this.busy().has(id) || (!demanded && this.#isFull())) return refuse("busy");
     // Asking the node costs a round trip; when nobody is free to serve it there is no need to.
     if (!demanded && node.online && this.#pick(node, demanded) === "busy") return refuse("busy");
     this.#reserved.add(id);
@@ -153,6 +153,14 @@ export class LeaseDesk {
       const result = SyncResult.fromPartial({ errors: [{ code: "FENCED", message }] });
       this.#close(lease, result, lease.acquired_at, now);
     }
+  }
+
+  /** True when the fleet runs as many sessions as it may, or began as many within the minute. */
+  #isFull(): boolean {
+    const { settings } = this.#registry;
+    if (this.running.count >= settings.get("max_concurrent_sessions")) return true;
+    const perMinute = settings.get("sessions_per_minute");
+    return perMinute > 0 && this.running.begunWithin(60_000) >= perMinute;
   }
 
   /** Chooses a source that answers, and writes the lease. */

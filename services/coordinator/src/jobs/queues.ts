@@ -3,9 +3,15 @@ import { z } from "zod";
 /** The hash tag keeps all keys of the queues in one slot, which Redis Cluster asks for. */
 export const PREFIX = "{scoutsync}";
 
-/** Periodic scan of the fleet; worked on by the coordinator alone. */
-export const SCAN_QUEUE = "scan";
-export const SCAN_SCHEDULER = "scan-tick";
+/** What is done again and again, each by a schedule of its own; worked on by the coordinator alone. */
+export const ROUND_QUEUE = "scan";
+export const ROUND_NAMES = ["scan", "canary", "verify", "cleanup"] as const;
+export type RoundName = (typeof ROUND_NAMES)[number];
+
+/** The id of a round's schedule. */
+export function schedulerOf(name: RoundName): string {
+  return `${name}-tick`;
+}
 
 /** Bringing one node up to date; worked on by every worker. */
 export const CATCH_UP_QUEUE = "catch-up";
@@ -17,8 +23,8 @@ export const CATCH_UP_QUEUE = "catch-up";
 export const CatchUpPayload = z.object({ serverId: z.int().positive() });
 export type CatchUpPayload = z.infer<typeof CatchUpPayload>;
 
-export const ScanPayload = z.object({});
-export type ScanPayload = z.infer<typeof ScanPayload>;
+export const RoundPayload = z.object({});
+export type RoundPayload = z.infer<typeof RoundPayload>;
 
 /** What a finished job leaves behind for those who list jobs. */
 export interface CatchUpOutcome {

@@ -10,12 +10,30 @@ export interface RunningSession {
   progress: SyncProgress | null;
 }
 
+/** Beginnings are remembered this long. */
+const LONGEST_LOOK_BACK_MS = 60_000;
+
 /** Sessions that run now and where they stand, for people who watch. In memory: leases are what counts. */
 export class RunningSessions {
   readonly #sessions = new Map<string, RunningSession>();
+  /** When the latest sessions began, milliseconds of `performance.now`, oldest first. */
+  readonly #begun: number[] = [];
 
   began(session: Omit<RunningSession, "progress">): void {
     this.#sessions.set(session.leaseId, { ...session, progress: null });
+    this.#begun.push(performance.now());
+    this.begunWithin(LONGEST_LOOK_BACK_MS);
+  }
+
+  get count(): number {
+    return this.#sessions.size;
+  }
+
+  /** How many began within the last `ms`, a minute at most. */
+  begunWithin(ms: number): number {
+    const from = performance.now() - ms;
+    while ((this.#begun[0] ?? from) < from) this.#begun.shift();
+    return this.#begun.length;
   }
 
   moved(leaseId: string, progress: SyncProgress): RunningSession | null {

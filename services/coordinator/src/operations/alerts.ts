@@ -5,8 +5,8 @@ import { operation } from "./operation.ts";
 import { AlertShape } from "./shapes.ts";
 
 export function alertView(row: AlertRow): z.infer<typeof AlertShape> {
-  const { id, kind, server_id, server_name, message, since, recovered_at, notified_at } = row;
-  return { id, kind, server_id, server_name, message, since, recovered_at, notified: notified_at !== null };
+  const { id, kind, server_id, server_name, message, since, recovered_at, notified } = row;
+  return { id, kind, server_id, server_name, message, since, recovered_at, notified: notified !== 0 };
 }
 
 export const ALERT_OPERATIONS = [

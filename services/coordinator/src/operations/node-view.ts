@@ -96,7 +96,7 @@ function stateOf(
     const stand = total > 0 ? `, ${phase} ${done} of ${total}` : "";
     return { state: "syncing", state_reason: `Syncs with ${peer}${stand}.` };
   }
-  if (inequality.kind === "problem") return { state: "problem", state_reason: inequality.reason };
+  if (inequality.kind !== "behind") return { state: "problem", state_reason: inequality.reason };
   return { state: "behind", state_reason: `${inequality.reason} ${nextStep(core, node)}` };
 }
 

@@ -108,7 +108,7 @@ export const CertificateShape = z
 export const AlertShape = z
   .object({
     id: z.int(),
-    kind: z.enum(["silent", "failing", "lag", "diverged", "clock", "parked", "quarantine", "disk", "canary", "redis"]),
+    kind: z.enum(["silent", "failing", "lag", "problem", "diverged", "clock", "parked", "quarantine", "disk", "canary", "redis"]),
     server_id: z.int().nullable(),
     server_name: z.string(),
     message: z.string(),

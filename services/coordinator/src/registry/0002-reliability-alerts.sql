@@ -39,8 +39,7 @@ CREATE TABLE error_patterns (
   PRIMARY KEY (server_id, operation, code, pattern)
 ) WITHOUT ROWID;
 
--- One row per incident: opened once, closed when it is over. `notified_at` and `recovery_notified_at` are when word of
--- it went out; a row whose word did not go out yet is tried again, also after a restart. `server_id` NULL is the fleet.
+-- One row per incident: opened once, closed when it is over. `server_id` NULL is the fleet.
 CREATE TABLE alerts (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   kind TEXT NOT NULL,
@@ -48,11 +47,20 @@ CREATE TABLE alerts (
   server_name TEXT NOT NULL,
   message TEXT NOT NULL,
   since TEXT NOT NULL,
-  recovered_at TEXT,
-  notified_at TEXT,
-  recovery_notified_at TEXT
+  recovered_at TEXT
 );
 CREATE UNIQUE INDEX alerts_open ON alerts(kind, coalesce(server_id, 0)) WHERE recovered_at IS NULL;
+
+-- Word of an incident that went out, or that nobody was to get: a channel that is set up later tells nothing old. What is
+-- not here is tried again, also after a restart. `phase` is 'raised' or 'recovered'.
+CREATE TABLE alert_notices (
+  alert_id INTEGER NOT NULL REFERENCES alerts(id) ON DELETE CASCADE,
+  channel TEXT NOT NULL,
+  phase TEXT NOT NULL,
+  sent_at TEXT NOT NULL,
+  passed_over INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (alert_id, channel, phase)
+) WITHOUT ROWID;
 
 -- What each node lacked over the last day, written when it changes and at most once a minute: for the chart.
 CREATE TABLE lag_history (

@@ -1,6 +1,10 @@
 import type { Database } from "better-sqlite3";
+import type { z } from "zod";
+import type { AlertShape } from "../operations/shapes.ts";
 
-export type AlertKind = "silent" | "failing" | "lag" | "diverged" | "clock" | "parked" | "quarantine" | "disk" | "canary" | "redis";
+export type AlertKind = z.infer<typeof AlertShape>["kind"];
+export type AlertChannel = "mail" | "webhook";
+export type AlertPhase = "raised" | "recovered";
 
 /** One incident. Times are ISO 8601 UTC or null for not yet. */
 export interface AlertRow {
@@ -11,40 +15,50 @@ export interface AlertRow {
   message: string;
   since: string;
   recovered_at: string | null;
-  notified_at: string | null;
-  recovery_notified_at: string | null;
+  /** 1 when word of it went out by any channel. */
+  notified: number;
 }
 
-/** The table `alerts`: at most one open incident per kind and node. */
+const ROW = `SELECT a.*, EXISTS (SELECT 1 FROM alert_notices n WHERE n.alert_id = a.id AND n.passed_over = 0) AS notified FROM alerts a`;
+const NOTICE = (phase: AlertPhase) =>
+  `SELECT 1 FROM alert_notices n WHERE n.alert_id = a.id AND n.channel = @channel AND n.phase = '${phase}'`;
+
+/** The tables `alerts` and `alert_notices`: at most one open incident per kind and node. */
 export class AlertStore {
   readonly #open;
   readonly #raise;
   readonly #update;
   readonly #recover;
   readonly #unsent;
-  readonly #markNotified;
-  readonly #markRecoveryNotified;
+  readonly #mark;
+  readonly #passOver;
   readonly #list;
   readonly #countOld;
   readonly #drop;
 
   constructor(database: Database) {
-    this.#open = database.prepare<[], AlertRow>("SELECT * FROM alerts WHERE recovered_at IS NULL ORDER BY id");
+    this.#open = database.prepare<[], AlertRow>(`${ROW} WHERE recovered_at IS NULL ORDER BY id`);
     this.#raise = database.prepare<[string, number | null, string, string, string]>(
       "INSERT INTO alerts (kind, server_id, server_name, message, since) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     );
     this.#update = database.prepare<[string, number]>("UPDATE alerts SET message = ? WHERE id = ?");
     this.#recover = database.prepare<[string, number]>("UPDATE alerts SET recovered_at = ? WHERE id = ? AND recovered_at IS NULL");
     // An incident that was over before word of it could go out is told once, as over.
-    this.#unsent = database.prepare<[], AlertRow>(
-      `SELECT * FROM alerts WHERE notified_at IS NULL OR (recovered_at IS NOT NULL AND recovery_notified_at IS NULL) ORDER BY id`,
+    this.#unsent = database.prepare<[{ channel: string }], AlertRow & { phase: AlertPhase }>(
+      `SELECT r.*, CASE WHEN recovered_at IS NULL THEN 'raised' ELSE 'recovered' END AS phase
+       FROM (${ROW} WHERE (a.recovered_at IS NULL AND NOT EXISTS (${NOTICE("raised")}))
+                       OR (a.recovered_at IS NOT NULL AND NOT EXISTS (${NOTICE("recovered")}))) r
+       ORDER BY r.id`,
     );
-    this.#markNotified = database.prepare<[string, number]>("UPDATE alerts SET notified_at = ? WHERE id = ?");
-    this.#markRecoveryNotified = database.prepare<[string, string, number]>(
-      "UPDATE alerts SET notified_at = coalesce(notified_at, ?), recovery_notified_at = ? WHERE id = ?",
+    this.#mark = database.prepare<[number, string, string, string]>(
+      "INSERT INTO alert_notices (alert_id, channel, phase, sent_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    );
+    this.#passOver = database.prepare<[string, string]>(
+      `INSERT INTO alert_notices (alert_id, channel, phase, sent_at, passed_over)
+       SELECT id, ?, 'recovered', ?, 1 FROM alerts WHERE recovered_at IS NOT NULL ON CONFLICT DO NOTHING`,
     );
     this.#list = database.prepare<[number | null, number | null, number, number], AlertRow>(
-      `SELECT * FROM alerts WHERE (? IS NULL OR server_id = ?) AND (? = 1 OR recovered_at IS NULL)
+      `${ROW} WHERE (? IS NULL OR server_id = ?) AND (? = 1 OR recovered_at IS NULL)
        ORDER BY recovered_at IS NOT NULL, id DESC LIMIT ?`,
     );
     this.#countOld = database.prepare<[string], { n: number }>("SELECT count(*) AS n FROM alerts WHERE recovered_at < ?");
@@ -69,17 +83,18 @@ export class AlertStore {
     this.#recover.run(now.toISOString(), id);
   }
 
-  /** Incidents of which word has not gone out, of their beginning or their end. */
-  unsent(): AlertRow[] {
-    return this.#unsent.all();
+  /** Incidents of which word has not gone out by this channel, of their beginning or their end. */
+  unsent(channel: AlertChannel): { alert: AlertRow; phase: AlertPhase }[] {
+    return this.#unsent.all({ channel }).map(({ phase, ...alert }) => ({ alert, phase }));
   }
 
-  markNotified(id: number, now: Date): void {
-    this.#markNotified.run(now.toISOString(), id);
+  markSent(id: number, channel: AlertChannel, phase: AlertPhase, now: Date): void {
+    this.#mark.run(id, channel, phase, now.toISOString());
   }
 
-  markRecoveryNotified(id: number, now: Date): void {
-    this.#markRecoveryNotified.run(now.toISOString(), now.toISOString(), id);
+  /** A channel that is not set up: what is over by now is never told by it. What is open still is, once it is set up. */
+  passOver(channel: AlertChannel, now: Date): void {
+    this.#passOver.run(channel, now.toISOString());
   }
 
   /** Open ones first, then newest first. */

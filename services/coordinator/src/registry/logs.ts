@@ -54,7 +54,8 @@ export class Logs {
       "UPDATE sync_logs SET status = ?, details = ?, completed_at = ? WHERE id = ? AND status = 'in_progress'",
     );
     this.#outcomes = database.prepare<[number, number], { status: LogStatus }>(
-      "SELECT status FROM sync_logs WHERE server_id = ? AND status IN ('completed', 'failed') ORDER BY id DESC LIMIT ?",
+      `SELECT status FROM sync_logs WHERE server_id = ? AND status IN ('completed', 'failed') AND operation = '${CATCH_UP_OPERATION}'
+       ORDER BY id DESC LIMIT ?`,
     );
     this.#countOld = database.prepare<[string], { n: number }>(`SELECT count(*) AS n FROM sync_logs WHERE ${ENDED_AND_OLD}`);
     this.#dropOld = database.prepare<[string]>(`DELETE FROM sync_logs WHERE ${ENDED_AND_OLD}`);
@@ -83,7 +84,7 @@ export class Logs {
     this.#close.run(status, JSON.stringify(details), now.toISOString(), id);
   }
 
-  /** Share of attempts that went well among the node's last `count`; 1 when there were none. */
+  /** Share of catch-ups that went well among the node's last `count`; 1 when there were none. */
   successRate(serverId: number, count = 50): number {
     const outcomes = this.#outcomes.all(serverId, count);
     if (outcomes.length === 0) return 1;

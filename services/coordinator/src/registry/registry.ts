@@ -8,7 +8,7 @@ import { Leases } from "./leases.ts";
 import { Logs } from "./logs.ts";
 import { ReliabilityStore } from "./reliability-store.ts";
 import { Servers } from "./servers.ts";
-import { Settings } from "./settings.ts";
+import { checkPresets, Settings } from "./settings.ts";
 
 /** Numbered steps of the schema; the position in the list plus one is the version a step leads to. */
 const SCHEMA_STEPS = ["0001-registry.sql", "0002-reliability-alerts.sql"];
@@ -38,10 +38,11 @@ export interface Registry {
 }
 
 /**
- * Opens or creates `coordinator.db` in `directory`.
- * Throws METADATA_NEWER when a newer version of the program wrote it, DATABASE_FAILED when it cannot be opened.
+ * Opens or creates `coordinator.db` in `directory`. `presets` are settings as the service was told them.
+ * Throws INVALID_ARGUMENT when a preset does not fit, METADATA_NEWER when a newer version of the program wrote it, DATABASE_FAILED when it cannot be opened.
  */
-export function openRegistry(directory: string): Registry {
+export function openRegistry(directory: string, presets: Readonly<Record<string, string>> = {}): Registry {
+  checkPresets(presets);
   const path = join(directory, "coordinator.db");
   const database = openFile(directory, path);
   try {
@@ -58,7 +59,7 @@ export function openRegistry(directory: string): Registry {
     path,
     servers: new Servers(database),
     logs: new Logs(database),
-    settings: new Settings(database),
+    settings: new Settings(database, presets),
     leases: new Leases(database),
     reliability: new ReliabilityStore(database),
     alerts: new AlertStore(database),

@@ -1,0 +1,84 @@
+import { ageSeconds, type FleetNode } from "../detection/fleet.ts";
+import type { Inequality } from "../detection/certificate.ts";
+import type { AlertKind } from "../registry/alert-store.ts";
+
+/** Something that a person should know of, as it is now. */
+export interface Incident {
+  kind: AlertKind;
+  /** Null: the whole fleet. */
+  serverId: number | null;
+  serverName: string;
+  message: string;
+}
+
+/** From when on something is an incident. 0 = never. */
+export interface AlertBounds {
+  silentSeconds: number;
+  lagSeconds: number;
+  failures: number;
+  clockSeconds: number;
+  diskPercent: number;
+  parked: boolean;
+}
+
+/** What is wrong in the fleet now, by what the nodes said last. Pure. */
+export function incidents(
+  nodes: readonly FleetNode[],
+  unequal: ReadonlyMap<number, Inequality>,
+  bounds: AlertBounds,
+  now: Date,
+): Incident[] {
+  return nodes
+    .filter((node) => node.enabled)
+    .flatMap((node) => {
+      const found = node.online ? ofOnline(node, unequal.get(node.id), bounds) : ofSilent(node, bounds, now);
+      return found.map(([kind, message]) => ({ kind, serverId: node.id, serverName: node.row.name, message }));
+    });
+}
+
+type Found = [kind: AlertKind, message: string];
+
+/** Of a node that does not answer nothing else is known. */
+function ofSilent({ row }: FleetNode, { silentSeconds }: AlertBounds, now: Date): Found[] {
+  const since = row.last_seen ?? row.created_at;
+  const seconds = Math.floor((now.getTime() - Date.parse(since)) / 1_000);
+  if (silentSeconds === 0 || seconds < silentSeconds) return [];
+  const why = row.last_error === "" ? "" : ` (${row.last_error})`;
+  const seen = row.last_seen === null ? "has never answered" : `has not answered since ${row.last_seen}`;
+  return [["silent", `${row.name} ${seen}${why}. Look whether the machine and its sync-node run and can be reached from here.`]];
+}
+
+function ofOnline(node: FleetNode, inequality: Inequality | undefined, bounds: AlertBounds): Found[] {
+  const { row, missing, reports } = node;
+  const found: Found[] = [];
+  const age = ageSeconds(missing);
+  if (bounds.failures > 0 && row.failures >= bounds.failures) {
+    found.push(["failing", `${row.failures} sessions of ${row.name} failed in a row: ${row.last_error}`]);
+  }
+  if (bounds.lagSeconds > 0 && age > bounds.lagSeconds) {
+    found.push(["lag", `${row.name} lacks ${missing.changes} changes, the oldest is ${Math.round(age)} s old.`]);
+  }
+  if (inequality?.kind === "diverged") found.push(["diverged", `${row.name}: ${inequality.reason}`]);
+  if (inequality?.kind === "problem") found.push(["problem", `${row.name}: ${inequality.reason}`]);
+  const offBy = Math.abs(row.clock_offset_ms) / 1_000;
+  if (bounds.clockSeconds > 0 && offBy > bounds.clockSeconds) {
+    const where = row.clock_offset_ms > 0 ? "ahead of" : "behind";
+    found.push(["clock", `The clock of ${row.name} is ${Math.round(offBy)} s ${where} the coordinator's. Set one of them, best by NTP.`]);
+  }
+  const parked = reports.reduce((sum, report) => sum + report.parked, 0);
+  if (bounds.parked && parked > 0) {
+    found.push([
+      "parked",
+      `${row.name} holds ${parked} rows that a constraint keeps out of their table: scoutsync review list ${row.name} --kind parked`,
+    ]);
+  }
+  const { disk_free_bytes: free, disk_total_bytes: whole } = row;
+  if (bounds.diskPercent > 0 && free !== null && whole !== null && whole > 0 && (free / whole) * 100 < bounds.diskPercent) {
+    const percent = Math.round((free / whole) * 1_000) / 10;
+    found.push([
+      "disk",
+      `A disk of ${row.name} has ${percent}% free (${Math.round(free / 2 ** 20)} MiB). A node that cannot write cannot receive.`,
+    ]);
+  }
+  return found;
+}

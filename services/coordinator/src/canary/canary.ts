@@ -1,0 +1,129 @@
+import { toPlainError } from "@scoutsync/core";
+import {
+  DigestRequest,
+  ListReviewsRequest,
+  unary,
+  type DigestEntry,
+  type DigestResponse,
+  type SyncNodeService,
+  type ServiceClient,
+} from "@scoutsync/protocol";
+import { pause, type Logger } from "@scoutsync/runtime";
+import type { AlertWatch } from "../alerts/watch.ts";
+import type { Fleet, FleetNode } from "../detection/fleet.ts";
+import type { NodeClients } from "../detection/node-clients.ts";
+import type { Registry } from "../registry/registry.ts";
+
+/** A table of at most this many rows is read in every round; of larger ones one per round. */
+const SMALL_TABLE_ROWS = 20_000;
+/** A table that is written to differs from what was captured of it for a moment; one whose capture is broken stays so. */
+const LOOKS = 4;
+const PAUSE_MS = 500;
+const NODES_AT_ONCE = 8;
+const DEADLINE_MS = 120_000;
+const CANARY_OPERATION = "canary";
+
+/**
+ * Looks whether what stands in the tables of each node is what its capture knows of them: the one failure that no health
+ * check, vector or stored digest shows, because nothing noticed that anything was written. Reads rows, writes none.
+ */
+export class Canary {
+  readonly #fleet: Fleet;
+  readonly #clients: NodeClients;
+  readonly #registry: Registry;
+  readonly #alerts: AlertWatch;
+  readonly #logger: Logger;
+  /** What was wrong with a node when it was looked at last. */
+  readonly #wrong = new Map<number, string>();
+  #round = 0;
+
+  constructor(parts: { fleet: Fleet; clients: NodeClients; registry: Registry; alerts: AlertWatch; logger: Logger }) {
+    this.#fleet = parts.fleet;
+    this.#clients = parts.clients;
+    this.#registry = parts.registry;
+    this.#alerts = parts.alerts;
+    this.#logger = parts.logger;
+  }
+
+  /** One round over all nodes that are online. Never throws. */
+  async round(): Promise<void> {
+    const waiting = this.#fleet.available();
+    const round = this.#round++;
+    const lane = async () => {
+      for (let node = waiting.shift(); node !== undefined; node = waiting.shift()) await this.#look(node, round);
+    };
+    await Promise.all(Array.from({ length: Math.min(NODES_AT_ONCE, waiting.length) }, lane));
+  }
+
+  async #look(node: FleetNode, round: number): Promise<void> {
+    const client = this.#clients.to(node.address);
+    try {
+      const broken: string[] = [];
+      for (const { name } of node.reports.filter((report) => report.problem === "")) {
+        for (const table of await brokenTables(client, name, round)) broken.push(`${name}.${table}`);
+      }
+      this.#tell(node, broken);
+      const kept = await unary(client, "listReviews", ListReviewsRequest.fromPartial({ kind: "quarantine", limit: 100 }));
+      const open = kept.reviews.filter((review) => !review.resolved).length;
+      const held = `${node.row.name} keeps ${open} mass delete${open === 1 ? "" : "s"} back: scoutsync review list ${node.row.name} --kind quarantine`;
+      this.#alerts.report("quarantine", node.id, open === 0 ? null : held);
+    } catch (error) {
+      // A node that goes away meanwhile is another incident.
+      this.#logger.debug({ server: node.id, error: toPlainError(error).message }, "the canary could not look at a node");
+    }
+  }
+
+  #tell(node: FleetNode, broken: readonly string[]): void {
+    const wrong = broken.join(", ");
+    const before = this.#wrong.get(node.id) ?? "";
+    const message = `${node.row.name} holds rows in ${wrong} that its capture knows nothing of: something wrote past it. scoutsync verify ${node.row.name} PEER --deep names them, --repair takes them in.`;
+    this.#alerts.report("canary", node.id, wrong === "" ? null : message);
+    if (wrong === before) return;
+    this.#wrong.set(node.id, wrong);
+    const { logs } = this.#registry;
+    const now = new Date();
+    const entry = { serverId: node.id, sourceId: null, worker: "coordinator", operation: CANARY_OPERATION, details: {}, now };
+    const details = wrong === "" ? { message: "Rows and capture agree again" } : { tables: broken, message };
+    logs.close(logs.open(entry), wrong === "" ? "completed" : "failed", details, now);
+  }
+}
+
+/** Tables of a database whose rows are, look after look, not those that were captured. */
+async function brokenTables(client: ServiceClient<SyncNodeService>, database: string, round: number): Promise<string[]> {
+  const ask = (table: string, deep: boolean) =>
+    unary(client, "digest", DigestRequest.fromPartial({ database, table, deep }), { deadlineMs: DEADLINE_MS });
+  const { entries } = await ask("", false);
+  const small = entries.filter((entry) => entry.rows <= BigInt(SMALL_TABLE_ROWS));
+  const large = entries.filter((entry) => entry.rows > BigInt(SMALL_TABLE_ROWS));
+  const turn = large[round % Math.max(1, large.length)];
+  const broken: string[] = [];
+  for (const { table } of turn === undefined ? small : [...small, turn]) {
+    if (await staysBroken(table, ask)) broken.push(table);
+  }
+  return broken;
+}
+
+/** True when the same part of the table differs from what was captured of it at every look. */
+async function staysBroken(table: string, ask: (table: string, deep: boolean) => Promise<DigestResponse>): Promise<boolean> {
+  let suspects: number[] | null = null;
+  for (let look = 0; look < LOOKS; look++) {
+    if (look > 0) await pause(PAUSE_MS);
+    const [stored, read] = [await ask(table, false), await ask(table, true)];
+    const differing = differingBuckets(stored.entries, read.entries);
+    suspects = suspects === null ? [...differing] : suspects.filter((bucket) => differing.has(bucket));
+    if (suspects.length === 0) return false;
+  }
+  return true;
+}
+
+function differingBuckets(stored: readonly DigestEntry[], read: readonly DigestEntry[]): Set<number> {
+  const sums = new Map(stored.map((entry) => [entry.bucket, entry.digest.toString("hex")]));
+  const differing = new Set<number>();
+  for (const { bucket, digest } of read) {
+    if (sums.get(bucket) !== digest.toString("hex")) differing.add(bucket);
+    sums.delete(bucket);
+  }
+  // What was captured and is not in the table any more.
+  for (const bucket of sums.keys()) differing.add(bucket);
+  return differing;
+}
