@@ -114,6 +114,11 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("keyless"),
   },
   {
+    name: "a damaged range is believed",
+    edits: [["wire.protocol !== WITHOUT_FRAME_SUM && !frameSum(wire)", "wire.protocol > 9 && !frameSum(wire)"]],
+    caughtBy: "packages/protocol/test/conversion.test.ts",
+  },
+  {
     name: "a key that changes under the name rowid is not looked at",
     edits: [['(names.length === 1 ? ["rowid", "oid", "_rowid_"] : [])', "[]"]],
     caughtBy: tests("capture"),

@@ -2,7 +2,7 @@ import type { SchemaPrint } from "./schema-print.ts";
 import type { VersionVector } from "./vector.ts";
 
 /** Protocol version of this program; a peer at `PROTOCOL_VERSION - 1` works too. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 export const OLDEST_PROTOCOL_VERSION = 1;
 
 /** A change batch holds at most this many changes. */

@@ -1,5 +1,6 @@
+import { hash } from "node:crypto";
 import { ownedMemory, PROTOCOL_VERSION, SyncError, type ChangeBatch, type Codec } from "@scoutsync/core";
-import type { Batch } from "../gen/scoutsync/v1/sync_node.ts";
+import { Batch } from "../gen/scoutsync/v1/sync_node.ts";
 import { asBuffer } from "./value.ts";
 import { fromWireVector, toWireVector } from "./vector.ts";
 
@@ -7,7 +8,15 @@ import { fromWireVector, toWireVector } from "./vector.ts";
 export const PART_BYTES = 4 * 1024 * 1024;
 /** SQLite's own limit for a row is 10^9 bytes; more than this in one batch would only exhaust memory. */
 const MAX_PAYLOAD_BYTES = 1_100_000_000;
+/** The version before says no `frame_sha256`. No flip of one bit makes its number of ours. */
+const WITHOUT_FRAME_SUM = 1;
 const NO_BYTES = Buffer.alloc(0);
+
+/** What `frame_sha256` is: of everything but the payload. A field that comes later must be left out. */
+function frameSum(batch: Batch): Buffer {
+  const frame: Batch = { ...batch, payload: NO_BYTES, part: 0, parts: 0, frameSha256: NO_BYTES };
+  return hash("sha256", Batch.encode(frame).finish(), "buffer");
+}
 
 /** One message, or several when the payload is larger than `partBytes`. The first one carries everything else. */
 export function toWireBatches(batch: ChangeBatch, partBytes = PART_BYTES): Batch[] {
@@ -39,7 +48,9 @@ export function toWireBatches(batch: ChangeBatch, partBytes = PART_BYTES): Batch
     nodeId: batch.node?.id ?? "",
     nodeName: batch.node?.name ?? "",
     terms: batch.terms ?? "",
+    frameSha256: NO_BYTES,
   };
+  whole.frameSha256 = frameSum(whole);
   if (parts < 2) return [whole];
   return Array.from({ length: parts }, (_, index) => ({
     ...(index === 0 ? whole : CONTINUATION),
@@ -103,6 +114,8 @@ export class BatchAssembler {
 }
 
 function fromWireBatch(wire: Batch, payload: Buffer): ChangeBatch {
+  if (wire.protocol !== WITHOUT_FRAME_SUM && !frameSum(wire).equals(wire.frameSha256))
+    throw corrupt("the SHA-256 of its range and vectors does not match");
   if (wire.codec !== "identity" && wire.codec !== "zstd") throw corrupt(`it is compressed with "${wire.codec.slice(0, 40)}"`);
   return {
     from: fromWireVector(wire.from),
@@ -175,4 +188,5 @@ const CONTINUATION: Batch = {
   nodeId: "",
   nodeName: "",
   terms: "",
+  frameSha256: NO_BYTES,
 };

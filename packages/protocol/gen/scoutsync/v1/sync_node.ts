@@ -271,6 +271,12 @@ export interface Batch {
   terms: string;
   /** With `final`: which tables and columns `digest` is of. Digests of different schemas are not compared. */
   schema: string;
+  /**
+   * SHA-256 of this message encoded in the order of this definition, with fields 1 to 24 and 30 but `payload`, `part`
+   * and `parts`: a range or a vector that was damaged on the way would be a claim to have what was never received. Only
+   * protocol 1 leaves it out.
+   */
+  frameSha256: Buffer;
 }
 
 /** Sequences of one origin, both inclusive. */
@@ -2232,6 +2238,7 @@ function createBaseBatch(): Batch {
     nodeName: "",
     terms: "",
     schema: "",
+    frameSha256: Buffer.alloc(0),
   };
 }
 
@@ -2317,6 +2324,9 @@ export const Batch: MessageFns<Batch> = {
     }
     if (message.schema !== "") {
       writer.uint32(194).string(message.schema);
+    }
+    if (message.frameSha256.length !== 0) {
+      writer.uint32(202).bytes(message.frameSha256);
     }
     return writer;
   },
@@ -2534,6 +2544,14 @@ export const Batch: MessageFns<Batch> = {
             message.schema = reader.string();
             continue;
           }
+          case 25: {
+            if (tag !== 202) {
+              break;
+            }
+
+            message.frameSha256 = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2584,6 +2602,7 @@ export const Batch: MessageFns<Batch> = {
     message.nodeName = object.nodeName ?? "";
     message.terms = object.terms ?? "";
     message.schema = object.schema ?? "";
+    message.frameSha256 = object.frameSha256 ?? Buffer.alloc(0);
     return message;
   },
 };
