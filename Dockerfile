@@ -20,6 +20,7 @@ RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund && n
 
 COPY packages packages
 COPY services services
+COPY docs docs
 COPY LICENSE README.md ./
 RUN ln -s /opt/scoutsync/packages/cli/bin/scoutsync.mjs /usr/local/bin/scoutsync \
   && mkdir -p /var/lib/scoutsync && chown node:node /var/lib/scoutsync

@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 import { unary, serverStream, RegisterRequest, AddNodeRequest, type WatchResponse } from "@scoutsync/protocol";
 import { Client, credentials } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { startCoordinator } from "../src/index.ts";
+import { COORDINATOR_METRICS, startCoordinator } from "../src/index.ts";
 import { eventually, FleetUnderTest, quietLogger } from "./fleet-under-test.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
 import { ScriptedNode } from "./scripted-nodes.ts";
@@ -142,6 +142,17 @@ describe.skipIf(redisProgram === null)("what users and tools see", () => {
     const metrics = await (await fetch(fleet.url("/metrics"))).text();
     expect(metrics).toMatch(/scoutsync_nodes\{state="online"\} [23]/);
     expect(metrics).toContain("scoutsync_redis_up 1");
+    expect(metrics).toContain('scoutsync_sessions_total{outcome="completed"}');
+    for (const { name, type, labels } of Object.values(COORDINATOR_METRICS)) {
+      expect(metrics).toContain(`# TYPE ${name} ${type}`);
+      // A label outside of its list is how a fleet of thousands floods a monitoring server.
+      const allowed = labels as Record<string, readonly string[]>;
+      const lines = metrics.split("\n").filter((line) => line.startsWith(`${name}{`));
+      const foreign = lines.filter((line) =>
+        [...line.matchAll(/(\w+)="([^"]*)"/g)].some(([, label = "", value = ""]) => label !== "le" && !allowed[label]?.includes(value)),
+      );
+      expect(foreign).toEqual([]);
+    }
     const page = await (await fetch(fleet.url("/"))).text();
     expect(page).toContain("node-1");
     expect(page).toContain("<table>");

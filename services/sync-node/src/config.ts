@@ -32,6 +32,8 @@ export interface SyncNodeConfig {
   serveRestored?: boolean | undefined;
   /** From when on deletes of most of a table at once are kept back: rows, and share of the table; null = never. Default 100 and half. */
   quarantine?: { rows: number; share: number } | null | undefined;
+  /** `host:port` for `GET /metrics`; null or left out = not served. */
+  metrics?: string | null | undefined;
   /** Worker threads that the databases share; default: one per processor, no more than databases. */
   threads?: number | undefined;
   logger: Logger;

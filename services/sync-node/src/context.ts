@@ -3,6 +3,7 @@ import type { ClockKeeper } from "./clock/clock-keeper.ts";
 import type { Connections } from "./connections.ts";
 import type { Databases } from "./databases.ts";
 import type { DiskRoom } from "./disk.ts";
+import type { NodeCounts } from "./metrics.ts";
 import type { SessionGate } from "./session-gate.ts";
 
 /** What the handlers of one node share. */
@@ -18,6 +19,7 @@ export interface NodeContext {
   readonly connections: Connections;
   readonly clock: ClockKeeper;
   readonly disk: DiskRoom;
+  readonly counts: NodeCounts;
   readonly logger: Logger;
   /** Aborts with SHUTTING_DOWN when the node stops. */
   readonly stopping: AbortSignal;

@@ -1,3 +1,4 @@
+export { NODE_METRICS } from "./metric-definitions.ts";
 export { startSyncNode } from "./sync-node.ts";
 export type { SyncNodeService } from "./serving.ts";
 export type { SyncNodeConfig } from "./config.ts";

@@ -15,6 +15,7 @@ import { DiskRoom } from "./disk.ts";
 import { handlers } from "./handlers/index.ts";
 import { keepInStep } from "./live-links.ts";
 import { takeOver } from "./reissuing.ts";
+import { NodeCounts, serveMetrics } from "./metrics.ts";
 import { createGrpcServer, listenOn, shutDown } from "./server.ts";
 import { SessionGate } from "./session-gate.ts";
 
@@ -30,6 +31,8 @@ export interface SyncNodeService extends Service {
     /** `host:port` with the port that was picked. */
     listen: string;
     databases: { name: string; path: string; tables: string[] }[];
+    /** `host:port` of the metrics; not there when they are not served. */
+    metrics?: string;
   };
 }
 
@@ -57,6 +60,7 @@ export async function serve(
     connections: new Connections(clock),
     clock,
     disk: new DiskRoom(databases.all().map(({ replica }) => replica.path)),
+    counts: new NodeCounts(),
     logger,
     stopping: stopping.signal,
   };
@@ -66,6 +70,13 @@ export async function serve(
   health.addToServer(server);
   addReflection(server, [SERVICE]);
   const listen = await listenOn(server, config.listen);
+  let metrics: Awaited<ReturnType<typeof serveMetrics>> | null = null;
+  try {
+    if (config.metrics) metrics = await serveMetrics(config.metrics, context);
+  } catch (error) {
+    await shutDown(server, 0);
+    throw error;
+  }
 
   const background = [
     keepInStep(context, config.peers, stopping.signal),
@@ -85,6 +96,7 @@ export async function serve(
     stopping.abort(
       new SyncError({ code: "SHUTTING_DOWN", message: `node "${config.name}" is stopping`, action: "Try again when it is back." }),
     );
+    await metrics?.stop();
     await shutDown(server, SHUTDOWN_GRACE_MS);
     await settled;
     context.connections.close();
@@ -97,6 +109,7 @@ export async function serve(
       node_id: nodeId,
       listen,
       databases: databases.all().map(({ replica: { name, path, state } }) => ({ name, path, tables: state.tables })),
+      ...(metrics !== null && { metrics: metrics.listen }),
     },
     stop: () => (stopped ??= stop()),
   };

@@ -25,6 +25,7 @@ interface NodeOptions {
   reissueAfterDays?: string;
   serveRestored?: boolean;
   quarantine?: string;
+  metrics?: string;
   config?: string;
 }
 
@@ -63,6 +64,7 @@ export const registerNode: Registration = (program, surroundings) => {
         "--quarantine <rows:percent>",
         "keep mass deletes back for a person from so many rows and more than this share of a table on, or off (default 100:50)",
       ),
+      new Option("--metrics <address>", "host:port to serve GET /metrics for Prometheus on"),
       new Option("--config <file>", "YAML file with the same settings; flags and SCOUTSYNC_* win over it"),
     ],
     examples: [
@@ -96,6 +98,7 @@ export const registerNode: Registration = (program, surroundings) => {
         reissueAfterDays: settings.reissue_after_days,
         serveRestored: settings.serve_restored,
         quarantine: quarantineOf(settings.quarantine),
+        metrics: settings.metrics ?? null,
         logger: createLogger(settings.name, logLevel ?? settings.log_level ?? "info"),
       });
       printReady({ ...node.ready });
@@ -122,6 +125,7 @@ function flagsOf(options: NodeOptions, cwd: string): NodeSource {
   if (options.reissueAfterDays !== undefined) source.reissue_after_days = Number(options.reissueAfterDays);
   if (options.serveRestored !== undefined) source.serve_restored = options.serveRestored;
   if (options.quarantine !== undefined) source.quarantine = options.quarantine;
+  if (options.metrics !== undefined) source.metrics = options.metrics;
   return source;
 }
 

@@ -51,6 +51,7 @@ export function nodeSettingsFromEnvironment({ env, cwd }: Pick<Surroundings, "en
   assign(source, "reissue_after_days", days === undefined ? undefined : Number(days));
   assign(source, "serve_restored", booleanOf(text("SERVE_RESTORED")));
   assign(source, "quarantine", text("QUARANTINE"));
+  assign(source, "metrics", text("METRICS"));
   assign(source, "log_level", text("LOG_LEVEL") as NodeSource["log_level"]);
   return source;
 }

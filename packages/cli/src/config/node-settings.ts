@@ -65,6 +65,7 @@ export const NodeSettings = z
       .regex(/^(off|[1-9]\d{0,8}:(100|\d{1,2}))$/, { error: "quarantine is ROWS:PERCENT, for example 100:50, or off" })
       .default("100:50")
       .describe("deletes of at least so many rows and more than this share of a table at once are kept back for a person"),
+    metrics: address.optional().describe("host:port to serve GET /metrics for Prometheus on"),
     log_level: z.enum(["trace", "debug", "info", "warn", "error", "silent"]).optional().describe("what to log on stderr"),
   })
   .superRefine((settings, context) => {
@@ -127,5 +128,6 @@ export const NODE_FLAGS: Readonly<Record<string, string>> = {
   reissue_after_days: "--reissue-after-days",
   serve_restored: "--serve-restored",
   quarantine: "--quarantine",
+  metrics: "--metrics",
   log_level: "--log-level",
 };

@@ -60,6 +60,7 @@ export async function sync(context: NodeContext, request: SyncRequest, outbox: O
   );
   signal.throwIfAborted();
   const { stats, success, verified, errors } = result;
+  context.counts.session(toCounted(result));
   context.logger.info({ peer: address, success, verified, stats, errors }, "session over");
   await outbox.write({ kind: { $case: "result", value: { ...toWireResult(result), doubts } } });
 }
@@ -153,6 +154,11 @@ async function mend(context: NodeContext, database: SessionDatabase, peer: PeerC
     "rows that differed were merged",
   );
   return repaired;
+}
+
+function toCounted({ success, durationMs, stats }: SessionResult) {
+  const { localChangesSent: sent, remoteChangesReceived: received, remoteChangesApplied: applied } = stats;
+  return { success, durationMs, stats: { sent, received, applied } };
 }
 
 function peerAddress(text: string): string {
