@@ -1,0 +1,108 @@
+import { login } from "./api.ts";
+import type { Fleet, FleetEvent, RunningSession } from "./model.ts";
+import { redraw } from "./redraw.ts";
+
+/** The first pause before a lost line is tried again, and the longest, milliseconds. */
+const RETRY_FIRST_MS = 1_000;
+const RETRY_LONGEST_MS = 15_000;
+/** The coordinator sends a sign of life every 15 s. */
+const SILENCE_MS = 40_000;
+const KEPT_EVENTS = 200;
+/** Pages that show more than the fleet ask again at most this often while it moves. */
+const PAGE_REFRESH_MS = 1_500;
+
+/** The fleet as the coordinator said last, and how good the line to it is. */
+export const live: { fleet: Fleet | null; line: "joining" | "live" | "lost"; events: FleetEvent[] } = {
+  fleet: null,
+  line: "joining",
+  events: [],
+};
+
+/** How far this device's clock is behind the coordinator's, milliseconds: ages are those of the coordinator. */
+let skewMs = 0;
+const listeners = new Set<() => void>();
+let refreshDue: ReturnType<typeof setTimeout> | null = null;
+
+/** The time now, by the coordinator's clock; Unix milliseconds. */
+export function nowMs(): number {
+  return Date.now() + skewMs;
+}
+
+/** Calls back soon after the fleet moved, not more often than a page can use. Returns what ends it. */
+export function onMoved(listener: () => void): () => void {
+  listeners.add(listener);
+  return () => void listeners.delete(listener);
+}
+
+/** Opens the line to the coordinator and keeps it open. */
+export function watchFleet(): void {
+  let attempts = 0;
+  let source: EventSource | null = null;
+  let silence: ReturnType<typeof setTimeout> | undefined;
+  let retry: ReturnType<typeof setTimeout> | undefined;
+
+  const lost = () => {
+    clearTimeout(silence);
+    clearTimeout(retry);
+    source?.close();
+    live.line = "lost";
+    retry = setTimeout(open, Math.min(RETRY_FIRST_MS * 2 ** attempts++, RETRY_LONGEST_MS));
+    redraw();
+    // The line cannot say why it was refused: an answer to a plain question can.
+    void fetch("api/fleet", { credentials: "same-origin" }).then(
+      ({ status }) => {
+        if (status === 401) login.needed = true;
+        redraw();
+      },
+      () => {},
+    );
+  };
+  const heard = () => {
+    clearTimeout(silence);
+    silence = setTimeout(lost, SILENCE_MS);
+    attempts = 0;
+    if (live.line === "live") return;
+    live.line = "live";
+    redraw();
+  };
+  const open = () => {
+    source = new EventSource("api/events");
+    source.addEventListener("error", lost);
+    const on = <T>(kind: string, take: (message: T) => void) =>
+      source?.addEventListener(kind, (event: MessageEvent<string>) => {
+        heard();
+        take(JSON.parse(event.data) as T);
+        redraw();
+      });
+    on<Fleet>("snapshot", takeFleet);
+    on<Fleet>("fleet", takeFleet);
+    on<FleetEvent>("event", (event) => {
+      live.events = [event, ...live.events].slice(0, KEPT_EVENTS);
+      moved();
+    });
+    on<{ server_id: number; session: RunningSession | null }>("progress", ({ server_id, session }) => {
+      const node = live.fleet?.nodes.find((one) => one.id === server_id);
+      if (node !== undefined) node.session = session;
+    });
+  };
+  // A phone that slept has a line that looks open and is not.
+  document.addEventListener("visibilitychange", () => {
+    if (document.visibilityState !== "visible" || live.line === "live") return;
+    attempts = 0;
+    lost();
+  });
+  open();
+}
+
+function takeFleet(fleet: Fleet): void {
+  live.fleet = fleet;
+  skewMs = Date.parse(fleet.timestamp) - Date.now();
+  moved();
+}
+
+function moved(): void {
+  refreshDue ??= setTimeout(() => {
+    refreshDue = null;
+    if (document.visibilityState === "visible") for (const listener of listeners) listener();
+  }, PAGE_REFRESH_MS);
+}

@@ -1,0 +1,175 @@
+import { ago, count, counted, offset, sentence } from "../format.ts";
+import { html, repeat, type TemplateResult } from "../lit.ts";
+import type { Fleet, Node } from "../model.ts";
+import { emptyState, type Tone } from "./blocks.ts";
+import { icon, type IconName } from "./icons.ts";
+import { byNeed, lookOf, missingText, reviewTotal, sessionLine } from "./node-state.ts";
+
+interface Concern {
+  key: string;
+  tone: Tone;
+  icon: IconName;
+  title: string;
+  text: unknown;
+  link: string;
+}
+
+/** The longest list; what does not fit is in the table below. */
+const MOST_SHOWN = 8;
+/** Clocks further off than this are an alarm, milliseconds. */
+const CLOCK_ALARM_MS = 5_000;
+
+/** What an operator should know, worst first: which node misses what, why, and what happens next. */
+export function attentionList(fleet: Fleet): TemplateResult {
+  const concerns = [
+    ...ofTheService(fleet),
+    ...fleet.nodes.toSorted(byNeed).flatMap(ofNode),
+    ...ofReview(fleet),
+    ...ofJobs(fleet),
+    ...ofAlerts(fleet),
+  ];
+  if (concerns.length === 0)
+    return emptyState("check", "Nothing needs you.", "Every node is up to date, and nothing waits for a decision.");
+  const more = concerns.length - MOST_SHOWN;
+  return html`<ul class="concerns">
+      ${repeat(
+        concerns.slice(0, MOST_SHOWN),
+        ({ key }) => key,
+        (concern) =>
+          html`<li>
+            <a href=${concern.link}
+              ><span class="tone-${concern.tone}">${icon(concern.icon, 20)}</span>
+              <div>
+                <p class="concern-title">${concern.title}</p>
+                <div class="muted small">${concern.text}</div>
+              </div>
+              <span class="muted">${icon("right", 16)}</span></a
+            >
+          </li>`,
+      )}
+    </ul>
+    ${more > 0 ? html`<p class="muted small more-note">and ${count(more)} more, in the table below</p>` : ""}`;
+}
+
+function ofTheService({ jobs }: Fleet): Concern[] {
+  const concerns: Concern[] = [];
+  if (jobs.problem !== "") {
+    concerns.push({
+      key: "redis",
+      tone: "bad",
+      icon: "warn",
+      title: "The job queue cannot be reached",
+      text: `${sentence(jobs.problem)} Nothing is lost; catch-ups wait until it is back.`,
+      link: "#/jobs",
+    });
+  }
+  if (jobs.paused) {
+    concerns.push({
+      key: "paused",
+      tone: "warn",
+      icon: "pause",
+      title: "Syncing is paused for the whole fleet",
+      text: "No catch-up starts until somebody resumes it.",
+      link: "#/jobs",
+    });
+  }
+  return concerns;
+}
+
+function ofNode(node: Node): Concern[] {
+  const { tone, icon: shape } = lookOf(node.state);
+  const link = `#/nodes/${node.id}`;
+  const concerns: Concern[] = [];
+  if (node.state === "offline") {
+    concerns.push({
+      key: `node ${node.id}`,
+      tone,
+      icon: shape,
+      title: `${node.name} does not answer`,
+      text: html`It ${missingText(node)}; last heard ${ago(node.last_seen)}.
+      ${node.last_error === "" ? "" : html`<span class="wrap">${sentence(node.last_error)}</span> `}It is caught up as soon as it is back.`,
+      link,
+    });
+  } else if (node.state === "problem") {
+    concerns.push({
+      key: `node ${node.id}`,
+      tone,
+      icon: shape,
+      title: `${node.name} has a problem`,
+      text: html`${sentence(node.state_reason)} It ${missingText(node)}.`,
+      link,
+    });
+  } else if (node.state === "behind" || node.state === "syncing") {
+    const what = node.missing_changes === 0 ? "exchanges changes" : missingText(node);
+    concerns.push({
+      key: `node ${node.id}`,
+      tone,
+      icon: shape,
+      title: `${node.name} ${what}`,
+      text: node.session === null ? sentence(node.state_reason) || "A catch-up is due." : sessionLine(node),
+      link,
+    });
+  }
+  if (node.online && Math.abs(node.clock_offset_ms) > CLOCK_ALARM_MS) {
+    concerns.push({
+      key: `clock ${node.id}`,
+      tone: "warn",
+      icon: "clock",
+      title: `The clock of ${node.name} is ${offset(node.clock_offset_ms)} off`,
+      text: "Set it. Until then its edits are stamped by corrected time.",
+      link,
+    });
+  }
+  return concerns;
+}
+
+function ofReview({ nodes }: Fleet): Concern[] {
+  const total = reviewTotal(nodes);
+  const sum = (kind: "parked" | "schema") => nodes.reduce((all, node) => all + node.review_counts[kind], 0);
+  const [conflicts, parked, schema] = [Math.max(0, ...nodes.map((node) => node.review_counts.conflict)), sum("parked"), sum("schema")];
+  if (total === 0) return [];
+  const parts = [
+    conflicts > 0 ? counted(conflicts, "conflict") : "",
+    parked > 0 ? counted(parked, "parked row") : "",
+    schema > 0 ? counted(schema, "held table or column", "held tables or columns") : "",
+  ].filter((part) => part !== "");
+  return [
+    {
+      key: "review",
+      tone: "warn",
+      icon: "review",
+      title: parts.length > 0 ? `${parts.join(", ")} to review` : `${counted(total, "entry", "entries")} to review`,
+      text: "Nothing is lost: both versions are kept until somebody decides.",
+      link: "#/review",
+    },
+  ];
+}
+
+function ofJobs({ jobs }: Fleet): Concern[] {
+  if (jobs.failed === 0) return [];
+  return [
+    {
+      key: "jobs",
+      tone: "warn",
+      icon: "jobs",
+      title: `${counted(jobs.failed, "job")} gave up after several attempts`,
+      text: "Each says why, and can be tried again.",
+      link: "#/jobs/failed",
+    },
+  ];
+}
+
+/** Alerts about what the lines above do not say already. */
+function ofAlerts({ alerts }: Fleet): Concern[] {
+  const said = new Set(["silent", "lag", "clock", "parked", "redis"]);
+  return alerts
+    .filter(({ kind, recovered_at }) => recovered_at === null && !said.has(kind))
+    .map((alert) => ({
+      key: `alert ${alert.id}`,
+      tone: "bad",
+      icon: "warn",
+      title: alert.server_name === "" ? alert.message : `${alert.server_name}: ${alert.message}`,
+      text: html`Since ${ago(alert.since)}.`,
+      link: alert.server_id === null ? "#/logs" : `#/nodes/${alert.server_id}`,
+    }));
+}

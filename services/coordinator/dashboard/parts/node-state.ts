@@ -1,0 +1,85 @@
+import { count, counted, duration } from "../format.ts";
+import { html, type TemplateResult } from "../lit.ts";
+import type { Node, NodeState } from "../model.ts";
+import { chip, meter, progress, type Tone } from "./blocks.ts";
+import type { IconName } from "./icons.ts";
+
+interface Look {
+  tone: Tone;
+  icon: IconName;
+  word: string;
+  /** Worst first. */
+  rank: number;
+}
+
+const LOOKS: Readonly<Record<NodeState, Look>> = {
+  problem: { tone: "bad", icon: "warn", word: "Problem", rank: 0 },
+  offline: { tone: "bad", icon: "off", word: "Offline", rank: 1 },
+  behind: { tone: "warn", icon: "down", word: "Behind", rank: 2 },
+  syncing: { tone: "busy", icon: "sync", word: "Catching up", rank: 3 },
+  paused: { tone: "idle", icon: "pause", word: "Paused", rank: 4 },
+  equal: { tone: "ok", icon: "check", word: "Up to date", rank: 5 },
+};
+
+export const NODE_STATES = Object.keys(LOOKS) as NodeState[];
+
+export function lookOf(state: NodeState): Look {
+  return LOOKS[state] ?? LOOKS.problem;
+}
+
+export function stateChip(state: NodeState): TemplateResult {
+  const { tone, icon, word } = lookOf(state);
+  return chip(tone, icon, word, state === "syncing");
+}
+
+/** Worst first, then who misses most, then by name. */
+export function byNeed(a: Node, b: Node): number {
+  return lookOf(a.state).rank - lookOf(b.state).rank || b.missing_changes - a.missing_changes || a.name.localeCompare(b.name);
+}
+
+/** How many decisions wait in the fleet. A conflict is listed by every node that has the row; what is held or kept out is each node's own. */
+export function reviewTotal(nodes: readonly Node[]): number {
+  const conflicts = Math.max(0, ...nodes.map(({ review_counts }) => review_counts.conflict));
+  return nodes.reduce((sum, { review, review_counts }) => sum + review - review_counts.conflict, conflicts);
+}
+
+/** "misses 1,240 changes, the oldest 4 min old", or "misses nothing". */
+export function missingText(node: Pick<Node, "missing_changes" | "oldest_missing_age_s">): string {
+  if (node.missing_changes === 0) return "misses nothing";
+  const age = node.oldest_missing_age_s > 0 ? `, the oldest ${duration(node.oldest_missing_age_s)} old` : "";
+  return `misses ${counted(node.missing_changes, "change")}${age}`;
+}
+
+/** Missing changes as a number with a bar: as long as this is of the largest in the fleet. */
+export function lagCell(changes: number, ageS: number, most: number, tone: Tone): TemplateResult {
+  if (changes === 0) return html`<span class="muted">0</span>`;
+  // By logarithm, so that 10 and 10,000 can both be seen.
+  const share = Math.log1p(changes) / Math.log1p(Math.max(most, 1));
+  return html`<div class="lag">
+    <span class="num">${count(changes)}${ageS > 0 ? html`<span class="muted"> · ${duration(ageS)}</span>` : ""}</span
+    >${meter(share, tone, `${count(changes)} of at most ${count(most)} in the fleet`)}
+  </div>`;
+}
+
+/** What a running session is doing, with a bar. */
+export function sessionLine({ session }: Node): TemplateResult {
+  if (session === null) return html``;
+  const words: Record<string, string> = {
+    pull: "receiving from",
+    push: "sending to",
+    verify: "comparing with",
+    files: "exchanging files with",
+  };
+  const doing = `${words[session.phase] ?? "in a session with"} ${session.peer}`;
+  const amount =
+    session.total > 0
+      ? `${count(session.done)} of ${count(session.total)} changes`
+      : session.done > 0
+        ? counted(session.done, "change")
+        : "";
+  const database = session.database === "" ? "" : ` (${session.database})`;
+  return html`<div class="session-line">
+    <span class="small">${doing}${database}${amount === "" ? "" : html` · <span class="num">${amount}</span>`}</span
+    >${progress(session.done, session.total, `${doing}, ${amount || "just begun"}`)}
+  </div>`;
+}

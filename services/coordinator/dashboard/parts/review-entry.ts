@@ -1,0 +1,197 @@
+import { act, notify } from "../act.ts";
+import { api } from "../api.ts";
+import { ago, counted, sentence } from "../format.ts";
+import { html, nothing, type TemplateResult } from "../lit.ts";
+import { live } from "../live.ts";
+import type { CellValue, Review, ReviewKind, ReviewVersion } from "../model.ts";
+import { chip } from "./blocks.ts";
+import { button } from "./button.ts";
+import { cellValue, editable, typedLike } from "./cell-value.ts";
+import { ask, consequences, typed } from "./dialog.ts";
+import type { IconName } from "./icons.ts";
+
+const KINDS: Readonly<Record<ReviewKind, { one: string; many: string; icon: IconName }>> = {
+  conflict: { one: "Conflict", many: "Conflicts", icon: "review" },
+  parked: { one: "Parked row", many: "Parked rows", icon: "wait" },
+  quarantine: { one: "Mass delete kept back", many: "Quarantine", icon: "shield" },
+  file: { one: "File conflict", many: "Files", icon: "file" },
+  schema: { one: "Held for a missing table or column", many: "Held schema", icon: "schema" },
+};
+
+export function kindWord(kind: ReviewKind): { one: string; many: string; icon: IconName } {
+  return KINDS[kind] ?? { one: kind, many: kind, icon: "review" };
+}
+
+/** One entry: what happened, both versions side by side or the row that waits, and what can be decided. */
+export function reviewEntry(review: Review, decided: () => void): TemplateResult {
+  const { one, icon } = kindWord(review.kind);
+  const place = [review.database, review.table].filter((part) => part !== "").join(" · ");
+  return html`<article class="card review" aria-label="${one} in ${place} ${review.key}">
+    <header class="review-head">
+      ${chip(review.kind === "schema" ? "idle" : "warn", icon, one)}
+      <h2 class="wrap">
+        ${place}${review.key === "" ? nothing : html` <span class="mono">${review.key}</span>`}${review.column === undefined ? nothing : html` <span class="muted">column</span> ${review.column}`}
+      </h2>
+      <p class="muted small">${nodesText(review)} · ${ago(review.since)}</p>
+    </header>
+    <div class="review-body">
+      ${review.reason === "" ? nothing : html`<p class="review-reason wrap">${sentence(plainReason(review))}</p>`}
+      ${review.winner !== undefined || review.loser !== undefined ? versions(review, decided) : nothing}
+      ${review.image === undefined ? nothing : image(review)} ${otherDecisions(review, decided)}
+    </div>
+  </article>`;
+}
+
+/** The list speaks to people who click: the command line's words for the same decisions are left out. */
+function plainReason({ kind, reason }: Review): string {
+  return kind === "quarantine" ? reason.replace(/\s*--undo puts.*$/s, "") : reason;
+}
+
+function nodesText({ node, also_on }: Review): string {
+  const others = also_on.filter((id) => id !== node.id);
+  const names = new Map((live.fleet?.nodes ?? []).map(({ id, name }) => [id, name]));
+  if (others.length === 0) return `on ${node.name}`;
+  if (others.length > 3) return `on ${node.name} and ${counted(others.length, "other node")}`;
+  return `on ${[node.name, ...others.map((id) => names.get(id) ?? `node ${id}`)].join(", ")}`;
+}
+
+function versions(review: Review, decided: () => void): TemplateResult {
+  const { winner, loser } = review;
+  return html`<div class="versions">
+    ${version(review, "winner", "In the table now", winner, loser, decided)}
+    ${version(review, "loser", "Kept aside", loser, winner, decided)}
+  </div>`;
+}
+
+function version(
+  review: Review,
+  side: "winner" | "loser",
+  title: string,
+  one: ReviewVersion | undefined,
+  other: ReviewVersion | undefined,
+  decided: () => void,
+): TemplateResult {
+  const may = review.decisions.includes(side);
+  return html`<section class="version ${side}" aria-label=${title}>
+    <h3>${title}</h3>
+    <div class="version-value">${one === undefined ? html`<span class="muted">nothing</span>` : cellValue(one.value, other?.value)}</div>
+    <p class="muted small">${one === undefined ? nothing : html`written on <strong>${one.origin}</strong> ${ago(one.time)}`}</p>
+    ${may ? button({ label: side === "winner" ? "Keep this" : "Use this instead", icon: side === "winner" ? "check" : "retry", action: `review ${review.id}`, run: () => decide(review, { keep: side }, side === "winner" ? "Kept as it is; the entry is closed everywhere." : "The other version is in the table now and travels to every node.", decided) }) : nothing}
+  </section>`;
+}
+
+function image({ image: columns }: Review): TemplateResult {
+  return html`<dl class="row-image">
+    ${Object.entries(columns ?? {}).map(
+      ([name, value]) =>
+        html`<div>
+          <dt>${name}</dt>
+          <dd>${cellValue(value)}</dd>
+        </div>`,
+    )}
+  </dl>`;
+}
+
+function otherDecisions(review: Review, decided: () => void): TemplateResult | typeof nothing {
+  const { decisions } = review;
+  const buttons = [
+    decisions.includes("set")
+      ? button({
+          label: review.column === undefined ? "Change the row…" : "Write another value…",
+          icon: "plus",
+          action: `review ${review.id}`,
+          run: () => change(review, decided),
+        })
+      : nothing,
+    decisions.includes("undo")
+      ? button({
+          label: "Put the rows back",
+          icon: "retry",
+          look: "main",
+          action: `review ${review.id}`,
+          run: () => decide(review, { decision: "undo" }, "The rows are back in the table.", decided),
+        })
+      : nothing,
+    decisions.includes("release")
+      ? button({
+          label: review.kind === "quarantine" ? "Delete everywhere…" : "Release…",
+          icon: "trash",
+          look: "danger",
+          run: () => release(review, decided),
+        })
+      : nothing,
+  ].filter((one) => one !== nothing);
+  if (buttons.length === 0)
+    return review.kind === "schema"
+      ? html`<p class="muted small">Nothing has to be decided: the values are put in when the migration has run on ${review.node.name}.</p>`
+      : nothing;
+  return html`<div class="review-actions">${buttons}</div>`;
+}
+
+function path({ node, id }: Review): string {
+  return `api/review/${node.id}/${encodeURIComponent(id)}`;
+}
+
+function decide(review: Review, body: object, said: string, decided: () => void): void {
+  void act(
+    `review ${review.id}`,
+    () => api("POST", path(review), body),
+    () => said,
+  ).then(decided);
+}
+
+function release(review: Review, decided: () => void): void {
+  const deletes = review.kind === "quarantine";
+  ask({
+    title: deletes ? "Delete these rows on every node?" : "Release this entry?",
+    body: () =>
+      html`<p class="wrap">${sentence(plainReason(review))}</p>
+        ${deletes ? consequences("The delete goes on: every other node removes these rows, too.", "Each row keeps an image from which it can be restored, one by one.") : consequences("It is no longer kept back, and goes on as if it had not been.")}`,
+    confirm: deletes ? "Delete everywhere" : "Release",
+    danger: true,
+    async run() {
+      await api("POST", path(review), { decision: "release" });
+      notify("ok", deletes ? "The rows are deleted everywhere." : "Released.");
+      decided();
+    },
+  });
+}
+
+function change(review: Review, decided: () => void): void {
+  const columns: [string, CellValue | undefined][] =
+    review.column === undefined ? Object.entries(review.image ?? {}) : [[review.column, review.winner?.value]];
+  ask({
+    title: review.column === undefined ? `Change the row of ${review.table}` : `Write another value for ${review.column}`,
+    body: () =>
+      html`<p class="muted">
+          ${review.kind === "parked" ? "Change what keeps it out of its table; it goes in as soon as nothing is in its way." : "It replaces both versions, on every node."}
+        </p>
+        ${columns.map(([name, value]) => field(name, value))}`,
+    confirm: "Write",
+    async run(form) {
+      const set = Object.fromEntries(
+        columns
+          .filter(([name, value]) => form.has(name) && (review.column !== undefined || typed(form, name) !== editable(value)))
+          .map(([name, value]) => [name, typedLike(typed(form, name), value)]),
+      );
+      await api("POST", path(review), { set });
+      notify(
+        "ok",
+        review.kind === "parked"
+          ? "Written; the row goes into its table when nothing is in its way."
+          : "Written; it travels to every node.",
+      );
+      decided();
+    },
+  });
+}
+
+function field(name: string, value: CellValue | undefined): TemplateResult {
+  const binary = typeof value === "object" && value !== null && ("blob" in value || "raw_text" in value);
+  if (binary) return html`<div class="field"><span>${name}</span>${cellValue(value)}</div>`;
+  const text = editable(value);
+  return html`<label class="field"
+    ><span>${name}</span
+    >${text.length > 60 || text.includes("\n") ? html`<textarea class="input" name=${name} .defaultValue=${text}></textarea>` : html`<input class="input" name=${name} .defaultValue=${text} autocomplete="off" />`}</label
+  >`;
+}
