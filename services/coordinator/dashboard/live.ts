@@ -1,12 +1,14 @@
-import { login } from "./api.ts";
+import { api } from "./api.ts";
 import type { Fleet, FleetEvent, RunningSession } from "./model.ts";
 import { redraw } from "./redraw.ts";
 
 /** The first pause before a lost line is tried again, and the longest, milliseconds. */
 const RETRY_FIRST_MS = 1_000;
 const RETRY_LONGEST_MS = 15_000;
-/** The coordinator sends a sign of life every 15 s. */
-const SILENCE_MS = 40_000;
+/** A quiet fleet sends nothing that a page can hear, and neither does a line that broke without a word: then a question tells. */
+const SILENCE_MS = 30_000;
+/** A coordinator that takes longer to answer counts as lost, milliseconds. */
+const ANSWER_MS = 10_000;
 const KEPT_EVENTS = 200;
 /** Pages that show more than the fleet ask again at most this often while it moves. */
 const PAGE_REFRESH_MS = 1_500;
@@ -49,17 +51,21 @@ export function watchFleet(): void {
     retry = setTimeout(open, Math.min(RETRY_FIRST_MS * 2 ** attempts++, RETRY_LONGEST_MS));
     redraw();
     // The line cannot say why it was refused: an answer to a plain question can.
-    void fetch("api/fleet", { credentials: "same-origin" }).then(
-      ({ status }) => {
-        if (status === 401) login.needed = true;
-        redraw();
-      },
-      () => {},
-    );
+    void api<Fleet>("GET", "api/fleet").then(takeFleet, () => {});
+  };
+  const askOnce = async () => {
+    try {
+      takeFleet(await api<Fleet>("GET", "api/fleet", undefined, AbortSignal.timeout(ANSWER_MS)));
+      heard();
+    } catch {
+      // Whatever the reason: the line is opened anew, and says so.
+      lost();
+    }
+    redraw();
   };
   const heard = () => {
     clearTimeout(silence);
-    silence = setTimeout(lost, SILENCE_MS);
+    silence = setTimeout(() => void askOnce(), SILENCE_MS);
     attempts = 0;
     if (live.line === "live") return;
     live.line = "live";

@@ -41,7 +41,7 @@ export interface Node {
   ping_success: boolean;
   last_seen: string | null;
   clock_offset_ms: number;
-  round_trip_ms: number | null;
+  round_trip_ms: number;
   reliability: number;
   review: number;
   review_counts: { conflict: number; parked: number; schema: number };
@@ -64,11 +64,14 @@ export interface NodeDatabase {
   conflicts: number;
   held: number;
   missing_changes: number;
+  oldest_missing_age_s: number;
+  unsent_changes: number;
+  oldest_unsent_age_s: number;
   problem: string;
 }
 
 export interface RunningSession {
-  job_id: string | null;
+  job_id: string;
   /** Name of the node at the other end. */
   peer: string;
   database: string;
@@ -130,7 +133,7 @@ export interface OperationReliability {
   avg_duration: number;
   max_duration: number;
   trend: TrendPoint[];
-  change: number | null;
+  change: number;
 }
 
 export interface TrendPoint {
@@ -175,7 +178,7 @@ export interface Job {
   max_attempts: number;
   reason: string;
   outcome: string;
-  progress: { database: string; phase: string; done: number; total: number } | null;
+  progress: RunningSession | null;
   created_at: string;
   started_at: string | null;
   finished_at: string | null;

@@ -189,7 +189,7 @@ function machineCard(node: Node): TemplateResult {
         ${used === null ? nothing : meter(used, full ? "bad" : "busy", `${percent(used)} of the disk is used`)}
       </div>
       ${facts([
-        ["Round trip", node.round_trip_ms === null || !node.online ? "–" : duration(node.round_trip_ms / 1_000)],
+        ["Round trip", !node.online ? "–" : duration(node.round_trip_ms / 1_000)],
         ["Last heard", ago(node.last_seen)],
         [
           "Last ping",

@@ -1,11 +1,11 @@
 import { act, notify } from "../act.ts";
 import { api } from "../api.ts";
-import { count } from "../format.ts";
+import { count, moment } from "../format.ts";
 import { html, nothing } from "../lit.ts";
 import { ask } from "./dialog.ts";
 
 interface CleanupAnswer {
-  removed: { what: string; count: number; older_than: string }[];
+  removed: { what: string; count: number; older_than: string | null }[];
   kept: { what: string; count: number; reason: string }[];
 }
 
@@ -21,7 +21,7 @@ export function cleanup(): void {
         title: "Remove old history?",
         body: () =>
           html`<ul class="consequences">
-              ${plan.removed.filter((one) => one.count > 0).map((one) => html`<li><strong>${count(one.count)} ${one.what}</strong> older than ${one.older_than}</li>`)}
+              ${plan.removed.filter((one) => one.count > 0).map((one) => html`<li><strong>${count(one.count)} ${one.what}</strong>${one.older_than === null ? nothing : html` from before ${moment(one.older_than)}`}</li>`)}
             </ul>
             ${
               plan.kept.length === 0

@@ -41,12 +41,9 @@ function ring(nodes: readonly Node[], certificate: Certificate): TemplateResult 
   const counting = nodes.filter(({ paused }) => !paused).length;
   return html`<svg class="ring" width=${width} height=${height} viewBox="0 0 ${width} ${height}" role="group" aria-label="Map of the fleet">
     <ellipse class="orbit" cx=${cx} cy=${cy} rx=${rx} ry=${ry}></ellipse>
-    ${nodes.flatMap((node) => {
-      const to = places.get(node.name);
-      const from = node.session === null ? undefined : places.get(node.session.peer);
-      return to === undefined || from === undefined
-        ? []
-        : [svg`<line class="flow" x1=${from.x} y1=${from.y} x2=${to.x} y2=${to.y}></line>`];
+    ${sessionsOf(nodes).map(([from, to]) => {
+      const [a, b] = [places.get(from), places.get(to)];
+      return a === undefined || b === undefined ? nothing : svg`<line class="flow" x1=${a.x} y1=${a.y} x2=${b.x} y2=${b.y}></line>`;
     })}
     <g class="verdict-mark ${certificate.converged ? "tone-ok" : "tone-warn"}" transform="translate(${cx} ${cy})" aria-hidden="true">
       <text class="share num" y="2" text-anchor="middle">${upToDate}<tspan class="of"> / ${counting}</tspan></text>
@@ -58,6 +55,17 @@ function ring(nodes: readonly Node[], certificate: Certificate): TemplateResult 
       (node) => ringNode(node, places.get(node.name) ?? { x: cx, y: cy }),
     )}
   </svg>`;
+}
+
+/** Who fetches from whom now. Both ends tell of a session: it is drawn once, towards the one that lacks more. */
+function sessionsOf(nodes: readonly Node[]): [from: string, to: string][] {
+  const sessions = new Map<string, [string, string]>();
+  for (const { name, session } of nodes.toSorted((a, b) => b.missing_changes - a.missing_changes)) {
+    if (session === null) continue;
+    const pair = JSON.stringify([name, session.peer].toSorted());
+    if (!sessions.has(pair)) sessions.set(pair, [session.peer, name]);
+  }
+  return [...sessions.values()];
 }
 
 function ringNode(node: Node, { x, y }: { x: number; y: number }): TemplateResult {

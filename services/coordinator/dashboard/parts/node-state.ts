@@ -16,7 +16,7 @@ const LOOKS: Readonly<Record<NodeState, Look>> = {
   problem: { tone: "bad", icon: "warn", word: "Problem", rank: 0 },
   offline: { tone: "bad", icon: "off", word: "Offline", rank: 1 },
   behind: { tone: "warn", icon: "down", word: "Behind", rank: 2 },
-  syncing: { tone: "busy", icon: "sync", word: "Catching up", rank: 3 },
+  syncing: { tone: "busy", icon: "sync", word: "Syncing", rank: 3 },
   paused: { tone: "idle", icon: "pause", word: "Paused", rank: 4 },
   equal: { tone: "ok", icon: "check", word: "Up to date", rank: 5 },
 };
