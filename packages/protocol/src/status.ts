@@ -74,6 +74,16 @@ export function toStatus(thrown: unknown): StatusError {
   return { code, details: message, metadata };
 }
 
+const CONNECTION_TROUBLE: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "connection refused (ECONNREFUSED)",
+  ECONNRESET: "the connection was cut (ECONNRESET)",
+  EHOSTUNREACH: "no way to this host (EHOSTUNREACH)",
+  ENETUNREACH: "no network (ENETUNREACH)",
+  ETIMEDOUT: "no answer in time (ETIMEDOUT)",
+  ENOTFOUND: "no such host name (ENOTFOUND)",
+  EAI_AGAIN: "the host name cannot be looked up just now (EAI_AGAIN)",
+};
+
 /**
  * Turns a failed call into a SyncError: the one the other side threw when it sent ErrorInfo details, else
  * PEER_UNREACHABLE (COORDINATOR_UNREACHABLE) when nobody answered and PEER_FAILED for everything else.
@@ -93,7 +103,7 @@ export function fromStatus(thrown: unknown, callee: Callee): SyncError {
   if (reason) return fromPlainError(reason);
   switch (thrown.code) {
     case status.UNAVAILABLE:
-      return unreachable(callee, thrown.details, thrown);
+      return unreachable(callee, plainly(thrown.details), thrown);
     case status.DEADLINE_EXCEEDED:
       return unreachable(callee, "no answer in time", thrown);
     case status.UNIMPLEMENTED:
@@ -111,6 +121,12 @@ export function fromStatus(thrown: unknown, callee: Callee): SyncError {
         cause: thrown,
       });
   }
+}
+
+/** What the system says of a connection that did not come about, in words; the library's account of its tries is left out. */
+function plainly(details: string): string {
+  const code = /\b(ECONNREFUSED|ECONNRESET|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|ENOTFOUND|EAI_AGAIN)\b/.exec(details)?.[1];
+  return (code === undefined ? undefined : CONNECTION_TROUBLE[code]) ?? details;
 }
 
 function unreachable(callee: Callee, why: string, cause: unknown): SyncError {

@@ -10,6 +10,7 @@ export {
   type Redis,
   type ScoutSize,
 } from "scoutsync";
+export * from "./browser.ts";
 export * from "./command.ts";
 export * from "./dump.ts";
 export * from "./environment.ts";

@@ -12,6 +12,9 @@ export interface Proxy {
   mend(): void;
   /** Breaks every connection once this many more bytes have gone through; new ones are accepted. */
   cutAfter(bytes: number): void;
+  /** Lets each connection carry this many more bytes and then nothing, without breaking it, until `release`. */
+  holdAfter(bytes: number): void;
+  release(): void;
   stop(): Promise<void>;
 }
 
@@ -22,6 +25,8 @@ export async function startProxy(target: string): Promise<Proxy> {
   let refusing = false;
   let carried = 0;
   let cutAt = Infinity;
+  let holdBytes = Infinity;
+  const held = new Set<() => void>();
   const breakAll = () => {
     for (const socket of sockets) socket.destroy();
   };
@@ -32,6 +37,7 @@ export async function startProxy(target: string): Promise<Proxy> {
       return;
     }
     const far = connect({ host, port: Number(port) });
+    let ownCarried = 0;
     for (const [from, to] of [
       [near, far],
       [far, near],
@@ -44,9 +50,18 @@ export async function startProxy(target: string): Promise<Proxy> {
       });
       from.on("data", (piece) => {
         carried += piece.length;
+        ownCarried += piece.length;
         if (carried >= cutAt) {
           cutAt = Infinity;
           breakAll();
+          return;
+        }
+        if (ownCarried > holdBytes) {
+          from.pause();
+          held.add(() => {
+            to.write(piece);
+            from.resume();
+          });
           return;
         }
         if (proxy.delayMs > 0) setTimeout(() => to.write(piece), proxy.delayMs);
@@ -81,6 +96,14 @@ export async function startProxy(target: string): Promise<Proxy> {
     },
     cutAfter: (bytes) => {
       cutAt = carried + bytes;
+    },
+    holdAfter: (bytes) => {
+      holdBytes = bytes;
+    },
+    release: () => {
+      holdBytes = Infinity;
+      for (const carry of held) carry();
+      held.clear();
     },
     stop: () =>
       new Promise((resolve) => {

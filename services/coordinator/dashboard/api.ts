@@ -62,8 +62,10 @@ function parsed(text: string): unknown {
 }
 
 function problemOf(status: number, answer: unknown): Problem {
-  const { detail, error, title, action } = (answer ?? {}) as Partial<Record<string, string>>;
-  return new Problem(detail ?? error ?? title ?? `The coordinator answered with ${status}.`, action ?? "", status);
+  const { detail, error, title, action = "" } = (answer ?? {}) as Partial<Record<string, string>>;
+  const message = detail ?? error ?? title ?? `The coordinator answered with ${status}.`;
+  // What a node said may hold the advice already.
+  return new Problem(action !== "" && message.endsWith(action) ? message.slice(0, -action.length).trimEnd() : message, action, status);
 }
 
 /** Something that a page shows and that is asked for again when the fleet moves. */

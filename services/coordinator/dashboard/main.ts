@@ -64,8 +64,8 @@ function frame(name: string, content: TemplateResult): TemplateResult {
   return html`<a class="skip" href="#main" @click=${toContent}>Skip to content</a>
     <div class="frame">
       <div class="side">
-        <a class="brand" href="#/"><img src="dashboard/icon.svg" alt="" width="26" height="26" />scoutsync</a>
         <nav aria-label="Main">
+          <a class="brand" href="#/"><img src="dashboard/icon.svg" alt="" width="26" height="26" />scoutsync</a>
           <ul>
             ${NAVIGATION.map(([key, shape, word]) => html`<li><a class="place" href="#/${key}" aria-current=${name === key || (key === "" && name === "nodes") ? "page" : nothing}>${icon(shape)}<span>${word}</span>${badge(key)}</a></li>`)}
           </ul>

@@ -74,6 +74,8 @@ export interface RunningSession {
   job_id: string;
   /** Name of the node at the other end. */
   peer: string;
+  /** Whether the node runs the session or is the source of another one: "pull" is towards the node. */
+  role: "node" | "source";
   database: string;
   phase: string;
   done: number;

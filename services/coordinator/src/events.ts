@@ -30,6 +30,8 @@ interface EventMap {
   progress: [RunningSession];
   /** What is known about who holds what has changed. */
   changed: [];
+  /** Some node's backlog has been counted, and it is another one than before. */
+  counted: [];
 }
 
 /** What happens in the coordinator, for the rooms that react to it. */

@@ -1,4 +1,4 @@
-import { ago, count, counted, duration, offset, percent, sentence } from "../format.ts";
+import { ago, count, counted, duration, offset, percent } from "../format.ts";
 import { html, nothing, type TemplateResult } from "../lit.ts";
 import { live } from "../live.ts";
 import type { Fleet, Node, NodeState } from "../model.ts";
@@ -10,7 +10,7 @@ import { rateTone } from "../parts/charts.ts";
 import { fleetMap } from "../parts/fleet-map.ts";
 import { icon } from "../parts/icons.ts";
 import { addNode, syncNode } from "../parts/node-actions.ts";
-import { byNeed, lagCell, lookOf, NODE_STATES, reviewTotal, sessionLine, stateChip } from "../parts/node-state.ts";
+import { byNeed, lagCell, lookOf, NODE_STATES, reasonText, reviewTotal, sessionLine, stateChip } from "../parts/node-state.ts";
 import { table, type Column } from "../parts/table.ts";
 import { redraw } from "../redraw.ts";
 
@@ -169,7 +169,7 @@ function nodeColumns(most: number): Column<Node>[] {
       phone: "wide",
       grow: true,
       cell: (node) =>
-        html`${stateChip(node.state)}${node.session === null ? html`<span class="sub wrap">${node.state === "equal" ? "" : sentence(node.state_reason)}</span>` : sessionLine(node)}`,
+        html`${stateChip(node.state)}${node.session === null ? html`<span class="sub wrap">${reasonText(node)}</span>` : sessionLine(node)}`,
     },
     {
       head: "Has to receive",

@@ -9,6 +9,7 @@ import { button } from "../parts/button.ts";
 import { ask, consequences } from "../parts/dialog.ts";
 import { pauseButton } from "../parts/fleet-actions.ts";
 import { icon, type IconName } from "../parts/icons.ts";
+import { sessionText } from "../parts/node-state.ts";
 import { table } from "../parts/table.ts";
 
 export const jobsResource = new Resource<{ jobs: Job[]; counts: JobCounts; timestamp: string }>();
@@ -112,7 +113,7 @@ function stateCell(job: Job): TemplateResult {
     const amount = moved.total > 0 ? `${count(moved.done)} of ${count(moved.total)} changes` : counted(moved.done, "change");
     return html`${mark}
       <div class="session-line">
-        <span class="small muted">${moved.phase} ${moved.database} · <span class="num">${amount}</span></span
+        <span class="small muted">${sessionText(moved)} · <span class="num">${amount}</span></span
         >${progress(moved.done, moved.total, amount)}
       </div>`;
   }

@@ -8,7 +8,7 @@ import { button } from "../parts/button.ts";
 import { clockGauge, lagChart, rateText, rateTone, trendChart } from "../parts/charts.ts";
 import { icon } from "../parts/icons.ts";
 import { pauseNode, removeNode, syncNode } from "../parts/node-actions.ts";
-import { sessionLine, stateChip } from "../parts/node-state.ts";
+import { briefError, sessionLine, stateChip } from "../parts/node-state.ts";
 import { table } from "../parts/table.ts";
 import { redraw } from "../redraw.ts";
 
@@ -74,10 +74,10 @@ function body(node: Node, { reliability, sessions, lag, alerts }: NodePage): Tem
 }
 
 function trouble(node: Node): TemplateResult {
-  const why = node.state_reason || node.last_error || "It gave no answer.";
+  const why = node.state === "offline" ? briefError(node.last_error) : sentence(node.state_reason);
   return html`<p class="problem" role="status">
     ${icon("warn")}<span
-      ><strong>${node.state === "offline" ? "This node does not answer." : "This node has a problem."}</strong> ${sentence(why)}
+      ><strong>${node.state === "offline" ? "This node does not answer." : "This node has a problem."}</strong> ${why}
       ${node.state === "offline" ? html`Last heard ${ago(node.last_seen)}. Check that it runs and that ${node.address} is reachable; it is caught up by itself when it returns.` : nothing}</span
     >
   </p>`;
@@ -86,7 +86,7 @@ function trouble(node: Node): TemplateResult {
 function backlog(node: Node): TemplateResult {
   const side = (title: string, changes: number, ageS: number, none: string, tone: string) =>
     html`<div class="backlog-side">
-      <h3 class="muted">${title}</h3>
+      <h2 class="side-title">${title}</h2>
       <p class="big num ${changes > 0 ? `tone-${tone}` : ""}">
         ${count(changes)} <span class="unit">${changes === 1 ? "change" : "changes"}</span>
       </p>
@@ -97,7 +97,7 @@ function backlog(node: Node): TemplateResult {
     ${side("Has to send", node.unsent_changes, node.oldest_unsent_age_s, "the others have all of it", "busy")}
     ${side("Captured, not yet in the log", node.pending, 0, "nothing waits in the database", "busy")}
     <div class="backlog-side">
-      <h3 class="muted">Last verified sync</h3>
+      <h2 class="side-title">Last verified sync</h2>
       <p class="big">${ago(node.last_sync)}</p>
       ${node.session === null ? html`<p class="muted small">${node.failures > 0 ? `${counted(node.failures, "failed session")} since` : "no session runs now"}</p>` : sessionLine(node)}
     </div>

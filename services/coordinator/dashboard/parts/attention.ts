@@ -3,7 +3,7 @@ import { html, repeat, type TemplateResult } from "../lit.ts";
 import type { Fleet, Node } from "../model.ts";
 import { emptyState, type Tone } from "./blocks.ts";
 import { icon, type IconName } from "./icons.ts";
-import { byNeed, lookOf, missingText, reviewTotal, sessionLine } from "./node-state.ts";
+import { briefError, byNeed, lookOf, missingText, reviewTotal, sessionLine } from "./node-state.ts";
 
 interface Concern {
   key: string;
@@ -87,7 +87,7 @@ function ofNode(node: Node): Concern[] {
       icon: shape,
       title: `${node.name} does not answer`,
       text: html`It ${missingText(node)}; last heard ${ago(node.last_seen)}.
-      ${node.last_error === "" ? "" : html`<span class="wrap">${sentence(node.last_error)}</span> `}It is caught up as soon as it is back.`,
+      ${node.last_error === "" ? "" : html`<span class="wrap">${briefError(node.last_error)}</span> `}It is caught up as soon as it is back.`,
       link,
     });
   } else if (node.state === "problem") {

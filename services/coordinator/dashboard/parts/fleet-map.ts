@@ -25,7 +25,7 @@ export function fleetMap(nodes: readonly Node[], certificate: Certificate): Temp
 }
 
 function ring(nodes: readonly Node[], certificate: Certificate): TemplateResult {
-  const height = Math.round(Math.max(290, Math.min(400, width * 0.66)));
+  const height = nodes.length <= 3 ? 250 : Math.round(Math.max(290, Math.min(400, width * 0.66)));
   const [cx, cy] = [width / 2, height / 2 - 8];
   const rx = Math.min(width / 2 - 62, 300);
   const ry = height / 2 - 62;
@@ -45,7 +45,11 @@ function ring(nodes: readonly Node[], certificate: Certificate): TemplateResult 
       const [a, b] = [places.get(from), places.get(to)];
       return a === undefined || b === undefined ? nothing : svg`<line class="flow" x1=${a.x} y1=${a.y} x2=${b.x} y2=${b.y}></line>`;
     })}
-    <g class="verdict-mark ${certificate.converged ? "tone-ok" : "tone-warn"}" transform="translate(${cx} ${cy})" aria-hidden="true">
+    <g
+      class="verdict-mark ${certificate.converged ? "tone-ok" : "tone-warn"}"
+      transform="translate(${cx} ${nodes.length === 2 ? cy - 44 : cy})"
+      aria-hidden="true"
+    >
       <text class="share num" y="2" text-anchor="middle">${upToDate}<tspan class="of"> / ${counting}</tspan></text>
       <text class="share-label" y="22" text-anchor="middle">up to date</text>
     </g>
@@ -57,15 +61,9 @@ function ring(nodes: readonly Node[], certificate: Certificate): TemplateResult 
   </svg>`;
 }
 
-/** Who fetches from whom now. Both ends tell of a session: it is drawn once, towards the one that lacks more. */
+/** Who fetches from whom now: both ends tell of a session, it is drawn once. */
 function sessionsOf(nodes: readonly Node[]): [from: string, to: string][] {
-  const sessions = new Map<string, [string, string]>();
-  for (const { name, session } of nodes.toSorted((a, b) => b.missing_changes - a.missing_changes)) {
-    if (session === null) continue;
-    const pair = JSON.stringify([name, session.peer].toSorted());
-    if (!sessions.has(pair)) sessions.set(pair, [session.peer, name]);
-  }
-  return [...sessions.values()];
+  return nodes.flatMap(({ name, session }) => (session?.role === "node" ? [[session.peer, name]] : []));
 }
 
 function ringNode(node: Node, { x, y }: { x: number; y: number }): TemplateResult {
@@ -74,7 +72,7 @@ function ringNode(node: Node, { x, y }: { x: number; y: number }): TemplateResul
   const { session } = node;
   const done = session !== null && session.total > 0 ? Math.min(1, session.done / session.total) : null;
   const line = node.missing_changes > 0 ? `−${compact(node.missing_changes)}` : node.state === "equal" ? "" : look.word.toLowerCase();
-  return svg`<a class="ring-node tone-${look.tone} state-${node.state}" href="#/nodes/${node.id}" transform="translate(${x} ${y})" aria-label="${node.name}: ${look.word}, ${missingText(node)}">
+  return svg`<a class="ring-node tone-${look.tone} state-${node.state}" href="#/nodes/${node.id}" transform="translate(${x} ${y})">
     <title>${node.name}: ${look.word}, ${missingText(node)}</title>
     <circle class="disc" r=${RADIUS}></circle>
     ${done === null ? nothing : svg`<circle class="done" r=${RADIUS + 3} stroke-dasharray="${done * length} ${length}" transform="rotate(-90)"></circle>`}

@@ -1,6 +1,6 @@
-import { count, counted, duration } from "../format.ts";
+import { ago, count, counted, duration, sentence } from "../format.ts";
 import { html, type TemplateResult } from "../lit.ts";
-import type { Node, NodeState } from "../model.ts";
+import type { Node, NodeState, RunningSession } from "../model.ts";
 import { chip, meter, progress, type Tone } from "./blocks.ts";
 import type { IconName } from "./icons.ts";
 
@@ -50,6 +50,18 @@ export function missingText(node: Pick<Node, "missing_changes" | "oldest_missing
   return `misses ${counted(node.missing_changes, "change")}${age}`;
 }
 
+/** Why a node is in its state, as one or two short sentences. */
+export function reasonText(node: Node): unknown {
+  if (node.state === "equal") return "";
+  if (node.state !== "offline") return sentence(node.state_reason);
+  return html`Last heard ${ago(node.last_seen)}. ${briefError(node.last_error)}`;
+}
+
+/** What went wrong, without the advice behind it. */
+export function briefError(error: string): string {
+  return sentence(error.replace(/\. Check that .*$/s, ""));
+}
+
 /** Missing changes as a number with a bar: as long as this is of the largest in the fleet. */
 export function lagCell(changes: number, ageS: number, most: number, tone: Tone): TemplateResult {
   if (changes === 0) return html`<span class="muted">0</span>`;
@@ -61,25 +73,26 @@ export function lagCell(changes: number, ageS: number, most: number, tone: Tone)
   </div>`;
 }
 
-/** What a running session is doing, with a bar. */
+const PHASES: Readonly<Record<string, { node: string; source: string }>> = {
+  pull: { node: "receiving from", source: "sending to" },
+  push: { node: "sending to", source: "receiving from" },
+  verify: { node: "comparing with", source: "comparing with" },
+  files: { node: "exchanging files with", source: "exchanging files with" },
+};
+
+/** What a running session is doing, seen from one of its ends. */
+export function sessionText({ phase, role, peer, database }: RunningSession): string {
+  return `${PHASES[phase]?.[role] ?? "in a session with"} ${peer}${database === "" ? "" : ` (${database})`}`;
+}
+
+/** The same with how far it is, and a bar. */
 export function sessionLine({ session }: Node): TemplateResult {
   if (session === null) return html``;
-  const words: Record<string, string> = {
-    pull: "receiving from",
-    push: "sending to",
-    verify: "comparing with",
-    files: "exchanging files with",
-  };
-  const doing = `${words[session.phase] ?? "in a session with"} ${session.peer}`;
-  const amount =
-    session.total > 0
-      ? `${count(session.done)} of ${count(session.total)} changes`
-      : session.done > 0
-        ? counted(session.done, "change")
-        : "";
-  const database = session.database === "" ? "" : ` (${session.database})`;
+  const doing = sessionText(session);
+  const { done, total } = session;
+  const amount = total > 0 ? `${count(done)} of ${count(total)} changes` : done > 0 ? counted(done, "change") : "";
   return html`<div class="session-line">
-    <span class="small">${doing}${database}${amount === "" ? "" : html` · <span class="num">${amount}</span>`}</span
-    >${progress(session.done, session.total, `${doing}, ${amount || "just begun"}`)}
+    <span class="small">${doing}${amount === "" ? "" : html` · <span class="num">${amount}</span>`}</span>
+    ${progress(done, total, `${doing}, ${amount || "just begun"}`)}
   </div>`;
 }

@@ -147,6 +147,7 @@ export class Fleet {
   /** Takes in what was counted. */
   setBacklog(id: number, missing: Backlog, unsent: Backlog): void {
     const known = this.#of(id);
+    if (known.unsent.changes !== unsent.changes || known.missing.changes !== missing.changes) this.#events.emit("counted");
     known.unsent = unsent;
     if (known.missing.changes === missing.changes && known.missing.oldestUs === missing.oldestUs) return;
     known.missing = missing;

@@ -27,6 +27,7 @@ export class EventStream {
     this.#core = core;
     core.events.on("event", this.#onEvent);
     core.events.on("changed", this.#onChanged);
+    core.events.on("counted", this.#onChanged);
     core.events.on("progress", this.#onProgress);
   }
 
@@ -52,6 +53,7 @@ export class EventStream {
     this.#stopped = true;
     this.#core.events.off("event", this.#onEvent);
     this.#core.events.off("changed", this.#onChanged);
+    this.#core.events.off("counted", this.#onChanged);
     this.#core.events.off("progress", this.#onProgress);
     if (this.#fleetTimer !== null) clearTimeout(this.#fleetTimer);
     for (const reply of this.#readers) reply.raw.end();
@@ -82,6 +84,8 @@ export class EventStream {
     for (const id of [session.serverId, session.sourceId]) {
       this.#send("progress", { server_id: id, session: sessionView(this.#core, session, id) });
     }
+    // The first word of a session makes its node one that syncs.
+    this.#onChanged();
   };
 
   readonly #onChanged = (): void => {

@@ -4,12 +4,12 @@ import { SyncError } from "@scoutsync/core";
 import { formatAddress, parseAddress } from "@scoutsync/runtime";
 import { fastify, type FastifyInstance } from "fastify";
 import type { Core } from "../core.ts";
+import { registerDashboard } from "../dashboard/index.ts";
 import { OPERATIONS } from "../operations/table.ts";
 import type { Upkeep } from "../upkeep.ts";
 import { EventStream } from "./event-stream.ts";
 import { coordinatorMetrics } from "./metrics.ts";
 import { openApiDocument } from "./openapi.ts";
-import { statusPage } from "./page.ts";
 import { noSuchRoute, problemOf } from "./problems.ts";
 import { addRoutes } from "./routes.ts";
 
@@ -47,10 +47,7 @@ export async function startHttp({
 
   server.get("/healthz", () => ({ status: "ok", redis: core.link.ready ? "ok" : core.link.problem }));
   server.get("/metrics", async (_request, reply) => reply.type(metrics.contentType).send(await metrics.text()));
-  server.get("/", async (_request, reply) => {
-    await upkeep.fresh();
-    return reply.type("text/html; charset=utf-8").send(statusPage(core));
-  });
+  await registerDashboard(server);
   const document = openApiDocument(OPERATIONS, programVersion());
   server.get("/api/openapi.json", () => document);
   events.register(server);

@@ -74,6 +74,7 @@ export function sessionView(core: Core, session: RunningSession, from: number): 
   return {
     job_id: session.jobId,
     peer: core.registry.servers.get(peer)?.name ?? "",
+    role: session.serverId === from ? "node" : "source",
     database: progress?.database ?? "",
     phase: progress?.phase ?? "",
     done: Number(progress?.done ?? 0n),

@@ -35,6 +35,9 @@ export const SessionProgressShape = z
   .object({
     job_id: z.string(),
     peer: z.string().describe("Name of the node it syncs with; empty when not known"),
+    role: z
+      .enum(["node", "source"])
+      .describe("Whether this node runs the session or is the source of another one: pull is towards the node"),
     database: z.string(),
     phase: z.string().describe("pull, push, verify or files"),
     done: count,
