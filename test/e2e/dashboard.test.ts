@@ -95,7 +95,7 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
     await page.getByRole("heading", { level: 1, name: place }).waitFor();
   };
   const row = (page: Page, name: string) => page.getByRole("table", { name: /Nodes/ }).getByRole("row").filter({ hasText: name });
-  const shows = (locator: Locator) => locator.first().waitFor();
+  const expectShown = (locator: Locator) => locator.first().waitFor();
   const write = (path: string, sql: string) => writer.write({ path, statements: [[sql, []]] });
   const notes = (path: string) => selectOne(path, "SELECT notes FROM match WHERE name = 'q1'");
   const toldEqual = async () => {
@@ -114,26 +114,26 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
   };
 
   test("a node is added by its address; a wrong one is told where it was typed", async () => {
-    await shows(row(desk, "venue").getByText("Up to date"));
+    await expectShown(row(desk, "venue").getByText("Up to date"));
     await desk.getByRole("button", { name: "Add node" }).click();
     const dialog = desk.getByRole("dialog", { name: "Add a node" });
     await dialog.getByLabel("Address").fill("nowhere");
     await dialog.getByRole("button", { name: "Add node" }).click();
-    await shows(dialog.getByRole("alert"));
+    await expectShown(dialog.getByRole("alert"));
     await dialog.getByLabel("Address").fill(proxy.address);
     await dialog.getByRole("button", { name: "Add node" }).click();
-    await shows(desk.getByRole("heading", { level: 1, name: "hub" }));
+    await expectShown(desk.getByRole("heading", { level: 1, name: "hub" }));
     await go(desk, "Fleet");
-    await shows(row(desk, "hub").getByText("Up to date"));
-    await shows(desk.getByText("All 2 nodes are equal"));
-    await shows(phone.getByText("All 2 nodes are equal"));
+    await expectShown(row(desk, "hub").getByText("Up to date"));
+    await expectShown(desk.getByText("All 2 nodes are equal"));
+    await expectShown(phone.getByText("All 2 nodes are equal"));
   });
 
   test("a node that is away is shown with what it misses and why; its catch-up is watched as it goes on", async () => {
     await go(desk, "Settings");
     await desk.getByLabel("Catch-up batch size").fill(String(ROWS_PER_WRITE));
     await desk.getByRole("button", { name: "Save" }).click();
-    await shows(desk.getByText("Saved."));
+    await expectShown(desk.getByText("Saved."));
     await go(desk, "Fleet");
     // What was in both files before is told with the first write: it is not part of what is counted below.
     await write(paths.hub, "INSERT INTO user VALUES ('kim', 'kim@example.org'), ('lee', 'lee@example.org')");
@@ -141,7 +141,7 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
     await until(() => selectOne(paths.venue, "SELECT notes FROM match WHERE name = 'q2'"), { what: "the first write on the other node" });
     await until(toldEqual, { what: "the coordinator having heard of it from both" });
     await venue.kill();
-    await shows(desk.getByText("venue does not answer"));
+    await expectShown(desk.getByText("venue does not answer"));
     for (let i = 0; i < WRITES; i++) {
       const statements = Array.from({ length: ROWS_PER_WRITE }, (): [string, string[]] => [
         "INSERT INTO photo(body) VALUES (?)",
@@ -152,8 +152,8 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
     const total = ROWS_PER_WRITE * WRITES;
     const missing = total.toLocaleString("en-GB");
     for (const page of [desk, phone]) {
-      await shows(row(page, "venue").getByText("Offline"));
-      await shows(page.getByText(`It misses ${missing} changes`));
+      await expectShown(row(page, "venue").getByText("Offline"));
+      await expectShown(page.getByText(`It misses ${missing} changes`));
     }
     await photograph(desk, "node-away-desk");
     await photograph(phone, "node-away-phone");
@@ -161,27 +161,27 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
     // Half of it goes through, and then the line stands still for as long as a person looks.
     proxy.holdAfter(400_000);
     await venue.restart();
-    await shows(row(desk, "venue").getByText("Syncing"));
+    await expectShown(row(desk, "venue").getByText("Syncing"));
     const progress = row(desk, "venue").getByRole("progressbar", {
       name: new RegExp(`receiving from hub \\(app\\), [1-9][\\d,]* of ${missing} changes`),
     });
     await progress.waitFor();
     await photograph(desk, "catching-up-desk");
     proxy.release();
-    for (const page of [desk, phone]) await shows(page.getByText("All 2 nodes are equal"));
+    for (const page of [desk, phone]) await expectShown(page.getByText("All 2 nodes are equal"));
     expect(selectOne(paths.venue, "SELECT count(*) FROM photo")).toBe(BigInt(total));
 
     await row(desk, "venue").getByRole("link", { name: "venue" }).click();
-    await shows(desk.getByRole("table", { name: /Recent sessions/ }).getByText("Equal and verified"));
+    await expectShown(desk.getByRole("table", { name: /Recent sessions/ }).getByText("Equal and verified"));
     await photograph(desk, "node-desk");
   });
 
   test("a conflict is decided on a phone, by touch, and both databases hold what was chosen", async () => {
     await go(phone, "Fleet");
     await phone.getByRole("button", { name: "Pause all" }).tap();
-    await shows(phone.getByRole("dialog").getByText("No catch-up starts until somebody resumes"));
+    await expectShown(phone.getByRole("dialog").getByText("No catch-up starts until somebody resumes"));
     await phone.getByRole("dialog").getByRole("button", { name: "Pause all" }).tap();
-    await shows(phone.getByText("Syncing is paused for the whole fleet"));
+    await expectShown(phone.getByText("Syncing is paused for the whole fleet"));
     await write(paths.hub, "UPDATE match SET notes = 'blue robot broke its arm' WHERE name = 'q1'");
     await write(paths.venue, "UPDATE match SET notes = 'blue robot <b>tipped</b> over' WHERE name = 'q1'");
     await phone.getByRole("button", { name: "Resume syncing" }).tap();
@@ -204,7 +204,7 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
     await go(desk, "Jobs");
     await desk.getByRole("button", { name: "Pause all" }).click();
     await desk.getByRole("dialog").getByRole("button", { name: "Pause all" }).click();
-    await shows(desk.getByText("Syncing is paused.", { exact: true }));
+    await expectShown(desk.getByText("Syncing is paused.", { exact: true }));
     await write(paths.hub, "UPDATE match SET notes = 'seen by hub' WHERE name = 'q2'");
     await write(paths.venue, "UPDATE match SET notes = 'seen by venue' WHERE name = 'q2'");
     // The same value under UNIQUE, given to two rows that both nodes have: one of them cannot stay in its table.
@@ -220,7 +220,7 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
       await desk.keyboard.press("Tab");
     }
     await desk.keyboard.press("Enter");
-    await shows(desk.getByRole("dialog"));
+    await expectShown(desk.getByRole("dialog"));
     // Into the field, and what was in it is replaced.
     const field = desk.getByRole("textbox", { name: "notes" });
     while (!(await field.evaluate((element) => element === element.ownerDocument.activeElement))) {
@@ -237,7 +237,7 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
 
   test("a row that a constraint keeps out is shown with the reason, and leaves the list when it is freed", async () => {
     const parked = desk.getByRole("article", { name: /Parked row in app · user/ });
-    await shows(parked);
+    await expectShown(parked);
     expect(await parked.first().innerText()).toContain("team@example.org");
     await photograph(desk, "parked-desk");
     const inTheWay = String(selectOne(paths.hub, "SELECT id FROM user WHERE email = 'team@example.org'"));
@@ -272,11 +272,11 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
       await page.emulateMedia({ colorScheme: other });
       expect(await accessibilityProblems(page), `Fleet, ${size}, ${other}`).toEqual([]);
       await row(page, "hub").getByRole("link", { name: "hub" }).click();
-      await shows(page.getByRole("table", { name: /Recent sessions/ }));
+      await expectShown(page.getByRole("table", { name: /Recent sessions/ }));
       expect(await accessibilityProblems(page), `node, ${size}, ${other}`).toEqual([]);
       await photograph(page, `node-${size}-${other}`);
       await page.getByRole("button", { name: "Remove" }).click();
-      await shows(page.getByRole("dialog"));
+      await expectShown(page.getByRole("dialog"));
       expect(await accessibilityProblems(page), `dialog, ${size}, ${other}`).toEqual([]);
       await photograph(page, `dialog-${size}-${other}`);
       await page.keyboard.press("Escape");
