@@ -12,6 +12,7 @@ import { Prober } from "./detection/probe.ts";
 import { FleetEvents } from "./events.ts";
 import type { CatchUpQueue } from "./jobs/catch-up-queue.ts";
 import { CatchUps } from "./jobs/catch-ups.ts";
+import { DialOut } from "./jobs/dial-out.ts";
 import { LeaseDesk } from "./jobs/lease-desk.ts";
 import type { RedisLink } from "./jobs/redis.ts";
 import { ReliabilityKeeper } from "./reliability/keeper.ts";
@@ -29,6 +30,7 @@ export interface Core {
   readonly desk: LeaseDesk;
   readonly reliability: ReliabilityKeeper;
   readonly catchUps: CatchUps;
+  readonly dialOut: DialOut;
   readonly alerts: AlertWatch;
   readonly canary: Canary;
   readonly comparison: Comparison;
@@ -58,8 +60,9 @@ export function wireCore(parts: {
   const certificate = new CertificateKeeper(shared);
   const desk = new LeaseDesk({ ...shared, prober });
   const catchUps = new CatchUps({ ...shared, prober, missing, desk });
+  const dialOut = new DialOut({ ...shared, catchUps, desk, prober });
   const alerts = new AlertWatch({ ...shared, certificate, messenger: new Messenger(shared) });
   const canary = new Canary({ ...shared, alerts });
   const comparison = new Comparison({ ...shared, alerts });
-  return { ...shared, prober, missing, certificate, desk, catchUps, alerts, canary, comparison };
+  return { ...shared, prober, missing, certificate, desk, catchUps, dialOut, alerts, canary, comparison };
 }

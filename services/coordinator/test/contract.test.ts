@@ -206,7 +206,9 @@ describe.skipIf(redisProgram === null)("what users and tools see", () => {
     await unary(fleet.client, "removeNode", { node: "later" });
     fleet.nodes.splice(fleet.nodes.indexOf(later), 1);
     await expect(unary(fleet.client, "removeNode", { node: "later" })).rejects.toMatchObject({ code: "NOT_FOUND" });
-    expect(await unary(fleet.client, "heartbeat", { nodeId: later.nodeId, databases: [], timeUs: 0n, run: "" })).toMatchObject({
+    expect(
+      await unary(fleet.client, "heartbeat", { nodeId: later.nodeId, databases: [], timeUs: 0n, run: "", dialled: undefined }),
+    ).toMatchObject({
       unknown: true,
     });
   });

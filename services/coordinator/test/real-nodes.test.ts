@@ -138,6 +138,48 @@ describe.skipIf(redisProgram === null)("with real sync-nodes", () => {
     ]);
   });
 
+  it(
+    "serves a node that can only dial out: both ways, with its line in the log, and never called offline",
+    { timeout: 60_000 },
+    async () => {
+      const { fleet, start, query } = await realFleet();
+      for (const name of ["open", "inside"]) {
+        query(name, (database) => database.exec("CREATE TABLE item (id TEXT PRIMARY KEY)"));
+        await start(name);
+      }
+      await eventually(async () => (await fleet.status()).nodes.filter((node) => node.online).length === 2, 10_000);
+      // Where the coordinator looks for it nobody listens, as behind a router.
+      const registry = fleet.outside();
+      registry.prepare("UPDATE sync_servers SET port = 1 WHERE name = 'inside'").run();
+      registry.close();
+      const insert = (name: string, id: string) => query(name, (database) => database.prepare("INSERT INTO item VALUES (?)").run(id));
+      const rows = (name: string) => query(name, (database) => database.prepare("SELECT id FROM item ORDER BY id").pluck().all());
+      await unary(fleet.client, "scan", { noWait: true });
+      await eventually(async () => (await fleet.status()).nodes.some((node) => !node.reachable), 10_000);
+      for (const round of [1, 2]) {
+        insert("open", `open ${round}`);
+        insert("inside", `inside ${round}`);
+        await eventually(
+          () => rows("open").length === 2 * round && rows("inside").length === 2 * round,
+          20_000,
+          () => `${rows("open").join()} | ${rows("inside").join()}`,
+        );
+      }
+      await eventually(async () => (await fleet.status()).converged, 10_000);
+      const inside = (await fleet.status()).nodes.find((node) => node.name === "inside");
+      expect(inside).toMatchObject({ online: true, reachable: false, state: "equal" });
+      expect(inside?.lastSync).not.toBe("");
+      const { logs } = await unary(fleet.client, "listLogs", {
+        node: "inside",
+        operation: "catch-up",
+        status: "completed",
+        limit: 50,
+        beforeId: 0n,
+      });
+      expect(logs.some((log) => log.details.includes('"source":"open"'))).toBe(true);
+    },
+  );
+
   it("catches up a node that was away while the others wrote, rows and all", { timeout: 60_000 }, async () => {
     const { fleet, running, start, query } = await realFleet();
     const names = ["oslo", "bergen", "tromso"];

@@ -26,12 +26,12 @@ async function carryOut(command: FleetCommand): Promise<FleetStanding> {
   switch (command.do) {
     case "start":
       coordinator = createClient(command.coordinator, CoordinatorClient);
-      for (let index = 0; index < command.nodes; index++) {
-        const node = await new ScriptedNode(`node-${index + 1}`).up();
+      for (let index = 0; index < command.nodes; index++) nodes.push(new ScriptedNode(`node-${index + 1}`));
+      await inLanes(nodes, async (node) => {
         node.sessionMs = 5;
-        nodes.push(node);
+        await node.up();
         await node.register(coordinator);
-      }
+      });
       // As real ones do: otherwise each is asked again and again.
       setInterval(() => void beat(), 5_000).unref();
       break;
@@ -63,6 +63,15 @@ async function carryOut(command: FleetCommand): Promise<FleetStanding> {
     pings: sum((node) => node.pings),
     overlaps: sum((node) => node.overlaps),
   };
+}
+
+/** A fleet does not come one after the other. */
+async function inLanes(all: readonly ScriptedNode[], work: (node: ScriptedNode) => Promise<void>): Promise<void> {
+  const waiting = [...all];
+  const lane = async () => {
+    for (let node = waiting.shift(); node !== undefined; node = waiting.shift()) await work(node);
+  };
+  await Promise.all(Array.from({ length: 32 }, lane));
 }
 
 async function beat(): Promise<void> {

@@ -3,6 +3,7 @@ import { askClock, CoordinatorClient, createClient, unary } from "@scoutsync/pro
 import { backoffMs, parseAddress, pause } from "@scoutsync/runtime";
 import { Wakeup } from "@scoutsync/session";
 import type { NodeContext } from "./context.ts";
+import { DialOrders } from "./dial-orders.ts";
 import { databaseStatuses } from "./handlers/ping.ts";
 
 /** Heartbeats that follow moving vectors are at least this far apart. */
@@ -30,6 +31,7 @@ export async function announce(context: NodeContext, coordinator: string, listen
       changed.raise();
     }),
   );
+  const orders = new DialOrders(context, signal, changed.raise);
   let failures = 0;
   try {
     while (!signal.aborted) {
@@ -57,14 +59,17 @@ export async function announce(context: NodeContext, coordinator: string, listen
   async function beat(intervalMs: number): Promise<void> {
     for (;;) {
       const due = AbortSignal.any([signal, AbortSignal.timeout(intervalMs)]);
-      await changed.until(() => moved, due);
+      await changed.until(() => moved || orders.hasResult, due);
       await pause(DEBOUNCE_MS, signal);
       signal.throwIfAborted();
       moved = false;
       const { nodeId, run } = context;
       const question = askClock(context.clock);
-      const request = { nodeId, run, databases: databaseStatuses(context), timeUs: question.reading.sentUs };
-      const { unknown, timeUs } = await unary(client, "heartbeat", request, options);
+      const dialled = orders.result;
+      const request = { nodeId, run, databases: databaseStatuses(context), timeUs: question.reading.sentUs, dialled };
+      const { unknown, timeUs, syncWith, batchSize } = await unary(client, "heartbeat", request, options);
+      orders.told(dialled);
+      if (syncWith !== "") orders.carryOut(syncWith, batchSize);
       question.answered({ nodeId: COORDINATOR, receivedUs: timeUs, sentUs: timeUs });
       if (unknown) return;
     }

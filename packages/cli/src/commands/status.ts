@@ -92,6 +92,7 @@ function statusDocument(answer: GetStatusResponse) {
 function verdict({ converged, since, nodes, behind }: GetStatusResponse): string {
   const enabled = nodes.filter((node) => node.syncEnabled).length;
   if (enabled === 0) return "No node has registered yet. Start one with --coordinator, or add one: scoutsync nodes add NAME HOST:PORT";
+  if (enabled === 1 && converged) return `One node, with no other to compare it with, since ${since}.`;
   if (converged) return `All ${enabled} nodes are equal since ${since}.`;
   return `${behind.length} of ${enabled} nodes are not equal to the others, since ${since}.`;
 }

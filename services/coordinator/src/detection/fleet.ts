@@ -14,6 +14,8 @@ export interface FleetNode extends PlannerNode {
   readonly address: string;
   readonly enabled: boolean;
   readonly online: boolean;
+  /** False: it is heard but cannot be dialled, so it can only dial out. */
+  readonly reachable: boolean;
   readonly reports: readonly DatabaseReport[];
   readonly files: readonly FileRootReport[];
   /** What it lacks and others hold, and what it holds and another node that is online lacks, as last counted. */
@@ -34,6 +36,9 @@ export interface Backlog extends MissingCount {
 
 interface Known {
   online: boolean;
+  reachable: boolean;
+  /** When it last spoke by itself, milliseconds. */
+  heardMs: number;
   reports: readonly DatabaseReport[];
   files: readonly FileRootReport[];
   vectors: ReadonlyMap<string, VersionVector>;
@@ -61,6 +66,8 @@ export class Fleet {
       const changes = registry.servers.get(id)?.missing_changes ?? 0;
       this.#known.set(id, {
         online: false,
+        reachable: true,
+        heardMs: 0,
         reports,
         files: files.get(id) ?? [],
         vectors: vectorsOf(reports),
@@ -82,7 +89,7 @@ export class Fleet {
 
   /** Nodes that can take part in a session now, apart from being busy. */
   available(): FleetNode[] {
-    return this.nodes().filter((node) => node.enabled && node.online);
+    return this.nodes().filter((node) => node.enabled && node.online && node.reachable);
   }
 
   /** Available nodes that lack something another available node holds. */
@@ -132,6 +139,26 @@ export class Fleet {
   /** The node gave a sign of life that says nothing new. */
   markOnline(id: number, patch: ServerPatch = {}): void {
     this.#seen(id, this.#of(id), patch, false);
+  }
+
+  /** The node spoke by itself. */
+  heard(id: number): void {
+    this.#of(id).heardMs = Date.now();
+  }
+
+  /** Milliseconds since the node spoke by itself. */
+  unheardMs(id: number): number {
+    return Date.now() - this.#of(id).heardMs;
+  }
+
+  /** Whether the node answers when it is dialled. */
+  setReachable(id: number, reachable: boolean): void {
+    const known = this.#of(id);
+    if (known.reachable === reachable) return;
+    known.reachable = reachable;
+    const row = this.#registry.servers.get(id);
+    this.#events.tell("node", row, reachable ? "can be dialled" : "is heard but cannot be dialled: it syncs by dialling out");
+    this.#events.emit("changed");
   }
 
   markOffline(id: number, error: string): void {
@@ -204,16 +231,26 @@ export class Fleet {
   #of(id: number): Known {
     let known = this.#known.get(id);
     if (known === undefined) {
-      known = { online: false, reports: [], files: [], vectors: new Map(), missing: NO_BACKLOG, unsent: NO_BACKLOG, lastSeenMs: 0 };
+      known = {
+        online: false,
+        reachable: true,
+        heardMs: 0,
+        reports: [],
+        files: [],
+        vectors: new Map(),
+        missing: NO_BACKLOG,
+        unsent: NO_BACKLOG,
+        lastSeenMs: 0,
+      };
       this.#known.set(id, known);
     }
     return known;
   }
 
   #view(row: ServerRow): FleetNode {
-    const { online, reports, files, vectors, missing, unsent } = this.#of(row.id);
+    const { online, reachable, reports, files, vectors, missing, unsent } = this.#of(row.id);
     const enabled = row.sync_enabled !== 0;
-    return { id: row.id, row, address: addressOf(row), enabled, online, reports, files, vectors, missing, unsent };
+    return { id: row.id, row, address: addressOf(row), enabled, online, reachable, reports, files, vectors, missing, unsent };
   }
 }
 

@@ -42,7 +42,7 @@ export class MissingCounter {
 
   async #countAll(): Promise<void> {
     const nodes = this.#fleet.nodes().filter((node) => node.enabled);
-    const sources = nodes.filter((node) => node.online);
+    const sources = nodes.filter((node) => node.online && node.reachable);
     const all = union(sources);
     const common = intersection(sources);
     const ranked = new Map([...all.keys()].map((database) => [database, rankedSources(database, sources)]));
@@ -70,7 +70,7 @@ export class MissingCounter {
 
   /** What the node holds of a database beyond what all nodes that are online have. */
   async #countGiven(node: FleetNode, database: string, vector: VersionVector, common: VersionVector): Promise<MissingCount> {
-    if (node.online) {
+    if (node.online && node.reachable) {
       try {
         const count = await this.#clients.countChanges(node.address, database, formatVector(common), this.#deadlineMs());
         return { changes: Number(count.changes), oldestUs: Number(count.oldestUs) };

@@ -13,6 +13,9 @@ const CONCURRENT_PINGS = 256;
 /** A clock that is further from the coordinator's is told to people, milliseconds. */
 export const CLOCK_ALARM_MS = 5_000;
 
+/** A node that spoke within this many heartbeats is there, whatever becomes of a call to it. */
+const HEARD_HEARTBEATS = 1.4;
+
 /** Asks nodes how they are and takes in what they answer. */
 export class Prober {
   readonly #registry: Registry;
@@ -85,12 +88,18 @@ export class Prober {
         disk_total_bytes: response.disk === undefined ? null : Number(response.disk.totalBytes),
         ...(node.online ? {} : { last_error: "" }),
       });
+      this.#fleet.setReachable(id, true);
       this.#fleet.observe(id, response.databases);
       this.#fleet.observeFiles(id, response.files);
       return true;
     } catch (error) {
       // The registry may be closing under a Ping that was still out.
       if (this.#registry.closed) return false;
+      // What speaks by itself is there; it only cannot be dialled, as behind a router that lets nothing in.
+      if (this.#fleet.unheardMs(id) < this.#timing.heartbeatMs * HEARD_HEARTBEATS) {
+        this.#fleet.setReachable(id, false);
+        return false;
+      }
       this.#reliability.silent(id, error);
       this.#fleet.markOffline(id, error instanceof Error ? error.message : String(error));
       this.#logger.debug({ server: id, error: String(error) }, "a node does not answer");

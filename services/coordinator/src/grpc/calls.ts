@@ -42,6 +42,7 @@ export function coordinatorCalls(parts: { core: Core; upkeep: Upkeep; stopped: A
       const node = fleet.node(id);
       // A pause before dialling a peer that was dead must not delay one that says it is there.
       if (node !== null && !node.online) core.clients.forget(node.address);
+      fleet.heard(id);
       fleet.observe(id, request.databases);
       core.events.tell("node", registry.servers.get(id), "registered");
       void welcome(core, id);
@@ -51,13 +52,15 @@ export function coordinatorCalls(parts: { core: Core; upkeep: Upkeep; stopped: A
     heartbeat: serve((request) => {
       const timeUs = BigInt(Date.now()) * 1_000n;
       const row = registry.servers.byNodeId(request.nodeId);
-      if (row === null) return { unknown: true, timeUs };
+      if (row === null) return { unknown: true, timeUs, syncWith: "", batchSize: 0 };
+      fleet.heard(row.id);
       const returned = fleet.node(row.id)?.online !== true || (request.run !== "" && request.run !== row.run);
       if (request.databases.length > 0) fleet.observe(row.id, request.databases);
       else fleet.markOnline(row.id);
       if (request.run !== "" && request.run !== row.run) registry.servers.update(row.id, { run: request.run });
       if (returned) void welcome(core, row.id);
-      return { unknown: false, timeUs };
+      if (request.dialled !== undefined) core.dialOut.ended(row.id, request.dialled);
+      return { unknown: false, timeUs, ...core.dialOut.order(row.id) };
     }),
 
     listNodes: serve(async () => {

@@ -69,6 +69,7 @@ function wireNode(view: ReturnType<typeof oneNodeView>, node: FleetNode): Node {
     session:
       view.session === null ? undefined : { jobId: view.session.job_id, peer: view.session.peer, progress: wireProgress(view.session) },
     files: view.files,
+    reachable: view.reachable,
     disk: view.disk === null ? undefined : { freeBytes: BigInt(view.disk.free_bytes), totalBytes: BigInt(view.disk.total_bytes) },
   });
 }

@@ -34,6 +34,7 @@ function nodeView(core: Core, node: FleetNode, session: RunningSession | null, i
     version: row.version,
     ...stateOf(core, node, session, inequality),
     online: node.online,
+    reachable: node.reachable,
     paused: !node.enabled,
     missing_changes: missing.changes,
     oldest_missing_age_s: ageSeconds(missing),
@@ -102,14 +103,15 @@ function stateOf(
 }
 
 /** What is being done about a node that is behind. */
-export function nextStep({ registry, catchUps, link }: Core, { row }: FleetNode): string {
+export function nextStep({ registry, catchUps, link }: Core, node: FleetNode): string {
+  const { row } = node;
   const limit = registry.settings.get("max_retries");
   if (!link.ready) return "Waits for Redis: see the coordinator's log.";
   if (!catchUps.automatic)
     return "Automatic catch-up is switched off: start a sync by hand or set catchup_enabled and catchup_scheduler_enabled.";
   if (row.failures >= limit) return `Failed ${row.failures} times (${row.last_error}); it is tried again at the next scan.`;
   if (row.failures > 0) return `Failed ${row.failures} of ${limit} times (${row.last_error}); it is tried again by itself.`;
-  return "A catch-up is on its way.";
+  return node.reachable ? "A catch-up is on its way." : "It cannot be dialled from here: it is told to dial another node.";
 }
 
 function changesOf(backlog: Backlog, database: string): number {

@@ -60,6 +60,7 @@ export const NodeShape = z
       .describe("One word for a colour: equal is green, behind and syncing are on their way, the others want a look"),
     state_reason: z.string().describe("One sentence: why it is in this state and what happens next"),
     online: z.boolean(),
+    reachable: z.boolean().describe("false: it is heard but cannot be dialled, and syncs by dialling out"),
     paused: z.boolean().describe("sync_enabled is 0: it takes part in nothing until it is resumed"),
     missing_changes: count.describe("Changes that others hold and this node lacks (to receive)"),
     oldest_missing_age_s: z.number().min(0),

@@ -49,12 +49,25 @@ export interface HeartbeatRequest {
   databases: DatabaseStatus[];
   timeUs: bigint;
   run: string;
+  /** The session that the coordinator asked for in an earlier answer, once it is over. */
+  dialled: DialledOut | undefined;
+}
+
+/** A session that a node ran by dialling out because nobody can dial it. */
+export interface DialledOut {
+  peer: string;
+  /** ISO 8601 UTC. */
+  startedAt: string;
+  result: SyncResult | undefined;
 }
 
 export interface HeartbeatResponse {
   /** The coordinator does not know this node: register again. */
   unknown: boolean;
   timeUs: bigint;
+  /** The coordinator cannot dial this node (it is behind a router that lets nothing in): run a session with this peer now. */
+  syncWith: string;
+  batchSize: number;
 }
 
 export interface Node {
@@ -87,7 +100,11 @@ export interface Node {
   /** The session it is in now, on either end. */
   session: RunningSession | undefined;
   files: FileRootStatus[];
-  disk?: DiskStatus | undefined;
+  disk?:
+    | DiskStatus
+    | undefined;
+  /** False: it is heard and cannot be dialled; it syncs by dialling out. */
+  reachable: boolean;
 }
 
 export interface RunningSession {
@@ -691,7 +708,7 @@ export const RegisterResponse: MessageFns<RegisterResponse> = {
 };
 
 function createBaseHeartbeatRequest(): HeartbeatRequest {
-  return { nodeId: "", databases: [], timeUs: 0n, run: "" };
+  return { nodeId: "", databases: [], timeUs: 0n, run: "", dialled: undefined };
 }
 
 export const HeartbeatRequest: MessageFns<HeartbeatRequest> = {
@@ -710,6 +727,9 @@ export const HeartbeatRequest: MessageFns<HeartbeatRequest> = {
     }
     if (message.run !== "") {
       writer.uint32(34).string(message.run);
+    }
+    if (message.dialled !== undefined) {
+      DialledOut.encode(message.dialled, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -759,6 +779,14 @@ export const HeartbeatRequest: MessageFns<HeartbeatRequest> = {
             message.run = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.dialled = DialledOut.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -780,12 +808,96 @@ export const HeartbeatRequest: MessageFns<HeartbeatRequest> = {
     message.databases = object.databases?.map((e) => DatabaseStatus.fromPartial(e)) || [];
     message.timeUs = (object.timeUs !== undefined && object.timeUs !== null) ? BigInt(object.timeUs) : 0n;
     message.run = object.run ?? "";
+    message.dialled = (object.dialled !== undefined && object.dialled !== null)
+      ? DialledOut.fromPartial(object.dialled)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseDialledOut(): DialledOut {
+  return { peer: "", startedAt: "", result: undefined };
+}
+
+export const DialledOut: MessageFns<DialledOut> = {
+  encode(message: DialledOut, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.peer !== "") {
+      writer.uint32(10).string(message.peer);
+    }
+    if (message.startedAt !== "") {
+      writer.uint32(18).string(message.startedAt);
+    }
+    if (message.result !== undefined) {
+      SyncResult.encode(message.result, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DialledOut {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDialledOut();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.peer = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.startedAt = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.result = SyncResult.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DialledOut>): DialledOut {
+    return DialledOut.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DialledOut>): DialledOut {
+    const message = createBaseDialledOut();
+    message.peer = object.peer ?? "";
+    message.startedAt = object.startedAt ?? "";
+    message.result = (object.result !== undefined && object.result !== null)
+      ? SyncResult.fromPartial(object.result)
+      : undefined;
     return message;
   },
 };
 
 function createBaseHeartbeatResponse(): HeartbeatResponse {
-  return { unknown: false, timeUs: 0n };
+  return { unknown: false, timeUs: 0n, syncWith: "", batchSize: 0 };
 }
 
 export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
@@ -798,6 +910,12 @@ export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
         throw new globalThis.Error("value provided for field message.timeUs of type int64 too large");
       }
       writer.uint32(16).int64(message.timeUs);
+    }
+    if (message.syncWith !== "") {
+      writer.uint32(26).string(message.syncWith);
+    }
+    if (message.batchSize !== 0) {
+      writer.uint32(32).uint32(message.batchSize);
     }
     return writer;
   },
@@ -831,6 +949,22 @@ export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
             message.timeUs = reader.int64() as bigint;
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.syncWith = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.batchSize = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -850,6 +984,8 @@ export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
     const message = createBaseHeartbeatResponse();
     message.unknown = object.unknown ?? false;
     message.timeUs = (object.timeUs !== undefined && object.timeUs !== null) ? BigInt(object.timeUs) : 0n;
+    message.syncWith = object.syncWith ?? "";
+    message.batchSize = object.batchSize ?? 0;
     return message;
   },
 };
@@ -882,6 +1018,7 @@ function createBaseNode(): Node {
     session: undefined,
     files: [],
     disk: undefined,
+    reachable: false,
   };
 }
 
@@ -976,6 +1113,9 @@ export const Node: MessageFns<Node> = {
     }
     if (message.disk !== undefined) {
       DiskStatus.encode(message.disk, writer.uint32(210).fork()).join();
+    }
+    if (message.reachable !== false) {
+      writer.uint32(216).bool(message.reachable);
     }
     return writer;
   },
@@ -1201,6 +1341,14 @@ export const Node: MessageFns<Node> = {
             message.disk = DiskStatus.decode(reader, reader.uint32());
             continue;
           }
+          case 27: {
+            if (tag !== 216) {
+              break;
+            }
+
+            message.reachable = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1252,6 +1400,7 @@ export const Node: MessageFns<Node> = {
     message.disk = (object.disk !== undefined && object.disk !== null)
       ? DiskStatus.fromPartial(object.disk)
       : undefined;
+    message.reachable = object.reachable ?? false;
     return message;
   },
 };
