@@ -14,6 +14,7 @@ COPY packages/replica/package.json packages/replica/
 COPY packages/runtime/package.json packages/runtime/
 COPY packages/session/package.json packages/session/
 COPY packages/testkit/package.json packages/testkit/
+COPY packages/trust/package.json packages/trust/
 COPY services/coordinator/package.json services/coordinator/
 COPY services/sync-node/package.json services/sync-node/
 RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund && npm cache clean --force

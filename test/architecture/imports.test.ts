@@ -9,11 +9,13 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "packages/core": [],
   "packages/runtime": [],
   "packages/protocol": ["core"],
+  // Who belongs to a fleet: stands beside the calls it guards, and knows nothing of what they carry.
+  "packages/trust": ["core", "protocol", "runtime"],
   "packages/replica": ["core"],
   "packages/session": ["core", "protocol", "replica", "runtime"],
-  "services/sync-node": ["core", "protocol", "replica", "session", "runtime"],
-  "services/coordinator": ["core", "protocol", "runtime"],
-  "packages/cli": ["core", "protocol", "replica", "runtime", "sync-node", "coordinator"],
+  "services/sync-node": ["core", "protocol", "replica", "session", "runtime", "trust"],
+  "services/coordinator": ["core", "protocol", "runtime", "trust"],
+  "packages/cli": ["core", "protocol", "replica", "runtime", "trust", "sync-node", "coordinator"],
   "packages/testkit": ["core", "protocol", "runtime", "scoutsync"],
 };
 

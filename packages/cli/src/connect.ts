@@ -1,14 +1,16 @@
 import { SyncError } from "@scoutsync/core";
 import {
   CoordinatorClient,
-  createClient,
   SyncNodeClient,
   unary,
+  type ClientClass,
   type CoordinatorService,
   type ServiceClient,
+  type ServiceShape,
   type SyncNodeService,
 } from "@scoutsync/protocol";
 import { formatAddress, parseAddress } from "@scoutsync/runtime";
+import { dialOf } from "./identity/dialling.ts";
 import { usageError } from "./exit.ts";
 import type { Invocation } from "./command.ts";
 
@@ -46,7 +48,7 @@ export async function withNode<T>(
   work: (client: NodeConnection, address: string) => Promise<T>,
 ): Promise<T> {
   const address = await resolveNode(node, invocation);
-  const client = createClient(address, SyncNodeClient);
+  const client = (await dialOf(address, invocation))(address, SyncNodeClient);
   try {
     return await work(client, address);
   } finally {
@@ -54,13 +56,23 @@ export async function withNode<T>(
   }
 }
 
-/** Runs `work` with a client of the coordinator. */
-export async function withCoordinator<T>({ coordinator }: Invocation, work: (client: CoordinatorConnection) => Promise<T>): Promise<T> {
+/** Runs `work` with a client of another service that the coordinator offers. */
+export async function withService<S extends ServiceShape, T>(
+  clientClass: ClientClass<S>,
+  invocation: Invocation,
+  work: (client: ServiceClient<S>) => Promise<T>,
+): Promise<T> {
+  const { coordinator } = invocation;
   if (!parseAddress(coordinator)) throw usageError(`"${coordinator}" is not host:port`, "Give the coordinator as --coordinator host:port.");
-  const client = createClient(coordinator, CoordinatorClient);
+  const client = (await dialOf(coordinator, invocation))(coordinator, clientClass);
   try {
     return await work(client);
   } finally {
     client.close();
   }
+}
+
+/** Runs `work` with a client of the coordinator. */
+export function withCoordinator<T>(invocation: Invocation, work: (client: CoordinatorConnection) => Promise<T>): Promise<T> {
+  return withService(CoordinatorClient, invocation, work);
 }

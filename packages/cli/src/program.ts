@@ -13,8 +13,13 @@ import { registerReissue } from "./commands/reissue.ts";
 import { registerReliability } from "./commands/reliability.ts";
 import { registerRestore } from "./commands/restore.ts";
 import { registerImport } from "./commands/import.ts";
+import { registerInit } from "./commands/init.ts";
+import { registerInvite } from "./commands/invite.ts";
 import { registerJobs } from "./commands/jobs.ts";
+import { registerJoin } from "./commands/join.ts";
+import { registerKeys } from "./commands/keys.ts";
 import { registerLogs } from "./commands/logs.ts";
+import { registerMembers } from "./commands/members.ts";
 import { registerNode } from "./commands/node.ts";
 import { registerNodes } from "./commands/nodes.ts";
 import { registerPing } from "./commands/ping.ts";
@@ -22,6 +27,7 @@ import { registerReview } from "./commands/review.ts";
 import { registerScan } from "./commands/scan.ts";
 import { registerStatus } from "./commands/status.ts";
 import { registerSync } from "./commands/sync.ts";
+import { registerUsers } from "./commands/users.ts";
 import { registerVerify } from "./commands/verify.ts";
 import { registerWorker } from "./commands/worker.ts";
 import type { Registration } from "./command.ts";
@@ -49,6 +55,12 @@ const REGISTRATIONS: readonly Registration[] = [
   registerReliability,
   registerCleanup,
   registerConfig,
+  registerInit,
+  registerInvite,
+  registerJoin,
+  registerMembers,
+  registerKeys,
+  registerUsers,
   registerDoctor,
   registerDetach,
   registerCompletion,

@@ -22,7 +22,7 @@ async function type(line: string, env: Record<string, string> = {}) {
 }
 
 const COMMANDS =
-  "node coordinator worker sync ping verify export import changes history restore reissue status scan logs reliability cleanup doctor detach completion".split(
+  "node coordinator worker sync ping verify export import changes history restore reissue status scan logs init invite join reliability cleanup doctor detach completion".split(
     " ",
   );
 
@@ -38,6 +38,14 @@ describe("the command line's contract", () => {
     "nodes resume",
     "nodes retire",
     "nodes remove",
+    "members list",
+    "members revoke",
+    "keys create",
+    "keys list",
+    "keys revoke",
+    "users add",
+    "users list",
+    "users remove",
     "jobs list",
     "jobs retry",
     "jobs cancel",
@@ -72,6 +80,16 @@ describe("the command line's contract", () => {
     ["review resolve 127.0.0.1:1 id --release", 1],
     ["node --name n --db a=x.db --quarantine nonsense", 2],
     ["nodes add pits nonsense", 2],
+    ["invite --role king", 2],
+    ["invite --expires soon", 2],
+    ["init --name a/b", 2],
+    ["join nonsense", 2],
+    ["node --name n --db a=x.db --join nonsense", 2],
+    ["node --name n --db a=x.db --listen 0.0.0.0:0", 2],
+    ["worker --coordinator 192.0.2.1:7070", 2],
+    ["ping 192.0.2.1:7071", 2],
+    ["ping 127.0.0.1:1 --identity nowhere", 2],
+    ["members list --coordinator 127.0.0.1:1", 1],
     ["coordinator --redis http://127.0.0.1", 2],
     ["coordinator --listen nonsense", 2],
     ["node --files root=dir --db a=b", 2],
@@ -137,7 +155,7 @@ describe("the command line's contract", () => {
     collect(buildProgram({ argv: [], env: {}, cwd: folder, stdout: new PassThrough(), stderr: new PassThrough() }), "");
     const nested = names.filter((name) => name.includes(" "));
     expect(names.filter((name) => !name.includes(" ")).sort()).toEqual([...COMMANDS].sort());
-    expect(nested.length).toBe(16);
+    expect(nested.length).toBe(24);
   });
 });
 

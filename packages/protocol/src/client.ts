@@ -24,7 +24,10 @@ const MAX_RECONNECT_MS = 2_000;
 /** A unary call that names no deadline gets this one. */
 export const DEFAULT_DEADLINE_MS = 30_000;
 
-interface MethodShape {
+/** What a fleet's services are called where TLS wants a name; addresses are not allowed there. */
+const TLS_NAME = "scoutsync";
+
+export interface MethodShape {
   path: string;
   requestStream: boolean;
   responseStream: boolean;
@@ -33,7 +36,7 @@ interface MethodShape {
   responseSerialize: (value: never) => Buffer;
   responseDeserialize: (value: Buffer) => unknown;
 }
-type ServiceShape = Record<string, MethodShape>;
+export type ServiceShape = Record<string, MethodShape>;
 
 /** A generated client class: `SyncNodeClient`, `CoordinatorClient`. */
 export interface ClientClass<S> {
@@ -48,6 +51,9 @@ export interface ServiceClient<S> extends Callee {
   readonly channel: Client;
   close(): void;
 }
+
+/** Opens a channel to `host:port`. Who hands it around decides how it is secured. */
+export type Dial = <S extends ServiceShape>(address: string, clientClass: ClientClass<S>) => ServiceClient<S>;
 
 export type RequestOf<S, M extends keyof S> = S[M] extends { requestDeserialize: (value: Buffer) => infer R } ? R : never;
 export type ResponseOf<S, M extends keyof S> = S[M] extends { responseDeserialize: (value: Buffer) => infer R } ? R : never;
@@ -70,6 +76,8 @@ export function createClient<S extends ServiceShape>(
   channelCredentials: ChannelCredentials = credentials.createInsecure(),
 ): ServiceClient<S> {
   const channel = new clientClass(address, channelCredentials, {
+    // A certificate of a fleet says who somebody is, not where: nodes move. Without TLS this says nothing.
+    "grpc.ssl_target_name_override": TLS_NAME,
     "grpc-node.flow_control_window": FLOW_CONTROL_WINDOW_BYTES,
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
     "grpc.max_send_message_length": MAX_MESSAGE_BYTES,

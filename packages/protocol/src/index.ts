@@ -2,6 +2,8 @@
 // core's is the one to work with and this one is how it travels.
 export * from "../gen/scoutsync/v1/sync_node.ts";
 export * from "../gen/scoutsync/v1/coordinator.ts";
+export * from "../gen/scoutsync/v1/fleet.ts";
+export * from "../gen/scoutsync/v1/access.ts";
 // In both generated files; said once so that the two stars do not clash.
 export { type DeepPartial, type MessageFns, protobufFileName, protobufPackage } from "../gen/scoutsync/v1/sync_node.ts";
 export * from "./status.ts";

@@ -26,7 +26,7 @@ import {
 } from "../gen/scoutsync/v1/sync_node.ts";
 import { BatchAssembler, knownCodecs, toWireBatches } from "./batch.ts";
 import { askClock, type ClockQuestion, type OwnClock } from "./clock.ts";
-import { bidi, createClient, serverStream, unary, type ServiceClient, type StreamOptions } from "./client.ts";
+import { bidi, createClient, serverStream, unary, type Dial, type ServiceClient, type StreamOptions } from "./client.ts";
 import { fromWireCount, fromWireDigestEntry } from "./people.ts";
 import { asBuffer, fromWireColumns } from "./value.ts";
 import { checkProtocol } from "./version.ts";
@@ -112,8 +112,8 @@ const DIGEST_DEADLINE_MS = 10 * 60_000;
  * Opens a channel to the node at `host:port`. Nothing is sent before the first call. With a clock, every contact measures
  * how far the other node's is off.
  */
-export function connectPeer(address: string, clock?: OwnClock): PeerClient {
-  const client = createClient(address, SyncNodeClient);
+export function connectPeer(address: string, clock?: OwnClock, dial: Dial = createClient): PeerClient {
+  const client = dial(address, SyncNodeClient);
   return {
     address,
     client,

@@ -34,6 +34,9 @@ const STATUS_OF: Readonly<Record<ErrorCode, status>> = {
   PORT_TAKEN: status.ALREADY_EXISTS,
   REDIS_UNREACHABLE: status.UNAVAILABLE,
   COORDINATOR_UNREACHABLE: status.UNAVAILABLE,
+  UNAUTHENTICATED: status.UNAUTHENTICATED,
+  FORBIDDEN: status.PERMISSION_DENIED,
+  LIMIT_EXCEEDED: status.RESOURCE_EXHAUSTED,
   INVALID_ARGUMENT: status.INVALID_ARGUMENT,
   NOT_FOUND: status.NOT_FOUND,
   BUSY: status.ABORTED,
@@ -126,7 +129,12 @@ export function fromStatus(thrown: unknown, callee: Callee): SyncError {
 /** What the system says of a connection that did not come about, in words; the library's account of its tries is left out. */
 function plainly(details: string): string {
   const code = /\b(ECONNREFUSED|ECONNRESET|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|ENOTFOUND|EAI_AGAIN)\b/.exec(details)?.[1];
-  return (code === undefined ? undefined : CONNECTION_TROUBLE[code]) ?? details;
+  return (code === undefined ? undefined : CONNECTION_TROUBLE[code]) ?? connectionProblem(details);
+}
+
+/** The channel's words around the reason help nobody. */
+function connectionProblem(details: string): string {
+  return /^No connection established\. Last error: (?:[A-Za-z]*Error: )?(.*?)\.*\s*Resolution note: .*$/s.exec(details)?.[1] ?? details;
 }
 
 function unreachable(callee: Callee, why: string, cause: unknown): SyncError {

@@ -114,14 +114,14 @@ export class Fleet {
     };
   }
 
-  async coordinator({ redis }: { redis?: string } = {}): Promise<FleetCoordinator> {
+  async coordinator({ redis, flags = [] }: { redis?: string; flags?: readonly string[] } = {}): Promise<FleetCoordinator> {
     const url = redis ?? (await this.redis()).url;
     const directory = this.path("coordinator", "registry");
     let listen = "127.0.0.1:0";
     let http = "127.0.0.1:0";
     const start = async () => {
       const service = await this.#start(
-        ["coordinator", "--listen", listen, "--http", http, "--redis", url, "--data", directory],
+        ["coordinator", "--listen", listen, "--http", http, "--redis", url, "--data", directory, ...flags],
         "coordinator",
       );
       listen = service.ready.listen;

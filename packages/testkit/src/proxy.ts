@@ -5,6 +5,8 @@ export interface Proxy {
   readonly address: string;
   /** Added to every piece, each way. */
   delayMs: number;
+  /** Sees every piece, each way, as it is on the wire. */
+  listener: ((piece: Buffer) => void) | null;
   /** Bytes carried so far, both ways. */
   readonly carried: number;
   /** Breaks every connection and refuses new ones until `mend`. */
@@ -30,7 +32,7 @@ export async function startProxy(target: string): Promise<Proxy> {
   const breakAll = () => {
     for (const socket of sockets) socket.destroy();
   };
-  const proxy = { delayMs: 0 };
+  const proxy: { delayMs: number; listener: ((piece: Buffer) => void) | null } = { delayMs: 0, listener: null };
   const server = createServer((near) => {
     if (refusing) {
       near.destroy();
@@ -51,6 +53,7 @@ export async function startProxy(target: string): Promise<Proxy> {
       from.on("data", (piece) => {
         carried += piece.length;
         ownCarried += piece.length;
+        proxy.listener?.(piece);
         if (carried >= cutAt) {
           cutAt = Infinity;
           breakAll();
@@ -83,6 +86,12 @@ export async function startProxy(target: string): Promise<Proxy> {
     },
     set delayMs(value: number) {
       proxy.delayMs = value;
+    },
+    get listener() {
+      return proxy.listener;
+    },
+    set listener(value) {
+      proxy.listener = value;
     },
     get carried() {
       return carried;

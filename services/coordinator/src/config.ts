@@ -51,6 +51,8 @@ export interface CoordinatorConfig {
   redis: string;
   /** Where `coordinator.db` lives; created when missing. */
   dataDirectory: string;
+  /** Speak plain text also beyond this machine, where the data directory belongs to no fleet. */
+  insecure?: boolean | undefined;
   logger: Logger;
   timing?: Partial<Timing>;
   /** Settings of the fleet by key, as text: what they are unless `sync_config` says otherwise. */
@@ -61,6 +63,9 @@ export interface WorkerConfig {
   /** `host:port` of the coordinator's gRPC. */
   coordinator: string;
   redis: string;
+  /** Holds the worker's identity in a fleet; without one it speaks plain text. */
+  dataDirectory?: string | undefined;
+  insecure?: boolean | undefined;
   logger: Logger;
   timing?: Partial<Timing>;
 }

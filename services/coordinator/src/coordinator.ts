@@ -1,4 +1,5 @@
 import type { Service } from "@scoutsync/runtime";
+import { checkPlain, plainDial, Trust } from "@scoutsync/trust";
 import { DEFAULT_TIMING, type CoordinatorConfig, type Timing } from "./config.ts";
 import { wireCore, type Core } from "./core.ts";
 import { startGrpc } from "./grpc/server.ts";
@@ -9,6 +10,7 @@ import { checkRedisUrl, RedisLink } from "./jobs/redis.ts";
 import { RoundWorker, type Rounds } from "./jobs/round-worker.ts";
 import { cleanUp } from "./cleanup.ts";
 import { SessionWorker } from "./jobs/session-worker.ts";
+import { Membership } from "./membership.ts";
 import { openRegistry } from "./registry/registry.ts";
 import { Upkeep } from "./upkeep.ts";
 
@@ -26,13 +28,20 @@ export async function startCoordinator(config: CoordinatorConfig): Promise<Coord
   const { logger } = config;
   const timing: Timing = { ...DEFAULT_TIMING, ...config.timing };
   checkRedisUrl(config.redis);
+  const trust = Trust.open(config.dataDirectory);
+  const insecure = config.insecure === true;
+  if (trust === null)
+    checkPlain({ listen: [config.listen, ...(config.http === null ? [] : [config.http])], dialled: [], insecure }, logger);
   const registry = openRegistry(config.dataDirectory, config.presets);
+  const membership = trust && new Membership(trust, config.dataDirectory, registry.access, logger);
+  const dial = membership?.dial ?? plainDial(insecure);
   const link = new RedisLink(config.redis, logger);
   let work: { queue: CatchUpQueue; rounds: RoundWorker; sessions: SessionWorker } | null = null;
 
-  const core = wireCore({ registry, link, queue: () => work?.queue ?? null, timing, logger });
+  const core = wireCore({ registry, link, queue: () => work?.queue ?? null, membership, dial, timing, logger });
   const upkeep = new Upkeep(core);
   const release = async () => {
+    membership?.stop();
     upkeep.stop();
     core.catchUps.stop();
     link.close();
@@ -60,10 +69,11 @@ export async function startCoordinator(config: CoordinatorConfig): Promise<Coord
     work ??= {
       queue: new CatchUpQueue(link, registry.settings, logger),
       rounds: new RoundWorker(config.redis, roundsOf(core), logger),
-      sessions: new SessionWorker({ port: directPort(core), redis: config.redis, timing, logger }),
+      sessions: new SessionWorker({ port: directPort(core), redis: config.redis, dial, timing, logger }),
     };
     void upkeep.reconcile();
   };
+  membership?.started(grpc.listen);
   upkeep.start();
   link.connection.on("ready", connected);
   if (link.ready) connected();

@@ -1,3 +1,4 @@
+import type { Dial } from "@scoutsync/protocol";
 import type { Logger } from "@scoutsync/runtime";
 import type { Timing } from "./config.ts";
 import { Messenger } from "./alerts/messenger.ts";
@@ -13,6 +14,7 @@ import { FleetEvents } from "./events.ts";
 import type { CatchUpQueue } from "./jobs/catch-up-queue.ts";
 import { CatchUps } from "./jobs/catch-ups.ts";
 import { DialOut } from "./jobs/dial-out.ts";
+import type { Membership } from "./membership.ts";
 import { LeaseDesk } from "./jobs/lease-desk.ts";
 import type { RedisLink } from "./jobs/redis.ts";
 import { ReliabilityKeeper } from "./reliability/keeper.ts";
@@ -23,6 +25,8 @@ export interface Core {
   readonly registry: Registry;
   readonly events: FleetEvents;
   readonly clients: NodeClients;
+  /** Null where the coordinator belongs to no fleet: then nothing is asked. */
+  readonly membership: Membership | null;
   readonly fleet: Fleet;
   readonly prober: Prober;
   readonly missing: MissingCounter;
@@ -46,11 +50,13 @@ export function wireCore(parts: {
   registry: Registry;
   link: RedisLink;
   queue: () => CatchUpQueue | null;
+  membership: Membership | null;
+  dial: Dial;
   timing: Timing;
   logger: Logger;
 }): Core {
   const events = new FleetEvents();
-  const clients = new NodeClients();
+  const clients = new NodeClients(parts.dial);
   const fleet = new Fleet(parts.registry, events);
   const reliability = new ReliabilityKeeper(parts);
   const shared = { ...parts, events, clients, fleet, reliability };

@@ -1,6 +1,7 @@
 import { SyncError } from "@scoutsync/core";
-import { CoordinatorClient, createClient, unary } from "@scoutsync/protocol";
+import { CoordinatorClient, unary } from "@scoutsync/protocol";
 import { parseAddress, type Service } from "@scoutsync/runtime";
+import { checkPlain, dialAs, keepRenewed, plainDial, Trust } from "@scoutsync/trust";
 import { DEFAULT_TIMING, type WorkerConfig } from "./config.ts";
 import type { CoordinatorPort } from "./jobs/port.ts";
 import { checkRedisUrl } from "./jobs/redis.ts";
@@ -24,7 +25,16 @@ export function startWorker(config: WorkerConfig): Promise<Service> {
       action: "Give it as host:port with --coordinator.",
     });
   }
-  const client = createClient(config.coordinator, CoordinatorClient);
+  const trust = config.dataDirectory === undefined ? null : Trust.open(config.dataDirectory);
+  const insecure = config.insecure === true;
+  if (trust === null) checkPlain({ listen: [], dialled: [config.coordinator], insecure }, config.logger);
+  const dial = trust ? dialAs(trust) : plainDial(insecure);
+  const renewing = new AbortController();
+  if (trust) {
+    const addresses = [...(trust.contact === null ? [] : [trust.contact.address]), config.coordinator];
+    void keepRenewed({ trust, dial, addresses, logger: config.logger, signal: renewing.signal });
+  }
+  const client = dial(config.coordinator, CoordinatorClient);
   const port: CoordinatorPort = {
     acquireLease: (request) => unary(client, "acquireLease", request, { deadlineMs: LEASE_DEADLINE_MS }),
     reportSession: (report) => unary(client, "reportSession", report, { deadlineMs: REPORT_DEADLINE_MS }),
@@ -35,10 +45,11 @@ export function startWorker(config: WorkerConfig): Promise<Service> {
     },
   };
   const timing = { ...DEFAULT_TIMING, ...config.timing };
-  const worker = new SessionWorker({ port, redis: config.redis, timing, logger: config.logger });
+  const worker = new SessionWorker({ port, redis: config.redis, dial, timing, logger: config.logger });
   config.logger.info({ worker: worker.name, coordinator: config.coordinator }, "the worker takes jobs");
   let stopping: Promise<void> | null = null;
   const stop = async () => {
+    renewing.abort();
     await worker.stop();
     client.close();
     config.logger.info("the worker has stopped");

@@ -1,5 +1,5 @@
 import { toPlainError } from "@scoutsync/core";
-import { askClock, CoordinatorClient, createClient, unary } from "@scoutsync/protocol";
+import { askClock, CoordinatorClient, unary } from "@scoutsync/protocol";
 import { backoffMs, parseAddress, pause } from "@scoutsync/runtime";
 import { Wakeup } from "@scoutsync/session";
 import type { NodeContext } from "./context.ts";
@@ -21,7 +21,7 @@ const COORDINATOR = "coordinator";
  * is asked again for ever and changes nothing else: nodes sync without it.
  */
 export async function announce(context: NodeContext, coordinator: string, listen: string, signal: AbortSignal): Promise<void> {
-  const client = createClient(coordinator, CoordinatorClient);
+  const client = context.dial(coordinator, CoordinatorClient);
   const options = { signal, deadlineMs: CALL_DEADLINE_MS };
   const changed = new Wakeup();
   let moved = false;

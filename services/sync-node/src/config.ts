@@ -36,6 +36,8 @@ export interface SyncNodeConfig {
   metrics?: string | null | undefined;
   /** Worker threads that the databases share; default: one per processor, no more than databases. */
   threads?: number | undefined;
+  /** Speak plain text also beyond this machine, where the data directory belongs to no fleet. */
+  insecure?: boolean | undefined;
   logger: Logger;
 }
 

@@ -1,5 +1,5 @@
 import { connectivityState } from "@grpc/grpc-js";
-import { connectPeer, type OwnClock, type PeerClient } from "@scoutsync/protocol";
+import { connectPeer, type Dial, type OwnClock, type PeerClient } from "@scoutsync/protocol";
 
 /** A connection that nobody used for this long is closed. */
 const IDLE_MS = 60_000;
@@ -14,9 +14,11 @@ interface Kept {
 export class Connections {
   readonly #kept = new Map<string, Kept>();
   readonly #clock: OwnClock;
+  readonly #dial: Dial;
 
-  constructor(clock: OwnClock) {
+  constructor(clock: OwnClock, dial: Dial) {
     this.#clock = clock;
+    this.#dial = dial;
   }
 
   /** Lends a connection for the time of `use`. */
@@ -46,7 +48,7 @@ export class Connections {
     if (kept && (kept.users > 0 || kept.peer.client.channel.getChannel().getConnectivityState(false) === connectivityState.READY))
       return kept;
     if (kept) this.#discard(address, kept);
-    const fresh: Kept = { peer: connectPeer(address, this.#clock), users: 0, closing: null };
+    const fresh: Kept = { peer: connectPeer(address, this.#clock, this.#dial), users: 0, closing: null };
     this.#kept.set(address, fresh);
     return fresh;
   }

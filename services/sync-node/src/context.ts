@@ -1,3 +1,4 @@
+import type { Dial } from "@scoutsync/protocol";
 import type { Logger } from "@scoutsync/runtime";
 import type { ClockKeeper } from "./clock/clock-keeper.ts";
 import type { Connections } from "./connections.ts";
@@ -17,6 +18,8 @@ export interface NodeContext {
   readonly databases: Databases;
   readonly gate: SessionGate;
   readonly connections: Connections;
+  /** How this node reaches others: in plain text, or as a member of its fleet. */
+  readonly dial: Dial;
   readonly clock: ClockKeeper;
   readonly disk: DiskRoom;
   readonly counts: NodeCounts;

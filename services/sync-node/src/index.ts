@@ -1,4 +1,5 @@
 export { NODE_METRICS } from "./metric-definitions.ts";
 export { startSyncNode } from "./sync-node.ts";
+export { nodeIdentity } from "./identity.ts";
 export type { SyncNodeService } from "./serving.ts";
 export type { SyncNodeConfig } from "./config.ts";

@@ -10,7 +10,7 @@ import type { NodeContext } from "./context.ts";
 export async function keepInStep(context: NodeContext, peers: readonly string[], signal: AbortSignal): Promise<void> {
   await Promise.all(
     [...new Set(peers)].map(async (address) => {
-      const peer = connectPeer(address, context.clock);
+      const peer = connectPeer(address, context.clock, context.dial);
       try {
         const asked = context.clock.compareWith((aborted) => peer.ping({ signal: aborted }), signal);
         await Promise.all([

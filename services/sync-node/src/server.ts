@@ -1,5 +1,5 @@
 import { createServer } from "node:net";
-import { Server, ServerCredentials, type ServerOptions } from "@grpc/grpc-js";
+import { Server, ServerCredentials, type ServerInterceptor, type ServerOptions } from "@grpc/grpc-js";
 import { SyncError } from "@scoutsync/core";
 import { MAX_MESSAGE_BYTES } from "@scoutsync/protocol";
 import { formatAddress, parseAddress } from "@scoutsync/runtime";
@@ -10,8 +10,9 @@ const KEEPALIVE_TIMEOUT_MS = 10_000;
 const RECEIVE_WINDOW_BYTES = 8 * 1024 * 1024;
 
 /** A gRPC server with this product's limits, not yet listening. */
-export function createGrpcServer(): Server {
+export function createGrpcServer(interceptors: ServerInterceptor[] = []): Server {
   const server = new Server({
+    interceptors,
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
     "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
     "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
@@ -33,10 +34,10 @@ export async function checkListenAddress(listen: string): Promise<void> {
 }
 
 /** Begins to serve; resolves with the address, the port that was picked for port 0 in it. Throws as `checkListenAddress`. */
-export async function listenOn(server: Server, listen: string): Promise<string> {
+export async function listenOn(server: Server, listen: string, credentials = ServerCredentials.createInsecure()): Promise<string> {
   const { host, port } = listenAddress(listen);
   const bound = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(formatAddress({ host, port }), ServerCredentials.createInsecure(), (error, picked) => {
+    server.bindAsync(formatAddress({ host, port }), credentials, (error, picked) => {
       if (error) reject(listenFailure(listen, error));
       else resolve(picked);
     });

@@ -5,6 +5,7 @@ import { SyncError, toPlainError } from "@scoutsync/core";
 import { addReflection, syncNodeService } from "@scoutsync/protocol";
 import type { Replica } from "@scoutsync/replica";
 import type { Logger, Service } from "@scoutsync/runtime";
+import { dialAs, FleetServerCredentials, plainDial, Trust } from "@scoutsync/trust";
 import { announce } from "./announce.ts";
 import type { ClockKeeper } from "./clock/clock-keeper.ts";
 import type { SyncNodeConfig } from "./config.ts";
@@ -14,12 +15,14 @@ import type { Databases } from "./databases.ts";
 import { DiskRoom } from "./disk.ts";
 import { handlers } from "./handlers/index.ts";
 import { keepInStep } from "./live-links.ts";
+import { belong, contacts } from "./membership.ts";
 import { takeOver } from "./reissuing.ts";
 import { NodeCounts, serveMetrics } from "./metrics.ts";
 import { createGrpcServer, listenOn, shutDown } from "./server.ts";
 import { SessionGate } from "./session-gate.ts";
 
 const SERVICE = "scoutsync.v1.SyncNode";
+const FLEET_SERVICE = "scoutsync.v1.Fleet";
 /** How long calls under way may take to notice that the node stops. */
 const SHUTDOWN_GRACE_MS = 3_000;
 
@@ -45,6 +48,8 @@ export async function serve(
 ): Promise<SyncNodeService> {
   const { logger } = config;
   const { nodeId } = clock;
+  const trust = Trust.open(config.dataDirectory);
+  const dial = trust ? dialAs(trust) : plainDial(config.insecure === true);
   for (const { replica } of databases.all()) reportProblems(replica, logger);
   clock.serve(databases.all().map(({ replica }) => replica));
   const stopping = new AbortController();
@@ -57,19 +62,22 @@ export async function serve(
     receiveOnly: config.receiveOnly,
     databases,
     gate: new SessionGate(),
-    connections: new Connections(clock),
+    connections: new Connections(clock, dial),
+    dial,
     clock,
     disk: new DiskRoom(databases.all().map(({ replica }) => replica.path)),
     counts: new NodeCounts(),
     logger,
     stopping: stopping.signal,
   };
-  const server = createGrpcServer();
+  const membership = trust && belong(trust, context, config.dataDirectory);
+  const server = createGrpcServer(membership ? [membership.guard.interceptor] : []);
+  membership?.serve(server);
   server.addService(syncNodeService, handlers(context));
   const health = new HealthImplementation({ "": "SERVING", [SERVICE]: "SERVING" });
   health.addToServer(server);
-  addReflection(server, [SERVICE]);
-  const listen = await listenOn(server, config.listen);
+  addReflection(server, membership ? [SERVICE, FLEET_SERVICE] : [SERVICE]);
+  const listen = await listenOn(server, config.listen, trust ? new FleetServerCredentials(trust) : undefined);
   let metrics: Awaited<ReturnType<typeof serveMetrics>> | null = null;
   try {
     if (config.metrics) metrics = await serveMetrics(config.metrics, context);
@@ -77,13 +85,16 @@ export async function serve(
     await shutDown(server, 0);
     throw error;
   }
+  trust?.authority?.servedAt(listen);
 
+  const { peers, coordinator } = contacts(config, trust, listen);
   const background = [
-    keepInStep(context, config.peers, stopping.signal),
+    keepInStep(context, peers, stopping.signal),
     clock.watch(stopping.signal),
     takeOver(context, config.reissueAfterDays, stopping.signal),
   ];
-  if (config.coordinator !== null) background.push(announce(context, config.coordinator, listen, stopping.signal));
+  if (coordinator !== null) background.push(announce(context, coordinator, listen, stopping.signal));
+  if (membership) background.push(membership.keepRenewed([...(coordinator === null ? [] : [coordinator]), ...peers]));
   const settled = Promise.all(
     background.map((work) => work.catch((error: unknown) => logger.error(toPlainError(error), "a background task failed"))),
   );

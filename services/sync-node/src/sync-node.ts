@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import { openReplicaPool, type ReplicaOptions } from "@scoutsync/replica";
+import { checkPlain, hasIdentity } from "@scoutsync/trust";
 import { ClockKeeper } from "./clock/clock-keeper.ts";
 import { checkAddresses, checkNames, exclusionsByDatabase, termsByDatabase, type SyncNodeConfig, triggersByDatabase } from "./config.ts";
 import { Databases } from "./databases.ts";
@@ -23,6 +24,10 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
   const excluded = exclusionsByDatabase(config);
   const triggers = triggersByDatabase(config);
   const terms = termsByDatabase(config);
+  if (!hasIdentity(config.dataDirectory)) {
+    const { listen, peers, coordinator, insecure = false } = config;
+    checkPlain({ listen: [listen], dialled: coordinator === null ? peers : [...peers, coordinator], insecure }, config.logger);
+  }
   await checkListenAddress(config.listen);
   const nodeId = nodeIdentity(config.dataDirectory);
   const clock = new ClockKeeper({ nodeId, dataDirectory: config.dataDirectory, logger: config.logger });

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { Client, credentials, loadPackageDefinition, type ClientDuplexStream, type ServiceClientConstructor } from "@grpc/grpc-js";
@@ -81,9 +81,8 @@ describe.each(["v1", "v1alpha"] as const)("reflection %s", (version) => {
         described.add(message);
       }
     }
-    const proto = ["sync_node", "coordinator"].map((name) =>
-      readFileSync(new URL(`../../../proto/scoutsync/v1/${name}.proto`, import.meta.url), "utf8"),
-    );
+    const folder = new URL("../../../proto/scoutsync/v1/", import.meta.url);
+    const proto = readdirSync(folder).map((name) => readFileSync(new URL(name, folder), "utf8"));
     const written = proto.flatMap((text) => [...text.matchAll(/^message (\w+)/gm)].map((match) => match[1] ?? ""));
     expect(described).toEqual(new Set(written));
   });

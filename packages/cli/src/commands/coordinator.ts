@@ -1,7 +1,8 @@
 import { resolve } from "node:path";
 import { Option } from "commander";
 import { createLogger, printReady, runUntilSignal } from "@scoutsync/runtime";
-import { declare, type Registration } from "../command.ts";
+import { declare, isSet, type Registration } from "../command.ts";
+import { joinAs } from "../identity/joining.ts";
 import { checkAddress, redisUrlOf } from "../config/addresses.ts";
 
 interface CoordinatorOptions {
@@ -9,6 +10,9 @@ interface CoordinatorOptions {
   http?: string;
   redis?: string;
   data?: string;
+  join?: string;
+  name?: string;
+  insecure?: boolean;
 }
 
 /** `scoutsync coordinator`: registry, scheduler and one worker in one process. */
@@ -21,6 +25,9 @@ export const registerCoordinator: Registration = (program, surroundings) => {
       new Option("--http <address>", "host:port for HTTP (default 127.0.0.1:8080)"),
       new Option("--redis <url>", "redis:// or rediss:// (default REDIS_URL, else redis://127.0.0.1:6379)"),
       new Option("--data <dir>", "folder for the registry (default ./.scoutsync-coordinator)"),
+      new Option("--join <code>", "become a member of a fleet that was made elsewhere, with the code that `scoutsync invite` printed"),
+      new Option("--name <name>", "what people call it in the fleet (default: the machine's name)"),
+      new Option("--insecure", "speak plain text also beyond this machine; anyone in between can read and change it"),
     ],
     examples: [
       "scoutsync coordinator",
@@ -29,11 +36,15 @@ export const registerCoordinator: Registration = (program, surroundings) => {
     ],
     run: async (options, { surroundings: { env, cwd }, logLevel }) => {
       const { startCoordinator, SETTING_DEFINITIONS } = await import("@scoutsync/coordinator");
+      const dataDirectory = resolve(cwd, options.data ?? env["SCOUTSYNC_DATA"] ?? ".scoutsync-coordinator");
+      const code = options.join ?? env["SCOUTSYNC_JOIN"];
+      if (code) await joinAs(dataDirectory, code, options.name);
       const coordinator = await startCoordinator({
         listen: checkAddress(options.listen ?? env["SCOUTSYNC_LISTEN"] ?? "127.0.0.1:7070", "--listen"),
         http: checkAddress(options.http ?? env["SCOUTSYNC_HTTP"] ?? "127.0.0.1:8080", "--http"),
         redis: redisUrlOf(options.redis, env),
-        dataDirectory: resolve(cwd, options.data ?? env["SCOUTSYNC_DATA"] ?? ".scoutsync-coordinator"),
+        dataDirectory,
+        insecure: options.insecure === true || isSet(env["SCOUTSYNC_INSECURE"]),
         logger: createLogger("coordinator", logLevel ?? "info"),
         presets: presetsOf(Object.keys(SETTING_DEFINITIONS), env),
       });

@@ -26,6 +26,8 @@ interface NodeOptions {
   serveRestored?: boolean;
   quarantine?: string;
   metrics?: string;
+  join?: string;
+  insecure?: boolean;
   config?: string;
 }
 
@@ -65,12 +67,18 @@ export const registerNode: Registration = (program, surroundings) => {
         "keep mass deletes back for a person from so many rows and more than this share of a table on, or off (default 100:50)",
       ),
       new Option("--metrics <address>", "host:port to serve GET /metrics for Prometheus on"),
+      new Option(
+        "--join <code>",
+        "become a member of a fleet with the code that `scoutsync invite` printed; kept, and no harm when given again",
+      ),
+      new Option("--insecure", "speak plain text also beyond this machine; anyone in between can read and change it"),
       new Option("--config <file>", "YAML file with the same settings; flags and SCOUTSYNC_* win over it"),
     ],
     examples: [
       "scoutsync node --name pits --db main=./app.db",
       "scoutsync node --name pits --listen 0.0.0.0:7071 --db scouting=./scouting.db --db users=./users.db --peer 192.168.1.20:7071",
       "scoutsync node --name pits --db main=./app.db --rule main.stock.count=counter --rule main.user.role=prefer:hub,shop",
+      "scoutsync node --name pits --listen 0.0.0.0:7071 --db main=./app.db --join scout1-eyJhIjpb…",
       "scoutsync node --config /etc/scoutsync/node.yaml --coordinator 10.0.0.5:7070",
     ],
     run: async (options, { surroundings: { env, cwd }, logLevel }) => {
@@ -81,12 +89,17 @@ export const registerNode: Registration = (program, surroundings) => {
       const file = configPath === undefined ? {} : nodeSettingsFromFile(resolve(cwd, configPath));
       const environment = nodeSettingsFromEnvironment({ env, cwd });
       const settings = resolveNodeSettings(flagsOf(options, cwd), environment, { name: hostname(), ...file });
-      const { startSyncNode } = await import("@scoutsync/sync-node");
+      const { nodeIdentity, startSyncNode } = await import("@scoutsync/sync-node");
+      const dataDirectory = dataDirectoryOf(settings, cwd);
+      if (settings.join !== undefined) {
+        const { joinFleet } = await import("@scoutsync/trust");
+        await joinFleet(dataDirectory, settings.join, { nodeId: nodeIdentity(dataDirectory), name: settings.name });
+      }
       const node = await startSyncNode({
         name: settings.name,
         listen: settings.listen,
         databases: settings.databases,
-        dataDirectory: dataDirectoryOf(settings, cwd),
+        dataDirectory,
         peers: settings.peers,
         coordinator: settings.coordinator ?? null,
         baseline: settings.baseline ?? null,
@@ -99,6 +112,7 @@ export const registerNode: Registration = (program, surroundings) => {
         serveRestored: settings.serve_restored,
         quarantine: quarantineOf(settings.quarantine),
         metrics: settings.metrics ?? null,
+        insecure: settings.insecure,
         logger: createLogger(settings.name, logLevel ?? settings.log_level ?? "info"),
       });
       printReady({ ...node.ready });
@@ -126,6 +140,8 @@ function flagsOf(options: NodeOptions, cwd: string): NodeSource {
   if (options.serveRestored !== undefined) source.serve_restored = options.serveRestored;
   if (options.quarantine !== undefined) source.quarantine = options.quarantine;
   if (options.metrics !== undefined) source.metrics = options.metrics;
+  if (options.join !== undefined) source.join = options.join;
+  if (options.insecure !== undefined) source.insecure = options.insecure;
   return source;
 }
 

@@ -46,12 +46,14 @@ export function nodeSettingsFromEnvironment({ env, cwd }: Pick<Surroundings, "en
       .filter((entry) => entry !== ""),
   );
   assign(source, "references", list("REFERENCE"));
-  assign(source, "receive_only", booleanOf(text("RECEIVE_ONLY")));
+  assign(source, "receive_only", booleanOf(text("RECEIVE_ONLY"), "RECEIVE_ONLY"));
   const days = text("REISSUE_AFTER_DAYS");
   assign(source, "reissue_after_days", days === undefined ? undefined : Number(days));
-  assign(source, "serve_restored", booleanOf(text("SERVE_RESTORED")));
+  assign(source, "serve_restored", booleanOf(text("SERVE_RESTORED"), "SERVE_RESTORED"));
   assign(source, "quarantine", text("QUARANTINE"));
   assign(source, "metrics", text("METRICS"));
+  assign(source, "join", text("JOIN"));
+  assign(source, "insecure", booleanOf(text("INSECURE"), "INSECURE"));
   assign(source, "log_level", text("LOG_LEVEL") as NodeSource["log_level"]);
   return source;
 }
@@ -122,9 +124,9 @@ function assign<Key extends keyof NodeSource>(source: NodeSource, key: Key, valu
   if (value !== undefined) source[key] = value;
 }
 
-function booleanOf(text: string | undefined): boolean | undefined {
+function booleanOf(text: string | undefined, name: string): boolean | undefined {
   if (text === undefined) return undefined;
   if (["1", "true", "yes", "on"].includes(text.toLowerCase())) return true;
   if (["0", "false", "no", "off"].includes(text.toLowerCase())) return false;
-  throw usageError(`SCOUTSYNC_RECEIVE_ONLY is "${text}"`, "Set it to true or false.");
+  throw usageError(`SCOUTSYNC_${name} is "${text}"`, "Set it to true or false.");
 }

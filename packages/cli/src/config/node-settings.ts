@@ -66,6 +66,11 @@ export const NodeSettings = z
       .default("100:50")
       .describe("deletes of at least so many rows and more than this share of a table at once are kept back for a person"),
     metrics: address.optional().describe("host:port to serve GET /metrics for Prometheus on"),
+    join: z.string().min(1).optional().describe("a join code from `scoutsync invite`: becomes a member of that fleet, once"),
+    insecure: z
+      .boolean({ error: "insecure is true or false" })
+      .default(false)
+      .describe("speak plain text also beyond this machine, where the node belongs to no fleet"),
     log_level: z.enum(["trace", "debug", "info", "warn", "error", "silent"]).optional().describe("what to log on stderr"),
   })
   .superRefine((settings, context) => {
@@ -129,5 +134,7 @@ export const NODE_FLAGS: Readonly<Record<string, string>> = {
   serve_restored: "--serve-restored",
   quarantine: "--quarantine",
   metrics: "--metrics",
+  join: "--join",
+  insecure: "--insecure",
   log_level: "--log-level",
 };

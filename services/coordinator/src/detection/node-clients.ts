@@ -1,11 +1,11 @@
 import { PROTOCOL_VERSION, SyncError } from "@scoutsync/core";
 import {
-  createClient,
   GetChangesRequest,
   PingRequest,
   serverStream,
   SyncNodeClient,
   unary,
+  type Dial,
   type ChangeCount,
   type PingResponse,
   type ServiceClient,
@@ -23,11 +23,16 @@ export interface PingAnswer {
 /** Warm channels to the nodes of the fleet, one per address. */
 export class NodeClients {
   readonly #clients = new Map<string, ServiceClient<SyncNodeService>>();
+  readonly #dial: Dial;
+
+  constructor(dial: Dial) {
+    this.#dial = dial;
+  }
 
   to(address: string): ServiceClient<SyncNodeService> {
     let client = this.#clients.get(address);
     if (client === undefined) {
-      client = createClient(address, SyncNodeClient);
+      client = this.#dial(address, SyncNodeClient);
       this.#clients.set(address, client);
     }
     return client;

@@ -37,6 +37,7 @@ export function coordinatorCalls(parts: { core: Core; upkeep: Upkeep; stopped: A
 
   return {
     register: serve((request, call) => {
+      core.membership?.checkClaim(call, request.nodeId);
       const host = UNSPECIFIED_HOSTS.has(request.host) ? callerHost(call.getPeer()) : request.host;
       const id = enrol(registry, { ...request, host });
       const node = fleet.node(id);
@@ -49,7 +50,8 @@ export function coordinatorCalls(parts: { core: Core; upkeep: Upkeep; stopped: A
       return { id: BigInt(id), heartbeatIntervalMs: core.timing.heartbeatMs };
     }),
 
-    heartbeat: serve((request) => {
+    heartbeat: serve((request, call) => {
+      core.membership?.checkClaim(call, request.nodeId);
       const timeUs = BigInt(Date.now()) * 1_000n;
       const row = registry.servers.byNodeId(request.nodeId);
       if (row === null) return { unknown: true, timeUs, syncWith: "", batchSize: 0 };
@@ -70,8 +72,8 @@ export function coordinatorCalls(parts: { core: Core; upkeep: Upkeep; stopped: A
 
     addNode: serve(async (request) => ({ node: nodeShape(core, await addNode(core, { ...request, enabled: !request.disabled })) })),
 
-    removeNode: serve((request) => {
-      removeNode(core, request.node);
+    removeNode: serve(async (request) => {
+      await removeNode(core, request.node);
       return {};
     }),
 

@@ -32,7 +32,9 @@ export async function startGrpc({
       action: "Give it as host:port with --listen.",
     });
   }
+  const { membership } = core;
   const server = new Server({
+    interceptors: membership ? [membership.guard.interceptor] : [],
     "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
     "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
     "grpc.enable_channelz": 0,
@@ -41,8 +43,9 @@ export async function startGrpc({
   server.addService(CoordinatorService, coordinatorCalls({ core, upkeep, stopped: stopped.signal }));
   const health = new HealthImplementation({ "": "SERVING", [SERVICE_NAME]: "SERVING" });
   health.addToServer(server);
-  addReflection(server, [SERVICE_NAME]);
-  const port = await bind(server, formatAddress(address));
+  membership?.serve(server);
+  addReflection(server, membership ? [SERVICE_NAME, "scoutsync.v1.Fleet", "scoutsync.v1.Access"] : [SERVICE_NAME]);
+  const port = await bind(server, formatAddress(address), membership?.credentials ?? ServerCredentials.createInsecure());
   return {
     listen: formatAddress({ host: address.host, port }),
     async stop() {
@@ -63,9 +66,9 @@ export async function startGrpc({
   };
 }
 
-function bind(server: Server, address: string): Promise<number> {
+function bind(server: Server, address: string, credentials: ServerCredentials): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
+    server.bindAsync(address, credentials, (error, port) => {
       if (error === null) return resolve(port);
       const taken = error.message.includes("EADDRINUSE");
       reject(

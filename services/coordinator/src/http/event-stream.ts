@@ -3,6 +3,7 @@ import type { Core } from "../core.ts";
 import type { FleetEvent } from "../events.ts";
 import type { RunningSession } from "../jobs/running-sessions.ts";
 import { fleetView } from "../operations/fleet.ts";
+import { LOOK } from "./gate.ts";
 import { sessionView } from "../operations/node-view.ts";
 
 /** A moving fleet is sent at most this often. */
@@ -32,7 +33,7 @@ export class EventStream {
   }
 
   register(server: FastifyInstance): void {
-    server.get("/api/events", (_request, reply) => {
+    server.get("/api/events", { config: { need: LOOK } }, (_request, reply) => {
       reply.hijack();
       reply.raw.writeHead(200, {
         "content-type": "text/event-stream; charset=utf-8",

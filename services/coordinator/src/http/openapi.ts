@@ -4,6 +4,17 @@ import { EventShape, FleetShape, ProblemShape } from "../operations/shapes.ts";
 
 type Json = Record<string, unknown>;
 
+/** Asked for where the coordinator belongs to a fleet. */
+const SECURITY_SCHEMES: Json = {
+  key: { type: "http", scheme: "bearer", description: "A key from `scoutsync keys create`" },
+  session: {
+    type: "apiKey",
+    in: "cookie",
+    name: "__Host-scoutsync",
+    description: "A login; what changes something needs x-csrf-token too",
+  },
+};
+
 /** The OpenAPI 3.1 document of these operations, from the schemas that check their input and type their answers. */
 export function openApiDocument(operations: readonly Operation[], version: string): Json {
   const components: Json = {};
@@ -27,7 +38,8 @@ export function openApiDocument(operations: readonly Operation[], version: strin
     },
     servers: [{ url: "/" }],
     paths,
-    components: { schemas: components },
+    security: [{ key: [] }, { session: [] }],
+    components: { schemas: components, securitySchemes: SECURITY_SCHEMES },
   };
 }
 
@@ -38,6 +50,8 @@ function operationObject(one: Operation, schemaOf: (schema: z.ZodType, io: "inpu
   return {
     operationId: one.id,
     summary: one.summary,
+    "x-role": one.need.role,
+    "x-scope": one.need.scope,
     ...(one.rpc === null ? {} : { "x-rpc": `scoutsync.v1.Coordinator/${one.rpc}` }),
     ...(one.command === null ? {} : { "x-command": `scoutsync ${one.command}` }),
     ...(parameters.length > 0 ? { parameters } : {}),

@@ -7,6 +7,9 @@ type Problem = z.infer<typeof ProblemShape>;
 
 const HTTP_STATUS: Partial<Record<ErrorCode, number>> = {
   INVALID_ARGUMENT: 400,
+  UNAUTHENTICATED: 401,
+  FORBIDDEN: 403,
+  LIMIT_EXCEEDED: 429,
   BATCH_CORRUPT: 400,
   NOT_FOUND: 404,
   DATABASE_NOT_FOUND: 404,

@@ -12,6 +12,7 @@ export function addRoutes(
   for (const one of operations) {
     server.route({
       method: one.method,
+      config: { need: one.need },
       url: one.path.replaceAll(/\{(\w+)\}/g, ":$1"),
       ...(one.bodyLimitBytes === undefined ? {} : { bodyLimit: one.bodyLimitBytes }),
       handler: async (request, reply) => {

@@ -1,13 +1,15 @@
 import { readFileSync } from "node:fs";
+import type { Server as SecureServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { SyncError } from "@scoutsync/core";
 import { formatAddress, parseAddress } from "@scoutsync/runtime";
-import { fastify, type FastifyInstance } from "fastify";
+import { fastify, type FastifyInstance, type FastifyServerOptions } from "fastify";
 import type { Core } from "../core.ts";
 import { registerDashboard } from "../dashboard/index.ts";
 import { OPERATIONS } from "../operations/table.ts";
 import type { Upkeep } from "../upkeep.ts";
 import { EventStream } from "./event-stream.ts";
+import { addGate, LOOK } from "./gate.ts";
 import { coordinatorMetrics } from "./metrics.ts";
 import { openApiDocument } from "./openapi.ts";
 import { noSuchRoute, problemOf } from "./problems.ts";
@@ -29,7 +31,8 @@ export async function startHttp({
   if (address === null) throw notAnAddress(listen);
   const metrics = coordinatorMetrics(core);
   const events = new EventStream(core);
-  const server = fastify({ forceCloseConnections: true });
+  const { membership } = core;
+  const server = fastify({ forceCloseConnections: true, ...membership?.https() } as FastifyServerOptions);
   const stopped = new AbortController();
 
   server.setErrorHandler((error, _request, reply) => {
@@ -44,12 +47,22 @@ export async function startHttp({
       .send(JSON.stringify(noSuchRoute(request.method, request.url))),
   );
   acceptEmptyBodies(server);
+  if (membership) {
+    await addGate(server, membership);
+    membership.trust.on("renewed", () => (server.server as Partial<SecureServer>).setSecureContext?.(membership.https().https));
+  }
 
-  server.get("/healthz", () => ({ status: "ok", redis: core.link.ready ? "ok" : core.link.problem }));
-  server.get("/metrics", async (_request, reply) => reply.type(metrics.contentType).send(await metrics.text()));
+  server.get("/healthz", () => ({
+    status: "ok",
+    // Where nobody has to be known, nothing is said of what is inside.
+    ...(membership ? {} : { redis: core.link.ready ? "ok" : core.link.problem }),
+  }));
+  server.get("/metrics", { config: { need: { role: "viewer", scope: "metrics" } } }, async (_request, reply) =>
+    reply.type(metrics.contentType).send(await metrics.text()),
+  );
   await registerDashboard(server);
   const document = openApiDocument(OPERATIONS, programVersion());
-  server.get("/api/openapi.json", () => document);
+  server.get("/api/openapi.json", { config: { need: LOOK } }, () => document);
   events.register(server);
   addRoutes(server, OPERATIONS, { core, upkeep, stopped: stopped.signal });
 

@@ -1,12 +1,12 @@
 import { SyncError, toPlainError } from "@scoutsync/core";
 import {
-  createClient,
   serverStream,
   SyncNodeClient,
   SyncRequest,
   SyncResult,
   ReportSessionRequest,
   type AcquireLeaseResponse,
+  type Dial,
   type SyncNodeService,
   type ServiceClient,
   type SyncProgress,
@@ -34,6 +34,7 @@ export class LeaseLost extends Error {
 export async function runSession(options: {
   lease: AcquireLeaseResponse;
   port: CoordinatorPort;
+  dial: Dial;
   logger: Logger;
   /** Ends the session early; its reason becomes the session's error. */
   signal: AbortSignal;
@@ -66,7 +67,7 @@ export async function runSession(options: {
     silence = setTimeout(() => stop.abort(silent(lease.nodeAddress, ms)), ms);
   };
 
-  const client = createClient(lease.nodeAddress, SyncNodeClient);
+  const client = options.dial(lease.nodeAddress, SyncNodeClient);
   let result: SyncResult;
   try {
     expectWord(await port.sessionStartTimeoutMs());

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { SyncError, toPlainError } from "@scoutsync/core";
-import type { SyncResult } from "@scoutsync/protocol";
+import type { Dial, SyncResult } from "@scoutsync/protocol";
 import { backoffMs, type Logger } from "@scoutsync/runtime";
 import { DelayedError, UnrecoverableError, WaitingError, Worker, type Job } from "bullmq";
 import type { Timing } from "../config.ts";
@@ -25,13 +25,15 @@ const SHUTDOWN = "shutdown";
 export class SessionWorker {
   readonly name = `${hostname()}:${process.pid}:${randomBytes(3).toString("hex")}`;
   readonly #port: CoordinatorPort;
+  readonly #dial: Dial;
   readonly #timing: Timing;
   readonly #logger: Logger;
   readonly #connection;
   readonly #worker: Worker<CatchUpPayload, CatchUpOutcome>;
 
-  constructor(parts: { port: CoordinatorPort; redis: string; timing: Timing; logger: Logger }) {
+  constructor(parts: { port: CoordinatorPort; redis: string; dial: Dial; timing: Timing; logger: Logger }) {
     this.#port = parts.port;
+    this.#dial = parts.dial;
     this.#timing = parts.timing;
     this.#logger = parts.logger;
     this.#connection = workerConnection(parts.redis);
@@ -96,6 +98,7 @@ export class SessionWorker {
       result = await runSession({
         lease,
         port: this.#port,
+        dial: this.#dial,
         logger: this.#logger,
         signal: abortError(signal),
         onProgress: this.#progressOf(job),

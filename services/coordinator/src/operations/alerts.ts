@@ -13,6 +13,7 @@ export const ALERT_OPERATIONS = [
   operation({
     id: "listAlerts",
     method: "GET",
+    need: { role: "viewer", scope: "fleet" },
     path: "/api/alerts",
     summary: "What is wrong now, and what was",
     rpc: "ListAlerts",

@@ -11,6 +11,7 @@ export const CLEANUP_OPERATIONS = ["/api/cleanup", "/api/sync/sqlite3/cleanup"].
   operation({
     id: path === "/api/cleanup" ? "cleanUp" : "cleanUpSqlite3",
     method: "POST",
+    need: { role: "operator", scope: "logs" },
     path,
     summary: "Removes old logs and figures, or says what would be removed, and what is kept and why",
     rpc: "Cleanup",

@@ -44,6 +44,7 @@ export const CONTRACT_OPERATIONS = [
   operation({
     id: "getCatchupStatus",
     method: "GET",
+    need: { role: "viewer", scope: "sync" },
     path: "/api/sync/catchup/status",
     summary: "Which nodes lack changes, and the latest catch-ups",
     rpc: null,
@@ -62,6 +63,7 @@ export const CONTRACT_OPERATIONS = [
     operation({
       id: path === "/api/sync-all" ? "syncAll" : "scan",
       method: "POST",
+      need: { role: "operator", scope: "sync" },
       path,
       summary: "Asks every node, catches up whoever lacks something, and waits for it",
       rpc: "Scan",
@@ -77,6 +79,7 @@ export const CONTRACT_OPERATIONS = [
   operation({
     id: "syncServer",
     method: "POST",
+    need: { role: "operator", scope: "sync" },
     path: "/api/sync/sqlite3/sync/{server_id}",
     summary: "Brings one node up to date now, and waits for it",
     rpc: "CatchUp",
@@ -92,6 +95,7 @@ export const CONTRACT_OPERATIONS = [
   operation({
     id: "getServerReliability",
     method: "GET",
+    need: { role: "viewer", scope: "fleet" },
     path: "/api/sync/sqlite3/reliability/{server_id}",
     summary: "How well a node works, per operation, with patterns of its errors",
     rpc: "GetReliability",

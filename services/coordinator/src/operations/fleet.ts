@@ -51,6 +51,7 @@ export const FLEET_OPERATIONS = [
   operation({
     id: "getFleet",
     method: "GET",
+    need: { role: "viewer", scope: "fleet" },
     path: "/api/fleet",
     summary: "The fleet at a glance: every node, who misses what, since when, and what is being done",
     rpc: "GetStatus",

@@ -51,6 +51,7 @@ export const JOB_OPERATIONS = [
   operation({
     id: "listJobs",
     method: "GET",
+    need: { role: "viewer", scope: "jobs" },
     path: "/api/jobs",
     summary: "What waits, runs, or failed for good",
     rpc: "ListJobs",
@@ -69,6 +70,7 @@ export const JOB_OPERATIONS = [
   operation({
     id: "retryJob",
     method: "POST",
+    need: { role: "operator", scope: "jobs" },
     path: "/api/jobs/{id}/retry",
     summary: "Puts a job that failed for good back into the queue, or lets a delayed one run now",
     rpc: "RetryJob",
@@ -83,6 +85,7 @@ export const JOB_OPERATIONS = [
   operation({
     id: "cancelJob",
     method: "POST",
+    need: { role: "operator", scope: "jobs" },
     path: "/api/jobs/{id}/cancel",
     summary: "Ends a job: removed when it waits, its session cut when it runs",
     rpc: "CancelJob",
@@ -98,6 +101,7 @@ export const JOB_OPERATIONS = [
     operation({
       id: `${what}Jobs`,
       method: "POST",
+      need: { role: "operator", scope: "jobs" },
       path: `/api/jobs/${what}`,
       summary: what === "pause" ? "Takes nothing more from the queue; what runs goes on" : "Takes jobs from the queue again",
       rpc: what === "pause" ? "PauseJobs" : "ResumeJobs",

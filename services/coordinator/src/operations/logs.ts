@@ -14,6 +14,7 @@ export const LOG_OPERATIONS = [
   operation({
     id: "listLogs",
     method: "GET",
+    need: { role: "viewer", scope: "logs" },
     path: "/api/logs",
     summary: "What the coordinator did and how it went, newest first, in pages",
     rpc: "ListLogs",

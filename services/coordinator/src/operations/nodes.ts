@@ -40,9 +40,11 @@ export async function addNode(core: Core, entry: { name: string; host: string; p
   });
 }
 
-/** Forgets a node; its data stays where it is. */
-export function removeNode(core: Core, text: string): void {
+/** Forgets a node, and puts it out of the fleet where there are certificates; its data stays where it is. */
+export async function removeNode(core: Core, text: string): Promise<void> {
   const row = findServer(core.registry, text);
+  // First: a node that is forgotten but still let in could not be removed again.
+  if (row.node_id !== null) await core.membership?.expel(row.node_id);
   core.registry.servers.remove(row.id);
   core.fleet.forget(row.id);
   core.events.tell("node", row, "was removed from the fleet");
@@ -64,6 +66,7 @@ export const NODE_OPERATIONS = [
   operation({
     id: "listNodes",
     method: "GET",
+    need: { role: "viewer", scope: "fleet" },
     path: "/api/nodes",
     summary: "All nodes of the fleet",
     rpc: "ListNodes",
@@ -81,6 +84,7 @@ export const NODE_OPERATIONS = [
   operation({
     id: "getNode",
     method: "GET",
+    need: { role: "viewer", scope: "fleet" },
     path: "/api/nodes/{id}",
     summary: "One node with its recent sessions, reliability and lag",
     rpc: null,
@@ -109,6 +113,7 @@ export const NODE_OPERATIONS = [
   operation({
     id: "addNode",
     method: "POST",
+    need: { role: "operator", scope: "fleet" },
     path: "/api/nodes",
     summary: "Adds a node that does not announce itself, or changes the one of that name or address",
     rpc: "AddNode",
@@ -126,6 +131,7 @@ export const NODE_OPERATIONS = [
   operation({
     id: "removeNode",
     method: "DELETE",
+    need: { role: "operator", scope: "fleet" },
     path: "/api/nodes/{id}",
     summary: "Forgets a node; its data stays where it is",
     rpc: "RemoveNode",
@@ -141,6 +147,7 @@ export const NODE_OPERATIONS = [
     operation({
       id: `${what}Node`,
       method: "POST",
+      need: { role: "operator", scope: "fleet" },
       path: `/api/nodes/{id}/${what}`,
       summary: what === "pause" ? "Leaves a node out of everything" : "Takes a node in again",
       rpc: what === "pause" ? "PauseNode" : "ResumeNode",
@@ -156,6 +163,7 @@ export const NODE_OPERATIONS = [
   operation({
     id: "syncNode",
     method: "POST",
+    need: { role: "operator", scope: "sync" },
     path: "/api/nodes/{id}/sync",
     summary: "Brings one node up to date now, and waits for it",
     rpc: "CatchUp",
@@ -170,6 +178,7 @@ export const NODE_OPERATIONS = [
   operation({
     id: "getReliability",
     method: "GET",
+    need: { role: "viewer", scope: "fleet" },
     path: "/api/reliability/{id}",
     summary: "How well a node works, per operation, with patterns of its errors",
     rpc: "GetReliability",

@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import type { Need } from "../access/needs.ts";
 import type { Core } from "../core.ts";
 import type { Upkeep } from "../upkeep.ts";
 
@@ -15,6 +16,8 @@ export interface Operation<P extends z.ZodType = z.ZodType, Q extends z.ZodType 
   /** Name in the OpenAPI document. */
   id: string;
   method: "GET" | "POST" | "PUT" | "DELETE";
+  /** Who may ask, where the coordinator belongs to a fleet. */
+  need: Need;
   /** With `{name}` for each field of `params`. */
   path: string;
   summary: string;

@@ -183,6 +183,7 @@ export const RELAY_OPERATIONS = [
   operation({
     id: "getOptimizedChanges",
     method: "GET",
+    need: { role: "viewer", scope: "data" },
     path: "/api/sync/sqlite3/optimized-changes",
     summary: "A node's changes beyond a vector, to look at and to pass on; nothing is stored",
     rpc: null,
@@ -205,6 +206,7 @@ export const RELAY_OPERATIONS = [
   operation({
     id: "receiveChanges",
     method: "POST",
+    need: { role: "operator", scope: "data" },
     path: "/api/sync/sqlite3/receive-changes",
     summary: "Gives a node what optimized-changes of another one answered; nothing is stored here",
     rpc: null,

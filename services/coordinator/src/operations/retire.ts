@@ -15,7 +15,7 @@ const DEADLINE_MS = 60_000;
  */
 export async function retireNode(core: Core, text: string): Promise<{ by: string; origins: number }> {
   const retired = findNode(core, text);
-  removeNode(core, String(retired.id));
+  await removeNode(core, String(retired.id));
   let origins = 0;
   const by = new Set<string>();
   for (const { name: database } of retired.reports) {
@@ -46,6 +46,7 @@ export const RETIRE_OPERATIONS = [
   operation({
     id: "retireNode",
     method: "POST",
+    need: { role: "operator", scope: "fleet" },
     path: "/api/nodes/{id}/retire",
     summary: "Takes a node out for good; the others take over what it sent only in part",
     rpc: "RetireNode",

@@ -111,6 +111,7 @@ export const REVIEW_OPERATIONS = [
   operation({
     id: "listReviews",
     method: "GET",
+    need: { role: "viewer", scope: "review" },
     path: "/api/review",
     summary: "Everything on any node that may want a person, in one list",
     rpc: null,
@@ -125,6 +126,7 @@ export const REVIEW_OPERATIONS = [
   operation({
     id: "resolveReview",
     method: "POST",
+    need: { role: "operator", scope: "review" },
     path: "/api/review/{node}/{id}",
     summary: "Decides one entry; the decision is an ordinary write that every node gets",
     rpc: null,

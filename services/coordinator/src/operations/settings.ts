@@ -22,6 +22,7 @@ export const SETTING_OPERATIONS = [
   operation({
     id: "getConfig",
     method: "GET",
+    need: { role: "viewer", scope: "config" },
     path: "/api/config",
     summary: "Settings of the fleet",
     rpc: "GetSettings",
@@ -36,6 +37,7 @@ export const SETTING_OPERATIONS = [
   operation({
     id: "setConfig",
     method: "PUT",
+    need: { role: "superadmin", scope: "config" },
     path: "/api/config",
     summary: "Changes settings; all of them or, when one is wrong, none. They take effect at once",
     rpc: "SetSetting",

@@ -4,6 +4,7 @@ import { SyncError } from "@scoutsync/core";
 import Sqlite, { type Database } from "better-sqlite3";
 import { AlertStore } from "./alert-store.ts";
 import { LagHistory } from "./lag-history.ts";
+import { AccessStore } from "./access-store.ts";
 import { Leases } from "./leases.ts";
 import { Logs } from "./logs.ts";
 import { ReliabilityStore } from "./reliability-store.ts";
@@ -11,7 +12,7 @@ import { Servers } from "./servers.ts";
 import { checkPresets, Settings } from "./settings.ts";
 
 /** Numbered steps of the schema; the position in the list plus one is the version a step leads to. */
-const SCHEMA_STEPS = ["0001-registry.sql", "0002-reliability-alerts.sql"];
+const SCHEMA_STEPS = ["0001-registry.sql", "0002-reliability-alerts.sql", "0003-access.sql"];
 
 /** "scou" as a number in the file header, so that `file` and SQLite tools can tell whose database it is. */
 const APPLICATION_ID = 0x73636f75;
@@ -23,6 +24,7 @@ export interface Registry {
   readonly logs: Logs;
   readonly settings: Settings;
   readonly leases: Leases;
+  readonly access: AccessStore;
   readonly reliability: ReliabilityStore;
   readonly alerts: AlertStore;
   readonly lag: LagHistory;
@@ -61,6 +63,7 @@ export function openRegistry(directory: string, presets: Readonly<Record<string,
     logs: new Logs(database),
     settings: new Settings(database, presets),
     leases: new Leases(database),
+    access: new AccessStore(database),
     reliability: new ReliabilityStore(database),
     alerts: new AlertStore(database),
     lag: new LagHistory(database),

@@ -1,0 +1,88 @@
+import { createHash } from "node:crypto";
+import { appendFileSync, closeSync, fstatSync, mkdirSync, openSync, readSync } from "node:fs";
+import { dirname } from "node:path";
+
+/** One line of the audit log. */
+export interface AuditEntry {
+  /** Who did it: `role/id (name)`, `key:NAME`, `user:NAME`, or the address of somebody unknown. */
+  who: string;
+  /** The call or route, or what was done: `/scoutsync.v1.Fleet/Revoke`, `POST /api/keys`. */
+  what: string;
+  outcome: "done" | "refused" | "failed";
+  /** Why it was refused, or what it was about. No secrets and no values of rows. */
+  details?: string;
+}
+
+/** The same refusal is written once in this time; the next line says how many there were. */
+const QUIET_MS = 10_000;
+const MOST_QUIETED = 1_000;
+const TAIL_BYTES = 64 * 1024;
+
+/**
+ * Refusals and administrative acts, one JSON object a line, only ever appended. Each line carries the hash of the one
+ * before it, so that a line that was changed or taken out is noticed.
+ */
+export class AuditLog {
+  readonly path: string;
+  readonly #quieted = new Map<string, { untilMs: number; more: number }>();
+
+  constructor(path: string) {
+    this.path = path;
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  }
+
+  /** Appends an entry. A refusal that repeats is counted rather than written, so that nobody can fill the disk. */
+  write(entry: AuditEntry, nowMs = Date.now()): void {
+    if (entry.outcome !== "refused") return this.#append(entry, nowMs, 0);
+    // A port changes with every attempt; the host does not.
+    const key = JSON.stringify([entry.who.replace(/:\d+$/, ""), entry.what, entry.details]);
+    const quiet = this.#quieted.get(key);
+    if (quiet && nowMs < quiet.untilMs) {
+      quiet.more += 1;
+      return;
+    }
+    if (this.#quieted.size >= MOST_QUIETED) this.#quieted.clear();
+    this.#quieted.set(key, { untilMs: nowMs + QUIET_MS, more: 0 });
+    this.#append(entry, nowMs, quiet?.more ?? 0);
+  }
+
+  #append(entry: AuditEntry, nowMs: number, more: number): void {
+    const time = new Date(nowMs).toISOString();
+    // Read again: the command line writes here, too.
+    const previous = hashOf(lastLine(this.path));
+    const line = JSON.stringify({ time, ...entry, ...(more > 0 && { repeated: more }), previous });
+    appendFileSync(this.path, `${line}\n`, { mode: 0o600 });
+  }
+}
+
+/** The first line (from 1) that does not follow the one before it; null when the log is as it was written. */
+export function brokenLine(text: string): number | null {
+  const lines = text.split("\n").filter((line) => line !== "");
+  for (const [at, line] of lines.entries()) {
+    const { previous } = JSON.parse(line) as { previous?: string };
+    if (previous !== hashOf(lines[at - 1] ?? "")) return at + 1;
+  }
+  return null;
+}
+
+function hashOf(line: string): string {
+  return line === "" ? "" : createHash("sha256").update(line).digest("hex");
+}
+
+function lastLine(path: string): string {
+  let file: number;
+  try {
+    file = openSync(path, "r");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
+    throw error;
+  }
+  try {
+    const { size } = fstatSync(file);
+    const tail = Buffer.alloc(Math.min(size, TAIL_BYTES));
+    readSync(file, tail, 0, tail.length, size - tail.length);
+    return tail.toString("utf8").trimEnd().split("\n").at(-1) ?? "";
+  } finally {
+    closeSync(file);
+  }
+}

@@ -1,0 +1,119 @@
+import { constants } from "node:crypto";
+import type { Socket } from "node:net";
+import { createSecureContext, TLSSocket, type PeerCertificate, type SecureContextOptions } from "node:tls";
+import { ChannelCredentials, credentials, ServerCredentials } from "@grpc/grpc-js";
+import { SyncError } from "@scoutsync/core";
+import { createClient, type Dial } from "@scoutsync/protocol";
+import type { OwnCertificate, Trust } from "./trust.ts";
+import { shareRevocations } from "./share.ts";
+
+/** Both sides are ours. */
+const PROTOCOL = { minVersion: "TLSv1.3" } as const;
+
+function contextOf({ key, certificate, ca }: OwnCertificate): SecureContextOptions {
+  // The CA goes along: one that joins knows only its fingerprint.
+  return { ...PROTOCOL, key, cert: certificate + ca, ca };
+}
+
+/**
+ * A server's side of mutual TLS, with the certificate of the day. A caller without a certificate gets through to the
+ * guard, which lets it join or show a key, and nothing else; so does one with a bad certificate, to be told why.
+ */
+export class FleetServerCredentials extends ServerCredentials {
+  constructor(trust: Trust) {
+    // A resumed connection would skip the certificate.
+    const options = { requestCert: true, rejectUnauthorized: false, secureOptions: constants.SSL_OP_NO_TICKET };
+    super(options, contextOf(trust.own));
+    trust.on("renewed", (own) => this.updateSecureContextOptions(contextOf(own)));
+  }
+
+  _equals(other: ServerCredentials): boolean {
+    return this === other;
+  }
+}
+
+type SecureConnector = ReturnType<ChannelCredentials["_createSecureConnector"]>;
+
+/**
+ * A client's side of mutual TLS: every new connection shows the certificate of the day and goes only to a node or
+ * coordinator of the fleet, under whatever address; a connection to one that is put out is cut.
+ */
+class FleetChannelCredentials extends ChannelCredentials {
+  readonly #trust: Trust;
+  readonly #open = new Map<TLSSocket, Uint8Array>();
+
+  constructor(trust: Trust) {
+    super();
+    this.#trust = trust;
+    trust.on("revoked", () => {
+      for (const [socket, certificate] of this.#open) if (this.#refusal(certificate)) socket.destroy();
+    });
+  }
+
+  _isSecure(): boolean {
+    return true;
+  }
+
+  _equals(other: ChannelCredentials): boolean {
+    return this === other;
+  }
+
+  override _createSecureConnector(...asked: Parameters<ChannelCredentials["_createSecureConnector"]>): SecureConnector {
+    const connectorOfToday = () => {
+      const context = createSecureContext(contextOf(this.#trust.own));
+      const checkServerIdentity = (_host: string, { raw }: PeerCertificate) => this.#refusal(raw);
+      return credentials.createFromSecureContext(context, { checkServerIdentity })._createSecureConnector(...asked);
+    };
+    const first = connectorOfToday();
+    return {
+      connect: async (socket: Socket) => {
+        const connected = await connectorOfToday().connect(socket);
+        if (connected.socket instanceof TLSSocket) this.#watch(connected.socket);
+        return connected;
+      },
+      waitForReady: () => first.waitForReady(),
+      getCallCredentials: () => first.getCallCredentials(),
+      destroy: () => first.destroy(),
+    };
+  }
+
+  #watch(socket: TLSSocket): void {
+    this.#open.set(socket, socket.getPeerCertificate().raw);
+    socket.once("close", () => this.#open.delete(socket));
+  }
+
+  #refusal(certificate: Uint8Array): Error | undefined {
+    try {
+      const { role } = this.#trust.recognise(certificate);
+      if (role === "node" || role === "coordinator") return undefined;
+      return new Error(`the certificate is that of a ${role}, not of a service`);
+    } catch (error) {
+      return error instanceof SyncError ? error : new Error("the certificate cannot be read", { cause: error });
+    }
+  }
+}
+
+const channelCredentials = new WeakMap<Trust, ChannelCredentials>();
+
+/** One object per member, so that channels to the same address share a connection. */
+export function channelCredentialsOf(trust: Trust): ChannelCredentials {
+  let known = channelCredentials.get(trust);
+  if (!known) channelCredentials.set(trust, (known = new FleetChannelCredentials(trust)));
+  return known;
+}
+
+/** How a member dials others: mutual TLS, and both tell each other who was put out for as long as the channel is open. */
+export function dialAs(trust: Trust): Dial {
+  return (address, clientClass) => {
+    const client = createClient(address, clientClass, channelCredentialsOf(trust));
+    const sharing = new AbortController();
+    void shareRevocations(trust, client, sharing.signal);
+    return {
+      ...client,
+      close: () => {
+        sharing.abort();
+        client.close();
+      },
+    };
+  };
+}

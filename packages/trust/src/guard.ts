@@ -1,0 +1,197 @@
+import type { TLSSocket } from "node:tls";
+import { ServerInterceptingCall, type Metadata, type Server, type ServerInterceptor } from "@grpc/grpc-js";
+import { SyncError, toPlainError } from "@scoutsync/core";
+import { toStatus } from "@scoutsync/protocol";
+import type { AuditLog } from "./audit.ts";
+import { memberKey, type Identity, type Role } from "./identity.ts";
+import type { Trust } from "./trust.ts";
+
+/** Timers of Node end after this. */
+const LONGEST_TIMER_MS = 2_147_483_647;
+/** Callers that have not shown who they are. */
+const MOST_STRANGERS = 200;
+
+/** Who may make a call. "anyone" needs no certificate. */
+export interface CallAccess {
+  readonly roles: readonly Role[] | "anyone";
+  /** It changes something that concerns the fleet: written to the audit log. */
+  readonly audited?: boolean;
+  /** What a key must be good for; without one only keys without limits are. */
+  readonly scope?: string;
+}
+
+/** Somebody who may call: a member with a certificate, or the holder of a key. */
+export interface Caller {
+  readonly role: Role;
+  /** For the audit log. */
+  readonly who: string;
+  /** Null for the holder of a key. */
+  readonly identity: Identity | null;
+}
+
+export interface GuardOptions {
+  trust: Trust;
+  audit: AuditLog;
+  /** By full path: `/scoutsync.v1.SyncNode/Ping`. What is not in it is refused. */
+  access: ReadonlyMap<string, CallAccess>;
+  /** Whose key a caller without a certificate shows; throws UNAUTHENTICATED, or FORBIDDEN for one of another scope. Left out where keys are not known. */
+  keyHolder?: (key: string, scope: string | undefined) => Caller;
+}
+
+interface Connection {
+  socket: TLSSocket;
+  /** DER; null for a caller without a certificate. */
+  certificate: Uint8Array | null;
+  identity: Identity | null;
+  expiry: NodeJS.Timeout | null;
+}
+
+/** Stands before every call of a server: who is it, may they, and are they still a member. */
+export class Guard {
+  readonly #options: GuardOptions;
+  readonly #connections = new Map<string, Connection>();
+
+  constructor(options: GuardOptions) {
+    this.#options = options;
+    options.trust.on("revoked", () => this.#lookAgain());
+  }
+
+  /** Goes into the server's options. */
+  get interceptor(): ServerInterceptor {
+    return (method, call) =>
+      new ServerInterceptingCall(call, {
+        start: (next) =>
+          next({
+            onReceiveMetadata: (metadata, proceed) => {
+              try {
+                this.#admit(method.path, call.getPeer(), metadata);
+              } catch (error) {
+                call.sendStatus(toStatus(error));
+                return;
+              }
+              proceed(metadata);
+            },
+          }),
+      });
+  }
+
+  /** Sees every connection of a server that does not listen yet. Throws INTERNAL where that cannot be done. */
+  attach(server: Server): void {
+    onConnection(server, (socket) => this.#opened(socket));
+  }
+
+  /** Who makes this call; null for one that needs no certificate. */
+  callerOf(call: { getPeer(): string }): Identity | null {
+    return this.#connections.get(call.getPeer())?.identity ?? null;
+  }
+
+  #admit(path: string, peer: string, metadata: Metadata): void {
+    const { access, audit, trust } = this.#options;
+    const rule = access.get(path);
+    if (rule?.roles === "anyone") return;
+    let who = peer;
+    try {
+      const caller = this.#caller(rule?.scope, peer, metadata);
+      ({ who } = caller);
+      // On its own machine a service's certificate may do what its operator may: who can read its key owns the files.
+      const own = caller.identity !== null && memberKey(caller.identity) === memberKey(trust.identity);
+      const permitted = rule && (rule.roles.includes(caller.role) || (own && rule.roles.includes("operator")));
+      if (!permitted) {
+        throw new SyncError({
+          code: "FORBIDDEN",
+          message: `${caller.role} may not call ${path}`,
+          action: rule ? `Use an identity or key that is ${rule.roles.join(" or ")}.` : "Look at what the server offers.",
+        });
+      }
+      if (rule.audited) audit.write({ who, what: path, outcome: "done" });
+    } catch (error) {
+      const { code, message } = toPlainError(error);
+      audit.write({ who, what: path, outcome: "refused", details: `${code}: ${message}` });
+      throw error;
+    }
+  }
+
+  #caller(scope: string | undefined, peer: string, metadata: Metadata): Caller {
+    const { trust, keyHolder } = this.#options;
+    const connection = this.#connections.get(peer);
+    if (connection?.certificate) {
+      connection.identity ??= trust.recognise(connection.certificate);
+      const { identity } = connection;
+      trust.check(identity);
+      return { role: identity.role, identity, who: `${memberKey(identity)} (${identity.name})` };
+    }
+    const [authorization] = metadata.get("authorization");
+    const key = /^Bearer (\S+)$/i.exec(authorization?.toString() ?? "")?.[1];
+    if (key !== undefined && keyHolder) return keyHolder(key, scope);
+    throw new SyncError({
+      code: "UNAUTHENTICATED",
+      message: "this call needs a certificate of the fleet",
+      action: "Join it with a code from `scoutsync invite`, or name the folder of your identity with --identity.",
+    });
+  }
+
+  #opened(socket: TLSSocket): void {
+    // What `getPeer` of a call says.
+    const key = `${socket.remoteAddress}:${socket.remotePort}`;
+    const certificate = socket.getPeerX509Certificate()?.raw ?? null;
+    const connection: Connection = { socket, certificate, identity: null, expiry: null };
+    if (certificate === null && this.#strangers() >= MOST_STRANGERS) {
+      socket.destroy();
+      return;
+    }
+    this.#connections.set(key, connection);
+    socket.once("close", () => {
+      if (connection.expiry) clearTimeout(connection.expiry);
+      if (this.#connections.get(key) === connection) this.#connections.delete(key);
+    });
+    if (certificate === null) return;
+    try {
+      connection.identity = this.#options.trust.recognise(certificate);
+      // A stream may last for weeks; who has a new certificate by then connects again.
+      const leftMs = Math.min(connection.identity.validUntilMs - Date.now() + 1, LONGEST_TIMER_MS);
+      connection.expiry = setTimeout(() => socket.destroy(), leftMs);
+      connection.expiry.unref();
+    } catch {
+      // Its calls are refused with the reason.
+    }
+  }
+
+  #strangers(): number {
+    let count = 0;
+    for (const { certificate } of this.#connections.values()) if (certificate === null) count += 1;
+    return count;
+  }
+
+  /** Cuts everyone who is not a member any more. */
+  #lookAgain(): void {
+    for (const { socket, identity } of this.#connections.values()) {
+      if (identity === null || !this.#options.trust.revocations.includes(identity)) continue;
+      const who = `${memberKey(identity)} (${identity.name})`;
+      this.#options.audit.write({ who, what: "connection", outcome: "refused", details: "put out of the fleet: cut" });
+      // The socket, not its HTTP/2 session: that would wait for the other side to agree.
+      socket.destroy();
+    }
+  }
+}
+
+interface ServerInternals {
+  createHttp2Server?: (credentials: unknown) => { on(event: "secureConnection", listener: (socket: TLSSocket) => void): unknown };
+}
+
+/** grpc-js shows nobody its connections, so this reaches into the server. */
+function onConnection(server: Server, listener: (socket: TLSSocket) => void): void {
+  const internals = server as unknown as ServerInternals;
+  const create = internals.createHttp2Server?.bind(server);
+  if (!create) {
+    throw new SyncError({
+      code: "INTERNAL",
+      message: "this version of @grpc/grpc-js does not show its connections, so nobody could be put out",
+      action: "Install the version that package-lock.json names.",
+    });
+  }
+  internals.createHttp2Server = (credentials) => {
+    const http2Server = create(credentials);
+    http2Server.on("secureConnection", listener);
+    return http2Server;
+  };
+}

@@ -1,0 +1,15 @@
+export * from "./identity.ts";
+export * from "./fleet-folder.ts";
+export * from "./authority.ts";
+export * from "./trust.ts";
+export * from "./join-code.ts";
+export * from "./join.ts";
+export { createCa, createRequest, issueCertificate } from "./x509.ts";
+export * from "./renewal.ts";
+export * from "./credentials.ts";
+export * from "./revocations.ts";
+export * from "./audit.ts";
+export * from "./guard.ts";
+export * from "./access.ts";
+export * from "./fleet-service.ts";
+export * from "./plain.ts";

@@ -1,0 +1,19 @@
+import { SyncNodeService } from "@scoutsync/protocol";
+import { accessOf, MEMBERS, OPERATORS, SERVICES, VIEWERS, type CallAccess } from "@scoutsync/trust";
+
+/** Who may make the calls of a node that belongs to a fleet. A call that is missing here does not compile. */
+export const NODE_ACCESS: readonly [string, CallAccess][] = accessOf(SyncNodeService, {
+  ping: { roles: MEMBERS },
+  getChanges: { roles: [...SERVICES, ...VIEWERS] },
+  // Operators carry bundles; a coordinator passes on what an operator gave it.
+  pushChanges: { roles: [...SERVICES, ...OPERATORS] },
+  digest: { roles: [...SERVICES, ...VIEWERS] },
+  // Has this node dial another one: a node that was taken over must not send others around.
+  sync: { roles: ["coordinator", "worker", ...OPERATORS] },
+  verify: { roles: ["coordinator", ...OPERATORS] },
+  listReviews: { roles: [...SERVICES, ...VIEWERS] },
+  resolveReview: { roles: ["coordinator", ...OPERATORS], audited: true },
+  getHistory: { roles: [...SERVICES, ...VIEWERS] },
+  reissue: { roles: ["coordinator", ...OPERATORS], audited: true },
+  restoreRow: { roles: ["coordinator", ...OPERATORS], audited: true },
+});

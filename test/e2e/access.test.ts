@@ -1,0 +1,350 @@
+import { request as httpsRequest } from "node:https";
+import { X509Certificate } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { Client, credentials, Metadata, status, type ChannelCredentials } from "@grpc/grpc-js";
+import { BinaryReader } from "@bufbuild/protobuf/wire";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { createDatabase, Fleet, scoutsync, selectOne, until, type FleetCoordinator, type FleetNode } from "@scoutsync/testkit";
+import { brokenLine, createCa, createRequest, identityIn, issueCertificate } from "@scoutsync/trust";
+
+const NOTES = "CREATE TABLE note(id INTEGER PRIMARY KEY, body TEXT)";
+const PASSWORD = "four words make one";
+
+let fleet: Fleet;
+let env: Record<string, string>;
+let coordinator: FleetCoordinator;
+let nodes: FleetNode[];
+/** PEM files of identities, by what is wrong with them; "none" has none. */
+let identities: Record<string, string | null>;
+let keys: Record<string, string>;
+let ca: string;
+
+interface Answer {
+  status: number;
+  body: string;
+  headers: Record<string, string | string[] | undefined>;
+}
+
+function ask(
+  method: string,
+  path: string,
+  { headers = {}, body }: { headers?: Record<string, string>; body?: string } = {},
+): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const request = httpsRequest(`https://${coordinator.http}${path}`, { method, headers, ca, servername: "localhost" }, (response) => {
+      let text = "";
+      response.setEncoding("utf8").on("data", (piece: string) => (text += piece));
+      const done = () => resolve({ status: response.statusCode ?? 0, body: text, headers: response.headers });
+      response.on("end", done);
+      // An answer that does not end, and was let through.
+      if (/event-stream/.test(response.headers["content-type"] ?? "")) {
+        done();
+        request.destroy();
+      }
+    });
+    request.on("error", reject);
+    request.end(body);
+  });
+}
+
+const bearer = (key: string) => ({ authorization: `Bearer ${key}` });
+const cookiesOf = ({ headers }: Answer) =>
+  ([headers["set-cookie"]].flat().filter(Boolean) as string[]).map((line) => line.split(";", 1)[0] ?? "");
+
+async function run(args: string[], more: Record<string, string> = {}) {
+  const done = await scoutsync([...args, "--json"], { env: { ...env, ...more } });
+  expect(done.code, `${args.join(" ")}: ${done.stderr}`).toBe(0);
+  return done.json<Record<string, string>>();
+}
+
+async function invite(role: string): Promise<string> {
+  return (await run(["invite", "--role", role, "--coordinator", coordinator.address]))["code"] ?? "";
+}
+
+function login(name: string, password: string): Promise<Answer> {
+  const body = JSON.stringify({ name, password });
+  return ask("POST", "/login", { headers: { "content-type": "application/json" }, body });
+}
+
+beforeAll(async () => {
+  fleet = new Fleet("access");
+  env = { XDG_CONFIG_HOME: fleet.path("home", "config") };
+  // The README's commands, from nothing to a fleet of three with a key and a login.
+  const { data = "" } = await run(["init", "--name", "hub", "--data", fleet.path("coordinator", "registry")]);
+  coordinator = await fleet.coordinator();
+  env = { ...env, SCOUTSYNC_COORDINATOR: coordinator.address };
+  const join = async (name: string) => {
+    const main = createDatabase(fleet.path(`${name}.db`), NOTES);
+    return fleet.node({ name, databases: { main }, flags: ["--join", await invite("node")] });
+  };
+  const key = async (...args: string[]) => (await run(["keys", "create", ...args]))["key"] ?? "";
+  const [joined, made] = await Promise.all([
+    Promise.all(["pits", "stands", "judges"].map(join)),
+    Promise.all([
+      key("reader"),
+      key("mender", "--role", "operator"),
+      key("prometheus", "--role", "superadmin", "--scope", "metrics"),
+      key("short", "--role", "superadmin", "--expires", "1s"),
+      key("gone", "--role", "superadmin"),
+    ]),
+    run(["users", "add", "ada", "--role", "operator"], { SCOUTSYNC_PASSWORD: PASSWORD }),
+    run(["init", "--name", "other", "--data", fleet.path("other", "data")]),
+    invite("superadmin").then((code) => run(["join", code, "--name", "thief", "--data", fleet.path("thief", "data")])),
+  ]);
+  nodes = joined;
+  const [viewer, operator, metrics, expired, revoked] = made;
+  keys = { viewer, operator, metrics, expired, revoked, wrong: `scout_key_${"A".repeat(43)}`, nonsense: "x" };
+  await Promise.all([run(["keys", "revoke", "gone"]), run(["members", "revoke", "thief"])]);
+  ca = readFileSync(`${data}/fleet/ca.pem`, "utf8");
+  const pem = (path: string) => readFileSync(`${path}/fleet/identity.pem`, "utf8");
+  identities = {
+    none: null,
+    "another CA's": pem(fleet.path("other", "data")),
+    revoked: pem(fleet.path("thief", "data")),
+    expired: await expiredIdentity(data),
+    "one of its own making": await selfMadeIdentity(),
+  };
+}, 180_000);
+
+/** A superadmin's certificate of this fleet that ran out six days ago. */
+async function expiredIdentity(data: string): Promise<string> {
+  const { key, request } = await createRequest();
+  const authority = { certificate: ca, key: readFileSync(`${data}/authority/ca-key.pem`, "utf8") };
+  const { fleet: of } = JSON.parse(readFileSync(`${data}/authority/state.json`, "utf8")) as { fleet: string };
+  const member = { fleet: of, role: "superadmin", id: "late", name: "late" } as const;
+  const day = 86_400_000;
+  return (
+    key +
+    (await issueCertificate(request, { ca: authority, member, serial: 900, lifetimeMs: 14 * day, hosts: [], nowMs: Date.now() - 20 * day }))
+  );
+}
+
+/** A certificate that says all the right things, signed by a CA with the right name and the wrong key. */
+async function selfMadeIdentity(): Promise<string> {
+  const { fleet: of } = identityIn(new X509Certificate(readFileSync(fleet.path("thief", "data", "fleet", "identity.pem"))));
+  const own = await createCa(of);
+  const { key, request } = await createRequest();
+  const member = { fleet: of, role: "superadmin", id: "root", name: "root" } as const;
+  return key + (await issueCertificate(request, { ca: own, member, serial: 900, lifetimeMs: 86_400_000, hosts: [] }));
+}
+afterAll(() => fleet.stop());
+
+function tls(identity: string | null): ChannelCredentials {
+  const pem = identity === null ? null : Buffer.from(identity);
+  return credentials.createSsl(Buffer.from(ca), pem, pem, { checkServerIdentity: () => undefined });
+}
+
+/** Calls any method with an empty message; the code it ends with. */
+function call(
+  address: string,
+  path: string,
+  identity: string | null,
+  key?: string,
+  message = Buffer.alloc(0),
+): Promise<{ code: number; answers: Buffer[] }> {
+  const client = new Client(address, tls(identity), { "grpc.ssl_target_name_override": "localhost" });
+  const metadata = new Metadata();
+  if (key !== undefined) metadata.set("authorization", `Bearer ${key}`);
+  const same = (bytes: Buffer) => bytes;
+  const stream = client.makeBidiStreamRequest(path, same, same, metadata, { deadline: Date.now() + 20_000 });
+  const answers: Buffer[] = [];
+  return new Promise((resolve) => {
+    stream.on("data", (answer: Buffer) => {
+      answers.push(answer);
+      // Let through: that is all there is to know of one that does not end.
+      if (!path.includes("reflection")) stream.cancel();
+    });
+    stream.on("error", () => {});
+    stream.on("status", ({ code }) => {
+      client.close();
+      resolve({ code, answers });
+    });
+    stream.write(message);
+    stream.end();
+  });
+}
+
+/** Every method of every service that the server itself tells of. */
+async function reflectedMethods(address: string, key: string | undefined, identity: string | null): Promise<string[]> {
+  const reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+  const field = (number: number, text: string) => Buffer.concat([Buffer.from([(number << 3) | 2, text.length]), Buffer.from(text)]);
+  const { answers } = await call(address, reflection, identity, key, field(7, "*"));
+  const services = fieldsOf(answers[0]!, 6)
+    .flatMap((list) => fieldsOf(list, 1))
+    .flatMap((one) => fieldsOf(one, 1))
+    .map(String);
+  expect(services.length).toBeGreaterThan(1);
+  const methods: string[] = [];
+  for (const service of services) {
+    const described = await call(address, reflection, identity, key, field(4, service));
+    for (const file of fieldsOf(described.answers[0]!, 4).flatMap((one) => fieldsOf(one, 1))) {
+      const inPackage = String(fieldsOf(file, 2)[0] ?? "");
+      for (const one of fieldsOf(file, 6)) {
+        if (`${inPackage}.${String(fieldsOf(one, 1)[0])}` !== service) continue;
+        methods.push(...fieldsOf(one, 2).map((method) => `/${service}/${String(fieldsOf(method, 1)[0])}`));
+      }
+    }
+  }
+  return [...methods, reflection, reflection.replaceAll(".v1.", ".v1alpha.")];
+}
+
+/** The length-delimited fields of a message with this number. */
+function fieldsOf(message: Uint8Array, number: number): Buffer[] {
+  const reader = new BinaryReader(message);
+  const found: Buffer[] = [];
+  while (reader.pos < reader.len) {
+    const [field, wireType] = reader.tag();
+    if (field === number && wireType === 2) found.push(Buffer.from(reader.bytes()));
+    else reader.skip(wireType, field);
+  }
+  return found;
+}
+
+/** Joining is what one does without a certificate; it is refused by its code. */
+const JOIN = "/scoutsync.v1.Fleet/Join";
+
+test("no call of a coordinator or node is let through without a certificate, with another CA's, a revoked one, or a key that does not fit", async () => {
+  const refusals = new Set<number>([status.UNAUTHENTICATED, status.PERMISSION_DENIED]);
+  const admin = readFileSync(fleet.path("coordinator", "registry", "fleet", "identity.pem"), "utf8");
+  for (const [address, least] of [
+    [coordinator.address, 35],
+    [nodes[0]!.address, 20],
+  ] as const) {
+    const methods = await reflectedMethods(address, undefined, admin);
+    expect(methods.length).toBeGreaterThan(least);
+    const wrong: string[] = [];
+    for (const path of methods) {
+      const attempts: [string, Promise<{ code: number }>][] = Object.entries(identities).map(([what, pem]) => [
+        what,
+        call(address, path, pem),
+      ]);
+      for (const what of ["metrics", "expired", "revoked", "wrong", "nonsense"])
+        if (path !== JOIN) attempts.push([`key: ${what}`, call(address, path, null, keys[what])]);
+      for (const [what, attempt] of attempts) {
+        const { code } = await attempt;
+        if (!refusals.has(code)) wrong.push(`${path} with ${what}: ${status[code]}`);
+      }
+    }
+    expect(wrong).toEqual([]);
+  }
+  // The same way of calling gets through with what fits.
+  expect((await call(coordinator.address, "/scoutsync.v1.Coordinator/GetStatus", null, keys["viewer"])).answers.length).toBe(1);
+  expect((await call(coordinator.address, "/scoutsync.v1.Coordinator/PauseJobs", null, keys["viewer"])).code).toBe(
+    status.PERMISSION_DENIED,
+  );
+});
+
+test("no route is let through without a login or key, or with a key that does not fit", async () => {
+  const document = JSON.parse((await ask("GET", "/api/openapi.json", { headers: bearer(keys["viewer"]!) })).body) as {
+    paths: Record<string, object>;
+  };
+  const routes = Object.entries(document.paths).flatMap(([path, methods]) =>
+    Object.keys(methods).map((method) => [method.toUpperCase(), path]),
+  );
+  expect(routes.length).toBeGreaterThan(25);
+  for (const path of ["/", "/metrics", "/api/openapi.json", "/logout", "/no/such/path"])
+    routes.push([path === "/logout" ? "POST" : "GET", path]);
+  const wrong: string[] = [];
+  for (const [method = "", template = ""] of routes) {
+    const path = template.replaceAll(/\{\w+\}/g, "1");
+    const attempts: [string, Record<string, string>][] = [
+      ["nothing", {}],
+      ["a cookie of nobody", { cookie: "__Host-scoutsync=x" }],
+    ];
+    for (const what of ["expired", "revoked", "wrong", "nonsense"]) attempts.push([`key: ${what}`, bearer(keys[what]!)]);
+    for (const [what, headers] of attempts) {
+      const { status: code } = await ask(method, path, { headers });
+      if (code !== 401) wrong.push(`${method} ${path} with ${what}: ${code}`);
+    }
+    if (path !== "/metrics" && path !== "/no/such/path") {
+      const { status: code } = await ask(method, path, { headers: bearer(keys["metrics"]!) });
+      if (code !== 403) wrong.push(`${method} ${path} with a key for metrics: ${code}`);
+    }
+    if (method !== "GET" && path !== "/logout") {
+      const { status: code } = await ask(method, path, { headers: bearer(keys["viewer"]!) });
+      if (code !== 403) wrong.push(`${method} ${path} with a viewer's key: ${code}`);
+    }
+  }
+  expect(wrong).toEqual([]);
+  expect((await ask("GET", "/metrics", { headers: bearer(keys["metrics"]!) })).status).toBe(200);
+  expect((await ask("GET", "/api/fleet", { headers: bearer(keys["viewer"]!) })).status).toBe(200);
+  expect((await ask("PUT", "/api/config", { headers: bearer(keys["operator"]!) })).status).toBe(403);
+});
+
+test("the dashboard asks for a login, and nothing changes without the session's token", async () => {
+  const page = await ask("GET", "/", { headers: { accept: "text/html" } });
+  expect([page.status, page.headers["location"]]).toEqual([303, "/login"]);
+  const { body, headers } = await ask("GET", "/login");
+  expect(body).toContain("<form");
+  expect(headers).toMatchObject({ "x-frame-options": "DENY", "x-content-type-options": "nosniff" });
+  expect(headers["strict-transport-security"]).toBeTruthy();
+
+  const answer = await login("ada", PASSWORD);
+  expect(answer.status).toBe(200);
+  expect([answer.headers["set-cookie"]].flat().join("\n")).toMatch(/__Host-scoutsync=[^;]+;.*HttpOnly; Secure; SameSite=Strict/);
+  const cookie = cookiesOf(answer).join("; ");
+  const token = /__Host-scoutsync_csrf=([^;]+)/.exec(cookie)?.[1] ?? "";
+  expect((await ask("GET", "/api/fleet", { headers: { cookie } })).status).toBe(200);
+  expect((await ask("POST", "/api/jobs/pause", { headers: { cookie } })).status).toBe(403);
+  expect((await ask("POST", "/api/jobs/pause", { headers: { cookie, "x-csrf-token": "x" } })).status).toBe(403);
+  const foreign = { cookie, "x-csrf-token": token, origin: "https://evil.example" };
+  expect((await ask("POST", "/api/jobs/pause", { headers: foreign })).status).toBe(403);
+  expect((await ask("POST", "/api/jobs/pause", { headers: { cookie, "x-csrf-token": token } })).status).toBe(200);
+  expect((await ask("POST", "/api/jobs/resume", { headers: { cookie, "x-csrf-token": token } })).status).toBe(200);
+  expect((await ask("POST", "/logout", { headers: { cookie, "x-csrf-token": token } })).status).toBe(204);
+  expect((await ask("GET", "/api/fleet", { headers: { cookie } })).status).toBe(401);
+});
+
+test("who guesses has to wait, also with the right password", async () => {
+  await run(["users", "add", "grace"], { SCOUTSYNC_PASSWORD: PASSWORD });
+  const answers: number[] = [];
+  for (let guess = 0; guess < 8; guess++) answers.push((await login("grace", `guess number ${guess}`)).status);
+  expect(answers.slice(0, 5)).toEqual([401, 401, 401, 401, 401]);
+  expect(answers.at(-1)).toBe(429);
+  expect((await login("grace", PASSWORD)).status).toBe(429);
+  // Others are not locked out by that.
+  expect((await login("ada", PASSWORD)).status).toBe(200);
+});
+
+test("the fleet works as ever: the coordinator catches up, and removes for good", async () => {
+  const [pits, stands, judges] = nodes as [FleetNode, FleetNode, FleetNode];
+  const { DatabaseSync } = process.getBuiltinModule("node:sqlite");
+  const database = new DatabaseSync(pits.databases["main"]!);
+  database.exec("INSERT INTO note(body) VALUES('from the pits')");
+  database.close();
+  for (const { name, databases } of [stands, judges]) {
+    await until(() => selectOne(databases["main"]!, "SELECT count(*) FROM note") === 1n, { what: `${name} was caught up` });
+  }
+  const worker = fleet.service(
+    [
+      "worker",
+      "--coordinator",
+      coordinator.address,
+      "--redis",
+      (await fleet.redis()).url,
+      "--data",
+      fleet.path("worker", "data"),
+      "--join",
+      await invite("worker"),
+    ],
+    "worker",
+  );
+  await worker;
+  await run(["nodes", "remove", "judges"]);
+  const refused = await scoutsync(["ping", pits.address, "--identity", fleet.path("judges", "node-data")], { env });
+  expect(refused.stderr).toMatch(/was put out of the fleet/);
+
+  const audit = readFileSync(fleet.path("coordinator", "registry", "audit.log"), "utf8");
+  expect(brokenLine(audit)).toBe(null);
+  for (const expected of [
+    /"key:mender"|"what":"\/scoutsync.v1.Access\/CreateKey"/,
+    /"who":"user:ada","what":"POST \/api\/jobs\/pause","outcome":"done"/,
+    /"what":"login","outcome":"refused"/,
+    /RemoveNode/,
+  ])
+    expect(audit).toMatch(expected);
+  // No secret is in any log.
+  const logs = [audit, coordinator.process.log(), ...nodes.map((one) => one.process.log())];
+  const secrets = [PASSWORD, ...Object.values(keys).filter((key) => key.length > 20)];
+  for (const text of logs) expect(secrets.filter((secret) => text.includes(secret))).toEqual([]);
+});
