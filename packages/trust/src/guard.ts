@@ -10,6 +10,8 @@ import type { Trust } from "./trust.ts";
 const LONGEST_TIMER_MS = 2_147_483_647;
 /** Callers that have not shown who they are. */
 const MOST_STRANGERS = 200;
+/** Connections of one member: a channel needs one. */
+const MOST_PER_MEMBER = 100;
 
 /** Who may make a call. "anyone" needs no certificate. */
 export interface CallAccess {
@@ -147,6 +149,10 @@ export class Guard {
     if (certificate === null) return;
     try {
       connection.identity = this.#options.trust.recognise(certificate);
+      if (this.#connectionsOf(connection.identity) > MOST_PER_MEMBER) {
+        socket.destroy();
+        return;
+      }
       // A stream may last for weeks; who has a new certificate by then connects again.
       const leftMs = Math.min(connection.identity.validUntilMs - Date.now() + 1, LONGEST_TIMER_MS);
       connection.expiry = setTimeout(() => socket.destroy(), leftMs);
@@ -154,6 +160,12 @@ export class Guard {
     } catch {
       // Its calls are refused with the reason.
     }
+  }
+
+  #connectionsOf(member: Identity): number {
+    let count = 0;
+    for (const { identity } of this.#connections.values()) if (identity && memberKey(identity) === memberKey(member)) count += 1;
+    return count;
   }
 
   #strangers(): number {

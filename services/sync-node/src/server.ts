@@ -6,6 +6,8 @@ import { formatAddress, parseAddress } from "@scoutsync/runtime";
 
 const KEEPALIVE_TIME_MS = 30_000;
 const KEEPALIVE_TIMEOUT_MS = 10_000;
+/** Calls at once on one connection; the next wait at the caller's side. Two per database and peer is what a live node needs. */
+const MAX_STREAMS = 1_000;
 /** What pushes may have under way: the 64 KiB default moves 2 MB/s at a round trip of 20 ms. */
 const RECEIVE_WINDOW_BYTES = 8 * 1024 * 1024;
 
@@ -17,6 +19,7 @@ export function createGrpcServer(interceptors: ServerInterceptor[] = []): Server
     "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
     "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
     "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
+    "grpc.max_concurrent_streams": MAX_STREAMS,
     "grpc.enable_channelz": 0,
   } satisfies ServerOptions);
   widenReceiveWindow(server);

@@ -62,6 +62,8 @@ export interface IncomingRow {
 /** Finds the batch's tables here. Tables and columns that this database lacks are catalogued: what is written to them is held. */
 export function incomingTables(reader: PayloadReader, rows: RowStore, nowUs: number): IncomingTable[] {
   return reader.head.tables.map((head) => {
+    // No replica sends these: SQLite's own tables, and those in which sync itself remembers.
+    if (/^(_scoutsync_|sqlite_)/i.test(head.name)) throw new MalformedBytes("rows for a table that is never synced");
     const table = tableOf(head, rows, nowUs);
     const byName = new Map(table.columns.map((column, index) => [column.name, index]));
     const positions = head.columns.map((name) => byName.get(name) ?? -1);

@@ -11,6 +11,8 @@ const SERVICE_NAME = "scoutsync.v1.Coordinator";
 /** Frozen clients are dropped after these. */
 const KEEPALIVE_TIME_MS = 30_000;
 const KEEPALIVE_TIMEOUT_MS = 10_000;
+/** Calls at once on one connection; the next wait at the caller's side. */
+const MAX_STREAMS = 1_000;
 /** Calls that still run this long after the stop began are cut. */
 const SHUTDOWN_GRACE_MS = 2_000;
 
@@ -37,6 +39,7 @@ export async function startGrpc({
     interceptors: membership ? [membership.guard.interceptor] : [],
     "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
     "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
+    "grpc.max_concurrent_streams": MAX_STREAMS,
     "grpc.enable_channelz": 0,
   });
   const stopped = new AbortController();
