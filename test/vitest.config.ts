@@ -22,6 +22,7 @@ export default defineConfig({
             "services/*/test/**/*.test.ts",
             "test/architecture/**/*.test.ts",
             "test/simulation/**/*.test.ts",
+            "test/fuzz/**/*.test.ts",
             "test/deployment/**/*.test.ts",
           ],
           testTimeout: 30_000,

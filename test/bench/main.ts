@@ -3,7 +3,7 @@ import { temporaryFolder } from "@scoutsync/testkit";
 import { measureApply } from "./apply.ts";
 import { measureCapture } from "./capture.ts";
 import { measureMigration } from "./migration.ts";
-import { measureLive, measureNodes } from "./nodes.ts";
+import { measureLive, measureNodes, measureTls } from "./nodes.ts";
 import { printTable } from "./table.ts";
 
 // `npm run bench [-- --quick]`: every figure is a ratio in one run, both sides with synchronous=FULL, or a guide in its unit.
@@ -22,6 +22,7 @@ try {
   measureApply(folder.path, sizes);
   await measureMigration(folder.path, quick ? [60_000] : [200_000, 1_000_000]);
   await measureNodes(folder.path, sizes);
+  await measureTls(quick ? 60_000 : 300_000);
   await measureLive();
 } finally {
   folder.remove();

@@ -114,6 +114,53 @@ export async function measureNodes(folder: string, sizes: readonly number[]): Pr
   });
 }
 
+/** The same catch-up in plain text and over mutual TLS, three times each in turn, so that both meet the same weather. */
+export async function measureTls(size: number): Promise<void> {
+  const took: Record<"plain" | "tls", number[]> = { plain: [], tls: [] };
+  for (let round = 0; round < 3; round++) {
+    for (const way of ["plain", "tls"] as const) took[way].push(await catchUpTime(size, way === "tls"));
+  }
+  const more = median(took.tls) / median(took.plain);
+  record({
+    what: `catch-up of ${size} changes over mutual TLS ÷ in plain text`,
+    measured: `${ratio(more)} (${median(took.tls).toFixed(0)} and ${median(took.plain).toFixed(0)} ms)`,
+    bar: "≤ 1.3×",
+    within: more <= 1.3,
+  });
+}
+
+/** Milliseconds of one session that fills an empty node. */
+async function catchUpTime(size: number, secure: boolean): Promise<number> {
+  const fleet = new Fleet("bench-tls");
+  try {
+    const env = { XDG_CONFIG_HOME: fleet.path("home", "config") };
+    const run = async (...args: string[]) => {
+      const done = await scoutsync([...args, "--json"], { env, withinMs: 300_000 });
+      if (done.code !== 0) throw new Error(`scoutsync ${args[0] ?? ""}: ${done.stderr}`);
+      return done;
+    };
+    const data = fleet.path("a", "node-data");
+    if (secure) await run("init", "--role", "node", "--name", "a", "--data", data);
+    const app = openApplication(fleet.path("a", "main.db"));
+    const empty = openApplication(fleet.path("b", "main.db"));
+    empty.exec("DELETE FROM team; DELETE FROM match");
+    empty.close();
+    insertRows(app, size, 10_000);
+    app.close();
+    const a = await fleet.node({ name: "a", databases: { main: fleet.path("a", "main.db") } });
+    const code = secure ? (await run("invite", "--data", data)).json<{ code: string }>().code : "";
+    const flags = secure ? ["--join", code] : [];
+    // Told of somebody who is not there: it would begin by itself with the one that let it in.
+    const peers = ["127.0.0.1:1"];
+    const b = await fleet.node({ name: "b", databases: { main: fleet.path("b", "main.db") }, flags, peers });
+    const result = (await run("sync", b.address, a.address)).json<SyncJson>();
+    if (!result.success || !result.verified) throw new Error(`a session failed: ${JSON.stringify(result)}`);
+    return result.duration_ms;
+  } finally {
+    await fleet.stop();
+  }
+}
+
 /** Waits until a node has turned so many rows into changes. */
 async function drained(node: FleetNode, rows: number): Promise<void> {
   const peer = connectPeer(node.address);

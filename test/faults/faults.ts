@@ -11,6 +11,38 @@ const tests = (name: string) => `packages/replica/test/${name}.test.ts`;
 
 export const FAULTS: Fault[] = [
   {
+    name: "a certificate that another CA signed is taken",
+    edits: [["if (!read.checkIssued(this.ca) || !read.verify(this.ca.publicKey)) {", "if (!read.checkIssued(this.ca)) {"]],
+    caughtBy: "packages/trust/test/trust.test.ts",
+  },
+  {
+    name: "who was put out is let in",
+    edits: [["if (this.#revocations.includes(identity)) {", "if (this.#revocations.version < 0) {"]],
+    caughtBy: "packages/trust/test/trust.test.ts",
+  },
+  {
+    name: "a certificate that ran out is taken",
+    edits: [["if (now > identity.validUntilMs || now < identity.validFromMs) {", "if (now < identity.validFromMs) {"]],
+    caughtBy: "packages/trust/test/trust.test.ts",
+  },
+  {
+    name: "a join code lets in more than one",
+    edits: [["renameSync(path, join(used, `${this.#hash(asked.secret)}.json`));", ""]],
+    caughtBy: "packages/trust/test/trust.test.ts",
+  },
+  {
+    name: "a list of revoked identities needs no signature",
+    edits: [
+      ['wire.content.length <= MOST_BYTES && verify("sha256", wire.content, caKey, wire.signature);', "wire.content.length <= MOST_BYTES;"],
+    ],
+    caughtBy: "packages/trust/test/trust.test.ts",
+  },
+  {
+    name: "rows for the metadata of sync are taken",
+    edits: [["if (/^(_scoutsync_|sqlite_)/i.test(head.name)) throw", 'if (head.name === "") throw']],
+    caughtBy: "services/sync-node/test/hostile.test.ts",
+  },
+  {
     name: "a column that refers by configuration is a number like any other",
     edits: [["column.references = parent.name;\n    column.soft = true;", "column.soft = true;"]],
     caughtBy: tests("soft-references"),

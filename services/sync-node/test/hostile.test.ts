@@ -22,7 +22,14 @@ interface Forged {
 }
 
 /** One row under a birth, packed as a node would. */
-function payloadOf({ table = "t", columns = ["k", "v"], origin = THIEF, sequence = 1, timeUs = 1_000_000, values = ["x", "forged"] }: Forged) {
+function payloadOf({
+  table = "t",
+  columns = ["k", "v"],
+  origin = THIEF,
+  sequence = 1,
+  timeUs = 1_000_000,
+  values = ["x", "forged"],
+}: Forged) {
   const writer = new PayloadWriter({ origin: () => ({ origin, author: "thief" }), context: () => [] });
   writer.table({ name: table, surrogate: false, keyParts: 1, columns });
   writer.body.varint(0);
@@ -201,7 +208,15 @@ test("one connection can open so many calls and no more", async () => {
   node.replica.write("mine", "1");
   const open = new AbortController();
   const following = { database: "main", since: new Map(), position: new Map(), run: "", callerRun: "", caller: { id: "", name: "" } };
-  const rest = { terms: "", beyondDigest: Buffer.alloc(0), digest: Buffer.alloc(0), codecs: ["identity"] as const, batchSize: 0, follow: true, baseline: "" };
+  const rest = {
+    terms: "",
+    beyondDigest: Buffer.alloc(0),
+    digest: Buffer.alloc(0),
+    codecs: ["identity"] as const,
+    batchSize: 0,
+    follow: true,
+    baseline: "",
+  };
   let served = 0;
   for (let at = 0; at < 1_100; at++) {
     const read = async () => {

@@ -13,8 +13,10 @@ export function loginPage(): TemplateResult {
       <p class="brand"><img src="dashboard/icon.svg" alt="" width="26" height="26" />scoutsync</p>
       <h1>Log in</h1>
       <label class="field"
-        ><span>Password or token</span
-        ><input class="input" type="password" name="password" required autocomplete="current-password" autofocus
+        ><span>Name</span><input class="input" name="name" required autocomplete="username" autocapitalize="none" autofocus
+      /></label>
+      <label class="field"
+        ><span>Password</span><input class="input" type="password" name="password" required autocomplete="current-password"
       /></label>
       ${problem === null ? nothing : html`<p class="problem" role="alert">${icon("warn")}<span>${problem.message} ${problem.action}</span></p>`}
       <button type="submit" class="button main" ?disabled=${works}>Log in</button>
@@ -24,12 +26,12 @@ export function loginPage(): TemplateResult {
 
 async function submit(event: SubmitEvent): Promise<void> {
   event.preventDefault();
-  const password = new FormData(event.target as HTMLFormElement).get("password");
+  const given = new FormData(event.target as HTMLFormElement);
   works = true;
   problem = null;
   redraw();
   try {
-    await api("POST", "api/login", { password });
+    await api("POST", "login", { name: given.get("name"), password: given.get("password") });
     login.needed = false;
     location.reload();
   } catch (error) {
