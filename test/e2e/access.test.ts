@@ -227,6 +227,15 @@ test("no call of a coordinator or node is let through without a certificate, wit
     }
     expect(wrong).toEqual([]);
   }
+  // A node speaks for itself only, and sends no other one around.
+  const pits = readFileSync(fleet.path("pits", "node-data", "fleet", "identity.pem"), "utf8");
+  const asSomebodyElse = Buffer.from([0x0a, 1, 0x78]);
+  for (const method of ["Register", "Heartbeat"]) {
+    const { code } = await call(coordinator.address, `/scoutsync.v1.Coordinator/${method}`, pits, undefined, asSomebodyElse);
+    expect(code).toBe(status.PERMISSION_DENIED);
+  }
+  for (const method of ["Sync", "Verify", "ResolveReview"])
+    expect((await call(nodes[1]!.address, `/scoutsync.v1.SyncNode/${method}`, pits)).code).toBe(status.PERMISSION_DENIED);
   // The same way of calling gets through with what fits.
   expect((await call(coordinator.address, "/scoutsync.v1.Coordinator/GetStatus", null, keys["viewer"])).answers.length).toBe(1);
   expect((await call(coordinator.address, "/scoutsync.v1.Coordinator/PauseJobs", null, keys["viewer"])).code).toBe(
