@@ -710,4 +710,85 @@ export const FAULTS: Fault[] = [
     edits: [["const common = intersection(sources);", "const common = union(sources);"]],
     caughtBy: "services/coordinator/test/http-api.test.ts",
   },
+  {
+    name: "forgetting: a node that is away is not waited for",
+    edits: [["if (!isStable || waitedFor.length > 0) {", "if (!isStable) {"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "forgetting: a tombstone goes before its time",
+    edits: [["if (state.deletes.some(({ time }) => time > young)) {", "if (state.deletes.some(({ time }) => time > young + 1e18)) {"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "forgetting: what others have and this replica lacks is not looked at",
+    edits: [["const isStable = !result.alone && result.ahead.length === 0 &&", "const isStable = !result.alone &&"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "forgetting: a row goes though a deleted one that stays refers to it",
+    edits: [["if (this.needed.has(state)) return true;", ""]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "forgetting: who lacks what was forgotten goes on from its vector",
+    edits: [
+      ["if (!isCovered(floor, vector) && !this.isFilling(batch, floor, vector)) {", 'if (batch.run === "" && !isCovered(floor, vector)) {'],
+    ],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "forgetting: a sender that lacks what was forgotten here is believed",
+    edits: [
+      ["if (batch.final && !isCovered(this.vector, batch.vector) &&", 'if (batch.run === "" && !isCovered(this.vector, batch.vector) &&'],
+    ],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "forgetting: an old batch brings a forgotten row back",
+    edits: [["return this.rejoining || this.holdsNews(row) ||", "return row.birth !== null || this.rejoining || this.holdsNews(row) ||"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "forgetting: of a row that comes back only what is new is sent",
+    edits: [["const covered: Covered = this.isWhole(state) ? () => false : this.covered;", "const covered: Covered = this.covered;"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "forgetting: a key used again stays deleted where the clock was behind",
+    edits: [["if (knew(state.birth, deleted.origin, deleted.sequence, knowledge)) return true;", ""]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "joining again: rows that were edited here go with those that were deleted elsewhere",
+    edits: [["if (this.hasNews(state)) reborn.push(state);", "if (this.hasNews(state) && table.keyless) reborn.push(state);"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "joining again: what a new row refers to goes",
+    edits: [
+      ["const isNeeded = this.placement.related.referrers(state).some(", "const isNeeded = this.placement.related.referrers(state).every("],
+    ],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "joining again: what was deleted elsewhere stays",
+    edits: [["return { reborn, gone: [...open.values()] };", "return { reborn, gone: [] };"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "joining again: a comparison that was cut is taken for whole",
+    edits: [
+      [
+        "if (this.active && this.run === batch.run && isCovered(floor, this.floor)) return;",
+        "if (this.run === batch.run) return this.active ? undefined : this.begin();",
+      ],
+    ],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "joining again: rows of a table that the peer has dropped are taken for deleted",
+    edits: [["if (!this.prints.has(tablePrint(state.table))) throw notTheSameTable(state.table);", ""]],
+    caughtBy: tests("forgetting"),
+  },
 ];

@@ -22,6 +22,9 @@ export function nodeCalls(peer: string): InteropCall[] {
     { method: "SyncNode/ResolveReview", body: '{"id":"nothing","keep":"winner"}', expected: /nothing/ },
     { method: "SyncNode/RestoreRow", body: '{"database":"app","table":"note","key":"1"}', expected: /has a row 1/ },
     { method: "SyncNode/Reissue", body: '{"database":"app"}', expected: /^\s*\{[\s\S]*\}\s*$/ },
+    { method: "SyncNode/ListKnownNodes", body: '{"database":"app"}', expected: /"name":\s*"a"/ },
+    { method: "SyncNode/RetireKnownNode", body: '{"database":"app","node":"nobody"}', expected: /nobody/ },
+    { method: "SyncNode/Forget", body: '{"database":"app","dry_run":true}', expected: /"complete":\s*true/ },
     { method: "SyncNode/GetHistory", body: '{"database":"app","table":"note","key":"1"}', expected: /"operation":\s*"insert"/ },
   ];
 }

@@ -20,6 +20,7 @@ import { registerJoin } from "./commands/join.ts";
 import { registerKeys } from "./commands/keys.ts";
 import { registerLogs } from "./commands/logs.ts";
 import { registerMembers } from "./commands/members.ts";
+import { registerForget, registerPeers } from "./commands/peers.ts";
 import { registerNode } from "./commands/node.ts";
 import { registerNodes } from "./commands/nodes.ts";
 import { registerPing } from "./commands/ping.ts";
@@ -49,6 +50,8 @@ const REGISTRATIONS: readonly Registration[] = [
   registerRestore,
   registerReview,
   registerNodes,
+  registerPeers,
+  registerForget,
   registerScan,
   registerLogs,
   registerJobs,

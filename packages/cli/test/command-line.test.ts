@@ -22,7 +22,7 @@ async function type(line: string, env: Record<string, string> = {}) {
 }
 
 const COMMANDS =
-  "node coordinator worker sync ping verify export import changes history restore reissue status scan logs init invite join reliability cleanup doctor detach completion".split(
+  "node coordinator worker sync ping verify export import changes history restore reissue forget status scan logs init invite join reliability cleanup doctor detach completion".split(
     " ",
   );
 
@@ -46,6 +46,8 @@ describe("the command line's contract", () => {
     "users add",
     "users list",
     "users remove",
+    "peers list",
+    "peers retire",
     "jobs list",
     "jobs retry",
     "jobs cancel",
@@ -155,7 +157,7 @@ describe("the command line's contract", () => {
     collect(buildProgram({ argv: [], env: {}, cwd: folder, stdout: new PassThrough(), stderr: new PassThrough() }), "");
     const nested = names.filter((name) => name.includes(" "));
     expect(names.filter((name) => !name.includes(" ")).sort()).toEqual([...COMMANDS].sort());
-    expect(nested.length).toBe(24);
+    expect(nested.length).toBe(26);
   });
 });
 

@@ -30,6 +30,7 @@ test("flags win over the environment, the environment over the file, the file ov
     receive_only: true,
     run_triggers: [],
     reissue_after_days: 7,
+    retention_days: 30,
     serve_restored: false,
     suspend_triggers: [],
     quarantine: "100:50",

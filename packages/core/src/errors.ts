@@ -16,6 +16,8 @@ export const ErrorCodes = {
   CONSTRAINT_REFUSED: "a constraint of the table refuses a change from another node",
   BATCH_CORRUPT: "a batch did not arrive as it was sent",
   BATCH_GAP: "a batch does not continue what is here",
+  REJOIN_NEEDED: "a replica was away for longer than its peer remembers what was deleted: it has to join again",
+  PEER_BEHIND: "the peer was away for longer than deleted rows are remembered: it has to join again first",
   BUNDLE_UNREADABLE: "a bundle file cannot be read or written, is damaged, cut off, or no bundle",
   PROTOCOL_VERSION: "the peer speaks another protocol version",
   RESTORED: "the database was restored from a backup and has not pulled yet",

@@ -50,6 +50,17 @@ export interface BeyondPosition {
   sequence: number;
 }
 
+/** What is known of a node that takes part, as nodes tell each other. */
+export interface MemberWord {
+  node: NodeName;
+  /** What it was last known to have, durably. */
+  vector: VersionVector;
+  /** When it said so, by the clock of whoever heard it: Unix microseconds. The later word about a node counts. */
+  atUs: number;
+  /** Nothing is kept for it any more; should it return, it joins again. */
+  retired: boolean;
+}
+
 /** A run of changes that a replica applies in one transaction or not at all. */
 export interface ChangeBatch {
   /** The range covered: a receiver takes the batch only if it has everything up to `from`. */
@@ -86,6 +97,12 @@ export interface ChangeBatch {
    * is covered. Not part of a stream.
    */
   repair?: boolean;
+  /** Below this the server has forgotten deleted rows. Absent where nothing was. */
+  floor?: VersionVector;
+  /** With some final batches: the nodes that the server knows of, itself included. */
+  members?: readonly MemberWord[];
+  /** Set by a receiver that compares everything it holds with what the server holds; see `Replica.beginRejoin`. */
+  rejoin?: boolean;
   /** Groups that this batch holds whole, for whoever passes it on. */
   groups?: readonly ChangeGroup[];
   /** The terms of the sender, see `formatTerms`; absent where there are none. */
@@ -110,6 +127,8 @@ export interface ApplyResult {
    * false when it stands there and they differ, null when the vectors differ, so that digests say nothing.
    */
   verified: boolean | null;
+  /** After the last batch of a re-join: rows that were deleted elsewhere, and rows that live on as new ones. */
+  rejoined?: { gone: number; reborn: number };
 }
 
 export interface ChangeCount {

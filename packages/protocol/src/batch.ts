@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
 import { ownedMemory, PROTOCOL_VERSION, SyncError, type ChangeBatch, type Codec } from "@scoutsync/core";
 import { Batch } from "../gen/scoutsync/v1/sync_node.ts";
+import { fromWireKnownNode, toWireKnownNode } from "./known-node.ts";
 import { asBuffer } from "./value.ts";
 import { fromWireVector, toWireVector } from "./vector.ts";
 
@@ -38,7 +39,7 @@ export function toWireBatches(batch: ChangeBatch, partBytes = PART_BYTES): Batch
     run: batch.run,
     part: 0,
     parts: 0,
-    floor: undefined,
+    floor: batch.floor ? toWireVector(batch.floor) : undefined,
     beyondDigest: asBuffer(batch.beyondDigest),
     protocol: PROTOCOL_VERSION,
     remaining: BigInt(batch.remaining),
@@ -48,6 +49,7 @@ export function toWireBatches(batch: ChangeBatch, partBytes = PART_BYTES): Batch
     nodeId: batch.node?.id ?? "",
     nodeName: batch.node?.name ?? "",
     terms: batch.terms ?? "",
+    members: (batch.members ?? []).map(toWireKnownNode),
     frameSha256: NO_BYTES,
   };
   whole.frameSha256 = frameSum(whole);
@@ -135,9 +137,11 @@ function fromWireBatch(wire: Batch, payload: Buffer): ChangeBatch {
     remaining: safeNumber(wire.remaining),
     baseline: wire.baseline,
     ...(wire.repair ? { repair: true } : {}),
+    ...(wire.floor ? { floor: fromWireVector(wire.floor) } : {}),
     ...(wire.groups.length > 0
       ? { groups: wire.groups.map(({ origin, first, last }) => ({ origin, first: safeNumber(first), last: safeNumber(last) })) }
       : {}),
+    ...(wire.members.length > 0 ? { members: wire.members.map(fromWireKnownNode) } : {}),
     ...(wire.terms === "" ? {} : { terms: wire.terms }),
     ...(wire.nodeId === "" ? {} : { node: { id: wire.nodeId, name: wire.nodeName } }),
   };
@@ -188,5 +192,6 @@ const CONTINUATION: Batch = {
   nodeId: "",
   nodeName: "",
   terms: "",
+  members: [],
   frameSha256: NO_BYTES,
 };

@@ -17,4 +17,5 @@ export * from "./clock.ts";
 export * from "./batch.ts";
 export * from "./bulk-codec.ts";
 export * from "./people.ts";
+export * from "./known-node.ts";
 export * from "./peer-client.ts";

@@ -7,6 +7,7 @@ import {
   type ChangeCount,
   type Codec,
   type DigestEntry,
+  type MemberWord,
   type NodeName,
   type SqlValue,
   type VersionVector,
@@ -29,6 +30,8 @@ import { askClock, type ClockQuestion, type OwnClock } from "./clock.ts";
 import { bidi, createClient, serverStream, unary, type Dial, type ServiceClient, type StreamOptions } from "./client.ts";
 import { fromWireCount, fromWireDigestEntry } from "./people.ts";
 import { asBuffer, fromWireColumns } from "./value.ts";
+import { toWireKnownNode } from "./known-node.ts";
+import { fromWireVector, toWireVector } from "./vector.ts";
 import { checkProtocol } from "./version.ts";
 
 /** A node that is being called. Its methods named in `@scoutsync/session`'s `Peer` are that interface. */
@@ -69,6 +72,8 @@ interface ChangesRequest {
   batchSize: number;
   follow: boolean;
   baseline: string;
+  floor: VersionVector;
+  members: readonly MemberWord[];
 }
 interface DigestQuestion {
   database: string;
@@ -98,6 +103,7 @@ interface PushStream {
     codecs: readonly Codec[];
     node: NodeName | null;
     baseline: string;
+    floor: VersionVector;
   };
   send(batch: ChangeBatch): Promise<void>;
   end(): void;
@@ -176,6 +182,8 @@ function wireRequest(request: ChangesRequest): GetChangesRequest {
     whole: true,
     follow: request.follow,
     baseline: request.baseline,
+    floor: toWireVector(request.floor),
+    members: request.members.map(toWireKnownNode),
     protocol: PROTOCOL_VERSION,
   });
 }
@@ -222,6 +230,7 @@ async function openPush(
         codecs: knownCodecs(ready.codecs),
         node: ready.nodeId === "" ? null : { id: ready.nodeId, name: ready.nodeName },
         baseline: ready.baseline,
+        floor: fromWireVector(ready.floor),
       },
       async send(batch) {
         for (const value of toWireBatches(batch)) await call.send({ kind: { $case: "batch", value } });

@@ -9,9 +9,11 @@ import {
   checkTerms,
   type DigestEntry,
   equalVectors,
+  isCovered,
   isComparable,
   type HistoryEntry,
   MalformedBytes,
+  type MemberWord,
   type NodeName,
   parseTerms,
   type Terms,
@@ -44,6 +46,10 @@ import { Knowledge } from "./identity/knowledge.ts";
 import { isNews, storeReceipt } from "./identity/receipts.ts";
 import { Groups } from "./log/groups.ts";
 import { SharedRows } from "./identity/shared-rows.ts";
+import { Floor } from "./forgetting/floor.ts";
+import { Members } from "./forgetting/members.ts";
+import { type Forgetting, Forgetter } from "./forgetting/forget.ts";
+import { Rejoin } from "./forgetting/rejoin.ts";
 import { LogReader } from "./log/read.ts";
 import { leftBehind, type Reissue, reissue } from "./repair/reissue.ts";
 import { recheckRows, resum, rowsNamed } from "./repair/recheck.ts";
@@ -89,6 +95,8 @@ const LONGEST_DRAIN_MS = 200;
  */
 const LONGEST_WITHOUT_PAUSE_MS = 2_000;
 const PAUSE_MS = 105;
+/** One call to forget takes no longer than this; the next goes on, milliseconds. */
+const LONGEST_FORGETTING_MS = 20_000;
 /** Between two turns of a long drain, milliseconds. */
 const TURN_PAUSE_MS = 25;
 /** Snapshots tried before a reader takes the write lock to hold the application still. */
@@ -139,6 +147,9 @@ export class ReplicaDatabase {
   private readonly reader: LogReader;
   private readonly placement: Placement;
   private readonly joining: Joining;
+  private readonly floor: Floor;
+  private readonly members: Members;
+  private readonly rejoining: Rejoin;
   private readonly applier: Applier;
   private readonly delivery: Delivery;
   private schemaVersion = -1;
@@ -196,6 +207,9 @@ export class ReplicaDatabase {
         reconciliation: this.reconciliation,
         quarantine: this.quarantine,
       });
+      this.floor = new Floor(parts);
+      this.members = new Members(this.db, { id: options.nodeId, name: options.nodeName });
+      this.rejoining = new Rejoin({ ...parts, placement: this.placement });
       this.joining = new Joining({ ...parts, placement: this.placement, choice: this.choice() });
       this.reader = new LogReader({
         ...parts,
@@ -207,8 +221,16 @@ export class ReplicaDatabase {
         nowUs,
         clock: this.clock,
         statement: () => this.joining.statementText,
+        floor: this.floor,
       });
-      this.applier = new Applier({ ...parts, placement: this.placement, nowUs: this.nowUs, groups });
+      this.applier = new Applier({
+        ...parts,
+        placement: this.placement,
+        nowUs: this.nowUs,
+        groups,
+        floor: this.floor,
+        rejoin: this.rejoining,
+      });
       if (options.trial) this.applier.rename = (cell) => this.joining.cell(cell);
       this.delivery = new Delivery({ ...parts, placement: this.placement, applier: this.applier, nowUs: this.nowUs });
       this.restored = new Restored(this.db, this.knowledge, options.serveRestored === true);
@@ -312,6 +334,7 @@ export class ReplicaDatabase {
       this.digest.reload();
       this.knowledge.reload();
       this.rows.shared.reload();
+      this.floor.reload();
       this.reconciliation.reload();
       this.quarantine.forget();
       this.rows.lookForKeptBack();
@@ -650,6 +673,7 @@ export class ReplicaDatabase {
       () => this.makeRoomFor(unpacked),
     );
     applied.pulled?.keep();
+    if (applied.rejoined) this.rejoining.end();
     this.unsettled = !applied.settled;
     this.settle();
     const { vector } = this.knowledge;
@@ -663,7 +687,8 @@ export class ReplicaDatabase {
       this.hasSchemaOf(batch);
     const verified = comparable ? Buffer.compare(digest, batch.digest) === 0 : null;
     const { received, conflicts, parked } = applied;
-    return { received, applied: applied.applied, conflicts, parked, vector, digest, verified };
+    const { rejoined } = applied;
+    return { received, applied: applied.applied, conflicts, parked, vector, digest, verified, ...(rejoined && { rejoined }) };
   }
 
   /** False where digests are of different tables or columns. The first version does not say: then nothing may be held here. */
@@ -805,8 +830,63 @@ export class ReplicaDatabase {
     });
   }
 
+  /**
+   * Begins to join again after having been away for longer than others remember: the batches of a stream from nothing,
+   * marked `rejoin`, are then compared with everything here.
+   */
+  beginRejoin(): void {
+    this.drain();
+    this.rejoining.refuseKeptBack();
+    this.write(() => {
+      this.db.exec("DELETE FROM _scoutsync_position; DELETE FROM _scoutsync_stream");
+      this.knowledge.renew();
+      this.clock.restart();
+    });
+    this.rejoining.begin();
+  }
+
+  /** As `Replica.forget`, in turns that give the lock back. */
+  forget({ retentionDays, dryRun }: { retentionDays: number; dryRun: boolean }): Forgetting {
+    const parts = { db: this.db, rows: this.rows, knowledge: this.knowledge, floor: this.floor, members: this.members };
+    const forgetter = new Forgetter(parts, { retentionDays, dryRun, nowUs: this.nowUs() });
+    // In the middle of a stream it is not known what refers to what.
+    if (this.restored.problem !== "" || this.reader.isMidStream) return { ...forgetter.result, complete: false };
+    this.drain();
+    const begun = performance.now();
+    while (!this.write(() => forgetter.turn(performance.now() + LONGEST_DRAIN_MS))) {
+      if (performance.now() - begun > LONGEST_FORGETTING_MS) return { ...forgetter.result, complete: false };
+      pauseThread(TURN_PAUSE_MS);
+    }
+    return forgetter.result;
+  }
+
+  /** As `Replica.members`. */
+  memberWords(): MemberWord[] {
+    return this.members.words(this.knowledge.vector, this.nowUs());
+  }
+
+  learnMembers(words: readonly MemberWord[]): void {
+    if (this.members.areNews(words)) this.write(() => this.members.learn(words));
+  }
+
+  retire(which: string): NodeName {
+    const node = this.write(() => this.members.retire(which, this.nowUs()));
+    if (node) return node;
+    throw new SyncError({
+      code: "NOT_FOUND",
+      message: `"${this.options.name}" here has never heard of a node "${which}"`,
+      action: "Name it as `scoutsync peers list` lists it, by its id where two nodes share a name.",
+    });
+  }
+
   acknowledge(node: NodeName, vector: VersionVector): void {
-    if (isNews(this.db, node, vector)) this.write(() => storeReceipt(this.db, this.knowledge, node, vector, this.nowUs()));
+    // One that was retired and has everything again is waited for again.
+    const isBack = isCovered(this.floor.vector, vector);
+    if (!isNews(this.db, node, vector) && !(isBack && this.members.isRetired(node))) return;
+    this.write(() => {
+      storeReceipt(this.db, this.knowledge, node, vector, this.nowUs());
+      this.members.heard(node, vector, this.nowUs(), isBack);
+    });
   }
 
   /** As `Replica.reissue`. */
@@ -876,6 +956,7 @@ export class ReplicaDatabase {
       restored: this.restored.problem !== "",
       problem: this.problem === "" ? this.restored.problem : this.problem,
       baseline: this.joining.statementText,
+      floor: this.floor.vector,
     };
   }
 

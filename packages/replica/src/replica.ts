@@ -1,3 +1,4 @@
+import type { Forgetting } from "./forgetting/forget.ts";
 import type {
   BeyondPosition,
   ApplyResult,
@@ -6,6 +7,7 @@ import type {
   Codec,
   DigestEntry,
   HistoryEntry,
+  MemberWord,
   NodeName,
   ReadableChange,
   Review,
@@ -70,6 +72,8 @@ export interface ReplicaState {
   problem: string;
   /** What it says of rows that were there before syncing: goes with every opening and batch. */
   baseline: string;
+  /** Below this, deleted rows have been forgotten. */
+  floor: VersionVector;
 }
 
 export interface ReadRequest {
@@ -82,6 +86,8 @@ export interface ReadRequest {
   beyondDigest: Uint8Array;
   /** A batch does not end in the middle of a transaction of up to 100,000 changes, whatever else limits it. */
   whole?: boolean;
+  /** Below this the receiver has forgotten deleted rows: one that comes back travels whole. Absent where it forgot nothing. */
+  floor?: VersionVector | undefined;
   /** Go on after this, where the batch before did not hold all that is held beyond the vector. */
   beyondAfter?: BeyondPosition | undefined;
 }
@@ -134,6 +140,19 @@ export interface Replica {
   meet(baseline: string): Promise<void>;
   /** What rows of both sides are about to be joined as by meeting; null where that was decided before. Throws as `meet`. */
   choiceFor(baseline: string): Promise<"shared" | "distinct" | null>;
+  /** Begins to join again: a stream from nothing whose batches are marked `rejoin` is then compared with everything here. */
+  beginRejoin(): Promise<void>;
+  /**
+   * Lets go of rows that were deleted more than `retentionDays` ago where every node that takes part is known to know of
+   * it; `dryRun` only counts. Takes turns, and up to 20 seconds; what is left then is for the next call.
+   */
+  forget(request: { retentionDays: number; dryRun: boolean }): Promise<Forgetting>;
+  /** The nodes that take part as far as is known here, this one included, for others to hear. */
+  members(): Promise<MemberWord[]>;
+  /** Takes note of nodes that another one knows of. Writes only what is news. */
+  learnMembers(words: readonly MemberWord[]): Promise<void>;
+  /** Keeps nothing for a node any more, named by its id or its name. Throws NOT_FOUND. It joins again if it returns. */
+  retire(which: string): Promise<NodeName>;
   /** Writes a copy of the database file, sync metadata included, as of now. `path` must not exist. */
   copyTo(path: string): Promise<void>;
   /** How far the stream of the peer's run has been applied: what to ask that run to continue after. */

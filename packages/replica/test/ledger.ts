@@ -3,6 +3,8 @@ export class Ledger {
   /** Markers of all rows, with their table. */
   readonly rows = new Map<string, string>();
   readonly deleted = new Set<string>();
+  /** Deleted rows that may live all the same: somebody wrote to them, or to a row below them, who did not know of the delete. */
+  readonly mayLive = new Set<string>();
   /** marker.column -> value -> values that the writer saw. */
   readonly writes = new Map<string, Map<string, Set<string>>>();
   readonly parents = new Map<string, string>();
@@ -23,11 +25,21 @@ export class Ledger {
     for (const tag of seen) if (!tags.includes(tag)) this.removed.add(tag);
   }
 
+  /** A deleted row may live, and what it hangs on. */
+  lives(marker: string): void {
+    this.mayLive.add(marker);
+    const parent = this.parents.get(marker);
+    if (parent !== undefined) this.lives(parent);
+  }
+
   wrote(marker: string, column: string, value: string, saw: readonly string[]): void {
     const cell = `${marker}.${column}`;
     let values = this.writes.get(cell);
     if (!values) this.writes.set(cell, (values = new Map()));
     values.set(value, new Set(saw));
+    if (this.deleted.has(marker)) this.lives(marker);
+    const parent = this.parents.get(marker);
+    if (parent !== undefined && this.deleted.has(parent)) this.lives(parent);
   }
 
   /** Values that no later write knew. */

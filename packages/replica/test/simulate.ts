@@ -5,13 +5,17 @@ import { Simulation, type SimulationOptions } from "./simulation.ts";
 const [from = "1", count = "100", text = "{}"] = process.argv.slice(2);
 const { bail = false, ...options } = JSON.parse(text) as Partial<SimulationOptions> & { bail?: boolean };
 let failing = 0;
-const totals = { changes: 0, conflicts: 0, parked: 0 };
+const totals = { changes: 0, conflicts: 0, parked: 0, forgot: 0, times: 0, gone: 0, reborn: 0 };
 for (let seed = Number(from); seed < Number(from) + Number(count); seed++) {
   try {
     const outcome = new Simulation(seed, options).run();
     totals.changes += outcome.changes;
     totals.conflicts += outcome.conflicts;
     totals.parked += outcome.parked;
+    totals.forgot += outcome.forgot;
+    totals.times += outcome.times;
+    totals.gone += outcome.gone;
+    totals.reborn += outcome.reborn;
     if (outcome.failures.length > 0) {
       failing++;
       console.log(`seed ${seed}: ${outcome.failures.slice(0, options.trace ? 99 : 4).join("\n  ")}`);

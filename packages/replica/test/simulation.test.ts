@@ -20,6 +20,7 @@ const KINDS: [string, number, Partial<SimulationOptions>][] = [
     { reissue: true, clocks: true, skewS: 200_000 },
   ],
   ["four replicas of which one is destroyed", 0.2, { replicas: 4, lose: true }],
+  ["four replicas that forget what was deleted, are retired, come back and join", 0.15, { replicas: 4, steps: 90, forgetting: true }],
   ["two replicas in a long history", 0.3, { replicas: 2, steps: 200 }],
 ];
 

@@ -2,9 +2,10 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join as joinPath } from "node:path";
 import Database from "better-sqlite3";
-import { type ChangeBatch, formatVector, join, SyncError, type VersionVector } from "@scoutsync/core";
+import { type ApplyResult, type ChangeBatch, formatVector, isCovered, join, SyncError, type VersionVector } from "@scoutsync/core";
 import { ReplicaDatabase } from "../src/index.ts";
 import { Ledger } from "./ledger.ts";
+import { rejoin } from "./rejoin.ts";
 import { seeded } from "./seeded.ts";
 import { MORE_TABLES, type Node, TABLES, Verdict } from "./verdict.ts";
 
@@ -43,6 +44,11 @@ export interface SimulationOptions {
   /** One replica is destroyed before the end. */
   lose: boolean;
   trace: boolean;
+  /**
+   * Deleted rows are forgotten at once when every node that is waited for knows; now and then one node is away, is
+   * retired, and comes back; empty nodes join.
+   */
+  forgetting: boolean;
   /** Databases are copies of one that moved apart before they were attached; the first node says that they are shared. */
   copies: boolean;
 }
@@ -53,6 +59,11 @@ export interface Outcome {
   conflicts: number;
   parked: number;
   rounds: number;
+  /** Deleted rows that were forgotten, re-joins, and what became of rows in them. */
+  forgot: number;
+  times: number;
+  gone: number;
+  reborn: number;
 }
 
 /** One seeded history of several replicas on real SQLite files, then quiescence, then the checks against the ledger. */
@@ -81,23 +92,12 @@ export class Simulation {
       reissue: false,
       clocks: false,
       lose: false,
+      forgetting: false,
       trace: false,
       ...options,
     };
     this.folder = mkdtempSync(joinPath(tmpdir(), "scoutsync-sim-"));
-    for (let i = 0; i < this.options.replicas; i++) {
-      const path = joinPath(this.folder, `${i}.db`);
-      const app = new Database(path);
-      app.exec(SCHEMA);
-      if (this.options.rules)
-        for (const table of RULED)
-          app.exec(`ALTER TABLE ${table} ADD COLUMN hits INTEGER DEFAULT 0; ALTER TABLE ${table} ADD COLUMN tags TEXT DEFAULT '[]'`);
-      app.pragma("foreign_keys = ON");
-      if (this.options.copies) this.copy(app, i);
-      const node = { name: `n${i}`, path, app, runs: 0, skewUs: Math.floor((this.random() * 2 - 1) * this.options.skewS * 1e6) } as Node;
-      this.start(node);
-      this.nodes.push(node);
-    }
+    for (let i = 0; i < this.options.replicas; i++) this.nodes.push(this.open(i));
   }
 
   /**
@@ -179,10 +179,14 @@ export class Simulation {
         const other = this.pick(this.nodes);
         if (this.options.reissue && this.random() < 0.1) this.reissue(node);
         if (this.options.clocks && this.random() < 0.1) this.correctClock(node);
+        if (this.options.forgetting && step % 12 === 11) this.meetAll();
+        // Long absences from early on: only who lacks what was forgotten meanwhile joins again.
+        if (this.options.forgetting && this.away === null && step < this.options.steps * 0.7 && this.random() < 0.1) this.away = node;
         if (choice < 0.55) this.write(node);
         else if (choice < 0.75) this.pull(node, other, 1 + Math.floor(this.random() * 3), 1 + Math.floor(this.random() * 4));
         else if (choice < 0.92) this.pull(node, other, 0, 100);
         else if (choice < 0.95) this.replay(node);
+        else if (this.options.forgetting && this.random() < 0.8) this.leaveAndForget(node);
         else if (this.options.restarts) this.restart(node);
       }
       return this.finish();
@@ -215,6 +219,78 @@ export class Simulation {
     this.nodes.splice(this.nodes.indexOf(node), 1);
   }
 
+  private open(number: number): Node {
+    const path = joinPath(this.folder, `${number}.db`);
+    const app = new Database(path);
+    app.exec(SCHEMA);
+    if (this.options.rules)
+      for (const table of RULED)
+        app.exec(`ALTER TABLE ${table} ADD COLUMN hits INTEGER DEFAULT 0; ALTER TABLE ${table} ADD COLUMN tags TEXT DEFAULT '[]'`);
+    app.pragma("foreign_keys = ON");
+    if (this.options.copies) this.copy(app, number);
+    const skewUs = Math.floor((this.random() * 2 - 1) * this.options.skewS * 1e6);
+    const node = { name: `n${number}`, path, app, runs: 0, skewUs } as Node;
+    this.start(node);
+    return node;
+  }
+
+  /** The node that is away, if one is: it writes, and meets nobody. */
+  private away: Node | null = null;
+  private forgot = 0;
+  private rejoins = { gone: 0, reborn: 0, times: 0 };
+
+  private leaveAndForget(node: Node): void {
+    const choice = this.random();
+    if (choice < 0.3 && this.away === null) {
+      this.away = node;
+      this.trace(`${node.name} is away`);
+    } else if (choice < 0.45 && this.away !== null) {
+      this.trace(`${this.away.name} is back`);
+      this.away = null;
+    } else if (choice < 0.5 && this.nodes.length < 5) this.join();
+    else if (choice < 0.6)
+      // By mistake: one that is there, and goes on.
+      this.forget(node, [this.pick(this.nodes.filter((other) => other !== node)).name]);
+    else this.forget(node, this.away !== null && this.away !== node && this.random() < 0.5 ? [this.away.name] : []);
+  }
+
+  private forget(node: Node, retire: string[]): void {
+    const known = new Set(node.replica.memberWords().map((word) => word.node.name));
+    for (const name of retire) if (known.has(name)) node.replica.retire(name);
+    const { forgotten } = node.replica.forget({ retentionDays: 0, dryRun: false });
+    this.forgot += forgotten;
+    this.trace(`${node.name} forgets ${forgotten} rows, retired ${retire.join()}`);
+  }
+
+  /** A new node with an empty database. */
+  private join(): void {
+    const node = this.open(this.nodes.length);
+    this.trace(`${node.name} joins`);
+    this.nodes.push(node);
+  }
+
+  /** Everyone who is there meets everyone, and forgets: without this little would ever be known by all. */
+  private meetAll(): void {
+    for (let round = 0; round < 2; round++) for (const a of this.nodes) for (const b of this.nodes) this.pull(a, b, 0, 100);
+    for (const node of this.nodes) if (this.random() < 0.7) this.forget(node, this.away && this.away !== node ? [this.away.name] : []);
+  }
+
+  /** What sessions do before vectors are compared. Returns false when nothing may be exchanged. */
+  private checkFloors(to: Node, from: Node): boolean {
+    const [mine, theirs] = [to.replica.state(), from.replica.state()];
+    if (mine.vector.size > 0 && !isCovered(theirs.floor, mine.vector)) this.rejoin(to, from);
+    // It has to come back by itself.
+    return isCovered(to.replica.state().floor, from.replica.state().vector);
+  }
+
+  private rejoin(to: Node, from: Node): void {
+    const { gone, reborn } = rejoin(to.replica, from.replica, 3);
+    this.rejoins.times++;
+    this.rejoins.gone += gone;
+    this.rejoins.reborn += reborn;
+    this.trace(`${to.name} re-joins from ${from.name}: ${gone} rows gone, ${reborn} new ones`);
+  }
+
   private restart(node: Node): void {
     this.trace(`${node.name} restarts`);
     node.replica.close();
@@ -243,7 +319,7 @@ export class Simulation {
     const rows = this.rowsOf(node, table);
     if (choice < 0.45 || rows.length === 0) this.insert(node, table);
     else if (this.options.rules && RULED.includes(table) && choice < 0.65) this.tally(node, table, this.pick(rows).m);
-    else if (choice < 0.85) this.update(node, table, this.pick(rows).m);
+    else if (choice < (this.options.forgetting ? 0.7 : 0.85)) this.update(node, table, this.pick(rows).m);
     else if (choice < 0.95) this.remove(node, table, this.pick(rows).m);
     else if (table === "parent" || table === "child" || table === "tag") this.replace(node, table, this.pick(rows).m);
     if (this.random() < 0.5) this.skew(node);
@@ -343,12 +419,29 @@ export class Simulation {
     node.app.pragma("foreign_keys = ON");
   }
 
+  /** Rows of other nodes that differ from what the deleting node sees were written by someone who could not know. */
+  private noteApart(node: Node, table: string, marker: string): void {
+    const look = ({ app }: Node) => {
+      const row = app.prepare(`SELECT x, y FROM ${table} WHERE m = ?`).get(marker);
+      const below = ["child", "link", "note"].map((name) =>
+        app.prepare(`SELECT ${name}.m FROM ${name} JOIN parent ON parent.id = ${name}.p WHERE parent.m = ? ORDER BY 1`).pluck().all(marker),
+      );
+      return row === undefined ? null : JSON.stringify([row, below]);
+    };
+    const mine = look(node);
+    if (this.nodes.some((other) => look(other) !== null && look(other) !== mine)) this.ledger.lives(marker);
+  }
+
   private remove(node: Node, table: string, marker: string): void {
     this.trace(`${node.name} deletes ${marker}`);
+    this.noteApart(node, table, marker);
     if (table === "parent") {
       const id = node.app.prepare("SELECT id FROM parent WHERE m = ?").pluck().get(marker) as number;
       for (const child of ["child", "link", "note"]) {
-        for (const { m } of node.app.prepare(`SELECT m FROM ${child} WHERE p = ?`).all(id) as { m: string }[]) this.ledger.deleted.add(m);
+        for (const { m } of node.app.prepare(`SELECT m FROM ${child} WHERE p = ?`).all(id) as { m: string }[]) {
+          this.noteApart(node, child, m);
+          this.ledger.deleted.add(m);
+        }
       }
     }
     if (table === "word") {
@@ -362,7 +455,7 @@ export class Simulation {
   // ---- the network
 
   private pull(to: Node, from: Node, batchSize: number, batches: number): number {
-    if (to === from) return 0;
+    if (to === from || to === this.away || from === this.away) return 0;
     let moved = 0;
     try {
       from.replica.meet(to.replica.baseline());
@@ -373,14 +466,30 @@ export class Simulation {
       return 1;
     }
     let beyondAfter: ChangeBatch["beyondTo"];
+    if (this.options.forgetting && !this.checkFloors(to, from)) return 1;
     for (let i = 0; i < batches; i++) {
       const have: VersionVector = join(to.replica.state().vector, to.replica.position(from.replica.run));
-      const batch = from.replica.read({ from: have, batchSize, codecs: ["zstd"], beyondDigest: to.replica.beyondDigest(), beyondAfter });
+      const batch = from.replica.read({
+        from: have,
+        batchSize,
+        codecs: ["zstd"],
+        beyondDigest: to.replica.beyondDigest(),
+        beyondAfter,
+        floor: to.replica.state().floor,
+      });
       beyondAfter = batch.beyondTo;
       if (this.random() < 0.15) this.old.push(batch);
       if (batches < 100 && this.random() < 0.08) return moved;
       const before = formatVector(to.replica.state().vector);
-      const result = to.replica.apply(batch);
+      // What a node asks with says what it has; what it is told at the end says what the other has.
+      if (this.options.forgetting) from.replica.acknowledge({ id: to.name, name: to.name }, to.replica.state().vector);
+      const result = this.take(to, batch);
+      if (!result) return moved + 1;
+      if (this.options.forgetting && batch.final) {
+        to.replica.acknowledge({ id: from.name, name: from.name }, batch.vector);
+        if (this.random() < 0.8) to.replica.learnMembers(from.replica.memberWords());
+        if (this.random() < 0.8) from.replica.learnMembers(to.replica.memberWords());
+      }
       moved += batch.count + (formatVector(result.vector) === before ? 0 : 1);
       this.changes += result.applied;
       this.trace(`${to.name} <- ${from.name}: ${batch.count} changes, final ${batch.final}, verified ${result.verified}`);
@@ -391,13 +500,28 @@ export class Simulation {
     return moved;
   }
 
+  /** Null where the receiver has to join again first: it had begun to be filled when more was forgotten. */
+  private take(to: Node, batch: ChangeBatch): ApplyResult | null {
+    try {
+      return to.replica.apply(batch);
+    } catch (error) {
+      const refused = error instanceof SyncError ? error.code : "";
+      if ((refused !== "REJOIN_NEEDED" && refused !== "PEER_BEHIND") || !this.options.forgetting) throw error;
+      if (refused === "PEER_BEHIND") return null;
+      const from = this.nodes.find(({ replica }) => replica.run === batch.run);
+      if (from) this.rejoin(to, from);
+      return null;
+    }
+  }
+
   /** An old batch comes again: it must be refused or change nothing that matters. */
   private replay(node: Node): void {
     if (this.old.length === 0) return;
     try {
       node.replica.apply({ ...this.pick(this.old), final: false });
     } catch (error) {
-      if (!(error instanceof SyncError) || (error.code !== "BATCH_GAP" && error.code !== "BASELINE_CHOICE")) throw error;
+      const expected = ["BATCH_GAP", "BASELINE_CHOICE", "REJOIN_NEEDED", "PEER_BEHIND"];
+      if (!(error instanceof SyncError) || !expected.includes(error.code)) throw error;
     }
   }
 
@@ -411,6 +535,7 @@ export class Simulation {
   private finish(): Outcome {
     let rounds = 0;
     if (this.options.lose) this.lose(this.pick(this.nodes));
+    this.away = null;
     for (; rounds < 12; rounds++) {
       let moved = 0;
       if (this.options.lose || this.options.reissue) for (const node of this.nodes) moved += node.replica.reissue(0);
@@ -419,13 +544,22 @@ export class Simulation {
     }
     if (rounds >= 12) this.failures.push("R7 no quiescence");
     const [first] = this.nodes as [Node, ...Node[]];
-    const verdict = new Verdict(this.ledger);
+    const verdict = new Verdict(this.ledger, this.options);
     for (const node of this.nodes) verdict.compare(first, node);
     if (this.options.lose || this.options.reissue) for (const node of this.nodes) this.checkComparable(node);
     // What went with a replica is in the ledger all the same.
     if (!this.options.lose) verdict.checkRows(first);
+    if (this.options.forgetting) verdict.checkDeleted(first);
     this.failures.push(...verdict.failures);
     const state = first.replica.state();
-    return { failures: this.failures, changes: this.changes, conflicts: state.conflicts, parked: state.parked, rounds };
+    return {
+      failures: this.failures,
+      changes: this.changes,
+      conflicts: state.conflicts,
+      parked: state.parked,
+      rounds,
+      forgot: this.forgot,
+      ...this.rejoins,
+    };
   }
 }

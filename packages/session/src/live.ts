@@ -3,6 +3,8 @@ import type { Replica } from "@scoutsync/replica";
 import { backoffMs, pause } from "@scoutsync/runtime";
 import type { Acquaintances } from "./acquaintances.ts";
 import { meet } from "./meet.ts";
+import { tellingMembers } from "./members.ts";
+import { checkFloor, isBehind, rejoin, type Rejoined } from "./rejoin.ts";
 import type { Peer } from "./peer.ts";
 import { pull } from "./pull.ts";
 import { PushWindow } from "./push-window.ts";
@@ -24,6 +26,8 @@ export interface LiveOptions {
   onTrouble?: ((direction: "down" | "up", error: unknown, pauseMs: number) => void) | undefined;
   /** Each time the replica stands where the peer stood; `verified` as in PullResult. */
   onCaughtUp?: ((verified: boolean | null) => void) | undefined;
+  /** The replica was away for so long that it had to join again: what became of rows that only it held. */
+  onRejoined?: ((rows: Rejoined) => void) | undefined;
   /** As in PullOptions. */
   onDoubt?: ((text: string) => void) | undefined;
   /** Injected for tests. */
@@ -95,11 +99,11 @@ async function persist(
 }
 
 async function follow(
-  { replica, peer, acquaintances, signal, onCaughtUp, onDoubt }: LiveOptions,
+  { replica, peer, acquaintances, signal, onCaughtUp, onDoubt, onRejoined }: LiveOptions,
   link: Link,
   progress: () => void,
 ): Promise<void> {
-  await pull({
+  const following = pull({
     replica,
     peer,
     acquaintances,
@@ -114,6 +118,12 @@ async function follow(
       link.changed.raise();
       onCaughtUp?.(result.verified);
     },
+  });
+  await following.catch(async (error: unknown) => {
+    if (!isBehind(error)) throw error;
+    onRejoined?.(await rejoin({ replica, peer, acquaintances, signal }));
+    // The stream is opened again.
+    progress();
   });
 }
 
@@ -132,6 +142,8 @@ async function feed({ replica, peer, acquaintances, nodeName, signal }: LiveOpti
       AbortSignal.any([signal, stop.signal]),
     );
     await meet(replica, stream.ready.baseline);
+    checkFloor(stream.ready.floor, { side: "caller", name: `node "${nodeName}"`, vector: replica.state.vector });
+    checkFloor(replica.state.floor, { side: "peer", name: peer.address, vector: stream.ready.vector });
     const window = new PushWindow(stream);
     let over = false;
     void window.over.then(() => {
@@ -144,6 +156,7 @@ async function feed({ replica, peer, acquaintances, nodeName, signal }: LiveOpti
     };
     // What the receiver says now is what counts: it may have been restored from a backup since we last met.
     sent = stream.ready.vector;
+    const withMembers = tellingMembers(replica);
     let beyondAfter: ChangeBatch["beyondTo"];
     let from = join(stream.ready.vector, stream.ready.position);
     while (!signal.aborted && !over) {
@@ -156,9 +169,10 @@ async function feed({ replica, peer, acquaintances, nodeName, signal }: LiveOpti
           beyondDigest: stream.ready.beyondDigest,
           whole: true,
           beyondAfter,
+          floor: stream.ready.floor,
         });
         beyondAfter = batch.beyondTo;
-        await window.send(batch);
+        await window.send(await withMembers(batch));
         from = join(from, batch.to);
         if (batch.final) sent = join(sent, batch.vector);
       } else {

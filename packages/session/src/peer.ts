@@ -1,4 +1,4 @@
-import type { ChangeBatch, ChangeCount, Codec, DigestEntry, NodeName, SqlValue, VersionVector } from "@scoutsync/core";
+import type { ChangeBatch, ChangeCount, Codec, DigestEntry, MemberWord, NodeName, SqlValue, VersionVector } from "@scoutsync/core";
 
 /** What to ask a peer's database for. */
 export interface ChangesRequest {
@@ -26,6 +26,10 @@ export interface ChangesRequest {
   follow: boolean;
   /** What is said here of rows from before syncing; the peer takes note of it before it reads. */
   baseline: string;
+  /** Below this, deleted rows have been forgotten here. */
+  floor: VersionVector;
+  /** The nodes that are known here, this one included. */
+  members: readonly MemberWord[];
 }
 
 export interface PushOpening {
@@ -48,6 +52,8 @@ export interface PushReady {
   node: NodeName | null;
   /** What the peer says of rows from before syncing; empty when it is of an older version. */
   baseline: string;
+  /** Below this the peer has forgotten deleted rows. */
+  floor: VersionVector;
 }
 
 /** One pushed batch is durable at the peer. */

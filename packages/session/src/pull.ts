@@ -1,12 +1,11 @@
 import { EMPTY_VECTOR, SyncError, isCovered, join, type Codec, type VersionVector } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
 import type { Acquaintances } from "./acquaintances.ts";
+import { CODECS } from "./codecs.ts";
 import { compareByKey, doubtsOf } from "./difference.ts";
 import type { Peer } from "./peer.ts";
 import { emptyStats, type SessionStats } from "./stats.ts";
 import { takeBatch } from "./take.ts";
-
-export const CODECS: readonly Codec[] = ["zstd", "identity"];
 
 export interface PullOptions {
   replica: Replica;
@@ -56,11 +55,12 @@ export async function pull(options: PullOptions): Promise<PullResult> {
 /** The run to start over with, when the answering one turns out to have been cut here before. */
 async function pullFrom(options: PullOptions, run: string): Promise<PullResult | string> {
   const { replica, peer, acquaintances, onProgress, onCaughtUp, follow = false, stats = emptyStats() } = options;
-  const [, position, beyondDigest] = await Promise.all([
+  const [, position, beyondDigest, members] = await Promise.all([
     // Our own latest writes must be in the vector, or the peer would look ahead of us and digests would not compare.
     replica.drain(),
     run === "" ? EMPTY_VECTOR : replica.position(run),
     replica.beyondDigest(),
+    replica.members(),
   ]);
   const { vector: since, digest, parked: parkedBefore } = replica.state;
   // Leaving the loop must end the stream even while it waits for the peer.
@@ -81,6 +81,8 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
       batchSize: options.batchSize ?? 0,
       follow,
       baseline: replica.state.baseline,
+      floor: replica.state.floor,
+      members,
     },
     signal,
   );

@@ -3,6 +3,8 @@ import type { Replica } from "@scoutsync/replica";
 import type { Acquaintances } from "./acquaintances.ts";
 import { PushWindow } from "./push-window.ts";
 import { meet } from "./meet.ts";
+import { tellingMembers } from "./members.ts";
+import { checkFloor } from "./rejoin.ts";
 import type { Peer } from "./peer.ts";
 import { emptyStats, type SessionStats } from "./stats.ts";
 
@@ -58,13 +60,16 @@ export async function push(options: PushOptions): Promise<PushResult> {
     result.verified = ack.verified || null;
   };
   try {
-    const { vector, position, codecs, beyondDigest, baseline } = stream.ready;
+    const { vector, position, codecs, beyondDigest, baseline, floor } = stream.ready;
     await meet(replica, baseline);
     let beyondAfter: ChangeBatch["beyondTo"];
+    checkFloor(floor, { side: "caller", name: `node "${options.nodeName}"`, vector: replica.state.vector });
+    checkFloor(replica.state.floor, { side: "peer", name: peer.address, vector });
+    const withMembers = tellingMembers(replica);
     for (let from = join(vector, position), final = false; !final;) {
-      const batch = await replica.read({ from, batchSize: options.batchSize ?? 0, codecs, beyondDigest, beyondAfter, whole: true });
+      const batch = await replica.read({ from, batchSize: options.batchSize ?? 0, codecs, beyondDigest, beyondAfter, whole: true, floor });
       beyondAfter = batch.beyondTo;
-      await window.send(batch);
+      await window.send(await withMembers(batch));
       from = join(from, batch.to);
       final = batch.final;
     }

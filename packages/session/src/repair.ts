@@ -2,7 +2,7 @@ import { SyncError } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
 import type { Peer } from "./peer.ts";
 import { PushWindow } from "./push-window.ts";
-import { CODECS } from "./pull.ts";
+import { CODECS } from "./codecs.ts";
 import { verify, type Difference } from "./verify.ts";
 
 /** Rows exchanged by one request: each may be large. */

@@ -8,6 +8,7 @@ import type { Peer } from "./peer.ts";
 import { pull, type PullResult } from "./pull.ts";
 import { repair } from "./repair.ts";
 import { push } from "./push.ts";
+import { isBehind, rejoin } from "./rejoin.ts";
 import { emptyStats, type SessionStats } from "./stats.ts";
 
 /** Others may write while a session runs; after this many rounds the rest is for the next session. */
@@ -35,6 +36,8 @@ export interface SessionOptions {
   retries?: number | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: SessionProgress) => void) | undefined;
+  /** A replica was away for so long that it had to join again: what became of rows that only it held. */
+  onRejoined?: ((rows: { database: string; gone: number; reborn: number }) => void) | undefined;
   /** As in PullOptions. */
   onDoubt?: ((text: string) => void) | undefined;
   /** Injected for tests: milliseconds. */
@@ -139,12 +142,18 @@ async function syncDatabase(options: SessionOptions, { replica, acquaintances }:
   let mended = false;
   for (let round = 0; round < MAX_ROUNDS; round++) {
     let restored = false;
-    const pulled = await pull({
-      ...shared,
-      run,
-      onDoubt: options.onDoubt,
-      onProgress: (done, total) => onProgress?.({ database, phase: "pull", done, total }),
-    }).catch((error: unknown) => {
+    const pulled = await orRejoin(
+      options,
+      replica,
+      () =>
+        pull({
+          ...shared,
+          run,
+          onDoubt: options.onDoubt,
+          onProgress: (done, total) => onProgress?.({ database, phase: "pull", done, total }),
+        }),
+      acquaintances,
+    ).catch((error: unknown) => {
       // A peer that serves nobody can still be given what it lacks; one that was restored needs it, and serves then.
       if (!(error instanceof SyncError) || options.pullOnly || (error.code !== "RECEIVE_ONLY" && error.code !== "RESTORED")) throw error;
       restored = error.code === "RESTORED";
@@ -174,6 +183,23 @@ async function syncDatabase(options: SessionOptions, { replica, acquaintances }:
     if (!pulled && !restored) return false;
   }
   return false;
+}
+
+/** Fetches; where the replica was away for longer than the peer remembers, it joins again first. */
+async function orRejoin<T>(
+  { peer, batchSize, signal, onRejoined }: SessionOptions,
+  replica: Replica,
+  work: () => Promise<T>,
+  acquaintances: Acquaintances,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isBehind(error)) throw error;
+    const { gone, reborn } = await rejoin({ replica, peer, acquaintances, batchSize, signal });
+    onRejoined?.({ database: replica.name, gone, reborn });
+    return work();
+  }
 }
 
 async function peerLacks(replica: Replica, pulled: PullResult): Promise<boolean> {

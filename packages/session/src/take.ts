@@ -1,4 +1,4 @@
-import { equalVectors, isComparable, isCovered, type ApplyResult, type ChangeBatch } from "@scoutsync/core";
+import { EMPTY_VECTOR, equalVectors, isComparable, isCovered, type ApplyResult, type ChangeBatch } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
 import { sameBytes } from "./bytes.ts";
 
@@ -7,9 +7,11 @@ import { sameBytes } from "./bytes.ts";
  * puller and the receiver of a push take batches this way. Throws what `Replica.apply` throws.
  */
 export async function takeBatch(replica: Replica, batch: ChangeBatch): Promise<ApplyResult> {
-  const { vector, restored } = replica.state;
+  if (batch.members) await replica.learnMembers(batch.members);
+  const { vector, restored, floor } = replica.state;
   // The end of a stream is news to a replica that waits for one before it serves others.
-  if (restored || !batch.final || batch.count > 0 || !isCovered(batch.to, vector) || !isCovered(batch.vector, vector)) {
+  const says = restored || !isCovered(batch.floor ?? EMPTY_VECTOR, floor);
+  if (says || !batch.final || batch.count > 0 || !isCovered(batch.to, vector) || !isCovered(batch.vector, vector)) {
     return replica.apply(batch);
   }
   const beyond = await replica.beyondDigest();

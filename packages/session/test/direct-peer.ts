@@ -1,6 +1,15 @@
 import { EMPTY_VECTOR, SyncError, join, type ChangeBatch, type Codec, type VersionVector } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
-import { meet, takeBatch, type ChangesRequest, type Peer, type PushAck, type PushOpening, type PushStream } from "../src/index.ts";
+import {
+  checkFloor,
+  meet,
+  takeBatch,
+  type ChangesRequest,
+  type Peer,
+  type PushAck,
+  type PushOpening,
+  type PushStream,
+} from "../src/index.ts";
 
 /** A peer in the same process: a replica without a network, that counts calls and can lose the line. */
 export class DirectPeer implements Peer {
@@ -24,6 +33,8 @@ export class DirectPeer implements Peer {
     if (this.receiveOnly) throw new SyncError({ code: "RECEIVE_ONLY", message: "it only receives", action: "Ask another." });
     this.#checkName(request.database);
     await meet(this.replica, request.baseline);
+    checkFloor(this.replica.state.floor, { side: "caller", name: "the caller", vector: request.since });
+    checkFloor(request.floor, { side: "peer", name: "the peer", vector: this.replica.state.vector });
     const position = request.run === this.replica.run ? request.position : EMPTY_VECTOR;
     let from: VersionVector = join(request.since, position);
     let beyondAfter: ChangeBatch["beyondTo"];
@@ -69,6 +80,7 @@ export class DirectPeer implements Peer {
         codecs: ["identity"],
         node: replica.node,
         baseline: replica.state.baseline,
+        floor: replica.state.floor,
       },
       send: async (batch) => {
         try {

@@ -102,6 +102,11 @@ export class TestReplica implements Replica {
     return result;
   }
   drain = () => this.inner.drain();
+  beginRejoin = () => this.inner.beginRejoin();
+  forget: Replica["forget"] = (request) => this.inner.forget(request);
+  members = () => this.inner.members();
+  learnMembers: Replica["learnMembers"] = (words) => this.inner.learnMembers(words);
+  retire = (which: string) => this.inner.retire(which);
   copyTo = (path: string) => this.inner.copyTo(path);
   choiceFor = (baseline: string) => this.inner.choiceFor(baseline);
   meet = (baseline: string) => this.inner.meet(baseline);

@@ -15,5 +15,8 @@ export const NODE_ACCESS: readonly [string, CallAccess][] = accessOf(SyncNodeSer
   resolveReview: { roles: ["coordinator", ...OPERATORS], audited: true },
   getHistory: { roles: [...SERVICES, ...VIEWERS] },
   reissue: { roles: ["coordinator", ...OPERATORS], audited: true },
+  listKnownNodes: { roles: [...SERVICES, ...VIEWERS] },
+  retireKnownNode: { roles: ["coordinator", ...OPERATORS], audited: true },
+  forget: { roles: ["coordinator", ...OPERATORS], audited: true },
   restoreRow: { roles: ["coordinator", ...OPERATORS], audited: true },
 });

@@ -28,6 +28,8 @@ export interface SyncNodeConfig {
   receiveOnly: boolean;
   /** What a node that is away has sent in part only is taken over after so many days; 0 = never by itself. */
   reissueAfterDays?: number | undefined;
+  /** Deleted rows are kept at least for so many days, and until every node knows that they are deleted. Default 30. */
+  retentionDays?: number | undefined;
   /** Serve what a restored backup holds without having pulled once: nobody is left to pull from. */
   serveRestored?: boolean | undefined;
   /** From when on deletes of most of a table at once are kept back: rows, and share of the table; null = never. Default 100 and half. */

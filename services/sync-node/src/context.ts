@@ -15,6 +15,8 @@ export interface NodeContext {
   readonly run: string;
   readonly version: string;
   readonly receiveOnly: boolean;
+  /** How long deleted rows are kept at least, days. */
+  readonly retentionDays: number;
   readonly databases: Databases;
   readonly gate: SessionGate;
   readonly connections: Connections;

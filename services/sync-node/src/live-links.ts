@@ -1,6 +1,6 @@
 import { toPlainError } from "@scoutsync/core";
 import { connectPeer } from "@scoutsync/protocol";
-import { runLive } from "@scoutsync/session";
+import { runLive, type Rejoined } from "@scoutsync/session";
 import type { NodeContext } from "./context.ts";
 
 /**
@@ -33,12 +33,21 @@ export async function keepInStep(context: NodeContext, peers: readonly string[],
   );
 }
 
+/** A person may want to see which rows went and which are there anew. */
+export function sayRejoined({ logger }: Pick<NodeContext, "logger">, peer: string, database: string, rows: Rejoined): void {
+  logger.warn(
+    { peer, database, ...rows },
+    "was away for so long that it joined again: rows deleted elsewhere went, those edited here meanwhile live on as new rows",
+  );
+}
+
 /** Says each trouble once, when it begins and when it is over: a peer that is away for a week is not news every 30 s. */
 function reports(context: NodeContext, peer: string, database: string) {
   const troubles = new Map<string, string>();
   let diverged = false;
   return {
     onDoubt: (text: string) => context.logger.warn(`rows from before syncing: ${text}`),
+    onRejoined: (rows: Rejoined) => sayRejoined(context, peer, database, rows),
     onTrouble: (direction: "down" | "up", error: unknown, pauseMs: number) => {
       const { code, message } = toPlainError(error);
       const level = troubles.get(direction) === code ? "debug" : "warn";

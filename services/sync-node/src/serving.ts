@@ -13,6 +13,7 @@ import { Connections } from "./connections.ts";
 import type { NodeContext } from "./context.ts";
 import type { Databases } from "./databases.ts";
 import { DiskRoom } from "./disk.ts";
+import { DEFAULT_RETENTION_DAYS, forgetDeleted } from "./forgetting.ts";
 import { handlers } from "./handlers/index.ts";
 import { keepInStep } from "./live-links.ts";
 import { belong, contacts } from "./membership.ts";
@@ -60,6 +61,7 @@ export async function serve(
     run: databases.all()[0]?.replica.run ?? randomUUID(),
     version: programVersion(),
     receiveOnly: config.receiveOnly,
+    retentionDays: config.retentionDays ?? DEFAULT_RETENTION_DAYS,
     databases,
     gate: new SessionGate(),
     connections: new Connections(clock, dial),
@@ -92,6 +94,7 @@ export async function serve(
     keepInStep(context, peers, stopping.signal),
     clock.watch(stopping.signal),
     takeOver(context, config.reissueAfterDays, stopping.signal),
+    forgetDeleted(context, stopping.signal),
   ];
   if (coordinator !== null) background.push(announce(context, coordinator, listen, stopping.signal));
   if (membership) background.push(membership.keepRenewed([...(coordinator === null ? [] : [coordinator]), ...peers]));

@@ -117,6 +117,8 @@ test("nobody can claim changes of this node that it never made, neither with row
     batchSize: 0,
     follow: false,
     baseline: "",
+    floor: new Map(),
+    members: [],
   }))
     await other.replica.apply(batch);
   expect(rows(other)).toEqual({ mine: "2" });
@@ -216,6 +218,8 @@ test("one connection can open so many calls and no more", async () => {
     batchSize: 0,
     follow: true,
     baseline: "",
+    floor: new Map(),
+    members: [],
   };
   let served = 0;
   for (let at = 0; at < 1_100; at++) {

@@ -23,6 +23,7 @@ interface NodeOptions {
   reference?: string[];
   receiveOnly?: boolean;
   reissueAfterDays?: string;
+  retentionDays?: string;
   serveRestored?: boolean;
   quarantine?: string;
   metrics?: string;
@@ -61,6 +62,10 @@ export const registerNode: Registration = (program, surroundings) => {
       ),
       new Option("--receive-only", "take changes, never send own ones"),
       new Option("--reissue-after-days <days>", "take over what a node that is away has sent only in part, 0 = never (default 7)"),
+      new Option(
+        "--retention-days <days>",
+        "keep deleted rows for at least so long, and until every node knows that they are deleted (default 30)",
+      ),
       new Option("--serve-restored", "serve what a restored backup holds, where no other node is left to pull from first"),
       new Option(
         "--quarantine <rows:percent>",
@@ -109,6 +114,7 @@ export const registerNode: Registration = (program, surroundings) => {
         references: settings.references,
         receiveOnly: settings.receive_only,
         reissueAfterDays: settings.reissue_after_days,
+        retentionDays: settings.retention_days,
         serveRestored: settings.serve_restored,
         quarantine: quarantineOf(settings.quarantine),
         metrics: settings.metrics ?? null,
@@ -137,6 +143,7 @@ function flagsOf(options: NodeOptions, cwd: string): NodeSource {
   if (options.reference !== undefined) source.references = options.reference;
   if (options.receiveOnly !== undefined) source.receive_only = options.receiveOnly;
   if (options.reissueAfterDays !== undefined) source.reissue_after_days = Number(options.reissueAfterDays);
+  if (options.retentionDays !== undefined) source.retention_days = Number(options.retentionDays);
   if (options.serveRestored !== undefined) source.serve_restored = options.serveRestored;
   if (options.quarantine !== undefined) source.quarantine = options.quarantine;
   if (options.metrics !== undefined) source.metrics = options.metrics;

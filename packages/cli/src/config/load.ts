@@ -49,6 +49,8 @@ export function nodeSettingsFromEnvironment({ env, cwd }: Pick<Surroundings, "en
   assign(source, "receive_only", booleanOf(text("RECEIVE_ONLY"), "RECEIVE_ONLY"));
   const days = text("REISSUE_AFTER_DAYS");
   assign(source, "reissue_after_days", days === undefined ? undefined : Number(days));
+  const retention = text("RETENTION_DAYS");
+  assign(source, "retention_days", retention === undefined ? undefined : Number(retention));
   assign(source, "serve_restored", booleanOf(text("SERVE_RESTORED"), "SERVE_RESTORED"));
   assign(source, "quarantine", text("QUARANTINE"));
   assign(source, "metrics", text("METRICS"));

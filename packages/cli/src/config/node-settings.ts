@@ -56,6 +56,11 @@ export const NodeSettings = z
       .min(0, { error: "reissue_after_days is a number of days" })
       .default(7)
       .describe("after so many days what a node that is away has sent only in part is taken over; 0 = never by itself"),
+    retention_days: z
+      .number({ error: "retention_days is a number of days" })
+      .min(0, { error: "retention_days is a number of days" })
+      .default(30)
+      .describe("deleted rows are kept for so many days at least, and until every node knows that they are deleted"),
     serve_restored: z
       .boolean({ error: "serve_restored is true or false" })
       .default(false)
@@ -131,6 +136,7 @@ export const NODE_FLAGS: Readonly<Record<string, string>> = {
   references: "--reference",
   receive_only: "--receive-only",
   reissue_after_days: "--reissue-after-days",
+  retention_days: "--retention-days",
   serve_restored: "--serve-restored",
   quarantine: "--quarantine",
   metrics: "--metrics",

@@ -4,6 +4,7 @@ import {
   type CellValue,
   type ChangeBatch,
   compareDots,
+  compareWrites,
   isCovered,
   join,
   MalformedBytes,
@@ -17,12 +18,15 @@ import {
   type SqlValue,
   SyncError,
   type VersionVector,
+  winnerOf,
   type Write,
 } from "@scoutsync/core";
 import type { Database } from "better-sqlite3";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { type IncomingRow, type IncomingTable, incomingTables, isStray, readRow, resolveHead } from "../log/incoming.ts";
 import type { Groups } from "../log/groups.ts";
+import type { Floor } from "../forgetting/floor.ts";
+import type { Rejoin, Rejoined } from "../forgetting/rejoin.ts";
 import { settleDoubts } from "../repair/doubt.ts";
 import { mergeBirth, mergeColumn, mergeExistence, mergeRekey } from "../rows/registers.ts";
 import { type ColumnWrite, openConflicts, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
@@ -40,6 +44,8 @@ export const NORMALIZE_MS = 200;
 const LARGEST_PAYLOAD = 1024 * 1024 * 1024;
 
 export interface Applied {
+  /** After the last batch of a re-join: what became of rows that the server does not hold. */
+  rejoined: Rejoined | null;
   /** False while rows wait for decisions that `Placement.normalize` has not come to. */
   settled: boolean;
   received: number;
@@ -67,16 +73,31 @@ export class Applier {
 
   private readonly groups: Groups;
 
+  private readonly floor: Floor;
+  private readonly rejoin: Rejoin;
+  /** Every row of the batch is noted as one that the server holds. */
+  private rejoining = false;
   /** Gives references of a peer that names rows of joined copies in the old way their names; only on a trial copy. */
   rename: ((cell: CellValue) => CellValue) | null = null;
 
-  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement; nowUs: () => number; groups: Groups }) {
+  constructor(options: {
+    db: Database;
+    rows: RowStore;
+    knowledge: Knowledge;
+    placement: Placement;
+    nowUs: () => number;
+    groups: Groups;
+    floor: Floor;
+    rejoin: Rejoin;
+  }) {
     this.nowUs = options.nowUs;
     this.groups = options.groups;
     this.db = options.db;
     this.rows = options.rows;
     this.knowledge = options.knowledge;
     this.placement = options.placement;
+    this.floor = options.floor;
+    this.rejoin = options.rejoin;
   }
 
   position(run: string): VersionVector {
@@ -90,6 +111,9 @@ export class Applier {
     this.ids.clear();
     this.opened = 0;
     const known = join(this.knowledge.vector, this.position(batch.run));
+    if (batch.rejoin) this.rejoin.check(batch);
+    else if (!batch.repair) this.floor.check(batch);
+    this.rejoining = batch.rejoin === true;
     this.repairing = batch.repair === true;
     if (!isCovered(batch.from, known)) {
       throw new SyncError({
@@ -110,14 +134,21 @@ export class Applier {
     this.placement.kept.bury();
     this.placement.retryBatch();
     let settled = true;
+    let rejoined: Rejoined | null = null;
     if (batch.final) {
       this.knowledge.join(batch.vector);
+      if (batch.rejoin) {
+        this.rows.flush();
+        rejoined = this.rejoin.judge(batch, this.nowUs());
+      }
+      this.floor.ended(batch);
       this.db.prepare("DELETE FROM _scoutsync_position WHERE run = ?").run(batch.run);
       settled = this.placement.decisions.normalize(performance.now() + NORMALIZE_MS);
     } else if (this.repairing) settled = this.placement.decisions.normalize(performance.now() + NORMALIZE_MS);
     else this.savePosition(batch.run, join(this.position(batch.run), batch.to));
     this.rows.flush();
     return {
+      rejoined,
       settled,
       received: batch.count,
       applied,
@@ -165,7 +196,7 @@ export class Applier {
       const incoming = tables[reader.body.varint()];
       if (!incoming) throw new MalformedBytes("unknown table index");
       const flags = reader.body.varint();
-      const plain = flags === RecordFlags.birth && incoming.table.surrogate && incoming.complete && !this.repairing;
+      const plain = flags === RecordFlags.birth && incoming.table.surrogate && incoming.complete && !this.repairing && !this.rejoining;
       if (plain ? this.applyPlain(reader, incoming) : this.applyRow(readRow(reader, incoming, flags))) applied++;
     }
     if (!reader.body.done) throw new MalformedBytes("bytes are left over");
@@ -299,12 +330,14 @@ export class Applier {
     ]) {
       this.refuseForged(write.origin, write.sequence);
     }
+    if (this.rejoining) this.rejoin.saw(table, row.identity, row.key && packKey(table.key, row.key));
     const found = this.find(row);
     if (found?.partial && row.birth) {
       this.complete(found, row);
       // What was held is covered by the vector, and so may be what comes.
       return this.regardless(() => this.applyRow(row));
     }
+    if (!found && !this.delivering && this.revives(row)) return this.regardless(() => this.applyRow(row));
     const state = found ?? this.create(row);
     if (!state) return false;
     const before = found ? ownedDots(state) : new Map<string, { origin: number; sequence: number }>();
@@ -382,9 +415,35 @@ export class Applier {
     return this.rows.byIdentity(row.table, origin, sequence) ?? this.rows.partial(row.table, partialKey(row));
   }
 
+  /**
+   * True for a row that is not here though the vector covers its birth, and that is taken whole all the same: it was
+   * forgotten here, and there is news of it; or it is deleted and comes with what refers to it; or the server, with
+   * which everything is compared, has it.
+   */
+  private revives(row: IncomingRow): boolean {
+    if (row.birth === null || !this.knowledge.covers(row.birth.origin, row.birth.sequence)) return false;
+    return this.rejoining || this.holdsNews(row) || (this.floor.covers(row.birth.origin, row.birth.sequence) && this.isDeleted(row));
+  }
+
+  /** True for a record of a row whose delete has won: taking it can bring nothing back. */
+  private isDeleted({ birth, columns, deletes }: IncomingRow): boolean {
+    const deleted = winnerOf(deletes, this.knowledge);
+    if (!deleted || deleted.alive) return false;
+    const writes = [...(birth ? [birth] : []), ...columns.flatMap(({ writes: held }) => held)];
+    return writes.every((write) => compareWrites(write, deleted, this.knowledge) < 0);
+  }
+
+  /** True when some write of the record is not covered by the vector, or the vector does not count. */
+  private holdsNews({ columns, deletes, closed, rekey, twins }: IncomingRow): boolean {
+    const isNews = ({ origin, sequence }: { origin: number; sequence: number }) => !this.knowledge.covers(origin, sequence);
+    if (this.repairing || this.delivering || (rekey && isNews(rekey))) return true;
+    return [...deletes, ...closed, ...twins].some(isNews) || columns.some(({ writes }) => writes.some(isNews));
+  }
+
   private create(row: IncomingRow): RowState | null {
     const { birth } = row;
-    if (!birth) return this.createPartial(row);
+    // What the vector covers and is not here was forgotten, and is no news.
+    if (!birth) return this.holdsNews(row) ? this.createPartial(row) : null;
     if (!this.repairing && !this.delivering && this.knowledge.covers(birth.origin, birth.sequence)) return null;
     const columns = new Map<number, ColumnWrite[]>(
       row.held.map(({ cid, value }) => [cid, [{ ...birth, value, tally: row.tallies.get(cid) }]]),

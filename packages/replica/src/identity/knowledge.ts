@@ -209,6 +209,12 @@ export class Knowledge implements Causality {
     if (oid !== this.self) this.vectorContext = null;
   }
 
+  /** The next dot begins a new origin. */
+  renew(): void {
+    this.self = null;
+    this.vectorContext = null;
+  }
+
   /** The next dot of this run. The origin is drawn at the first one. */
   nextDot(): { origin: number; sequence: number } {
     if (this.self === null) {

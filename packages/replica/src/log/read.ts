@@ -16,6 +16,7 @@ import {
   SyncError,
   type VersionVector,
 } from "@scoutsync/core";
+import type { Floor } from "../forgetting/floor.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
 import { schemaPrint } from "../digest/schema-print.ts";
@@ -27,7 +28,7 @@ import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
 import { isWide } from "../capture/events.ts";
 import type { Groups } from "./groups.ts";
-import { RecordWriter, vanished } from "./record.ts";
+import { type Covered, RecordWriter, vanished } from "./record.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
 import { leftSince } from "../schema/install.ts";
 
@@ -57,6 +58,7 @@ export interface ReadRequestHere {
   codecs: readonly Codec[];
   beyondDigest: Uint8Array;
   whole?: boolean;
+  floor?: VersionVector | undefined;
   beyondAfter?: BeyondPosition | undefined;
 }
 
@@ -73,6 +75,7 @@ export class LogReader {
   private readonly clock: ReplicaClock;
   private readonly groups: Groups;
   private readonly statement: () => string;
+  private readonly floor: Floor;
   /** Reused from batch to batch: fresh memory of this size for each would be most of what a node holds. */
   private body = new ByteWriter(64 * 1024);
 
@@ -88,6 +91,7 @@ export class LogReader {
     clock: ReplicaClock;
     groups: Groups;
     statement: () => string;
+    floor: Floor;
   }) {
     this.db = options.db;
     this.rows = options.rows;
@@ -100,6 +104,7 @@ export class LogReader {
     this.clock = options.clock;
     this.groups = options.groups;
     this.statement = options.statement;
+    this.floor = options.floor;
   }
 
   /** The next batch after `from`, in the order of origins and their sequences. Final when nothing is left. */
@@ -107,7 +112,11 @@ export class LogReader {
     const limit = request.batchSize > 0 ? request.batchSize : DEFAULT_BATCH_CHANGES;
     const from = this.localVector(request.from);
     const to = new Map(from);
-    const writer = this.writer((origin, sequence) => (from.get(origin) ?? 0) >= sequence);
+    const floor = this.localVector(request.floor ?? new Map());
+    const writer = this.writer({
+      covered: (origin, sequence) => (from.get(origin) ?? 0) >= sequence,
+      forgotten: (origin, sequence) => (floor.get(origin) ?? 0) >= sequence,
+    });
     let left = limit;
     let final = true;
     for (const origin of this.originsInOrder()) {
@@ -158,7 +167,7 @@ export class LogReader {
     return at;
   }
 
-  private writer(covered: (origin: number, sequence: number) => boolean): RecordWriter {
+  private writer(has: { covered: Covered; forgotten: Covered }): RecordWriter {
     // A body that grew for one large row is not kept.
     if (this.body.buffer.length > LARGEST_KEPT_BODY) this.body = new ByteWriter(64 * 1024);
     const names = {
@@ -169,7 +178,7 @@ export class LogReader {
       }),
       context: (context: number) => this.knowledge.context(context),
     };
-    const writer = new RecordWriter(this.rows, covered, this.knowledge, names, this.body);
+    const writer = new RecordWriter(this.rows, has, this.knowledge, names, this.body);
     if (this.rows.shared.active) writer.payload.needsSecondFormat();
     return writer;
   }
@@ -393,7 +402,7 @@ export class LogReader {
 
   /** Everything known of these rows, and of what they refer to. */
   wholeRows(states: readonly RowState[], codecs: readonly Codec[]): ChangeBatch {
-    const writer = this.writer(() => false);
+    const writer = this.writer({ covered: () => false, forgotten: () => false });
     for (const state of states) writer.mention(state);
     const request = { from: new Map(), batchSize: 0, codecs, beyondDigest: new Uint8Array() };
     return { ...this.seal(request, writer, { to: new Map(), final: false, beyond: new Uint8Array(), remaining: 0 }), repair: true };
@@ -412,6 +421,7 @@ export class LogReader {
     const plain = count === 0 ? Buffer.alloc(0) : writer.payload.finish();
     const compress = request.codecs.includes("zstd") && isWorthCompressing(plain);
     const payload = compress ? zstdCompressSync(plain, FASTEST) : plain;
+    const floor = this.floor.vector;
     const reached = new Map(request.from);
     for (const [oid, sequence] of to) reached.set(this.knowledge.nameOf(oid), sequence);
     return {
@@ -431,6 +441,7 @@ export class LogReader {
       beyondDigest: beyond,
       remaining,
       baseline: this.statement(),
+      ...(floor.size > 0 ? { floor } : {}),
       groups: this.groups.between(this.localVector(request.from), to),
       ...(final ? { node: this.node } : {}),
       ...(this.terms === "" ? {} : { terms: this.terms }),

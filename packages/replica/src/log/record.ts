@@ -10,12 +10,17 @@ import {
   type Write,
 } from "@scoutsync/core";
 import type { Table } from "../schema/catalog.ts";
-import { type RowState, valueOf } from "../rows/row-state.ts";
+import { ownedDots, type RowState, valueOf } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { wireColumns } from "./wire-columns.ts";
 
 /** Parents of parents are written first up to this many steps; what a longer chain lacks waits at the receiver. */
 const DEEPEST_MENTION = 32;
+
+interface Dot {
+  origin: number;
+  sequence: number;
+}
 
 /** True when the receiver has the dot. */
 export type Covered = (origin: number, sequence: number) => boolean;
@@ -26,15 +31,23 @@ export class RecordWriter {
   private readonly rows: RowStore;
   private readonly covered: Covered;
   private readonly causality: Causality;
+  private readonly forgotten: Covered;
   /** By table, and by columns where a row's are not those of its table. */
   private readonly tableIndex = new Map<string | number, number>();
   private readonly mentioned = new Set<string>();
   private depth = 0;
   private readonly refs = new Map<number, Map<bigint, Ref | null>>();
 
-  constructor(rows: RowStore, covered: Covered, causality: Causality, ...payload: ConstructorParameters<typeof PayloadWriter>) {
+  /** `forgotten` is true for dots that the receiver may have forgotten. */
+  constructor(
+    rows: RowStore,
+    { covered, forgotten }: { covered: Covered; forgotten: Covered },
+    causality: Causality,
+    ...payload: ConstructorParameters<typeof PayloadWriter>
+  ) {
     this.rows = rows;
     this.covered = covered;
+    this.forgotten = forgotten;
     this.causality = causality;
     this.payload = new PayloadWriter(...payload);
   }
@@ -130,10 +143,24 @@ export class RecordWriter {
     }
   }
 
+  /**
+   * True for a row that the receiver may have forgotten while it was deleted, and that there is news of: it travels with
+   * everything there is to it. So does a deleted row that is kept for what refers to it, which is about to be sent.
+   */
+  private isWhole(state: RowState): boolean {
+    if (state.partial || state.deletes.length === 0) return false;
+    const mayBeGone = this.forgotten(state.birth.origin, state.birth.sequence);
+    if (mayBeGone && state.kept) return true;
+    const isDelete = ({ origin, sequence }: Dot) =>
+      state.deletes.some((write) => !write.alive && write.origin === origin && write.sequence === sequence);
+    return [...ownedDots(state).values()].some((dot) => !this.covered(dot.origin, dot.sequence) && (mayBeGone || !isDelete(dot)));
+  }
+
   /** Every register of a row that the receiver lacks, each under its own dot. */
   private row(state: RowState, cells: () => readonly CellValue[]): void {
-    const { payload, covered } = this;
+    const { payload } = this;
     const { table, birth } = state;
+    const covered: Covered = this.isWhole(state) ? () => false : this.covered;
     const birthHere = !state.partial && !covered(birth.origin, birth.sequence);
     const byBirth = (write: Write) => write.origin === birth.origin && write.sequence === birth.sequence;
     const columns = [...state.columns]

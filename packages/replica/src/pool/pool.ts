@@ -15,10 +15,12 @@ import {
   type ReadableChange,
   type Review,
   type SqlValue,
+  type MemberWord,
   SyncError,
   type VersionVector,
 } from "@scoutsync/core";
 import type { ReadRequest, Replica, ReplicaOptions, ReplicaPool, ReplicaState, Resolution, WholeRowsRequest } from "../replica.ts";
+import type { Forgetting } from "../forgetting/forget.ts";
 import type { FromWorker, Method, ToWorker } from "./calls.ts";
 import { COLLECT_FROM, collectGarbage } from "./collect.ts";
 
@@ -205,6 +207,26 @@ class PooledReplica implements Replica {
   apply(batch: ChangeBatch): Promise<ApplyResult> {
     if (batch.payload.length >= COLLECT_FROM) collectGarbage();
     return this.callWith(givenAway(batch.payload), "apply", batch);
+  }
+
+  beginRejoin(): Promise<void> {
+    return this.call("beginRejoin");
+  }
+
+  forget(request: { retentionDays: number; dryRun: boolean }): Promise<Forgetting> {
+    return this.call("forget", request);
+  }
+
+  members(): Promise<MemberWord[]> {
+    return this.call("memberWords");
+  }
+
+  learnMembers(words: readonly MemberWord[]): Promise<void> {
+    return this.call("learnMembers", words);
+  }
+
+  retire(which: string): Promise<NodeName> {
+    return this.call("retire", which);
   }
 
   copyTo(path: string): Promise<void> {

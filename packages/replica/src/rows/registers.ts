@@ -1,4 +1,4 @@
-import { type CellValue, compareDots, compareWrites, mergeWrite, rootOf, type Tally, winnerOf, type Write } from "@scoutsync/core";
+import { type CellValue, compareDots, compareWrites, knew, mergeWrite, rootOf, type Tally, winnerOf, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { ColumnWrite, ExistenceWrite, RowState } from "./row-state.ts";
 import { type Edit, hasCombiningRule, judge, keepValues, lostWrites, ruleOf, tallyFor } from "./ruled-columns.ts";
@@ -23,10 +23,14 @@ export function latestTime(state: RowState): number {
   return latest;
 }
 
-/** Existence is one more register: alive when its winner says so, or a birth or column write beats it. */
+/**
+ * Existence is one more register: alive when its winner says so, or a birth or column write beats it. A birth that knew
+ * of the delete does, whatever the clocks say: where the deleted row was forgotten, its author could not see its times.
+ */
 export function isAlive(state: RowState, knowledge: Knowledge): boolean {
   const deleted = winnerOf(state.deletes, knowledge);
   if (!deleted || deleted.alive) return true;
+  if (knew(state.birth, deleted.origin, deleted.sequence, knowledge)) return true;
   if (compareWrites(state.birth, deleted, knowledge) > 0) return true;
   for (const writes of state.columns.values()) for (const write of writes) if (compareWrites(write, deleted, knowledge) > 0) return true;
   return false;

@@ -693,6 +693,26 @@ export class RowStore {
     this.syncLog(state, before);
   }
 
+  /** Lets go of everything known of a row that is out of its table. The caller has seen to it that nobody has to be told. */
+  erase(state: RowState): void {
+    this.eraseDots(state);
+    this.deleteOut.run(state.slot);
+  }
+
+  /** Lets go of everything known of a row in its table; the row itself stays. */
+  eraseFromTable(state: RowState): void {
+    this.of(state.table).flush();
+    this.eraseDots(state);
+    this.of(state.table).remove(state.slot);
+  }
+
+  private eraseDots(state: RowState): void {
+    for (const { origin, sequence } of ownedDots(state).values()) this.dropDot.run(origin, sequence);
+    if (state.table.surrogate)
+      this.db.prepare("DELETE FROM _scoutsync_alias WHERE oid = ? AND sequence = ?").run(state.identity.origin, state.identity.sequence);
+    this.db.prepare("DELETE FROM _scoutsync_kept WHERE oid = ? AND sequence = ?").run(state.birth.origin, state.birth.sequence);
+  }
+
   /** Slots of a table's rows that are out of it. */
   outSlots(table: Table): bigint[] {
     return this.db.prepare("SELECT slot FROM _scoutsync_out WHERE tid = ?").safeIntegers(true).pluck().all(table.tid) as bigint[];

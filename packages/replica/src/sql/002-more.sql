@@ -64,3 +64,18 @@ CREATE TABLE _scoutsync_shared(tid INTEGER PRIMARY KEY, oid INTEGER NOT NULL);
 -- Origins that hold changes of another one again, under the same sequences: what that one left beyond every vector when
 -- it ended for good.
 CREATE TABLE _scoutsync_reissue(oid INTEGER PRIMARY KEY, source INTEGER NOT NULL);
+
+-- The floor: up to these sequences deleted rows may have been forgotten here, or where this database was filled from.
+CREATE TABLE _scoutsync_floor(oid INTEGER PRIMARY KEY, sequence INTEGER NOT NULL);
+
+-- The floor of a run as it was when its stream, of which _scoutsync_position says how far it is, began here.
+CREATE TABLE _scoutsync_stream(run TEXT PRIMARY KEY, floor TEXT NOT NULL) WITHOUT ROWID;
+
+-- The nodes that take part, as far as word of them has come here: what each was last known to have, when it said so (`at`,
+-- Unix microseconds, by the clock of whoever heard it), and 1 where it was retired: then nothing is kept for it any more.
+CREATE TABLE _scoutsync_member(node_id TEXT PRIMARY KEY, name TEXT NOT NULL, vector TEXT NOT NULL, at INTEGER NOT NULL,
+  retired INTEGER NOT NULL) WITHOUT ROWID;
+
+-- Rows that this database still had when it re-joined and that had been deleted and forgotten elsewhere: their last values
+-- as JSON, for a person. They are never sent. `at` is Unix microseconds.
+CREATE TABLE _scoutsync_gone(n INTEGER PRIMARY KEY, tid INTEGER NOT NULL, key TEXT NOT NULL, image TEXT NOT NULL, at INTEGER NOT NULL);

@@ -10,6 +10,8 @@ import {
 } from "@scoutsync/core";
 import {
   checkProtocol,
+  fromWireKnownNode,
+  fromWireVector,
   hearClock,
   knownCodecs,
   tellClock,
@@ -20,7 +22,7 @@ import {
   type GetChangesResponse,
 } from "@scoutsync/protocol";
 import type { Replica } from "@scoutsync/replica";
-import { meet, Wakeup, type SessionDatabase } from "@scoutsync/session";
+import { checkFloor, meet, tellingMembers, Wakeup, type SessionDatabase } from "@scoutsync/session";
 import type { NodeContext } from "../context.ts";
 import type { Outbox } from "./calls.ts";
 
@@ -62,10 +64,11 @@ export async function getChanges(context: NodeContext, request: GetChangesReques
     return;
   }
   if (request.callerRun !== "") checkTerms(request.database, replica.terms, request.terms);
-  await batches(database, since, request, outbox, signal);
+  await batches(context, database, since, request, outbox, signal);
 }
 
 async function batches(
+  context: NodeContext,
   { replica, acquaintances }: SessionDatabase,
   since: VersionVector,
   request: GetChangesRequest,
@@ -74,6 +77,12 @@ async function batches(
 ): Promise<void> {
   const { callerRun, follow } = request;
   await meet(replica, request.baseline);
+  const { vector } = replica.state;
+  const floor = fromWireVector(request.floor);
+  const caller = request.callerName === "" ? "whoever asks" : `node "${request.callerName}"`;
+  checkFloor(replica.state.floor, { side: "caller", name: caller, vector: since });
+  checkFloor(floor, { side: "peer", name: `node "${context.name}"`, vector });
+  if (request.members.length > 0) await replica.learnMembers(request.members.map(fromWireKnownNode));
   const limit = request.limit === 0n ? Number.POSITIVE_INFINITY : Number(request.limit);
   const batchSize = Math.min(request.batchSize || DEFAULT_BATCH_CHANGES, MAX_BATCH_CHANGES);
   const codecs = knownCodecs(request.codecs);
@@ -87,12 +96,14 @@ async function batches(
   const { callerNodeId: id, callerName } = request;
   acquaintances.learn(callerRun, since, id === "" ? null : { id, name: callerName });
   const changed = new Wakeup();
+  const withMembers = tellingMembers(replica);
   const stops = follow ? [replica.onChange(changed.raise), acquaintances.follow(callerRun)] : [];
   try {
     while (!signal.aborted) {
-      const batch = await replica.read({ from, batchSize: Math.min(batchSize, limit - sent), codecs, beyondDigest, whole, beyondAfter });
+      const most = Math.min(batchSize, limit - sent);
+      const batch = await replica.read({ from, batchSize: most, codecs, beyondDigest, whole, beyondAfter, floor });
       beyondAfter = batch.beyondTo;
-      for (const wire of toWireBatches(batch)) await outbox.write({ batch: wire, changes: [], count: undefined });
+      for (const wire of toWireBatches(await withMembers(batch))) await outbox.write({ batch: wire, changes: [], count: undefined });
       from = join(from, batch.to);
       sent += batch.count;
       if (sent >= limit) return;

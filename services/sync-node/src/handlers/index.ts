@@ -3,6 +3,7 @@ import type { NodeContext } from "../context.ts";
 import { answering, conversing, streaming } from "./calls.ts";
 import { getChanges } from "./changes.ts";
 import { digest } from "./digest.ts";
+import { forget, listKnownNodes, retireKnownNode } from "./forgetting.ts";
 import { ping } from "./ping.ts";
 import { pushChanges } from "./push.ts";
 import { reissue } from "./reissue.ts";
@@ -22,6 +23,9 @@ export function handlers(context: NodeContext): SyncNodeServer {
     resolveReview: answering(context, (request) => resolveReview(context, request)),
     getHistory: answering(context, (request) => getHistory(context, request)),
     reissue: answering(context, (request) => reissue(context, request)),
+    listKnownNodes: answering(context, (request) => listKnownNodes(context, request)),
+    retireKnownNode: answering(context, (request) => retireKnownNode(context, request)),
+    forget: answering(context, (request) => forget(context, request)),
     restoreRow: answering(context, (request) => restoreRow(context, request)),
   };
 }

@@ -3,6 +3,7 @@ import {
   BatchAssembler,
   asBuffer,
   checkProtocol,
+  toWireVector,
   hearClock,
   tellClock,
   type PushAck,
@@ -36,7 +37,7 @@ export async function pushChanges(
   await replica.drain();
   const position = await replica.position(open.run);
   const beyondDigest = await replica.beyondDigest();
-  const { vector, digest, baseline } = replica.state;
+  const { vector, digest, baseline, floor } = replica.state;
   await outbox.write({
     kind: {
       $case: "ready",
@@ -51,6 +52,7 @@ export async function pushChanges(
         nodeName: context.name,
         clock: tellClock(context.clock, receivedUs),
         baseline,
+        floor: toWireVector(floor),
       },
     },
   });

@@ -23,6 +23,7 @@ import {
 } from "@scoutsync/session";
 import type { Replica } from "@scoutsync/replica";
 import type { NodeContext } from "../context.ts";
+import { sayRejoined } from "../live-links.ts";
 import type { Outbox } from "./calls.ts";
 
 /** A person reads progress; more often than this is only traffic. */
@@ -50,6 +51,13 @@ export async function sync(context: NodeContext, request: SyncRequest, outbox: O
         onDoubt: (text) => {
           doubts.push(text);
           context.logger.warn(`rows from before syncing: ${text}`);
+        },
+        onRejoined: ({ database, ...rows }) => {
+          sayRejoined(context, address, database, rows);
+          doubts.push(
+            `"${database}" was away for so long that it joined again: ${rows.gone} of its rows had been deleted elsewhere and went, ` +
+              `${rows.reborn} that were edited here meanwhile live on as new rows`,
+          );
         },
         onProgress: throttled((progress) => {
           // Progress that nobody reads must not slow the session, and an unread result is found by the write below.

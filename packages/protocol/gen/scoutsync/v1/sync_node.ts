@@ -161,6 +161,12 @@ export interface GetChangesRequest {
   baseline: string;
   /** The caller's own run of this database (the one its pushes name): what it pushes is not sent back to it. */
   callerRun: string;
+  /** Below this the caller has forgotten deleted rows: a server that does not have all of it has to re-join first. */
+  floor:
+    | VersionVector
+    | undefined;
+  /** The nodes that the caller knows of, itself included. */
+  members: KnownNode[];
   /** Instead of a stream: everything known of these rows, after they have been read again, as one batch marked `repair`. */
   wholeRows:
     | WholeRows
@@ -272,11 +278,27 @@ export interface Batch {
   /** With `final`: which tables and columns `digest` is of. Digests of different schemas are not compared. */
   schema: string;
   /**
-   * SHA-256 of this message encoded in the order of this definition, with fields 1 to 24 and 30 but `payload`, `part`
+   * SHA-256 of this message encoded in the order of this definition, with fields 1 to 24, 30 and 40 but `payload`, `part`
    * and `parts`: a range or a vector that was damaged on the way would be a claim to have what was never received. Only
    * protocol 1 leaves it out.
    */
   frameSha256: Buffer;
+  /** With some final batches: the nodes that the server knows of, itself included. */
+  members: KnownNode[];
+}
+
+/** What is known of a node that takes part, as nodes tell each other. */
+export interface KnownNode {
+  nodeId: string;
+  name: string;
+  /** What it was last known to have, durably. */
+  vector:
+    | VersionVector
+    | undefined;
+  /** When it said so, by the clock of whoever heard it; Unix microseconds. The later word about a node counts. */
+  atUs: bigint;
+  /** Nothing is kept for it any more. */
+  retired: boolean;
 }
 
 /** Sequences of one origin, both inclusive. */
@@ -361,6 +383,8 @@ export interface PushReady {
     | undefined;
   /** As in Batch. */
   baseline: string;
+  /** Below this the node has forgotten deleted rows: a caller that does not have all of it has to join again first. */
+  floor: VersionVector | undefined;
 }
 
 /** One batch is durable. */
@@ -607,6 +631,61 @@ export interface ReissueRequest {
 export interface ReissueResponse {
   /** Runs whose changes were taken over. */
   origins: bigint;
+}
+
+export interface ListKnownNodesRequest {
+  database: string;
+}
+
+export interface ListKnownNodesResponse {
+  nodes: KnownNode[];
+}
+
+export interface RetireKnownNodeRequest {
+  database: string;
+  /** Id or name of the node. */
+  node: string;
+}
+
+export interface RetireKnownNodeResponse {
+  nodeId: string;
+  name: string;
+}
+
+export interface ForgetRequest {
+  database: string;
+  /** Change nothing, only count. */
+  dryRun: boolean;
+}
+
+/** Counts are of deleted rows. */
+export interface ForgetResponse {
+  /** Forgotten, or with `dry_run` to be forgotten. */
+  forgotten: bigint;
+  /** Kept as they were deleted more recently than the retention. */
+  young: bigint;
+  /** Kept as something that is still there refers to them. */
+  referredTo: bigint;
+  /** Kept as some node may not have all of them. */
+  awaited: bigint;
+  /** Who is waited for. */
+  keptFor: KeptFor[];
+  /** Nodes that have changes this one lacks: until it has them it forgets nothing. */
+  ahead: string[];
+  /** No other node is known, so nothing is forgotten. */
+  alone: boolean;
+  /** False when time was up before all were looked at; the next call goes on. */
+  complete: boolean;
+  /** The node's retention, days. */
+  retentionDays: number;
+}
+
+export interface KeptFor {
+  nodeId: string;
+  name: string;
+  rows: bigint;
+  /** When it was last heard of, Unix microseconds. */
+  heardUs: bigint;
 }
 
 export interface GetHistoryRequest {
@@ -1579,6 +1658,8 @@ function createBaseGetChangesRequest(): GetChangesRequest {
     scope: undefined,
     baseline: "",
     callerRun: "",
+    floor: undefined,
+    members: [],
     wholeRows: undefined,
     callerNodeId: "",
     callerName: "",
@@ -1642,6 +1723,12 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
     }
     if (message.callerRun !== "") {
       writer.uint32(130).string(message.callerRun);
+    }
+    if (message.floor !== undefined) {
+      VersionVector.encode(message.floor, writer.uint32(322).fork()).join();
+    }
+    for (const v of message.members) {
+      KnownNode.encode(v!, writer.uint32(330).fork()).join();
     }
     if (message.wholeRows !== undefined) {
       WholeRows.encode(message.wholeRows, writer.uint32(138).fork()).join();
@@ -1810,6 +1897,22 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
             message.callerRun = reader.string();
             continue;
           }
+          case 40: {
+            if (tag !== 322) {
+              break;
+            }
+
+            message.floor = VersionVector.decode(reader, reader.uint32());
+            continue;
+          }
+          case 41: {
+            if (tag !== 330) {
+              break;
+            }
+
+            message.members.push(KnownNode.decode(reader, reader.uint32()));
+            continue;
+          }
           case 17: {
             if (tag !== 138) {
               break;
@@ -1884,6 +1987,10 @@ export const GetChangesRequest: MessageFns<GetChangesRequest> = {
     message.scope = (object.scope !== undefined && object.scope !== null) ? Scope.fromPartial(object.scope) : undefined;
     message.baseline = object.baseline ?? "";
     message.callerRun = object.callerRun ?? "";
+    message.floor = (object.floor !== undefined && object.floor !== null)
+      ? VersionVector.fromPartial(object.floor)
+      : undefined;
+    message.members = object.members?.map((e) => KnownNode.fromPartial(e)) || [];
     message.wholeRows = (object.wholeRows !== undefined && object.wholeRows !== null)
       ? WholeRows.fromPartial(object.wholeRows)
       : undefined;
@@ -2239,6 +2346,7 @@ function createBaseBatch(): Batch {
     terms: "",
     schema: "",
     frameSha256: Buffer.alloc(0),
+    members: [],
   };
 }
 
@@ -2327,6 +2435,9 @@ export const Batch: MessageFns<Batch> = {
     }
     if (message.frameSha256.length !== 0) {
       writer.uint32(202).bytes(message.frameSha256);
+    }
+    for (const v of message.members) {
+      KnownNode.encode(v!, writer.uint32(322).fork()).join();
     }
     return writer;
   },
@@ -2552,6 +2663,14 @@ export const Batch: MessageFns<Batch> = {
             message.frameSha256 = Buffer.from(reader.bytes());
             continue;
           }
+          case 40: {
+            if (tag !== 322) {
+              break;
+            }
+
+            message.members.push(KnownNode.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2603,6 +2722,115 @@ export const Batch: MessageFns<Batch> = {
     message.terms = object.terms ?? "";
     message.schema = object.schema ?? "";
     message.frameSha256 = object.frameSha256 ?? Buffer.alloc(0);
+    message.members = object.members?.map((e) => KnownNode.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseKnownNode(): KnownNode {
+  return { nodeId: "", name: "", vector: undefined, atUs: 0n, retired: false };
+}
+
+export const KnownNode: MessageFns<KnownNode> = {
+  encode(message: KnownNode, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== "") {
+      writer.uint32(10).string(message.nodeId);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.vector !== undefined) {
+      VersionVector.encode(message.vector, writer.uint32(26).fork()).join();
+    }
+    if (message.atUs !== 0n) {
+      if (BigInt.asIntN(64, message.atUs) !== message.atUs) {
+        throw new globalThis.Error("value provided for field message.atUs of type int64 too large");
+      }
+      writer.uint32(32).int64(message.atUs);
+    }
+    if (message.retired !== false) {
+      writer.uint32(40).bool(message.retired);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KnownNode {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKnownNode();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.vector = VersionVector.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.atUs = reader.int64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.retired = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<KnownNode>): KnownNode {
+    return KnownNode.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<KnownNode>): KnownNode {
+    const message = createBaseKnownNode();
+    message.nodeId = object.nodeId ?? "";
+    message.name = object.name ?? "";
+    message.vector = (object.vector !== undefined && object.vector !== null)
+      ? VersionVector.fromPartial(object.vector)
+      : undefined;
+    message.atUs = (object.atUs !== undefined && object.atUs !== null) ? BigInt(object.atUs) : 0n;
+    message.retired = object.retired ?? false;
     return message;
   },
 };
@@ -3341,6 +3569,7 @@ function createBasePushReady(): PushReady {
     nodeName: "",
     clock: undefined,
     baseline: "",
+    floor: undefined,
   };
 }
 
@@ -3375,6 +3604,9 @@ export const PushReady: MessageFns<PushReady> = {
     }
     if (message.baseline !== "") {
       writer.uint32(130).string(message.baseline);
+    }
+    if (message.floor !== undefined) {
+      VersionVector.encode(message.floor, writer.uint32(138).fork()).join();
     }
     return writer;
   },
@@ -3472,6 +3704,14 @@ export const PushReady: MessageFns<PushReady> = {
             message.baseline = reader.string();
             continue;
           }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.floor = VersionVector.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3501,6 +3741,9 @@ export const PushReady: MessageFns<PushReady> = {
       ? ClockReading.fromPartial(object.clock)
       : undefined;
     message.baseline = object.baseline ?? "";
+    message.floor = (object.floor !== undefined && object.floor !== null)
+      ? VersionVector.fromPartial(object.floor)
+      : undefined;
     return message;
   },
 };
@@ -6377,6 +6620,589 @@ export const ReissueResponse: MessageFns<ReissueResponse> = {
   },
 };
 
+function createBaseListKnownNodesRequest(): ListKnownNodesRequest {
+  return { database: "" };
+}
+
+export const ListKnownNodesRequest: MessageFns<ListKnownNodesRequest> = {
+  encode(message: ListKnownNodesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.database !== "") {
+      writer.uint32(10).string(message.database);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListKnownNodesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListKnownNodesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.database = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListKnownNodesRequest>): ListKnownNodesRequest {
+    return ListKnownNodesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListKnownNodesRequest>): ListKnownNodesRequest {
+    const message = createBaseListKnownNodesRequest();
+    message.database = object.database ?? "";
+    return message;
+  },
+};
+
+function createBaseListKnownNodesResponse(): ListKnownNodesResponse {
+  return { nodes: [] };
+}
+
+export const ListKnownNodesResponse: MessageFns<ListKnownNodesResponse> = {
+  encode(message: ListKnownNodesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.nodes) {
+      KnownNode.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListKnownNodesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListKnownNodesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodes.push(KnownNode.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListKnownNodesResponse>): ListKnownNodesResponse {
+    return ListKnownNodesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListKnownNodesResponse>): ListKnownNodesResponse {
+    const message = createBaseListKnownNodesResponse();
+    message.nodes = object.nodes?.map((e) => KnownNode.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseRetireKnownNodeRequest(): RetireKnownNodeRequest {
+  return { database: "", node: "" };
+}
+
+export const RetireKnownNodeRequest: MessageFns<RetireKnownNodeRequest> = {
+  encode(message: RetireKnownNodeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.database !== "") {
+      writer.uint32(10).string(message.database);
+    }
+    if (message.node !== "") {
+      writer.uint32(18).string(message.node);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RetireKnownNodeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRetireKnownNodeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.database = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RetireKnownNodeRequest>): RetireKnownNodeRequest {
+    return RetireKnownNodeRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RetireKnownNodeRequest>): RetireKnownNodeRequest {
+    const message = createBaseRetireKnownNodeRequest();
+    message.database = object.database ?? "";
+    message.node = object.node ?? "";
+    return message;
+  },
+};
+
+function createBaseRetireKnownNodeResponse(): RetireKnownNodeResponse {
+  return { nodeId: "", name: "" };
+}
+
+export const RetireKnownNodeResponse: MessageFns<RetireKnownNodeResponse> = {
+  encode(message: RetireKnownNodeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== "") {
+      writer.uint32(10).string(message.nodeId);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RetireKnownNodeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRetireKnownNodeResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RetireKnownNodeResponse>): RetireKnownNodeResponse {
+    return RetireKnownNodeResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RetireKnownNodeResponse>): RetireKnownNodeResponse {
+    const message = createBaseRetireKnownNodeResponse();
+    message.nodeId = object.nodeId ?? "";
+    message.name = object.name ?? "";
+    return message;
+  },
+};
+
+function createBaseForgetRequest(): ForgetRequest {
+  return { database: "", dryRun: false };
+}
+
+export const ForgetRequest: MessageFns<ForgetRequest> = {
+  encode(message: ForgetRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.database !== "") {
+      writer.uint32(10).string(message.database);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(16).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForgetRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForgetRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.database = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ForgetRequest>): ForgetRequest {
+    return ForgetRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForgetRequest>): ForgetRequest {
+    const message = createBaseForgetRequest();
+    message.database = object.database ?? "";
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseForgetResponse(): ForgetResponse {
+  return {
+    forgotten: 0n,
+    young: 0n,
+    referredTo: 0n,
+    awaited: 0n,
+    keptFor: [],
+    ahead: [],
+    alone: false,
+    complete: false,
+    retentionDays: 0,
+  };
+}
+
+export const ForgetResponse: MessageFns<ForgetResponse> = {
+  encode(message: ForgetResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.forgotten !== 0n) {
+      if (BigInt.asUintN(64, message.forgotten) !== message.forgotten) {
+        throw new globalThis.Error("value provided for field message.forgotten of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.forgotten);
+    }
+    if (message.young !== 0n) {
+      if (BigInt.asUintN(64, message.young) !== message.young) {
+        throw new globalThis.Error("value provided for field message.young of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.young);
+    }
+    if (message.referredTo !== 0n) {
+      if (BigInt.asUintN(64, message.referredTo) !== message.referredTo) {
+        throw new globalThis.Error("value provided for field message.referredTo of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.referredTo);
+    }
+    if (message.awaited !== 0n) {
+      if (BigInt.asUintN(64, message.awaited) !== message.awaited) {
+        throw new globalThis.Error("value provided for field message.awaited of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.awaited);
+    }
+    for (const v of message.keptFor) {
+      KeptFor.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.ahead) {
+      writer.uint32(50).string(v!);
+    }
+    if (message.alone !== false) {
+      writer.uint32(56).bool(message.alone);
+    }
+    if (message.complete !== false) {
+      writer.uint32(64).bool(message.complete);
+    }
+    if (message.retentionDays !== 0) {
+      writer.uint32(73).double(message.retentionDays);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForgetResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForgetResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.forgotten = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.young = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.referredTo = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.awaited = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.keptFor.push(KeptFor.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.ahead.push(reader.string());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.alone = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.complete = reader.bool();
+            continue;
+          }
+          case 9: {
+            if (tag !== 73) {
+              break;
+            }
+
+            message.retentionDays = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ForgetResponse>): ForgetResponse {
+    return ForgetResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForgetResponse>): ForgetResponse {
+    const message = createBaseForgetResponse();
+    message.forgotten = (object.forgotten !== undefined && object.forgotten !== null) ? BigInt(object.forgotten) : 0n;
+    message.young = (object.young !== undefined && object.young !== null) ? BigInt(object.young) : 0n;
+    message.referredTo = (object.referredTo !== undefined && object.referredTo !== null)
+      ? BigInt(object.referredTo)
+      : 0n;
+    message.awaited = (object.awaited !== undefined && object.awaited !== null) ? BigInt(object.awaited) : 0n;
+    message.keptFor = object.keptFor?.map((e) => KeptFor.fromPartial(e)) || [];
+    message.ahead = object.ahead?.map((e) => e) || [];
+    message.alone = object.alone ?? false;
+    message.complete = object.complete ?? false;
+    message.retentionDays = object.retentionDays ?? 0;
+    return message;
+  },
+};
+
+function createBaseKeptFor(): KeptFor {
+  return { nodeId: "", name: "", rows: 0n, heardUs: 0n };
+}
+
+export const KeptFor: MessageFns<KeptFor> = {
+  encode(message: KeptFor, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== "") {
+      writer.uint32(10).string(message.nodeId);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.rows !== 0n) {
+      if (BigInt.asUintN(64, message.rows) !== message.rows) {
+        throw new globalThis.Error("value provided for field message.rows of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.rows);
+    }
+    if (message.heardUs !== 0n) {
+      if (BigInt.asIntN(64, message.heardUs) !== message.heardUs) {
+        throw new globalThis.Error("value provided for field message.heardUs of type int64 too large");
+      }
+      writer.uint32(32).int64(message.heardUs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KeptFor {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKeptFor();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.rows = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.heardUs = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<KeptFor>): KeptFor {
+    return KeptFor.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<KeptFor>): KeptFor {
+    const message = createBaseKeptFor();
+    message.nodeId = object.nodeId ?? "";
+    message.name = object.name ?? "";
+    message.rows = (object.rows !== undefined && object.rows !== null) ? BigInt(object.rows) : 0n;
+    message.heardUs = (object.heardUs !== undefined && object.heardUs !== null) ? BigInt(object.heardUs) : 0n;
+    return message;
+  },
+};
+
 function createBaseGetHistoryRequest(): GetHistoryRequest {
   return { database: "", table: "", key: "" };
 }
@@ -6752,6 +7578,40 @@ export const SyncNodeService = {
     responseSerialize: (value: ReissueResponse): Buffer => Buffer.from(ReissueResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ReissueResponse => ReissueResponse.decode(value),
   },
+  /** The nodes that take part in a database, as far as word of them has come here: deleted rows are kept for them. */
+  listKnownNodes: {
+    path: "/scoutsync.v1.SyncNode/ListKnownNodes" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListKnownNodesRequest): Buffer =>
+      Buffer.from(ListKnownNodesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListKnownNodesRequest => ListKnownNodesRequest.decode(value),
+    responseSerialize: (value: ListKnownNodesResponse): Buffer =>
+      Buffer.from(ListKnownNodesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListKnownNodesResponse => ListKnownNodesResponse.decode(value),
+  },
+  /** Keeps nothing for a node any more. Others hear of it. Should it return, it joins again. */
+  retireKnownNode: {
+    path: "/scoutsync.v1.SyncNode/RetireKnownNode" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RetireKnownNodeRequest): Buffer =>
+      Buffer.from(RetireKnownNodeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RetireKnownNodeRequest => RetireKnownNodeRequest.decode(value),
+    responseSerialize: (value: RetireKnownNodeResponse): Buffer =>
+      Buffer.from(RetireKnownNodeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RetireKnownNodeResponse => RetireKnownNodeResponse.decode(value),
+  },
+  /** Lets go of rows that were deleted longer ago than the node's retention and that every node knows to be deleted. */
+  forget: {
+    path: "/scoutsync.v1.SyncNode/Forget" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ForgetRequest): Buffer => Buffer.from(ForgetRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ForgetRequest => ForgetRequest.decode(value),
+    responseSerialize: (value: ForgetResponse): Buffer => Buffer.from(ForgetResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ForgetResponse => ForgetResponse.decode(value),
+  },
 } as const;
 
 export interface SyncNodeServer extends UntypedServiceImplementation {
@@ -6777,6 +7637,12 @@ export interface SyncNodeServer extends UntypedServiceImplementation {
   restoreRow: handleUnaryCall<RestoreRowRequest, RestoreRowResponse>;
   /** Issues again, under origins of this node, what it holds of runs that ended in the middle of a stream. */
   reissue: handleUnaryCall<ReissueRequest, ReissueResponse>;
+  /** The nodes that take part in a database, as far as word of them has come here: deleted rows are kept for them. */
+  listKnownNodes: handleUnaryCall<ListKnownNodesRequest, ListKnownNodesResponse>;
+  /** Keeps nothing for a node any more. Others hear of it. Should it return, it joins again. */
+  retireKnownNode: handleUnaryCall<RetireKnownNodeRequest, RetireKnownNodeResponse>;
+  /** Lets go of rows that were deleted longer ago than the node's retention and that every node knows to be deleted. */
+  forget: handleUnaryCall<ForgetRequest, ForgetResponse>;
 }
 
 export interface SyncNodeClient extends Client {
@@ -6921,6 +7787,54 @@ export interface SyncNodeClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ReissueResponse) => void,
+  ): ClientUnaryCall;
+  /** The nodes that take part in a database, as far as word of them has come here: deleted rows are kept for them. */
+  listKnownNodes(
+    request: ListKnownNodesRequest,
+    callback: (error: ServiceError | null, response: ListKnownNodesResponse) => void,
+  ): ClientUnaryCall;
+  listKnownNodes(
+    request: ListKnownNodesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListKnownNodesResponse) => void,
+  ): ClientUnaryCall;
+  listKnownNodes(
+    request: ListKnownNodesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListKnownNodesResponse) => void,
+  ): ClientUnaryCall;
+  /** Keeps nothing for a node any more. Others hear of it. Should it return, it joins again. */
+  retireKnownNode(
+    request: RetireKnownNodeRequest,
+    callback: (error: ServiceError | null, response: RetireKnownNodeResponse) => void,
+  ): ClientUnaryCall;
+  retireKnownNode(
+    request: RetireKnownNodeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RetireKnownNodeResponse) => void,
+  ): ClientUnaryCall;
+  retireKnownNode(
+    request: RetireKnownNodeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RetireKnownNodeResponse) => void,
+  ): ClientUnaryCall;
+  /** Lets go of rows that were deleted longer ago than the node's retention and that every node knows to be deleted. */
+  forget(
+    request: ForgetRequest,
+    callback: (error: ServiceError | null, response: ForgetResponse) => void,
+  ): ClientUnaryCall;
+  forget(
+    request: ForgetRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ForgetResponse) => void,
+  ): ClientUnaryCall;
+  forget(
+    request: ForgetRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ForgetResponse) => void,
   ): ClientUnaryCall;
 }
 

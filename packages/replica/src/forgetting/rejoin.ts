@@ -1,0 +1,348 @@
+import type { Database } from "better-sqlite3";
+import { type CellValue, isCovered, Ref, type SchemaPrint, SyncError, type SqlValue, type VersionVector } from "@scoutsync/core";
+import type { Placement } from "../apply/placement.ts";
+import { tablePrint } from "../digest/schema-print.ts";
+import type { Knowledge } from "../identity/knowledge.ts";
+import { keylessIdentity } from "../rows/keyless-rows.ts";
+import { localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
+import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import { rowsTable } from "../rows/table-store.ts";
+import { keyText, valueText } from "../rows/values.ts";
+import { isNamedByBirth, type Table } from "../schema/catalog.ts";
+import { rejoinNeeded } from "./floor.ts";
+
+/** What became of rows that the server does not hold. */
+export interface Rejoined {
+  /** Deleted and forgotten elsewhere: out of their table, their last values in _scoutsync_gone. */
+  gone: number;
+  /** Edited here meanwhile, or referred to by a row that stays: they live on as new rows. */
+  reborn: number;
+}
+
+/** What a row is in its table, or what it is to be there. */
+interface Shape {
+  key: SqlValue[] | null;
+  values: SqlValue[] | null;
+  cells: CellValue[];
+}
+
+interface Dot {
+  origin: number;
+  sequence: number;
+}
+
+/**
+ * Joins a replica again that was away for longer than others remember deletes. A stream from nothing names every row
+ * that the server holds; rows that only this replica holds are then judged by what the server's vector covers.
+ */
+export class Rejoin {
+  private readonly db: Database;
+  private readonly rows: RowStore;
+  private readonly knowledge: Knowledge;
+  private readonly placement: Placement;
+  active = false;
+  /** What the server had forgotten when the stream began. */
+  private floor: VersionVector | null = null;
+  private run = "";
+  private server: VersionVector = new Map();
+  /** What the server's tables are made of. */
+  private prints: ReadonlySet<string> = new Set();
+  private nowUs = 0;
+  /** Rows that live on under another name, by their old one. */
+  private readonly renamed = new Map<string, Ref>();
+
+  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement }) {
+    this.db = options.db;
+    this.rows = options.rows;
+    this.knowledge = options.knowledge;
+    this.placement = options.placement;
+  }
+
+  /** Throws where a mass delete is kept back: whether its rows are here is not decided. */
+  refuseKeptBack(): void {
+    if (this.rows.tables.every((table) => this.rows.of(table).keptBack === null)) return;
+    throw new SyncError({
+      code: "REJOIN_NEEDED",
+      message: "this node was away for so long that it has to join again, and a mass delete is kept back here",
+      action: "Decide it first: `scoutsync review list --kind quarantine` shows it, `review resolve` with --undo or --release ends it.",
+    });
+  }
+
+  /** Forgets what an attempt before this one saw. */
+  begin(): void {
+    this.db.exec("DROP TABLE IF EXISTS temp.seen; CREATE TEMP TABLE seen(name BLOB PRIMARY KEY) WITHOUT ROWID");
+    this.active = true;
+    this.floor = null;
+    this.run = "";
+  }
+
+  /** Throws REJOIN_NEEDED where the comparison has to begin again: a node was restarted, or the server forgot more meanwhile. */
+  check(batch: { floor?: VersionVector; run: string }): void {
+    const floor = batch.floor ?? new Map<string, number>();
+    this.floor ??= floor;
+    if (this.run === "") this.run = batch.run;
+    if (this.active && this.run === batch.run && isCovered(floor, this.floor)) return;
+    throw rejoinNeeded("comparing everything with the peer was interrupted");
+  }
+
+  end(): void {
+    this.db.exec("DROP TABLE IF EXISTS temp.seen");
+    this.active = false;
+  }
+
+  /** The server holds this row. */
+  saw(table: Table, identity: Dot | null, key: Buffer | null): void {
+    this.db.prepare("INSERT OR IGNORE INTO temp.seen(name) VALUES(?)").run(nameOf(table, identity, key));
+  }
+
+  /**
+   * Judges every row that the server has not named; `vector` and `schema` are the server's. Inside the transaction that
+   * takes the last batch, silently, once this replica's vector covers the server's: rows that live on get births that
+   * know it. Throws SCHEMA_UNSUPPORTED where nobody can tell. Rows held for a table that is not here stay held.
+   */
+  judge({ vector, schema }: { vector: VersionVector; schema: SchemaPrint }, nowUs: number): Rejoined {
+    this.server = vector;
+    this.prints = new Set(schema.split(",").map((entry) => entry.replace("+", "")));
+    this.nowUs = nowUs;
+    this.renamed.clear();
+    this.refuseKeptBack();
+    const result: Rejoined = { gone: 0, reborn: 0 };
+    const { reborn, gone } = this.verdicts();
+    // Looked at before anything goes: a key made of references is found by the rows it names.
+    for (const { state, key, cells } of gone.map((one) => ({ state: one, ...this.look(one) }))) {
+      this.remember(state, key, cells, result);
+      this.forgetInTable(state);
+      if (key) this.rows.of(state.table).delete(key);
+      this.placement.moves++;
+    }
+    for (const table of this.rows.tables) {
+      for (const { birth } of reborn.filter((one) => one.table === table)) {
+        const state = this.placement.related.again(birth);
+        if (state?.place.kind === "table") this.rebear(state, result);
+      }
+    }
+    for (const table of this.rows.tables) for (const slot of this.rows.outSlots(table)) this.judgeOut(table, slot, result);
+    this.followRenamed();
+    this.placement.forget();
+    this.placement.begin();
+    return result;
+  }
+
+  /**
+   * True for a row that the server would hold if it had not been deleted there. Of a row that several may give birth to
+   * nobody can tell: an earlier one of that name may have been deleted and forgotten.
+   */
+  private isUnknown(state: RowState): boolean {
+    const isNamedByAuthor = isNamedByBirth(state.table) && !this.rows.shared.has(state.birth.origin);
+    if (state.partial || (isNamedByAuthor && !this.serverHas(state.birth))) return false;
+    const name = nameOf(state.table, state.table.surrogate ? state.identity : null, state.key);
+    if (this.db.prepare("SELECT 1 FROM temp.seen WHERE name = ?").get(name) !== undefined) return false;
+    // Rows of a table that the server's application has dropped are not deleted.
+    if (!this.prints.has(tablePrint(state.table))) throw notTheSameTable(state.table);
+    return true;
+  }
+
+  private serverHas({ origin, sequence }: Dot): boolean {
+    return (this.server.get(this.knowledge.nameOf(origin)) ?? 0) >= sequence;
+  }
+
+  /** True when something of the row is news to the server. */
+  private hasNews(state: RowState): boolean {
+    return [...ownedDots(state).values()].some((dot) => !this.serverHas(dot));
+  }
+
+  /**
+   * Rows in their table that the server does not hold though it knows their births: deleted elsewhere, but for those
+   * with a write that the server does not know, and for what rows that stay refer to.
+   */
+  private verdicts(): { reborn: RowState[]; gone: RowState[] } {
+    const reborn: RowState[] = [];
+    const open = new Map<string, RowState>();
+    for (const table of this.rows.tables) {
+      this.rows.of(table).flush();
+      const slots = this.db
+        .prepare(`SELECT id FROM ${rowsTable(table.tid)}`)
+        .safeIntegers(true)
+        .pluck()
+        .all() as bigint[];
+      for (const slot of slots) {
+        const state = this.rows.atLog(table.tid, slot);
+        if (!state || !this.isUnknown(state)) continue;
+        if (this.hasNews(state)) reborn.push(state);
+        else open.set(placeOf(state), state);
+      }
+    }
+    for (let moved = true; moved;) {
+      moved = false;
+      for (const [place, state] of open) {
+        const isNeeded = this.placement.related.referrers(state).some((child) => !open.has(placeOf(child)));
+        if (!isNeeded) continue;
+        open.delete(place);
+        reborn.push(state);
+        moved = true;
+      }
+    }
+    return { reborn, gone: [...open.values()] };
+  }
+
+  /** A row out of its table: what waits there and has news lives on, what was deleted here with news is told to everyone. */
+  private judgeOut(table: Table, slot: bigint, result: Rejoined): void {
+    const state = this.rows.atLog(-table.tid, slot);
+    if (!state || !this.isUnknown(state)) return;
+    if (this.hasNews(state)) {
+      if (state.place.kind === "waiting") this.rebear(state, result);
+      return;
+    }
+    // What was deleted here as well is no news to anyone.
+    if (state.place.kind !== "dead") this.remember(state, this.rows.keyValues(state), this.rows.cells(state), result);
+    this.rows.erase(state);
+  }
+
+  private look(state: RowState): Shape {
+    const inTable = state.place.kind === "table";
+    return {
+      key: this.rows.keyValues(state),
+      values: inTable ? this.rows.tableValues(state) : null,
+      cells: this.rows.cells(state),
+    };
+  }
+
+  /** Makes a row a new one: a birth of now, with the values it has. `shape` where what it refers to has got another name. */
+  private rebear(state: RowState, result: Rejoined, shape: Shape = this.look(state)): void {
+    const { table } = state;
+    const inTable = state.place.kind === "table";
+    const { key, values, cells } = shape;
+    // Gone without being captured: the comparison of tables that follows finds it.
+    if (inTable && (!key || !values)) return;
+    if (this.serverHas(state.birth)) result.reborn++;
+    // While the table still tells whose they are.
+    const children = (inTable ? this.placement.related.referring(state) : []).map(({ child, cid }) => ({
+      child,
+      cid,
+      shape: this.look(child),
+    }));
+    const { slot } = state;
+    const id = !table.surrogate ? null : inTable ? slot : this.rows.outId(state);
+    const dots = ownedDots(state);
+    const isNews = this.hasNews(state);
+    if (inTable) this.forgetInTable(state);
+    else this.rows.erase(state);
+    const birth = localWrite(null, this.nowUs, [], this.knowledge);
+    const packed = table.keyless
+      ? keylessIdentity(table, birth)
+      : table.surrogate
+        ? null
+        : key
+          ? this.rows.keyFromValues(table, key)
+          : state.key;
+    const fresh: RowState = {
+      table,
+      place: state.place,
+      slot: UNSTORED,
+      identity: { origin: birth.origin, sequence: birth.sequence },
+      key: packed,
+      birth,
+      claim: id ?? 0n,
+      twins: [],
+      columns: new Map(),
+      deletes: [],
+      rekey: null,
+      closed: [],
+      kept: false,
+      hash: null,
+    };
+    if (inTable && values) this.rows.saveInTable(fresh, id, values, new Map(), key);
+    else this.rows.saveOut(fresh, false, id, cells, new Map());
+    if (table.surrogate) this.renamed.set(`${state.identity.origin}:${state.identity.sequence}`, new Ref(birth.origin, birth.sequence));
+    // An edit from here may have reached somebody who still held the row, and then it lives there under its old name.
+    if (isNews && (packed === null || !state.key?.equals(packed))) this.endFormer(state, id, cells, dots);
+    for (const { child, cid, shape: before } of children) {
+      if (child.table === table && child.slot === slot) continue;
+      const current = this.placement.related.again(child.birth);
+      if (current?.place.kind !== "table") continue;
+      // A key made of references is another key now.
+      if (current.table.keyReferences.length > 0) this.rebear(current, result, before);
+      else this.refer(current, cid);
+    }
+  }
+
+  /** The row that has become another one is deleted under the name it had, by a write that everyone must get. */
+  private endFormer(state: RowState, id: bigint | null, cells: readonly CellValue[], dots: ReturnType<typeof ownedDots>): void {
+    const write = localWrite(state, this.nowUs, state.deletes, this.knowledge);
+    const former: RowState = {
+      ...state,
+      place: { kind: "dead" },
+      slot: UNSTORED,
+      deletes: [{ ...write, alive: false }],
+      kept: false,
+      hash: null,
+    };
+    this.rows.saveOut(former, false, id, cells, dots);
+  }
+
+  /** Writes a reference anew: it means another row under the same integer. */
+  private refer(child: RowState, cid: number): void {
+    const values = this.rows.tableValues(child);
+    if (!values) return;
+    const before = ownedDots(child);
+    replaceColumn(child, cid, localWrite(child, this.nowUs, registerOf(child, cid), this.knowledge), this.knowledge);
+    this.rows.saveInTable(child, child.table.surrogate ? child.slot : null, values, before);
+  }
+
+  /** Rows that wait refer to rows by their names. */
+  private followRenamed(): void {
+    if (this.renamed.size === 0) return;
+    for (const state of this.rows.waiting()) {
+      const cells = [...this.rows.cells(state)];
+      const moved = state.table.references.filter(({ index }) => {
+        const ref = cells[index];
+        const now = ref instanceof Ref ? this.renamed.get(`${ref.origin}:${ref.sequence}`) : undefined;
+        if (now) cells[index] = now;
+        return now !== undefined;
+      });
+      if (moved.length === 0) continue;
+      const before = ownedDots(state);
+      for (const { index } of moved) {
+        const { cid } = state.table.columns[index] as { cid: number };
+        replaceColumn(state, cid, localWrite(state, this.nowUs, registerOf(state, cid), this.knowledge), this.knowledge);
+      }
+      if (state.place.kind === "waiting" && state.place.blocker) {
+        const { origin, sequence } = state.place.blocker;
+        state.place = { ...state.place, blocker: this.renamed.get(`${origin}:${sequence}`) ?? state.place.blocker };
+      }
+      this.rows.saveOut(state, false, this.placement.related.wanted(state), cells, before);
+    }
+  }
+
+  private forgetInTable(state: RowState): void {
+    if (state.hash) this.rows.digest.remove(state.table.tid, state.hash);
+    this.rows.eraseFromTable(state);
+  }
+
+  /** Keeps the last values of a row that was deleted elsewhere, for a person. */
+  private remember(state: RowState, key: SqlValue[] | null, cells: readonly CellValue[], result: Rejoined): void {
+    result.gone++;
+    const { table } = state;
+    const image = Object.fromEntries(table.columns.map((column, i) => [column.name, valueText(cells[i] ?? null)]));
+    this.db
+      .prepare("INSERT INTO _scoutsync_gone(tid, key, image, at) VALUES(?, ?, ?, ?)")
+      .run(table.tid, key ? keyText(key) : String(state.claim), JSON.stringify(image), this.nowUs);
+  }
+}
+
+function notTheSameTable({ name }: Table): SyncError {
+  return new SyncError({
+    code: "SCHEMA_UNSUPPORTED",
+    message: `the peer lacks rows of "${name}" that are here, and its table is another one, so nobody can tell whether they were deleted`,
+    action:
+      "Nothing was changed. Run the application's migrations so that both have the same tables and columns, or join again with another node.",
+  });
+}
+
+const placeOf = (state: RowState): string => `${state.table.tid}:${state.slot}`;
+
+function nameOf(table: Table, identity: Dot | null, key: Buffer | null): Buffer {
+  const head = Buffer.from(`${table.tid}:${identity ? `${identity.origin}:${identity.sequence}` : ""}:`);
+  return key === null ? head : Buffer.concat([head, key]);
+}

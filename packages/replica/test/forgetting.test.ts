@@ -1,0 +1,317 @@
+import { describe, expect, test } from "vitest";
+import { rejoin } from "./rejoin.ts";
+import { refusal, SECOND_US, settle, Site, START_US } from "./site.ts";
+
+const SCHEMA = `
+  CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT, x TEXT);
+  CREATE TABLE robot(id INTEGER PRIMARY KEY, team INTEGER REFERENCES team(id), name TEXT);
+  CREATE TABLE part(team INTEGER NOT NULL REFERENCES team(id), slot TEXT NOT NULL, x TEXT, PRIMARY KEY(team, slot));
+  CREATE TABLE word(k TEXT PRIMARY KEY, x TEXT);
+  CREATE TABLE line(text TEXT)`;
+const DAY_US = 86_400 * SECOND_US;
+
+/** Each says to each what it has, as sessions do. */
+function tell(...sites: Site[]): void {
+  for (const site of sites)
+    for (const other of sites)
+      if (site !== other) site.replica.acknowledge({ id: other.name, name: other.name }, other.replica.state().vector);
+}
+
+function meet(...sites: Site[]): void {
+  settle(...sites);
+  tell(...sites);
+}
+
+const forget = (site: Site, retentionDays = 0) => site.replica.forget({ retentionDays, dryRun: false });
+const tombstones = (site: Site) => Number(site.one("SELECT count(*) FROM _scoutsync_out WHERE state = 1"));
+const log = (site: Site) => Number(site.one("SELECT count(*) FROM _scoutsync_log"));
+const everything = (site: Site) => ["team", "robot", "part", "word", "line"].map((table) => site.rows(`SELECT * FROM ${table} ORDER BY 1`));
+
+function expectEqual(...sites: Site[]): void {
+  const [first] = sites as [Site];
+  for (const site of sites) {
+    expect(everything(site)).toEqual(everything(first));
+    expect(site.vector).toBe(first.vector);
+    expect(site.replica.state().digest).toEqual(first.replica.state().digest);
+    expect(site.rows("PRAGMA foreign_key_check")).toEqual([]);
+  }
+}
+
+/** Three that know each other and the same rows; c is away from then on. */
+function fleet(): [Site, Site, Site] {
+  const sites: [Site, Site, Site] = [new Site("a", SCHEMA), new Site("b", SCHEMA), new Site("c", SCHEMA)];
+  sites[0].edit(
+    `INSERT INTO team VALUES(1, 'one', 'x'), (2, 'two', 'x'), (3, 'three', 'x');
+     INSERT INTO robot VALUES(1, 1, 'r1'), (2, 2, 'r2'); INSERT INTO part VALUES(3, 'arm', 'x');
+     INSERT INTO word VALUES('w', 'x'), ('v', 'x'); INSERT INTO line VALUES('l')`,
+  );
+  meet(...sites);
+  return sites;
+}
+
+/** a deletes all but team 1 and its robot, a and b know, and what c does not know is forgotten without it. */
+function forgetWithout(a: Site, b: Site): void {
+  a.edit(
+    "DELETE FROM part; DELETE FROM robot WHERE id = 2; DELETE FROM team WHERE id > 1; DELETE FROM word; DELETE FROM line",
+    START_US + 60 * SECOND_US,
+  );
+  meet(a, b);
+  a.nowUs = b.nowUs = START_US + 120 * SECOND_US;
+  for (const site of [a, b]) {
+    site.replica.retire("c");
+    expect(forget(site)).toMatchObject({ forgotten: 7, awaited: 0 });
+    expect(tombstones(site)).toBe(0);
+  }
+}
+
+describe("what was deleted is forgotten", () => {
+  test("only once everybody has it", () => {
+    const [a, b, c] = fleet();
+    a.edit("DELETE FROM word WHERE k = 'w'", START_US + SECOND_US);
+    meet(a, b);
+    const before = log(a);
+    a.nowUs += 60 * SECOND_US;
+    expect(forget(a)).toMatchObject({ forgotten: 0, awaited: 1, keptFor: [{ name: "c", rows: 1 }] });
+    expect(log(a)).toBe(before);
+    c.pull(a);
+    tell(a, c);
+    expect(a.replica.forget({ retentionDays: 0, dryRun: true })).toMatchObject({ forgotten: 1 });
+    expect(log(a)).toBe(before);
+    expect(forget(a)).toMatchObject({ forgotten: 1, awaited: 0 });
+    // The birth and the delete.
+    expect(log(a)).toBe(before - 2);
+    // b still has it; that is no difference.
+    for (const [to, from] of [
+      [a, b],
+      [b, a],
+      [c, a],
+    ] as const)
+      expect(to.pull(from).at(-1)).toMatchObject({ received: 0, verified: true });
+  });
+
+  test("not for a node that others know of", () => {
+    const [a, b, c] = fleet();
+    const d = new Site("d", SCHEMA);
+    d.pull(b);
+    tell(b, d);
+    a.replica.learnMembers(b.replica.memberWords());
+    a.edit("DELETE FROM word WHERE k = 'w'", START_US + SECOND_US);
+    meet(a, b, c);
+    a.nowUs += 60 * SECOND_US;
+    expect(forget(a)).toMatchObject({ forgotten: 0, awaited: 1, keptFor: [{ name: "d" }] });
+    b.replica.retire("d");
+    a.replica.learnMembers(b.replica.memberWords());
+    expect(forget(a)).toMatchObject({ forgotten: 1 });
+  });
+
+  test("only after the retention", () => {
+    const [a, b, c] = fleet();
+    a.edit("DELETE FROM word WHERE k = 'w'", START_US + SECOND_US);
+    meet(a, b, c);
+    a.nowUs = START_US + 30 * DAY_US;
+    expect(forget(a, 30)).toMatchObject({ forgotten: 0, young: 1 });
+    a.nowUs = START_US + 30 * DAY_US + 2 * SECOND_US;
+    expect(forget(a, 30)).toMatchObject({ forgotten: 1, young: 0 });
+  });
+
+  test("only where all that others had is here, and never by a node that has met nobody", () => {
+    const [a, b, c] = fleet();
+    a.edit("DELETE FROM word WHERE k = 'w'", START_US + SECOND_US);
+    meet(a, b, c);
+    b.edit("INSERT INTO word VALUES('new', 'x')", START_US + 2 * SECOND_US);
+    tell(a, b);
+    a.nowUs += 60 * SECOND_US;
+    expect(forget(a)).toMatchObject({ forgotten: 0, awaited: 1, ahead: ["b"] });
+    const alone = new Site("alone", SCHEMA);
+    alone.edit("INSERT INTO word VALUES('w', 'x')");
+    alone.edit("DELETE FROM word", START_US + SECOND_US);
+    alone.nowUs += 60 * SECOND_US;
+    expect(forget(alone)).toMatchObject({ forgotten: 0, alone: true });
+  });
+
+  test("not while a row refers to it, deleted ones that stay included", () => {
+    const [a, b, c] = fleet();
+    // An application without foreign keys leaves a robot behind.
+    a.edit("PRAGMA foreign_keys = OFF; DELETE FROM team WHERE id = 1", START_US + SECOND_US);
+    a.edit("DELETE FROM robot WHERE id = 2", START_US + 100 * SECOND_US);
+    a.edit("DELETE FROM team WHERE id = 2", START_US + 2 * SECOND_US);
+    meet(a, b, c);
+    a.nowUs = START_US + DAY_US + 50 * SECOND_US;
+    // The robot's delete is younger than a day, its team's is not.
+    expect(forget(a, 1)).toMatchObject({ forgotten: 0, young: 1, referredTo: 2 });
+    a.edit("DELETE FROM robot WHERE id = 1", a.nowUs);
+    meet(a, b, c);
+    a.nowUs += 2 * DAY_US;
+    expect(forget(a, 1)).toMatchObject({ forgotten: 4, referredTo: 0 });
+  });
+
+  test("and an old batch, or one of a node that was away, brings nothing back", () => {
+    const [a, b, c] = fleet();
+    const old = a.streamFor(new Site("x", SCHEMA), 0);
+    forgetWithout(a, b);
+    for (const batch of old) b.replica.apply({ ...batch, final: false });
+    expect(everything(b)).toEqual(everything(a));
+    c.edit("UPDATE word SET x = 'edited' WHERE k = 'w'");
+    expect(refusal(() => c.pull(a))).toBe("REJOIN_NEEDED");
+    expect(refusal(() => a.pull(c))).toBe("PEER_BEHIND");
+    expect(everything(b)).toEqual(everything(a));
+  });
+});
+
+describe("a node that was retired comes back", () => {
+  test("what was deleted goes, what is new stays, what was edited or is used lives on as a new row", () => {
+    const [a, b, c] = fleet();
+    c.edit(
+      `UPDATE team SET x = 'edited' WHERE id = 2; INSERT INTO robot VALUES(9, 3, 'of c'); INSERT INTO part VALUES(3, 'leg', 'of c');
+       INSERT INTO team VALUES(7, 'of c', 'x'); UPDATE word SET x = 'edited' WHERE k = 'v'; INSERT INTO word VALUES('u', 'of c');
+       INSERT INTO line VALUES('of c')`,
+      START_US + 30 * SECOND_US,
+    );
+    forgetWithout(a, b);
+    // Team 2, team 3 with the parts, word v; of the others robot 2, part arm, word w and line l went.
+    expect(rejoin(c.replica, a.replica, 2)).toEqual({ gone: 4, reborn: 3 });
+    tell(a, b, c);
+    meet(a, b, c);
+    expectEqual(a, b, c);
+    expect(a.rows("SELECT name, x FROM team ORDER BY name")).toEqual([
+      { name: "of c", x: "x" },
+      { name: "one", x: "x" },
+      { name: "three", x: "x" },
+      { name: "two", x: "edited" },
+    ]);
+    expect(a.rows("SELECT robot.name, team.name AS team FROM robot JOIN team ON team.id = team ORDER BY 1")).toEqual([
+      { name: "of c", team: "three" },
+      { name: "r1", team: "one" },
+    ]);
+    expect(a.rows("SELECT slot, team.name AS team FROM part JOIN team ON team.id = team")).toEqual([{ slot: "leg", team: "three" }]);
+    expect(a.rows("SELECT * FROM word ORDER BY k")).toEqual([
+      { k: "u", x: "of c" },
+      { k: "v", x: "edited" },
+    ]);
+    expect(a.rows("SELECT * FROM line")).toEqual([{ text: "of c" }]);
+    // What went is kept for a person, with the values it had.
+    expect(c.rows("SELECT key, image FROM _scoutsync_gone WHERE key = 'w'")).toHaveLength(1);
+    // It is one of them again.
+    expect(a.replica.memberWords().filter(({ retired }) => retired)).toEqual([]);
+  });
+
+  test("an edit of a forgotten row that a third node took reaches everyone", () => {
+    const [a, b, c] = fleet();
+    const d = new Site("d", SCHEMA);
+    d.pull(b);
+    c.edit("UPDATE team SET x = 'edited' WHERE id = 2", START_US + 90 * SECOND_US);
+    // d, which nobody has told of a delete yet, takes it.
+    d.pull(c);
+    tell(d, c);
+    forgetWithout(a, b);
+    rejoin(c.replica, a.replica);
+    rejoin(d.replica, a.replica);
+    meet(a, b, c, d);
+    expectEqual(a, b, c, d);
+    const twos = a.rows("SELECT x FROM team WHERE name = 'two'");
+    expect(twos.length).toBeGreaterThan(0);
+    expect(new Set(twos.map(({ x }) => x))).toEqual(new Set(["edited"]));
+  });
+
+  test("one that had not forgotten yet takes its edit, and the others get the whole row back", () => {
+    const [a, b, c] = fleet();
+    a.edit("DELETE FROM word WHERE k = 'w'; DELETE FROM robot WHERE id = 2; DELETE FROM team WHERE id = 2", START_US + 60 * SECOND_US);
+    meet(a, b);
+    a.nowUs = b.nowUs = START_US + 120 * SECOND_US;
+    a.replica.retire("c");
+    expect(forget(a)).toMatchObject({ forgotten: 3 });
+    c.edit("UPDATE team SET x = 'edited' WHERE id = 2; UPDATE word SET x = 'edited'", START_US + 90 * SECOND_US);
+    // b still has them, as deleted.
+    b.pull(c);
+    expect(b.one("SELECT x FROM team WHERE id = 2")).toBe("edited");
+    const batch = b.replica.read({
+      from: a.replica.state().vector,
+      batchSize: 0,
+      codecs: [],
+      beyondDigest: new Uint8Array(),
+      floor: a.replica.state().floor,
+    });
+    a.replica.apply(batch);
+    c.pull(b);
+    meet(a, b, c);
+    expectEqual(a, b, c);
+    expect(a.rows("SELECT x FROM team WHERE id = 2")).toEqual([{ x: "edited" }]);
+    expect(a.one("SELECT x FROM word WHERE k = 'w'")).toBe("edited");
+  });
+
+  test("after a restart in the middle the comparison begins again, and nothing was judged by half of it", () => {
+    const [a, b, c] = fleet();
+    c.edit("INSERT INTO word VALUES('u', 'of c')", START_US + 30 * SECOND_US);
+    forgetWithout(a, b);
+    c.replica.beginRejoin();
+    const request = { codecs: [], beyondDigest: new Uint8Array(), batchSize: 1 };
+    const first = a.replica.read({ from: new Map(), ...request });
+    c.replica.apply({ ...first, rejoin: true });
+    c.restart();
+    const rest = a.replica.read({ from: first.to, ...request, batchSize: 0 });
+    expect(refusal(() => c.replica.apply({ ...rest, rejoin: true }))).toBe("REJOIN_NEEDED");
+    expect(refusal(() => c.pull(a))).toBe("REJOIN_NEEDED");
+    expect(c.one("SELECT count(*) FROM word")).toBe(3);
+    rejoin(c.replica, a.replica);
+    meet(a, b, c);
+    expectEqual(a, b, c);
+    expect(a.rows("SELECT k FROM word")).toEqual([{ k: "u" }]);
+  });
+});
+
+describe("after something was forgotten", () => {
+  test("an empty node is filled by one stream, and refuses the rest of it when more is forgotten meanwhile", () => {
+    const [a, b] = fleet();
+    forgetWithout(a, b);
+    const d = new Site("d", SCHEMA);
+    d.pull(a, { batchSize: 1 });
+    expectEqual(a, b, d);
+    const e = new Site("e", SCHEMA);
+    e.pull(a, { batchSize: 1, batches: 2 });
+    tell(a, b);
+    a.edit("DELETE FROM robot; DELETE FROM team", a.nowUs + SECOND_US);
+    meet(a, b);
+    tell(a, d);
+    d.pull(a);
+    tell(a, d);
+    a.nowUs += 60 * SECOND_US;
+    expect(forget(a)).toMatchObject({ forgotten: 2 });
+    expect(refusal(() => e.pull(a))).toBe("REJOIN_NEEDED");
+    rejoin(e.replica, a.replica);
+    meet(a, b, d, e);
+    expectEqual(a, b, d, e);
+    expect(e.rows("SELECT * FROM team")).toEqual([]);
+  });
+
+  test("a key that is used again lives everywhere, though the clock of who uses it is behind the delete", () => {
+    const [a, b, c] = fleet();
+    a.edit("DELETE FROM word WHERE k = 'w'", START_US + 100 * SECOND_US);
+    meet(a, b, c);
+    a.nowUs += 60 * SECOND_US;
+    expect(forget(a)).toMatchObject({ forgotten: 1 });
+    a.edit("INSERT INTO word VALUES('w', 'again')", START_US + 10 * SECOND_US);
+    meet(a, b, c);
+    expectEqual(a, b, c);
+    expect(b.one("SELECT x FROM word WHERE k = 'w'")).toBe("again");
+  });
+});
+
+describe("joining again is refused, and nothing changed,", () => {
+  test("where the peer's application has dropped a table, or a mass delete waits for a person", () => {
+    const [a, b, c] = fleet();
+    forgetWithout(a, b);
+    // Rows of a dropped table are gone on that server alone.
+    a.edit("DROP TABLE line", a.nowUs + SECOND_US);
+    a.nowUs += 60 * SECOND_US;
+    expect(refusal(() => rejoin(c.replica, a.replica))).toBe("SCHEMA_UNSUPPORTED");
+    expect(c.rows("SELECT * FROM line")).toEqual([{ text: "l" }]);
+    expect(c.one("SELECT count(*) FROM word")).toBe(2);
+    expect(rejoin(c.replica, b.replica)).toEqual({ gone: 7, reborn: 0 });
+
+    const d = new Site("d", SCHEMA, { quarantine: { rows: 1, share: 0 } });
+    d.edit("INSERT INTO word VALUES('of d', 'x'), ('too', 'x')");
+    d.edit("DELETE FROM word");
+    expect(refusal(() => d.pull(b))).toBe("REJOIN_NEEDED");
+    expect(refusal(() => rejoin(d.replica, b.replica))).toBe("REJOIN_NEEDED");
+  });
+});

@@ -1,0 +1,4 @@
+import type { Codec } from "@scoutsync/core";
+
+/** What this program can read, best first. */
+export const CODECS: readonly Codec[] = ["zstd", "identity"];
