@@ -2,11 +2,12 @@ import { cpus, totalmem } from "node:os";
 import { temporaryFolder } from "@scoutsync/testkit";
 import { measureApply } from "./apply.ts";
 import { measureCapture } from "./capture.ts";
+import { measureFiles } from "./files.ts";
 import { measureMigration } from "./migration.ts";
 import { measureLive, measureNodes, measureTls } from "./nodes.ts";
 import { printTable } from "./table.ts";
 
-// `npm run bench [-- --quick]`: every figure is a ratio in one run, both sides with synchronous=FULL, or a guide in its unit.
+// `npm run bench [-- --quick] [--files]`: `--files` measures files only. Every figure is a ratio in one run, both sides with synchronous=FULL, or a guide in its unit.
 const quick = process.argv.includes("--quick");
 const sizes = quick ? [5_000, 20_000, 60_000] : [10_000, 100_000, 1_000_000];
 const started = performance.now();
@@ -15,15 +16,18 @@ console.log(
 );
 const folder = temporaryFolder("bench");
 try {
-  measureCapture(
-    folder.path,
-    sizes.map((size) => Math.min(size, 200_000)),
-  );
-  measureApply(folder.path, sizes);
-  await measureMigration(folder.path, quick ? [60_000] : [200_000, 1_000_000]);
-  await measureNodes(folder.path, sizes);
-  await measureTls(quick ? 60_000 : 300_000);
-  await measureLive();
+  if (!process.argv.includes("--files")) {
+    measureCapture(
+      folder.path,
+      sizes.map((size) => Math.min(size, 200_000)),
+    );
+    measureApply(folder.path, sizes);
+    await measureMigration(folder.path, quick ? [60_000] : [200_000, 1_000_000]);
+    await measureNodes(folder.path, sizes);
+    await measureTls(quick ? 60_000 : 300_000);
+    await measureLive();
+  }
+  await measureFiles(quick ? 128 : 1_024, quick ? 5_000 : 50_000);
 } finally {
   folder.remove();
 }

@@ -8,7 +8,7 @@ export interface InteropCall {
   endless?: boolean;
 }
 
-/** Calls of a node that holds database `app` with rows in `note`; `peer` is another node. */
+/** Calls of a node that holds database `app` with rows in `note`, and `hello.txt` in file root `uploads`; `peer` is another node. */
 export function nodeCalls(peer: string): InteropCall[] {
   return [
     { method: "SyncNode/Ping", body: "{}", expected: /"name":\s*"a"/ },
@@ -25,6 +25,16 @@ export function nodeCalls(peer: string): InteropCall[] {
     { method: "SyncNode/ListKnownNodes", body: '{"database":"app"}', expected: /"name":\s*"a"/ },
     { method: "SyncNode/RetireKnownNode", body: '{"database":"app","node":"nobody"}', expected: /nobody/ },
     { method: "SyncNode/Forget", body: '{"database":"app","dry_run":true}', expected: /"complete":\s*true/ },
+    { method: "SyncNode/FileChecksums", body: '{"root":"uploads","catchup_mode":true}', expected: /"path":\s*"hello.txt"/ },
+    { method: "SyncNode/GetFile", body: '{"root":"uploads","path":"hello.txt"}', expected: /"chunk":\s*"aGVsbG8="/ },
+    {
+      method: "SyncNode/PutFile",
+      body: '{"open":{"root":"uploads","protocol":1,"name":"shell","index":"abcdefghijklmnop"}}',
+      expected: /"ready":/,
+    },
+    { method: "SyncNode/ListFiles", body: '{"root":"uploads"}', expected: /"state":\s*"here"/ },
+    { method: "SyncNode/FileStatus", body: "{}", expected: /"root":\s*"uploads"/ },
+    { method: "SyncNode/RestoreFile", body: '{"root":"uploads","path":"nothing.txt"}', expected: /no earlier version/ },
     { method: "SyncNode/GetHistory", body: '{"database":"app","table":"note","key":"1"}', expected: /"operation":\s*"insert"/ },
   ];
 }

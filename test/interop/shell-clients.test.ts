@@ -9,9 +9,9 @@ import {
   type FleetNode,
 } from "@scoutsync/testkit";
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { coordinatorCalls, methodsOf, nodeCalls, type InteropCall } from "./calls.ts";
@@ -30,7 +30,9 @@ let coordinator: FleetCoordinator;
 beforeAll(async () => {
   fleet = new Fleet("interop");
   const paths = [createDatabase(fleet.path("a", "app.db"), SCHEMA), createDatabase(fleet.path("b", "app.db"), SCHEMA)] as const;
-  a = await fleet.node({ name: "a", databases: { app: paths[0] } });
+  const uploads = fleet.path("a", "uploads", "hello.txt");
+  writeFileSync(uploads, "hello");
+  a = await fleet.node({ name: "a", databases: { app: paths[0] }, flags: ["--files", `uploads=${dirname(uploads)}`] });
   b = await fleet.node({ name: "b", databases: { app: paths[1] } });
   coordinator = await fleet.coordinator({ redis: (await fleet.privateRedis()).url });
   const writer = startWriter();

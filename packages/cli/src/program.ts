@@ -8,6 +8,7 @@ import { registerCoordinator } from "./commands/coordinator.ts";
 import { registerDetach } from "./commands/detach.ts";
 import { registerDoctor } from "./commands/doctor.ts";
 import { registerExport } from "./commands/export.ts";
+import { registerFiles } from "./commands/files.ts";
 import { registerHistory } from "./commands/history.ts";
 import { registerReissue } from "./commands/reissue.ts";
 import { registerReliability } from "./commands/reliability.ts";
@@ -49,6 +50,7 @@ const REGISTRATIONS: readonly Registration[] = [
   registerReissue,
   registerRestore,
   registerReview,
+  registerFiles,
   registerNodes,
   registerPeers,
   registerForget,

@@ -7,3 +7,4 @@ export * from "./payload.ts";
 export * from "./schema-print.ts";
 export * from "./rules.ts";
 export * from "./combine.ts";
+export * from "./file-entry.ts";

@@ -19,3 +19,5 @@ export * from "./bulk-codec.ts";
 export * from "./people.ts";
 export * from "./known-node.ts";
 export * from "./peer-client.ts";
+export * from "./file-entries.ts";
+export * from "./file-client.ts";

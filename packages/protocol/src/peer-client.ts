@@ -28,6 +28,7 @@ import {
 import { BatchAssembler, knownCodecs, toWireBatches } from "./batch.ts";
 import { askClock, type ClockQuestion, type OwnClock } from "./clock.ts";
 import { bidi, createClient, serverStream, unary, type Dial, type ServiceClient, type StreamOptions } from "./client.ts";
+import { fileClient, type FileClient } from "./file-client.ts";
 import { fromWireCount, fromWireDigestEntry } from "./people.ts";
 import { asBuffer, fromWireColumns } from "./value.ts";
 import { toWireKnownNode } from "./known-node.ts";
@@ -35,7 +36,7 @@ import { fromWireVector, toWireVector } from "./vector.ts";
 import { checkProtocol } from "./version.ts";
 
 /** A node that is being called. Its methods named in `@scoutsync/session`'s `Peer` are that interface. */
-export interface PeerClient {
+export interface PeerClient extends FileClient {
   readonly address: string;
   readonly client: ServiceClient<typeof SyncNodeService>;
   ping(options?: StreamOptions): Promise<PingResponse>;
@@ -51,7 +52,7 @@ export interface PeerClient {
   /** Asks the node to run one session; the last message carries the result. */
   sync(request: SyncRequest, signal?: AbortSignal): AsyncIterable<SyncResponse>;
   verify(
-    request: { peer: string; databases?: string[]; deep?: boolean; repair?: boolean },
+    request: { peer: string; databases?: string[]; deep?: boolean; repair?: boolean; noFiles?: boolean },
     options?: StreamOptions,
   ): Promise<VerifyResponse>;
   /** Ends every call and lets go of the connection. */
@@ -159,6 +160,7 @@ export function connectPeer(address: string, clock?: OwnClock, dial: Dial = crea
       for await (const batch of batches(stream, address)) return batch;
       throw silent(address, "a question for rows");
     },
+    ...fileClient(client),
     sync: (request, signal) => serverStream(client, "sync", request, { signal }),
     verify: (request, options) => unary(client, "verify", VerifyRequest.create(request), { deadlineMs: DIGEST_DEADLINE_MS, ...options }),
     close: () => client.close(),

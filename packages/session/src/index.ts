@@ -1,4 +1,5 @@
 export type * from "./peer.ts";
+export type * from "./files/file-peer.ts";
 export * from "./acquaintances.ts";
 export * from "./receipts.ts";
 export * from "./wakeup.ts";
@@ -16,3 +17,9 @@ export * from "./rejoin.ts";
 export * from "./rehearsal.ts";
 export * from "./repair.ts";
 export * from "./live.ts";
+export { exchangeFiles, refusalErrors } from "./files/file-session.ts";
+export type { FileExchange } from "./files/pull-files.ts";
+export * from "./files/verify-files.ts";
+export { runLiveFiles, type LiveFilesOptions } from "./files/live-files.ts";
+export { Rate } from "./files/rate.ts";
+export { Reception } from "./files/reception.ts";

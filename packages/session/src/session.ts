@@ -1,9 +1,13 @@
 import { SyncError, isCovered, toPlainError, type ErrorCode } from "@scoutsync/core";
+import type { FileRoot } from "@scoutsync/files";
 import type { Replica } from "@scoutsync/replica";
 import { backoffMs, pause } from "@scoutsync/runtime";
 import type { Acquaintances } from "./acquaintances.ts";
 import { sameBytes } from "./bytes.ts";
 import { explainChoice } from "./difference.ts";
+import type { FilePeer } from "./files/file-peer.ts";
+import { exchangeFiles, refusalErrors } from "./files/file-session.ts";
+import { Rate } from "./files/rate.ts";
 import type { Peer } from "./peer.ts";
 import { pull, type PullResult } from "./pull.ts";
 import { repair } from "./repair.ts";
@@ -26,7 +30,11 @@ export interface SessionDatabase {
 
 export interface SessionOptions {
   databases: readonly SessionDatabase[];
-  peer: Peer;
+  /** File roots to exchange after the databases. */
+  files?: readonly FileRoot[] | undefined;
+  /** Shared by all sessions of the node. */
+  fileRate?: Rate | undefined;
+  peer: Peer & Partial<FilePeer>;
   nodeName: string;
   /** True when the databases were asked for by name: one that the peer does not have is then an error. */
   named: boolean;
@@ -45,6 +53,7 @@ export interface SessionOptions {
 }
 
 export interface SessionProgress {
+  /** A database's name, or that of a file root. */
   database: string;
   phase: "pull" | "push" | "verify";
   done: number;
@@ -91,7 +100,22 @@ export async function runSession(options: SessionOptions): Promise<SessionResult
     }
   };
   await Promise.all(Array.from({ length: MAX_PARALLEL_DATABASES }, work));
-  const common = options.databases.length - absent;
+  // After the rows: a row that names a file is only whole with it, and rows are smaller.
+  for (const root of options.files ?? []) {
+    try {
+      const outcome = await persistently(options, stats, () => syncFiles(options, root, stats));
+      if (outcome.verified) verified += 1;
+      for (const error of refusalErrors(root.name, outcome.refused)) errors.push({ code: error.code, message: error.message });
+    } catch (error) {
+      if (error instanceof SyncError && error.code === "ROOT_NOT_FOUND") {
+        absent += 1;
+        continue;
+      }
+      const { code, message } = toPlainError(options.signal?.aborted ? options.signal.reason : error);
+      if (!errors.some((known) => known.code === code && known.message === message)) errors.push({ code, message });
+    }
+  }
+  const common = options.databases.length + (options.files?.length ?? 0) - absent;
   if (common === 0) errors.push(nothingInCommon(options));
   return {
     success: errors.length === 0,
@@ -102,6 +126,21 @@ export async function runSession(options: SessionOptions): Promise<SessionResult
     durationMs: Math.round(now() - started),
     errors,
   };
+}
+
+function syncFiles(options: SessionOptions, root: FileRoot, stats: SessionStats) {
+  const { peer, nodeName, signal, onProgress, fileRate = new Rate(0) } = options;
+  const { fileList, fileBytes, fileRecipe, openPut } = peer;
+  if (!fileList || !fileBytes || !fileRecipe || !openPut) {
+    const message = `${peer.address} knows nothing of file roots`;
+    throw new SyncError({ code: "ROOT_NOT_FOUND", message, action: "Upgrade it to sync files." });
+  }
+  const filePeer: FilePeer = { address: peer.address, fileList, fileBytes, fileRecipe, openPut };
+  const progress = (phase: "pull" | "push", done: number, total: number) => onProgress?.({ database: root.name, phase, done, total });
+  return exchangeFiles(
+    { root, peer: filePeer, nodeName, asKnown: false, rate: fileRate, stats, signal, onProgress: progress },
+    { pullOnly: options.pullOnly === true },
+  );
 }
 
 /** An error that asks a person to choose shows what there is to choose between, where the peer can be asked. */

@@ -162,7 +162,7 @@ export class ScriptedNode {
           const differences = equal ? [] : [{ table: "note", key: "1", columns: ["text"] }];
           return { name, equal, differences, vector: text, peerVector, repaired: [], notCompared: [] };
         });
-        callback(null, { equal: databases.every(({ equal }) => equal), databases });
+        callback(null, { equal: databases.every(({ equal }) => equal), databases, files: [] });
       },
       digest: (_call, callback) => callback(null, { vector: "", entries: [], rows: [] }),
       listReviews: (_call, callback) => callback(null, { reviews: this.reviews }),

@@ -18,5 +18,11 @@ export const NODE_ACCESS: readonly [string, CallAccess][] = accessOf(SyncNodeSer
   listKnownNodes: { roles: [...SERVICES, ...VIEWERS] },
   retireKnownNode: { roles: ["coordinator", ...OPERATORS], audited: true },
   forget: { roles: ["coordinator", ...OPERATORS], audited: true },
+  fileChecksums: { roles: [...SERVICES, ...VIEWERS] },
+  getFile: { roles: [...SERVICES, ...VIEWERS] },
+  putFile: { roles: [...SERVICES, ...OPERATORS] },
+  listFiles: { roles: [...SERVICES, ...VIEWERS] },
+  fileStatus: { roles: [...SERVICES, ...VIEWERS] },
+  restoreFile: { roles: ["coordinator", ...OPERATORS], audited: true },
   restoreRow: { roles: ["coordinator", ...OPERATORS], audited: true },
 });

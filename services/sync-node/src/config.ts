@@ -1,4 +1,5 @@
 import { parseTerms, SyncError } from "@scoutsync/core";
+import type { FileLimits } from "@scoutsync/files";
 import { parseAddress, type Logger } from "@scoutsync/runtime";
 
 /** What a sync-node is told at its start. */
@@ -8,6 +9,14 @@ export interface SyncNodeConfig {
   /** `host:port`; port 0 picks one. */
   listen: string;
   databases: readonly { name: string; path: string }[];
+  /** Folders of files taking part. */
+  files?: readonly { name: string; path: string }[] | undefined;
+  /** `ROOT:PATTERN` in gitignore syntax: files that are left alone. */
+  fileExclude?: readonly string[] | undefined;
+  /** Bytes; what is not given has a default. */
+  fileLimits?: Partial<FileLimits> | undefined;
+  /** Bytes per second that files travel with, all peers together; 0 = no limit. */
+  fileRate?: number | undefined;
   /** Holds what the node itself remembers: its identity. Made when missing. */
   dataDirectory: string;
   /** `host:port` of nodes to stay in sync with, coordinator or not. */

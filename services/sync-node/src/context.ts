@@ -1,10 +1,12 @@
 import type { Dial } from "@scoutsync/protocol";
 import type { Logger } from "@scoutsync/runtime";
+import type { Rate } from "@scoutsync/session";
 import type { ClockKeeper } from "./clock/clock-keeper.ts";
 import type { Connections } from "./connections.ts";
 import type { Databases } from "./databases.ts";
 import type { DiskRoom } from "./disk.ts";
 import type { NodeCounts } from "./metrics.ts";
+import type { FileRoots } from "./files/file-roots.ts";
 import type { SessionGate } from "./session-gate.ts";
 
 /** What the handlers of one node share. */
@@ -18,6 +20,9 @@ export interface NodeContext {
   /** How long deleted rows are kept at least, days. */
   readonly retentionDays: number;
   readonly databases: Databases;
+  readonly files: FileRoots;
+  /** How fast files travel, all sessions of this node together. */
+  readonly fileRate: Rate;
   readonly gate: SessionGate;
   readonly connections: Connections;
   /** How this node reaches others: in plain text, or as a member of its fleet. */

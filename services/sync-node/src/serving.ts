@@ -3,8 +3,8 @@ import { readFileSync } from "node:fs";
 import { HealthImplementation } from "grpc-health-check";
 import { SyncError, toPlainError } from "@scoutsync/core";
 import { addReflection, syncNodeService } from "@scoutsync/protocol";
-import type { Replica } from "@scoutsync/replica";
 import type { Logger, Service } from "@scoutsync/runtime";
+import { Rate } from "@scoutsync/session";
 import { dialAs, FleetServerCredentials, plainDial, Trust } from "@scoutsync/trust";
 import { announce } from "./announce.ts";
 import type { ClockKeeper } from "./clock/clock-keeper.ts";
@@ -14,6 +14,8 @@ import type { NodeContext } from "./context.ts";
 import type { Databases } from "./databases.ts";
 import { DiskRoom } from "./disk.ts";
 import { DEFAULT_RETENTION_DAYS, forgetDeleted } from "./forgetting.ts";
+import { keepFilesInStep } from "./files/live-files.ts";
+import type { FileRoots } from "./files/file-roots.ts";
 import { handlers } from "./handlers/index.ts";
 import { keepInStep } from "./live-links.ts";
 import { belong, contacts } from "./membership.ts";
@@ -37,6 +39,8 @@ export interface SyncNodeService extends Service {
     databases: { name: string; path: string; tables: string[] }[];
     /** `host:port` of the metrics; not there when they are not served. */
     metrics?: string;
+    /** Not there when the node has no file roots. */
+    files?: { root: string; path: string }[];
   };
 }
 
@@ -44,14 +48,28 @@ export interface SyncNodeService extends Service {
 export async function serve(
   config: SyncNodeConfig,
   clock: ClockKeeper,
-  databases: Databases,
+  { databases, files }: { databases: Databases; files: FileRoots },
   release: () => Promise<void>,
 ): Promise<SyncNodeService> {
   const { logger } = config;
   const { nodeId } = clock;
   const trust = Trust.open(config.dataDirectory);
   const dial = trust ? dialAs(trust) : plainDial(config.insecure === true);
-  for (const { replica } of databases.all()) reportProblems(replica, logger);
+  for (const { replica } of databases.all()) {
+    reportProblems(
+      { database: replica.name },
+      () => replica.state.problem,
+      (look) => replica.onChange(look),
+      logger,
+    );
+  }
+  for (const root of files.all())
+    reportProblems(
+      { root: root.name },
+      () => root.state.problem,
+      (look) => root.onChange(look),
+      logger,
+    );
   clock.serve(databases.all().map(({ replica }) => replica));
   const stopping = new AbortController();
   const context: NodeContext = {
@@ -63,6 +81,8 @@ export async function serve(
     receiveOnly: config.receiveOnly,
     retentionDays: config.retentionDays ?? DEFAULT_RETENTION_DAYS,
     databases,
+    files,
+    fileRate: new Rate(config.fileRate ?? 0),
     gate: new SessionGate(),
     connections: new Connections(clock, dial),
     dial,
@@ -93,6 +113,7 @@ export async function serve(
   const background = [
     keepInStep(context, peers, stopping.signal),
     clock.watch(stopping.signal),
+    keepFilesInStep(context, peers, stopping.signal),
     takeOver(context, config.reissueAfterDays, stopping.signal),
     forgetDeleted(context, stopping.signal),
   ];
@@ -124,23 +145,24 @@ export async function serve(
       listen,
       databases: databases.all().map(({ replica: { name, path, state } }) => ({ name, path, tables: state.tables })),
       ...(metrics !== null && { metrics: metrics.listen }),
+      ...(files.all().length > 0 && { files: files.all().map(({ name, path }) => ({ root: name, path })) }),
     },
     stop: () => (stopped ??= stop()),
   };
 }
 
-/** Says when a database cannot take part, and when it can again. */
-function reportProblems(replica: Replica, logger: Logger): void {
+/** Says when a database or a file root cannot take part, and when it can again. */
+function reportProblems(what: object, problemOf: () => string, onChange: (look: () => void) => unknown, logger: Logger): void {
   let said = "";
   const look = () => {
-    const { problem } = replica.state;
+    const problem = problemOf();
     if (problem === said) return;
-    if (problem !== "") logger.warn({ database: replica.name }, problem);
-    else logger.info({ database: replica.name }, "takes part again");
+    if (problem !== "") logger.warn(what, problem);
+    else logger.info(what, "takes part again");
     said = problem;
   };
   look();
-  replica.onChange(look);
+  onChange(look);
 }
 
 function programVersion(): string {

@@ -1,9 +1,12 @@
 import { availableParallelism } from "node:os";
+import { FileRootPool } from "@scoutsync/files";
 import { openReplicaPool, type ReplicaOptions } from "@scoutsync/replica";
 import { checkPlain, hasIdentity } from "@scoutsync/trust";
 import { ClockKeeper } from "./clock/clock-keeper.ts";
 import { checkAddresses, checkNames, exclusionsByDatabase, termsByDatabase, type SyncNodeConfig, triggersByDatabase } from "./config.ts";
 import { Databases } from "./databases.ts";
+import { FileRoots } from "./files/file-roots.ts";
+import { fileRootOptions } from "./files/file-settings.ts";
 import { DatabaseMemory } from "./memory.ts";
 import { nodeIdentity } from "./identity.ts";
 import { checkListenAddress } from "./server.ts";
@@ -32,7 +35,13 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
   const nodeId = nodeIdentity(config.dataDirectory);
   const clock = new ClockKeeper({ nodeId, dataDirectory: config.dataDirectory, logger: config.logger });
   const memory = new DatabaseMemory(config.dataDirectory, config.logger);
+  const roots = fileRootOptions(config);
   const pool = openReplicaPool({ threads: threadCount(config) });
+  const filePool = new FileRootPool();
+  const release = async () => {
+    await filePool.close();
+    await pool.close();
+  };
   try {
     const databases = new Databases(config.name, (database, error) =>
       config.logger.warn({ err: error, database }, "what a peer has could not be noted; its next contact says it again"),
@@ -59,12 +68,14 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
       );
     }
     memory.watch(databases.all().map(({ replica }) => replica));
-    return await serve(config, clock, databases, async () => {
+    const files = new FileRoots(config.name);
+    for (const options of roots) files.add(await filePool.open(options));
+    return await serve(config, clock, { databases, files }, async () => {
       memory.stop();
-      await pool.close();
+      await release();
     });
   } catch (error) {
-    await pool.close();
+    await release();
     throw error;
   }
 }

@@ -5,6 +5,7 @@ import { createLogger } from "@scoutsync/runtime";
 import { connectPeer, type PeerClient } from "@scoutsync/protocol";
 import type { Acquaintances } from "@scoutsync/session";
 import { Databases } from "../src/databases.ts";
+import { FileRoots } from "../src/files/file-roots.ts";
 import { ClockKeeper } from "../src/clock/clock-keeper.ts";
 import { serve, type SyncNodeService } from "../src/serving.ts";
 import type { SyncNodeConfig } from "../src/config.ts";
@@ -51,7 +52,7 @@ export async function startNode(
       ...config,
     },
     clock,
-    databases,
+    { databases, files: new FileRoots(name) },
     async () => {},
   );
   const client = connectPeer(service.ready.listen);

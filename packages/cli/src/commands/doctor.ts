@@ -1,19 +1,27 @@
 import { resolve } from "node:path";
 import { Option } from "commander";
 import { declare, repeatable, type Registration } from "../command.ts";
-import { Negative } from "../exit.ts";
+import { Negative, usageError } from "../exit.ts";
+import type { Output } from "../output/output.ts";
 
-/** `scoutsync doctor`: what sync would do to a database and what stands in the way; changes nothing. */
+/** `scoutsync doctor`: what sync would do to a database or a folder and what stands in the way; changes nothing. */
 export const registerDoctor: Registration = (program, surroundings) => {
-  declare<{ db: string; exclude?: string[] }>(program, surroundings, {
+  declare<{ db?: string; files?: string; exclude?: string[] }>(program, surroundings, {
     usage: "doctor",
-    summary: "what sync would do to this database and what stands in the way; changes nothing",
+    summary: "what sync would do to this database, or this folder of files, and what stands in the way; changes nothing",
     options: [
-      new Option("--db <path>", "the SQLite file").makeOptionMandatory(),
-      repeatable("--exclude <table[.column]>", "what is to be left out; repeat for more"),
+      new Option("--db <path>", "the SQLite file"),
+      new Option("--files <dir>", "the folder of a file root").conflicts("db"),
+      repeatable("--exclude <table[.column]>", "what is to be left out, of a folder a gitignore pattern; repeat for more"),
     ],
-    examples: ["scoutsync doctor --db ./app.db", "scoutsync doctor --db ./app.db --exclude sessions --json"],
-    run: async ({ db, exclude = [] }, { out, surroundings: { cwd } }) => {
+    examples: [
+      "scoutsync doctor --db ./app.db",
+      "scoutsync doctor --db ./app.db --exclude sessions --json",
+      "scoutsync doctor --files ./uploads",
+    ],
+    run: async ({ db, files, exclude = [] }, { out, surroundings: { cwd } }) => {
+      if (files !== undefined) return examineRoot(resolve(cwd, files), exclude, out);
+      if (db === undefined) throw usageError("doctor needs something to look at", "Give --db PATH or --files DIR.");
       const { diagnose } = await import("@scoutsync/replica");
       const found = diagnose(resolve(cwd, db), exclude);
       const document = {
@@ -37,6 +45,18 @@ export const registerDoctor: Registration = (program, surroundings) => {
     },
   });
 };
+
+async function examineRoot(path: string, exclude: readonly string[], out: Output): Promise<void> {
+  const { diagnoseRoot } = await import("@scoutsync/files");
+  const found = diagnoseRoot(path, exclude);
+  const { status, files, folders, bytes, ignored, leftAlone, problems } = found;
+  out.result({ path, status, files, folders, bytes, ignored, left_alone: leftAlone, problems }, () => {
+    out.line(`${path}: ${SENTENCE[status]} (${files} files in ${folders} folders, ${bytes} bytes; ${ignored} ignored)`);
+    for (const one of leftAlone) out.line(`left alone: ${one.path} ${one.reason}`);
+    for (const { message, action } of problems) out.line(`error: ${message}. ${action}`);
+  });
+  if (status === "refused") throw new Negative();
+}
 
 const SENTENCE = {
   attached: "takes part in sync",

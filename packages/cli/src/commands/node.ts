@@ -3,15 +3,20 @@ import { dirname, join, resolve } from "node:path";
 import { Option } from "commander";
 import { createLogger, printReady, runUntilSignal } from "@scoutsync/runtime";
 import { declare, repeatable, type Registration } from "../command.ts";
-import { nodeSettingsFromEnvironment, nodeSettingsFromFile, parseDatabase, resolveNodeSettings } from "../config/load.ts";
+import { nodeSettingsFromEnvironment, nodeSettingsFromFile, parseDatabase, parseFileRoot, resolveNodeSettings } from "../config/load.ts";
 import type { NodeSettings, NodeSource } from "../config/node-settings.ts";
-import { usageError } from "../exit.ts";
+
+const MIB = 1024 * 1024;
 
 interface NodeOptions {
   name?: string;
   listen?: string;
   db?: string[];
   files?: string[];
+  fileExclude?: string[];
+  fileMaxMib?: string;
+  fileRateMib?: string;
+  fileMinFreeMib?: string;
   data?: string;
   peer?: string[];
   coordinator?: string;
@@ -41,7 +46,11 @@ export const registerNode: Registration = (program, surroundings) => {
       new Option("--name <name>", "what people call this node (default: the machine's name)"),
       new Option("--listen <address>", "host:port to serve on, port 0 picks one (default 127.0.0.1:7071)"),
       repeatable("--db <name=path>", "a database taking part; repeat for more"),
-      repeatable("--files <root=dir>", "a file root taking part (not in this version)"),
+      repeatable("--files <root=dir>", "a folder of files taking part; repeat for more"),
+      repeatable("--file-exclude <root:pattern>", "files of a root that are left alone, gitignore syntax; repeat for more"),
+      new Option("--file-max-mib <mib>", "larger files are left alone (default 65536)"),
+      new Option("--file-rate-mib <mib>", "MiB per second that files travel with at most (default 0: no limit)"),
+      new Option("--file-min-free-mib <mib>", "room on a root's disk that others' files never use (default 1024, at most a twentieth)"),
       new Option("--data <dir>", "folder for what the node itself remembers (default .scoutsync-NAME beside the first database)"),
       repeatable("--peer <address>", "a node to stay in sync with live; repeat for more"),
       new Option("--coordinator <address>", "the coordinator to register with"),
@@ -84,12 +93,10 @@ export const registerNode: Registration = (program, surroundings) => {
       "scoutsync node --name pits --listen 0.0.0.0:7071 --db scouting=./scouting.db --db users=./users.db --peer 192.168.1.20:7071",
       "scoutsync node --name pits --db main=./app.db --rule main.stock.count=counter --rule main.user.role=prefer:hub,shop",
       "scoutsync node --name pits --listen 0.0.0.0:7071 --db main=./app.db --join scout1-eyJhIjpb…",
+      "scoutsync node --name pits --db main=./app.db --files uploads=./uploads --file-exclude 'uploads:*.bak' --peer 10.0.0.6:7071",
       "scoutsync node --config /etc/scoutsync/node.yaml --coordinator 10.0.0.5:7070",
     ],
     run: async (options, { surroundings: { env, cwd }, logLevel }) => {
-      if (options.files !== undefined) {
-        throw usageError("syncing files (--files) is not in this version", "Leave --files out; databases sync without it.");
-      }
       const configPath = options.config ?? env["SCOUTSYNC_CONFIG"];
       const file = configPath === undefined ? {} : nodeSettingsFromFile(resolve(cwd, configPath));
       const environment = nodeSettingsFromEnvironment({ env, cwd });
@@ -105,6 +112,10 @@ export const registerNode: Registration = (program, surroundings) => {
         listen: settings.listen,
         databases: settings.databases,
         dataDirectory,
+        files: settings.files,
+        fileExclude: settings.file_exclude,
+        fileLimits: { maxSizeBytes: settings.file_max_mib * MIB, minFreeBytes: settings.file_min_free_mib * MIB },
+        fileRate: settings.file_rate_mib * MIB,
         peers: settings.peers,
         coordinator: settings.coordinator ?? null,
         baseline: settings.baseline ?? null,
@@ -132,6 +143,11 @@ function flagsOf(options: NodeOptions, cwd: string): NodeSource {
   if (options.name !== undefined) source.name = options.name;
   if (options.listen !== undefined) source.listen = options.listen;
   if (options.db !== undefined) source.databases = options.db.map((entry) => parseDatabase(entry, cwd));
+  if (options.files !== undefined) source.files = options.files.map((entry) => parseFileRoot(entry, cwd));
+  if (options.fileExclude !== undefined) source.file_exclude = options.fileExclude;
+  if (options.fileMaxMib !== undefined) source.file_max_mib = Number(options.fileMaxMib);
+  if (options.fileRateMib !== undefined) source.file_rate_mib = Number(options.fileRateMib);
+  if (options.fileMinFreeMib !== undefined) source.file_min_free_mib = Number(options.fileMinFreeMib);
   if (options.data !== undefined) source.data = options.data;
   if (options.peer !== undefined) source.peers = options.peer;
   if (options.coordinator !== undefined) source.coordinator = options.coordinator;
@@ -161,5 +177,5 @@ function quarantineOf(text: string): { rows: number; share: number } | null {
 /** Beside the first database by default: it moves along when someone moves the folder. */
 function dataDirectoryOf(settings: NodeSettings, cwd: string): string {
   if (settings.data !== undefined) return resolve(cwd, settings.data);
-  return join(dirname(settings.databases[0]?.path ?? cwd), `.scoutsync-${settings.name}`);
+  return join(dirname(settings.databases[0]?.path ?? settings.files[0]?.path ?? cwd), `.scoutsync-${settings.name}`);
 }

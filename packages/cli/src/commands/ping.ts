@@ -40,7 +40,18 @@ export const registerPing: Registration = (program, surroundings) => {
             tables: database.tables,
             ...(database.problem === "" ? {} : { problem: database.problem }),
           })),
-          files: answer.files.map(({ root, cursor, digest }) => ({ root, cursor, digest })),
+          files: answer.files.map(({ root, cursor, digest, files, bytes, conflicts, pending, missing, heldBack, problem }) => ({
+            root,
+            cursor,
+            digest,
+            files: count(files),
+            bytes: count(bytes),
+            conflicts: count(conflicts),
+            pending: count(pending),
+            missing: count(missing),
+            ...(heldBack ? { held_back: true } : {}),
+            ...(problem === "" ? {} : { problem }),
+          })),
         };
         invocation.out.result(document, () => {
           const { out } = invocation;
@@ -49,6 +60,22 @@ export const registerPing: Registration = (program, surroundings) => {
             ["database", "rows", "pending", "parked", "conflicts", "digest", "vector"],
             document.databases.map((one) => [one.name, one.rows, one.pending, one.parked, one.conflicts, one.digest, one.vector]),
           );
+          if (document.files.length > 0) {
+            out.table(
+              ["root", "files", "bytes", "pending", "missing", "conflicts", "digest", "cursor"],
+              document.files.map((one) => [
+                one.root,
+                one.files,
+                one.bytes,
+                one.pending,
+                one.missing,
+                one.conflicts,
+                one.digest,
+                one.cursor,
+              ]),
+            );
+          }
+          for (const one of document.files) if (one.problem) out.line(`${one.root}: ${one.problem}`);
           if (document.clock?.warning) out.line(`Warning: ${document.clock.warning}.`);
           for (const one of document.databases) if (one.problem) out.line(`${one.name}: ${one.problem}`);
         });

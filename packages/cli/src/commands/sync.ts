@@ -98,7 +98,7 @@ function report(result: SyncResult, { out }: Invocation): void {
       out.line(
         `${document.node} and ${document.peer} are in sync${document.verified ? ", verified" : ""}: ` +
           `${moved.local_changes_sent} changes sent, ${moved.remote_changes_received} received, ${moved.remote_changes_applied} applied, ` +
-          `${moved.conflicts} conflicts, ${document.duration_ms} ms`,
+          `${moved.conflicts} conflicts, ${moved.files_uploaded} files sent, ${moved.files_downloaded} received, ${document.duration_ms} ms`,
       );
     }
   });

@@ -6,12 +6,13 @@ import { Negative } from "../exit.ts";
 
 /** `scoutsync verify`: equal, or the rows that differ. */
 export const registerVerify: Registration = (program, surroundings) => {
-  declare<{ db?: string[]; deep?: boolean; repair?: boolean }>(program, surroundings, {
+  declare<{ db?: string[]; deep?: boolean; repair?: boolean; files: boolean }>(program, surroundings, {
     usage: "verify <node> <peer>",
     summary: "compare two nodes down to single rows; exit code 1 when they differ",
     usesCoordinator: true,
     options: [
       repeatable("--db <name>", "only this database; repeat for more"),
+      new Option("--no-files", "leave file roots out"),
       new Option("--deep", "read every row again instead of trusting stored hashes"),
       new Option("--repair", "merge the rows that differ, both ways and without wiping anything, and compare again"),
     ],
@@ -26,7 +27,13 @@ export const registerVerify: Registration = (program, surroundings) => {
         unary(
           client,
           "verify",
-          { peer: peerAddress, databases: options.db ?? [], deep: options.deep === true, repair: options.repair === true },
+          {
+            peer: peerAddress,
+            databases: options.db ?? [],
+            deep: options.deep === true,
+            repair: options.repair === true,
+            noFiles: !options.files,
+          },
           { deadlineMs: LONG_DEADLINE_MS },
         ),
       );
@@ -39,7 +46,12 @@ export const registerVerify: Registration = (program, surroundings) => {
           not_compared: notCompared.map(({ table, reason }) => ({ table, reason })),
           ...(options.repair === true ? { repaired: repaired.map(({ table, key, columns }) => ({ table, key, columns })) } : {}),
         })),
-        files: [],
+        files: answer.files.map(({ root, equal, differences, leftAlone }) => ({
+          root,
+          equal,
+          differences: differences.map(({ path, what }) => ({ path, what })),
+          left_alone: leftAlone.map(({ path, kind, reason }) => ({ path, kind, reason })),
+        })),
       };
       const { out } = invocation;
       out.result(document, () => {
@@ -53,6 +65,16 @@ export const registerVerify: Registration = (program, surroundings) => {
             out.table(
               ["table", "key", "columns"],
               database.differences.map(({ table, key, columns }) => [table, key, columns.join(", ")]),
+            );
+          }
+        }
+        for (const { root, equal, differences, left_alone: leftAlone } of document.files) {
+          out.line(`files ${root}: ${equal ? "equal" : `${differences.length} paths differ`}`);
+          for (const { path, reason } of leftAlone) out.line(`left alone: ${path} ${reason}`);
+          if (differences.length > 0) {
+            out.table(
+              ["path", "difference"],
+              differences.map(({ path, what }) => [path, what]),
             );
           }
         }

@@ -14,6 +14,21 @@ export function parseDatabase(text: string, base: string): { name: string; path:
   return { name: text.slice(0, at), path: resolve(base, text.slice(at + 1)) };
 }
 
+/** `ROOT=DIR`; the folder is relative to `base`. */
+export function parseFileRoot(text: string, base: string): { name: string; path: string } {
+  const at = text.indexOf("=");
+  if (at < 1 || at === text.length - 1) {
+    throw usageError(`"${text}" is not ROOT=DIR`, "Give each file root as --files ROOT=DIR, for example --files uploads=./uploads");
+  }
+  return { name: text.slice(0, at), path: resolve(base, text.slice(at + 1)) };
+}
+
+const FILE_NUMBERS = [
+  ["file_max_mib", "FILE_MAX_MIB"],
+  ["file_rate_mib", "FILE_RATE_MIB"],
+  ["file_min_free_mib", "FILE_MIN_FREE_MIB"],
+] as const;
+
 /** What `SCOUTSYNC_*` says about a node. Lists are comma-separated. */
 export function nodeSettingsFromEnvironment({ env, cwd }: Pick<Surroundings, "env" | "cwd">): NodeSource {
   const source: NodeSource = {};
@@ -30,6 +45,16 @@ export function nodeSettingsFromEnvironment({ env, cwd }: Pick<Surroundings, "en
     "databases",
     list("DB")?.map((entry) => parseDatabase(entry, cwd)),
   );
+  assign(
+    source,
+    "files",
+    list("FILES")?.map((entry) => parseFileRoot(entry, cwd)),
+  );
+  assign(source, "file_exclude", list("FILE_EXCLUDE"));
+  for (const [key, name] of FILE_NUMBERS) {
+    const number = text(name);
+    assign(source, key, number === undefined ? undefined : Number(number));
+  }
   assign(source, "data", text("DATA"));
   assign(source, "peers", list("PEER"));
   assign(source, "coordinator", text("COORDINATOR"));
@@ -76,6 +101,7 @@ export function nodeSettingsFromFile(path: string): NodeSource {
   const source = { ...(content as Record<string, unknown>) };
   const base = dirname(resolve(path));
   if ("databases" in source) source["databases"] = databasesOf(source["databases"], base);
+  if ("files" in source) source["files"] = databasesOf(source["files"], base);
   if ("rules" in source) source["rules"] = rulesOf(source["rules"]);
   if ("references" in source) source["references"] = pairsOf(source["references"]);
   if (typeof source["data"] === "string") source["data"] = resolve(base, source["data"]);
@@ -112,13 +138,18 @@ function pairsOf(given: unknown): unknown {
 
 /** Flags over environment over file over defaults, checked. Throws a usage error that names every wrong key. */
 export function resolveNodeSettings(flags: NodeSource, environment: NodeSource, file: NodeSource): NodeSettings {
-  const result = NodeSettings.safeParse({ ...file, ...environment, ...flags });
-  if (result.success) return result.data;
-  const problems = result.error.issues.map((issue) => {
+  const source = { ...file, ...environment, ...flags };
+  const result = NodeSettings.safeParse(source);
+  // Checked apart from the rest, so that it is said together with everything else that is wrong.
+  const isEmpty = (given: unknown) => given === undefined || (Array.isArray(given) && given.length === 0);
+  const nothing = isEmpty(source.databases) && isEmpty(source.files);
+  if (result.success && !nothing) return result.data;
+  const problems = (result.error?.issues ?? []).map((issue) => {
     const key = String(issue.path[0] ?? "");
     const flag = NODE_FLAGS[key];
     return flag ? `${issue.message} (${flag}, or ${key} in the file)` : issue.message;
   });
+  if (nothing) problems.push("at least one database or file root is needed (--db or --files, or databases and files in the file)");
   throw usageError(`the node cannot start: ${problems.join("; ")}`, "See `scoutsync node --help`.");
 }
 

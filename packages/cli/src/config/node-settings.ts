@@ -17,9 +17,28 @@ export const NodeSettings = z
       .describe("what people call this node; unique in the fleet"),
     listen: address.default("127.0.0.1:7071").describe("host:port to serve on; port 0 picks a free one"),
     databases: z
-      .array(z.strictObject({ name: databaseName, path: z.string().min(1) }), { error: "at least one database is needed" })
-      .min(1, { error: "at least one database is needed" })
+      .array(z.strictObject({ name: databaseName, path: z.string().min(1) }), { error: "databases are NAME and PATH" })
+      .default([])
       .describe("the SQLite databases taking part"),
+    files: z
+      .array(z.strictObject({ name: databaseName, path: z.string().min(1) }), { error: "file roots are ROOT and DIR" })
+      .default([])
+      .describe("the folders of files taking part"),
+    file_exclude: z
+      .array(z.string().regex(/^[^:]+:./, { error: (issue) => `"${String(issue.input)}" is not ROOT:PATTERN` }))
+      .default([])
+      .describe("ROOT:PATTERN in gitignore syntax: files that are left alone, beside the root's own .scoutsyncignore"),
+    file_max_mib: z.number({ error: "file_max_mib is a number" }).positive().default(65_536).describe("larger files are left alone, MiB"),
+    file_rate_mib: z
+      .number({ error: "file_rate_mib is a number" })
+      .min(0)
+      .default(0)
+      .describe("how fast files travel at most, MiB per second; 0 = no limit"),
+    file_min_free_mib: z
+      .number({ error: "file_min_free_mib is a number" })
+      .min(0)
+      .default(1_024)
+      .describe("room on a root's disk that what others send never uses, MiB, and never more than a twentieth of the disk"),
     data: z.string().min(1).optional().describe("folder for what the node itself remembers"),
     peers: z.array(address).default([]).describe("nodes to stay in sync with live, coordinator or not"),
     coordinator: address.optional().describe("the coordinator to register with"),
@@ -79,6 +98,17 @@ export const NodeSettings = z
     log_level: z.enum(["trace", "debug", "info", "warn", "error", "silent"]).optional().describe("what to log on stderr"),
   })
   .superRefine((settings, context) => {
+    const roots = settings.files.map((root) => root.name);
+    const rootTwice = roots.find((name, at) => roots.indexOf(name) !== at);
+    if (rootTwice !== undefined) context.addIssue({ code: "custom", path: ["files"], message: `two file roots are named "${rootTwice}"` });
+    for (const entry of settings.file_exclude) {
+      if (roots.includes(entry.slice(0, entry.indexOf(":")))) continue;
+      context.addIssue({
+        code: "custom",
+        path: ["file_exclude"],
+        message: `"${entry}" names no file root given here (${roots.join(", ")})`,
+      });
+    }
     const names = settings.databases.map((database) => database.name);
     const twice = names.find((name, at) => names.indexOf(name) !== at);
     if (twice !== undefined) {
@@ -125,6 +155,11 @@ export const NODE_FLAGS: Readonly<Record<string, string>> = {
   name: "--name",
   listen: "--listen",
   databases: "--db",
+  files: "--files",
+  file_exclude: "--file-exclude",
+  file_max_mib: "--file-max-mib",
+  file_rate_mib: "--file-rate-mib",
+  file_min_free_mib: "--file-min-free-mib",
   data: "--data",
   peers: "--peer",
   coordinator: "--coordinator",

@@ -4,8 +4,10 @@ import { answering, conversing, streaming } from "./calls.ts";
 import { getChanges } from "./changes.ts";
 import { digest } from "./digest.ts";
 import { forget, listKnownNodes, retireKnownNode } from "./forgetting.ts";
+import { fileChecksums, fileStatus, getFile, listFiles, restoreFile } from "./files.ts";
 import { ping } from "./ping.ts";
 import { pushChanges } from "./push.ts";
+import { putFile } from "./put-file.ts";
 import { reissue } from "./reissue.ts";
 import { getHistory, listReviews, resolveReview, restoreRow } from "./review.ts";
 import { sync, verify } from "./sync.ts";
@@ -26,6 +28,12 @@ export function handlers(context: NodeContext): SyncNodeServer {
     listKnownNodes: answering(context, (request) => listKnownNodes(context, request)),
     retireKnownNode: answering(context, (request) => retireKnownNode(context, request)),
     forget: answering(context, (request) => forget(context, request)),
+    fileChecksums: streaming(context, (request, outbox, signal) => fileChecksums(context, request, outbox, signal)),
+    getFile: streaming(context, (request, outbox, signal) => getFile(context, request, outbox, signal)),
+    putFile: conversing(context, (requests, outbox) => putFile(context, requests, outbox)),
+    listFiles: answering(context, (request) => listFiles(context, request)),
+    fileStatus: answering(context, (request) => fileStatus(context, request)),
+    restoreFile: answering(context, (request) => restoreFile(context, request)),
     restoreRow: answering(context, (request) => restoreRow(context, request)),
   };
 }

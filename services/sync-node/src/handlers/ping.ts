@@ -2,6 +2,7 @@ import { formatVector } from "@scoutsync/core";
 import { formatTime, hearClock, type DatabaseStatus, type PingRequest, type PingResponse } from "@scoutsync/protocol";
 import { PROTOCOL_VERSION } from "@scoutsync/core";
 import type { NodeContext } from "../context.ts";
+import { fileStatuses } from "./files.ts";
 
 /** Answers from what the databases last reported: it must answer while all of them are busy. */
 export function ping(context: NodeContext, request: PingRequest): PingResponse {
@@ -16,7 +17,7 @@ export function ping(context: NodeContext, request: PingRequest): PingResponse {
     timeUs: BigInt(timeUs),
     run: context.run,
     databases: databaseStatuses(context),
-    files: [],
+    files: fileStatuses(context),
     clock: context.clock.status,
     disk: context.disk.status,
   };

@@ -16,6 +16,8 @@ import {
 import type { NodeContext } from "../context.ts";
 
 const DEFAULT_LIMIT = 1_000;
+/** Stands where a row's review names its database; the root stands for the table, the path for the key. */
+const FILES = "files";
 
 export async function listReviews(context: NodeContext, request: ListReviewsRequest): Promise<ListReviewsResponse> {
   const limit = request.limit || DEFAULT_LIMIT;
@@ -25,7 +27,13 @@ export async function listReviews(context: NodeContext, request: ListReviewsRequ
     const found = await replica.reviews({ kind: request.kind, id: request.id, limit: limit - reviews.length });
     reviews.push(...found.map((review) => toWireReview(replica.name, review)));
   }
-  return { reviews };
+  if (request.database === "" && (request.kind === "" || request.kind === "file")) {
+    for (const root of context.files.all()) {
+      const found = (await root.reviews()).filter(({ id }) => request.id === "" || id === request.id);
+      reviews.push(...found.map((review) => toWireReview(FILES, review)));
+    }
+  }
+  return { reviews: reviews.slice(0, limit) };
 }
 
 export async function resolveReview(context: NodeContext, request: ResolveReviewRequest): Promise<ResolveReviewResponse> {
@@ -55,6 +63,13 @@ export async function resolveReview(context: NodeContext, request: ResolveReview
   for (const { replica } of context.databases.all()) {
     const [found] = id === "" ? [] : await replica.reviews({ kind: "", id, limit: 1 });
     if (found) return { review: toWireReview(replica.name, await replica.resolve({ id, keep, set, decision })) };
+  }
+  const decided = decision === "" ? keep : decision;
+  if (id !== "" && decided !== "") {
+    for (const root of context.files.all()) {
+      const review = await root.resolve(id, decided);
+      if (review) return { review: toWireReview(FILES, review) };
+    }
   }
   throw new SyncError({
     code: "NOT_FOUND",

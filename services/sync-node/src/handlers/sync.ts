@@ -16,6 +16,7 @@ import {
   runSession,
   type Rehearsal,
   verify as compare,
+  verifyFiles,
   type Difference,
   type SessionDatabase,
   type SessionProgress,
@@ -42,6 +43,8 @@ export async function sync(context: NodeContext, request: SyncRequest, outbox: O
     context.connections.using(address, (peer) =>
       runSession({
         databases,
+        files: request.noFiles ? [] : context.files.all(),
+        fileRate: context.fileRate,
         peer,
         nodeName: context.name,
         named: request.databases.length > 0,
@@ -103,15 +106,36 @@ async function rehearsal(context: NodeContext, address: string, request: SyncReq
 /** Compares databases with a peer's, down to the columns that differ. */
 export async function verify(context: NodeContext, request: VerifyRequest, signal: AbortSignal): Promise<VerifyResponse> {
   const address = peerAddress(request.peer);
-  const databases = await context.connections.using(address, (peer) => compareWith(context, peer, request, signal));
-  if (databases.length === 0) {
+  const { databases, files } = await context.connections.using(address, async (peer) => ({
+    databases: await compareWith(context, peer, request, signal),
+    files: request.noFiles ? [] : await compareFiles(context, peer, request, signal),
+  }));
+  if (databases.length === 0 && files.length === 0) {
     throw new SyncError({
       code: "DATABASE_NOT_FOUND",
       message: `this node and ${address} have no database in common`,
       action: "Give databases that belong together the same NAME on both nodes.",
     });
   }
-  return { equal: databases.every(({ equal }) => equal), databases };
+  return { equal: [...databases, ...files].every(({ equal }) => equal), databases, files };
+}
+
+/** The roots that both have. */
+async function compareFiles(
+  context: NodeContext,
+  peer: PeerClient,
+  { deep }: VerifyRequest,
+  signal: AbortSignal,
+): Promise<VerifyResponse["files"]> {
+  const compared: VerifyResponse["files"] = [];
+  for (const root of context.files.all()) {
+    try {
+      compared.push(await verifyFiles(root, peer, { deep, signal }));
+    } catch (error) {
+      if (!(error instanceof SyncError) || error.code !== "ROOT_NOT_FOUND") throw error;
+    }
+  }
+  return compared;
 }
 
 async function compareWith(

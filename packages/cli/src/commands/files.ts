@@ -1,0 +1,143 @@
+import { Option, type Command } from "commander";
+import { unary, type FileRootReport } from "@scoutsync/protocol";
+import { declare, wholeNumber, type Registration } from "../command.ts";
+import { LONG_DEADLINE_MS, withNode } from "../connect.ts";
+import { count } from "../output/json.ts";
+import type { Surroundings } from "../surroundings.ts";
+
+/** `scoutsync files`: what file roots hold, how they are, and earlier versions back. */
+export const registerFiles: Registration = (program, surroundings) => {
+  const files = program.command("files").description("file roots: what they hold, how they are, earlier versions back");
+  declareList(files, surroundings);
+  declareStatus(files, surroundings);
+  declareRestore(files, surroundings);
+};
+
+function declareList(files: Command, surroundings: Surroundings): void {
+  declare<{ deleted?: boolean; versions?: boolean; limit?: number }>(files, surroundings, {
+    usage: "list <node> <root> [path]",
+    summary: "the files of a root, or of a folder in it",
+    usesCoordinator: true,
+    options: [
+      new Option("--deleted", "also what was deleted"),
+      new Option("--versions", "instead: the earlier versions of PATH that are in the store"),
+      wholeNumber("--limit <n>", "at most this many (default 10000)"),
+    ],
+    examples: [
+      "scoutsync files list 127.0.0.1:7071 uploads",
+      "scoutsync files list pits uploads robots/254.jpg --versions",
+      "scoutsync files list pits config --deleted --json",
+    ],
+    run: async ({ deleted = false, versions = false, limit = 0 }, invocation, node = "", root = "", path = "") => {
+      const answer = await withNode(node, invocation, (client) =>
+        unary(client, "listFiles", { root, path, after: "", limit, versions }, { deadlineMs: LONG_DEADLINE_MS }),
+      );
+      const { out } = invocation;
+      if (versions) {
+        const document = answer.versions.map(({ sha256, size, why, author, modified, stored }) => ({
+          sha256,
+          size: count(size),
+          why,
+          author,
+          modified,
+          stored,
+        }));
+        out.result(document, () =>
+          out.table(
+            ["sha256", "bytes", "why", "by", "modified", "stored"],
+            document.map((one) => [one.sha256, one.size, one.why, one.author, one.modified, one.stored]),
+          ),
+        );
+        return;
+      }
+      const document = answer.files
+        .filter(({ kind }) => deleted || kind !== "deleted")
+        .map(({ path: at, kind, size, sha256, modified, author, version, state }) => ({
+          path: at,
+          kind,
+          size: count(size),
+          sha256,
+          modified,
+          author,
+          version,
+          state,
+        }));
+      out.result(document, () =>
+        out.table(
+          ["path", "kind", "bytes", "by", "modified", "state"],
+          document.map((one) => [one.path, one.kind, one.size, one.author, one.modified, one.state]),
+        ),
+      );
+    },
+  });
+}
+
+function declareStatus(files: Command, surroundings: Surroundings): void {
+  declare(files, surroundings, {
+    usage: "status <node> [root]",
+    summary: "how file roots are: counts, the store, what is left alone and why, what was refused",
+    usesCoordinator: true,
+    examples: ["scoutsync files status 127.0.0.1:7071", "scoutsync files status pits uploads --json"],
+    run: async (_options, invocation, node = "", root = "") => {
+      const { roots } = await withNode(node, invocation, (client) =>
+        unary(client, "fileStatus", { root }, { deadlineMs: LONG_DEADLINE_MS }),
+      );
+      const { out } = invocation;
+      const document = roots.map(reportDocument);
+      out.result(document, () => {
+        for (const one of document) {
+          out.line(
+            `${one.root} at ${one.path}: ${one.files} files in ${one.folders} folders, ${one.bytes} bytes; ${one.stored_versions} earlier versions, ${one.stored_bytes} bytes`,
+          );
+          if (one.problem !== "") out.line(`  ${one.problem}`);
+          if (one.held_back) out.line(`  ${one.missing} are missing at once and held back: see \`scoutsync review list\``);
+          if (one.pending > 0) out.line(`  ${one.pending} known versions are not here yet`);
+          for (const { path, reason } of one.left_alone) out.line(`  left alone: ${path} ${reason}`);
+          for (const { time, peer, what } of one.refused) out.line(`  refused: ${time} from ${peer}: ${what}`);
+        }
+      });
+    },
+  });
+}
+
+function declareRestore(files: Command, surroundings: Surroundings): void {
+  declare<{ sha256?: string }>(files, surroundings, {
+    usage: "restore <node> <root> <path>",
+    summary: "brings an earlier or deleted version of a file back; it travels like any edit",
+    usesCoordinator: true,
+    options: [new Option("--sha256 <hash>", "which version, as `files list --versions` prints it (default: the last one)")],
+    examples: [
+      "scoutsync files restore 127.0.0.1:7071 uploads robots/254.jpg",
+      "scoutsync files restore pits config app.json --sha256 9f86d08188…",
+    ],
+    run: async ({ sha256 = "" }, invocation, node = "", root = "", path = "") => {
+      const { entry } = await withNode(node, invocation, (client) =>
+        unary(client, "restoreFile", { root, path, sha256 }, { deadlineMs: LONG_DEADLINE_MS }),
+      );
+      const { out } = invocation;
+      const document = { root, path, size: count(entry?.size ?? 0n), sha256: entry?.sha256 ?? "" };
+      out.result(document, () => out.line(`${path} is back (${document.size} bytes); it travels to the other servers like any edit.`));
+    },
+  });
+}
+
+function reportDocument({ status, path, storedVersions, storedBytes, remarks, refused }: FileRootReport) {
+  return {
+    root: status?.root ?? "",
+    path,
+    cursor: status?.cursor ?? "",
+    digest: status?.digest ?? "",
+    files: count(status?.files ?? 0n),
+    folders: count(status?.folders ?? 0n),
+    bytes: count(status?.bytes ?? 0n),
+    conflicts: count(status?.conflicts ?? 0n),
+    pending: Number(status?.pending ?? 0n),
+    missing: count(status?.missing ?? 0n),
+    held_back: status?.heldBack ?? false,
+    problem: status?.problem ?? "",
+    stored_versions: count(storedVersions),
+    stored_bytes: count(storedBytes),
+    left_alone: remarks.map(({ path: at, kind, reason }) => ({ path: at, kind, reason })),
+    refused: refused.map(({ time, peer, what }) => ({ time, peer, what })),
+  };
+}

@@ -1,0 +1,499 @@
+import {
+  equalVectors,
+  join,
+  SyncError,
+  toPlainError,
+  type VersionVector,
+  sameContent,
+  type FileEntry,
+  type FileLoser,
+  type FileRefusal,
+} from "@scoutsync/core";
+import { plannerOf, withRoot, type RootContext } from "../context.ts";
+import { entryOf, State, type ManifestRow } from "../manifest/manifest.ts";
+import { checkPath } from "../paths/check-path.ts";
+import { errorCode, inFolderOf, permissionsOf } from "../paths/folder.ts";
+import { next as bump, plan, type Plan } from "../plan/plan.ts";
+import { excludedName } from "../scan/exclusions.ts";
+import { isRacy, printOf } from "../scan/print.ts";
+import type { Scanner } from "../scan/scanner.ts";
+import type { Staging } from "../store/staging.ts";
+import { examine } from "../store/objects.ts";
+import { inFolder, newId, storedObject, type Placement, type Step } from "./placement.ts";
+
+/** A path is planned again after it turned out to hold something newer, so often at most; then the next session does it. */
+const MAX_LOOKS = 4;
+
+/** Bytes that are needed before an entry can be taken in. */
+export interface Want {
+  hash: string;
+  size: number;
+  /** Where the other node has them. */
+  path: string;
+  /** A version of the path is here, so that only differing chunks need to travel. */
+  hasBasis: boolean;
+  /** Where they cannot be had, nothing else waits for them. */
+  isOptional: boolean;
+}
+
+export interface Intake {
+  wants: Want[];
+  /** Entries that are in the manifest now, or have nothing new. */
+  taken: number;
+  /** Files whose new bytes came into place, entries that opened a conflict, and files that were removed. */
+  placed: number;
+  conflicts: number;
+  removed: number;
+  /** What could not be taken in: not now (`retry`: the list has to be read again from there), or never. */
+  refused: FileRefusal[];
+}
+
+/**
+ * Takes entries of another node in: plans each against what is here, takes the steps whose bytes are here, and says which
+ * bytes are missing. To be called again with the same entries when these have come: what is done already has nothing to do.
+ */
+export class EntryIntake {
+  private readonly context: RootContext;
+  private readonly placement: Placement;
+  private readonly scanner: Scanner;
+  private readonly staging: Staging;
+
+  constructor(context: RootContext, parts: { placement: Placement; scanner: Scanner; staging: Staging }) {
+    this.context = context;
+    this.placement = parts.placement;
+    this.scanner = parts.scanner;
+    this.staging = parts.staging;
+  }
+
+  /** `source` is the index of the manifest that the entries come from; `peer` names it for people. */
+  async receive(entries: readonly FileEntry[], source: string, peer: string): Promise<Intake> {
+    const intake: Intake = { wants: [], taken: 0, placed: 0, conflicts: 0, removed: 0, refused: [] };
+    const sound = entries.filter((entry) => this.isSound(entry, peer, intake));
+    const { manifest } = this.context;
+    const live = sound.filter(({ kind }) => kind !== "gone").sort((a, b) => (a.path < b.path ? -1 : 1));
+    const gone = sound.filter(({ kind }) => kind === "gone").sort((a, b) => (a.path > b.path ? -1 : 1));
+    const folders = gone.filter(({ path }) => manifest.row(path)?.kind === "folder");
+    // Folders before what is in them; what goes, last; and folders after what was in them, the deepest first.
+    await this.takeAll(live, source, intake);
+    await this.takeAll(
+      gone.filter((entry) => !folders.includes(entry)),
+      source,
+      intake,
+    );
+    await this.takeAll(folders, source, intake);
+    for (const entry of sound) await this.keepLosers(entry, intake);
+    return intake;
+  }
+
+  private async takeAll(entries: readonly FileEntry[], source: string, intake: Intake): Promise<void> {
+    let waiting = entries;
+    for (let looks = 0; waiting.length > 0; looks++) {
+      const steps: { step: Step; entry: FileEntry; counts: "placed" | "removed" }[] = [];
+      const again: FileEntry[] = [];
+      for (const entry of waiting) {
+        try {
+          const outcome = await this.plan(entry, source, intake);
+          if (outcome === "again") again.push(entry);
+          else if (outcome) steps.push({ ...outcome, entry });
+        } catch (error) {
+          this.fail(error, entry, intake);
+        }
+      }
+      const results = await this.placement.carryOut(steps.map(({ step }) => step));
+      for (const [at, { step, entry, counts }] of steps.entries()) {
+        if (results[at] === "done") {
+          intake[counts] += 1;
+          intake.taken += 1;
+          if (step.why === "conflict") intake.conflicts += 1;
+        } else if (results[at] === "blocked") this.inTheWay(entry, intake);
+        else again.push(entry);
+      }
+      if (looks === MAX_LOOKS && again.length > 0) {
+        for (const { path } of again)
+          intake.refused.push({ path, code: "FILE_CHANGED", message: `"${path}" is being written to`, retry: true });
+        break;
+      }
+      // What the disk holds is another thing than the manifest says: an edit that has not been seen yet.
+      for (const { path } of again) await this.scanner.look(path);
+      waiting = again;
+    }
+  }
+
+  /** Versions that lost their name are kept on every node that can get them, so that each can bring them back. */
+  private async keepLosers(entry: FileEntry, intake: Intake): Promise<void> {
+    for (const loser of entry.losers) {
+      if (loser.resolved || (await this.keepLoser(loser, entry))) continue;
+      const { hash, size } = loser;
+      if (!intake.wants.some((want) => want.hash === hash))
+        intake.wants.push({ hash, size, path: entry.path, hasBasis: false, isOptional: true });
+    }
+  }
+
+  /** What a peer says is checked as text before anything is looked up by it. */
+  private isSound(entry: FileEntry, peer: string, intake: Intake): boolean {
+    const { manifest } = this.context;
+    try {
+      checkPath(entry.path);
+      checkEntry(entry);
+    } catch (error) {
+      const { code, message } = toPlainError(error);
+      manifest.transaction(() => manifest.refuse(peer, message, this.context.nowUs()));
+      intake.refused.push({ path: entry.path.slice(0, 200), code, message, retry: false });
+      return false;
+    }
+    if (this.isLeftAlone(entry)) {
+      intake.taken += 1;
+      return false;
+    }
+    return true;
+  }
+
+  private isLeftAlone({ path, kind, size }: FileEntry): boolean {
+    const { rules, limits, manifest } = this.context;
+    const components = path.split("/");
+    const name = components.at(-1) ?? "";
+    if (kind !== "folder" && excludedName(name) !== null) return true;
+    for (let depth = 1; depth < components.length; depth++) if (rules.ignores(components.slice(0, depth).join("/"), true)) return true;
+    if (rules.ignores(path, kind === "folder") || (kind === "gone" && rules.ignores(path, true))) return true;
+    if (size > limits.maxSizeBytes) {
+      this.scanner.remark(path, "size", `has ${size} bytes at another node, more than the ${limits.maxSizeBytes} that are synced`);
+      return true;
+    }
+    return manifest.row(path)?.state === State.ignored;
+  }
+
+  /** A step for the disk; null when nothing is left to do or bytes are waited for; "again" after a change to plan anew from. */
+  private async plan(
+    entry: FileEntry,
+    source: string,
+    intake: Intake,
+  ): Promise<{ step: Step; counts: "placed" | "removed" } | "again" | null> {
+    const { manifest } = this.context;
+    this.noticeRollback(entry);
+    const known = manifest.row(entry.path);
+    const row = known?.state === State.forgotten ? null : known;
+    const planned = plan(row && entryOf(row), entry, plannerOf(this.context));
+    switch (planned.step) {
+      case "nothing":
+        intake.taken += 1;
+        return null;
+      case "join":
+      case "note":
+      case "keep":
+        return this.write(planned.row, source, entry, row, intake);
+      case "take":
+        return this.take(planned.row, source, entry, row, intake);
+      case "remove":
+        return this.remove(planned.row, source, entry, row, intake);
+      case "settle":
+        return this.settle(planned, source, entry, row, intake);
+    }
+  }
+
+  /** Only the manifest changes. */
+  private write(next: FileEntry, source: string, entry: FileEntry, row: ManifestRow | null, intake: Intake): null {
+    const { manifest } = this.context;
+    const { print = "", racy = false, state = State.here } = row ?? {};
+    manifest.transaction(() =>
+      manifest.write({ entry: next, source: unchanged(next, entry) ? source : "", print, racy, state }, this.context.nowUs()),
+    );
+    intake.taken += 1;
+    return null;
+  }
+
+  private async take(next: FileEntry, source: string, entry: FileEntry, row: ManifestRow | null, intake: Intake) {
+    const from = unchanged(next, entry) ? source : "";
+    if (next.kind === "folder") return this.makeFolder(next, from, row, intake);
+    if (row?.kind === "file" && row.hash === next.hash && row.state === State.here) return this.dress(next, from, row, intake);
+    if (row?.kind === "folder") {
+      const folderWent = this.removeFolder(row);
+      // Other files are still in it: the folder keeps the name, and the file is a version that lost it.
+      if (!folderWent) return this.folderWins(next, row, intake);
+    }
+    if (!this.placement.has(next.hash)) return this.want(next, intake);
+    await this.makeParents(next.path);
+    const expected = await this.expectedAt(row);
+    return {
+      step: { entry: next, source: from, expected, why: "replaced" as const, displacedAuthor: row?.author ?? "" },
+      counts: "placed" as const,
+    };
+  }
+
+  private async remove(next: FileEntry, source: string, entry: FileEntry, row: ManifestRow | null, intake: Intake) {
+    const from = unchanged(next, entry) ? source : "";
+    if (row?.kind === "folder") {
+      if (!this.removeFolder(row)) {
+        // Something is in it that nobody has deleted: the folder stays, and says so.
+        const kept = { ...entryOf(row), version: nextOf(this.context, row, entry) };
+        return this.write(kept, "", entry, row, intake);
+      }
+      return this.write(next, from, entry, null, intake);
+    }
+    const expected = await this.expectedAt(row);
+    if (!row || expected === "") return this.write(next, from, entry, null, intake);
+    return {
+      step: { entry: next, source: from, expected, why: "deleted" as const, displacedAuthor: row.author },
+      counts: "removed" as const,
+    };
+  }
+
+  private async settle(
+    planned: Extract<Plan, { step: "settle" }>,
+    source: string,
+    entry: FileEntry,
+    row: ManifestRow | null,
+    intake: Intake,
+  ) {
+    const { row: next, loser, winner } = planned;
+    if (winner === "theirs") {
+      if (next.kind === "folder") return this.makeFolder(next, "", row, intake, "conflict");
+      if (row?.kind === "file" && row.hash === next.hash && row.state === State.here) return this.dress(next, "", row, intake);
+      if (!this.placement.has(next.hash)) return this.want(next, intake);
+      const expected = await this.expectedAt(row);
+      return {
+        step: { entry: next, source: "", expected, why: "conflict" as const, displacedAuthor: row?.author ?? "" },
+        counts: "placed" as const,
+      };
+    }
+    // The other's bytes are kept here, too, before the version that covers both says that they are.
+    if (loser && !(await this.keepLoser(loser, entry))) return this.want(entry, intake);
+    if (loser) intake.conflicts += 1;
+    return this.write(next, source, entry, row, intake);
+  }
+
+  /** The bytes that are at a path, as far as is known: of a suspect file those that are there, whatever they are. */
+  private async expectedAt(row: ManifestRow | null): Promise<string> {
+    if (row?.kind !== "file") return "";
+    if (row.state !== State.suspect) return row.state === State.here ? row.hash : "";
+    try {
+      return await withRoot(this.context, ({ root }) =>
+        inFolder(root, row.path, async (folder, name) => (await examine(folder, name)).hash),
+      );
+    } catch (error) {
+      if (errorCode(error) === "ENOENT") return "";
+      throw error;
+    }
+  }
+
+  /** What is known and not here, or not as it was, comes into place where its bytes have come. Returns what is still missing. */
+  async heal(): Promise<{ healed: number; wants: Want[] }> {
+    const { manifest } = this.context;
+    const wants: Want[] = [];
+    const steps: Step[] = [];
+    for (const row of [...manifest.inState(State.wanted), ...manifest.inState(State.suspect)]) {
+      if (row.kind !== "file") {
+        // A folder that is wanted again.
+        manifest.transaction(() => manifest.observe(row.path, { state: State.here }));
+        if (row.kind === "folder")
+          withRoot(this.context, ({ root }) => inFolderOf(root, row.path, (folder, name) => folder.make(name).close(), true));
+      } else if (!this.placement.has(row.hash)) {
+        if (!wants.some(({ hash }) => hash === row.hash))
+          wants.push({ hash: row.hash, size: row.size, path: row.path, hasBasis: false, isOptional: false });
+      } else {
+        await this.makeParents(row.path);
+        const expected = await this.expectedAt(row);
+        steps.push({ entry: entryOf(row), source: row.source, expected, why: "conflict", displacedAuthor: row.author });
+      }
+    }
+    const results = await this.placement.carryOut(steps);
+    for (const [at, { entry }] of steps.entries()) if (results[at] === "changed") await this.scanner.look(entry.path);
+    return { healed: results.filter((result) => result === "done").length, wants };
+  }
+
+  private want({ hash, size, path }: FileEntry, intake: Intake): null {
+    if (!intake.wants.some((want) => want.hash === hash)) {
+      const row = this.context.manifest.row(path);
+      intake.wants.push({ hash, size, path, hasBasis: row?.kind === "file" && row.state === State.here, isOptional: false });
+    }
+    return null;
+  }
+
+  /** The bytes of a version that lost its name, in the store; false when they have to be fetched first. */
+  private async keepLoser(loser: FileLoser, { path, modifiedUs }: FileEntry): Promise<boolean> {
+    const { manifest } = this.context;
+    if (manifest.object(loser.hash)) return true;
+    if (!this.placement.has(loser.hash)) return false;
+    return withRoot(this.context, async (open) => {
+      const id = newId();
+      if (!(await this.placement.copy(open, loser.hash, id))) return false;
+      open.staging.moveTo(id, open.objects, id);
+      open.objects.sync();
+      const object = await storedObject(this.context, open, id, { path, why: "conflict", author: loser.author });
+      manifest.transaction(() => manifest.addObject({ ...object, modifiedUs, print: "" }));
+      if (this.staging.has(loser.hash)) {
+        open.staging.remove(loser.hash);
+        this.staging.used(loser.hash);
+      }
+      return true;
+    });
+  }
+
+  private async makeFolder(
+    next: FileEntry,
+    source: string,
+    row: ManifestRow | null,
+    intake: Intake,
+    why: "replaced" | "conflict" = "replaced",
+  ) {
+    const { manifest } = this.context;
+    await this.makeParents(next.path);
+    if (!(await this.clearForFolder(next.path, row, why))) return "again" as const;
+    withRoot(this.context, ({ root }) => inFolderOf(root, next.path, (folder, name) => folder.make(name).close()));
+    manifest.transaction(() => manifest.write({ entry: next, source, print: "", racy: false, state: State.here }, this.context.nowUs()));
+    intake.taken += 1;
+    return null;
+  }
+
+  /** A file that stands where a folder has to be goes into the store. False: it is not what was known, and wants a look. */
+  private async clearForFolder(path: string, row: ManifestRow | null, why: "replaced" | "conflict"): Promise<boolean> {
+    const there = withRoot(this.context, ({ root }) => inFolderOf(root, path, (folder, name) => folder.look(name)));
+    if (!there || there.isDirectory()) return true;
+    if (!there.isFile()) throw blocked(path);
+    if (row?.kind !== "file" || row.state !== State.here) return false;
+    const entry: FileEntry = { ...entryOf(row), kind: "gone", hash: "", size: 0, before: row.hash, cause: "a folder has its name" };
+    const [result] = await this.placement.carryOut([{ entry, source: "", expected: row.hash, why, displacedAuthor: row.author }]);
+    if (result === "blocked") throw blocked(path);
+    return result === "done";
+  }
+
+  /** Folders above a path exist on disk and live in the manifest, whatever tombstones say of them. */
+  private async makeParents(path: string): Promise<void> {
+    const { manifest } = this.context;
+    const components = path.split("/").slice(0, -1);
+    for (let depth = 1; depth <= components.length; depth++) {
+      const parent = components.slice(0, depth).join("/");
+      const row = manifest.row(parent);
+      if (row?.kind === "folder" && row.missingUs === 0 && row.state === State.here) continue;
+      for (let looks = 0; !(await this.clearForFolder(parent, manifest.row(parent), "conflict")); looks++) {
+        if (looks === MAX_LOOKS) throw blocked(parent);
+        await this.scanner.look(parent);
+      }
+      withRoot(this.context, ({ root }) => inFolderOf(root, parent, (folder, name) => folder.make(name).close()));
+      await this.scanner.look(parent);
+    }
+  }
+
+  /** False when something is still in it. */
+  private removeFolder({ path }: ManifestRow): boolean {
+    try {
+      withRoot(this.context, ({ root }) =>
+        inFolderOf(root, path, (folder, name) => {
+          if (folder.look(name)?.isDirectory()) folder.removeFolder(name);
+          folder.sync();
+        }),
+      );
+      return true;
+    } catch (error) {
+      const code = errorCode(error);
+      if (code === "ENOENT" || code === "ENOTDIR") return true;
+      if (code === "ENOTEMPTY" || code === "EEXIST" || code === "EBUSY" || code === "EACCES" || code === "EPERM") return false;
+      throw error;
+    }
+  }
+
+  /** A file version came for a path that is a folder with other files in it. */
+  private async folderWins(next: FileEntry, row: ManifestRow, intake: Intake): Promise<null> {
+    const { hash, size, author, stampUs } = next;
+    const sinceUs = this.context.nowUs();
+    const loser: FileLoser = {
+      hash,
+      size,
+      author,
+      stampUs,
+      sinceUs,
+      winner: "",
+      winnerAuthor: row.author,
+      winnerStampUs: row.stampUs,
+      resolved: false,
+    };
+    if (!(await this.keepLoser(loser, next))) return this.want(next, intake);
+    const losers = [...row.losers.filter((one) => one.hash !== hash), loser];
+    const kept = { ...entryOf(row), version: nextOf(this.context, row, next), losers };
+    intake.conflicts += 1;
+    return this.write(kept, "", next, row, intake);
+  }
+
+  /** The bytes are right; only the owner's bits differ. */
+  private dress(next: FileEntry, source: string, row: ManifestRow, intake: Intake): "again" | null {
+    const { manifest } = this.context;
+    const stats = withRoot(this.context, ({ root }) =>
+      inFolderOf(root, next.path, (folder, name) => {
+        const before = folder.look(name);
+        if (!before?.isFile() || printOf(before) !== row.print) return null;
+        folder.dress(name, permissionsOf(next.mode, before), null);
+        return folder.look(name);
+      }),
+    );
+    if (!stats) return "again";
+    const nowUs = this.context.nowUs();
+    manifest.transaction(() =>
+      manifest.write({ entry: next, source, print: printOf(stats), racy: isRacy(stats, nowUs), state: State.here }, nowUs),
+    );
+    intake.taken += 1;
+    return null;
+  }
+
+  /** A version of ours that we do not know: our manifest was put back from a copy. From now on we have another name. */
+  private noticeRollback(entry: FileEntry): void {
+    const { manifest } = this.context;
+    const said = entry.version.get(manifest.author) ?? 0;
+    if (said > (manifest.row(entry.path)?.version.get(manifest.author) ?? 0)) {
+      manifest.transaction(() => {
+        manifest.renew();
+        manifest.forgetReceived();
+      });
+    }
+  }
+
+  private inTheWay(entry: FileEntry, intake: Intake): void {
+    const { path } = entry;
+    const reason = "something that is not synced is in the way (a link, a folder's permissions, or an excluded file)";
+    this.scanner.remark(path, "way", reason);
+    intake.refused.push({ path, code: "FILE_BLOCKED", message: `"${path}" of the root "${this.context.name}": ${reason}`, retry: true });
+  }
+
+  private fail(error: unknown, entry: FileEntry, intake: Intake): void {
+    const code = errorCode(error);
+    if (error instanceof SyncError && error.code === "FILE_BLOCKED") return this.inTheWay(entry, intake);
+    if (["ENOTDIR", "ELOOP", "EACCES", "EPERM", "EROFS", "EXDEV", "ENOENT"].includes(code)) return this.inTheWay(entry, intake);
+    throw error;
+  }
+}
+
+/** A version that covers both, of this node's own making. */
+function nextOf(context: RootContext, row: ManifestRow, entry: FileEntry): VersionVector {
+  return bump(join(row.version, entry.version), plannerOf(context));
+}
+
+/** What is written is what came, so that it need not be sent back to where it came from. */
+function unchanged(written: FileEntry, came: FileEntry): boolean {
+  return (
+    sameContent(written, came) &&
+    equalVectors(written.version, came.version) &&
+    JSON.stringify(written.losers) === JSON.stringify(came.losers)
+  );
+}
+
+function checkEntry({ kind, hash, size, mode, path, losers }: FileEntry): void {
+  const isHash = (text: string) => /^[0-9a-f]{64}$/.test(text);
+  const sound =
+    (kind === "file" ? isHash(hash) && Number.isSafeInteger(size) && size >= 0 : (kind === "folder" || kind === "gone") && hash === "") &&
+    Number.isInteger(mode) &&
+    mode >= 0 &&
+    mode <= 7 &&
+    losers.every((loser) => isHash(loser.hash));
+  if (sound) return;
+  throw new SyncError({
+    code: "INVALID_ARGUMENT",
+    message: `the entry for ${JSON.stringify(path)} is not one of a file, a folder or a deletion`,
+    action: "Nothing was touched. Look at the node that it came from.",
+  });
+}
+
+function blocked(path: string): SyncError {
+  return new SyncError({
+    code: "FILE_BLOCKED",
+    message: `something that is not synced stands where "${path}" belongs`,
+    action: "Move it away; the next session goes on.",
+  });
+}

@@ -1,0 +1,436 @@
+import { setTimeout as pause } from "node:timers/promises";
+import { formatVector, SyncError, toPlainError, type Review, type FileEntry } from "@scoutsync/core";
+import { EntryIntake, type Intake, type Want } from "./apply/intake.ts";
+import { Placement } from "./apply/placement.ts";
+import { recover } from "./apply/recovery.ts";
+import { cut, DELTA_FROM_BYTES, ranges, readRecipe, recipeOf, type Chunk } from "./chunks/recipe.ts";
+import { withRoot, type FileLimits, type RootContext } from "./context.ts";
+import type {
+  FileListing,
+  FileRootCalls,
+  FileRootOptions,
+  FileRootState,
+  FileStatus,
+  ListPage,
+  ListRequest,
+  StoredVersion,
+} from "./file-root.ts";
+import { entryOf, Manifest, State } from "./manifest/manifest.ts";
+import { checkPath, IGNORE_FILE } from "./paths/check-path.ts";
+import { errorCode } from "./paths/folder.ts";
+import { FileReviews, type Decision } from "./review/reviews.ts";
+import { Deletions, SIGHTING_GAP_US } from "./scan/deletions.ts";
+import { IgnoreRules, KnownDatabases } from "./scan/exclusions.ts";
+import { Lookout } from "./scan/lookout.ts";
+import type { ScanReport } from "./scan/report.ts";
+import { Scanner } from "./scan/scanner.ts";
+import { adoptObjects, settleObjects } from "./store/objects.ts";
+import { Reading } from "./store/reading.ts";
+import { RootDisk } from "./store/root-disk.ts";
+import { Staging } from "./store/staging.ts";
+import { closeSync, readFileSync } from "node:fs";
+
+const DEFAULT_LIMITS: FileLimits = { maxSizeBytes: 64 * 1024 ** 3, minFreeBytes: 1024 ** 3 };
+const MAX_IGNORE_BYTES = 1024 * 1024;
+/** Every file is read again this often, µs: what a disk has changed by itself is found then. */
+const SCRUB_EVERY_US = 7 * 86_400_000_000;
+const STATE_WORDS = ["here", "wanted", "ignored", "suspect", "forgotten"] as const;
+
+/** Injected by tests and by the thread that serves it. */
+export interface EngineSeams {
+  /** A look that nobody had asked for is over. */
+  onLooked?: () => void;
+  /** Unix microseconds. */
+  nowUs?: () => number;
+  /** Called between any two steps that last. */
+  reached?: (step: string) => void;
+  /** How long a deletion's second look waits, milliseconds. */
+  sightingGapMs?: number;
+}
+
+/** One root, in the thread that owns it. What writes takes turns; what reads does not wait. */
+export class FileRootEngine implements FileRootCalls {
+  private readonly context: RootContext;
+  private readonly options: FileRootOptions;
+  private readonly manifest: Manifest;
+  private readonly staging: Staging;
+  private readonly placement: Placement;
+  private readonly scanner: Scanner;
+  private readonly deletions: Deletions;
+  private readonly intake: EntryIntake;
+  private readonly reading: Reading;
+  private readonly judgements: FileReviews;
+  private turn: Promise<unknown> = Promise.resolve();
+  private scanning: Promise<unknown> = Promise.resolve();
+  private lookout: Lookout | null = null;
+  private readonly onLooked: () => void;
+  private isReady = false;
+  private problem: { code: string; message: string } | null = null;
+
+  private constructor(options: FileRootOptions, seams: EngineSeams) {
+    this.options = options;
+    this.onLooked = seams.onLooked ?? (() => {});
+    this.manifest = new Manifest(options.manifestPath);
+    this.context = {
+      name: options.name,
+      nodeName: options.nodeName,
+      manifest: this.manifest,
+      disk: new RootDisk(options.name, options.path),
+      databases: new KnownDatabases(options.databases),
+      limits: { ...DEFAULT_LIMITS, ...options.limits },
+      sightingGapUs: seams.sightingGapMs === undefined ? SIGHTING_GAP_US : seams.sightingGapMs * 1000,
+      rules: new IgnoreRules(options.exclude, ""),
+      nowUs: seams.nowUs ?? (() => Math.round((performance.timeOrigin + performance.now()) * 1000)),
+      reached: seams.reached ?? (() => {}),
+    };
+    this.staging = new Staging(this.context);
+    this.placement = new Placement(this.context, this.staging);
+    this.scanner = new Scanner(this.context);
+    this.deletions = new Deletions(this.context);
+    this.reading = new Reading(this.context);
+    const { placement, scanner, staging, deletions } = this;
+    this.intake = new EntryIntake(this.context, { placement, scanner, staging });
+    this.judgements = new FileReviews(this.context, { placement, deletions, scanner });
+  }
+
+  /** Opens a root. One that was never there is refused with ROOT_UNAVAILABLE; one that was is waited for. */
+  static async open(options: FileRootOptions, seams: EngineSeams = {}): Promise<FileRootEngine> {
+    const engine = new FileRootEngine(options, seams);
+    try {
+      await engine.exclusively(() => engine.prepare());
+    } catch (error) {
+      if (engine.manifest.get("root_id") === null) {
+        engine.manifest.close();
+        throw error;
+      }
+    }
+    return engine;
+  }
+
+  state(): FileRootState {
+    const { manifest } = this;
+    return {
+      name: this.options.name,
+      path: this.options.path,
+      index: manifest.indexId,
+      seq: manifest.seq,
+      digest: manifest.digestHex,
+      ...manifest.count(),
+      conflicts: manifest.withLosers().reduce((sum, { losers }) => sum + losers.filter(({ resolved }) => !resolved).length, 0),
+      wanted: manifest.inState(State.wanted).length + manifest.inState(State.suspect).length,
+      missing: manifest.missing().length,
+      brake: this.deletions.brake,
+      problem: this.problem?.message ?? "",
+      problemCode: this.problem?.code ?? "",
+    };
+  }
+
+  async scan({
+    deep = false,
+    folders,
+    confirm = false,
+  }: {
+    deep?: boolean;
+    folders?: readonly string[];
+    confirm?: boolean;
+  }): Promise<ScanReport> {
+    // One look at a time: a second one would read the same files again.
+    const before = this.scanning;
+    const run = (async () => {
+      await before.catch(() => {});
+      const others = await this.exclusively(() => this.refreshRules());
+      const report = await this.scanner.scan({ deep, folders }, (work) => this.exclusively(work));
+      if (!folders) await this.exclusively(async () => this.scanner.forgetWhatIsNoLongerIgnored());
+      if (others) {
+        // What is missing under other rules than before has been seen once at most by the rules that count now: not at all.
+        await this.exclusively(async () => this.deletions.forget());
+        return { ...report, missing: 0 };
+      }
+      let { gone, missing } = await this.exclusively(async () => this.deletions.confirm());
+      if (confirm && missing > 0 && !this.deletions.brake) {
+        await pause(this.context.sightingGapUs / 1000);
+        const second = await this.exclusively(async () => this.deletions.confirm());
+        gone += second.gone;
+        missing = second.missing;
+      }
+      await this.exclusively(() => withRoot(this.context, (open) => settleObjects(this.context, open)));
+      return { ...report, changed: report.changed + gone, missing };
+    })();
+    this.scanning = run;
+    return run;
+  }
+
+  async keepLooking(everyMs: number): Promise<void> {
+    const { manifest } = this;
+    this.lookout ??= new Lookout({
+      path: this.options.path,
+      everyMs,
+      folders: () => ["", ...manifest.folders()],
+      look: async (folders) => {
+        const isScrub = !folders && this.context.nowUs() - Number(manifest.get("scrubbed_us") ?? "0") > SCRUB_EVERY_US;
+        await this.scan(folders ? { folders, confirm: true } : { confirm: true, deep: isScrub });
+        if (isScrub) manifest.set("scrubbed_us", String(this.context.nowUs()));
+        this.onLooked();
+      },
+    });
+    this.lookout.start();
+  }
+
+  async list({ index, seq, ...filter }: ListRequest): Promise<ListPage> {
+    const after = index === this.manifest.indexId ? seq : 0;
+    const entries = this.manifest.listed({ after, ...filter });
+    const isEnd = entries.length < filter.limit;
+    return {
+      entries,
+      index: this.manifest.indexId,
+      seq: isEnd ? Math.max(after, this.manifest.seq) : (entries.at(-1)?.seq ?? after),
+      isEnd,
+    };
+  }
+
+  receive(entries: readonly FileEntry[], source: string, peer: string): Promise<Intake> {
+    return this.exclusively(() => this.intake.receive(entries, source, peer));
+  }
+
+  async received(index: string): Promise<number> {
+    return this.manifest.received(index);
+  }
+
+  async noteReceived(index: string, seq: number): Promise<void> {
+    this.manifest.noteReceived(index, seq, this.context.nowUs());
+  }
+
+  async cursors(): Promise<{ index: string; seq: number }[]> {
+    return this.manifest.cursors();
+  }
+
+  async nothingFor(index: string, seq: number): Promise<boolean> {
+    return this.manifest.nothingFor(index, seq);
+  }
+
+  heal(): Promise<{ healed: number; wants: Want[] }> {
+    return this.exclusively(() => this.intake.heal());
+  }
+
+  async begin(hash: string, size: number): Promise<number> {
+    await this.exclusively(async () => {});
+    return this.noticing(() => this.staging.begin(hash, size));
+  }
+
+  async write(hash: string, offset: number, bytes: Uint8Array): Promise<void> {
+    await this.noticing(async () => this.staging.write(hash, offset, bytes));
+  }
+
+  async finish(hash: string): Promise<void> {
+    await this.noticing(() => this.staging.finish(hash));
+  }
+
+  async leave(hash: string): Promise<void> {
+    this.staging.leave(hash);
+  }
+
+  async read(hash: string, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+    return this.reading.read(hash, offset, length);
+  }
+
+  async locate(path: string): Promise<FileEntry> {
+    checkPath(path);
+    const row = this.manifest.row(path);
+    if (row?.kind === "file" && row.state !== State.ignored) return entryOf(row);
+    throw new SyncError({
+      code: "NOT_FOUND",
+      message: `the root "${this.options.name}" has no file "${path.slice(0, 200)}"`,
+      action: "See what it has with `scoutsync files list`.",
+    });
+  }
+
+  recipe(hash: string, size: number): Promise<Uint8Array<ArrayBuffer>> {
+    return this.reading.using(hash, (fd, there) => recipeOf(fd, Math.min(size, there)));
+  }
+
+  async assemble(hash: string, size: number, path: string, recipe: Uint8Array): Promise<{ offset: number; length: number }[]> {
+    const chunks = readRecipe(recipe, size);
+    await this.begin(hash, size);
+    const missing = new Map<string, Chunk[]>();
+    for (const chunk of chunks) missing.set(chunk.id, [...(missing.get(chunk.id) ?? []), chunk]);
+    const row = this.manifest.row(path);
+    if (row?.kind === "file" && row.size >= DELTA_FROM_BYTES) {
+      await this.reading.using(row.hash, (fd, there) =>
+        cut(fd, there, ({ id, length }, bytes) => {
+          const places = missing.get(id);
+          if (!places) return;
+          // The hash of a piece has only to be good enough to try: the whole file's hash decides.
+          for (const place of places) if (place.length === length) this.staging.place(hash, place.offset, bytes);
+          missing.delete(id);
+        }),
+      );
+    }
+    return ranges([...missing.values()].flat().sort((a, b) => a.offset - b.offset));
+  }
+
+  async patch(hash: string, offset: number, bytes: Uint8Array): Promise<void> {
+    await this.noticing(async () => this.staging.place(hash, offset, bytes));
+  }
+
+  async reviews(): Promise<Review[]> {
+    return this.judgements.list(this.problem?.code === "ROOT_UNAVAILABLE" ? this.problem.message : "");
+  }
+
+  async resolve(id: string, decision: Decision): Promise<Review | null> {
+    if (id === this.judgements.rootReviewId && this.problem) {
+      const [found] = await this.reviews();
+      if (decision !== "release") {
+        throw new SyncError({
+          code: "INVALID_ARGUMENT",
+          message: "another folder is only ever released to be this root",
+          action: "Give --release, or put the folder back.",
+        });
+      }
+      await this.releaseRoot();
+      return found ? { ...found, resolved: true } : null;
+    }
+    return this.exclusively(() => this.judgements.resolve(id, decision, this.problem?.message ?? ""));
+  }
+
+  restore(path: string, hash: string): Promise<FileEntry> {
+    return this.exclusively(async () => {
+      checkPath(path);
+      return this.judgements.restore(path, hash);
+    });
+  }
+
+  async versions(path: string): Promise<StoredVersion[]> {
+    return this.manifest
+      .objectsOf(path)
+      .map(({ hash, size, why, author, modifiedUs, storedUs }) => ({ hash, size, why, author, modifiedUs, storedUs }));
+  }
+
+  async files(under: string, after: string, limit: number): Promise<FileListing[]> {
+    return this.manifest.list(under, after, limit).map(({ path, kind, size, hash, modifiedUs, author, version, state }) => ({
+      path,
+      kind,
+      size,
+      hash,
+      modifiedUs,
+      author,
+      version: formatVector(version),
+      state: STATE_WORDS[state],
+    }));
+  }
+
+  async status(): Promise<FileStatus> {
+    return {
+      state: this.state(),
+      stored: this.manifest.storedCount(),
+      remarks: [...this.scanner.remarks.values()],
+      refusals: this.manifest.refusals(100),
+    };
+  }
+
+  async close(): Promise<void> {
+    this.lookout?.stop();
+    await this.turn.catch(() => {});
+    this.reading.close();
+    this.staging.close();
+    this.manifest.close();
+  }
+
+  /** One after the other, each on a root that is the one it was and has no cut step left. */
+  private exclusively<T>(work: () => Promise<T>): Promise<T> {
+    const run = this.turn.then(() =>
+      this.noticing(async () => {
+        await this.prepare();
+        return work();
+      }),
+    );
+    this.turn = run.catch(() => {});
+    return run;
+  }
+
+  /** What stands in the way is part of the state until something has gone well again. */
+  private async noticing<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      const result = await work();
+      this.problem = null;
+      return result;
+    } catch (error) {
+      const full = errorCode(error) === "ENOSPC" || (error as { code?: string }).code === "SQLITE_FULL";
+      const failure = full ? this.noRoom(error) : error;
+      const { code, message } = toPlainError(failure);
+      if (code === "DISK_FULL" || code === "ROOT_UNAVAILABLE") {
+        this.problem = { code, message };
+        if (code === "ROOT_UNAVAILABLE") this.isReady = false;
+      }
+      throw failure;
+    }
+  }
+
+  /** The root is marked, its store known, and what a crash cut is finished or undone. */
+  private async prepare(): Promise<void> {
+    const { manifest, context } = this;
+    if (this.isReady) return;
+    if (manifest.get("root_id") === null) {
+      const found = context.disk.identity();
+      manifest.set("root_id", found ?? context.disk.mark());
+      if (found !== null) await withRoot(context, (open) => adoptObjects(context, open));
+    }
+    await recover(context);
+    context.rules = this.readRules();
+    withRoot(context, ({ staging }) => {
+      for (const dirent of staging.names()) {
+        const name = dirent.name.toString();
+        // Copies for steps that are over; what is being received has a hash for a name and is gone on with.
+        if (name.length < 64 && dirent.isFile()) staging.remove(name);
+      }
+    });
+    this.isReady = true;
+  }
+
+  /** Rules are read before each look. True when they are others: all lists are then read again. */
+  private async refreshRules(): Promise<boolean> {
+    const { manifest, context } = this;
+    context.rules = this.readRules();
+    const print = `${context.rules.print} ${context.limits.maxSizeBytes}`;
+    const before = manifest.get("rules");
+    if (before === print) return false;
+    manifest.transaction(() => {
+      if (before !== null) manifest.forgetReceived();
+      manifest.set("rules", print);
+    });
+    return before !== null;
+  }
+
+  private readRules(): IgnoreRules {
+    const text = withRoot(this.context, ({ root }) => {
+      const stats = root.look(IGNORE_FILE);
+      if (!stats?.isFile() || stats.size > MAX_IGNORE_BYTES) return "";
+      const fd = root.read(IGNORE_FILE);
+      try {
+        return readFileSync(fd, "utf8");
+      } finally {
+        closeSync(fd);
+      }
+    });
+    return new IgnoreRules(this.options.exclude, text);
+  }
+
+  /** A person says that the folder is this root: what is in it is joined anew, as by a node that has never been here. */
+  private async releaseRoot(): Promise<void> {
+    const { manifest, context } = this;
+    const id = context.disk.identity() ?? context.disk.mark();
+    manifest.transaction(() => {
+      manifest.forgetEntries();
+      manifest.set("root_id", id);
+    });
+    await this.exclusively(async () => {});
+  }
+
+  private noRoom(cause: unknown): SyncError {
+    return new SyncError({
+      code: "DISK_FULL",
+      message: `there is no room left for the root "${this.options.name}" (${this.options.path}) or its manifest`,
+      action: "Free space there. Nothing was lost; it goes on by itself.",
+      cause,
+    });
+  }
+}

@@ -1,0 +1,138 @@
+import { type Review, type FileEntry, type ListedEntry } from "@scoutsync/core";
+import type { Intake, Want } from "./apply/intake.ts";
+import type { FileLimits } from "./context.ts";
+import type { Brake } from "./scan/deletions.ts";
+import type { Remark, ScanReport } from "./scan/report.ts";
+
+export interface FileRootOptions {
+  /** What makes it the same root elsewhere. */
+  name: string;
+  path: string;
+  /** Where the manifest is kept; outside of every root. */
+  manifestPath: string;
+  nodeName: string;
+  /** Databases of this process: never opened as files, whatever they are called. */
+  databases: readonly string[];
+  /** gitignore patterns of the configuration. */
+  exclude: readonly string[];
+  limits?: Partial<FileLimits> | undefined;
+}
+
+/** A root as it last reported itself. */
+export interface FileRootState {
+  name: string;
+  path: string;
+  /** Identity of the manifest, and its latest number: together the cursor that others keep. */
+  index: string;
+  seq: number;
+  /** Hex digest of all live entries; equal digests mean equal roots. */
+  digest: string;
+  files: number;
+  folders: number;
+  bytes: number;
+  /** Conflicts that nobody has decided. */
+  conflicts: number;
+  /** Known versions whose bytes are not here yet, or not as they were. */
+  wanted: number;
+  /** Missing files that are not known to be deleted yet. */
+  missing: number;
+  brake: Brake | null;
+  /** Why the root cannot take part just now; "" when it can. */
+  problem: string;
+  problemCode: string;
+}
+
+export interface ListRequest {
+  /** Another node's place in this manifest's order; an index that is not ours means from the beginning. */
+  index: string;
+  seq: number;
+  /** Only what this node recorded at or after this time, Unix microseconds. */
+  sinceUs: number;
+  tombstones: boolean;
+  limit: number;
+  /** The manifest that asks: what came unchanged from there is not sent back. "" = send everything. */
+  notFrom: string;
+}
+
+export interface ListPage {
+  entries: ListedEntry[];
+  /** This manifest's index, and the number up to which the caller has everything after this page. */
+  index: string;
+  seq: number;
+  isEnd: boolean;
+}
+
+/** What a root holds at a path, for people. */
+export interface FileListing {
+  path: string;
+  kind: FileEntry["kind"];
+  size: number;
+  hash: string;
+  modifiedUs: number;
+  author: string;
+  version: string;
+  /** "here", "wanted", "ignored" or "suspect". */
+  state: string;
+}
+
+export interface FileStatus {
+  state: FileRootState;
+  stored: { objects: number; bytes: number };
+  remarks: Remark[];
+  refusals: { timeUs: number; peer: string; what: string }[];
+}
+
+export interface StoredVersion {
+  hash: string;
+  size: number;
+  why: string;
+  author: string;
+  modifiedUs: number;
+  storedUs: number;
+}
+
+/** What may change a root. Everything throws SyncErrors. Calls are answered in turn; reads do not wait for writes. */
+export interface FileRootCalls {
+  /** Looks at the folder and writes down what differs. `confirm` waits for the second look that a deletion needs. */
+  scan(options: { deep?: boolean; folders?: readonly string[]; confirm?: boolean }): Promise<ScanReport>;
+  /** From now on looks by itself: soon after the kernel hints at a change, and at everything this often (milliseconds). */
+  keepLooking(everyMs: number): Promise<void>;
+  list(request: ListRequest): Promise<ListPage>;
+  receive(entries: readonly FileEntry[], source: string, peer: string): Promise<Intake>;
+  /** How far the list of another manifest is in this one, and that it is. */
+  received(index: string): Promise<number>;
+  noteReceived(index: string, seq: number): Promise<void>;
+  /** All lists that are known here. */
+  cursors(): Promise<{ index: string; seq: number }[]>;
+  /** True when nothing after `seq` is news to the manifest `index`. */
+  nothingFor(index: string, seq: number): Promise<boolean>;
+  /** Fetches what is wanted into place where the bytes are here; returns what is missing. */
+  heal(): Promise<{ healed: number; wants: Want[] }>;
+  begin(hash: string, size: number): Promise<number>;
+  write(hash: string, offset: number, bytes: Uint8Array): Promise<void>;
+  finish(hash: string): Promise<void>;
+  leave(hash: string): Promise<void>;
+  read(hash: string, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** The hash of what is in place at a path. Throws NOT_FOUND, INVALID_ARGUMENT. */
+  locate(path: string): Promise<FileEntry>;
+  recipe(hash: string, size: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** Puts a file together from the version of `path` that is here; returns what is missing of it. */
+  assemble(hash: string, size: number, path: string, recipe: Uint8Array): Promise<{ offset: number; length: number }[]>;
+  patch(hash: string, offset: number, bytes: Uint8Array): Promise<void>;
+  reviews(): Promise<Review[]>;
+  resolve(id: string, decision: "winner" | "loser" | "release" | "undo"): Promise<Review | null>;
+  restore(path: string, hash: string): Promise<FileEntry>;
+  versions(path: string): Promise<StoredVersion[]>;
+  files(under: string, after: string, limit: number): Promise<FileListing[]>;
+  status(): Promise<FileStatus>;
+}
+
+/** One file root taking part. */
+export interface FileRoot extends FileRootCalls {
+  readonly name: string;
+  readonly path: string;
+  readonly state: FileRootState;
+  /** Called when the state has moved; returns what stops it. */
+  onChange(listener: () => void): () => void;
+  close(): Promise<void>;
+}

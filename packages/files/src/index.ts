@@ -1,0 +1,11 @@
+export type * from "./file-root.ts";
+export { plan, next, type Plan, type Planner } from "./plan/plan.ts";
+export { checkPath, pathProblem, STORE_FOLDER } from "./paths/check-path.ts";
+export { DELTA_FROM_BYTES } from "./chunks/recipe.ts";
+export type { Intake, Want } from "./apply/intake.ts";
+export type { FileLimits } from "./context.ts";
+export type { Remark, ScanReport } from "./scan/report.ts";
+export type { Brake } from "./scan/deletions.ts";
+export { FileRootEngine, type EngineSeams } from "./engine.ts";
+export { FileRootPool } from "./pool/pool.ts";
+export { diagnoseRoot, type RootDiagnosis } from "./diagnose.ts";

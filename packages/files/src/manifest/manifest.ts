@@ -1,0 +1,483 @@
+import { createHash, randomBytes } from "node:crypto";
+import { mkdirSync, readFileSync } from "node:fs";
+import { dirname } from "node:path";
+import Database, { type Database as Sqlite, type Statement } from "better-sqlite3";
+import {
+  formatVector,
+  parseVector,
+  SyncError,
+  type Origin,
+  type FileEntry,
+  type FileKind,
+  type ListedEntry,
+  type FileLoser,
+} from "@scoutsync/core";
+
+const LAYOUT_VERSION = 1;
+const DIGEST_BYTES = 16;
+
+/** Whether an entry's bytes are in place. */
+export const State = { here: 0, wanted: 1, ignored: 2, suspect: 3, forgotten: 4 } as const;
+/** States of entries that do not travel and are in no digest. */
+const SILENT = `(${State.ignored}, ${State.forgotten})`;
+export type State = (typeof State)[keyof typeof State];
+
+/** What the manifest holds of a path, with what is only of this node. */
+export interface ManifestRow extends ListedEntry {
+  /** The manifest it came from unchanged, "" from here. */
+  source: string;
+  print: string;
+  racy: boolean;
+  state: State;
+  missingUs: number;
+}
+
+/** What is set when a row is written; `seq` and the time are drawn. */
+export interface RowChange {
+  entry: FileEntry;
+  source: string;
+  print: string;
+  racy: boolean;
+  state: State;
+}
+
+export interface StoredObject {
+  id: string;
+  hash: string;
+  size: number;
+  path: string;
+  why: "replaced" | "deleted" | "conflict" | "late";
+  author: string;
+  modifiedUs: number;
+  storedUs: number;
+  print: string;
+}
+
+export interface JournalStep {
+  id: string;
+  path: string;
+  step: "place" | "remove";
+  staged: string;
+  expected: string;
+  entry: FileEntry;
+  source: string;
+}
+
+export interface ListFilter {
+  after: number;
+  limit: number;
+  sinceUs: number;
+  tombstones: boolean;
+  notFrom: string;
+}
+
+interface EntryRecord {
+  path: string;
+  kind: FileKind;
+  hash: string;
+  size: number;
+  mode: number;
+  modified_us: number;
+  version: string;
+  stamp_us: number;
+  author: string;
+  before: string;
+  cause: string;
+  losers: string;
+  seq: number;
+  recorded_us: number;
+  source: string;
+  print: string;
+  racy: number;
+  state: State;
+  missing_us: number;
+}
+
+const randomName = () => {
+  const alphabet = "abcdefghijklmnopqrstuvwxyz234567";
+  return [...randomBytes(16)].map((byte) => alphabet[byte & 31]).join("") as Origin;
+};
+
+/**
+ * What one node knows of one root, in a SQLite file of its own outside of the root. Everything here is one thread's, and
+ * what `transaction` ran is durable when it returns.
+ */
+export class Manifest {
+  private readonly db: Sqlite;
+  private readonly statements = new Map<string, Statement>();
+  private digest: Buffer;
+  private counts: { files: number; folders: number; bytes: number };
+
+  constructor(path: string) {
+    mkdirSync(dirname(path), { recursive: true });
+    this.db = new Database(path);
+    this.db.pragma("journal_mode = WAL");
+    this.db.pragma("synchronous = FULL");
+    const layout = this.db.pragma("user_version", { simple: true }) as number;
+    if (layout > LAYOUT_VERSION) {
+      this.db.close();
+      throw new SyncError({
+        code: "METADATA_NEWER",
+        message: `the manifest ${path} was written by a newer version`,
+        action: "Run that version, or delete the manifest: the root is then joined anew, and nothing is deleted by it.",
+      });
+    }
+    if (layout === 0) {
+      this.db.transaction(() => {
+        this.db.exec(readFileSync(new URL("0001-manifest.sql", import.meta.url), "utf8"));
+        this.db.pragma(`user_version = ${LAYOUT_VERSION}`);
+        this.renew();
+        this.set("seq", "0");
+      })();
+    }
+    this.digest = Buffer.from(this.get("digest") ?? "00".repeat(DIGEST_BYTES), "hex");
+    this.counts = this.recount();
+  }
+
+  /** Identity of this manifest in other nodes' cursors. */
+  get indexId(): string {
+    return this.get("index_id") ?? "";
+  }
+
+  /** This manifest's own name in version vectors. */
+  get author(): Origin {
+    return this.get("author") as Origin;
+  }
+
+  get seq(): number {
+    return Number(this.get("seq"));
+  }
+
+  get digestHex(): string {
+    return this.digest.toString("hex");
+  }
+
+  /** A manifest that was put back from a copy goes on under new names: versions it gave out since then are not its own any more. */
+  renew(): void {
+    this.set("index_id", randomName());
+    this.set("author", randomName());
+  }
+
+  get(key: string): string | null {
+    const row = this.run("SELECT value FROM meta WHERE key = ?").get(key) as { value: string } | undefined;
+    return row?.value ?? null;
+  }
+
+  set(key: string, value: string): void {
+    this.run("INSERT INTO meta(key, value) VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value").run(key, value);
+  }
+
+  transaction<T>(work: () => T): T {
+    const digest = Buffer.from(this.digest);
+    const counts = { ...this.counts };
+    try {
+      return this.db.transaction(work)();
+    } catch (error) {
+      this.digest = digest;
+      this.counts = counts;
+      throw error;
+    }
+  }
+
+  row(path: string): ManifestRow | null {
+    const found = this.run("SELECT * FROM entry WHERE path = ?").get(path) as EntryRecord | undefined;
+    return found ? fromRecord(found) : null;
+  }
+
+  /** What is known directly below a folder ("" = the root). */
+  children(parent: string): ManifestRow[] {
+    return (this.run("SELECT * FROM entry WHERE parent = ?").all(parent) as EntryRecord[]).map(fromRecord);
+  }
+
+  /** Everything live below a folder, without the folder. */
+  below(folder: string): ManifestRow[] {
+    const sql = "SELECT * FROM entry WHERE path > ? AND path < ? AND kind <> 'gone'";
+    return (this.run(sql).all(`${folder}/`, `${folder}0`) as EntryRecord[]).map(fromRecord);
+  }
+
+  /** Files that hold these bytes, in place. */
+  withHash(hash: string): ManifestRow[] {
+    const sql = "SELECT * FROM entry WHERE hash = ? AND kind = 'file' AND state = 0";
+    return (this.run(sql).all(hash) as EntryRecord[]).map(fromRecord);
+  }
+
+  missing(): ManifestRow[] {
+    return (this.run("SELECT * FROM entry WHERE missing_us > 0").all() as EntryRecord[]).map(fromRecord);
+  }
+
+  inState(state: State): ManifestRow[] {
+    return (this.run("SELECT * FROM entry WHERE state > 0 AND state = ?").all(state) as EntryRecord[]).map(fromRecord);
+  }
+
+  withLosers(): ManifestRow[] {
+    return (this.run("SELECT * FROM entry WHERE losers <> '[]'").all() as EntryRecord[]).map(fromRecord);
+  }
+
+  /** In this node's order. Those left alone by ignore rules are not listed, nor what came unchanged from `notFrom`. */
+  listed({ after, limit, sinceUs, tombstones, notFrom }: ListFilter): ManifestRow[] {
+    const sql = `SELECT * FROM entry WHERE seq > ? AND recorded_us >= ? AND state NOT IN ${SILENT} AND (kind <> 'gone' OR ?)
+      AND (source = '' OR source <> ?) ORDER BY seq LIMIT ?`;
+    return (this.run(sql).all(after, sinceUs, tombstones ? 1 : 0, notFrom, limit) as EntryRecord[]).map(fromRecord);
+  }
+
+  /** True when nothing after `seq` came from anyone but `source`. */
+  nothingFor(source: string, after: number): boolean {
+    const sql = `SELECT 1 FROM entry WHERE seq > ? AND source <> ? AND state NOT IN ${SILENT} LIMIT 1`;
+    return this.run(sql).get(after, source) === undefined;
+  }
+
+  /** Those in place. */
+  folders(): string[] {
+    return (this.run("SELECT path FROM entry WHERE kind = 'folder' AND state = 0").all() as { path: string }[]).map(({ path }) => path);
+  }
+
+  /** What is live and travels. */
+  count(): Readonly<{ files: number; folders: number; bytes: number }> {
+    return { ...this.counts };
+  }
+
+  private recount(): { files: number; folders: number; bytes: number } {
+    const sql = `SELECT count(*) FILTER (WHERE kind = 'file') AS files, count(*) FILTER (WHERE kind = 'folder') AS folders,
+      coalesce(sum(size), 0) AS bytes FROM entry WHERE kind <> 'gone' AND state NOT IN ${SILENT}`;
+    return this.run(sql).get() as { files: number; folders: number; bytes: number };
+  }
+
+  list(under: string, after: string, limit: number): ManifestRow[] {
+    const sql = "SELECT * FROM entry WHERE path > ? AND (? = '' OR path = ? OR (path > ? AND path < ?)) ORDER BY path LIMIT ?";
+    return (this.run(sql).all(after, under, under, `${under}/`, `${under}0`, limit) as EntryRecord[]).map(fromRecord);
+  }
+
+  /** Writes what is known of a path under the next number. The missing mark goes: a written row is a fresh look. */
+  write({ entry, source, print, racy, state }: RowChange, nowUs: number): void {
+    const before = this.row(entry.path);
+    if (before) this.toggle(before, before.state, -1);
+    const seq = this.seq + 1;
+    this.set("seq", String(seq));
+    const { path, kind, hash, size, mode, modifiedUs, version, stampUs, author, before: held, cause, losers } = entry;
+    this.run(
+      `INSERT OR REPLACE INTO entry(path, parent, kind, hash, size, mode, modified_us, version, stamp_us, author, before, cause, losers,
+        seq, recorded_us, source, print, racy, state, missing_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
+    ).run(
+      path,
+      parentOf(path),
+      kind,
+      hash,
+      size,
+      mode,
+      modifiedUs,
+      formatVector(version),
+      stampUs,
+      author,
+      held,
+      cause,
+      JSON.stringify(losers),
+      seq,
+      nowUs,
+      source,
+      print,
+      racy ? 1 : 0,
+      state,
+    );
+    this.toggle(entry, state, 1);
+    this.set("digest", this.digest.toString("hex"));
+  }
+
+  /** Tells of an entry anew, unchanged: lists that were read while it was left alone have passed over it. */
+  relist(row: ManifestRow, state: State, nowUs: number): void {
+    this.write({ entry: entryOf(row), source: "", print: "", racy: true, state }, nowUs);
+  }
+
+  /** Only what this node has seen of the file; nothing that travels. */
+  observe(path: string, seen: { print?: string; racy?: boolean; missingUs?: number; state?: State }): void {
+    const before = this.row(path);
+    if (!before) return;
+    const { print = before.print, racy = before.racy, missingUs = before.missingUs, state = before.state } = seen;
+    if (state !== before.state) {
+      this.toggle(before, before.state, -1);
+      this.toggle(before, state, 1);
+      this.set("digest", this.digest.toString("hex"));
+    }
+    this.run("UPDATE entry SET print = ?, racy = ?, missing_us = ?, state = ? WHERE path = ?").run(
+      print,
+      racy ? 1 : 0,
+      missingUs,
+      state,
+      path,
+    );
+  }
+
+  object(hash: string): StoredObject | null {
+    return this.objects("hash = ? ORDER BY print = '' DESC LIMIT 1", hash)[0] ?? null;
+  }
+
+  objectsOf(path: string): StoredObject[] {
+    return this.objects("path = ? ORDER BY stored_us DESC", path);
+  }
+
+  objectIds(): Set<string> {
+    return new Set((this.run("SELECT id FROM object").all() as { id: string }[]).map(({ id }) => id));
+  }
+
+  /** Bytes that were written into a file after it had been displaced. */
+  lateObjects(): StoredObject[] {
+    return this.objects("why = 'late'");
+  }
+
+  unsettledObjects(): StoredObject[] {
+    return this.objects("print <> ''");
+  }
+
+  storedCount(): { objects: number; bytes: number } {
+    return this.run("SELECT count(*) AS objects, coalesce(sum(size), 0) AS bytes FROM object").get() as { objects: number; bytes: number };
+  }
+
+  addObject(one: StoredObject): void {
+    this.run(
+      "INSERT OR IGNORE INTO object(id, hash, size, path, why, author, modified_us, stored_us, print) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    ).run(one.id, one.hash, one.size, one.path, one.why, one.author, one.modifiedUs, one.storedUs, one.print);
+  }
+
+  changeObject(id: string, change: Pick<StoredObject, "hash" | "size" | "why" | "print">): void {
+    this.run("UPDATE object SET hash = ?, size = ?, why = ?, print = ? WHERE id = ?").run(
+      change.hash,
+      change.size,
+      change.why,
+      change.print,
+      id,
+    );
+  }
+
+  journal(): JournalStep[] {
+    const rows = this.run("SELECT * FROM journal").all() as (Omit<JournalStep, "entry"> & { entry: string })[];
+    return rows.map((row) => ({ ...row, entry: fromJson(row.entry) }));
+  }
+
+  begin(steps: readonly JournalStep[]): void {
+    for (const { id, path, step, staged, expected, entry, source } of steps) {
+      this.run("INSERT INTO journal(id, path, step, staged, expected, entry, source) VALUES (?, ?, ?, ?, ?, ?, ?)").run(
+        id,
+        path,
+        step,
+        staged,
+        expected,
+        toJson(entry),
+        source,
+      );
+    }
+  }
+
+  finish(id: string): void {
+    this.run("DELETE FROM journal WHERE id = ?").run(id);
+  }
+
+  received(indexId: string): number {
+    const row = this.run("SELECT seq FROM received WHERE index_id = ?").get(indexId) as { seq: number } | undefined;
+    return row?.seq ?? 0;
+  }
+
+  /** The latest heard of first. */
+  cursors(): { index: string; seq: number }[] {
+    return this.run('SELECT index_id AS "index", seq FROM received ORDER BY heard_us DESC LIMIT 1000').all() as {
+      index: string;
+      seq: number;
+    }[];
+  }
+
+  noteReceived(indexId: string, seq: number, nowUs: number): void {
+    this.run("INSERT OR REPLACE INTO received(index_id, seq, heard_us) VALUES (?, ?, ?)").run(indexId, seq, nowUs);
+  }
+
+  /** The lists of all others are to be taken in from their beginning again. */
+  forgetReceived(): void {
+    this.run("DELETE FROM received").run();
+  }
+
+  /** Everything that was known is forgotten; what is stored stays. */
+  forgetEntries(): void {
+    this.run("DELETE FROM entry").run();
+    this.digest = Buffer.alloc(DIGEST_BYTES);
+    this.counts = this.recount();
+    this.set("digest", this.digest.toString("hex"));
+    this.forgetReceived();
+    this.renew();
+  }
+
+  refuse(peer: string, what: string, nowUs: number): void {
+    this.run("INSERT INTO refused(time_us, peer, what) VALUES (?, ?, ?)").run(nowUs, peer, what);
+    this.run("DELETE FROM refused WHERE id <= (SELECT max(id) FROM refused) - 1000").run();
+  }
+
+  refusals(limit: number): { timeUs: number; peer: string; what: string }[] {
+    const sql = 'SELECT time_us AS "timeUs", peer, what FROM refused ORDER BY id DESC LIMIT ?';
+    return this.run(sql).all(limit) as { timeUs: number; peer: string; what: string }[];
+  }
+
+  close(): void {
+    this.db.close();
+  }
+
+  private objects(where: string, ...values: unknown[]): StoredObject[] {
+    const sql = `SELECT id, hash, size, path, why, author, modified_us AS "modifiedUs", stored_us AS "storedUs", print FROM object WHERE ${where}`;
+    return this.run(sql).all(...values) as StoredObject[];
+  }
+
+  /** Puts an entry into the digest, or takes it out: the digest is the sum (XOR) of all live entries that travel. */
+  private toggle(entry: FileEntry, state: State, sign: 1 | -1): void {
+    if (entry.kind === "gone" || state === State.ignored || state === State.forgotten) return;
+    this.counts[entry.kind === "file" ? "files" : "folders"] += sign;
+    this.counts.bytes += sign * entry.size;
+    const sum = createHash("sha256").update(`${entry.path}\0${entry.kind}\0${entry.hash}\0${entry.mode}`).digest();
+    for (let at = 0; at < DIGEST_BYTES; at++) this.digest[at] = (this.digest[at] ?? 0) ^ (sum[at] ?? 0);
+  }
+
+  private run(sql: string): Statement {
+    let statement = this.statements.get(sql);
+    if (!statement) this.statements.set(sql, (statement = this.db.prepare(sql)));
+    return statement;
+  }
+}
+
+export function parentOf(path: string): string {
+  const at = path.lastIndexOf("/");
+  return at < 0 ? "" : path.slice(0, at);
+}
+
+function fromRecord(record: EntryRecord): ManifestRow {
+  const { path, kind, hash, size, mode, author, before, cause, seq, source, print, state } = record;
+  return {
+    path,
+    kind,
+    hash,
+    size,
+    mode,
+    author,
+    before,
+    cause,
+    seq,
+    source,
+    print,
+    state,
+    modifiedUs: record.modified_us,
+    version: parseVector(record.version),
+    stampUs: record.stamp_us,
+    losers: record.losers === "[]" ? [] : (JSON.parse(record.losers) as FileLoser[]),
+    recordedUs: record.recorded_us,
+    racy: record.racy === 1,
+    missingUs: record.missing_us,
+  };
+}
+
+function toJson(entry: FileEntry): string {
+  return JSON.stringify({ ...entry, version: formatVector(entry.version) });
+}
+
+function fromJson(text: string): FileEntry {
+  const entry = JSON.parse(text) as Omit<FileEntry, "version"> & { version: string };
+  return { ...entry, version: parseVector(entry.version) };
+}
+
+/** Only what travels. */
+export function entryOf(row: ManifestRow): FileEntry {
+  const { path, kind, hash, size, mode, modifiedUs, version, stampUs, author, before, cause, losers } = row;
+  return { path, kind, hash, size, mode, modifiedUs, version, stampUs, author, before, cause, losers };
+}

@@ -1,0 +1,90 @@
+import { closeSync, constants, copyFileSync, fstatSync, fsyncSync, openSync } from "node:fs";
+import type { RootContext } from "../context.ts";
+import { printOf } from "../scan/print.ts";
+import type { Folder } from "../paths/folder.ts";
+import type { StoredObject } from "../manifest/manifest.ts";
+import { hashOpen } from "./hash.ts";
+import type { OpenRoot } from "./root-disk.ts";
+
+/** A program that still has a displaced file open may write into it: after this long without a write it is settled, µs. */
+const SETTLED_AFTER_US = 60_000_000;
+
+/** Hash, size and print of a file in the store or staging. */
+export async function examine(folder: Folder, name: string): Promise<{ hash: string; size: number; print: string; modifiedUs: number }> {
+  const fd = folder.read(name);
+  try {
+    const { hash, size } = await hashOpen(fd);
+    const stats = fstatSync(fd, { bigint: true });
+    return { hash, size, print: printOf(stats), modifiedUs: Number(stats.mtimeNs / 1000n) };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** A copy of a file, durable, whose bytes were read back; false when they are not those of `hash`. The source may change meanwhile. */
+export async function copyVerified(from: Folder, name: string, to: Folder, newName: string, hash: string): Promise<boolean> {
+  const source = from.read(name);
+  try {
+    copyFileSync(from.opened(source, name), to.at(newName), constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
+  } finally {
+    closeSync(source);
+  }
+  const fd = openSync(to.at(newName), "r");
+  try {
+    const copied = await hashOpen(fd);
+    fsyncSync(fd);
+    if (copied.hash === hash) return true;
+  } finally {
+    closeSync(fd);
+  }
+  to.remove(newName);
+  return false;
+}
+
+/**
+ * Looks again at what was displaced: bytes that a program wrote into it afterwards are a version of their own, and
+ * become an object that the path's conflicts list. What was not written to for a minute is done with.
+ */
+export async function settleObjects(context: RootContext, open: OpenRoot): Promise<StoredObject[]> {
+  const { manifest } = context;
+  const late: StoredObject[] = [];
+  for (const object of manifest.unsettledObjects()) {
+    const stats = open.objects.look(object.id);
+    if (!stats) continue;
+    const print = printOf(stats);
+    if (print !== object.print) {
+      const found = await examine(open.objects, object.id);
+      const changed = found.hash !== object.hash;
+      const next = { ...object, hash: found.hash, size: found.size, print: found.print, why: changed ? ("late" as const) : object.why };
+      manifest.transaction(() => manifest.changeObject(object.id, next));
+      if (changed) late.push(next);
+    } else if (context.nowUs() - object.storedUs > SETTLED_AFTER_US) {
+      manifest.transaction(() => manifest.changeObject(object.id, { ...object, print: "" }));
+    }
+  }
+  return late;
+}
+
+/** What the store holds and the manifest does not know of: a manifest that was lost. Its path is not known any more. */
+export async function adoptObjects(context: RootContext, open: OpenRoot): Promise<void> {
+  const { manifest } = context;
+  const known = manifest.objectIds();
+  for (const dirent of open.objects.names()) {
+    const id = dirent.name.toString();
+    if (known.has(id) || !dirent.isFile()) continue;
+    const found = await examine(open.objects, id);
+    manifest.transaction(() =>
+      manifest.addObject({
+        id,
+        hash: found.hash,
+        size: found.size,
+        path: "",
+        why: "replaced",
+        author: context.nodeName,
+        print: found.print,
+        modifiedUs: found.modifiedUs,
+        storedUs: context.nowUs(),
+      }),
+    );
+  }
+}

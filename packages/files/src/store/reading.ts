@@ -1,0 +1,100 @@
+import { closeSync, fstatSync, readSync } from "node:fs";
+import { SyncError } from "@scoutsync/core";
+import { withRoot, type RootContext } from "../context.ts";
+import { errorCode, inFolderOf } from "../paths/folder.ts";
+import { printOf } from "../scan/print.ts";
+
+const MAX_OPEN = 8;
+/** A file that nobody read for so long is closed, so that a disk can be unmounted. */
+const IDLE_MS = 2_000;
+
+interface Reader {
+  fd: number;
+  size: number;
+}
+
+/** Serves bytes by hash: from a file of the root that is as it was when its hash was taken, else from the store. */
+export class Reading {
+  private readonly context: RootContext;
+  private readonly readers = new Map<string, Reader>();
+  private idle: NodeJS.Timeout | null = null;
+
+  constructor(context: RootContext) {
+    this.context = context;
+  }
+
+  /** At most `length` bytes from `offset`; less only at the end. Throws NOT_FOUND where these bytes are not here (any more). */
+  read(hash: string, offset: number, length: number): Uint8Array<ArrayBuffer> {
+    const { fd, size } = this.open(hash);
+    const bytes = new Uint8Array(Math.max(0, Math.min(length, size - offset)));
+    let done = 0;
+    while (done < bytes.length) {
+      const read = readSync(fd, bytes, done, bytes.length - done, offset + done);
+      if (read === 0) {
+        this.close();
+        throw this.notHere(hash);
+      }
+      done += read;
+    }
+    return bytes;
+  }
+
+  /** Runs with an open file that holds these bytes. */
+  async using<T>(hash: string, work: (fd: number, size: number) => Promise<T>): Promise<T> {
+    const { fd, size } = this.open(hash);
+    this.readers.delete(hash);
+    try {
+      return await work(fd, size);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /** Lets go of every file. */
+  close(): void {
+    if (this.idle) clearTimeout(this.idle);
+    this.idle = null;
+    for (const { fd } of this.readers.values()) closeSync(fd);
+    this.readers.clear();
+  }
+
+  private open(hash: string): Reader {
+    let reader = this.readers.get(hash);
+    if (!reader) {
+      if (this.readers.size >= MAX_OPEN) this.close();
+      reader = this.find(hash);
+      this.readers.set(hash, reader);
+    }
+    this.idle ??= setTimeout(() => this.close(), IDLE_MS);
+    this.idle.refresh();
+    this.idle.unref();
+    return reader;
+  }
+
+  private find(hash: string): Reader {
+    const { manifest } = this.context;
+    return withRoot(this.context, ({ root, objects }) => {
+      for (const row of manifest.withHash(hash)) {
+        try {
+          const fd = inFolderOf(root, row.path, (folder, name) => folder.read(name));
+          const stats = fstatSync(fd, { bigint: true });
+          if (stats.isFile() && printOf(stats) === row.print) return { fd, size: row.size };
+          closeSync(fd);
+        } catch (error) {
+          if (!["ENOENT", "ENOTDIR", "ELOOP", "EACCES"].includes(errorCode(error))) throw error;
+        }
+      }
+      const object = manifest.object(hash);
+      if (object && objects.look(object.id)) return { fd: objects.read(object.id), size: object.size };
+      throw this.notHere(hash);
+    });
+  }
+
+  private notHere(hash: string): SyncError {
+    return new SyncError({
+      code: "NOT_FOUND",
+      message: `no file of the root "${this.context.name}" holds the bytes with SHA-256 ${hash} just now`,
+      action: "It was changed or removed since it was listed; read the list again.",
+    });
+  }
+}

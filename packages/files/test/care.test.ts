@@ -1,0 +1,250 @@
+import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { createDatabase, temporaryFolder } from "@scoutsync/testkit";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { diagnoseRoot } from "../src/index.ts";
+import { openSite, pull, sync, type Site } from "./exchange.ts";
+
+let folder: { path: string; remove(): void };
+let a: Site;
+let b: Site;
+beforeEach(async () => {
+  folder = temporaryFolder("care");
+  [a, b] = [await openSite(folder.path, "a"), await openSite(folder.path, "b")];
+});
+afterEach(async () => {
+  await Promise.all([a.engine.close(), b.engine.close()]);
+  folder.remove();
+});
+
+const write = (site: Site, path: string, text: string) => writeFileSync(join(site.root, path), text);
+const read = (site: Site, path: string) => readFileSync(join(site.root, path), "utf8");
+
+test("most of a root missing at once is held back, and undone: the other node keeps its files and gives them back", async () => {
+  for (let n = 0; n < 60; n++) write(a, `f${n}`, `file ${n}`);
+  await sync(a, b);
+  for (let n = 0; n < 40; n++) rmSync(join(a.root, `f${n}`));
+  await sync(a, b);
+  await sync(a, b);
+  expect(a.engine.state()).toMatchObject({ brake: { files: 40, of: 60 } });
+  expect(readdirSync(b.root)).toHaveLength(61);
+  const [review] = await a.engine.reviews();
+  await expect(a.engine.resolve(review!.id, "winner")).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  expect(await a.engine.resolve(review!.id, "undo")).toMatchObject({ resolved: true });
+  await sync(a, b);
+  expect(readdirSync(a.root)).toHaveLength(61);
+  expect(read(a, "f7")).toBe("file 7");
+  expect(a.engine.state()).toMatchObject({ brake: null, missing: 0, wanted: 0 });
+});
+
+test("a mass delete that is released goes everywhere, into the store", async () => {
+  for (let n = 0; n < 60; n++) write(a, `f${n}`, `file ${n}`);
+  await sync(a, b);
+  for (let n = 0; n < 40; n++) rmSync(join(a.root, `f${n}`));
+  await sync(a, b);
+  const [review] = await a.engine.reviews();
+  await a.engine.resolve(review!.id, "release");
+  await sync(a, b);
+  expect(readdirSync(b.root)).toHaveLength(21);
+  await b.engine.restore("f7", "");
+  expect(read(b, "f7")).toBe("file 7");
+});
+
+test("renaming most of a root is no mass delete", async () => {
+  mkdirSync(join(a.root, "old"));
+  for (let n = 0; n < 60; n++) write(a, `old/f${n}`, `file ${n}`);
+  await sync(a, b);
+  execFileSync("mv", [join(a.root, "old"), join(a.root, "new")]);
+  const [, up] = await sync(a, b);
+  expect(up.bytes).toBe(0);
+  expect(readdirSync(b.root).sort()).toEqual([".scoutsync-store", "new"]);
+});
+
+test("other bytes under the same time are not spread: they go into the store, and the file comes back from the other node", async () => {
+  write(a, "x.bin", "the right bytes");
+  await sync(a, b);
+  const [file, twin] = [join(a.root, "x.bin"), join(folder.path, "twin")];
+  // The very nanoseconds, which no call of Node's can set.
+  execFileSync("touch", ["-r", file, twin]);
+  // Settled: looked at again when nothing about it was fresh any more.
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  await a.engine.scan({});
+  const fd = openSync(file, "r+");
+  writeSync(fd, "rotten", 0);
+  closeSync(fd);
+  execFileSync("touch", ["-r", twin, file]);
+  await a.engine.scan({ deep: true });
+  expect(a.engine.state().wanted).toBe(1);
+  expect(await a.engine.reviews()).toMatchObject([{ key: "x.bin", kind: "file" }]);
+  await sync(a, b);
+  expect([read(a, "x.bin"), read(b, "x.bin")]).toEqual(["the right bytes", "the right bytes"]);
+  const stored = await a.engine.versions("x.bin");
+  expect(stored).toHaveLength(1);
+  expect(a.engine.state().wanted).toBe(0);
+});
+
+test("what cannot be read is not deleted, and links and devices are left alone", async () => {
+  mkdirSync(join(a.root, "d"));
+  write(a, "d/x", "1");
+  await sync(a, b);
+  execFileSync("mkfifo", [join(a.root, "pipe")]);
+  symlinkSync("/etc/passwd", join(a.root, "link"));
+  writeFileSync(Buffer.concat([Buffer.from(`${a.root}/`), Buffer.from([0x66, 0xff])]), "no UTF-8");
+  await sync(a, b);
+  expect((await a.engine.status()).remarks.map(({ kind }) => kind).sort()).toEqual(["kind", "kind", "name"]);
+  expect(readdirSync(b.root).sort()).toEqual([".scoutsync-store", "d"]);
+  expect(existsSync(join(a.root, "pipe"))).toBe(true);
+});
+
+test("a database in a root is never opened, copied or deleted, whatever it is called", async () => {
+  const named = createDatabase(join(a.root, "app.db"), "CREATE TABLE t(x)");
+  createDatabase(join(a.root, "Cookies"), "CREATE TABLE t(x)");
+  await a.engine.close();
+  a = await openSite(folder.path, "a", {}, { databases: [join(a.root, "plain")] });
+  createDatabase(join(a.root, "plain"), "PRAGMA journal_mode = WAL; CREATE TABLE t(x)");
+  await sync(a, b);
+  expect(readdirSync(b.root)).toEqual([".scoutsync-store"]);
+  const left = (await a.engine.status()).remarks.map(({ path }) => path).sort();
+  expect(left).toEqual(expect.arrayContaining(["Cookies", "app.db", "plain"]));
+  expect(existsSync(named)).toBe(true);
+});
+
+test("a cut transfer goes on where it was, and a changed start begins anew", async () => {
+  const bytes = Buffer.alloc(3_000_000, "abcdefg");
+  writeFileSync(join(a.root, "large"), bytes);
+  await a.engine.scan({});
+  const { hash, size } = await a.engine.locate("large");
+  await b.engine.begin(hash, size);
+  await b.engine.write(hash, 0, bytes.subarray(0, 1_000_000));
+  await b.engine.close();
+  b = await openSite(folder.path, "b");
+  expect(await b.engine.begin(hash, size)).toBe(1_000_000);
+  await b.engine.leave(hash);
+  const moved = await pull(b.engine, a.engine, "a");
+  expect(moved.bytes).toBe(2_000_000);
+  expect(readFileSync(join(b.root, "large")).equals(bytes)).toBe(true);
+});
+
+test("a folder that is another one deletes nothing until a person says that it is the root; then both are one", async () => {
+  write(a, "x", "1");
+  await sync(a, b);
+  rmSync(a.root, { recursive: true });
+  mkdirSync(a.root);
+  write(a, "y", "2");
+  await expect(a.engine.scan({ confirm: true })).rejects.toMatchObject({ code: "ROOT_UNAVAILABLE" });
+  expect(a.engine.state().problemCode).toBe("ROOT_UNAVAILABLE");
+  expect(readdirSync(a.root)).toEqual(["y"]);
+  const [review] = await a.engine.reviews();
+  await a.engine.resolve(review!.id, "release");
+  await sync(a, b);
+  for (const site of [a, b]) expect(readdirSync(site.root).sort()).toEqual([".scoutsync-store", "x", "y"]);
+});
+
+test("an edit that nobody has looked at yet is the other side of a conflict, not overwritten", async () => {
+  write(a, "x", "1");
+  await sync(a, b);
+  write(a, "x", "from a");
+  await a.engine.scan({});
+  write(b, "x", "from b, unseen");
+  await pull(b.engine, a.engine, "a");
+  const held = [read(b, "x"), ...(await b.engine.versions("x")).map(({ hash }) => hash)];
+  expect(held.length).toBeGreaterThan(1);
+  expect(await b.engine.reviews()).toMatchObject([{ key: "x" }]);
+});
+
+test("a version that a program writes between the two steps of a replacement stays, and what it replaced is in the store", async () => {
+  write(a, "x", "1");
+  await sync(a, b);
+  await b.engine.close();
+  let isFirst = true;
+  b = await openSite(folder.path, "b", {
+    reached: (step) => {
+      if (step !== "old file moved" || !isFirst) return;
+      isFirst = false;
+      write(b, "x", "written this very moment");
+    },
+  });
+  write(a, "x", "from a");
+  await a.engine.scan({});
+  await pull(b.engine, a.engine, "a");
+  expect(isFirst).toBe(false);
+  expect(read(b, "x")).toBe("written this very moment");
+  expect(await b.engine.reviews()).toMatchObject([{ key: "x" }]);
+  await sync(a, b);
+  expect(read(a, "x")).toBe("written this very moment");
+});
+
+test.each(["journal written", "old file moved", "file linked", "names changed", "folders durable", "manifest written"])(
+  "a process that dies when it has %s leaves a whole version under the name, and the next one goes on",
+  async (step) => {
+    write(a, "x", "1");
+    await sync(a, b);
+    await b.engine.close();
+    b = await openSite(folder.path, "b", {
+      reached: (reached) => {
+        if (reached === step) throw new Error("the process dies");
+      },
+    });
+    write(a, "x", "2");
+    await a.engine.scan({});
+    await expect(pull(b.engine, a.engine, "a")).rejects.toThrow("the process dies");
+    await b.engine.close().catch(() => {});
+    b = await openSite(folder.path, "b");
+    expect(["1", "2"]).toContain(read(b, "x"));
+    await sync(a, b);
+    expect(read(b, "x")).toBe("2");
+    expect((await b.engine.versions("x")).map(({ why }) => why)).toEqual(["replaced"]);
+    expect(readdirSync(join(b.root, ".scoutsync-store", "staging"))).toEqual([]);
+  },
+);
+
+test("1 KiB changed in a large file moves its chunk, and wrong chunks are noticed", async () => {
+  const bytes = randomBytes(6_000_000);
+  writeFileSync(join(a.root, "large"), bytes);
+  await sync(a, b);
+  randomBytes(1_024).copy(bytes, 3_000_000);
+  writeFileSync(join(a.root, "large"), Buffer.concat([bytes.subarray(0, 1_000), Buffer.from("inserted"), bytes.subarray(1_000)]));
+  await a.engine.scan({});
+  const { hash, size } = await a.engine.locate("large");
+  const recipe = await a.engine.recipe(hash, size);
+  const parts = await b.engine.assemble(hash, size, "large", recipe);
+  expect(parts.reduce((sum, { length }) => sum + length, 0)).toBeLessThan(1_000_000);
+  for (const { offset, length } of parts) await b.engine.patch(hash, offset, await a.engine.read(hash, offset, length));
+  await b.engine.finish(hash);
+  expect((await pull(b.engine, a.engine, "a")).bytes).toBe(0);
+  expect(readFileSync(join(b.root, "large")).equals(readFileSync(join(a.root, "large")))).toBe(true);
+  await expect(b.engine.assemble("0".repeat(64), size, "large", recipe.subarray(0, 40))).rejects.toMatchObject({ code: "FILE_CORRUPT" });
+  const lying = "1".repeat(64);
+  for (const { offset, length } of await b.engine.assemble(lying, size, "large", recipe))
+    await b.engine.patch(lying, offset, new Uint8Array(length));
+  await expect(b.engine.finish(lying)).rejects.toMatchObject({ code: "FILE_CORRUPT" });
+});
+
+test("doctor counts what would be synced and names what would not, and leaves no trace", () => {
+  const root = join(folder.path, "plain");
+  mkdirSync(join(root, "d"), { recursive: true });
+  for (const name of ["a.txt", "b.log", "app.db", "x.tmp"]) writeFileSync(join(root, "d", name), "12345");
+  symlinkSync("/etc/passwd", join(root, "link"));
+  expect(diagnoseRoot(root, ["*.log"])).toMatchObject({ status: "ready", files: 1, folders: 1, bytes: 5, ignored: 1 });
+  expect(
+    diagnoseRoot(root, [])
+      .leftAlone.map(({ path }) => path)
+      .sort(),
+  ).toEqual(["d/app.db", "d/x.tmp", "link"]);
+  expect(readdirSync(root).sort()).toEqual(["d", "link"]);
+  expect(diagnoseRoot(join(root, "nothing"), [])).toMatchObject({ status: "refused" });
+  expect(diagnoseRoot(a.root, [])).toMatchObject({ status: "attached" });
+});

@@ -1,0 +1,136 @@
+import {
+  PROTOCOL_VERSION,
+  SyncError,
+  type FileEntry,
+  type FileListEnd,
+  type FileRefusal,
+  type FileWant,
+  type ListedEntry,
+} from "@scoutsync/core";
+import {
+  FileChecksumsRequest,
+  GetFileRequest,
+  type PutFileRequest,
+  type PutFileResponse,
+  type SyncNodeService,
+} from "../gen/scoutsync/v1/sync_node.ts";
+import { bidi, serverStream, type ServiceClient } from "./client.ts";
+import { formatCursors, fromWireEnd, fromWireEntry, fromWireRefusal, fromWireWant, seqIn, toWireEntry } from "./file-entries.ts";
+import { asBuffer } from "./value.ts";
+
+type Client = ServiceClient<typeof SyncNodeService>;
+
+interface Part {
+  hash: string;
+  offset: number;
+  length: number;
+}
+type Piece = { part: number; offset: number; bytes: Uint8Array } | { part: number; missing: string };
+
+/** File roots of a node that is being called: `FilePeer` of `@scoutsync/session`. */
+export interface FileClient {
+  fileList(
+    request: { root: string; known: readonly { index: string; seq: number }[]; callerIndex: string; follow: boolean; asKnown: boolean },
+    signal?: AbortSignal,
+  ): AsyncIterable<{ index: string; entries: ListedEntry[]; end: FileListEnd | null }>;
+  fileBytes(root: string, parts: readonly Part[], signal?: AbortSignal): AsyncIterable<Piece>;
+  fileRecipe(root: string, hash: string, signal?: AbortSignal): Promise<Uint8Array>;
+  openPut(opening: { root: string; name: string; index: string }, signal?: AbortSignal): Promise<PutStream>;
+}
+
+interface PutStream {
+  readonly ready: { received: number; index: string; digest: string };
+  offer(entries: readonly FileEntry[]): Promise<FileWant[]>;
+  bytes(hash: string, offset: number, bytes: Uint8Array): Promise<void>;
+  recipe(hash: string, recipe: Uint8Array): Promise<Part[]>;
+  commit(missing: readonly string[]): Promise<{ placed: number; conflicts: number; removed: number; refused: FileRefusal[] }>;
+  done(end: { index: string; seq: number; digest: string }): Promise<FileListEnd>;
+  cancel(): void;
+}
+
+export function fileClient(client: Client): FileClient {
+  return {
+    async *fileList({ root, known, callerIndex, follow, asKnown }, signal) {
+      const request = FileChecksumsRequest.create({
+        root,
+        cursor: formatCursors(known),
+        callerIndex,
+        follow,
+        asKnown,
+        catchupMode: true,
+        protocol: PROTOCOL_VERSION,
+      });
+      for await (const { index, entries, end } of serverStream(client, "fileChecksums", request, { signal })) {
+        yield { index, entries: entries.map(fromWireEntry), end: end ? fromWireEnd(end, callerIndex) : null };
+      }
+    },
+    async *fileBytes(root, parts, signal) {
+      const ranges = parts.map(({ hash, offset, length }) => ({ sha256: hash, offset: BigInt(offset), length: BigInt(length) }));
+      const request = GetFileRequest.create({ root, ranges, protocol: PROTOCOL_VERSION });
+      for await (const { range, offset, chunk, missing } of serverStream(client, "getFile", request, { signal })) {
+        yield missing === "" ? { part: range, offset: Number(offset), bytes: chunk } : { part: range, missing };
+      }
+    },
+    async fileRecipe(root, hash, signal) {
+      const request = GetFileRequest.create({ root, sha256: hash, chunks: true, protocol: PROTOCOL_VERSION });
+      const pieces: Buffer[] = [];
+      for await (const { recipe } of serverStream(client, "getFile", request, { signal })) pieces.push(recipe);
+      return Buffer.concat(pieces);
+    },
+    openPut: (opening, signal) => openPut(client, opening, signal),
+  };
+}
+
+type Kinds = NonNullable<PutFileResponse["kind"]>;
+type Answers = { [K in Kinds as K["$case"]]: K["value"] };
+
+async function openPut(client: Client, opening: { root: string; name: string; index: string }, signal?: AbortSignal): Promise<PutStream> {
+  const call = bidi(client, "putFile", { signal });
+  const responses = call.responses[Symbol.asyncIterator]();
+  /** The next answer, which has to be of this kind. */
+  const answer = async <K extends Kinds["$case"]>(expected: K): Promise<Answers[K]> => {
+    const next = await responses.next();
+    const kind = next.done ? undefined : next.value.kind;
+    if (kind?.$case === expected) return kind.value as Answers[K];
+    throw new SyncError({
+      code: "PEER_FAILED",
+      message: `${client.address} ended the call without an answer to ${expected === "ready" ? "the opening of a put" : "what was put"}`,
+      action: "Try again; if it happens again, look at that side's log.",
+    });
+  };
+  // Not awaited where an answer follows: a refusal comes through the responses, with its reason.
+  const ask = (kind: NonNullable<PutFileRequest["kind"]>) => void call.send({ kind }).catch(() => {});
+  try {
+    ask({ $case: "open", value: { ...opening, protocol: PROTOCOL_VERSION } });
+    const ready = await answer("ready");
+    return {
+      ready: { received: seqIn(ready.received, opening.index), index: ready.index, digest: ready.digest },
+      async offer(entries) {
+        ask({ $case: "offer", value: { entries: entries.map(toWireEntry) } });
+        return (await answer("wants")).wants.map(fromWireWant);
+      },
+      bytes: (hash, offset, bytes) =>
+        call.send({ kind: { $case: "bytes", value: { sha256: hash, offset: BigInt(offset), chunk: asBuffer(bytes) } } }),
+      async recipe(hash, recipe) {
+        ask({ $case: "recipe", value: { sha256: hash, recipe: asBuffer(recipe) } });
+        const { parts } = await answer("parts");
+        return parts.map(({ offset, length }) => ({ hash, offset: Number(offset), length: Number(length) }));
+      },
+      async commit(missing) {
+        ask({ $case: "commit", value: { missing: [...missing] } });
+        const { placed, conflicts, removed, refused } = await answer("ack");
+        return { placed: Number(placed), conflicts: Number(conflicts), removed: Number(removed), refused: refused.map(fromWireRefusal) };
+      },
+      async done({ index, seq, digest }) {
+        ask({ $case: "done", value: { cursor: formatCursors([{ index, seq }]), digest, received: "", files: 0n, pending: 0n } });
+        const end = fromWireEnd(await answer("end"), opening.index);
+        call.end();
+        return end;
+      },
+      cancel: () => call.cancel(),
+    };
+  } catch (error) {
+    call.cancel();
+    throw error;
+  }
+}

@@ -1,0 +1,245 @@
+import { SyncError, type FileEntry } from "@scoutsync/core";
+import {
+  asBuffer,
+  checkProtocol,
+  formatCursors,
+  formatTime,
+  kindWord,
+  seqIn,
+  toWireEnd,
+  toWireEntry,
+  type FileChecksumsRequest,
+  type FileChecksumsResponse,
+  type FileRootStatus,
+  type FileStatusRequest,
+  type FileStatusResponse,
+  type GetFileRequest,
+  type GetFileResponse,
+  type ListFilesRequest,
+  type ListFilesResponse,
+  type RestoreFileRequest,
+  type RestoreFileResponse,
+} from "@scoutsync/protocol";
+import type { FileRoot, FileRootState } from "@scoutsync/files";
+import { Wakeup } from "@scoutsync/session";
+import type { NodeContext } from "../context.ts";
+import type { Outbox } from "./calls.ts";
+
+const DEFAULT_BATCH = 500;
+const MAX_BATCH = 5_000;
+/** Bytes of one message. */
+const CHUNK_BYTES = 1024 * 1024;
+/** Bytes read at once: every read is a trip to the roots' thread and back. */
+const READ_BYTES = 4 * CHUNK_BYTES;
+const MAX_RANGES = 1_000_000;
+const DEFAULT_LIST = 10_000;
+const EMPTY = { entry: undefined, range: 0, offset: 0n, chunk: Buffer.alloc(0), recipe: Buffer.alloc(0), missing: "" };
+
+/** Streams what a root holds in the order of its own numbers; a follower then gets what comes next. */
+export async function fileChecksums(
+  context: NodeContext,
+  request: FileChecksumsRequest,
+  outbox: Outbox<FileChecksumsResponse>,
+  signal: AbortSignal,
+): Promise<void> {
+  checkProtocol(request.protocol, "the caller", `node "${context.name}"`);
+  const root = context.files.get(request.root);
+  refuseReceiveOnly(context, request);
+  const sinceUs = request.since === "" ? 0 : timeOf(request.since);
+  const limit = Math.min(request.batchSize || DEFAULT_BATCH, MAX_BATCH);
+  if (!request.asKnown) await root.scan({ confirm: true });
+  const changed = new Wakeup();
+  const stop = root.onChange(changed.raise);
+  try {
+    let index = root.state.index;
+    let seq = seqIn(request.cursor, index);
+    await outbox.write({ index, entries: [], end: undefined });
+    for (let isFirst = true; ;) {
+      const page = await root.list({ index, seq, sinceUs, tombstones: request.catchupMode, limit, notFrom: request.callerIndex });
+      index = page.index;
+      seq = page.seq;
+      if (page.entries.length > 0) await outbox.write({ index: "", entries: page.entries.map(toWireEntry), end: undefined });
+      if (!page.isEnd) continue;
+      if (isFirst || page.entries.length > 0) await end();
+      isFirst = false;
+      if (!request.follow) return;
+      await changed.until(() => root.state.seq > seq || root.state.index !== index, signal);
+      signal.throwIfAborted();
+    }
+
+    async function end(): Promise<void> {
+      const { digest, files, wanted } = root.state;
+      const received = request.callerIndex === "" ? 0 : await root.received(request.callerIndex);
+      const last = toWireEnd({ index, seq, digest, received, files, pending: wanted }, request.callerIndex);
+      await outbox.write({ index: "", entries: [], end: last });
+    }
+  } finally {
+    stop();
+  }
+}
+
+/** Bytes of one file, or of ranges of several. */
+export async function getFile(
+  context: NodeContext,
+  request: GetFileRequest,
+  outbox: Outbox<GetFileResponse>,
+  signal: AbortSignal,
+): Promise<void> {
+  checkProtocol(request.protocol, "the caller", `node "${context.name}"`);
+  const root = context.files.get(request.root);
+  if (request.ranges.length > MAX_RANGES)
+    throw invalid(`${request.ranges.length} ranges were asked for at once`, `Ask for at most ${MAX_RANGES}.`);
+  if (request.ranges.length > 0) {
+    for (const [range, { sha256, offset, length }] of request.ranges.entries()) {
+      try {
+        await sendBytes(root, { hash: sha256, range, offset: Number(offset), length: Number(length) }, outbox, signal);
+      } catch (error) {
+        if (!(error instanceof SyncError) || error.code !== "NOT_FOUND") throw error;
+        await outbox.write({ ...EMPTY, range, missing: error.message });
+      }
+    }
+    return;
+  }
+  let hash = request.sha256;
+  let entry: FileEntry | null = null;
+  if (request.path !== "") {
+    entry = await root.locate(request.path);
+    if (hash === "") hash = entry.hash;
+  }
+  if (!/^[0-9a-f]{64}$/.test(hash)) throw invalid("no file was asked for", "Give `path`, or `sha256` as 64 lower-case hex digits.");
+  if (request.chunks) {
+    const recipe = await root.recipe(hash, Number.MAX_SAFE_INTEGER);
+    for (let at = 0; at < recipe.length; at += CHUNK_BYTES)
+      await outbox.write({ ...EMPTY, recipe: asBuffer(recipe.subarray(at, at + CHUNK_BYTES)) });
+    return;
+  }
+  if (entry) await outbox.write({ ...EMPTY, entry: toWireEntry(entry) });
+  await sendBytes(root, { hash, range: 0, offset: Number(request.offset), length: Number(request.length) }, outbox, signal);
+}
+
+async function sendBytes(
+  root: FileRoot,
+  { hash, range, offset, length }: { hash: string; range: number; offset: number; length: number },
+  outbox: Outbox<GetFileResponse>,
+  signal: AbortSignal,
+): Promise<void> {
+  const end = length === 0 ? Number.MAX_SAFE_INTEGER : offset + length;
+  // The next piece is read while one is on its way.
+  let next = root.read(hash, offset, Math.min(READ_BYTES, end - offset));
+  for (let at = offset; at < end;) {
+    const piece = await next;
+    signal.throwIfAborted();
+    const from = at;
+    at += piece.length;
+    const isLast = piece.length < READ_BYTES || at >= end;
+    if (!isLast) {
+      next = root.read(hash, at, Math.min(READ_BYTES, end - at));
+      // Awaited above; a write that fails before would leave it unheard.
+      next.catch(() => {});
+    }
+    for (let done = 0; done < piece.length; done += CHUNK_BYTES) {
+      const chunk = asBuffer(piece.subarray(done, done + CHUNK_BYTES));
+      await outbox.write({ ...EMPTY, range, offset: BigInt(from + done), chunk });
+    }
+    if (isLast) return;
+  }
+}
+
+export async function listFiles(context: NodeContext, request: ListFilesRequest): Promise<ListFilesResponse> {
+  const root = context.files.get(request.root);
+  if (request.versions) {
+    const versions = await root.versions(request.path);
+    return {
+      files: [],
+      versions: versions.map(({ hash, size, why, author, modifiedUs, storedUs }) => ({
+        sha256: hash,
+        size: BigInt(size),
+        why,
+        author,
+        modified: formatTime(modifiedUs),
+        stored: formatTime(storedUs),
+      })),
+    };
+  }
+  await root.scan({});
+  const files = await root.files(request.path, request.after, request.limit || DEFAULT_LIST);
+  return {
+    files: files.map(({ path, kind, size, hash, modifiedUs, author, version, state }) => ({
+      path,
+      kind: kindWord(kind),
+      size: BigInt(size),
+      sha256: hash,
+      modified: formatTime(modifiedUs),
+      author,
+      version,
+      state,
+    })),
+    versions: [],
+  };
+}
+
+export async function fileStatus(context: NodeContext, request: FileStatusRequest): Promise<FileStatusResponse> {
+  const roots: FileStatusResponse["roots"] = [];
+  for (const root of context.files.select(request.root)) {
+    // What stands in its way is part of the answer.
+    await root.scan({}).catch(() => null);
+    const { state, stored, remarks, refusals } = await root.status();
+    roots.push({
+      status: toWireRootStatus(state),
+      path: root.path,
+      storedVersions: BigInt(stored.objects),
+      storedBytes: BigInt(stored.bytes),
+      remarks,
+      refused: refusals.map(({ timeUs, peer, what }) => ({ time: formatTime(timeUs), peer, what })),
+    });
+  }
+  return { roots };
+}
+
+export async function restoreFile(context: NodeContext, { root, path, sha256 }: RestoreFileRequest): Promise<RestoreFileResponse> {
+  const chosen = context.files.get(root);
+  await chosen.scan({});
+  return { entry: toWireEntry(await chosen.restore(path, sha256)) };
+}
+
+/** Every root as it last reported itself. */
+export function fileStatuses({ files }: Pick<NodeContext, "files">): FileRootStatus[] {
+  return files.all().map(({ state }) => toWireRootStatus(state));
+}
+
+function toWireRootStatus(state: FileRootState): FileRootStatus {
+  const { name, index, seq, digest, files, folders, bytes, conflicts, wanted, missing, brake, problem } = state;
+  return {
+    root: name,
+    cursor: formatCursors([{ index, seq }]),
+    digest,
+    files: BigInt(files),
+    folders: BigInt(folders),
+    bytes: BigInt(bytes),
+    conflicts: BigInt(conflicts),
+    pending: BigInt(wanted),
+    missing: BigInt(missing),
+    heldBack: brake !== null,
+    problem,
+  };
+}
+
+/** Other nodes take nothing from a node that only receives; people may look. */
+function refuseReceiveOnly(context: NodeContext, { callerIndex }: FileChecksumsRequest): void {
+  if (!context.receiveOnly || callerIndex === "") return;
+  throw new SyncError({
+    code: "RECEIVE_ONLY",
+    message: `node "${context.name}" only receives`,
+    action: "It is given what it lacks by the other side of a session.",
+  });
+}
+
+function timeOf(text: string): number {
+  const milliseconds = Date.parse(text);
+  if (!Number.isNaN(milliseconds)) return milliseconds * 1000;
+  throw invalid(`"${text.slice(0, 40)}" is no time`, "Give it as ISO 8601 in UTC, for example 2026-01-31T12:00:00Z.");
+}
+
+function invalid(message: string, action: string): SyncError {
+  return new SyncError({ code: "INVALID_ARGUMENT", message, action });
+}

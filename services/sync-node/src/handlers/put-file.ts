@@ -1,0 +1,112 @@
+import { PROTOCOL_VERSION, SyncError, toPlainError } from "@scoutsync/core";
+import {
+  checkProtocol,
+  formatCursors,
+  fromWireEntry,
+  seqIn,
+  toWireEnd,
+  toWireWant,
+  type PutFileOpen,
+  type PutFileRequest,
+  type PutFileResponse,
+} from "@scoutsync/protocol";
+import { Reception } from "@scoutsync/session";
+import type { NodeContext } from "../context.ts";
+import type { Outbox } from "./calls.ts";
+
+/**
+ * Takes entries and bytes of a peer. A stream may end anywhere: what was not committed is not visible, and bytes that
+ * came are gone on with next time.
+ */
+export async function putFile(
+  context: NodeContext,
+  requests: AsyncIterable<PutFileRequest>,
+  outbox: Outbox<PutFileResponse>,
+): Promise<void> {
+  const iterator = requests[Symbol.asyncIterator]();
+  const first = await iterator.next();
+  if (first.done) return;
+  if (first.value.kind?.$case !== "open") throw unexpected("the opening");
+  const open: PutFileOpen = first.value.kind.value;
+  checkProtocol(open.protocol, `node "${open.name}"`, `node "${context.name}"`);
+  const root = context.files.get(open.root);
+  const received = await root.received(open.index);
+  const { index, digest } = root.state;
+  await outbox.write({
+    kind: {
+      $case: "ready",
+      value: { protocol: PROTOCOL_VERSION, received: formatCursors([{ index: open.index, seq: received }]), index, digest },
+    },
+  });
+  const reception = new Reception(root, open.index, open.name);
+  try {
+    for (let next = await iterator.next(); !next.done; next = await iterator.next()) {
+      const { kind } = next.value;
+      switch (kind?.$case) {
+        case "offer": {
+          const { wants } = await reception.offer(kind.value.entries.map(fromWireEntry));
+          await outbox.write({ kind: { $case: "wants", value: { wants: wants.map(toWireWant) } } });
+          break;
+        }
+        case "bytes":
+          await reception.bytes(kind.value.sha256, Number(kind.value.offset), kind.value.chunk);
+          break;
+        case "recipe": {
+          const { sha256, recipe } = kind.value;
+          const parts = await partsOf(reception, sha256, recipe);
+          await outbox.write({ kind: { $case: "parts", value: { sha256, parts } } });
+          break;
+        }
+        case "commit": {
+          for (const hash of kind.value.missing) await reception.missing(hash);
+          const { placed, conflicts, removed, refused } = await reception.commit();
+          for (const one of refused)
+            if (!one.retry) context.logger.warn({ peer: open.name, root: root.name, ...one }, "refused an entry of a peer");
+          await outbox.write({
+            kind: { $case: "ack", value: { placed: BigInt(placed), conflicts: BigInt(conflicts), removed: BigInt(removed), refused } },
+          });
+          break;
+        }
+        case "done": {
+          if (root.state.wanted > 0) await root.heal();
+          await root.noteReceived(open.index, seqIn(kind.value.cursor, open.index));
+          const { state } = root;
+          const end = { index: state.index, seq: state.seq, digest: state.digest, received: seqIn(kind.value.cursor, open.index) };
+          await outbox.write({
+            kind: { $case: "end", value: toWireEnd({ ...end, files: state.files, pending: state.wanted }, open.index) },
+          });
+          break;
+        }
+        case "open":
+        case undefined:
+          throw unexpected("an offer");
+      }
+    }
+  } catch (error) {
+    const { code, message } = toPlainError(error);
+    if (code === "INVALID_ARGUMENT" || code === "FILE_CORRUPT") context.logger.warn({ peer: open.name, root: root.name, code }, message);
+    throw error;
+  } finally {
+    await reception.leave();
+  }
+}
+
+/** Everything from the beginning where the chunks cannot be made sense of. */
+async function partsOf(reception: Reception, hash: string, recipe: Buffer) {
+  try {
+    const parts = await reception.recipe(hash, recipe);
+    return parts.map(({ offset, length }) => ({ sha256: hash, offset: BigInt(offset), length: BigInt(length) }));
+  } catch (error) {
+    if (!(error instanceof SyncError) || (error.code !== "FILE_CORRUPT" && error.code !== "NOT_FOUND")) throw error;
+    const { offset, length } = await reception.allFrom(hash);
+    return [{ sha256: hash, offset: BigInt(offset), length: BigInt(length) }];
+  }
+}
+
+function unexpected(what: string): SyncError {
+  return new SyncError({
+    code: "INVALID_ARGUMENT",
+    message: `a put held something else where ${what} was due`,
+    action: "Send `open` first, then `offer`, `bytes` or `recipe` for what is wanted, and `commit`; `done` at the end.",
+  });
+}

@@ -1,0 +1,57 @@
+import type { Fault } from "./faults.ts";
+
+const tests = (name: string) => `packages/files/test/${name}.test.ts`;
+
+/** Rules of file roots, broken. */
+export const FILE_FAULTS: Fault[] = [
+  {
+    name: "a conflict is settled without a version of its own",
+    edits: [["const version = next(join(ours.version, theirs.version), planner);", "const version = join(ours.version, theirs.version);"]],
+    caughtBy: tests("plan"),
+  },
+  {
+    name: "what is displaced is not looked at",
+    edits: [["if (displaced?.hash !== expected) {", "if (displaced === null) {"]],
+    caughtBy: tests("care"),
+  },
+  {
+    name: "a file is renamed over whatever a program wrote a moment ago",
+    edits: [["open.staging.linkTo(journal.staged, folder, name);", "open.staging.moveTo(journal.staged, folder, name);"]],
+    caughtBy: tests("care"),
+  },
+  {
+    name: "what a crash left in the store is not put back",
+    edits: [["if (moved && there === null) {", "if (moved && there !== null) {"]],
+    caughtBy: tests("care"),
+  },
+  {
+    name: "any number of files may go missing at once",
+    edits: [["if (!released && lost.length > Math.max(BRAKE_FILES, files * BRAKE_SHARE)) {", "if (!released && lost.length > files) {"]],
+    caughtBy: tests("care"),
+  },
+  {
+    name: "rotten bytes are an edit",
+    edits: [
+      [
+        '} else if (row?.kind === "file" && this.isSuspect(row, print)) {',
+        '} else if (row?.kind === "folder" && this.isSuspect(row, print)) {',
+      ],
+    ],
+    caughtBy: tests("care"),
+  },
+  {
+    name: "a path of a peer is not checked",
+    edits: [["      checkPath(entry.path);\n      checkEntry(entry);", "      checkEntry(entry);"]],
+    caughtBy: tests("hostile"),
+  },
+  {
+    name: "received bytes are believed",
+    edits: [["if (found !== hash || Number(", 'if (hash === "" || Number(']],
+    caughtBy: tests("hostile"),
+  },
+  {
+    name: "what is found to be a database is synced as a file",
+    edits: [['if (head.toString("latin1") === SQLITE_HEADER) {', 'if (head.length === 0 && SQLITE_HEADER === "") {']],
+    caughtBy: tests("care"),
+  },
+];
