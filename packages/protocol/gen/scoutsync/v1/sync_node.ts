@@ -101,10 +101,325 @@ export interface DatabaseStatus {
   baseline: string;
 }
 
+/** One file root as this node sees it. */
 export interface FileRootStatus {
   root: string;
+  /** `index:sequence`: this manifest's identity and its latest number. */
+  cursor: string;
+  /** Hex digest of all live files and folders; equal digests mean equal roots. */
+  digest: string;
+  files: bigint;
+  folders: bigint;
+  bytes: bigint;
+  /** Conflicts that nobody has decided. */
+  conflicts: bigint;
+  /** Known versions whose bytes are not here yet, or are not as they were. */
+  pending: bigint;
+  /** Files that are missing and not known to be deleted yet; all of them while a mass delete is held back. */
+  missing: bigint;
+  heldBack: boolean;
+  /** Why this root cannot take part just now; empty when it can. */
+  problem: string;
+}
+
+export interface FileChecksumsRequest {
+  root: string;
+  /** ISO 8601: only what this node recorded since; not the files' modification times. Empty = everything. */
+  since: string;
+  /**
+   * Where the caller's copy of this list stands, as the last answer said; a caller that does not know who answers may give
+   * the cursors of several, joined by commas. Empty = at the beginning.
+   */
+  cursor: string;
+  /** Also what was deleted. */
+  catchupMode: boolean;
+  /** Keep the stream open: after the end go on with what comes next. */
+  follow: boolean;
+  /** Entries per message; 0 = the default. */
+  batchSize: number;
+  /** The index of the caller's own manifest of this root: what came from there is not sent back. */
+  callerIndex: string;
+  protocol: number;
+  /** As it is known now, without a fresh look at the folder first. */
+  asKnown: boolean;
+}
+
+export interface FileChecksumsResponse {
+  entries: FileEntry[];
+  /** Set in the last message, and with `follow` each time that the stream has caught up. */
+  end:
+    | FileListEnd
+    | undefined;
+  /** In the first message: identity of the list, which cursors begin with. */
+  index: string;
+}
+
+export interface FileListEnd {
+  /** For the next request. */
   cursor: string;
   digest: string;
+  /** How far the caller's own list is known here, as `index:sequence`. */
+  received: string;
+  files: bigint;
+  /** Known versions whose bytes are not here yet. */
+  pending: bigint;
+}
+
+/** One version of one path. */
+export interface FileEntry {
+  path: string;
+  /** "file", "folder" or "deleted". */
+  kind: string;
+  size: bigint;
+  /** Of the whole file, hex. */
+  sha256: string;
+  /** `author:counter` joined by commas; a version that covers another one knew it. */
+  version: string;
+  /** When the file was modified, and when this version was written as its author saw it; Unix microseconds. */
+  modifiedUs: bigint;
+  stampUs: bigint;
+  /** The owner's rwx bits. */
+  mode: number;
+  author: string;
+  /** Of a deletion: the bytes that were deleted, and why their node takes them for deleted. */
+  beforeSha256: string;
+  cause: string;
+  /** Versions that lost the name to a concurrent one. */
+  losers: FileLoser[];
+  /** The number, and the time (ISO 8601), under which the answering node recorded it. */
+  sequence: bigint;
+  recorded: string;
+}
+
+export interface FileLoser {
+  sha256: string;
+  size: bigint;
+  author: string;
+  stampUs: bigint;
+  sinceUs: bigint;
+  winnerSha256: string;
+  winnerAuthor: string;
+  winnerStampUs: bigint;
+  resolved: boolean;
+}
+
+export interface GetFileRequest {
+  root: string;
+  /** What is at this path; or the version with this SHA-256, wherever it is here. */
+  path: string;
+  sha256: string;
+  /** Bytes from `offset` on; `length` 0 = to the end. */
+  offset: bigint;
+  length: bigint;
+  /** Instead of one file: pieces of several, in this order. */
+  ranges: FileRange[];
+  /** Instead of bytes: the file's content-defined chunks, as `recipe`. */
+  chunks: boolean;
+  protocol: number;
+}
+
+export interface FileRange {
+  sha256: string;
+  offset: bigint;
+  /** 0 = to the end. */
+  length: bigint;
+}
+
+export interface GetFileResponse {
+  /** Before the bytes of a file that was asked for by its path. */
+  entry:
+    | FileEntry
+    | undefined;
+  /** Which of `ranges` these bytes belong to, and where in the file they begin. */
+  range: number;
+  offset: bigint;
+  chunk: Buffer;
+  /** Chunks in order, each 4 bytes of length (little endian) and the first 16 of its SHA-256. */
+  recipe: Buffer;
+  /** This range cannot be served any more, and why. */
+  missing: string;
+}
+
+export interface PutFileRequest {
+  kind:
+    | { $case: "open"; value: PutFileOpen }
+    | { $case: "offer"; value: FileOffer }
+    | { $case: "bytes"; value: FileBytes }
+    | { $case: "recipe"; value: FileRecipe }
+    | //
+    /** All bytes that can be had for the offer have been sent. */
+    { $case: "commit"; value: FileOfferEnd }
+    | //
+    /** Everything has been offered up to this cursor. */
+    { $case: "done"; value: FileListEnd }
+    | undefined;
+}
+
+export interface PutFileOpen {
+  root: string;
+  protocol: number;
+  /** The sender, for the receiver's log. */
+  name: string;
+  /** The index of the sender's manifest. */
+  index: string;
+}
+
+export interface FileOffer {
+  entries: FileEntry[];
+}
+
+export interface FileBytes {
+  sha256: string;
+  offset: bigint;
+  chunk: Buffer;
+}
+
+export interface FileRecipe {
+  sha256: string;
+  recipe: Buffer;
+}
+
+export interface FileOfferEnd {
+  /** Versions that the sender has not any more. */
+  missing: string[];
+}
+
+export interface PutFileResponse {
+  kind: { $case: "ready"; value: PutFileReady } | //
+  /** Answers an offer. */
+  { $case: "wants"; value: FileWants } | //
+  /** Answers a recipe: which parts of the file are missing. */
+  { $case: "parts"; value: FileParts } | //
+  /** Answers a commit: what has been taken in. */
+  { $case: "ack"; value: PutFileAck } | //
+  /** Answers `done`. */
+  { $case: "end"; value: FileListEnd } | undefined;
+}
+
+export interface PutFileReady {
+  protocol: number;
+  /** How far the sender's list is known here. */
+  received: string;
+  /** The index of the receiver's manifest. */
+  index: string;
+  digest: string;
+}
+
+export interface FileWants {
+  wants: FileWant[];
+}
+
+export interface FileWant {
+  sha256: string;
+  size: bigint;
+  /** What is here already; bytes are wanted from there on. */
+  offset: bigint;
+  /** A version of the file is here: its chunks are wanted first. */
+  recipe: boolean;
+}
+
+export interface FileParts {
+  sha256: string;
+  parts: FileRange[];
+}
+
+export interface PutFileAck {
+  placed: bigint;
+  conflicts: bigint;
+  removed: bigint;
+  refused: FileRefusal[];
+}
+
+export interface FileRefusal {
+  path: string;
+  code: string;
+  message: string;
+  retry: boolean;
+}
+
+export interface ListFilesRequest {
+  root: string;
+  /** Only this path and what is below it. */
+  path: string;
+  /** Continues after this path. */
+  after: string;
+  limit: number;
+  /** Instead: the earlier versions of `path` in the store. */
+  versions: boolean;
+}
+
+export interface ListFilesResponse {
+  files: ListedFile[];
+  versions: StoredFile[];
+}
+
+export interface ListedFile {
+  path: string;
+  /** "file", "folder" or "deleted". */
+  kind: string;
+  size: bigint;
+  sha256: string;
+  /** ISO 8601. */
+  modified: string;
+  author: string;
+  version: string;
+  /** "here", "wanted" (its bytes are not here yet), "ignored" or "suspect" (not the bytes that it had). */
+  state: string;
+}
+
+export interface StoredFile {
+  sha256: string;
+  size: bigint;
+  /** "replaced", "deleted", "conflict" or "late". */
+  why: string;
+  author: string;
+  modified: string;
+  stored: string;
+}
+
+export interface FileStatusRequest {
+  /** Empty = all. */
+  root: string;
+}
+
+export interface FileStatusResponse {
+  roots: FileRootReport[];
+}
+
+export interface FileRootReport {
+  status: FileRootStatus | undefined;
+  path: string;
+  /** The store: versions that were displaced, deleted or lost a conflict. */
+  storedVersions: bigint;
+  storedBytes: bigint;
+  remarks: FileRemark[];
+  refused: FileAudit[];
+}
+
+/** Something in a root that is left alone. */
+export interface FileRemark {
+  path: string;
+  /** "excluded", "name", "kind", "mount", "unreadable", "size", "case" or "way". */
+  kind: string;
+  reason: string;
+}
+
+/** Something that a peer sent and was refused. */
+export interface FileAudit {
+  time: string;
+  peer: string;
+  what: string;
+}
+
+export interface RestoreFileRequest {
+  root: string;
+  path: string;
+  /** Which version; empty = the last one that was here. */
+  sha256: string;
+}
+
+export interface RestoreFileResponse {
+  entry: FileEntry | undefined;
 }
 
 /** Per origin, the sequence up to which everything is known and nothing beyond is missing. */
@@ -530,11 +845,28 @@ export interface VerifyRequest {
   deep: boolean;
   /** Mend what differs by merging whole rows in both directions, then compare again. */
   repair: boolean;
+  noFiles: boolean;
 }
 
 export interface VerifyResponse {
   equal: boolean;
   databases: DatabaseVerification[];
+  files: FileVerification[];
+}
+
+/** How one file root compares. */
+export interface FileVerification {
+  root: string;
+  equal: boolean;
+  differences: FileDifference[];
+  /** What was not compared since it is never synced as a file: databases, links, names that cannot travel. */
+  leftAlone: FileRemark[];
+}
+
+export interface FileDifference {
+  path: string;
+  /** "only here", "only there", "other bytes", "other mode", "not here yet". */
+  what: string;
 }
 
 export interface DatabaseVerification {
@@ -1424,7 +1756,19 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
 };
 
 function createBaseFileRootStatus(): FileRootStatus {
-  return { root: "", cursor: "", digest: "" };
+  return {
+    root: "",
+    cursor: "",
+    digest: "",
+    files: 0n,
+    folders: 0n,
+    bytes: 0n,
+    conflicts: 0n,
+    pending: 0n,
+    missing: 0n,
+    heldBack: false,
+    problem: "",
+  };
 }
 
 export const FileRootStatus: MessageFns<FileRootStatus> = {
@@ -1437,6 +1781,48 @@ export const FileRootStatus: MessageFns<FileRootStatus> = {
     }
     if (message.digest !== "") {
       writer.uint32(26).string(message.digest);
+    }
+    if (message.files !== 0n) {
+      if (BigInt.asUintN(64, message.files) !== message.files) {
+        throw new globalThis.Error("value provided for field message.files of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.files);
+    }
+    if (message.folders !== 0n) {
+      if (BigInt.asUintN(64, message.folders) !== message.folders) {
+        throw new globalThis.Error("value provided for field message.folders of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.folders);
+    }
+    if (message.bytes !== 0n) {
+      if (BigInt.asUintN(64, message.bytes) !== message.bytes) {
+        throw new globalThis.Error("value provided for field message.bytes of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.bytes);
+    }
+    if (message.conflicts !== 0n) {
+      if (BigInt.asUintN(64, message.conflicts) !== message.conflicts) {
+        throw new globalThis.Error("value provided for field message.conflicts of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.conflicts);
+    }
+    if (message.pending !== 0n) {
+      if (BigInt.asUintN(64, message.pending) !== message.pending) {
+        throw new globalThis.Error("value provided for field message.pending of type uint64 too large");
+      }
+      writer.uint32(64).uint64(message.pending);
+    }
+    if (message.missing !== 0n) {
+      if (BigInt.asUintN(64, message.missing) !== message.missing) {
+        throw new globalThis.Error("value provided for field message.missing of type uint64 too large");
+      }
+      writer.uint32(72).uint64(message.missing);
+    }
+    if (message.heldBack !== false) {
+      writer.uint32(80).bool(message.heldBack);
+    }
+    if (message.problem !== "") {
+      writer.uint32(90).string(message.problem);
     }
     return writer;
   },
@@ -1478,6 +1864,70 @@ export const FileRootStatus: MessageFns<FileRootStatus> = {
             message.digest = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.files = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.folders = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.bytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.conflicts = reader.uint64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.pending = reader.uint64() as bigint;
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.missing = reader.uint64() as bigint;
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.heldBack = reader.bool();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1498,6 +1948,3221 @@ export const FileRootStatus: MessageFns<FileRootStatus> = {
     message.root = object.root ?? "";
     message.cursor = object.cursor ?? "";
     message.digest = object.digest ?? "";
+    message.files = (object.files !== undefined && object.files !== null) ? BigInt(object.files) : 0n;
+    message.folders = (object.folders !== undefined && object.folders !== null) ? BigInt(object.folders) : 0n;
+    message.bytes = (object.bytes !== undefined && object.bytes !== null) ? BigInt(object.bytes) : 0n;
+    message.conflicts = (object.conflicts !== undefined && object.conflicts !== null) ? BigInt(object.conflicts) : 0n;
+    message.pending = (object.pending !== undefined && object.pending !== null) ? BigInt(object.pending) : 0n;
+    message.missing = (object.missing !== undefined && object.missing !== null) ? BigInt(object.missing) : 0n;
+    message.heldBack = object.heldBack ?? false;
+    message.problem = object.problem ?? "";
+    return message;
+  },
+};
+
+function createBaseFileChecksumsRequest(): FileChecksumsRequest {
+  return {
+    root: "",
+    since: "",
+    cursor: "",
+    catchupMode: false,
+    follow: false,
+    batchSize: 0,
+    callerIndex: "",
+    protocol: 0,
+    asKnown: false,
+  };
+}
+
+export const FileChecksumsRequest: MessageFns<FileChecksumsRequest> = {
+  encode(message: FileChecksumsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.root !== "") {
+      writer.uint32(10).string(message.root);
+    }
+    if (message.since !== "") {
+      writer.uint32(18).string(message.since);
+    }
+    if (message.cursor !== "") {
+      writer.uint32(26).string(message.cursor);
+    }
+    if (message.catchupMode !== false) {
+      writer.uint32(32).bool(message.catchupMode);
+    }
+    if (message.follow !== false) {
+      writer.uint32(40).bool(message.follow);
+    }
+    if (message.batchSize !== 0) {
+      writer.uint32(48).uint32(message.batchSize);
+    }
+    if (message.callerIndex !== "") {
+      writer.uint32(58).string(message.callerIndex);
+    }
+    if (message.protocol !== 0) {
+      writer.uint32(64).uint32(message.protocol);
+    }
+    if (message.asKnown !== false) {
+      writer.uint32(72).bool(message.asKnown);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileChecksumsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileChecksumsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.root = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.since = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.cursor = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.catchupMode = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.follow = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.batchSize = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.callerIndex = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.protocol = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.asKnown = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileChecksumsRequest>): FileChecksumsRequest {
+    return FileChecksumsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileChecksumsRequest>): FileChecksumsRequest {
+    const message = createBaseFileChecksumsRequest();
+    message.root = object.root ?? "";
+    message.since = object.since ?? "";
+    message.cursor = object.cursor ?? "";
+    message.catchupMode = object.catchupMode ?? false;
+    message.follow = object.follow ?? false;
+    message.batchSize = object.batchSize ?? 0;
+    message.callerIndex = object.callerIndex ?? "";
+    message.protocol = object.protocol ?? 0;
+    message.asKnown = object.asKnown ?? false;
+    return message;
+  },
+};
+
+function createBaseFileChecksumsResponse(): FileChecksumsResponse {
+  return { entries: [], end: undefined, index: "" };
+}
+
+export const FileChecksumsResponse: MessageFns<FileChecksumsResponse> = {
+  encode(message: FileChecksumsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.entries) {
+      FileEntry.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.end !== undefined) {
+      FileListEnd.encode(message.end, writer.uint32(18).fork()).join();
+    }
+    if (message.index !== "") {
+      writer.uint32(26).string(message.index);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileChecksumsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileChecksumsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.entries.push(FileEntry.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.end = FileListEnd.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.index = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileChecksumsResponse>): FileChecksumsResponse {
+    return FileChecksumsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileChecksumsResponse>): FileChecksumsResponse {
+    const message = createBaseFileChecksumsResponse();
+    message.entries = object.entries?.map((e) => FileEntry.fromPartial(e)) || [];
+    message.end = (object.end !== undefined && object.end !== null) ? FileListEnd.fromPartial(object.end) : undefined;
+    message.index = object.index ?? "";
+    return message;
+  },
+};
+
+function createBaseFileListEnd(): FileListEnd {
+  return { cursor: "", digest: "", received: "", files: 0n, pending: 0n };
+}
+
+export const FileListEnd: MessageFns<FileListEnd> = {
+  encode(message: FileListEnd, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cursor !== "") {
+      writer.uint32(10).string(message.cursor);
+    }
+    if (message.digest !== "") {
+      writer.uint32(18).string(message.digest);
+    }
+    if (message.received !== "") {
+      writer.uint32(26).string(message.received);
+    }
+    if (message.files !== 0n) {
+      if (BigInt.asUintN(64, message.files) !== message.files) {
+        throw new globalThis.Error("value provided for field message.files of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.files);
+    }
+    if (message.pending !== 0n) {
+      if (BigInt.asUintN(64, message.pending) !== message.pending) {
+        throw new globalThis.Error("value provided for field message.pending of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.pending);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileListEnd {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileListEnd();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cursor = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.digest = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.received = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.files = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.pending = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileListEnd>): FileListEnd {
+    return FileListEnd.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileListEnd>): FileListEnd {
+    const message = createBaseFileListEnd();
+    message.cursor = object.cursor ?? "";
+    message.digest = object.digest ?? "";
+    message.received = object.received ?? "";
+    message.files = (object.files !== undefined && object.files !== null) ? BigInt(object.files) : 0n;
+    message.pending = (object.pending !== undefined && object.pending !== null) ? BigInt(object.pending) : 0n;
+    return message;
+  },
+};
+
+function createBaseFileEntry(): FileEntry {
+  return {
+    path: "",
+    kind: "",
+    size: 0n,
+    sha256: "",
+    version: "",
+    modifiedUs: 0n,
+    stampUs: 0n,
+    mode: 0,
+    author: "",
+    beforeSha256: "",
+    cause: "",
+    losers: [],
+    sequence: 0n,
+    recorded: "",
+  };
+}
+
+export const FileEntry: MessageFns<FileEntry> = {
+  encode(message: FileEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.path !== "") {
+      writer.uint32(10).string(message.path);
+    }
+    if (message.kind !== "") {
+      writer.uint32(18).string(message.kind);
+    }
+    if (message.size !== 0n) {
+      if (BigInt.asUintN(64, message.size) !== message.size) {
+        throw new globalThis.Error("value provided for field message.size of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.size);
+    }
+    if (message.sha256 !== "") {
+      writer.uint32(34).string(message.sha256);
+    }
+    if (message.version !== "") {
+      writer.uint32(42).string(message.version);
+    }
+    if (message.modifiedUs !== 0n) {
+      if (BigInt.asIntN(64, message.modifiedUs) !== message.modifiedUs) {
+        throw new globalThis.Error("value provided for field message.modifiedUs of type int64 too large");
+      }
+      writer.uint32(48).int64(message.modifiedUs);
+    }
+    if (message.stampUs !== 0n) {
+      if (BigInt.asIntN(64, message.stampUs) !== message.stampUs) {
+        throw new globalThis.Error("value provided for field message.stampUs of type int64 too large");
+      }
+      writer.uint32(56).int64(message.stampUs);
+    }
+    if (message.mode !== 0) {
+      writer.uint32(64).uint32(message.mode);
+    }
+    if (message.author !== "") {
+      writer.uint32(74).string(message.author);
+    }
+    if (message.beforeSha256 !== "") {
+      writer.uint32(82).string(message.beforeSha256);
+    }
+    if (message.cause !== "") {
+      writer.uint32(90).string(message.cause);
+    }
+    for (const v of message.losers) {
+      FileLoser.encode(v!, writer.uint32(98).fork()).join();
+    }
+    if (message.sequence !== 0n) {
+      if (BigInt.asUintN(64, message.sequence) !== message.sequence) {
+        throw new globalThis.Error("value provided for field message.sequence of type uint64 too large");
+      }
+      writer.uint32(104).uint64(message.sequence);
+    }
+    if (message.recorded !== "") {
+      writer.uint32(114).string(message.recorded);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.size = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.sha256 = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.version = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.modifiedUs = reader.int64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.stampUs = reader.int64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.mode = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.author = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.beforeSha256 = reader.string();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.cause = reader.string();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.losers.push(FileLoser.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.sequence = reader.uint64() as bigint;
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.recorded = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileEntry>): FileEntry {
+    return FileEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileEntry>): FileEntry {
+    const message = createBaseFileEntry();
+    message.path = object.path ?? "";
+    message.kind = object.kind ?? "";
+    message.size = (object.size !== undefined && object.size !== null) ? BigInt(object.size) : 0n;
+    message.sha256 = object.sha256 ?? "";
+    message.version = object.version ?? "";
+    message.modifiedUs = (object.modifiedUs !== undefined && object.modifiedUs !== null)
+      ? BigInt(object.modifiedUs)
+      : 0n;
+    message.stampUs = (object.stampUs !== undefined && object.stampUs !== null) ? BigInt(object.stampUs) : 0n;
+    message.mode = object.mode ?? 0;
+    message.author = object.author ?? "";
+    message.beforeSha256 = object.beforeSha256 ?? "";
+    message.cause = object.cause ?? "";
+    message.losers = object.losers?.map((e) => FileLoser.fromPartial(e)) || [];
+    message.sequence = (object.sequence !== undefined && object.sequence !== null) ? BigInt(object.sequence) : 0n;
+    message.recorded = object.recorded ?? "";
+    return message;
+  },
+};
+
+function createBaseFileLoser(): FileLoser {
+  return {
+    sha256: "",
+    size: 0n,
+    author: "",
+    stampUs: 0n,
+    sinceUs: 0n,
+    winnerSha256: "",
+    winnerAuthor: "",
+    winnerStampUs: 0n,
+    resolved: false,
+  };
+}
+
+export const FileLoser: MessageFns<FileLoser> = {
+  encode(message: FileLoser, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sha256 !== "") {
+      writer.uint32(10).string(message.sha256);
+    }
+    if (message.size !== 0n) {
+      if (BigInt.asUintN(64, message.size) !== message.size) {
+        throw new globalThis.Error("value provided for field message.size of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.size);
+    }
+    if (message.author !== "") {
+      writer.uint32(26).string(message.author);
+    }
+    if (message.stampUs !== 0n) {
+      if (BigInt.asIntN(64, message.stampUs) !== message.stampUs) {
+        throw new globalThis.Error("value provided for field message.stampUs of type int64 too large");
+      }
+      writer.uint32(32).int64(message.stampUs);
+    }
+    if (message.sinceUs !== 0n) {
+      if (BigInt.asIntN(64, message.sinceUs) !== message.sinceUs) {
+        throw new globalThis.Error("value provided for field message.sinceUs of type int64 too large");
+      }
+      writer.uint32(40).int64(message.sinceUs);
+    }
+    if (message.winnerSha256 !== "") {
+      writer.uint32(50).string(message.winnerSha256);
+    }
+    if (message.winnerAuthor !== "") {
+      writer.uint32(58).string(message.winnerAuthor);
+    }
+    if (message.winnerStampUs !== 0n) {
+      if (BigInt.asIntN(64, message.winnerStampUs) !== message.winnerStampUs) {
+        throw new globalThis.Error("value provided for field message.winnerStampUs of type int64 too large");
+      }
+      writer.uint32(64).int64(message.winnerStampUs);
+    }
+    if (message.resolved !== false) {
+      writer.uint32(72).bool(message.resolved);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileLoser {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileLoser();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sha256 = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.size = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.author = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.stampUs = reader.int64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.sinceUs = reader.int64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.winnerSha256 = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.winnerAuthor = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.winnerStampUs = reader.int64() as bigint;
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.resolved = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileLoser>): FileLoser {
+    return FileLoser.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileLoser>): FileLoser {
+    const message = createBaseFileLoser();
+    message.sha256 = object.sha256 ?? "";
+    message.size = (object.size !== undefined && object.size !== null) ? BigInt(object.size) : 0n;
+    message.author = object.author ?? "";
+    message.stampUs = (object.stampUs !== undefined && object.stampUs !== null) ? BigInt(object.stampUs) : 0n;
+    message.sinceUs = (object.sinceUs !== undefined && object.sinceUs !== null) ? BigInt(object.sinceUs) : 0n;
+    message.winnerSha256 = object.winnerSha256 ?? "";
+    message.winnerAuthor = object.winnerAuthor ?? "";
+    message.winnerStampUs = (object.winnerStampUs !== undefined && object.winnerStampUs !== null)
+      ? BigInt(object.winnerStampUs)
+      : 0n;
+    message.resolved = object.resolved ?? false;
+    return message;
+  },
+};
+
+function createBaseGetFileRequest(): GetFileRequest {
+  return { root: "", path: "", sha256: "", offset: 0n, length: 0n, ranges: [], chunks: false, protocol: 0 };
+}
+
+export const GetFileRequest: MessageFns<GetFileRequest> = {
+  encode(message: GetFileRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.root !== "") {
+      writer.uint32(10).string(message.root);
+    }
+    if (message.path !== "") {
+      writer.uint32(18).string(message.path);
+    }
+    if (message.sha256 !== "") {
+      writer.uint32(26).string(message.sha256);
+    }
+    if (message.offset !== 0n) {
+      if (BigInt.asUintN(64, message.offset) !== message.offset) {
+        throw new globalThis.Error("value provided for field message.offset of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.offset);
+    }
+    if (message.length !== 0n) {
+      if (BigInt.asUintN(64, message.length) !== message.length) {
+        throw new globalThis.Error("value provided for field message.length of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.length);
+    }
+    for (const v of message.ranges) {
+      FileRange.encode(v!, writer.uint32(50).fork()).join();
+    }
+    if (message.chunks !== false) {
+      writer.uint32(56).bool(message.chunks);
+    }
+    if (message.protocol !== 0) {
+      writer.uint32(64).uint32(message.protocol);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetFileRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetFileRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.root = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.sha256 = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.offset = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.length = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.ranges.push(FileRange.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.chunks = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.protocol = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<GetFileRequest>): GetFileRequest {
+    return GetFileRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetFileRequest>): GetFileRequest {
+    const message = createBaseGetFileRequest();
+    message.root = object.root ?? "";
+    message.path = object.path ?? "";
+    message.sha256 = object.sha256 ?? "";
+    message.offset = (object.offset !== undefined && object.offset !== null) ? BigInt(object.offset) : 0n;
+    message.length = (object.length !== undefined && object.length !== null) ? BigInt(object.length) : 0n;
+    message.ranges = object.ranges?.map((e) => FileRange.fromPartial(e)) || [];
+    message.chunks = object.chunks ?? false;
+    message.protocol = object.protocol ?? 0;
+    return message;
+  },
+};
+
+function createBaseFileRange(): FileRange {
+  return { sha256: "", offset: 0n, length: 0n };
+}
+
+export const FileRange: MessageFns<FileRange> = {
+  encode(message: FileRange, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sha256 !== "") {
+      writer.uint32(10).string(message.sha256);
+    }
+    if (message.offset !== 0n) {
+      if (BigInt.asUintN(64, message.offset) !== message.offset) {
+        throw new globalThis.Error("value provided for field message.offset of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.offset);
+    }
+    if (message.length !== 0n) {
+      if (BigInt.asUintN(64, message.length) !== message.length) {
+        throw new globalThis.Error("value provided for field message.length of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.length);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileRange {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileRange();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sha256 = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.offset = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.length = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileRange>): FileRange {
+    return FileRange.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileRange>): FileRange {
+    const message = createBaseFileRange();
+    message.sha256 = object.sha256 ?? "";
+    message.offset = (object.offset !== undefined && object.offset !== null) ? BigInt(object.offset) : 0n;
+    message.length = (object.length !== undefined && object.length !== null) ? BigInt(object.length) : 0n;
+    return message;
+  },
+};
+
+function createBaseGetFileResponse(): GetFileResponse {
+  return { entry: undefined, range: 0, offset: 0n, chunk: Buffer.alloc(0), recipe: Buffer.alloc(0), missing: "" };
+}
+
+export const GetFileResponse: MessageFns<GetFileResponse> = {
+  encode(message: GetFileResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.entry !== undefined) {
+      FileEntry.encode(message.entry, writer.uint32(10).fork()).join();
+    }
+    if (message.range !== 0) {
+      writer.uint32(16).uint32(message.range);
+    }
+    if (message.offset !== 0n) {
+      if (BigInt.asUintN(64, message.offset) !== message.offset) {
+        throw new globalThis.Error("value provided for field message.offset of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.offset);
+    }
+    if (message.chunk.length !== 0) {
+      writer.uint32(34).bytes(message.chunk);
+    }
+    if (message.recipe.length !== 0) {
+      writer.uint32(42).bytes(message.recipe);
+    }
+    if (message.missing !== "") {
+      writer.uint32(50).string(message.missing);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetFileResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetFileResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.entry = FileEntry.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.range = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.offset = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.chunk = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.recipe = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.missing = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<GetFileResponse>): GetFileResponse {
+    return GetFileResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetFileResponse>): GetFileResponse {
+    const message = createBaseGetFileResponse();
+    message.entry = (object.entry !== undefined && object.entry !== null)
+      ? FileEntry.fromPartial(object.entry)
+      : undefined;
+    message.range = object.range ?? 0;
+    message.offset = (object.offset !== undefined && object.offset !== null) ? BigInt(object.offset) : 0n;
+    message.chunk = object.chunk ?? Buffer.alloc(0);
+    message.recipe = object.recipe ?? Buffer.alloc(0);
+    message.missing = object.missing ?? "";
+    return message;
+  },
+};
+
+function createBasePutFileRequest(): PutFileRequest {
+  return { kind: undefined };
+}
+
+export const PutFileRequest: MessageFns<PutFileRequest> = {
+  encode(message: PutFileRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.kind?.$case) {
+      case "open":
+        PutFileOpen.encode(message.kind.value, writer.uint32(10).fork()).join();
+        break;
+      case "offer":
+        FileOffer.encode(message.kind.value, writer.uint32(18).fork()).join();
+        break;
+      case "bytes":
+        FileBytes.encode(message.kind.value, writer.uint32(26).fork()).join();
+        break;
+      case "recipe":
+        FileRecipe.encode(message.kind.value, writer.uint32(34).fork()).join();
+        break;
+      case "commit":
+        FileOfferEnd.encode(message.kind.value, writer.uint32(42).fork()).join();
+        break;
+      case "done":
+        FileListEnd.encode(message.kind.value, writer.uint32(50).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PutFileRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePutFileRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = { $case: "open", value: PutFileOpen.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.kind = { $case: "offer", value: FileOffer.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.kind = { $case: "bytes", value: FileBytes.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.kind = { $case: "recipe", value: FileRecipe.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.kind = { $case: "commit", value: FileOfferEnd.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.kind = { $case: "done", value: FileListEnd.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PutFileRequest>): PutFileRequest {
+    return PutFileRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PutFileRequest>): PutFileRequest {
+    const message = createBasePutFileRequest();
+    switch (object.kind?.$case) {
+      case "open": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "open", value: PutFileOpen.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "offer": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "offer", value: FileOffer.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "bytes": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "bytes", value: FileBytes.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "recipe": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "recipe", value: FileRecipe.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "commit": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "commit", value: FileOfferEnd.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "done": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "done", value: FileListEnd.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBasePutFileOpen(): PutFileOpen {
+  return { root: "", protocol: 0, name: "", index: "" };
+}
+
+export const PutFileOpen: MessageFns<PutFileOpen> = {
+  encode(message: PutFileOpen, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.root !== "") {
+      writer.uint32(10).string(message.root);
+    }
+    if (message.protocol !== 0) {
+      writer.uint32(16).uint32(message.protocol);
+    }
+    if (message.name !== "") {
+      writer.uint32(26).string(message.name);
+    }
+    if (message.index !== "") {
+      writer.uint32(34).string(message.index);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PutFileOpen {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePutFileOpen();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.root = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.protocol = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.index = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PutFileOpen>): PutFileOpen {
+    return PutFileOpen.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PutFileOpen>): PutFileOpen {
+    const message = createBasePutFileOpen();
+    message.root = object.root ?? "";
+    message.protocol = object.protocol ?? 0;
+    message.name = object.name ?? "";
+    message.index = object.index ?? "";
+    return message;
+  },
+};
+
+function createBaseFileOffer(): FileOffer {
+  return { entries: [] };
+}
+
+export const FileOffer: MessageFns<FileOffer> = {
+  encode(message: FileOffer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.entries) {
+      FileEntry.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileOffer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileOffer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.entries.push(FileEntry.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileOffer>): FileOffer {
+    return FileOffer.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileOffer>): FileOffer {
+    const message = createBaseFileOffer();
+    message.entries = object.entries?.map((e) => FileEntry.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseFileBytes(): FileBytes {
+  return { sha256: "", offset: 0n, chunk: Buffer.alloc(0) };
+}
+
+export const FileBytes: MessageFns<FileBytes> = {
+  encode(message: FileBytes, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sha256 !== "") {
+      writer.uint32(10).string(message.sha256);
+    }
+    if (message.offset !== 0n) {
+      if (BigInt.asUintN(64, message.offset) !== message.offset) {
+        throw new globalThis.Error("value provided for field message.offset of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.offset);
+    }
+    if (message.chunk.length !== 0) {
+      writer.uint32(26).bytes(message.chunk);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileBytes {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileBytes();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sha256 = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.offset = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.chunk = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileBytes>): FileBytes {
+    return FileBytes.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileBytes>): FileBytes {
+    const message = createBaseFileBytes();
+    message.sha256 = object.sha256 ?? "";
+    message.offset = (object.offset !== undefined && object.offset !== null) ? BigInt(object.offset) : 0n;
+    message.chunk = object.chunk ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseFileRecipe(): FileRecipe {
+  return { sha256: "", recipe: Buffer.alloc(0) };
+}
+
+export const FileRecipe: MessageFns<FileRecipe> = {
+  encode(message: FileRecipe, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sha256 !== "") {
+      writer.uint32(10).string(message.sha256);
+    }
+    if (message.recipe.length !== 0) {
+      writer.uint32(18).bytes(message.recipe);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileRecipe {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileRecipe();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sha256 = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.recipe = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileRecipe>): FileRecipe {
+    return FileRecipe.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileRecipe>): FileRecipe {
+    const message = createBaseFileRecipe();
+    message.sha256 = object.sha256 ?? "";
+    message.recipe = object.recipe ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseFileOfferEnd(): FileOfferEnd {
+  return { missing: [] };
+}
+
+export const FileOfferEnd: MessageFns<FileOfferEnd> = {
+  encode(message: FileOfferEnd, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.missing) {
+      writer.uint32(10).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileOfferEnd {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileOfferEnd();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.missing.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileOfferEnd>): FileOfferEnd {
+    return FileOfferEnd.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileOfferEnd>): FileOfferEnd {
+    const message = createBaseFileOfferEnd();
+    message.missing = object.missing?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBasePutFileResponse(): PutFileResponse {
+  return { kind: undefined };
+}
+
+export const PutFileResponse: MessageFns<PutFileResponse> = {
+  encode(message: PutFileResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.kind?.$case) {
+      case "ready":
+        PutFileReady.encode(message.kind.value, writer.uint32(10).fork()).join();
+        break;
+      case "wants":
+        FileWants.encode(message.kind.value, writer.uint32(18).fork()).join();
+        break;
+      case "parts":
+        FileParts.encode(message.kind.value, writer.uint32(26).fork()).join();
+        break;
+      case "ack":
+        PutFileAck.encode(message.kind.value, writer.uint32(34).fork()).join();
+        break;
+      case "end":
+        FileListEnd.encode(message.kind.value, writer.uint32(42).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PutFileResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePutFileResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = { $case: "ready", value: PutFileReady.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.kind = { $case: "wants", value: FileWants.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.kind = { $case: "parts", value: FileParts.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.kind = { $case: "ack", value: PutFileAck.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.kind = { $case: "end", value: FileListEnd.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PutFileResponse>): PutFileResponse {
+    return PutFileResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PutFileResponse>): PutFileResponse {
+    const message = createBasePutFileResponse();
+    switch (object.kind?.$case) {
+      case "ready": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "ready", value: PutFileReady.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "wants": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "wants", value: FileWants.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "parts": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "parts", value: FileParts.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "ack": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "ack", value: PutFileAck.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "end": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "end", value: FileListEnd.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBasePutFileReady(): PutFileReady {
+  return { protocol: 0, received: "", index: "", digest: "" };
+}
+
+export const PutFileReady: MessageFns<PutFileReady> = {
+  encode(message: PutFileReady, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.protocol !== 0) {
+      writer.uint32(8).uint32(message.protocol);
+    }
+    if (message.received !== "") {
+      writer.uint32(18).string(message.received);
+    }
+    if (message.index !== "") {
+      writer.uint32(26).string(message.index);
+    }
+    if (message.digest !== "") {
+      writer.uint32(34).string(message.digest);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PutFileReady {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePutFileReady();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.protocol = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.received = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.index = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.digest = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PutFileReady>): PutFileReady {
+    return PutFileReady.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PutFileReady>): PutFileReady {
+    const message = createBasePutFileReady();
+    message.protocol = object.protocol ?? 0;
+    message.received = object.received ?? "";
+    message.index = object.index ?? "";
+    message.digest = object.digest ?? "";
+    return message;
+  },
+};
+
+function createBaseFileWants(): FileWants {
+  return { wants: [] };
+}
+
+export const FileWants: MessageFns<FileWants> = {
+  encode(message: FileWants, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.wants) {
+      FileWant.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileWants {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileWants();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.wants.push(FileWant.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileWants>): FileWants {
+    return FileWants.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileWants>): FileWants {
+    const message = createBaseFileWants();
+    message.wants = object.wants?.map((e) => FileWant.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseFileWant(): FileWant {
+  return { sha256: "", size: 0n, offset: 0n, recipe: false };
+}
+
+export const FileWant: MessageFns<FileWant> = {
+  encode(message: FileWant, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sha256 !== "") {
+      writer.uint32(10).string(message.sha256);
+    }
+    if (message.size !== 0n) {
+      if (BigInt.asUintN(64, message.size) !== message.size) {
+        throw new globalThis.Error("value provided for field message.size of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.size);
+    }
+    if (message.offset !== 0n) {
+      if (BigInt.asUintN(64, message.offset) !== message.offset) {
+        throw new globalThis.Error("value provided for field message.offset of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.offset);
+    }
+    if (message.recipe !== false) {
+      writer.uint32(32).bool(message.recipe);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileWant {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileWant();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sha256 = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.size = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.offset = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.recipe = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileWant>): FileWant {
+    return FileWant.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileWant>): FileWant {
+    const message = createBaseFileWant();
+    message.sha256 = object.sha256 ?? "";
+    message.size = (object.size !== undefined && object.size !== null) ? BigInt(object.size) : 0n;
+    message.offset = (object.offset !== undefined && object.offset !== null) ? BigInt(object.offset) : 0n;
+    message.recipe = object.recipe ?? false;
+    return message;
+  },
+};
+
+function createBaseFileParts(): FileParts {
+  return { sha256: "", parts: [] };
+}
+
+export const FileParts: MessageFns<FileParts> = {
+  encode(message: FileParts, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sha256 !== "") {
+      writer.uint32(10).string(message.sha256);
+    }
+    for (const v of message.parts) {
+      FileRange.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileParts {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileParts();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sha256 = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.parts.push(FileRange.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileParts>): FileParts {
+    return FileParts.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileParts>): FileParts {
+    const message = createBaseFileParts();
+    message.sha256 = object.sha256 ?? "";
+    message.parts = object.parts?.map((e) => FileRange.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBasePutFileAck(): PutFileAck {
+  return { placed: 0n, conflicts: 0n, removed: 0n, refused: [] };
+}
+
+export const PutFileAck: MessageFns<PutFileAck> = {
+  encode(message: PutFileAck, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.placed !== 0n) {
+      if (BigInt.asUintN(64, message.placed) !== message.placed) {
+        throw new globalThis.Error("value provided for field message.placed of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.placed);
+    }
+    if (message.conflicts !== 0n) {
+      if (BigInt.asUintN(64, message.conflicts) !== message.conflicts) {
+        throw new globalThis.Error("value provided for field message.conflicts of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.conflicts);
+    }
+    if (message.removed !== 0n) {
+      if (BigInt.asUintN(64, message.removed) !== message.removed) {
+        throw new globalThis.Error("value provided for field message.removed of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.removed);
+    }
+    for (const v of message.refused) {
+      FileRefusal.encode(v!, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PutFileAck {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePutFileAck();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.placed = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.conflicts = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.removed = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.refused.push(FileRefusal.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PutFileAck>): PutFileAck {
+    return PutFileAck.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PutFileAck>): PutFileAck {
+    const message = createBasePutFileAck();
+    message.placed = (object.placed !== undefined && object.placed !== null) ? BigInt(object.placed) : 0n;
+    message.conflicts = (object.conflicts !== undefined && object.conflicts !== null) ? BigInt(object.conflicts) : 0n;
+    message.removed = (object.removed !== undefined && object.removed !== null) ? BigInt(object.removed) : 0n;
+    message.refused = object.refused?.map((e) => FileRefusal.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseFileRefusal(): FileRefusal {
+  return { path: "", code: "", message: "", retry: false };
+}
+
+export const FileRefusal: MessageFns<FileRefusal> = {
+  encode(message: FileRefusal, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.path !== "") {
+      writer.uint32(10).string(message.path);
+    }
+    if (message.code !== "") {
+      writer.uint32(18).string(message.code);
+    }
+    if (message.message !== "") {
+      writer.uint32(26).string(message.message);
+    }
+    if (message.retry !== false) {
+      writer.uint32(32).bool(message.retry);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileRefusal {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileRefusal();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.retry = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileRefusal>): FileRefusal {
+    return FileRefusal.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileRefusal>): FileRefusal {
+    const message = createBaseFileRefusal();
+    message.path = object.path ?? "";
+    message.code = object.code ?? "";
+    message.message = object.message ?? "";
+    message.retry = object.retry ?? false;
+    return message;
+  },
+};
+
+function createBaseListFilesRequest(): ListFilesRequest {
+  return { root: "", path: "", after: "", limit: 0, versions: false };
+}
+
+export const ListFilesRequest: MessageFns<ListFilesRequest> = {
+  encode(message: ListFilesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.root !== "") {
+      writer.uint32(10).string(message.root);
+    }
+    if (message.path !== "") {
+      writer.uint32(18).string(message.path);
+    }
+    if (message.after !== "") {
+      writer.uint32(26).string(message.after);
+    }
+    if (message.limit !== 0) {
+      writer.uint32(32).uint32(message.limit);
+    }
+    if (message.versions !== false) {
+      writer.uint32(40).bool(message.versions);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListFilesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListFilesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.root = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.after = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.limit = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.versions = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListFilesRequest>): ListFilesRequest {
+    return ListFilesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListFilesRequest>): ListFilesRequest {
+    const message = createBaseListFilesRequest();
+    message.root = object.root ?? "";
+    message.path = object.path ?? "";
+    message.after = object.after ?? "";
+    message.limit = object.limit ?? 0;
+    message.versions = object.versions ?? false;
+    return message;
+  },
+};
+
+function createBaseListFilesResponse(): ListFilesResponse {
+  return { files: [], versions: [] };
+}
+
+export const ListFilesResponse: MessageFns<ListFilesResponse> = {
+  encode(message: ListFilesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.files) {
+      ListedFile.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.versions) {
+      StoredFile.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListFilesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListFilesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.files.push(ListedFile.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.versions.push(StoredFile.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListFilesResponse>): ListFilesResponse {
+    return ListFilesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListFilesResponse>): ListFilesResponse {
+    const message = createBaseListFilesResponse();
+    message.files = object.files?.map((e) => ListedFile.fromPartial(e)) || [];
+    message.versions = object.versions?.map((e) => StoredFile.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseListedFile(): ListedFile {
+  return { path: "", kind: "", size: 0n, sha256: "", modified: "", author: "", version: "", state: "" };
+}
+
+export const ListedFile: MessageFns<ListedFile> = {
+  encode(message: ListedFile, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.path !== "") {
+      writer.uint32(10).string(message.path);
+    }
+    if (message.kind !== "") {
+      writer.uint32(18).string(message.kind);
+    }
+    if (message.size !== 0n) {
+      if (BigInt.asUintN(64, message.size) !== message.size) {
+        throw new globalThis.Error("value provided for field message.size of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.size);
+    }
+    if (message.sha256 !== "") {
+      writer.uint32(34).string(message.sha256);
+    }
+    if (message.modified !== "") {
+      writer.uint32(42).string(message.modified);
+    }
+    if (message.author !== "") {
+      writer.uint32(50).string(message.author);
+    }
+    if (message.version !== "") {
+      writer.uint32(58).string(message.version);
+    }
+    if (message.state !== "") {
+      writer.uint32(66).string(message.state);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListedFile {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListedFile();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.size = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.sha256 = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.modified = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.author = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.version = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListedFile>): ListedFile {
+    return ListedFile.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListedFile>): ListedFile {
+    const message = createBaseListedFile();
+    message.path = object.path ?? "";
+    message.kind = object.kind ?? "";
+    message.size = (object.size !== undefined && object.size !== null) ? BigInt(object.size) : 0n;
+    message.sha256 = object.sha256 ?? "";
+    message.modified = object.modified ?? "";
+    message.author = object.author ?? "";
+    message.version = object.version ?? "";
+    message.state = object.state ?? "";
+    return message;
+  },
+};
+
+function createBaseStoredFile(): StoredFile {
+  return { sha256: "", size: 0n, why: "", author: "", modified: "", stored: "" };
+}
+
+export const StoredFile: MessageFns<StoredFile> = {
+  encode(message: StoredFile, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sha256 !== "") {
+      writer.uint32(10).string(message.sha256);
+    }
+    if (message.size !== 0n) {
+      if (BigInt.asUintN(64, message.size) !== message.size) {
+        throw new globalThis.Error("value provided for field message.size of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.size);
+    }
+    if (message.why !== "") {
+      writer.uint32(26).string(message.why);
+    }
+    if (message.author !== "") {
+      writer.uint32(34).string(message.author);
+    }
+    if (message.modified !== "") {
+      writer.uint32(42).string(message.modified);
+    }
+    if (message.stored !== "") {
+      writer.uint32(50).string(message.stored);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StoredFile {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStoredFile();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sha256 = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.size = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.why = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.author = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.modified = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.stored = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StoredFile>): StoredFile {
+    return StoredFile.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StoredFile>): StoredFile {
+    const message = createBaseStoredFile();
+    message.sha256 = object.sha256 ?? "";
+    message.size = (object.size !== undefined && object.size !== null) ? BigInt(object.size) : 0n;
+    message.why = object.why ?? "";
+    message.author = object.author ?? "";
+    message.modified = object.modified ?? "";
+    message.stored = object.stored ?? "";
+    return message;
+  },
+};
+
+function createBaseFileStatusRequest(): FileStatusRequest {
+  return { root: "" };
+}
+
+export const FileStatusRequest: MessageFns<FileStatusRequest> = {
+  encode(message: FileStatusRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.root !== "") {
+      writer.uint32(10).string(message.root);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileStatusRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileStatusRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.root = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileStatusRequest>): FileStatusRequest {
+    return FileStatusRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileStatusRequest>): FileStatusRequest {
+    const message = createBaseFileStatusRequest();
+    message.root = object.root ?? "";
+    return message;
+  },
+};
+
+function createBaseFileStatusResponse(): FileStatusResponse {
+  return { roots: [] };
+}
+
+export const FileStatusResponse: MessageFns<FileStatusResponse> = {
+  encode(message: FileStatusResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.roots) {
+      FileRootReport.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileStatusResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileStatusResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.roots.push(FileRootReport.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileStatusResponse>): FileStatusResponse {
+    return FileStatusResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileStatusResponse>): FileStatusResponse {
+    const message = createBaseFileStatusResponse();
+    message.roots = object.roots?.map((e) => FileRootReport.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseFileRootReport(): FileRootReport {
+  return { status: undefined, path: "", storedVersions: 0n, storedBytes: 0n, remarks: [], refused: [] };
+}
+
+export const FileRootReport: MessageFns<FileRootReport> = {
+  encode(message: FileRootReport, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.status !== undefined) {
+      FileRootStatus.encode(message.status, writer.uint32(10).fork()).join();
+    }
+    if (message.path !== "") {
+      writer.uint32(18).string(message.path);
+    }
+    if (message.storedVersions !== 0n) {
+      if (BigInt.asUintN(64, message.storedVersions) !== message.storedVersions) {
+        throw new globalThis.Error("value provided for field message.storedVersions of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.storedVersions);
+    }
+    if (message.storedBytes !== 0n) {
+      if (BigInt.asUintN(64, message.storedBytes) !== message.storedBytes) {
+        throw new globalThis.Error("value provided for field message.storedBytes of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.storedBytes);
+    }
+    for (const v of message.remarks) {
+      FileRemark.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.refused) {
+      FileAudit.encode(v!, writer.uint32(50).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileRootReport {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileRootReport();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.status = FileRootStatus.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.storedVersions = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.storedBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.remarks.push(FileRemark.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.refused.push(FileAudit.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileRootReport>): FileRootReport {
+    return FileRootReport.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileRootReport>): FileRootReport {
+    const message = createBaseFileRootReport();
+    message.status = (object.status !== undefined && object.status !== null)
+      ? FileRootStatus.fromPartial(object.status)
+      : undefined;
+    message.path = object.path ?? "";
+    message.storedVersions = (object.storedVersions !== undefined && object.storedVersions !== null)
+      ? BigInt(object.storedVersions)
+      : 0n;
+    message.storedBytes = (object.storedBytes !== undefined && object.storedBytes !== null)
+      ? BigInt(object.storedBytes)
+      : 0n;
+    message.remarks = object.remarks?.map((e) => FileRemark.fromPartial(e)) || [];
+    message.refused = object.refused?.map((e) => FileAudit.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseFileRemark(): FileRemark {
+  return { path: "", kind: "", reason: "" };
+}
+
+export const FileRemark: MessageFns<FileRemark> = {
+  encode(message: FileRemark, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.path !== "") {
+      writer.uint32(10).string(message.path);
+    }
+    if (message.kind !== "") {
+      writer.uint32(18).string(message.kind);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileRemark {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileRemark();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileRemark>): FileRemark {
+    return FileRemark.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileRemark>): FileRemark {
+    const message = createBaseFileRemark();
+    message.path = object.path ?? "";
+    message.kind = object.kind ?? "";
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseFileAudit(): FileAudit {
+  return { time: "", peer: "", what: "" };
+}
+
+export const FileAudit: MessageFns<FileAudit> = {
+  encode(message: FileAudit, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.time !== "") {
+      writer.uint32(10).string(message.time);
+    }
+    if (message.peer !== "") {
+      writer.uint32(18).string(message.peer);
+    }
+    if (message.what !== "") {
+      writer.uint32(26).string(message.what);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileAudit {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileAudit();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.time = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.peer = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.what = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileAudit>): FileAudit {
+    return FileAudit.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileAudit>): FileAudit {
+    const message = createBaseFileAudit();
+    message.time = object.time ?? "";
+    message.peer = object.peer ?? "";
+    message.what = object.what ?? "";
+    return message;
+  },
+};
+
+function createBaseRestoreFileRequest(): RestoreFileRequest {
+  return { root: "", path: "", sha256: "" };
+}
+
+export const RestoreFileRequest: MessageFns<RestoreFileRequest> = {
+  encode(message: RestoreFileRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.root !== "") {
+      writer.uint32(10).string(message.root);
+    }
+    if (message.path !== "") {
+      writer.uint32(18).string(message.path);
+    }
+    if (message.sha256 !== "") {
+      writer.uint32(26).string(message.sha256);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestoreFileRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestoreFileRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.root = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.sha256 = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RestoreFileRequest>): RestoreFileRequest {
+    return RestoreFileRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RestoreFileRequest>): RestoreFileRequest {
+    const message = createBaseRestoreFileRequest();
+    message.root = object.root ?? "";
+    message.path = object.path ?? "";
+    message.sha256 = object.sha256 ?? "";
+    return message;
+  },
+};
+
+function createBaseRestoreFileResponse(): RestoreFileResponse {
+  return { entry: undefined };
+}
+
+export const RestoreFileResponse: MessageFns<RestoreFileResponse> = {
+  encode(message: RestoreFileResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.entry !== undefined) {
+      FileEntry.encode(message.entry, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestoreFileResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestoreFileResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.entry = FileEntry.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RestoreFileResponse>): RestoreFileResponse {
+    return RestoreFileResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RestoreFileResponse>): RestoreFileResponse {
+    const message = createBaseRestoreFileResponse();
+    message.entry = (object.entry !== undefined && object.entry !== null)
+      ? FileEntry.fromPartial(object.entry)
+      : undefined;
     return message;
   },
 };
@@ -5354,7 +9019,7 @@ export const SyncError: MessageFns<SyncError> = {
 };
 
 function createBaseVerifyRequest(): VerifyRequest {
-  return { peer: "", databases: [], deep: false, repair: false };
+  return { peer: "", databases: [], deep: false, repair: false, noFiles: false };
 }
 
 export const VerifyRequest: MessageFns<VerifyRequest> = {
@@ -5370,6 +9035,9 @@ export const VerifyRequest: MessageFns<VerifyRequest> = {
     }
     if (message.repair !== false) {
       writer.uint32(32).bool(message.repair);
+    }
+    if (message.noFiles !== false) {
+      writer.uint32(40).bool(message.noFiles);
     }
     return writer;
   },
@@ -5419,6 +9087,14 @@ export const VerifyRequest: MessageFns<VerifyRequest> = {
             message.repair = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.noFiles = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5440,12 +9116,13 @@ export const VerifyRequest: MessageFns<VerifyRequest> = {
     message.databases = object.databases?.map((e) => e) || [];
     message.deep = object.deep ?? false;
     message.repair = object.repair ?? false;
+    message.noFiles = object.noFiles ?? false;
     return message;
   },
 };
 
 function createBaseVerifyResponse(): VerifyResponse {
-  return { equal: false, databases: [] };
+  return { equal: false, databases: [], files: [] };
 }
 
 export const VerifyResponse: MessageFns<VerifyResponse> = {
@@ -5455,6 +9132,9 @@ export const VerifyResponse: MessageFns<VerifyResponse> = {
     }
     for (const v of message.databases) {
       DatabaseVerification.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.files) {
+      FileVerification.encode(v!, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -5488,6 +9168,14 @@ export const VerifyResponse: MessageFns<VerifyResponse> = {
             message.databases.push(DatabaseVerification.decode(reader, reader.uint32()));
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.files.push(FileVerification.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5507,6 +9195,165 @@ export const VerifyResponse: MessageFns<VerifyResponse> = {
     const message = createBaseVerifyResponse();
     message.equal = object.equal ?? false;
     message.databases = object.databases?.map((e) => DatabaseVerification.fromPartial(e)) || [];
+    message.files = object.files?.map((e) => FileVerification.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseFileVerification(): FileVerification {
+  return { root: "", equal: false, differences: [], leftAlone: [] };
+}
+
+export const FileVerification: MessageFns<FileVerification> = {
+  encode(message: FileVerification, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.root !== "") {
+      writer.uint32(10).string(message.root);
+    }
+    if (message.equal !== false) {
+      writer.uint32(16).bool(message.equal);
+    }
+    for (const v of message.differences) {
+      FileDifference.encode(v!, writer.uint32(26).fork()).join();
+    }
+    for (const v of message.leftAlone) {
+      FileRemark.encode(v!, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileVerification {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileVerification();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.root = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.equal = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.differences.push(FileDifference.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.leftAlone.push(FileRemark.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileVerification>): FileVerification {
+    return FileVerification.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileVerification>): FileVerification {
+    const message = createBaseFileVerification();
+    message.root = object.root ?? "";
+    message.equal = object.equal ?? false;
+    message.differences = object.differences?.map((e) => FileDifference.fromPartial(e)) || [];
+    message.leftAlone = object.leftAlone?.map((e) => FileRemark.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseFileDifference(): FileDifference {
+  return { path: "", what: "" };
+}
+
+export const FileDifference: MessageFns<FileDifference> = {
+  encode(message: FileDifference, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.path !== "") {
+      writer.uint32(10).string(message.path);
+    }
+    if (message.what !== "") {
+      writer.uint32(18).string(message.what);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileDifference {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileDifference();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.what = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileDifference>): FileDifference {
+    return FileDifference.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FileDifference>): FileDifference {
+    const message = createBaseFileDifference();
+    message.path = object.path ?? "";
+    message.what = object.what ?? "";
     return message;
   },
 };
@@ -7464,7 +11311,7 @@ export const HistoryEntry: MessageFns<HistoryEntry> = {
   },
 };
 
-/** One sync-node: SQLite databases (later: file roots) taking part in a fleet. */
+/** One sync-node: SQLite databases and file roots taking part in a fleet. */
 export type SyncNodeService = typeof SyncNodeService;
 export const SyncNodeService = {
   /** Who this node is, what it holds and how far it is. Answered at once, whatever else the node does. */
@@ -7612,6 +11459,67 @@ export const SyncNodeService = {
     responseSerialize: (value: ForgetResponse): Buffer => Buffer.from(ForgetResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ForgetResponse => ForgetResponse.decode(value),
   },
+  /** What a file root holds, in the order in which this node recorded it: paths, sizes, SHA-256, versions, deletions. */
+  fileChecksums: {
+    path: "/scoutsync.v1.SyncNode/FileChecksums" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: FileChecksumsRequest): Buffer => Buffer.from(FileChecksumsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): FileChecksumsRequest => FileChecksumsRequest.decode(value),
+    responseSerialize: (value: FileChecksumsResponse): Buffer =>
+      Buffer.from(FileChecksumsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): FileChecksumsResponse => FileChecksumsResponse.decode(value),
+  },
+  /** Bytes of a file, from any offset, of one version (by SHA-256) or of what is at a path. */
+  getFile: {
+    path: "/scoutsync.v1.SyncNode/GetFile" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: GetFileRequest): Buffer => Buffer.from(GetFileRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetFileRequest => GetFileRequest.decode(value),
+    responseSerialize: (value: GetFileResponse): Buffer => Buffer.from(GetFileResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetFileResponse => GetFileResponse.decode(value),
+  },
+  /** The same the other way: entries up, the bytes that the receiver asks for after them; visible when the hash is right. */
+  putFile: {
+    path: "/scoutsync.v1.SyncNode/PutFile" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: PutFileRequest): Buffer => Buffer.from(PutFileRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PutFileRequest => PutFileRequest.decode(value),
+    responseSerialize: (value: PutFileResponse): Buffer => Buffer.from(PutFileResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PutFileResponse => PutFileResponse.decode(value),
+  },
+  /** What a root holds, for people: its files, what is left alone and why, earlier versions. */
+  listFiles: {
+    path: "/scoutsync.v1.SyncNode/ListFiles" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListFilesRequest): Buffer => Buffer.from(ListFilesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListFilesRequest => ListFilesRequest.decode(value),
+    responseSerialize: (value: ListFilesResponse): Buffer => Buffer.from(ListFilesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListFilesResponse => ListFilesResponse.decode(value),
+  },
+  /** How a root is: counts, the store, what is left alone and why, what was refused. */
+  fileStatus: {
+    path: "/scoutsync.v1.SyncNode/FileStatus" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: FileStatusRequest): Buffer => Buffer.from(FileStatusRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): FileStatusRequest => FileStatusRequest.decode(value),
+    responseSerialize: (value: FileStatusResponse): Buffer => Buffer.from(FileStatusResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): FileStatusResponse => FileStatusResponse.decode(value),
+  },
+  /** Brings an earlier version of a file back, as an edit of this node. */
+  restoreFile: {
+    path: "/scoutsync.v1.SyncNode/RestoreFile" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RestoreFileRequest): Buffer => Buffer.from(RestoreFileRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RestoreFileRequest => RestoreFileRequest.decode(value),
+    responseSerialize: (value: RestoreFileResponse): Buffer => Buffer.from(RestoreFileResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RestoreFileResponse => RestoreFileResponse.decode(value),
+  },
 } as const;
 
 export interface SyncNodeServer extends UntypedServiceImplementation {
@@ -7643,6 +11551,18 @@ export interface SyncNodeServer extends UntypedServiceImplementation {
   retireKnownNode: handleUnaryCall<RetireKnownNodeRequest, RetireKnownNodeResponse>;
   /** Lets go of rows that were deleted longer ago than the node's retention and that every node knows to be deleted. */
   forget: handleUnaryCall<ForgetRequest, ForgetResponse>;
+  /** What a file root holds, in the order in which this node recorded it: paths, sizes, SHA-256, versions, deletions. */
+  fileChecksums: handleServerStreamingCall<FileChecksumsRequest, FileChecksumsResponse>;
+  /** Bytes of a file, from any offset, of one version (by SHA-256) or of what is at a path. */
+  getFile: handleServerStreamingCall<GetFileRequest, GetFileResponse>;
+  /** The same the other way: entries up, the bytes that the receiver asks for after them; visible when the hash is right. */
+  putFile: handleBidiStreamingCall<PutFileRequest, PutFileResponse>;
+  /** What a root holds, for people: its files, what is left alone and why, earlier versions. */
+  listFiles: handleUnaryCall<ListFilesRequest, ListFilesResponse>;
+  /** How a root is: counts, the store, what is left alone and why, what was refused. */
+  fileStatus: handleUnaryCall<FileStatusRequest, FileStatusResponse>;
+  /** Brings an earlier version of a file back, as an edit of this node. */
+  restoreFile: handleUnaryCall<RestoreFileRequest, RestoreFileResponse>;
 }
 
 export interface SyncNodeClient extends Client {
@@ -7835,6 +11755,75 @@ export interface SyncNodeClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ForgetResponse) => void,
+  ): ClientUnaryCall;
+  /** What a file root holds, in the order in which this node recorded it: paths, sizes, SHA-256, versions, deletions. */
+  fileChecksums(
+    request: FileChecksumsRequest,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<FileChecksumsResponse>;
+  fileChecksums(
+    request: FileChecksumsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<FileChecksumsResponse>;
+  /** Bytes of a file, from any offset, of one version (by SHA-256) or of what is at a path. */
+  getFile(request: GetFileRequest, options?: Partial<CallOptions>): ClientReadableStream<GetFileResponse>;
+  getFile(
+    request: GetFileRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<GetFileResponse>;
+  /** The same the other way: entries up, the bytes that the receiver asks for after them; visible when the hash is right. */
+  putFile(): ClientDuplexStream<PutFileRequest, PutFileResponse>;
+  putFile(options: Partial<CallOptions>): ClientDuplexStream<PutFileRequest, PutFileResponse>;
+  putFile(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<PutFileRequest, PutFileResponse>;
+  /** What a root holds, for people: its files, what is left alone and why, earlier versions. */
+  listFiles(
+    request: ListFilesRequest,
+    callback: (error: ServiceError | null, response: ListFilesResponse) => void,
+  ): ClientUnaryCall;
+  listFiles(
+    request: ListFilesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListFilesResponse) => void,
+  ): ClientUnaryCall;
+  listFiles(
+    request: ListFilesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListFilesResponse) => void,
+  ): ClientUnaryCall;
+  /** How a root is: counts, the store, what is left alone and why, what was refused. */
+  fileStatus(
+    request: FileStatusRequest,
+    callback: (error: ServiceError | null, response: FileStatusResponse) => void,
+  ): ClientUnaryCall;
+  fileStatus(
+    request: FileStatusRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: FileStatusResponse) => void,
+  ): ClientUnaryCall;
+  fileStatus(
+    request: FileStatusRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: FileStatusResponse) => void,
+  ): ClientUnaryCall;
+  /** Brings an earlier version of a file back, as an edit of this node. */
+  restoreFile(
+    request: RestoreFileRequest,
+    callback: (error: ServiceError | null, response: RestoreFileResponse) => void,
+  ): ClientUnaryCall;
+  restoreFile(
+    request: RestoreFileRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RestoreFileResponse) => void,
+  ): ClientUnaryCall;
+  restoreFile(
+    request: RestoreFileRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RestoreFileResponse) => void,
   ): ClientUnaryCall;
 }
 
