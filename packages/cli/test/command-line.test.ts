@@ -92,6 +92,7 @@ describe("the command line's contract", () => {
     ["node --name n --db a=x.db --join nonsense", 2],
     ["node --name n --db a=x.db --listen 0.0.0.0:0", 2],
     ["worker --coordinator 192.0.2.1:7070", 2],
+    ["node --name n --db a=x.db --metrics 0.0.0.0:0", 2],
     ["ping 192.0.2.1:7071", 2],
     ["ping 127.0.0.1:1 --identity nowhere", 2],
     ["members list --coordinator 127.0.0.1:1", 1],

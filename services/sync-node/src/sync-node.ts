@@ -31,6 +31,8 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
     const { listen, peers, coordinator, insecure = false } = config;
     checkPlain({ listen: [listen], dialled: coordinator === null ? peers : [...peers, coordinator], insecure }, config.logger);
   }
+  // What it counts is shown to whoever asks, fleet or not.
+  if (config.metrics) checkPlain({ listen: [config.metrics], dialled: [], insecure: config.insecure === true }, config.logger);
   await checkListenAddress(config.listen);
   const nodeId = nodeIdentity(config.dataDirectory);
   const clock = new ClockKeeper({ nodeId, dataDirectory: config.dataDirectory, logger: config.logger });
