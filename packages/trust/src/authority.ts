@@ -178,10 +178,10 @@ export class Authority {
   }
 
   /**
-   * Puts a member out and returns the new signed list. `text` is an id or a name. Throws NOT_FOUND, or INVALID_ARGUMENT
-   * where it names several.
+   * Puts a member out and returns the new signed list, which `keep` stores before it counts as done: a crash in between
+   * leaves something to repeat. `text` is an id or a name. Throws NOT_FOUND, or INVALID_ARGUMENT where it names several.
    */
-  revoke(text: string, current: Revocations): { member: Member; revocations: Revocations } {
+  revoke(text: string, current: Revocations, keep: (list: Revocations) => void = () => {}): { member: Member; revocations: Revocations } {
     const found = this.#state.members.filter((one) => !one.revoked && (one.id === text || one.name === text || memberKey(one) === text));
     const [member, ...others] = found;
     if (!member || others.length > 0) {
@@ -193,6 +193,7 @@ export class Authority {
     }
     // Every certificate up to the latest number is void: also one that is being issued this moment.
     const revocations = current.with(this.fleet, { identity: memberKey(member), serial: this.#state.serial }, this.#ca.key);
+    keep(revocations);
     member.revoked = true;
     this.#save();
     return { member, revocations };

@@ -119,9 +119,8 @@ export function fleetCalls(parts: { trust: Trust; guard: Guard; audit: AuditLog;
 
 /** Puts a member out of the fleet here, at the authority: whoever is connected hears of it at once. Throws as `revoke`. */
 export function putOut(trust: Trust, audit: AuditLog, text: string): Member {
-  const { member, revocations } = authorityOf(trust).revoke(text, trust.revocations);
+  const { member } = authorityOf(trust).revoke(text, trust.revocations, (list) => trust.replaceRevocations(list));
   audit.write({ who: memberKey(trust.identity), what: "revoke", outcome: "done", details: `${memberKey(member)} (${member.name})` });
-  trust.replaceRevocations(revocations);
   return member;
 }
 

@@ -20,7 +20,6 @@ const isPage = (path: string) => path === "/" || path.startsWith("/dashboard/");
 const OPEN_PATHS: ReadonlySet<string> = new Set([LOGIN_PATH, "/healthz"]);
 
 const HEADERS: Readonly<Record<string, string>> = {
-  "strict-transport-security": "max-age=31536000",
   "x-content-type-options": "nosniff",
   "x-frame-options": "DENY",
   "referrer-policy": "same-origin",
@@ -59,6 +58,8 @@ export async function addGate(server: FastifyInstance, membership: Membership): 
 
   server.addHook("onRequest", async (request, reply) => {
     for (const [name, value] of Object.entries(HEADERS)) reply.raw.setHeader(name, value);
+    // Other programs share the name "localhost", and not all of them are HTTPS.
+    if (request.hostname !== "localhost") reply.raw.setHeader("strict-transport-security", "max-age=31536000");
     const path = request.url.split("?", 1)[0] ?? "";
     if (OPEN_PATHS.has(path) && request.routeOptions.url === path) return;
     reply.raw.setHeader("cache-control", "no-store");
