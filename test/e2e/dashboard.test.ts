@@ -94,7 +94,11 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
     await page.getByRole("navigation", { name: "Main" }).getByRole("link", { name: place }).click();
     await page.getByRole("heading", { level: 1, name: place }).waitFor();
   };
-  const row = (page: Page, name: string) => page.getByRole("table", { name: /Nodes/ }).getByRole("row").filter({ hasText: name });
+  const row = (page: Page, name: string) =>
+    page
+      .getByRole("table", { name: /Nodes/ })
+      .getByRole("row")
+      .filter({ has: page.getByRole("link", { name, exact: true }) });
   const expectShown = (locator: Locator) => locator.first().waitFor();
   const write = (path: string, sql: string) => writer.write({ path, statements: [[sql, []]] });
   const notes = (path: string) => selectOne(path, "SELECT notes FROM match WHERE name = 'q1'");
@@ -284,5 +288,27 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
     }
     // The one refusal that was provoked: the wrong address.
     expect(complaints.filter((text) => !text.includes("400 (Bad Request)"))).toEqual([]);
+  });
+
+  test("a node is paused, taken in again, synced, and leaves the fleet only after a question that says what will happen", async () => {
+    await go(phone, "Fleet");
+    await row(phone, "hub").getByRole("link", { name: "hub" }).tap();
+    await phone.getByRole("button", { name: "Pause" }).tap();
+    await phone.getByRole("dialog", { name: "Pause hub?" }).getByRole("button", { name: "Pause node" }).tap();
+    await expectShown(phone.locator(".page-head").getByText("Paused"));
+    await phone.getByRole("button", { name: "Resume" }).tap();
+    await expectShown(phone.locator(".page-head").getByText("Up to date"));
+    await phone.getByRole("button", { name: "Sync now" }).tap();
+    await expectShown(phone.getByText(/hub is up to date: /));
+    await phone.getByRole("button", { name: "Remove" }).tap();
+    const question = phone.getByRole("dialog", { name: "Remove hub from the fleet?" });
+    await expectShown(question.getByText("Its database stays where it is with all its rows"));
+    await question.getByRole("button", { name: "Cancel" }).tap();
+    await question.waitFor({ state: "detached" });
+    await phone.getByRole("button", { name: "Remove" }).tap();
+    await question.getByRole("button", { name: "Remove node" }).tap();
+    await phone.getByRole("heading", { level: 1, name: "Fleet" }).waitFor();
+    await row(phone, "hub").waitFor({ state: "detached" });
+    expect(selectOne(paths.hub, "SELECT count(*) FROM photo")).toBe(BigInt(ROWS_PER_WRITE * WRITES));
   });
 });

@@ -58,6 +58,16 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("column-rules"),
   },
   {
+    name: "text of a database may become markup in the dashboard",
+    edits: [['  "require-trusted-types-for \'script\'",\n', ""]],
+    caughtBy: "services/coordinator/test/dashboard-assets.test.ts",
+  },
+  {
+    name: "a row that is kept out is listed once per node",
+    edits: [['if (kind === "parked") return JSON.stringify([kind, database, table, key, toJsonColumns(review.image)]);', ""]],
+    caughtBy: "services/coordinator/test/http-api.test.ts",
+  },
+  {
     name: "an edit of a counter does not say what it found",
     edits: [["if (alive) found ??= event.found;", ""]],
     caughtBy: tests("column-rules"),

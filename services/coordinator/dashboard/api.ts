@@ -45,10 +45,8 @@ export async function api<T>(method: string, path: string, body?: unknown, signa
   return answer as T;
 }
 
-/** The token that a logged-in session must send with what changes something; empty when none is asked for. */
-function csrfToken(): string {
-  const meta = document.querySelector<HTMLMetaElement>('meta[name="csrf-token"]')?.content;
-  if (meta) return meta;
+/** The token of a logged-in session, which has to be sent with what changes something; empty where no login is asked for. */
+export function csrfToken(): string {
   const cookie = document.cookie.split("; ").find((one) => /^(__Host-)?scoutsync_csrf=/.test(one));
   return cookie === undefined ? "" : decodeURIComponent(cookie.slice(cookie.indexOf("=") + 1));
 }

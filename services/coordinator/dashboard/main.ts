@@ -2,7 +2,7 @@ import { login, type Resource } from "./api.ts";
 import { count } from "./format.ts";
 import { html, nothing, render, type TemplateResult } from "./lit.ts";
 import { live, onMoved, watchFleet } from "./live.ts";
-import { fleetPage } from "./pages/fleet.ts";
+import { fleetPage, statePage } from "./pages/fleet.ts";
 import { jobsPage, jobsResource } from "./pages/jobs.ts";
 import { loginPage } from "./pages/login.ts";
 import { logsPage, logsResource } from "./pages/logs.ts";
@@ -29,6 +29,7 @@ interface Page {
 
 const PAGES: Readonly<Record<string, Page>> = {
   "": { title: "Fleet", show: fleetPage },
+  state: { title: "Fleet", show: statePage },
   nodes: { title: "Node", show: nodePage, resource: nodeResource },
   review: { title: "Review", show: reviewPage, resource: reviewResource },
   jobs: { title: "Jobs", show: jobsPage, resource: jobsResource },
@@ -67,7 +68,7 @@ function frame(name: string, content: TemplateResult): TemplateResult {
         <nav aria-label="Main">
           <a class="brand" href="#/"><img src="dashboard/icon.svg" alt="" width="26" height="26" />scoutsync</a>
           <ul>
-            ${NAVIGATION.map(([key, shape, word]) => html`<li><a class="place" href="#/${key}" aria-current=${name === key || (key === "" && name === "nodes") ? "page" : nothing}>${icon(shape)}<span>${word}</span>${badge(key)}</a></li>`)}
+            ${NAVIGATION.map(([key, shape, word]) => html`<li><a class="place" href="#/${key}" aria-current=${name === key || (key === "" && (name === "nodes" || name === "state")) ? "page" : nothing}>${icon(shape)}<span>${word}</span>${badge(key)}</a></li>`)}
           </ul>
         </nav>
       </div>

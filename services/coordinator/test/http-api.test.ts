@@ -246,9 +246,13 @@ describe.skipIf(redisProgram === null)("the HTTP API", () => {
       Review.create({ ...conflict, id: "c0" }),
       Review.fromPartial({ id: "p", kind: "parked", database: "main", table: "note", key: "9" }),
     ];
-    nodes[1]!.reviews = [Review.create({ ...conflict, id: "c1" })];
+    nodes[1]!.reviews = [
+      Review.create({ ...conflict, id: "c1" }),
+      Review.fromPartial({ id: "q", kind: "parked", database: "main", table: "note", key: "9" }),
+    ];
     const list = (await ask("GET", "/api/review")) as { reviews: Json[]; unreachable: Json[] };
     expect(list.reviews).toHaveLength(2);
+    expect(list.reviews.find((one) => one["kind"] === "parked")).toMatchObject({ id: "p", also_on: [2], node: { id: 1 } });
     const listed = list.reviews.find((one) => one["kind"] === "conflict");
     expect(listed).toMatchObject({ id: "c0", also_on: [2], node: { id: 1 }, winner: { value: 1 }, loser: { value: 2 } });
     const decided = await ask("POST", "/api/review/1/c0", {

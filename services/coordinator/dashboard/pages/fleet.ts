@@ -10,15 +10,31 @@ import { rateTone } from "../parts/charts.ts";
 import { fleetMap } from "../parts/fleet-map.ts";
 import { icon } from "../parts/icons.ts";
 import { addNode, syncNode } from "../parts/node-actions.ts";
-import { byNeed, lagCell, lookOf, NODE_STATES, reasonText, reviewTotal, sessionLine, stateChip } from "../parts/node-state.ts";
+import { byNeed, lagCell, lookOf, missingText, NODE_STATES, reasonText, reviewTotal, sessionLine, stateChip } from "../parts/node-state.ts";
 import { table, type Column } from "../parts/table.ts";
 import { redraw } from "../redraw.ts";
 
 const ROWS_AT_ONCE = 50;
-const filter: { text: string; state: NodeState | ""; shown: number } = { text: "", state: "", shown: ROWS_AT_ONCE };
+/** `from` is the state that the address names; the person may choose another one in the table. */
+const filter: { text: string; state: NodeState | ""; from: NodeState | ""; shown: number } = {
+  text: "",
+  state: "",
+  from: "",
+  shown: ROWS_AT_ONCE,
+};
 
 /** The whole fleet at a glance. */
 export function fleetPage(): TemplateResult {
+  return fleetInState("");
+}
+
+/** The same with the table narrowed to nodes in one state. */
+export function statePage(state: string): TemplateResult {
+  return fleetInState(NODE_STATES.find((known) => known === state) ?? "");
+}
+
+function fleetInState(wanted: NodeState | ""): TemplateResult {
+  if (wanted !== filter.from) Object.assign(filter, { from: wanted, state: wanted, shown: ROWS_AT_ONCE });
   const { fleet } = live;
   if (fleet === null)
     return html`<h1 class="hidden-text">Fleet</h1>
@@ -85,7 +101,7 @@ function verdictLine(converged: boolean, counting: readonly Node[], behind: read
   if (converged) return counting.length === 1 ? "The only node is up to date" : `All ${count(counting.length)} nodes are equal`;
   const [worst] = behind.toSorted(byNeed);
   if (worst === undefined) return "Nodes are up to date, waiting for the last confirmation";
-  if (behind.length === 1) return `${worst.name} is ${lookOf(worst.state).word.toLowerCase()}`;
+  if (behind.length === 1) return `${worst.name} is ${lookOf(worst.state).word.toLowerCase()} and ${missingText(worst)}`;
   return `${count(behind.length)} of ${count(counting.length)} nodes are not up to date`;
 }
 

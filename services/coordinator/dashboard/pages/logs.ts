@@ -71,7 +71,7 @@ function line(entry: LogLine): TemplateResult {
       <summary>
         ${chip(tone, shape, word, entry.status === "in_progress")}<span class="log-what"
           ><strong>${entry.server_name}</strong> ${entry.operation}</span
-        ><span class="log-gist muted small clip">${gist(details)}</span
+        ><span class="log-gist muted small clip">${entry.status === "in_progress" ? "" : gist(details)}</span
         ><span class="muted small num nowrap">${clock(entry.created_at)}</span>
       </summary>
       <div class="log-details">
@@ -96,10 +96,16 @@ function gist(details: Record<string, unknown>): string {
   if (typeof error === "string" && error !== "") return error;
   if (Array.isArray(errors) && errors.length > 0) return plain(errors[0]);
   if (typeof reason === "string" && reason !== "") return reason;
-  const moved = ["received", "sent", "applied"].flatMap((key) =>
-    typeof details[key] === "number" && details[key] > 0 ? [`${count(details[key])} ${key}`] : [],
-  );
-  return moved.length > 0 ? moved.join(", ") : "";
+  const source = typeof details["source"] === "string" && details["source"] !== "" ? `with ${details["source"]}` : "";
+  const moved = ["received", "sent"].flatMap((key) => amountIn(details["database_changes"], key));
+  const files = ["uploaded", "downloaded"].flatMap((key) => amountIn(details["file_changes"], key)).map((text) => `files ${text}`);
+  const parts = [...moved, ...files];
+  return [source, parts.length > 0 ? parts.join(", ") : "nothing to exchange"].filter((part) => part !== "").join(": ");
+}
+
+function amountIn(amounts: unknown, key: string): string[] {
+  const amount = typeof amounts === "object" && amounts !== null ? (amounts as Record<string, unknown>)[key] : undefined;
+  return typeof amount === "number" && amount > 0 ? [`${count(amount)} ${key}`] : [];
 }
 
 function plain(value: unknown): string {
@@ -109,7 +115,10 @@ function plain(value: unknown): string {
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (Array.isArray(value)) return value.length === 0 ? "–" : value.map(plain).join("; ");
   const { message } = value as { message?: unknown };
-  return typeof message === "string" ? message : JSON.stringify(value);
+  if (typeof message === "string") return message;
+  return Object.entries(value as Record<string, unknown>)
+    .map(([key, part]) => `${key} ${plain(part)}`)
+    .join(", ");
 }
 
 function events(): TemplateResult {

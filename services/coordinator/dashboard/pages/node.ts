@@ -1,8 +1,8 @@
 import { Resource } from "../api.ts";
 import { ago, bytes, clock, count, counted, duration, offset, percent, sentence } from "../format.ts";
 import { html, nothing, type TemplateResult } from "../lit.ts";
-import { live } from "../live.ts";
-import type { ErrorPattern, Node, NodeDatabase, NodePage, OperationReliability, Reliability, Session } from "../model.ts";
+import { live, nowMs } from "../live.ts";
+import type { ErrorPattern, LagPoint, Node, NodeDatabase, NodePage, OperationReliability, Reliability, Session } from "../model.ts";
 import { card, chip, emptyState, facts, loaded, meter } from "../parts/blocks.ts";
 import { button } from "../parts/button.ts";
 import { clockGauge, lagChart, rateText, rateTone, trendChart } from "../parts/charts.ts";
@@ -65,9 +65,7 @@ function body(node: Node, { reliability, sessions, lag, alerts }: NodePage): Tem
     )}
     <div class="grid">
       <div class="span-12">${backlog(node)}</div>
-      <div class="span-7 stack">
-        ${card("Missing changes over time", lag.length > 1 ? lagChart(lag) : emptyState("clock", "Not enough history yet.", "A point is added at every scan."))}${reliabilityCard(reliability)}
-      </div>
+      <div class="span-7 stack">${lagCard(node, lag)}${reliabilityCard(reliability)}</div>
       <div class="span-5 stack">${machineCard(node)}${databasesCard(node)}</div>
       <div class="span-12">${sessionsCard(sessions)}</div>
     </div>`;
@@ -102,6 +100,23 @@ function backlog(node: Node): TemplateResult {
       ${node.session === null ? html`<p class="muted small">${node.failures > 0 ? `${counted(node.failures, "failed session")} since` : "no session runs now"}</p>` : sessionLine(node)}
     </div>
   </section>`;
+}
+
+/** Only changes are noted: until now it is what it is now. */
+function lagCard({ missing_changes, oldest_missing_age_s }: Node, lag: readonly LagPoint[]): TemplateResult {
+  const points = [...lag, { time: new Date(nowMs()).toISOString(), missing_changes, oldest_missing_age_s }];
+  const [first] = lag;
+  const calm = points.every((point) => point.missing_changes === 0);
+  return card(
+    "Missing changes over time",
+    calm
+      ? emptyState(
+          "check",
+          "Nothing was missing.",
+          first === undefined ? "Nothing has been counted yet." : html`Since ${clock(first.time)} it had all that the others had.`,
+        )
+      : lagChart(points),
+  );
 }
 
 function reliabilityCard(reliability: Reliability): TemplateResult {

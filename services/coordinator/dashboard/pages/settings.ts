@@ -1,6 +1,6 @@
 import { act } from "../act.ts";
-import { api, Resource } from "../api.ts";
-import { counted } from "../format.ts";
+import { api, csrfToken, login, Resource } from "../api.ts";
+import { counted, duration } from "../format.ts";
 import { html, live as bound, nothing, type TemplateResult } from "../lit.ts";
 import type { Setting } from "../model.ts";
 import { cleanup } from "../parts/cleanup.ts";
@@ -21,11 +21,7 @@ export function settingsPage(): TemplateResult {
       <p>Changes take effect at once, for the whole fleet.</p>
     </div>
     <div class="stack">
-      ${card(
-        "Fleet",
-        loaded(settingsResource, ({ settings }) => settingsForm(settings)),
-        { flush: true },
-      )}
+      ${loaded(settingsResource, ({ settings }) => settingsForm(settings))}
       ${card(
         "Housekeeping",
         html`<p class="muted">
@@ -37,26 +33,62 @@ export function settingsPage(): TemplateResult {
       ${card(
         "This device",
         html`<div class="setting-line">
-          <div>
-            <strong>Appearance</strong>
-            <p class="muted small">Kept in this browser.</p>
+            <div>
+              <strong>Appearance</strong>
+              <p class="muted small">Kept in this browser.</p>
+            </div>
+            <div class="tabs" role="group" aria-label="Appearance">
+              ${THEMES.map(([key, word]) => html`<button type="button" aria-pressed=${theme() === key} @click=${() => chooseTheme(key)}>${word}</button>`)}
+            </div>
           </div>
-          <div class="tabs" role="group" aria-label="Appearance">
-            ${THEMES.map(([key, word]) => html`<button type="button" aria-pressed=${theme() === key} @click=${() => chooseTheme(key)}>${word}</button>`)}
-          </div>
-        </div>`,
+          ${
+            csrfToken() === ""
+              ? nothing
+              : html`<div class="setting-line">
+                  <div>
+                    <strong>Login</strong>
+                    <p class="muted small">Ends the session on this device.</p>
+                  </div>
+                  ${button({ label: "Log out", action: "log out", run: logOut })}
+                </div>`
+          }`,
       )}
     </div>`;
 }
 
+/** Settings by what they are about; what is new and fits nowhere stands with the first. */
+const GROUPS: readonly { title: string; has: RegExp }[] = [
+  { title: "Catch-up", has: /./ },
+  { title: "Checks and clean-up", has: /^(canary|verify|cleanup|max_catchup_days|initial_lookback_days)/ },
+  { title: "Alerts", has: /^(alert|smtp)/ },
+];
+
 function settingsForm(settings: readonly Setting[]): TemplateResult {
-  if (settings.length === 0) return emptyState("settings", "There are no settings.", "");
+  if (settings.length === 0) return card("Settings", emptyState("settings", "There are no settings.", ""));
   const changed = settings.filter(({ key, value }) => drafts.has(key) && drafts.get(key) !== value);
-  return html`<form @submit=${save}>
-    <ul class="settings">
-      ${settings.map(settingLine)}
-    </ul>
-    ${changed.length === 0 ? nothing : html`<div class="save-bar"><span>${counted(changed.length, "unsaved change")}</span>${button({ label: "Discard", run: discard })}<button type="submit" class="button main">Save</button></div>`}
+  const groupOf = ({ key }: Setting) => GROUPS.findLast(({ has }) => has.test(key));
+  return html`<form class="stack" @submit=${save}>
+    ${GROUPS.filter((group) => settings.some((setting) => groupOf(setting) === group)).map((group) =>
+      card(
+        group.title,
+        html`<ul class="settings">
+          ${settings.filter((setting) => groupOf(setting) === group).map(settingLine)}
+        </ul>`,
+        { flush: true },
+      ),
+    )}
+    ${
+      changed.length === 0
+        ? nothing
+        : html`<div class="save-bar">
+            <span>${counted(changed.length, "unsaved change")}</span>${button({ label: "Discard", run: discard })}<button
+              type="submit"
+              class="button main"
+            >
+              Save
+            </button>
+          </div>`
+    }
   </form>`;
 }
 
@@ -96,13 +128,28 @@ function settingLine(setting: Setting): TemplateResult {
       <p class="muted small" id="${id}-hint">${description}</p>
       <p class="muted small"><code>${key}</code>${usual === "" ? nothing : html` · default ${usual}`}</p>
     </div>
-    <div class="setting-control">${control}</div>
+    <div class="setting-control ${type === "string" ? "wide" : ""}">
+      ${control}<span class="muted small">${readable(setting, draft)}</span>
+    </div>
   </li>`;
 }
 
+const SPELLINGS: readonly (readonly [RegExp, string])[] = [
+  [/catchup/g, "catch-up"],
+  [/offpeak/g, "off-peak"],
+  [/\burl\b/g, "URL"],
+  [/\bsmtp\b/gi, "SMTP"],
+];
+
 function words(key: string): string {
-  const text = key.replaceAll("_", " ").replace("catchup", "catch-up");
+  const text = SPELLINGS.reduce((said, [from, to]) => said.replace(from, to), key.replaceAll("_", " "));
   return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** Seconds as a person says them: 86400 is "1 day". */
+function readable({ key, value_type: type, description }: Setting, text: string): string {
+  const seconds = type === "integer" && (description.startsWith("Seconds") || key.endsWith("_seconds")) ? Number(text) : 0;
+  return seconds >= 100 ? `= ${duration(seconds)}` : "";
 }
 
 function discard(): void {
@@ -123,6 +170,17 @@ function save(event: SubmitEvent): void {
       settingsResource.value = answer;
       drafts.clear();
       return "Saved.";
+    },
+  );
+}
+
+function logOut(): void {
+  void act(
+    "log out",
+    () => api("POST", "logout"),
+    () => {
+      login.needed = true;
+      return "";
     },
   );
 }

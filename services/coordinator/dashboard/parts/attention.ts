@@ -1,9 +1,9 @@
 import { ago, count, counted, offset, sentence } from "../format.ts";
 import { html, repeat, type TemplateResult } from "../lit.ts";
-import type { Fleet, Node } from "../model.ts";
+import type { Fleet, Node, NodeState } from "../model.ts";
 import { emptyState, type Tone } from "./blocks.ts";
 import { icon, type IconName } from "./icons.ts";
-import { briefError, byNeed, lookOf, missingText, reviewTotal, sessionLine } from "./node-state.ts";
+import { briefError, byNeed, lookOf, missingText, reviewCounts, sessionLine } from "./node-state.ts";
 
 interface Concern {
   key: string;
@@ -15,19 +15,15 @@ interface Concern {
 }
 
 /** The longest list; what does not fit is in the table below. */
-const MOST_SHOWN = 8;
+const MOST_SHOWN = 12;
+/** So many nodes of one state are named. */
+const MOST_OF_A_STATE = 4;
 /** Clocks further off than this are an alarm, milliseconds. */
 const CLOCK_ALARM_MS = 5_000;
 
 /** What an operator should know, worst first: which node misses what, why, and what happens next. */
 export function attentionList(fleet: Fleet): TemplateResult {
-  const concerns = [
-    ...ofTheService(fleet),
-    ...fleet.nodes.toSorted(byNeed).flatMap(ofNode),
-    ...ofReview(fleet),
-    ...ofJobs(fleet),
-    ...ofAlerts(fleet),
-  ];
+  const concerns = [...ofTheService(fleet), ...ofNodes(fleet.nodes), ...ofReview(fleet), ...ofJobs(fleet), ...ofAlerts(fleet)];
   if (concerns.length === 0)
     return emptyState("check", "Nothing needs you.", "Every node is up to date, and nothing waits for a decision.");
   const more = concerns.length - MOST_SHOWN;
@@ -48,7 +44,7 @@ export function attentionList(fleet: Fleet): TemplateResult {
           </li>`,
       )}
     </ul>
-    ${more > 0 ? html`<p class="muted small more-note">and ${count(more)} more, in the table below</p>` : ""}`;
+    ${more > 0 ? html`<p class="muted small more-note">and ${count(more)} more</p>` : ""}`;
 }
 
 function ofTheService({ jobs }: Fleet): Concern[] {
@@ -71,6 +67,30 @@ function ofTheService({ jobs }: Fleet): Concern[] {
       title: "Syncing is paused for the whole fleet",
       text: "No catch-up starts until somebody resumes it.",
       link: "#/jobs",
+    });
+  }
+  return concerns;
+}
+
+/** Each of the worst by name, the others by number: of a thousand nodes a hundred may be away at once. */
+function ofNodes(nodes: readonly Node[]): Concern[] {
+  const told = new Map<NodeState, number>();
+  const concerns = nodes.toSorted(byNeed).flatMap((node) => {
+    const already = told.get(node.state) ?? 0;
+    told.set(node.state, already + 1);
+    return already < MOST_OF_A_STATE ? ofNode(node) : ofClock(node);
+  });
+  for (const [state, number] of told) {
+    const more = number - MOST_OF_A_STATE;
+    if (more <= 0 || state === "equal" || state === "paused") continue;
+    const { tone, icon: shape, word } = lookOf(state);
+    concerns.push({
+      key: `more ${state}`,
+      tone,
+      icon: shape,
+      title: `${counted(more, "more node is", "more nodes are")} ${word.toLowerCase()}`,
+      text: "Show all of them in the table.",
+      link: `#/state/${state}`,
     });
   }
   return concerns;
@@ -110,26 +130,28 @@ function ofNode(node: Node): Concern[] {
       link,
     });
   }
-  if (node.online && Math.abs(node.clock_offset_ms) > CLOCK_ALARM_MS) {
-    concerns.push({
+  return [...concerns, ...ofClock(node)];
+}
+
+function ofClock(node: Node): Concern[] {
+  if (!node.online || Math.abs(node.clock_offset_ms) <= CLOCK_ALARM_MS) return [];
+  return [
+    {
       key: `clock ${node.id}`,
       tone: "warn",
       icon: "clock",
       title: `The clock of ${node.name} is ${offset(node.clock_offset_ms)} off`,
       text: "Set it. Until then its edits are stamped by corrected time.",
-      link,
-    });
-  }
-  return concerns;
+      link: `#/nodes/${node.id}`,
+    },
+  ];
 }
 
 function ofReview({ nodes }: Fleet): Concern[] {
-  const total = reviewTotal(nodes);
-  const sum = (kind: "parked" | "schema") => nodes.reduce((all, node) => all + node.review_counts[kind], 0);
-  const [conflicts, parked, schema] = [Math.max(0, ...nodes.map((node) => node.review_counts.conflict)), sum("parked"), sum("schema")];
-  if (total === 0) return [];
+  const { conflict, parked, schema } = reviewCounts(nodes);
+  if (conflict + parked + schema === 0) return [];
   const parts = [
-    conflicts > 0 ? counted(conflicts, "conflict") : "",
+    conflict > 0 ? counted(conflict, "conflict") : "",
     parked > 0 ? counted(parked, "parked row") : "",
     schema > 0 ? counted(schema, "held table or column", "held tables or columns") : "",
   ].filter((part) => part !== "");
@@ -138,7 +160,7 @@ function ofReview({ nodes }: Fleet): Concern[] {
       key: "review",
       tone: "warn",
       icon: "review",
-      title: parts.length > 0 ? `${parts.join(", ")} to review` : `${counted(total, "entry", "entries")} to review`,
+      title: `${parts.join(", ")} to review`,
       text: "Nothing is lost: both versions are kept until somebody decides.",
       link: "#/review",
     },

@@ -27,7 +27,7 @@ export function fleetMap(nodes: readonly Node[], certificate: Certificate): Temp
 function ring(nodes: readonly Node[], certificate: Certificate): TemplateResult {
   const height = nodes.length <= 3 ? 250 : Math.round(Math.max(290, Math.min(400, width * 0.66)));
   const [cx, cy] = [width / 2, height / 2 - 8];
-  const rx = Math.min(width / 2 - 62, 300);
+  const rx = Math.max(40, Math.min(width / 2 - 62, 300));
   const ry = height / 2 - 62;
   // Two stand beside each other; more start at the top.
   const first = nodes.length === 2 ? Math.PI : -Math.PI / 2;
@@ -40,7 +40,7 @@ function ring(nodes: readonly Node[], certificate: Certificate): TemplateResult 
   const upToDate = nodes.filter(({ state }) => state === "equal").length;
   const counting = nodes.filter(({ paused }) => !paused).length;
   return html`<svg class="ring" width=${width} height=${height} viewBox="0 0 ${width} ${height}" role="group" aria-label="Map of the fleet">
-    <ellipse class="orbit" cx=${cx} cy=${cy} rx=${rx} ry=${ry}></ellipse>
+    ${nodes.length === 2 ? nothing : svg`<ellipse class="orbit" cx=${cx} cy=${cy} rx=${rx} ry=${ry}></ellipse>`}
     ${sessionsOf(nodes).map(([from, to]) => {
       const [a, b] = [places.get(from), places.get(to)];
       return a === undefined || b === undefined ? nothing : svg`<line class="flow" x1=${a.x} y1=${a.y} x2=${b.x} y2=${b.y}></line>`;
@@ -71,7 +71,7 @@ function ringNode(node: Node, { x, y }: { x: number; y: number }): TemplateResul
   const length = 2 * Math.PI * (RADIUS + 3);
   const { session } = node;
   const done = session !== null && session.total > 0 ? Math.min(1, session.done / session.total) : null;
-  const line = node.missing_changes > 0 ? `−${compact(node.missing_changes)}` : node.state === "equal" ? "" : look.word.toLowerCase();
+  const line = node.missing_changes > 0 ? `misses ${compact(node.missing_changes)}` : node.state === "equal" ? "" : look.word.toLowerCase();
   return svg`<a class="ring-node tone-${look.tone} state-${node.state}" href="#/nodes/${node.id}" transform="translate(${x} ${y})">
     <title>${node.name}: ${look.word}, ${missingText(node)}</title>
     <circle class="disc" r=${RADIUS}></circle>

@@ -37,17 +37,35 @@ export function byNeed(a: Node, b: Node): number {
   return lookOf(a.state).rank - lookOf(b.state).rank || b.missing_changes - a.missing_changes || a.name.localeCompare(b.name);
 }
 
-/** How many decisions wait in the fleet. A conflict is listed by every node that has the row; what is held or kept out is each node's own. */
+/** How many decisions wait in the fleet. A conflict, and a row kept out, is listed by every node that has the row; what is held is each node's own. */
 export function reviewTotal(nodes: readonly Node[]): number {
-  const conflicts = Math.max(0, ...nodes.map(({ review_counts }) => review_counts.conflict));
-  return nodes.reduce((sum, { review, review_counts }) => sum + review - review_counts.conflict, conflicts);
+  const { conflict, parked, schema } = reviewCounts(nodes);
+  return conflict + parked + schema;
+}
+
+/** The same by kind. */
+export function reviewCounts(nodes: readonly Node[]): Node["review_counts"] {
+  const most = (kind: "conflict" | "parked") => Math.max(0, ...nodes.map(({ review_counts }) => review_counts[kind]));
+  return {
+    conflict: most("conflict"),
+    parked: most("parked"),
+    schema: nodes.reduce((sum, { review_counts }) => sum + review_counts.schema, 0),
+  };
 }
 
 /** "misses 1,240 changes, the oldest 4 min old", or "misses nothing". */
-export function missingText(node: Pick<Node, "missing_changes" | "oldest_missing_age_s">): string {
+export function missingText(node: Pick<Node, "missing_changes" | "oldest_missing_age_s" | "databases">): string {
   if (node.missing_changes === 0) return "misses nothing";
   const age = node.oldest_missing_age_s > 0 ? `, the oldest ${duration(node.oldest_missing_age_s)} old` : "";
-  return `misses ${counted(node.missing_changes, "change")}${age}`;
+  return `misses ${counted(node.missing_changes, "change")}${whereText(node)}${age}`;
+}
+
+/** Of which databases the missing changes are, where there are several to tell apart. */
+function whereText({ databases }: Pick<Node, "databases">): string {
+  const lacking = databases.filter(({ missing_changes }) => missing_changes > 0);
+  if (databases.length < 2 || lacking.length === 0) return "";
+  if (lacking.length === 1) return ` of ${lacking[0]?.name ?? ""}`;
+  return ` (${lacking.map(({ name, missing_changes }) => `${name} ${count(missing_changes)}`).join(", ")})`;
 }
 
 /** Why a node is in its state, as one or two short sentences. */

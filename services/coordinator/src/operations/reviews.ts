@@ -69,9 +69,10 @@ async function ask(core: Core, node: FleetNode, kind: string): Promise<Gathered>
   }
 }
 
-/** Conflicts travel with their rows, so every node lists the same one; parked rows and the like are a node's own. */
+/** Conflicts and rows kept out travel with their rows, so every node lists the same one; the rest is a node's own. */
 function identityOf(node: FleetNode, review: Review): string {
   const { kind, database, table, key, column, winner, loser } = review;
+  if (kind === "parked") return JSON.stringify([kind, database, table, key, toJsonColumns(review.image)]);
   if (kind !== "conflict") return JSON.stringify([node.id, review.id]);
   return JSON.stringify([database, table, key, column, winner?.dot, loser?.dot]);
 }
