@@ -5,7 +5,7 @@ import { live, onMoved, watchFleet } from "./live.ts";
 import { fleetPage, statePage } from "./pages/fleet.ts";
 import { jobsPage, jobsResource } from "./pages/jobs.ts";
 import { loginPage } from "./pages/login.ts";
-import { logsPage, logsResource } from "./pages/logs.ts";
+import { alertsResource, logsPage, logsResource } from "./pages/logs.ts";
 import { nodePage, nodeResource } from "./pages/node.ts";
 import { reviewPage, reviewResource } from "./pages/review.ts";
 import { settingsPage } from "./pages/settings.ts";
@@ -24,16 +24,16 @@ interface Page {
   title: string;
   show: (argument: string) => TemplateResult;
   /** Asked for again when the fleet moves. */
-  resource?: Resource<unknown>;
+  resources?: readonly Resource<unknown>[];
 }
 
 const PAGES: Readonly<Record<string, Page>> = {
   "": { title: "Fleet", show: fleetPage },
   state: { title: "Fleet", show: statePage },
-  nodes: { title: "Node", show: nodePage, resource: nodeResource },
-  review: { title: "Review", show: reviewPage, resource: reviewResource },
-  jobs: { title: "Jobs", show: jobsPage, resource: jobsResource },
-  logs: { title: "Logs", show: logsPage, resource: logsResource },
+  nodes: { title: "Node", show: nodePage, resources: [nodeResource] },
+  review: { title: "Review", show: reviewPage, resources: [reviewResource] },
+  jobs: { title: "Jobs", show: jobsPage, resources: [jobsResource] },
+  logs: { title: "Logs", show: logsPage, resources: [logsResource, alertsResource] },
   settings: { title: "Settings", show: settingsPage },
 };
 
@@ -116,7 +116,7 @@ let shown = place();
 window.addEventListener("hashchange", () => {
   const next = place();
   const moved = next.name !== shown.name || next.argument !== shown.argument;
-  if (next.name !== shown.name) shown.page.resource?.leave();
+  if (next.name !== shown.name) for (const resource of shown.page.resources ?? []) resource.leave();
   shown = next;
   if (!moved) return redraw();
   window.scrollTo(0, 0);
@@ -124,7 +124,9 @@ window.addEventListener("hashchange", () => {
   // Who moves by keyboard or hears the page goes on reading at the new content.
   document.getElementById("main")?.focus({ preventScroll: true });
 });
-onMoved(() => void shown.page.resource?.refresh());
+onMoved(() => {
+  for (const resource of shown.page.resources ?? []) void resource.refresh();
+});
 setInterval(redraw, AGE_TICK_MS);
 applyTheme();
 drawWith(draw);

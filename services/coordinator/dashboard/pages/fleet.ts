@@ -189,9 +189,10 @@ function nodeColumns(most: number): Column<Node>[] {
     },
     {
       head: "Has to receive",
+      phone: "half",
       cell: (node) => lagCell(node.missing_changes, node.oldest_missing_age_s, most, node.online ? "warn" : "bad"),
     },
-    { head: "Has to send", cell: (node) => lagCell(node.unsent_changes, node.oldest_unsent_age_s, most, "busy") },
+    { head: "Has to send", phone: "half", cell: (node) => lagCell(node.unsent_changes, node.oldest_unsent_age_s, most, "busy") },
     { head: "Verified sync", cell: (node) => ago(node.last_sync) },
     {
       head: "Reliability",

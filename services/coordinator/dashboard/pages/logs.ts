@@ -2,13 +2,14 @@ import { Resource } from "../api.ts";
 import { ago, clock, count } from "../format.ts";
 import { html, nothing, type TemplateResult } from "../lit.ts";
 import { live } from "../live.ts";
-import type { LogLine, LogPage } from "../model.ts";
+import type { Alert, LogLine, LogPage } from "../model.ts";
 import { card, chip, emptyState, facts, loaded, type Tone } from "../parts/blocks.ts";
 import { button } from "../parts/button.ts";
 import type { IconName } from "../parts/icons.ts";
 import { redraw } from "../redraw.ts";
 
 export const logsResource = new Resource<LogPage>();
+export const alertsResource = new Resource<{ alerts: Alert[] }>();
 
 const filter = { node: "", status: "", operation: "", page: 1 };
 const LOOKS: Readonly<Record<LogLine["status"], readonly [Tone, IconName, string]>> = {
@@ -26,7 +27,10 @@ export function logsPage(): TemplateResult {
   return html`<div class="page-head"><h1>Logs</h1></div>
     <div class="grid">
       <div class="span-8">${card("Attempts", loaded(logsResource, lines), { extra: filters(), flush: true })}</div>
-      <div class="span-4">${card("Happening now", events(), { flush: true })}</div>
+      <div class="span-4 stack">
+        ${card("Alerts", loaded(alertsResource.show("api/alerts?open=false&limit=20"), alertList), { flush: true })}
+        ${card("Happening now", events(), { flush: true })}
+      </div>
     </div>`;
 }
 
@@ -119,6 +123,27 @@ function plain(value: unknown): string {
   return Object.entries(value as Record<string, unknown>)
     .map(([key, part]) => `${key} ${plain(part)}`)
     .join(", ");
+}
+
+function alertList({ alerts }: { alerts: Alert[] }): TemplateResult {
+  if (alerts.length === 0)
+    return emptyState("check", "No alerts.", "What was wrong for longer than the settings allow is listed here, and when it was over.");
+  return html`<ul class="alerts" tabindex="0" aria-label="Alerts, newest first">
+    ${alerts.map(
+      ({ kind, server_name, message, since, recovered_at, notified }) =>
+        html`<li>
+          <p class="between">
+            <strong class="wrap">${server_name || kind}</strong
+            >${recovered_at === null ? chip("bad", "warn", "Open") : chip("ok", "check", "Over")}
+          </p>
+          <p class="wrap">${message}</p>
+          <p class="muted small">
+            since
+            ${ago(since)}${recovered_at === null ? nothing : html`, over ${ago(recovered_at)}`}${notified ? ", told by mail or webhook" : ""}
+          </p>
+        </li>`,
+    )}
+  </ul>`;
 }
 
 function events(): TemplateResult {

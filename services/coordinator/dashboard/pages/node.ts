@@ -137,8 +137,9 @@ function reliabilityCard(reliability: Reliability): TemplateResult {
       <h3 class="chart-title">${OPERATIONS[operation] ?? operation}: attempts over time</h3>
       ${chosen.trend.length > 0 ? trendChart(chosen.trend, OPERATIONS[operation] ?? operation) : html`<p class="muted small">No attempts in this period.</p>`}
       <p class="chart-key small muted">
-        <span class="key-mark tone-ok"></span>went well <span class="key-mark tone-bad"></span>failed · ${duration(chosen.avg_duration)} on
-        average, ${duration(chosen.max_duration)} at most
+        <span class="key-entry"><span class="key-mark tone-ok"></span>went well</span>
+        <span class="key-entry"><span class="key-mark tone-bad"></span>failed</span>
+        <span>${duration(chosen.avg_duration)} on average, ${duration(chosen.max_duration)} at most</span>
       </p>
       ${reliability.error_patterns.length === 0 ? nothing : errorPatterns(reliability.error_patterns)}`,
     { extra: overall },

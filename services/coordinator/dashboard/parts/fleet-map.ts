@@ -25,7 +25,7 @@ export function fleetMap(nodes: readonly Node[], certificate: Certificate): Temp
 }
 
 function ring(nodes: readonly Node[], certificate: Certificate): TemplateResult {
-  const height = nodes.length <= 3 ? 250 : Math.round(Math.max(290, Math.min(400, width * 0.66)));
+  const height = nodes.length <= 2 ? 200 : nodes.length === 3 ? 260 : Math.round(Math.max(290, Math.min(400, width * 0.66)));
   const [cx, cy] = [width / 2, height / 2 - 8];
   const rx = Math.max(40, Math.min(width / 2 - 62, 300));
   const ry = height / 2 - 62;
@@ -47,7 +47,7 @@ function ring(nodes: readonly Node[], certificate: Certificate): TemplateResult 
     })}
     <g
       class="verdict-mark ${certificate.converged ? "tone-ok" : "tone-warn"}"
-      transform="translate(${cx} ${nodes.length === 2 ? cy - 44 : cy})"
+      transform="translate(${cx} ${nodes.length === 2 ? cy - 40 : cy})"
       aria-hidden="true"
     >
       <text class="share num" y="2" text-anchor="middle">${upToDate}<tspan class="of"> / ${counting}</tspan></text>

@@ -74,21 +74,28 @@ export function removeNode(node: Node): void {
   ask({
     title: `Remove ${node.name} from the fleet?`,
     body: () =>
-      consequences(
-        "The coordinator forgets it and starts no session with it any more.",
-        "Its database stays where it is with all its rows; so do the other nodes.",
-        node.unsent_changes > 0
-          ? html`<strong>${counted(node.unsent_changes, "change")} that only it holds will not reach the others.</strong> Sync it first if
-              you can.`
-          : "It holds nothing that the others lack, as far as is known.",
-        node.online
-          ? "While it runs with --coordinator it registers again: stop it, or start it without."
-          : "If it comes back with --coordinator it registers again.",
-      ),
+      html`${consequences(
+          "The coordinator forgets it and starts no session with it any more.",
+          "Its database stays where it is with all its rows; so do the other nodes.",
+          node.unsent_changes > 0
+            ? html`<strong>${counted(node.unsent_changes, "change")} that only it holds will not reach the others.</strong> Sync it first if
+                you can.`
+            : "It holds nothing that the others lack, as far as is known.",
+          node.online
+            ? "While it runs with --coordinator it registers again: stop it, or start it without."
+            : "If it comes back with --coordinator it registers again.",
+        )}<label class="choice"
+          ><input type="checkbox" name="retire" /><span
+            >It is gone for good<span class="hint"
+              >The others take over what it sent only in part, so that they can be found equal without it.</span
+            ></span
+          ></label
+        >`,
     confirm: "Remove node",
     danger: true,
-    async run() {
-      await api("DELETE", `api/nodes/${node.id}`);
+    async run(form) {
+      if (form.get("retire") === "on") await api("POST", `api/nodes/${node.id}/retire`);
+      else await api("DELETE", `api/nodes/${node.id}`);
       notify("ok", `${node.name} was removed from the fleet.`);
       location.hash = "#/";
     },

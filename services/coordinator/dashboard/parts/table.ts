@@ -5,8 +5,8 @@ export interface Column<Row> {
   cell: (row: Row) => unknown;
   /** Numbers stand at the right, so that their digits line up. */
   numeric?: boolean;
-  /** On a phone each row is a card: the first column is its title, a "wide" one takes a line, a "corner" one stands beside the title, a "desk" one is left out. */
-  phone?: "wide" | "corner" | "desk";
+  /** On a phone each row is a card: the first column is its title, a "wide" one takes a line, a "half" one half of it instead of a third, a "corner" one stands beside the title, a "desk" one is left out. */
+  phone?: "wide" | "half" | "corner" | "desk";
   /** How columns share the width: what may grow, and what is cut when there is no room. */
   grow?: boolean;
 }
