@@ -162,6 +162,14 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
     await photograph(desk, "node-away-desk");
     await photograph(phone, "node-away-phone");
 
+    await row(desk, "venue").getByRole("link", { name: "venue", exact: true }).click();
+    await desk.getByRole("button", { name: "Look at the changes" }).click();
+    const missed = desk.getByRole("table", { name: /Missing changes/ });
+    await expectShown(missed.getByText("photo"));
+    expect(await missed.getByRole("row").count()).toBeGreaterThan(10);
+    await photograph(desk, "missing-desk");
+    await go(desk, "Fleet");
+
     // Half of it goes through, and then the line stands still for as long as a person looks.
     proxy.holdAfter(400_000);
     await venue.restart();
@@ -285,6 +293,9 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
       await photograph(page, `dialog-${size}-${other}`);
       await page.keyboard.press("Escape");
       await page.getByRole("dialog").waitFor({ state: "detached" });
+      // Who works by keyboard goes on where the question came up.
+      const remove = page.getByRole("button", { name: "Remove" });
+      expect(await remove.evaluate((element) => element === element.ownerDocument.activeElement)).toBe(true);
     }
     // The one refusal that was provoked: the wrong address.
     expect(complaints.filter((text) => !text.includes("400 (Bad Request)"))).toEqual([]);

@@ -20,6 +20,7 @@ export function whatToTry({ nodes, coordinator, http, redis, isDefault, logs }: 
   return [
     "",
     `coordinator  http://${http}  gRPC ${coordinator}`,
+    `dashboard    http://${http}/ in a browser`,
     `redis        ${redis.url}${redis.program ? " (our own, ends with us)" : ""}`,
     ...nodes.map(
       (node) =>

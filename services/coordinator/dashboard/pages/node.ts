@@ -7,6 +7,7 @@ import { card, chip, emptyState, facts, loaded, meter } from "../parts/blocks.ts
 import { button } from "../parts/button.ts";
 import { clockGauge, lagChart, rateText, rateTone, trendChart } from "../parts/charts.ts";
 import { icon } from "../parts/icons.ts";
+import { missingChanges } from "../parts/missing-changes.ts";
 import { pauseNode, removeNode, syncNode } from "../parts/node-actions.ts";
 import { briefError, sessionLine, stateChip } from "../parts/node-state.ts";
 import { table } from "../parts/table.ts";
@@ -64,7 +65,7 @@ function body(node: Node, { reliability, sessions, lag, alerts }: NodePage): Tem
         </p>`,
     )}
     <div class="grid">
-      <div class="span-12">${backlog(node)}</div>
+      <div class="span-12 stack">${backlog(node)}${missingChanges(node)}</div>
       <div class="span-7 stack">${lagCard(node, lag)}${reliabilityCard(reliability)}</div>
       <div class="span-5 stack">${machineCard(node)}${databasesCard(node)}</div>
       <div class="span-12">${sessionsCard(sessions)}</div>
