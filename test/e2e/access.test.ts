@@ -4,7 +4,17 @@ import { readFileSync } from "node:fs";
 import { Client, credentials, Metadata, status, type ChannelCredentials } from "@grpc/grpc-js";
 import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createDatabase, Fleet, scoutsync, selectOne, until, type FleetCoordinator, type FleetNode } from "@scoutsync/testkit";
+import {
+  createDatabase,
+  findChromium,
+  Fleet,
+  scoutsync,
+  selectOne,
+  startBrowser,
+  until,
+  type FleetCoordinator,
+  type FleetNode,
+} from "@scoutsync/testkit";
 import { brokenLine, createCa, createRequest, identityIn, issueCertificate } from "@scoutsync/trust";
 
 const NOTES = "CREATE TABLE note(id INTEGER PRIMARY KEY, body TEXT)";
@@ -356,4 +366,34 @@ test("the fleet works as ever: the coordinator catches up, and removes for good"
   const logs = [audit, coordinator.process.log(), ...nodes.map((one) => one.process.log())];
   const secrets = [PASSWORD, ...Object.values(keys).filter((key) => key.length > 20)];
   for (const text of logs) expect(secrets.filter((secret) => text.includes(secret))).toEqual([]);
+});
+
+test.skipIf(findChromium() === null)("a person logs in with a browser, acts at the dashboard, and logs out", async () => {
+  const browser = await startBrowser(findChromium() ?? "");
+  try {
+    // The fleet's own authority is nothing that a browser knows.
+    const page = await (await browser.newContext({ ignoreHTTPSErrors: true })).newPage();
+    page.setDefaultTimeout(20_000);
+    await page.goto(`https://${coordinator.http}/`);
+    await page.getByLabel("Name").fill("ada");
+    await page.getByLabel("Password").fill(PASSWORD);
+    await page.getByRole("button", { name: "Log in" }).click();
+    await page.getByRole("heading", { level: 1, name: "Fleet" }).waitFor();
+    const complaints: string[] = [];
+    page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+    // Something that changes the fleet: it needs the session's token, which the page sends by itself.
+    await page.getByRole("button", { name: "Sync all" }).click();
+    await page
+      .getByRole("status")
+      .getByText(/Everyone was asked|brought up to date/)
+      .waitFor();
+    expect(complaints).toEqual([]);
+    await page.getByRole("link", { name: "Settings" }).click();
+    await page.getByRole("button", { name: "Log out" }).click();
+    await page.getByRole("heading", { name: "You are not logged in" }).waitFor();
+    await page.getByRole("link", { name: "Log in" }).click();
+    await page.getByLabel("Password").waitFor();
+  } finally {
+    await browser.close();
+  }
 });

@@ -25,7 +25,7 @@ interface Changes {
 }
 
 /** Enough to recognize what it is about; the rest is a number. */
-const MOST_SHOWN = 30;
+const MOST_SHOWN = 15;
 /** Columns of a row that are shown; a row may have a hundred. */
 const MOST_COLUMNS = 4;
 
