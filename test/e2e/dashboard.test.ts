@@ -274,7 +274,7 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
     ] as const) {
       for (const place of ["Review", "Jobs", "Logs", "Settings", "Fleet"] as const) {
         await go(page, place);
-        await page.getByText("Loading…").waitFor({ state: "detached" });
+        await until(async () => (await page.getByText("Loading…").count()) === 0, { what: `all of ${place} on the ${size}` });
         expect(await accessibilityProblems(page), `${place}, ${size}, ${scheme}`).toEqual([]);
         await photograph(page, `${place.toLowerCase()}-${size}-${scheme}`);
         const beyond = await page.evaluate<number>("document.documentElement.scrollWidth - innerWidth");

@@ -43,8 +43,11 @@ export function reviewEntry(review: Review, decided: () => void): TemplateResult
 }
 
 /** The list speaks to people who click: the command line's words for the same decisions are left out. */
-function plainReason({ kind, reason }: Review): string {
-  return kind === "quarantine" ? reason.replace(/\s*--undo puts.*$/s, "") : reason;
+function plainReason({ reason }: Review): string {
+  return reason
+    .replace(/\s*--undo puts.*$/s, "")
+    .replace(/\s*\(here: review resolve [^)]*\)/, "")
+    .replace(/: review resolve with --set \S+/, "");
 }
 
 function nodesText({ node, also_on }: Review): string {
