@@ -145,7 +145,6 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
     await until(() => selectOne(paths.venue, "SELECT notes FROM match WHERE name = 'q2'"), { what: "the first write on the other node" });
     await until(toldEqual, { what: "the coordinator having heard of it from both" });
     await venue.kill();
-    await expectShown(desk.getByText("venue does not answer"));
     for (let i = 0; i < WRITES; i++) {
       const statements = Array.from({ length: ROWS_PER_WRITE }, (): [string, string[]] => [
         "INSERT INTO photo(body) VALUES (?)",
@@ -155,6 +154,7 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
     }
     const total = ROWS_PER_WRITE * WRITES;
     const missing = total.toLocaleString("en-GB");
+    await expectShown(desk.getByText("venue does not answer"));
     for (const page of [desk, phone]) {
       await expectShown(row(page, "venue").getByText("Offline"));
       await expectShown(page.getByText(`It misses ${missing} changes`));

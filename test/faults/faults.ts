@@ -59,7 +59,7 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "text of a database may become markup in the dashboard",
-    edits: [['  "require-trusted-types-for \'script\'",\n', ""]],
+    edits: [["  \"require-trusted-types-for 'script'\",\n", ""]],
     caughtBy: "services/coordinator/test/dashboard-assets.test.ts",
   },
   {
