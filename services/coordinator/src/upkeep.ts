@@ -12,6 +12,9 @@ const FRESH_WAIT_MS = 3_000;
 /** A node is asked when it was silent for this many heartbeats. */
 const SILENT_HEARTBEATS = 1.5;
 
+/** A node that is heard and could not be dialled is dialled again after this many heartbeats. */
+const REDIAL_HEARTBEATS = 2;
+
 /**
  * Everything the coordinator does by the clock: notices silence, counts, takes back leases, and compares the queue with
  * the registry. Each works when all others have failed, which is what makes the fleet heal by itself.
@@ -117,7 +120,9 @@ export class Upkeep {
   #askSilent(): void {
     const { fleet, prober, timing } = this.#core;
     const silent = fleet.nodes().filter((node) => {
-      return node.enabled && (!node.online || fleet.silentMs(node.id) > timing.heartbeatMs * SILENT_HEARTBEATS);
+      if (!node.enabled) return false;
+      if (!node.online || fleet.silentMs(node.id) > timing.heartbeatMs * SILENT_HEARTBEATS) return true;
+      return fleet.isDueForDialling(node.id, timing.heartbeatMs * REDIAL_HEARTBEATS);
     });
     void prober.pingAll(silent);
   }

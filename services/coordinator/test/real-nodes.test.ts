@@ -142,7 +142,7 @@ describe.skipIf(redisProgram === null)("with real sync-nodes", () => {
     "serves a node that can only dial out: both ways, with its line in the log, and never called offline",
     { timeout: 60_000 },
     async () => {
-      const { fleet, start, query } = await realFleet();
+      const { fleet, running, start, query } = await realFleet();
       for (const name of ["open", "inside"]) {
         query(name, (database) => database.exec("CREATE TABLE item (id TEXT PRIMARY KEY)"));
         await start(name);
@@ -177,6 +177,12 @@ describe.skipIf(redisProgram === null)("with real sync-nodes", () => {
         beforeId: 0n,
       });
       expect(logs.some((log) => log.details.includes('"source":"open"'))).toBe(true);
+      // The router lets it in again, or the node had only been too busy to answer: it is a node like any other.
+      const port = Number(running.get("inside")?.ready.listen.split(":")[1]);
+      const outside = fleet.outside();
+      outside.prepare("UPDATE sync_servers SET port = ? WHERE name = 'inside'").run(port);
+      outside.close();
+      await eventually(async () => (await fleet.status()).nodes.every((node) => node.reachable), 10_000);
     },
   );
 

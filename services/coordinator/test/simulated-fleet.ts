@@ -71,7 +71,7 @@ async function inLanes(all: readonly ScriptedNode[], work: (node: ScriptedNode) 
   const lane = async () => {
     for (let node = waiting.shift(); node !== undefined; node = waiting.shift()) await work(node);
   };
-  await Promise.all(Array.from({ length: 32 }, lane));
+  await Promise.all(Array.from({ length: 8 }, lane));
 }
 
 async function beat(): Promise<void> {

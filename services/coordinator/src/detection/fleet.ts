@@ -37,6 +37,8 @@ export interface Backlog extends MissingCount {
 interface Known {
   online: boolean;
   reachable: boolean;
+  /** When it was last found that it cannot be dialled, milliseconds. */
+  triedMs: number;
   /** When it last spoke by itself, milliseconds. */
   heardMs: number;
   reports: readonly DatabaseReport[];
@@ -67,6 +69,7 @@ export class Fleet {
       this.#known.set(id, {
         online: false,
         reachable: true,
+        triedMs: 0,
         heardMs: 0,
         reports,
         files: files.get(id) ?? [],
@@ -151,9 +154,16 @@ export class Fleet {
     return Date.now() - this.#of(id).heardMs;
   }
 
+  /** True when it is time to find out whether a node that could not be dialled can be now: it may only have been busy. */
+  isDueForDialling(id: number, afterMs: number): boolean {
+    const { reachable, triedMs } = this.#of(id);
+    return !reachable && Date.now() - triedMs > afterMs;
+  }
+
   /** Whether the node answers when it is dialled. */
   setReachable(id: number, reachable: boolean): void {
     const known = this.#of(id);
+    if (!reachable) known.triedMs = Date.now();
     if (known.reachable === reachable) return;
     known.reachable = reachable;
     const row = this.#registry.servers.get(id);
@@ -234,6 +244,7 @@ export class Fleet {
       known = {
         online: false,
         reachable: true,
+        triedMs: 0,
         heardMs: 0,
         reports: [],
         files: [],
