@@ -800,5 +800,18 @@ export const FAULTS: Fault[] = [
     name: "joining again: rows of a table that the peer has dropped are taken for deleted",
     edits: [["if (!this.prints.has(tablePrint(state.table))) throw notTheSameTable(state.table);", ""]],
     caughtBy: tests("forgetting"),
+    name: "nobody is behind for its files",
+    edits: [
+      [
+        "return nodes.filter((node) => lacks(node, all) || node.files.some(({ root }) => apart.has(root)));",
+        "return nodes.filter((node) => lacks(node, all) && apart.size >= 0);",
+      ],
+    ],
+    caughtBy: "services/coordinator/test/real-nodes.test.ts",
+  },
+  {
+    name: "a node that was heard and could not be dialled is never dialled again",
+    edits: [["return !reachable && Date.now() - triedMs > afterMs;", "return !reachable && triedMs < 0 && afterMs > 0;"]],
+    caughtBy: "services/coordinator/test/real-nodes.test.ts",
   },
 ];

@@ -207,7 +207,7 @@ describe.skipIf(redisProgram === null)("what users and tools see", () => {
     fleet.nodes.splice(fleet.nodes.indexOf(later), 1);
     await expect(unary(fleet.client, "removeNode", { node: "later" })).rejects.toMatchObject({ code: "NOT_FOUND" });
     expect(
-      await unary(fleet.client, "heartbeat", { nodeId: later.nodeId, databases: [], timeUs: 0n, run: "", dialled: undefined }),
+      await unary(fleet.client, "heartbeat", { nodeId: later.nodeId, databases: [], timeUs: 0n, run: "", dialled: undefined, files: [] }),
     ).toMatchObject({
       unknown: true,
     });

@@ -25,6 +25,7 @@ const ROUTES = [
   "POST /api/sync/sqlite3/receive-changes",
   "GET /api/sync/sqlite3/reliability/{server_id}",
   "POST /api/sync/sqlite3/cleanup",
+  "GET /api/sync/files/checksums",
   "GET /api/fleet",
   "GET /api/nodes/{id}",
   "POST /api/nodes",

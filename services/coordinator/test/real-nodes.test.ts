@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { unary } from "@scoutsync/protocol";
@@ -27,7 +28,7 @@ describe.skipIf(redisProgram === null)("with real sync-nodes", () => {
     const path = (name: string) => join(directory, `${name}.db`);
     const running = new Map<string, RunningNode>();
     leaving.push(() => Promise.all([...running.values()].map((node) => node.stop())));
-    const start = async (name: string) => {
+    const start = async (name: string, more: { files?: { name: string; path: string }[] } = {}) => {
       const node = await startSyncNode({
         name,
         listen: "127.0.0.1:0",
@@ -40,6 +41,7 @@ describe.skipIf(redisProgram === null)("with real sync-nodes", () => {
         receiveOnly: false,
         threads: 1,
         logger: quietLogger(),
+        ...more,
       });
       running.set(name, node);
     };
@@ -51,7 +53,7 @@ describe.skipIf(redisProgram === null)("with real sync-nodes", () => {
         database.close();
       }
     };
-    return { fleet, running, start, query };
+    return { fleet, directory, running, start, query };
   }
 
   it(
@@ -137,6 +139,40 @@ describe.skipIf(redisProgram === null)("with real sync-nodes", () => {
       [true, ""],
     ]);
   });
+
+  it(
+    "brings files to a node by the coordinator alone, where no row differs, and lists them with their SHA-256",
+    { timeout: 60_000 },
+    async () => {
+      const { fleet, directory, start, query } = await realFleet();
+      for (const name of ["has", "lacks"]) {
+        query(name, (database) => database.exec("CREATE TABLE item (id TEXT PRIMARY KEY)"));
+        mkdirSync(join(directory, `${name}-files`));
+        await start(name, { files: [{ name: "photos", path: join(directory, `${name}-files`) }] });
+      }
+      await eventually(async () => (await fleet.status()).converged, 20_000);
+      writeFileSync(join(directory, "has-files", "robot.jpg"), "not really a picture");
+      const arrived = join(directory, "lacks-files", "robot.jpg");
+      await eventually(
+        () => existsSync(arrived),
+        30_000,
+        async () => JSON.stringify((await fleet.status()).behind.map((one) => one.reason)),
+      );
+      expect(readFileSync(arrived, "utf8")).toBe("not really a picture");
+      await eventually(async () => (await fleet.status()).converged, 10_000);
+      const answer = await fetch(fleet.url("/api/sync/files/checksums?server_id=lacks&path=photos&catchup_mode=true"));
+      expect(await answer.json()).toMatchObject({
+        path: "photos",
+        total: 1,
+        files: [{ path: "robot.jpg", kind: "file", size: 20, sha256: createHash("sha256").update("not really a picture").digest("hex") }],
+      });
+      const sessions = async () =>
+        (await unary(fleet.client, "listLogs", { node: "", operation: "catch-up", status: "", limit: 100, beforeId: 0n })).logs.length;
+      const before = await sessions();
+      await new Promise((resolve) => setTimeout(resolve, 2_000));
+      expect(await sessions(), "an equal fleet runs no sessions").toBe(before);
+    },
+  );
 
   it(
     "serves a node that can only dial out: both ways, with its line in the log, and never called offline",

@@ -4,6 +4,7 @@ import { backoffMs, parseAddress, pause } from "@scoutsync/runtime";
 import { Wakeup } from "@scoutsync/session";
 import type { NodeContext } from "./context.ts";
 import { DialOrders } from "./dial-orders.ts";
+import { fileStatuses } from "./handlers/files.ts";
 import { databaseStatuses } from "./handlers/ping.ts";
 
 /** Heartbeats that follow moving vectors are at least this far apart. */
@@ -66,7 +67,14 @@ export async function announce(context: NodeContext, coordinator: string, listen
       const { nodeId, run } = context;
       const question = askClock(context.clock);
       const dialled = orders.result;
-      const request = { nodeId, run, databases: databaseStatuses(context), timeUs: question.reading.sentUs, dialled };
+      const request = {
+        nodeId,
+        run,
+        databases: databaseStatuses(context),
+        timeUs: question.reading.sentUs,
+        dialled,
+        files: fileStatuses(context),
+      };
       const { unknown, timeUs, syncWith, batchSize } = await unary(client, "heartbeat", request, options);
       orders.told(dialled);
       if (syncWith !== "") orders.carryOut(syncWith, batchSize);

@@ -2,7 +2,7 @@ import { formatVector } from "@scoutsync/core";
 import type { Registry } from "../registry/registry.ts";
 import type { FleetEvents } from "../events.ts";
 import { lacks, union } from "../planner/plan.ts";
-import { ageSeconds, type Fleet, type FleetNode } from "./fleet.ts";
+import { ageSeconds, rootsApart, type Fleet, type FleetNode } from "./fleet.ts";
 
 /** Whether the fleet is equal, and since when it has been so or not. */
 export interface Certificate {
@@ -81,7 +81,7 @@ export function isConverged(nodes: readonly FleetNode[]): boolean {
       else if (other.vector !== report.vector || other.digest !== report.digest) return false;
     }
   }
-  return true;
+  return rootsApart(enabled).size === 0;
 }
 
 /** Why each node that is not equal is not. Empty exactly when `isConverged`, or when no node is enabled. */
@@ -89,15 +89,21 @@ export function inequalities(nodes: readonly FleetNode[]): Map<number, Inequalit
   const enabled = nodes.filter((node) => node.enabled);
   const all = union(enabled);
   const usual = usualDigests(enabled);
+  const apart = rootsApart(enabled);
   const found = new Map<number, Inequality>();
   for (const node of enabled) {
-    const why = inequality(node, all, usual);
+    const why = inequality(node, all, usual, apart);
     if (why !== null) found.set(node.id, why);
   }
   return found;
 }
 
-function inequality(node: FleetNode, all: ReturnType<typeof union>, usual: ReadonlyMap<string, string>): Inequality | null {
+function inequality(
+  node: FleetNode,
+  all: ReturnType<typeof union>,
+  usual: ReadonlyMap<string, string>,
+  apart: ReadonlySet<string>,
+): Inequality | null {
   if (!node.online) {
     const seen = node.row.last_seen === null ? "It never answered" : `It does not answer since ${node.row.last_seen}`;
     const why = node.row.last_error === "" ? "" : ` (${node.row.last_error})`;
@@ -119,7 +125,11 @@ function inequality(node: FleetNode, all: ReturnType<typeof union>, usual: Reado
   }
   const behind = [...node.vectors].filter(([name, vector]) => lacks({ id: node.id, vectors: new Map([[name, vector]]) }, all));
   const pending = node.reports.filter((report) => report.pending > 0);
-  if (behind.length === 0 && pending.length === 0) return null;
+  const roots = node.files.filter(({ root }) => apart.has(root)).map(({ root }) => `"${root}"`);
+  if (behind.length === 0 && pending.length === 0) {
+    if (roots.length === 0) return null;
+    return { kind: "behind", reason: `Not all nodes hold the same files in ${roots.join(", ")}.`, databases: [] };
+  }
   const databases = [...new Set([...behind.map(([name]) => name), ...pending.map((report) => report.name)])].sort();
   return { kind: "behind", reason: behindReason(node, behind.length > 0), databases };
 }

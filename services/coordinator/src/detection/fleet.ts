@@ -95,11 +95,12 @@ export class Fleet {
     return this.nodes().filter((node) => node.enabled && node.online && node.reachable);
   }
 
-  /** Available nodes that lack something another available node holds. */
+  /** Available nodes that lack something another available node holds, or hold other files in a root than another. */
   behind(): FleetNode[] {
     const nodes = this.available();
     const all = union(nodes);
-    return nodes.filter((node) => lacks(node, all));
+    const apart = rootsApart(nodes);
+    return nodes.filter((node) => lacks(node, all) || node.files.some(({ root }) => apart.has(root)));
   }
 
   /** Milliseconds since the node gave a sign of life. */
@@ -263,6 +264,23 @@ export class Fleet {
     const enabled = row.sync_enabled !== 0;
     return { id: row.id, row, address: addressOf(row), enabled, online, reachable, reports, files, vectors, missing, unsent };
   }
+}
+
+/** True when two nodes hold other files in a root that both have. */
+export function filesDiffer(a: FleetNode, b: FleetNode): boolean {
+  return a.files.some(({ root, digest }) => b.files.some((other) => other.root === root && other.digest !== digest));
+}
+
+/** Roots in which not all nodes that have them hold the same files. */
+export function rootsApart(nodes: readonly FleetNode[]): Set<string> {
+  const digests = new Map<string, string>();
+  const apart = new Set<string>();
+  for (const { root, digest } of nodes.flatMap((node) => node.files)) {
+    const other = digests.get(root);
+    if (other === undefined) digests.set(root, digest);
+    else if (other !== digest) apart.add(root);
+  }
+  return apart;
 }
 
 /** Age of the oldest missing change in seconds, 0 when nothing is missing. */

@@ -59,6 +59,8 @@ export function coordinatorCalls(parts: { core: Core; upkeep: Upkeep; stopped: A
       const returned = fleet.node(row.id)?.online !== true || (request.run !== "" && request.run !== row.run);
       if (request.databases.length > 0) fleet.observe(row.id, request.databases);
       else fleet.markOnline(row.id);
+      // A node of the version before says nothing of its files here.
+      if (request.files.length > 0) fleet.observeFiles(row.id, request.files);
       if (request.run !== "" && request.run !== row.run) registry.servers.update(row.id, { run: request.run });
       if (returned) void welcome(core, row.id);
       if (request.dialled !== undefined) core.dialOut.ended(row.id, request.dialled);

@@ -1,7 +1,7 @@
 import { isCovered, SyncError, type VersionVector } from "@scoutsync/core";
 import type { Logger } from "@scoutsync/runtime";
 import type { Timing } from "../config.ts";
-import type { Fleet, FleetNode } from "../detection/fleet.ts";
+import { rootsApart, type Fleet, type FleetNode } from "../detection/fleet.ts";
 import type { MissingCounter } from "../detection/missing.ts";
 import type { Prober } from "../detection/probe.ts";
 import type { FleetEvents } from "../events.ts";
@@ -129,7 +129,10 @@ export class CatchUps {
     this.#desk.giveNewChances();
     const behind = this.#inPlanOrder();
     const others = this.#fleet.nodes().filter((node) => node.enabled && !behind.some((other) => other.id === node.id));
-    const tallies = [...behind, ...others].map((node) => this.#tally(node.id, false));
+    const apart = rootsApart(this.#fleet.available());
+    // Vectors say when rows are there; of files only a session that ended well does.
+    const needsSession = (node: FleetNode) => behind.includes(node) && node.files.some(({ root }) => apart.has(root));
+    const tallies = [...behind, ...others].map((node) => this.#tally(node.id, needsSession(node)));
     try {
       for (const node of behind) {
         this.#forgive(node);

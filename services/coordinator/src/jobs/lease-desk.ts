@@ -11,7 +11,7 @@ import {
 } from "@scoutsync/protocol";
 import type { Logger } from "@scoutsync/runtime";
 import type { Timing } from "../config.ts";
-import type { Fleet, FleetNode } from "../detection/fleet.ts";
+import { filesDiffer, type Fleet, type FleetNode } from "../detection/fleet.ts";
 import type { Prober } from "../detection/probe.ts";
 import type { FleetEvents } from "../events.ts";
 import { chooseSource, gain, type PlannerNode } from "../planner/plan.ts";
@@ -178,7 +178,7 @@ export class LeaseDesk {
         const fresh = this.#fleet.node(source.id);
         const current = this.#fleet.node(id);
         if (fresh === null || current === null) continue;
-        if (demanded || gain(current, fresh) > 0) return this.#grant(current, fresh, worker);
+        if (demanded || gain(current, fresh) > 0 || filesDiffer(current, fresh)) return this.#grant(current, fresh, worker);
       } finally {
         this.#reserved.delete(source.id);
       }
@@ -194,6 +194,10 @@ export class LeaseDesk {
     const preferred = fruitful.filter((other) => (this.#avoided.get(pairKey(node.id, other.id)) ?? 0) < Date.now());
     const chosen = chooseSource(node, preferred) ?? (preferred.length < fruitful.length ? chooseSource(node, fruitful) : null);
     if (chosen !== null) return chosen as FleetNode;
+    const withOtherFiles = (preferred.length > 0 ? preferred : fruitful).filter((other) => filesDiffer(node, other));
+    // Spread by id, so that many do not all queue for the same one.
+    const apart = withOtherFiles[node.id % Math.max(1, withOtherFiles.length)];
+    if (apart !== undefined) return apart;
     if (this.#hasSource(node, others)) return "busy";
     if (!demanded) return null;
     const sharing = (other: FleetNode) => [...node.vectors.keys()].some((database) => other.vectors.has(database));
@@ -202,7 +206,8 @@ export class LeaseDesk {
   }
 
   #hasSource(node: FleetNode, others: readonly FleetNode[]): boolean {
-    return chooseSource(node, this.#fruitful(node, others)) !== null;
+    const fruitful = this.#fruitful(node, others);
+    return chooseSource(node, fruitful) !== null || fruitful.some((other) => filesDiffer(node, other));
   }
 
   #hasFruitless(serverId: number): boolean {
@@ -293,7 +298,7 @@ export class LeaseDesk {
     const source = this.#fleet.node(sourceId);
     if (offered !== null && node !== null && source !== null && node.online) {
       const pair = pairKey(serverId, sourceId);
-      if (gain(node, offered) > 0) this.#fruitless.set(pair, standingOf(node) + standingOf(source));
+      if (gain(node, offered) > 0 || filesDiffer(node, source)) this.#fruitless.set(pair, standingOf(node) + standingOf(source));
       else this.#fruitless.delete(pair);
     }
     this.#events.emit("changed");
@@ -340,5 +345,6 @@ function pairKey(serverId: number, sourceId: number): string {
 }
 
 function standingOf(node: FleetNode): string {
-  return [...node.vectors].map(([database, vector]) => `${database} ${formatVector(vector)}`).join("|");
+  const rows = [...node.vectors].map(([database, vector]) => `${database} ${formatVector(vector)}`);
+  return [...rows, ...node.files.map(({ root, digest }) => `${root} ${digest}`)].join("|");
 }

@@ -1,6 +1,7 @@
 import { ALERT_OPERATIONS } from "./alerts.ts";
 import { CLEANUP_OPERATIONS } from "./cleanup.ts";
 import { CONTRACT_OPERATIONS } from "./contract.ts";
+import { FILE_OPERATIONS } from "./files.ts";
 import { FLEET_OPERATIONS } from "./fleet.ts";
 import { JOB_OPERATIONS } from "./jobs.ts";
 import { LOG_OPERATIONS } from "./logs.ts";
@@ -24,4 +25,5 @@ export const OPERATIONS: readonly Operation[] = [
   ...CLEANUP_OPERATIONS,
   ...CONTRACT_OPERATIONS,
   ...RELAY_OPERATIONS,
+  ...FILE_OPERATIONS,
 ];

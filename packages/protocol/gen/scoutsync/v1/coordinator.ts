@@ -51,6 +51,7 @@ export interface HeartbeatRequest {
   run: string;
   /** The session that the coordinator asked for in an earlier answer, once it is over. */
   dialled: DialledOut | undefined;
+  files: FileRootStatus[];
 }
 
 /** A session that a node ran by dialling out because nobody can dial it. */
@@ -708,7 +709,7 @@ export const RegisterResponse: MessageFns<RegisterResponse> = {
 };
 
 function createBaseHeartbeatRequest(): HeartbeatRequest {
-  return { nodeId: "", databases: [], timeUs: 0n, run: "", dialled: undefined };
+  return { nodeId: "", databases: [], timeUs: 0n, run: "", dialled: undefined, files: [] };
 }
 
 export const HeartbeatRequest: MessageFns<HeartbeatRequest> = {
@@ -730,6 +731,9 @@ export const HeartbeatRequest: MessageFns<HeartbeatRequest> = {
     }
     if (message.dialled !== undefined) {
       DialledOut.encode(message.dialled, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.files) {
+      FileRootStatus.encode(v!, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -787,6 +791,14 @@ export const HeartbeatRequest: MessageFns<HeartbeatRequest> = {
             message.dialled = DialledOut.decode(reader, reader.uint32());
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.files.push(FileRootStatus.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -811,6 +823,7 @@ export const HeartbeatRequest: MessageFns<HeartbeatRequest> = {
     message.dialled = (object.dialled !== undefined && object.dialled !== null)
       ? DialledOut.fromPartial(object.dialled)
       : undefined;
+    message.files = object.files?.map((e) => FileRootStatus.fromPartial(e)) || [];
     return message;
   },
 };
