@@ -95,13 +95,13 @@ describe.skipIf(redisProgram === null)("leases and workers", () => {
 
   it("a lease lives as long as it is renewed", async () => {
     await redis.kill();
-    fleet = await FleetUnderTest.start(redis.url, { timing: { leaseMs: 500 } });
+    fleet = await FleetUnderTest.start(redis.url, { timing: { leaseMs: 2_000 } });
     const [a] = await fleet.addNodes(2);
     a!.write(5);
     await a!.heartbeat(fleet.client);
     const lease = await acquire(2, "slow");
-    for (let turn = 0; turn < 5; turn++) {
-      await new Promise((resolve) => setTimeout(resolve, 200));
+    for (let turn = 0; turn < 6; turn++) {
+      await new Promise((resolve) => setTimeout(resolve, 400));
       const report = { leaseId: lease.leaseId, result: undefined, startedAt: "" };
       expect(await unary(fleet.client, "reportSession", ReportSessionRequest.fromPartial(report))).toEqual({ lost: false });
     }

@@ -88,7 +88,7 @@ export class CatchUpQueue {
       if (urgent) {
         const waitingId = await this.#catchUps.getDeduplicationJobId(catchUpKey(serverId));
         const waiting = waitingId === null ? undefined : await this.#catchUps.getJob(waitingId);
-        if (waiting !== undefined && (await waiting.isDelayed())) return waiting.promote();
+        if (waiting !== undefined && (await waiting.isDelayed()) && (await promoted(waiting))) return;
       }
       await this.#catchUps.add(
         CATCH_UP_QUEUE,
@@ -188,6 +188,17 @@ export class CatchUpQueue {
 
   async close(): Promise<void> {
     await Promise.allSettled([this.#catchUps.close(), this.#rounds.close()]);
+  }
+}
+
+/** False when the job was taken in the moment between looking and asking: then it runs already. */
+async function promoted(job: Job<CatchUpPayload>): Promise<boolean> {
+  try {
+    await job.promote();
+    return true;
+  } catch (error) {
+    if (await job.isDelayed()) throw error;
+    return false;
   }
 }
 
