@@ -800,6 +800,8 @@ export const FAULTS: Fault[] = [
     name: "joining again: rows of a table that the peer has dropped are taken for deleted",
     edits: [["if (!this.prints.has(tablePrint(state.table))) throw notTheSameTable(state.table);", ""]],
     caughtBy: tests("forgetting"),
+  },
+  {
     name: "nobody is behind for its files",
     edits: [
       [
