@@ -47,7 +47,9 @@ export class Lookout {
 
   /** Never throws: what stands in the way of a look is part of the root's state, and the next one tries again. */
   private async lookAt(folders?: readonly string[]): Promise<void> {
-    if (this.isLooking || this.isOver) return;
+    if (this.isOver) return;
+    if (!folders) this.lookLater();
+    if (this.isLooking) return;
     this.isLooking = true;
     try {
       await this.options.look(folders);
@@ -57,14 +59,15 @@ export class Lookout {
     } finally {
       this.isLooking = false;
     }
-    if (this.isOver) return;
-    if (!folders) {
-      const { everyMs } = this.options;
-      if (this.regular) clearTimeout(this.regular);
-      this.regular = setTimeout(() => void this.lookAt(), everyMs * (0.75 + Math.random() / 2));
-      this.regular.unref();
-    }
     if (this.dirty.size > 0) this.hint(null);
+  }
+
+  /** The next look at everything, whatever becomes of this one. */
+  private lookLater(): void {
+    const { everyMs } = this.options;
+    if (this.regular) clearTimeout(this.regular);
+    this.regular = setTimeout(() => void this.lookAt(), everyMs * (0.75 + Math.random() / 2));
+    this.regular.unref();
   }
 
   private hint(folder: string | null): void {
@@ -102,6 +105,8 @@ export class Lookout {
           this.watchers.delete(folder);
         });
         this.watchers.set(folder, watcher);
+        // What happened between the look and the watch had no hint.
+        this.dirty.add(folder);
       } catch {
         // Gone already, or no watches left: the next look at everything sees it.
       }
