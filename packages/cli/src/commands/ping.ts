@@ -36,6 +36,7 @@ export const registerPing: Registration = (program, surroundings) => {
             pending: count(database.pending),
             parked: count(database.parked),
             conflicts: count(database.conflicts),
+            held: count(database.held),
             rows: count(database.rows),
             tables: database.tables,
             ...(database.problem === "" ? {} : { problem: database.problem }),
@@ -57,8 +58,8 @@ export const registerPing: Registration = (program, surroundings) => {
           const { out } = invocation;
           out.line(`${document.name} ${document.node_id} version ${document.version}, clock ${document.clock_offset_ms} ms off`);
           out.table(
-            ["database", "rows", "pending", "parked", "conflicts", "digest", "vector"],
-            document.databases.map((one) => [one.name, one.rows, one.pending, one.parked, one.conflicts, one.digest, one.vector]),
+            ["database", "rows", "pending", "parked", "conflicts", "held", "digest", "vector"],
+            document.databases.map((one) => [one.name, one.rows, one.pending, one.parked, one.conflicts, one.held, one.digest, one.vector]),
           );
           if (document.files.length > 0) {
             out.table(
