@@ -580,7 +580,12 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "what a parked row held is gone when its key is written anew",
-    edits: [['if (existing.place.kind === "waiting") closeWinners(', 'if (existing.place.kind === "held") closeWinners(']],
+    edits: [['if (existing.place.kind !== "table") closeWinners(', 'if (existing.place.kind === "dead") closeWinners(']],
+    caughtBy: tests("kept-values"),
+  },
+  {
+    name: "what a deleted row held unseen is gone when its key is written anew",
+    edits: [["if (winner && deletes.every((deleted) => concurrent(winner, deleted, knowledge)))", "if (winner && deletes.length === 0)"]],
     caughtBy: tests("kept-values"),
   },
   {

@@ -66,3 +66,13 @@ describe("UNIQUE indexes on expressions, on computed columns, and with condition
     }
   });
 });
+
+test("a row that refers to itself and waits for a value under a condition does not stop the stream", () => {
+  const schema = `CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT, mail TEXT, boss INTEGER REFERENCES users(id));
+    CREATE UNIQUE INDEX users_mail ON users(mail) WHERE mail <> ''`;
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  a.edit("INSERT INTO users VALUES(1, 'of a', 'same', 1)");
+  b.edit("INSERT INTO users VALUES(2, 'of b', 'same', 2)", b.nowUs + 1_000_000);
+  settle(a, b);
+  for (const site of [a, b]) expect(site.rows("SELECT name, boss FROM users")).toEqual([{ name: "of a", boss: 1 }]);
+});

@@ -163,7 +163,9 @@ export class Decisions {
   private displaceLaterBorn(waiting: RowState): boolean {
     const { table } = waiting;
     const cells = this.rows.cells(waiting);
-    const { values } = this.rows.concrete(table, cells);
+    // It may refer to itself.
+    const { values, missing } = this.rows.concrete(table, cells, this.placement.together(waiting, this.related.wanted(waiting)));
+    if (missing) return false;
     const derived = table.uniques.some((unique) => unique.derived);
     const holders = derived ? this.displacedHolders(waiting, values) : this.holders(waiting, values);
     if (holders.length === 0 || holders.some((holder) => this.related.compareBirths(holder, waiting) < 0)) return false;

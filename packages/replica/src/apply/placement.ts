@@ -179,7 +179,7 @@ export class Placement {
   }
 
   /** Rows of a cycle that are placed at once, by identity; the row itself is always one. */
-  private together(state: RowState, id: bigint | null): ReadonlyMap<string, bigint> {
+  together(state: RowState, id: bigint | null): ReadonlyMap<string, bigint> {
     if (id === null) return this.cycle;
     return new Map(this.cycle).set(`${state.identity.origin}:${state.identity.sequence}`, id);
   }

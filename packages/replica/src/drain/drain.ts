@@ -480,8 +480,8 @@ export class Drain {
       const replaced: Write[] = [existing.birth, ...existing.deletes];
       for (const writes of existing.columns.values()) replaced.push(...writes);
       const write = localWrite(existing, wall, replaced, this.knowledge);
-      // The application could not see the row that waits under its key: what that one held stays in the history.
-      if (existing.place.kind === "waiting") closeWinners(existing, this.rows.cells(existing), write, this.knowledge);
+      // The application could not see the row that is out of its table under its key: what that one held stays in the history.
+      if (existing.place.kind !== "table") closeWinners(existing, this.rows.cells(existing), write, this.knowledge);
       rebirth(existing, write, this.knowledge, editsOf(table, { values, found }));
       return existing;
     }

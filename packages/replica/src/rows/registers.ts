@@ -1,4 +1,15 @@
-import { type CellValue, compareDots, compareWrites, knew, mergeWrite, rootOf, type Tally, winnerOf, type Write } from "@scoutsync/core";
+import {
+  type CellValue,
+  compareDots,
+  compareWrites,
+  concurrent,
+  knew,
+  mergeWrite,
+  rootOf,
+  type Tally,
+  winnerOf,
+  type Write,
+} from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { ColumnWrite, ExistenceWrite, RowState } from "./row-state.ts";
 import { type Edit, hasCombiningRule, judge, keepValues, lostWrites, ruleOf, tallyFor } from "./ruled-columns.ts";
@@ -243,13 +254,18 @@ export function rebirth(state: RowState, write: Write, knowledge: Knowledge, edi
   state.identity = { origin: write.origin, sequence: write.sequence };
 }
 
-/** Closes under `by` what a row holds, column by column: `by` replaces values that its author had no way to see. */
+/**
+ * Closes under `by` what a row holds, column by column: `by` replaces values that its author had no way to see. Of a
+ * deleted row those are the ones that whoever deleted it had not seen either.
+ */
 export function closeWinners(state: RowState, cells: readonly CellValue[], by: Write, knowledge: Knowledge): void {
   const keys = new Set(state.table.key.map(({ cid }) => cid));
+  const deletes = state.place.kind === "dead" ? state.deletes : [];
   state.table.columns.forEach(({ cid }, index) => {
     if (keys.has(cid)) return;
     const winner = winnerOf(registerOf(state, cid), knowledge);
-    if (winner) state.closed.push({ cid, loser: winner, value: cells[index] ?? null, origin: by.origin, sequence: by.sequence });
+    if (winner && deletes.every((deleted) => concurrent(winner, deleted, knowledge)))
+      state.closed.push({ cid, loser: winner, value: cells[index] ?? null, origin: by.origin, sequence: by.sequence });
   });
 }
 

@@ -541,10 +541,18 @@ export class RowStore {
       const value = values[index];
       if (!(value instanceof Ref)) continue;
       const id = this.idOf(parent, value) ?? this.deadParent(parent, value)?.id;
-      if (id === undefined) return null;
+      if (id === undefined) return state.place.kind === "table" ? this.notedKey(state) : null;
       values[index] = id;
     }
     return values as SqlValue[];
+  }
+
+  /** The key that was noted when the row was put into its table: what it refers to may have left since, and this row not yet. */
+  private notedKey({ table, slot }: RowState): SqlValue[] | null {
+    const local = this.of(table).localOf(slot);
+    if (!local) return null;
+    const reader = new ByteReader(local);
+    return table.key.map(() => reader.value() as SqlValue);
   }
 
   /** The parts of a natural key, references as identities. */
