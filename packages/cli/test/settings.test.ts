@@ -28,6 +28,7 @@ test("flags win over the environment, the environment over the file, the file ov
     rules: [],
     references: [],
     receive_only: true,
+    insecure: false,
     run_triggers: [],
     reissue_after_days: 7,
     retention_days: 30,

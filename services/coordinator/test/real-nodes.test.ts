@@ -100,6 +100,27 @@ describe.skipIf(redisProgram === null)("with real sync-nodes", () => {
     },
   );
 
+  it("keeps deleted rows for nobody who was retired", { timeout: 60_000 }, async () => {
+    const { fleet, running, start, query } = await realFleet();
+    for (const name of ["stays", "leaves"]) {
+      query(name, (database) => database.exec("CREATE TABLE item (id INTEGER PRIMARY KEY, value TEXT)"));
+      await start(name);
+    }
+    query("leaves", (database) => database.exec("INSERT INTO item (value) VALUES ('a')"));
+    const there = () => query("stays", (database) => database.prepare("SELECT count(*) FROM item").pluck().get());
+    await eventually(() => there() === 1, 20_000);
+    const retired = () =>
+      query("stays", (database) => database.prepare("SELECT name, retired FROM _scoutsync_member").all()) as {
+        name: string;
+        retired: number;
+      }[];
+    await eventually(() => retired().some(({ name }) => name === "leaves"), 20_000);
+    await running.get("leaves")?.stop();
+    running.delete("leaves");
+    await unary(fleet.client, "retireNode", { node: "leaves" });
+    expect(retired()).toEqual([{ name: "leaves", retired: 1 }]);
+  });
+
   it("notices a node whose capture was broken by hand although every health check is green", { timeout: 60_000 }, async () => {
     const { fleet, start, query } = await realFleet();
     for (const name of ["whole", "broken"]) {
