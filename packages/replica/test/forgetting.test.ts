@@ -283,6 +283,22 @@ describe("after something was forgotten", () => {
     expect(e.rows("SELECT * FROM team")).toEqual([]);
   });
 
+  test("a delete that one has forgotten decides about a row of that key that was born apart from it, as it does elsewhere", () => {
+    const [a, b, c] = fleet();
+    a.edit("INSERT INTO word VALUES('z', 'of a')", START_US + SECOND_US);
+    c.edit("INSERT INTO word VALUES('z', 'of c')", START_US + 30 * SECOND_US);
+    a.edit("DELETE FROM word WHERE k = 'z'", START_US + 60 * SECOND_US);
+    meet(a, b);
+    a.nowUs += 60 * SECOND_US;
+    a.replica.retire("c");
+    expect(forget(a)).toMatchObject({ forgotten: 1 });
+    c.pull(b);
+    a.pull(c);
+    meet(a, b, c);
+    expectEqual(a, b, c);
+    expect(a.rows("SELECT * FROM word WHERE k = 'z'")).toEqual([]);
+  });
+
   test("a key that is used again lives everywhere, though the clock of who uses it is behind the delete", () => {
     const [a, b, c] = fleet();
     a.edit("DELETE FROM word WHERE k = 'w'", START_US + 100 * SECOND_US);

@@ -421,7 +421,10 @@ export class Applier {
    * which everything is compared, has it.
    */
   private revives(row: IncomingRow): boolean {
-    if (row.birth === null || !this.knowledge.covers(row.birth.origin, row.birth.sequence)) return false;
+    if (row.birth === null) return false;
+    const isKnown = ({ origin, sequence }: { origin: number; sequence: number }) => this.knowledge.covers(origin, sequence);
+    // A birth of a key that others know as deleted: whether it lives is for the delete to say that was forgotten here.
+    if (!isKnown(row.birth)) return row.deletes.some(isKnown) || row.columns.some(({ writes }) => writes.some(isKnown));
     return this.rejoining || this.holdsNews(row) || (this.floor.covers(row.birth.origin, row.birth.sequence) && this.isDeleted(row));
   }
 
