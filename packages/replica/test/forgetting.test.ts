@@ -195,6 +195,18 @@ describe("a node that was retired comes back", () => {
     expect(a.replica.memberWords().filter(({ retired }) => retired)).toEqual([]);
   });
 
+  test("a parent that was deleted but not forgotten yet lives for the rows that only it has below it", () => {
+    const [a, b, c] = fleet();
+    c.edit("INSERT INTO part VALUES(1, 'head', 'of c')", START_US + 30 * SECOND_US);
+    forgetWithout(a, b);
+    a.edit("DELETE FROM robot; DELETE FROM team WHERE id = 1", a.nowUs + SECOND_US);
+    meet(a, b);
+    rejoin(c.replica, a.replica);
+    meet(a, b, c);
+    expectEqual(a, b, c);
+    expect(a.rows("SELECT slot, name FROM part JOIN team ON team.id = team")).toEqual([{ slot: "head", name: "one" }]);
+  });
+
   test("an edit of a forgotten row that a third node took reaches everyone", () => {
     const [a, b, c] = fleet();
     const d = new Site("d", SCHEMA);

@@ -1,9 +1,19 @@
 import type { Database } from "better-sqlite3";
-import { type CellValue, isCovered, Ref, type SchemaPrint, SyncError, type SqlValue, type VersionVector } from "@scoutsync/core";
+import {
+  type CellValue,
+  isCovered,
+  Ref,
+  type SchemaPrint,
+  SyncError,
+  type SqlValue,
+  type VersionVector,
+  type Write,
+} from "@scoutsync/core";
 import type { Placement } from "../apply/placement.ts";
 import { tablePrint } from "../digest/schema-print.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { keylessIdentity } from "../rows/keyless-rows.ts";
+import { dependsOn } from "../rows/foreign-keys.ts";
 import { localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
 import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -51,6 +61,8 @@ export class Rejoin {
   private nowUs = 0;
   /** Rows that live on under another name, by their old one. */
   private readonly renamed = new Map<string, Ref>();
+  /** Kept rows that renewed ones refer to. */
+  private keptFor: Write[] = [];
 
   constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement }) {
     this.db = options.db;
@@ -106,6 +118,7 @@ export class Rejoin {
     this.prints = new Set(schema.split(",").map((entry) => entry.replace("+", "")));
     this.nowUs = nowUs;
     this.renamed.clear();
+    this.keptFor = [];
     this.refuseKeptBack();
     const result: Rejoined = { gone: 0, reborn: 0 };
     const { reborn, gone } = this.verdicts();
@@ -124,6 +137,7 @@ export class Rejoin {
     }
     for (const table of this.rows.tables) for (const slot of this.rows.outSlots(table)) this.judgeOut(table, slot, result);
     this.followRenamed();
+    this.placement.kept.revive(this.keptFor, nowUs);
     this.placement.forget();
     this.placement.begin();
     return result;
@@ -252,8 +266,10 @@ export class Rejoin {
       kept: false,
       hash: null,
     };
-    if (inTable && values) this.rows.saveInTable(fresh, id, values, new Map(), key);
-    else this.rows.saveOut(fresh, false, id, cells, new Map());
+    if (inTable && values) {
+      this.rows.saveInTable(fresh, id, values, new Map(), key);
+      this.noteParents(fresh, id, values);
+    } else this.rows.saveOut(fresh, false, id, cells, new Map());
     if (table.surrogate) this.renamed.set(`${state.identity.origin}:${state.identity.sequence}`, new Ref(birth.origin, birth.sequence));
     // An edit from here may have reached somebody who still held the row, and then it lives there under its old name.
     if (isNews && (packed === null || !state.key?.equals(packed))) this.endFormer(state, id, cells, dots);
@@ -265,6 +281,18 @@ export class Rejoin {
       if (current.table.keyReferences.length > 0) this.rebear(current, result, before);
       else this.refer(current, cid);
     }
+  }
+
+  /**
+   * What a row that was born apart from a delete keeps in its table lives from now on: the birth of now knows of the
+   * delete, and must not be left hanging.
+   */
+  private noteParents(state: RowState, id: bigint | null, values: readonly SqlValue[]): void {
+    const named = state.table.references.flatMap(({ index, parent }) => {
+      const value = values[index];
+      return typeof value === "bigint" ? (this.rows.byId(parent, value) ?? []) : [];
+    });
+    for (const parent of [...named, ...dependsOn(this.rows, state.table, id, values)]) if (parent.kept) this.keptFor.push(parent.birth);
   }
 
   /** The row that has become another one is deleted under the name it had, by a write that everyone must get. */
