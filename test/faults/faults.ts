@@ -156,6 +156,14 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("keyless"),
   },
   {
+    name: "a drain whose turn ends with the last event ends no group",
+    edits: [
+      ["ORDER BY n LIMIT ${EVENTS_AT_ONCE + 1}`", "ORDER BY n LIMIT ${EVENTS_AT_ONCE}`"],
+      ["const complete = raw.length <= EVENTS_AT_ONCE;\n      if (!complete) raw.pop();", "const complete = raw.length < EVENTS_AT_ONCE;"],
+    ],
+    caughtBy: tests("groups"),
+  },
+  {
     name: "a damaged range is believed",
     edits: [["wire.protocol !== WITHOUT_FRAME_SUM && !frameSum(wire)", "wire.protocol > 9 && !frameSum(wire)"]],
     caughtBy: "packages/protocol/test/conversion.test.ts",

@@ -42,6 +42,13 @@ describe("a transaction of the application", () => {
     expect(shows(b, a, 1_000)).toEqual(["90000 2"]);
   });
 
+  test("is whole though a turn of the drain ended just with its last change", () => {
+    const [a, b] = [new Site("a", SCHEMA, { turnMs: 0 }), new Site("b", SCHEMA)];
+    addInOneTransaction(a, 3_998);
+    a.replica.drain();
+    expect(shows(b, a, 1_000)).toEqual(["3998 2"]);
+  });
+
   test("of more than 100,000 changes comes batch by batch", () => {
     const [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
     addInOneTransaction(a, 100_001);

@@ -164,14 +164,16 @@ export class Drain {
     this.rowsAreHeld = this.rows.holdsRows;
     const select = this.db
       .prepare(
-        `SELECT n, event >> 3, event & 7, at, ${captureColumns(keys, masks).join(", ")} FROM ${CAPTURE} WHERE n > ? ORDER BY n LIMIT ${EVENTS_AT_ONCE}`,
+        `SELECT n, event >> 3, event & 7, at, ${captureColumns(keys, masks).join(", ")} FROM ${CAPTURE} WHERE n > ? ORDER BY n LIMIT ${EVENTS_AT_ONCE + 1}`,
       )
       .safeIntegers(true)
       .raw(true);
     const displaced: Displaced = new Map();
     for (let at: SqlValue = 0n; ;) {
       const raw = select.all(at) as SqlValue[][];
-      const complete = raw.length < EVENTS_AT_ONCE;
+      // One more than is drained: a turn that ended with the last event would leave the group without its end.
+      const complete = raw.length <= EVENTS_AT_ONCE;
+      if (!complete) raw.pop();
       // An update of a row without a key is two events: the second begins the next page.
       if (!complete && isFirstOfTwo(raw.at(-1) as SqlValue[], tables)) raw.pop();
       at = raw.at(-1)?.[0] ?? at;
