@@ -215,7 +215,9 @@ export class Scanner {
         if (row.kind === "gone" || this.remarks.has(row.path) || !this.concerns(row)) continue;
         const above = row.path.split("/").slice(0, -1);
         if (above.some((_, depth) => rules.ignores(above.slice(0, depth + 1).join("/"), true))) continue;
-        manifest.observe(row.path, { state: State.forgotten });
+        // With a folder that is not there nothing in it is.
+        for (const one of row.kind === "folder" ? [row, ...manifest.below(row.path)] : [row])
+          manifest.observe(one.path, { state: State.forgotten, missingUs: 0 });
         manifest.forgetReceived();
       }
     });
