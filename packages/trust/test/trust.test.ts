@@ -69,6 +69,10 @@ test("a certificate of another CA, also one of the same name, is not", async () 
     hosts: [],
   });
   expect(() => trust.recognise(new X509Certificate(foreign).raw)).toThrow(/another fleet/);
+  // It names our CA and its key, and is signed by nobody.
+  const altered = Buffer.from((await admitted("second-id")).der);
+  altered[altered.length - 1] = (altered.at(-1) as number) ^ 1;
+  expect(() => trust.recognise(altered)).toThrow(/not issued by this fleet/);
 });
 
 test("a certificate is worth nothing after its time, and a day before it was made", async () => {
