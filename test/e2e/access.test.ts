@@ -350,8 +350,13 @@ test("the fleet works as ever: the coordinator catches up, and removes for good"
   );
   await worker;
   await run(["nodes", "remove", "judges"]);
-  const refused = await scoutsync(["ping", pits.address, "--identity", fleet.path("judges", "node-data")], { env });
-  expect(refused.stderr).toMatch(/was put out of the fleet/);
+  await until(
+    async () => {
+      const refused = await scoutsync(["ping", pits.address, "--identity", fleet.path("judges", "node-data")], { env });
+      return refused.stderr.includes("was put out of the fleet");
+    },
+    { what: "pits heard who was put out" },
+  );
 
   const audit = readFileSync(fleet.path("coordinator", "registry", "audit.log"), "utf8");
   expect(brokenLine(audit)).toBe(null);
