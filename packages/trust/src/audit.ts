@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { appendFileSync, closeSync, fstatSync, mkdirSync, openSync, readSync } from "node:fs";
+import { appendFileSync, closeSync, fstatSync, mkdirSync, openSync, readSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
 
 /** One line of the audit log. */
@@ -17,6 +17,8 @@ export interface AuditEntry {
 const QUIET_MS = 10_000;
 const MOST_QUIETED = 1_000;
 const TAIL_BYTES = 64 * 1024;
+/** Nobody holds the log for so long, milliseconds. */
+const LONGEST_LOCK_MS = 1_000;
 
 /**
  * Refusals and administrative acts, one JSON object a line, only ever appended. Each line carries the hash of the one
@@ -48,10 +50,37 @@ export class AuditLog {
 
   #append(entry: AuditEntry, nowMs: number, more: number): void {
     const time = new Date(nowMs).toISOString();
-    // Read again: the command line writes here, too.
-    const previous = hashOf(lastLine(this.path));
-    const line = JSON.stringify({ time, ...entry, ...(more > 0 && { repeated: more }), previous });
-    appendFileSync(this.path, `${line}\n`, { mode: 0o600 });
+    const unlock = lock(`${this.path}.lock`);
+    try {
+      // Read again: the command line writes here, too.
+      const previous = hashOf(lastLine(this.path));
+      const line = JSON.stringify({ time, ...entry, ...(more > 0 && { repeated: more }), previous });
+      appendFileSync(this.path, `${line}\n`, { mode: 0o600 });
+    } finally {
+      unlock();
+    }
+  }
+}
+
+/**
+ * Keeps other processes from appending between our look at the last line and ours; returns how to let them. Whoever
+ * cannot get the lock in its time writes all the same: a line out of order is better than none.
+ */
+function lock(path: string): () => void {
+  const end = Date.now() + LONGEST_LOCK_MS;
+  for (;;) {
+    try {
+      closeSync(openSync(path, "wx", 0o600));
+      return () => rmSync(path, { force: true });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+    if (Date.now() >= end) {
+      // Left by a process that was killed.
+      rmSync(path, { force: true });
+      return () => undefined;
+    }
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
   }
 }
 
