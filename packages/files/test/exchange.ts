@@ -92,7 +92,8 @@ async function takeIn(
         await fetch(to, from, want.hash, want.size, moved);
         got++;
       } catch (error) {
-        if ((error as { code?: string }).code !== "NOT_FOUND") throw error;
+        // As a session does: the file changed on its disk while it was read.
+        if (!["NOT_FOUND", "FILE_CORRUPT"].includes((error as { code?: string }).code ?? "")) throw error;
         await to.leave(want.hash);
       }
     }
