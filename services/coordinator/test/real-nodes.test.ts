@@ -95,8 +95,11 @@ describe.skipIf(redisProgram === null)("with real sync-nodes", () => {
         query(name, (database) => database.prepare("SELECT id, typeof(value) AS type, value FROM item ORDER BY id").safeIntegers().all());
       expect(rows("to")).toEqual(rows("from"));
       expect((await ask("/api/sync/sqlite3/optimized-changes?server_id=from&database=nothing")).status).toBe(404);
-      const { json } = await ask("/api/fleet");
-      expect((json["nodes"] as { disk: object | null }[])[0]?.disk, "a node says how full its disk is").not.toBeNull();
+      // A node says how full its disk is, with its first answer to a ping.
+      await eventually(async () => {
+        const { json } = await ask("/api/fleet");
+        return (json["nodes"] as { disk: object | null }[])[0]?.disk !== null;
+      }, 20_000);
     },
   );
 
