@@ -129,11 +129,6 @@ export class Staging {
     this.whole.delete(hash);
   }
 
-  /** Files that nothing has asked for since the start: they belong to versions that are not wanted any more. */
-  sweep(wanted: (hash: string) => boolean, staged: Iterable<string>, remove: (name: string) => void): void {
-    for (const name of staged) if (!this.incoming.has(name) && !this.whole.has(name) && !wanted(name)) remove(name);
-  }
-
   close(): void {
     for (const [hash, incoming] of this.incoming) this.drop(hash, incoming);
   }
