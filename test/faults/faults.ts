@@ -827,6 +827,6 @@ export const FAULTS: Fault[] = [
   {
     name: "a node that was heard and could not be dialled is never dialled again",
     edits: [["return !reachable && Date.now() - triedMs > afterMs;", "return !reachable && triedMs < 0 && afterMs > 0;"]],
-    caughtBy: "services/coordinator/test/real-nodes.test.ts",
+    caughtBy: "services/coordinator/test/fleet.test.ts",
   },
 ];
