@@ -22,6 +22,8 @@ export interface RootContext {
   readonly limits: FileLimits;
   /** How long after the first look a second one proves that something is gone, µs. */
   readonly sightingGapUs: number;
+  /** Room that what did not fit last needs beside what is kept free, bytes. */
+  readonly lack: { bytes: number };
   rules: IgnoreRules;
   /** Unix microseconds. */
   nowUs(): number;

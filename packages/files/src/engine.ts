@@ -1,5 +1,6 @@
+import { closeSync, readFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
-import { formatVector, SyncError, toPlainError, type Review, type FileEntry } from "@scoutsync/core";
+import { formatVector, SyncError, type Review, type FileEntry } from "@scoutsync/core";
 import { EntryIntake, type Intake, type Want } from "./apply/intake.ts";
 import { Placement } from "./apply/placement.ts";
 import { recover } from "./apply/recovery.ts";
@@ -17,7 +18,6 @@ import type {
 } from "./file-root.ts";
 import { entryOf, Manifest, State } from "./manifest/manifest.ts";
 import { checkPath, IGNORE_FILE } from "./paths/check-path.ts";
-import { errorCode } from "./paths/folder.ts";
 import { FileReviews, type Decision } from "./review/reviews.ts";
 import { Deletions, SIGHTING_GAP_US } from "./scan/deletions.ts";
 import { IgnoreRules, KnownDatabases } from "./scan/exclusions.ts";
@@ -28,7 +28,7 @@ import { adoptObjects, settleObjects } from "./store/objects.ts";
 import { Reading } from "./store/reading.ts";
 import { RootDisk } from "./store/root-disk.ts";
 import { Staging } from "./store/staging.ts";
-import { closeSync, readFileSync } from "node:fs";
+import { Trouble } from "./trouble.ts";
 
 const DEFAULT_LIMITS: FileLimits = { maxSizeBytes: 64 * 1024 ** 3, minFreeBytes: 1024 ** 3 };
 const MAX_IGNORE_BYTES = 1024 * 1024;
@@ -65,7 +65,7 @@ export class FileRootEngine implements FileRootCalls {
   private lookout: Lookout | null = null;
   private readonly onLooked: () => void;
   private isReady = false;
-  private problem: { code: string; message: string } | null = null;
+  private readonly trouble: Trouble;
 
   private constructor(options: FileRootOptions, seams: EngineSeams) {
     this.options = options;
@@ -79,10 +79,12 @@ export class FileRootEngine implements FileRootCalls {
       databases: new KnownDatabases(options.databases),
       limits: { ...DEFAULT_LIMITS, ...options.limits },
       sightingGapUs: seams.sightingGapMs === undefined ? SIGHTING_GAP_US : seams.sightingGapMs * 1000,
+      lack: { bytes: 0 },
       rules: new IgnoreRules(options.exclude, ""),
       nowUs: seams.nowUs ?? (() => Math.round((performance.timeOrigin + performance.now()) * 1000)),
       reached: seams.reached ?? (() => {}),
     };
+    this.trouble = new Trouble(this.context, options.manifestPath);
     this.staging = new Staging(this.context);
     this.placement = new Placement(this.context, this.staging);
     this.scanner = new Scanner(this.context);
@@ -120,8 +122,8 @@ export class FileRootEngine implements FileRootCalls {
       wanted: manifest.inState(State.wanted).length + manifest.inState(State.suspect).length,
       missing: manifest.missing().length,
       brake: this.deletions.brake,
-      problem: this.problem?.message ?? "",
-      problemCode: this.problem?.code ?? "",
+      problem: this.trouble.current?.message ?? "",
+      problemCode: this.trouble.current?.code ?? "",
     };
   }
 
@@ -273,11 +275,12 @@ export class FileRootEngine implements FileRootCalls {
   }
 
   async reviews(): Promise<Review[]> {
-    return this.judgements.list(this.problem?.code === "ROOT_UNAVAILABLE" ? this.problem.message : "");
+    const { current } = this.trouble;
+    return this.judgements.list(current?.code === "ROOT_UNAVAILABLE" ? current.message : "");
   }
 
   async resolve(id: string, decision: Decision): Promise<Review | null> {
-    if (id === this.judgements.rootReviewId && this.problem) {
+    if (id === this.judgements.rootReviewId && this.trouble.current?.code === "ROOT_UNAVAILABLE") {
       const [found] = await this.reviews();
       if (decision !== "release") {
         throw new SyncError({
@@ -289,7 +292,7 @@ export class FileRootEngine implements FileRootCalls {
       await this.releaseRoot();
       return found ? { ...found, resolved: true } : null;
     }
-    return this.exclusively(() => this.judgements.resolve(id, decision, this.problem?.message ?? ""));
+    return this.exclusively(() => this.judgements.resolve(id, decision));
   }
 
   restore(path: string, hash: string): Promise<FileEntry> {
@@ -340,27 +343,28 @@ export class FileRootEngine implements FileRootCalls {
     const run = this.turn.then(() =>
       this.noticing(async () => {
         await this.prepare();
-        return work();
+        try {
+          const result = await work();
+          this.trouble.eased();
+          return result;
+        } catch (error) {
+          // Steps may have been cut as by a crash: nothing else happens here before they are finished or undone.
+          this.isReady = false;
+          throw error;
+        }
       }),
     );
     this.turn = run.catch(() => {});
     return run;
   }
 
-  /** What stands in the way is part of the state until something has gone well again. */
+  /** What stands in the way of the root as a whole is part of its state. */
   private async noticing<T>(work: () => Promise<T>): Promise<T> {
     try {
-      const result = await work();
-      this.problem = null;
-      return result;
+      return await work();
     } catch (error) {
-      const full = errorCode(error) === "ENOSPC" || (error as { code?: string }).code === "SQLITE_FULL";
-      const failure = full ? this.noRoom(error) : error;
-      const { code, message } = toPlainError(failure);
-      if (code === "DISK_FULL" || code === "ROOT_UNAVAILABLE") {
-        this.problem = { code, message };
-        if (code === "ROOT_UNAVAILABLE") this.isReady = false;
-      }
+      const failure = this.trouble.note(error);
+      if (this.trouble.current?.code === "ROOT_UNAVAILABLE") this.isReady = false;
       throw failure;
     }
   }
@@ -372,9 +376,10 @@ export class FileRootEngine implements FileRootCalls {
     if (manifest.get("root_id") === null) {
       const found = context.disk.identity();
       manifest.set("root_id", found ?? context.disk.mark());
-      if (found !== null) await withRoot(context, (open) => adoptObjects(context, open));
     }
     await recover(context);
+    // What a lost manifest knew of, and what a crash left between the store and the manifest.
+    await withRoot(context, (open) => adoptObjects(context, open));
     context.rules = this.readRules();
     withRoot(context, ({ staging }) => {
       for (const dirent of staging.names()) {
@@ -423,14 +428,5 @@ export class FileRootEngine implements FileRootCalls {
       manifest.set("root_id", id);
     });
     await this.exclusively(async () => {});
-  }
-
-  private noRoom(cause: unknown): SyncError {
-    return new SyncError({
-      code: "DISK_FULL",
-      message: `there is no room left for the root "${this.options.name}" (${this.options.path}) or its manifest`,
-      action: "Free space there. Nothing was lost; it goes on by itself.",
-      cause,
-    });
   }
 }

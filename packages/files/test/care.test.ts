@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import {
   closeSync,
   existsSync,
@@ -7,6 +7,7 @@ import {
   openSync,
   readFileSync,
   readdirSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -16,6 +17,7 @@ import { join } from "node:path";
 import { createDatabase, temporaryFolder } from "@scoutsync/testkit";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { diagnoseRoot } from "../src/index.ts";
+import { Folder } from "../src/paths/folder.ts";
 import { openSite, pull, sync, type Site } from "./exchange.ts";
 
 let folder: { path: string; remove(): void };
@@ -210,6 +212,96 @@ test.each(["journal written", "old file moved", "file linked", "names changed", 
     expect(readdirSync(join(b.root, ".scoutsync-store", "staging"))).toEqual([]);
   },
 );
+
+test("a step that fails in the middle is finished or undone before anything else happens: no absence is taken for a delete", async () => {
+  for (const name of ["x", "y", "z"]) write(a, name, `${name} 1`);
+  await sync(a, b);
+  await b.engine.close();
+  let moves = 0;
+  b = await openSite(folder.path, "b", {
+    reached: (step) => {
+      // No crash: the same process goes on, as after an error of the disk.
+      if (step === "old file moved" && ++moves === 2) throw new Error("the disk fails once");
+    },
+  });
+  for (const name of ["x", "y", "z"]) write(a, name, `${name} 2`);
+  await a.engine.scan({});
+  await expect(pull(b.engine, a.engine, "a")).rejects.toThrow("the disk fails once");
+  await b.engine.scan({ confirm: true });
+  expect(b.engine.state()).toMatchObject({ missing: 0, files: 3 });
+  for (const name of ["x", "y", "z"]) expect([`${name} 1`, `${name} 2`]).toContain(read(b, name));
+  await sync(a, b);
+  for (const name of ["x", "y", "z"]) {
+    expect(read(b, name)).toBe(`${name} 2`);
+    expect((await b.engine.versions(name)).map(({ size }) => size)).toEqual([3]);
+  }
+});
+
+test("a folder that a program puts in the place of a file at the last moment goes back with what is in it", async () => {
+  write(a, "x", "1");
+  await sync(a, b);
+  await b.engine.close();
+  let look: unknown = null;
+  b = await openSite(folder.path, "b", {
+    reached: (step) => {
+      if (step !== "journal written" || look !== null) return;
+      look = Folder.prototype.look;
+      // Between the look at the name and its move, which no program can time: made one here.
+      Folder.prototype.look = function (this: Folder, name) {
+        const stats = (look as typeof Folder.prototype.look).call(this, name);
+        if (name === "x" && stats?.isFile()) {
+          Folder.prototype.look = look as typeof Folder.prototype.look;
+          rmSync(join(b.root, "x"));
+          mkdirSync(join(b.root, "x"));
+          write(b, "x/precious", "in the folder");
+        }
+        return stats;
+      };
+    },
+  });
+  write(a, "x", "2");
+  await a.engine.scan({});
+  await pull(b.engine, a.engine, "a");
+  expect(read(b, "x/precious")).toBe("in the folder");
+  await sync(a, b);
+  await sync(a, b);
+  expect(read(a, "x/precious")).toBe("in the folder");
+});
+
+test("a version that a program renames over one that was just placed is an edit of it, whatever its time says", async () => {
+  write(a, "x", "1");
+  await sync(a, b);
+  await b.engine.close();
+  let isFirst = true;
+  b = await openSite(folder.path, "b", {
+    // As if everything had been written long ago: nothing is too fresh to tell.
+    nowUs: () => Date.now() * 1000 + 3_600_000_000,
+    reached: (step) => {
+      if (step !== "file linked" || !isFirst) return;
+      isFirst = false;
+      write(b, "x.tmp", "saved this moment");
+      renameSync(join(b.root, "x.tmp"), join(b.root, "x"));
+    },
+  });
+  write(a, "x", "2");
+  await a.engine.scan({});
+  await pull(b.engine, a.engine, "a");
+  await b.engine.scan({});
+  await sync(a, b);
+  expect([read(a, "x"), read(b, "x")]).toEqual(["saved this moment", "saved this moment"]);
+  expect((await a.engine.versions("x")).map(({ size }) => size)).toEqual([1]);
+});
+
+test("bytes that a crash left in the store without a word in the manifest can be had by their hash", async () => {
+  write(a, "x", "1");
+  await a.engine.scan({});
+  writeFileSync(join(a.root, ".scoutsync-store", "objects", "left"), "nobody knows of these");
+  const hash = createHash("sha256").update("nobody knows of these").digest("hex");
+  await a.engine.close();
+  a = await openSite(folder.path, "a");
+  await a.engine.restore("back", hash);
+  expect(read(a, "back")).toBe("nobody knows of these");
+});
 
 test("1 KiB changed in a large file moves its chunk, and wrong chunks are noticed", async () => {
   const bytes = randomBytes(6_000_000);

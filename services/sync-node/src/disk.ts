@@ -1,19 +1,18 @@
 import { statfs } from "node:fs/promises";
-import { dirname } from "node:path";
 import type { DiskStatus } from "@scoutsync/protocol";
 
 /** A Ping is answered at once, also where a disk takes its time: sizes are asked for beside it, at most this often. */
 const ASK_EVERY_MS = 10_000;
 
-/** Room on the disks that hold the databases. */
+/** Room on the disks that hold the databases and file roots. */
 export class DiskRoom {
-  readonly #paths: readonly string[];
+  readonly #folders: readonly string[];
   #status: DiskStatus | undefined;
   #askedAt = Number.NEGATIVE_INFINITY;
 
-  /** `paths` are the files of the databases. */
-  constructor(paths: readonly string[]) {
-    this.#paths = [...new Set(paths.map((path) => dirname(path)))];
+  /** `folders` hold the databases, or are roots. */
+  constructor(folders: readonly string[]) {
+    this.#folders = [...new Set(folders)];
     void this.#ask();
   }
 
@@ -25,7 +24,7 @@ export class DiskRoom {
 
   async #ask(): Promise<void> {
     this.#askedAt = performance.now();
-    const disks = await Promise.allSettled(this.#paths.map((path) => statfs(path)));
+    const disks = await Promise.allSettled(this.#folders.map((folder) => statfs(folder)));
     const rooms = disks
       .filter((disk) => disk.status === "fulfilled")
       .map(({ value: { bavail, blocks, bsize } }) => ({ freeBytes: BigInt(bavail * bsize), totalBytes: BigInt(blocks * bsize) }));

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { HealthImplementation } from "grpc-health-check";
 import { SyncError, toPlainError } from "@scoutsync/core";
 import { addReflection, syncNodeService } from "@scoutsync/protocol";
@@ -87,7 +88,7 @@ export async function serve(
     connections: new Connections(clock, dial),
     dial,
     clock,
-    disk: new DiskRoom(databases.all().map(({ replica }) => replica.path)),
+    disk: new DiskRoom([...databases.all().map(({ replica }) => dirname(replica.path)), ...files.all().map(({ path }) => path)]),
     counts: new NodeCounts(),
     logger,
     stopping: stopping.signal,

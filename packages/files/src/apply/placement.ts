@@ -207,9 +207,11 @@ export class Placement {
         return "changed";
       }
       this.context.reached("file linked");
+      const placed = open.staging.look(journal.staged)?.ino;
       open.staging.remove(journal.staged);
       const stats = folder.look(name);
-      print = stats && { text: printOf(stats), racy: isRacy(stats, this.context.nowUs()) };
+      // A program may have renamed a file of its own over it already: then nothing is known of what is there.
+      print = stats?.ino === placed && stats ? { text: printOf(stats), racy: isRacy(stats, this.context.nowUs()) } : null;
     }
     commits.push(() => this.commit(step, journal, displaced, print));
     return "done";
@@ -230,15 +232,7 @@ export class Placement {
 
   /** Never over anything: false where the program has made the file anew; what was displaced then stays in the store. */
   private putBack(open: OpenRoot, folder: Folder, name: string, journal: JournalStep): boolean {
-    try {
-      open.objects.linkTo(journal.id, folder, name);
-    } catch (error) {
-      if (errorCode(error) === "EEXIST") return false;
-      throw error;
-    }
-    this.context.reached("old file put back");
-    open.objects.remove(journal.id);
-    return true;
+    return giveBack(open.objects, journal.id, folder, name, () => this.context.reached("old file put back"));
   }
 
   private drop(open: OpenRoot, journal: JournalStep): void {
@@ -262,6 +256,27 @@ export class Placement {
       if (errorCode(error) !== "ENOENT" && errorCode(error) !== "ENOTDIR") throw error;
     }
   }
+}
+
+/**
+ * Moves what was displaced back under its name, never over anything: false where a program has made the name anew.
+ * A folder that a program had put under the name at the last moment goes back as well.
+ */
+export function giveBack(objects: Folder, id: string, folder: Folder, name: string, named = (): void => {}): boolean {
+  try {
+    if (objects.look(id)?.isDirectory()) {
+      // Over an empty folder at most.
+      objects.moveTo(id, folder, name);
+      return true;
+    }
+    objects.linkTo(id, folder, name);
+  } catch (error) {
+    if (["EEXIST", "ENOTEMPTY", "ENOTDIR"].includes(errorCode(error))) return false;
+    throw error;
+  }
+  named();
+  objects.remove(id);
+  return true;
 }
 
 /** What a file in the store holds, as the manifest notes it. */

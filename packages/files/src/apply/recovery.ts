@@ -2,9 +2,9 @@ import { withRoot, type RootContext } from "../context.ts";
 import { State, type JournalStep, type StoredObject } from "../manifest/manifest.ts";
 import { errorCode, type Folder } from "../paths/folder.ts";
 import { isRacy, printOf } from "../scan/print.ts";
-import { examine } from "../store/objects.ts";
+import { examineReadable } from "../store/objects.ts";
 import type { OpenRoot } from "../store/root-disk.ts";
-import { inFolder, storedObject } from "./placement.ts";
+import { giveBack, inFolder, storedObject } from "./placement.ts";
 
 /** Finishes or undoes every step that a crash has cut, and forgets copies in staging that were meant for them. */
 export async function recover(context: RootContext): Promise<void> {
@@ -36,7 +36,7 @@ async function recoverStep(context: RootContext, open: OpenRoot, step: JournalSt
     return manifest.transaction(() => manifest.finish(step.id));
   }
   const displaced = moved?.isFile() ? await displacedOf(context, open, step) : null;
-  const isPlaced = step.step === "place" && there?.isFile() === true && (await examine(folder, name)).hash === step.entry.hash;
+  const isPlaced = step.step === "place" && there?.isFile() === true && (await examineReadable(folder, name))?.hash === step.entry.hash;
   const isRemoved = step.step === "remove" && there === null && displaced !== null && displaced.hash === step.expected;
   if (isPlaced || isRemoved) {
     folder.sync();
@@ -51,9 +51,8 @@ async function recoverStep(context: RootContext, open: OpenRoot, step: JournalSt
     });
   }
   if (moved && there === null) {
-    open.objects.linkTo(step.id, folder, name);
+    giveBack(open.objects, step.id, folder, name);
     folder.sync();
-    open.objects.remove(step.id);
   } else if (displaced) {
     manifest.transaction(() => manifest.addObject(displaced));
   }
@@ -68,7 +67,12 @@ async function keepDisplaced(context: RootContext, open: OpenRoot, step: Journal
   });
 }
 
-function displacedOf(context: RootContext, open: OpenRoot, step: JournalStep): Promise<StoredObject> {
+async function displacedOf(context: RootContext, open: OpenRoot, step: JournalStep): Promise<StoredObject | null> {
   const author = context.manifest.row(step.path)?.author ?? context.nodeName;
-  return storedObject(context, open, step.id, { path: step.path, why: step.step === "remove" ? "deleted" : "replaced", author });
+  try {
+    return await storedObject(context, open, step.id, { path: step.path, why: step.step === "remove" ? "deleted" : "replaced", author });
+  } catch (error) {
+    if (errorCode(error) === "EACCES") return null;
+    throw error;
+  }
 }

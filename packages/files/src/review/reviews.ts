@@ -55,8 +55,8 @@ export class FileReviews {
   }
 
   /** Carries a decision out. Null when there is no such entry. "root" is the caller's to release. */
-  async resolve(id: string, decision: Decision, problem: string): Promise<Review | null> {
-    const found = this.list(problem).find((review) => review.id === id);
+  async resolve(id: string, decision: Decision): Promise<Review | null> {
+    const found = this.list("").find((review) => review.id === id);
     if (!found) return null;
     const isBrake = id === this.id("brake");
     if (isBrake !== (decision === "release" || decision === "undo")) {

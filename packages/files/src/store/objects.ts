@@ -1,7 +1,7 @@
 import { closeSync, constants, copyFileSync, fstatSync, fsyncSync, openSync } from "node:fs";
 import type { RootContext } from "../context.ts";
 import { printOf } from "../scan/print.ts";
-import type { Folder } from "../paths/folder.ts";
+import { errorCode, type Folder } from "../paths/folder.ts";
 import type { StoredObject } from "../manifest/manifest.ts";
 import { hashOpen } from "./hash.ts";
 import type { OpenRoot } from "./root-disk.ts";
@@ -65,14 +65,25 @@ export async function settleObjects(context: RootContext, open: OpenRoot): Promi
   return late;
 }
 
-/** What the store holds and the manifest does not know of: a manifest that was lost. Its path is not known any more. */
+/** As `examine`; null for a file that this user may not read. */
+export async function examineReadable(folder: Folder, name: string): Promise<Awaited<ReturnType<typeof examine>> | null> {
+  try {
+    return await examine(folder, name);
+  } catch (error) {
+    if (errorCode(error) === "EACCES") return null;
+    throw error;
+  }
+}
+
+/** What the store holds and the manifest does not know of. Its path is not known any more. */
 export async function adoptObjects(context: RootContext, open: OpenRoot): Promise<void> {
   const { manifest } = context;
   const known = manifest.objectIds();
   for (const dirent of open.objects.names()) {
     const id = dirent.name.toString();
     if (known.has(id) || !dirent.isFile()) continue;
-    const found = await examine(open.objects, id);
+    const found = await examineReadable(open.objects, id);
+    if (!found) continue;
     manifest.transaction(() =>
       manifest.addObject({
         id,

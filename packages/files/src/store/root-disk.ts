@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { SyncError } from "@scoutsync/core";
 import { errorCode, Folder } from "../paths/folder.ts";
 import { STORE_FOLDER } from "../paths/check-path.ts";
+import type { FileLimits } from "../context.ts";
 
 const MARKER = "root.json";
 const OWNER_ONLY = 0o700;
@@ -16,6 +17,12 @@ export interface OpenRoot {
   /** What was displaced. */
   objects: Folder;
 }
+
+/** Of a small disk no more is kept free than this share. */
+const FLOOR_SHARE = 1 / 20;
+
+/** Bytes of a disk of `total` bytes that files of others never use. */
+export const fileFloor = ({ minFreeBytes }: FileLimits, total: number): number => Math.min(minFreeBytes, Math.floor(total * FLOOR_SHARE));
 
 /**
  * The folder of a root. Its store is a hidden folder in it: whatever is moved between the two stays on one file system, and

@@ -5,6 +5,7 @@ import { SyncError } from "@scoutsync/core";
 import { withRoot, type RootContext } from "../context.ts";
 import { errorCode } from "../paths/folder.ts";
 import { hashOpen } from "./hash.ts";
+import { fileFloor } from "./root-disk.ts";
 
 const { O_CREAT, O_NOFOLLOW, O_RDWR } = constants;
 const PIECE_BYTES = 1024 * 1024;
@@ -49,7 +50,7 @@ export class Staging {
     if (known) return known.at;
     const { limits, disk } = this.context;
     const { free, total } = disk.room();
-    const floor = Math.min(limits.minFreeBytes, total / 20);
+    const floor = fileFloor(limits, total);
     const open = withRoot(this.context, ({ staging }) => {
       try {
         return openSync(staging.at(stagedName(hash)), O_RDWR | O_CREAT | O_NOFOLLOW, 0o600);
@@ -61,7 +62,8 @@ export class Staging {
     try {
       const there = Number(fstatSync(open, { bigint: true }).size);
       if (there > size) ftruncateSync(open, 0);
-      if (free - floor < this.reserved + size - Math.min(there, size)) throw this.noRoom(size);
+      const needed = this.reserved + size - (there > size ? 0 : there);
+      if (free - floor < needed) throw this.tooLarge({ size, needed, free, floor });
       const sum = createHash("sha256");
       const piece = Buffer.allocUnsafe(PIECE_BYTES);
       while (incoming.at < there && there <= size) {
@@ -142,6 +144,7 @@ export class Staging {
       if (failure instanceof SyncError && failure.code === "DISK_FULL") {
         // Room that nobody's only copy needs: what others have is fetched again.
         ftruncateSync(incoming.fd, 0);
+        this.context.lack.bytes = incoming.size;
         this.drop(hash, incoming);
       }
       throw failure;
@@ -166,15 +169,18 @@ export class Staging {
   private failed(error: unknown): unknown {
     const code = errorCode(error);
     if (code !== "ENOSPC" && code !== "EDQUOT") return error;
-    return this.noRoom(0, error);
+    return this.noRoom("there is no room left", error);
   }
 
-  private noRoom(size: number, cause?: unknown): SyncError {
-    const { name, disk, limits } = this.context;
-    const what =
-      size > 0
-        ? `a file of ${size} bytes does not fit beside the ${limits.minFreeBytes} bytes that are kept free`
-        : "there is no room left";
+  private tooLarge({ size, needed, free, floor }: { size: number; needed: number; free: number; floor: number }): SyncError {
+    this.context.lack.bytes = needed;
+    const others = needed > size ? `, and ${needed - size} of others under way,` : "";
+    const kept = floor > 0 ? `, of which ${floor} are kept free` : "";
+    return this.noRoom(`${needed - Math.max(0, free - floor)} bytes are lacking for a file of ${size} bytes${others}: ${free} are free${kept},`);
+  }
+
+  private noRoom(what: string, cause?: unknown): SyncError {
+    const { name, disk } = this.context;
     return new SyncError({
       code: "DISK_FULL",
       message: `${what} on the disk of the root "${name}" (${disk.path})`,

@@ -4,6 +4,8 @@ import { pushFiles } from "./push-files.ts";
 
 /** Others may write while a session runs; after this many rounds the rest is for the next one. */
 const MAX_ROUNDS = 3;
+/** A peer that gives nothing can still be given what it lacks; so it can where there is no room here for what it has. */
+const GIVES_ALL_THE_SAME: ReadonlySet<string> = new Set(["RECEIVE_ONLY", "DISK_FULL"]);
 
 export interface FileOutcome {
   /** Both sides were found to hold the same. False also where one of them moved meanwhile, or leaves other things alone. */
@@ -18,11 +20,11 @@ export async function exchangeFiles(exchange: FileExchange, { pullOnly }: { pull
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const asKnown = exchange.asKnown || round > 0;
     if (!asKnown) await root.scan({ confirm: true });
-    const pulled = await pullFiles({ ...exchange, asKnown }).catch((error: unknown) => {
-      // A peer that gives nothing can still be given what it lacks.
-      if (error instanceof SyncError && error.code === "RECEIVE_ONLY" && !pullOnly) return null;
+    const outcome = await pullFiles({ ...exchange, asKnown }).catch((error: unknown) => {
+      if (error instanceof SyncError && GIVES_ALL_THE_SAME.has(error.code) && !pullOnly) return error;
       throw error;
     });
+    const pulled = outcome instanceof SyncError ? null : outcome;
     refused = pulled?.refused ?? [];
     let there = pulled?.end ?? null;
     if (!pullOnly && (!there || !(await root.nothingFor(there.index, there.received)))) {
@@ -30,6 +32,7 @@ export async function exchangeFiles(exchange: FileExchange, { pullOnly }: { pull
       refused = [...refused, ...pushed.refused];
       there = pushed.end;
     }
+    if (outcome instanceof SyncError && outcome.code === "DISK_FULL") throw outcome;
     const { digest, wanted } = root.state;
     if (there?.digest === digest && there.pending === 0 && wanted === 0) return { verified: true, refused };
     if (pullOnly || refused.length > 0) break;
