@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -7,13 +7,14 @@ import {
   differences,
   dumpDatabase,
   Fleet,
+  scoutsync,
   integrityProblems,
   select,
   selectOne,
   startWriter,
   until,
 } from "@scoutsync/testkit";
-import { expect, test } from "vitest";
+import { expect, test, type TestContext } from "vitest";
 
 const SCHEMA = "CREATE TABLE entry(id INTEGER PRIMARY KEY, body TEXT NOT NULL)";
 const SMALL = "6m";
@@ -26,16 +27,25 @@ function mountSmall(): { path: string; why: string } {
   return { path, why: done.status === 0 ? "" : (done.error?.message ?? done.stderr.trim()) };
 }
 
-test("a full disk is said, breaks nothing, and is forgotten when there is room again", { timeout: 240_000 }, async (context) => {
+/** Skips the test where no small disk can be had. */
+function smallDisk(context: TestContext): string {
   const disk = mountSmall();
-  if (disk.why !== "") {
-    rmSync(disk.path, { recursive: true, force: true });
-    context.skip(`no file system of a given size can be mounted: ${disk.why}`);
-  }
+  if (disk.why === "") return disk.path;
+  rmSync(disk.path, { recursive: true, force: true });
+  return context.skip(`no file system of a given size can be mounted: ${disk.why}`);
+}
+
+function unmount(path: string): void {
+  execFileSync("umount", [path]);
+  rmSync(path, { recursive: true, force: true });
+}
+
+test("a full disk is said, breaks nothing, and is forgotten when there is room again", { timeout: 240_000 }, async (context) => {
+  const disk = smallDisk(context);
   const fleet = new Fleet("full-disk");
   const writer = startWriter();
   try {
-    const small = createDatabase(join(disk.path, "app.db"), SCHEMA);
+    const small = createDatabase(join(disk, "app.db"), SCHEMA);
     const roomy = createDatabase(fleet.path("b", "app.db"), SCHEMA);
     const a = await fleet.node({ name: "a", databases: { app: small } });
     const b = await fleet.node({ name: "b", databases: { app: roomy } });
@@ -57,7 +67,7 @@ test("a full disk is said, breaks nothing, and is forgotten when there is room a
     // What the application had is all there, and can be read.
     expect(selectOne(small, "SELECT count(*) FROM entry WHERE id <= 100 AND length(body) = 200")).toBe(100n);
     expect(integrityProblems(small)).toEqual([]);
-    execFileSync("mount", ["-o", `remount,size=${LARGE}`, disk.path]);
+    execFileSync("mount", ["-o", `remount,size=${LARGE}`, disk]);
     await until(async () => (await fleet.sync(a, b)).code === 0, { withinMs: 60_000, everyMs: 500, what: "the session that goes on" });
     expect(differences(dumpDatabase(small), dumpDatabase(roomy))).toEqual([]);
     expect(select(small, "SELECT count(*) AS rows FROM entry")).toEqual([{ rows: 4_100n }]);
@@ -65,7 +75,59 @@ test("a full disk is said, breaks nothing, and is forgotten when there is room a
   } finally {
     await writer.stop();
     await fleet.stop();
-    execFileSync("umount", [disk.path]);
-    rmSync(disk.path, { recursive: true, force: true });
+    unmount(disk);
   }
 });
+
+interface RootDocument {
+  problem: string;
+  pending: number;
+}
+
+test(
+  "a full disk under a file root stops what others send, with what is lacking, and nothing else; with room it goes on by itself",
+  {
+    timeout: 240_000,
+  },
+  async (context) => {
+    const disk = smallDisk(context);
+    const fleet = new Fleet("full-root");
+    try {
+      const [roomy, small] = [fleet.path("a", "files"), join(disk, "files")];
+      mkdirSync(roomy, { recursive: true });
+      mkdirSync(small);
+      const large = Buffer.alloc(20 * 1024 * 1024, "large");
+      writeFileSync(join(roomy, "large"), large);
+      writeFileSync(join(small, "mine"), "first");
+      const a = await fleet.node({ name: "a", databases: {}, flags: ["--files", `files=${roomy}`] });
+      const b = await fleet.node({ name: "b", databases: {}, flags: ["--files", `files=${small}`], peers: [a.address] });
+      const status = async () => (await scoutsync(["files", "status", b.address, "--json"])).json<RootDocument[]>()[0] as RootDocument;
+      const mine = (text: string) => () => existsSync(join(roomy, "mine")) && readFileSync(join(roomy, "mine"), "utf8") === text;
+      await until(async () => (await status()).problem !== "", { withinMs: 60_000, everyMs: 500, what: "the word on the full disk" });
+      const { problem } = await status();
+      expect(problem).toMatch(
+        /^\d+ bytes are lacking for a file of 20971520 bytes: \d+ are free, of which \d+ are kept free, .*Free space there/,
+      );
+      const [lacking = 0, , free = 0, kept = 0] = (problem.match(/\d+ (?=bytes|are)/g) ?? []).map(Number);
+      expect(lacking).toBe(20_971_520 - (free - kept));
+      expect(free).toBeLessThan(6 * 1024 * 1024);
+      // What is written on the full node travels, and succeeding with that does not make the disk any larger.
+      await until(mine("first"), { withinMs: 60_000, everyMs: 500, what: "the file of the full node" });
+      writeFileSync(join(small, "mine"), "second, with its disk full");
+      await until(mine("second, with its disk full"), { withinMs: 60_000, everyMs: 500, what: "an edit on the full node" });
+      expect((await status()).problem).toMatch(/lacking/);
+      const refused = await fleet.sync(b, a);
+      expect(refused.code).toBe(1);
+      expect(refused.stdout).toContain("DISK_FULL");
+      expect(existsSync(join(small, "large"))).toBe(false);
+      execFileSync("mount", ["-o", `remount,size=${LARGE}`, disk]);
+      await until(() => existsSync(join(small, "large")), { withinMs: 90_000, everyMs: 500, what: "the large file, with nobody asking" });
+      expect(readFileSync(join(small, "large")).equals(large)).toBe(true);
+      expect(readFileSync(join(small, "mine"), "utf8")).toBe("second, with its disk full");
+      expect(await status()).toMatchObject({ problem: "", pending: 0 });
+    } finally {
+      await fleet.stop();
+      unmount(disk);
+    }
+  },
+);

@@ -54,4 +54,14 @@ export const FILE_FAULTS: Fault[] = [
     edits: [['if (head.toString("latin1") === SQLITE_HEADER) {', 'if (head.length === 0 && SQLITE_HEADER === "") {']],
     caughtBy: tests("care"),
   },
+  {
+    name: "work goes on after a step that failed half-way",
+    edits: [["undone.\n          this.isReady = false;", "undone."]],
+    caughtBy: tests("care"),
+  },
+  {
+    name: "what a program renames over a placed file is taken for the placed one",
+    edits: [["stats?.ino === placed && stats", "stats"]],
+    caughtBy: tests("care"),
+  },
 ];
