@@ -176,7 +176,9 @@ export class Staging {
     this.context.lack.bytes = needed;
     const others = needed > size ? `, and ${needed - size} of others under way,` : "";
     const kept = floor > 0 ? `, of which ${floor} are kept free` : "";
-    return this.noRoom(`${needed - Math.max(0, free - floor)} bytes are lacking for a file of ${size} bytes${others}: ${free} are free${kept},`);
+    return this.noRoom(
+      `${needed - Math.max(0, free - floor)} bytes are lacking for a file of ${size} bytes${others}: ${free} are free${kept},`,
+    );
   }
 
   private noRoom(what: string, cause?: unknown): SyncError {
