@@ -30,6 +30,8 @@ test("flags win over the environment, the environment over the file, the file ov
     file_max_mib: 65_536,
     file_min_free_mib: 1_024,
     file_rate_mib: 0,
+    row_rate: 0,
+    row_rate_mib: 0,
     rules: [],
     references: [],
     receive_only: true,

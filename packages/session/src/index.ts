@@ -21,5 +21,5 @@ export { exchangeFiles, refusalErrors } from "./files/file-session.ts";
 export type { FileExchange } from "./files/pull-files.ts";
 export * from "./files/verify-files.ts";
 export { runLiveFiles, type LiveFilesOptions } from "./files/live-files.ts";
-export { Rate } from "./files/rate.ts";
+export * from "./rate.ts";
 export { Reception } from "./files/reception.ts";

@@ -1,4 +1,4 @@
-import { type ChangeBatch, EMPTY_VECTOR, SyncError, isCovered, join, type VersionVector } from "@scoutsync/core";
+import { type ChangeBatch, DEFAULT_BATCH_CHANGES, EMPTY_VECTOR, SyncError, isCovered, join, type VersionVector } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
 import { backoffMs, pause } from "@scoutsync/runtime";
 import type { Acquaintances } from "./acquaintances.ts";
@@ -8,6 +8,7 @@ import { checkFloor, isBehind, rejoin, type Rejoined } from "./rejoin.ts";
 import type { Peer } from "./peer.ts";
 import { pull } from "./pull.ts";
 import { PushWindow } from "./push-window.ts";
+import type { RowPace } from "./rate.ts";
 import { Wakeup } from "./wakeup.ts";
 
 const FIRST_PAUSE_MS = 250;
@@ -20,6 +21,8 @@ export interface LiveOptions {
   nodeName: string;
   /** Take from the peer, send it nothing. */
   receiveOnly: boolean;
+  /** As in PullOptions. */
+  pace?: RowPace | undefined;
   /** Ends live mode. */
   signal: AbortSignal;
   /** Each time a direction breaks: why, and how long it waits before it tries again. */
@@ -99,7 +102,7 @@ async function persist(
 }
 
 async function follow(
-  { replica, peer, acquaintances, signal, onCaughtUp, onDoubt, onRejoined }: LiveOptions,
+  { replica, peer, acquaintances, pace, signal, onCaughtUp, onDoubt, onRejoined }: LiveOptions,
   link: Link,
   progress: () => void,
 ): Promise<void> {
@@ -107,6 +110,7 @@ async function follow(
     replica,
     peer,
     acquaintances,
+    pace,
     run: link.run,
     follow: true,
     onDoubt,
@@ -128,7 +132,11 @@ async function follow(
 }
 
 /** One push stream: opened when there is something to send, then kept. */
-async function feed({ replica, peer, acquaintances, nodeName, signal }: LiveOptions, link: Link, progress: () => void): Promise<void> {
+async function feed(
+  { replica, peer, acquaintances, nodeName, pace, signal }: LiveOptions,
+  link: Link,
+  progress: () => void,
+): Promise<void> {
   let sent: VersionVector = EMPTY_VECTOR;
   const lacking = () =>
     link.looked && !acquaintances.follows(link.run) && !isCovered(replica.state.vector, join(sent, acquaintances.known(link.run)));
@@ -164,7 +172,7 @@ async function feed({ replica, peer, acquaintances, nodeName, signal }: LiveOpti
         from = join(from, acquaintances.known(link.run));
         const batch = await replica.read({
           from,
-          batchSize: 0,
+          batchSize: pace?.batchSize(0, DEFAULT_BATCH_CHANGES) ?? 0,
           codecs: stream.ready.codecs,
           beyondDigest: stream.ready.beyondDigest,
           whole: true,
@@ -172,6 +180,8 @@ async function feed({ replica, peer, acquaintances, nodeName, signal }: LiveOpti
           floor: stream.ready.floor,
         });
         beyondAfter = batch.beyondTo;
+        await pace?.pass(batch, signal);
+        if (signal.aborted) break;
         await window.send(await withMembers(batch));
         from = join(from, batch.to);
         if (batch.final) sent = join(sent, batch.vector);

@@ -1,9 +1,10 @@
-import { EMPTY_VECTOR, SyncError, isCovered, join, type Codec, type VersionVector } from "@scoutsync/core";
+import { DEFAULT_BATCH_CHANGES, EMPTY_VECTOR, SyncError, isCovered, join, type Codec, type VersionVector } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
 import type { Acquaintances } from "./acquaintances.ts";
 import { CODECS } from "./codecs.ts";
 import { compareByKey, doubtsOf } from "./difference.ts";
 import type { Peer } from "./peer.ts";
+import type { RowPace } from "./rate.ts";
 import { emptyStats, type SessionStats } from "./stats.ts";
 import { takeBatch } from "./take.ts";
 
@@ -15,6 +16,8 @@ export interface PullOptions {
   run?: string | undefined;
   /** Changes per batch; 0 = default. */
   batchSize?: number | undefined;
+  /** How fast rows may pass this node, all its sessions together. */
+  pace?: RowPace | undefined;
   codecs?: readonly Codec[] | undefined;
   /** Stay, and take what comes after having caught up: then this returns only by throwing. */
   follow?: boolean | undefined;
@@ -54,7 +57,7 @@ export async function pull(options: PullOptions): Promise<PullResult> {
 
 /** The run to start over with, when the answering one turns out to have been cut here before. */
 async function pullFrom(options: PullOptions, run: string): Promise<PullResult | string> {
-  const { replica, peer, acquaintances, onProgress, onCaughtUp, follow = false, stats = emptyStats() } = options;
+  const { replica, peer, acquaintances, onProgress, onCaughtUp, follow = false, pace, batchSize = 0, stats = emptyStats() } = options;
   const [, position, beyondDigest, members] = await Promise.all([
     // Our own latest writes must be in the vector, or the peer would look ahead of us and digests would not compare.
     replica.drain(),
@@ -78,7 +81,7 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
       beyondDigest,
       digest,
       codecs: options.codecs ?? CODECS,
-      batchSize: options.batchSize ?? 0,
+      batchSize: pace?.batchSize(batchSize, DEFAULT_BATCH_CHANGES) ?? batchSize,
       follow,
       baseline: replica.state.baseline,
       floor: replica.state.floor,
@@ -105,6 +108,8 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
       first = false;
       result.run = batch.run;
       if (batch.final) acquaintances.learn(batch.run, batch.vector, batch.node);
+      await pace?.pass(batch, signal);
+      signal.throwIfAborted();
       const bytes = batch.payload.length;
       const outcome = await takeBatch(replica, batch);
       stats.remoteChangesReceived += batch.count;

@@ -1,4 +1,4 @@
-import { type ChangeBatch, EMPTY_VECTOR, SyncError, join, type VersionVector } from "@scoutsync/core";
+import { type ChangeBatch, DEFAULT_BATCH_CHANGES, EMPTY_VECTOR, SyncError, join, type VersionVector } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
 import type { Acquaintances } from "./acquaintances.ts";
 import { PushWindow } from "./push-window.ts";
@@ -6,6 +6,7 @@ import { meet } from "./meet.ts";
 import { tellingMembers } from "./members.ts";
 import { checkFloor } from "./rejoin.ts";
 import type { Peer } from "./peer.ts";
+import type { RowPace } from "./rate.ts";
 import { emptyStats, type SessionStats } from "./stats.ts";
 
 export interface PushOptions {
@@ -18,6 +19,8 @@ export interface PushOptions {
   run?: string | undefined;
   /** Changes per batch; 0 = default. */
   batchSize?: number | undefined;
+  /** As in PullOptions. */
+  pace?: RowPace | undefined;
   signal?: AbortSignal | undefined;
   /** Counts what is acknowledged. */
   stats?: SessionStats | undefined;
@@ -37,7 +40,7 @@ export interface PushResult {
  * a batch with; what was acknowledged until then is durable there.
  */
 export async function push(options: PushOptions): Promise<PushResult> {
-  const { replica, peer, acquaintances, onProgress, stats = emptyStats() } = options;
+  const { replica, peer, acquaintances, onProgress, pace, batchSize: asked = 0, stats = emptyStats() } = options;
   const stop = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
   const stream = await peer.openPush(
@@ -67,8 +70,11 @@ export async function push(options: PushOptions): Promise<PushResult> {
     checkFloor(replica.state.floor, { side: "peer", name: peer.address, vector });
     const withMembers = tellingMembers(replica);
     for (let from = join(vector, position), final = false; !final;) {
-      const batch = await replica.read({ from, batchSize: options.batchSize ?? 0, codecs, beyondDigest, beyondAfter, whole: true, floor });
+      const batchSize = pace?.batchSize(asked, DEFAULT_BATCH_CHANGES) ?? asked;
+      const batch = await replica.read({ from, batchSize, codecs, beyondDigest, beyondAfter, whole: true, floor });
       beyondAfter = batch.beyondTo;
+      await pace?.pass(batch, signal);
+      signal.throwIfAborted();
       await window.send(await withMembers(batch));
       from = join(from, batch.to);
       final = batch.final;

@@ -7,11 +7,11 @@ import { sameBytes } from "./bytes.ts";
 import { explainChoice } from "./difference.ts";
 import type { FilePeer } from "./files/file-peer.ts";
 import { exchangeFiles, refusalErrors } from "./files/file-session.ts";
-import { Rate } from "./files/rate.ts";
 import type { Peer } from "./peer.ts";
 import { pull, type PullResult } from "./pull.ts";
 import { repair } from "./repair.ts";
 import { push } from "./push.ts";
+import { Rate, type RowPace } from "./rate.ts";
 import { isBehind, rejoin } from "./rejoin.ts";
 import { emptyStats, type SessionStats } from "./stats.ts";
 
@@ -34,6 +34,8 @@ export interface SessionOptions {
   files?: readonly FileRoot[] | undefined;
   /** Shared by all sessions of the node. */
   fileRate?: Rate | undefined;
+  /** As in PullOptions. */
+  pace?: RowPace | undefined;
   peer: Peer & Partial<FilePeer>;
   nodeName: string;
   /** True when the databases were asked for by name: one that the peer does not have is then an error. */
@@ -176,7 +178,7 @@ async function persistently<T>(
 async function syncDatabase(options: SessionOptions, { replica, acquaintances }: SessionDatabase, stats: SessionStats): Promise<boolean> {
   const { peer, nodeName, batchSize, signal, onProgress } = options;
   const database = replica.name;
-  const shared = { replica, acquaintances, peer, batchSize, signal, stats };
+  const shared = { replica, acquaintances, peer, batchSize, pace: options.pace, signal, stats };
   let run = "";
   let mended = false;
   for (let round = 0; round < MAX_ROUNDS; round++) {

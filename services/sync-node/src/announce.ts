@@ -38,7 +38,8 @@ export async function announce(context: NodeContext, coordinator: string, listen
     while (!signal.aborted) {
       try {
         moved = false;
-        const { heartbeatIntervalMs } = await unary(client, "register", registration(context, listen), options);
+        const { heartbeatIntervalMs, limits } = await unary(client, "register", registration(context, listen), options);
+        context.limits.told(limits);
         context.logger[failures > 0 ? "info" : "debug"]({ coordinator }, "registered");
         failures = 0;
         await beat(heartbeatIntervalMs || DEFAULT_INTERVAL_MS);
@@ -75,8 +76,9 @@ export async function announce(context: NodeContext, coordinator: string, listen
         dialled,
         files: fileStatuses(context),
       };
-      const { unknown, timeUs, syncWith, batchSize } = await unary(client, "heartbeat", request, options);
+      const { unknown, timeUs, syncWith, batchSize, limits } = await unary(client, "heartbeat", request, options);
       orders.told(dialled);
+      context.limits.told(limits);
       if (syncWith !== "") orders.carryOut(syncWith, batchSize);
       question.answered({ nodeId: COORDINATOR, receivedUs: timeUs, sentUs: timeUs });
       if (unknown) return;

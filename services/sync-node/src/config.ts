@@ -17,6 +17,9 @@ export interface SyncNodeConfig {
   fileLimits?: Partial<FileLimits> | undefined;
   /** Bytes per second that files travel with, all peers together; 0 = no limit. */
   fileRate?: number | undefined;
+  /** Changes per second, and bytes of packed changes per second, that pass in both directions; 0 = no limit. */
+  rowRate?: number | undefined;
+  rowByteRate?: number | undefined;
   /** Holds what the node itself remembers: its identity. Made when missing. */
   dataDirectory: string;
   /** `host:port` of nodes to stay in sync with, coordinator or not. */

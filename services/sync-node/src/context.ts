@@ -1,10 +1,10 @@
 import type { Dial } from "@scoutsync/protocol";
 import type { Logger } from "@scoutsync/runtime";
-import type { Rate } from "@scoutsync/session";
 import type { ClockKeeper } from "./clock/clock-keeper.ts";
 import type { Connections } from "./connections.ts";
 import type { Databases } from "./databases.ts";
 import type { DiskRoom } from "./disk.ts";
+import type { PassingLimits } from "./limits.ts";
 import type { NodeCounts } from "./metrics.ts";
 import type { FileRoots } from "./files/file-roots.ts";
 import type { SessionGate } from "./session-gate.ts";
@@ -21,8 +21,7 @@ export interface NodeContext {
   readonly retentionDays: number;
   readonly databases: Databases;
   readonly files: FileRoots;
-  /** How fast files travel, all sessions of this node together. */
-  readonly fileRate: Rate;
+  readonly limits: PassingLimits;
   readonly gate: SessionGate;
   readonly connections: Connections;
   /** How this node reaches others: in plain text, or as a member of its fleet. */

@@ -5,7 +5,6 @@ import { HealthImplementation } from "grpc-health-check";
 import { SyncError, toPlainError } from "@scoutsync/core";
 import { addReflection, syncNodeService } from "@scoutsync/protocol";
 import type { Logger, Service } from "@scoutsync/runtime";
-import { Rate } from "@scoutsync/session";
 import { dialAs, FleetServerCredentials, plainDial, Trust } from "@scoutsync/trust";
 import { announce } from "./announce.ts";
 import type { ClockKeeper } from "./clock/clock-keeper.ts";
@@ -19,6 +18,7 @@ import { keepFilesInStep } from "./files/live-files.ts";
 import type { FileRoots } from "./files/file-roots.ts";
 import { handlers } from "./handlers/index.ts";
 import { keepInStep } from "./live-links.ts";
+import { PassingLimits } from "./limits.ts";
 import { belong, contacts } from "./membership.ts";
 import { takeOver } from "./reissuing.ts";
 import { NodeCounts, serveMetrics } from "./metrics.ts";
@@ -83,7 +83,11 @@ export async function serve(
     retentionDays: config.retentionDays ?? DEFAULT_RETENTION_DAYS,
     databases,
     files,
-    fileRate: new Rate(config.fileRate ?? 0),
+    limits: new PassingLimits({
+      changesPerSecond: config.rowRate ?? 0,
+      rowBytesPerSecond: config.rowByteRate ?? 0,
+      fileBytesPerSecond: config.fileRate ?? 0,
+    }),
     gate: new SessionGate(),
     connections: new Connections(clock, dial),
     dial,

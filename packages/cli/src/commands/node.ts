@@ -16,6 +16,8 @@ interface NodeOptions {
   fileExclude?: string[];
   fileMaxMib?: string;
   fileRateMib?: string;
+  rowRate?: string;
+  rowRateMib?: string;
   fileMinFreeMib?: string;
   data?: string;
   peer?: string[];
@@ -50,6 +52,8 @@ export const registerNode: Registration = (program, surroundings) => {
       repeatable("--file-exclude <root:pattern>", "files of a root that are left alone, gitignore syntax; repeat for more"),
       new Option("--file-max-mib <mib>", "larger files are left alone (default 65536)"),
       new Option("--file-rate-mib <mib>", "MiB per second that files travel with at most (default 0: no limit)"),
+      new Option("--row-rate <changes>", "changes of rows per second that pass at most, both directions together (default 0: no limit)"),
+      new Option("--row-rate-mib <mib>", "the same as MiB per second (default 0: no limit)"),
       new Option("--file-min-free-mib <mib>", "room on a root's disk that others' files never use (default 1024, at most a twentieth)"),
       new Option("--data <dir>", "folder for what the node itself remembers (default .scoutsync-NAME beside the first database)"),
       repeatable("--peer <address>", "a node to stay in sync with live; repeat for more"),
@@ -116,6 +120,8 @@ export const registerNode: Registration = (program, surroundings) => {
         fileExclude: settings.file_exclude,
         fileLimits: { maxSizeBytes: settings.file_max_mib * MIB, minFreeBytes: settings.file_min_free_mib * MIB },
         fileRate: settings.file_rate_mib * MIB,
+        rowRate: settings.row_rate,
+        rowByteRate: settings.row_rate_mib * MIB,
         peers: settings.peers,
         coordinator: settings.coordinator ?? null,
         baseline: settings.baseline ?? null,
@@ -147,6 +153,8 @@ function flagsOf(options: NodeOptions, cwd: string): NodeSource {
   if (options.fileExclude !== undefined) source.file_exclude = options.fileExclude;
   if (options.fileMaxMib !== undefined) source.file_max_mib = Number(options.fileMaxMib);
   if (options.fileRateMib !== undefined) source.file_rate_mib = Number(options.fileRateMib);
+  if (options.rowRate !== undefined) source.row_rate = Number(options.rowRate);
+  if (options.rowRateMib !== undefined) source.row_rate_mib = Number(options.rowRateMib);
   if (options.fileMinFreeMib !== undefined) source.file_min_free_mib = Number(options.fileMinFreeMib);
   if (options.data !== undefined) source.data = options.data;
   if (options.peer !== undefined) source.peers = options.peer;

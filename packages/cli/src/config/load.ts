@@ -26,6 +26,8 @@ export function parseFileRoot(text: string, base: string): { name: string; path:
 const FILE_NUMBERS = [
   ["file_max_mib", "FILE_MAX_MIB"],
   ["file_rate_mib", "FILE_RATE_MIB"],
+  ["row_rate", "ROW_RATE"],
+  ["row_rate_mib", "ROW_RATE_MIB"],
   ["file_min_free_mib", "FILE_MIN_FREE_MIB"],
 ] as const;
 

@@ -34,6 +34,16 @@ export const NodeSettings = z
       .min(0)
       .default(0)
       .describe("how fast files travel at most, MiB per second; 0 = no limit"),
+    row_rate: z
+      .number({ error: "row_rate is a number" })
+      .min(0)
+      .default(0)
+      .describe("how many changes of rows pass this node per second at most, in both directions together; 0 = no limit"),
+    row_rate_mib: z
+      .number({ error: "row_rate_mib is a number" })
+      .min(0)
+      .default(0)
+      .describe("the same as MiB per second, as they travel; 0 = no limit"),
     file_min_free_mib: z
       .number({ error: "file_min_free_mib is a number" })
       .min(0)
@@ -159,6 +169,8 @@ export const NODE_FLAGS: Readonly<Record<string, string>> = {
   file_exclude: "--file-exclude",
   file_max_mib: "--file-max-mib",
   file_rate_mib: "--file-rate-mib",
+  row_rate: "--row-rate",
+  row_rate_mib: "--row-rate-mib",
   file_min_free_mib: "--file-min-free-mib",
   data: "--data",
   peers: "--peer",

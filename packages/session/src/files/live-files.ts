@@ -5,7 +5,7 @@ import { emptyStats, type SessionStats } from "../stats.ts";
 import { Wakeup } from "../wakeup.ts";
 import type { FilePeer } from "./file-peer.ts";
 import { exchangeFiles } from "./file-session.ts";
-import type { Rate } from "./rate.ts";
+import type { Rate } from "../rate.ts";
 
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 30_000;

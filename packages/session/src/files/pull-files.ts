@@ -2,7 +2,7 @@ import { SyncError, type FileEntry, type FileListEnd, type FileRefusal, type Fil
 import type { FileRoot } from "@scoutsync/files";
 import type { SessionStats } from "../stats.ts";
 import type { FilePart, FilePeer } from "./file-peer.ts";
-import type { Rate } from "./rate.ts";
+import type { Rate } from "../rate.ts";
 import { Reception } from "./reception.ts";
 
 /** Entries taken in together: their folders are made durable, and the manifest is written, once for all. */

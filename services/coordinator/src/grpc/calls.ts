@@ -5,6 +5,7 @@ import type { handleUnaryCall, ServerUnaryCall, ServerWritableStream } from "@gr
 import type { Core } from "../core.ts";
 import type { FleetEvent } from "../events.ts";
 import { cleanUp } from "../cleanup.ts";
+import { limitsNow } from "../limits.ts";
 import type { JobState } from "../jobs/catch-up-queue.ts";
 import { addNode, removeNode, setEnabled } from "../operations/nodes.ts";
 import { retireNode } from "../operations/retire.ts";
@@ -47,14 +48,14 @@ export function coordinatorCalls(parts: { core: Core; upkeep: Upkeep; stopped: A
       fleet.observe(id, request.databases);
       core.events.tell("node", registry.servers.get(id), "registered");
       void welcome(core, id);
-      return { id: BigInt(id), heartbeatIntervalMs: core.timing.heartbeatMs };
+      return { id: BigInt(id), heartbeatIntervalMs: core.timing.heartbeatMs, limits: limitsNow(registry.settings) };
     }),
 
     heartbeat: serve((request, call) => {
       core.membership?.checkClaim(call, request.nodeId);
       const timeUs = BigInt(Date.now()) * 1_000n;
       const row = registry.servers.byNodeId(request.nodeId);
-      if (row === null) return { unknown: true, timeUs, syncWith: "", batchSize: 0 };
+      if (row === null) return { unknown: true, timeUs, syncWith: "", batchSize: 0, limits: undefined };
       fleet.heard(row.id);
       const returned = fleet.node(row.id)?.online !== true || (request.run !== "" && request.run !== row.run);
       if (request.databases.length > 0) fleet.observe(row.id, request.databases);
@@ -64,7 +65,7 @@ export function coordinatorCalls(parts: { core: Core; upkeep: Upkeep; stopped: A
       if (request.run !== "" && request.run !== row.run) registry.servers.update(row.id, { run: request.run });
       if (returned) void welcome(core, row.id);
       if (request.dialled !== undefined) core.dialOut.ended(row.id, request.dialled);
-      return { unknown: false, timeUs, ...core.dialOut.order(row.id) };
+      return { unknown: false, timeUs, ...core.dialOut.order(row.id), limits: limitsNow(registry.settings) };
     }),
 
     listNodes: serve(async () => {

@@ -1,5 +1,5 @@
 import { isCovered, SyncError, type VersionVector } from "@scoutsync/core";
-import type { Logger } from "@scoutsync/runtime";
+import { pause, type Logger } from "@scoutsync/runtime";
 import type { Timing } from "../config.ts";
 import { rootsApart, type Fleet, type FleetNode } from "../detection/fleet.ts";
 import type { MissingCounter } from "../detection/missing.ts";
@@ -111,7 +111,7 @@ export class CatchUps {
   /** The scan of the schedule: asks everyone, counts, enqueues, waits for nothing. */
   async scanTick(): Promise<void> {
     if (!this.automatic) return;
-    await this.#askEveryone();
+    await this.#askEveryone(this.#registry.settings.get("scan_stagger_seconds"));
     await this.rebuild({ evenFailed: true });
     this.#events.tell("scan", null, "scanned the fleet");
   }
@@ -166,8 +166,16 @@ export class CatchUps {
     }
   }
 
-  async #askEveryone(): Promise<void> {
-    await this.#prober.pingAll(this.#fleet.nodes().filter((node) => node.enabled));
+  /** All at once, or a part of them in each of so many seconds. */
+  async #askEveryone(seconds = 0): Promise<void> {
+    const nodes = this.#fleet.nodes().filter((node) => node.enabled);
+    const atOnce = Math.max(1, Math.ceil(nodes.length / Math.max(1, seconds)));
+    const asked: Promise<void>[] = [];
+    for (let from = 0; from < nodes.length && !this.#stopped; from += atOnce) {
+      if (from > 0) await pause(1_000);
+      asked.push(this.#prober.pingAll(nodes.slice(from, from + atOnce)));
+    }
+    await Promise.all(asked);
     await this.#missing.recount();
     this.#fleet.flush();
   }

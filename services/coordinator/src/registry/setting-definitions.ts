@@ -28,6 +28,9 @@ const boolean = (value: boolean, description: string) => ({ type: "boolean", def
 const integer = (value: number, minimum: number, description: string) =>
   ({ type: "integer", default: value, minimum, description }) as const;
 
+const TIME_OF_DAY_WINDOW = /^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$/;
+const WINDOW_SHAPE = "HH:MM-HH:MM in UTC, for example 20:00-06:00";
+
 /** Every setting of the fleet, in the order in which people see them. */
 export const SETTING_DEFINITIONS = {
   catchup_enabled: boolean(true, "Bring nodes up to date at all. false stops every catch-up but one asked for by hand."),
@@ -38,6 +41,11 @@ export const SETTING_DEFINITIONS = {
   catchup_check_interval: integer(300, 1, "Seconds between two scans of the whole fleet."),
   catchup_batch_size: integer(10_000, 1, "Changes per batch in a catch-up."),
   max_catchup_days: integer(30, 1, "Days of history that are shown and kept. Nothing is left out of a sync because of it."),
+  scan_stagger_seconds: integer(
+    0,
+    0,
+    "Seconds over which a scheduled scan spreads its questions, so that not all nodes are asked at once; 0 = all at once.",
+  ),
   initial_lookback_days: integer(
     7,
     0,
@@ -55,9 +63,31 @@ export const SETTING_DEFINITIONS = {
   offpeak_window: {
     type: "string",
     default: "",
-    pattern: /^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$/,
-    shape: "HH:MM-HH:MM in UTC, for example 20:00-06:00",
+    pattern: TIME_OF_DAY_WINDOW,
+    shape: WINDOW_SHAPE,
     description: "Start catch-ups without being asked only within this time of the day, HH:MM-HH:MM in UTC; empty = always.",
+  },
+  limit_rows_per_second: integer(
+    0,
+    0,
+    "Changes of rows that pass each node per second at most, in both directions together; 0 = no limit.",
+  ),
+  limit_rows_kib_per_second: integer(
+    0,
+    0,
+    "KiB of rows, as they travel, that pass each node per second at most, in both directions together; 0 = no limit.",
+  ),
+  limit_files_kib_per_second: integer(
+    0,
+    0,
+    "KiB of files that pass each node per second at most, in both directions together; 0 = no limit.",
+  ),
+  limit_window: {
+    type: "string",
+    default: "",
+    pattern: TIME_OF_DAY_WINDOW,
+    shape: WINDOW_SHAPE,
+    description: "The three limits hold only within this time of the day, HH:MM-HH:MM in UTC; empty = always.",
   },
   critical_nodes: {
     type: "string",

@@ -84,7 +84,8 @@ async function batches(
   checkFloor(floor, { side: "peer", name: `node "${context.name}"`, vector });
   if (request.members.length > 0) await replica.learnMembers(request.members.map(fromWireKnownNode));
   const limit = request.limit === 0n ? Number.POSITIVE_INFINITY : Number(request.limit);
-  const batchSize = Math.min(request.batchSize || DEFAULT_BATCH_CHANGES, MAX_BATCH_CHANGES);
+  const pace = context.limits.rows;
+  const batchSize = pace.batchSize(Math.min(request.batchSize || DEFAULT_BATCH_CHANGES, MAX_BATCH_CHANGES), DEFAULT_BATCH_CHANGES);
   const codecs = knownCodecs(request.codecs);
   // Someone who asks for so many changes wants no more.
   const whole = request.whole && request.limit === 0n;
@@ -103,7 +104,12 @@ async function batches(
       const most = Math.min(batchSize, limit - sent);
       const batch = await replica.read({ from, batchSize: most, codecs, beyondDigest, whole, beyondAfter, floor });
       beyondAfter = batch.beyondTo;
-      for (const wire of toWireBatches(await withMembers(batch))) await outbox.write({ batch: wire, changes: [], count: undefined });
+      await pace.changes.pass(batch.count, signal);
+      for (const wire of toWireBatches(await withMembers(batch))) {
+        // A large transaction is one batch in many messages.
+        await pace.bytes.pass(wire.payload.length, signal);
+        await outbox.write({ batch: wire, changes: [], count: undefined });
+      }
       from = join(from, batch.to);
       sent += batch.count;
       if (sent >= limit) return;

@@ -92,7 +92,7 @@ export async function getFile(
   if (request.ranges.length > 0) {
     for (const [range, { sha256, offset, length }] of request.ranges.entries()) {
       try {
-        await sendBytes(root, { hash: sha256, range, offset: Number(offset), length: Number(length) }, outbox, signal);
+        await sendBytes(context, root, { hash: sha256, range, offset: Number(offset), length: Number(length) }, outbox, signal);
       } catch (error) {
         if (!(error instanceof SyncError) || error.code !== "NOT_FOUND") throw error;
         await outbox.write({ ...EMPTY, range, missing: error.message });
@@ -114,10 +114,11 @@ export async function getFile(
     return;
   }
   if (entry) await outbox.write({ ...EMPTY, entry: toWireEntry(entry) });
-  await sendBytes(root, { hash, range: 0, offset: Number(request.offset), length: Number(request.length) }, outbox, signal);
+  await sendBytes(context, root, { hash, range: 0, offset: Number(request.offset), length: Number(request.length) }, outbox, signal);
 }
 
 async function sendBytes(
+  context: NodeContext,
   root: FileRoot,
   { hash, range, offset, length }: { hash: string; range: number; offset: number; length: number },
   outbox: Outbox<GetFileResponse>,
@@ -139,6 +140,7 @@ async function sendBytes(
     }
     for (let done = 0; done < piece.length; done += CHUNK_BYTES) {
       const chunk = asBuffer(piece.subarray(done, done + CHUNK_BYTES));
+      await context.limits.files.pass(chunk.length, signal);
       await outbox.write({ ...EMPTY, range, offset: BigInt(from + done), chunk });
     }
     if (isLast) return;

@@ -17,7 +17,7 @@ export function handlers(context: NodeContext): SyncNodeServer {
   return {
     ping: answering(context, (request) => ping(context, request)),
     getChanges: streaming(context, (request, outbox, signal) => getChanges(context, request, outbox, signal)),
-    pushChanges: conversing(context, (requests, outbox) => pushChanges(context, requests, outbox)),
+    pushChanges: conversing(context, (requests, outbox, signal) => pushChanges(context, requests, outbox, signal)),
     digest: answering(context, (request) => digest(context, request)),
     sync: streaming(context, (request, outbox, signal) => sync(context, request, outbox, signal)),
     verify: answering(context, (request, signal) => verify(context, request, signal)),
@@ -30,7 +30,7 @@ export function handlers(context: NodeContext): SyncNodeServer {
     forget: answering(context, (request) => forget(context, request)),
     fileChecksums: streaming(context, (request, outbox, signal) => fileChecksums(context, request, outbox, signal)),
     getFile: streaming(context, (request, outbox, signal) => getFile(context, request, outbox, signal)),
-    putFile: conversing(context, (requests, outbox) => putFile(context, requests, outbox)),
+    putFile: conversing(context, (requests, outbox, signal) => putFile(context, requests, outbox, signal)),
     listFiles: answering(context, (request) => listFiles(context, request)),
     fileStatus: answering(context, (request) => fileStatus(context, request)),
     restoreFile: answering(context, (request) => restoreFile(context, request)),

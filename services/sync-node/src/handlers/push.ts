@@ -25,6 +25,7 @@ export async function pushChanges(
   context: NodeContext,
   requests: AsyncIterable<PushChangesRequest>,
   outbox: Outbox<PushChangesResponse>,
+  signal: AbortSignal,
 ): Promise<void> {
   const iterator = requests[Symbol.asyncIterator]();
   const open = await opening(iterator);
@@ -60,8 +61,11 @@ export async function pushChanges(
   for (let next = await iterator.next(); !next.done; next = await iterator.next()) {
     const { kind } = next.value;
     if (kind?.$case !== "batch") throw unexpected("a batch");
+    // The message before it, or the acknowledgement, that it waits for holds the sender back.
+    await context.limits.rows.bytes.pass(kind.value.payload.length, signal);
     const batch = assembler.add(kind.value);
     if (!batch) continue;
+    await context.limits.rows.changes.pass(batch.count, signal);
     // Before it is applied, so that a stream that follows us from there does not send it back.
     if (batch.final) acquaintances.learn(open.run, batch.vector, batch.node);
     const result = await takeBatch(replica, batch);

@@ -22,6 +22,7 @@ export async function putFile(
   context: NodeContext,
   requests: AsyncIterable<PutFileRequest>,
   outbox: Outbox<PutFileResponse>,
+  signal: AbortSignal,
 ): Promise<void> {
   const iterator = requests[Symbol.asyncIterator]();
   const first = await iterator.next();
@@ -49,6 +50,7 @@ export async function putFile(
           break;
         }
         case "bytes":
+          await context.limits.files.pass(kind.value.chunk.length, signal);
           await reception.bytes(kind.value.sha256, Number(kind.value.offset), kind.value.chunk);
           break;
         case "recipe": {

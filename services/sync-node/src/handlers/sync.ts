@@ -44,7 +44,8 @@ export async function sync(context: NodeContext, request: SyncRequest, outbox: O
       runSession({
         databases,
         files: request.noFiles ? [] : context.files.all(),
-        fileRate: context.fileRate,
+        fileRate: context.limits.files,
+        pace: context.limits.rows,
         peer,
         nodeName: context.name,
         named: request.databases.length > 0,

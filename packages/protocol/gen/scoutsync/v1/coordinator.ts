@@ -42,6 +42,15 @@ export interface RegisterResponse {
   id: bigint;
   /** How often to send a heartbeat when nothing changes, milliseconds. */
   heartbeatIntervalMs: number;
+  limits: Limits | undefined;
+}
+
+/** What may pass each node, both directions together; 0 = no limit. */
+export interface Limits {
+  changesPerSecond: bigint;
+  /** Bytes of packed changes, and of files. */
+  rowBytesPerSecond: bigint;
+  fileBytesPerSecond: bigint;
 }
 
 export interface HeartbeatRequest {
@@ -69,6 +78,8 @@ export interface HeartbeatResponse {
   /** The coordinator cannot dial this node (it is behind a router that lets nothing in): run a session with this peer now. */
   syncWith: string;
   batchSize: number;
+  /** In force now. */
+  limits: Limits | undefined;
 }
 
 export interface Node {
@@ -639,7 +650,7 @@ export const RegisterRequest: MessageFns<RegisterRequest> = {
 };
 
 function createBaseRegisterResponse(): RegisterResponse {
-  return { id: 0n, heartbeatIntervalMs: 0 };
+  return { id: 0n, heartbeatIntervalMs: 0, limits: undefined };
 }
 
 export const RegisterResponse: MessageFns<RegisterResponse> = {
@@ -652,6 +663,9 @@ export const RegisterResponse: MessageFns<RegisterResponse> = {
     }
     if (message.heartbeatIntervalMs !== 0) {
       writer.uint32(16).uint32(message.heartbeatIntervalMs);
+    }
+    if (message.limits !== undefined) {
+      Limits.encode(message.limits, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -685,6 +699,14 @@ export const RegisterResponse: MessageFns<RegisterResponse> = {
             message.heartbeatIntervalMs = reader.uint32();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.limits = Limits.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -704,6 +726,103 @@ export const RegisterResponse: MessageFns<RegisterResponse> = {
     const message = createBaseRegisterResponse();
     message.id = (object.id !== undefined && object.id !== null) ? BigInt(object.id) : 0n;
     message.heartbeatIntervalMs = object.heartbeatIntervalMs ?? 0;
+    message.limits = (object.limits !== undefined && object.limits !== null)
+      ? Limits.fromPartial(object.limits)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseLimits(): Limits {
+  return { changesPerSecond: 0n, rowBytesPerSecond: 0n, fileBytesPerSecond: 0n };
+}
+
+export const Limits: MessageFns<Limits> = {
+  encode(message: Limits, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.changesPerSecond !== 0n) {
+      if (BigInt.asUintN(64, message.changesPerSecond) !== message.changesPerSecond) {
+        throw new globalThis.Error("value provided for field message.changesPerSecond of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.changesPerSecond);
+    }
+    if (message.rowBytesPerSecond !== 0n) {
+      if (BigInt.asUintN(64, message.rowBytesPerSecond) !== message.rowBytesPerSecond) {
+        throw new globalThis.Error("value provided for field message.rowBytesPerSecond of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.rowBytesPerSecond);
+    }
+    if (message.fileBytesPerSecond !== 0n) {
+      if (BigInt.asUintN(64, message.fileBytesPerSecond) !== message.fileBytesPerSecond) {
+        throw new globalThis.Error("value provided for field message.fileBytesPerSecond of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.fileBytesPerSecond);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Limits {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLimits();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.changesPerSecond = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.rowBytesPerSecond = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.fileBytesPerSecond = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Limits>): Limits {
+    return Limits.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Limits>): Limits {
+    const message = createBaseLimits();
+    message.changesPerSecond = (object.changesPerSecond !== undefined && object.changesPerSecond !== null)
+      ? BigInt(object.changesPerSecond)
+      : 0n;
+    message.rowBytesPerSecond = (object.rowBytesPerSecond !== undefined && object.rowBytesPerSecond !== null)
+      ? BigInt(object.rowBytesPerSecond)
+      : 0n;
+    message.fileBytesPerSecond = (object.fileBytesPerSecond !== undefined && object.fileBytesPerSecond !== null)
+      ? BigInt(object.fileBytesPerSecond)
+      : 0n;
     return message;
   },
 };
@@ -910,7 +1029,7 @@ export const DialledOut: MessageFns<DialledOut> = {
 };
 
 function createBaseHeartbeatResponse(): HeartbeatResponse {
-  return { unknown: false, timeUs: 0n, syncWith: "", batchSize: 0 };
+  return { unknown: false, timeUs: 0n, syncWith: "", batchSize: 0, limits: undefined };
 }
 
 export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
@@ -929,6 +1048,9 @@ export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
     }
     if (message.batchSize !== 0) {
       writer.uint32(32).uint32(message.batchSize);
+    }
+    if (message.limits !== undefined) {
+      Limits.encode(message.limits, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -978,6 +1100,14 @@ export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
             message.batchSize = reader.uint32();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.limits = Limits.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -999,6 +1129,9 @@ export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
     message.timeUs = (object.timeUs !== undefined && object.timeUs !== null) ? BigInt(object.timeUs) : 0n;
     message.syncWith = object.syncWith ?? "";
     message.batchSize = object.batchSize ?? 0;
+    message.limits = (object.limits !== undefined && object.limits !== null)
+      ? Limits.fromPartial(object.limits)
+      : undefined;
     return message;
   },
 };
