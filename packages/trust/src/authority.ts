@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { SyncError } from "@scoutsync/core";
 import { formatAddress, parseAddress } from "@scoutsync/runtime";
 import { fleetFolder, readIfThere, writePrivately, type FleetFolder } from "./fleet-folder.ts";
-import { checkMemberName, identityIn, memberKey, type Identity, type Role } from "./identity.ts";
+import { checkMemberName, identityIn, memberKey, type Identity, type Membership, type Role } from "./identity.ts";
 import { formatJoinCode, SECRET_BYTES } from "./join-code.ts";
 import type { Revocations } from "./revocations.ts";
 import { createCa, createRequest, issueCertificate } from "./x509.ts";
@@ -27,6 +27,8 @@ export interface Member {
   valid_until: string;
   serial: number;
   revoked: boolean;
+  /** What it is limited to; not there for who is not. */
+  scope?: string;
 }
 
 interface State {
@@ -39,6 +41,7 @@ interface State {
 interface Invitation {
   role: Role;
   expires: string;
+  scope?: string;
 }
 
 /** What a new member gets. */
@@ -106,16 +109,21 @@ export class Authority {
   }
 
   /**
-   * A code that lets in one member of that role, once, within `validForMs`. Works while the service runs and while it
-   * does not. Throws INVALID_ARGUMENT.
+   * A code that lets in one member of that role, once, within `validForMs`; with `scope` a node that is limited to it. Works
+   * while the service runs and while it does not. Throws INVALID_ARGUMENT.
    */
-  invite(role: Role, options: { validForMs?: number; addresses?: readonly string[] } = {}): { code: string; expires: Date } {
-    const { validForMs = DEFAULT_INVITATION_MS } = options;
+  invite(
+    role: Role,
+    options: { validForMs?: number; addresses?: readonly string[]; scope?: string | undefined } = {},
+  ): { code: string; expires: Date } {
+    const { validForMs = DEFAULT_INVITATION_MS, scope } = options;
+    if (scope !== undefined && role !== "node") throw onlyNodes(role);
+    if (scope !== undefined) checkMemberName(scope, "the name of a scope");
     const addresses = options.addresses?.length ? options.addresses : this.#addresses();
     for (const address of addresses) if (parseAddress(address) === null) throw noAddress(address);
     const secret = randomBytes(SECRET_BYTES).toString("base64url");
     const expires = new Date(Date.now() + Math.min(validForMs, LONGEST_INVITATION_MS));
-    const invitation: Invitation = { role, expires: expires.toISOString() };
+    const invitation: Invitation = { role, expires: expires.toISOString(), ...(scope !== undefined && { scope }) };
     writePrivately(this.#invitation(secret), `${JSON.stringify(invitation)}\n`);
     const fingerprint = createHash("sha256").update(new X509Certificate(this.#ca.certificate).raw).digest();
     return { code: formatJoinCode({ addresses, fingerprint, secret }), expires };
@@ -134,11 +142,11 @@ export class Authority {
     const path = this.#invitation(asked.secret);
     const text = readIfThere(path);
     if (text === null) throw notInvited("is unknown, or was used already");
-    const { role, expires } = JSON.parse(text) as Invitation;
+    const { role, expires, scope = null } = JSON.parse(text) as Invitation;
     if (Date.parse(expires) < Date.now()) throw notInvited(`expired at ${expires}`);
     const id = role === "node" || role === "coordinator" ? checkMemberName(asked.nodeId, "the id of a node") : randomUUID();
     const name = checkMemberName(asked.name, "the name of a member");
-    const member = { fleet: this.fleet, role, id, name };
+    const member = { fleet: this.fleet, role, id, name, scope };
     const known = this.#member(member);
     if (known && !known.revoked && Date.parse(known.valid_until) > Date.now()) {
       throw new SyncError({
@@ -165,13 +173,13 @@ export class Authority {
   }
 
   /** Key and certificate for the service of this very directory, put where it looks for them. */
-  async issueOwn(member: Pick<Identity, "fleet" | "role" | "id" | "name">): Promise<void> {
+  async issueOwn(member: Membership): Promise<void> {
     const { key, pem } = await this.issueHere(member);
     writePrivately(this.#folder.identity, key + pem);
   }
 
   /** Key and certificate of a member on this machine, for example of the person that makes the fleet. */
-  async issueHere(member: Pick<Identity, "fleet" | "role" | "id" | "name">): Promise<{ key: string; pem: string; ca: string }> {
+  async issueHere(member: Membership): Promise<{ key: string; pem: string; ca: string }> {
     const { key, request } = await createRequest();
     const { certificate } = await this.#issue(request, member);
     return { key, pem: certificate, ca: this.#ca.certificate };
@@ -199,7 +207,7 @@ export class Authority {
     return { member, revocations };
   }
 
-  async #issue(request: Uint8Array, member: Pick<Identity, "fleet" | "role" | "id" | "name">): Promise<Admitted> {
+  async #issue(request: Uint8Array, member: Membership): Promise<Admitted> {
     // Counted before it is signed, so that a number is never given twice.
     this.#state.serial += 1;
     this.#save();
@@ -207,9 +215,18 @@ export class Authority {
     const hosts = member.role === "coordinator" ? [...LOCAL_HOSTS, ...ownAddresses()] : LOCAL_HOSTS;
     const certificate = await issueCertificate(request, { ca: this.#ca, member, serial, lifetimeMs, hosts });
     const identity = identityIn(new X509Certificate(certificate));
-    const { role, id, name } = identity;
+    const { role, id, name, scope } = identity;
     const known = this.#member(identity);
-    const entry = { role, id, name, valid_until: new Date(identity.validUntilMs).toISOString(), serial, revoked: false };
+    const entry: Omit<Member, "joined"> = {
+      role,
+      id,
+      name,
+      valid_until: new Date(identity.validUntilMs).toISOString(),
+      serial,
+      revoked: false,
+      ...(scope !== null && { scope }),
+    };
+    if (known && scope === null) delete known.scope;
     if (known) Object.assign(known, entry);
     else this.#state.members.push({ ...entry, joined: new Date().toISOString() });
     this.#save();
@@ -258,6 +275,14 @@ function notInvited(why: string): SyncError {
     code: "UNAUTHENTICATED",
     message: `this join code ${why}`,
     action: "Ask for a new one: `scoutsync invite`.",
+  });
+}
+
+function onlyNodes(role: Role): SyncError {
+  return new SyncError({
+    code: "INVALID_ARGUMENT",
+    message: `a ${role} cannot be limited to a scope`,
+    action: "Only nodes are: leave --scope out, or invite a node.",
   });
 }
 

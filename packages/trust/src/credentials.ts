@@ -4,6 +4,7 @@ import { createSecureContext, TLSSocket, type PeerCertificate, type SecureContex
 import { ChannelCredentials, credentials, ServerCredentials } from "@grpc/grpc-js";
 import { SyncError } from "@scoutsync/core";
 import { createClient, type Dial } from "@scoutsync/protocol";
+import { memberKey, type Identity } from "./identity.ts";
 import type { OwnCertificate, Trust } from "./trust.ts";
 import { shareRevocations } from "./share.ts";
 
@@ -84,13 +85,25 @@ class FleetChannelCredentials extends ChannelCredentials {
 
   #refusal(certificate: Uint8Array): Error | undefined {
     try {
-      const { role } = this.#trust.recognise(certificate);
+      const peer = this.#trust.recognise(certificate);
+      const { role } = peer;
+      const own = this.#trust.identity;
+      if (own.role === "node" && peer.scope !== null && memberKey(peer) !== memberKey(own)) return limited(peer);
       if (role === "node" || role === "coordinator") return undefined;
       return new Error(`the certificate is that of a ${role}, not of a service`);
     } catch (error) {
       return error instanceof SyncError ? error : new Error("the certificate cannot be read", { cause: error });
     }
   }
+}
+
+/** Whatever a node would send to a node of a scope, or take from it, goes past the server of the scope, which alone knows what it may. */
+function limited({ name }: Identity): SyncError {
+  return new SyncError({
+    code: "FORBIDDEN",
+    message: `"${name}" is limited to a scope: no node syncs with it`,
+    action: "It syncs by itself with the server of its scope.",
+  });
 }
 
 const channelCredentials = new WeakMap<Trust, ChannelCredentials>();

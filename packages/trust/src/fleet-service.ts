@@ -12,8 +12,8 @@ import type { Trust } from "./trust.ts";
 /** Who may make the calls of the Fleet service. */
 export const FLEET_ACCESS: readonly [string, CallAccess][] = accessOf(FleetService, {
   join: { roles: "anyone" },
-  renew: { roles: MEMBERS },
-  shareRevocations: { roles: MEMBERS },
+  renew: { roles: MEMBERS, limited: "membership" },
+  shareRevocations: { roles: MEMBERS, limited: "membership" },
   invite: { roles: OPERATORS, scope: "access", audited: true },
   listMembers: { roles: [...VIEWERS, ...SERVICES], scope: "access" },
   revoke: { roles: [...OPERATORS, "coordinator"], scope: "access", audited: true },
@@ -52,7 +52,7 @@ export function fleetCalls(parts: { trust: Trust; guard: Guard; audit: AuditLog;
     }),
 
     invite: unary((request, _peer, caller) => {
-      const { role, validForS, addresses } = request;
+      const { role, validForS, addresses, scope } = request;
       if (!isRole(role)) {
         throw new SyncError({
           code: "INVALID_ARGUMENT",
@@ -61,7 +61,11 @@ export function fleetCalls(parts: { trust: Trust; guard: Guard; audit: AuditLog;
         });
       }
       if (role === "superadmin" && caller?.role !== "superadmin") throw onlySuperadmins();
-      const { code, expires } = authorityOf(trust).invite(role, { ...(validForS > 0 && { validForMs: validForS * 1_000 }), addresses });
+      const { code, expires } = authorityOf(trust).invite(role, {
+        ...(validForS > 0 && { validForMs: validForS * 1_000 }),
+        ...(scope !== "" && { scope }),
+        addresses,
+      });
       return { code, expires: expires.toISOString() };
     }),
 
@@ -134,8 +138,8 @@ function authorityOf({ authority, contact }: Trust): Authority {
 }
 
 function memberShape(member: Member): WireMember {
-  const { role, id, name, joined, revoked } = member;
-  return { role, id, name, joined, validUntil: member.valid_until, revoked };
+  const { role, id, name, joined, revoked, scope = "" } = member;
+  return { role, id, name, joined, validUntil: member.valid_until, revoked, scope };
 }
 
 function notAMember(): SyncError {

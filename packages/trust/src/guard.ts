@@ -20,6 +20,11 @@ export interface CallAccess {
   readonly audited?: boolean;
   /** What a key must be good for; without one only keys without limits are. */
   readonly scope?: string;
+  /**
+   * Nodes that are limited to a part of the data may make it, too: because it is about membership, or because who serves it
+   * shows them that part only. Refused where this is left out.
+   */
+  readonly limited?: "membership" | "exchange";
 }
 
 /** Somebody who may call: a member with a certificate, or the holder of a key. */
@@ -105,11 +110,31 @@ export class Guard {
           action: rule ? `Use an identity or key that is ${rule.roles.join(" or ")}.` : "Look at what the server offers.",
         });
       }
+      if (!own) this.#checkLimits(path, rule, caller.identity);
       if (rule.audited) audit.write({ who, what: path, outcome: "done" });
     } catch (error) {
       const { code, message } = toPlainError(error);
       audit.write({ who, what: path, outcome: "refused", details: `${code}: ${message}` });
       throw error;
+    }
+  }
+
+  /** Nodes of a scope see a part through the server of the scope, and nobody's data comes to them or from them in another way. */
+  #checkLimits(path: string, { limited }: CallAccess, caller: Identity | null): void {
+    if (caller?.role !== "node") return;
+    if (caller.scope !== null && limited === undefined) {
+      throw new SyncError({
+        code: "FORBIDDEN",
+        message: `a node that is limited to a scope may not call ${path}`,
+        action: "It syncs with the server of its scope, and does nothing else there.",
+      });
+    }
+    if (this.#options.trust.identity.scope !== null && limited !== "membership") {
+      throw new SyncError({
+        code: "FORBIDDEN",
+        message: "this node is limited to a scope, and serves no other node",
+        action: "Sync with the server of the scope instead.",
+      });
     }
   }
 

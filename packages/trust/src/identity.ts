@@ -14,6 +14,8 @@ export interface Identity {
   readonly id: string;
   /** What people call it. */
   readonly name: string;
+  /** A node that is limited to the part of the data that a scope of this name lets it see; null for all others. */
+  readonly scope: string | null;
   /** Counts every certificate the authority has given out; the later one of an identity has the higher number. */
   readonly serial: number;
   /** Milliseconds since 1970. */
@@ -23,7 +25,8 @@ export interface Identity {
 
 /** Names and ids end up in certificates, file names and logs. */
 const NAME = /^[A-Za-z0-9_.-]{1,64}$/;
-const URI = /^spiffe:\/\/([a-z0-9]{8,40})\/([a-z]+)\/([A-Za-z0-9_.-]{1,64})$/;
+/** A program that knows nothing of scopes takes a certificate with one for none of a fleet: it refuses rather than shows all. */
+const URI = /^spiffe:\/\/([a-z0-9]{8,40})\/([a-z]+)\/([A-Za-z0-9_.-]{1,64})(?:\/scope\/([A-Za-z0-9_.-]{1,64}))?$/;
 /** A serial number is 1, then eight bytes of count, then seven random ones. */
 const SERIAL_DIGITS = 32;
 const COUNT_DIGITS = 16;
@@ -42,9 +45,12 @@ export function checkMemberName(text: string, what: string): string {
   });
 }
 
+/** What an authority decides about a member. */
+export type Membership = Pick<Identity, "fleet" | "role" | "id" | "name"> & { readonly scope?: string | null };
+
 /** How an identity is called in its certificate: a SPIFFE ID. */
-export function identityUri({ fleet, role, id }: Pick<Identity, "fleet" | "role" | "id">): string {
-  return `spiffe://${fleet}/${role}/${id}`;
+export function identityUri({ fleet, role, id, scope = null }: Pick<Membership, "fleet" | "role" | "id" | "scope">): string {
+  return `spiffe://${fleet}/${role}/${id}${scope === null ? "" : `/scope/${scope}`}`;
 }
 
 /** `role/id`, as revocations and the audit log name it. */
@@ -63,9 +69,9 @@ export function serialNumber(count: number, random: Uint8Array): string {
 export function identityIn(certificate: X509Certificate): Identity {
   const uris = (certificate.subjectAltName ?? "").split(", ").filter((name) => name.startsWith("URI:"));
   const match = URI.exec(uris[0]?.slice("URI:".length) ?? "");
-  const [, fleet = "", role = "", id = ""] = match ?? [];
+  const [, fleet = "", role = "", id = "", scope = null] = match ?? [];
   const name = /^CN=(.*)$/m.exec(certificate.subject)?.[1] ?? "";
-  if (uris.length !== 1 || !isRole(role) || !NAME.test(name)) {
+  if (uris.length !== 1 || !isRole(role) || !NAME.test(name) || (scope !== null && role !== "node")) {
     throw new SyncError({
       code: "UNAUTHENTICATED",
       message: "the certificate is not one of a scoutsync fleet",
@@ -78,6 +84,7 @@ export function identityIn(certificate: X509Certificate): Identity {
     role,
     id,
     name,
+    scope,
     serial: Number.parseInt(digits.slice(2, 2 + COUNT_DIGITS), 16),
     validFromMs: certificate.validFromDate.getTime(),
     validUntilMs: certificate.validToDate.getTime(),

@@ -1,6 +1,6 @@
 import { createPrivateKey, KeyObject, randomBytes, type webcrypto } from "node:crypto";
 import { SyncError } from "@scoutsync/core";
-import { identityUri, serialNumber, type Identity } from "./identity.ts";
+import { identityUri, serialNumber, type Membership } from "./identity.ts";
 
 const ALGORITHM = { name: "ECDSA", namedCurve: "P-256" } as const;
 const SIGNING = { name: "ECDSA", hash: "SHA-256" } as const;
@@ -47,7 +47,7 @@ export async function createRequest(): Promise<{ key: string; request: Buffer }>
 export interface Issue {
   /** PEM of the CA. */
   ca: { certificate: string; key: string };
-  member: Pick<Identity, "fleet" | "role" | "id" | "name">;
+  member: Membership;
   /** The count in its serial number. */
   serial: number;
   lifetimeMs: number;

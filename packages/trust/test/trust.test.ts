@@ -171,3 +171,16 @@ test("the audit log shows when a line was changed, taken out or put in, and is n
   log.write({ who: "10.0.0.9:1", what: "/x", outcome: "refused", details: "no" }, Date.now() + 20_000);
   expect(readFileSync(path, "utf8")).toMatch(/"repeated":999/);
 });
+
+test("a node that was invited to a scope is limited to it, also by every certificate it gets later", async () => {
+  const secret = secretOf(authority.invite("node", { addresses: ["127.0.0.1:1"], scope: "team-5454" }).code);
+  const { request } = await createRequest();
+  const { certificate, identity } = await authority.admit({ secret, request, nodeId: "laptop-id", name: "laptop" });
+  expect(trust.recognise(new X509Certificate(certificate).raw)).toMatchObject({ role: "node", id: "laptop-id", scope: "team-5454" });
+  const later = await authority.renew(identity, (await createRequest()).request);
+  expect(trust.recognise(new X509Certificate(later.certificate).raw).scope).toBe("team-5454");
+  expect(authority.members().find(({ id }) => id === "laptop-id")).toMatchObject({ scope: "team-5454" });
+  expect(trust.recognise((await admitted("second-id")).der).scope).toBe(null);
+  expect(() => authority.invite("operator", { addresses: ["127.0.0.1:1"], scope: "team-5454" })).toThrow(/cannot be limited/);
+  expect(() => authority.invite("node", { addresses: ["127.0.0.1:1"], scope: "a/b" })).toThrow(/cannot be/);
+});

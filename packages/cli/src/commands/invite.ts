@@ -12,6 +12,7 @@ interface InviteOptions {
   role: string;
   expires?: number;
   address?: string[];
+  scope?: string;
 }
 
 const DEFAULT_EXPIRES_MS = 3_600_000;
@@ -26,11 +27,17 @@ export const registerInvite: Registration = (program, surroundings) => {
       new Option("--role <role>", "what may join")
         .choices(["node", "coordinator", "worker", "viewer", "operator", "superadmin"])
         .default("node"),
+      new Option("--scope <name>", "of a node: the scope it is limited to, as its server's --scopes file calls it"),
       duration("--expires <time>", "how long the code can be used (default 1h)"),
       repeatable("--address <address>", "host:port where the authority will be reached (default: where it serves)"),
       new Option("--data <dir>", "the authority's data directory on this machine (default: found, else the coordinator is asked)"),
     ],
-    examples: ["scoutsync invite", "scoutsync invite --role operator --expires 10m", "scoutsync invite --address 203.0.113.5:7070"],
+    examples: [
+      "scoutsync invite",
+      "scoutsync invite --role operator --expires 10m",
+      "scoutsync invite --scope team-5454",
+      "scoutsync invite --address 203.0.113.5:7070",
+    ],
     run: async (options, invocation) => {
       const { code, expires } = await invited(options, invocation);
       invocation.out.result({ code, role: options.role, expires }, () => {
@@ -39,7 +46,8 @@ export const registerInvite: Registration = (program, surroundings) => {
         const use = ["node", "coordinator", "worker"].includes(options.role)
           ? `scoutsync ${options.role} --join CODE …`
           : "scoutsync join CODE";
-        invocation.out.note(`scoutsync: lets in one ${options.role}, once, until ${expires}: ${use}`);
+        const limits = options.scope === undefined ? "" : ` that is limited to ${options.scope}`;
+        invocation.out.note(`scoutsync: lets in one ${options.role}${limits}, once, until ${expires}: ${use}`);
       });
     },
   });
@@ -49,16 +57,22 @@ async function invited(options: InviteOptions, invocation: Invocation): Promise<
   const { Authority, AuditLog, isRole } = await import("@scoutsync/trust");
   const validForMs = options.expires ?? DEFAULT_EXPIRES_MS;
   const addresses = options.address ?? [];
+  const { scope } = options;
   const here = authorityHere(options.data, invocation);
   const authority = here === null ? null : Authority.open(here);
   if (here !== null && authority && isRole(options.role)) {
-    const { code, expires } = authority.invite(options.role, { validForMs, addresses });
-    new AuditLog(join(here, "audit.log")).write({ who: "this machine", what: "invite", outcome: "done", details: options.role });
+    const { code, expires } = authority.invite(options.role, { validForMs, addresses, scope });
+    new AuditLog(join(here, "audit.log")).write({
+      who: "this machine",
+      what: "invite",
+      outcome: "done",
+      details: scope === undefined ? options.role : `${options.role} of ${scope}`,
+    });
     return { code, expires: expires.toISOString() };
   }
   const client = (await dialOf(invocation.coordinator, invocation))(invocation.coordinator, FleetClient);
   try {
-    const request = { role: options.role, validForS: Math.round(validForMs / 1_000), addresses };
+    const request = { role: options.role, validForS: Math.round(validForMs / 1_000), addresses, scope: scope ?? "" };
     return await unary(client, "invite", request, { deadlineMs: QUICK_DEADLINE_MS });
   } finally {
     client.close();

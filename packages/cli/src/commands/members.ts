@@ -20,8 +20,8 @@ export const registerMembers: Registration = (program, surroundings) => {
       const document = answer.members.map(memberDocument);
       invocation.out.result(document, () =>
         invocation.out.table(
-          ["role", "id", "name", "joined", "valid until", "revoked"],
-          document.map((one) => [one.role, one.id, one.name, one.joined, one.valid_until, one.revoked ? "yes" : "no"]),
+          ["role", "id", "name", "scope", "joined", "valid until", "revoked"],
+          document.map((one) => [one.role, one.id, one.name, one.scope ?? "", one.joined, one.valid_until, one.revoked ? "yes" : "no"]),
         ),
       );
     },
@@ -57,6 +57,6 @@ async function asked<T>(
   }
 }
 
-function memberDocument({ role, id, name, joined, validUntil, revoked }: Member) {
-  return { role, id, name, joined, valid_until: validUntil, revoked };
+function memberDocument({ role, id, name, joined, validUntil, revoked, scope }: Member) {
+  return { role, id, name, joined, valid_until: validUntil, revoked, ...(scope !== "" && { scope }) };
 }

@@ -82,6 +82,8 @@ export interface InviteRequest {
   validForS: number;
   /** host:port where who joins reaches the authority; empty = what it knows itself. */
   addresses: string[];
+  /** Of a node: the scope it is limited to; empty = it sees and may change everything. */
+  scope: string;
 }
 
 export interface InviteResponse {
@@ -101,6 +103,8 @@ export interface Member {
   joined: string;
   validUntil: string;
   revoked: boolean;
+  /** What a node is limited to; empty = nothing. */
+  scope: string;
 }
 
 export interface ListMembersResponse {
@@ -651,7 +655,7 @@ export const ShareRevocationsResponse: MessageFns<ShareRevocationsResponse> = {
 };
 
 function createBaseInviteRequest(): InviteRequest {
-  return { role: "", validForS: 0, addresses: [] };
+  return { role: "", validForS: 0, addresses: [], scope: "" };
 }
 
 export const InviteRequest: MessageFns<InviteRequest> = {
@@ -664,6 +668,9 @@ export const InviteRequest: MessageFns<InviteRequest> = {
     }
     for (const v of message.addresses) {
       writer.uint32(26).string(v!);
+    }
+    if (message.scope !== "") {
+      writer.uint32(34).string(message.scope);
     }
     return writer;
   },
@@ -705,6 +712,14 @@ export const InviteRequest: MessageFns<InviteRequest> = {
             message.addresses.push(reader.string());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.scope = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -725,6 +740,7 @@ export const InviteRequest: MessageFns<InviteRequest> = {
     message.role = object.role ?? "";
     message.validForS = object.validForS ?? 0;
     message.addresses = object.addresses?.map((e) => e) || [];
+    message.scope = object.scope ?? "";
     return message;
   },
 };
@@ -840,7 +856,7 @@ export const ListMembersRequest: MessageFns<ListMembersRequest> = {
 };
 
 function createBaseMember(): Member {
-  return { role: "", id: "", name: "", joined: "", validUntil: "", revoked: false };
+  return { role: "", id: "", name: "", joined: "", validUntil: "", revoked: false, scope: "" };
 }
 
 export const Member: MessageFns<Member> = {
@@ -862,6 +878,9 @@ export const Member: MessageFns<Member> = {
     }
     if (message.revoked !== false) {
       writer.uint32(48).bool(message.revoked);
+    }
+    if (message.scope !== "") {
+      writer.uint32(58).string(message.scope);
     }
     return writer;
   },
@@ -927,6 +946,14 @@ export const Member: MessageFns<Member> = {
             message.revoked = reader.bool();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.scope = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -950,6 +977,7 @@ export const Member: MessageFns<Member> = {
     message.joined = object.joined ?? "";
     message.validUntil = object.validUntil ?? "";
     message.revoked = object.revoked ?? false;
+    message.scope = object.scope ?? "";
     return message;
   },
 };
