@@ -55,6 +55,11 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("care"),
   },
   {
+    name: "small files are believed",
+    edits: [["          if (found !== hash) {\n", '          if (found === "") {\n']],
+    caughtBy: tests("hostile"),
+  },
+  {
     name: "work goes on after a step that failed half-way",
     edits: [["undone.\n          this.isReady = false;", "undone."]],
     caughtBy: tests("care"),

@@ -27,7 +27,7 @@ import { Scanner } from "./scan/scanner.ts";
 import { adoptObjects, settleObjects } from "./store/objects.ts";
 import { Reading } from "./store/reading.ts";
 import { RootDisk } from "./store/root-disk.ts";
-import { Staging } from "./store/staging.ts";
+import { Staging, type SmallFile } from "./store/staging.ts";
 import { Trouble } from "./trouble.ts";
 
 const DEFAULT_LIMITS: FileLimits = { maxSizeBytes: 64 * 1024 ** 3, minFreeBytes: 1024 ** 3 };
@@ -219,6 +219,11 @@ export class FileRootEngine implements FileRootCalls {
     return this.noticing(() => this.staging.begin(hash, size));
   }
 
+  async accept(files: readonly SmallFile[]): Promise<void> {
+    await this.exclusively(async () => {});
+    await this.noticing(() => this.staging.accept(files));
+  }
+
   async write(hash: string, offset: number, bytes: Uint8Array): Promise<void> {
     await this.noticing(async () => this.staging.write(hash, offset, bytes));
   }
@@ -233,6 +238,10 @@ export class FileRootEngine implements FileRootCalls {
 
   async read(hash: string, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
     return this.reading.read(hash, offset, length);
+  }
+
+  async readSmall(hashes: readonly string[]): Promise<(Uint8Array<ArrayBuffer> | "large" | "missing")[]> {
+    return this.reading.readSmall(hashes);
   }
 
   async locate(path: string): Promise<FileEntry> {

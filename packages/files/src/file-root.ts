@@ -3,6 +3,7 @@ import type { Intake, Want } from "./apply/intake.ts";
 import type { FileLimits } from "./context.ts";
 import type { Brake } from "./scan/deletions.ts";
 import type { Remark, ScanReport } from "./scan/report.ts";
+import type { SmallFile } from "./store/staging.ts";
 
 export interface FileRootOptions {
   /** What makes it the same root elsewhere. */
@@ -109,10 +110,15 @@ export interface FileRootCalls {
   /** Fetches what is wanted into place where the bytes are here; returns what is missing. */
   heal(): Promise<{ healed: number; wants: Want[] }>;
   begin(hash: string, size: number): Promise<number>;
+  /** Small files whole: instead of `begin`, `write` and `finish` for each. The bytes are given away. */
+  accept(files: readonly SmallFile[]): Promise<void>;
+  /** The bytes are given away: their memory may go to another thread. */
   write(hash: string, offset: number, bytes: Uint8Array): Promise<void>;
   finish(hash: string): Promise<void>;
   leave(hash: string): Promise<void>;
   read(hash: string, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** Small files whole; "large" has to be read in pieces, "missing" is not here (any more). */
+  readSmall(hashes: readonly string[]): Promise<(Uint8Array<ArrayBuffer> | "large" | "missing")[]>;
   /** The hash of what is in place at a path. Throws NOT_FOUND, INVALID_ARGUMENT. */
   locate(path: string): Promise<FileEntry>;
   recipe(hash: string, size: number): Promise<Uint8Array<ArrayBuffer>>;

@@ -8,4 +8,5 @@ export type { Remark, ScanReport } from "./scan/report.ts";
 export type { Brake } from "./scan/deletions.ts";
 export { FileRootEngine, type EngineSeams } from "./engine.ts";
 export { FileRootPool } from "./pool/pool.ts";
+export { SMALL_BYTES, type SmallFile } from "./store/staging.ts";
 export { diagnoseRoot, type RootDiagnosis } from "./diagnose.ts";

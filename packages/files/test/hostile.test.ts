@@ -153,6 +153,17 @@ test("bytes that are not what was announced are refused and never visible", asyn
   await expect(site.engine.write(HASH, 0, Buffer.alloc(BYTES.length + 1))).rejects.toMatchObject({ code: "FILE_CORRUPT" });
   await site.engine.leave(HASH);
   expect((await site.engine.receive([lied], "q".repeat(16), "peer")).wants).toHaveLength(1);
+  // Among others of a group, which are taken.
+  const sound = createHash("sha256").update("sound").digest("hex");
+  const group = [
+    { hash: HASH, bytes: Buffer.from("a lie") },
+    { hash: sound, bytes: Buffer.from("sound") },
+  ];
+  await expect(site.engine.accept(group)).rejects.toMatchObject({ code: "FILE_CORRUPT" });
+  expect((await site.engine.receive([lied], "q".repeat(16), "peer")).wants).toHaveLength(1);
+  expect((await site.engine.receive([entry("sound.txt", { hash: sound, size: 5 })], "q".repeat(16), "peer")).placed).toBe(1);
+  expect(readFileSync(join(site.root, "sound.txt"), "utf8")).toBe("sound");
+  rmSync(join(site.root, "sound.txt"));
   expect(readdirSync(site.root)).toEqual([".scoutsync-store"]);
   expect((await give([lied])).placed).toBe(1);
   // Executable for its owner, as it says, and for nobody else; no other bit travels.

@@ -1,7 +1,9 @@
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import { decodeGetFileResponse, decodePutFileRequest, encodeGetFileResponse, encodePutFileRequest } from "./file-codec.ts";
 import { Batch, GetChangesResponse, PushChangesRequest, SyncNodeService } from "../gen/scoutsync/v1/sync_node.ts";
 
-// The two calls that carry bulk. The generated code copies a payload three times on its way out and once on its way in;
+// The calls that carry bulk; those with files are in `file-codec`. The generated code copies a payload three times on its
+// way out and once on its way in;
 // here it is copied once and not at all. Bytes on the wire mean the same: protobuf fields may come in any order, so the
 // payload is put last in its batch.
 
@@ -79,5 +81,15 @@ export const syncNodeService = {
       const batch = decodeBatchField(REQUEST_BATCH_TAG, bytes);
       return batch ? { kind: { $case: "batch", value: batch } } : PushChangesRequest.decode(bytes);
     },
+  },
+  getFile: {
+    ...SyncNodeService.getFile,
+    responseSerialize: encodeGetFileResponse,
+    responseDeserialize: decodeGetFileResponse,
+  },
+  putFile: {
+    ...SyncNodeService.putFile,
+    requestSerialize: encodePutFileRequest,
+    requestDeserialize: decodePutFileRequest,
   },
 };

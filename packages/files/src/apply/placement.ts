@@ -5,7 +5,7 @@ import { SyncError, type FileEntry } from "@scoutsync/core";
 import { withRoot, type RootContext } from "../context.ts";
 import { State, type JournalStep, type StoredObject } from "../manifest/manifest.ts";
 import { errorCode, type Folder, inFolderOf, permissionsOf } from "../paths/folder.ts";
-import { isRacy, printOf } from "../scan/print.ts";
+import { isRacyAsPlaced, printOf } from "../scan/print.ts";
 import { copyVerified, examine } from "../store/objects.ts";
 import type { OpenRoot } from "../store/root-disk.ts";
 import { stagedName, type Staging } from "../store/staging.ts";
@@ -211,7 +211,7 @@ export class Placement {
       open.staging.remove(journal.staged);
       const stats = folder.look(name);
       // A program may have renamed a file of its own over it already: then nothing is known of what is there.
-      print = stats?.ino === placed && stats ? { text: printOf(stats), racy: isRacy(stats, this.context.nowUs()) } : null;
+      print = stats?.ino === placed && stats ? { text: printOf(stats), racy: isRacyAsPlaced(stats, this.context.nowUs()) } : null;
     }
     commits.push(() => this.commit(step, journal, displaced, print));
     return "done";

@@ -12,7 +12,12 @@ import type {
   StoredVersion,
 } from "../file-root.ts";
 import type { ScanReport } from "../scan/report.ts";
+import type { SmallFile } from "../store/staging.ts";
 import type { FromWorker, Method, ToWorker } from "./calls.ts";
+
+/** Bytes that fill this much of a large piece of memory are a whole message's: nobody else's are in it. */
+const OWN_MEMORY_BYTES = 64 * 1024;
+const OWN_MEMORY_SHARE = 0.98;
 
 interface Waiting {
   root: number;
@@ -143,15 +148,17 @@ class PooledRoot implements FileRoot {
   nothingFor = (index: string, seq: number) => this.call<boolean>("nothingFor", index, seq);
   heal = () => this.call<{ healed: number; wants: Want[] }>("heal");
   begin = (hash: string, size: number) => this.call<number>("begin", hash, size);
-  write = (hash: string, offset: number, bytes: Uint8Array) => this.call<void>("write", hash, offset, bytes);
+  accept = (files: readonly SmallFile[]) => this.call<void>("accept", files);
+  write = (hash: string, offset: number, bytes: Uint8Array) => this.give("write", bytes, hash, offset, bytes);
   finish = (hash: string) => this.call<void>("finish", hash);
   leave = (hash: string) => this.call<void>("leave", hash);
   read = (hash: string, offset: number, length: number) => this.call<Uint8Array<ArrayBuffer>>("read", hash, offset, length);
+  readSmall = (hashes: readonly string[]) => this.call<(Uint8Array<ArrayBuffer> | "large" | "missing")[]>("readSmall", hashes);
   locate = (path: string) => this.call<FileEntry>("locate", path);
   recipe = (hash: string, size: number) => this.call<Uint8Array<ArrayBuffer>>("recipe", hash, size);
   assemble = (hash: string, size: number, path: string, recipe: Uint8Array) =>
     this.call<{ offset: number; length: number }[]>("assemble", hash, size, path, recipe);
-  patch = (hash: string, offset: number, bytes: Uint8Array) => this.call<void>("patch", hash, offset, bytes);
+  patch = (hash: string, offset: number, bytes: Uint8Array) => this.give("patch", bytes, hash, offset, bytes);
   reviews = () => this.call<Review[]>("reviews");
   resolve = (id: string, decision: "winner" | "loser" | "release" | "undo") => this.call<Review | null>("resolve", id, decision);
   restore = (path: string, hash: string) => this.call<FileEntry>("restore", path, hash);
@@ -162,6 +169,14 @@ class PooledRoot implements FileRoot {
   async close(): Promise<void> {
     this.pool.forget(this.number);
     await this.pool.ask({ kind: "close", call: this.pool.nextCall(), root: this.number });
+  }
+
+  /** A call whose bytes are moved to the thread, not copied, where they have their memory to themselves. */
+  private async give(method: Method, bytes: Uint8Array, ...args: unknown[]): Promise<void> {
+    const { buffer, byteLength } = bytes;
+    const isOwn = buffer instanceof ArrayBuffer && byteLength >= OWN_MEMORY_BYTES && byteLength >= buffer.byteLength * OWN_MEMORY_SHARE;
+    const message: ToWorker = { kind: "call", call: this.pool.nextCall(), root: this.number, method, args };
+    await this.pool.ask(message, isOwn ? [buffer] : []);
   }
 
   private call<T>(method: Method, ...args: unknown[]): Promise<T> {

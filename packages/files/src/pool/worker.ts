@@ -22,7 +22,9 @@ const send = (message: FromWorker, transfer: TransferListItem[] = []) => port.po
 /** The methods that only read: nothing can have moved. */
 const QUIET: ReadonlySet<string> = new Set([
   "read",
+  "readSmall",
   "write",
+  "accept",
   "begin",
   "finish",
   "leave",
@@ -74,13 +76,18 @@ async function answer(message: ToWorker): Promise<{ value: unknown; state: FileR
   const method = one.engine[message.method] as (...args: unknown[]) => Promise<unknown>;
   try {
     const value = await method.apply(one.engine, message.args);
-    const isBytes = value instanceof Uint8Array && value.buffer instanceof ArrayBuffer && value.byteLength === value.buffer.byteLength;
     const state = QUIET.has(message.method) ? null : one.engine.state();
     if (state) one.said = JSON.stringify(state);
-    return { value, state, transfer: isBytes ? [value.buffer] : [] };
+    return { value, state, transfer: (Array.isArray(value) ? value : [value]).flatMap(ownMemory) };
   } finally {
     publish(message.root, one);
   }
+}
+
+/** The memory of bytes that have it to themselves: it is moved, not copied. */
+function ownMemory(value: unknown): ArrayBuffer[] {
+  if (!(value instanceof Uint8Array) || !(value.buffer instanceof ArrayBuffer)) return [];
+  return value.byteLength > 0 && value.byteLength === value.buffer.byteLength ? [value.buffer] : [];
 }
 
 port.on("message", (message: ToWorker) => {

@@ -21,3 +21,11 @@ export function isRacy({ mtimeNs, ctimeNs }: BigIntStats, nowUs: number): boolea
   const window = mtimeNs % SECOND_NS === 0n && ctimeNs % SECOND_NS === 0n ? COARSE_NS : FINE_NS;
   return latest + window >= BigInt(nowUs) * 1000n;
 }
+
+/**
+ * As `isRacy`, for a file that was put into place this moment with its old modification time: whoever writes into it
+ * changes that. The fresh status change time is our own.
+ */
+export function isRacyAsPlaced({ mtimeNs }: BigIntStats, nowUs: number): boolean {
+  return mtimeNs + (mtimeNs % SECOND_NS === 0n ? COARSE_NS : FINE_NS) >= BigInt(nowUs) * 1000n;
+}

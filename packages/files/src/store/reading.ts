@@ -3,6 +3,8 @@ import { SyncError } from "@scoutsync/core";
 import { withRoot, type RootContext } from "../context.ts";
 import { errorCode, inFolderOf } from "../paths/folder.ts";
 import { printOf } from "../scan/print.ts";
+import type { OpenRoot } from "./root-disk.ts";
+import { SMALL_BYTES } from "./staging.ts";
 
 const MAX_OPEN = 8;
 /** A file that nobody read for so long is closed, so that a disk can be unmounted. */
@@ -39,6 +41,23 @@ export class Reading {
     return bytes;
   }
 
+  /** Small files whole, in this order: "large" is read in pieces instead, and of "missing" the bytes are not here (any more). */
+  readSmall(hashes: readonly string[]): (Uint8Array<ArrayBuffer> | "large" | "missing")[] {
+    return withRoot(this.context, (open) =>
+      hashes.map((hash) => {
+        const found = this.findIn(open, hash);
+        if (!found) return "missing";
+        try {
+          if (found.size > SMALL_BYTES) return "large";
+          const bytes = new Uint8Array(found.size);
+          return found.size === 0 || readSync(found.fd, bytes, 0, found.size, 0) === found.size ? bytes : "missing";
+        } finally {
+          closeSync(found.fd);
+        }
+      }),
+    );
+  }
+
   /** Runs with an open file that holds these bytes. */
   async using<T>(hash: string, work: (fd: number, size: number) => Promise<T>): Promise<T> {
     const { fd, size } = this.open(hash);
@@ -72,22 +91,25 @@ export class Reading {
   }
 
   private find(hash: string): Reader {
+    const found = withRoot(this.context, (open) => this.findIn(open, hash));
+    if (found) return found;
+    throw this.notHere(hash);
+  }
+
+  private findIn({ root, objects }: OpenRoot, hash: string): Reader | null {
     const { manifest } = this.context;
-    return withRoot(this.context, ({ root, objects }) => {
-      for (const row of manifest.withHash(hash)) {
-        try {
-          const fd = inFolderOf(root, row.path, (folder, name) => folder.read(name));
-          const stats = fstatSync(fd, { bigint: true });
-          if (stats.isFile() && printOf(stats) === row.print) return { fd, size: row.size };
-          closeSync(fd);
-        } catch (error) {
-          if (!["ENOENT", "ENOTDIR", "ELOOP", "EACCES"].includes(errorCode(error))) throw error;
-        }
+    for (const row of manifest.withHash(hash)) {
+      try {
+        const fd = inFolderOf(root, row.path, (folder, name) => folder.read(name));
+        const stats = fstatSync(fd, { bigint: true });
+        if (stats.isFile() && printOf(stats) === row.print) return { fd, size: row.size };
+        closeSync(fd);
+      } catch (error) {
+        if (!["ENOENT", "ENOTDIR", "ELOOP", "EACCES"].includes(errorCode(error))) throw error;
       }
-      const object = manifest.object(hash);
-      if (object && objects.look(object.id)) return { fd: objects.read(object.id), size: object.size };
-      throw this.notHere(hash);
-    });
+    }
+    const object = manifest.object(hash);
+    return object && objects.look(object.id) ? { fd: objects.read(object.id), size: object.size } : null;
   }
 
   private notHere(hash: string): SyncError {

@@ -7,7 +7,7 @@ import { errorCode } from "../paths/folder.ts";
 import { hashOpen } from "./hash.ts";
 import { fileFloor } from "./root-disk.ts";
 
-const { O_CREAT, O_NOFOLLOW, O_RDWR } = constants;
+const { O_CREAT, O_NOFOLLOW, O_RDWR, O_TRUNC } = constants;
 const PIECE_BYTES = 1024 * 1024;
 const sync = promisify(fsync);
 
@@ -18,6 +18,22 @@ interface Incoming {
   at: number;
   /** Null when pieces come in any order: then the whole is read back at the end. */
   sum: Hash | null;
+  /** Bytes written since they were last sent to the disk, and that being done. */
+  unsynced: number;
+  syncing: Promise<void> | null;
+}
+
+/** A large file goes to the disk while it comes, not only when it is whole. */
+const SYNC_EVERY_BYTES = 32 * 1024 * 1024;
+
+/** Files up to this size are received and read many at once, bytes. */
+export const SMALL_BYTES = 64 * 1024;
+
+/** A file that came whole. */
+export interface SmallFile {
+  /** The SHA-256 it has to have, lower-case hex. */
+  hash: string;
+  bytes: Uint8Array;
 }
 
 /** The name of what is received or copied until its entry is placed. */
@@ -58,16 +74,16 @@ export class Staging {
         throw this.failed(error);
       }
     });
-    const incoming: Incoming = { fd: open, size, at: 0, sum: createHash("sha256") };
+    const incoming: Incoming = { fd: open, size, at: 0, sum: createHash("sha256"), unsynced: 0, syncing: null };
     try {
       const there = Number(fstatSync(open, { bigint: true }).size);
       if (there > size) ftruncateSync(open, 0);
       const needed = this.reserved + size - (there > size ? 0 : there);
       if (free - floor < needed) throw this.tooLarge({ size, needed, free, floor });
       const sum = createHash("sha256");
-      const piece = Buffer.allocUnsafe(PIECE_BYTES);
+      const piece = Buffer.allocUnsafe(Math.min(PIECE_BYTES, there));
       while (incoming.at < there && there <= size) {
-        const read = readSync(open, piece, 0, PIECE_BYTES, incoming.at);
+        const read = readSync(open, piece, 0, piece.length, incoming.at);
         if (read === 0) break;
         sum.update(piece.subarray(0, read));
         incoming.at += read;
@@ -80,6 +96,44 @@ export class Staging {
     this.incoming.set(hash, incoming);
     this.reserved += size - incoming.at;
     return incoming.at;
+  }
+
+  /**
+   * Receives small files whole, and makes them durable together. Throws DISK_FULL; throws FILE_CORRUPT after all the others
+   * were taken where one is not what was announced.
+   */
+  async accept(files: readonly SmallFile[]): Promise<void> {
+    const { limits, disk } = this.context;
+    const size = files.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    const { free, total } = disk.room();
+    const floor = fileFloor(limits, total);
+    if (free - floor < this.reserved + size) throw this.tooLarge({ size, needed: this.reserved + size, free, floor });
+    let wrong: SyncError | null = null;
+    const written: { hash: string; fd: number }[] = [];
+    try {
+      withRoot(this.context, ({ staging }) => {
+        for (const { hash, bytes } of files) {
+          const found = createHash("sha256").update(bytes).digest("hex");
+          if (found !== hash) {
+            wrong = corrupt(hash, `has SHA-256 ${found}`);
+            continue;
+          }
+          const before = this.incoming.get(hash);
+          if (before) this.drop(hash, before);
+          const fd = openSync(staging.at(stagedName(hash)), O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600);
+          written.push({ hash, fd });
+          writeAll(fd, bytes, 0);
+        }
+      });
+      await Promise.all(written.map(({ fd }) => sync(fd)));
+      for (const { hash } of written) this.whole.add(hash);
+    } catch (error) {
+      this.context.lack.bytes = size;
+      throw this.failed(error);
+    } finally {
+      for (const { fd } of written) closeSync(fd);
+    }
+    if (wrong) throw wrong as SyncError;
   }
 
   /** Appends bytes at an offset that has to be the next one. Throws DISK_FULL, FILE_CORRUPT. */
@@ -137,8 +191,7 @@ export class Staging {
 
   private put(hash: string, incoming: Incoming, offset: number, bytes: Uint8Array): void {
     try {
-      let done = 0;
-      while (done < bytes.length) done += writeSync(incoming.fd, bytes, done, bytes.length - done, offset + done);
+      writeAll(incoming.fd, bytes, offset);
     } catch (error) {
       const failure = this.failed(error);
       if (failure instanceof SyncError && failure.code === "DISK_FULL") {
@@ -150,6 +203,14 @@ export class Staging {
       throw failure;
     }
     incoming.at = Math.max(incoming.at, offset + bytes.length);
+    incoming.unsynced += bytes.length;
+    if (incoming.unsynced >= SYNC_EVERY_BYTES && !incoming.syncing) {
+      incoming.unsynced = 0;
+      // What goes wrong with it is met again by the last one, which is waited for.
+      incoming.syncing = sync(incoming.fd)
+        .catch(() => {})
+        .finally(() => (incoming.syncing = null));
+    }
     this.reserved = Math.max(0, this.reserved - bytes.length);
   }
 
@@ -163,7 +224,9 @@ export class Staging {
     if (this.incoming.get(hash) !== incoming) return;
     this.incoming.delete(hash);
     this.reserved = Math.max(0, this.reserved - (incoming.size - incoming.at));
-    closeSync(incoming.fd);
+    // Never under a call that is still under way.
+    if (incoming.syncing) void incoming.syncing.then(() => closeSync(incoming.fd));
+    else closeSync(incoming.fd);
   }
 
   private failed(error: unknown): unknown {
@@ -190,6 +253,11 @@ export class Staging {
       cause,
     });
   }
+}
+
+function writeAll(fd: number, bytes: Uint8Array, offset: number): void {
+  let done = 0;
+  while (done < bytes.length) done += writeSync(fd, bytes, done, bytes.length - done, offset + done);
 }
 
 function corrupt(hash: string, what: string): SyncError {

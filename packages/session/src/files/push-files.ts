@@ -1,9 +1,12 @@
 import { SyncError, type FileEntry, type FileListEnd, type FileRefusal, type FileWant } from "@scoutsync/core";
+import { SMALL_BYTES } from "@scoutsync/files";
 import type { FilePart, PutStream } from "./file-peer.ts";
 import type { FileExchange } from "./pull-files.ts";
 
 const BATCH_ENTRIES = 256;
 const CHUNK_BYTES = 1024 * 1024;
+/** Small files read in one trip to the roots' thread. */
+const READ_AT_ONCE = 64;
 
 /** Offers the peer what it has not recorded of this root, deletions last. */
 export async function pushFiles(exchange: FileExchange): Promise<{ end: FileListEnd; refused: FileRefusal[] }> {
@@ -49,7 +52,22 @@ async function offer(exchange: FileExchange, stream: PutStream, entries: readonl
   const { stats } = exchange;
   const wants = await stream.offer(entries);
   const missing: string[] = [];
-  for (const want of wants) {
+  const small = wants.filter(({ size, recipe }) => size <= SMALL_BYTES && !recipe);
+  const rest = wants.filter((want) => !small.includes(want));
+  for (let at = 0; at < small.length; at += READ_AT_ONCE) {
+    const group = small.slice(at, at + READ_AT_ONCE);
+    const read = await exchange.root.readSmall(group.map(({ hash }) => hash));
+    for (const [n, want] of group.entries()) {
+      const bytes = read[n];
+      if (!(bytes instanceof Uint8Array)) {
+        missing.push(want.hash);
+        continue;
+      }
+      await sendPiece(exchange, stream, want.hash, want.offset, bytes.subarray(want.offset));
+      stats.filesUploaded += 1;
+    }
+  }
+  for (const want of rest) {
     try {
       await sendBytes(exchange, stream, want);
       stats.filesUploaded += 1;
@@ -64,7 +82,20 @@ async function offer(exchange: FileExchange, stream: PutStream, entries: readonl
   return ack.refused;
 }
 
-async function sendBytes({ root, rate, stats, signal }: FileExchange, stream: PutStream, want: FileWant): Promise<void> {
+async function sendPiece(
+  { rate, stats, signal }: FileExchange,
+  stream: PutStream,
+  hash: string,
+  offset: number,
+  bytes: Uint8Array,
+): Promise<void> {
+  stats.bytesSent += bytes.length;
+  await rate.pass(bytes.length, signal);
+  await stream.bytes(hash, offset, bytes);
+}
+
+async function sendBytes(exchange: FileExchange, stream: PutStream, want: FileWant): Promise<void> {
+  const { root, stats } = exchange;
   const { hash, size, offset } = want;
   let parts: FilePart[] = [{ hash, offset, length: size - offset }];
   if (want.recipe) {
@@ -85,9 +116,7 @@ async function sendBytes({ root, rate, stats, signal }: FileExchange, stream: Pu
       next = at < end ? root.read(hash, at, Math.min(CHUNK_BYTES, end - at)) : null;
       // Awaited below; without this a failed send would leave it unheard.
       next?.catch(() => {});
-      stats.bytesSent += bytes.length;
-      await rate.pass(bytes.length, signal);
-      await stream.bytes(hash, from, bytes);
+      await sendPiece(exchange, stream, hash, from, bytes);
     }
   }
 }

@@ -1,5 +1,5 @@
 import { SyncError, type FileEntry, type FileWant } from "@scoutsync/core";
-import { DELTA_FROM_BYTES, type FileRoot, type Intake } from "@scoutsync/files";
+import { DELTA_FROM_BYTES, SMALL_BYTES, type FileRoot, type Intake, type SmallFile } from "@scoutsync/files";
 import { Wakeup } from "../wakeup.ts";
 import type { FilePart } from "./file-peer.ts";
 
@@ -16,7 +16,13 @@ interface Receiving {
   want: FileWant;
   at: number;
   inPieces: boolean;
+  /** What has come of a small file, which goes into the root whole, with others; null for any other. */
+  held: Uint8Array[] | null;
 }
+
+/** Small files that go into the root together: at most so many, and bytes. */
+const GROUP_FILES = 64;
+const GROUP_BYTES = 1024 * 1024;
 
 /**
  * Entries and bytes of one peer on their way into a root, whoever drives: the pulling side here, or a peer that puts.
@@ -31,6 +37,7 @@ export class Reception {
   private readonly writing = new Set<Promise<void>>();
   /** Received by other sessions, and needed here. */
   private readonly awaited = new Set<string>();
+  private group: SmallFile[] = [];
   private offered: readonly FileEntry[] = [];
   private failure: Error | null = null;
   /** Files received whole, so far. */
@@ -68,8 +75,14 @@ export class Reception {
       others.set(hash, new Wakeup());
       const recipe = hasBasis && size >= DELTA_FROM_BYTES;
       const want: FileWant = { hash, size, offset: 0, recipe };
-      this.receiving.set(hash, { want, at: 0, inPieces: recipe });
+      const isSmall = size <= SMALL_BYTES;
+      this.receiving.set(hash, { want, at: 0, inPieces: recipe, held: isSmall ? [] : null });
       this.paths.set(hash, path);
+      if (isSmall) {
+        if (size === 0) await this.hold(hash, 0, new Uint8Array());
+        else wanted.push(want);
+        continue;
+      }
       if (!recipe) want.offset = await this.root.begin(hash, size);
       this.of(hash).at = want.offset;
       if (want.offset === size && !recipe) this.whole(hash);
@@ -103,10 +116,50 @@ export class Reception {
   async bytes(hash: string, offset: number, bytes: Uint8Array): Promise<void> {
     if (this.failure) throw this.failure;
     const receiving = this.of(hash);
+    if (receiving.held) return this.hold(hash, offset, bytes);
     receiving.at += bytes.length;
     const written = receiving.inPieces ? this.root.patch(hash, offset, bytes) : this.root.write(hash, offset, bytes);
     this.track(this.writing, written);
     if (receiving.at >= receiving.want.size) this.whole(hash);
+    await this.mayGoOn();
+  }
+
+  /** Bytes of a small file: kept until it is whole, and then until there are enough to be worth a trip to the root's thread. */
+  private async hold(hash: string, offset: number, bytes: Uint8Array): Promise<void> {
+    const receiving = this.of(hash);
+    const { want, held } = receiving;
+    if (!held || offset !== receiving.at || offset + bytes.length > want.size) {
+      throw new SyncError({
+        code: "FILE_CORRUPT",
+        message: `the file announced with SHA-256 ${hash} came in another order, or longer, than it was announced`,
+        action: "Nothing was changed. It is asked for again; if this stays, look at the node it came from.",
+      });
+    }
+    held.push(bytes);
+    receiving.at += bytes.length;
+    if (receiving.at < want.size) return;
+    this.group.push({ hash, bytes: held.length === 1 && held[0] ? held[0] : Buffer.concat(held) });
+    receiving.held = null;
+    if (this.group.length >= GROUP_FILES || this.group.reduce((sum, one) => sum + one.bytes.length, 0) >= GROUP_BYTES) this.accept();
+    await this.mayGoOn();
+  }
+
+  private accept(): void {
+    const group = this.group;
+    if (group.length === 0) return;
+    this.group = [];
+    const accepted = this.root
+      .accept(group)
+      .then(() => {
+        this.received += group.length;
+      })
+      .finally(() => {
+        for (const { hash } of group) this.release(hash);
+      });
+    this.track(this.writing, accepted);
+  }
+
+  private async mayGoOn(): Promise<void> {
     while (this.writing.size >= MAX_UNWRITTEN) await Promise.race(this.writing);
   }
 
@@ -119,6 +172,7 @@ export class Reception {
 
   /** Everything that can be had is here: takes the offered entries in. */
   async commit(): Promise<Intake> {
+    this.accept();
     await Promise.all([...this.writing, ...this.finishing]);
     for (const hash of this.receiving.keys()) await this.missing(hash);
     if (this.failure) {
@@ -146,6 +200,7 @@ export class Reception {
 
   /** Lets go of everything; what is on disk is gone on with next time. */
   async leave(): Promise<void> {
+    this.group = [];
     await Promise.allSettled([...this.writing, ...this.finishing]);
     for (const hash of this.receiving.keys()) await this.missing(hash).catch(() => {});
   }
