@@ -1,6 +1,7 @@
 import { PROTOCOL_VERSION, SyncError } from "@scoutsync/core";
 import { GetChangesRequest, serverStream, unary } from "@scoutsync/protocol";
 import { QUICK_DEADLINE_MS, type NodeConnection } from "../connect.ts";
+import { stoppable } from "./interruption.ts";
 import { BundleWriter } from "./writer.ts";
 
 export interface Exported {
@@ -30,12 +31,7 @@ export async function exportBundle(
   const writer = await BundleWriter.create(path);
   const exported: Exported = { database, node: node.name, since, batches: 0, changes: 0, bytes: 0 };
   let final = false;
-  // Whoever ends the command leaves no half file behind.
-  const stop = new AbortController();
-  const interrupted = () =>
-    stop.abort(new SyncError({ code: "SHUTTING_DOWN", message: "the export was interrupted", action: "Run it again." }));
-  process.once("SIGINT", interrupted);
-  process.once("SIGTERM", interrupted);
+  const { signal, release } = stoppable();
   try {
     const request = GetChangesRequest.fromPartial({
       database,
@@ -44,7 +40,7 @@ export async function exportBundle(
       whole: true,
       protocol: PROTOCOL_VERSION,
     });
-    for await (const { batch } of serverStream(client, "getChanges", request, { signal: stop.signal })) {
+    for await (const { batch } of serverStream(client, "getChanges", request, { signal })) {
       if (!batch) continue;
       if (exported.batches === 0 && batch.part < 2) {
         const { name, version } = node;
@@ -68,7 +64,6 @@ export async function exportBundle(
     await writer.discard();
     throw error;
   } finally {
-    process.off("SIGINT", interrupted);
-    process.off("SIGTERM", interrupted);
+    release();
   }
 }

@@ -12,6 +12,7 @@ import {
 } from "@scoutsync/protocol";
 import type { NodeConnection } from "../connect.ts";
 import { unreadable, type BundleHead } from "./layout.ts";
+import { importFiles, type ImportedFiles } from "./import-files.ts";
 import { BundleReader } from "./reader.ts";
 
 export interface Imported {
@@ -33,7 +34,7 @@ export interface Imported {
 }
 
 /**
- * Pushes a bundle's batches to the node, each after its checksum, one after the other, and passes over those that are
+ * Of a bundle of files: see `importFiles`. Pushes a bundle's batches to the node, each after its checksum, one after the other, and passes over those that are
  * there already: that is how an import that was cut off goes on. Throws what reading the file or the node refuses; what
  * was acknowledged before stays.
  */
@@ -41,9 +42,10 @@ export async function importBundle(
   client: NodeConnection,
   path: string,
   onProgress: (done: number, total: number) => void = () => {},
-): Promise<Imported> {
+): Promise<Imported | ImportedFiles> {
   const { reader, head } = await BundleReader.open(path);
   try {
+    if (head.root !== undefined) return await importFiles(client, reader, head, onProgress);
     const push = await NodePush.open(client, head);
     try {
       return await pushAll(push, reader, head, onProgress);

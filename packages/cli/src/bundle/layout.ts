@@ -22,6 +22,12 @@ export const Tags = {
   head: "HEAD",
   /** One `Batch` message, as in GetChanges. */
   batch: "BTCH",
+  /** Of a file root: entries as one `FileOffer` message; the bytes that they need follow. */
+  entries: "FENT",
+  /** A piece of a file, as one `FileBytes` message; pieces of one file in order. */
+  fileBytes: "FBYT",
+  /** Where the list of a root ends, as one `FileListEnd` message. */
+  listEnd: "FEND",
   /** Nothing comes after. */
   tail: "TAIL",
 } as const;
@@ -31,11 +37,15 @@ export interface BundleHead {
   protocol: number;
   /** Version of the program that wrote it. */
   version: string;
+  /** "" in a bundle of files. */
   database: string;
+  /** Of a bundle of files: the root, and the index of its manifest. */
+  root?: string;
+  index?: string;
   /** Name of the node it was exported from, and the run of its database. */
   node: string;
   run: string;
-  /** Where a receiver has to stand at least, as `ping` prints it. */
+  /** Where a receiver has to stand at least, as `ping` prints it: a vector, or of files a cursor. */
   since: string;
   /** ISO 8601 UTC. */
   created: string;

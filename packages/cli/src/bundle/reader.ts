@@ -16,6 +16,8 @@ import {
   type BundleHead,
 } from "./layout.ts";
 
+const CONTENT: ReadonlySet<string> = new Set([Tags.batch, Tags.entries, Tags.fileBytes, Tags.listEnd]);
+
 interface Section {
   tag: string;
   body: Buffer;
@@ -51,16 +53,25 @@ export class BundleReader {
 
   /** The messages of the stream that the bundle holds, each checked. Throws when the file ends before its end. */
   async *batches(): AsyncGenerator<Batch> {
+    for await (const { tag, body } of this.sections()) {
+      if (tag !== Tags.batch) throw unreadable(this.path, `holds a section "${tag}" among changes`);
+      const batch = this.#decode(body);
+      checkProtocol(batch.protocol, this.path, "this program");
+      yield batch;
+    }
+  }
+
+  /** The sections after the head, each checked, but those that may be passed over. Throws when the file ends before its end. */
+  async *sections(): AsyncGenerator<Section> {
     for (;;) {
-      const { tag, body } = await this.#section();
-      if (tag === Tags.batch) {
-        const batch = this.#decode(body);
-        checkProtocol(batch.protocol, this.path, "this program");
-        yield batch;
-      } else if (tag === Tags.tail) {
+      const section = await this.#section();
+      const { tag } = section;
+      if (tag === Tags.tail) {
         if (await this.#take(1, { orNothing: true })) throw unreadable(this.path, "goes on after its end");
         return;
-      } else this.#passOver(tag);
+      }
+      if (CONTENT.has(tag)) yield section;
+      else this.#passOver(tag);
     }
   }
 

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { open, rename, rm, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
-import { Batch } from "@scoutsync/protocol";
+import { Batch, FileListEnd } from "@scoutsync/protocol";
 import { LAYOUT_VERSION, MAGIC, SECTION_HEAD_BYTES, Tags, fromFileSystem, type BundleHead } from "./layout.ts";
 
 /** Writes one bundle beside its path; it gets its name only when it is whole and on the medium. */
@@ -39,6 +39,20 @@ export class BundleWriter {
   /** One message of a GetChanges stream. */
   batch(message: Batch): Promise<void> {
     return this.#section(Tags.batch, Batch.encode(message).finish());
+  }
+
+  /** An encoded `FileOffer`. */
+  entries(offer: Uint8Array): Promise<void> {
+    return this.#section(Tags.entries, offer);
+  }
+
+  /** An encoded `FileBytes`. */
+  fileBytes(piece: Uint8Array): Promise<void> {
+    return this.#section(Tags.fileBytes, piece);
+  }
+
+  listEnd(end: FileListEnd): Promise<void> {
+    return this.#section(Tags.listEnd, FileListEnd.encode(end).finish());
   }
 
   /** Ends the bundle and gives it its name. Only after this there is a file at `path`. */

@@ -7,7 +7,7 @@ import { withNode } from "../connect.ts";
 export const registerImport: Registration = (program, surroundings) => {
   declare(program, surroundings, {
     usage: "import <node> <file>",
-    summary: "give NODE the changes in a file that `export` wrote; run again, it goes on where it was cut",
+    summary: "give NODE the changes or files in a file that `export` wrote; run again, it goes on where it was cut",
     usesCoordinator: true,
     examples: ["scoutsync import 127.0.0.1:7071 /media/stick/pits.bundle", "scoutsync import stands pits.bundle --json"],
     run: async (_options, invocation, node = "", file = "") => {
@@ -17,6 +17,15 @@ export const registerImport: Registration = (program, surroundings) => {
         importBundle(client, path, (at, total) => out.progress("import", at, total)),
       );
       out.result({ file: path, ...done }, () => {
+        if ("root" in done) {
+          out.line(
+            `root "${done.root}" from ${done.from}, ${done.created}: ${done.entries} entries, ${done.files} files taken from it, ` +
+              `${done.placed} put into place, ${done.removed} removed, ${done.conflicts} conflicts.`,
+          );
+          for (const { path: at, message } of done.refused) out.line(`  not taken: ${at}: ${message}`);
+          out.line(done.verified ? "The root holds what that node held." : "The root holds other things as well, or not all of it yet.");
+          return;
+        }
         out.line(
           `"${done.database}" from ${done.from}, ${done.created}: ${done.received} changes taken, ${done.applied} of them new, ` +
             `${done.skipped} were here already, ${done.conflicts} conflicts, ${done.parked} parked.`,
