@@ -58,6 +58,16 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("soft-references"),
   },
   {
+    name: "an edit under an integer that another row had overwrites what its author never saw",
+    edits: [["writeUnseen(state, cid, wall, this.knowledge, was);\n      return false;", "return true;"]],
+    caughtBy: tests("former-ids"),
+  },
+  {
+    name: "a write that never saw others' counts as having known them",
+    edits: [["const context = contextOf(own, knowledge);", "const context = contextOfReplacing(before, knowledge);"]],
+    caughtBy: tests("former-ids"),
+  },
+  {
     name: "of concurrent increments the latest counts",
     edits: [["if (tallies.length < writes.length) return chosen(latest);", "if (tallies.length <= writes.length) return chosen(latest);"]],
     caughtBy: tests("column-rules"),

@@ -55,6 +55,7 @@ import { leftBehind, type Reissue, reissue } from "./repair/reissue.ts";
 import { recheckRows, resum, rowsNamed } from "./repair/recheck.ts";
 import type { ReadRequest, ReplicaOptions, ReplicaState, Resolution, WholeRowsRequest } from "./replica.ts";
 import { RowsMoved } from "./rows/keyless-rows.ts";
+import { FormerIds, REMEMBERED_US } from "./rows/former-ids.ts";
 import { ownedDots } from "./rows/row-state.ts";
 import { RowStore } from "./rows/row-store.ts";
 import { type AppTrigger, triggersToSuspend } from "./schema/app-triggers.ts";
@@ -117,6 +118,8 @@ export interface Surroundings {
   uptimeUs?: () => number;
   /** After how long a turn of a long drain or comparison gives the lock back, milliseconds. */
   turnMs?: number;
+  /** For how long an application may use an integer that another row has now, microseconds. */
+  rememberedUs?: number;
   random: (bytes: number) => Uint8Array;
   /** Opens the connection on the database file; better-sqlite3 as it is unless a test wraps it. */
   connect?: (path: string, options: Database.Options) => Database.Database;
@@ -188,7 +191,13 @@ export class ReplicaDatabase {
       this.file.begin();
       this.digest = new DigestSums(this.db);
       this.knowledge = new Knowledge(this.db, options.nodeName, surroundings.random);
-      this.rows = new RowStore(this.db, this.digest, this.knowledge, new SharedRows(this.db, this.knowledge));
+      this.rows = new RowStore(
+        this.db,
+        this.digest,
+        this.knowledge,
+        new SharedRows(this.db, this.knowledge),
+        new FormerIds(this.db, nowUs, surroundings.rememberedUs ?? REMEMBERED_US),
+      );
       const parts = { db: this.db, rows: this.rows, knowledge: this.knowledge };
       const groups = new Groups(parts);
       this.reconciliation = new Reconciliation(this.db, this.rows);

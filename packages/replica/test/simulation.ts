@@ -23,6 +23,9 @@ CREATE TABLE remark(id INTEGER PRIMARY KEY, m TEXT NOT NULL, k TEXT REFERENCES w
 CREATE TABLE note(m TEXT NOT NULL, p INTEGER REFERENCES parent(id) ON DELETE CASCADE, x TEXT, y TEXT);
 `;
 
+/** Tables whose rows an application may remember by their integer. */
+const KEPT_IDS: readonly string[] = ["parent", "child", "tag", "remark"];
+
 /** Tables with a counter and a set, where the history has such. */
 const RULED = ["parent", "child", "word"];
 
@@ -51,6 +54,8 @@ export interface SimulationOptions {
   forgetting: boolean;
   /** Databases are copies of one that moved apart before they were attached; the first node says that they are shared. */
   copies: boolean;
+  /** Applications write to integers that they read before, whatever row has them by now. */
+  keepsIds: boolean;
 }
 
 export interface Outcome {
@@ -76,6 +81,8 @@ export class Simulation {
   private readonly old: ChangeBatch[] = [];
   private readonly failures: string[] = [];
   private values = 0;
+  /** Who wrote a value. */
+  private readonly authors = new Map<string, string>();
   private changes = 0;
   private nowUs = 1_700_000_000_000_000;
 
@@ -93,6 +100,7 @@ export class Simulation {
       clocks: false,
       lose: false,
       forgetting: false,
+      keepsIds: false,
       trace: false,
       ...options,
     };
@@ -154,6 +162,7 @@ export class Simulation {
     };
     node.replica = new ReplicaDatabase(options, `${node.name}-run${node.runs}`, {
       nowUs: () => this.nowUs + node.skewUs,
+      ...(!this.options.keepsIds && { rememberedUs: 0 }),
       random: (bytes) => Uint8Array.from({ length: bytes }, () => Math.floor(this.random() * 256)),
     });
   }
@@ -229,7 +238,7 @@ export class Simulation {
     app.pragma("foreign_keys = ON");
     if (this.options.copies) this.copy(app, number);
     const skewUs = Math.floor((this.random() * 2 - 1) * this.options.skewS * 1e6);
-    const node = { name: `n${number}`, path, app, runs: 0, skewUs } as Node;
+    const node = { name: `n${number}`, path, app, runs: 0, skewUs, remembered: new Map<string, number>() } as Node;
     this.start(node);
     return node;
   }
@@ -336,6 +345,7 @@ export class Simulation {
     const marker = `${table}-${++this.values}`;
     const x = this.value();
     const y = this.value();
+    for (const value of [x, y]) this.authors.set(value, node.name);
     let saw: Record<"x" | "y", string[]> = { x: [], y: [] };
     let of = marker;
     if (table === "parent") node.app.prepare("INSERT INTO parent(m, x, y) VALUES(?, ?, ?)").run(marker, x, y);
@@ -369,6 +379,7 @@ export class Simulation {
         this.ledger.parents.set(of, parent.m);
       }
     }
+    this.remember(node, table, of);
     this.trace(`${node.name} inserts ${of} ${x} ${y}`);
     this.ledger.rows.set(of, table);
     this.ledger.wrote(of, "x", x, saw.x);
@@ -376,6 +387,7 @@ export class Simulation {
   }
 
   private update(node: Node, table: string, marker: string): void {
+    if (this.options.keepsIds && KEPT_IDS.includes(table)) return this.updateRemembered(node, table, marker);
     const columns = this.random() < 0.3 ? (["x", "y"] as const) : this.random() < 0.5 ? (["x"] as const) : (["y"] as const);
     for (const column of columns) {
       const value = this.value();
@@ -384,6 +396,33 @@ export class Simulation {
       this.trace(`${node.name} sets ${marker}.${column} = ${value} over ${saw.join()}`);
       this.ledger.wrote(marker, column, value, saw);
     }
+  }
+
+  /** The application has just seen this row under its integer, and put it there itself: whoever was there before is gone. */
+  private remember(node: Node, table: string, marker: string): void {
+    if (!this.options.keepsIds || !KEPT_IDS.includes(table)) return;
+    const id = node.app.prepare(`SELECT id FROM ${table} WHERE m = ?`).pluck().get(marker) as number;
+    for (const [other, held] of node.remembered) if (held === id && this.ledger.rows.get(other) === table) node.remembered.delete(other);
+    node.remembered.set(marker, id);
+  }
+
+  /** Writes to the integer under which the application remembers a row. What it finds there instead it has not seen, but for its own. */
+  private updateRemembered(node: Node, table: string, marker: string): void {
+    if (!node.remembered.has(marker) || this.random() < 0.2)
+      node.remembered.set(marker, node.app.prepare(`SELECT id FROM ${table} WHERE m = ?`).pluck().get(marker) as number);
+    const mine = [...node.remembered.keys()].filter((one) => this.ledger.rows.get(one) === table);
+    const meant = this.pick(mine);
+    const id = node.remembered.get(meant) as number;
+    const there = node.app.prepare(`SELECT m FROM ${table} WHERE id = ?`).pluck().get(id) as string | undefined;
+    if (there === undefined) return;
+    const column = this.random() < 0.5 ? "x" : "y";
+    const value = this.value();
+    const shown = this.seen(node, table, there, column);
+    const saw = there === meant ? shown : shown.filter((one) => this.authors.get(one) === node.name);
+    node.app.prepare(`UPDATE ${table} SET ${column} = ? WHERE id = ?`).run(value, id);
+    this.authors.set(value, node.name);
+    this.trace(`${node.name} sets ${there}.${column} = ${value} over ${saw.join()}, meaning ${meant}`);
+    this.ledger.wrote(there, column, value, saw);
   }
 
   /** Counts something, and adds to or removes from a set. */
@@ -403,6 +442,7 @@ export class Simulation {
     const row = node.app.prepare(`SELECT * FROM ${table} WHERE m = ?`).get(marker) as Record<string, unknown>;
     const x = this.value();
     const y = this.value();
+    for (const value of [x, y]) this.authors.set(value, node.name);
     for (const [column, value] of [
       ["x", x],
       ["y", y],
@@ -433,6 +473,7 @@ export class Simulation {
   }
 
   private remove(node: Node, table: string, marker: string): void {
+    node.remembered.delete(marker);
     this.trace(`${node.name} deletes ${marker}`);
     this.noteApart(node, table, marker);
     if (table === "parent") {
@@ -441,12 +482,16 @@ export class Simulation {
         for (const { m } of node.app.prepare(`SELECT m FROM ${child} WHERE p = ?`).all(id) as { m: string }[]) {
           this.noteApart(node, child, m);
           this.ledger.deleted.add(m);
+          node.remembered.delete(m);
         }
       }
     }
     if (table === "word") {
       const of = node.app.prepare("SELECT remark.m FROM remark JOIN word USING(k) WHERE word.m = ?").pluck().all(marker) as string[];
-      for (const m of of) this.ledger.deleted.add(m);
+      for (const m of of) {
+        this.ledger.deleted.add(m);
+        node.remembered.delete(m);
+      }
     }
     this.ledger.deleted.add(marker);
     node.app.prepare(`DELETE FROM ${table} WHERE m = ?`).run(marker);

@@ -30,7 +30,16 @@ export class MortalConnection {
       statement.run = (...values) => this.step(sql, () => run.apply(statement, values));
       statement.get = (...values) => this.step(sql, () => get.apply(statement, values));
       statement.all = (...values) => this.step(sql, () => all.apply(statement, values));
-      statement.iterate = (...values) => this.step(sql, () => iterate.apply(statement, values));
+      statement.iterate = (...values) => {
+        const rows = iterate.apply(statement, values);
+        try {
+          return this.step(sql, () => rows);
+        } catch (error) {
+          // A connection with a statement in progress cannot be closed.
+          rows.return?.();
+          throw error;
+        }
+      };
       return statement;
     }) as typeof raw.prepare;
     return raw;

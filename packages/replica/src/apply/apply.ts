@@ -280,6 +280,7 @@ export class Applier {
     // Once one integer was taken the next ones mostly are, too.
     const mayClash = this.clashing || this.rows.of(table).keptBack !== null;
     if (mayClash && this.rows.byId(table, id)) return false;
+    if (this.rows.former.has(table, id)) return false;
     this.clashing = false;
     const bound = bindable(values);
     try {

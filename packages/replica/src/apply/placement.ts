@@ -213,6 +213,7 @@ export class Placement {
 
   private takeOut(state: RowState, cells: readonly CellValue[], reason: WaitingReason, blocker: Ref | null, before: Dots): void {
     this.moves++;
+    this.rows.former.left(state);
     const key = this.rows.keyValues(state);
     if (key) this.rows.of(state.table).delete(key);
     state.place = { kind: "waiting", reason, blocker };
@@ -229,6 +230,7 @@ export class Placement {
     if (this.rows.byId(state.table, to)) return this.evict(state, cells, "integer", null, before);
     this.moves++;
     const children = this.related.referring(state);
+    this.rows.former.left(state);
     this.rows.of(state.table).move(from, to);
     this.rows.saveInTable(state, to, values, before);
     for (const { child, cid } of children) {
@@ -247,6 +249,7 @@ export class Placement {
 
   remove(state: RowState, cells: readonly CellValue[] = this.rows.cells(state)): void {
     const before = ownedDots(state);
+    this.rows.former.left(state);
     const key = this.rows.keyValues(state);
     if (key) this.rows.of(state.table).delete(key);
     this.moves++;

@@ -187,6 +187,7 @@ function writeColumns({ rows, db }: Audited, state: RowState, key: SqlValue[], v
     return index;
   });
   const bound = bindable(values.map(({ value }) => value));
+  rows.former.wasSeen(state, state.slot);
   rows.of(table).update(key, indexes, bound.values, bound.raw);
   // Keeping the value that is there changes nothing for the trigger, but it is a decision: the mask says so.
   rows.touch(db, table, key, indexes);

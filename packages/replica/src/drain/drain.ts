@@ -15,11 +15,12 @@ import {
   replaceColumn,
   tellBirth,
   writeBeside,
+  writeUnseen,
 } from "../rows/registers.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
-import { type Edit, hasCombiningRule } from "../rows/ruled-columns.ts";
+import { type Edit, hasCombiningRule, ruleOf } from "../rows/ruled-columns.ts";
 import type { Table } from "../schema/catalog.ts";
 import { KeylessDrain } from "./keyless-drain.ts";
 import type { Quarantine } from "../quarantine/quarantine.ts";
@@ -548,12 +549,31 @@ export class Drain {
       }
       if (fresh.length > 0) this.toFill.push(state.birth);
     }
-    const cids = state.table.columns.flatMap((column, i) => (written[i] && !unseen.has(column.cid) ? [column.cid] : []));
+    const meant = state.table.columns.flatMap((column, i) => (written[i] && !unseen.has(column.cid) ? [column.cid] : []));
+    const cids = this.overwriteUnseen(state, meant, wall, row);
     if (cids.length === 0) return;
     const replaced = cids.flatMap((cid) => [...registerOf(state, cid)]);
     const write = localWrite(state, wall, replaced, this.knowledge);
     if (!state.table.surrogate && cids.length === state.table.columns.length) rebirth(state, write, this.knowledge, editOf);
     else for (const cid of cids) replaceColumn(state, cid, write, this.knowledge, editOf(cid));
+  }
+
+  /**
+   * Of a row that has had its integer only since a sync: columns in which the application overwrote what it may never have
+   * seen. Returns the other ones.
+   */
+  private overwriteUnseen(state: RowState, cids: readonly number[], wall: number, { values }: Written): readonly number[] {
+    const held = this.rows.former.unseenBy(state);
+    if (!held) return cids;
+    const cells = this.rows.abstract(state.table, values as SqlValue[]);
+    return cids.filter((cid) => {
+      const was = held.get(cid);
+      const index = state.table.indexOf.get(cid) as number;
+      // What adds up loses nothing by an increment.
+      if (was === undefined || ruleOf(state.table, cid).kind !== "lww" || sameValue(was, cells[index] ?? null)) return true;
+      writeUnseen(state, cid, wall, this.knowledge, was);
+      return false;
+    });
   }
 
   private delete(

@@ -125,6 +125,7 @@ export class Rejoin {
     // Looked at before anything goes: a key made of references is found by the rows it names.
     for (const { state, key, cells } of gone.map((one) => ({ state: one, ...this.look(one) }))) {
       this.remember(state, key, cells, result);
+      this.rows.former.left(state);
       this.forgetInTable(state);
       if (key) this.rows.of(state.table).delete(key);
       this.placement.moves++;

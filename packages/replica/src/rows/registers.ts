@@ -11,7 +11,7 @@ import {
   type Write,
 } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
-import type { ColumnWrite, ExistenceWrite, RowState } from "./row-state.ts";
+import { type ColumnWrite, type ExistenceWrite, type RowState, valueOf } from "./row-state.ts";
 import { type Edit, hasCombiningRule, judge, keepValues, lostWrites, ruleOf, tallyFor } from "./ruled-columns.ts";
 import { sameValue } from "./values.ts";
 
@@ -214,6 +214,39 @@ export function writeBeside(state: RowState, cid: number, write: Write, knowledg
   const blind = own(write, tallyFor(state.table, cid, write, [], edit, knowledge));
   if (edit && ruleOf(state.table, cid).kind !== "lww") blind.value = edit.value;
   state.columns.set(cid, [...mergeWrite(registerOf(state, cid), blind, knowledge)]);
+}
+
+/**
+ * A local write to a column by somebody who may have meant another row, and then never saw what this one held: `shown`. It
+ * replaces what was written in this database before; what came from others stays beside it, and is shown as a conflict.
+ */
+export function writeUnseen(state: RowState, cid: number, wall: number, knowledge: Knowledge, shown: CellValue): void {
+  const before = registerOf(state, cid).map((write) => ({ ...write, value: valueOf(write, shown) }));
+  const own = before.filter((write) => knowledge.isOwn(write.origin));
+  const context = contextOf(own, knowledge);
+  const { origin, sequence } = knowledge.nextDot();
+  const write: ColumnWrite = { origin, sequence, time: Math.max(wall, latestTime(state) + 1), context, value: undefined };
+  const winner = winnerOf(before, knowledge);
+  const kept = mergeWrite(before, write, knowledge);
+  for (const lost of before) {
+    if (lost === winner || kept.includes(lost)) continue;
+    const loser = { origin: rootOf(lost.origin, knowledge), sequence: lost.sequence, time: lost.time, context: lost.context };
+    state.closed.push({ cid, loser, value: lost.value, origin, sequence });
+  }
+  state.columns.set(cid, [...kept]);
+}
+
+/** What is known by whoever knows these writes and nothing else. */
+function contextOf(known: readonly Write[], knowledge: Knowledge): number {
+  const joined = new Map<number, number>();
+  const raise = (origin: number, sequence: number) => joined.set(origin, Math.max(joined.get(origin) ?? 0, sequence));
+  for (const write of known) {
+    raise(write.origin, write.sequence);
+    for (let source = knowledge.sourceOf(write.origin); source !== undefined; source = knowledge.sourceOf(source))
+      raise(source, write.sequence);
+    for (const [origin, sequence] of knowledge.context(write.context)) raise(origin, sequence);
+  }
+  return knowledge.contextOf(joined);
 }
 
 /**

@@ -19,6 +19,7 @@ import { keylessIdentity, KeylessRows } from "./keyless-rows.ts";
 import type { SharedRows } from "../identity/shared-rows.ts";
 import { openConflicts, ownedDots, packExtra, type RowState, unpackExtra, UNSTORED } from "./row-state.ts";
 import { KeptBackRows } from "./kept-back-rows.ts";
+import type { FormerIds } from "./former-ids.ts";
 import { bindable, hasLocalKey, type StoredRow, TableStore } from "./table-store.ts";
 import { packKey, rowHash } from "./values.ts";
 
@@ -88,6 +89,8 @@ export class RowStore {
   readonly digest: DigestSums;
   private readonly causality: Authorship;
   readonly shared: SharedRows;
+  /** Integers that other rows had here. */
+  readonly former: FormerIds;
   private stores = new Map<number, TableStore>();
   private byName = new Map<string, Table>();
   private keyless = new Map<number, KeylessRows>();
@@ -105,11 +108,12 @@ export class RowStore {
   private readonly updateOut: Statement;
   private readonly deleteOut: Statement;
 
-  constructor(db: Database, digest: DigestSums, causality: Authorship, shared: SharedRows) {
+  constructor(db: Database, digest: DigestSums, causality: Authorship, shared: SharedRows, former: FormerIds) {
     this.db = db;
     this.digest = digest;
     this.causality = causality;
     this.shared = shared;
+    this.former = former;
     const prepare = (sql: string) => {
       const statement = db.prepare(sql).safeIntegers(true);
       return statement.reader ? statement.raw(true) : statement;
@@ -645,6 +649,8 @@ export class RowStore {
       store.remove(state.slot);
       state.slot = store.add(id, row);
     } else store.change(state.slot, row);
+    if (id !== null && state.table.surrogate && this.former.has(state.table, id))
+      this.former.placed(state, id, this.abstract(state.table, values));
     if (state.table.keyless) {
       // A row that was there stays where it is.
       if (key) store.setLocal(state.slot, packKey(state.table.key, key));

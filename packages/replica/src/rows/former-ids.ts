@@ -1,0 +1,90 @@
+import type { Database, Statement } from "better-sqlite3";
+import { ByteReader, ByteWriter, type CellValue } from "@scoutsync/core";
+import type { Table } from "../schema/catalog.ts";
+import type { RowState } from "./row-state.ts";
+
+/**
+ * For how long an application may go on using an integer that it read before a sync gave that to another row: in memory,
+ * in an open form, on a phone over a weekend. Microseconds.
+ */
+export const REMEMBERED_US = 3 * 86_400_000_000;
+
+/** What is larger is not kept a second time, bytes. */
+const LARGEST_KEPT = 64 * 1024;
+
+/**
+ * Integers that another row had here until a sync moved it or took it out of its table. The application may still mean that
+ * row by it. What it overwrites of the row that has the integer now was then never seen: it is kept beside.
+ */
+export class FormerIds {
+  private readonly db: Database;
+  private readonly nowUs: () => number;
+  private readonly rememberedUs: number;
+  /** Tables with such integers, by number; may name more than are left. */
+  private readonly tids: Set<number>;
+  private readonly find: Statement;
+
+  constructor(db: Database, nowUs: () => number, rememberedUs: number) {
+    this.db = db;
+    this.nowUs = nowUs;
+    this.rememberedUs = rememberedUs;
+    db.prepare("DELETE FROM _scoutsync_former WHERE at < ?").run(nowUs() - rememberedUs);
+    this.tids = new Set(db.prepare("SELECT DISTINCT tid FROM _scoutsync_former").pluck().all() as number[]);
+    this.find = db.prepare("SELECT 1 FROM _scoutsync_former WHERE tid = ? AND id = ?");
+  }
+
+  /** True when another row had this integer here, not long ago. */
+  has(table: Table, id: bigint): boolean {
+    return this.tids.has(table.tid) && this.find.get(table.tid, id) !== undefined;
+  }
+
+  /** A sync takes the row off its integer. */
+  left({ table, identity, slot }: RowState): void {
+    if (!table.surrogate) return;
+    this.tids.add(table.tid);
+    this.db
+      .prepare(
+        "INSERT INTO _scoutsync_former(tid, id, at, oid, sequence) VALUES(?, ?, ?, ?, ?) ON CONFLICT(tid, id) DO UPDATE SET " +
+          "at = excluded.at, oid = excluded.oid, sequence = excluded.sequence, holder_oid = NULL, holder_sequence = NULL, image = NULL",
+      )
+      .run(table.tid, slot, this.nowUs(), identity.origin, identity.sequence);
+  }
+
+  /** The row is in its table under an integer that `has`, with these values, references as identities. */
+  placed({ table, identity }: RowState, id: bigint, cells: readonly CellValue[]): void {
+    // Back where it was: whoever remembers it is right.
+    const isBack = this.db.prepare("DELETE FROM _scoutsync_former WHERE tid = ? AND id = ? AND oid = ? AND sequence = ?");
+    if (isBack.run(table.tid, id, identity.origin, identity.sequence).changes > 0) return;
+    const image = new ByteWriter(256);
+    cells.forEach((value, i) => {
+      const size = typeof value === "string" || value instanceof Uint8Array ? value.length : 0;
+      if (size > LARGEST_KEPT) return;
+      image.varint((table.columns[i] as { cid: number }).cid);
+      image.value(value);
+    });
+    this.db
+      .prepare("UPDATE _scoutsync_former SET holder_oid = ?, holder_sequence = ?, image = ? WHERE tid = ? AND id = ?")
+      .run(identity.origin, identity.sequence, image.toBytes(), table.tid, id);
+  }
+
+  /**
+   * What the row held before the edit that is being drained, by column, where its author may have meant another row; null
+   * for all others, which are most.
+   */
+  unseenBy({ table, identity, slot, place }: RowState): ReadonlyMap<number, CellValue> | null {
+    if (!table.surrogate || place.kind !== "table" || !this.tids.has(table.tid)) return null;
+    const image = this.db
+      .prepare("SELECT image FROM _scoutsync_former WHERE tid = ? AND id = ? AND holder_oid = ? AND holder_sequence = ? AND at > ?")
+      .pluck()
+      .get(table.tid, slot, identity.origin, identity.sequence, this.nowUs() - this.rememberedUs) as Buffer | null | undefined;
+    if (!image) return null;
+    const values = new Map<number, CellValue>();
+    for (const from = new ByteReader(image); !from.done;) values.set(from.varint(), from.value());
+    return values;
+  }
+
+  /** Somebody decides about the row that has the integer now, and has seen it. */
+  wasSeen({ table }: RowState, id: bigint): void {
+    this.db.prepare("DELETE FROM _scoutsync_former WHERE tid = ? AND id = ?").run(table.tid, id);
+  }
+}

@@ -1,0 +1,135 @@
+import { describe, expect, test } from "vitest";
+import { SECOND_US, settle, Site, START_US } from "./site.ts";
+
+const SCHEMA =
+  "CREATE TABLE robot(id INTEGER PRIMARY KEY, m TEXT, x TEXT, y TEXT); CREATE TABLE part(id INTEGER PRIMARY KEY AUTOINCREMENT, robot_id INTEGER REFERENCES robot(id), m TEXT)";
+const DAY_US = 86_400 * SECOND_US;
+
+/** Both created robot 1, and a's is the earlier one: b's application remembers 1 as its own, which has moved. */
+function moved(): [Site, Site] {
+  const sites: [Site, Site] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
+  sites.forEach((site, i) =>
+    site.edit(`INSERT INTO robot VALUES(1, 'of ${site.name}', 'x of ${site.name}', 'y of ${site.name}')`, START_US + i * SECOND_US),
+  );
+  settle(...sites);
+  expect(sites[1].one("SELECT m FROM robot WHERE id = 1")).toBe("of a");
+  return sites;
+}
+
+const conflicts = (site: Site) => site.conflicts.map(({ key, column, winner, loser }) => [key, column, winner?.value, loser?.value]);
+
+describe("an application goes on using an integer that a sync gave to another server's row", () => {
+  test.each([
+    ["an update", "UPDATE robot SET x = 'meant for b' WHERE id = 1"],
+    ["an upsert", "INSERT INTO robot VALUES(1, 'of a', 'meant for b', 'y of a') ON CONFLICT DO UPDATE SET x = excluded.x"],
+    ["a replacement", "INSERT OR REPLACE INTO robot VALUES(1, 'of a', 'meant for b', 'y of a')"],
+  ])("%s overwrites what it never saw: both are shown", (_, sql) => {
+    const [a, b] = moved();
+    b.edit(sql, START_US + 5 * SECOND_US);
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(site.one("SELECT x FROM robot WHERE id = 1")).toBe("meant for b");
+      expect(conflicts(site)).toEqual([["1", "x", "meant for b", "x of a"]]);
+    }
+    a.replica.resolve({ id: a.conflicts[0]?.id ?? "", keep: "loser", set: [] });
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(site.one("SELECT x FROM robot WHERE id = 1")).toBe("x of a");
+      expect(conflicts(site)).toEqual([]);
+    }
+  });
+
+  test("its next edits leave the same one value beside, over a restart as well", () => {
+    const [a, b] = moved();
+    b.edit("UPDATE robot SET x = 'first' WHERE id = 1", START_US + 5 * SECOND_US);
+    b.edit("UPDATE robot SET x = 'second' WHERE id = 1", START_US + 6 * SECOND_US);
+    b.restart();
+    b.edit("UPDATE robot SET x = 'third' WHERE id = 1", START_US + 7 * SECOND_US);
+    settle(a, b);
+    for (const site of [a, b]) expect(conflicts(site)).toEqual([["1", "x", "third", "x of a"]]);
+  });
+
+  test.each([
+    { keep: "winner", set: [] },
+    { keep: "loser", set: [] },
+    { keep: "", set: [{ name: "x", value: "decided" }] },
+  ] as const)("a decision where it was overwritten is one: %j", ({ keep, set }) => {
+    const [a, b] = moved();
+    b.edit("UPDATE robot SET x = 'meant for b' WHERE id = 1", START_US + 5 * SECOND_US);
+    b.replica.resolve({ id: b.conflicts[0]?.id ?? "", keep, set: [...set] });
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(site.one("SELECT x FROM robot WHERE id = 1")).toBe(
+        keep === "winner" ? "meant for b" : keep === "loser" ? "x of a" : "decided",
+      );
+      expect(conflicts(site)).toEqual([]);
+    }
+  });
+
+  test("what comes in between is kept, too", () => {
+    const [a, b] = moved();
+    a.edit("UPDATE robot SET x = 'newer of a' WHERE id = 1", START_US + 4 * SECOND_US);
+    settle(a, b);
+    b.edit("UPDATE robot SET x = 'meant for b' WHERE id = 1", START_US + 5 * SECOND_US);
+    settle(a, b);
+    for (const site of [a, b]) expect(conflicts(site)).toEqual([["1", "x", "meant for b", "newer of a"]]);
+  });
+
+  test("a row that another server deleted, and its integer used again", () => {
+    const [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
+    a.edit("INSERT INTO robot VALUES(1, 'first', 'x', 'y')");
+    settle(a, b);
+    a.edit("DELETE FROM robot", START_US + SECOND_US);
+    a.edit("INSERT INTO robot VALUES(1, 'next', 'x of next', 'y')", START_US + 2 * SECOND_US);
+    settle(a, b);
+    b.edit("UPDATE robot SET x = 'meant for the first' WHERE id = 1", START_US + 5 * SECOND_US);
+    settle(a, b);
+    for (const site of [a, b]) expect(conflicts(site)).toEqual([["1", "x", "meant for the first", "x of next"]]);
+  });
+
+  test("a row is overwritten and deleted before a drain: what it held is in its history", () => {
+    const [a, b] = moved();
+    b.write("UPDATE robot SET x = 'meant for b' WHERE id = 1; DELETE FROM robot WHERE id = 1");
+    settle(a, b);
+    const values = a.replica.history("robot", "1").map(({ value }) => value);
+    expect(values).toContain("x of a");
+    expect(values).toContain("meant for b");
+  });
+});
+
+describe("nobody is asked about", () => {
+  test("an edit long after", () => {
+    const [a, b] = moved();
+    b.nowUs = START_US + 4 * DAY_US;
+    b.edit("UPDATE robot SET x = 'looked up' WHERE id = 1");
+    settle(a, b);
+    expect(conflicts(a)).toEqual([]);
+  });
+
+  test("an edit of the row that moved, of the other one on its own server, or one that changes nothing", () => {
+    const [a, b] = moved();
+    b.edit("UPDATE robot SET x = 'known' WHERE m = 'of b'", START_US + 5 * SECOND_US);
+    a.edit("UPDATE robot SET x = 'known' WHERE id = 1", START_US + 6 * SECOND_US);
+    b.edit("UPDATE robot SET y = y WHERE id = 1", START_US + 7 * SECOND_US);
+    settle(a, b);
+    for (const site of [a, b]) expect(conflicts(site)).toEqual([]);
+  });
+
+  test("a row that the application put there itself", () => {
+    const [a, b] = moved();
+    b.edit("DELETE FROM robot WHERE id = 1", START_US + 4 * SECOND_US);
+    b.edit("INSERT INTO robot VALUES(1, 'own again', 'x', 'y')", START_US + 5 * SECOND_US);
+    b.edit("UPDATE robot SET x = 'edited' WHERE id = 1", START_US + 6 * SECOND_US);
+    settle(a, b);
+    for (const site of [a, b]) expect(conflicts(site)).toEqual([]);
+  });
+
+  test("a row that came back to its integer", () => {
+    const [a, b, c] = [new Site("a", SCHEMA), new Site("b", SCHEMA), new Site("c", SCHEMA)];
+    for (const [i, site] of [c, a, b].entries())
+      site.edit(`INSERT INTO robot VALUES(1, 'of ${site.name}', 'x', 'y')`, START_US + i * SECOND_US);
+    settle(a, b, c);
+    for (const site of [a, b, c]) expect(conflicts(site)).toEqual([]);
+    expect(new Set(a.rows("SELECT m FROM robot").map(({ m }) => m))).toEqual(new Set(["of a", "of b", "of c"]));
+  });
+});
