@@ -64,7 +64,7 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "a write that never saw others' counts as having known them",
-    edits: [["const context = contextOf(own, knowledge);", "const context = contextOfReplacing(before, knowledge);"]],
+    edits: [["before.filter((write) => knowledge.isOwn(write.origin)),", "before,"]],
     caughtBy: tests("former-ids"),
   },
   {

@@ -363,7 +363,9 @@ export class Simulation {
     } else if (table === "remark") {
       const words = node.app.prepare("SELECT k FROM word ORDER BY k").pluck().all() as string[];
       if (words.length === 0) return;
-      node.app.prepare("INSERT INTO remark(m, k, x, y) VALUES(?, ?, ?, ?)").run(marker, this.pick(words), x, y);
+      const word = this.pick(words);
+      node.app.prepare("INSERT INTO remark(m, k, x, y) VALUES(?, ?, ?, ?)").run(marker, word, x, y);
+      if (this.ledger.deleted.has(`word-${word}`)) this.ledger.lives(`word-${word}`);
     } else {
       const parents = node.app.prepare("SELECT id, m FROM parent ORDER BY m").all() as { id: number; m: string }[];
       if (parents.length === 0) return;
@@ -466,7 +468,8 @@ export class Simulation {
       const below = ["child", "link", "note"].map((name) =>
         app.prepare(`SELECT ${name}.m FROM ${name} JOIN parent ON parent.id = ${name}.p WHERE parent.m = ? ORDER BY 1`).pluck().all(marker),
       );
-      return row === undefined ? null : JSON.stringify([row, below]);
+      const remarks = app.prepare("SELECT remark.m FROM remark JOIN word USING(k) WHERE word.m = ? ORDER BY 1").pluck().all(marker);
+      return row === undefined ? null : JSON.stringify([row, below, remarks]);
     };
     const mine = look(node);
     if (this.nodes.some((other) => look(other) !== null && look(other) !== mine)) this.ledger.lives(marker);

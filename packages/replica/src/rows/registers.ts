@@ -222,8 +222,10 @@ export function writeBeside(state: RowState, cid: number, write: Write, knowledg
  */
 export function writeUnseen(state: RowState, cid: number, wall: number, knowledge: Knowledge, shown: CellValue): void {
   const before = registerOf(state, cid).map((write) => ({ ...write, value: valueOf(write, shown) }));
-  const own = before.filter((write) => knowledge.isOwn(write.origin));
-  const context = contextOf(own, knowledge);
+  const context = contextOf(
+    before.filter((write) => knowledge.isOwn(write.origin)),
+    knowledge,
+  );
   const { origin, sequence } = knowledge.nextDot();
   const write: ColumnWrite = { origin, sequence, time: Math.max(wall, latestTime(state) + 1), context, value: undefined };
   const winner = winnerOf(before, knowledge);
