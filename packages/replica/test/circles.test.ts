@@ -20,3 +20,26 @@ test.each([
   }
   expect(a.rows("SELECT * FROM part ORDER BY id")).toEqual(b.rows("SELECT * FROM part ORDER BY id"));
 });
+
+test("a deleted row that stays for what refers to it was edited before to refer to one that still waits", () => {
+  const [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
+  a.edit("INSERT INTO part VALUES(1, 'one', NULL)");
+  settle(a, b);
+  b.edit("INSERT INTO part VALUES(2, 'inside one', 1)", at(1));
+  // b has another row 2: a's waits until the end of the stream.
+  a.edit("INSERT INTO part VALUES(2, 'around one', NULL); UPDATE part SET inside = 2 WHERE id = 1", at(2));
+  a.edit("DELETE FROM part WHERE id = 1", at(3));
+  b.pull(a);
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(
+      site.rows("SELECT child.name, parent.name AS inside FROM part child LEFT JOIN part parent ON parent.id = child.inside ORDER BY 1"),
+    ).toEqual([
+      { name: "around one", inside: null },
+      { name: "inside one", inside: "one" },
+      { name: "one", inside: "around one" },
+    ]);
+    expect(site.rows("PRAGMA foreign_key_check")).toEqual([]);
+  }
+  expect(a.rows("SELECT * FROM part ORDER BY id")).toEqual(b.rows("SELECT * FROM part ORDER BY id"));
+});

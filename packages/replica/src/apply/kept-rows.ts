@@ -6,7 +6,7 @@ import { ownedDots, type RowState } from "../rows/row-state.ts";
 import { DeletedTargets } from "../rows/foreign-keys.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import type { Placement } from "./placement.ts";
-import type { RelatedRows } from "./related-rows.ts";
+import { type RelatedRows, strayReference } from "./related-rows.ts";
 
 /** A row in its table whose delete has won, with the values it ends with and the positions that differ from the table. */
 interface Dying {
@@ -121,7 +121,10 @@ export class KeptRows {
     this.markKept(state);
     this.keepParents(state, end?.cells ?? this.rows.cells(state));
     if (end && end.changed.length > 0) {
-      const { values } = this.rows.concrete(state.table, end.cells);
+      const stray = strayReference(state.table, end.cells);
+      const { values, missing } = this.rows.concrete(state.table, end.cells);
+      // Edited before it was deleted, to refer to a row that is not here or waits itself.
+      if (stray || missing) return this.placement.evict(state, end.cells, stray ?? "parent", missing, before);
       const refused = this.placement.tryUpdate(state, end.changed, values);
       if (refused) return this.placement.evict(state, end.cells, refused, null, before);
     }

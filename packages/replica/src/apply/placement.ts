@@ -1,7 +1,6 @@
 import type { Database } from "better-sqlite3";
 import { type CellValue, type Ref, releaseLarge, type SqlValue, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
-import { isStray } from "../log/incoming.ts";
 import { isAlive } from "../rows/registers.ts";
 import { ownedDots, type RowState, UNSTORED, type WaitingReason } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -11,7 +10,7 @@ import type { Table } from "../schema/catalog.ts";
 import { Decisions } from "./decisions.ts";
 import { follow, followersOf } from "./followers.ts";
 import { KeptRows } from "./kept-rows.ts";
-import { type Dots, RelatedRows } from "./related-rows.ts";
+import { type Dots, RelatedRows, strayReference } from "./related-rows.ts";
 
 /**
  * Decides which rows are in their table, under which integer, and which wait. Foreign keys are not enforced on this
@@ -303,13 +302,6 @@ export class Placement {
     if (current?.place.kind !== "waiting") return false;
     return this.place(current, this.rows.cells(current), ownedDots(current));
   }
-}
-
-/** Why a row cannot be in its table: a value refers to a row by a column that is no foreign key in this schema. */
-function strayReference(table: Table, cells: readonly CellValue[]): WaitingReason | null {
-  const index = cells.findIndex((value, position) => isStray(table, position, value));
-  if (index < 0) return null;
-  return `schema: "${table.columns[index]?.name}" refers to a row where this was written, and is no foreign key here; it follows once the schema declares it`;
 }
 
 const KEY_NOW = "constraint: two servers each gave this row a part of its key, and together they are a whole one";

@@ -1,7 +1,8 @@
 import { hash } from "node:crypto";
 import { type CellValue, compareWrites, concurrent, type Ref, type SqlValue, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
-import type { ownedDots, RowState } from "../rows/row-state.ts";
+import { isStray } from "../log/incoming.ts";
+import type { ownedDots, RowState, WaitingReason } from "../rows/row-state.ts";
 import { dependants, stateAt } from "../rows/foreign-keys.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import type { Table } from "../schema/catalog.ts";
@@ -122,4 +123,11 @@ export class RelatedRows {
     for (const writes of row.columns.values()) if (writes.some((write) => concurrent(write, deleted, this.knowledge))) return true;
     return false;
   }
+}
+
+/** Why a row cannot be in its table: a value refers to a row by a column that is no foreign key in this schema. */
+export function strayReference(table: Table, cells: readonly CellValue[]): WaitingReason | null {
+  const index = cells.findIndex((value, position) => isStray(table, position, value));
+  if (index < 0) return null;
+  return `schema: "${table.columns[index]?.name}" refers to a row where this was written, and is no foreign key here; it follows once the schema declares it`;
 }
