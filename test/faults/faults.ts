@@ -64,7 +64,7 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "a write that never saw others' counts as having known them",
-    edits: [["before.filter((write) => knowledge.isOwn(write.origin)),", "before,"]],
+    edits: [["contextOfReplacing(replaced, knowledge, false)", "contextOfReplacing(before, knowledge)"]],
     caughtBy: tests("former-ids"),
   },
   {

@@ -171,12 +171,15 @@ export function mergeRekey(state: RowState, fact: { generation: number; origin: 
   return true;
 }
 
-/** The context of a write that replaces `replaced`: the vector, and what the vector misses of the replaced and their contexts. */
-export function contextOfReplacing(replaced: readonly Write[], knowledge: Knowledge): number {
-  const base = knowledge.currentContext();
+/**
+ * The context of a write that replaces `replaced`: the vector, and what the vector misses of the replaced and their
+ * contexts. Without the vector (`sawAll` false) only those.
+ */
+export function contextOfReplacing(replaced: readonly Write[], knowledge: Knowledge, sawAll = true): number {
+  const base = sawAll ? knowledge.currentContext() : 0;
   let joined: Map<number, number> | null = null;
   const raise = (origin: number, sequence: number) => {
-    if (knowledge.covers(origin, sequence)) return;
+    if (sawAll && knowledge.covers(origin, sequence)) return;
     joined ??= new Map(knowledge.context(base));
     if ((joined.get(origin) ?? 0) < sequence) joined.set(origin, sequence);
   };
@@ -222,10 +225,8 @@ export function writeBeside(state: RowState, cid: number, write: Write, knowledg
  */
 export function writeUnseen(state: RowState, cid: number, wall: number, knowledge: Knowledge, shown: CellValue): void {
   const before = registerOf(state, cid).map((write) => ({ ...write, value: valueOf(write, shown) }));
-  const context = contextOf(
-    before.filter((write) => knowledge.isOwn(write.origin)),
-    knowledge,
-  );
+  const replaced = before.filter((write) => knowledge.isOwn(write.origin));
+  const context = contextOfReplacing(replaced, knowledge, false);
   const { origin, sequence } = knowledge.nextDot();
   const write: ColumnWrite = { origin, sequence, time: Math.max(wall, latestTime(state) + 1), context, value: undefined };
   const winner = winnerOf(before, knowledge);
@@ -236,19 +237,6 @@ export function writeUnseen(state: RowState, cid: number, wall: number, knowledg
     state.closed.push({ cid, loser, value: lost.value, origin, sequence });
   }
   state.columns.set(cid, [...kept]);
-}
-
-/** What is known by whoever knows these writes and nothing else. */
-function contextOf(known: readonly Write[], knowledge: Knowledge): number {
-  const joined = new Map<number, number>();
-  const raise = (origin: number, sequence: number) => joined.set(origin, Math.max(joined.get(origin) ?? 0, sequence));
-  for (const write of known) {
-    raise(write.origin, write.sequence);
-    for (let source = knowledge.sourceOf(write.origin); source !== undefined; source = knowledge.sourceOf(source))
-      raise(source, write.sequence);
-    for (const [origin, sequence] of knowledge.context(write.context)) raise(origin, sequence);
-  }
-  return knowledge.contextOf(joined);
 }
 
 /**
