@@ -102,12 +102,16 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
   const expectShown = (locator: Locator) => locator.first().waitFor();
   const write = (path: string, sql: string) => writer.write({ path, statements: [[sql, []]] });
   const notes = (path: string) => selectOne(path, "SELECT notes FROM match WHERE name = 'q1'");
-  const toldEqual = async () => {
+  const captured = (path: string) => selectOne(path, "SELECT max(sequence) FROM _scoutsync_log");
+  const vectorOf = async (name: string) => {
     const { nodes } = (await (await fetch(`http://${coordinator.http}/api/fleet`)).json()) as {
-      nodes: { databases: { vector: string }[] }[];
+      nodes: { name: string; databases: { vector: string }[] }[];
     };
-    const [one, other] = nodes.map(({ databases }) => databases[0]?.vector);
-    return one === other && one !== undefined && one !== "";
+    return nodes.find((node) => node.name === name)?.databases[0]?.vector ?? "";
+  };
+  const toldEqual = async () => {
+    const [one, other] = [await vectorOf("hub"), await vectorOf("venue")];
+    return one === other && one !== "";
   };
   /** For a person to look at: SCOUTSYNC_SCREENSHOTS=folder. */
   const photograph = async (page: Page, name: string) => {
@@ -150,7 +154,10 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
         "INSERT INTO photo(body) VALUES (?)",
         [randomBytes(300).toString("base64")],
       ]);
+      const before = captured(paths.hub);
       await writer.write({ path: paths.hub, statements });
+      // Writes that are captured together travel in one batch, and there would be nothing to watch.
+      await until(() => captured(paths.hub) !== before, { what: "the node having captured the write" });
     }
     const total = ROWS_PER_WRITE * WRITES;
     const missing = total.toLocaleString("en-GB");

@@ -66,6 +66,9 @@ export function coordinatorCalls(node: string): InteropCall[] {
     { method: "Coordinator/GetReliability", body: '{"node":"by-hand"}', expected: /"operation":\s*"fetch_changes"/ },
     { method: "Coordinator/Cleanup", body: '{"dry_run":true}', expected: /"dry_?[rR]un":\s*true/ },
     { method: "Coordinator/ListAlerts", body: "{}", expected: /^\s*\{[\s\S]*\}\s*$/ },
+    { method: "Coordinator/ListFleetReviews", body: "{}", expected: /^\s*\{[\s\S]*\}\s*$/ },
+    { method: "Coordinator/ResolveFleetReview", body: '{"node":"no-such-node","id":"x","keep":"winner"}', expected: /no-such-node/ },
+    { method: "Coordinator/Ask", body: '{"operation":"listLogs","input":{"page_size":3}}', expected: /"page_size":\s*3/ },
     { method: "Coordinator/RetireNode", body: '{"node":"no-such-node"}', expected: /no-such-node/ },
     { method: "Coordinator/RemoveNode", body: '{"node":"registered"}', expected: /^\s*\{\s*\}\s*$/ },
   ];

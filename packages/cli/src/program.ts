@@ -1,5 +1,7 @@
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
+import { registerAlerts } from "./commands/alerts.ts";
+import { registerApi } from "./commands/api.ts";
 import { registerChanges } from "./commands/changes.ts";
 import { registerCleanup } from "./commands/cleanup.ts";
 import { registerCompletion } from "./commands/completion.ts";
@@ -58,6 +60,7 @@ const REGISTRATIONS: readonly Registration[] = [
   registerLogs,
   registerJobs,
   registerReliability,
+  registerAlerts,
   registerCleanup,
   registerConfig,
   registerInit,
@@ -68,6 +71,7 @@ const REGISTRATIONS: readonly Registration[] = [
   registerUsers,
   registerDoctor,
   registerDetach,
+  registerApi,
   registerCompletion,
 ];
 

@@ -22,7 +22,7 @@ async function type(line: string, env: Record<string, string> = {}) {
 }
 
 const COMMANDS =
-  "node coordinator worker sync ping verify export import changes history restore reissue forget status scan logs init invite join reliability cleanup doctor detach completion".split(
+  "node coordinator worker sync ping verify export import changes history restore reissue forget status scan logs init invite join reliability alerts api cleanup doctor detach completion".split(
     " ",
   );
 
@@ -33,6 +33,8 @@ describe("the command line's contract", () => {
     "review show",
     "review resolve",
     "nodes list",
+    "nodes show",
+    "nodes sync",
     "nodes add",
     "nodes pause",
     "nodes resume",
@@ -85,6 +87,9 @@ describe("the command line's contract", () => {
     ["review resolve 127.0.0.1:1 id --release", 1],
     ["node --name n --db a=x.db --quarantine nonsense", 2],
     ["nodes add pits nonsense", 2],
+    ["api no-such-operation", 2],
+    ["api listLogs nonsense", 2],
+    ["api listLogs page:=", 2],
     ["invite --role king", 2],
     ["invite --expires soon", 2],
     ["init --name a/b", 2],
@@ -163,7 +168,7 @@ describe("the command line's contract", () => {
     collect(buildProgram({ argv: [], env: {}, cwd: folder, stdout: new PassThrough(), stderr: new PassThrough() }), "");
     const nested = names.filter((name) => name.includes(" ") && !name.startsWith("files "));
     expect(names.filter((name) => !name.includes(" ")).sort()).toEqual([...COMMANDS].sort());
-    expect(nested.length).toBe(26);
+    expect(nested.length).toBe(28);
   });
 });
 

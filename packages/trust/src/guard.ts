@@ -71,7 +71,7 @@ export class Guard {
           next({
             onReceiveMetadata: (metadata, proceed) => {
               try {
-                this.#admit(method.path, call.getPeer(), metadata);
+                this.admit(this.#options.access.get(method.path), method.path, call.getPeer(), metadata);
               } catch (error) {
                 call.sendStatus(toStatus(error));
                 return;
@@ -92,9 +92,9 @@ export class Guard {
     return this.#connections.get(call.getPeer())?.identity ?? null;
   }
 
-  #admit(path: string, peer: string, metadata: Metadata): void {
-    const { access, audit, trust } = this.#options;
-    const rule = access.get(path);
+  /** Throws UNAUTHENTICATED or FORBIDDEN, both written to the audit log, where who calls may not make this call. */
+  admit(rule: CallAccess | undefined, path: string, peer: string, metadata: Metadata): void {
+    const { audit, trust } = this.#options;
     if (rule?.roles === "anyone") return;
     let who = peer;
     try {

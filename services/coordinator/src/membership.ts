@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { Server } from "@grpc/grpc-js";
+import type { Metadata, Server } from "@grpc/grpc-js";
 import { SyncError, toPlainError } from "@scoutsync/core";
 import { AccessService, FleetClient, FleetService, unary } from "@scoutsync/protocol";
 import type { Logger } from "@scoutsync/runtime";
@@ -18,9 +18,10 @@ import {
 } from "@scoutsync/trust";
 import { ApiKeys } from "./access/keys.ts";
 import { Logins } from "./access/logins.ts";
-import { holderOf } from "./access/needs.ts";
+import { holderOf, PERSON_ROLES } from "./access/needs.ts";
 import { ACCESS_ACCESS, accessCalls } from "./access/service.ts";
 import { COORDINATOR_ACCESS } from "./access/calls.ts";
+import type { Operation } from "./operations/operation.ts";
 import type { AccessStore } from "./registry/access-store.ts";
 
 const REVOKE_MS = 10_000;
@@ -102,6 +103,12 @@ export class Membership {
       message: `node ${caller.id} ("${caller.name}") said that it is node ${nodeId.slice(0, 80)}`,
       action: "Start it with the data directory that its certificate is in.",
     });
+  }
+
+  /** Throws UNAUTHENTICATED or FORBIDDEN for a caller who may not do this. What changes something is written to the audit log. */
+  admit(call: { getPeer(): string; metadata: Metadata }, { id, method, need }: Pick<Operation, "id" | "method" | "need">): void {
+    const roles = PERSON_ROLES.slice(PERSON_ROLES.indexOf(need.role));
+    this.guard.admit({ roles, scope: need.scope, audited: method !== "GET" }, `ask ${id}`, call.getPeer(), call.metadata);
   }
 
   /**

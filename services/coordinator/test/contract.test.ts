@@ -161,7 +161,7 @@ describe.skipIf(redisProgram === null)("what users and tools see", () => {
     const target = `http://${fleet.service.ready.listen}`;
     const curl = (...options: string[]) => run("buf", ["curl", "--protocol", "grpc", "--http2-prior-knowledge", ...options]);
     const methods = (await curl("--list-methods", target)).stdout.split("\n");
-    expect(methods.filter((line) => line.startsWith("scoutsync.v1.Coordinator/"))).toHaveLength(25);
+    expect(methods.filter((line) => line.startsWith("scoutsync.v1.Coordinator/"))).toHaveLength(28);
     expect(methods).toContain("grpc.health.v1.Health/Check");
     for (const method of ["GetStatus", "ListNodes", "GetSettings", "ListLogs", "ListJobs"]) {
       const { stdout } = await curl(`${target}/scoutsync.v1.Coordinator/${method}`);

@@ -1,19 +1,10 @@
-import { Ajv2020 } from "ajv/dist/2020.js";
-import addFormats from "ajv-formats";
 import { Review, unary } from "@scoutsync/protocol";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { eventually, FleetUnderTest } from "./fleet-under-test.ts";
+import { Described } from "./described.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
 import type { ScriptedNode } from "./scripted-nodes.ts";
 
-interface OpenApi {
-  openapi: string;
-  paths: Record<string, Record<string, { operationId: string; "x-rpc"?: string; responses: Record<string, Answer | undefined> }>>;
-  components: { schemas: Record<string, object> };
-}
-interface Answer {
-  content?: Record<string, { schema: object }>;
-}
 type Json = Record<string, unknown>;
 
 /** Routes of the contract and of the dashboard: their paths as the document writes them. */
@@ -50,13 +41,8 @@ const ROUTES = [
 describe.skipIf(redisProgram === null)("the HTTP API", () => {
   let redis: RedisServer;
   let fleet: FleetUnderTest;
-  let document: OpenApi;
+  let described: Described;
   let nodes: ScriptedNode[];
-  const ajv = new Ajv2020({ strict: false, allErrors: true });
-  ajv.addFormat("base64", true);
-  // The types of the package say otherwise; Node imports its function.
-  (addFormats as unknown as (target: Ajv2020) => void)(ajv);
-
   /** Asks, and checks the answer against the document; a problem must have the shape of a problem. */
   async function ask(method: string, path: string, options: { template?: string; body?: unknown; status?: number } = {}): Promise<Json> {
     const { template = path.split("?")[0] ?? "", body, status = 200 } = options;
@@ -66,20 +52,27 @@ describe.skipIf(redisProgram === null)("the HTTP API", () => {
     });
     const text = await answer.text();
     expect(answer.status, `${method} ${path}: ${text.slice(0, 500)}`).toBe(status);
-    const described = document.paths[template]?.[method.toLowerCase()]?.responses;
-    expect(described, `${method} ${template} is in the document`).toBeDefined();
-    const content = (described?.[status] ?? described?.["default"])?.content ?? {};
-    const [type] = Object.keys(content);
-    if (type === undefined) {
+    const expected = described.answer(method, template, status);
+    expect(expected, `${method} ${template} is in the document`).toBeDefined();
+    if (!expected) {
       if (text !== "") throw new Error(`${method} ${path} answers what is not described`);
       return {};
     }
-    expect(answer.headers.get("content-type")).toContain(type);
+    expect(answer.headers.get("content-type")).toContain(expected.type);
     const json = JSON.parse(text) as Json;
-    const validate = ajv.compile({ ...content[type]?.schema, components: document.components });
-    validate(json);
-    expect(validate.errors ?? [], `${method} ${path}`).toEqual([]);
+    expect(described.problems(expected.schema, json), `${method} ${path}`).toEqual([]);
+    if (method === "GET" && status === 200) await askOverGrpc(path, template, expected.schema);
     return json;
+  }
+
+  /** What can be looked at over HTTP can be looked at over gRPC, by the name in the document, and looks the same. */
+  async function askOverGrpc(path: string, template: string, schema: object): Promise<void> {
+    const { pathname, searchParams } = new URL(path, "http://coordinator");
+    const named = new RegExp(`^${template.replaceAll(/\{(\w+)\}/g, "(?<$1>[^/]+)")}$`).exec(pathname)?.groups ?? {};
+    const input = { ...Object.fromEntries(searchParams), ...named };
+    const operation = described.document.paths[template]?.["get"]?.operationId ?? "";
+    const { answer } = await unary(fleet.client, "ask", { operation, input });
+    expect(described.problems(schema, answer), `Ask ${operation}`).toEqual([]);
   }
 
   beforeAll(async () => {
@@ -90,7 +83,7 @@ describe.skipIf(redisProgram === null)("the HTTP API", () => {
     await nodes[0]!.heartbeat(fleet.client);
     await fleet.equal(10_000);
     await eventually(async () => (await fleet.status()).converged, 5_000);
-    document = (await (await fetch(fleet.url("/api/openapi.json"))).json()) as OpenApi;
+    described = await Described.of(fleet.url("/api/openapi.json"));
   });
   afterAll(async () => {
     await fleet.stop();
@@ -98,16 +91,17 @@ describe.skipIf(redisProgram === null)("the HTTP API", () => {
   });
 
   it("is described whole: every route, every RPC that it names, and nothing twice", async () => {
+    const { document } = described;
     expect(document.openapi).toBe("3.1.0");
     const all = Object.entries(document.paths).flatMap(([path, methods]) =>
       Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
     );
     expect(ROUTES.filter((route) => !all.includes(route))).toEqual([]);
-    const described = Object.values(document.paths).flatMap((methods) => Object.values(methods));
-    expect(new Set(described.map((one) => one.operationId)).size).toBe(described.length);
+    const operations = Object.values(document.paths).flatMap((methods) => Object.values(methods));
+    expect(new Set(operations.map((one) => one.operationId)).size).toBe(operations.length);
     const { CoordinatorService } = await import("@scoutsync/protocol");
     const rpcs = new Set(Object.values(CoordinatorService).map((method) => method.path.slice(1)));
-    const named = described.flatMap((one) => (one["x-rpc"] === undefined ? [] : [one["x-rpc"]]));
+    const named = operations.map((one) => one["x-rpc"] ?? `${one.operationId} has none`);
     expect(named.filter((rpc) => !rpcs.has(rpc))).toEqual([]);
     const text = JSON.stringify(document);
     for (const reference of text.matchAll(/"#\/components\/schemas\/(\w+)"/g)) {
@@ -265,6 +259,10 @@ describe.skipIf(redisProgram === null)("the HTTP API", () => {
     expect(list.reviews.find((one) => one["kind"] === "parked")).toMatchObject({ id: "p", also_on: [2], node: { id: 1 } });
     const listed = list.reviews.find((one) => one["kind"] === "conflict");
     expect(listed).toMatchObject({ id: "c0", also_on: [2], node: { id: 1 }, winner: { value: 1 }, loser: { value: 2 } });
+    const overGrpc = await unary(fleet.client, "listFleetReviews", { kind: "", node: "", resolved: false });
+    const named = overGrpc.reviews.map(({ review, serverId, alsoOn }) => `${review?.id} on ${serverId} and ${alsoOn.join()}`);
+    expect(new Set(named)).toEqual(new Set(["c0 on 1 and 2", "p on 1 and 2"]));
+    expect(overGrpc.reviews.find(({ review }) => review?.kind === "conflict")?.decisions).toEqual(["winner", "loser", "set"]);
     const decided = await ask("POST", "/api/review/1/c0", {
       template: "/api/review/{node}/{id}",
       body: { set: { n: { integer: "9007199254740993" }, note: "both", nothing: null } },
@@ -277,6 +275,14 @@ describe.skipIf(redisProgram === null)("the HTTP API", () => {
       ["nothing", "null", true],
     ]);
     await ask("POST", "/api/review/1/c0", { template: "/api/review/{node}/{id}", body: { keep: "both" }, status: 400 });
+    const parked = await unary(fleet.client, "resolveFleetReview", {
+      node: "node-1",
+      id: "p",
+      keep: "",
+      set: nodes[0]!.decisions[0]!.set,
+      decision: "",
+    });
+    expect(parked.review).toMatchObject({ serverId: 1n, decisions: [], review: { id: "p", resolved: true } });
     nodes[0]!.reviews = nodes[1]!.reviews = [];
   });
 
@@ -338,14 +344,30 @@ describe.skipIf(redisProgram === null)("the HTTP API", () => {
     })().catch(() => {});
     await eventually(() => messages.length > 0, 5_000);
     expect(messages[0]).toMatchObject({ event: "snapshot", body: { certificate: { converged: true } } });
-    const validate = ajv.compile({ $ref: "#/components/schemas/Fleet", components: document.components });
-    expect(validate(messages[0]?.body), JSON.stringify(validate.errors)).toBe(true);
+    expect(described.problems({ $ref: "#/components/schemas/Fleet" }, messages[0]?.body)).toEqual([]);
     nodes[0]!.write(1);
     await nodes[0]!.heartbeat(fleet.client);
     await fleet.equal(5_000);
     await eventually(() => ["event", "progress", "fleet"].every((kind) => messages.some(({ event }) => event === kind)), 5_000);
     stop.abort();
     await reading;
+  });
+
+  it("carries out any operation of the table over gRPC, its fields together, and says what does not fit", async () => {
+    const asked = (operation: string, input: Record<string, unknown> = {}) => unary(fleet.client, "ask", { operation, input });
+    expect((await asked("setConfig", { max_retries: 7 })).answer).toHaveProperty("settings");
+    expect((await asked("listLogs", { page: 1, page_size: 2 })).answer).toMatchObject({ page: 1, page_size: 2 });
+    await asked("setConfig", { max_retries: null });
+    expect((await asked("pauseNode", { id: 2 })).answer).toMatchObject({ node: { id: 2, paused: true } });
+    expect((await asked("resumeNode", { id: "node-2" })).answer).toMatchObject({ node: { paused: false } });
+    await expect(asked("listLogs", { page: 0 })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining("page") as string,
+    });
+    await expect(asked("listLogs", { colour: "red" })).rejects.toThrow(/takes no "colour"/);
+    await expect(asked("deleteEverything")).rejects.toMatchObject({ code: "NOT_FOUND" });
+    await expect(asked("getNode", { id: "nobody" })).rejects.toMatchObject({ code: "NOT_FOUND" });
+    await fleet.equal(8_000);
   });
 
   it("answers nonsense with a problem that says what to do", async () => {

@@ -6,6 +6,7 @@ import { unary } from "@scoutsync/protocol";
 import { startSyncNode } from "@scoutsync/sync-node";
 import Sqlite from "better-sqlite3";
 import { afterEach, describe, expect, it } from "vitest";
+import { Described } from "./described.ts";
 import { eventually, FleetUnderTest, quietLogger } from "./fleet-under-test.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
 
@@ -71,10 +72,16 @@ describe.skipIf(redisProgram === null)("with real sync-nodes", () => {
         const insert = database.prepare("INSERT INTO item (id, value) VALUES (?, ?)");
         for (const [index, value] of values.entries()) insert.run(`row ${index}`, value);
       });
+      const described = await Described.of(fleet.url("/api/openapi.json"));
       const ask = async (path: string, body?: object) => {
         const headers = { "content-type": "application/json" };
-        const answer = await fetch(fleet.url(path), body === undefined ? {} : { method: "POST", headers, body: JSON.stringify(body) });
-        return { status: answer.status, json: (await answer.json()) as Record<string, unknown> };
+        const method = body === undefined ? "GET" : "POST";
+        const answer = await fetch(fleet.url(path), body === undefined ? {} : { method, headers, body: JSON.stringify(body) });
+        const json = (await answer.json()) as Record<string, unknown>;
+        const { type, schema } = described.answer(method, path.split("?")[0] ?? "", answer.status) ?? { type: "nothing", schema: {} };
+        expect(answer.headers.get("content-type")).toContain(type);
+        expect(described.problems(schema, json), `${method} ${path}`).toEqual([]);
+        return { status: answer.status, json };
       };
       const relayed: string[] = [];
       let since = "";
@@ -95,6 +102,17 @@ describe.skipIf(redisProgram === null)("with real sync-nodes", () => {
         query(name, (database) => database.prepare("SELECT id, typeof(value) AS type, value FROM item ORDER BY id").safeIntegers().all());
       expect(rows("to")).toEqual(rows("from"));
       expect((await ask("/api/sync/sqlite3/optimized-changes?server_id=from&database=nothing")).status).toBe(404);
+      const { json: again } = await ask("/api/sync/sqlite3/optimized-changes?server_id=from");
+      const whole = createHash("sha256");
+      for (const { payload, sha256 } of again["batches"] as { payload: string; sha256: string }[]) {
+        const bytes = Buffer.from(payload, "base64");
+        expect(sha256).toBe(createHash("sha256").update(bytes).digest("hex"));
+        whole.update(bytes);
+      }
+      expect(again["sha256"]).toBe(whole.digest("hex"));
+      const broken = (again["batches"] as object[]).map((batch) => ({ ...batch, sha256: "0".repeat(64) }));
+      expect((await ask("/api/sync/sqlite3/receive-changes", { server_id: "to", batches: broken })).status).toBe(400);
+      expect((await ask("/api/sync/sqlite3/receive-changes", { server_id: "to", batches: [{ count: 1 }] })).status).toBe(400);
       // A node says how full its disk is, with its first answer to a ping.
       await eventually(async () => {
         const { json } = await ask("/api/fleet");
@@ -185,7 +203,10 @@ describe.skipIf(redisProgram === null)("with real sync-nodes", () => {
       expect(readFileSync(arrived, "utf8")).toBe("not really a picture");
       await eventually(async () => (await fleet.status()).converged, 10_000);
       const answer = await fetch(fleet.url("/api/sync/files/checksums?server_id=lacks&path=photos&catchup_mode=true"));
-      expect(await answer.json()).toMatchObject({
+      const checksums: unknown = await answer.json();
+      const described = await Described.of(fleet.url("/api/openapi.json"));
+      expect(described.problems(described.answer("GET", "/api/sync/files/checksums", 200)?.schema ?? { not: {} }, checksums)).toEqual([]);
+      expect(checksums).toMatchObject({
         path: "photos",
         total: 1,
         files: [{ path: "robot.jpg", kind: "file", size: 20, sha256: createHash("sha256").update("not really a picture").digest("hex") }],

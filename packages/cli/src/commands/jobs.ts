@@ -2,7 +2,9 @@ import { Option, type Command } from "commander";
 import { unary, type JobEntry } from "@scoutsync/protocol";
 import { declare, wholeNumber, type Invocation, type Registration } from "../command.ts";
 import { QUICK_DEADLINE_MS, withCoordinator } from "../connect.ts";
+import { progressBar } from "../output/bar.ts";
 import { count } from "../output/json.ts";
+import { watchUntilSignal } from "../output/live.ts";
 import type { Surroundings } from "../surroundings.ts";
 
 /** `scoutsync jobs`: what is waiting, running or has failed for good. */
@@ -15,41 +17,55 @@ export const registerJobs: Registration = (program, surroundings) => {
   declareAll(jobs, surroundings, "resume", "start jobs from the queue again");
 };
 
+/** How often a live table is drawn anew. */
+const REDRAW_MS = 1_000;
+
 function declareList(jobs: Command, surroundings: Surroundings): void {
-  declare<{ state?: string; limit?: number }>(jobs, surroundings, {
+  declare<{ state?: string; limit?: number; watch?: boolean }>(jobs, surroundings, {
     usage: "list",
-    summary: "jobs with their state, attempts and reason",
+    summary: "jobs with their state, progress, attempts and reason",
     usesCoordinator: true,
     options: [
       new Option("--state <state>", "only this state").choices(["waiting", "active", "delayed", "failed", "completed"]),
       wholeNumber("--limit <n>", "at most this many (default 50)"),
+      new Option("--watch", "draw it anew as it changes, until Ctrl-C"),
     ],
-    examples: ["scoutsync jobs list", "scoutsync jobs list --state failed --json"],
-    run: async ({ state = "", limit = 50 }, invocation) => {
-      const answer = await withCoordinator(invocation, (client) =>
-        unary(client, "listJobs", { state, limit }, { deadlineMs: QUICK_DEADLINE_MS }),
-      );
-      const document = answer.jobs.map(jobDocument);
-      invocation.out.result(document, () => {
-        if (document.length === 0) invocation.out.line("No jobs.");
-        else {
-          invocation.out.table(
-            ["id", "job", "state", "node", "attempts", "progress", "created", "reason"],
-            document.map((job) => [
-              job.id,
-              job.name,
-              job.state,
-              job.server_name,
-              `${job.attempts} of ${job.max_attempts}`,
-              job.progress === null ? "" : `${job.progress.phase} ${job.progress.done} of ${job.progress.total}`,
-              job.created_at,
-              job.reason || job.outcome,
-            ]),
-          );
-        }
-      });
-    },
+    examples: ["scoutsync jobs list", "scoutsync jobs list --state active --watch", "scoutsync jobs list --state failed --json"],
+    run: ({ state = "", limit = 50, watch }, invocation) =>
+      withCoordinator(invocation, async (client) => {
+        const look = async () =>
+          showJobs(invocation, (await unary(client, "listJobs", { state, limit }, { deadlineMs: QUICK_DEADLINE_MS })).jobs);
+        if (watch === true) await watchUntilSignal(invocation, REDRAW_MS, look);
+        else await look();
+      }),
   });
+}
+
+function showJobs({ out }: Invocation, jobs: readonly JobEntry[]): void {
+  const document = jobs.map(jobDocument);
+  out.result(document, () => {
+    if (document.length === 0) return out.line("No jobs.");
+    out.table(
+      ["id", "job", "state", "node", "attempts", "progress", "created", "reason"],
+      document.map((job) => [
+        job.id,
+        job.name,
+        job.state,
+        job.server_name,
+        `${job.attempts} of ${job.max_attempts}`,
+        job.progress === null ? "" : progressText(job.progress, out.terminal),
+        job.created_at,
+        job.reason || job.outcome,
+      ]),
+    );
+  });
+}
+
+function progressText(
+  { database, phase, done, total }: { database: string; phase: string; done: number; total: number },
+  drawn: boolean,
+): string {
+  return drawn ? `${phase} ${database} ${progressBar(done, total)}` : `${phase} ${done} of ${total}`;
 }
 
 function declareOne(jobs: Command, surroundings: Surroundings, what: "retry" | "cancel", summary: string): void {

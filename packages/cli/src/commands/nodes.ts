@@ -5,6 +5,7 @@ import { declare, type Registration } from "../command.ts";
 import { LONG_DEADLINE_MS, QUICK_DEADLINE_MS, withCoordinator } from "../connect.ts";
 import { usageError } from "../exit.ts";
 import { count } from "../output/json.ts";
+import { declareShow, declareSync } from "./node-detail.ts";
 import { nodeDocument } from "./node-row.ts";
 
 /** `scoutsync nodes`: who is in the fleet. */
@@ -36,6 +37,9 @@ export const registerNodes: Registration = (program, surroundings) => {
       );
     },
   });
+
+  declareShow(nodes, surroundings);
+  declareSync(nodes, surroundings);
 
   declare<{ disabled?: boolean }>(nodes, surroundings, {
     usage: "add <name> <address>",

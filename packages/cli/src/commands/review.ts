@@ -2,13 +2,16 @@ import { Option, type Command } from "commander";
 import { SyncError } from "@scoutsync/core";
 import { unary, type ColumnValue, type Review, type ReviewVersion } from "@scoutsync/protocol";
 import { declare, repeatable, wholeNumber, type Invocation, type Registration } from "../command.ts";
-import { QUICK_DEADLINE_MS, withNode } from "../connect.ts";
+import { QUICK_DEADLINE_MS, withCoordinator, withNode } from "../connect.ts";
 import { usageError } from "../exit.ts";
 import { jsonColumns, jsonValue, plainValue } from "../output/json.ts";
 import { parseAssignment } from "./assignment.ts";
 import type { Surroundings } from "../surroundings.ts";
 
 const KINDS = ["conflict", "parked", "quarantine", "file", "schema"] as const;
+
+/** The coordinator gives each node ten seconds, many at once. */
+const FLEET_DEADLINE_MS = 60_000;
 
 interface ResolveOptions {
   keep?: "winner" | "loser";
@@ -27,16 +30,17 @@ export const registerReview: Registration = (program, surroundings) => {
 
 function declareList(review: Command, surroundings: Surroundings): void {
   declare<{ kind?: string; db?: string; limit?: number }>(review, surroundings, {
-    usage: "list <node>",
-    summary: "what is open on this node",
+    usage: "list [node]",
+    summary: "what is open on this node; without one, on any node of the fleet, what several list once",
     usesCoordinator: true,
     options: [
       new Option("--kind <kind>", "only this kind").choices([...KINDS]),
       new Option("--db <name>", "only this database"),
       wholeNumber("--limit <n>", "at most this many"),
     ],
-    examples: ["scoutsync review list 127.0.0.1:7071", "scoutsync review list pits --kind conflict --json"],
-    run: async ({ kind = "", db = "", limit = 0 }, invocation, node = "") => {
+    examples: ["scoutsync review list", "scoutsync review list 127.0.0.1:7071", "scoutsync review list pits --kind conflict --json"],
+    run: async ({ kind = "", db = "", limit = 0 }, invocation, node) => {
+      if (node === undefined) return listFleet({ kind, db, limit }, invocation);
       const reviews = await fetchReviews(node, { kind, database: db, limit, id: "" }, invocation);
       const { out } = invocation;
       out.result(reviews.map(reviewDocument), () => {
@@ -50,6 +54,43 @@ function declareList(review: Command, surroundings: Surroundings): void {
       });
     },
   });
+}
+
+/** The list of the whole fleet: an entry is named by its node and id. */
+async function listFleet({ kind, db, limit }: { kind: string; db: string; limit: number }, invocation: Invocation): Promise<void> {
+  const answer = await withCoordinator(invocation, (client) =>
+    unary(client, "listFleetReviews", { kind, node: "", resolved: false }, { deadlineMs: FLEET_DEADLINE_MS }),
+  );
+  const entries = answer.reviews.flatMap(({ review, ...entry }) => (review === undefined ? [] : [{ review, ...entry }]));
+  const wanted = entries.filter(({ review }) => db === "" || review.database === db);
+  const found = limit === 0 ? wanted : wanted.slice(0, limit);
+  const { out } = invocation;
+  const document = found.map(({ review, serverName, alsoOn, decisions }) => ({
+    ...reviewDocument(review),
+    node: serverName,
+    also_on: alsoOn.map(Number),
+    decisions,
+  }));
+  out.result(document, () => {
+    if (found.length === 0) out.line("Nothing wants a decision.");
+    else {
+      out.table(
+        ["node", "id", "kind", "where", "winner", "loser", "since", "reason"],
+        found.map(({ review: one, serverName }) => [
+          serverName,
+          one.id,
+          one.kind,
+          whereOf(one),
+          versionLine(one.winner),
+          versionLine(one.loser),
+          one.since,
+          one.reason,
+        ]),
+      );
+    }
+  });
+  for (const { name, reason } of answer.unreachable)
+    out.note(`scoutsync: ${name} could not be asked (${reason}): what waits only there is missing.`);
 }
 
 function declareShow(review: Command, surroundings: Surroundings): void {

@@ -4,6 +4,7 @@ import { declare, type Registration } from "../command.ts";
 import { LONG_DEADLINE_MS, withCoordinator } from "../connect.ts";
 import { Negative } from "../exit.ts";
 import { count } from "../output/json.ts";
+import { showingSessions } from "../output/sessions.ts";
 
 /** `scoutsync scan`: look at every node now and catch up who misses something. */
 export const registerScan: Registration = (program, surroundings) => {
@@ -15,7 +16,7 @@ export const registerScan: Registration = (program, surroundings) => {
     examples: ["scoutsync scan", "scoutsync scan --json"],
     run: async ({ wait }, invocation) => {
       const answer = await withCoordinator(invocation, (client) =>
-        unary(client, "scan", { noWait: !wait }, { deadlineMs: LONG_DEADLINE_MS }),
+        showingSessions(client, invocation.out, unary(client, "scan", { noWait: !wait }, { deadlineMs: LONG_DEADLINE_MS })),
       );
       const document = {
         message: answer.message,

@@ -1,5 +1,6 @@
 import type { Surroundings } from "../surroundings.ts";
-import { renderTable } from "./table.ts";
+import { progressBar } from "./bar.ts";
+import { cut, renderTable } from "./table.ts";
 
 export type Cell = string | number | boolean | bigint | null | undefined;
 
@@ -48,13 +49,16 @@ export class Output {
     else for (const row of [columns, ...cells]) this.line(row.map((cell) => cell.replace(/[\t\n\r]+/g, " ")).join("\t"));
   }
 
+  /** Somebody sees a line that is rewritten. */
+  get showsProgress(): boolean {
+    return !this.json && this.#surroundings.stderr.isTTY === true;
+  }
+
   /** One line that is rewritten, on a terminal only. */
   progress(label: string, done: number, total: number): void {
+    if (!this.showsProgress) return;
     const { stderr } = this.#surroundings;
-    if (this.json || stderr.isTTY !== true) return;
-    const share = total > 0 ? Math.min(1, done / total) : 0;
-    const bar = "#".repeat(Math.round(share * 24)).padEnd(24, "·");
-    stderr.write(`\r\x1b[K${label} [${bar}] ${done.toLocaleString("en")}${total > 0 ? ` of ${total.toLocaleString("en")}` : ""}`);
+    stderr.write(`\r\x1b[K${cut(`${label} ${progressBar(done, total)}`, stderr.columns ?? 120)}`);
     this.#progressShown = true;
   }
 

@@ -26,7 +26,8 @@ function isNumeric(text: string): boolean {
   return text === "" || /^-?[\d,.]+$/.test(text);
 }
 
-function cut(text: string, width: number): string {
+/** The text as far as it fits. */
+export function cut(text: string, width: number): string {
   const trimmed = text.trimEnd();
   return trimmed.length > width ? `${trimmed.slice(0, Math.max(1, width - 1))}…` : trimmed;
 }

@@ -27,6 +27,10 @@ export const COORDINATOR_ACCESS: readonly [string, CallAccess][] = accessOf(Coor
   getReliability: { roles: VIEWERS, scope: "fleet" },
   cleanup: { roles: OPERATORS, scope: "logs", audited: true },
   listAlerts: { roles: VIEWERS, scope: "fleet" },
+  listFleetReviews: { roles: VIEWERS, scope: "review" },
+  resolveFleetReview: { roles: OPERATORS, scope: "review", audited: true },
+  // Who may do it depends on what is asked: looked at when that has been read.
+  ask: { roles: "anyone" },
   setSetting: { roles: ["superadmin"], scope: "config", audited: true },
   acquireLease: { roles: WORKERS },
   reportSession: { roles: WORKERS },

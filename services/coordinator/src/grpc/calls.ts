@@ -8,13 +8,17 @@ import { cleanUp } from "../cleanup.ts";
 import { limitsNow } from "../limits.ts";
 import type { JobState } from "../jobs/catch-up-queue.ts";
 import { addNode, removeNode, setEnabled } from "../operations/nodes.ts";
+import { ask, noSuchOperation, UNKNOWN_OPERATION } from "../operations/ask.ts";
 import { retireNode } from "../operations/retire.ts";
+import { collectReviews, decideReview } from "../operations/reviews.ts";
+import { OPERATIONS } from "../operations/table.ts";
 import { enrol, findServer } from "../registry/enrolment.ts";
 import type { Upkeep } from "../upkeep.ts";
 import {
   alertShape,
   catchUpShape,
   cleanupShape,
+  fleetReviewShape,
   jobCountsShape,
   jobShape,
   logShape,
@@ -147,6 +151,22 @@ export function coordinatorCalls(parts: { core: Core; upkeep: Upkeep; stopped: A
       core.events.emit("changed");
       void upkeep.reconcile();
       return { setting: settingShape(entry) };
+    }),
+
+    listFleetReviews: serve(async ({ kind, node, resolved }) => {
+      const { entries, unreachable } = await collectReviews(core, { kind, node, resolved });
+      return { reviews: entries.map(fleetReviewShape), unreachable: unreachable.map((one) => ({ ...one, id: BigInt(one.id) })) };
+    }),
+
+    resolveFleetReview: serve(async (request) => ({ review: fleetReviewShape(await decideReview(core, request)) })),
+
+    ask: serve(async ({ operation: id, input = {} }, call, signal) => {
+      const one = OPERATIONS.find((known) => known.id === id);
+      // Strangers are not told either what there is.
+      core.membership?.admit(call, one ?? UNKNOWN_OPERATION);
+      if (one === undefined) throw noSuchOperation(OPERATIONS, id);
+      const answer = await ask(one, { core, upkeep, signal }, input);
+      return { answer: answer === null ? undefined : answer };
     }),
 
     acquireLease: serve((request) => core.desk.acquire(request)),

@@ -1,6 +1,7 @@
 import {
   CatchUpResult,
   DatabaseStatus,
+  FleetReview,
   GetReliabilityResponse,
   GetStatusResponse,
   Node,
@@ -20,6 +21,7 @@ import { alertView } from "../operations/alerts.ts";
 import { certificateView } from "../operations/fleet.ts";
 import { jobCounts, jobView } from "../operations/jobs.ts";
 import { nodeViews, oneNodeView } from "../operations/node-view.ts";
+import { decisionsOf, type FleetEntry } from "../operations/reviews.ts";
 import type { AlertRow } from "../registry/alert-store.ts";
 import type { LogRow } from "../registry/logs.ts";
 import type { DatabaseReport } from "../registry/servers.ts";
@@ -228,4 +230,15 @@ export function jobShape(core: Core, job: ListedJob): JobEntry {
 
 export function settingShape({ default: defaultValue, ...entry }: SettingEntry): Setting {
   return { ...entry, defaultValue };
+}
+
+/** An entry of the fleet's review list as it travels. */
+export function fleetReviewShape({ node, review, alsoOn }: FleetEntry): FleetReview {
+  return FleetReview.fromPartial({
+    review,
+    serverId: BigInt(node.id),
+    serverName: node.row.name,
+    alsoOn: alsoOn.map(BigInt),
+    decisions: decisionsOf(review),
+  });
 }

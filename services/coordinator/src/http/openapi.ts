@@ -52,8 +52,8 @@ function operationObject(one: Operation, schemaOf: (schema: z.ZodType, io: "inpu
     summary: one.summary,
     "x-role": one.need.role,
     "x-scope": one.need.scope,
-    ...(one.rpc === null ? {} : { "x-rpc": `scoutsync.v1.Coordinator/${one.rpc}` }),
-    ...(one.command === null ? {} : { "x-command": `scoutsync ${one.command}` }),
+    "x-rpc": `scoutsync.v1.Coordinator/${one.rpc ?? "Ask"}`,
+    "x-command": `scoutsync ${one.command}`,
     ...(parameters.length > 0 ? { parameters } : {}),
     ...(takesBody ? { requestBody: { required: isRequired(body), content: { "application/json": { schema: body } } } } : {}),
     responses: {

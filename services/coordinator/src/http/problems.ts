@@ -1,6 +1,7 @@
 import type { z } from "zod";
 import { ZodError } from "zod";
 import { SyncError, toPlainError, type ErrorCode } from "@scoutsync/core";
+import { wrongInput } from "../operations/ask.ts";
 import type { ProblemShape } from "../operations/shapes.ts";
 
 type Problem = z.infer<typeof ProblemShape>;
@@ -61,16 +62,4 @@ function problem(status: number, { code, message, action }: { code: ErrorCode; m
     success: false,
     error: message,
   };
-}
-
-function wrongInput(error: ZodError): SyncError {
-  const issues = error.issues.map((issue) => {
-    const path = issue.path.map(String).join(".");
-    return path === "" ? issue.message : `${path}: ${issue.message}`;
-  });
-  return new SyncError({
-    code: "INVALID_ARGUMENT",
-    message: `The request does not fit: ${issues.join("; ")}`,
-    action: "See /api/openapi.json for what it takes.",
-  });
 }

@@ -17,7 +17,7 @@ export const ALERT_OPERATIONS = [
     path: "/api/alerts",
     summary: "What is wrong now, and what was",
     rpc: "ListAlerts",
-    command: null,
+    command: "alerts",
     params: Nothing,
     query: z.object({ open: Truth.default(true), limit: Listed }),
     body: Nothing,

@@ -56,7 +56,7 @@ export const FILE_OPERATIONS = [
     path: "/api/sync/files/checksums",
     summary: "What a node holds in a file root, with SHA-256; passed through, nothing is stored",
     rpc: null,
-    command: null,
+    command: "files list",
     params: Nothing,
     query: z.object({
       server_id: NodeText,

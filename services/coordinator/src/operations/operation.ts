@@ -21,9 +21,10 @@ export interface Operation<P extends z.ZodType = z.ZodType, Q extends z.ZodType 
   /** With `{name}` for each field of `params`. */
   path: string;
   summary: string;
-  /** The same over gRPC, and on the command line; null where there is none. */
+  /** The call of its own over gRPC, null where there is none: then `Ask` is the way. */
   rpc: string | null;
-  command: string | null;
+  /** The command that does the same; `api` does whatever is in the table. */
+  command: string;
   params: P;
   query: Q;
   body: B;

@@ -210,7 +210,7 @@ export const RELAY_OPERATIONS = [
     path: "/api/sync/sqlite3/receive-changes",
     summary: "Gives a node what optimized-changes of another one answered; nothing is stored here",
     rpc: null,
-    command: null,
+    command: "import",
     params: Nothing,
     query: Nothing,
     body: z.object({

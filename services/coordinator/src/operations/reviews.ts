@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { SyncError } from "@scoutsync/core";
-import { ListReviewsRequest, ResolveReviewRequest, unary, type Review, type ReviewVersion } from "@scoutsync/protocol";
+import { ListReviewsRequest, ResolveReviewRequest, unary, type ColumnValue, type Review, type ReviewVersion } from "@scoutsync/protocol";
 import type { Core } from "../core.ts";
 import type { FleetNode } from "../detection/fleet.ts";
 import { NodeText, Nothing, Truth } from "./inputs.ts";
@@ -31,8 +31,16 @@ interface Gathered {
   failure: string | null;
 }
 
-/** Asks the nodes for what may want a person. What several nodes list is one entry, named by the first of them. */
-export async function gatherReviews(core: Core, filter: { kind: string; node: string; resolved: boolean }) {
+/** One entry as the fleet lists it: by the first of the nodes that have it. */
+export interface FleetEntry {
+  node: FleetNode;
+  review: Review;
+  /** Other nodes that list it. */
+  alsoOn: number[];
+}
+
+/** Asks the nodes for what may want a person, latest first. What several nodes list is one entry. */
+export async function collectReviews(core: Core, filter: { kind: string; node: string; resolved: boolean }) {
   const asked = filter.node === "" ? core.fleet.nodes().filter((node) => node.enabled) : [findNode(core, filter.node)];
   const gathered: Gathered[] = [];
   const waiting = [...asked];
@@ -41,21 +49,37 @@ export async function gatherReviews(core: Core, filter: { kind: string; node: st
   };
   await Promise.all(Array.from({ length: Math.min(NODES_AT_ONCE, waiting.length) }, lane));
   gathered.sort((a, b) => a.node.id - b.node.id);
-  const byContent = new Map<string, ReviewView>();
+  const byContent = new Map<string, FleetEntry>();
   for (const { node, reviews } of gathered) {
     for (const review of reviews) {
       if (review.resolved && !filter.resolved) continue;
       const key = identityOf(node, review);
       const known = byContent.get(key);
-      if (known === undefined) byContent.set(key, reviewView(node, review));
-      else known.also_on.push(node.id);
+      if (known === undefined) byContent.set(key, { node, review, alsoOn: [] });
+      else known.alsoOn.push(node.id);
     }
   }
   return {
-    reviews: [...byContent.values()].sort((a, b) => (a.since < b.since ? 1 : -1)),
+    entries: [...byContent.values()].sort((a, b) => (a.review.since < b.review.since ? 1 : -1)),
     unreachable: gathered.flatMap(({ node, failure }) => (failure === null ? [] : [{ id: node.id, name: node.row.name, reason: failure }])),
-    timestamp: new Date().toISOString(),
   };
+}
+
+/** Has a node decide one of its entries. Throws what the node refuses it with. */
+export async function decideReview(
+  core: Core,
+  { node: text, ...decision }: { node: string; id: string; keep: string; set: ColumnValue[]; decision: string },
+): Promise<FleetEntry> {
+  const node = findNode(core, text);
+  const request = ResolveReviewRequest.fromPartial(decision);
+  const { review } = await unary(core.clients.to(node.address), "resolveReview", request, { deadlineMs: DEADLINE_MS });
+  void core.prober.ping(node.id);
+  if (review !== undefined) return { node, review, alsoOn: [] };
+  throw new SyncError({
+    code: "PEER_FAILED",
+    message: `Node "${node.row.name}" did not say what became of the entry`,
+    action: "Look at the list again.",
+  });
 }
 
 async function ask(core: Core, node: FleetNode, kind: string): Promise<Gathered> {
@@ -77,12 +101,21 @@ function identityOf(node: FleetNode, review: Review): string {
   return JSON.stringify([database, table, key, column, winner?.dot, loser?.dot]);
 }
 
-function reviewView(node: FleetNode, review: Review): ReviewView {
-  const kind = KINDS.find((known) => known === review.kind) ?? "parked";
+function kindOf({ kind }: Review): ReviewView["kind"] {
+  return KINDS.find((known) => known === kind) ?? "parked";
+}
+
+/** What can be decided about an entry. */
+export function decisionsOf(review: Review): ReviewView["decisions"] {
+  return review.resolved ? [] : DECISIONS[kindOf(review)];
+}
+
+function reviewView({ node, review, alsoOn }: FleetEntry): ReviewView {
+  const kind = kindOf(review);
   return {
     node: { id: node.id, name: node.row.name, address: node.address },
     id: review.id,
-    also_on: [],
+    also_on: alsoOn,
     kind,
     database: review.database,
     table: review.table,
@@ -94,7 +127,7 @@ function reviewView(node: FleetNode, review: Review): ReviewView {
     reason: review.reason,
     since: review.since,
     resolved: review.resolved,
-    decisions: review.resolved ? [] : DECISIONS[kind],
+    decisions: decisionsOf(review),
   };
 }
 
@@ -115,14 +148,17 @@ export const REVIEW_OPERATIONS = [
     need: { role: "viewer", scope: "review" },
     path: "/api/review",
     summary: "Everything on any node that may want a person, in one list",
-    rpc: null,
-    command: null,
+    rpc: "ListFleetReviews",
+    command: "review list",
     params: Nothing,
     query: z.object({ kind: z.enum(KINDS).optional(), node: z.string().default(""), resolved: Truth.default(false) }),
     body: Nothing,
     answer: ReviewListShape,
     status: 200,
-    run: ({ core }, { query }) => gatherReviews(core, { ...query, kind: query.kind ?? "" }),
+    run: async ({ core }, { query }) => {
+      const { entries, unreachable } = await collectReviews(core, { ...query, kind: query.kind ?? "" });
+      return { reviews: entries.map(reviewView), unreachable, timestamp: new Date().toISOString() };
+    },
   }),
   operation({
     id: "resolveReview",
@@ -130,7 +166,7 @@ export const REVIEW_OPERATIONS = [
     need: { role: "operator", scope: "review" },
     path: "/api/review/{node}/{id}",
     summary: "Decides one entry; the decision is an ordinary write that every node gets",
-    rpc: null,
+    rpc: "ResolveFleetReview",
     command: "review resolve",
     params: z.object({ node: NodeText, id: z.string().min(1).max(300) }),
     query: Nothing,
@@ -138,21 +174,8 @@ export const REVIEW_OPERATIONS = [
     answer: z.object({ review: ReviewShape }),
     status: 200,
     run: async ({ core }, { params, body }) => {
-      const node = findNode(core, params.node);
-      const request = ResolveReviewRequest.fromPartial({
-        id: params.id,
-        keep: body.keep ?? "",
-        set: fromJsonColumns(body.set ?? {}),
-        decision: body.decision ?? "",
-      });
-      const { review } = await unary(core.clients.to(node.address), "resolveReview", request, { deadlineMs: DEADLINE_MS });
-      void core.prober.ping(node.id);
-      if (review !== undefined) return { review: reviewView(node, review) };
-      throw new SyncError({
-        code: "PEER_FAILED",
-        message: `Node "${node.row.name}" did not say what became of the entry`,
-        action: "Look at the list again.",
-      });
+      const { keep = "", decision = "", set = {} } = body;
+      return { review: reviewView(await decideReview(core, { ...params, keep, decision, set: fromJsonColumns(set) })) };
     },
   }),
 ];

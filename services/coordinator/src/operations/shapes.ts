@@ -242,6 +242,7 @@ export const NodeDetailShape = z
     timestamp: time,
   })
   .meta({ id: "NodeDetail" });
+export type NodeDetail = z.output<typeof NodeDetailShape>;
 
 export const JobShape = z
   .object({

@@ -20,7 +20,16 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { DatabaseStatus, DiskStatus, FileRootStatus, SyncProgress, SyncResult } from "./sync_node.ts";
+import { Struct } from "../../google/protobuf/struct.ts";
+import {
+  ColumnValue,
+  DatabaseStatus,
+  DiskStatus,
+  FileRootStatus,
+  Review,
+  SyncProgress,
+  SyncResult,
+} from "./sync_node.ts";
 
 export const protobufPackage = "scoutsync.v1";
 
@@ -520,6 +529,65 @@ export interface ListAlertsRequest {
 
 export interface ListAlertsResponse {
   alerts: Alert[];
+}
+
+export interface ListFleetReviewsRequest {
+  /** "", "conflict", "parked", "quarantine", "file" or "schema". */
+  kind: string;
+  /** Id, name or host:port; empty = all. */
+  node: string;
+  /** Also what was decided. */
+  resolved: boolean;
+}
+
+export interface ListFleetReviewsResponse {
+  /** Latest first. */
+  reviews: FleetReview[];
+  /** Nodes whose entries are not in the list. */
+  unreachable: UnaskedNode[];
+}
+
+export interface FleetReview {
+  /** Its id is that of the node below. */
+  review: Review | undefined;
+  serverId: bigint;
+  serverName: string;
+  /** Other nodes that list the same entry; deciding it on one decides it everywhere. */
+  alsoOn: bigint[];
+  /** What can be decided: "winner", "loser", "set", "release", "undo". */
+  decisions: string[];
+}
+
+export interface UnaskedNode {
+  id: bigint;
+  name: string;
+  reason: string;
+}
+
+export interface ResolveFleetReviewRequest {
+  /** Id, name or host:port. */
+  node: string;
+  /** As in ResolveReviewRequest. */
+  id: string;
+  keep: string;
+  set: ColumnValue[];
+  decision: string;
+}
+
+export interface ResolveFleetReviewResponse {
+  review: FleetReview | undefined;
+}
+
+export interface AskRequest {
+  /** "listLogs", "getFleet" and so on. */
+  operation: string;
+  /** The fields of its path, its query and its body together. */
+  input: { [key: string]: any } | undefined;
+}
+
+export interface AskResponse {
+  /** What the route answers; empty where it answers nothing. */
+  answer: { [key: string]: any } | undefined;
 }
 
 function createBaseRegisterRequest(): RegisterRequest {
@@ -6445,6 +6513,641 @@ export const ListAlertsResponse: MessageFns<ListAlertsResponse> = {
   },
 };
 
+function createBaseListFleetReviewsRequest(): ListFleetReviewsRequest {
+  return { kind: "", node: "", resolved: false };
+}
+
+export const ListFleetReviewsRequest: MessageFns<ListFleetReviewsRequest> = {
+  encode(message: ListFleetReviewsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kind !== "") {
+      writer.uint32(10).string(message.kind);
+    }
+    if (message.node !== "") {
+      writer.uint32(18).string(message.node);
+    }
+    if (message.resolved !== false) {
+      writer.uint32(24).bool(message.resolved);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListFleetReviewsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListFleetReviewsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.resolved = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListFleetReviewsRequest>): ListFleetReviewsRequest {
+    return ListFleetReviewsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListFleetReviewsRequest>): ListFleetReviewsRequest {
+    const message = createBaseListFleetReviewsRequest();
+    message.kind = object.kind ?? "";
+    message.node = object.node ?? "";
+    message.resolved = object.resolved ?? false;
+    return message;
+  },
+};
+
+function createBaseListFleetReviewsResponse(): ListFleetReviewsResponse {
+  return { reviews: [], unreachable: [] };
+}
+
+export const ListFleetReviewsResponse: MessageFns<ListFleetReviewsResponse> = {
+  encode(message: ListFleetReviewsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.reviews) {
+      FleetReview.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.unreachable) {
+      UnaskedNode.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListFleetReviewsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListFleetReviewsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.reviews.push(FleetReview.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.unreachable.push(UnaskedNode.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListFleetReviewsResponse>): ListFleetReviewsResponse {
+    return ListFleetReviewsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListFleetReviewsResponse>): ListFleetReviewsResponse {
+    const message = createBaseListFleetReviewsResponse();
+    message.reviews = object.reviews?.map((e) => FleetReview.fromPartial(e)) || [];
+    message.unreachable = object.unreachable?.map((e) => UnaskedNode.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseFleetReview(): FleetReview {
+  return { review: undefined, serverId: 0n, serverName: "", alsoOn: [], decisions: [] };
+}
+
+export const FleetReview: MessageFns<FleetReview> = {
+  encode(message: FleetReview, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.review !== undefined) {
+      Review.encode(message.review, writer.uint32(10).fork()).join();
+    }
+    if (message.serverId !== 0n) {
+      if (BigInt.asIntN(64, message.serverId) !== message.serverId) {
+        throw new globalThis.Error("value provided for field message.serverId of type int64 too large");
+      }
+      writer.uint32(16).int64(message.serverId);
+    }
+    if (message.serverName !== "") {
+      writer.uint32(26).string(message.serverName);
+    }
+    if (message.alsoOn.length !== 0) {
+      writer.uint32(34).fork();
+      for (const v of message.alsoOn) {
+        if (BigInt.asIntN(64, v) !== v) {
+          throw new globalThis.Error("a value provided in array field alsoOn of type int64 is too large");
+        }
+        writer.int64(v);
+      }
+      writer.join();
+    }
+    for (const v of message.decisions) {
+      writer.uint32(42).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FleetReview {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFleetReview();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.review = Review.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.serverId = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.serverName = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag === 32) {
+              message.alsoOn.push(reader.int64() as bigint);
+
+              continue;
+            }
+
+            if (tag === 34) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.alsoOn.push(reader.int64() as bigint);
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.decisions.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FleetReview>): FleetReview {
+    return FleetReview.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FleetReview>): FleetReview {
+    const message = createBaseFleetReview();
+    message.review = (object.review !== undefined && object.review !== null)
+      ? Review.fromPartial(object.review)
+      : undefined;
+    message.serverId = (object.serverId !== undefined && object.serverId !== null) ? BigInt(object.serverId) : 0n;
+    message.serverName = object.serverName ?? "";
+    message.alsoOn = object.alsoOn?.map((e) => BigInt(e)) || [];
+    message.decisions = object.decisions?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseUnaskedNode(): UnaskedNode {
+  return { id: 0n, name: "", reason: "" };
+}
+
+export const UnaskedNode: MessageFns<UnaskedNode> = {
+  encode(message: UnaskedNode, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== 0n) {
+      if (BigInt.asIntN(64, message.id) !== message.id) {
+        throw new globalThis.Error("value provided for field message.id of type int64 too large");
+      }
+      writer.uint32(8).int64(message.id);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UnaskedNode {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUnaskedNode();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.id = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<UnaskedNode>): UnaskedNode {
+    return UnaskedNode.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<UnaskedNode>): UnaskedNode {
+    const message = createBaseUnaskedNode();
+    message.id = (object.id !== undefined && object.id !== null) ? BigInt(object.id) : 0n;
+    message.name = object.name ?? "";
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseResolveFleetReviewRequest(): ResolveFleetReviewRequest {
+  return { node: "", id: "", keep: "", set: [], decision: "" };
+}
+
+export const ResolveFleetReviewRequest: MessageFns<ResolveFleetReviewRequest> = {
+  encode(message: ResolveFleetReviewRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    if (message.id !== "") {
+      writer.uint32(18).string(message.id);
+    }
+    if (message.keep !== "") {
+      writer.uint32(26).string(message.keep);
+    }
+    for (const v of message.set) {
+      ColumnValue.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.decision !== "") {
+      writer.uint32(42).string(message.decision);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResolveFleetReviewRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResolveFleetReviewRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.keep = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.set.push(ColumnValue.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.decision = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ResolveFleetReviewRequest>): ResolveFleetReviewRequest {
+    return ResolveFleetReviewRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResolveFleetReviewRequest>): ResolveFleetReviewRequest {
+    const message = createBaseResolveFleetReviewRequest();
+    message.node = object.node ?? "";
+    message.id = object.id ?? "";
+    message.keep = object.keep ?? "";
+    message.set = object.set?.map((e) => ColumnValue.fromPartial(e)) || [];
+    message.decision = object.decision ?? "";
+    return message;
+  },
+};
+
+function createBaseResolveFleetReviewResponse(): ResolveFleetReviewResponse {
+  return { review: undefined };
+}
+
+export const ResolveFleetReviewResponse: MessageFns<ResolveFleetReviewResponse> = {
+  encode(message: ResolveFleetReviewResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.review !== undefined) {
+      FleetReview.encode(message.review, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResolveFleetReviewResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResolveFleetReviewResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.review = FleetReview.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ResolveFleetReviewResponse>): ResolveFleetReviewResponse {
+    return ResolveFleetReviewResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResolveFleetReviewResponse>): ResolveFleetReviewResponse {
+    const message = createBaseResolveFleetReviewResponse();
+    message.review = (object.review !== undefined && object.review !== null)
+      ? FleetReview.fromPartial(object.review)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseAskRequest(): AskRequest {
+  return { operation: "", input: undefined };
+}
+
+export const AskRequest: MessageFns<AskRequest> = {
+  encode(message: AskRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.operation !== "") {
+      writer.uint32(10).string(message.operation);
+    }
+    if (message.input !== undefined) {
+      Struct.encode(Struct.wrap(message.input), writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AskRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAskRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.operation = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.input = Struct.unwrap(Struct.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AskRequest>): AskRequest {
+    return AskRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AskRequest>): AskRequest {
+    const message = createBaseAskRequest();
+    message.operation = object.operation ?? "";
+    message.input = object.input ?? undefined;
+    return message;
+  },
+};
+
+function createBaseAskResponse(): AskResponse {
+  return { answer: undefined };
+}
+
+export const AskResponse: MessageFns<AskResponse> = {
+  encode(message: AskResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.answer !== undefined) {
+      Struct.encode(Struct.wrap(message.answer), writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AskResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAskResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.answer = Struct.unwrap(Struct.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AskResponse>): AskResponse {
+    return AskResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AskResponse>): AskResponse {
+    const message = createBaseAskResponse();
+    message.answer = object.answer ?? undefined;
+    return message;
+  },
+};
+
 export type CoordinatorService = typeof CoordinatorService;
 export const CoordinatorService = {
   /** A node says that it is there. Answers under which id it is known. Repeated at every start and address change. */
@@ -6681,6 +7384,40 @@ export const CoordinatorService = {
     responseSerialize: (value: ListAlertsResponse): Buffer => Buffer.from(ListAlertsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListAlertsResponse => ListAlertsResponse.decode(value),
   },
+  /** Everything on any node that may want a person, what several nodes list once. */
+  listFleetReviews: {
+    path: "/scoutsync.v1.Coordinator/ListFleetReviews" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListFleetReviewsRequest): Buffer =>
+      Buffer.from(ListFleetReviewsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListFleetReviewsRequest => ListFleetReviewsRequest.decode(value),
+    responseSerialize: (value: ListFleetReviewsResponse): Buffer =>
+      Buffer.from(ListFleetReviewsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListFleetReviewsResponse => ListFleetReviewsResponse.decode(value),
+  },
+  /** Decides one entry on the node that lists it; the decision is an ordinary write that every node gets. */
+  resolveFleetReview: {
+    path: "/scoutsync.v1.Coordinator/ResolveFleetReview" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ResolveFleetReviewRequest): Buffer =>
+      Buffer.from(ResolveFleetReviewRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ResolveFleetReviewRequest => ResolveFleetReviewRequest.decode(value),
+    responseSerialize: (value: ResolveFleetReviewResponse): Buffer =>
+      Buffer.from(ResolveFleetReviewResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ResolveFleetReviewResponse => ResolveFleetReviewResponse.decode(value),
+  },
+  /** Any operation of the HTTP API by its operationId (GET /api/openapi.json): what can be asked there can be asked here. */
+  ask: {
+    path: "/scoutsync.v1.Coordinator/Ask" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AskRequest): Buffer => Buffer.from(AskRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AskRequest => AskRequest.decode(value),
+    responseSerialize: (value: AskResponse): Buffer => Buffer.from(AskResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AskResponse => AskResponse.decode(value),
+  },
   /** Fleet events as they happen. */
   watch: {
     path: "/scoutsync.v1.Coordinator/Watch" as const,
@@ -6732,6 +7469,12 @@ export interface CoordinatorServer extends UntypedServiceImplementation {
   /** Removes old logs and figures, or says what would be removed. */
   cleanup: handleUnaryCall<CleanupRequest, CleanupResponse>;
   listAlerts: handleUnaryCall<ListAlertsRequest, ListAlertsResponse>;
+  /** Everything on any node that may want a person, what several nodes list once. */
+  listFleetReviews: handleUnaryCall<ListFleetReviewsRequest, ListFleetReviewsResponse>;
+  /** Decides one entry on the node that lists it; the decision is an ordinary write that every node gets. */
+  resolveFleetReview: handleUnaryCall<ResolveFleetReviewRequest, ResolveFleetReviewResponse>;
+  /** Any operation of the HTTP API by its operationId (GET /api/openapi.json): what can be asked there can be asked here. */
+  ask: handleUnaryCall<AskRequest, AskResponse>;
   /** Fleet events as they happen. */
   watch: handleServerStreamingCall<WatchRequest, WatchResponse>;
 }
@@ -7107,6 +7850,51 @@ export interface CoordinatorClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListAlertsResponse) => void,
+  ): ClientUnaryCall;
+  /** Everything on any node that may want a person, what several nodes list once. */
+  listFleetReviews(
+    request: ListFleetReviewsRequest,
+    callback: (error: ServiceError | null, response: ListFleetReviewsResponse) => void,
+  ): ClientUnaryCall;
+  listFleetReviews(
+    request: ListFleetReviewsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListFleetReviewsResponse) => void,
+  ): ClientUnaryCall;
+  listFleetReviews(
+    request: ListFleetReviewsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListFleetReviewsResponse) => void,
+  ): ClientUnaryCall;
+  /** Decides one entry on the node that lists it; the decision is an ordinary write that every node gets. */
+  resolveFleetReview(
+    request: ResolveFleetReviewRequest,
+    callback: (error: ServiceError | null, response: ResolveFleetReviewResponse) => void,
+  ): ClientUnaryCall;
+  resolveFleetReview(
+    request: ResolveFleetReviewRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ResolveFleetReviewResponse) => void,
+  ): ClientUnaryCall;
+  resolveFleetReview(
+    request: ResolveFleetReviewRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ResolveFleetReviewResponse) => void,
+  ): ClientUnaryCall;
+  /** Any operation of the HTTP API by its operationId (GET /api/openapi.json): what can be asked there can be asked here. */
+  ask(request: AskRequest, callback: (error: ServiceError | null, response: AskResponse) => void): ClientUnaryCall;
+  ask(
+    request: AskRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: AskResponse) => void,
+  ): ClientUnaryCall;
+  ask(
+    request: AskRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: AskResponse) => void,
   ): ClientUnaryCall;
   /** Fleet events as they happen. */
   watch(request: WatchRequest, options?: Partial<CallOptions>): ClientReadableStream<WatchResponse>;

@@ -1,0 +1,69 @@
+import { unary } from "@scoutsync/protocol";
+import type { Operation } from "@scoutsync/coordinator";
+import { declare, type Invocation, type Registration } from "../command.ts";
+import { LONG_DEADLINE_MS, withCoordinator } from "../connect.ts";
+import { usageError } from "../exit.ts";
+
+/** `scoutsync api`: whatever is in the coordinator's table of operations, by its name there. */
+export const registerApi: Registration = (program, surroundings) => {
+  declare(program, surroundings, {
+    usage: "api [operation] [fields...]",
+    summary: "anything the coordinator can be asked, by the operationId of its OpenAPI document; without one, the list of them",
+    usesCoordinator: true,
+    examples: [
+      "scoutsync api",
+      "scoutsync api getNode id=pits",
+      "scoutsync api listLogs status=failed page=2 page_size=20",
+      "scoutsync api getFileChecksums server_id=pits path=uploads --json",
+      'scoutsync api resolveReview node=pits id=3f9a0c21 \'set:={"notes":"both were right"}\'',
+    ],
+    run: async (_options, invocation, id, ...fields) => {
+      const { OPERATIONS } = await import("@scoutsync/coordinator");
+      if (id === undefined) return list(OPERATIONS, invocation);
+      const one = OPERATIONS.find((operation) => operation.id === id);
+      if (one === undefined) throw usageError(`there is no operation "${id}"`, "See `scoutsync api`.");
+      const input = Object.fromEntries(fields.map(parseField));
+      const answer = await askCoordinator(invocation, id, input);
+      invocation.out.result(answer, () => invocation.out.line(answer === null ? "Done." : JSON.stringify(answer, null, 2)));
+    },
+  });
+};
+
+/** What an operation of the table answers, as JSON; null where it answers nothing. */
+export function askCoordinator(invocation: Invocation, operation: string, input: Readonly<Record<string, unknown>>): Promise<unknown> {
+  return withCoordinator(invocation, async (client) => {
+    const { answer } = await unary(client, "ask", { operation, input }, { deadlineMs: LONG_DEADLINE_MS });
+    return (answer as unknown) ?? null;
+  });
+}
+
+function list(operations: readonly Operation[], { out }: Invocation): void {
+  const document = operations.map(({ id, summary, method, path, rpc, command, need }) => ({
+    operation: id,
+    summary,
+    http: `${method} ${path}`,
+    grpc: rpc ?? "Ask",
+    command,
+    role: need.role,
+  }));
+  out.result(document, () =>
+    out.table(
+      ["operation", "http", "grpc", "command", "what it does"],
+      document.map((one) => [one.operation, one.http, one.grpc, one.command, one.summary]),
+    ),
+  );
+}
+
+/** `NAME=TEXT` or `NAME:=JSON`. */
+function parseField(text: string): [string, unknown] {
+  const match = /^([A-Za-z_]\w*)(:?=)(.*)$/s.exec(text);
+  const [, name = "", sign, value = ""] = match ?? [];
+  const wrong = () => usageError(`"${text}" is not NAME=TEXT or NAME:=JSON`, "Write for example status=failed, or dry_run:=true.");
+  if (!match) throw wrong();
+  if (sign === "=") return [name, value];
+  try {
+    return [name, JSON.parse(value) as unknown];
+  } catch {
+    throw wrong();
+  }
+}
