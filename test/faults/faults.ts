@@ -58,6 +58,11 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("soft-references"),
   },
   {
+    name: "nobody is told that children refer to the row which took their parent's integer",
+    edits: [["&& this.rows.wasUsed(table, id)) this.takeOver(", "&& id < 0n) this.takeOver("]],
+    caughtBy: tests("rules-identity"),
+  },
+  {
     name: "an edit under an integer that another row had overwrites what its author never saw",
     edits: [["writeUnseen(state, cid, wall, this.knowledge, was);\n      return false;", "return true;"]],
     caughtBy: tests("former-ids"),

@@ -215,3 +215,29 @@ test("a key made of references means the row that has the integer now, not one t
     expect(site.replica.state().parked).toBe(0);
   }
 });
+
+describe("a row that replaces another under its integer takes over what refers to that", () => {
+  const CHILDREN = "SELECT child.m AS child, parent.m AS parent FROM child LEFT JOIN parent ON parent.id = child.p ORDER BY 1";
+
+  test.each([
+    ["OR REPLACE with recursive triggers", "PRAGMA recursive_triggers = ON; INSERT OR REPLACE INTO parent VALUES(1, 'next', '')"],
+    ["a delete and an insert", "DELETE FROM parent WHERE id = 1; INSERT INTO parent VALUES(1, 'next', '')"],
+  ])("%s, and a child is edited apart from it", (_, sql) => {
+    const [a, b, c] = [new Site("a", SCHEMA), new Site("b", SCHEMA), new Site("c", SCHEMA)];
+    a.write("PRAGMA foreign_keys = OFF");
+    a.edit("INSERT INTO parent VALUES(1, 'first', ''); INSERT INTO child(id, p, m) VALUES(1, 1, 'child'), (2, 1, 'other child')");
+    settle(a, b, c);
+    a.edit(sql, LATER);
+    b.edit("UPDATE child SET m = 'child, edited' WHERE id = 1", LATER + SECOND_US);
+    settle(a, b, c);
+    for (const site of [a, b, c]) {
+      expect(site.rows(CHILDREN)).toEqual([
+        { child: "child, edited", parent: "next" },
+        { child: "other child", parent: "next" },
+      ]);
+      expect(site.rows("SELECT * FROM parent")).toEqual(a.rows("SELECT * FROM parent"));
+      expect(site.rows("SELECT * FROM child ORDER BY id")).toEqual(a.rows("SELECT * FROM child ORDER BY id"));
+    }
+    expect(a.pull(b).at(-1)?.verified).toBe(true);
+  });
+});

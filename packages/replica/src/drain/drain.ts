@@ -3,7 +3,7 @@ import { type CellValue, releaseLarge, type SqlValue, type Write } from "@scouts
 import { CAPTURE, captureColumns, eventCode, imageNumber, imageTable, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { Groups } from "../log/groups.ts";
-import { dependsOn } from "../rows/foreign-keys.ts";
+import { dependsOn, stateAt } from "../rows/foreign-keys.ts";
 import { noteDrained } from "../identity/receipts.ts";
 import {
   blindWrite,
@@ -463,6 +463,7 @@ export class Drain {
       // A row that is there though no insert was seen: capture began between.
       const birth = this.birth(table, state, unseen, id, packed, born ?? wall, values);
       this.saveBirth(birth, id, values, state ? before : NO_DOTS);
+      if (id !== null && table.referencedBy.length > 0 && this.rows.wasUsed(table, id)) this.takeOver(table, id, birth.birth.time);
     } else if (state && written.includes(true)) {
       this.edit(state, id, { values, found }, withDoubts(state, written, this.reconciliation.doubts(table, id, values)), wall, before);
     }
@@ -507,6 +508,24 @@ export class Drain {
     };
     tellBirth(state, editsOf(table, { values, found: null }), this.knowledge);
     return state;
+  }
+
+  /**
+   * Rows that a deleted row has left behind refer to the one that has its integer now. Others know whom they referred to
+   * when they were written: they are told.
+   */
+  private takeOver(parent: Table, id: bigint, wall: number): void {
+    for (const { child: table, column } of parent.referencedBy) {
+      if (table.keyless || table.key.some(({ cid }) => cid === column.cid)) continue;
+      for (const key of this.rows.of(table).keysWhere(column.name, id)) {
+        const child = stateAt(this.rows, table, key);
+        const values = child && this.rows.tableValues(child);
+        if (!child || !values) continue;
+        const before = ownedDots(child);
+        replaceColumn(child, column.cid, localWrite(child, wall, registerOf(child, column.cid), this.knowledge), this.knowledge);
+        this.rows.saveInTable(child, table.surrogate ? child.slot : null, values, before);
+      }
+    }
   }
 
   private saveBirth(state: RowState, id: bigint | null, values: SqlValue[], before: ReturnType<typeof ownedDots> | typeof NO_DOTS): void {

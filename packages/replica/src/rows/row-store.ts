@@ -401,6 +401,11 @@ export class RowStore {
     return new Ref(identity.origin, identity.sequence);
   }
 
+  /** True when a row that is out of its table had this integer. */
+  wasUsed(table: Table, id: bigint): boolean {
+    return this.outById.get(table.tid, id) !== undefined;
+  }
+
   /** The row that owns this dot, wherever it is. */
   byDot(origin: number, sequence: number): RowState | null {
     this.flush();
