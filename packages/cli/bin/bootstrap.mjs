@@ -1,4 +1,4 @@
-// What `npm start`, `npm test`, `npm run demo`, `npm run bench` and `npm run faults` go through: installs what is missing, then runs it on the right Node.
+// What `npm start`, `npm test`, `npm run demo`, `npm run bench`, `npm run faults` and `npm run fuzz` go through: installs what is missing, then runs it on the right Node.
 import { spawnSync } from "node:child_process";
 import { existsSync, statSync, utimesSync } from "node:fs";
 import { delimiter, join } from "node:path";
@@ -10,12 +10,13 @@ const TASKS = {
   demo: ["test/demo/main.ts"],
   bench: ["test/bench/main.ts"],
   faults: ["test/faults/main.ts"],
+  fuzz: ["test/fuzz/main.ts"],
 };
 
 const [task = "", ...rest] = process.argv.slice(2);
 if (!Object.hasOwn(TASKS, task))
   refuse(
-    `"${task}" is not one of ${Object.keys(TASKS).join(", ")}. Use npm start, npm test, npm run demo, npm run bench or npm run faults.`,
+    `"${task}" is not one of ${Object.keys(TASKS).join(", ")}. Use npm start, npm test, npm run demo, npm run bench, npm run faults or npm run fuzz.`,
   );
 
 process.chdir(ROOT);
