@@ -129,6 +129,8 @@ export interface ApplyResult {
   verified: boolean | null;
   /** After the last batch of a re-join: rows that were deleted elsewhere, and rows that live on as new ones. */
   rejoined?: { gone: number; reborn: number };
+  /** The batch holds changes of this run that it never made: it writes under another origin from here on. */
+  originGivenUp?: boolean;
 }
 
 export interface ChangeCount {

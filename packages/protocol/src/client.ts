@@ -3,6 +3,7 @@ import {
   credentials,
   type CallOptions,
   type Client,
+  type ClientUnaryCall,
   type ClientDuplexStream,
   type ClientOptions,
   type ChannelCredentials,
@@ -27,6 +28,8 @@ export const DEFAULT_DEADLINE_MS = 30_000;
 /** What a fleet's services are called where TLS wants a name; addresses are not allowed there. */
 const TLS_NAME = "scoutsync";
 
+type AuthContext = NonNullable<ReturnType<ClientUnaryCall["getAuthContext"]>>;
+
 export interface MethodShape {
   path: string;
   requestStream: boolean;
@@ -49,6 +52,8 @@ export interface ClientClass<S> {
 export interface ServiceClient<S> extends Callee {
   readonly service: S;
   readonly channel: Client;
+  /** Throws FORBIDDEN when the service with this certificate (DER) may not answer as that node. Not there where nobody shows one. */
+  readonly checkAnswersAs?: (certificate: Uint8Array, nodeId: string) => void;
   close(): void;
 }
 
@@ -67,6 +72,13 @@ export interface StreamOptions {
   signal?: AbortSignal | undefined;
   /** Milliseconds for the whole call; streams have none unless told. */
   deadlineMs?: number | undefined;
+  /** Gets the call when it has begun. */
+  onCall?: ((call: AnsweredCall) => void) | undefined;
+}
+
+/** A call as far as it tells who answers. */
+export interface AnsweredCall {
+  getAuthContext(): AuthContext | null;
 }
 
 /** Opens a channel to `host:port`. Nothing is sent before the first call; `close` ends every call on it. */
@@ -107,7 +119,7 @@ export function unary<S extends ServiceShape, M extends MethodsOf<S, false, fals
   client: ServiceClient<S>,
   method: M,
   request: RequestOf<S, M>,
-  { signal, deadlineMs = DEFAULT_DEADLINE_MS }: StreamOptions = {},
+  { signal, deadlineMs = DEFAULT_DEADLINE_MS, onCall }: StreamOptions = {},
 ): Promise<ResponseOf<S, M>> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason as Error);
@@ -126,6 +138,7 @@ export function unary<S extends ServiceShape, M extends MethodsOf<S, false, fals
         else resolve(response as ResponseOf<S, M>);
       },
     );
+    onCall?.(call);
     signal?.addEventListener("abort", abort, { once: true });
   });
 }
@@ -138,7 +151,7 @@ export function serverStream<S extends ServiceShape, M extends MethodsOf<S, fals
   client: ServiceClient<S>,
   method: M,
   request: RequestOf<S, M>,
-  { signal, deadlineMs }: StreamOptions = {},
+  { signal, deadlineMs, onCall }: StreamOptions = {},
 ): AsyncIterable<ResponseOf<S, M>> {
   signal?.throwIfAborted();
   const definition = methodOf(client, method);
@@ -150,6 +163,7 @@ export function serverStream<S extends ServiceShape, M extends MethodsOf<S, fals
     new Metadata(),
     callOptions(deadlineMs),
   );
+  onCall?.(call);
   return received(call, client, signal);
 }
 
@@ -169,7 +183,7 @@ export interface Duplex<Q, P> {
 export function bidi<S extends ServiceShape, M extends MethodsOf<S, true, true>>(
   client: ServiceClient<S>,
   method: M,
-  { signal, deadlineMs }: StreamOptions = {},
+  { signal, deadlineMs, onCall }: StreamOptions = {},
 ): Duplex<RequestOf<S, M>, ResponseOf<S, M>> {
   signal?.throwIfAborted();
   const definition = methodOf(client, method);
@@ -180,6 +194,7 @@ export function bidi<S extends ServiceShape, M extends MethodsOf<S, true, true>>
     new Metadata(),
     callOptions(deadlineMs),
   );
+  onCall?.(call);
   let over: Error | null = null;
   const waiting = new Set<() => void>();
   const finish = (error: Error) => {

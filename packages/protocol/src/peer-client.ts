@@ -25,6 +25,7 @@ import {
   type SyncResponse,
   type VerifyResponse,
 } from "../gen/scoutsync/v1/sync_node.ts";
+import { answeringOf, type Answering } from "./answering.ts";
 import { BatchAssembler, knownCodecs, toWireBatches } from "./batch.ts";
 import { askClock, type ClockQuestion, type OwnClock } from "./clock.ts";
 import { bidi, createClient, serverStream, unary, type Dial, type ServiceClient, type StreamOptions } from "./client.ts";
@@ -127,7 +128,10 @@ export function connectPeer(address: string, clock?: OwnClock, dial: Dial = crea
     async ping(options) {
       const question = clock && askClock(clock);
       const callerTimeUs = question?.reading.sentUs ?? BigInt(Date.now()) * 1000n;
-      const response = await unary(client, "ping", { callerTimeUs, callerNodeId: clock?.nodeId }, options);
+      const answering = answeringOf(client);
+      const request = { callerTimeUs, callerNodeId: clock?.nodeId };
+      const response = await unary(client, "ping", request, { ...options, onCall: answering.onCall });
+      answering.check(response.nodeId);
       // Answered at once, so the two times are one.
       question?.answered({ nodeId: response.nodeId, receivedUs: response.timeUs, sentUs: response.timeUs });
       return response;
@@ -135,7 +139,9 @@ export function connectPeer(address: string, clock?: OwnClock, dial: Dial = crea
     getChanges(request, signal) {
       const question = clock && askClock(clock);
       const wire = { ...wireRequest(request), clock: question?.reading };
-      return batches(serverStream(client, "getChanges", wire, { signal }), address, question);
+      const answering = answeringOf(client);
+      const stream = serverStream(client, "getChanges", wire, { signal, onCall: answering.onCall });
+      return batches(stream, address, { question, answering });
     },
     openPush: (opening, signal) => openPush(client, opening, signal, clock),
     async count(database, since, signal) {
@@ -193,14 +199,16 @@ function wireRequest(request: ChangesRequest): GetChangesRequest {
 async function* batches(
   responses: AsyncIterable<GetChangesResponse>,
   address: string,
-  question?: ClockQuestion,
+  { question, answering }: { question?: ClockQuestion | undefined; answering?: Answering } = {},
 ): AsyncGenerator<ChangeBatch> {
   const assembler = new BatchAssembler({ ownsMessages: true });
   for await (const { batch, clock } of responses) {
+    answering?.check(clock?.nodeId ?? "");
     if (clock) question?.answered(clock);
     if (!batch) continue;
     checkProtocol(batch.protocol, address);
     const whole = assembler.add(batch);
+    answering?.check(whole?.node?.id ?? "");
     if (whole) yield whole;
   }
 }
@@ -212,7 +220,8 @@ async function openPush(
   clock: OwnClock | undefined,
 ): Promise<PushStream> {
   const question = clock && askClock(clock);
-  const call = bidi(client, "pushChanges", { signal });
+  const answering = answeringOf(client);
+  const call = bidi(client, "pushChanges", { signal, onCall: answering.onCall });
   const responses = call.responses[Symbol.asyncIterator]();
   try {
     const open = { ...opening, protocol: PROTOCOL_VERSION, clock: question?.reading };
@@ -222,6 +231,8 @@ async function openPush(
     const kind = first.done ? undefined : first.value.kind;
     if (kind?.$case !== "ready") throw silent(client.address, "the opening of a push");
     const ready = kind.value;
+    answering.check(ready.nodeId);
+    answering.check(ready.clock?.nodeId ?? "");
     question?.answered(ready.clock);
     checkProtocol(ready.protocol, client.address);
     return {

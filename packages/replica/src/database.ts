@@ -24,7 +24,7 @@ import {
   SyncError,
   type VersionVector,
 } from "@scoutsync/core";
-import { Applier, NORMALIZE_MS, tablesIn, unpackBatch } from "./apply/apply.ts";
+import { Applier, NeverMade, NORMALIZE_MS, tablesIn, unpackBatch } from "./apply/apply.ts";
 import { Delivery } from "./apply/delivery.ts";
 import { Joining } from "./apply/joining.ts";
 import { Placement } from "./apply/placement.ts";
@@ -108,6 +108,9 @@ const CACHE_KIB = 64 * 1024;
 const LARGE_BATCH = 32 * 1024 * 1024;
 const CACHE_BESIDE_LARGE_KIB = 4 * 1024;
 
+/** A run gives up its origin no more often than this: whoever makes up its changes must not have every vector grow. */
+const GIVE_UP_INTERVAL_US = 3_600_000_000;
+
 /** Where the choice about rows from before syncing is kept. */
 const CHOICE = "baseline choice";
 
@@ -165,6 +168,7 @@ export class ReplicaDatabase {
   private flagged = 0;
   private heldMs = 0;
   private released = 0;
+  private gaveUpAtUs: number | null = null;
 
   constructor(options: ReplicaOptions, run: string, surroundings: Surroundings = REAL) {
     this.options = options;
@@ -625,6 +629,7 @@ export class ReplicaDatabase {
 
   read(request: ReadRequest): ChangeBatch {
     this.file.check();
+    if (this.knowledge.neverMade(request.from)) this.giveUpOrigin();
     if (!this.restored.isKnown && this.restored.isOutlived(request.from))
       this.noteRestored("another node has more of its changes than it has itself");
     this.restored.check();
@@ -653,6 +658,34 @@ export class ReplicaDatabase {
   }
 
   private applyBatch(batch: ChangeBatch): ApplyResult {
+    try {
+      return this.applyOnce(batch);
+    } catch (error) {
+      if (!(error instanceof NeverMade) || !this.giveUpOrigin()) throw error;
+      return { ...this.applyOnce(batch), originGivenUp: true };
+    }
+  }
+
+  /**
+   * Others have changes of this run that it never made: its machine was put back to an earlier moment while it ran, or
+   * somebody made them up. Either way nothing may be written under this origin any more: others would take it for known.
+   * What it wrote under it and others lack shows in the digests, and is merged row by row. False when that was done a
+   * short while ago.
+   */
+  private giveUpOrigin(): boolean {
+    const nowUs = this.nowUs();
+    if (this.gaveUpAtUs !== null && nowUs - this.gaveUpAtUs < GIVE_UP_INTERVAL_US) return false;
+    this.drain();
+    this.write(() => {
+      this.knowledge.renew();
+      this.clock.restart();
+    });
+    this.gaveUpAtUs = nowUs;
+    if (!this.restored.isKnown) this.noteRestored("another node has changes of this run that it never made");
+    return true;
+  }
+
+  private applyOnce(batch: ChangeBatch): ApplyResult {
     const unpacked = unpackBatch(batch);
     this.drain();
     this.meet(batch.baseline, batch.count > 0);

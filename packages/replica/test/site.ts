@@ -26,6 +26,8 @@ export interface SiteOptions {
   path?: string;
   hadBefore?: VersionVector;
   serveRestored?: boolean;
+  /** Where origins come from; the same again is a machine that was put back while it ran. */
+  random?: () => number;
 }
 
 export type Row = Record<string, unknown>;
@@ -106,7 +108,7 @@ export class Site {
         nowUs: () => this.nowUs,
         ...(uptimeUs && { uptimeUs }),
         ...(turnMs !== undefined && { turnMs }),
-        random: (bytes) => Uint8Array.from({ length: bytes }, () => Math.floor(this.random() * 256)),
+        random: (bytes) => Uint8Array.from({ length: bytes }, () => Math.floor((this.options.random ?? this.random)() * 256)),
       },
     );
   }

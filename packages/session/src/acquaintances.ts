@@ -11,7 +11,8 @@ interface Acquaintance {
 
 /**
  * What one database here knows of the runs it is in touch with: what each of them certainly has, so that it is not sent
- * back to them, and whether they follow this database, so that nothing needs to be pushed to them.
+ * back to them, and whether they follow this database, so that nothing needs to be pushed to them. A run is known by its
+ * node, too, which has shown who it is: what another node says under its run must not keep anything from it.
  */
 export class Acquaintances {
   readonly #runs = new Map<string, Acquaintance>();
@@ -28,31 +29,32 @@ export class Acquaintances {
   learn(run: string, vector: VersionVector, node?: NodeName | null): void {
     if (node) this.receipts.note(node, vector);
     if (run === "") return;
-    const known = this.#meet(run);
+    const known = this.#meet(keyOf(run, node));
     known.vector = join(known.vector, vector);
   }
 
-  /** What the run certainly has. */
-  known(run: string): VersionVector {
-    return this.#runs.get(run)?.vector ?? EMPTY_VECTOR;
+  /** What the run of that node certainly has. */
+  known(run: string, node: NodeName | null): VersionVector {
+    return this.#runs.get(keyOf(run, node))?.vector ?? EMPTY_VECTOR;
   }
 
-  /** The run has opened a stream that follows this database. Returns what to call when that stream is over. */
-  follow(run: string): () => void {
+  /** The run of that node has opened a stream that follows this database. Returns what to call when that stream is over. */
+  follow(run: string, node: NodeName | null): () => void {
     if (run === "") return () => {};
-    this.#meet(run).followers += 1;
+    const key = keyOf(run, node);
+    this.#meet(key).followers += 1;
     this.#notify();
     let over = false;
     return () => {
       if (over) return;
       over = true;
-      this.#meet(run).followers -= 1;
+      this.#meet(key).followers -= 1;
       this.#notify();
     };
   }
 
-  follows(run: string): boolean {
-    return (this.#runs.get(run)?.followers ?? 0) > 0;
+  follows(run: string, node: NodeName | null): boolean {
+    return (this.#runs.get(keyOf(run, node))?.followers ?? 0) > 0;
   }
 
   /** Calls back when a run begins or ceases to follow; returns how to stop. */
@@ -61,10 +63,10 @@ export class Acquaintances {
     return () => this.#listeners.delete(listener);
   }
 
-  #meet(run: string): Acquaintance {
-    const known = this.#runs.get(run) ?? { vector: EMPTY_VECTOR, followers: 0 };
-    this.#runs.delete(run);
-    this.#runs.set(run, known);
+  #meet(key: string): Acquaintance {
+    const known = this.#runs.get(key) ?? { vector: EMPTY_VECTOR, followers: 0 };
+    this.#runs.delete(key);
+    this.#runs.set(key, known);
     if (this.#runs.size > MAX_RUNS) {
       for (const [oldest, { followers }] of this.#runs) {
         if (followers > 0) continue;
@@ -79,3 +81,5 @@ export class Acquaintances {
     for (const listener of this.#listeners) listener();
   }
 }
+
+const keyOf = (run: string, node: NodeName | null | undefined): string => `${node?.id ?? ""}/${run}`;

@@ -1,4 +1,13 @@
-import { type ChangeBatch, DEFAULT_BATCH_CHANGES, EMPTY_VECTOR, SyncError, isCovered, join, type VersionVector } from "@scoutsync/core";
+import {
+  type ChangeBatch,
+  DEFAULT_BATCH_CHANGES,
+  EMPTY_VECTOR,
+  SyncError,
+  isCovered,
+  join,
+  type NodeName,
+  type VersionVector,
+} from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
 import { backoffMs, pause } from "@scoutsync/runtime";
 import type { Acquaintances } from "./acquaintances.ts";
@@ -33,6 +42,8 @@ export interface LiveOptions {
   onRejoined?: ((rows: Rejoined) => void) | undefined;
   /** As in PullOptions. */
   onDoubt?: ((text: string) => void) | undefined;
+  /** As in PullOptions. */
+  onOriginGivenUp?: (() => void) | undefined;
   /** Injected for tests. */
   random?: (() => number) | undefined;
 }
@@ -42,7 +53,7 @@ export interface LiveOptions {
  * long as the peer does not follow us itself. Each direction comes back by itself after any failure. Never throws.
  */
 export async function runLive(options: LiveOptions): Promise<void> {
-  const link: Link = { run: "", looked: false, changed: new Wakeup() };
+  const link: Link = { run: "", node: null, looked: false, changed: new Wakeup() };
   await Promise.all([
     persist(
       options,
@@ -70,6 +81,8 @@ export async function runLive(options: LiveOptions): Promise<void> {
 interface Link {
   /** The peer's run, "" until it has said. */
   run: string;
+  /** Which node it is; null where it does not say. */
+  node: NodeName | null;
   /** The peer was asked what it has: pushing before that would send it what it may have by now. */
   looked: boolean;
   readonly changed: Wakeup;
@@ -102,7 +115,7 @@ async function persist(
 }
 
 async function follow(
-  { replica, peer, acquaintances, pace, signal, onCaughtUp, onDoubt, onRejoined }: LiveOptions,
+  { replica, peer, acquaintances, pace, signal, onCaughtUp, onDoubt, onOriginGivenUp, onRejoined }: LiveOptions,
   link: Link,
   progress: () => void,
 ): Promise<void> {
@@ -114,10 +127,12 @@ async function follow(
     run: link.run,
     follow: true,
     onDoubt,
+    onOriginGivenUp,
     signal,
     onProgress: progress,
     onCaughtUp: (result) => {
       link.run = result.run;
+      link.node = result.node;
       link.looked = true;
       link.changed.raise();
       onCaughtUp?.(result.verified);
@@ -139,7 +154,9 @@ async function feed(
 ): Promise<void> {
   let sent: VersionVector = EMPTY_VECTOR;
   const lacking = () =>
-    link.looked && !acquaintances.follows(link.run) && !isCovered(replica.state.vector, join(sent, acquaintances.known(link.run)));
+    link.looked &&
+    !acquaintances.follows(link.run, link.node) &&
+    !isCovered(replica.state.vector, join(sent, acquaintances.known(link.run, link.node)));
   const stops = [replica.onChange(link.changed.raise), acquaintances.onFollow(link.changed.raise)];
   const stop = new AbortController();
   try {
@@ -169,7 +186,7 @@ async function feed(
     let from = join(stream.ready.vector, stream.ready.position);
     while (!signal.aborted && !over) {
       if (lacking()) {
-        from = join(from, acquaintances.known(link.run));
+        from = join(from, acquaintances.known(link.run, link.node));
         const batch = await replica.read({
           from,
           batchSize: pace?.batchSize(0, DEFAULT_BATCH_CHANGES) ?? 0,

@@ -1,4 +1,13 @@
-import { DEFAULT_BATCH_CHANGES, EMPTY_VECTOR, SyncError, isCovered, join, type Codec, type VersionVector } from "@scoutsync/core";
+import {
+  DEFAULT_BATCH_CHANGES,
+  EMPTY_VECTOR,
+  SyncError,
+  isCovered,
+  join,
+  type Codec,
+  type NodeName,
+  type VersionVector,
+} from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
 import type { Acquaintances } from "./acquaintances.ts";
 import { CODECS } from "./codecs.ts";
@@ -28,6 +37,8 @@ export interface PullOptions {
   onProgress?: ((done: number, total: number) => void) | undefined;
   /** Before rows are joined under a choice that their contents speak against. */
   onDoubt?: ((text: string) => void) | undefined;
+  /** The peer has changes of this run that it never made, and they were taken: it writes under another origin now. */
+  onOriginGivenUp?: (() => void) | undefined;
   /** After each final batch. */
   onCaughtUp?: ((result: PullResult) => void) | undefined;
 }
@@ -35,6 +46,8 @@ export interface PullOptions {
 export interface PullResult {
   /** The peer's run. */
   run: string;
+  /** Which node it is; null where it does not say. */
+  node: NodeName | null;
   /** Where the peer stood when it had sent everything. */
   peerVector: VersionVector;
   peerBeyondDigest: Uint8Array;
@@ -91,6 +104,7 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
   );
   const result: PullResult = {
     run,
+    node: null,
     peerVector: EMPTY_VECTOR,
     peerBeyondDigest: beyondDigest,
     verified: null,
@@ -107,11 +121,13 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
       if (first) await doubt(options, batch.baseline);
       first = false;
       result.run = batch.run;
+      result.node = batch.node ?? result.node;
       if (batch.final) acquaintances.learn(batch.run, batch.vector, batch.node);
       await pace?.pass(batch, signal);
       signal.throwIfAborted();
       const bytes = batch.payload.length;
       const outcome = await takeBatch(replica, batch);
+      if (outcome.originGivenUp) options.onOriginGivenUp?.();
       stats.remoteChangesReceived += batch.count;
       stats.bytesReceived += bytes;
       stats.remoteChangesApplied += outcome.applied;

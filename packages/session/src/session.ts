@@ -50,6 +50,8 @@ export interface SessionOptions {
   onRejoined?: ((rows: { database: string; gone: number; reborn: number }) => void) | undefined;
   /** As in PullOptions. */
   onDoubt?: ((text: string) => void) | undefined;
+  /** As in PullOptions. */
+  onOriginGivenUp?: ((database: string) => void) | undefined;
   /** Injected for tests: milliseconds. */
   now?: (() => number) | undefined;
 }
@@ -191,6 +193,7 @@ async function syncDatabase(options: SessionOptions, { replica, acquaintances }:
           ...shared,
           run,
           onDoubt: options.onDoubt,
+          onOriginGivenUp: () => options.onOriginGivenUp?.(database),
           onProgress: (done, total) => onProgress?.({ database, phase: "pull", done, total }),
         }),
       acquaintances,

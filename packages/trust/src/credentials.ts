@@ -7,6 +7,7 @@ import { createClient, type Dial } from "@scoutsync/protocol";
 import { memberKey, type Identity } from "./identity.ts";
 import type { OwnCertificate, Trust } from "./trust.ts";
 import { shareRevocations } from "./share.ts";
+import { checkAnswersAs } from "./speakers.ts";
 
 /** Both sides are ours. */
 const PROTOCOL = { minVersion: "TLSv1.3" } as const;
@@ -123,6 +124,7 @@ export function dialAs(trust: Trust): Dial {
     void shareRevocations(trust, client, sharing.signal);
     return {
       ...client,
+      checkAnswersAs: (certificate, nodeId) => checkAnswersAs(trust, certificate, nodeId),
       close: () => {
         sharing.abort();
         client.close();

@@ -10,6 +10,7 @@ export * from "./credentials.ts";
 export * from "./revocations.ts";
 export * from "./audit.ts";
 export * from "./guard.ts";
+export { ANYBODY, type Speaker, Speakers } from "./speakers.ts";
 export * from "./access.ts";
 export * from "./fleet-service.ts";
 export * from "./plain.ts";

@@ -1,5 +1,6 @@
 import type { Dial } from "@scoutsync/protocol";
 import type { Logger } from "@scoutsync/runtime";
+import type { Speaker } from "@scoutsync/trust";
 import type { ClockKeeper } from "./clock/clock-keeper.ts";
 import type { Connections } from "./connections.ts";
 import type { Databases } from "./databases.ts";
@@ -29,6 +30,8 @@ export interface NodeContext {
   readonly clock: ClockKeeper;
   readonly disk: DiskRoom;
   readonly counts: NodeCounts;
+  /** Who makes a call, as far as it says something of a node. */
+  speakerOf(call: { getPeer(): string; getPath(): string }): Speaker;
   readonly logger: Logger;
   /** Aborts with SHUTTING_DOWN when the node stops. */
   readonly stopping: AbortSignal;

@@ -42,6 +42,15 @@ export function sayRejoined({ logger }: Pick<NodeContext, "logger">, peer: strin
   );
 }
 
+/** A person has to look: a machine that was put back knows of it, and else some node tells lies. */
+export function sayOriginGivenUp({ logger }: Pick<NodeContext, "logger">, peer: string, database: string): void {
+  logger.error(
+    { peer, database },
+    "has changes of this run that it never made: either this machine was put back to an earlier state while it ran, or a node made them up. " +
+      "This node writes under another origin now, and rows that differ are merged; if the machine was not put back, see where they came from",
+  );
+}
+
 /** Says each trouble once, when it begins and when it is over: a peer that is away for a week is not news every 30 s. */
 function reports(context: NodeContext, peer: string, database: string) {
   const troubles = new Map<string, string>();
@@ -49,6 +58,7 @@ function reports(context: NodeContext, peer: string, database: string) {
   return {
     onDoubt: (text: string) => context.logger.warn(`rows from before syncing: ${text}`),
     onRejoined: (rows: Rejoined) => sayRejoined(context, peer, database, rows),
+    onOriginGivenUp: () => sayOriginGivenUp(context, peer, database),
     onTrouble: (direction: "down" | "up", error: unknown, pauseMs: number) => {
       const { code, message } = toPlainError(error);
       const level = troubles.get(direction) === code ? "debug" : "warn";

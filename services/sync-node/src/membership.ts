@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { Server } from "@grpc/grpc-js";
 import { SyncError } from "@scoutsync/core";
 import { FleetService } from "@scoutsync/protocol";
-import { AuditLog, FLEET_ACCESS, fleetCalls, FOREIGN_CALLS, Guard, keepRenewed, type Trust } from "@scoutsync/trust";
+import { AuditLog, FLEET_ACCESS, fleetCalls, FOREIGN_CALLS, Guard, keepRenewed, Speakers, type Trust } from "@scoutsync/trust";
 import { NODE_ACCESS } from "./access.ts";
 import type { SyncNodeConfig } from "./config.ts";
 import type { NodeContext } from "./context.ts";
@@ -10,6 +10,7 @@ import type { NodeContext } from "./context.ts";
 /** What a node does because it belongs to a fleet. */
 export interface Membership {
   readonly guard: Guard;
+  readonly speakers: Speakers;
   /** Adds the Fleet service and looks at every connection. */
   serve(server: Server): void;
   /** Keeps the certificate valid until the node stops. */
@@ -31,6 +32,7 @@ export function belong(trust: Trust, context: NodeContext, dataDirectory: string
   const { logger, stopping } = context;
   return {
     guard,
+    speakers: new Speakers({ guard, trust, audit }),
     serve: (server) => {
       server.addService(FleetService, fleetCalls({ trust, guard, audit, logger, stopping }));
       guard.attach(server);

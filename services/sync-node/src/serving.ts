@@ -5,7 +5,7 @@ import { HealthImplementation } from "grpc-health-check";
 import { SyncError, toPlainError } from "@scoutsync/core";
 import { addReflection, syncNodeService } from "@scoutsync/protocol";
 import type { Logger, Service } from "@scoutsync/runtime";
-import { dialAs, FleetServerCredentials, plainDial, Trust } from "@scoutsync/trust";
+import { ANYBODY, dialAs, FleetServerCredentials, plainDial, Trust } from "@scoutsync/trust";
 import { announce } from "./announce.ts";
 import type { ClockKeeper } from "./clock/clock-keeper.ts";
 import type { SyncNodeConfig } from "./config.ts";
@@ -19,7 +19,7 @@ import type { FileRoots } from "./files/file-roots.ts";
 import { handlers } from "./handlers/index.ts";
 import { keepInStep } from "./live-links.ts";
 import { PassingLimits } from "./limits.ts";
-import { belong, contacts } from "./membership.ts";
+import { belong, contacts, type Membership } from "./membership.ts";
 import { takeOver } from "./reissuing.ts";
 import { NodeCounts, serveMetrics } from "./metrics.ts";
 import { createGrpcServer, listenOn, shutDown } from "./server.ts";
@@ -94,10 +94,11 @@ export async function serve(
     clock,
     disk: new DiskRoom([...databases.all().map(({ replica }) => dirname(replica.path)), ...files.all().map(({ path }) => path)]),
     counts: new NodeCounts(),
+    speakerOf: (call) => membership?.speakers.of(call) ?? ANYBODY,
     logger,
     stopping: stopping.signal,
   };
-  const membership = trust && belong(trust, context, config.dataDirectory);
+  const membership: Membership | null = trust && belong(trust, context, config.dataDirectory);
   const server = createGrpcServer(membership ? [membership.guard.interceptor] : []);
   membership?.serve(server);
   server.addService(syncNodeService, handlers(context));

@@ -54,6 +54,17 @@ export interface Applied {
   parked: number;
 }
 
+/** A batch holds changes of this run that it never made. Nothing of it was applied. */
+export class NeverMade extends SyncError {
+  constructor() {
+    super({
+      code: "BATCH_CORRUPT",
+      message: "a batch claims changes of this node that it never made",
+      action: "Nothing of it was applied. Check which node sent it: it does not run this program, or its memory is damaged.",
+    });
+  }
+}
+
 /** Merges batches of others into this replica, inside the caller's write transaction. */
 export class Applier {
   private readonly db: Database;
@@ -402,12 +413,7 @@ export class Applier {
 
   /** Nobody knows more of this run's changes than this run. */
   private refuseForged(origin: number, sequence: number): void {
-    if (!this.knowledge.isSelf(origin) || this.knowledge.covers(origin, sequence)) return;
-    throw new SyncError({
-      code: "BATCH_CORRUPT",
-      message: "a batch claims changes of this node that it never made",
-      action: "Nothing of it was applied. Check which node sent it: it does not run this program, or its memory is damaged.",
-    });
+    if (this.knowledge.isSelf(origin) && !this.knowledge.covers(origin, sequence)) throw new NeverMade();
   }
 
   private find(row: IncomingRow): RowState | null {

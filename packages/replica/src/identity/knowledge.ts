@@ -177,6 +177,12 @@ export class Knowledge implements Causality {
     return oid === this.self;
   }
 
+  /** True when the vector has more of this run's changes than it made. */
+  neverMade(vector: VersionVector): boolean {
+    if (this.self === null) return false;
+    return (vector.get(this.nameOf(this.self)) ?? 0) > this.lastSequence;
+  }
+
   /** True for an origin that was drawn for this database, by this run or an earlier one. */
   isOwn(oid: number): boolean {
     return this.db.prepare("SELECT 1 FROM _scoutsync_own WHERE oid = ?").get(oid) !== undefined;

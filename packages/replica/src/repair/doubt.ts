@@ -26,7 +26,7 @@ export interface RowValues {
 export function settleDoubts(state: RowState, incoming: IncomingRow, knowledge: Knowledge, values: RowValues): boolean {
   // The image of a row that was deleted past capture is empty, and says nothing about its values.
   if (incoming.deletes.some(({ alive }) => !alive)) return false;
-  let moved = false;
+  let moved = agreeOnTimes(state, incoming);
   let dot: { origin: number; sequence: number } | null = null;
   for (const { cid, ours, theirs, value } of winners(state, incoming, knowledge)) {
     const here = values.current(cid);
@@ -59,6 +59,27 @@ export function settleDoubts(state: RowState, incoming: IncomingRow, knowledge: 
       state.columns.set(cid, keepValues(ruleOf(state.table, cid), verdict, register, here));
     }
   }
+  return moved;
+}
+
+/**
+ * One dot has one time, unless its author was a machine that was put back while it ran, or somebody made it up. Everybody
+ * has to order it alike: the earlier time counts. Returns whether anything changed.
+ */
+function agreeOnTimes(state: RowState, { birth, columns, deletes }: IncomingRow): boolean {
+  const theirs = new Map<string, Write>();
+  for (const write of [...(birth ? [birth] : []), ...columns.flatMap(({ writes }) => writes), ...deletes])
+    theirs.set(`${write.origin}:${write.sequence}`, write);
+  let moved = false;
+  const agreed = <W extends Write>(ours: W): W => {
+    const other = theirs.get(`${ours.origin}:${ours.sequence}`);
+    if (!other || other.time >= ours.time) return ours;
+    moved = true;
+    return { ...ours, time: other.time, context: other.context };
+  };
+  state.birth = agreed(state.birth);
+  for (const [cid, writes] of state.columns) state.columns.set(cid, writes.map(agreed));
+  state.deletes = state.deletes.map(agreed);
   return moved;
 }
 

@@ -2,6 +2,7 @@ import type { handleBidiStreamingCall, handleServerStreamingCall, handleUnaryCal
 import { SyncError } from "@scoutsync/core";
 import { toStatus } from "@scoutsync/protocol";
 import { Wakeup } from "@scoutsync/session";
+import type { Speaker } from "@scoutsync/trust";
 import type { NodeContext } from "../context.ts";
 
 /** Responses of one stream that the transport has not taken yet: with 1 MiB batches this bounds a slow reader's memory. */
@@ -17,7 +18,10 @@ export interface Outbox<P> {
 }
 
 /** A unary handler from an async function; what it throws becomes the status. */
-export function answering<Q, P>(context: NodeContext, answer: (request: Q, signal: AbortSignal) => Promise<P> | P): handleUnaryCall<Q, P> {
+export function answering<Q, P>(
+  context: NodeContext,
+  answer: (request: Q, signal: AbortSignal, speaker: Speaker) => Promise<P> | P,
+): handleUnaryCall<Q, P> {
   return (call, callback: sendUnaryData<P>) => {
     const caller = new AbortController();
     // Also emitted after a call that went well; then nobody listens any more.
@@ -25,7 +29,7 @@ export function answering<Q, P>(context: NodeContext, answer: (request: Q, signa
     const signal = AbortSignal.any([caller.signal, context.stopping]);
     const respond = async () => {
       try {
-        callback(null, await answer(call.request, signal));
+        callback(null, await answer(call.request, signal, context.speakerOf(call)));
       } catch (error) {
         callback(failure(context, call.getPath(), error));
       }
@@ -37,11 +41,11 @@ export function answering<Q, P>(context: NodeContext, answer: (request: Q, signa
 /** A server-streaming handler. Never left hanging: the caller going away and the node stopping reject the next write. */
 export function streaming<Q, P>(
   context: NodeContext,
-  serve: (request: Q, outbox: Outbox<P>, signal: AbortSignal) => Promise<void>,
+  serve: (request: Q, outbox: Outbox<P>, signal: AbortSignal, speaker: Speaker) => Promise<void>,
 ): handleServerStreamingCall<Q, P> {
   return (call) => {
     const { signal, outbox } = watch(context, call);
-    serve(call.request, outbox, signal).then(
+    serve(call.request, outbox, signal, context.speakerOf(call)).then(
       () => call.end(),
       (error: unknown) => fail(context, call, signal, error),
     );
@@ -51,11 +55,11 @@ export function streaming<Q, P>(
 /** A bidirectional handler. `requests` ends when the caller has sent everything, or is gone: the two look the same. */
 export function conversing<Q, P>(
   context: NodeContext,
-  converse: (requests: AsyncIterable<Q>, outbox: Outbox<P>, signal: AbortSignal) => Promise<void>,
+  converse: (requests: AsyncIterable<Q>, outbox: Outbox<P>, signal: AbortSignal, speaker: Speaker) => Promise<void>,
 ): handleBidiStreamingCall<Q, P> {
   return (call) => {
     const { signal, outbox } = watch(context, call);
-    converse(requestsOf<Q>(call, signal), outbox, signal).then(
+    converse(requestsOf<Q>(call, signal), outbox, signal, context.speakerOf(call)).then(
       () => call.end(),
       (error: unknown) => fail(context, call, signal, error),
     );
@@ -67,6 +71,7 @@ interface WritableCall<P> {
   emit(event: "error", status: ReturnType<typeof toStatus>): boolean;
   write(response: P, written: () => void): boolean;
   getPath(): string;
+  getPeer(): string;
 }
 
 interface ReadableCall<Q> {

@@ -22,6 +22,7 @@ import {
   type GetChangesResponse,
 } from "@scoutsync/protocol";
 import type { Replica } from "@scoutsync/replica";
+import type { Speaker } from "@scoutsync/trust";
 import { checkFloor, meet, tellingMembers, Wakeup, type SessionDatabase } from "@scoutsync/session";
 import type { NodeContext } from "../context.ts";
 import type { Outbox } from "./calls.ts";
@@ -34,7 +35,14 @@ const MAX_BATCH_CHANGES = 100_000;
 type Answers = Outbox<GetChangesResponse>;
 
 /** Streams what the caller lacks: packed batches, or one count, or changes for people. */
-export async function getChanges(context: NodeContext, request: GetChangesRequest, outbox: Answers, signal: AbortSignal): Promise<void> {
+export async function getChanges(
+  context: NodeContext,
+  request: GetChangesRequest,
+  outbox: Answers,
+  signal: AbortSignal,
+  speaker: Speaker,
+): Promise<void> {
+  speaker.speaksFor(request.callerNodeId);
   const receivedUs = context.clock.nowUs();
   checkProtocol(request.protocol, "the caller", `node "${context.name}"`);
   const database = context.databases.get(request.database);
@@ -53,6 +61,7 @@ export async function getChanges(context: NodeContext, request: GetChangesReques
     });
   }
   if (request.clock) {
+    speaker.speaksFor(request.clock.nodeId);
     // Before anything is read: what nobody has seen yet is stamped by the right time.
     hearClock(context.clock, request.clock);
     await outbox.write({ batch: undefined, changes: [], count: undefined, clock: tellClock(context.clock, receivedUs) });
@@ -95,10 +104,11 @@ async function batches(
   let sent = 0;
 
   const { callerNodeId: id, callerName } = request;
-  acquaintances.learn(callerRun, since, id === "" ? null : { id, name: callerName });
+  const node = id === "" ? null : { id, name: callerName };
+  acquaintances.learn(callerRun, since, node);
   const changed = new Wakeup();
   const withMembers = tellingMembers(replica);
-  const stops = follow ? [replica.onChange(changed.raise), acquaintances.follow(callerRun)] : [];
+  const stops = follow ? [replica.onChange(changed.raise), acquaintances.follow(callerRun, node)] : [];
   try {
     while (!signal.aborted) {
       const most = Math.min(batchSize, limit - sent);
@@ -119,8 +129,8 @@ async function batches(
       from = join(from, batch.vector);
       beyondDigest = batch.beyondDigest;
       // What the caller itself pushed here moves our vector too, and is not news to it.
-      await changed.until(() => !isCovered(replica.state.vector, join(from, acquaintances.known(callerRun))), signal);
-      from = join(from, acquaintances.known(callerRun));
+      await changed.until(() => !isCovered(replica.state.vector, join(from, acquaintances.known(callerRun, node))), signal);
+      from = join(from, acquaintances.known(callerRun, node));
     }
     signal.throwIfAborted();
   } finally {

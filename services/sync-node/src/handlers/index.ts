@@ -15,9 +15,9 @@ import { sync, verify } from "./sync.ts";
 /** Every call of the SyncNode service. */
 export function handlers(context: NodeContext): SyncNodeServer {
   return {
-    ping: answering(context, (request) => ping(context, request)),
-    getChanges: streaming(context, (request, outbox, signal) => getChanges(context, request, outbox, signal)),
-    pushChanges: conversing(context, (requests, outbox, signal) => pushChanges(context, requests, outbox, signal)),
+    ping: answering(context, (request, _signal, speaker) => ping(context, request, speaker)),
+    getChanges: streaming(context, (request, outbox, signal, speaker) => getChanges(context, request, outbox, signal, speaker)),
+    pushChanges: conversing(context, (requests, outbox, signal, speaker) => pushChanges(context, requests, outbox, signal, speaker)),
     digest: answering(context, (request) => digest(context, request)),
     sync: streaming(context, (request, outbox, signal) => sync(context, request, outbox, signal)),
     verify: answering(context, (request, signal) => verify(context, request, signal)),

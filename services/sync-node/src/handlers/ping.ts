@@ -1,11 +1,13 @@
 import { formatVector } from "@scoutsync/core";
 import { formatTime, hearClock, type DatabaseStatus, type PingRequest, type PingResponse } from "@scoutsync/protocol";
 import { PROTOCOL_VERSION } from "@scoutsync/core";
+import type { Speaker } from "@scoutsync/trust";
 import type { NodeContext } from "../context.ts";
 import { fileStatuses } from "./files.ts";
 
 /** Answers from what the databases last reported: it must answer while all of them are busy. */
-export function ping(context: NodeContext, request: PingRequest): PingResponse {
+export function ping(context: NodeContext, request: PingRequest, speaker: Speaker): PingResponse {
+  speaker.speaksFor(request.callerNodeId ?? "");
   const timeUs = context.clock.nowUs();
   hearClock(context.clock, { nodeId: request.callerNodeId ?? "", receivedUs: 0n, sentUs: request.callerTimeUs });
   return {

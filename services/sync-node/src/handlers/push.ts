@@ -12,7 +12,9 @@ import {
   type PushOpen,
 } from "@scoutsync/protocol";
 import { CODECS, meet, takeBatch } from "@scoutsync/session";
+import type { Speaker } from "@scoutsync/trust";
 import type { NodeContext } from "../context.ts";
+import { sayOriginGivenUp } from "../live-links.ts";
 import type { Outbox } from "./calls.ts";
 
 const NO_BYTES = Buffer.alloc(0);
@@ -26,6 +28,7 @@ export async function pushChanges(
   requests: AsyncIterable<PushChangesRequest>,
   outbox: Outbox<PushChangesResponse>,
   signal: AbortSignal,
+  speaker: Speaker,
 ): Promise<void> {
   const iterator = requests[Symbol.asyncIterator]();
   const open = await opening(iterator);
@@ -33,6 +36,7 @@ export async function pushChanges(
   const receivedUs = context.clock.nowUs();
   checkProtocol(open.protocol, `node "${open.name}"`, `node "${context.name}"`);
   const { replica, acquaintances } = context.databases.get(open.database);
+  speaker.speaksFor(open.clock?.nodeId ?? "");
   hearClock(context.clock, open.clock);
   await meet(replica, open.baseline);
   await replica.drain();
@@ -66,9 +70,14 @@ export async function pushChanges(
     const batch = assembler.add(kind.value);
     if (!batch) continue;
     await context.limits.rows.changes.pass(batch.count, signal);
+    speaker.speaksFor(batch.node?.id ?? "");
     // Before it is applied, so that a stream that follows us from there does not send it back.
     if (batch.final) acquaintances.learn(open.run, batch.vector, batch.node);
     const result = await takeBatch(replica, batch);
+    if (result.originGivenUp) {
+      sayOriginGivenUp(context, open.name, open.database);
+      speaker.accuse(`it has changes of "${open.database}" that this run never made`);
+    }
     await outbox.write({ kind: { $case: "ack", value: acknowledgement(result, batch.final) } });
   }
 }

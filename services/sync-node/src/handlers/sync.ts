@@ -24,7 +24,7 @@ import {
 } from "@scoutsync/session";
 import type { Replica } from "@scoutsync/replica";
 import type { NodeContext } from "../context.ts";
-import { sayRejoined } from "../live-links.ts";
+import { sayOriginGivenUp, sayRejoined } from "../live-links.ts";
 import type { Outbox } from "./calls.ts";
 
 /** A person reads progress; more often than this is only traffic. */
@@ -56,6 +56,7 @@ export async function sync(context: NodeContext, request: SyncRequest, outbox: O
           doubts.push(text);
           context.logger.warn(`rows from before syncing: ${text}`);
         },
+        onOriginGivenUp: (database) => sayOriginGivenUp(context, address, database),
         onRejoined: ({ database, ...rows }) => {
           sayRejoined(context, address, database, rows);
           doubts.push(
