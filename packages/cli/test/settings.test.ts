@@ -25,6 +25,7 @@ test("flags win over the environment, the environment over the file, the file ov
     databases: [{ name: "main", path: join(folder, "a.db") }],
     peers: [],
     exclude: [],
+    sensitive: [],
     files: [],
     file_exclude: [],
     file_max_mib: 65_536,

@@ -33,6 +33,7 @@ import { readableChanges } from "./audit/readable.ts";
 import { decideQuarantine, quarantineReviews } from "./audit/quarantine-reviews.ts";
 import { countReviews, findReviews, resolveReview } from "./audit/reviews.ts";
 import { restoreRow } from "./audit/restore.ts";
+import { Veil } from "./audit/veil.ts";
 import { digestEntries } from "./digest/entries.ts";
 import { DigestSums } from "./digest/digest-sums.ts";
 import { Drain } from "./drain/drain.ts";
@@ -152,6 +153,7 @@ export class ReplicaDatabase {
   private readonly drainer: Drain;
   private readonly reader: LogReader;
   private readonly placement: Placement;
+  private readonly veil: Veil;
   private readonly joining: Joining;
   private readonly floor: Floor;
   private readonly members: Members;
@@ -202,6 +204,7 @@ export class ReplicaDatabase {
         new SharedRows(this.db, this.knowledge),
         new FormerIds(this.db, nowUs, surroundings.rememberedUs ?? REMEMBERED_US),
       );
+      this.veil = new Veil(options.sensitive ?? [], () => this.rows.tables);
       const parts = { db: this.db, rows: this.rows, knowledge: this.knowledge };
       const groups = new Groups(parts);
       this.reconciliation = new Reconciliation(this.db, this.rows);
@@ -803,7 +806,10 @@ export class ReplicaDatabase {
   }
 
   readable(since: VersionVector, limit: number): { changes: ReadableChange[]; next: VersionVector | null } {
-    return this.drainedTransaction(() => readableChanges({ db: this.db, rows: this.rows, knowledge: this.knowledge }, since, limit));
+    return this.drainedTransaction(() => {
+      const { changes, next } = readableChanges({ db: this.db, rows: this.rows, knowledge: this.knowledge }, since, limit);
+      return { changes: changes.map((change) => this.veil.change(change)), next };
+    });
   }
 
   digests(request: { table: string; buckets: number[]; deep: boolean }): { vector: VersionVector; entries: DigestEntry[] } {
@@ -839,9 +845,10 @@ export class ReplicaDatabase {
 
   reviews(request: { kind: string; id: string; limit: number }): Review[] {
     return this.drainedTransaction(() => {
-      const found = findReviews({ db: this.db, rows: this.rows, knowledge: this.knowledge }, request);
+      const found = findReviews({ db: this.db, rows: this.rows, knowledge: this.knowledge }, request).map((one) => this.veil.review(one));
       if (request.kind !== "" && request.kind !== "quarantine") return found;
-      const kept = quarantineReviews(this.quarantine).filter(({ id }) => request.id === "" || request.id === id);
+      const lists = quarantineReviews(this.quarantine).map((one) => this.veil.review(one));
+      const kept = lists.filter(({ id }) => request.id === "" || request.id === id);
       return [...found, ...kept].slice(0, request.limit > 0 ? request.limit : found.length + kept.length);
     });
   }
@@ -854,13 +861,13 @@ export class ReplicaDatabase {
         resolveReview({ db: this.db, rows: this.rows, knowledge: this.knowledge }, request),
     );
     this.drain();
-    return { ...before, resolved: true };
+    return { ...this.veil.review(before), resolved: true };
   }
 
   history(tableName: string, key: string): HistoryEntry[] {
     return this.drainedTransaction(() => {
       const table = this.table(tableName);
-      return rowHistory({ db: this.db, rows: this.rows, knowledge: this.knowledge }, table, key);
+      return this.veil.history(table.name, rowHistory({ db: this.db, rows: this.rows, knowledge: this.knowledge }, table, key));
     });
   }
 
@@ -868,7 +875,11 @@ export class ReplicaDatabase {
     this.drain();
     return this.write(() => {
       const audited = { db: this.db, rows: this.rows, knowledge: this.knowledge };
-      return this.silently(() => restoreRow(audited, this.placement, this.table(tableName), key, this.clock.nowUs()));
+      const table = this.table(tableName);
+      const restored = this.veil.about(table.name, key, () =>
+        this.silently(() => restoreRow(audited, { placement: this.placement, veil: this.veil }, table, key, this.clock.nowUs())),
+      );
+      return this.veil.columns(table.name, restored);
     });
   }
 
@@ -995,6 +1006,8 @@ export class ReplicaDatabase {
       conflicts: countReviews(this.db, this.rows),
       rows: this.digest.rows,
       tables: this.rows.tables.map((table) => table.name),
+      veiled: this.veil.keyTables,
+      unknownSensitive: this.veil.unknown,
       restored: this.restored.problem !== "",
       problem: this.problem === "" ? this.restored.problem : this.problem,
       baseline: this.joining.statementText,

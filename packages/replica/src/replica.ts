@@ -24,6 +24,8 @@ export interface ReplicaOptions {
   nodeId: string;
   /** `table` or `table.column` entries that never leave this node. */
   exclude: string[];
+  /** `table` or `table.column` entries whose values nobody is shown: they sync, and are kept out of lists, texts and errors. */
+  sensitive?: readonly string[];
   /** The application's triggers that run, or do not, where changes of others are applied, whatever they seem to do. */
   triggers?: { run: readonly string[]; suspend: readonly string[] } | undefined;
   /** `table.column=rule` entries, the same on every replica; see `parseTerms`. */
@@ -66,6 +68,9 @@ export interface ReplicaState {
   conflicts: number;
   rows: number;
   tables: string[];
+  /** Tables whose keys are sensitive, and entries of `sensitive` that name nothing there is. */
+  veiled: string[];
+  unknownSensitive: string[];
   /** It serves no one before it has pulled from another node once. */
   restored: boolean;
   /** Why the database cannot take part just now; empty when it can. */

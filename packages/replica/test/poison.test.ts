@@ -98,12 +98,3 @@ describe("a batch", () => {
     expect(to.rows("PRAGMA integrity_check")).toEqual([{ integrity_check: "ok" }]);
   });
 });
-
-test("a batch that claims changes which this run never made is refused", () => {
-  const { to, batch } = scene();
-  const [own] = (to.replica.history("parent", "1")[0]?.dot ?? "").split(":") as [string];
-  const before = to.contents();
-  const vector = new Map(batch.vector).set(own, 1_000);
-  expect(() => to.replica.apply({ ...batch, vector })).toThrow(/never made/);
-  expect(to.contents()).toBe(before);
-});

@@ -18,6 +18,7 @@ export interface SiteOptions {
   quarantine?: { rows: number; share: number } | null;
   baseline?: "shared" | "distinct" | null;
   exclude?: string[];
+  sensitive?: string[];
   triggers?: { run: string[]; suspend: string[] };
   rules?: string[];
   busyTimeoutMs?: number;
@@ -79,6 +80,7 @@ export class Site {
     const {
       baseline = null,
       exclude = [],
+      sensitive = [],
       rules = [],
       busyTimeoutMs = 200,
       uptimeUs,
@@ -94,6 +96,7 @@ export class Site {
         nodeName: this.name,
         nodeId: this.name,
         exclude,
+        sensitive,
         triggers: this.options.triggers,
         rules,
         baseline,

@@ -41,8 +41,9 @@ function mend(a: Site, b: Site): void {
 
 /** Every text that is in a row or listed as the loser of a conflict. */
 function texts(site: Site): string[] {
-  const inRows = [...site.rows("SELECT k AS x FROM word"), ...site.rows("SELECT x FROM note")].map(({ x }) => String(x));
-  return [...new Set([...inRows, ...site.conflicts.map(({ loser }) => String(loser?.value))])].sort();
+  const inRows = [...site.rows("SELECT k AS x FROM word"), ...site.rows("SELECT x FROM note")].map(({ x }) => JSON.stringify(x));
+  const losers = site.conflicts.map(({ loser }) => JSON.stringify(loser?.value));
+  return [...new Set([...inRows, ...losers])].map((text) => JSON.parse(text) as string).sort();
 }
 
 test("a machine that was put back while it ran gives up its origin: nothing of either time is lost, and what it writes then arrives", () => {

@@ -30,6 +30,8 @@ export interface SyncNodeConfig {
   baseline: "shared" | "distinct" | null;
   /** `NAME.TABLE` or `NAME.TABLE.COLUMN`: what never leaves this node. */
   exclude: readonly string[];
+  /** `NAME.TABLE` or `NAME.TABLE.COLUMN`: what syncs, and whose values nobody is shown. */
+  sensitive?: readonly string[] | undefined;
   /** `NAME.TRIGGER`: triggers of the application that run, or do not, where changes of others are applied, whatever they seem to do. */
   triggers?: { run: readonly string[]; suspend: readonly string[] } | undefined;
   /** `NAME.TABLE.COLUMN=RULE`: how concurrent writes of a column become one value; the same on every node. */
@@ -61,6 +63,11 @@ export interface SyncNodeConfig {
  */
 export function exclusionsByDatabase({ databases, exclude }: Pick<SyncNodeConfig, "databases" | "exclude">): Map<string, string[]> {
   return byDatabase(databases, exclude, "exclusion", "table", "NAME.TABLE or NAME.TABLE.COLUMN");
+}
+
+/** The sensitive columns of each database, without its name in front. Throws as `exclusionsByDatabase`. */
+export function sensitiveByDatabase({ databases, sensitive = [] }: Pick<SyncNodeConfig, "databases" | "sensitive">): Map<string, string[]> {
+  return byDatabase(databases, sensitive, "sensitive column", "table", "NAME.TABLE or NAME.TABLE.COLUMN");
 }
 
 /** The choices about triggers of each database, without its name in front. Throws as `exclusionsByDatabase`. */

@@ -57,6 +57,9 @@ export async function serve(
   const trust = Trust.open(config.dataDirectory);
   const dial = trust ? dialAs(trust) : plainDial(config.insecure === true);
   for (const { replica } of databases.all()) {
+    // A misspelt one would be shown.
+    for (const entry of replica.state.unknownSensitive)
+      logger.warn({ database: replica.name, sensitive: entry }, "is to be kept from view, and no such table or column is there");
     reportProblems(
       { database: replica.name },
       () => replica.state.problem,

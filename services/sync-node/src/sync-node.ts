@@ -3,7 +3,15 @@ import { FileRootPool } from "@scoutsync/files";
 import { openReplicaPool, type ReplicaOptions } from "@scoutsync/replica";
 import { checkPlain, hasIdentity } from "@scoutsync/trust";
 import { ClockKeeper } from "./clock/clock-keeper.ts";
-import { checkAddresses, checkNames, exclusionsByDatabase, termsByDatabase, type SyncNodeConfig, triggersByDatabase } from "./config.ts";
+import {
+  checkAddresses,
+  checkNames,
+  exclusionsByDatabase,
+  sensitiveByDatabase,
+  termsByDatabase,
+  type SyncNodeConfig,
+  triggersByDatabase,
+} from "./config.ts";
 import { Databases } from "./databases.ts";
 import { FileRoots } from "./files/file-roots.ts";
 import { fileRootOptions } from "./files/file-settings.ts";
@@ -25,6 +33,7 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
   checkNames(config.databases);
   checkAddresses(config);
   const excluded = exclusionsByDatabase(config);
+  const sensitive = sensitiveByDatabase(config);
   const triggers = triggersByDatabase(config);
   const terms = termsByDatabase(config);
   if (!hasIdentity(config.dataDirectory)) {
@@ -56,6 +65,7 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
         nodeName: config.name,
         nodeId,
         exclude: excluded.get(name) ?? [],
+        sensitive: sensitive.get(name) ?? [],
         triggers: triggers.get(name),
         rules: terms.get(name) ?? [],
         baseline: config.baseline,

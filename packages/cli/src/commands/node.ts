@@ -24,6 +24,7 @@ interface NodeOptions {
   coordinator?: string;
   baseline?: "shared" | "distinct";
   exclude?: string[];
+  sensitive?: string[];
   runTrigger?: string[];
   suspendTrigger?: string[];
   rule?: string[];
@@ -63,6 +64,7 @@ export const registerNode: Registration = (program, surroundings) => {
         "distinct",
       ]),
       repeatable("--exclude <name.table[.column]>", "what never leaves this node; repeat for more"),
+      repeatable("--sensitive <name.table[.column]>", "what syncs and is shown to nobody; repeat for more"),
       repeatable("--run-trigger <name.trigger>", "a trigger of the application that runs also where changes of others are applied"),
       repeatable("--suspend-trigger <name.trigger>", "a trigger of the application that runs only where a row is written"),
       repeatable(
@@ -126,6 +128,7 @@ export const registerNode: Registration = (program, surroundings) => {
         coordinator: settings.coordinator ?? null,
         baseline: settings.baseline ?? null,
         exclude: settings.exclude,
+        sensitive: settings.sensitive,
         triggers: { run: settings.run_triggers, suspend: settings.suspend_triggers },
         rules: settings.rules,
         references: settings.references,
@@ -161,6 +164,7 @@ function flagsOf(options: NodeOptions, cwd: string): NodeSource {
   if (options.coordinator !== undefined) source.coordinator = options.coordinator;
   if (options.baseline !== undefined) source.baseline = options.baseline;
   if (options.exclude !== undefined) source.exclude = options.exclude;
+  if (options.sensitive !== undefined) source.sensitive = options.sensitive;
   if (options.runTrigger !== undefined) source.run_triggers = options.runTrigger;
   if (options.suspendTrigger !== undefined) source.suspend_triggers = options.suspendTrigger;
   if (options.rule !== undefined) source.rules = options.rule;

@@ -62,6 +62,7 @@ export function nodeSettingsFromEnvironment({ env, cwd }: Pick<Surroundings, "en
   assign(source, "coordinator", text("COORDINATOR"));
   assign(source, "baseline", text("BASELINE") as NodeSource["baseline"]);
   assign(source, "exclude", list("EXCLUDE"));
+  assign(source, "sensitive", list("SENSITIVE"));
   assign(source, "run_triggers", list("RUN_TRIGGER"));
   assign(source, "suspend_triggers", list("SUSPEND_TRIGGER"));
   assign(

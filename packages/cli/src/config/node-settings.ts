@@ -57,6 +57,12 @@ export const NodeSettings = z
       .optional()
       .describe("whether rows from before syncing are the same rows as the other side's"),
     exclude: z.array(z.string().min(1)).default([]).describe("NAME.TABLE or NAME.TABLE.COLUMN that never leaves this node"),
+    sensitive: z
+      .array(z.string().min(1))
+      .default([])
+      .describe(
+        "NAME.TABLE or NAME.TABLE.COLUMN that syncs and is shown to nobody: not in reviews, histories, logs, errors or the dashboard",
+      ),
     run_triggers: z
       .array(z.string().min(1))
       .default([])
@@ -126,6 +132,7 @@ export const NodeSettings = z
     }
     const forms = {
       exclude: "NAME.TABLE or NAME.TABLE.COLUMN",
+      sensitive: "NAME.TABLE or NAME.TABLE.COLUMN",
       run_triggers: "NAME.TRIGGER",
       suspend_triggers: "NAME.TRIGGER",
     } as const;
@@ -177,6 +184,7 @@ export const NODE_FLAGS: Readonly<Record<string, string>> = {
   coordinator: "--coordinator",
   baseline: "--baseline",
   exclude: "--exclude",
+  sensitive: "--sensitive",
   run_triggers: "--run-trigger",
   suspend_triggers: "--suspend-trigger",
   rules: "--rule",

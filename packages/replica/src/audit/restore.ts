@@ -5,6 +5,7 @@ import { ownedDots, type RowState } from "../rows/row-state.ts";
 import { keyText } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import { type Audited, keyOf as shownKeyOf } from "./context.ts";
+import type { Veil } from "./veil.ts";
 
 /**
  * Brings a deleted row back from its image, as the row it was: an ordinary write to its existence, so that whoever
@@ -14,7 +15,7 @@ import { type Audited, keyOf as shownKeyOf } from "./context.ts";
  */
 export function restoreRow(
   audited: Audited,
-  placement: Placement,
+  { placement, veil }: { placement: Placement; veil: Veil },
   table: Table,
   text: string,
   wall: number,
@@ -40,7 +41,7 @@ export function restoreRow(
   if (gone) {
     throw refused(
       `row ${text} of "${table.name}" refers to a row of "${gone.table.name}" that is deleted too`,
-      `Restore that one first: scoutsync restore … ${gone.table.name} ${keyText(keyOf(audited, gone))}`,
+      `Restore that one first: scoutsync restore … ${gone.table.name} ${veil.key(gone.table.name, keyText(keyOf(audited, gone)))}`,
     );
   }
   const write = localWrite(state, wall, state.deletes, knowledge);

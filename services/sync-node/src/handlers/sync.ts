@@ -22,7 +22,7 @@ import {
   type SessionProgress,
   type SessionResult,
 } from "@scoutsync/session";
-import type { Replica } from "@scoutsync/replica";
+import { VEILED, type Replica } from "@scoutsync/replica";
 import type { NodeContext } from "../context.ts";
 import { sayOriginGivenUp, sayRejoined } from "../live-links.ts";
 import type { Outbox } from "./calls.ts";
@@ -157,13 +157,16 @@ async function compareWith(
         deep: request.deep || request.repair,
         signal,
       });
+      const veiled = new Set(replica.state.veiled);
+      const visible = (found: readonly Difference[]) =>
+        found.map((difference) => (veiled.has(difference.table) && difference.key !== "" ? { ...difference, key: VEILED } : difference));
       databases.push({
         name: replica.name,
         equal,
-        differences,
+        differences: visible(differences),
         vector: formatVector(vector),
         peerVector: formatVector(peerVector),
-        repaired,
+        repaired: visible(repaired),
         notCompared,
       });
     } catch (error) {
