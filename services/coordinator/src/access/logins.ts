@@ -10,6 +10,8 @@ const TOKEN_BYTES = 32;
 const LONGEST_MS = 12 * 3_600_000;
 const IDLE_MS = 2 * 3_600_000;
 const MOST_SESSIONS = 1_000;
+/** When a session was used last is written at most this often. */
+const USED_INTERVAL_MS = 60_000;
 const FREE_PER_NAME = 5;
 /** A venue shares one address. */
 const FREE_PER_ADDRESS = 20;
@@ -20,16 +22,13 @@ const MOST_CHECKED_AT_ONCE = 4;
 export interface Session {
   readonly name: string;
   readonly role: PersonRole;
-  /** What has to come with whatever changes something. */
-  readonly csrf: string;
-  readonly endsMs: number;
-  idleMs: number;
+  /** Hash of what has to come with whatever changes something. */
+  readonly csrfHash: string;
 }
 
-/** People who may log in, and those who have. Sessions end with the process: everybody logs in again. */
+/** People who may log in, and those who have: a restart logs nobody out. */
 export class Logins {
   readonly #store: AccessStore;
-  readonly #sessions = new Map<string, Session>();
   readonly #byName = new LockOut({ free: FREE_PER_NAME });
   readonly #byAddress = new LockOut({ free: FREE_PER_ADDRESS });
   #checking = 0;
@@ -38,8 +37,8 @@ export class Logins {
     this.#store = store;
   }
 
-  /** A new session's secret token. Throws UNAUTHENTICATED, or LIMIT_EXCEEDED while name or address are locked out. */
-  async login(name: string, password: string, address: string): Promise<{ token: string; session: Session }> {
+  /** A new session with its secrets: its token, and `csrf`, which is to come with whatever changes something. Throws UNAUTHENTICATED, or LIMIT_EXCEEDED while name or address are locked out. */
+  async login(name: string, password: string, address: string): Promise<{ token: string; csrf: string; session: Session }> {
     this.#byAddress.check(address);
     this.#byName.check(name);
     if (this.#checking >= MOST_CHECKED_AT_ONCE) {
@@ -59,23 +58,22 @@ export class Logins {
     const token = randomBytes(TOKEN_BYTES).toString("base64url");
     const now = Date.now();
     const csrf = randomBytes(TOKEN_BYTES).toString("base64url");
-    const session: Session = { name, role: user.role, csrf, endsMs: now + LONGEST_MS, idleMs: now + IDLE_MS };
-    this.#forgetEnded();
-    this.#sessions.set(hashOf(token), session);
-    return { token, session };
+    const login = { hash: hashOf(token), csrf_hash: hashOf(csrf), name, ends_ms: now + LONGEST_MS, idle_ms: now + IDLE_MS };
+    this.#store.addLogin(login, MOST_SESSIONS, now);
+    return { token, csrf, session: { name, role: user.role, csrfHash: login.csrf_hash } };
   }
 
   /** The session of a token; null when there is none any more. */
   session(token: string): Session | null {
-    const found = this.#sessions.get(hashOf(token));
+    const found = this.#store.login(hashOf(token));
     const now = Date.now();
-    if (found === undefined || now > found.endsMs || now > found.idleMs) return null;
-    found.idleMs = now + IDLE_MS;
-    return found;
+    if (found === null || now > found.ends_ms || now > found.idle_ms) return null;
+    if (now + IDLE_MS - found.idle_ms > USED_INTERVAL_MS) this.#store.loginUsed(found.hash, now + IDLE_MS);
+    return { name: found.name, role: found.role, csrfHash: found.csrf_hash };
   }
 
   logout(token: string): void {
-    this.#sessions.delete(hashOf(token));
+    this.#store.removeLogin(hashOf(token));
   }
 
   /** Adds or changes a person. Whoever is logged in under that name is logged out. Throws INVALID_ARGUMENT. */
@@ -92,7 +90,7 @@ export class Logins {
     const password = await hashPassword(asked.password);
     const user: UserRow = { name, role, password, created_at: new Date().toISOString() };
     this.#store.setUser(user);
-    this.#endOf(name);
+    this.#store.removeLoginsOf(name);
     return this.#store.user(name) ?? user;
   }
 
@@ -102,7 +100,6 @@ export class Logins {
 
   /** Throws NOT_FOUND. */
   removeUser(name: string): void {
-    this.#endOf(name);
     if (this.#store.removeUser(name)) return;
     throw new SyncError({
       code: "NOT_FOUND",
@@ -110,25 +107,13 @@ export class Logins {
       action: "See `scoutsync users list`.",
     });
   }
-
-  #endOf(name: string): void {
-    for (const [key, session] of this.#sessions) if (session.name === name) this.#sessions.delete(key);
-  }
-
-  #forgetEnded(): void {
-    const now = Date.now();
-    for (const [key, { endsMs, idleMs }] of this.#sessions) {
-      if (now > endsMs || now > idleMs || this.#sessions.size >= MOST_SESSIONS) this.#sessions.delete(key);
-    }
-  }
 }
 
-/** In the time that it takes for any pair of texts. */
-export function isSameToken(given: string, expected: string): boolean {
-  return timingSafeEqual(Buffer.from(hashOf(given)), Buffer.from(hashOf(expected)));
+/** Whether a text is the one with that hash, in the time that it takes for any. */
+export function isToken(given: string, hash: string): boolean {
+  return timingSafeEqual(Buffer.from(hashOf(given)), Buffer.from(hash));
 }
 
-/** Tokens are kept as hashes, too: a dump of this process's memory has fewer secrets in it. */
 function hashOf(token: string): string {
   return createHash("sha256").update(token).digest("hex");
 }

@@ -3,7 +3,7 @@ import { SyncError, toPlainError } from "@scoutsync/core";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { checkNeed, holderOf, type Holder, type Need } from "../access/needs.ts";
-import { isSameToken, type Session } from "../access/logins.ts";
+import { isToken, type Session } from "../access/logins.ts";
 import type { Membership } from "../membership.ts";
 import { LOGIN_PATH, loginPage } from "./login-page.ts";
 
@@ -92,14 +92,14 @@ export async function addGate(server: FastifyInstance, membership: Membership): 
     const parsed = LoginBody.safeParse(request.body ?? {});
     const { name, password } = parsed.success ? parsed.data : { name: "", password: "" };
     try {
-      const { token, session } = await logins.login(name, password, request.ip);
+      const { token, csrf, session } = await logins.login(name, password, request.ip);
       audit.write({ who: `user:${session.name}`, what: "login", outcome: "done", details: request.ip });
       const common = { path: "/", secure: true, sameSite: "strict" } as const;
       reply.setCookie(SESSION_COOKIE, token, { ...common, httpOnly: true });
       // Read by our own page and sent back in a header, which no other site can do.
-      reply.setCookie(CSRF_COOKIE, session.csrf, common);
+      reply.setCookie(CSRF_COOKIE, csrf, common);
       if (form) return await reply.redirect("/", 303);
-      return { name: session.name, role: session.role, csrf_token: session.csrf };
+      return { name: session.name, role: session.role, csrf_token: csrf };
     } catch (error) {
       const { code, message } = toPlainError(error);
       audit.write({ who: request.ip, what: "login", outcome: "refused", details: `${code}: user "${name.slice(0, 64)}"` });
@@ -143,7 +143,7 @@ function sessionOf(request: FastifyRequest, { logins }: Membership): Session | n
 function checkIntent(request: FastifyRequest, session: Session): void {
   checkOrigin(request);
   const token = request.headers[CSRF_HEADER];
-  if (typeof token === "string" && isSameToken(token, session.csrf)) return;
+  if (typeof token === "string" && isToken(token, session.csrfHash)) return;
   throw new SyncError({
     code: "FORBIDDEN",
     message: `a request that changes something needs the session's ${CSRF_HEADER}`,

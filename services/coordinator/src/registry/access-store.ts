@@ -20,6 +20,18 @@ export interface UserRow {
   readonly created_at: string;
 }
 
+/** A row of `logins`, with the role of its user. */
+export interface LoginRow {
+  /** SHA-256, hexadecimal. */
+  readonly hash: string;
+  readonly csrf_hash: string;
+  readonly name: string;
+  readonly role: "viewer" | "operator" | "superadmin";
+  /** Unix milliseconds. */
+  readonly ends_ms: number;
+  readonly idle_ms: number;
+}
+
 type StoredKey = Omit<KeyRow, "scopes"> & { scopes: string };
 
 const KEY_COLUMNS = "name, role, scopes, created_at, expires_at, last_used_at, revoked_at";
@@ -71,6 +83,35 @@ export class AccessStore {
 
   user(name: string): UserRow | null {
     return this.#database.prepare<[string], UserRow>("SELECT * FROM users WHERE name = ?").get(name) ?? null;
+  }
+
+  /** Keeps a login, and no more than `most`: those that end first go. */
+  addLogin({ hash, csrf_hash, name, ends_ms, idle_ms }: Omit<LoginRow, "role">, most: number, nowMs: number): void {
+    this.#database.prepare("DELETE FROM logins WHERE ends_ms < ? OR idle_ms < ?").run(nowMs, nowMs);
+    this.#database
+      .prepare("INSERT INTO logins (hash, csrf_hash, name, ends_ms, idle_ms) VALUES (?, ?, ?, ?, ?)")
+      .run(hash, csrf_hash, name, ends_ms, idle_ms);
+    this.#database.prepare("DELETE FROM logins WHERE hash IN (SELECT hash FROM logins ORDER BY ends_ms DESC LIMIT -1 OFFSET ?)").run(most);
+  }
+
+  login(hash: string): LoginRow | null {
+    return (
+      this.#database
+        .prepare<[string], LoginRow>("SELECT logins.*, users.role FROM logins JOIN users ON users.name = logins.name WHERE hash = ?")
+        .get(hash) ?? null
+    );
+  }
+
+  loginUsed(hash: string, idleMs: number): void {
+    this.#database.prepare("UPDATE logins SET idle_ms = ? WHERE hash = ?").run(idleMs, hash);
+  }
+
+  removeLogin(hash: string): void {
+    this.#database.prepare("DELETE FROM logins WHERE hash = ?").run(hash);
+  }
+
+  removeLoginsOf(name: string): void {
+    this.#database.prepare("DELETE FROM logins WHERE name = ?").run(name);
   }
 
   removeUser(name: string): boolean {
