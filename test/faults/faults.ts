@@ -48,6 +48,46 @@ export const FAULTS: Fault[] = [
     caughtBy: "services/sync-node/test/hostile.test.ts",
   },
   {
+    name: "who answers may answer as another node",
+    edits: [['if (nodeId === "" || (identity.role === "node" && identity.id === nodeId)) return;', "if (identity.id !== nodeId) return;"]],
+    caughtBy: "services/sync-node/test/impersonation.test.ts",
+  },
+  {
+    name: "a member may say what another node has",
+    edits: [["(identity.id === nodeId || memberKey(identity) === memberKey(own))", '(identity.id !== "" || memberKey(own) !== "")']],
+    caughtBy: "services/sync-node/test/impersonation.test.ts",
+  },
+  {
+    name: "what a node says under another one's run is taken for that one's word",
+    edits: [['`${node?.id ?? ""}/${run}`', '`${node === undefined ? "" : ""}/${run}`']],
+    caughtBy: "packages/session/test/acquaintances.test.ts",
+  },
+  {
+    name: "a machine that was put back goes on under its origin",
+    edits: [["if (!(error instanceof NeverMade) || !this.giveUpOrigin()) throw error;", "throw error;"]],
+    caughtBy: tests("snapshot"),
+  },
+  {
+    name: "one write with two times is ordered by each side's own",
+    edits: [["let moved = agreeOnTimes(state, incoming);", "let moved = false;"]],
+    caughtBy: tests("snapshot"),
+  },
+  {
+    name: "a sensitive value is shown in lists of conflicts",
+    edits: [["return value !== null && this.#covers(table, column) ? VEILED : value;", "return value;"]],
+    caughtBy: tests("sensitive"),
+  },
+  {
+    name: "a conflict is decided by what stands for a sensitive value",
+    edits: [
+      [
+        "const value = cells[index] ?? null;\n    const { winner, lost } = judge(state.table, cid, writes, knowledge, value);\n    for (const loser of lost) {\n      if (sameValue(loser.value, value)) continue;\n      const version = (write: typeof loser, cell: typeof value): ReviewVersion => ({\n        value: shown(audited, state.table, index, cell),",
+        'const value = cells[index] ?? null;\n    const { winner, lost } = judge(state.table, cid, writes, knowledge, value);\n    for (const loser of lost) {\n      if (sameValue(loser.value, value)) continue;\n      const version = (write: typeof loser, _cell: typeof value): ReviewVersion => ({\n        value: "(sensitive)",',
+      ],
+    ],
+    caughtBy: tests("sensitive"),
+  },
+  {
     name: "a column that refers by configuration is a number like any other",
     edits: [["column.references = parent.name;\n    column.soft = true;", "column.soft = true;"]],
     caughtBy: tests("soft-references"),
@@ -424,8 +464,8 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "others may claim changes of this run",
-    edits: [["if (!this.knowledge.isSelf(origin) || this.knowledge.covers(origin, sequence)) return;", "return;"]],
-    caughtBy: tests("poison"),
+    edits: [["if (this.knowledge.isSelf(origin) && !this.knowledge.covers(origin, sequence)) throw new NeverMade();", ""]],
+    caughtBy: tests("snapshot"),
   },
   {
     name: "a re-key decision that arrives later counts, not the greatest",
