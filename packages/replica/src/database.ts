@@ -86,6 +86,8 @@ import { quote } from "./schema/quote.ts";
 import { surveyTables } from "./schema/tables.ts";
 import { adoptTerms, termsMoved } from "./schema/terms.ts";
 import { fromSqlite } from "./sqlite-errors.ts";
+import { carryScope, dismissKept, keptOfScope, type ScopeCarried } from "./scope/carry.ts";
+import { makeScopeCopy, type ScopeSource } from "./scope/copy.ts";
 import { ReplicaClock } from "./time/replica-clock.ts";
 import { restamp } from "./time/restamp.ts";
 
@@ -180,6 +182,7 @@ export class ReplicaDatabase {
     this.nowUs = nowUs;
     this.turnMs = surroundings.turnMs ?? LONGEST_DRAIN_MS;
     this.clock = new ReplicaClock({ nowUs, uptimeUs: surroundings.uptimeUs ?? nowUs, correctionUs: options.clockCorrectionUs ?? 0 });
+    if (options.scope) makeScopeCopy(options.scope, options.path);
     if (!existsSync(options.path) || !statSync(options.path).isFile()) {
       throw new SyncError({
         code: "DATABASE_NOT_FOUND",
@@ -978,6 +981,37 @@ export class ReplicaDatabase {
     this.placement.forget();
     this.unsettled = this.mayPlaceWaiting();
     this.settle();
+  }
+
+  /** As `Replica.carryScope`. */
+  carryScope(hold = false): ScopeCarried {
+    const copy = {
+      source: this.scope,
+      path: this.path,
+      nowUs: this.clock.nowUs(),
+      drain: () => this.drain(),
+      renumber: (table: string, id: bigint) =>
+        this.write(() => this.silently(() => this.placement.decisions.renumber(this.table(table), id))),
+      write: (work: (db: Database.Database) => void) => this.write(() => work(this.db)),
+    };
+    return carryScope(copy, hold);
+  }
+
+  keptOfScope(request: { id: string; limit: number }): Review[] {
+    return keptOfScope(this.db, this.scope.rule.name, request).map((review) => this.veil.review(review));
+  }
+
+  dismissKept(id: string): void {
+    this.write(() => dismissKept(this.db, this.scope.rule.name, id));
+  }
+
+  private get scope(): ScopeSource {
+    if (this.options.scope) return this.options.scope;
+    throw new SyncError({
+      code: "INVALID_ARGUMENT",
+      message: `"${this.options.name}" is no copy of a scope`,
+      action: "Ask for one that is.",
+    });
   }
 
   private noteRestored(why: string): void {

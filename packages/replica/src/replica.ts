@@ -1,4 +1,6 @@
 import type { Forgetting } from "./forgetting/forget.ts";
+import type { ScopeCarried } from "./scope/carry.ts";
+import type { ScopeSource } from "./scope/copy.ts";
 import type {
   BeyondPosition,
   ApplyResult,
@@ -47,6 +49,8 @@ export interface ReplicaOptions {
   hadBefore?: VersionVector;
   /** Serve what a restored backup holds without having pulled: there is nobody left to pull from. */
   serveRestored?: boolean;
+  /** The database is a scope's copy, filled from another one: see `scope/`. It is made where it is not there yet. */
+  scope?: ScopeSource;
   /** A copy to try something on: takes changes of a peer that has not heard yet which copies are shared. */
   trial?: boolean;
 }
@@ -199,10 +203,25 @@ export interface Replica {
   close(): Promise<void>;
 }
 
+/** The part of a database that a scope shows, as a replica of its own: all that nodes of the scope ever meet. */
+export interface ScopeCopy extends Replica {
+  /**
+   * Brings the copy and the application's database in line, which has to be drained just before; `hold` keeps applications
+   * from writing to it meanwhile. Throws INVALID_ARGUMENT where the scope does not fit the database any more.
+   */
+  carryScope(hold: boolean): Promise<ScopeCarried>;
+  /** What nodes of the scope wrote that was not taken, for people at the server. */
+  keptOfScope(request: { id: string; limit: number }): Promise<Review[]>;
+  /** Takes one of these off the list. Throws NOT_FOUND. */
+  dismissKept(id: string): Promise<void>;
+}
+
 /** A bounded pool of threads; a database is always served by the same one. */
 export interface ReplicaPool {
   /** Attaches (capture, baseline) when needed, then serves. Throws a SyncError that says what stands in the way. */
   open(options: ReplicaOptions): Promise<Replica>;
+  /** Opens the copy of a scope; `path` is the copy's. */
+  openScope(options: ReplicaOptions & { scope: ScopeSource }): Promise<ScopeCopy>;
   close(): Promise<void>;
 }
 

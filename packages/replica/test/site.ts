@@ -4,7 +4,7 @@ import { join as joinPath } from "node:path";
 import { type ApplyResult, type ChangeBatch, formatVector, join, type Review, type VersionVector } from "@scoutsync/core";
 import Database from "better-sqlite3";
 import { onTestFinished } from "vitest";
-import { ReplicaDatabase } from "../src/index.ts";
+import { ReplicaDatabase, type ScopeSource } from "../src/index.ts";
 import { seeded } from "./seeded.ts";
 
 /** 2023-11-14, before any real clock that captures: so a captured time always counts as the drain's, which tests set. */
@@ -29,6 +29,8 @@ export interface SiteOptions {
   serveRestored?: boolean;
   /** Where origins come from; the same again is a machine that was put back while it ran. */
   random?: () => number;
+  /** It is the copy of a scope; with `path`. */
+  scope?: ScopeSource;
 }
 
 export type Row = Record<string, unknown>;
@@ -88,6 +90,7 @@ export class Site {
       quarantine,
       hadBefore,
       serveRestored = false,
+      scope,
     } = this.options;
     this.replica = new ReplicaDatabase(
       {
@@ -105,6 +108,7 @@ export class Site {
         serveRestored,
         ...(quarantine !== undefined && { quarantine }),
         ...(hadBefore && { hadBefore }),
+        ...(scope && { scope }),
       },
       `${this.name}-run${this.runs}`,
       {

@@ -41,6 +41,8 @@ export interface GuardOptions {
   audit: AuditLog;
   /** By full path: `/scoutsync.v1.SyncNode/Ping`. What is not in it is refused. */
   access: ReadonlyMap<string, CallAccess>;
+  /** Which scopes' nodes are shown their part here; left out where none are. */
+  servesScope?: (scope: string) => boolean;
   /** Whose key a caller without a certificate shows; throws UNAUTHENTICATED, or FORBIDDEN for one of another scope. Left out where keys are not known. */
   keyHolder?: (key: string, scope: string | undefined) => Caller;
 }
@@ -127,6 +129,13 @@ export class Guard {
         code: "FORBIDDEN",
         message: `a node that is limited to a scope may not call ${path}`,
         action: "It syncs with the server of its scope, and does nothing else there.",
+      });
+    }
+    if (caller.scope !== null && limited === "exchange" && this.#options.servesScope?.(caller.scope) !== true) {
+      throw new SyncError({
+        code: "FORBIDDEN",
+        message: `this node does not serve the scope "${caller.scope}" that the caller is limited to`,
+        action: "Sync with the server of that scope; it is started with --scopes.",
       });
     }
     if (this.#options.trust.identity.scope !== null && limited !== "membership") {

@@ -3,11 +3,11 @@ import { accessOf, MEMBERS, OPERATORS, SERVICES, VIEWERS, type CallAccess } from
 
 /** Who may make the calls of a node that belongs to a fleet. A call that is missing here does not compile. */
 export const NODE_ACCESS: readonly [string, CallAccess][] = accessOf(SyncNodeService, {
-  ping: { roles: MEMBERS },
-  getChanges: { roles: [...SERVICES, ...VIEWERS] },
+  ping: { roles: MEMBERS, limited: "exchange" },
+  getChanges: { roles: [...SERVICES, ...VIEWERS], limited: "exchange" },
   // Operators carry bundles; a coordinator passes on what an operator gave it.
-  pushChanges: { roles: [...SERVICES, ...OPERATORS] },
-  digest: { roles: [...SERVICES, ...VIEWERS] },
+  pushChanges: { roles: [...SERVICES, ...OPERATORS], limited: "exchange" },
+  digest: { roles: [...SERVICES, ...VIEWERS], limited: "exchange" },
   // Has this node dial another one: a node that was taken over must not send others around.
   sync: { roles: ["coordinator", "worker", ...OPERATORS] },
   verify: { roles: ["coordinator", ...OPERATORS] },

@@ -38,6 +38,8 @@ export interface SyncNodeConfig {
   rules?: readonly string[];
   /** `NAME.TABLE.COLUMN=NAME.TABLE.KEY`: columns that hold another table's integer key without a foreign key; the same on every node. */
   references?: readonly string[];
+  /** What nodes that are limited to a scope see and may change, as `scopesOf` reads it. */
+  scopes?: unknown;
   /** Take from others, never send own changes. */
   receiveOnly: boolean;
   /** What a node that is away has sent in part only is taken over after so many days; 0 = never by itself. */

@@ -8,6 +8,7 @@ import type { DiskRoom } from "./disk.ts";
 import type { PassingLimits } from "./limits.ts";
 import type { NodeCounts } from "./metrics.ts";
 import type { FileRoots } from "./files/file-roots.ts";
+import type { Scope } from "./scopes/scopes.ts";
 import type { SessionGate } from "./session-gate.ts";
 
 /** What the handlers of one node share. */
@@ -21,6 +22,8 @@ export interface NodeContext {
   /** How long deleted rows are kept at least, days. */
   readonly retentionDays: number;
   readonly databases: Databases;
+  /** The scopes that this node serves. */
+  readonly scopes: readonly Scope[];
   readonly files: FileRoots;
   readonly limits: PassingLimits;
   readonly gate: SessionGate;

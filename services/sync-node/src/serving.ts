@@ -19,9 +19,12 @@ import type { FileRoots } from "./files/file-roots.ts";
 import { handlers } from "./handlers/index.ts";
 import { keepInStep } from "./live-links.ts";
 import { PassingLimits } from "./limits.ts";
-import { belong, contacts, type Membership } from "./membership.ts";
+import { belong, checkLimits, contacts, type Membership } from "./membership.ts";
 import { takeOver } from "./reissuing.ts";
 import { NodeCounts, serveMetrics } from "./metrics.ts";
+import { keepScope } from "./scopes/carrying.ts";
+import { contextOf, routedHandlers } from "./scopes/routing.ts";
+import type { Scope } from "./scopes/scopes.ts";
 import { createGrpcServer, listenOn, shutDown } from "./server.ts";
 import { SessionGate } from "./session-gate.ts";
 
@@ -49,7 +52,7 @@ export interface SyncNodeService extends Service {
 export async function serve(
   config: SyncNodeConfig,
   clock: ClockKeeper,
-  { databases, files }: { databases: Databases; files: FileRoots },
+  { databases, files, scopes = [] }: { databases: Databases; files: FileRoots; scopes?: readonly Scope[] },
   release: () => Promise<void>,
 ): Promise<SyncNodeService> {
   const { logger } = config;
@@ -74,7 +77,9 @@ export async function serve(
       (look) => root.onChange(look),
       logger,
     );
-  clock.serve(databases.all().map(({ replica }) => replica));
+  if (trust) checkLimits(trust, config);
+  const copies = scopes.flatMap(({ parts }) => parts.map(({ copy }) => copy));
+  clock.serve([...databases.all().map(({ replica }) => replica), ...copies]);
   const stopping = new AbortController();
   const context: NodeContext = {
     name: config.name,
@@ -85,6 +90,7 @@ export async function serve(
     receiveOnly: config.receiveOnly,
     retentionDays: config.retentionDays ?? DEFAULT_RETENTION_DAYS,
     databases,
+    scopes,
     files,
     limits: new PassingLimits({
       changesPerSecond: config.rowRate ?? 0,
@@ -104,7 +110,7 @@ export async function serve(
   const membership: Membership | null = trust && belong(trust, context, config.dataDirectory);
   const server = createGrpcServer(membership ? [membership.guard.interceptor] : []);
   membership?.serve(server);
-  server.addService(syncNodeService, handlers(context));
+  server.addService(syncNodeService, membership && trust ? routedHandlers(context, membership.guard, trust.identity) : handlers(context));
   const health = new HealthImplementation({ "": "SERVING", [SERVICE]: "SERVING" });
   health.addToServer(server);
   addReflection(server, membership ? [SERVICE, FLEET_SERVICE] : [SERVICE]);
@@ -125,6 +131,11 @@ export async function serve(
     keepFilesInStep(context, peers, stopping.signal),
     takeOver(context, config.reissueAfterDays, stopping.signal),
     forgetDeleted(context, stopping.signal),
+    ...scopes.flatMap((scope) => [
+      keepScope(scope, logger, stopping.signal),
+      takeOver(contextOf(scope, context), config.reissueAfterDays, stopping.signal),
+      forgetDeleted(contextOf(scope, context), stopping.signal),
+    ]),
   ];
   if (coordinator !== null) background.push(announce(context, coordinator, listen, stopping.signal));
   if (membership) background.push(membership.keepRenewed([...(coordinator === null ? [] : [coordinator]), ...peers]));

@@ -18,6 +18,7 @@ import { fileRootOptions } from "./files/file-settings.ts";
 import { DatabaseMemory } from "./memory.ts";
 import { nodeIdentity } from "./identity.ts";
 import { checkListenAddress } from "./server.ts";
+import { openScopes } from "./scopes/scopes.ts";
 import { serve, type SyncNodeService } from "./serving.ts";
 
 /** How long to wait for a lock that the application holds. */
@@ -57,6 +58,7 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
     const databases = new Databases(config.name, (database, error) =>
       config.logger.warn({ err: error, database }, "what a peer has could not be noted; its next contact says it again"),
     );
+    const opened = new Map<string, ReplicaOptions>();
     for (const { name, path } of config.databases) {
       const hadBefore = memory.before(name, path);
       const options: ReplicaOptions = {
@@ -75,14 +77,16 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
         serveRestored: config.serveRestored === true,
         ...(config.quarantine !== undefined && { quarantine: config.quarantine }),
       };
+      opened.set(name, options);
       databases.add(await pool.open({ ...options, ...(hadBefore && { hadBefore }) }), (copy) =>
         pool.open({ ...options, path: copy, trial: true }),
       );
     }
+    const scopes = await openScopes(config, pool, databases, (name) => opened.get(name) as ReplicaOptions);
     memory.watch(databases.all().map(({ replica }) => replica));
     const files = new FileRoots(config.name);
     for (const options of roots) files.add(await filePool.open(options));
-    return await serve(config, clock, { databases, files }, async () => {
+    return await serve(config, clock, { databases, files, scopes }, async () => {
       memory.stop();
       await release();
     });

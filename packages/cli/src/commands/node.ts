@@ -3,7 +3,14 @@ import { dirname, join, resolve } from "node:path";
 import { Option } from "commander";
 import { createLogger, printReady, runUntilSignal } from "@scoutsync/runtime";
 import { declare, repeatable, type Registration } from "../command.ts";
-import { nodeSettingsFromEnvironment, nodeSettingsFromFile, parseDatabase, parseFileRoot, resolveNodeSettings } from "../config/load.ts";
+import {
+  nodeSettingsFromEnvironment,
+  nodeSettingsFromFile,
+  parseDatabase,
+  parseFileRoot,
+  resolveNodeSettings,
+  scopesFromFile,
+} from "../config/load.ts";
 import type { NodeSettings, NodeSource } from "../config/node-settings.ts";
 
 const MIB = 1024 * 1024;
@@ -29,6 +36,7 @@ interface NodeOptions {
   suspendTrigger?: string[];
   rule?: string[];
   reference?: string[];
+  scopes?: string;
   receiveOnly?: boolean;
   reissueAfterDays?: string;
   retentionDays?: string;
@@ -75,6 +83,7 @@ export const registerNode: Registration = (program, surroundings) => {
         "--reference <name.table.column=name.table.key>",
         "a column that holds another table's integer key without a foreign key; the same on every node; repeat for more",
       ),
+      new Option("--scopes <file>", "YAML that says what nodes invited with --scope see and may change; see SECURITY.md"),
       new Option("--receive-only", "take changes, never send own ones"),
       new Option("--reissue-after-days <days>", "take over what a node that is away has sent only in part, 0 = never (default 7)"),
       new Option(
@@ -132,6 +141,7 @@ export const registerNode: Registration = (program, surroundings) => {
         triggers: { run: settings.run_triggers, suspend: settings.suspend_triggers },
         rules: settings.rules,
         references: settings.references,
+        ...(settings.scopes !== undefined && { scopes: scopesFromFile(settings.scopes) }),
         receiveOnly: settings.receive_only,
         reissueAfterDays: settings.reissue_after_days,
         retentionDays: settings.retention_days,
@@ -169,6 +179,7 @@ function flagsOf(options: NodeOptions, cwd: string): NodeSource {
   if (options.suspendTrigger !== undefined) source.suspend_triggers = options.suspendTrigger;
   if (options.rule !== undefined) source.rules = options.rule;
   if (options.reference !== undefined) source.references = options.reference;
+  if (options.scopes !== undefined) source.scopes = resolve(cwd, options.scopes);
   if (options.receiveOnly !== undefined) source.receive_only = options.receiveOnly;
   if (options.reissueAfterDays !== undefined) source.reissue_after_days = Number(options.reissueAfterDays);
   if (options.retentionDays !== undefined) source.retention_days = Number(options.retentionDays);

@@ -74,6 +74,8 @@ export function nodeSettingsFromEnvironment({ env, cwd }: Pick<Surroundings, "en
       .filter((entry) => entry !== ""),
   );
   assign(source, "references", list("REFERENCE"));
+  const scopes = text("SCOPES");
+  assign(source, "scopes", scopes === undefined ? undefined : resolve(cwd, scopes));
   assign(source, "receive_only", booleanOf(text("RECEIVE_ONLY"), "RECEIVE_ONLY"));
   const days = text("REISSUE_AFTER_DAYS");
   assign(source, "reissue_after_days", days === undefined ? undefined : Number(days));
@@ -107,8 +109,19 @@ export function nodeSettingsFromFile(path: string): NodeSource {
   if ("files" in source) source["files"] = databasesOf(source["files"], base);
   if ("rules" in source) source["rules"] = rulesOf(source["rules"]);
   if ("references" in source) source["references"] = pairsOf(source["references"]);
+  if (typeof source["scopes"] === "string") source["scopes"] = resolve(base, source["scopes"]);
   if (typeof source["data"] === "string") source["data"] = resolve(base, source["data"]);
   return source;
+}
+
+/** What a file of scopes holds; who serves them checks it. Throws a usage error for what is no YAML. */
+export function scopesFromFile(path: string): unknown {
+  try {
+    return parse(readFileSync(path, "utf8"));
+  } catch (error) {
+    const reason = error instanceof Error ? (error.message.split("\n", 1)[0] ?? "") : String(error);
+    throw usageError(`the file of scopes ${path} cannot be read: ${reason}`, "Check the path given with --scopes and the file's YAML.");
+  }
 }
 
 /** `databases` may be a list of name and path, or simply `name: path` lines. */

@@ -85,6 +85,11 @@ export const NodeSettings = z
       )
       .default([])
       .describe("columns that hold another table's integer key without a foreign key: NAME.TABLE.COLUMN=NAME.TABLE.KEY"),
+    scopes: z
+      .string()
+      .min(1)
+      .optional()
+      .describe("YAML file that says what nodes invited with --scope see and may change: SCOPE, DATABASE, TABLE"),
     receive_only: z.boolean({ error: "receive_only is true or false" }).default(false).describe("take changes, never send own ones"),
     reissue_after_days: z
       .number({ error: "reissue_after_days is a number of days" })
@@ -187,6 +192,7 @@ export const NODE_FLAGS: Readonly<Record<string, string>> = {
   sensitive: "--sensitive",
   run_triggers: "--run-trigger",
   suspend_triggers: "--suspend-trigger",
+  scopes: "--scopes",
   rules: "--rule",
   references: "--reference",
   receive_only: "--receive-only",

@@ -4,6 +4,7 @@ import type { Knowledge } from "../identity/knowledge.ts";
 import { ownedDots, type RowState, type WaitingReason } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";
+import type { Table } from "../schema/catalog.ts";
 import type { Placement } from "./placement.ts";
 import type { RelatedRows } from "./related-rows.ts";
 import { rowsDisplacedBy } from "./unique-holders.ts";
@@ -94,6 +95,17 @@ export class Decisions {
       }
       if (performance.now() > until) return false;
     }
+  }
+
+  /** Gives the row with this integer its next one, and what refers to it follows. Nothing where there is none. */
+  renumber(table: Table, id: bigint): void {
+    const state = this.rows.byId(table, id);
+    if (!state) return;
+    const before = ownedDots(state);
+    const cells = this.rows.cells(state);
+    state.rekey = { generation: (state.rekey?.generation ?? 0) + 1, ...this.knowledge.nextDot() };
+    const { values } = this.rows.concrete(table, cells);
+    this.placement.move(state, values, cells, before);
   }
 
   private rekeyLaterBorn(waiting: RowState): void {

@@ -27,6 +27,9 @@ export type Method =
   | "restore"
   | "acknowledge"
   | "correctClock"
+  | "carryScope"
+  | "keptOfScope"
+  | "dismissKept"
   | "reissue";
 
 export type ToWorker =

@@ -19,8 +19,10 @@ import {
   SyncError,
   type VersionVector,
 } from "@scoutsync/core";
-import type { ReadRequest, Replica, ReplicaOptions, ReplicaPool, ReplicaState, Resolution, WholeRowsRequest } from "../replica.ts";
+import type { ReadRequest, ReplicaOptions, ReplicaPool, ReplicaState, Resolution, ScopeCopy, WholeRowsRequest } from "../replica.ts";
 import type { Forgetting } from "../forgetting/forget.ts";
+import type { ScopeCarried } from "../scope/carry.ts";
+import type { ScopeSource } from "../scope/copy.ts";
 import type { FromWorker, Method, ToWorker } from "./calls.ts";
 import { COLLECT_FROM, collectGarbage } from "./collect.ts";
 
@@ -111,7 +113,11 @@ class Pool implements ReplicaPool {
     return ++this.calls;
   }
 
-  async open(options: ReplicaOptions): Promise<Replica> {
+  openScope(options: ReplicaOptions & { scope: ScopeSource }): Promise<ScopeCopy> {
+    return this.open(options);
+  }
+
+  async open(options: ReplicaOptions): Promise<ScopeCopy> {
     const [idle] = [...this.threads].sort((a, b) => a.databases - b.databases);
     const thread = idle && (idle.databases === 0 || this.threads.length >= this.size) ? idle : this.start();
     const database = ++this.opened;
@@ -139,7 +145,7 @@ class Pool implements ReplicaPool {
   }
 }
 
-class PooledReplica implements Replica {
+class PooledReplica implements ScopeCopy {
   readonly name: string;
   readonly path: string;
   readonly node: NodeName;
@@ -291,6 +297,18 @@ class PooledReplica implements Replica {
 
   reissue(heldForUs: number): Promise<number> {
     return this.call("reissue", heldForUs);
+  }
+
+  carryScope(hold: boolean): Promise<ScopeCarried> {
+    return this.call("carryScope", hold);
+  }
+
+  keptOfScope(request: { id: string; limit: number }): Promise<Review[]> {
+    return this.call("keptOfScope", request);
+  }
+
+  dismissKept(id: string): Promise<void> {
+    return this.call("dismissKept", id);
   }
 
   correctClock(correctionUs: number): Promise<void> {

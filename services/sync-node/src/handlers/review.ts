@@ -14,6 +14,7 @@ import {
   toWireColumns,
 } from "@scoutsync/protocol";
 import type { NodeContext } from "../context.ts";
+import { dismissOfScope, scopeReviews } from "../scopes/reviews.ts";
 
 const DEFAULT_LIMIT = 1_000;
 /** Stands where a row's review names its database; the root stands for the table, the path for the key. */
@@ -26,6 +27,10 @@ export async function listReviews(context: NodeContext, request: ListReviewsRequ
     if (reviews.length >= limit) break;
     const found = await replica.reviews({ kind: request.kind, id: request.id, limit: limit - reviews.length });
     reviews.push(...found.map((review) => toWireReview(replica.name, review)));
+  }
+  if (request.database === "" && context.scopes.length > 0) {
+    const found = await scopeReviews(context.scopes, { kind: request.kind, id: request.id, limit: Math.max(0, limit - reviews.length) });
+    reviews.push(...found.map(({ database, review }) => toWireReview(database, review)));
   }
   if (request.database === "" && (request.kind === "" || request.kind === "file")) {
     for (const root of context.files.all()) {
@@ -64,6 +69,8 @@ export async function resolveReview(context: NodeContext, request: ResolveReview
     const [found] = id === "" ? [] : await replica.reviews({ kind: "", id, limit: 1 });
     if (found) return { review: toWireReview(replica.name, await replica.resolve({ id, keep, set, decision })) };
   }
+  const dismissed = await dismissOfScope(context.scopes, { id, keep });
+  if (dismissed) return { review: toWireReview(dismissed.database, dismissed.review) };
   const decided = decision === "" ? keep : decision;
   if (id !== "" && decided !== "") {
     for (const root of context.files.all()) {

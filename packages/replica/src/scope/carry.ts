@@ -1,0 +1,116 @@
+import type { Review, SqlValue } from "@scoutsync/core";
+import { SyncError } from "@scoutsync/core";
+import type { Database } from "better-sqlite3";
+import { valueText } from "../rows/values.ts";
+import { baseTable, keptTable, type ScopeSource } from "./copy.ts";
+import { runPass } from "./pass.ts";
+
+/** What `Replica.carryScope` did. */
+export interface ScopeCarried {
+  /** False where the application's database has to be drained first: drain it and come again. */
+  complete: boolean;
+  /** Rows written, in both directions, and changes that were not taken and are kept for a person. */
+  toMain: number;
+  toCopy: number;
+  kept: number;
+  /** Why nothing is carried before a person has done something; empty when that is not so. */
+  problem: string;
+}
+
+/** Each turn gives integers to the rows that clashed: more are a database that changes all the time. */
+const MOST_TURNS = 20;
+
+/** What carrying needs of the copy's replica. */
+export interface CopyReplica {
+  source: ScopeSource;
+  path: string;
+  nowUs: number;
+  drain(): void;
+  renumber(table: string, id: bigint): void;
+  /** Runs in one write transaction of the replica. */
+  write(work: (db: Database) => void): void;
+}
+
+/** Brings a scope's copy and the application's database in line, as far as both are drained. */
+export function carryScope(copy: CopyReplica, hold: boolean): ScopeCarried {
+  const none = { toMain: 0, toCopy: 0, kept: 0, problem: "" };
+  for (let turn = 0; turn < MOST_TURNS; turn++) {
+    copy.drain();
+    const outcome = runPass({ source: copy.source, copy: copy.path, nowUs: copy.nowUs, hold });
+    if (outcome.kind === "held") return { ...none, complete: true, problem: outcome.why };
+    if (outcome.kind === "behind" && outcome.side === "main") return { ...none, complete: false };
+    if (outcome.kind === "clash") for (const { table, id } of outcome.rows) copy.renumber(table, id);
+    if (outcome.kind !== "done") continue;
+    copy.drain();
+    noteBirths(copy);
+    const { toMain, toCopy, kept } = outcome;
+    return { complete: true, toMain, toCopy, kept, problem: "" };
+  }
+  return { ...none, complete: false };
+}
+
+/** The births of rows that were just put into the copy: before anything else comes there. */
+function noteBirths(copy: CopyReplica): void {
+  copy.write((db) => {
+    for (const { n, tid } of numbered(db)) {
+      const born = (column: string) => `(SELECT r.${column} FROM _scoutsync_rows_${tid} AS r WHERE r.id = ${baseTable(n)}.c0)`;
+      db.exec(`UPDATE ${baseTable(n)} SET p_oid = ${born("oid")}, p_seq = ${born("sequence")} WHERE gone = 0 AND p_seq IS NULL`);
+    }
+  });
+}
+
+/** Tables with integer keys, by their numbers in the copy and in its catalogue. */
+function numbered(db: Database): { n: number; tid: number }[] {
+  const sql =
+    "SELECT s.n, t.tid FROM _scoutsync_scope_table AS s JOIN _scoutsync_table AS t LEFT JOIN _scoutsync_kind AS k ON k.tid = t.tid " +
+    "WHERE coalesce(k.name, t.name) = s.name AND coalesce(k.kind, t.surrogate) = 1";
+  return db.prepare(sql).all() as { n: number; tid: number }[];
+}
+
+/** What was not taken from nodes of a scope and nobody has dismissed yet. `db` has the copy open. */
+export function keptOfScope(db: Database, scope: string, { id, limit }: { id: string; limit: number }): Review[] {
+  const found = db
+    .prepare(
+      "SELECT k.id, k.n, k.reason, k.since, t.name, t.columns FROM _scoutsync_scope_kept AS k JOIN _scoutsync_scope_table AS t ON t.n = k.n " +
+        "WHERE k.resolved = 0 ORDER BY k.id LIMIT ?",
+    )
+    .all(limit > 0 ? limit : -1) as { id: number; n: number; reason: string; since: number; name: string; columns: string }[];
+  return found
+    .filter((one) => id === "" || id === idOf(scope, one.id))
+    .map((one) => {
+      const columns = JSON.parse(one.columns) as string[];
+      const values = db
+        .prepare(`SELECT ${columns.map((_, at) => `c${at}`).join(", ")} FROM ${keptTable(one.n)} WHERE id = ?`)
+        .safeIntegers(true)
+        .raw(true)
+        .get(one.id) as SqlValue[] | undefined;
+      const image = columns.map((name, at) => ({ name, value: values?.[at] ?? null }));
+      return {
+        id: idOf(scope, one.id),
+        kind: "parked",
+        table: one.name,
+        key: valueText(image[0]?.value ?? null),
+        column: null,
+        winner: null,
+        loser: null,
+        image,
+        reason: `from a node of scope ${scope}: ${one.reason}`,
+        sinceUs: one.since,
+        resolved: false,
+      };
+    });
+}
+
+/** Takes an entry off the list. Throws NOT_FOUND. */
+export function dismissKept(db: Database, scope: string, id: string): void {
+  const number = id.startsWith(`scope-${scope}-`) ? Number(id.slice(`scope-${scope}-`.length)) : Number.NaN;
+  const { changes } = db.prepare("UPDATE _scoutsync_scope_kept SET resolved = 1 WHERE id = ? AND resolved = 0").run(number);
+  if (changes > 0) return;
+  throw new SyncError({
+    code: "NOT_FOUND",
+    message: `scope "${scope}" keeps nothing under "${id}"`,
+    action: "See `scoutsync review list`.",
+  });
+}
+
+const idOf = (scope: string, id: number) => `scope-${scope}-${id}`;

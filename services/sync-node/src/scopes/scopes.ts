@@ -1,0 +1,76 @@
+import { join } from "node:path";
+import { SyncError } from "@scoutsync/core";
+import type { Replica, ReplicaOptions, ReplicaPool, ScopeCopy } from "@scoutsync/replica";
+import { hasIdentity } from "@scoutsync/trust";
+import type { SyncNodeConfig } from "../config.ts";
+import { Databases } from "../databases.ts";
+import { scopesOf } from "./definitions.ts";
+
+/** A scope that this node serves: databases of its own, which hold what the scope shows and nothing else. */
+export interface Scope {
+  readonly name: string;
+  /** All that nodes of the scope can reach, under the names of the databases they are parts of. */
+  readonly databases: Databases;
+  readonly parts: readonly { readonly copy: ScopeCopy; readonly main: Replica }[];
+}
+
+/**
+ * Opens the copies of the scopes that the configuration names, in `scopes/` of the data directory; the databases are open
+ * already. `optionsOf` says how a database was opened. Throws INVALID_ARGUMENT for a scope that cannot be held to.
+ */
+export async function openScopes(
+  config: SyncNodeConfig,
+  pool: ReplicaPool,
+  databases: Databases,
+  optionsOf: (database: string) => ReplicaOptions,
+): Promise<Scope[]> {
+  if (config.scopes === undefined) return [];
+  const definitions = scopesOf(config.scopes);
+  if (!hasIdentity(config.dataDirectory)) {
+    throw new SyncError({
+      code: "INVALID_ARGUMENT",
+      message: "scopes need certificates: without a fleet everybody could say that it is somebody else",
+      action: "Make a fleet with `scoutsync init`, and let nodes in with `scoutsync invite --scope NAME`.",
+    });
+  }
+  const scopes: Scope[] = [];
+  for (const { name, databases: parts } of definitions) {
+    const scope = { name, databases: new Databases(config.name), parts: [] as { copy: ScopeCopy; main: Replica }[] };
+    for (const { database, rule } of parts) {
+      const { replica: main } = databases.get(database);
+      const {
+        path,
+        exclude,
+        rules = [],
+        sensitive = [],
+        nodeName,
+        nodeId,
+        busyTimeoutMs,
+        pollIntervalMs,
+        clockCorrectionUs = 0,
+      } = optionsOf(database);
+      const options = {
+        name: database,
+        path: join(config.dataDirectory, "scopes", name, `${database}.db`),
+        nodeName,
+        nodeId,
+        busyTimeoutMs,
+        pollIntervalMs,
+        clockCorrectionUs,
+        exclude: [],
+        sensitive,
+        baseline: null,
+        // What leaves the scope has to go, however much it is.
+        quarantine: null,
+        scope: { rule, main: path, exclude, rules: [...rules] },
+      };
+      const copy = await pool.openScope(options);
+      scope.databases.add(copy, () => {
+        throw new SyncError({ code: "INTERNAL", message: "nothing is tried on a scope's copy", action: "Report this." });
+      });
+      scope.parts.push({ copy, main });
+    }
+    scopes.push(scope);
+  }
+  return scopes;
+}
