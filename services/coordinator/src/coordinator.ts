@@ -114,7 +114,7 @@ function roundsOf(core: Core): Rounds {
 function directPort({ desk, registry }: Core): CoordinatorPort {
   return {
     acquireLease: (request) => desk.acquire(request),
-    reportSession: (report) => Promise.resolve(desk.report(report)),
+    reportSession: (report) => desk.report(report),
     sessionStartTimeoutMs: () => Promise.resolve(registry.settings.get("catchup_connection_timeout") * 1_000),
   };
 }

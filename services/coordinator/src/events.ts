@@ -26,6 +26,8 @@ interface EventMap {
   event: [FleetEvent];
   /** A session has ended and what it did is in the registry. */
   session: [SessionEnd];
+  /** A node's catch-up was asked for and there was nothing to do, or no way to do it. */
+  refused: [number];
   /** A running session said where it stands. */
   progress: [RunningSession];
   /** What is known about who holds what has changed. */

@@ -40,11 +40,9 @@ function randomFleet(n: number, random: () => number): SimulatedNode[] {
 }
 
 function runSession(a: SimulatedNode, b: SimulatedNode): void {
-  for (const [database, vector] of a.vectors) {
-    const joined = join(vector, b.vectors.get(database) ?? new Map());
-    a.vectors.set(database, joined);
-    b.vectors.set(database, joined);
-  }
+  const joined = new Map([...a.vectors].map(([database, vector]) => [database, join(vector, b.vectors.get(database) ?? new Map())]));
+  a.vectors = joined;
+  b.vectors = joined;
 }
 
 function expectAllEqual(fleet: SimulatedNode[]): void {

@@ -42,8 +42,8 @@ describe("registry", () => {
   it("hands out epochs that only rise, also from a registry that was made anew", () => {
     const id = enrol(registry, introduction("n1"));
     const now = new Date();
-    const first = registry.leases.nextEpoch(id, now);
-    const second = registry.leases.nextEpoch(id, new Date(now.getTime() - 60_000));
+    const first = registry.servers.nextEpoch(id, now);
+    const second = registry.servers.nextEpoch(id, new Date(now.getTime() - 60_000));
     expect(second).toBeGreaterThan(first);
     expect(first).toBeGreaterThanOrEqual(now.getTime());
   });

@@ -19,6 +19,19 @@ import {
 } from "@scoutsync/protocol";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 
+/** Nodes that are equal print the same, and hashing thirty kilobytes a thousand times is not what is tested. */
+const printed = new WeakMap<VersionVector, { vector: string; digest: string }>();
+
+function print(vector: VersionVector): { vector: string; digest: string } {
+  let known = printed.get(vector);
+  if (known === undefined) {
+    const text = formatVector(vector);
+    known = { vector: text, digest: createHash("sha256").update(text).digest("hex").slice(0, 32) };
+    printed.set(vector, known);
+  }
+  return known;
+}
+
 const byAddress = new Map<string, ScriptedNode>();
 
 /**
@@ -74,7 +87,7 @@ export class ScriptedNode {
   }
 
   get standing(): string {
-    return [...this.vectors].map(([database, vector]) => `${database}=${formatVector(vector)}`).join(" ");
+    return [...this.vectors].map(([database, vector]) => `${database}=${print(vector).vector}`).join(" ");
   }
 
   async up(): Promise<this> {
@@ -127,11 +140,8 @@ export class ScriptedNode {
   }
 
   statuses(): DatabaseStatus[] {
-    return [...this.vectors].map(([name, vector]) => {
-      const text = formatVector(vector);
-      const digest = createHash("sha256").update(text).digest("hex").slice(0, 32);
-      return DatabaseStatus.fromPartial({ name, vector: text, digest, parked: BigInt(this.parked) });
-    });
+    const parked = BigInt(this.parked);
+    return [...this.vectors].map(([name, vector]) => DatabaseStatus.fromPartial({ name, ...print(vector), parked }));
   }
 
   /** Marks a session that this node takes part in; returns the function that ends it. */
@@ -178,7 +188,7 @@ export class ScriptedNode {
         let changes = 0;
         for (const [origin, sequence] of have) changes += Math.max(0, sequence - (since.get(origin) ?? 0));
         const oldestUs = changes === 0 ? 0n : BigInt(Date.now() - 5_000) * 1_000n;
-        const count = ChangeCount.fromPartial({ changes: BigInt(changes), oldestUs, vector: formatVector(have) });
+        const count = ChangeCount.fromPartial({ changes: BigInt(changes), oldestUs, vector: print(have).vector });
         call.write(GetChangesResponse.fromPartial({ count }));
         call.end();
       },

@@ -1,12 +1,13 @@
-import { parseVector, type VersionVector } from "@scoutsync/core";
+import type { VersionVector } from "@scoutsync/core";
 import type { DatabaseStatus, FileRootStatus } from "@scoutsync/protocol";
 import type { FleetEvents } from "../events.ts";
 import { lacks, union, type PlannerNode } from "../planner/plan.ts";
 import type { Registry } from "../registry/registry.ts";
 import { addressOf, type DatabaseReport, type FileRootReport, type ServerPatch, type ServerRow } from "../registry/servers.ts";
+import { VectorPool } from "./vector-pool.ts";
 
 /** Signs of life and vectors are written this much later, many in one transaction; nothing depends on them being durable. */
-const WRITE_DELAY_MS = 200;
+const WRITE_DELAY_MS = 500;
 
 /** One node as the coordinator knows it now. */
 export interface FleetNode extends PlannerNode {
@@ -47,6 +48,8 @@ interface Known {
   missing: Backlog;
   unsent: Backlog;
   lastSeenMs: number;
+  /** As it was shown last; null when something of it has changed since. */
+  view: FleetNode | null;
 }
 
 const NO_BACKLOG: Backlog = { changes: 0, oldestUs: 0, databases: new Map() };
@@ -56,6 +59,7 @@ export class Fleet {
   readonly #registry: Registry;
   readonly #events: FleetEvents;
   readonly #known = new Map<number, Known>();
+  readonly #pool = new VectorPool();
   readonly #unwritten = new Map<number, { patch: ServerPatch; reports: boolean }>();
   #writeTimer: NodeJS.Timeout | null = null;
 
@@ -66,18 +70,10 @@ export class Fleet {
     const files = registry.servers.fileReports();
     for (const [id, reports] of registry.servers.reports()) {
       const changes = registry.servers.get(id)?.missing_changes ?? 0;
-      this.#known.set(id, {
-        online: false,
-        reachable: true,
-        triedMs: 0,
-        heardMs: 0,
-        reports,
-        files: files.get(id) ?? [],
-        vectors: vectorsOf(reports),
-        missing: { ...NO_BACKLOG, changes },
-        unsent: NO_BACKLOG,
-        lastSeenMs: 0,
-      });
+      const known = this.#of(id);
+      this.#hold(known, reports);
+      known.files = files.get(id) ?? [];
+      known.missing = { ...NO_BACKLOG, changes };
     }
   }
 
@@ -113,17 +109,7 @@ export class Fleet {
     const reports = statuses.map(reportOf);
     const known = this.#of(id);
     const moved = !sameReports(known.reports, reports);
-    if (moved) {
-      const previous = new Map(known.reports.map((report) => [report.name, report.vector]));
-      const vectors = new Map<string, VersionVector>();
-      for (const report of reports) {
-        if (report.problem !== "") continue;
-        const same = previous.get(report.name) === report.vector ? known.vectors.get(report.name) : undefined;
-        vectors.set(report.name, same ?? readVector(report.vector));
-      }
-      known.reports = reports;
-      known.vectors = vectors;
-    }
+    if (moved) this.#hold(known, reports);
     this.#seen(id, known, {}, moved);
     if (moved) this.#events.emit("changed");
     return moved;
@@ -135,6 +121,7 @@ export class Fleet {
     const known = this.#of(id);
     if (JSON.stringify(files) === JSON.stringify(known.files)) return false;
     known.files = files;
+    known.view = null;
     this.#write(id, {}, true);
     this.#events.emit("changed");
     return true;
@@ -167,6 +154,7 @@ export class Fleet {
     if (!reachable) known.triedMs = Date.now();
     if (known.reachable === reachable) return;
     known.reachable = reachable;
+    known.view = null;
     const row = this.#registry.servers.get(id);
     this.#events.tell("node", row, reachable ? "can be dialled" : "is heard but cannot be dialled: it syncs by dialling out");
     this.#events.emit("changed");
@@ -177,6 +165,7 @@ export class Fleet {
     this.#write(id, { ping_success: 0, last_ping: new Date().toISOString(), last_error: error }, false);
     if (!known.online) return;
     known.online = false;
+    known.view = null;
     const row = this.#registry.servers.get(id);
     this.#events.tell("node", row, `stopped answering: ${error}`);
     this.#events.emit("changed");
@@ -187,12 +176,14 @@ export class Fleet {
     const known = this.#of(id);
     if (known.unsent.changes !== unsent.changes || known.missing.changes !== missing.changes) this.#events.emit("counted");
     known.unsent = unsent;
+    known.view = null;
     if (known.missing.changes === missing.changes && known.missing.oldestUs === missing.oldestUs) return;
     known.missing = missing;
     this.#write(id, { missing_changes: missing.changes, oldest_missing_age_s: ageSeconds(missing) }, false);
   }
 
   forget(id: number): void {
+    for (const { vector } of this.#known.get(id)?.reports ?? []) this.#pool.release(vector);
     this.#known.delete(id);
     this.#unwritten.delete(id);
     this.#events.emit("changed");
@@ -221,6 +212,7 @@ export class Fleet {
     this.#write(id, { ...patch, last_seen: new Date().toISOString() }, reports);
     if (known.online) return;
     known.online = true;
+    known.view = null;
     this.#events.tell("node", this.#registry.servers.get(id), "is online");
     this.#events.emit("changed");
   }
@@ -253,16 +245,33 @@ export class Fleet {
         missing: NO_BACKLOG,
         unsent: NO_BACKLOG,
         lastSeenMs: 0,
+        view: null,
       };
       this.#known.set(id, known);
     }
     return known;
   }
 
+  /** Remembers what a node says of its databases. */
+  #hold(known: Known, reports: readonly DatabaseReport[]): void {
+    const standings = reports.map(({ vector }) => this.#pool.take(vector));
+    for (const { vector } of known.reports) this.#pool.release(vector);
+    known.reports = reports.map((report, at) => ({ ...report, vector: standings[at]?.text ?? report.vector }));
+    const vectors = reports.flatMap((report, at) => {
+      const vector = standings[at]?.vector;
+      return report.problem !== "" || vector === undefined ? [] : [[report.name, vector] as const];
+    });
+    known.vectors = new Map(vectors);
+    known.view = null;
+  }
+
   #view(row: ServerRow): FleetNode {
-    const { online, reachable, reports, files, vectors, missing, unsent } = this.#of(row.id);
+    const known = this.#of(row.id);
+    if (known.view?.row === row) return known.view;
+    const { online, reachable, reports, files, vectors, missing, unsent } = known;
     const enabled = row.sync_enabled !== 0;
-    return { id: row.id, row, address: addressOf(row), enabled, online, reachable, reports, files, vectors, missing, unsent };
+    known.view = { id: row.id, row, address: addressOf(row), enabled, online, reachable, reports, files, vectors, missing, unsent };
+    return known.view;
   }
 }
 
@@ -305,19 +314,12 @@ function reportOf(status: DatabaseStatus): DatabaseReport {
 }
 
 function sameReports(before: readonly DatabaseReport[], after: readonly DatabaseReport[]): boolean {
-  return before.length === after.length && JSON.stringify(before) === JSON.stringify(after);
+  return before.length === after.length && before.every((report, at) => sameReport(report, after[at] as DatabaseReport));
 }
 
-function vectorsOf(reports: readonly DatabaseReport[]): Map<string, VersionVector> {
-  const usable = reports.filter((report) => report.problem === "");
-  return new Map(usable.map((report) => [report.name, readVector(report.vector)]));
-}
-
-/** A vector that cannot be read counts as empty: a session then finds out what the node really has. */
-function readVector(text: string): VersionVector {
-  try {
-    return parseVector(text);
-  } catch {
-    return new Map();
-  }
+function sameReport(before: DatabaseReport, after: DatabaseReport): boolean {
+  return (Object.keys(before) as (keyof DatabaseReport)[]).every((field) => {
+    if (field === "tables") return before.tables.length === after.tables.length && before.tables.every((name, at) => name === after.tables[at]);
+    return before[field] === after[field];
+  });
 }

@@ -1,11 +1,18 @@
-import { equalVectors, formatVector, isCovered, join, parseVector, type VersionVector } from "@scoutsync/core";
+import { join, parseVector, type VersionVector } from "@scoutsync/core";
 import type { Logger } from "@scoutsync/runtime";
+import { beyond } from "../planner/dense.ts";
 import { gain, total, union, type PlannerNode } from "../planner/plan.ts";
 import type { Backlog, Fleet, FleetNode, MissingCount } from "./fleet.ts";
 import type { NodeClients } from "./node-clients.ts";
+import { textOf } from "./vector-pool.ts";
 
 /** More sources than this are not asked for one node: the rest is estimated from the vectors. */
 const MAX_SOURCES = 8;
+/** In a fleet in which all differ, about so many questions are asked in one count, and more is estimated. */
+const QUESTIONS = 2_000;
+/** Vectors that are compared with what a node lacks, the most complete first. */
+const MAX_COMPARED = 64;
+const EQUAL_SOURCES = 2;
 const CONCURRENT_COUNTS = 16;
 
 /**
@@ -52,15 +59,16 @@ export class MissingCounter {
       shared.set(key, counting);
       return counting;
     };
+    const mostAsked = Math.min(MAX_SOURCES, Math.max(1, Math.floor(QUESTIONS / Math.max(1, nodes.length))));
     const waiting = [...nodes];
     const lane = async () => {
       for (let node = waiting.shift(); node !== undefined; node = waiting.shift()) {
         const counted = node;
         const missing = await backlogOf(node, all, (database, vector, whole) =>
-          once(`${database} lacks ${formatVector(vector)}`, () => this.#countDatabase(database, vector, whole, ranked.get(database) ?? [])),
+          once(`${database} lacks ${textOf(vector)}`, () => this.#countDatabase(database, vector, whole, { sources: ranked.get(database) ?? [], mostAsked })),
         );
         const unsent = await backlogOf(node, common, (database, vector, least) =>
-          once(`${database} gives ${formatVector(vector)}`, () => this.#countGiven(counted, database, vector, least)),
+          once(`${database} gives ${textOf(vector)}`, () => this.#countGiven(counted, database, vector, least)),
         );
         this.#fleet.setBacklog(node.id, missing, unsent);
       }
@@ -72,7 +80,7 @@ export class MissingCounter {
   async #countGiven(node: FleetNode, database: string, vector: VersionVector, common: VersionVector): Promise<MissingCount> {
     if (node.online && node.reachable) {
       try {
-        const count = await this.#clients.countChanges(node.address, database, formatVector(common), this.#deadlineMs());
+        const count = await this.#clients.countChanges(node.address, database, textOf(common), this.#deadlineMs());
         return { changes: Number(count.changes), oldestUs: Number(count.oldestUs) };
       } catch (error) {
         this.#logger.debug({ source: node.address, database, error: String(error) }, "a node could not count what it has for others");
@@ -86,17 +94,17 @@ export class MissingCounter {
     database: string,
     vector: VersionVector,
     whole: VersionVector,
-    sources: readonly RankedSource[],
+    { sources, mostAsked }: { sources: readonly RankedSource[]; mostAsked: number },
   ): Promise<MissingCount> {
     const sum: MissingCount = { changes: 0, oldestUs: 0 };
     let have = vector;
     let asked = 0;
     for (const { address, held } of sources) {
-      if (asked === MAX_SOURCES || isCovered(whole, have)) break;
-      if (isCovered(held, have)) continue;
+      if (asked === mostAsked || beyond(database, have, whole) === 0) break;
+      if (beyond(database, have, held) === 0) continue;
       asked++;
       try {
-        const count = await this.#clients.countChanges(address, database, formatVector(have), this.#deadlineMs());
+        const count = await this.#clients.countChanges(address, database, textOf(have), this.#deadlineMs());
         add(sum, { changes: Number(count.changes), oldestUs: Number(count.oldestUs) });
         have = join(have, join(held, parseVector(count.vector)));
       } catch (error) {
@@ -119,7 +127,7 @@ async function backlogOf(
   const databases = new Map<string, MissingCount>();
   for (const [database, vector] of node.vectors) {
     const others = fleet.get(database);
-    if (others === undefined || equalVectors(others, vector)) continue;
+    if (others === undefined || (beyond(database, vector, others) === 0 && beyond(database, others, vector) === 0)) continue;
     const counted = await count(database, vector, others);
     add(sum, counted);
     if (counted.changes > 0) databases.set(database, counted);
@@ -129,12 +137,22 @@ async function backlogOf(
 
 /** Per database, what all nodes that have it hold. */
 function intersection(nodes: readonly FleetNode[]): Map<string, VersionVector> {
-  const common = new Map<string, VersionVector>();
+  const distinct = new Map<string, Set<VersionVector>>();
   for (const { vectors } of nodes) {
-    for (const [database, vector] of vectors) {
-      const known = common.get(database);
-      if (known === undefined || known === vector) common.set(database, vector);
-      else common.set(database, new Map([...known].map(([origin, upTo]) => [origin, Math.min(upTo, vector.get(origin) ?? 0)])));
+    for (const [database, vector] of vectors) distinct.set(database, (distinct.get(database) ?? new Set()).add(vector));
+  }
+  return new Map([...distinct].map(([database, vectors]) => [database, inAll(vectors)]));
+}
+
+function inAll(vectors: ReadonlySet<VersionVector>): VersionVector {
+  const [first = new Map(), ...others] = vectors;
+  if (others.length === 0) return first;
+  const common = new Map(first);
+  for (const vector of others) {
+    for (const [origin, upTo] of common) {
+      const held = vector.get(origin) ?? 0;
+      if (held === 0) common.delete(origin);
+      else if (held < upTo) common.set(origin, held);
     }
   }
   return common;
@@ -147,12 +165,16 @@ interface RankedSource {
 
 /** Who can be asked about a database, the most complete first: those lack least of what all of them hold together. */
 function rankedSources(database: string, nodes: readonly FleetNode[]): RankedSource[] {
-  return nodes
-    .flatMap(({ address, vectors }) => {
-      const held = vectors.get(database);
-      return held === undefined ? [] : [{ address, held }];
-    })
-    .sort((a, b) => total(b.held) - total(a.held));
+  // Of those that are equal one is enough, and another in case it does not answer.
+  const taken = new Map<VersionVector, number>();
+  const sources = nodes.flatMap(({ address, vectors }) => {
+    const held = vectors.get(database);
+    const before = held === undefined ? EQUAL_SOURCES : (taken.get(held) ?? 0);
+    if (held === undefined || before === EQUAL_SOURCES) return [];
+    taken.set(held, before + 1);
+    return [{ address, held }];
+  });
+  return sources.sort((a, b) => total(b.held) - total(a.held)).slice(0, MAX_COMPARED);
 }
 
 function standing(database: string, vector: VersionVector): PlannerNode {

@@ -41,10 +41,10 @@ export function coordinatorCalls(parts: { core: Core; upkeep: Upkeep; stopped: A
   const serve = <Q, P>(work: (request: Q, call: ServerUnaryCall<Q, P>, signal: AbortSignal) => P | Promise<P>) => unaryCall(work, stopped);
 
   return {
-    register: serve((request, call) => {
+    register: serve(async (request, call) => {
       core.membership?.checkClaim(call, request.nodeId);
       const host = UNSPECIFIED_HOSTS.has(request.host) ? callerHost(call.getPeer()) : request.host;
-      const id = enrol(registry, { ...request, host });
+      const id = await registry.commit(() => enrol(registry, { ...request, host }));
       const node = fleet.node(id);
       // A pause before dialling a peer that was dead must not delay one that says it is there.
       if (node !== null && !node.online) core.clients.forget(node.address);

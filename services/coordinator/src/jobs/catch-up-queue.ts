@@ -21,6 +21,8 @@ import type { RedisLink } from "./redis.ts";
 
 /** A scheduler whose next turn is later than its due time by this much has stopped and is made anew. */
 const SCHEDULER_GRACE_MS = 10_000;
+/** So many jobs are added with one message. */
+const ADDED_AT_ONCE = 100;
 const LISTED_STATES: JobType[] = ["active", "waiting", "prioritized", "delayed", "failed", "completed"];
 
 export interface JobCount {
@@ -54,8 +56,12 @@ export type JobState = "waiting" | "active" | "delayed" | "failed" | "completed"
 export interface AddOptions {
   delayMs?: number;
   urgent?: boolean;
+}
+
+export interface WantedCatchUp {
+  serverId: number;
   /** Lower is sooner; 0 goes before all others. */
-  priority?: number;
+  priority: number;
 }
 
 /**
@@ -80,30 +86,40 @@ export class CatchUpQueue {
   }
 
   /**
-   * Asks for a catch-up of a node. Does nothing when one waits already; when one runs, another follows it.
+   * Asks for catch-ups. Does nothing for a node of which one waits already; when one runs, another follows it.
    * `urgent` also cuts short the pause of one that waits for its next attempt.
    */
-  async add(serverId: number, { delayMs = 0, urgent = false, priority = 0 }: AddOptions = {}): Promise<void> {
-    await this.#link.ask(async () => {
-      if (urgent) {
-        const waitingId = await this.#catchUps.getDeduplicationJobId(catchUpKey(serverId));
-        const waiting = waitingId === null ? undefined : await this.#catchUps.getJob(waitingId);
-        if (waiting !== undefined && (await waiting.isDelayed()) && (await promoted(waiting))) return;
-      }
-      await this.#catchUps.add(
-        CATCH_UP_QUEUE,
-        { serverId },
-        {
-          delay: delayMs,
-          ...(priority > 0 ? { priority } : {}),
-          deduplication: { id: catchUpKey(serverId), keepLastIfActive: true },
-          attempts: this.#settings.get("max_retries"),
-          backoff: { type: BACKOFF_TYPE },
-          removeOnComplete: KEEP_COMPLETED,
-          removeOnFail: KEEP_FAILED,
-        },
-      );
-    });
+  async add(wanted: readonly WantedCatchUp[], { delayMs = 0, urgent = false }: AddOptions = {}): Promise<void> {
+    const attempts = this.#settings.get("max_retries");
+    for (let from = 0; from < wanted.length; from += ADDED_AT_ONCE) {
+      const some = wanted.slice(from, from + ADDED_AT_ONCE);
+      await this.#link.ask(async () => {
+        const running = urgent ? await Promise.all(some.map(({ serverId }) => this.#promote(serverId))) : [];
+        const jobs = some
+          .filter((_, at) => running[at] !== true)
+          .map(({ serverId, priority }) => ({
+            name: CATCH_UP_QUEUE,
+            data: { serverId },
+            opts: {
+              delay: delayMs,
+              ...(priority > 0 ? { priority } : {}),
+              deduplication: { id: catchUpKey(serverId), keepLastIfActive: true },
+              attempts,
+              backoff: { type: BACKOFF_TYPE },
+              removeOnComplete: KEEP_COMPLETED,
+              removeOnFail: KEEP_FAILED,
+            },
+          }));
+        if (jobs.length > 0) await this.#catchUps.addBulk(jobs);
+      });
+    }
+  }
+
+  /** Lets the catch-up of a node that waits for its time run now; false when there is none. */
+  async #promote(serverId: number): Promise<boolean> {
+    const waitingId = await this.#catchUps.getDeduplicationJobId(catchUpKey(serverId));
+    const waiting = waitingId === null ? undefined : await this.#catchUps.getJob(waitingId);
+    return waiting !== undefined && (await waiting.isDelayed()) && promoted(waiting);
   }
 
   /** Makes each round's schedule exist with its interval, or not at all when it is null. */
@@ -191,13 +207,13 @@ export class CatchUpQueue {
   }
 }
 
-/** False when the job was taken in the moment between looking and asking: then it runs already. */
+/** False when the job was taken in the moment between looking and asking: then it runs, or has just had its try. */
 async function promoted(job: Job<CatchUpPayload>): Promise<boolean> {
   try {
     await job.promote();
     return true;
-  } catch (error) {
-    if (await job.isDelayed()) throw error;
+  } catch {
+    // If Redis is the reason, what is asked of it next says so.
     return false;
   }
 }

@@ -1,5 +1,5 @@
 import type { VersionVector } from "@scoutsync/core";
-import type { FleetEvents, SessionEnd } from "../events.ts";
+import type { SessionEnd } from "../events.ts";
 
 /** What bringing one node up to date took. Times ISO 8601 UTC, duration in seconds. */
 export interface CatchUpSummary {
@@ -24,7 +24,6 @@ export class CatchUpTally {
   readonly serverId: number;
   readonly target: ReadonlyMap<string, VersionVector>;
   readonly #serverName: string;
-  readonly #events: FleetEvents;
   readonly #startedAt = new Date();
   readonly #sums = { sent: 0, received: 0, applied: 0, conflicts: 0, parked: 0, uploaded: 0, downloaded: 0 };
   #wantsSession: boolean;
@@ -33,38 +32,26 @@ export class CatchUpTally {
   #failure: string | null = null;
 
   /** `target` is what the node must hold to be done; with `sessionWanted` one session must have ended well, too. */
-  constructor(
-    events: FleetEvents,
-    serverId: number,
-    serverName: string,
-    target: ReadonlyMap<string, VersionVector>,
-    sessionWanted: boolean,
-  ) {
+  constructor(serverId: number, serverName: string, target: ReadonlyMap<string, VersionVector>, sessionWanted: boolean) {
     this.serverId = serverId;
     this.target = target;
     this.#serverName = serverName;
-    this.#events = events;
     this.#wantsSession = sessionWanted;
-    events.on("session", this.#count);
   }
 
   get wantsSession(): boolean {
     return this.#wantsSession;
   }
 
-  /** Milliseconds since a session of this node ended, or since the start. */
-  get idleMs(): number {
-    return Date.now() - this.#lastWordAt;
+  /** When a session of this node ended last, or the tally began; Unix milliseconds. */
+  get lastWordAt(): number {
+    return this.#lastWordAt;
   }
 
   /** Ends the tally; `failure` says why the node is not up to date, null that it is. */
   finish(failure: string | null): void {
     this.#endedAt = new Date();
     this.#failure = failure;
-  }
-
-  stop(): void {
-    this.#events.off("session", this.#count);
   }
 
   summary(): CatchUpSummary {
@@ -81,9 +68,9 @@ export class CatchUpTally {
     };
   }
 
-  readonly #count = ({ serverId, sourceId, result }: SessionEnd): void => {
+  /** A session that the node took part in has ended. */
+  count({ serverId, result }: SessionEnd): void {
     const asNode = serverId === this.serverId;
-    if (!asNode && sourceId !== this.serverId) return;
     this.#lastWordAt = Date.now();
     if (result.success) this.#wantsSession = false;
     const { stats } = result;
@@ -98,5 +85,5 @@ export class CatchUpTally {
     sums.downloaded += Number(asNode ? stats.filesDownloaded : stats.filesUploaded);
     sums.conflicts += Number(stats.conflicts);
     sums.parked += Number(stats.parked);
-  };
+  }
 }

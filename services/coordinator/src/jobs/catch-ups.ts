@@ -1,10 +1,11 @@
-import { isCovered, SyncError, type VersionVector } from "@scoutsync/core";
+import { EMPTY_VECTOR, SyncError, type VersionVector } from "@scoutsync/core";
 import { pause, type Logger } from "@scoutsync/runtime";
 import type { Timing } from "../config.ts";
 import { rootsApart, type Fleet, type FleetNode } from "../detection/fleet.ts";
 import type { MissingCounter } from "../detection/missing.ts";
 import type { Prober } from "../detection/probe.ts";
 import type { FleetEvents } from "../events.ts";
+import { beyond } from "../planner/dense.ts";
 import { planRound, union } from "../planner/plan.ts";
 import { isWithin } from "./offpeak.ts";
 import type { Registry } from "../registry/registry.ts";
@@ -37,7 +38,12 @@ export class CatchUps {
   readonly #events: FleetEvents;
   readonly #timing: Timing;
   readonly #logger: Logger;
+  /** When a catch-up was put into the queue that nothing has become of yet, by node; milliseconds. */
+  readonly #enqueued = new Map<number, number>();
+  /** Catch-ups that somebody waits for, by node. */
+  readonly #tallies = new Map<number, Set<CatchUpTally>>();
   #lookTimer: NodeJS.Timeout | null = null;
+  #looking = false;
   #stopped = false;
 
   constructor(parts: {
@@ -64,6 +70,11 @@ export class CatchUps {
     this.#timing = parts.timing;
     this.#logger = parts.logger;
     this.#events.on("changed", () => this.#lookSoon());
+    this.#events.on("refused", (serverId) => this.#enqueued.delete(serverId));
+    this.#events.on("session", (end) => {
+      this.#enqueued.delete(end.serverId);
+      for (const id of [end.serverId, end.sourceId]) for (const tally of this.#tallies.get(id) ?? []) tally.count(end);
+    });
   }
 
   stop(): void {
@@ -85,9 +96,9 @@ export class CatchUps {
   /** A node came back: whatever failed before is forgotten, and it goes first. */
   async returned(serverId: number): Promise<void> {
     this.#registry.servers.update(serverId, { failures: 0 });
-    this.#desk.giveNewChances(serverId);
+    this.#desk.sources.giveNewChances(serverId);
     if (!this.automatic) return;
-    if (this.#fleet.behind().some((node) => node.id === serverId)) await this.#enqueue(serverId, { urgent: true });
+    if (this.#fleet.behind().some((node) => node.id === serverId)) await this.#enqueue([serverId], { urgent: true });
   }
 
   /**
@@ -99,13 +110,13 @@ export class CatchUps {
     const limit = this.#registry.settings.get("max_retries");
     const busy = this.#desk.busy();
     const available = this.#fleet.available();
-    if (evenFailed) this.#desk.giveNewChances();
-    for (const node of this.#inPlanOrder()) {
-      if (busy.has(node.id) || (!evenFailed && node.row.failures >= limit)) continue;
-      if (!this.#desk.isWorthTrying(node, available)) continue;
-      if (evenFailed) this.#forgive(node);
-      await this.#enqueue(node.id);
-    }
+    if (evenFailed) this.#desk.sources.giveNewChances();
+    const wanted = this.#inPlanOrder().filter((node) => {
+      if (busy.has(node.id) || (!evenFailed && node.row.failures >= limit)) return false;
+      return this.#desk.sources.isWorthTrying(node, available);
+    });
+    if (evenFailed) this.#forgive(wanted);
+    await this.#enqueue(wanted.map((node) => node.id));
   }
 
   /** The scan of the schedule: asks everyone, counts, enqueues, waits for nothing. */
@@ -126,43 +137,45 @@ export class CatchUps {
     if (!this.#registry.settings.get("catchup_enabled")) {
       return { message: "Catch-up is switched off (catchup_enabled is false): nothing was started", results: [] };
     }
-    this.#desk.giveNewChances();
+    this.#desk.sources.giveNewChances();
     const behind = this.#inPlanOrder();
-    const others = this.#fleet.nodes().filter((node) => node.enabled && !behind.some((other) => other.id === node.id));
-    const apart = rootsApart(this.#fleet.available());
+    const lagging = new Set(behind);
+    const others = this.#fleet.nodes().filter((node) => node.enabled && !lagging.has(node));
+    const available = this.#fleet.available();
+    const apart = rootsApart(available);
+    const all = union(available);
     // Vectors say when rows are there; of files only a session that ended well does.
-    const needsSession = (node: FleetNode) => behind.includes(node) && node.files.some(({ root }) => apart.has(root));
-    const tallies = [...behind, ...others].map((node) => this.#tally(node.id, needsSession(node)));
+    const needsSession = (node: FleetNode) => lagging.has(node) && node.files.some(({ root }) => apart.has(root));
+    const tallies = [...behind, ...others].map((node) => this.#tally(node.id, all, needsSession(node)));
     try {
-      for (const node of behind) {
-        this.#forgive(node);
-        await this.#enqueue(node.id, { urgent: true, strict: true });
-      }
+      this.#forgive(behind);
+      const ids = behind.map((node) => node.id);
+      await this.#enqueue(ids, { urgent: true, strict: true });
       this.#events.tell("scan", null, `scan: ${behind.length} to catch up, ${others.filter((node) => !node.online).length} not answering`);
       if (!wait) {
         return { message: "Catch-up scan scheduled", results: tallies.map((tally) => tally.summary()) };
       }
-      await Promise.all(tallies.map((tally) => this.#finish(tally, signal)));
+      await this.#finish(tallies, signal);
       return { message: "Catch-up scan completed", results: tallies.map((tally) => tally.summary()) };
     } finally {
-      for (const tally of tallies) tally.stop();
+      for (const tally of tallies) this.#drop(tally);
     }
   }
 
   /** Brings one node up to date now, also when it seems to be. Throws REDIS_UNREACHABLE when there is no queue. */
   async catchUp(serverId: number, signal: AbortSignal): Promise<CatchUpSummary> {
     this.#link.assertReady();
-    const tally = this.#tally(serverId, true);
+    const tally = this.#tally(serverId, union(this.#fleet.available()), true);
     try {
       await this.#prober.ping(serverId);
       this.#registry.servers.update(serverId, { failures: 0 });
       this.#desk.demand(serverId);
-      await this.#enqueue(serverId, { urgent: true, strict: true });
-      await this.#finish(tally, signal);
+      await this.#enqueue([serverId], { urgent: true, strict: true });
+      await this.#finish([tally], signal);
       return tally.summary();
     } finally {
       this.#desk.withdraw(serverId);
-      tally.stop();
+      this.#drop(tally);
     }
   }
 
@@ -181,8 +194,12 @@ export class CatchUps {
   }
 
   /** A scan gives everyone a fresh set of attempts. */
-  #forgive(node: FleetNode): void {
-    if (node.row.failures > 0) this.#registry.servers.update(node.id, { failures: 0 });
+  #forgive(nodes: readonly FleetNode[]): void {
+    const failed = nodes.filter((node) => node.row.failures > 0);
+    if (failed.length === 0) return;
+    this.#registry.transaction(() => {
+      for (const { id } of failed) this.#registry.servers.update(id, { failures: 0 });
+    });
   }
 
   /** Who is behind: first those whose session may start now, so that the others find complete sources. */
@@ -196,7 +213,10 @@ export class CatchUps {
     if (this.#lookTimer !== null || this.#stopped) return;
     this.#lookTimer = setTimeout(() => {
       this.#lookTimer = null;
-      void this.#look();
+      // One look at a time: what moves meanwhile is seen by the next.
+      if (this.#looking) return this.#lookSoon();
+      this.#looking = true;
+      void this.#look().finally(() => (this.#looking = false));
     }, LOOK_DELAY_MS);
   }
 
@@ -205,31 +225,42 @@ export class CatchUps {
     if (!this.automatic || !this.#link.ready) return;
     const busy = this.#desk.busy();
     const available = this.#fleet.available();
-    for (const node of this.#fleet.behind()) {
+    const wanted = this.#fleet.behind().filter((node) => {
       // A node that failed has its next attempt waiting; one in a session is looked at again when it ends.
-      if (node.row.failures > 0 || busy.has(node.id) || !this.#desk.isWorthTrying(node, available)) continue;
-      await this.#enqueue(node.id, { delayMs: this.#timing.settleMs });
-    }
+      return node.row.failures === 0 && !busy.has(node.id) && !this.#waits(node.id) && this.#desk.sources.isWorthTrying(node, available);
+    });
+    const ids = wanted.map((node) => node.id);
+    await this.#enqueue(ids, { delayMs: this.#timing.settleMs });
   }
 
-  async #enqueue(serverId: number, { strict = false, ...options }: AddOptions & { strict?: boolean } = {}): Promise<void> {
+  /** True when a catch-up of the node is in the queue, as far as is known here; `rebuild` does not rely on it. */
+  #waits(serverId: number): boolean {
+    return Date.now() - (this.#enqueued.get(serverId) ?? 0) < this.#timing.reconcileMs;
+  }
+
+  async #enqueue(serverIds: readonly number[], { strict = false, ...options }: AddOptions & { strict?: boolean } = {}): Promise<void> {
     const queue = this.#queue();
     if (queue === null) return this.#link.assertReady();
+    if (serverIds.length === 0) return;
+    const critical = new Set(this.#registry.settings.get("critical_nodes").split(",").map((name) => name.trim()));
+    for (const id of serverIds) this.#enqueued.set(id, Date.now());
     try {
-      await queue.add(serverId, { priority: this.#priorityOf(serverId), ...options });
+      await queue.add(
+        serverIds.map((serverId) => ({ serverId, priority: this.#priorityOf(serverId, critical) })),
+        options,
+      );
     } catch (error) {
+      for (const id of serverIds) this.#enqueued.delete(id);
       if (strict) throw error;
       // What could not be enqueued is found again when Redis is back.
-      this.#logger.debug({ server: serverId, error: String(error) }, "a catch-up could not be enqueued");
+      this.#logger.debug({ servers: serverIds.length, error: String(error) }, "catch-ups could not be enqueued");
     }
   }
 
   /** Marked nodes first, then the smallest lag: done soonest, they are sources for the others. */
-  #priorityOf(serverId: number): number {
+  #priorityOf(serverId: number, critical: ReadonlySet<string>): number {
     const node = this.#fleet.node(serverId);
-    const critical = this.#registry.settings.get("critical_nodes").split(",");
-    if (node === null || critical.some((name) => name.trim() === node.row.name)) return 0;
-    return Math.min(MOST_PRIORITY, 1 + node.missing.changes);
+    return node === null || critical.has(node.row.name) ? 0 : Math.min(MOST_PRIORITY, 1 + node.missing.changes);
   }
 
   /** Lets a job that failed for good, or waits for its next attempt, run now. Throws NOT_FOUND or REDIS_UNREACHABLE. */
@@ -240,9 +271,9 @@ export class CatchUps {
     if (job.state === "failed") await queue.remove(id);
     const node = this.#fleet.node(job.serverId);
     if (node === null) return job;
-    this.#forgive(node);
-    this.#desk.giveNewChances(node.id);
-    await queue.add(node.id, { urgent: true });
+    this.#forgive([node]);
+    this.#desk.sources.giveNewChances(node.id);
+    await queue.add([{ serverId: node.id, priority: 0 }], { urgent: true });
     return { ...job, state: "waiting" };
   }
 
@@ -274,53 +305,78 @@ export class CatchUps {
     });
   }
 
-  #tally(serverId: number, sessionWanted: boolean): CatchUpTally {
+  #tally(serverId: number, all: ReadonlyMap<string, VersionVector>, sessionWanted: boolean): CatchUpTally {
     const node = this.#fleet.node(serverId);
-    const target = new Map<string, VersionVector>();
-    for (const [database, vector] of union(this.#fleet.available())) {
-      if (node?.vectors.has(database)) target.set(database, vector);
-    }
-    return new CatchUpTally(this.#events, serverId, node?.row.name ?? String(serverId), target, sessionWanted);
+    const target = new Map([...all].filter(([database]) => node?.vectors.has(database)));
+    const tally = new CatchUpTally(serverId, node?.row.name ?? String(serverId), target, sessionWanted);
+    const same = this.#tallies.get(serverId);
+    if (same === undefined) this.#tallies.set(serverId, new Set([tally]));
+    else same.add(tally);
+    return tally;
   }
 
-  /** Waits until the tally's node has what it lacked when the tally began, or cannot get it. */
-  async #finish(tally: CatchUpTally, signal: AbortSignal): Promise<void> {
-    while (!signal.aborted && !this.#stopped) {
-      const outcome = this.#outcome(tally);
-      if (outcome !== null) return tally.finish(outcome === "" ? null : outcome);
-      await changedOrAfter(this.#events, WAIT_POLL_MS, signal);
+  #drop(tally: CatchUpTally): void {
+    const same = this.#tallies.get(tally.serverId);
+    if (same?.delete(tally) === true && same.size === 0) this.#tallies.delete(tally.serverId);
+  }
+
+  /** Waits until the node of each tally has what it lacked when the tally began, or cannot get it. */
+  async #finish(tallies: readonly CatchUpTally[], signal: AbortSignal): Promise<void> {
+    const open = new Set(tallies);
+    // In a large fleet most wait for their turn: as long as any of them moves, nobody is told that nothing happens.
+    let movedAt = 0;
+    while (open.size > 0 && !signal.aborted && !this.#stopped) {
+      for (const tally of open) movedAt = Math.max(movedAt, tally.lastWordAt);
+      const idle = Date.now() - movedAt >= this.#timing.idleMs;
+      const busy = this.#registry.leases.busy();
+      const available = this.#fleet.available();
+      for (const tally of open) {
+        const outcome = this.#outcome(tally, { busy, available, idle });
+        if (outcome === null) continue;
+        tally.finish(outcome === "" ? null : outcome);
+        open.delete(tally);
+      }
+      if (open.size > 0) await changedOrAfter(this.#events, WAIT_POLL_MS, signal);
     }
-    tally.finish(signal.aborted ? "Nobody waits for the result any more; the catch-up goes on" : "The coordinator is stopping");
+    for (const tally of open) {
+      tally.finish(signal.aborted ? "Nobody waits for the result any more; the catch-up goes on" : "The coordinator is stopping");
+    }
   }
 
   /** Null while it goes on, empty when it is done, else why it is not. */
-  #outcome(tally: CatchUpTally): string | null {
+  #outcome(tally: CatchUpTally, now: { busy: ReadonlySet<number>; available: readonly FleetNode[]; idle: boolean }): string | null {
     const node = this.#fleet.node(tally.serverId);
     if (node === null) return "The node was removed from the fleet";
     if (!node.enabled) return "The node is disabled (sync_enabled is 0)";
-    if (this.#registry.leases.busy().has(node.id)) return null;
+    if (now.busy.has(node.id)) return null;
     if (!node.online) return node.row.last_error === "" ? "The node does not answer" : node.row.last_error;
     const failures = node.row.failures;
     if (failures >= this.#registry.settings.get("max_retries")) return node.row.last_error || "All attempts failed";
-    const others = this.#fleet.available().filter((other) => other.id !== node.id);
-    const complete = [...tally.target].every(([database, all]) => isCovered(all, node.vectors.get(database) ?? new Map()));
-    if (complete && (!tally.wantsSession || others.length === 0)) return "";
-    if (!tally.wantsSession && !this.#desk.isWorthTrying(node, others)) return "The node lacks changes that no other node gives it";
-    if (tally.idleMs < this.#timing.idleMs) return null;
+    const complete = [...tally.target].every(([database, all]) => beyond(database, node.vectors.get(database) ?? EMPTY_VECTOR, all) === 0);
+    const alone = now.available.every((other) => other.id === node.id);
+    if (complete && (!tally.wantsSession || alone)) return "";
+    if (!tally.wantsSession && !this.#desk.sources.isWorthTrying(node, now.available)) return "The node lacks changes that no other node gives it";
+    if (!now.idle) return null;
     return this.#link.ready ? "No session could be run; see the log of the node" : this.#link.problem;
   }
 }
 
+/** Resolves a moment after something changed, so that a burst is looked at once, or after `ms`. */
 function changedOrAfter(events: FleetEvents, ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);
-      events.off("changed", done);
+      events.off("changed", soon);
       signal.removeEventListener("abort", done);
       resolve();
     };
-    const timer = setTimeout(done, ms);
-    events.on("changed", done);
+    const soon = () => {
+      events.off("changed", soon);
+      clearTimeout(timer);
+      timer = setTimeout(done, LOOK_DELAY_MS);
+    };
+    let timer = setTimeout(done, ms);
+    events.on("changed", soon);
     signal.addEventListener("abort", done, { once: true });
   });
 }

@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { formatVector } from "@scoutsync/core";
 import {
   AcquireLeaseResponse,
   SyncResult,
@@ -14,15 +13,14 @@ import type { Timing } from "../config.ts";
 import { filesDiffer, type Fleet, type FleetNode } from "../detection/fleet.ts";
 import type { Prober } from "../detection/probe.ts";
 import type { FleetEvents } from "../events.ts";
-import { chooseSource, gain, type PlannerNode } from "../planner/plan.ts";
+import { gain, type PlannerNode } from "../planner/plan.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { LeaseRow } from "../registry/leases.ts";
 import type { ReliabilityKeeper } from "../reliability/keeper.ts";
 import { RunningSessions } from "./running-sessions.ts";
 import { sessionDetails } from "./session-details.ts";
+import { SourceChoice } from "./source-choice.ts";
 
-/** Two nodes that could not reach each other are not paired again for this long, if there is anybody else. */
-const AVOID_PAIR_MS = 60_000;
 /** A lease that has more of its time left than this needs no renewal with every word about its progress. */
 const FRESH_LEASE_SHARE = 0.7;
 
@@ -42,14 +40,10 @@ export class LeaseDesk {
   /** Nodes about to be leased: between choosing them and writing the lease their Pings are awaited. */
   readonly #reserved = new Set<number>();
   readonly #demanded = new Set<number>();
-  readonly #avoided = new Map<string, number>();
   /** What the source held when a session began, by lease. */
   readonly #offered = new Map<string, PlannerNode>();
-  /**
-   * Pairs whose last session went well and yet left the node without what the source held (the source may only receive,
-   * or a database cannot take part), with how both stood: while that is still so, another session changes nothing.
-   */
-  readonly #fruitless = new Map<string, string>();
+  /** Who fetches from whom. */
+  readonly sources: SourceChoice;
 
   constructor(parts: {
     registry: Registry;
@@ -67,6 +61,7 @@ export class LeaseDesk {
     this.#timing = parts.timing;
     this.#reliability = parts.reliability;
     this.#logger = parts.logger;
+    this.sources = new SourceChoice(parts.fleet);
   }
 
   /** Somebody asked for this node by hand: its next session runs even when nothing is missing or catch-up is off. */
@@ -86,38 +81,16 @@ export class LeaseDesk {
     return busy;
   }
 
-  /** False when everybody who holds what a node lacks has been tried and gave nothing. The node must be behind. */
-  isWorthTrying(node: FleetNode, available: readonly FleetNode[]): boolean {
-    // Comparing with everybody is for the few that were ever tried in vain.
-    return !this.#hasFruitless(node.id) || this.#hasSource(node, available);
-  }
-
-  /** Gives every pair another chance: at a scan, and for a node that returns. */
-  giveNewChances(serverId?: number): void {
-    for (const pair of this.#fruitless.keys()) {
-      if (serverId === undefined || pair.split(" ").includes(String(serverId))) this.#fruitless.delete(pair);
-    }
-  }
-
+  /** Permits a session of the node with the source that is best for it now, or says why there is none. */
   async acquire({ serverId, worker, jobId }: AcquireLeaseRequest): Promise<AcquireLeaseResponse> {
     const id = Number(serverId);
-    const demanded = this.#demanded.has(id);
-    const node = this.#fleet.node(id);
-    if (node === null || !node.enabled) return refuse("disabled");
-    if (!demanded && !this.#registry.settings.get("catchup_enabled")) return refuse("disabled");
-    if (this.busy().has(id) || (!demanded && this.#isFull())) return refuse("busy");
-    // Asking the node costs a round trip; when nobody is free to serve it there is no need to.
-    if (!demanded && node.online && this.#pick(node, demanded) === "busy") return refuse("busy");
-    this.#reserved.add(id);
-    try {
-      if (!(await this.#prober.ping(id))) return refuse("unreachable");
-      return await this.#pair(id, { worker, jobId }, demanded);
-    } finally {
-      this.#reserved.delete(id);
-    }
+    const answer = await this.#pair(id, { worker, jobId });
+    if (answer.reason !== "busy") this.sources.settled(id);
+    if (!answer.granted && answer.reason !== "busy") this.#events.emit("refused", id);
+    return answer;
   }
 
-  report({ leaseId, result, startedAt, progress, steps }: ReportSessionRequest): ReportSessionResponse {
+  async report({ leaseId, result, startedAt, progress, steps }: ReportSessionRequest): Promise<ReportSessionResponse> {
     const now = new Date();
     const lease = this.#registry.leases.get(leaseId);
     if (lease === null) return { lost: true };
@@ -126,14 +99,16 @@ export class LeaseDesk {
       const leftMs = Date.parse(lease.expires_at) - now.getTime();
       if (progress !== undefined && leftMs > this.#timing.leaseMs * FRESH_LEASE_SHARE) return { lost: false };
       const expiresAt = new Date(now.getTime() + this.#timing.leaseMs);
-      return { lost: !this.#registry.leases.renew(leaseId, expiresAt, now) };
+      return { lost: !(await this.#registry.commit(() => this.#registry.leases.renew(leaseId, expiresAt, now))) };
     }
     if (lease.expires_at <= now.toISOString()) {
       this.sweep();
       return { lost: true };
     }
-    this.#close(lease, result, startedAt === "" ? lease.acquired_at : startedAt, now, steps);
-    return { lost: false };
+    // It may have been cut, or reported twice, before this is on disk.
+    const ended = await this.#registry.commit(() => this.#record(lease, result, now));
+    if (ended) this.#ended(lease, result, startedAt === "" ? lease.acquired_at : startedAt, now, steps);
+    return { lost: !ended };
   }
 
   /** Cuts the session that a node runs now: its worker hears that the lease is gone and drops the call. */
@@ -142,17 +117,17 @@ export class LeaseDesk {
     const lease = session === null ? null : this.#registry.leases.get(session.leaseId);
     if (lease === null) return;
     const message = "Cancelled by hand. It is tried again at the next scan.";
-    this.#close(lease, SyncResult.fromPartial({ errors: [{ code: "FENCED", message }] }), lease.acquired_at, new Date());
+    this.#close([{ lease, result: SyncResult.fromPartial({ errors: [{ code: "FENCED", message }] }) }], new Date());
   }
 
   /** Takes back the leases that ran out. */
   sweep(): void {
     const now = new Date();
-    for (const lease of this.#registry.leases.expired(now)) {
+    const expired = this.#registry.leases.expired(now).map((lease) => {
       const message = `Worker ${lease.worker} did not report for ${this.#timing.leaseMs / 1_000} s. Another one takes over by itself.`;
-      const result = SyncResult.fromPartial({ errors: [{ code: "FENCED", message }] });
-      this.#close(lease, result, lease.acquired_at, now);
-    }
+      return { lease, result: SyncResult.fromPartial({ errors: [{ code: "FENCED", message }] }) };
+    });
+    if (expired.length > 0) this.#close(expired, now);
   }
 
   /** True when the fleet runs as many sessions as it may, or began as many within the minute. */
@@ -163,76 +138,50 @@ export class LeaseDesk {
     return perMinute > 0 && this.running.begunWithin(60_000) >= perMinute;
   }
 
-  /** Chooses a source that answers, and writes the lease. */
-  async #pair(id: number, worker: Holder, demanded: boolean): Promise<AcquireLeaseResponse> {
+  /** Chooses a source, makes sure that both answer and that it still is one, and writes the lease. */
+  async #pair(id: number, holder: Holder): Promise<AcquireLeaseResponse> {
+    const demanded = this.#demanded.has(id);
     for (;;) {
       const node = this.#fleet.node(id);
       if (node === null || !node.enabled) return refuse("disabled");
-      const source = this.#pick(node, demanded);
-      if (source === null) return refuse("nothing-missing");
-      if (source === "busy") return refuse("busy");
-      this.#reserved.add(source.id);
+      if (!demanded && !this.#registry.settings.get("catchup_enabled")) return refuse("disabled");
+      const busy = this.busy();
+      if (busy.has(id) || (!demanded && this.#isFull())) return refuse("busy");
+      const source = this.sources.choose(node, busy, { demanded, moving: this.running.count > 0 });
+      // Asking the node costs a round trip; when nobody is free to serve it there is no need to.
+      if (source === "busy" && node.online) return refuse("busy");
+      const ends = typeof source === "object" && source !== null ? [id, source.id] : [id];
+      for (const end of ends) this.#reserved.add(end);
       try {
-        // One that does not answer is offline from here on, so the next round picks somebody else.
-        if (!(await this.#prober.ping(source.id))) continue;
-        const fresh = this.#fleet.node(source.id);
+        const [answers, sourceAnswers = false] = await Promise.all(ends.map((end) => this.#prober.ping(end)));
+        if (answers !== true) return refuse("unreachable");
         const current = this.#fleet.node(id);
-        if (fresh === null || current === null) continue;
-        if (demanded || gain(current, fresh) > 0 || filesDiffer(current, fresh)) return this.#grant(current, fresh, worker);
+        if (current === null) continue;
+        if (ends.length === 1) {
+          // What it said just now may be more than was known of it.
+          if (current.vectors === node.vectors && current.files === node.files && node.online) return refuse("nothing-missing");
+          continue;
+        }
+        // A source that does not answer is offline from here on, so the next round picks somebody else.
+        const fresh = sourceAnswers ? this.#fleet.node(ends[1] ?? 0) : null;
+        if (fresh === null) continue;
+        if (demanded || gain(current, fresh) > 0 || filesDiffer(current, fresh)) return await this.#grant(current, fresh, holder);
       } finally {
-        this.#reserved.delete(source.id);
+        for (const end of ends) this.#reserved.delete(end);
       }
     }
   }
 
-  /** The source for `node` now; "busy" when those that have something for it are in sessions; null when none has. */
-  #pick(node: FleetNode, demanded: boolean): FleetNode | "busy" | null {
-    const others = this.#fleet.available().filter((other) => other.id !== node.id);
-    const busy = this.busy();
-    const free = others.filter((other) => !busy.has(other.id));
-    const fruitful = this.#fruitful(node, free);
-    const preferred = fruitful.filter((other) => (this.#avoided.get(pairKey(node.id, other.id)) ?? 0) < Date.now());
-    const chosen = chooseSource(node, preferred) ?? (preferred.length < fruitful.length ? chooseSource(node, fruitful) : null);
-    if (chosen !== null) return chosen as FleetNode;
-    const withOtherFiles = (preferred.length > 0 ? preferred : fruitful).filter((other) => filesDiffer(node, other));
-    // Spread by id, so that many do not all queue for the same one.
-    const apart = withOtherFiles[node.id % Math.max(1, withOtherFiles.length)];
-    if (apart !== undefined) return apart;
-    if (this.#hasSource(node, others)) return "busy";
-    if (!demanded) return null;
-    const sharing = (other: FleetNode) => [...node.vectors.keys()].some((database) => other.vectors.has(database));
-    const partner = free.filter(sharing).sort((a, b) => gain(b, node) - gain(a, node))[0];
-    return partner ?? (others.some(sharing) ? "busy" : null);
-  }
-
-  #hasSource(node: FleetNode, others: readonly FleetNode[]): boolean {
-    const fruitful = this.#fruitful(node, others);
-    return chooseSource(node, fruitful) !== null || fruitful.some((other) => filesDiffer(node, other));
-  }
-
-  #hasFruitless(serverId: number): boolean {
-    const prefix = `${serverId} `;
-    return this.#fruitless.size > 0 && [...this.#fruitless.keys()].some((pair) => pair.startsWith(prefix));
-  }
-
-  #fruitful(node: FleetNode, others: readonly FleetNode[]): FleetNode[] {
-    if (!this.#hasFruitless(node.id)) return [...others];
-    return others.filter((other) => {
-      const known = this.#fruitless.get(pairKey(node.id, other.id));
-      return known === undefined || known !== standingOf(node) + standingOf(other);
-    });
-  }
-
-  #grant(node: FleetNode, source: FleetNode, { worker, jobId }: Holder): AcquireLeaseResponse {
-    const now = new Date();
+  async #grant(node: FleetNode, source: FleetNode, { worker, jobId }: Holder): Promise<AcquireLeaseResponse> {
     const databases = [...node.vectors.keys()].filter((database) => source.vectors.has(database)).sort();
-    const lease = this.#registry.transaction((): LeaseRow => {
+    const lease = await this.#registry.commit((): LeaseRow => {
+      const now = new Date();
       const details = { source: source.row.name, databases };
       const opened: LeaseRow = {
         lease_id: randomUUID(),
         server_id: node.id,
         source_id: source.id,
-        epoch: this.#registry.leases.nextEpoch(node.id, now),
+        epoch: this.#registry.servers.nextEpoch(node.id, now),
         worker,
         log_id: this.#registry.logs.open({ serverId: node.id, sourceId: source.id, worker, details, now }),
         acquired_at: now.toISOString(),
@@ -257,37 +206,51 @@ export class LeaseDesk {
     });
   }
 
-  #close(lease: LeaseRow, result: SyncResult, startedAt: string, now: Date, steps: readonly SessionStep[] = []): void {
-    const { server_id: serverId, source_id: sourceId } = lease;
-    this.running.ended(lease.lease_id);
+  /** Ends sessions by our own decision. */
+  #close(sessions: readonly { lease: LeaseRow; result: SyncResult }[], now: Date): void {
+    const closed = this.#registry.transaction(() => sessions.filter(({ lease, result }) => this.#record(lease, result, now)));
+    for (const { lease, result } of closed) this.#ended(lease, result, lease.acquired_at, now);
+  }
+
+  /** Writes how a session ended and takes the lease back; false when it is gone already. Inside a transaction. */
+  #record({ lease_id, log_id, server_id: serverId, source_id: sourceId }: LeaseRow, result: SyncResult, now: Date): boolean {
+    const { leases, logs, servers } = this.#registry;
+    if (leases.get(lease_id) === null) return false;
+    leases.remove(lease_id);
+    logs.close(log_id, result.success ? "completed" : "failed", sessionDetails(result, this.#nameOf(sourceId)), now);
+    const row = servers.get(serverId);
+    if (row === null) return true;
+    const synced = result.success && result.verified ? { last_sync: now.toISOString() } : {};
+    if (result.success) {
+      servers.update(serverId, { failures: 0, last_error: "", ...synced });
+      servers.update(sourceId, synced);
+    } else if (countsAsFailure(result)) {
+      servers.update(serverId, { failures: row.failures + 1, last_error: result.errors.map((error) => error.message).join("; ") });
+    }
+    return true;
+  }
+
+  /** What follows once the end of a session is on disk. */
+  #ended(lease: LeaseRow, result: SyncResult, startedAt: string, endedAt: Date, steps: readonly SessionStep[] = []): void {
+    const { lease_id, server_id: serverId, source_id: sourceId } = lease;
+    this.running.ended(lease_id);
+    // The last ones may become durable just as the coordinator stops.
+    if (this.#registry.closed) return;
     this.#reliability.session({ serverId, sourceId }, result, steps);
-    const source = this.#registry.servers.get(sourceId);
-    this.#registry.transaction(() => {
-      const details = sessionDetails(result, source?.name ?? String(sourceId));
-      this.#registry.logs.close(lease.log_id, result.success ? "completed" : "failed", details, now);
-      this.#registry.leases.remove(lease.lease_id);
-      const row = this.#registry.servers.get(serverId);
-      if (row === null) return;
-      if (result.success) {
-        this.#registry.servers.update(serverId, { failures: 0, last_error: "" });
-        if (result.verified) {
-          for (const id of [serverId, sourceId]) this.#registry.servers.update(id, { last_sync: now.toISOString() });
-        }
-      } else if (countsAsFailure(result)) {
-        const last_error = result.errors.map((error) => error.message).join("; ");
-        this.#registry.servers.update(serverId, { failures: row.failures + 1, last_error });
-      }
-    });
     this.#demanded.delete(serverId);
     if (!result.success) {
-      this.#avoid(serverId, sourceId);
+      this.sources.failed(serverId, sourceId);
       this.#logger.info({ server: serverId, source: sourceId, errors: result.errors }, "a session failed");
     }
-    this.#tellEnd(lease, result, source?.name ?? String(sourceId));
-    this.#events.emit("session", { serverId, sourceId, startedAt: new Date(startedAt), endedAt: now, result });
-    const offered = this.#offered.get(lease.lease_id) ?? null;
-    this.#offered.delete(lease.lease_id);
+    this.#tellEnd(lease, result);
+    this.#events.emit("session", { serverId, sourceId, startedAt: new Date(startedAt), endedAt, result });
+    const offered = this.#offered.get(lease_id) ?? null;
+    this.#offered.delete(lease_id);
     void this.#look(lease, result.success ? offered : null);
+  }
+
+  #nameOf(serverId: number): string {
+    return this.#registry.servers.get(serverId)?.name ?? String(serverId);
   }
 
   /** What both hold after the session decides who needs whom next. */
@@ -297,9 +260,8 @@ export class LeaseDesk {
     const node = this.#fleet.node(serverId);
     const source = this.#fleet.node(sourceId);
     if (offered !== null && node !== null && source !== null && node.online) {
-      const pair = pairKey(serverId, sourceId);
-      if (gain(node, offered) > 0 || filesDiffer(node, source)) this.#fruitless.set(pair, standingOf(node) + standingOf(source));
-      else this.#fruitless.delete(pair);
+      const gotAll = gain(node, offered) === 0 && !filesDiffer(node, source);
+      this.sources.ended(node, source, gotAll);
     }
     this.#events.emit("changed");
   }
@@ -309,14 +271,9 @@ export class LeaseDesk {
     if (session !== null) this.#events.emit("progress", session);
   }
 
-  #avoid(serverId: number, sourceId: number): void {
-    const now = Date.now();
-    for (const [pair, until] of this.#avoided) if (until < now) this.#avoided.delete(pair);
-    this.#avoided.set(pairKey(serverId, sourceId), now + AVOID_PAIR_MS);
-  }
-
-  #tellEnd(lease: LeaseRow, result: SyncResult, sourceName: string): void {
+  #tellEnd(lease: LeaseRow, result: SyncResult): void {
     const server = this.#registry.servers.get(lease.server_id);
+    const sourceName = this.#nameOf(lease.source_id);
     const moved = result.stats;
     const message = result.success
       ? `sync with ${sourceName} done: ${moved?.remoteChangesApplied ?? 0n} applied, ${moved?.localChangesSent ?? 0n} sent`
@@ -338,13 +295,4 @@ function countsAsFailure(result: SyncResult): boolean {
 
 function refuse(reason: "busy" | "nothing-missing" | "disabled" | "unreachable"): AcquireLeaseResponse {
   return AcquireLeaseResponse.fromPartial({ granted: false, reason });
-}
-
-function pairKey(serverId: number, sourceId: number): string {
-  return `${serverId} ${sourceId}`;
-}
-
-function standingOf(node: FleetNode): string {
-  const rows = [...node.vectors].map(([database, vector]) => `${database} ${formatVector(vector)}`);
-  return [...rows, ...node.files.map(({ root, digest }) => `${root} ${digest}`)].join("|");
 }

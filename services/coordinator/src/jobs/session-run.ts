@@ -1,12 +1,10 @@
 import { SyncError, toPlainError } from "@scoutsync/core";
 import {
   serverStream,
-  SyncNodeClient,
   SyncRequest,
   SyncResult,
   ReportSessionRequest,
   type AcquireLeaseResponse,
-  type Dial,
   type SyncNodeService,
   type ServiceClient,
   type SyncProgress,
@@ -34,7 +32,8 @@ export class LeaseLost extends Error {
 export async function runSession(options: {
   lease: AcquireLeaseResponse;
   port: CoordinatorPort;
-  dial: Dial;
+  /** To the node of the lease. */
+  client: ServiceClient<SyncNodeService>;
   logger: Logger;
   /** Ends the session early; its reason becomes the session's error. */
   signal: AbortSignal;
@@ -67,11 +66,10 @@ export async function runSession(options: {
     silence = setTimeout(() => stop.abort(silent(lease.nodeAddress, ms)), ms);
   };
 
-  const client = options.dial(lease.nodeAddress, SyncNodeClient);
   let result: SyncResult;
   try {
     expectWord(await port.sessionStartTimeoutMs());
-    result = await session(client, lease, signal, (progress) => {
+    result = await session(options.client, lease, signal, (progress) => {
       expectWord(SILENCE_MS);
       steps.enter(progress.phase);
       tellProgress(progress);
@@ -83,7 +81,6 @@ export async function runSession(options: {
   } finally {
     clearInterval(renewal);
     clearTimeout(silence);
-    client.close();
   }
   const report = ReportSessionRequest.fromPartial({
     leaseId: lease.leaseId,

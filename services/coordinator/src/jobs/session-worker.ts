@@ -5,6 +5,7 @@ import type { Dial, SyncResult } from "@scoutsync/protocol";
 import { backoffMs, type Logger } from "@scoutsync/runtime";
 import { DelayedError, UnrecoverableError, WaitingError, Worker, type Job } from "bullmq";
 import type { Timing } from "../config.ts";
+import { NodeClients } from "../detection/node-clients.ts";
 import type { CoordinatorPort } from "./port.ts";
 import { CATCH_UP_QUEUE, CatchUpPayload, KEEP_COMPLETED, KEEP_FAILED, PREFIX, type CatchUpOutcome } from "./queues.ts";
 import { workerConnection } from "./redis.ts";
@@ -25,7 +26,8 @@ const SHUTDOWN = "shutdown";
 export class SessionWorker {
   readonly name = `${hostname()}:${process.pid}:${randomBytes(3).toString("hex")}`;
   readonly #port: CoordinatorPort;
-  readonly #dial: Dial;
+  /** Of its own: what it closes must not end a question that somebody else has out. */
+  readonly #clients: NodeClients;
   readonly #timing: Timing;
   readonly #logger: Logger;
   readonly #connection;
@@ -33,7 +35,7 @@ export class SessionWorker {
 
   constructor(parts: { port: CoordinatorPort; redis: string; dial: Dial; timing: Timing; logger: Logger }) {
     this.#port = parts.port;
-    this.#dial = parts.dial;
+    this.#clients = new NodeClients(parts.dial);
     this.#timing = parts.timing;
     this.#logger = parts.logger;
     this.#connection = workerConnection(parts.redis);
@@ -77,6 +79,7 @@ export class SessionWorker {
     clearTimeout(cancel);
     clearTimeout(cut);
     closing.catch(() => {});
+    this.#clients.close();
     this.#connection.disconnect();
   }
 
@@ -98,7 +101,7 @@ export class SessionWorker {
       result = await runSession({
         lease,
         port: this.#port,
-        dial: this.#dial,
+        client: this.#clients.to(lease.nodeAddress),
         logger: this.#logger,
         signal: abortError(signal),
         onProgress: this.#progressOf(job),
@@ -108,6 +111,8 @@ export class SessionWorker {
       throw error;
     }
     if (result.success) return { outcome: "synced" };
+    // A channel to a node that was away pauses before it dials again; the next session begins with a fresh one.
+    this.#clients.forget(lease.nodeAddress);
     if (signal.aborted && signal.reason === SHUTDOWN) {
       await job.moveToWait(token);
       throw new WaitingError();

@@ -22,7 +22,6 @@ export class Leases {
   readonly #remove;
   readonly #members;
   readonly #expired;
-  readonly #raiseEpoch;
 
   constructor(database: Database) {
     this.#insert = database.prepare(
@@ -35,19 +34,6 @@ export class Leases {
     this.#remove = database.prepare<[string]>("DELETE FROM leases WHERE lease_id = ?");
     this.#members = database.prepare<[], { server_id: number }>("SELECT server_id FROM lease_members");
     this.#expired = database.prepare<[string], LeaseRow>("SELECT * FROM leases WHERE expires_at <= ?");
-    this.#raiseEpoch = database.prepare<[number, number], { epoch: number }>(
-      "UPDATE sync_servers SET epoch = max(epoch + 1, ?) WHERE id = ? RETURNING epoch",
-    );
-  }
-
-  /**
-   * The next fencing number of a node. It starts from the wall clock in milliseconds, so that a registry that was
-   * lost and made anew still hands out higher numbers than the nodes have seen.
-   */
-  nextEpoch(serverId: number, now: Date): number {
-    const row = this.#raiseEpoch.get(now.getTime(), serverId);
-    if (row === undefined) throw new Error(`server ${serverId} is not in the registry`);
-    return row.epoch;
   }
 
   /** Stores a lease. Throws a constraint error when either node is in a session already. */

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { SyncError } from "@scoutsync/core";
 import Sqlite, { type Database } from "better-sqlite3";
 import { AlertStore } from "./alert-store.ts";
+import { GroupCommit } from "./group-commit.ts";
 import { LagHistory } from "./lag-history.ts";
 import { AccessStore } from "./access-store.ts";
 import { Leases } from "./leases.ts";
@@ -36,6 +37,11 @@ export interface Registry {
   outsideVersion(): number;
   /** Runs `work` in one transaction. */
   transaction<T>(work: () => T): T;
+  /**
+   * Runs `work` a moment later, in one transaction with what others ask for meanwhile. Resolves once it is on disk;
+   * rejects with what it threw, and then it alone is undone.
+   */
+  commit<T>(work: () => T): Promise<T>;
   close(): void;
 }
 
@@ -57,9 +63,12 @@ export function openRegistry(directory: string, presets: Readonly<Record<string,
   const writeState = database.prepare(
     "INSERT INTO coordinator_state (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
   );
+  const servers = new Servers(database);
+  const undone = () => servers.reread();
+  const group = new GroupCommit(database, undone);
   return {
     path,
-    servers: new Servers(database),
+    servers,
     logs: new Logs(database),
     settings: new Settings(database, presets),
     leases: new Leases(database),
@@ -73,8 +82,20 @@ export function openRegistry(directory: string, presets: Readonly<Record<string,
     readState: (key) => readState.get(key)?.value ?? null,
     writeState: (key, value) => void writeState.run(key, value),
     outsideVersion: () => database.pragma("data_version", { simple: true }) as number,
-    transaction: (work) => (database.inTransaction ? work() : database.transaction(work).immediate()),
-    close: () => database.close(),
+    transaction: (work) => {
+      if (database.inTransaction) return work();
+      try {
+        return database.transaction(work).immediate();
+      } catch (error) {
+        undone();
+        throw error;
+      }
+    },
+    commit: (work) => group.run(work),
+    close: () => {
+      group.flush();
+      database.close();
+    },
   };
 }
 

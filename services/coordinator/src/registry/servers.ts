@@ -1,4 +1,4 @@
-import type { Database } from "better-sqlite3";
+import type { Database, Statement } from "better-sqlite3";
 
 /** What a node said about one of its databases. Counts are plain numbers, the vector is text as Ping prints it. */
 export interface DatabaseReport {
@@ -74,6 +74,15 @@ const WRITABLE: ReadonlySet<string> = new Set([
   "disk_total_bytes",
 ] satisfies (keyof ServerPatch)[]);
 
+/** All rows as they stand in the file, of which the last write of another process had the number `outside`. */
+interface Remembered {
+  rows: ServerRow[];
+  /** Where in `rows` a node is, by its id. */
+  places: Map<number, number>;
+  byNodeId: Map<string, number>;
+  outside: number;
+}
+
 /** The table `sync_servers` and what each node said last. */
 export class Servers {
   readonly #database: Database;
@@ -86,7 +95,10 @@ export class Servers {
   readonly #files;
   readonly #dropFiles;
   readonly #addFile;
-  #cached: { rows: readonly ServerRow[]; byId: Map<number, ServerRow>; outside: number } | null = null;
+  readonly #updates = new Map<string, Statement>();
+  readonly #raiseEpoch;
+  readonly #outside;
+  #cached: Remembered | null = null;
 
   constructor(database: Database) {
     this.#database = database;
@@ -94,6 +106,10 @@ export class Servers {
     this.#insert = database.prepare<[string, string, number, number]>(
       "INSERT INTO sync_servers (name, host, port, sync_enabled) VALUES (?, ?, ?, ?)",
     );
+    this.#raiseEpoch = database.prepare<[number, number], { epoch: number }>(
+      "UPDATE sync_servers SET epoch = max(epoch + 1, ?) WHERE id = ? RETURNING epoch",
+    );
+    this.#outside = database.prepare<[]>("PRAGMA data_version").pluck();
     this.#delete = database.prepare<[number]>("DELETE FROM sync_servers WHERE id = ?");
     this.#reports = database.prepare<[], Omit<DatabaseReport, "tables"> & { server_id: number; tables: string }>(
       "SELECT * FROM server_databases ORDER BY server_id, name",
@@ -110,17 +126,20 @@ export class Servers {
     );
   }
 
-  /** All nodes by id. Cheap to call often: read again only after a write by us or by another process. */
+  /** All nodes by id. Cheap to call often: read again only after another process has written. */
   list(): readonly ServerRow[] {
     return this.#current().rows;
   }
 
   get(id: number): ServerRow | null {
-    return this.#current().byId.get(id) ?? null;
+    const { rows, places } = this.#current();
+    const place = places.get(id);
+    return place === undefined ? null : (rows[place] ?? null);
   }
 
   byNodeId(nodeId: string): ServerRow | null {
-    return this.list().find((row) => row.node_id === nodeId) ?? null;
+    const id = this.#current().byNodeId.get(nodeId);
+    return id === undefined ? null : this.get(id);
   }
 
   /** Nodes that `text` names: an id, a name or host:port. */
@@ -141,13 +160,34 @@ export class Servers {
     const columns = Object.keys(patch).filter((column) => WRITABLE.has(column));
     if (columns.length === 0) return;
     const assignments = columns.map((column) => `${column} = @${column}`).join(", ");
-    this.#database.prepare(`UPDATE sync_servers SET ${assignments} WHERE id = @id`).run({ ...patch, id });
-    this.#cached = null;
+    let update = this.#updates.get(assignments);
+    if (update === undefined) {
+      update = this.#database.prepare(`UPDATE sync_servers SET ${assignments} WHERE id = @id`);
+      this.#updates.set(assignments, update);
+    }
+    update.run({ ...patch, id });
+    this.#wrote(id, patch);
+  }
+
+  /**
+   * The next fencing number of a node. It starts from the wall clock in milliseconds, so that a registry that was
+   * lost and made anew still hands out higher numbers than the nodes have seen. Throws when there is no such node.
+   */
+  nextEpoch(id: number, now: Date): number {
+    const raised = this.#raiseEpoch.get(now.getTime(), id);
+    if (raised === undefined) throw new Error(`server ${id} is not in the registry`);
+    this.#wrote(id, raised);
+    return raised.epoch;
   }
 
   remove(id: number): void {
     this.#cached = null;
     this.#delete.run(id);
+  }
+
+  /** What is remembered may not be what is on disk: read it again at the next question. */
+  reread(): void {
+    this.#cached = null;
   }
 
   /** What every node last said about its databases, by server id. */
@@ -184,11 +224,23 @@ export class Servers {
     for (const report of reports) this.#addFile.run({ ...report, server_id: id });
   }
 
-  #current(): { rows: readonly ServerRow[]; byId: Map<number, ServerRow>; outside: number } {
-    const outside = this.#database.pragma("data_version", { simple: true }) as number;
+  /** Keeps what is remembered right after a write of our own. */
+  #wrote(id: number, patch: ServerPatch): void {
+    const place = this.#cached?.places.get(id);
+    const row = place === undefined ? undefined : this.#cached?.rows[place];
+    if (this.#cached === null || place === undefined || row === undefined) return;
+    this.#cached.rows[place] = { ...row, ...patch };
+    if (patch.node_id === undefined || patch.node_id === row.node_id) return;
+    if (row.node_id !== null) this.#cached.byNodeId.delete(row.node_id);
+    if (patch.node_id !== null) this.#cached.byNodeId.set(patch.node_id, id);
+  }
+
+  #current(): Remembered {
+    const outside = this.#outside.get() as number;
     if (this.#cached === null || this.#cached.outside !== outside) {
       const rows = this.#all.all();
-      this.#cached = { rows, byId: new Map(rows.map((row) => [row.id, row])), outside };
+      const identified = rows.flatMap(({ id, node_id }) => (node_id === null ? [] : [[node_id, id] as const]));
+      this.#cached = { rows, places: new Map(rows.map((row, place) => [row.id, place])), byNodeId: new Map(identified), outside };
     }
     return this.#cached;
   }

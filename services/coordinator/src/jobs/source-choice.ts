@@ -1,0 +1,143 @@
+import type { VersionVector } from "@scoutsync/core";
+import { filesDiffer, type Fleet, type FleetNode } from "../detection/fleet.ts";
+import { textOf } from "../detection/vector-pool.ts";
+import { chooseSource, gain, isBetterLater, union } from "../planner/plan.ts";
+
+/** Two nodes that could not reach each other are not paired again for this long, if there is anybody else. */
+const AVOID_PAIR_MS = 60_000;
+/** Adding up what a large fleet holds takes a few milliseconds. */
+const WHOLE_AGE_MS = 250;
+/** A node waits at most this long for a better source: a slow one must not hold up the others. */
+const LONGEST_PATIENCE_MS = 10_000;
+
+/** Who fetches from whom, from what is known of all now and of how earlier sessions between two went. */
+export class SourceChoice {
+  readonly #fleet: Fleet;
+  readonly #avoided = new Map<string, number>();
+  /**
+   * Pairs whose last session went well and yet left the node without what the source held (the source may only receive,
+   * or a database cannot take part), with how both stood: while that is still so, another session changes nothing.
+   */
+  readonly #fruitless = new Map<number, Map<number, string>>();
+  /** Since when nodes wait for a source that has most of what they lack. */
+  readonly #waitingSince = new Map<number, number>();
+  #whole: ReadonlyMap<string, VersionVector> = new Map();
+  #wholeAt = -Infinity;
+
+  constructor(fleet: Fleet) {
+    this.#fleet = fleet;
+  }
+
+  /**
+   * The source for `node` among those not in `busy`; "busy" when those that have something for it are in sessions, or
+   * when it does better to wait a moment; null when none has anything. One that is `demanded` gets a partner in any
+   * case. `moving`: sessions run elsewhere.
+   */
+  choose(node: FleetNode, busy: ReadonlySet<number>, now: { demanded: boolean; moving: boolean }): FleetNode | "busy" | null {
+    const candidates = others(this.#fleet.available(), node.id);
+    const free = candidates.filter((other) => !busy.has(other.id));
+    const fruitful = this.#fruitful(node, free);
+    const preferred = this.#avoided.size === 0 ? fruitful : fruitful.filter((other) => !this.#isAvoided(node.id, other.id));
+    const chosen = chooseSource(node, preferred) ?? (preferred.length < fruitful.length ? chooseSource(node, fruitful) : null);
+    if (chosen !== null) {
+      const source = chosen as FleetNode;
+      return !now.demanded && now.moving && this.#waits(node, source, candidates.length) ? "busy" : source;
+    }
+    const withOtherFiles = (preferred.length > 0 ? preferred : fruitful).filter((other) => filesDiffer(node, other));
+    // Spread by id, so that many do not all queue for the same one.
+    const apart = withOtherFiles[node.id % Math.max(1, withOtherFiles.length)];
+    if (apart !== undefined) return apart;
+    if (this.#hasSource(node, candidates)) return "busy";
+    if (!now.demanded) return null;
+    const sharing = (other: FleetNode) => [...node.vectors.keys()].some((database) => other.vectors.has(database));
+    const partner = free.filter(sharing).sort((a, b) => gain(b, node) - gain(a, node))[0];
+    return partner ?? (candidates.some(sharing) ? "busy" : null);
+  }
+
+  /** False when everybody who holds what a node lacks has been tried and gave nothing. The node must be behind. */
+  isWorthTrying(node: FleetNode, available: readonly FleetNode[]): boolean {
+    // Comparing with everybody is for the few that were ever tried in vain.
+    return !this.#fruitless.has(node.id) || this.#hasSource(node, others(available, node.id));
+  }
+
+  /** Gives every pair another chance: at a scan, and for a node that returns. */
+  giveNewChances(serverId?: number): void {
+    if (serverId === undefined) return this.#fruitless.clear();
+    this.#fruitless.delete(serverId);
+    for (const node of this.#fruitless.keys()) this.#forgive(node, serverId);
+  }
+
+  /** The node waits no more: it has its session, or needs none. */
+  settled(serverId: number): void {
+    this.#waitingSince.delete(serverId);
+  }
+
+  /** A session between the two went well; `gotAll`: the node has what the source held when it began. */
+  ended(node: FleetNode, source: FleetNode, gotAll: boolean): void {
+    if (gotAll) return this.#forgive(node.id, source.id);
+    const tried = this.#fruitless.get(node.id) ?? new Map<number, string>();
+    this.#fruitless.set(node.id, tried.set(source.id, standingOf(node) + standingOf(source)));
+  }
+
+  /** A session between the two failed. */
+  failed(serverId: number, sourceId: number): void {
+    const now = Date.now();
+    for (const [pair, until] of this.#avoided) if (until < now) this.#avoided.delete(pair);
+    this.#avoided.set(pairKey(serverId, sourceId), now + AVOID_PAIR_MS);
+  }
+
+  /** True when others are at it to gather what the node lacks, and it has waited for that only a moment. */
+  #waits(node: FleetNode, source: FleetNode, count: number): boolean {
+    if (!isBetterLater(node, source, this.#everything(), count)) return false;
+    const now = performance.now();
+    const since = this.#waitingSince.get(node.id) ?? now;
+    this.#waitingSince.set(node.id, since);
+    return now - since < LONGEST_PATIENCE_MS;
+  }
+
+  /** Everything that can be had, as of a moment ago. */
+  #everything(): ReadonlyMap<string, VersionVector> {
+    const now = performance.now();
+    if (now - this.#wholeAt > WHOLE_AGE_MS) {
+      this.#whole = union(this.#fleet.available());
+      this.#wholeAt = now;
+    }
+    return this.#whole;
+  }
+
+  #hasSource(node: FleetNode, candidates: readonly FleetNode[]): boolean {
+    const fruitful = this.#fruitful(node, candidates);
+    return chooseSource(node, fruitful) !== null || fruitful.some((other) => filesDiffer(node, other));
+  }
+
+  #fruitful(node: FleetNode, candidates: readonly FleetNode[]): readonly FleetNode[] {
+    const tried = this.#fruitless.get(node.id);
+    if (tried === undefined) return candidates;
+    return candidates.filter((other) => {
+      const known = tried.get(other.id);
+      return known === undefined || known !== standingOf(node) + standingOf(other);
+    });
+  }
+
+  #forgive(serverId: number, sourceId: number): void {
+    const tried = this.#fruitless.get(serverId);
+    if (tried?.delete(sourceId) === true && tried.size === 0) this.#fruitless.delete(serverId);
+  }
+
+  #isAvoided(serverId: number, sourceId: number): boolean {
+    return (this.#avoided.get(pairKey(serverId, sourceId)) ?? 0) > Date.now();
+  }
+}
+
+function others(nodes: readonly FleetNode[], id: number): FleetNode[] {
+  return nodes.filter((node) => node.id !== id);
+}
+
+function pairKey(serverId: number, sourceId: number): string {
+  return `${serverId} ${sourceId}`;
+}
+
+function standingOf(node: FleetNode): string {
+  const rows = [...node.vectors].map(([database, vector]) => `${database} ${textOf(vector)}`);
+  return [...rows, ...node.files.map(({ root, digest }) => `${root} ${digest}`)].join("|");
+}
