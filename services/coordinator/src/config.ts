@@ -21,7 +21,7 @@ export interface Timing {
   idleMs: number;
   /** On shutdown running sessions may go on this long before they are put back. */
   graceMs: number;
-  /** A job whose worker is silent this long is given to another one. */
+  /** A job whose worker is silent this long is given to another one within half as long again: sooner than its lease ends. */
   jobLockMs: number;
   /** Pause between two looks for something to alert people of. */
   alertMs: number;
@@ -38,7 +38,7 @@ export const DEFAULT_TIMING: Timing = {
   busyMs: 250,
   idleMs: 60_000,
   graceMs: 3_000,
-  jobLockMs: 30_000,
+  jobLockMs: 15_000,
   alertMs: 5_000,
 };
 

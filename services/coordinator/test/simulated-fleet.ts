@@ -4,6 +4,8 @@ import { ScriptedNode } from "./scripted-nodes.ts";
 /** What the process that asks tells the one that holds the nodes; each is answered with the same `call`. */
 export type FleetCommand = { call: number } & (
   | { do: "start"; nodes: number; coordinator: string }
+  /** How long sessions take from here on, milliseconds. */
+  | { do: "pace"; sessionMs: number }
   | { do: "write"; nodes: number[] }
   | { do: "down" | "up"; nodes: number[] }
   | { do: "standing" }
@@ -34,6 +36,9 @@ async function carryOut(command: FleetCommand): Promise<FleetStanding> {
       });
       // As real ones do: otherwise each is asked again and again.
       setInterval(() => void beat(), 5_000).unref();
+      break;
+    case "pace":
+      for (const node of nodes) node.sessionMs = command.sessionMs;
       break;
     case "write":
       for (const index of command.nodes) nodes[index]?.write(3);

@@ -1,90 +1,53 @@
-import { fork } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { CoordinatorClient, createClient, unary } from "@scoutsync/protocol";
-import { startCoordinator } from "../src/index.ts";
-import { quietLogger } from "./fleet-under-test.ts";
-import { RedisServer } from "./redis-server.ts";
-import type { FleetCommand, FleetStanding } from "./simulated-fleet.ts";
+import { DEFAULT_TIMING } from "../src/index.ts";
+import { delaysOf, LargeFleet } from "./large-fleet.ts";
 
-// How a coordinator with one worker does with a large fleet: `node services/coordinator/test/thousand.ts [--nodes 1000] [--seed 1]`.
-// Real gRPC servers, in a process of their own, whose databases are vectors in memory; a real Redis; the product's own timing.
+// How a coordinator does with a large fleet: `node services/coordinator/test/thousand.ts [--nodes 1000] [--seed 1]`.
+// Real gRPC servers whose databases are vectors in memory, a real Redis, the product's own timing.
 
 const { values } = parseArgs({ options: { nodes: { type: "string", default: "1000" }, seed: { type: "string", default: "1" } } });
 const n = Number(values.nodes);
-let state = Number(values.seed);
-const random = () => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0) / 2 ** 32;
-const some = (share: number) => Array.from({ length: n }, (_, index) => index).filter(() => random() < share);
-
-const directory = mkdtempSync(join(tmpdir(), "scoutsync-thousand-"));
-const redis = await RedisServer.start();
-const coordinator = await startCoordinator({
-  listen: "127.0.0.1:0",
-  http: null,
-  redis: redis.url,
-  dataDirectory: directory,
-  logger: quietLogger(),
-});
-const client = createClient(coordinator.ready.listen, CoordinatorClient);
-const fleet = fork(fileURLToPath(new URL("simulated-fleet.ts", import.meta.url)));
-
-type Order = FleetCommand extends infer C ? (C extends FleetCommand ? Omit<C, "call"> : never) : never;
-let calls = 0;
-function tell(order: Order): Promise<FleetStanding> {
-  const call = ++calls;
-  return new Promise((resolve, reject) => {
-    const listen = (answer: { call: number; standing?: FleetStanding; error?: string }) => {
-      if (answer.call !== call) return;
-      fleet.off("message", listen);
-      if (answer.standing === undefined) reject(new Error(answer.error));
-      else resolve(answer.standing);
-    };
-    fleet.on("message", listen);
-    fleet.send({ ...order, call });
-  });
-}
-const seconds = (since: number) => ((performance.now() - since) / 1_000).toFixed(2);
 const bound = Math.ceil(n * Math.log2(n));
-const scan = () => unary(client, "scan", { noWait: false }, { deadlineMs: 600_000 });
-const automatic = (on: boolean) => unary(client, "setSetting", { key: "catchup_scheduler_enabled", value: String(on) });
+const LONGEST_MS = 900_000;
+
 let failed = false;
 const report = (what: string, value: string, holds: boolean) => {
   if (!holds) failed = true;
   console.log(`${holds ? "ok  " : "FAIL"} ${what}: ${value}`);
 };
+const seconds = (since: number) => ((performance.now() - since) / 1_000).toFixed(2);
 
+let began = performance.now();
+const fleet = await LargeFleet.start(n, Number(values.seed), null);
+const sessions = async () => (await fleet.tell({ do: "standing" })).sessions;
 try {
-  let began = performance.now();
-  await tell({ do: "start", nodes: n, coordinator: coordinator.ready.listen });
   console.log(`     ${n} nodes registered in ${seconds(began)} s`);
-  await scan();
+  await fleet.scan();
   began = performance.now();
-  await scan();
+  await fleet.scan();
   const took = seconds(began);
-  report("a scan of an equal fleet over warm connections", `${took} s (at most 5)`, Number(took) <= 5);
+  report("a scan of an equal fleet, one worker, warm connections", `${took} s (at most 5)`, Number(took) <= 5);
 
-  await automatic(false);
-  const writers = some(0.1);
-  await tell({ do: "write", nodes: writers });
-  const away = some(0.05);
-  await tell({ do: "down", nodes: away });
-  let before = (await tell({ do: "standing" })).sessions;
+  await fleet.automatic(false);
+  const writers = fleet.some(0.1);
+  await fleet.tell({ do: "write", nodes: writers });
+  const away = fleet.some(0.05);
+  await fleet.tell({ do: "down", nodes: away });
+  let before = await sessions();
   began = performance.now();
-  await automatic(true);
-  await scan();
-  let after = await tell({ do: "standing" });
+  await fleet.automatic(true);
+  const scanned = await fleet.scan();
+  let after = await fleet.tell({ do: "standing" });
   report(
-    "a tenth wrote, a twentieth away: the others equal",
-    `${seconds(began)} s, ${after.sessions - before} sessions, ${after.standings} standing`,
-    after.standings === 1 && after.sessions - before <= bound,
+    "a tenth wrote, a twentieth away: one scan brings the others up to date",
+    `${seconds(began)} s, ${after.sessions - before} sessions, ${scanned.done} of ${scanned.of} done, ${after.standings} standing`,
+    after.standings === 1 && after.sessions - before <= bound && scanned.of - scanned.done === away.length,
   );
+
   before = after.sessions;
   began = performance.now();
-  await tell({ do: "up", nodes: away });
-  while ((after = await tell({ do: "standing" })).standings > 1) await new Promise((resolve) => setTimeout(resolve, 1_000));
+  await fleet.tell({ do: "up", nodes: away });
+  after = await fleet.equal(LONGEST_MS);
   // What they wrote before they went away everybody else lacks.
   const brought = away.some((index) => writers.includes(index)) ? n : 0;
   report(
@@ -93,22 +56,55 @@ try {
     after.sessions - before <= 3 * away.length + 10 + 2 * brought,
   );
 
-  await automatic(false);
-  await tell({ do: "write", nodes: some(1.1) });
-  before = (await tell({ do: "standing" })).sessions;
+  await fleet.automatic(false);
+  await fleet.tell({ do: "write", nodes: fleet.some(1.1) });
+  before = await sessions();
   began = performance.now();
-  await automatic(true);
-  await scan();
-  while ((after = await tell({ do: "standing" })).standings > 1) await new Promise((resolve) => setTimeout(resolve, 1_000));
-  const used = after.sessions - before;
-  report("all wrote", `${seconds(began)} s, ${used} sessions (n log2 n = ${bound}, n² = ${n * n})`, used <= bound);
-  report("never two sessions on one node", `${after.overlaps} overlaps`, after.overlaps === 0);
+  await fleet.automatic(true);
+  await fleet.scan();
+  after = await fleet.equal(LONGEST_MS);
+  report("all wrote, one worker", `${seconds(began)} s, ${after.sessions - before} sessions (n log2 n = ${bound}, n² = ${n * n})`, after.sessions - before <= bound);
+
+  const worker = fleet.startWorker();
+  const own = (name: string) => name.includes(`:${worker.pid}:`);
+  await fleet.automatic(false);
+  await fleet.tell({ do: "write", nodes: fleet.some(1.1) });
+  await fleet.tell({ do: "pace", sessionMs: 250 });
+  before = await sessions();
+  const earlier = fleet.attempts().length;
+  began = performance.now();
+  await fleet.automatic(true);
+  const scan = fleet.scan();
+  const shared = () => fleet.attempts().slice(earlier);
+  while (shared().filter((attempt) => own(attempt.worker)).length < Math.min(n / 4, 200)) await new Promise((resolve) => setTimeout(resolve, 200));
+  const killedAt = Date.now();
+  await fleet.kill(worker);
+  // Others go away meanwhile and come back.
+  const outage = fleet.some(0.05);
+  await fleet.tell({ do: "down", nodes: outage });
+  await new Promise((resolve) => setTimeout(resolve, 3_000));
+  await fleet.tell({ do: "up", nodes: outage });
+  await scan;
+  after = await fleet.equal(LONGEST_MS);
+  // Those whose session was lost and who were up to date before their turn came again have no next attempt.
+  const all = shared();
+  const delays = delaysOf(all, own, killedAt).map((ms) => ms ?? 0);
+  const byKilled = all.filter((attempt) => own(attempt.worker));
+  const longest = Math.max(0, ...delays);
+  report(
+    "all wrote, two workers, one killed in the middle, a twentieth away for a moment",
+    `${seconds(began)} s, ${after.sessions - before} sessions, ${byKilled.length} of ${all.length} by the second until it was killed, ${delays.length} of them cut`,
+    after.sessions - before <= bound && byKilled.length > 0,
+  );
+  report(
+    "the nodes of the killed worker had their next session",
+    `${(longest / 1_000).toFixed(1)} s after it was killed at the latest (a lease is ${DEFAULT_TIMING.leaseMs / 1_000} s)`,
+    longest <= DEFAULT_TIMING.leaseMs + DEFAULT_TIMING.pingDeadlineMs,
+  );
+  const open = fleet.attempts().filter((attempt) => attempt.status === "in_progress").length;
+  report("never two sessions on one node, no attempt without an end", `${after.overlaps} overlaps, ${open} open lines`, after.overlaps === 0 && open === 0);
   console.log(`     seed ${values.seed}, peak memory of the coordinator ${Math.round(process.memoryUsage().rss / 2 ** 20)} MiB`);
 } finally {
-  fleet.disconnect();
-  client.close();
-  await coordinator.stop();
-  await redis.remove();
-  rmSync(directory, { recursive: true, force: true });
+  await fleet.stop();
 }
 process.exit(failed ? 1 : 0);

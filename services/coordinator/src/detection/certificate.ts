@@ -101,7 +101,7 @@ export function inequalities(nodes: readonly FleetNode[]): Map<number, Inequalit
 function inequality(
   node: FleetNode,
   all: ReturnType<typeof union>,
-  usual: ReadonlyMap<string, string>,
+  usual: ReturnType<typeof usualDigests>,
   apart: ReadonlySet<string>,
 ): Inequality | null {
   if (!node.online) {
@@ -114,7 +114,7 @@ function inequality(
     const reason = broken.map((report) => `Database "${report.name}" takes no part: ${report.problem}`).join(" ");
     return { kind: "problem", reason, databases: broken.map((report) => report.name) };
   }
-  const diverged = node.reports.filter((report) => (usual.get(standKey(report)) ?? report.digest) !== report.digest);
+  const diverged = node.reports.filter((report) => (usual.get(report.name)?.get(report.vector) ?? report.digest) !== report.digest);
   if (diverged.length > 0) {
     const names = diverged.map((report) => `"${report.name}"`).join(", ");
     return {
@@ -143,17 +143,14 @@ function behindReason(node: FleetNode, behind: boolean): string {
 }
 
 /** Per database and vector the digest that most nodes have there. */
-function usualDigests(nodes: readonly FleetNode[]): Map<string, string> {
-  const counts = new Map<string, Map<string, number>>();
-  for (const report of nodes.filter((node) => node.online).flatMap((node) => node.reports)) {
-    const digests = counts.get(standKey(report)) ?? new Map<string, number>();
-    digests.set(report.digest, (digests.get(report.digest) ?? 0) + 1);
-    counts.set(standKey(report), digests);
+function usualDigests(nodes: readonly FleetNode[]): Map<string, Map<string, string>> {
+  const counts = new Map<string, Map<string, Map<string, number>>>();
+  for (const { name, vector, digest } of nodes.filter((node) => node.online).flatMap((node) => node.reports)) {
+    const vectors = counts.get(name) ?? new Map<string, Map<string, number>>();
+    const digests = vectors.get(vector) ?? new Map<string, number>();
+    counts.set(name, vectors.set(vector, digests.set(digest, (digests.get(digest) ?? 0) + 1)));
   }
   const most = (digests: Map<string, number>) => [...digests].sort(([a, n], [b, m]) => m - n || (a < b ? -1 : 1))[0]?.[0] ?? "";
-  return new Map([...counts].map(([key, digests]) => [key, most(digests)]));
-}
-
-function standKey(report: { name: string; vector: string }): string {
-  return `${report.name} ${report.vector}`;
+  const mostPer = (vectors: Map<string, Map<string, number>>) => new Map([...vectors].map(([vector, digests]) => [vector, most(digests)]));
+  return new Map([...counts].map(([name, vectors]) => [name, mostPer(vectors)]));
 }

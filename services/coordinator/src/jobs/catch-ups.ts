@@ -26,6 +26,17 @@ export interface ScanReport {
   results: CatchUpSummary[];
 }
 
+/** How the fleet stands at one look at those who wait. */
+interface Circumstances {
+  busy: ReadonlySet<number>;
+  nodes: ReadonlyMap<number, FleetNode>;
+  available: readonly FleetNode[];
+  /** Failures after which a node waits for the next scan. */
+  attempts: number;
+  /** Nothing has happened for long. */
+  idle: boolean;
+}
+
 /** Decides who is brought up to date when, and waits for it where somebody asked. */
 export class CatchUps {
   readonly #registry: Registry;
@@ -73,6 +84,8 @@ export class CatchUps {
     this.#events.on("refused", (serverId) => this.#enqueued.delete(serverId));
     this.#events.on("session", (end) => {
       this.#enqueued.delete(end.serverId);
+      // Its worker is gone: the next one need not wait for its pause to end.
+      if (end.result.errors.some(({ code }) => code === "FENCED")) void this.#enqueue([end.serverId], { urgent: true });
       for (const id of [end.serverId, end.sourceId]) for (const tally of this.#tallies.get(id) ?? []) tally.count(end);
     });
   }
@@ -327,11 +340,15 @@ export class CatchUps {
     let movedAt = 0;
     while (open.size > 0 && !signal.aborted && !this.#stopped) {
       for (const tally of open) movedAt = Math.max(movedAt, tally.lastWordAt);
-      const idle = Date.now() - movedAt >= this.#timing.idleMs;
-      const busy = this.#registry.leases.busy();
-      const available = this.#fleet.available();
+      const now = {
+        busy: this.#registry.leases.busy(),
+        nodes: new Map(this.#fleet.nodes().map((node) => [node.id, node])),
+        available: this.#fleet.available(),
+        attempts: this.#registry.settings.get("max_retries"),
+        idle: Date.now() - movedAt >= this.#timing.idleMs,
+      };
       for (const tally of open) {
-        const outcome = this.#outcome(tally, { busy, available, idle });
+        const outcome = this.#outcome(tally, now);
         if (outcome === null) continue;
         tally.finish(outcome === "" ? null : outcome);
         open.delete(tally);
@@ -344,14 +361,13 @@ export class CatchUps {
   }
 
   /** Null while it goes on, empty when it is done, else why it is not. */
-  #outcome(tally: CatchUpTally, now: { busy: ReadonlySet<number>; available: readonly FleetNode[]; idle: boolean }): string | null {
-    const node = this.#fleet.node(tally.serverId);
-    if (node === null) return "The node was removed from the fleet";
+  #outcome(tally: CatchUpTally, now: Circumstances): string | null {
+    const node = now.nodes.get(tally.serverId);
+    if (node === undefined) return "The node was removed from the fleet";
     if (!node.enabled) return "The node is disabled (sync_enabled is 0)";
     if (now.busy.has(node.id)) return null;
     if (!node.online) return node.row.last_error === "" ? "The node does not answer" : node.row.last_error;
-    const failures = node.row.failures;
-    if (failures >= this.#registry.settings.get("max_retries")) return node.row.last_error || "All attempts failed";
+    if (node.row.failures >= now.attempts) return node.row.last_error || "All attempts failed";
     const complete = [...tally.target].every(([database, all]) => beyond(database, node.vectors.get(database) ?? EMPTY_VECTOR, all) === 0);
     const alone = now.available.every((other) => other.id === node.id);
     if (complete && (!tally.wantsSession || alone)) return "";

@@ -1,14 +1,14 @@
 import type { VersionVector } from "@scoutsync/core";
 import { filesDiffer, type Fleet, type FleetNode } from "../detection/fleet.ts";
 import { textOf } from "../detection/vector-pool.ts";
-import { chooseSource, gain, isBetterLater, union } from "../planner/plan.ts";
+import { chooseSource, gain, isBetterLater, lacks, union } from "../planner/plan.ts";
 
 /** Two nodes that could not reach each other are not paired again for this long, if there is anybody else. */
 const AVOID_PAIR_MS = 60_000;
 /** Adding up what a large fleet holds takes a few milliseconds. */
 const WHOLE_AGE_MS = 250;
-/** A node waits at most this long for a better source: a slow one must not hold up the others. */
-const LONGEST_PATIENCE_MS = 10_000;
+/** A node waits at most this long, for each node of the fleet, for a better source: a slow one must not hold up the others. */
+const PATIENCE_PER_NODE_MS = 30;
 
 /** Who fetches from whom, from what is known of all now and of how earlier sessions between two went. */
 export class SourceChoice {
@@ -92,7 +92,7 @@ export class SourceChoice {
     const now = performance.now();
     const since = this.#waitingSince.get(node.id) ?? now;
     this.#waitingSince.set(node.id, since);
-    return now - since < LONGEST_PATIENCE_MS;
+    return now - since < count * PATIENCE_PER_NODE_MS;
   }
 
   /** Everything that can be had, as of a moment ago. */
@@ -106,6 +106,8 @@ export class SourceChoice {
   }
 
   #hasSource(node: FleetNode, candidates: readonly FleetNode[]): boolean {
+    // One comparison instead of one with everybody, as long as everybody counts.
+    if (!this.#fruitless.has(node.id) && lacks(node, this.#everything())) return true;
     const fruitful = this.#fruitful(node, candidates);
     return chooseSource(node, fruitful) !== null || fruitful.some((other) => filesDiffer(node, other));
   }
