@@ -1,5 +1,5 @@
 import { api } from "./api.ts";
-import type { Fleet, FleetEvent, RunningSession } from "./model.ts";
+import type { Fleet, FleetChanges, FleetEvent, Node, RunningSession } from "./model.ts";
 import { redraw } from "./redraw.ts";
 
 /** The first pause before a lost line is tried again, and the longest, milliseconds. */
@@ -81,7 +81,7 @@ export function watchFleet(): void {
         redraw();
       });
     on<Fleet>("snapshot", takeFleet);
-    on<Fleet>("fleet", takeFleet);
+    on<FleetChanges>("changes", takeChanges);
     on<FleetEvent>("event", (event) => {
       live.events = [event, ...live.events].slice(0, KEPT_EVENTS);
       moved();
@@ -104,6 +104,17 @@ function takeFleet(fleet: Fleet): void {
   live.fleet = fleet;
   skewMs = Date.parse(fleet.timestamp) - Date.now();
   moved();
+}
+
+function takeChanges({ certificate, nodes, removed, ...rest }: FleetChanges): void {
+  const fleet = live.fleet;
+  if (fleet === null) return;
+  const known = new Map(fleet.nodes.map((node) => [node.id, node]));
+  // One that was not known comes with all its fields.
+  for (const node of nodes) known.set(node.id, { ...known.get(node.id), ...node } as Node);
+  for (const id of removed) known.delete(id);
+  const byId = [...known.values()].toSorted((a, b) => a.id - b.id);
+  takeFleet({ ...fleet, ...rest, certificate: { ...fleet.certificate, ...certificate }, nodes: byId });
 }
 
 function moved(): void {

@@ -8,6 +8,18 @@ export interface Fleet {
   timestamp: string;
 }
 
+/** What is no longer as it was told; what is not there is. */
+export interface FleetChanges {
+  certificate?: Omit<Certificate, "behind">;
+  /** New ones whole, of others the fields that changed. */
+  nodes: (Partial<Node> & Pick<Node, "id">)[];
+  /** Ids of nodes that are gone. */
+  removed: number[];
+  jobs?: JobCounts;
+  alerts?: Alert[];
+  timestamp: string;
+}
+
 export interface Certificate {
   converged: boolean;
   since: string;

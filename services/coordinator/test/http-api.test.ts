@@ -321,7 +321,7 @@ describe.skipIf(redisProgram === null)("the HTTP API", () => {
     registry.close();
   });
 
-  it("streams a snapshot, then what happens, then the fleet as it is", async () => {
+  it("streams a snapshot, then what happens and what of the fleet has changed", async () => {
     const stop = new AbortController();
     const stream = await fetch(fleet.url("/api/events"), { signal: stop.signal });
     expect(stream.headers.get("content-type")).toContain("text/event-stream");
@@ -348,7 +348,21 @@ describe.skipIf(redisProgram === null)("the HTTP API", () => {
     nodes[0]!.write(1);
     await nodes[0]!.heartbeat(fleet.client);
     await fleet.equal(5_000);
-    await eventually(() => ["event", "progress", "fleet"].every((kind) => messages.some(({ event }) => event === kind)), 5_000);
+    await eventually(() => ["event", "progress", "changes"].every((kind) => messages.some(({ event }) => event === kind)), 5_000);
+    // Whoever keeps the snapshot up to date with what changed knows what the fleet says when it is asked.
+    const known = (): unknown => {
+      const kept = new Map((messages[0]?.body["nodes"] as Json[]).map((node) => [node["id"], node]));
+      for (const { event, body } of messages) {
+        if (event !== "changes") continue;
+        for (const node of body["nodes"] as Json[]) kept.set(node["id"], { ...kept.get(node["id"]), ...node });
+      }
+      return [...kept.values()].map(({ id, state, databases, session }) => ({ id, state, session, vectors: (databases as Json[]).map(({ vector }) => vector) }));
+    };
+    const asked = async () => {
+      const { nodes: now } = (await ask("GET", "/api/fleet")) as { nodes: Json[] };
+      return now.map(({ id, state, databases, session }) => ({ id, state, session, vectors: (databases as Json[]).map(({ vector }) => vector) }));
+    };
+    await eventually(async () => JSON.stringify(known()) === JSON.stringify(await asked()), 10_000);
     stop.abort();
     await reading;
   });

@@ -53,7 +53,11 @@ async function carryOut(command: FleetCommand): Promise<FleetStanding> {
       for (const index of command.nodes) {
         const node = nodes[index];
         if (!node || !down.delete(node)) continue;
-        await node.up();
+        // Among a thousand some port has been taken meanwhile: the node comes back elsewhere.
+        await node.up().catch(() => {
+          node.address = "";
+          return node.up();
+        });
         await node.register(coordinator);
       }
       break;

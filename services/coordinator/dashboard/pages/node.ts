@@ -42,7 +42,13 @@ export function nodePage(id: string): TemplateResult {
               <p>${headline(node)}</p>`
       }
     </div>
-    ${loaded(nodeResource, (page) => body(now ?? page.node, page))}`;
+    ${loaded(nodeResource, (page) => body(now === undefined ? page.node : withVectors(now, page.node), page))}`;
+}
+
+/** Long vectors do not come with what is live. */
+function withVectors(now: Node, asked: Node): Node {
+  const vectorOf = (name: string) => asked.databases.find((one) => one.name === name)?.vector ?? "";
+  return { ...now, databases: now.databases.map((one) => ({ ...one, vector: one.vector || vectorOf(one.name) })) };
 }
 
 function actions(node: Node): TemplateResult {

@@ -38,10 +38,15 @@ export function certificateView(core: Core): z.infer<typeof CertificateShape> {
 
 /** The fleet at a glance. */
 export async function fleetView(core: Core): Promise<z.infer<typeof FleetShape>> {
+  return fleetNow(core, await jobCounts(core));
+}
+
+/** The fleet at this moment, with the state of the queue as it was asked for just before. */
+export function fleetNow(core: Core, jobs: Awaited<ReturnType<typeof jobCounts>>): z.infer<typeof FleetShape> {
   return {
     certificate: certificateView(core),
     nodes: nodeViews(core),
-    jobs: await jobCounts(core),
+    jobs,
     alerts: core.registry.alerts.list({ limit: OPEN_ALERTS }).map(alertView),
     timestamp: new Date().toISOString(),
   };
