@@ -70,7 +70,11 @@ describe("what those who watch are told", () => {
         const node = nodes[at] as Node;
         const kind = random(4);
         if (kind === 0) nodes[at] = { ...node, missing_changes: random(9), state: random(2) === 0 ? "behind" : "equal" };
-        else if (kind === 1) nodes[at] = { ...node, session: random(2) === 0 ? null : { job_id: "", peer: "x", role: "node", database: "", phase: "", done: random(9), total: 9 } };
+        else if (kind === 1)
+          nodes[at] = {
+            ...node,
+            session: random(2) === 0 ? null : { job_id: "", peer: "x", role: "node", database: "", phase: "", done: random(9), total: 9 },
+          };
         else if (kind === 2) nodes = nodes.filter((_, index) => index !== at);
         else nodes = [...nodes, nodeOf(1_000 + round * 10 + change)];
       }

@@ -356,11 +356,21 @@ describe.skipIf(redisProgram === null)("the HTTP API", () => {
         if (event !== "changes") continue;
         for (const node of body["nodes"] as Json[]) kept.set(node["id"], { ...kept.get(node["id"]), ...node });
       }
-      return [...kept.values()].map(({ id, state, databases, session }) => ({ id, state, session, vectors: (databases as Json[]).map(({ vector }) => vector) }));
+      return [...kept.values()].map(({ id, state, databases, session }) => ({
+        id,
+        state,
+        session,
+        vectors: (databases as Json[]).map(({ vector }) => vector),
+      }));
     };
     const asked = async () => {
       const { nodes: now } = (await ask("GET", "/api/fleet")) as { nodes: Json[] };
-      return now.map(({ id, state, databases, session }) => ({ id, state, session, vectors: (databases as Json[]).map(({ vector }) => vector) }));
+      return now.map(({ id, state, databases, session }) => ({
+        id,
+        state,
+        session,
+        vectors: (databases as Json[]).map(({ vector }) => vector),
+      }));
     };
     await eventually(async () => JSON.stringify(known()) === JSON.stringify(await asked()), 10_000);
     stop.abort();

@@ -39,7 +39,12 @@ export class LargeFleet {
   #random: number;
   #calls = 0;
 
-  private constructor(size: number, seed: number, timing: Partial<Timing> | null, made: { redis: RedisServer; directory: string; coordinator: CoordinatorService }) {
+  private constructor(
+    size: number,
+    seed: number,
+    timing: Partial<Timing> | null,
+    made: { redis: RedisServer; directory: string; coordinator: CoordinatorService },
+  ) {
     this.size = size;
     this.#random = seed;
     this.#productTiming = timing === null;
@@ -137,7 +142,9 @@ export class LargeFleet {
   attempts(): Attempt[] {
     const registry = new Sqlite(join(this.#directory, "coordinator.db"), { timeout: 5_000, readonly: true });
     try {
-      const rows = registry.prepare("SELECT server_id, worker, status, details, created_at, completed_at FROM sync_logs ORDER BY id").all() as {
+      const rows = registry
+        .prepare("SELECT server_id, worker, status, details, created_at, completed_at FROM sync_logs ORDER BY id")
+        .all() as {
         server_id: number;
         worker: string;
         status: string;

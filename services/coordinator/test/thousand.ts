@@ -63,7 +63,11 @@ try {
   await fleet.automatic(true);
   await fleet.scan();
   after = await fleet.equal(LONGEST_MS);
-  report("all wrote, one worker", `${seconds(began)} s, ${after.sessions - before} sessions (n log2 n = ${bound}, n² = ${n * n})`, after.sessions - before <= bound);
+  report(
+    "all wrote, one worker",
+    `${seconds(began)} s, ${after.sessions - before} sessions (n log2 n = ${bound}, n² = ${n * n})`,
+    after.sessions - before <= bound,
+  );
 
   const worker = fleet.startWorker();
   const own = (name: string) => name.includes(`:${worker.pid}:`);
@@ -76,7 +80,8 @@ try {
   await fleet.automatic(true);
   const scan = fleet.scan();
   const shared = () => fleet.attempts().slice(earlier);
-  while (shared().filter((attempt) => own(attempt.worker)).length < Math.min(n / 4, 200)) await new Promise((resolve) => setTimeout(resolve, 200));
+  while (shared().filter((attempt) => own(attempt.worker)).length < Math.min(n / 4, 200))
+    await new Promise((resolve) => setTimeout(resolve, 200));
   const killedAt = Date.now();
   await fleet.kill(worker);
   // Others go away meanwhile and come back.
@@ -102,7 +107,11 @@ try {
     longest <= DEFAULT_TIMING.leaseMs + DEFAULT_TIMING.pingDeadlineMs,
   );
   const open = fleet.attempts().filter((attempt) => attempt.status === "in_progress").length;
-  report("never two sessions on one node, no attempt without an end", `${after.overlaps} overlaps, ${open} open lines`, after.overlaps === 0 && open === 0);
+  report(
+    "never two sessions on one node, no attempt without an end",
+    `${after.overlaps} overlaps, ${open} open lines`,
+    after.overlaps === 0 && open === 0,
+  );
   console.log(`     seed ${values.seed}, peak memory of the coordinator ${Math.round(process.memoryUsage().rss / 2 ** 20)} MiB`);
 } finally {
   await fleet.stop();

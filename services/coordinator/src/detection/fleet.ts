@@ -319,7 +319,8 @@ function sameReports(before: readonly DatabaseReport[], after: readonly Database
 
 function sameReport(before: DatabaseReport, after: DatabaseReport): boolean {
   return (Object.keys(before) as (keyof DatabaseReport)[]).every((field) => {
-    if (field === "tables") return before.tables.length === after.tables.length && before.tables.every((name, at) => name === after.tables[at]);
+    if (field === "tables")
+      return before.tables.length === after.tables.length && before.tables.every((name, at) => name === after.tables[at]);
     return before[field] === after[field];
   });
 }

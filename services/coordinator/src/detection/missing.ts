@@ -65,7 +65,9 @@ export class MissingCounter {
       for (let node = waiting.shift(); node !== undefined; node = waiting.shift()) {
         const counted = node;
         const missing = await backlogOf(node, all, (database, vector, whole) =>
-          once(`${database} lacks ${textOf(vector)}`, () => this.#countDatabase(database, vector, whole, { sources: ranked.get(database) ?? [], mostAsked })),
+          once(`${database} lacks ${textOf(vector)}`, () =>
+            this.#countDatabase(database, vector, whole, { sources: ranked.get(database) ?? [], mostAsked }),
+          ),
         );
         const unsent = await backlogOf(node, common, (database, vector, least) =>
           once(`${database} gives ${textOf(vector)}`, () => this.#countGiven(counted, database, vector, least)),

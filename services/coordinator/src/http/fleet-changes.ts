@@ -77,7 +77,11 @@ export class ToldFleet {
       ...(moved(this.#alerts, alerts) ? { alerts } : {}),
       timestamp,
     };
-    [this.#certificate, this.#jobs, this.#alerts] = [certified, jobs, alerts].map((part) => JSON.stringify(part)) as [string, string, string];
+    [this.#certificate, this.#jobs, this.#alerts] = [certified, jobs, alerts].map((part) => JSON.stringify(part)) as [
+      string,
+      string,
+      string,
+    ];
     const nothing = changed.length === 0 && removed.length === 0 && !changes.certificate && !changes.jobs && !changes.alerts;
     return nothing ? null : changes;
   }

@@ -255,7 +255,12 @@ export class CatchUps {
     const queue = this.#queue();
     if (queue === null) return this.#link.assertReady();
     if (serverIds.length === 0) return;
-    const critical = new Set(this.#registry.settings.get("critical_nodes").split(",").map((name) => name.trim()));
+    const critical = new Set(
+      this.#registry.settings
+        .get("critical_nodes")
+        .split(",")
+        .map((name) => name.trim()),
+    );
     for (const id of serverIds) this.#enqueued.set(id, Date.now());
     try {
       await queue.add(
@@ -371,7 +376,8 @@ export class CatchUps {
     const complete = [...tally.target].every(([database, all]) => beyond(database, node.vectors.get(database) ?? EMPTY_VECTOR, all) === 0);
     const alone = now.available.every((other) => other.id === node.id);
     if (complete && (!tally.wantsSession || alone)) return "";
-    if (!tally.wantsSession && !this.#desk.sources.isWorthTrying(node, now.available)) return "The node lacks changes that no other node gives it";
+    if (!tally.wantsSession && !this.#desk.sources.isWorthTrying(node, now.available))
+      return "The node lacks changes that no other node gives it";
     if (!now.idle) return null;
     return this.#link.ready ? "No session could be run; see the log of the node" : this.#link.problem;
   }

@@ -82,7 +82,8 @@ export function joinAll(database: string, vectors: ReadonlySet<VersionVector>): 
     for (let at = 0; at < array.length; at++) if ((array[at] as number) > (joined[at] as number)) joined[at] = array[at] as number;
   }
   const vector = new Map<Origin, number>();
-  for (let at = 0; at < joined.length; at++) if ((joined[at] as number) > 0) vector.set(numbering.origins[at] as Origin, joined[at] as number);
+  for (let at = 0; at < joined.length; at++)
+    if ((joined[at] as number) > 0) vector.set(numbering.origins[at] as Origin, joined[at] as number);
   return vector;
 }
 
