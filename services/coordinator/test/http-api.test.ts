@@ -351,7 +351,7 @@ describe.skipIf(redisProgram === null)("the HTTP API", () => {
     await eventually(() => ["event", "progress", "changes"].every((kind) => messages.some(({ event }) => event === kind)), 5_000);
     // Whoever keeps the snapshot up to date with what changed knows what the fleet says when it is asked.
     const known = (): unknown => {
-      const kept = new Map((messages[0]?.body["nodes"] as Json[]).map((node) => [node["id"], node]));
+      const kept = new Map(((messages[0]?.body["nodes"] ?? []) as Json[]).map((node) => [node["id"], node]));
       for (const { event, body } of messages) {
         if (event !== "changes") continue;
         for (const node of body["nodes"] as Json[]) kept.set(node["id"], { ...kept.get(node["id"]), ...node });
