@@ -889,4 +889,29 @@ export const FAULTS: Fault[] = [
     edits: [["return !reachable && Date.now() - triedMs > afterMs;", "return !reachable && triedMs < 0 && afterMs > 0;"]],
     caughtBy: "services/coordinator/test/fleet.test.ts",
   },
+  {
+    name: "the coordinator trusts its memory when another process has written",
+    edits: [["this.#cached === null || this.#cached.outside !== outside", "this.#cached === null || this.#cached.outside > outside"]],
+    caughtBy: "services/coordinator/test/registry.test.ts",
+  },
+  {
+    name: "the coordinator remembers what was rolled back",
+    edits: [["const undone = () => servers.reread();", "const undone = () => void servers.list();"]],
+    caughtBy: "services/coordinator/test/registry.test.ts",
+  },
+  {
+    name: "what was undone in a shared commit counts as done",
+    edits: [["for (const waiting of good) waiting.done();", "for (const waiting of group) waiting.done();"]],
+    caughtBy: "services/coordinator/test/registry.test.ts",
+  },
+  {
+    name: "a session that was reported twice counts twice",
+    edits: [["if (leases.get(lease_id) === null) return false;", "if (lease_id === \"\") return false;"]],
+    caughtBy: "services/coordinator/test/leases.test.ts",
+  },
+  {
+    name: "those who watch are not told of a node that changed",
+    edits: [["filter(([field, text]) => told.get(field) !== text)", "filter(([field, text]) => told.get(field) !== text && field !== \"session\")"]],
+    caughtBy: "services/coordinator/test/fleet-changes.test.ts",
+  },
 ];

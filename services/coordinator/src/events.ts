@@ -28,6 +28,8 @@ interface EventMap {
   session: [SessionEnd];
   /** A node's catch-up was asked for and there was nothing to do, or no way to do it. */
   refused: [number];
+  /** The worker that ran a node's session is gone, and its lease has run out. */
+  abandoned: [number];
   /** A running session said where it stands. */
   progress: [RunningSession];
   /** What is known about who holds what has changed. */

@@ -93,6 +93,23 @@ describe.skipIf(redisProgram === null)("leases and workers", () => {
     expect(logs[1]?.details).toContain("did not report");
   });
 
+  it("an outcome that is reported twice at once counts once", async () => {
+    await redis.kill();
+    fleet = await FleetUnderTest.start(redis.url);
+    const [a] = await fleet.addNodes(2);
+    a!.write(5);
+    await a!.heartbeat(fleet.client);
+    const lease = await acquire(2, "worker");
+    const failure = { errors: [{ code: "DISK_FULL", message: "full" }] };
+    const report = () =>
+      unary(fleet.client, "reportSession", ReportSessionRequest.fromPartial({ leaseId: lease.leaseId, startedAt: "", result: failure }));
+    const answers = await Promise.all([report(), report(), report()]);
+    expect(answers.filter(({ lost }) => !lost)).toHaveLength(1);
+    const registry = fleet.outside();
+    expect(registry.prepare("SELECT failures FROM sync_servers WHERE id = 2").pluck().get()).toBe(1);
+    registry.close();
+  });
+
   it("a lease lives as long as it is renewed", async () => {
     await redis.kill();
     fleet = await FleetUnderTest.start(redis.url, { timing: { leaseMs: 2_000 } });

@@ -1,6 +1,6 @@
 import { equalVectors, join, type VersionVector } from "@scoutsync/core";
 import { describe, expect, it } from "vitest";
-import { chooseSource, lacks, planRound, union, type PlannerNode } from "../src/planner/plan.ts";
+import { chooseSource, isBetterLater, lacks, planRound, union, wealthOf, type PlannerNode } from "../src/planner/plan.ts";
 
 /** mulberry32: small, seeded, good enough to shuffle fleets. */
 function seeded(seed: number): () => number {
@@ -127,5 +127,53 @@ describe("planner", () => {
     expect(planRound(fleet)).toEqual([{ node: 2, source: 1 }]);
     fleet[1]!.vectors.set("main", new Map([[originOf(50), 5]]));
     expect(planRound(fleet)).toEqual([]);
+  });
+});
+
+describe("waiting for a better source", () => {
+  const node = (id: number, ...origins: number[]): PlannerNode => {
+    return { id, vectors: new Map([["main", new Map(origins.map((origin) => [originOf(origin), 10]))]]) };
+  };
+  const first = (count: number) => Array.from({ length: count }, (_, origin) => origin);
+  const poor = Array.from({ length: 40 }, (_, index) => node(100 + index));
+  const richest = node(1, ...first(20));
+  const half = node(2, ...first(12));
+  const most = node(3, ...first(18));
+
+  it("is for nodes of a large fleet that have nothing to give, where the source has only a part", () => {
+    const wealth = wealthOf([richest, half, most, ...poor]);
+    expect(isBetterLater(node(9, 0), half, wealth)).toBe(true);
+    expect(isBetterLater(node(9, 0), most, wealth), "it has most of what is lacking").toBe(false);
+    expect(isBetterLater(node(9, 77), half, wealth), "it has what the richest lacks").toBe(false);
+    expect(isBetterLater(node(9, 0), half, wealthOf([richest, half, most])), "a small fleet").toBe(false);
+  });
+
+  it("saves sessions where all have written and few may run at once, and ends", () => {
+    const count = (patient: boolean) => {
+      const random = seeded(7);
+      const fleet: SimulatedNode[] = first(200).map((id) => ({ id, vectors: new Map([["main", new Map([[originOf(id), 1 + Math.floor(random() * 9)]])]]) }));
+      let running: [SimulatedNode, SimulatedNode][] = [];
+      let sessions = 0;
+      for (let turn = 0; turn < 100_000; turn++) {
+        const busy = new Set(running.flat().map(({ id }) => id));
+        const wealth = wealthOf(fleet);
+        for (let tries = 0; tries < 40 && running.length < 16; tries++) {
+          const asking = fleet[Math.floor(random() * fleet.length)] as SimulatedNode;
+          if (busy.has(asking.id)) continue;
+          const source = chooseSource(asking, fleet.filter(({ id }) => !busy.has(id)));
+          if (source === null || (patient && running.length > 0 && isBetterLater(asking, source, wealth))) continue;
+          running.push([asking, source as SimulatedNode]);
+          busy.add(asking.id).add(source.id);
+        }
+        if (running.length === 0 && fleet.every((one) => !lacks(one, wealth.all))) return sessions;
+        for (const [a, b] of running) runSession(a, b);
+        sessions += running.length;
+        running = [];
+      }
+      throw new Error("the fleet never became equal");
+    };
+    const patient = count(true);
+    expect(patient).toBeLessThanOrEqual(200 * Math.log2(200));
+    expect(patient).toBeLessThan(0.9 * count(false));
   });
 });

@@ -92,6 +92,59 @@ describe("registry", () => {
     other.close();
   });
 
+  it("remembers rows as they stand in the file, through writes of its own, of others, and what was undone", () => {
+    const ids = ["n1", "n2", "n3"].map((nodeId, at) => enrol(registry, introduction(nodeId, 7_000 + at)));
+    const other = new Sqlite(registry.path);
+    let state = 3;
+    const random = (below: number) => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0) % below;
+    for (let step = 0; step < 200; step++) {
+      const id = ids[random(ids.length)] ?? 0;
+      const kind = random(5);
+      if (kind === 0) registry.servers.update(id, { last_error: `own ${step}`, failures: step });
+      else if (kind === 1) registry.servers.nextEpoch(id, new Date(step));
+      else if (kind === 2) other.prepare("UPDATE sync_servers SET sync_enabled = ?, last_error = ? WHERE id = ?").run(step % 2, `other ${step}`, id);
+      else if (kind === 3) {
+        const undone = () => {
+          registry.servers.update(id, { last_error: "never", node_id: "nobody" });
+          throw new Error("undone");
+        };
+        expect(() => registry.transaction(undone)).toThrow("undone");
+      } else registry.servers.update(id, { node_id: `identity ${step}` });
+      const stands = other.prepare("SELECT * FROM sync_servers ORDER BY id").all() as { id: number; node_id: string }[];
+      expect(registry.servers.list(), `step ${step}, kind ${kind}`).toEqual(stands);
+      for (const row of stands) expect(registry.servers.byNodeId(row.node_id)?.id).toBe(row.id);
+      expect(registry.servers.byNodeId("nobody")).toBeNull();
+    }
+    other.close();
+  });
+
+  it("commits together what is asked for together: on disk before anybody hears of it, and each undone alone", async () => {
+    const id = enrol(registry, introduction("n1"));
+    const other = new Sqlite(registry.path);
+    const stored = () => other.prepare("SELECT failures FROM sync_servers WHERE id = ?").pluck().get(id);
+    const failing = registry.commit(() => {
+      registry.servers.update(id, { failures: 99 });
+      throw new Error("this one alone");
+    });
+    const good = registry.commit(() => {
+      registry.servers.update(id, { failures: 7 });
+      return "done";
+    });
+    const refused = expect(failing).rejects.toThrow("this one alone");
+    expect(stored(), "not before it is committed").toBe(0);
+    expect(await good).toBe("done");
+    expect(stored(), "whoever hears of it can rely on it").toBe(7);
+    await refused;
+    expect(registry.servers.get(id)?.failures).toBe(7);
+    // What waits when the registry is closed is not lost.
+    const last = registry.commit(() => registry.servers.update(id, { failures: 8 }));
+    registry.close();
+    await last;
+    expect(stored()).toBe(8);
+    other.close();
+    registry = openRegistry(directory);
+  });
+
   it("knows a node by its identity, wherever it is, and finds it by id, name and address", () => {
     const hand = enterByHand(registry, { name: "", host: "10.0.0.1", port: 7071, enabled: true });
     expect(findServer(registry, "10.0.0.1:7071").id).toBe(hand);

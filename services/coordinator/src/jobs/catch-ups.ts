@@ -82,10 +82,12 @@ export class CatchUps {
     this.#logger = parts.logger;
     this.#events.on("changed", () => this.#lookSoon());
     this.#events.on("refused", (serverId) => this.#enqueued.delete(serverId));
+    this.#events.on("abandoned", (serverId) => {
+      // The next attempt need not wait for the end of its pause.
+      if (this.automatic) void this.#enqueue([serverId], { urgent: true });
+    });
     this.#events.on("session", (end) => {
       this.#enqueued.delete(end.serverId);
-      // Its worker is gone: the next one need not wait for its pause to end.
-      if (end.result.errors.some(({ code }) => code === "FENCED")) void this.#enqueue([end.serverId], { urgent: true });
       for (const id of [end.serverId, end.sourceId]) for (const tally of this.#tallies.get(id) ?? []) tally.count(end);
     });
   }
@@ -253,7 +255,8 @@ export class CatchUps {
 
   async #enqueue(serverIds: readonly number[], { strict = false, ...options }: AddOptions & { strict?: boolean } = {}): Promise<void> {
     const queue = this.#queue();
-    if (queue === null) return this.#link.assertReady();
+    if (queue === null && strict) this.#link.assertReady();
+    if (queue === null) return;
     if (serverIds.length === 0) return;
     const critical = new Set(
       this.#registry.settings

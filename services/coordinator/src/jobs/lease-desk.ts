@@ -127,7 +127,9 @@ export class LeaseDesk {
       const message = `Worker ${lease.worker} did not report for ${this.#timing.leaseMs / 1_000} s. Another one takes over by itself.`;
       return { lease, result: SyncResult.fromPartial({ errors: [{ code: "FENCED", message }] }) };
     });
-    if (expired.length > 0) this.#close(expired, now);
+    if (expired.length === 0) return;
+    this.#close(expired, now);
+    for (const { lease } of expired) this.#events.emit("abandoned", lease.server_id);
   }
 
   /** True when the fleet runs as many sessions as it may, or began as many within the minute. */

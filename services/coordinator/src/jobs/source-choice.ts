@@ -1,12 +1,11 @@
-import type { VersionVector } from "@scoutsync/core";
 import { filesDiffer, type Fleet, type FleetNode } from "../detection/fleet.ts";
 import { textOf } from "../detection/vector-pool.ts";
-import { chooseSource, gain, isBetterLater, lacks, union } from "../planner/plan.ts";
+import { chooseSource, gain, isBetterLater, lacks, wealthOf, type Wealth } from "../planner/plan.ts";
 
 /** Two nodes that could not reach each other are not paired again for this long, if there is anybody else. */
 const AVOID_PAIR_MS = 60_000;
 /** Adding up what a large fleet holds takes a few milliseconds. */
-const WHOLE_AGE_MS = 250;
+const WEALTH_AGE_MS = 250;
 /** A node waits at most this long, for each node of the fleet, for a better source: a slow one must not hold up the others. */
 const PATIENCE_PER_NODE_MS = 30;
 
@@ -21,8 +20,8 @@ export class SourceChoice {
   readonly #fruitless = new Map<number, Map<number, string>>();
   /** Since when nodes wait for a source that has most of what they lack. */
   readonly #waitingSince = new Map<number, number>();
-  #whole: ReadonlyMap<string, VersionVector> = new Map();
-  #wholeAt = -Infinity;
+  #wealth: Wealth = { all: new Map(), richest: null, nodes: 0 };
+  #wealthAt = -Infinity;
 
   constructor(fleet: Fleet) {
     this.#fleet = fleet;
@@ -41,7 +40,7 @@ export class SourceChoice {
     const chosen = chooseSource(node, preferred) ?? (preferred.length < fruitful.length ? chooseSource(node, fruitful) : null);
     if (chosen !== null) {
       const source = chosen as FleetNode;
-      return !now.demanded && now.moving && this.#waits(node, source, candidates.length) ? "busy" : source;
+      return !now.demanded && now.moving && this.#waits(node, source) ? "busy" : source;
     }
     const withOtherFiles = (preferred.length > 0 ? preferred : fruitful).filter((other) => filesDiffer(node, other));
     // Spread by id, so that many do not all queue for the same one.
@@ -87,27 +86,28 @@ export class SourceChoice {
   }
 
   /** True when others are at it to gather what the node lacks, and it has waited for that only a moment. */
-  #waits(node: FleetNode, source: FleetNode, count: number): boolean {
-    if (!isBetterLater(node, source, this.#everything(), count)) return false;
+  #waits(node: FleetNode, source: FleetNode): boolean {
+    const wealth = this.#toBeHad();
+    if (!isBetterLater(node, source, wealth)) return false;
     const now = performance.now();
     const since = this.#waitingSince.get(node.id) ?? now;
     this.#waitingSince.set(node.id, since);
-    return now - since < count * PATIENCE_PER_NODE_MS;
+    return now - since < wealth.nodes * PATIENCE_PER_NODE_MS;
   }
 
-  /** Everything that can be had, as of a moment ago. */
-  #everything(): ReadonlyMap<string, VersionVector> {
+  /** What can be had, as of a moment ago. */
+  #toBeHad(): Wealth {
     const now = performance.now();
-    if (now - this.#wholeAt > WHOLE_AGE_MS) {
-      this.#whole = union(this.#fleet.available());
-      this.#wholeAt = now;
+    if (now - this.#wealthAt > WEALTH_AGE_MS) {
+      this.#wealth = wealthOf(this.#fleet.available());
+      this.#wealthAt = now;
     }
-    return this.#whole;
+    return this.#wealth;
   }
 
   #hasSource(node: FleetNode, candidates: readonly FleetNode[]): boolean {
     // One comparison instead of one with everybody, as long as everybody counts.
-    if (!this.#fruitless.has(node.id) && lacks(node, this.#everything())) return true;
+    if (!this.#fruitless.has(node.id) && lacks(node, this.#toBeHad().all)) return true;
     const fruitful = this.#fruitful(node, candidates);
     return chooseSource(node, fruitful) !== null || fruitful.some((other) => filesDiffer(node, other));
   }

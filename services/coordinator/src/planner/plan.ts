@@ -71,14 +71,30 @@ const MOST = 0.75;
 /** In a small fleet a session more or less does not matter. */
 const LARGE_FLEET = 32;
 
+/** What can be had in a fleet now: all of it together, and the node that has most. */
+export interface Wealth {
+  all: ReadonlyMap<string, VersionVector>;
+  richest: PlannerNode | null;
+  nodes: number;
+}
+
+export function wealthOf(nodes: readonly PlannerNode[]): Wealth {
+  let richest: PlannerNode | null = null;
+  let most = -1;
+  for (const node of nodes) {
+    const held = holdings(node, node);
+    if (held > most) [richest, most] = [node, held];
+  }
+  return { all: union(nodes), richest, nodes: nodes.length };
+}
+
 /**
- * True when `node` does better to wait: it has nothing for `source`, and `source` has only a part of what it lacks, so
- * that it would need another session soon. Where all have written, those who have something to give go first, and the
- * others are brought up to date once instead of again and again: 2 n sessions instead of n log n. `all` is the union of
- * the `nodes` that can be had now.
+ * True when `node` does better to wait: the richest node has all that it could give, and `source` has only a part of
+ * what it lacks, so that it would need another session soon. Where all have written, those who have something to give go
+ * first, and the others are brought up to date once instead of again and again.
  */
-export function isBetterLater(node: PlannerNode, source: PlannerNode, all: ReadonlyMap<string, VersionVector>, nodes: number): boolean {
-  if (nodes < LARGE_FLEET || gain(source, node) > 0) return false;
+export function isBetterLater(node: PlannerNode, source: PlannerNode, { all, richest, nodes }: Wealth): boolean {
+  if (nodes < LARGE_FLEET || richest === null || gain(richest, node) > 0) return false;
   return gain(node, source) < MOST * gain(node, { id: -1, vectors: all });
 }
 
