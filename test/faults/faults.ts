@@ -906,12 +906,14 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "a session that was reported twice counts twice",
-    edits: [["if (leases.get(lease_id) === null) return false;", "if (lease_id === \"\") return false;"]],
+    edits: [["if (leases.get(lease_id) === null) return false;", 'if (lease_id === "") return false;']],
     caughtBy: "services/coordinator/test/leases.test.ts",
   },
   {
     name: "those who watch are not told of a node that changed",
-    edits: [["filter(([field, text]) => told.get(field) !== text)", "filter(([field, text]) => told.get(field) !== text && field !== \"session\")"]],
+    edits: [
+      ["filter(([field, text]) => told.get(field) !== text)", 'filter(([field, text]) => told.get(field) !== text && field !== "session")'],
+    ],
     caughtBy: "services/coordinator/test/fleet-changes.test.ts",
   },
 ];

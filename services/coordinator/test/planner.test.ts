@@ -151,7 +151,10 @@ describe("waiting for a better source", () => {
   it("saves sessions where all have written and few may run at once, and ends", () => {
     const count = (patient: boolean) => {
       const random = seeded(7);
-      const fleet: SimulatedNode[] = first(200).map((id) => ({ id, vectors: new Map([["main", new Map([[originOf(id), 1 + Math.floor(random() * 9)]])]]) }));
+      const fleet: SimulatedNode[] = first(200).map((id) => ({
+        id,
+        vectors: new Map([["main", new Map([[originOf(id), 1 + Math.floor(random() * 9)]])]]),
+      }));
       let running: [SimulatedNode, SimulatedNode][] = [];
       let sessions = 0;
       for (let turn = 0; turn < 100_000; turn++) {
@@ -160,7 +163,10 @@ describe("waiting for a better source", () => {
         for (let tries = 0; tries < 40 && running.length < 16; tries++) {
           const asking = fleet[Math.floor(random() * fleet.length)] as SimulatedNode;
           if (busy.has(asking.id)) continue;
-          const source = chooseSource(asking, fleet.filter(({ id }) => !busy.has(id)));
+          const source = chooseSource(
+            asking,
+            fleet.filter(({ id }) => !busy.has(id)),
+          );
           if (source === null || (patient && running.length > 0 && isBetterLater(asking, source, wealth))) continue;
           running.push([asking, source as SimulatedNode]);
           busy.add(asking.id).add(source.id);

@@ -102,7 +102,8 @@ describe("registry", () => {
       const kind = random(5);
       if (kind === 0) registry.servers.update(id, { last_error: `own ${step}`, failures: step });
       else if (kind === 1) registry.servers.nextEpoch(id, new Date(step));
-      else if (kind === 2) other.prepare("UPDATE sync_servers SET sync_enabled = ?, last_error = ? WHERE id = ?").run(step % 2, `other ${step}`, id);
+      else if (kind === 2)
+        other.prepare("UPDATE sync_servers SET sync_enabled = ?, last_error = ? WHERE id = ?").run(step % 2, `other ${step}`, id);
       else if (kind === 3) {
         const undone = () => {
           registry.servers.update(id, { last_error: "never", node_id: "nobody" });
