@@ -9,6 +9,7 @@ WORKDIR /opt/scoutsync
 COPY package.json package-lock.json ./
 COPY packages/cli/package.json packages/cli/
 COPY packages/core/package.json packages/core/
+COPY packages/discovery/package.json packages/discovery/
 COPY packages/files/package.json packages/files/
 COPY packages/protocol/package.json packages/protocol/
 COPY packages/replica/package.json packages/replica/

@@ -11,11 +11,13 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "packages/protocol": ["core"],
   // Who belongs to a fleet: stands beside the calls it guards, and knows nothing of what they carry.
   "packages/trust": ["core", "protocol", "runtime"],
+  // Says to a network who is there, and hears it: proves nothing, so it needs nothing of those who prove.
+  "packages/discovery": ["runtime"],
   "packages/replica": ["core"],
   "packages/files": ["core"],
   "packages/session": ["core", "files", "protocol", "replica", "runtime"],
-  "services/sync-node": ["core", "files", "protocol", "replica", "session", "runtime", "trust"],
-  "services/coordinator": ["core", "protocol", "runtime", "trust"],
+  "services/sync-node": ["core", "files", "protocol", "replica", "session", "runtime", "trust", "discovery"],
+  "services/coordinator": ["core", "protocol", "runtime", "trust", "discovery"],
   "packages/cli": ["core", "files", "protocol", "replica", "runtime", "trust", "sync-node", "coordinator"],
   "packages/testkit": ["core", "protocol", "runtime", "scoutsync"],
 };

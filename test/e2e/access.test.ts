@@ -246,6 +246,14 @@ test("no call of a coordinator or node is let through without a certificate, wit
   }
   for (const method of ["Sync", "Verify", "ResolveReview"])
     expect((await call(nodes[1]!.address, `/scoutsync.v1.SyncNode/${method}`, pits)).code).toBe(status.PERMISSION_DENIED);
+  // What is asked by its name needs what it needs by itself.
+  const asking = (operation: string) => Buffer.from([0x0a, operation.length, ...Buffer.from(operation)]);
+  const askFor = (operation: string, key: string) =>
+    call(coordinator.address, "/scoutsync.v1.Coordinator/Ask", null, key, asking(operation));
+  expect((await askFor("getFleet", keys["viewer"]!)).answers.length).toBe(1);
+  for (const operation of ["pauseJobs", "setConfig", "scan"])
+    expect((await askFor(operation, keys["viewer"]!)).code).toBe(status.PERMISSION_DENIED);
+  expect((await askFor("setConfig", keys["operator"]!)).code).toBe(status.PERMISSION_DENIED);
   // The same way of calling gets through with what fits.
   expect((await call(coordinator.address, "/scoutsync.v1.Coordinator/GetStatus", null, keys["viewer"])).answers.length).toBe(1);
   expect((await call(coordinator.address, "/scoutsync.v1.Coordinator/PauseJobs", null, keys["viewer"])).code).toBe(

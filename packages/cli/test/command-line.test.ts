@@ -33,6 +33,7 @@ describe("the command line's contract", () => {
     "review show",
     "review resolve",
     "nodes list",
+    "nodes found",
     "nodes show",
     "nodes sync",
     "nodes add",
@@ -103,6 +104,8 @@ describe("the command line's contract", () => {
     ["members list --coordinator 127.0.0.1:1", 1],
     ["coordinator --redis http://127.0.0.1", 2],
     ["coordinator --listen nonsense", 2],
+    ["coordinator --discover nonsense", 2],
+    ["node --name n --db a=x.db --discover nonsense", 2],
     ["node --files nonsense --db a=b", 2],
     ["node --name n --files a=x --files a=y", 2],
     ["node --name n --files a=x --file-exclude b:*.bak", 2],
@@ -168,7 +171,7 @@ describe("the command line's contract", () => {
     collect(buildProgram({ argv: [], env: {}, cwd: folder, stdout: new PassThrough(), stderr: new PassThrough() }), "");
     const nested = names.filter((name) => name.includes(" ") && !name.startsWith("files "));
     expect(names.filter((name) => !name.includes(" ")).sort()).toEqual([...COMMANDS].sort());
-    expect(nested.length).toBe(28);
+    expect(nested.length).toBe(29);
   });
 });
 

@@ -53,6 +53,8 @@ export interface CoordinatorConfig {
   dataDirectory: string;
   /** Speak plain text also beyond this machine, where the data directory belongs to no fleet. */
   insecure?: boolean | undefined;
+  /** Say on the local network where this coordinator is: the address of the network interface, or "" for all; left out = do not. */
+  discover?: string | undefined;
   logger: Logger;
   timing?: Partial<Timing>;
   /** Settings of the fleet by key, as text: what they are unless `sync_config` says otherwise. */

@@ -11,6 +11,7 @@ import { RoundWorker, type Rounds } from "./jobs/round-worker.ts";
 import { cleanUp } from "./cleanup.ts";
 import { SessionWorker } from "./jobs/session-worker.ts";
 import { Membership } from "./membership.ts";
+import { sayWhere } from "./neighbours.ts";
 import { openRegistry } from "./registry/registry.ts";
 import { Upkeep } from "./upkeep.ts";
 
@@ -38,7 +39,9 @@ export async function startCoordinator(config: CoordinatorConfig): Promise<Coord
   const link = new RedisLink(config.redis, logger);
   let work: { queue: CatchUpQueue; rounds: RoundWorker; sessions: SessionWorker } | null = null;
 
-  const core = wireCore({ registry, link, queue: () => work?.queue ?? null, membership, dial, timing, logger });
+  let neighbourhood: ReturnType<typeof sayWhere> | null = null;
+  const neighbours = () => neighbourhood?.found ?? [];
+  const core = wireCore({ registry, link, neighbours, queue: () => work?.queue ?? null, membership, dial, timing, logger });
   const upkeep = new Upkeep(core);
   const release = async () => {
     membership?.stop();
@@ -74,6 +77,7 @@ export async function startCoordinator(config: CoordinatorConfig): Promise<Coord
     void upkeep.reconcile();
   };
   membership?.started(grpc.listen);
+  if (config.discover !== undefined) neighbourhood = sayWhere({ trust, listen: grpc.listen, interface: config.discover || null, logger });
   upkeep.start();
   link.connection.on("ready", connected);
   if (link.ready) connected();
@@ -84,6 +88,7 @@ export async function startCoordinator(config: CoordinatorConfig): Promise<Coord
     link.connection.off("ready", connected);
     upkeep.stop();
     core.catchUps.stop();
+    await neighbourhood?.stop();
     await http?.stop();
     await Promise.all([work?.sessions.stop(), work?.rounds.stop()]);
     await grpc.stop();

@@ -1,3 +1,4 @@
+import type { Neighbour } from "@scoutsync/discovery";
 import type { Dial } from "@scoutsync/protocol";
 import type { Logger } from "@scoutsync/runtime";
 import type { Timing } from "./config.ts";
@@ -39,6 +40,8 @@ export interface Core {
   readonly canary: Canary;
   readonly comparison: Comparison;
   readonly link: RedisLink;
+  /** Who is heard on the local network; nobody unless that was asked for. */
+  readonly neighbours: () => readonly Neighbour[];
   /** Null until Redis was reached for the first time. */
   readonly queue: () => CatchUpQueue | null;
   readonly timing: Timing;
@@ -50,6 +53,7 @@ export function wireCore(parts: {
   registry: Registry;
   link: RedisLink;
   queue: () => CatchUpQueue | null;
+  neighbours: () => readonly Neighbour[];
   membership: Membership | null;
   dial: Dial;
   timing: Timing;

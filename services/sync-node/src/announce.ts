@@ -19,10 +19,12 @@ const COORDINATOR = "coordinator";
 
 /**
  * Tells the coordinator that this node is there and how far it is, until the signal aborts. A coordinator that is away
- * is asked again for ever and changes nothing else: nodes sync without it.
+ * is asked again for ever and changes nothing else: nodes sync without it. Where several addresses are known, which may
+ * become more, the next one is tried each time.
  */
-export async function announce(context: NodeContext, coordinator: string, listen: string, signal: AbortSignal): Promise<void> {
-  const client = context.dial(coordinator, CoordinatorClient);
+export async function announce(context: NodeContext, coordinators: readonly string[], listen: string, signal: AbortSignal): Promise<void> {
+  let coordinator = coordinators[0] ?? "";
+  let client = context.dial(coordinator, CoordinatorClient);
   const options = { signal, deadlineMs: CALL_DEADLINE_MS };
   const changed = new Wakeup();
   let moved = false;
@@ -50,6 +52,11 @@ export async function announce(context: NodeContext, coordinator: string, listen
         context.logger[failures === 0 ? "warn" : "debug"]({ coordinator, code }, message);
         await pause(backoffMs(failures, { firstMs: FIRST_RETRY_MS, capMs: LONGEST_RETRY_MS }), signal);
         failures += 1;
+        const next = coordinators[failures % coordinators.length] ?? coordinator;
+        if (next === coordinator) continue;
+        client.close();
+        coordinator = next;
+        client = context.dial(coordinator, CoordinatorClient);
       }
     }
   } finally {

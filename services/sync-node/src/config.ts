@@ -54,6 +54,8 @@ export interface SyncNodeConfig {
   metrics?: string | null | undefined;
   /** Worker threads that the databases share; default: one per processor, no more than databases. */
   threads?: number | undefined;
+  /** Find others of the fleet on the local network: the address of the network interface, or "" for all; left out = do not. */
+  discover?: string | undefined;
   /** Speak plain text also beyond this machine, where the data directory belongs to no fleet. */
   insecure?: boolean | undefined;
   logger: Logger;

@@ -20,6 +20,7 @@ import { handlers } from "./handlers/index.ts";
 import { keepInStep } from "./live-links.ts";
 import { PassingLimits } from "./limits.ts";
 import { belong, checkLimits, contacts, type Membership } from "./membership.ts";
+import { meetNeighbours } from "./neighbours.ts";
 import { takeOver } from "./reissuing.ts";
 import { NodeCounts, serveMetrics } from "./metrics.ts";
 import { keepScope } from "./scopes/carrying.ts";
@@ -137,11 +138,31 @@ export async function serve(
       forgetDeleted(contextOf(scope, context), stopping.signal),
     ]),
   ];
-  if (coordinator !== null) background.push(announce(context, coordinator, listen, stopping.signal));
+  const known = coordinator === null ? [] : [coordinator];
+  if (coordinator !== null) background.push(announce(context, known, listen, stopping.signal));
   if (membership) background.push(membership.keepRenewed([...(coordinator === null ? [] : [coordinator]), ...peers]));
-  const settled = Promise.all(
-    background.map((work) => work.catch((error: unknown) => logger.error(toPlainError(error), "a background task failed"))),
-  );
+  const running = new Set<Promise<void>>();
+  const run = (work: Promise<void>) => {
+    const ended = work.catch((error: unknown) => logger.error(toPlainError(error), "a background task failed"));
+    running.add(ended);
+    void ended.then(() => running.delete(ended));
+  };
+  for (const work of background) run(work);
+  if (config.discover !== undefined) {
+    const found = {
+      onCoordinator: (address: string) => {
+        if (known.includes(address)) return;
+        known.push(address);
+        if (known.length === 1) run(announce(context, known, listen, stopping.signal));
+      },
+      onPeer: (address: string) => {
+        run(keepInStep(context, [address], stopping.signal));
+        run(keepFilesInStep(context, [address], stopping.signal));
+      },
+    };
+    const told = { coordinator: coordinator !== null, peers };
+    run(meetNeighbours({ context, trust, listen, interface: config.discover || null, told, ...found }, stopping.signal));
+  }
   logger.info({ listen, node_id: nodeId, databases: databases.all().map(({ replica }) => replica.name) }, "serving");
 
   let stopped: Promise<void> | null = null;
@@ -153,7 +174,7 @@ export async function serve(
     );
     await metrics?.stop();
     await shutDown(server, SHUTDOWN_GRACE_MS);
-    await settled;
+    await Promise.all(running);
     context.connections.close();
     await release();
     logger.info("stopped");

@@ -4,6 +4,8 @@ import { createLogger, printReady, runUntilSignal } from "@scoutsync/runtime";
 import { declare, isSet, type Registration } from "../command.ts";
 import { joinAs } from "../identity/joining.ts";
 import { checkAddress, redisUrlOf } from "../config/addresses.ts";
+import { isInterface } from "../config/node-settings.ts";
+import { usageError } from "../exit.ts";
 
 interface CoordinatorOptions {
   listen?: string;
@@ -12,6 +14,7 @@ interface CoordinatorOptions {
   data?: string;
   join?: string;
   name?: string;
+  discover?: string | true;
   insecure?: boolean;
 }
 
@@ -27,6 +30,10 @@ export const registerCoordinator: Registration = (program, surroundings) => {
       new Option("--data <dir>", "folder for the registry (default ./.scoutsync-coordinator)"),
       new Option("--join <code>", "become a member of a fleet that was made elsewhere, with the code that `scoutsync invite` printed"),
       new Option("--name <name>", "what people call it in the fleet (default: the machine's name)"),
+      new Option(
+        "--discover [interface]",
+        "say on the local network where this coordinator is (mDNS), so that nodes of its fleet find it; through the interface with this address, or all",
+      ),
       new Option("--insecure", "speak plain text also beyond this machine; anyone in between can read and change it"),
     ],
     examples: [
@@ -44,6 +51,7 @@ export const registerCoordinator: Registration = (program, surroundings) => {
         http: checkAddress(options.http ?? env["SCOUTSYNC_HTTP"] ?? "127.0.0.1:8080", "--http"),
         redis: redisUrlOf(options.redis, env),
         dataDirectory,
+        discover: interfaceOf(options.discover, env["SCOUTSYNC_DISCOVER"]),
         insecure: options.insecure === true || isSet(env["SCOUTSYNC_INSECURE"]),
         logger: createLogger("coordinator", logLevel ?? "info"),
         presets: presetsOf(Object.keys(SETTING_DEFINITIONS), env),
@@ -53,6 +61,15 @@ export const registerCoordinator: Registration = (program, surroundings) => {
     },
   });
 };
+
+/** The interface to use, "" for all; undefined where nobody asked for it. */
+function interfaceOf(flag: string | true | undefined, environment: string | undefined): string | undefined {
+  const given = flag === true ? "all" : (flag ?? environment ?? "");
+  if (given === "") return undefined;
+  if (!isInterface(given))
+    throw usageError(`"${given}" is not the address of a network interface`, "Say --discover alone for all of them.");
+  return given === "all" ? "" : given;
+}
 
 /** Settings of the fleet as the environment gives them: `SCOUTSYNC_CATCHUP_ENABLED` and so on. */
 function presetsOf(keys: readonly string[], env: Readonly<Record<string, string | undefined>>): Record<string, string> {

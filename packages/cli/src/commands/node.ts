@@ -44,6 +44,7 @@ interface NodeOptions {
   quarantine?: string;
   metrics?: string;
   join?: string;
+  discover?: string | true;
   insecure?: boolean;
   config?: string;
 }
@@ -100,6 +101,10 @@ export const registerNode: Registration = (program, surroundings) => {
         "--join <code>",
         "become a member of a fleet with the code that `scoutsync invite` printed; kept, and no harm when given again",
       ),
+      new Option(
+        "--discover [interface]",
+        "find the coordinator, or other nodes, of the fleet on the local network (mDNS); through the interface with this address, or all",
+      ),
       new Option("--insecure", "speak plain text also beyond this machine; anyone in between can read and change it"),
       new Option("--config <file>", "YAML file with the same settings; flags and SCOUTSYNC_* win over it"),
     ],
@@ -131,6 +136,7 @@ export const registerNode: Registration = (program, surroundings) => {
         fileExclude: settings.file_exclude,
         fileLimits: { maxSizeBytes: settings.file_max_mib * MIB, minFreeBytes: settings.file_min_free_mib * MIB },
         fileRate: settings.file_rate_mib * MIB,
+        discover: settings.discover === "all" ? "" : settings.discover,
         rowRate: settings.row_rate,
         rowByteRate: settings.row_rate_mib * MIB,
         peers: settings.peers,
@@ -187,6 +193,7 @@ function flagsOf(options: NodeOptions, cwd: string): NodeSource {
   if (options.quarantine !== undefined) source.quarantine = options.quarantine;
   if (options.metrics !== undefined) source.metrics = options.metrics;
   if (options.join !== undefined) source.join = options.join;
+  if (options.discover !== undefined) source.discover = options.discover === true ? "all" : options.discover;
   if (options.insecure !== undefined) source.insecure = options.insecure;
   return source;
 }

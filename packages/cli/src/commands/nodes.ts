@@ -5,6 +5,7 @@ import { declare, type Registration } from "../command.ts";
 import { LONG_DEADLINE_MS, QUICK_DEADLINE_MS, withCoordinator } from "../connect.ts";
 import { usageError } from "../exit.ts";
 import { count } from "../output/json.ts";
+import { askCoordinator } from "./api.ts";
 import { declareShow, declareSync } from "./node-detail.ts";
 import { nodeDocument } from "./node-row.ts";
 
@@ -38,6 +39,26 @@ export const registerNodes: Registration = (program, surroundings) => {
     },
   });
 
+  declare(nodes, surroundings, {
+    usage: "found",
+    summary:
+      "nodes heard on the coordinator's local network (--discover) that are not in the list, and what would make them part of the fleet",
+    usesCoordinator: true,
+    examples: ["scoutsync nodes found", "scoutsync nodes found --json"],
+    run: async (_options, invocation) => {
+      const { nodes: found } = (await askCoordinator(invocation, "listFoundNodes", {})) as {
+        nodes: { id: string; name: string; address: string; fleet: string; advice: string }[];
+      };
+      const { out } = invocation;
+      out.result(found, () => {
+        if (found.length === 0) return out.line("Nobody else was heard. The coordinator listens with --discover only.");
+        out.table(
+          ["name", "address", "fleet", "what to do"],
+          found.map((one) => [one.name, one.address, one.fleet || "none", one.advice]),
+        );
+      });
+    },
+  });
   declareShow(nodes, surroundings);
   declareSync(nodes, surroundings);
 

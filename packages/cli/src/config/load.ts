@@ -58,6 +58,7 @@ export function nodeSettingsFromEnvironment({ env, cwd }: Pick<Surroundings, "en
     assign(source, key, number === undefined ? undefined : Number(number));
   }
   assign(source, "data", text("DATA"));
+  assign(source, "discover", text("DISCOVER"));
   assign(source, "peers", list("PEER"));
   assign(source, "coordinator", text("COORDINATOR"));
   assign(source, "baseline", text("BASELINE") as NodeSource["baseline"]);

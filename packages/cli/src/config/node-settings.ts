@@ -1,8 +1,14 @@
+import { isIP } from "node:net";
 import { z } from "zod";
 import { parseTerms, SyncError } from "@scoutsync/core";
 import { parseAddress } from "@scoutsync/runtime";
 
 const address = z.string().refine((text) => parseAddress(text) !== null, { error: (issue) => `"${String(issue.input)}" is not host:port` });
+
+/** "all", or the IPv4 address of a network interface. */
+export function isInterface(text: string): boolean {
+  return text === "all" || isIP(text) === 4;
+}
 
 const databaseName = z
   .string()
@@ -112,6 +118,13 @@ export const NodeSettings = z
       .describe("deletes of at least so many rows and more than this share of a table at once are kept back for a person"),
     metrics: address.optional().describe("host:port to serve GET /metrics for Prometheus on"),
     join: z.string().min(1).optional().describe("a join code from `scoutsync invite`: becomes a member of that fleet, once"),
+    discover: z
+      .string()
+      .refine(isInterface, { error: (issue) => `"${String(issue.input)}" is not the address of a network interface, nor "all"` })
+      .optional()
+      .describe(
+        "find the coordinator, or other nodes, of the fleet on the local network by mDNS: the address of a network interface, or all",
+      ),
     insecure: z
       .boolean({ error: "insecure is true or false" })
       .default(false)
@@ -202,6 +215,7 @@ export const NODE_FLAGS: Readonly<Record<string, string>> = {
   quarantine: "--quarantine",
   metrics: "--metrics",
   join: "--join",
+  discover: "--discover",
   insecure: "--insecure",
   log_level: "--log-level",
 };

@@ -24,6 +24,7 @@ ${table(["in the file", "flag", "default", "meaning"], nodeRows())}
 | \`--http\` | \`SCOUTSYNC_HTTP\` | \`127.0.0.1:8080\` | host:port for HTTP |
 | \`--redis\` | \`SCOUTSYNC_REDIS\`, \`REDIS_URL\` | \`redis://127.0.0.1:6379\` | \`redis://\` or \`rediss://\`, with user and password where needed |
 | \`--data\` | \`SCOUTSYNC_DATA\` | \`.scoutsync-coordinator\` | folder for the registry |
+| \`--discover\` | \`SCOUTSYNC_DISCOVER\` | | say by mDNS where the coordinator is, through the network interface with this address, or \`all\` |
 | \`--coordinator\` (worker) | \`SCOUTSYNC_COORDINATOR\` | \`127.0.0.1:7070\` | whose jobs to work on |
 
 ## The fleet

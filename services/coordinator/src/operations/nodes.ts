@@ -3,6 +3,7 @@ import { SyncError } from "@scoutsync/core";
 import { parseAddress } from "@scoutsync/runtime";
 import type { Core } from "../core.ts";
 import type { FleetNode } from "../detection/fleet.ts";
+import { foundNodes } from "../neighbours.ts";
 import { enterByHand, findServer } from "../registry/enrolment.ts";
 import { reliabilityOf } from "../reliability/figures.ts";
 import { alertView } from "./alerts.ts";
@@ -80,6 +81,31 @@ export const NODE_OPERATIONS = [
       await upkeep.fresh();
       return { nodes: nodeViews(core) };
     },
+  }),
+  operation({
+    id: "listFoundNodes",
+    method: "GET",
+    need: { role: "viewer", scope: "fleet" },
+    path: "/api/nodes-found",
+    summary: "Nodes that say on the local network that they are there and are not in the list; nothing of it is proven",
+    rpc: null,
+    command: "nodes found",
+    params: Nothing,
+    query: Nothing,
+    body: Nothing,
+    answer: z.object({
+      nodes: z.array(
+        z.object({
+          id: z.string(),
+          name: z.string(),
+          address: z.string(),
+          fleet: z.string().describe("The fleet it says to belong to; empty for none"),
+          advice: z.string(),
+        }),
+      ),
+    }),
+    status: 200,
+    run: ({ core }) => ({ nodes: foundNodes(core).map(({ id, name, address, fleet, advice }) => ({ id, name, address, fleet, advice })) }),
   }),
   operation({
     id: "getNode",
