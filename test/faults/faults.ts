@@ -98,6 +98,11 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("soft-references"),
   },
   {
+    name: "a deleted row that stays is written as if what it refers to were there",
+    edits: [['if (stray || missing) return this.placement.evict(state, end.cells, stray ?? "parent", missing, before);', ""]],
+    caughtBy: tests("circles"),
+  },
+  {
     name: "nobody is told that children refer to the row which took their parent's integer",
     edits: [["&& this.rows.wasUsed(table, id)) this.takeOver(", "&& id < 0n) this.takeOver("]],
     caughtBy: tests("rules-identity"),

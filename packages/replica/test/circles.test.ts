@@ -43,3 +43,23 @@ test("a deleted row that stays for what refers to it was edited before to refer 
   }
   expect(a.rows("SELECT * FROM part ORDER BY id")).toEqual(b.rows("SELECT * FROM part ORDER BY id"));
 });
+
+test("rows that refer to each other wait where another row has a UNIQUE value of one, and come when it is free", () => {
+  const schema = "CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT UNIQUE, rival INTEGER REFERENCES team(id))";
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  b.edit("INSERT INTO team VALUES(9, 'taken', NULL)");
+  a.edit("INSERT INTO team VALUES(1, 'one', NULL), (2, 'taken', 1); UPDATE team SET rival = 2 WHERE id = 1", at(1));
+  b.pull(a);
+  expect(b.rows("SELECT name FROM team")).toEqual([{ name: "taken" }]);
+  settle(a, b);
+  expect(a.rows("SELECT * FROM team")).toEqual(b.rows("SELECT * FROM team"));
+  b.edit("UPDATE team SET name = 'renamed' WHERE id = 9", at(2));
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("SELECT team.name, other.name AS rival FROM team LEFT JOIN team other ON other.id = team.rival ORDER BY 1")).toEqual([
+      { name: "one", rival: "taken" },
+      { name: "renamed", rival: null },
+      { name: "taken", rival: "one" },
+    ]);
+  }
+});

@@ -168,7 +168,8 @@ export class Decisions {
         }
       }
     }
-    return members.length > refused.length;
+    // What was placed may have left again just now, for one that was refused: the next pass would only do the same.
+    return members.some(({ birth }) => this.related.again(birth)?.place.kind === "table");
   }
 
   /** Lets an earlier-born row have its UNIQUE values when all who hold them were born later. */
