@@ -23,6 +23,7 @@ export class Ledger {
     for (const tag of tags) all.add(tag);
     this.tags.set(marker, all);
     for (const tag of seen) if (!tags.includes(tag)) this.removed.add(tag);
+    this.noteApart(marker);
   }
 
   /** A deleted row may live, and what it hangs on. */
@@ -37,6 +38,11 @@ export class Ledger {
     let values = this.writes.get(cell);
     if (!values) this.writes.set(cell, (values = new Map()));
     values.set(value, new Set(saw));
+    this.noteApart(marker);
+  }
+
+  /** Somebody wrote to a row that is deleted, or to one below it. */
+  private noteApart(marker: string): void {
     if (this.deleted.has(marker)) this.lives(marker);
     const parent = this.parents.get(marker);
     if (parent !== undefined && this.deleted.has(parent)) this.lives(parent);

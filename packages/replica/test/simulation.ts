@@ -464,7 +464,8 @@ export class Simulation {
   /** Rows of other nodes that differ from what the deleting node sees were written by someone who could not know. */
   private noteApart(node: Node, table: string, marker: string): void {
     const look = ({ app }: Node) => {
-      const row = app.prepare(`SELECT x, y FROM ${table} WHERE m = ?`).get(marker);
+      const ruled = this.options.rules && RULED.includes(table) ? ", hits, tags" : "";
+      const row = app.prepare(`SELECT x, y${ruled} FROM ${table} WHERE m = ?`).get(marker);
       const below = ["child", "link", "note"].map((name) =>
         app.prepare(`SELECT ${name}.m FROM ${name} JOIN parent ON parent.id = ${name}.p WHERE parent.m = ? ORDER BY 1`).pluck().all(marker),
       );
