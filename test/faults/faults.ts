@@ -81,8 +81,8 @@ export const FAULTS: Fault[] = [
     name: "a conflict is decided by what stands for a sensitive value",
     edits: [
       [
-        "const value = cells[index] ?? null;\n    const { winner, lost } = judge(state.table, cid, writes, knowledge, value);\n    for (const loser of lost) {\n      if (sameValue(loser.value, value)) continue;\n      const version = (write: typeof loser, cell: typeof value): ReviewVersion => ({\n        value: shown(audited, state.table, index, cell),",
-        'const value = cells[index] ?? null;\n    const { winner, lost } = judge(state.table, cid, writes, knowledge, value);\n    for (const loser of lost) {\n      if (sameValue(loser.value, value)) continue;\n      const version = (write: typeof loser, _cell: typeof value): ReviewVersion => ({\n        value: "(sensitive)",',
+        "const version = ({ write, value }: Version): ReviewVersion => ({\n        value,",
+        'const version = ({ write }: Version): ReviewVersion => ({\n        value: "(sensitive)",',
       ],
     ],
     caughtBy: tests("sensitive"),
@@ -109,7 +109,12 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "an edit under an integer that another row had overwrites what its author never saw",
-    edits: [["writeUnseen(state, cid, wall, this.knowledge, was);\n      return false;", "return true;"]],
+    edits: [
+      [
+        "writeUnseen(state, cid, wall, this.knowledge, state.own.get(cid) ?? was);\n      state.own.delete(cid);\n      return false;",
+        "return true;",
+      ],
+    ],
     caughtBy: tests("former-ids"),
   },
   {
@@ -245,14 +250,14 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "who holds the value of a UNIQUE expression is not asked",
-    edits: [["const holders = derived ? this.displacedHolders(waiting, values)", "const holders: RowState[] = derived ? []"]],
+    edits: [["return derived ? this.displacedHolders(waiting, values)", "return derived ? []"]],
     caughtBy: tests("unique"),
   },
   {
     name: "a deleted row that is referred to by value goes, whoever knew of the reference",
     edits: [
       [
-        "const dead = [...this.rows.concrete(state.table, cells).dead, ...byValue];",
+        "const dead = [...this.rows.concrete(state.table, cells).dead, ...byValue.map((target) => ({ state: target, ref: null }))];",
         "const { dead } = this.rows.concrete(state.table, cells);",
       ],
     ],
@@ -402,9 +407,7 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "a parent that a concurrent child refers to goes all the same",
-    edits: [
-      ["if (!deleted || deleted.alive || !(state.kept || this.related.writtenApart(state, deleted))) continue;", "if (deleted) continue;"],
-    ],
+    edits: [["if (!state.kept && !this.isApart(state, parent, ref)) continue;", "continue;"]],
     caughtBy: tests("rules-merge"),
   },
   {
@@ -636,8 +639,8 @@ export const FAULTS: Fault[] = [
   {
     name: "a kept row does not keep what it refers to",
     edits: [
-      ["!(state.kept || this.related.writtenApart(state, deleted))", "!this.related.writtenApart(state, deleted)"],
-      [".some((child) => child.kept || this.isApart(child, state))", ".some((child) => this.isApart(child, state))"],
+      ["if (!state.kept && !this.isApart(state, parent, ref)) continue;", "if (!this.isApart(state, parent, ref)) continue;"],
+      [".some((child) => child.kept || this.meansApart(child, state))", ".some((child) => this.meansApart(child, state))"],
     ],
     caughtBy: tests("rules-merge"),
   },
@@ -849,7 +852,7 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "joining again: rows that were edited here go with those that were deleted elsewhere",
-    edits: [["if (this.hasNews(state)) reborn.push(state);", "if (this.hasNews(state) && table.keyless) reborn.push(state);"]],
+    edits: [["if (this.entityHasNews(state)) reborn.push(state);", "if (this.entityHasNews(state) && table.keyless) reborn.push(state);"]],
     caughtBy: tests("forgetting"),
   },
   {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { type Fault, FAULTS as ROW_FAULTS } from "./faults.ts";
+import { ENTITY_FAULTS } from "./entity-faults.ts";
 import { FILE_FAULTS } from "./file-faults.ts";
 import { SCOPE_FAULTS } from "./scope-faults.ts";
 
@@ -12,7 +13,7 @@ import { SCOPE_FAULTS } from "./scope-faults.ts";
 // must notice. Prints a table; exit 1 when a fault survives or its text is not in the sources any more. WORDS picks faults;
 // `--sample N` takes N of them, others every day; `--from K` repeats such a set.
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const FAULTS: readonly Fault[] = [...ROW_FAULTS, ...FILE_FAULTS, ...SCOPE_FAULTS];
+const FAULTS: readonly Fault[] = [...ROW_FAULTS, ...ENTITY_FAULTS, ...FILE_FAULTS, ...SCOPE_FAULTS];
 const LONGEST_MS = 240_000;
 const SOURCES = ["packages", "services"];
 const DAY_MS = 86_400_000;

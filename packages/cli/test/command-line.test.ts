@@ -116,6 +116,7 @@ describe("the command line's contract", () => {
     ["node --name n --db a=x.db --exclude b.table", 2],
     ["node --name n --db a=x.db --rule b.t.c=max", 2],
     ["node --name n --db a=x.db --rule a.t.c=most", 2],
+    ["node --name n --db a=x.db --park b.table", 2],
     ["node --name n --db a=x.db --peer nonsense", 2],
     ["ping 127.0.0.1:1", 1],
     ["sync 127.0.0.1:1 127.0.0.1:2", 1],

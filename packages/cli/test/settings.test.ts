@@ -35,6 +35,7 @@ test("flags win over the environment, the environment over the file, the file ov
     row_rate_mib: 0,
     rules: [],
     references: [],
+    park: [],
     receive_only: true,
     insecure: false,
     run_triggers: [],

@@ -1,6 +1,5 @@
 import { ByteReader, ByteWriter, type CellValue, LARGE_VALUE_BYTES, MalformedBytes, Ref, releaseLarge, Tag } from "./bytes.ts";
-import { RawText } from "./exchange.ts";
-import type { PayloadFormat } from "./exchange.ts";
+import { PAYLOAD_FORMATS, type PayloadFormat, RawText } from "./exchange.ts";
 import type { Write } from "./merge.ts";
 
 /**
@@ -27,6 +26,8 @@ export const RecordFlags = {
   unwritten: 256,
   /** Other births of the row follow, and the columns that all births wrote alike. */
   twins: 1024,
+  /** Decisions that this row and others are one entity, or are two, follow: a word of "packed-3". */
+  same: 64,
 } as const;
 
 /** Flags from here on are words of "packed-2"; flags are a varint, so that there is room for more. */
@@ -123,19 +124,24 @@ export class PayloadWriter {
 
   /** Registers a table; the index goes into its records. */
   table(head: TableHead): number {
-    if (head.keyless) this.format = "packed-2";
+    if (head.keyless) this.needs("packed-2");
     this.tables.push(head);
     return this.tables.length - 1;
   }
 
   /** The records mean something to programs that know "packed-2" only, whatever their flags say. */
   needsSecondFormat(): void {
-    this.format = "packed-2";
+    this.needs("packed-2");
+  }
+
+  private needs(format: PayloadFormat): void {
+    if (PAYLOAD_FORMATS.indexOf(format) > PAYLOAD_FORMATS.indexOf(this.format)) this.format = format;
   }
 
   /** What follows in a record: a sum of `RecordFlags`. */
   flags(flags: number): void {
-    if (flags >= FIRST_FLAG_OF_2) this.format = "packed-2";
+    if (flags >= FIRST_FLAG_OF_2) this.needs("packed-2");
+    if (flags & RecordFlags.same) this.needs("packed-3");
     this.body.varint(flags);
   }
 
@@ -227,7 +233,7 @@ export class PayloadWriter {
       this.originIndex[origin.source] ??= this.origins.push(origin.source) - 1;
       sources.push([at, this.originIndex[origin.source] as number]);
     }
-    if (sources.length > 0) this.format = "packed-2";
+    if (sources.length > 0) this.needs("packed-2");
     head.byte(sources.length > 0 ? VERSION_WITH_SOURCES : VERSION);
     head.varint(named.length);
     for (const { origin, author } of named) {

@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 import { existsSync, realpathSync, statSync } from "node:fs";
 import { uptime } from "node:os";
 import Database from "better-sqlite3";
@@ -28,7 +28,9 @@ import { Applier, NeverMade, NORMALIZE_MS, tablesIn, unpackBatch } from "./apply
 import { Delivery } from "./apply/delivery.ts";
 import { Joining } from "./apply/joining.ts";
 import { Placement } from "./apply/placement.ts";
+import type { Audited } from "./audit/context.ts";
 import { rowHistory } from "./audit/history.ts";
+import { writeParked } from "./audit/parked.ts";
 import { readableChanges } from "./audit/readable.ts";
 import { decideQuarantine, quarantineReviews } from "./audit/quarantine-reviews.ts";
 import { countReviews, findReviews, resolveReview } from "./audit/reviews.ts";
@@ -58,6 +60,7 @@ import type { ReadRequest, ReplicaOptions, ReplicaState, Resolution, WholeRowsRe
 import { RowsMoved } from "./rows/keyless-rows.ts";
 import { FormerIds, REMEMBERED_US } from "./rows/former-ids.ts";
 import { ownedDots } from "./rows/row-state.ts";
+import { EntityMembers } from "./rows/members.ts";
 import { RowStore } from "./rows/row-store.ts";
 import { type AppTrigger, triggersToSuspend } from "./schema/app-triggers.ts";
 import { absentTables, noteLacking } from "./schema/absent.ts";
@@ -116,6 +119,8 @@ const GIVE_UP_INTERVAL_US = 3_600_000_000;
 
 /** Where the choice about rows from before syncing is kept. */
 const CHOICE = "baseline choice";
+/** Where a hash of the UNIQUE constraints is kept by which it was decided which rows are one. */
+const UNIQUES = "unique constraints";
 
 /** Clock (Unix microseconds), randomness and the way to a connection, injected where a history must be repeatable and crashes are made. */
 export interface Surroundings {
@@ -162,12 +167,15 @@ export class ReplicaDatabase {
   private readonly rejoining: Rejoin;
   private readonly applier: Applier;
   private readonly delivery: Delivery;
+  private readonly audited: Audited;
   private schemaVersion = -1;
   private suspended: AppTrigger[] = [];
   private problem = "";
   private dataVersion = -1;
   /** Rows wait for a decision that the end of a stream owes them. */
   private unsettled = false;
+  /** The schema has been looked at since UNIQUE constraints were compared with those of before. */
+  private mayMoveUniques = true;
   /** Rows put into _scoutsync_applying and taken out again. */
   private flagged = 0;
   private heldMs = 0;
@@ -209,9 +217,11 @@ export class ReplicaDatabase {
       );
       this.veil = new Veil(options.sensitive ?? [], () => this.rows.tables);
       const parts = { db: this.db, rows: this.rows, knowledge: this.knowledge };
+      const entityMembers = new EntityMembers(parts);
       const groups = new Groups(parts);
+      this.audited = { ...parts, members: entityMembers, veil: this.veil };
       this.reconciliation = new Reconciliation(this.db, this.rows);
-      this.placement = new Placement(parts);
+      this.placement = new Placement({ ...parts, members: entityMembers, park: options.park ?? [] });
       this.quarantine = new Quarantine({
         db: this.db,
         rows: this.rows,
@@ -221,6 +231,7 @@ export class ReplicaDatabase {
       });
       this.drainer = new Drain({
         ...parts,
+        members: entityMembers,
         clock: this.clock,
         groups,
         reconciliation: this.reconciliation,
@@ -389,6 +400,7 @@ export class ReplicaDatabase {
     if (!drained || this.drainer.foundWithoutKey) return false;
     const { through, toFill } = this.reconciliation.turn(until);
     if (toFill.length > 0) this.silently(() => this.delivery.columns(toFill));
+    if (through) this.followUniques();
     if (!through || !this.quarantine.isOpen) return through;
     return this.silently(() => this.quarantine.turn(until));
   }
@@ -419,6 +431,7 @@ export class ReplicaDatabase {
     this.db.exec("INSERT INTO _scoutsync_applying VALUES(1)");
     for (const { name } of this.suspended) this.db.exec(`DROP TRIGGER ${quote(name)}`);
     const result = work();
+    this.placement.finish();
     for (const { sql } of this.suspended) this.db.exec(sql);
     if (this.suspended.length > 0) this.schemaVersion = this.db.pragma("schema_version", { simple: true }) as number;
     this.db.exec("DELETE FROM _scoutsync_applying");
@@ -459,7 +472,7 @@ export class ReplicaDatabase {
 
   /** What the application wrote or deleted may have freed a value that a row waits for. In mid-stream the end decides. */
   private mayPlaceWaiting(): boolean {
-    return this.rows.waitingCount() > 0 && !this.reader.isMidStream;
+    return (this.rows.waitingCount() > 0 || this.rows.same.due.length > 0) && !this.reader.isMidStream;
   }
 
   /**
@@ -510,8 +523,22 @@ export class ReplicaDatabase {
     this.schemaVersion = this.db.pragma("schema_version", { simple: true }) as number;
     if (leaving.length > 0) this.leave(leaving, tables, absent);
     this.delivery.begin();
+    this.mayMoveUniques = true;
     this.forgetSums(absent);
     return true;
+  }
+
+  /** Rows are one while they share a UNIQUE value: looked at anew where a migration has changed the constraints, once its tables are compared. */
+  private followUniques(): void {
+    if (!this.mayMoveUniques) return;
+    this.mayMoveUniques = false;
+    const constraints = this.rows.tables.filter(({ surrogate }) => surrogate).map(({ tid, uniques }) => [tid, uniques]);
+    const print = hash("sha256", JSON.stringify(constraints));
+    if (readMeta(this.db, UNIQUES) === print) return;
+    writeMeta(this.db, UNIQUES, print);
+    if (!this.rows.same.exist) return;
+    this.silently(() => this.placement.entities.touchAll());
+    this.unsettled = true;
   }
 
   /** Tables that are back: what is held of their rows, and what of them is not here any more. */
@@ -526,7 +553,6 @@ export class ReplicaDatabase {
       if (renewed.length === 0) continue;
       this.silently(() => {
         for (const { state, cells, changed } of renewed) this.placement.settle(state, cells, changed, ownedDots(state));
-        this.placement.kept.bury();
       });
     }
   }
@@ -624,10 +650,12 @@ export class ReplicaDatabase {
 
   /** After a drain: kept rows that were referred to anew live again, and what is kept for nothing goes. */
   private followReferences(): void {
-    const referred = this.drainer.takeReferred();
-    if (referred.length === 0 && !this.placement.kept.keepsRows) return;
+    const { referred, touched } = this.drainer.takeAffected();
+    if (referred.length === 0 && touched.length === 0 && !this.placement.kept.keepsRows) return;
     this.rows.flush();
     this.silently(() => {
+      for (const birth of touched) this.placement.entities.touch(birth);
+      this.placement.finish();
       this.placement.kept.revive(referred, this.clock.nowUs());
       this.placement.kept.reviewKept();
     });
@@ -810,7 +838,7 @@ export class ReplicaDatabase {
 
   readable(since: VersionVector, limit: number): { changes: ReadableChange[]; next: VersionVector | null } {
     return this.drainedTransaction(() => {
-      const { changes, next } = readableChanges({ db: this.db, rows: this.rows, knowledge: this.knowledge }, since, limit);
+      const { changes, next } = readableChanges(this.audited, since, limit);
       return { changes: changes.map((change) => this.veil.change(change)), next };
     });
   }
@@ -848,7 +876,7 @@ export class ReplicaDatabase {
 
   reviews(request: { kind: string; id: string; limit: number }): Review[] {
     return this.drainedTransaction(() => {
-      const found = findReviews({ db: this.db, rows: this.rows, knowledge: this.knowledge }, request).map((one) => this.veil.review(one));
+      const found = findReviews(this.audited, request).map((one) => this.veil.review(one));
       if (request.kind !== "" && request.kind !== "quarantine") return found;
       const lists = quarantineReviews(this.quarantine).map((one) => this.veil.review(one));
       const kept = lists.filter(({ id }) => request.id === "" || request.id === id);
@@ -858,29 +886,33 @@ export class ReplicaDatabase {
 
   resolve(request: Resolution): Review {
     this.drain();
-    const before = this.write(
-      () =>
-        decideQuarantine(this.quarantine, request.id, request.decision ?? "") ??
-        resolveReview({ db: this.db, rows: this.rows, knowledge: this.knowledge }, request),
-    );
+    const { review, parked } = this.write(() => {
+      const kept = decideQuarantine(this.quarantine, request.id, request.decision ?? "");
+      if (kept) return { review: kept, parked: null };
+      const resolution = resolveReview(this.audited, request);
+      const state = resolution.parked;
+      if (state) this.silently(() => writeParked(this.audited, this.placement, state, request.set, this.clock.nowUs()));
+      return resolution;
+    });
+    if (parked) this.unsettled = this.mayPlaceWaiting();
     this.drain();
-    return { ...this.veil.review(before), resolved: true };
+    const left = parked ? this.reviews({ kind: "parked", id: request.id, limit: 1 })[0] : undefined;
+    return left ?? { ...this.veil.review(review), resolved: true };
   }
 
   history(tableName: string, key: string): HistoryEntry[] {
     return this.drainedTransaction(() => {
       const table = this.table(tableName);
-      return this.veil.history(table.name, rowHistory({ db: this.db, rows: this.rows, knowledge: this.knowledge }, table, key));
+      return this.veil.history(table.name, rowHistory(this.audited, table, key));
     });
   }
 
   restore(tableName: string, key: string): { name: string; value: SqlValue }[] {
     this.drain();
     return this.write(() => {
-      const audited = { db: this.db, rows: this.rows, knowledge: this.knowledge };
       const table = this.table(tableName);
       const restored = this.veil.about(table.name, key, () =>
-        this.silently(() => restoreRow(audited, { placement: this.placement, veil: this.veil }, table, key, this.clock.nowUs())),
+        this.silently(() => restoreRow(this.audited, { placement: this.placement, veil: this.veil }, table, key, this.clock.nowUs())),
       );
       return this.veil.columns(table.name, restored);
     });
@@ -903,7 +935,8 @@ export class ReplicaDatabase {
 
   /** As `Replica.forget`, in turns that give the lock back. */
   forget({ retentionDays, dryRun }: { retentionDays: number; dryRun: boolean }): Forgetting {
-    const parts = { db: this.db, rows: this.rows, knowledge: this.knowledge, floor: this.floor, members: this.members };
+    const { db, rows, knowledge, floor, members } = this;
+    const parts = { db, rows, knowledge, floor, members, entities: this.placement.members };
     const forgetter = new Forgetter(parts, { retentionDays, dryRun, nowUs: this.nowUs() });
     // In the middle of a stream it is not known what refers to what.
     if (this.restored.problem !== "" || this.reader.isMidStream) return { ...forgetter.result, complete: false };

@@ -32,6 +32,8 @@ export interface ReplicaOptions {
   triggers?: { run: readonly string[]; suspend: readonly string[] } | undefined;
   /** `table.column=rule` entries, the same on every replica; see `parseTerms`. */
   rules?: readonly string[];
+  /** Tables ("*": all) whose rows with one UNIQUE value are never taken for one entity: the later-born one is parked. */
+  park?: string[];
   /** What rows that were there before syncing are, when another side has such rows too. */
   baseline: "shared" | "distinct" | null;
   /**

@@ -46,7 +46,7 @@ test("a deleted row that stays for what refers to it was edited before to refer 
 
 test("rows that refer to each other wait where another row has a UNIQUE value of one, and come when it is free", () => {
   const schema = "CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT UNIQUE, rival INTEGER REFERENCES team(id))";
-  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  const [a, b] = [new Site("a", schema, { park: ["team"] }), new Site("b", schema, { park: ["team"] })];
   b.edit("INSERT INTO team VALUES(9, 'taken', NULL)");
   a.edit("INSERT INTO team VALUES(1, 'one', NULL), (2, 'taken', 1); UPDATE team SET rival = 2 WHERE id = 1", at(1));
   b.pull(a);

@@ -215,3 +215,40 @@ describe("numbers used again", () => {
     expect(everywhere(all, "SELECT name FROM person ORDER BY name")).toEqual(["of a", "of b", "of c", "one"].map((name) => ({ name })));
   });
 });
+
+test("what a kept row refers to lives with it, once its application writes below them: nothing is left hanging", () => {
+  const schema = `CREATE TABLE a(id INTEGER PRIMARY KEY); CREATE TABLE b(id INTEGER PRIMARY KEY, a INTEGER REFERENCES a(id));
+    CREATE TABLE c(id INTEGER PRIMARY KEY, b INTEGER REFERENCES b(id), x TEXT)`;
+  const [one, two] = [new Site("one", schema), new Site("two", schema)];
+  one.edit("INSERT INTO a VALUES(1); INSERT INTO b VALUES(1, 1)");
+  settle(one, two);
+  one.edit("DELETE FROM b; DELETE FROM a", at(2));
+  two.edit("INSERT INTO c VALUES(1, 1, 'apart')", at(1));
+  settle(one, two);
+  two.edit("UPDATE c SET x = 'knowing', b = 1", at(3));
+  settle(one, two);
+  for (const site of [one, two]) {
+    expect(site.rows("SELECT a.id AS a, b.id AS b, x FROM c JOIN b ON b.id = b JOIN a ON a.id = a")).toEqual([
+      { a: 1, b: 1, x: "knowing" },
+    ]);
+    expect(site.rows("PRAGMA foreign_key_check")).toEqual([]);
+  }
+});
+
+test("a deleted row that is kept keeps what it refers to, as long as it is kept", () => {
+  const schema = `CREATE TABLE house(id INTEGER PRIMARY KEY, m TEXT);
+    CREATE TABLE room(id INTEGER PRIMARY KEY, house INTEGER REFERENCES house(id), m TEXT);
+    CREATE TABLE chair(id INTEGER PRIMARY KEY, room INTEGER REFERENCES room(id), m TEXT)`;
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  a.edit("INSERT INTO house VALUES(1, 'house'); INSERT INTO room VALUES(1, 1, 'room')");
+  b.pull(a);
+  a.edit("DELETE FROM room; DELETE FROM house", at(1));
+  b.edit("INSERT INTO chair VALUES(1, 1, 'chair')", at(2));
+  settle(a, b);
+  const all =
+    "SELECT chair.m AS chair, room.m AS room, house.m AS house FROM chair JOIN room ON room.id = room JOIN house ON house.id = house";
+  for (const site of [a, b]) expect(site.rows(all)).toEqual([{ chair: "chair", room: "room", house: "house" }]);
+  a.edit("DELETE FROM chair", at(3));
+  settle(a, b);
+  for (const site of [a, b]) expect(site.rows("SELECT m FROM room UNION ALL SELECT m FROM house")).toEqual([]);
+});

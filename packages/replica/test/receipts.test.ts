@@ -108,7 +108,8 @@ describe("an application asks whether a write has reached others", () => {
     written(a, "x");
     a.replica.drain();
     a.replica.close();
-    const made = readFileSync(new URL("../src/sql/002-more.sql", import.meta.url), "utf8");
+    const steps = ["002-more.sql", "003-entities.sql"].map((step) => readFileSync(new URL(`../src/sql/${step}`, import.meta.url), "utf8"));
+    const made = steps.join("\n");
     const objects = [...made.matchAll(/^CREATE (TABLE|INDEX|VIEW) (\w+)/gm)].toReversed();
     expect(objects.map(([, , name]) => name)).toContain("_scoutsync_receipts");
     for (const [, type, name] of objects) a.write(`DROP ${type} ${name}`);

@@ -156,6 +156,8 @@ export class Simulation {
       nodeId: node.name,
       exclude: [],
       rules: this.options.rules ? RULED.flatMap((table) => [`${table}.hits=counter`, `${table}.tags=set`]) : [],
+      // Its ledger knows rows by a marker; rows that become one have two. See entity-simulation.ts.
+      park: ["tag"],
       baseline: this.options.copies && node.name === "n0" ? ("shared" as const) : null,
       busyTimeoutMs: 1000,
       pollIntervalMs: 50,

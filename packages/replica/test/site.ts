@@ -21,6 +21,7 @@ export interface SiteOptions {
   sensitive?: string[];
   triggers?: { run: string[]; suspend: string[] };
   rules?: string[];
+  park?: string[];
   busyTimeoutMs?: number;
   uptimeUs?: () => number;
   /** A database that is there already. */
@@ -84,6 +85,7 @@ export class Site {
       exclude = [],
       sensitive = [],
       rules = [],
+      park = [],
       busyTimeoutMs = 200,
       uptimeUs,
       turnMs,
@@ -102,6 +104,7 @@ export class Site {
         sensitive,
         triggers: this.options.triggers,
         rules,
+        park,
         baseline,
         busyTimeoutMs,
         pollIntervalMs: 50,

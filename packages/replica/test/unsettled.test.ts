@@ -34,7 +34,7 @@ test.each(["a restart", "the next drain"])("decisions cut off after the vector h
 
 test("a row that waits for a UNIQUE value is placed as soon as the application deletes who had it", () => {
   const schema = "CREATE TABLE tag(id INTEGER PRIMARY KEY, label TEXT UNIQUE, x TEXT)";
-  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  const [a, b] = [new Site("a", schema, { park: ["tag"] }), new Site("b", schema, { park: ["tag"] })];
   a.edit("INSERT INTO tag VALUES(1, 'same', 'of a')", START_US);
   b.edit("INSERT INTO tag VALUES(2, 'same', 'of b')", START_US + SECOND_US);
   a.pull(b);

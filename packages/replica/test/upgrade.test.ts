@@ -1,6 +1,7 @@
 import { copyFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import Database from "better-sqlite3";
 import { expect, test } from "vitest";
 import { settle, Site, testFolder } from "./site.ts";
 
@@ -49,7 +50,7 @@ const ranks = (site: Site) =>
 
 test("a database of the first version is upgraded, and keeps everything", () => {
   const a = upgraded();
-  expect(a.one("SELECT value FROM _scoutsync_meta WHERE key = 'version'")).toBe("2");
+  expect(a.one("SELECT value FROM _scoutsync_meta WHERE key = 'version'")).toBe("3");
   expect(tables(a)).toEqual(WRITTEN);
   expect(ranks(a)).toEqual([["team", "2", "rank", 21n, 20n]]);
   expect(a.replica.history("team", "1").map(({ operation, value }) => [operation, value])).toContainEqual(["closed", "of a"]);
@@ -74,4 +75,29 @@ test("an upgraded database and a fresh one become equal", () => {
   expect(a.rows("SELECT line FROM word")).toEqual([{ line: "of b" }]);
   expect(a.one("SELECT count(*) FROM team WHERE name = 'ten of b'")).toBe(1);
   expect(ranks(b)).toEqual([]);
+});
+
+test("rows with one UNIQUE value that the version before had parked are one after the upgrade", () => {
+  const schema = "CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT UNIQUE, x TEXT)";
+  // The version before parked them all.
+  const before = [new Site("a", schema, { park: ["*"] }), new Site("b", schema, { park: ["*"] })] as const;
+  before[0].edit("INSERT INTO users VALUES(1, 'alice', 'of a')");
+  before[1].edit("INSERT INTO users VALUES(2, 'alice', 'of b')", before[1].nowUs + 1_000_000);
+  settle(...before);
+  const [a, b] = before.map((site) => {
+    expect(site.replica.state().parked).toBe(1);
+    site.stop();
+    const app = new Database(site.path);
+    app.exec(`DROP INDEX _scoutsync_out_joined; DROP TABLE _scoutsync_same; UPDATE _scoutsync_meta SET value = '2' WHERE key = 'version'`);
+    app.close();
+    return new Site(site.name, schema, { path: site.path });
+  }) as [Site, Site];
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.one("SELECT value FROM _scoutsync_meta WHERE key = 'version'")).toBe("3");
+    expect(site.replica.state().parked).toBe(0);
+    expect(site.rows("SELECT id, name, x FROM users")).toEqual([{ id: 1, name: "alice", x: "of b" }]);
+    expect(site.conflicts.map(({ loser }) => loser?.value)).toEqual(["of a"]);
+  }
+  expect(a.pull(b).at(-1)?.verified).toBe(true);
 });

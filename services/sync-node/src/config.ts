@@ -40,6 +40,8 @@ export interface SyncNodeConfig {
   references?: readonly string[];
   /** What nodes that are limited to a scope see and may change, as `scopesOf` reads it. */
   scopes?: unknown;
+  /** `NAME.TABLE`: rows with one UNIQUE value that were created apart are left to people, never made one. Default: none. */
+  park?: readonly string[];
   /** Take from others, never send own changes. */
   receiveOnly: boolean;
   /** What a node that is away has sent in part only is taken over after so many days; 0 = never by itself. */
@@ -79,6 +81,11 @@ export function triggersByDatabase({ databases, triggers }: Pick<SyncNodeConfig,
   const run = byDatabase(databases, triggers?.run ?? [], "trigger to run", "trigger", "NAME.TRIGGER");
   const suspend = byDatabase(databases, triggers?.suspend ?? [], "trigger to suspend", "trigger", "NAME.TRIGGER");
   return new Map(databases.map(({ name }) => [name, { run: run.get(name) ?? [], suspend: suspend.get(name) ?? [] }]));
+}
+
+/** The tables of each database whose clashing rows are parked. Throws as `exclusionsByDatabase`. */
+export function parkedTablesByDatabase({ databases, park = [] }: Pick<SyncNodeConfig, "databases" | "park">): Map<string, string[]> {
+  return byDatabase(databases, park, "table to park", "table", "NAME.TABLE");
 }
 
 function byDatabase(

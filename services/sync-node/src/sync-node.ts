@@ -7,6 +7,7 @@ import {
   checkAddresses,
   checkNames,
   exclusionsByDatabase,
+  parkedTablesByDatabase,
   sensitiveByDatabase,
   termsByDatabase,
   type SyncNodeConfig,
@@ -37,6 +38,7 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
   const sensitive = sensitiveByDatabase(config);
   const triggers = triggersByDatabase(config);
   const terms = termsByDatabase(config);
+  const parked = parkedTablesByDatabase(config);
   if (!hasIdentity(config.dataDirectory)) {
     const { listen, peers, coordinator, insecure = false } = config;
     checkPlain({ listen: [listen], dialled: coordinator === null ? peers : [...peers, coordinator], insecure }, config.logger);
@@ -70,6 +72,7 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
         sensitive: sensitive.get(name) ?? [],
         triggers: triggers.get(name),
         rules: terms.get(name) ?? [],
+        park: parked.get(name) ?? [],
         baseline: config.baseline,
         busyTimeoutMs: BUSY_TIMEOUT_MS,
         pollIntervalMs: POLL_INTERVAL_MS,

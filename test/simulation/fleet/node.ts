@@ -117,6 +117,8 @@ export class SimulatedNode {
       nodeName: this.name,
       nodeId: this.name,
       exclude: [],
+      // The ledger knows a row by its label; rows that become one have two. Those are in entity-simulation.ts.
+      park: ["*"],
       baseline: null,
       busyTimeoutMs: 1,
       pollIntervalMs: 50,

@@ -37,6 +37,7 @@ interface NodeOptions {
   rule?: string[];
   reference?: string[];
   scopes?: string;
+  park?: string[];
   receiveOnly?: boolean;
   reissueAfterDays?: string;
   retentionDays?: string;
@@ -85,6 +86,10 @@ export const registerNode: Registration = (program, surroundings) => {
         "a column that holds another table's integer key without a foreign key; the same on every node; repeat for more",
       ),
       new Option("--scopes <file>", "YAML that says what nodes invited with --scope see and may change; see SECURITY.md"),
+      repeatable(
+        "--park <name.table>",
+        "leave rows with one UNIQUE value to people instead of making them one, NAME.* for all tables; repeat for more",
+      ),
       new Option("--receive-only", "take changes, never send own ones"),
       new Option("--reissue-after-days <days>", "take over what a node that is away has sent only in part, 0 = never (default 7)"),
       new Option(
@@ -148,6 +153,7 @@ export const registerNode: Registration = (program, surroundings) => {
         rules: settings.rules,
         references: settings.references,
         ...(settings.scopes !== undefined && { scopes: scopesFromFile(settings.scopes) }),
+        park: settings.park,
         receiveOnly: settings.receive_only,
         reissueAfterDays: settings.reissue_after_days,
         retentionDays: settings.retention_days,
@@ -186,6 +192,7 @@ function flagsOf(options: NodeOptions, cwd: string): NodeSource {
   if (options.rule !== undefined) source.rules = options.rule;
   if (options.reference !== undefined) source.references = options.reference;
   if (options.scopes !== undefined) source.scopes = resolve(cwd, options.scopes);
+  if (options.park !== undefined) source.park = options.park;
   if (options.receiveOnly !== undefined) source.receive_only = options.receiveOnly;
   if (options.reissueAfterDays !== undefined) source.reissue_after_days = Number(options.reissueAfterDays);
   if (options.retentionDays !== undefined) source.retention_days = Number(options.retentionDays);

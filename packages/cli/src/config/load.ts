@@ -77,6 +77,7 @@ export function nodeSettingsFromEnvironment({ env, cwd }: Pick<Surroundings, "en
   assign(source, "references", list("REFERENCE"));
   const scopes = text("SCOPES");
   assign(source, "scopes", scopes === undefined ? undefined : resolve(cwd, scopes));
+  assign(source, "park", list("PARK"));
   assign(source, "receive_only", booleanOf(text("RECEIVE_ONLY"), "RECEIVE_ONLY"));
   const days = text("REISSUE_AFTER_DAYS");
   assign(source, "reissue_after_days", days === undefined ? undefined : Number(days));

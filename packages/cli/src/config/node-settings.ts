@@ -96,6 +96,10 @@ export const NodeSettings = z
       .min(1)
       .optional()
       .describe("YAML file that says what nodes invited with --scope see and may change: SCOPE, DATABASE, TABLE"),
+    park: z
+      .array(z.string().min(1))
+      .default([])
+      .describe("NAME.TABLE or NAME.* whose rows with one UNIQUE value are left to people instead of being made one"),
     receive_only: z.boolean({ error: "receive_only is true or false" }).default(false).describe("take changes, never send own ones"),
     reissue_after_days: z
       .number({ error: "reissue_after_days is a number of days" })
@@ -153,6 +157,7 @@ export const NodeSettings = z
       sensitive: "NAME.TABLE or NAME.TABLE.COLUMN",
       run_triggers: "NAME.TRIGGER",
       suspend_triggers: "NAME.TRIGGER",
+      park: "NAME.TABLE or NAME.*",
     } as const;
     for (const [key, form] of Object.entries(forms) as [keyof typeof forms, string][]) {
       for (const entry of settings[key]) {
@@ -208,6 +213,7 @@ export const NODE_FLAGS: Readonly<Record<string, string>> = {
   scopes: "--scopes",
   rules: "--rule",
   references: "--reference",
+  park: "--park",
   receive_only: "--receive-only",
   reissue_after_days: "--reissue-after-days",
   retention_days: "--retention-days",

@@ -28,7 +28,7 @@ import type { Groups } from "../log/groups.ts";
 import type { Floor } from "../forgetting/floor.ts";
 import type { Rejoin, Rejoined } from "../forgetting/rejoin.ts";
 import { settleDoubts } from "../repair/doubt.ts";
-import { mergeBirth, mergeColumn, mergeExistence, mergeRekey } from "../rows/registers.ts";
+import { mergeBirth, mergeColumn, mergeExistence, mergeRekey, mergeSame } from "../rows/registers.ts";
 import { type ColumnWrite, openConflicts, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import { lacksTarget } from "../rows/foreign-keys.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -141,6 +141,7 @@ export class Applier {
     const parkedBefore = this.placement.waitingRows;
     const applied = unpacked ? this.applyRecords(unpacked, batch.count) : 0;
     this.rows.flush();
+    this.placement.entities.arrangeTouched();
     this.groups.learn(batch.groups ?? []);
     this.placement.kept.bury();
     this.placement.retryBatch();
@@ -260,6 +261,7 @@ export class Applier {
       twins: [],
       twinValues: [],
       tallies: new Map(),
+      same: [],
     });
   }
 
@@ -271,7 +273,7 @@ export class Applier {
     identity: { origin: number; sequence: number },
     cells: readonly CellValue[],
   ): boolean {
-    if (this.placement.isAwaited(identity.origin, identity.sequence)) return false;
+    if (this.placement.isAwaited(identity.origin, identity.sequence) || this.rows.same.names(identity)) return false;
     // Another copy's row of this name may be here, deleted or under another integer.
     if (identity !== birth && this.rows.hasAlias(identity.origin, identity.sequence)) return false;
     let values = cells;
@@ -339,6 +341,7 @@ export class Applier {
       ...row.deletes,
       ...row.closed,
       ...(row.rekey ? [row.rekey] : []),
+      ...row.same,
     ]) {
       this.refuseForged(write.origin, write.sequence);
     }
@@ -399,6 +402,7 @@ export class Applier {
     for (const twin of row.twins) if (!covered(twin)) mergeAnother(twin, row.twinValues);
     for (const write of row.deletes) if (!covered(write)) moved = mergeExistence(state, write, this.knowledge) || moved;
     if (row.rekey && !covered(row.rekey)) moved = mergeRekey(state, row.rekey, this.knowledge) || moved;
+    for (const fact of row.same) if (!covered(fact)) moved = mergeSame(state, fact, this.knowledge) || moved;
     for (const record of row.closed) if (!covered(record)) moved = this.mergeClosed(state, record) || moved;
     if (!moved) return false;
     this.opened += Math.max(0, openConflicts(state) - openBefore);
@@ -444,10 +448,10 @@ export class Applier {
   }
 
   /** True when some write of the record is not covered by the vector, or the vector does not count. */
-  private holdsNews({ columns, deletes, closed, rekey, twins }: IncomingRow): boolean {
+  private holdsNews({ columns, deletes, closed, rekey, twins, same }: IncomingRow): boolean {
     const isNews = ({ origin, sequence }: { origin: number; sequence: number }) => !this.knowledge.covers(origin, sequence);
     if (this.repairing || this.delivering || (rekey && isNews(rekey))) return true;
-    return [...deletes, ...closed, ...twins].some(isNews) || columns.some(({ writes }) => writes.some(isNews));
+    return [...deletes, ...closed, ...twins, ...same].some(isNews) || columns.some(({ writes }) => writes.some(isNews));
   }
 
   private create(row: IncomingRow): RowState | null {
@@ -474,6 +478,8 @@ export class Applier {
       deletes: [],
       rekey: null,
       closed: [],
+      same: [],
+      own: new Map(),
       kept: false,
       hash: null,
     };
@@ -495,6 +501,8 @@ export class Applier {
       deletes: [],
       rekey: null,
       closed: [],
+      same: [],
+      own: new Map(),
       kept: false,
       partial: true,
       hash: null,
@@ -506,6 +514,7 @@ export class Applier {
     for (const [cid, writes] of state.columns) row.columns.push({ cid, writes });
     row.deletes.push(...state.deletes);
     row.closed.push(...state.closed);
+    row.same.push(...state.same);
     row.rekey ??= state.rekey;
     this.rows.lift(state);
   }

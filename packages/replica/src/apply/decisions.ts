@@ -45,8 +45,17 @@ export class Decisions {
    * (milliseconds of performance.now) and returns false when more is left; what nothing can have freed is not tried again.
    */
   normalize(until: number): boolean {
-    this.placement.kept.reviewKept();
-    if (this.placement.waiting === this.settledWaiting && this.rows.digest.version === this.settledVersion) return true;
+    // What is placed may leave a kept row without reason, and what goes may free a place.
+    for (let rounds = 0; rounds < 1_000; rounds++) {
+      this.placement.kept.reviewKept();
+      this.placement.entities.part();
+      if (this.placement.waiting === this.settledWaiting && this.rows.digest.version === this.settledVersion) return true;
+      if (!this.placeWaiting(until)) return false;
+    }
+    return true;
+  }
+
+  private placeWaiting(until: number): boolean {
     if (!this.settleIntegers(until)) return false;
     for (let passes = 0; this.placement.waiting > 0 && passes < 10_000; passes++) {
       if (!this.tryWaiting(until)) return false;
@@ -55,6 +64,7 @@ export class Decisions {
       if (!moved && !this.placeCycles()) break;
       if (!this.settleIntegers(until)) return false;
     }
+    this.placement.kept.bury();
     this.placement.forgetWaited();
     this.settledWaiting = this.placement.waiting;
     this.settledVersion = this.rows.digest.version;
@@ -90,7 +100,7 @@ export class Decisions {
         if (current?.place.kind !== "waiting") continue;
         if (this.placement.place(current, this.rows.cells(current), ownedDots(current))) this.passMoved = true;
         else if (current.place.kind === "waiting" && (current.place as { reason: WaitingReason }).reason === "unique") {
-          this.passMoved = this.displaceLaterBorn(current) || this.passMoved;
+          this.passMoved = this.decideUnique(current) || this.passMoved;
         }
       }
       if (performance.now() > until) return false;
@@ -116,8 +126,8 @@ export class Decisions {
     later.rekey = { generation: (later.rekey?.generation ?? 0) + 1, ...this.knowledge.nextDot() };
     if (later === waiting) this.placement.place(later, cells, before);
     else {
-      const { values } = this.rows.concrete(later.table, cells);
-      this.placement.move(later, values, cells, before);
+      const values = this.rows.tableValues(later);
+      if (values) this.placement.move(later, values, cells, before);
       this.placement.retry(waiting);
     }
   }
@@ -172,15 +182,24 @@ export class Decisions {
     return members.some(({ birth }) => this.related.again(birth)?.place.kind === "table");
   }
 
-  /** Lets an earlier-born row have its UNIQUE values when all who hold them were born later. */
-  private displaceLaterBorn(waiting: RowState): boolean {
+  /** Two rows with one UNIQUE value are one, where nobody knew of both; else an earlier-born one has it. */
+  private decideUnique(waiting: RowState): boolean {
+    const holders = this.holdersAgainst(waiting);
+    if (holders.some((holder) => this.placement.entities.unify(waiting, holder))) return true;
+    return this.displaceLaterBorn(waiting, holders);
+  }
+
+  /** Rows that have what a waiting row wants. */
+  private holdersAgainst(waiting: RowState): RowState[] {
     const { table } = waiting;
-    const cells = this.rows.cells(waiting);
-    // It may refer to itself.
-    const { values, missing } = this.rows.concrete(table, cells, this.placement.together(waiting, this.related.wanted(waiting)));
-    if (missing) return false;
+    const { values, missing } = this.placement.valuesFor(waiting, this.placement.entities.shown(waiting));
+    if (missing) return [];
     const derived = table.uniques.some((unique) => unique.derived);
-    const holders = derived ? this.displacedHolders(waiting, values) : this.holders(waiting, values);
+    return derived ? this.displacedHolders(waiting, values) : this.holders(waiting, values);
+  }
+
+  /** Lets an earlier-born row have its UNIQUE values when all who hold them were born later. */
+  private displaceLaterBorn(waiting: RowState, holders: readonly RowState[]): boolean {
     if (holders.length === 0 || holders.some((holder) => this.related.compareBirths(holder, waiting) < 0)) return false;
     for (const holder of holders) {
       const current = this.related.again(holder.birth);

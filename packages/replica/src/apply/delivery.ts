@@ -181,5 +181,6 @@ function asIncoming(rows: RowStore, state: RowState, table: Table): IncomingRow 
     twins: [...state.twins],
     twinValues: [],
     tallies,
+    same: [...state.same],
   };
 }

@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import { type CellValue, Ref, SyncError } from "@scoutsync/core";
+import { type CellValue, Ref, SyncError, type Write } from "@scoutsync/core";
 import {
   type BaselineChoice,
   type BaselineStatement,
@@ -171,6 +171,7 @@ export class Joining {
 
   /** References to rows of joined copies, wherever they are stored by name, follow their new names. */
   private rename(): void {
+    const linked = this.rows.same.named.flatMap((identity) => this.rows.ofIdentity(identity)?.birth ?? []);
     const moved: RowState[] = [];
     for (const table of [...this.rows.tables, ...this.rows.absent]) {
       const inTable = table.absent === null ? this.rows.of(table).slotsToRename(this.rows.shared.origins) : [];
@@ -191,12 +192,29 @@ export class Joining {
         if (state.rekey && this.isShared(state)) moved.push(state);
       }
     }
+    this.renameFacts(linked);
     // A re-keyed row's integer follows from its name.
     for (const { birth } of moved) {
       const state = this.placement.related.again(birth);
       if (state) this.placement.settle(state, this.rows.cells(state), [], ownedDots(state));
     }
     this.placement.kept.bury();
+  }
+
+  /** Decisions that rows are one, or are two, name them by what they are called now. */
+  private renameFacts(births: readonly Write[]): void {
+    if (births.length === 0) return;
+    this.rows.same.clear();
+    for (const birth of births) {
+      const state = this.placement.related.again(birth);
+      if (!state) continue;
+      const before = ownedDots(state);
+      const cells = this.rows.cells(state);
+      state.same = state.same.map((fact) => ({ ...fact, other: this.cell(new Ref(fact.other.origin, fact.other.sequence)) as Ref }));
+      this.rows.saveRegisters(state, cells, before);
+    }
+    for (const birth of births) this.placement.entities.touch(birth);
+    this.placement.entities.arrangeTouched();
   }
 
   private isShared(state: RowState): boolean {
@@ -211,6 +229,11 @@ export class Joining {
       );
     state.closed = state.closed.map((record) => ({ ...record, value: this.cell(record.value) }));
     if (state.key) state.key = packKey(state.table.key, this.cells(this.rows.keyCells(state)));
+    for (const [cid, value] of state.own) state.own.set(cid, this.cell(value));
+    if (state.place.kind === "joined" && state.place.rep) {
+      const { origin, sequence } = state.place.rep;
+      state.place = { kind: "joined", rep: this.cell(new Ref(origin, sequence)) as Ref };
+    }
     if (state.place.kind === "waiting" && state.place.blocker) {
       const { origin, sequence } = state.place.blocker;
       state.place = { ...state.place, blocker: this.cell(new Ref(origin, sequence)) as Ref };

@@ -1,10 +1,12 @@
 import type { Database } from "better-sqlite3";
-import { type CellValue, winnerOf, type Write } from "@scoutsync/core";
+import { type CellValue, Ref, winnerOf, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
-import { isAlive, localWrite } from "../rows/registers.ts";
+import { isSame } from "../rows/members.ts";
+import { isAlive, latestTime, localWrite } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
-import { DeletedTargets } from "../rows/foreign-keys.ts";
+import { DeletedTargets, dependsOn } from "../rows/foreign-keys.ts";
 import type { RowStore } from "../rows/row-store.ts";
+import type { Identity } from "../rows/same-links.ts";
 import type { Placement } from "./placement.ts";
 import { type RelatedRows, strayReference } from "./related-rows.ts";
 
@@ -68,11 +70,15 @@ export class KeptRows {
       return state?.place.kind === "table" && !isAlive(state, this.knowledge) ? [state] : [];
     });
     this.dying = [];
+    // A dead entity stands in its table for what waits, too: removed here, what waits would bring it back, and so on for ever.
+    const waiting = this.waitingFor(left.filter((state) => this.placement.entities.concerns(state)));
+    const waitingOf = ({ identity }: RowState) => waiting.get(`${identity.origin}:${identity.sequence}`) ?? [];
     for (let progress = true; progress && left.length > 0;) {
       progress = false;
       const still: RowState[] = [];
       for (const state of left) {
-        if (this.related.referrers(state).some((child) => !(child.table === state.table && child.slot === state.slot))) still.push(state);
+        const referring = [...this.related.referrers(state).filter((child) => !isSame(child, state)), ...waitingOf(state)];
+        if (referring.length > 0) still.push(state);
         else {
           this.placement.remove(state, endOf(state)?.cells);
           progress = true;
@@ -84,7 +90,7 @@ export class KeptRows {
     for (let progress = true; progress;) {
       progress = false;
       for (const state of left) {
-        if (!this.isReferredToApart(state)) continue;
+        if (!this.isReferredToApart(state) && !waitingOf(state).some((child) => this.meansApart(child, state) || child.kept)) continue;
         this.keep(state, endOf(state));
         left = left.filter((other) => other !== state);
         progress = true;
@@ -105,14 +111,61 @@ export class KeptRows {
    * `cells` as for `referrers`.
    */
   private isReferredToApart(state: RowState, cells: readonly CellValue[] | null = null): boolean {
-    return this.related.referrers(state, cells).some((child) => child.kept || this.isApart(child, state));
+    return this.related.referrers(state, cells).some((child) => child.kept || this.meansApart(child, state));
   }
 
-  /** True when this row lives and was written apart from the delete of the other. */
-  private isApart(child: RowState, parent: RowState): boolean {
-    const deleted = winnerOf(parent.deletes, this.knowledge);
+  /**
+   * True when this row lives and was written apart from the delete of the other, to which it refers, or of the one that it
+   * refers to and the other stands for.
+   */
+  private meansApart(child: RowState, parent: RowState): boolean {
+    if (!isAlive(child, this.knowledge)) return false;
+    if (!this.rows.same.exist) return this.isApart(child, parent, null);
+    const named = this.namedBy(child, parent);
+    return named.length === 0 ? this.isApart(child, parent, null) : named.some((ref) => this.isApart(child, parent, ref));
+  }
+
+  /** The names by which a row refers to another one: that one's, or of rows that it stands for. */
+  private namedBy(child: RowState, parent: RowState): Ref[] {
+    const cells = this.placement.entities.shown(child);
+    return child.table.references.flatMap(({ index, parent: table }) => {
+      const ref = cells[index];
+      if (table !== parent.table || child.table.columns[index]?.soft || !(ref instanceof Ref)) return [];
+      const stands = this.rows.representative(table, ref);
+      return stands.origin === parent.identity.origin && stands.sequence === parent.identity.sequence ? [ref] : [];
+    });
+  }
+
+  /** Rows that wait, for whatever reason, by the names of those of `parents` that they refer to. */
+  private waitingFor(parents: readonly RowState[]): ReadonlyMap<string, RowState[]> {
+    const found = new Map<string, RowState[]>();
+    if (this.placement.waiting === 0) return found;
+    const tables = new Set(parents.flatMap(({ table }) => table.referencedBy.map(({ child }) => child)));
+    for (const child of [...tables].flatMap((table) => this.rows.waiting({ table }))) {
+      const cells = this.placement.entities.shown(child);
+      for (const { index, parent } of child.table.references) {
+        const ref = cells[index];
+        if (!(ref instanceof Ref) || child.table.columns[index]?.soft) continue;
+        const { origin, sequence } = this.rows.representative(parent, ref);
+        const name = `${origin}:${sequence}`;
+        const others = found.get(name);
+        if (others) others.push(child);
+        else found.set(name, [child]);
+      }
+    }
+    return found;
+  }
+
+  /** True when a row was written apart from the delete of the one that it refers to as `ref`; of `parent`, where that is null. */
+  private isApart(row: RowState, parent: RowState, ref: Identity | null): boolean {
+    const own = ref === null || (ref.origin === parent.identity.origin && ref.sequence === parent.identity.sequence);
+    const named = own ? parent : this.rows.byIdentity(parent.table, ref.origin, ref.sequence);
+    const deleted = named && winnerOf(named.deletes, this.knowledge);
     if (!deleted || deleted.alive) return false;
-    return isAlive(child, this.knowledge) && this.related.writtenApart(child, deleted);
+    if (this.related.writtenApart(row, deleted)) return true;
+    // Where several rows are one, whichever of them has the reference.
+    if (!this.placement.entities.concerns(row)) return false;
+    return this.placement.members.entityOf(row).some(({ state }) => this.related.writtenApart(state, deleted));
   }
 
   private keep(state: RowState, end: Dying | undefined): void {
@@ -127,6 +180,7 @@ export class KeptRows {
       if (stray || missing) return this.placement.evict(state, end.cells, stray ?? "parent", missing, before);
       const refused = this.placement.tryUpdate(state, end.changed, values);
       if (refused) return this.placement.evict(state, end.cells, refused, null, before);
+      this.rows.noteOwn(state, end.cells, values);
     }
     const values = this.rows.tableValues(state);
     if (!values) return;
@@ -135,33 +189,62 @@ export class KeptRows {
     else this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
   }
 
-  /** Kept rows that local writes refer to are decided to live: an ordinary write to their existence. */
+  /**
+   * Kept rows that local writes refer to are decided to live, and what those refer to: an ordinary write to their existence.
+   * A row that lives is no reason to keep what its author knew to be deleted.
+   */
   revive(births: readonly Write[], wall: number): void {
-    for (const birth of births) {
+    const open = [...births];
+    for (const birth of open) {
       const state = this.related.again(birth);
       if (!state?.kept || state.place.kind !== "table") continue;
-      const before = ownedDots(state);
-      const write = localWrite(state, wall, state.deletes, this.knowledge);
-      state.deletes = [{ ...write, alive: true }];
-      state.kept = false;
-      const values = this.rows.tableValues(state);
-      if (values) this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
+      open.push(...this.keptParents(state));
+      this.live(state, wall);
+    }
+    this.placement.entities.arrangeTouched();
+  }
+
+  /** Deleted rows in their tables to which one in its table refers. */
+  keptParents(state: RowState): Write[] {
+    const values = state.place.kind === "table" ? this.rows.tableValues(state) : null;
+    if (!values) return [];
+    const named = state.table.references.flatMap(({ index, parent }) => {
+      const value = values[index];
+      return typeof value === "bigint" ? (this.rows.byId(parent, value) ?? []) : [];
+    });
+    const id = state.table.surrogate ? state.slot : null;
+    return [...named, ...dependsOn(this.rows, state.table, id, values)].flatMap(({ kept, birth }) => (kept ? [birth] : []));
+  }
+
+  /** Writes that a deleted row lives, with those it was one with when it was deleted. Stored; its place is the caller's matter. */
+  live(state: RowState, wall: number): void {
+    const { entities } = this.placement.members.divide(this.placement.members.connected(state));
+    const its = entities[0]?.members ?? [];
+    const members = its.some((member) => isSame(member.state, state)) ? its.map((member) => member.state) : [state];
+    const at = Math.max(wall, ...members.map((member) => latestTime(member) + 1));
+    for (const member of members) {
+      const mine = isSame(member, state) ? state : member;
+      const [before, cells] = [ownedDots(mine), this.rows.cells(mine)];
+      mine.deletes = [{ ...localWrite(mine, at, mine.deletes, this.knowledge), alive: true }];
+      mine.kept = false;
+      this.rows.saveRegisters(mine, cells, before);
+      if (members.length > 1 || this.placement.entities.concerns(mine)) this.placement.entities.touch(mine.birth);
     }
   }
 
   /** Brings back deleted rows that this one refers to, where neither author knew of the other or this one is kept itself. */
   keepParents(state: RowState, cells: readonly CellValue[]): boolean {
     const byValue = state.table.dependsOn.length > 0 ? this.deletedTargets.of(state.table, this.related.wanted(state), cells) : [];
-    const dead = [...this.rows.concrete(state.table, cells).dead, ...byValue];
+    const dead = [...this.rows.concrete(state.table, cells).dead, ...byValue.map((target) => ({ state: target, ref: null }))];
     if (dead.length === 0) return false;
     let kept = false;
     const self = dotName(state.birth);
     // In a circle one comes back to where it began: rows of a circle wait for each other and are placed together.
     const outermost = !this.placing.has(self);
     this.placing.add(self);
-    for (const parent of dead) {
-      const deleted = winnerOf(parent.deletes, this.knowledge);
-      if (!deleted || deleted.alive || !(state.kept || this.related.writtenApart(state, deleted))) continue;
+    for (const { state: parent, ref } of dead) {
+      // What a kept row refers to is kept with it.
+      if (!state.kept && !this.isApart(state, parent, ref)) continue;
       const current = this.related.again(parent.birth);
       if (current?.place.kind !== "dead" || this.placing.has(dotName(current.birth))) continue;
       this.bringBack(current, this.rows.cells(current));
@@ -169,6 +252,12 @@ export class KeptRows {
     }
     if (outermost) this.placing.delete(self);
     return kept;
+  }
+
+  /** A deleted row is in its table for others that left it, until `bury` or `reviewKept` decides. */
+  keepForNow(state: RowState): void {
+    state.kept = true;
+    this.markKept(state);
   }
 
   private bringBack(state: RowState, cells: readonly CellValue[]): void {
@@ -189,7 +278,7 @@ export class KeptRows {
     return this.db.prepare("SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
   }
 
-  /** Kept rows that nothing refers to apart any more go after all. */
+  /** Kept rows that nothing refers to apart any more go after all, and then those that only they referred to. */
   reviewKept(): void {
     const names = this.db.prepare("SELECT oid, sequence FROM _scoutsync_kept").all() as { oid: number; sequence: number }[];
     const left: RowState[] = [];
@@ -201,13 +290,14 @@ export class KeptRows {
     }
     // From rows that live down to what they keep: rows that only keep each other go.
     const grounded = new Set<string>();
+    const waiting = this.waitingFor(left);
     for (let progress = true; progress;) {
       progress = false;
       for (const state of left) {
         const name = dotName(state.birth);
         if (grounded.has(name)) continue;
-        const referring = [...this.related.referrers(state), ...this.rows.waiting({ blocker: state.identity })];
-        if (!referring.some((child) => (child.kept ? grounded.has(dotName(child.birth)) : this.isApart(child, state)))) continue;
+        const referring = [...this.related.referrers(state), ...(waiting.get(`${state.identity.origin}:${state.identity.sequence}`) ?? [])];
+        if (!referring.some((child) => (child.kept ? grounded.has(dotName(child.birth)) : this.meansApart(child, state)))) continue;
         grounded.add(name);
         progress = true;
       }

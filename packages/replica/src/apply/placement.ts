@@ -1,14 +1,17 @@
 import type { Database } from "better-sqlite3";
-import { type CellValue, type Ref, releaseLarge, type SqlValue, type Write } from "@scoutsync/core";
+import { type CellValue, Ref, releaseLarge, type SqlValue, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isAlive } from "../rows/registers.ts";
 import { ownedDots, type RowState, UNSTORED, type WaitingReason } from "../rows/row-state.ts";
-import type { RowStore } from "../rows/row-store.ts";
+import type { EntityMembers } from "../rows/members.ts";
+import type { Concrete, RowStore } from "../rows/row-store.ts";
+import type { Identity } from "../rows/same-links.ts";
 import { bindable } from "../rows/table-store.ts";
-import type { Bindable } from "../rows/values.ts";
+import { type Bindable, sameValue } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import { Decisions } from "./decisions.ts";
 import { follow, followersOf } from "./followers.ts";
+import { Entities } from "./entities.ts";
 import { KeptRows } from "./kept-rows.ts";
 import { type Dots, RelatedRows, strayReference } from "./related-rows.ts";
 
@@ -18,6 +21,10 @@ import { type Dots, RelatedRows, strayReference } from "./related-rows.ts";
  */
 export class Placement {
   readonly related: RelatedRows;
+  /** Which rows are one. */
+  readonly members: EntityMembers;
+  /** Rows that are one, and who is in the table for them. */
+  readonly entities: Entities;
   /** Deletes of a batch, and deleted rows that stay because of what refers to them. */
   readonly kept: KeptRows;
   /** What is decided at the end of a stream. */
@@ -38,12 +45,17 @@ export class Placement {
   private waking = false;
   /** Identities that some row waits for, as `origin:sequence`; null = not read yet. May name more than are left. */
   private awaited: Set<string> | null = null;
+  /** Lower-case names of tables whose rows are never decided to be one; "*" stands for all. */
+  private readonly parking: ReadonlySet<string>;
 
-  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge }) {
+  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; members: EntityMembers; park: readonly string[] }) {
     this.db = options.db;
     this.rows = options.rows;
     this.knowledge = options.knowledge;
+    this.parking = new Set(options.park.map((name) => name.toLowerCase()));
+    this.members = options.members;
     this.related = new RelatedRows(options);
+    this.entities = new Entities({ ...options, placement: this });
     this.kept = new KeptRows({ ...options, placement: this });
     this.decisions = new Decisions({ ...options, placement: this });
   }
@@ -53,10 +65,17 @@ export class Placement {
     this.waited = [];
   }
 
+  /** Call when registers have been merged, before anything else is read: arranges what they have touched, and buries what has died. */
+  finish(): void {
+    this.entities.arrangeTouched();
+    this.kept.bury();
+  }
+
   /** Call at the start of a transaction. */
   begin(): void {
     this.waited = [];
     this.kept.begin();
+    this.entities.begin();
     this.waiting = this.rows.waitingCount();
     if (this.waiting === 0) this.awaited = new Set();
   }
@@ -84,6 +103,7 @@ export class Placement {
    */
   settle(state: RowState, cells: readonly CellValue[], changed: readonly number[], before: Dots): void {
     if (state.table.absent !== null || state.partial) return this.hold(state, before);
+    if (this.entities.isArranged(state)) return this.entities.settle(state, cells, before);
     const alive = isAlive(state, this.knowledge);
     if (alive) state.kept = false;
     if (state.place.kind !== "table") {
@@ -101,8 +121,11 @@ export class Placement {
       // Its table keeps the values it has until the end of the batch: new ones may clash with rows that take its place.
       this.kept.died({ birth: state.birth, cells, changed });
       const values = this.rows.tableValues(state);
-      if (values) this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
-      values?.forEach(releaseLarge);
+      if (!values) return;
+      // What it ends with, too: the same batch may say that it is one with another row.
+      this.rows.noteOwn(state, cells, values, changed.length > 0);
+      this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
+      values.forEach(releaseLarge);
       return;
     }
     this.kept.keepParents(state, cells);
@@ -115,6 +138,7 @@ export class Placement {
       const refused = this.tryUpdate(state, changed, values);
       if (refused) return this.evict(state, cells, refused, null, before);
     }
+    this.rows.noteOwn(state, cells, values);
     if (state.table.surrogate && this.related.idFor(state) !== state.slot) this.move(state, values, cells, before);
     else this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
     if (followers.length === 0) return;
@@ -140,8 +164,43 @@ export class Placement {
     return refusal(this.db, table, () => this.rows.of(table).insert(id, values, raw));
   }
 
+  /** True when clashing rows of the table are left to people. */
+  parks(table: Table): boolean {
+    return this.parking.has("*") || this.parking.has(table.name.toLowerCase());
+  }
+
+  /**
+   * Brings the table in line with an entity: `state` represents it with the values `shown`, `cells` are what it says
+   * itself. A dead row that is not kept leaves its table at the end of the batch.
+   */
+  show(state: RowState, cells: readonly CellValue[], shown: readonly CellValue[], before: Dots): void {
+    const alive = isAlive(state, this.knowledge);
+    if (alive) state.kept = false;
+    if (state.place.kind !== "table") {
+      const placed = this.placeAs(state, cells, shown, before);
+      if (!alive && placed) this.kept.died({ birth: state.birth, cells, changed: [] });
+      return;
+    }
+    if (!alive) this.kept.died({ birth: state.birth, cells, changed: [] });
+    if (alive || state.kept) this.kept.keepParents(state, shown);
+    const { values, missing } = this.rows.concrete(state.table, shown);
+    if (missing) return this.evict(state, cells, "parent", missing, before);
+    const current = this.rows.tableValues(state) ?? [];
+    const changed = values.flatMap((value, index) => (sameValue(value, current[index] as SqlValue) ? [] : [index]));
+    const refused = changed.length > 0 ? this.tryUpdate(state, changed, values) : null;
+    if (refused) return this.evict(state, cells, refused, null, before);
+    this.rows.noteOwn(state, cells, values);
+    if (state.table.surrogate && this.related.idFor(state) !== state.slot) this.move(state, values, cells, before);
+    else this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
+  }
+
   /** Puts a live row into its table, or notes what it waits for. */
   place(state: RowState, cells: readonly CellValue[], before: Dots): boolean {
+    if (this.entities.concerns(state)) return this.entities.place(state, cells, before);
+    return this.placeAs(state, cells, cells, before);
+  }
+
+  private placeAs(state: RowState, cells: readonly CellValue[], shown: readonly CellValue[], before: Dots): boolean {
     if (!state.kept && !isAlive(state, this.knowledge)) {
       if (state.place.kind === "waiting" && state.slot !== UNSTORED) this.waiting--;
       state.place = { kind: "dead" };
@@ -149,7 +208,7 @@ export class Placement {
       return false;
     }
     const wasWaiting = state.place.kind === "waiting" && state.slot !== UNSTORED;
-    const wait = (reason: WaitingReason, blocker: Ref | null) => {
+    const wait = (reason: WaitingReason, blocker: Identity | null) => {
       state.place = { kind: "waiting", reason, blocker: blocker ? { origin: blocker.origin, sequence: blocker.sequence } : null };
       this.rows.saveOut(state, false, this.related.wanted(state), cells, before);
       if (!wasWaiting) this.waiting++;
@@ -160,9 +219,9 @@ export class Placement {
     const stray = strayReference(state.table, cells);
     if (stray) return wait(stray, null);
     // Bringing a parent back wakes those who waited for it: this row may be among them.
-    if (this.kept.keepParents(state, cells) && wasWaiting && this.related.again(state.birth)?.place.kind === "table") return true;
+    if (this.kept.keepParents(state, shown) && wasWaiting && this.related.again(state.birth)?.place.kind === "table") return true;
     const id = this.related.wanted(state);
-    const { values, missing } = this.rows.concrete(state.table, cells, this.together(state, id));
+    const { values, missing } = this.valuesFor(state, shown);
     if (missing) return wait("parent", missing);
     // Looked up rather than tried: where two servers have handed out the same ids, an exception per row is what takes time.
     if (id !== null && this.rows.byId(state.table, id)) return wait("integer", null);
@@ -171,10 +230,16 @@ export class Placement {
     let rowid = 0n;
     const refused = refusal(this.db, state.table, () => (rowid = this.rows.of(state.table).insert(id, bound.values, bound.raw)));
     if (refused) return wait(refused, null);
+    this.rows.noteOwn(state, cells, values);
     this.rows.saveInTable(state, id, values, before, state.table.keyless ? [rowid] : null);
     if (wasWaiting) this.waiting--;
     if (state.table.surrogate && this.isAwaited(state.identity.origin, state.identity.sequence)) this.wake(state);
     return true;
+  }
+
+  /** The values with which a row is to be in its table: it may refer to itself, and to those of its cycle. */
+  valuesFor(state: RowState, shown: readonly CellValue[]): Concrete {
+    return this.rows.concrete(state.table, shown, this.together(state, this.related.wanted(state)));
   }
 
   /** Rows of a cycle that are placed at once, by identity; the row itself is always one. */
@@ -188,9 +253,15 @@ export class Placement {
     this.awaited?.delete(`${parent.identity.origin}:${parent.identity.sequence}`);
     this.awake.push(...this.rows.waiting({ blocker: parent.identity }).map(({ birth }) => birth));
     // Rows woken by woken rows join the list: a chain may be longer than the stack is deep.
-    if (this.waking) return;
+    this.wakeLater(() => undefined);
+  }
+
+  /** Runs `work`; rows that it wakes are placed after it. */
+  wakeLater(work: () => void): void {
+    if (this.waking) return work();
     this.waking = true;
     try {
+      work();
       for (let birth = this.awake.shift(); birth; birth = this.awake.shift()) {
         const child = this.related.again(birth);
         if (child?.place.kind === "waiting") this.place(child, this.rows.cells(child), ownedDots(child));
@@ -202,7 +273,7 @@ export class Placement {
   }
 
   /** Takes a row out of its table, and first the rows that refer to it: they wait for it. */
-  evict(state: RowState, cells: readonly CellValue[], reason: WaitingReason, blocker: Ref | null, before: Dots): void {
+  evict(state: RowState, cells: readonly CellValue[], reason: WaitingReason, blocker: Identity | null, before: Dots): void {
     for (const { birth, parent } of this.related.descendants(state)) {
       const child = this.related.again(birth);
       if (child?.place.kind === "table") this.takeOut(child, this.rows.cells(child), "parent", parent, ownedDots(child));
@@ -210,11 +281,16 @@ export class Placement {
     this.takeOut(state, cells, reason, blocker, before);
   }
 
-  private takeOut(state: RowState, cells: readonly CellValue[], reason: WaitingReason, blocker: Ref | null, before: Dots): void {
+  /** Deletes a row from the application's table; the caller stores where it is instead. */
+  leave(state: RowState): void {
     this.moves++;
     this.rows.former.left(state);
     const key = this.rows.keyValues(state);
     if (key) this.rows.of(state.table).delete(key);
+  }
+
+  private takeOut(state: RowState, cells: readonly CellValue[], reason: WaitingReason, blocker: Identity | null, before: Dots): void {
+    this.leave(state);
     state.place = { kind: "waiting", reason, blocker };
     this.rows.saveOut(state, true, this.related.wanted(state), cells, before);
     this.waiting++;
@@ -235,7 +311,7 @@ export class Placement {
     for (const { child, cid } of children) {
       const itself = child.table === state.table && child.slot === from;
       const current = itself ? state : this.related.again(child.birth);
-      if (!current) continue;
+      if (!current || this.meansAnother(current, cid, state)) continue;
       const dots = ownedDots(current);
       const index = current.table.indexOf.get(cid) as number;
       // A natural key that contains the reference changes in the table with it; its identity does not.
@@ -246,12 +322,17 @@ export class Placement {
     }
   }
 
+  /** True when a row is known to refer to another row than the one which has the integer that its table shows: that one had it before. */
+  private meansAnother(child: RowState, cid: number, { table, identity }: RowState): boolean {
+    const said = child.own.get(cid);
+    if (!(said instanceof Ref)) return false;
+    const stands = this.rows.representative(table, said);
+    return stands.origin !== identity.origin || stands.sequence !== identity.sequence;
+  }
+
   remove(state: RowState, cells: readonly CellValue[] = this.rows.cells(state)): void {
     const before = ownedDots(state);
-    this.rows.former.left(state);
-    const key = this.rows.keyValues(state);
-    if (key) this.rows.of(state.table).delete(key);
-    this.moves++;
+    this.leave(state);
     const id = state.slot;
     state.kept = false;
     state.place = { kind: "dead" };

@@ -1,10 +1,12 @@
 import { hash } from "node:crypto";
-import { type CellValue, compareWrites, concurrent, type Ref, type SqlValue, type Write } from "@scoutsync/core";
+import { type CellValue, concurrent, Ref, type SqlValue, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isStray } from "../log/incoming.ts";
-import type { ownedDots, RowState, WaitingReason } from "../rows/row-state.ts";
 import { dependants, stateAt } from "../rows/foreign-keys.ts";
+import type { ownedDots, RowState, WaitingReason } from "../rows/row-state.ts";
+import type { EntityMembers } from "../rows/members.ts";
 import type { RowStore } from "../rows/row-store.ts";
+import type { Identity } from "../rows/same-links.ts";
 import type { Table } from "../schema/catalog.ts";
 
 export type Dots = ReturnType<typeof ownedDots>;
@@ -23,10 +25,12 @@ export function rekeyedId(origin: string, sequence: number, generation: number):
 export class RelatedRows {
   private readonly rows: RowStore;
   private readonly knowledge: Knowledge;
+  private readonly members: EntityMembers;
 
-  constructor(options: { rows: RowStore; knowledge: Knowledge }) {
+  constructor(options: { rows: RowStore; knowledge: Knowledge; members: EntityMembers }) {
     this.rows = options.rows;
     this.knowledge = options.knowledge;
+    this.members = options.members;
   }
 
   /** The integer that the merged state gives a surrogate row. */
@@ -37,7 +41,7 @@ export class RelatedRows {
 
   /** Earlier births come first: who keeps an integer or a UNIQUE value. */
   compareBirths(a: RowState, b: RowState): number {
-    return compareWrites(a.birth, b.birth, this.knowledge);
+    return this.members.compare(a, b);
   }
 
   wanted(state: RowState): bigint | null {
@@ -45,8 +49,8 @@ export class RelatedRows {
   }
 
   /** Rows that refer to this one, and to those, each after the rows that refer to it. */
-  descendants(state: RowState): { birth: Write; parent: Ref }[] {
-    const found: { birth: Write; parent: Ref }[] = [];
+  descendants(state: RowState): { birth: Write; parent: Identity }[] {
+    const found: { birth: Write; parent: Identity }[] = [];
     const met = new Set([`${state.birth.origin}:${state.birth.sequence}`]);
     for (let open = [state]; open.length > 0;) {
       const next: RowState[] = [];
@@ -109,10 +113,11 @@ export class RelatedRows {
     if (child.table.keyless) return this.rows.keyValues(child) ?? [null];
     const cells = this.rows.keyCells(child);
     for (const { index, parent: table } of child.table.keyReferences) {
-      const ref = cells[index] as Ref;
-      if (typeof ref !== "object" || ref === null || !("sequence" in ref)) continue;
-      const same = table === parent.table && ref.origin === parent.identity.origin && ref.sequence === parent.identity.sequence;
-      cells[index] = same ? from : (this.rows.idOf(table, ref) ?? null);
+      const ref = cells[index];
+      if (!(ref instanceof Ref)) continue;
+      const stands = this.rows.representative(table, ref);
+      const same = table === parent.table && stands.origin === parent.identity.origin && stands.sequence === parent.identity.sequence;
+      cells[index] = same ? from : this.rows.idOf(table, stands);
     }
     return cells as SqlValue[];
   }

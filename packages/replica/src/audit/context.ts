@@ -2,9 +2,11 @@ import { hash } from "node:crypto";
 import type { Database } from "better-sqlite3";
 import { type CellValue, Ref, type SqlValue } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
+import type { EntityMembers } from "../rows/members.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { keyText } from "../rows/values.ts";
+import type { Veil } from "./veil.ts";
 import type { Table } from "../schema/catalog.ts";
 
 /** What the questions about rows are answered from. */
@@ -12,6 +14,8 @@ export interface Audited {
   db: Database;
   rows: RowStore;
   knowledge: Knowledge;
+  members: EntityMembers;
+  veil: Veil;
 }
 
 /** The row's key as a person sees it in the table; the dot of its birth where there is none. */
@@ -22,7 +26,7 @@ export function keyOf({ rows, knowledge }: Audited, state: RowState): string {
   if (state.table.keyless && birth instanceof Ref) return knowledge.dotText(birth.origin, birth.sequence);
   for (const { index, parent } of state.table.keyReferences) {
     const value = cells[index];
-    if (value instanceof Ref) cells[index] = rows.idOf(parent, value) ?? value.sequence.toString();
+    if (value instanceof Ref) cells[index] = rows.shownId(parent, value) ?? value.sequence.toString();
   }
   return keyText(cells as SqlValue[]);
 }
@@ -31,7 +35,7 @@ export function keyOf({ rows, knowledge }: Audited, state: RowState): string {
 export function shown({ rows }: Audited, table: Table, index: number, value: CellValue): SqlValue {
   if (!(value instanceof Ref)) return value;
   const parent = table.references.find((reference) => reference.index === index)?.parent;
-  return parent ? rows.idOf(parent, value) : null;
+  return parent ? rows.shownId(parent, value) : null;
 }
 
 export function columnName(table: Table, cid: number): string {

@@ -1,5 +1,6 @@
 import { formatRule, type HistoryEntry, type Write } from "@scoutsync/core";
 import { registerOf } from "../rows/registers.ts";
+import { isSame } from "../rows/members.ts";
 import { judge } from "../rows/ruled-columns.ts";
 import { type RowState, valueOf } from "../rows/row-state.ts";
 import type { Table } from "../schema/catalog.ts";
@@ -7,7 +8,11 @@ import { type Audited, columnName, shown } from "./context.ts";
 
 /** Who wrote this row, column by column, what lost, and what became of its integer. Oldest first. Empty when there is no such row. */
 export function rowHistory(audited: Audited, table: Table, key: string): HistoryEntry[] {
-  return statesNamed(audited, table, key).flatMap((state) => entriesOf(audited, state));
+  const named = statesNamed(audited, table, key);
+  // Rows that are one with it, by the fact that says so, or were until one changed.
+  const states = named.flatMap((state) => audited.members.connected(state));
+  const once = states.filter((state, i) => states.findIndex((other) => isSame(other, state)) === i);
+  return once.flatMap((state) => entriesOf(audited, state)).sort((a, b) => a.timeUs - b.timeUs);
 }
 
 function statesNamed({ db, rows }: Audited, table: Table, text: string): RowState[] {
@@ -55,7 +60,12 @@ function entriesOf(audited: Audited, state: RowState): HistoryEntry[] {
   });
   const id = state.place.kind === "table" ? state.slot : null;
   const moved = table.surrogate && id !== null && id !== state.claim;
-  const birthNote = table.surrogate ? `created with id ${state.claim}${moved ? `, now ${id}` : ""}` : "created";
+  const rep =
+    state.place.kind === "joined" && state.place.rep ? rows.byIdentity(table, state.place.rep.origin, state.place.rep.sequence) : null;
+  const one = rep
+    ? `, one row with the one that ${knowledge.authorOf(rep.birth.origin)} created, which has id ${rows.outId(rep) ?? rep.slot}`
+    : "";
+  const birthNote = table.surrogate ? `created with id ${state.claim}${moved ? `, now ${id}` : ""}${one}` : "created";
   const entries = [entry("insert", state.birth, null, null, birthNote)];
   table.columns.forEach((column, index) => {
     const writes = registerOf(state, column.cid);
@@ -88,5 +98,16 @@ function entriesOf(audited: Audited, state: RowState): HistoryEntry[] {
     const dot = { origin: state.rekey.origin, sequence: state.rekey.sequence, time: state.birth.time, context: 0 };
     entries.push(entry("rekey", dot, null, id, `another row had id ${state.claim} first`));
   }
-  return entries.sort((a, b) => a.timeUs - b.timeUs);
+  for (const { other, apart, origin, sequence } of state.same) {
+    const partner = rows.byIdentity(table, other.origin, other.sequence);
+    const dot = { origin, sequence, time: Math.max(state.birth.time, partner?.birth.time ?? 0), context: 0 };
+    const who = partner
+      ? `the row that ${knowledge.authorOf(partner.birth.origin)} created with id ${partner.claim}`
+      : "a row that is not here";
+    const note = apart
+      ? `two rows again with ${who}: they came to differ`
+      : `one row with ${who}: both were created with the same value, without knowing of each other`;
+    entries.push(entry(apart ? "apart" : "same", dot, null, null, note));
+  }
+  return entries;
 }

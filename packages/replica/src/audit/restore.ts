@@ -1,6 +1,5 @@
 import { type SqlValue, SyncError } from "@scoutsync/core";
 import type { Placement } from "../apply/placement.ts";
-import { localWrite } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import { keyText } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
@@ -20,7 +19,7 @@ export function restoreRow(
   text: string,
   wall: number,
 ): { name: string; value: SqlValue }[] {
-  const { rows, knowledge } = audited;
+  const { rows } = audited;
   if (rows.keyNamed(table, text)) {
     throw refused(
       `"${table.name}" has a row ${text}`,
@@ -35,23 +34,24 @@ export function restoreRow(
       action: "Give the key as `scoutsync history` and `scoutsync changes` show it, parts joined by commas.",
     });
   }
-  const before = ownedDots(state);
   const cells = rows.cells(state);
   const [gone] = rows.concrete(table, cells).dead;
   if (gone) {
     throw refused(
-      `row ${text} of "${table.name}" refers to a row of "${gone.table.name}" that is deleted too`,
-      `Restore that one first: scoutsync restore … ${gone.table.name} ${veil.key(gone.table.name, keyText(keyOf(audited, gone)))}`,
+      `row ${text} of "${table.name}" refers to a row of "${gone.state.table.name}" that is deleted too`,
+      `Restore that one first: scoutsync restore … ${gone.state.table.name} ${veil.key(gone.state.table.name, keyText(keyOf(audited, gone.state)))}`,
     );
   }
-  const write = localWrite(state, wall, state.deletes, knowledge);
-  state.deletes = [{ ...write, alive: true }];
-  if (!placement.place(state, cells, before) && state.place.kind === "waiting") {
+  placement.kept.live(state, wall);
+  const placed = placement.place(state, cells, ownedDots(state));
+  placement.entities.arrangeTouched();
+  if (!placed && state.place.kind === "waiting") {
     throw refused(
       `row ${text} of "${table.name}" has no place in its table: ${state.place.reason}`,
       "Change the row that stands in its way in the application, then restore it again.",
     );
   }
+  placement.kept.revive(placement.kept.keptParents(state), wall);
   const values = rows.tableValues(state) ?? [];
   return table.columns.map((column, i) => ({ name: column.name, value: values[i] ?? null }));
 }

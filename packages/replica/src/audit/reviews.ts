@@ -1,11 +1,25 @@
 import type { Database } from "better-sqlite3";
-import { Ref, rootOf, type Review, type ReviewVersion, type Rule, type SqlValue, SyncError } from "@scoutsync/core";
+import {
+  type CellValue,
+  compareWrites,
+  Ref,
+  rootOf,
+  type Review,
+  type ReviewVersion,
+  type Rule,
+  type SqlValue,
+  SyncError,
+  type Write,
+} from "@scoutsync/core";
+import type { Member } from "../rows/members.ts";
+import { isOneWrite, registerOf } from "../rows/registers.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { judge, ruleOf } from "../rows/ruled-columns.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
 import { sameValue, valueText } from "../rows/values.ts";
 import { heldReviews } from "./held.ts";
+import { parkedReview } from "./parked.ts";
 import { type Audited, columnName, keyOf, shown, reviewId } from "./context.ts";
 
 const LATER_WINS = "written on two nodes that did not know of each other; the later one is in the table";
@@ -19,19 +33,46 @@ const REASON_OF: Readonly<Record<Rule["kind"], string>> = {
   prefer: "written on two nodes that did not know of each other; the one of the node that the column's rule prefers is in the table",
 };
 
+/** A write to a column with its value and the row it was to: one of several where these are one entity. */
+interface Version {
+  write: Write;
+  value: SqlValue;
+  row: RowState;
+}
+
+/** Of each row, what it says itself in a column, then what lost against that. */
+function versionsOf(audited: Audited, members: readonly Member[], index: number, cid: number): { said: Version; lost: Version[] }[] {
+  return members.flatMap(({ state, cells }) => {
+    const writes = registerOf(state, cid);
+    if (writes.length === 0) return [];
+    const { winner, lost } = judge(state.table, cid, writes, audited.knowledge, cells[index] ?? null);
+    const version = (write: Write, value: CellValue): Version => ({ write, value: shown(audited, state.table, index, value), row: state });
+    return { said: version(winner, cells[index] ?? null), lost: lost.map((write) => version(write, write.value)) };
+  });
+}
+
+const withCells = ({ rows }: Audited, state: RowState, standing: readonly Member[]): Member[] =>
+  standing.map((member) => (member.state === state ? { ...member, cells: rows.cells(state) } : member));
+
 /** Conflicts in which both sides wrote the same value are no question to anyone. */
 function* conflictsOf(audited: Audited, state: RowState): Generator<Review> {
-  const { knowledge, rows } = audited;
-  const cells = rows.cells(state);
-  for (const [cid, writes] of state.columns) {
-    const index = state.table.indexOf.get(cid);
-    if (writes.length < 2 || index === undefined) continue;
-    const value = cells[index] ?? null;
-    const { winner, lost } = judge(state.table, cid, writes, knowledge, value);
-    for (const loser of lost) {
-      if (sameValue(loser.value, value)) continue;
-      const version = (write: typeof loser, cell: typeof value): ReviewVersion => ({
-        value: shown(audited, state.table, index, cell),
+  const { knowledge } = audited;
+  const standing = audited.members.standing(state);
+  const members = withCells(audited, state, standing.length > 0 ? standing : [{ state, cells: [], alive: true }]);
+  for (const [index, { cid }] of state.table.columns.entries()) {
+    if (members.length === 1 && !state.columns.has(cid)) continue;
+    const versions = versionsOf(audited, members, index, cid);
+    const [first] = versions;
+    if (!first) continue;
+    const winner = versions.reduce((best, { said }) => (compareWrites(said.write, best.write, knowledge) > 0 ? said : best), first.said);
+    const listed: Version[] = [winner];
+    for (const loser of versions.flatMap(({ said, lost }) => [...(said === winner ? [] : [said]), ...lost])) {
+      // One write to several rows that are one is listed once.
+      if (listed.some(({ write, value }) => isOneWrite(write, loser.write, knowledge) && sameValue(value, loser.value))) continue;
+      if (sameValue(loser.value, winner.value)) continue;
+      listed.push(loser);
+      const version = ({ write, value }: Version): ReviewVersion => ({
+        value,
         author: knowledge.authorOf(write.origin),
         timeUs: write.time,
         dot: knowledge.dotText(write.origin, write.sequence),
@@ -40,48 +81,29 @@ function* conflictsOf(audited: Audited, state: RowState): Generator<Review> {
         id: reviewId(
           "conflict",
           state.table.name,
-          identityText(audited, state),
+          identityText(audited, loser.row),
           columnName(state.table, cid),
-          knowledge.dotText(rootOf(loser.origin, knowledge), loser.sequence),
+          knowledge.dotText(rootOf(loser.write.origin, knowledge), loser.write.sequence),
         ),
         kind: "conflict",
         table: state.table.name,
         key: keyOf(audited, state),
         column: columnName(state.table, cid),
-        winner: version(winner, value),
-        loser: version(loser, loser.value),
+        winner: version(winner),
+        loser: version(loser),
         image: null,
-        reason: REASON_OF[ruleOf(state.table, cid).kind],
-        sinceUs: Math.max(winner.time, loser.time),
+        reason:
+          loser.row === winner.row
+            ? REASON_OF[ruleOf(state.table, cid).kind]
+            : "two nodes created this row without knowing of each other: it is one row now, with the later value; review resolve keeps either, or sets another",
+        sinceUs: Math.max(winner.write.time, loser.write.time),
         resolved: false,
       };
     }
   }
 }
 
-const REASONS: Record<string, string> = {
-  integer: "waits for its integer id, which another row has until the stream ends",
-  unique: "a row that was created earlier has the same value in a UNIQUE column; changing either value frees it",
-  parent: "the row it refers to is not in its table; it follows as soon as that row does",
-};
-
-function parkedReview(audited: Audited, state: RowState): Review {
-  const cells = audited.rows.cells(state);
-  const reason = state.place.kind === "waiting" ? state.place.reason : "";
-  return {
-    id: reviewId("parked", state.table.name, identityText(audited, state), "", ""),
-    kind: "parked",
-    table: state.table.name,
-    key: keyOf(audited, state),
-    column: null,
-    winner: null,
-    loser: null,
-    image: state.table.columns.map((column, i) => ({ name: column.name, value: shown(audited, state.table, i, cells[i] ?? null) })),
-    reason: REASONS[reason] ?? reason,
-    sinceUs: state.birth.time,
-    resolved: false,
-  };
-}
+const parkedId = (audited: Audited, state: RowState): string => reviewId("parked", state.table.name, identityText(audited, state), "", "");
 
 function identityText({ knowledge, rows }: Audited, state: RowState): string {
   if (state.table.surrogate) return knowledge.dotText(state.identity.origin, state.identity.sequence);
@@ -91,19 +113,27 @@ function identityText({ knowledge, rows }: Audited, state: RowState): string {
     .join(",");
 }
 
-/** Rows with unsettled losers, in their table or out of it. */
-function* openRows({ db, rows }: Audited): Generator<RowState> {
+/** Live rows with unsettled losers, their own or of rows that they stand for. */
+function* openRows({ db, rows, members }: Audited): Generator<RowState> {
+  const parked = new Map(rows.waiting({ open: true }).map((state) => [state.slot, state]));
   for (const table of rows.tables) {
     const slots = db
       .prepare(`SELECT id FROM ${rowsTable(table.tid)} WHERE open IS NOT NULL`)
       .safeIntegers(true)
       .pluck()
       .all() as bigint[];
-    for (const slot of slots) {
+    const found = new Set(slots);
+    for (const joined of rows.same.exist ? rows.joined(table) : []) {
+      const stands = members.connected(joined).find((state) => members.stands(state, joined));
+      if (stands?.place.kind === "table") found.add(stands.slot);
+      if (stands?.place.kind === "waiting") parked.set(stands.slot, stands);
+    }
+    for (const slot of found) {
       const state = rows.atLog(table.tid, slot);
       if (state) yield state;
     }
   }
+  yield* parked.values();
 }
 
 /** Everything that may want a person, newest last. */
@@ -115,7 +145,8 @@ export function findReviews(audited: Audited, request: { kind: string; id: strin
   };
   if (request.kind === "" || request.kind === "conflict")
     for (const state of openRows(audited)) for (const review of conflictsOf(audited, state)) take(review);
-  if (request.kind === "" || request.kind === "parked") for (const state of audited.rows.waiting()) take(parkedReview(audited, state));
+  if (request.kind === "" || request.kind === "parked")
+    for (const state of audited.rows.waiting()) take(parkedReview(audited, state, parkedId(audited, state)));
   if (request.kind === "" || request.kind === "schema") for (const review of heldReviews(audited)) take(review);
   return found.sort((a, b) => a.sinceUs - b.sinceUs || (a.id < b.id ? -1 : 1)).slice(0, limit);
 }
@@ -129,14 +160,25 @@ export function countReviews(db: Database, rows: RowStore): number {
         .prepare(`SELECT coalesce(sum(open), 0) FROM ${rowsTable(table.tid)} WHERE open IS NOT NULL`)
         .pluck()
         .get() as number) ?? 0;
+  open +=
+    (db
+      .prepare("SELECT coalesce(sum(open), 0) FROM _scoutsync_out INDEXED BY _scoutsync_out_joined WHERE state = 3")
+      .pluck()
+      .get() as number) ?? 0;
   return open;
+}
+
+/** What was decided about; a parked row has no place in its table where a write could be captured: `writeParked` makes it. */
+export interface Resolution {
+  review: Review;
+  parked: RowState | null;
 }
 
 /** Decides a conflict by an ordinary write to the row: it is captured and travels like any other. */
 export function resolveReview(
   audited: Audited,
   request: { id: string; keep: "winner" | "loser" | ""; set: { name: string; value: SqlValue }[] },
-): Review {
+): Resolution {
   const { rows } = audited;
   for (const state of openRows(audited)) {
     for (const review of conflictsOf(audited, state)) {
@@ -148,16 +190,11 @@ export function resolveReview(
           ? request.set
           : [{ name: review.column as string, value: (request.keep === "winner" ? review.winner : review.loser)?.value ?? null }];
       writeColumns(audited, state, key, values);
-      return review;
+      return { review, parked: null };
     }
   }
-  if (audited.rows.waiting().some((state) => parkedReview(audited, state).id === request.id)) {
-    throw new SyncError({
-      code: "INVALID_ARGUMENT",
-      message: `review ${request.id} is a parked row`,
-      action: "Change the row that stands in its way in the application; the parked row then takes its place by itself.",
-    });
-  }
+  const parked = audited.rows.waiting().find((state) => parkedId(audited, state) === request.id);
+  if (parked) return resolveParked(audited, parked, request);
   if (heldReviews(audited).some(({ id }) => id === request.id)) {
     throw new SyncError({
       code: "INVALID_ARGUMENT",
@@ -170,6 +207,22 @@ export function resolveReview(
     message: `there is no open review ${request.id}`,
     action: "`scoutsync review list` shows the open ones.",
   });
+}
+
+function resolveParked(
+  audited: Audited,
+  state: RowState,
+  { id, set }: { id: string; set: { name: string; value: SqlValue }[] },
+): Resolution {
+  const review = parkedReview(audited, state, id);
+  if (set.length === 0) {
+    throw new SyncError({
+      code: "INVALID_ARGUMENT",
+      message: `review ${id} is a parked row: ${audited.veil.review(review).reason}`,
+      action: "Give it another value with --set COLUMN=VALUE, or change the row that stands in its way in the application.",
+    });
+  }
+  return { review, parked: state };
 }
 
 /** Writes past the application's own triggers but not past capture: the update trigger logs it, marked as touching the column. */

@@ -9,6 +9,7 @@ import {
   blindWrite,
   closeWinners,
   isAlive,
+  latestTime,
   localWrite,
   rebirth,
   registerOf,
@@ -17,12 +18,14 @@ import {
   writeBeside,
   writeUnseen,
 } from "../rows/registers.ts";
+import { isSame, type Member, type EntityMembers } from "../rows/members.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
 import { type Edit, hasCombiningRule, ruleOf } from "../rows/ruled-columns.ts";
 import type { Table } from "../schema/catalog.ts";
 import { KeylessDrain } from "./keyless-drain.ts";
+import { UnseenRows } from "./unseen-rows.ts";
 import type { Quarantine } from "../quarantine/quarantine.ts";
 import type { Doubts, Reconciliation } from "../schema/reconcile.ts";
 import { mayHoldRawText, sameValue, packKey, textFromBytes } from "../rows/values.ts";
@@ -81,10 +84,13 @@ export class Drain {
   private readonly quarantine: Quarantine;
   /** Where deletes are kept back; null when they are ordinary ones. */
   private into: number | null = null;
+  private readonly members: EntityMembers;
   private referred: Write[] = [];
   private toFill: Write[] = [];
+  private touched: Write[] = [];
   private rowsAreKept = false;
   private rowsAreHeld = false;
+  private readonly unseen: UnseenRows;
   /** A row with NULL in its key was captured, and the table's rows without a key do not take part yet. */
   foundWithoutKey = false;
   private readonly groups: Groups;
@@ -95,6 +101,7 @@ export class Drain {
     db: Database;
     rows: RowStore;
     knowledge: Knowledge;
+    members: EntityMembers;
     clock: ReplicaClock;
     groups: Groups;
     reconciliation: Reconciliation;
@@ -103,18 +110,24 @@ export class Drain {
     this.db = options.db;
     this.rows = options.rows;
     this.knowledge = options.knowledge;
+    this.members = options.members;
     this.clock = options.clock;
     this.keyless = new KeylessDrain({ ...options, noteReferred: (state, values) => this.noteReferred(state, values) });
+    this.unseen = new UnseenRows(options);
     this.groups = options.groups;
     this.reconciliation = options.reconciliation;
     this.quarantine = options.quarantine;
   }
 
-  /** Takes the births of kept rows to which rows drained since the last call refer. */
-  takeReferred(): Write[] {
-    const referred = this.referred;
+  /**
+   * Takes, since the last call, the births of kept rows to which drained rows refer, and of rows that are to be arranged
+   * anew: an entity that died, a row that was born into one or refers to one by an integer that is no more.
+   */
+  takeAffected(): { referred: Write[]; touched: Write[] } {
+    const { referred, touched } = this;
     this.referred = [];
-    return referred;
+    this.touched = [];
+    return { referred, touched };
   }
 
   /** Takes the births of rows in which a column with a rule has been written beside what is held for it. */
@@ -126,6 +139,7 @@ export class Drain {
 
   /** A new reference to a deleted row that is only kept: the application sees that row, and means it. */
   private noteReferred(state: RowState, values: readonly SqlValue[]): void {
+    if (this.rows.same.exist) this.noteStale(state, values);
     if (!this.rowsAreKept) return;
     for (const { index, parent } of state.table.references) {
       const id = values[index];
@@ -134,6 +148,16 @@ export class Drain {
     }
     const id = state.table.surrogate ? state.claim : null;
     for (const target of dependsOn(this.rows, state.table, id, values)) if (target.kept) this.referred.push(target.birth);
+  }
+
+  /** The application may still write an integer that a row had before another came to stand for it. */
+  private noteStale(state: RowState, values: readonly SqlValue[]): void {
+    for (const { index, parent } of state.table.references) {
+      const id = values[index];
+      const ref = typeof id === "bigint" && !this.rows.byId(parent, id) ? this.rows.refOf(parent, id) : null;
+      if (ref && this.rows.shownId(parent, ref) !== null) this.touched.push(state.birth);
+    }
+    if (this.members.concerns(state)) this.touched.push(state.birth);
   }
 
   /** Captured events that wait. */
@@ -163,6 +187,7 @@ export class Drain {
     this.into = this.quarantine.into();
     this.rowsAreKept = this.db.prepare("SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
     this.rowsAreHeld = this.rows.holdsRows;
+    this.unseen.forget();
     const select = this.db
       .prepare(
         `SELECT n, event >> 3, event & 7, at, ${captureColumns(keys, masks).join(", ")} FROM ${CAPTURE} WHERE n > ? ORDER BY n LIMIT ${EVENTS_AT_ONCE + 1}`,
@@ -409,7 +434,7 @@ export class Drain {
           written = withDoubts(state, written, doubts);
         }
         // The image holds edits that no drain has seen: they have authors and times of their own.
-        if (written.includes(true)) this.writeColumns(state, written, at, { values: image, found });
+        if (written.includes(true)) this.write(state, written, at, { values: image, found });
       }
       this.delete(state, alive, id, this.rows.abstract(table, image), at, before);
       if (table.surrogate) {
@@ -503,6 +528,8 @@ export class Drain {
       deletes: [],
       rekey: null,
       closed: [],
+      same: [],
+      own: new Map(),
       kept: false,
       hash: null,
     };
@@ -547,15 +574,51 @@ export class Drain {
     wall: number,
     before: ReadonlyMap<string, { origin: number; sequence: number }>,
   ): void {
+    this.write(state, written, wall, row);
     this.noteReferred(state, row.values);
-    this.writeColumns(state, written, wall, row);
     if (!isAlive(state, this.knowledge)) state.deletes = [];
     state.kept = false;
     this.rows.saveInTable(state, id, row.values, new Map(before));
   }
 
-  /** One dot for all columns that were written. */
-  private writeColumns(state: RowState, written: readonly boolean[], wall: number, row: Written): void {
+  /** A write to a row, and to every live row that is one entity with it. `row`: its values, and what was there before. */
+  private write(state: RowState, written: readonly boolean[], wall: number, row: Written): void {
+    const members = this.members.standing(state);
+    if (members.length < 2) return this.writeColumns(state, written, wall, row);
+    const values = this.rows.abstract(state.table, row.values as readonly SqlValue[]);
+    const { columns, key, surrogate } = state.table;
+    // A natural key says which row it is: each member keeps its own.
+    const edited = columns.map((column, i) => written[i] === true && (surrogate || !key.some(({ cid }) => cid === column.cid)));
+    const at = afterAll(members, wall);
+    const shown = new Map(columns.map(({ cid }) => [cid, this.members.shownWrite(members, cid).write]));
+    for (const member of members) {
+      const others = !isSame(member.state, state);
+      const target = others ? member.state : state;
+      const before = ownedDots(target);
+      const was = (index: number, cid: number) => (others ? (member.cells[index] as CellValue) : state.own.get(cid));
+      const lost = columns.flatMap(({ cid }, index) => {
+        const value = was(index, cid);
+        return value === undefined ? [] : [[cid, { shown: shown.get(cid) as Write, value }] as const];
+      });
+      // Under a rule that combines, each of them changes from what it had itself to what was written.
+      const had = others
+        ? member.cells
+        : row.found && columns.map(({ cid }, i) => state.own.get(cid) ?? (row.found as CellValue[])[i] ?? null);
+      this.writeColumns(target, edited, at, { values: row.values, found: had }, new Map(lost));
+      if (!others) continue;
+      const cells = member.cells.map((cell, i) => (edited[i] ? (values[i] as CellValue) : cell));
+      this.rows.saveRegisters(target, cells, before);
+    }
+  }
+
+  /** One dot for all columns that were written. `was`: what an entity showed in them, and what this member said itself. */
+  private writeColumns(
+    state: RowState,
+    written: readonly boolean[],
+    wall: number,
+    row: Written,
+    was: ReadonlyMap<number, { shown: Write; value: CellValue }> | null = null,
+  ): void {
     const editOf = editsOf(state.table, row);
     const unseen = new Set(this.rows.columnsToFill(state));
     if (unseen.size > 0) {
@@ -574,7 +637,7 @@ export class Drain {
     const replaced = cids.flatMap((cid) => [...registerOf(state, cid)]);
     const write = localWrite(state, wall, replaced, this.knowledge);
     if (!state.table.surrogate && cids.length === state.table.columns.length) rebirth(state, write, this.knowledge, editOf);
-    else for (const cid of cids) replaceColumn(state, cid, write, this.knowledge, editOf(cid));
+    else for (const cid of cids) replaceColumn(state, cid, write, this.knowledge, editOf(cid), was?.get(cid) ?? null);
   }
 
   /**
@@ -590,7 +653,9 @@ export class Drain {
       const index = state.table.indexOf.get(cid) as number;
       // What adds up loses nothing by an increment.
       if (was === undefined || ruleOf(state.table, cid).kind !== "lww" || sameValue(was, cells[index] ?? null)) return true;
-      writeUnseen(state, cid, wall, this.knowledge, was);
+      // Of rows that are one the table may show what another of them says.
+      writeUnseen(state, cid, wall, this.knowledge, state.own.get(cid) ?? was);
+      state.own.delete(cid);
       return false;
     });
   }
@@ -603,11 +668,23 @@ export class Drain {
     wall: number,
     before: ReadonlyMap<string, { origin: number; sequence: number }>,
   ): void {
-    // Rows that the application could not see, as it has no table for them, may refer to this one.
-    const write = this.rowsAreHeld ? blindWrite(state, wall, this.knowledge) : localWrite(state, wall, state.deletes, this.knowledge);
+    // Rows that the application could not see, as they are not in a table here, may refer to this one.
+    const writeTo = (row: RowState, at: number) =>
+      this.rowsAreHeld || this.unseen.referTo(row) ? blindWrite(row, at, this.knowledge) : localWrite(row, at, row.deletes, this.knowledge);
+    const members = this.members.standing(state);
+    const at = members.length < 2 ? wall : afterAll(members, wall);
+    for (const member of members) {
+      if (isSame(member.state, state)) continue;
+      const dots = ownedDots(member.state);
+      member.state.deletes = [{ ...writeTo(member.state, at), alive: false }];
+      this.rows.saveRegisters(member.state, member.cells, dots);
+    }
+    const write = writeTo(state, at);
     state.deletes = [{ ...write, alive: false }];
     state.kept = false;
+    for (const [cid, value] of state.own) image[state.table.indexOf.get(cid) ?? image.length] = value;
     state.place = { kind: "dead" };
+    if (this.members.concerns(state)) this.touched.push(state.birth);
     this.rows.saveOut(state, inTable && state.slot !== UNSTORED, id, image, new Map(before), { used: true });
   }
 }
@@ -627,4 +704,9 @@ function editsOf(table: Table, { values, found }: Written): (cid: number) => Edi
     const index = table.indexOf.get(cid) as number;
     return { value: values[index] ?? null, found: found ? (found[index] ?? null) : undefined };
   };
+}
+
+/** A time after everything that any of these rows knows. */
+function afterAll(members: readonly Member[], wall: number): number {
+  return Math.max(wall, ...members.map(({ state }) => latestTime(state) + 1));
 }

@@ -76,6 +76,8 @@ export class KeylessDrain {
       deletes: [],
       rekey: null,
       closed: [],
+      same: [],
+      own: new Map(),
       kept: false,
       hash: null,
     };

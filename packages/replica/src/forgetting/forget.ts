@@ -2,6 +2,7 @@ import type { Database } from "better-sqlite3";
 import { isCovered, type MemberWord, winnerOf } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isAlive } from "../rows/registers.ts";
+import type { EntityMembers } from "../rows/members.ts";
 import { dependants } from "../rows/foreign-keys.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -19,7 +20,7 @@ export interface Forgetting {
   forgotten: number;
   /** Deleted more recently than the retention. */
   young: number;
-  /** Something that is still here refers to them. */
+  /** Something that is still here refers to them, or they are or were one with others. */
   referredTo: number;
   /** Some node may not have all of them yet. */
   awaited: number;
@@ -63,6 +64,7 @@ export class Forgetter {
   private readonly knowledge: Knowledge;
   private readonly floor: Floor;
   private readonly members: Members;
+  private readonly entities: EntityMembers;
   private readonly options: ForgetOptions;
   readonly result = nothingForgotten();
   /** What is still to be looked at: tables that refer to others before these. Null before the first turn. */
@@ -70,12 +72,16 @@ export class Forgetter {
   private after = 0n;
   private readonly needed: Needed;
 
-  constructor(parts: { db: Database; rows: RowStore; knowledge: Knowledge; floor: Floor; members: Members }, options: ForgetOptions) {
+  constructor(
+    parts: { db: Database; rows: RowStore; knowledge: Knowledge; floor: Floor; members: Members; entities: EntityMembers },
+    options: ForgetOptions,
+  ) {
     this.db = parts.db;
     this.rows = parts.rows;
     this.knowledge = parts.knowledge;
     this.floor = parts.floor;
     this.members = parts.members;
+    this.entities = parts.entities;
     this.options = options;
     this.needed = new Needed(parts.rows);
   }
@@ -86,7 +92,10 @@ export class Forgetter {
     const { vector } = this.knowledge;
     this.result.alone = members.length === 0;
     this.result.ahead = members.filter((member) => !isCovered(member.vector, vector)).map(({ node }) => node.name);
-    this.left ??= stepsThrough(this.rows.tables);
+    if (this.left === null) {
+      this.left = stepsThrough(this.rows.tables);
+      this.needed.noteEntities(this.entities);
+    }
     const page = this.db
       .prepare("SELECT slot FROM _scoutsync_out WHERE tid = ? AND state = 1 AND slot > ? ORDER BY slot LIMIT ?")
       .safeIntegers(true)
@@ -149,6 +158,8 @@ export class Forgetter {
   /** True when a row in its table, one that waits, or a deleted one that stays may mean this one. */
   private isReferredTo(state: RowState): boolean {
     const { table, identity } = state;
+    // Whatever one of them becomes, the others are to be found: which rows are one must be known wherever one lives.
+    if (state.same.length > 0 || this.entities.concerns(state)) return true;
     // A row that waits for another reason may refer to it by its image only.
     if ([...referringTables(table)].some((child) => this.hasWaiting(child))) return true;
     if (this.needed.has(state)) return true;

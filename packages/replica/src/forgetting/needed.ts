@@ -1,10 +1,14 @@
 import { ByteWriter, type CellValue, Ref } from "@scoutsync/core";
 import { pick } from "../rows/foreign-keys.ts";
+import type { EntityMembers } from "../rows/members.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import type { ForeignKey } from "../schema/catalog.ts";
 
-/** What deleted rows that stay refer to: they may live again, and must find it then. */
+/**
+ * What rows refer to though no table shows it: deleted ones that stay, which may live again and must find it then, and
+ * rows that are one with others, which may be taken apart again.
+ */
 export class Needed {
   private readonly rows: RowStore;
   /** By number of the table, `origin:sequence` of rows that references name. */
@@ -14,6 +18,11 @@ export class Needed {
 
   constructor(rows: RowStore) {
     this.rows = rows;
+  }
+
+  /** Notes what each row says that may be one with others, whatever its table shows. */
+  noteEntities(members: EntityMembers): void {
+    for (const group of members.groups()) for (const state of group) this.note(state);
   }
 
   note(state: RowState): void {
@@ -28,7 +37,7 @@ export class Needed {
       this.named.set(parent.tid, named.add(`${ref.origin}:${ref.sequence}`));
     }
     for (const foreign of table.dependsOn) {
-      const values = pick(table, foreign.columns, this.rows.outId(state), cells);
+      const values = pick(table, foreign.columns, state.place.kind === "table" ? state.slot : this.rows.outId(state), cells);
       if (!values) continue;
       const valued = this.valued.get(foreign) ?? new Set<string>();
       this.valued.set(foreign, valued.add(packed(values)));
@@ -44,7 +53,8 @@ export class Needed {
       if (!valued) return false;
       // Equal by a collation is not equal byte for byte.
       if (foreign.collations.some((collation) => collation !== "BINARY")) return true;
-      const values = pick(table, foreign.targets, this.rows.outId(state), this.rows.cells(state));
+      const id = state.place.kind === "table" ? state.slot : this.rows.outId(state);
+      const values = pick(table, foreign.targets, id, this.rows.cells(state));
       return values !== null && valued.has(packed(values));
     });
   }

@@ -13,14 +13,16 @@ import type { Placement } from "../apply/placement.ts";
 import { tablePrint } from "../digest/schema-print.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { keylessIdentity } from "../rows/keyless-rows.ts";
-import { dependsOn } from "../rows/foreign-keys.ts";
-import { localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
+import { isAlive, latestTime, localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
+import { isSame, type Member } from "../rows/members.ts";
 import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
 import { keyText, valueText } from "../rows/values.ts";
 import { isNamedByBirth, type Table } from "../schema/catalog.ts";
 import { rejoinNeeded } from "./floor.ts";
+import { Needed } from "./needed.ts";
+import { endTogether, letHeldOnesLive } from "./united.ts";
 
 /** What became of rows that the server does not hold. */
 export interface Rejoined {
@@ -34,7 +36,10 @@ export interface Rejoined {
 interface Shape {
   key: SqlValue[] | null;
   values: SqlValue[] | null;
+  /** What it says itself. */
   cells: CellValue[];
+  /** What rows that are one show together. */
+  shown: CellValue[];
 }
 
 interface Dot {
@@ -61,6 +66,8 @@ export class Rejoin {
   private nowUs = 0;
   /** Rows that live on under another name, by their old one. */
   private readonly renamed = new Map<string, Ref>();
+  /** What rows that are one refer to though no table shows it. */
+  private unseen: Needed | null = null;
   /** Kept rows that renewed ones refer to. */
   private keptFor: Write[] = [];
 
@@ -118,14 +125,19 @@ export class Rejoin {
     this.prints = new Set(schema.split(",").map((entry) => entry.replace("+", "")));
     this.nowUs = nowUs;
     this.renamed.clear();
-    this.keptFor = [];
     this.refuseKeptBack();
     const result: Rejoined = { gone: 0, reborn: 0 };
+    this.keptFor = letHeldOnesLive(
+      { rows: this.rows, knowledge: this.knowledge, placement: this.placement },
+      { isUnknown: (state) => this.isUnknown(state), isNews: (dot) => !this.serverHas(dot) },
+      nowUs,
+    );
     const { reborn, gone } = this.verdicts();
     // Looked at before anything goes: a key made of references is found by the rows it names.
     for (const { state, key, cells } of gone.map((one) => ({ state: one, ...this.look(one) }))) {
       this.remember(state, key, cells, result);
       this.rows.former.left(state);
+      this.touchOthers(state);
       this.forgetInTable(state);
       if (key) this.rows.of(state.table).delete(key);
       this.placement.moves++;
@@ -138,7 +150,9 @@ export class Rejoin {
     }
     for (const table of this.rows.tables) for (const slot of this.rows.outSlots(table)) this.judgeOut(table, slot, result);
     this.followRenamed();
+    this.placement.entities.arrangeTouched();
     this.placement.kept.revive(this.keptFor, nowUs);
+    this.placement.finish();
     this.placement.forget();
     this.placement.begin();
     return result;
@@ -167,6 +181,18 @@ export class Rejoin {
     return [...ownedDots(state).values()].some((dot) => !this.serverHas(dot));
   }
 
+  /** As `hasNews`, of whichever of the live rows that are one with it. */
+  private entityHasNews(state: RowState): boolean {
+    if (this.hasNews(state)) return true;
+    return this.placement.entities.concerns(state) && this.placement.members.entityOf(state).some((member) => this.hasNews(member.state));
+  }
+
+  /** Rows connected to one that goes: which of them is in the table is looked at again. */
+  private touchOthers(state: RowState): void {
+    if (!this.placement.entities.concerns(state)) return;
+    for (const { birth } of this.placement.members.connected(state)) this.placement.entities.touch(birth);
+  }
+
   /**
    * Rows in their table that the server does not hold though it knows their births: deleted elsewhere, but for those
    * with a write that the server does not know, and for what rows that stay refer to.
@@ -184,15 +210,16 @@ export class Rejoin {
       for (const slot of slots) {
         const state = this.rows.atLog(table.tid, slot);
         if (!state || !this.isUnknown(state)) continue;
-        if (this.hasNews(state)) reborn.push(state);
+        if (this.entityHasNews(state)) reborn.push(state);
         else open.set(placeOf(state), state);
       }
     }
     for (let moved = true; moved;) {
       moved = false;
+      const unseen = (this.unseen = this.meantUnseen(open));
       for (const [place, state] of open) {
         const isNeeded = this.placement.related.referrers(state).some((child) => !open.has(placeOf(child)));
-        if (!isNeeded) continue;
+        if (!isNeeded && !unseen.has(state)) continue;
         open.delete(place);
         reborn.push(state);
         moved = true;
@@ -201,16 +228,27 @@ export class Rejoin {
     return { reborn, gone: [...open.values()] };
   }
 
+  /** What live rows that are one with others refer to, those aside that go together. */
+  private meantUnseen(open: ReadonlyMap<string, RowState>): Needed {
+    const needed = new Needed(this.rows);
+    for (const group of this.placement.members.groups()) {
+      if (group.some((state) => state.place.kind === "table" && open.has(placeOf(state)))) continue;
+      for (const state of group) if (isAlive(state, this.knowledge)) needed.note(state);
+    }
+    return needed;
+  }
+
   /** A row out of its table: what waits there and has news lives on, what was deleted here with news is told to everyone. */
   private judgeOut(table: Table, slot: bigint, result: Rejoined): void {
     const state = this.rows.atLog(-table.tid, slot);
     if (!state || !this.isUnknown(state)) return;
-    if (this.hasNews(state)) {
+    if (state.place.kind === "waiting" ? this.entityHasNews(state) : this.hasNews(state)) {
       if (state.place.kind === "waiting") this.rebear(state, result);
       return;
     }
     // What was deleted here as well is no news to anyone.
-    if (state.place.kind !== "dead") this.remember(state, this.rows.keyValues(state), this.rows.cells(state), result);
+    if (state.place.kind !== "dead" && isAlive(state, this.knowledge))
+      this.remember(state, this.rows.keyValues(state), this.rows.cells(state), result);
     this.rows.erase(state);
   }
 
@@ -220,6 +258,7 @@ export class Rejoin {
       key: this.rows.keyValues(state),
       values: inTable ? this.rows.tableValues(state) : null,
       cells: this.rows.cells(state),
+      shown: this.placement.entities.shown(state),
     };
   }
 
@@ -227,7 +266,7 @@ export class Rejoin {
   private rebear(state: RowState, result: Rejoined, shape: Shape = this.look(state)): void {
     const { table } = state;
     const inTable = state.place.kind === "table";
-    const { key, values, cells } = shape;
+    const { key, values, cells, shown } = shape;
     // Gone without being captured: the comparison of tables that follows finds it.
     if (inTable && (!key || !values)) return;
     if (this.serverHas(state.birth)) result.reborn++;
@@ -240,7 +279,9 @@ export class Rejoin {
     const { slot } = state;
     const id = !table.surrogate ? null : inTable ? slot : this.rows.outId(state);
     const dots = ownedDots(state);
-    const isNews = this.hasNews(state);
+    const others = this.othersOf(state);
+    const isNews = this.hasNews(state) || this.placement.entities.concerns(state) || this.unseen?.has(state) === true;
+    const links = table.surrogate ? this.rows.same.of(state.identity) : [];
     if (inTable) this.forgetInTable(state);
     else this.rows.erase(state);
     const birth = localWrite(null, this.nowUs, [], this.knowledge);
@@ -264,41 +305,43 @@ export class Rejoin {
       deletes: [],
       rekey: null,
       closed: [],
+      same: [],
+      own: new Map(),
       kept: false,
       hash: null,
     };
     if (inTable && values) {
       this.rows.saveInTable(fresh, id, values, new Map(), key);
-      this.noteParents(fresh, id, values);
-    } else this.rows.saveOut(fresh, false, id, cells, new Map());
-    if (table.surrogate) this.renamed.set(`${state.identity.origin}:${state.identity.sequence}`, new Ref(birth.origin, birth.sequence));
+      // What a row that was born apart from a delete keeps in its table lives from now on: the birth of now knows of the delete.
+      this.keptFor.push(...this.placement.kept.keptParents(fresh));
+    } else this.rows.saveOut(fresh, false, id, shown, new Map());
+    const at = Math.max(this.nowUs, ...[state, ...others.map((other) => other.state)].map((one) => latestTime(one) + 1));
+    if (table.surrogate)
+      for (const { identity } of [state, ...others.map((other) => other.state)])
+        this.renamed.set(`${identity.origin}:${identity.sequence}`, new Ref(birth.origin, birth.sequence));
     // An edit from here may have reached somebody who still held the row, and then it lives there under its old name.
-    if (isNews && (packed === null || !state.key?.equals(packed))) this.endFormer(state, id, cells, dots);
+    if (isNews && (packed === null || !state.key?.equals(packed))) this.endFormer(state, id, cells, dots, at);
+    for (const other of links) this.rows.same.set(state.identity, other, false);
+    for (const other of others) endTogether({ rows: this.rows, knowledge: this.knowledge, placement: this.placement }, other, at);
     for (const { child, cid, shape: before } of children) {
       if (child.table === table && child.slot === slot) continue;
       const current = this.placement.related.again(child.birth);
       if (current?.place.kind !== "table") continue;
       // A key made of references is another key now.
       if (current.table.keyReferences.length > 0) this.rebear(current, result, before);
-      else this.refer(current, cid);
+      else this.refer(current, cid, new Ref(birth.origin, birth.sequence));
     }
   }
 
-  /**
-   * What a row that was born apart from a delete keeps in its table lives from now on: the birth of now knows of the
-   * delete, and must not be left hanging.
-   */
-  private noteParents(state: RowState, id: bigint | null, values: readonly SqlValue[]): void {
-    const named = state.table.references.flatMap(({ index, parent }) => {
-      const value = values[index];
-      return typeof value === "bigint" ? (this.rows.byId(parent, value) ?? []) : [];
-    });
-    for (const parent of [...named, ...dependsOn(this.rows, state.table, id, values)]) if (parent.kept) this.keptFor.push(parent.birth);
-  }
-
   /** The row that has become another one is deleted under the name it had, by a write that everyone must get. */
-  private endFormer(state: RowState, id: bigint | null, cells: readonly CellValue[], dots: ReturnType<typeof ownedDots>): void {
-    const write = localWrite(state, this.nowUs, state.deletes, this.knowledge);
+  private endFormer(
+    state: RowState,
+    id: bigint | null,
+    cells: readonly CellValue[],
+    dots: ReturnType<typeof ownedDots>,
+    atUs: number,
+  ): void {
+    const write = localWrite(state, atUs, state.deletes, this.knowledge);
     const former: RowState = {
       ...state,
       place: { kind: "dead" },
@@ -308,10 +351,27 @@ export class Rejoin {
       hash: null,
     };
     this.rows.saveOut(former, false, id, cells, dots);
+    if (this.placement.entities.concerns(former)) this.placement.entities.touch(former.birth);
   }
 
-  /** Writes a reference anew: it means another row under the same integer. */
-  private refer(child: RowState, cid: number): void {
+  /** The live rows that are one with this one. */
+  private othersOf(state: RowState): Member[] {
+    if (!this.placement.entities.concerns(state)) return [];
+    return this.placement.members.entityOf(state).filter(({ state: other, alive }) => alive && !isSame(other, state));
+  }
+
+  /** Writes a reference anew: it means another row under the same integer, for all rows that are one with this one. */
+  private refer(child: RowState, cid: number, ref: Ref): void {
+    for (const { state, cells } of this.othersOf(child)) {
+      const dots = ownedDots(state);
+      replaceColumn(state, cid, localWrite(state, this.nowUs, registerOf(state, cid), this.knowledge), this.knowledge);
+      this.rows.saveRegisters(
+        state,
+        cells.map((cell, at) => (state.table.indexOf.get(cid) === at ? ref : cell)),
+        dots,
+      );
+      this.placement.entities.touch(child.birth);
+    }
     const values = this.rows.tableValues(child);
     if (!values) return;
     const before = ownedDots(child);
@@ -324,8 +384,9 @@ export class Rejoin {
     if (this.renamed.size === 0) return;
     for (const state of this.rows.waiting()) {
       const cells = [...this.rows.cells(state)];
+      const shown = this.placement.entities.shown(state);
       const moved = state.table.references.filter(({ index }) => {
-        const ref = cells[index];
+        const ref = shown[index];
         const now = ref instanceof Ref ? this.renamed.get(`${ref.origin}:${ref.sequence}`) : undefined;
         if (now) cells[index] = now;
         return now !== undefined;

@@ -12,7 +12,7 @@ import {
   type Write,
 } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
-import type { ClosedConflict, ColumnWrite, ExistenceWrite } from "../rows/row-state.ts";
+import type { ClosedConflict, ColumnWrite, ExistenceWrite, SameFact } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { addAbsentTable, lackedColumn } from "../schema/absent.ts";
 import { tableFormerly } from "../schema/install.ts";
@@ -57,6 +57,7 @@ export interface IncomingRow {
   twinValues: { cid: number; value: CellValue }[];
   /** What the birth says of columns with a combining rule, by column. */
   tallies: ReadonlyMap<number, Tally>;
+  same: SameFact[];
 }
 
 /** Finds the batch's tables here. Tables and columns that this database lacks are catalogued: what is written to them is held. */
@@ -158,6 +159,7 @@ export function readRow(reader: PayloadReader, incoming: IncomingTable, flags: n
     twins: [],
     twinValues: [],
     tallies: new Map(),
+    same: [],
   };
   if (table.surrogate) row.identity = { origin: reader.origin(), sequence: reader.sequence() };
   else row.key = table.key.map(() => reader.value());
@@ -235,6 +237,12 @@ export function readRow(reader: PayloadReader, incoming: IncomingTable, flags: n
       else if (row.birth && same(row.birth)) tallies.set(cid, tally);
     }
     row.tallies = tallies;
+  }
+  if (flags & RecordFlags.same) {
+    for (let left = body.varint(); left > 0; left--) {
+      const other = { origin: reader.origin(), sequence: body.varint() };
+      row.same.push({ other, apart: body.byte() === 1, origin: reader.origin(), sequence: reader.sequence() });
+    }
   }
   return row;
 }

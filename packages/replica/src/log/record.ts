@@ -10,7 +10,7 @@ import {
   type Write,
 } from "@scoutsync/core";
 import type { Table } from "../schema/catalog.ts";
-import { ownedDots, type RowState, valueOf } from "../rows/row-state.ts";
+import { ownedDots, type RowState, type SameFact, valueOf } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { wireColumns } from "./wire-columns.ts";
 
@@ -102,6 +102,15 @@ export class RecordWriter {
       }
       this.depth--;
     }
+    // What it is one entity with, too: the receiver need not put the row into its table only to take it out again.
+    if (this.depth < DEEPEST_MENTION) {
+      this.depth++;
+      for (const { other, apart } of state.same) {
+        const member = apart ? null : this.rows.byIdentity(state.table, other.origin, other.sequence);
+        if (member) this.mention(member);
+      }
+      this.depth--;
+    }
     this.row(state, () => {
       // NULLs would travel as if they were its values.
       if (state.table.keyless && state.place.kind === "table" && !this.rows.keyValues(state)) throw vanished(state.table);
@@ -174,6 +183,7 @@ export class RecordWriter {
     const tallies = [...state.columns].flatMap(([cid, writes]) =>
       writes.flatMap((write) => (write.tally && !covered(write.origin, write.sequence) ? [{ cid, write, tally: write.tally }] : [])),
     );
+    const same = state.same.filter((fact) => !covered(fact.origin, fact.sequence));
     const renamed = table.surrogate && (state.identity.origin !== birth.origin || state.identity.sequence !== birth.sequence);
     let flags = 0;
     if (birthHere) flags |= RecordFlags.birth;
@@ -184,6 +194,7 @@ export class RecordWriter {
     if (twins.length > 0) flags |= RecordFlags.twins;
     if (birthHere && renamed) flags |= RecordFlags.renamedBirth;
     if (tallies.length > 0) flags |= RecordFlags.rules;
+    if (same.length > 0) flags |= RecordFlags.same;
     if (flags === 0) return;
     const wire = wireColumns(state, birthHere, columns, this.causality);
     if (wire && birthHere && wire.unwritten.length > 0) flags |= RecordFlags.unwritten;
@@ -258,6 +269,20 @@ export class RecordWriter {
         payload.sequence(write.sequence);
         putTally(tally, payload.body, payload);
       }
+    }
+    if (same.length > 0) this.same(same);
+  }
+
+  /** Decisions that the row and others are one, or are two. */
+  private same(facts: readonly SameFact[]): void {
+    const { payload } = this;
+    payload.body.varint(facts.length);
+    for (const { other, apart, origin, sequence } of facts) {
+      payload.origin(other.origin);
+      payload.body.varint(other.sequence);
+      payload.body.byte(apart ? 1 : 0);
+      payload.origin(origin);
+      payload.sequence(sequence);
     }
   }
 

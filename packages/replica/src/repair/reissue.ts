@@ -63,6 +63,7 @@ function rename(db: Database, rows: RowStore, state: RowState, { source, origin,
   state.deletes = state.deletes.map(again);
   if (state.rekey) state.rekey = again(state.rekey);
   state.closed = state.closed.map(again);
+  state.same = state.same.map(again);
   const inTable = state.place.kind === "table";
   const id = inTable ? (state.table.surrogate ? state.slot : null) : rows.outId(state);
   db.prepare(

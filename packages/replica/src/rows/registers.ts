@@ -11,7 +11,7 @@ import {
   type Write,
 } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
-import { type ColumnWrite, type ExistenceWrite, type RowState, valueOf } from "./row-state.ts";
+import { type ColumnWrite, type ExistenceWrite, type RowState, type SameFact, valueOf } from "./row-state.ts";
 import { type Edit, hasCombiningRule, judge, keepValues, lostWrites, ruleOf, tallyFor } from "./ruled-columns.ts";
 import { sameValue } from "./values.ts";
 
@@ -171,6 +171,20 @@ export function mergeRekey(state: RowState, fact: { generation: number; origin: 
   return true;
 }
 
+/** Merges a fact about this row and another by maximum. Returns whether anything changed. */
+export function mergeSame(state: RowState, fact: SameFact, knowledge: Knowledge): boolean {
+  const index = state.same.findIndex(({ other }) => other.origin === fact.other.origin && other.sequence === fact.other.sequence);
+  const held = state.same[index];
+  if (!held) {
+    state.same.push(fact);
+    return true;
+  }
+  const order = Number(fact.apart) - Number(held.apart) || compareDots(fact, held, knowledge);
+  if (order <= 0) return false;
+  state.same[index] = fact;
+  return true;
+}
+
 /**
  * The context of a write that replaces `replaced`: the vector, and what the vector misses of the replaced and their
  * contexts. Without the vector (`sawAll` false) only those.
@@ -241,12 +255,38 @@ export function writeUnseen(state: RowState, cid: number, wall: number, knowledg
 
 /**
  * Replaces a column's writes by a local one; what lost there before is closed under the new dot. `write` serves several
- * columns. `edit` says what it changed, where the column's rule needs that.
+ * columns. `edit` says what it changed, where the column's rule needs that. Where the row is one of several that are one
+ * entity, `shown` is the write whose value the entity had, and `value` what this row says itself: a value that lost against
+ * another member's is closed too.
  */
-export function replaceColumn(state: RowState, cid: number, write: Write, knowledge: Knowledge, edit?: Edit): void {
+export function replaceColumn(
+  state: RowState,
+  cid: number,
+  write: Write,
+  knowledge: Knowledge,
+  edit?: Edit,
+  entity: { shown: Write; value: CellValue } | null = null,
+): void {
   const before = registerOf(state, cid);
+  const mine = winnerOf(before, knowledge);
   closeLosers(state, cid, before, write, knowledge);
+  if (entity && mine && !isOneWrite(mine, entity.shown, knowledge)) {
+    const { origin, sequence, time, context } = mine;
+    state.closed.push({
+      cid,
+      loser: { origin, sequence, time, context },
+      value: entity.value,
+      origin: write.origin,
+      sequence: write.sequence,
+    });
+  }
   state.columns.set(cid, [own(write, tallyFor(state.table, cid, write, before, edit, knowledge))]);
+  state.own.delete(cid);
+}
+
+/** True for the same write, and for two that one write to an entity made on two of its members. */
+export function isOneWrite(a: Write, b: Write, knowledge: Knowledge): boolean {
+  return rootOf(a.origin, knowledge) === rootOf(b.origin, knowledge) && (a.sequence === b.sequence || a.time === b.time);
 }
 
 function own({ origin, sequence, time, context }: Write, tally: Tally | undefined): ColumnWrite {
@@ -273,6 +313,7 @@ export function rebirth(state: RowState, write: Write, knowledge: Knowledge, edi
     else state.columns.delete(cid);
   }
   state.twins = [];
+  state.own.clear();
   state.birth = write;
   state.identity = { origin: write.origin, sequence: write.sequence };
 }

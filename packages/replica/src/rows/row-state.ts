@@ -32,15 +32,31 @@ export interface ClosedConflict {
   sequence: number;
 }
 
+/**
+ * A decision that this row and another are one entity, or (`apart`) are two for good: merged by maximum, without a
+ * timestamp. Held by the one of the two whose identity is the greater.
+ */
+export interface SameFact {
+  other: { origin: number; sequence: number };
+  apart: boolean;
+  origin: number;
+  sequence: number;
+}
+
 /** The number of a row that is not stored yet: below every integer that SQLite can hold. */
 export const UNSTORED = -(2n ** 64n);
 
-/** Where the row is: in its table, or in _scoutsync_out (deleted, waiting for a place, or held as there is no such table). */
+/**
+ * Where the row is: in its table, or in _scoutsync_out (deleted, waiting for a place, held as there is no such table, or one
+ * of several rows that are one entity, which the row `rep` represents; null until that is decided, and where nothing can
+ * refer to the row).
+ */
 export type Place =
   | { kind: "table" }
   | { kind: "dead" }
   /** `left`: the hash that the row had when its table stopped taking part, hexadecimal; "" for one that came from others since. */
   | { kind: "held"; left: string }
+  | { kind: "joined"; rep: { origin: number; sequence: number } | null }
   | { kind: "waiting"; reason: WaitingReason; blocker: { origin: number; sequence: number } | null };
 
 export type WaitingReason = "integer" | "unique" | "parent" | "constraint" | string;
@@ -73,6 +89,12 @@ export interface RowState {
   deletes: ExistenceWrite[];
   rekey: { generation: number; origin: number; sequence: number } | null;
   closed: ClosedConflict[];
+  same: SameFact[];
+  /**
+   * By column, what this row itself says where its table shows something else: the value of another member of its
+   * entity, or the integer of the row that represents the one referred to. Empty for rows out of their table.
+   */
+  own: Map<number, CellValue>;
   /** Deleted, but in the table because a concurrent write refers to it. */
   kept: boolean;
   /**
@@ -93,6 +115,7 @@ const Extra = {
   closed: 32,
   kept: 64,
   rules: 512,
+  entity: 256,
   partial: 1024,
   twins: 2048,
 } as const;
@@ -131,6 +154,7 @@ export function packExtra(state: RowState, id: bigint | null): Buffer | null {
   if (tallies.length > 0) flags |= Extra.rules;
   if (state.twins.length > 0) flags |= Extra.twins;
   if (state.partial) flags |= Extra.partial;
+  if (state.same.length > 0 || state.own.size > 0) flags |= Extra.entity;
   if (flags === 0) return null;
   const out = new ByteWriter(64);
   out.varint(flags);
@@ -191,6 +215,16 @@ export function packExtra(state: RowState, id: bigint | null): Buffer | null {
     out.varint(state.twins.length);
     for (const twin of state.twins) putWrite(out, twin);
   }
+  if (flags & Extra.entity) {
+    out.varint(state.same.length);
+    for (const { other, apart, origin, sequence } of state.same)
+      for (const number of [other.origin, other.sequence, apart ? 1 : 0, origin, sequence]) out.varint(number);
+    out.varint(state.own.size);
+    for (const [cid, value] of state.own) {
+      out.varint(cid);
+      out.value(value);
+    }
+  }
   return out.toBytes();
 }
 
@@ -236,6 +270,13 @@ export function unpackExtra(state: RowState, extra: Buffer | null): void {
   }
   if (flags & Extra.twins) for (let left = from.varint(); left > 0; left--) state.twins.push(takeWrite(from));
   if (flags & Extra.partial) state.partial = true;
+  if (flags & Extra.entity) {
+    for (let left = from.varint(); left > 0; left--) {
+      const other = { origin: from.varint(), sequence: from.varint() };
+      state.same.push({ other, apart: from.varint() === 1, origin: from.varint(), sequence: from.varint() });
+    }
+    for (let left = from.varint(); left > 0; left--) state.own.set(from.varint(), from.value());
+  }
 }
 
 /** All dots that own something in the row, as `origin:sequence` of local numbers. */
@@ -248,6 +289,7 @@ export function ownedDots(state: RowState): Map<string, { origin: number; sequen
   state.deletes.forEach(add);
   if (state.rekey) add(state.rekey);
   state.closed.forEach(add);
+  state.same.forEach(add);
   return dots;
 }
 

@@ -17,11 +17,12 @@ import { forgetDefaults, heldForTable, holdValue, waitingColumns } from "./held-
 import { keyFromText } from "./key-text.ts";
 import { keylessIdentity, KeylessRows } from "./keyless-rows.ts";
 import type { SharedRows } from "../identity/shared-rows.ts";
+import { type Identity, SameLinks } from "./same-links.ts";
 import { openConflicts, ownedDots, packExtra, type RowState, unpackExtra, UNSTORED } from "./row-state.ts";
 import { KeptBackRows } from "./kept-back-rows.ts";
 import type { FormerIds } from "./former-ids.ts";
 import { bindable, hasLocalKey, type StoredRow, TableStore } from "./table-store.ts";
-import { packKey, rowHash } from "./values.ts";
+import { packKey, rowHash, sameValue } from "./values.ts";
 
 /** What SELECT gives for a row of _scoutsync_out, integers as bigint. */
 type OutRow = [
@@ -83,6 +84,15 @@ const NOBODY: ReadonlyMap<string, bigint> = new Map();
 /** Every packed key has at least one byte. */
 const NO_KEY = Buffer.alloc(0);
 
+/** A row's values as its table is to hold them, and what is to be known about the rows they refer to. */
+export interface Concrete {
+  values: SqlValue[];
+  /** The first row referred to that is not here or waits. */
+  missing: Identity | null;
+  /** Rows referred to that have been deleted, with the identity that the reference names. */
+  dead: { state: RowState; ref: Identity }[];
+}
+
 /** Rows and what is known of them: finds, reads and writes row states with their log entries and hashes. */
 export class RowStore {
   readonly db: Database;
@@ -91,6 +101,8 @@ export class RowStore {
   readonly shared: SharedRows;
   /** Integers that other rows had here. */
   readonly former: FormerIds;
+  /** Which rows are one entity. */
+  readonly same: SameLinks;
   private stores = new Map<number, TableStore>();
   private byName = new Map<string, Table>();
   private keyless = new Map<number, KeylessRows>();
@@ -107,6 +119,9 @@ export class RowStore {
   private readonly insertOut: Statement;
   private readonly updateOut: Statement;
   private readonly deleteOut: Statement;
+  private readonly openOut: Statement;
+  /** Prepared as they are asked for: which rows are out of their tables. */
+  private readonly selectsOut = new Map<string, Statement>();
 
   constructor(db: Database, digest: DigestSums, causality: Authorship, shared: SharedRows, former: FormerIds) {
     this.db = db;
@@ -114,6 +129,7 @@ export class RowStore {
     this.causality = causality;
     this.shared = shared;
     this.former = former;
+    this.same = new SameLinks(db);
     const prepare = (sql: string) => {
       const statement = db.prepare(sql).safeIntegers(true);
       return statement.reader ? statement.raw(true) : statement;
@@ -137,6 +153,7 @@ export class RowStore {
       "UPDATE _scoutsync_out SET state = ?, id = ?, oid = ?, sequence = ?, time = ?, context = ?, open = ?, extra = ?, image = ?, reason = ?, blocker_oid = ?, blocker_sequence = ? WHERE slot = ?",
     );
     this.deleteOut = prepare("DELETE FROM _scoutsync_out WHERE slot = ?");
+    this.openOut = prepare("UPDATE _scoutsync_out SET open = ? WHERE slot = ? AND open IS NOT ?");
   }
 
   /** Takes the catalog of tables, those that are not in the database included, at start and after every change of the schema. */
@@ -196,6 +213,7 @@ export class RowStore {
 
   discard(): void {
     for (const store of this.stores.values()) store.discard();
+    this.same.forget();
   }
 
   // ---- finding
@@ -215,6 +233,8 @@ export class RowStore {
       deletes: [],
       rekey: null,
       closed: [],
+      same: [],
+      own: new Map(),
       kept: false,
       hash: row[6],
     };
@@ -226,18 +246,17 @@ export class RowStore {
   private fromOut(row: OutRow): { state: RowState; values: CellValue[] } {
     const table = this.byTid(Number(row[1])) as Table;
     const birth = { origin: Number(row[5]), sequence: Number(row[6]), time: Number(row[7]), context: Number(row[8]) };
+    const named = row[12] === null ? null : { origin: Number(row[12]), sequence: Number(row[13]) };
     const state: RowState = {
       table,
       place:
         row[2] === 1n
           ? { kind: "dead" }
-          : row[2] === 4n
-            ? { kind: "held", left: row[11] ?? "" }
-            : {
-                kind: "waiting",
-                reason: row[11] ?? "",
-                blocker: row[12] === null ? null : { origin: Number(row[12]), sequence: Number(row[13]) },
-              },
+          : row[2] === 3n
+            ? { kind: "joined", rep: named }
+            : row[2] === 4n
+              ? { kind: "held", left: row[11] ?? "" }
+              : { kind: "waiting", reason: row[11] ?? "", blocker: named },
       slot: row[0],
       identity: { origin: birth.origin, sequence: birth.sequence },
       key: row[3],
@@ -248,6 +267,8 @@ export class RowStore {
       deletes: [],
       rekey: null,
       closed: [],
+      same: [],
+      own: new Map(),
       kept: false,
       hash: null,
     };
@@ -341,15 +362,37 @@ export class RowStore {
     return state.identity.origin === origin && state.identity.sequence === sequence ? state : null;
   }
 
+  /** The row with a surrogate key that this dot names, of whatever table. */
+  ofIdentity({ origin, sequence }: Identity): RowState | null {
+    this.flush();
+    const at = this.dotAt(origin, sequence);
+    return at ? this.atLog(Number(at[0]), at[1]) : null;
+  }
+
   /** The integer under which a referenced row is in its table now; null when it is not there. */
-  idOf(parent: Table, ref: Ref): bigint | null {
+  idOf(parent: Table, ref: Identity): bigint | null {
     this.of(parent).flush();
     const at = this.dotAt(ref.origin, ref.sequence);
     return at && Number(at[0]) === parent.tid ? at[1] : null;
   }
 
+  /** The identity of the row that stands for a referenced one: itself, unless it is one entity with another that does. */
+  representative(parent: Table, ref: Identity): Identity {
+    if (!this.same.exist) return ref;
+    this.of(parent).flush();
+    const at = this.dotAt(ref.origin, ref.sequence);
+    if (!at || Number(at[0]) !== -parent.tid) return ref;
+    const out = this.readOut.get(at[1]) as OutRow | undefined;
+    return out && out[2] === 3n && out[12] !== null ? { origin: Number(out[12]), sequence: Number(out[13]) } : ref;
+  }
+
+  /** The integer that stands for a referenced row in its table now; null when there is none. */
+  shownId(parent: Table, ref: Identity): bigint | null {
+    return this.idOf(parent, ref) ?? (this.same.exist ? this.idOf(parent, this.representative(parent, ref)) : null);
+  }
+
   /** A referenced row that has been deleted, with the integer it had last; null when it lives, waits or is unknown. */
-  deadParent(parent: Table, ref: Ref): { state: RowState; id: bigint } | null {
+  deadParent(parent: Table, ref: Identity): { state: RowState; id: bigint } | null {
     this.of(parent).flush();
     const at = this.dotAt(ref.origin, ref.sequence);
     if (!at || Number(at[0]) !== -parent.tid) return null;
@@ -491,26 +534,23 @@ export class RowStore {
   }
 
   /**
-   * Integers instead of references; `missing` is the first that is not here or waits, `dead` are those that have been
-   * deleted: they keep the integer they had, as they do in the table of an application that deletes a parent alone.
-   * `together` are rows, by identity, that are about to be placed under these integers.
+   * Integers instead of references. Deleted rows keep the integer they had, as they do in the table of an application
+   * that deletes a parent alone. `together` are rows, by identity, that are about to be placed under these integers.
    */
-  concrete(
-    table: Table,
-    values: readonly CellValue[],
-    together: ReadonlyMap<string, bigint> = NOBODY,
-  ): { values: SqlValue[]; missing: Ref | null; dead: RowState[] } {
-    let missing: Ref | null = null;
-    const dead: RowState[] = [];
+  concrete(table: Table, values: readonly CellValue[], together: ReadonlyMap<string, bigint> = NOBODY): Concrete {
+    let missing: Identity | null = null;
+    const dead: Concrete["dead"] = [];
     const result = [...values];
     for (const { index, parent } of table.references) {
       const value = values[index];
       if (!(value instanceof Ref)) continue;
-      const id = this.idOf(parent, value) ?? together.get(`${value.origin}:${value.sequence}`) ?? null;
-      const gone = id === null ? this.deadParent(parent, value) : null;
+      let id = this.idOf(parent, value);
+      const stands = id === null ? this.representative(parent, value) : value;
+      id ??= (stands === value ? null : this.idOf(parent, stands)) ?? together.get(`${stands.origin}:${stands.sequence}`) ?? null;
+      const gone = id === null ? this.deadParent(parent, stands) : null;
       // Nothing is enforced of what refers by configuration only.
-      if (gone && !table.columns[index]?.soft) dead.push(gone.state);
-      if (id === null && !gone) missing ??= value;
+      if (gone && !table.columns[index]?.soft) dead.push({ state: gone.state, ref: value });
+      if (id === null && !gone) missing ??= stands;
       else result[index] = (id ?? gone?.id) as bigint;
     }
     return { values: result as SqlValue[], missing, dead };
@@ -549,7 +589,7 @@ export class RowStore {
     for (const { index, parent } of state.table.keyReferences) {
       const value = values[index];
       if (!(value instanceof Ref)) continue;
-      const id = this.idOf(parent, value) ?? this.deadParent(parent, value)?.id;
+      const id = this.shownId(parent, value) ?? this.deadParent(parent, this.representative(parent, value))?.id;
       if (id === undefined) return state.place.kind === "table" ? this.notedKey(state) : null;
       values[index] = id;
     }
@@ -576,15 +616,31 @@ export class RowStore {
     return key ? this.of(state.table).read(key) : null;
   }
 
-  /** Current values with references as identities, wherever the row is. */
+  /** The row's current values with references as identities, wherever it is: its own where its table shows others. */
   cells(state: RowState): CellValue[] {
     if (state.place.kind === "table") {
       const values = this.tableValues(state);
-      return values ? this.abstract(state.table, values) : state.table.columns.map(() => null);
+      if (!values) return state.table.columns.map(() => null);
+      const cells = this.abstract(state.table, values);
+      for (const [cid, value] of state.own) {
+        const index = state.table.indexOf.get(cid);
+        if (index !== undefined) cells[index] = value;
+      }
+      return cells;
     }
     const out = this.readOut.get(state.slot) as OutRow | undefined;
     if (!out) throw new MalformedBytes("a row's image is missing");
     return this.fromOut(out).values;
+  }
+
+  /** Notes in the state what the row says itself, `cells`, where its table is to show something else, `values`. */
+  noteOwn(state: RowState, cells: readonly CellValue[], values: readonly SqlValue[], differ = this.same.exist): void {
+    if (state.own.size === 0 && state.same.length === 0 && !differ && !this.same.exist) return;
+    state.own.clear();
+    this.abstract(state.table, values).forEach((shown, index) => {
+      const cell = cells[index] as CellValue;
+      if (!sameValue(shown, cell)) state.own.set((state.table.columns[index] as { cid: number }).cid, cell);
+    });
   }
 
   hashOf(state: RowState, id: bigint | null, values: readonly SqlValue[]): Buffer {
@@ -605,6 +661,7 @@ export class RowStore {
         .prepare("INSERT INTO _scoutsync_kept(oid, sequence) VALUES(?, ?) ON CONFLICT DO NOTHING")
         .run(state.birth.origin, state.birth.sequence);
     }
+    for (const { other, apart } of state.same) this.same.set(state.identity, other, apart);
     this.alias(state);
   }
 
@@ -638,7 +695,7 @@ export class RowStore {
     this.digest.add(state.table.tid, hash);
     state.hash = hash;
     state.place = { kind: "table" };
-    const open = openConflicts(state);
+    const open = openConflicts(state) + [...state.own.values()].filter((value) => !(value instanceof Ref)).length;
     const row = {
       oid: state.birth.origin,
       sequence: state.birth.sequence,
@@ -692,6 +749,8 @@ export class RowStore {
       state.slot = UNSTORED;
     }
     const place = state.place;
+    const named = place.kind === "waiting" ? place.blocker : place.kind === "joined" ? place.rep : null;
+    state.own.clear();
     const open = openConflicts(state);
     const columns = [
       wanted,
@@ -703,10 +762,10 @@ export class RowStore {
       packExtra(state, wanted),
       packImage(state.table, values, used),
       place.kind === "waiting" ? place.reason : place.kind === "held" && place.left !== "" ? place.left : null,
-      place.kind === "waiting" ? (place.blocker?.origin ?? null) : null,
-      place.kind === "waiting" ? (place.blocker?.sequence ?? null) : null,
+      named?.origin ?? null,
+      named?.sequence ?? null,
     ] as const;
-    const code = place.kind === "dead" ? 1 : place.kind === "held" ? 4 : 2;
+    const code = { dead: 1, waiting: 2, joined: 3, held: 4, table: 2 }[place.kind];
     if (state.slot === UNSTORED) state.slot = BigInt(this.insertOut.run(state.table.tid, code, state.key, ...columns).lastInsertRowid);
     else this.updateOut.run(code, ...columns, state.slot);
     this.syncLog(state, before);
@@ -727,8 +786,10 @@ export class RowStore {
 
   private eraseDots(state: RowState): void {
     for (const { origin, sequence } of ownedDots(state).values()) this.dropDot.run(origin, sequence);
-    if (state.table.surrogate)
+    if (state.table.surrogate) {
       this.db.prepare("DELETE FROM _scoutsync_alias WHERE oid = ? AND sequence = ?").run(state.identity.origin, state.identity.sequence);
+      this.same.leave(state.identity);
+    }
     this.db.prepare("DELETE FROM _scoutsync_kept WHERE oid = ? AND sequence = ?").run(state.birth.origin, state.birth.sequence);
   }
 
@@ -744,7 +805,7 @@ export class RowStore {
 
   /** Stores a row out of its table whose names of other rows have changed, and nothing else. */
   renameOut(state: RowState, values: readonly CellValue[]): void {
-    const blocker = state.place.kind === "waiting" ? state.place.blocker : null;
+    const blocker = state.place.kind === "waiting" ? state.place.blocker : state.place.kind === "joined" ? state.place.rep : null;
     this.db
       .prepare("UPDATE _scoutsync_out SET key = ?, extra = ?, image = ?, blocker_oid = ?, blocker_sequence = ? WHERE slot = ?")
       .run(
@@ -757,10 +818,23 @@ export class RowStore {
       );
   }
 
+  /** Stores what is known of a row, wherever it is, without moving it or changing what its table shows. */
+  saveRegisters(state: RowState, cells: readonly CellValue[], before: ReturnType<typeof ownedDots>): void {
+    const values = state.place.kind === "table" ? this.tableValues(state) : null;
+    if (values) {
+      this.noteOwn(state, cells, values);
+      this.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
+    } else this.saveOut(state, false, state.slot === UNSTORED ? null : this.outId(state), cells, before);
+  }
+
   /** Rows that wait for a place, of one table or of all. */
-  waiting(where: { reason?: string; blocker?: { origin: number; sequence: number }; after?: bigint; limit?: number } = {}): RowState[] {
+  waiting(where: { table?: Table; reason?: string; blocker?: Identity; after?: bigint; limit?: number; open?: boolean } = {}): RowState[] {
     const conditions = ["state = 2"];
     const values: unknown[] = [];
+    if (where.table) {
+      conditions.push("tid = ?");
+      values.push(where.table.tid);
+    }
     if (where.reason !== undefined) {
       conditions.push("reason = ?");
       values.push(where.reason);
@@ -769,22 +843,38 @@ export class RowStore {
       conditions.push("blocker_oid = ? AND blocker_sequence = ?");
       values.push(where.blocker.origin, where.blocker.sequence);
     }
+    if (where.open) conditions.push("open IS NOT NULL");
     if (where.after !== undefined) {
       conditions.push("slot > ?");
       values.push(where.after);
     }
-    const rows = this.db
-      .prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE ${conditions.join(" AND ")} ORDER BY slot LIMIT ${where.limit ?? -1}`)
+    const sql = `SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE ${conditions.join(" AND ")} ORDER BY slot LIMIT ?`;
+    let select = this.selectsOut.get(sql);
+    if (!select) this.selectsOut.set(sql, (select = this.db.prepare(sql).safeIntegers(true).raw(true)));
+    const rows = select.all(...values, where.limit ?? -1) as OutRow[];
+    return rows.filter((row) => this.byTid(Number(row[1]))).map((row) => this.fromOut(row).state);
+  }
+
+  /** Rows of a table that others stand for. */
+  joined(table: Table): RowState[] {
+    const found = this.db
+      .prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out INDEXED BY _scoutsync_out_joined WHERE state = 3 AND tid = ?`)
       .safeIntegers(true)
       .raw(true)
-      .all(values) as OutRow[];
-    return rows.filter((row) => this.byTid(Number(row[1]))).map((row) => this.fromOut(row).state);
+      .all(table.tid) as OutRow[];
+    return found.map((row) => this.fromOut(row).state);
+  }
+
+  /** Notes how many values of a row out of its table are not shown. */
+  setOpen(state: RowState, open: number): void {
+    const value = open === 0 ? null : open;
+    this.openOut.run(value, state.slot, value);
   }
 
   /** Identities that some row waits for, as `origin:sequence` of local numbers. */
   blockers(): string[] {
     return this.db
-      .prepare("SELECT DISTINCT blocker_oid || ':' || blocker_sequence FROM _scoutsync_out WHERE blocker_oid IS NOT NULL")
+      .prepare("SELECT DISTINCT blocker_oid || ':' || blocker_sequence FROM _scoutsync_out WHERE blocker_oid IS NOT NULL AND state = 2")
       .pluck()
       .all() as string[];
   }

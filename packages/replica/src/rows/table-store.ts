@@ -237,6 +237,22 @@ export class TableStore {
     );
   }
 
+  /**
+   * True when a row with these values meets the condition of a partial index, whether or not it is in the table. A
+   * condition over more than the synced columns says nothing of such a row: false.
+   */
+  satisfies(condition: string, values: readonly CellValue[]): boolean {
+    const { values: bound, raw } = bindable(values);
+    const list = this.table.columns.map((column, i) => `${raw.includes(i) ? "CAST(? AS TEXT)" : "?"} AS ${quote(column.name)}`);
+    try {
+      const statement = this.prepared(`meets ${condition} ${raw.join()}`, () => `SELECT (${condition}) FROM (SELECT ${list.join(", ")})`);
+      return Boolean(Number((statement.get(bound) as SqlValue[])[0] ?? 0));
+    } catch (error) {
+      if ((error as { code?: string }).code !== "SQLITE_ERROR") throw error;
+      return false;
+    }
+  }
+
   // ---- what is known of them
 
   private readonly stored = "id, oid, sequence, time, context, extra, hash";

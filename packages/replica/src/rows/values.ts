@@ -58,13 +58,13 @@ function largeBytes(value: CellValue): Uint8Array | null {
 }
 
 /** The packed identity of a natural key. Equal where SQLite's own comparison finds the keys equal. */
-export function packKey(key: readonly Column[], values: readonly CellValue[]): Buffer {
+export function packKey(key: readonly Pick<Column, "collation">[], values: readonly CellValue[]): Buffer {
   const out = new ByteWriter(64);
   key.forEach((column, i) => out.value(canonicalKeyValue(column, values[i] as CellValue)));
   return out.toBytes();
 }
 
-function canonicalKeyValue(column: Column, value: CellValue): CellValue {
+function canonicalKeyValue(column: Pick<Column, "collation">, value: CellValue): CellValue {
   if (typeof value === "string") {
     if (column.collation === "NOCASE") return value.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
     if (column.collation === "RTRIM") return value.replace(/ +$/, "");

@@ -51,7 +51,7 @@ export function holdTable(db: Database, rows: RowStore, table: Table, present: r
   }
   // The images of rows that are out of the table become values held with their writes when they are next stored.
   db.prepare(
-    "UPDATE _scoutsync_out SET state = 4, reason = NULL, blocker_oid = NULL, blocker_sequence = NULL WHERE tid = ? AND state IN (1, 2)",
+    "UPDATE _scoutsync_out SET state = 4, reason = NULL, blocker_oid = NULL, blocker_sequence = NULL WHERE tid = ? AND state IN (1, 2, 3)",
   ).run(table.tid);
 }
 

@@ -22,11 +22,15 @@ export function restamp(
   const shifted = (timeUs: number) => Math.max(0, Math.min(nowUs, timeUs + shiftUs));
   let moved = 0;
   for (const table of rows.tables) {
+    // Who represents rows that are one was decided by the stamps that are there.
+    if (rows.same.exist && table.keyReferences.length > 0) continue;
     const stored = rowsTable(table.tid);
     const entries = "SELECT slot FROM _scoutsync_log WHERE oid = ? AND sequence > ? AND sequence <= ? AND tid = ?";
     // What only its birth has written, all at once.
     moved += db
-      .prepare(`UPDATE ${stored} SET time = max(0, min(?, time + ?)) WHERE id IN (${entries}) AND extra IS NULL`)
+      .prepare(
+        `UPDATE ${stored} SET time = max(0, min(?, time + ?)) WHERE id IN (${entries}) AND extra IS NULL AND (oid, sequence) NOT IN (SELECT oid, sequence FROM _scoutsync_same)`,
+      )
       .run(nowUs, shiftUs, self, after, to, table.tid).changes;
     const states = [
       ...slots(db, `SELECT id FROM ${stored} WHERE id IN (${entries}) AND extra IS NOT NULL`, self, after, to, table.tid).map((slot) =>
@@ -37,7 +41,7 @@ export function restamp(
       ),
     ];
     for (const state of states) {
-      if (!state || !shift(state, mine, shifted, knowledge)) continue;
+      if (!state || state.same.length > 0 || rows.same.names(state.identity) || !shift(state, mine, shifted, knowledge)) continue;
       moved++;
       if (state.place.kind !== "table") rows.saveOut(state, false, rows.outId(state), rows.cells(state), ownedDots(state));
       else

@@ -546,7 +546,7 @@ export interface Batch {
   count: number;
   /** How the payload is compressed: "identity" or "zstd". */
   codec: string;
-  /** Layout of the payload: "packed-1", or "packed-2" where a change needs it (packages/core DESIGN). */
+  /** Layout of the payload: "packed-1", or "packed-2" or "packed-3" where a change needs it (packages/core DESIGN). */
   format: string;
   /** SHA-256 of `payload` as transmitted. */
   sha256: Buffer;
@@ -1031,7 +1031,10 @@ export interface GetHistoryResponse {
 }
 
 export interface HistoryEntry {
-  /** "insert", "update", "delete", "conflict", "closed" or "rekey". */
+  /**
+   * "insert", "update", "delete", "conflict", "closed", "rekey", "same" (one row with another that was born apart) or
+   * "apart" (two rows again).
+   */
   operation: string;
   column: string;
   value: Value | undefined;

@@ -1,0 +1,11 @@
+-- What the third version of the metadata adds to the second.
+
+-- Rows decided to be one entity, pairs of identities both ways round: the facts are in the rows, this is how they are
+-- found. `due` = 1: both live and do not share a UNIQUE value any more, so that the end of a stream has to say they are two.
+CREATE TABLE _scoutsync_same(oid INTEGER NOT NULL, sequence INTEGER NOT NULL, other_oid INTEGER NOT NULL,
+  other_sequence INTEGER NOT NULL, due INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(oid, sequence, other_oid, other_sequence)) WITHOUT ROWID;
+CREATE INDEX _scoutsync_same_due ON _scoutsync_same(due) WHERE due = 1;
+
+-- Of such rows one is in the table; the others are in _scoutsync_out as state 3, with the identity of that one where rows
+-- can refer to them, and their number of values that are not shown as `open`.
+CREATE INDEX _scoutsync_out_joined ON _scoutsync_out(tid) WHERE state = 3;
