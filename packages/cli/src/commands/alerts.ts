@@ -29,7 +29,11 @@ export const registerAlerts: Registration = (program, surroundings) => {
       const { out } = invocation;
       out.result(document, () => {
         if (document.length === 0)
-          return out.line(all ? "Nothing was ever wrong." : "Nothing is wrong. What is over: scoutsync alerts --all");
+          return out.line(
+            all
+              ? "Nothing was ever wrong."
+              : "No alert is open. Who lacks what just now: scoutsync status. What is over: scoutsync alerts --all",
+          );
         out.table(
           ["kind", "node", "since", "over", "told", "what"],
           document.map((one) => [one.kind, one.server_name, one.since, one.recovered_at ?? "no", one.notified ? "yes" : "no", one.message]),

@@ -36,7 +36,9 @@ export const registerScan: Registration = (program, surroundings) => {
       };
       const { out } = invocation;
       out.result(document, () => {
-        out.line(`${document.message}: ${document.servers_processed} nodes looked at, ${document.results.length} caught up.`);
+        const failed = document.results.filter(({ success }) => !success).length;
+        const ended = wait ? `, ${document.results.length - failed} up to date${failed === 0 ? "" : `, ${failed} not`}` : "";
+        out.line(`${document.message}: ${document.servers_processed} nodes looked at${ended}.`);
         if (document.results.length > 0) {
           out.table(
             ["node", "result", "sent", "received", "applied", "seconds", "errors"],

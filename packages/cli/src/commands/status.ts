@@ -94,6 +94,14 @@ function verdict({ converged, since, nodes, behind }: GetStatusResponse): string
   if (enabled === 0) return "No node has registered yet. Start one with --coordinator, or add one: scoutsync nodes add NAME HOST:PORT";
   if (enabled === 1 && converged) return `One node, with no other to compare it with, since ${since}.`;
   if (converged) return `All ${enabled} nodes are equal since ${since}.`;
+  const [first, ...others] = behind;
+  if (first !== undefined && others.length === 0) {
+    const state = nodes.find(({ id }) => id === first.id)?.state ?? "behind";
+    const age = formatAge(first.oldestMissingAgeS);
+    const lacks =
+      first.missingChanges === 0n ? "" : ` and lacks ${first.missingChanges} changes${age === "" ? "" : `, the oldest ${age} old`}`;
+    return `${first.name} is ${state}${lacks}; the other ${enabled - 1} of ${enabled} nodes are equal. Not all equal since ${since}.`;
+  }
   return `${behind.length} of ${enabled} nodes are not equal to the others, since ${since}.`;
 }
 
