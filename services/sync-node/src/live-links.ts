@@ -1,6 +1,6 @@
 import { toPlainError } from "@scoutsync/core";
 import { connectPeer } from "@scoutsync/protocol";
-import { runLive, type Rejoined } from "@scoutsync/session";
+import { runLive, runSession, type Rejoined, type SessionDatabase } from "@scoutsync/session";
 import type { NodeContext } from "./context.ts";
 
 /**
@@ -23,7 +23,7 @@ export async function keepInStep(context: NodeContext, peers: readonly string[],
               receiveOnly: context.receiveOnly,
               pace: context.limits.rows,
               signal,
-              ...reports(context, address, database.replica.name),
+              ...reports(context, address, database.replica.name, () => mend(context, address, database, signal)),
             }),
           ),
         ]);
@@ -32,6 +32,23 @@ export async function keepInStep(context: NodeContext, peers: readonly string[],
       }
     }),
   );
+}
+
+/** A live stream carries changes, and both have all of them: a session compares and merges the rows. Never throws. */
+async function mend(context: NodeContext, address: string, database: SessionDatabase, signal: AbortSignal): Promise<void> {
+  const about = { peer: address, database: database.replica.name };
+  const { name: nodeName, receiveOnly: pullOnly } = context;
+  try {
+    const { success, stats, errors } = await context.gate.enter(address, 0n, (fenced) =>
+      context.connections.using(address, (peer) =>
+        runSession({ databases: [database], peer, nodeName, named: true, pullOnly, signal: AbortSignal.any([signal, fenced]) }),
+      ),
+    );
+    context.logger.warn({ ...about, success, rows: stats.rowsRepaired, errors }, "rows that differed were merged");
+  } catch (error) {
+    // Another session with this peer is under way, and does the same.
+    context.logger.debug({ ...about, ...toPlainError(error) }, "no session to merge rows");
+  }
 }
 
 /** A person may want to see which rows went and which are there anew. */
@@ -52,7 +69,7 @@ export function sayOriginGivenUp({ logger }: Pick<NodeContext, "logger">, peer: 
 }
 
 /** Says each trouble once, when it begins and when it is over: a peer that is away for a week is not news every 30 s. */
-function reports(context: NodeContext, peer: string, database: string) {
+function reports(context: NodeContext, peer: string, database: string, diverges: () => Promise<void>) {
   const troubles = new Map<string, string>();
   let diverged = false;
   return {
@@ -69,8 +86,9 @@ function reports(context: NodeContext, peer: string, database: string) {
       if (troubles.delete("down")) context.logger.info({ peer, database }, "in step again");
       troubles.delete("up");
       if (verified === false && !diverged) {
-        const action = "run `scoutsync verify` with both nodes to see which rows";
+        const action = "a session merges them; `scoutsync verify` with both nodes shows whether any are left";
         context.logger.error({ peer, database, code: "DIVERGED" }, `both know the same changes but hold different rows: ${action}`);
+        void diverges();
       }
       if (verified !== null) diverged = !verified;
     },

@@ -120,6 +120,20 @@ test("who claims changes of this node that it never made gains nothing: what it 
   for (const one of [node, deceived]) expect(rows(one)).toMatchObject({ mine: "1", later: "2" });
 });
 
+test("live nodes find out by themselves that one of them was told lies, and mend", async () => {
+  const node = await startNode("a");
+  node.replica.write("mine", "1");
+  const own = (await ownVector(node)).split(":")[0] ?? "";
+  const deceived = await startNode("b");
+  expect(await push(deceived, batchOf({ vector: `${own}:1000,${THIEF}:1`, values: ["x", "bait"] }))).toBe(null);
+  await deceived.service.stop();
+  const live = await startNode("b", { peers: [node.address] }, deceived.replica);
+  const has = (one: TestNode) => rows(one)["mine"] === "1" && rows(one)["x"] === "bait";
+  await eventually("both have everything", () => has(node) && has(live), 60_000);
+  node.replica.write("zz later", "2");
+  await eventually("what is written then arrives", () => rows(live)["zz later"] === "2", 60_000);
+});
+
 test("a write from the year 9999 is refused, and the latest that is taken leaves room for what has to follow", async () => {
   const node = await startNode("a");
   expect(await push(node, batchOf({ timeUs: Date.UTC(9999, 0) * 1_000 }))).toBe("BATCH_CORRUPT");
