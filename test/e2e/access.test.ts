@@ -1,6 +1,7 @@
 import { request as httpsRequest } from "node:https";
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { connect, type TLSSocket } from "node:tls";
 import { Client, credentials, Metadata, status, type ChannelCredentials } from "@grpc/grpc-js";
 import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -138,6 +139,17 @@ async function selfMadeIdentity(): Promise<string> {
   return key + (await issueCertificate(request, { ca: own, member, serial: 900, lifetimeMs: 86_400_000, hosts: [] }));
 }
 afterAll(() => fleet.stop());
+
+/** A TLS connection with this identity, as somebody who has its file makes it. */
+function connectWith(pem: string, address: string): Promise<TLSSocket> {
+  const [host = "", port = ""] = address.split(":");
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host, port: Number(port), key: pem, cert: pem, rejectUnauthorized: false, ALPNProtocols: ["h2"] });
+    // Unread bytes would keep the end from being seen.
+    socket.once("secureConnect", () => resolve(socket.resume()));
+    socket.on("error", reject);
+  });
+}
 
 function tls(identity: string | null): ChannelCredentials {
   const pem = identity === null ? null : Buffer.from(identity);
@@ -296,6 +308,12 @@ test("no route is let through without a login or key, or with a key that does no
   expect((await ask("GET", "/metrics", { headers: bearer(keys["metrics"]!) })).status).toBe(200);
   expect((await ask("GET", "/api/fleet", { headers: bearer(keys["viewer"]!) })).status).toBe(200);
   expect((await ask("PUT", "/api/config", { headers: bearer(keys["operator"]!) })).status).toBe(403);
+  // More than anyone has to say is not read to its end.
+  const large = {
+    headers: { ...bearer(keys["operator"]!), "content-type": "application/json" },
+    body: JSON.stringify({ name: "x".repeat(2 * 1024 * 1024) }),
+  };
+  expect((await ask("POST", "/api/nodes", large)).status).toBe(413);
 });
 
 test("the dashboard asks for a login, and nothing changes without the session's token", async () => {
@@ -357,7 +375,14 @@ test("the fleet works as ever: the coordinator catches up, and removes for good"
     "worker",
   );
   await worker;
+  // Connections of a thief who has the laptop, to every node that can be reached and to the coordinator.
+  const stolen = readFileSync(fleet.path("judges", "node-data", "fleet", "identity.pem"), "utf8");
+  const open = await Promise.all([pits.address, stands.address, coordinator.address].map((address) => connectWith(stolen, address)));
+  const begun = performance.now();
+  const cut = open.map((socket) => new Promise<number>((resolve) => socket.once("close", () => resolve(performance.now() - begun))));
   await run(["nodes", "remove", "judges"]);
+  const lasted = await Promise.all(cut);
+  console.log(`connections of a removed node ended ${lasted.map((ms) => Math.round(ms)).join(", ")} ms after \`nodes remove\` was called`);
   await until(
     async () => {
       const refused = await scoutsync(["ping", pits.address, "--identity", fleet.path("judges", "node-data")], { env });
