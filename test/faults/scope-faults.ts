@@ -2,7 +2,7 @@ import type { Fault } from "./faults.ts";
 
 const SCOPE_TESTS = "packages/replica/test/scope.test.ts";
 const HISTORIES = "packages/replica/test/scope-simulation.test.ts";
-const WIRE = "test/e2e/scopes.test.ts";
+const WIRE = "services/sync-node/test/scoped-calls.test.ts";
 
 /** Rules that keep teams on one server apart. */
 export const SCOPE_FAULTS: Fault[] = [
@@ -59,7 +59,7 @@ export const SCOPE_FAULTS: Fault[] = [
   {
     name: "what a killed pass had put into the database comes there again",
     edits: [["for (const [table, id] of mark.unfinished) this.adopt(table, id);", ""]],
-    caughtBy: HISTORIES,
+    caughtBy: SCOPE_TESTS,
   },
   {
     name: "nodes of a scope meet the whole database",

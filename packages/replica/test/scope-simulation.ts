@@ -251,6 +251,8 @@ export class ScopeSimulation {
       this.checkEqual(team);
       for (const laptop of team.laptops) for (const word of wordsIn(laptop)) everywhere.add(word);
     }
+    for (const { note } of this.server.rows("SELECT note FROM scouting GROUP BY note HAVING count(*) > 1"))
+      this.failures.push(`"${textOf(note)}" is in two rows of the server`);
     for (const word of this.typed)
       if (!everywhere.has(word) && !this.replaced.has(word)) this.failures.push(`"${word}" is nowhere, and nobody replaced or deleted it`);
   }

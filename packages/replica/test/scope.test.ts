@@ -218,3 +218,23 @@ test("what a team's laptop is sent is the same, byte for byte, whatever another 
   };
   expect(sent(true)).toBe(sent(false));
 });
+
+test("a row that the database took just before a crash, and the copy does not know of, is not taken again", () => {
+  const server = main();
+  const copy = copyOf(server, teams(5454));
+  carry(server, copy);
+  const first = laptop("laptop");
+  first.edit("INSERT INTO scouting(id, team, note) VALUES(1, 5454, 'one'), (2, 5454, 'two')");
+  settle(copy, first);
+  const before = copy.backup();
+  expect(carry(server, copy)).toMatchObject({ toMain: 2 });
+  copy.replaceFile(before);
+  server.edit("UPDATE scouting SET score = 9 WHERE id = 2");
+  carry(server, copy);
+  settle(copy, first);
+  const rows = [
+    { id: 1, team: 5454, note: "one", score: 0 },
+    { id: 2, team: 5454, note: "two", score: 9 },
+  ];
+  expect([notes(server), notes(copy), notes(first)]).toEqual([rows, rows, rows]);
+});
