@@ -55,6 +55,21 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("care"),
   },
   {
+    name: "the other side of an undecided conflict is let go of",
+    edits: [["undecided.has(object.hash) || ", ""]],
+    caughtBy: tests("retention"),
+  },
+  {
+    name: "an old version is let go of though nobody has what replaced it",
+    edits: [["row.seq <= manifest.acknowledged", "row.seq > 0"]],
+    caughtBy: tests("retention"),
+  },
+  {
+    name: "an old version is let go of without a look at its bytes",
+    edits: [["if (found.hash !== object.hash) {", 'if (found.hash === "") {']],
+    caughtBy: tests("retention"),
+  },
+  {
     name: "small files are believed",
     edits: [["          if (found !== hash) {\n", '          if (found === "") {\n']],
     caughtBy: tests("hostile"),

@@ -34,6 +34,7 @@ export function nodeCalls(peer: string): InteropCall[] {
     },
     { method: "SyncNode/ListFiles", body: '{"root":"uploads"}', expected: /"state":\s*"here"/ },
     { method: "SyncNode/FileStatus", body: "{}", expected: /"root":\s*"uploads"/ },
+    { method: "SyncNode/ForgetFiles", body: '{"dry_run":true}', expected: /"root":\s*"uploads"/ },
     { method: "SyncNode/RestoreFile", body: '{"root":"uploads","path":"nothing.txt"}', expected: /no earlier version/ },
     { method: "SyncNode/GetHistory", body: '{"database":"app","table":"note","key":"1"}', expected: /"operation":\s*"insert"/ },
   ];

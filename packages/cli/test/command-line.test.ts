@@ -59,6 +59,7 @@ describe("the command line's contract", () => {
     "files list",
     "files status",
     "files restore",
+    "files forget",
     "config get",
     "config set",
   ])("%s has help with examples and speaks JSON", async (command) => {

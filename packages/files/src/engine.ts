@@ -26,14 +26,16 @@ import type { ScanReport } from "./scan/report.ts";
 import { Scanner } from "./scan/scanner.ts";
 import { adoptObjects, settleObjects } from "./store/objects.ts";
 import { Reading } from "./store/reading.ts";
+import { forgetVersions, type Forgotten } from "./store/retention.ts";
 import { RootDisk } from "./store/root-disk.ts";
 import { Staging, type SmallFile } from "./store/staging.ts";
 import { Trouble } from "./trouble.ts";
 
 const DEFAULT_LIMITS: FileLimits = { maxSizeBytes: 64 * 1024 ** 3, minFreeBytes: 1024 ** 3 };
 const MAX_IGNORE_BYTES = 1024 * 1024;
+const DAY_US = 86_400_000_000;
 /** Every file is read again this often, µs: what a disk has changed by itself is found then. */
-const SCRUB_EVERY_US = 7 * 86_400_000_000;
+const SCRUB_EVERY_US = 7 * DAY_US;
 const STATE_WORDS = ["here", "wanted", "ignored", "suspect", "forgotten"] as const;
 
 /** Injected by tests and by the thread that serves it. */
@@ -200,6 +202,20 @@ export class FileRootEngine implements FileRootCalls {
 
   async noteReceived(index: string, seq: number): Promise<void> {
     this.manifest.noteReceived(index, seq, this.context.nowUs());
+  }
+
+  async noteAcknowledged(seq: number): Promise<void> {
+    this.manifest.noteAcknowledged(seq);
+  }
+
+  forget({ retentionDays, dryRun }: { retentionDays: number; dryRun: boolean }): Promise<Forgotten> {
+    const retentionUs = retentionDays * DAY_US;
+    return this.exclusively(() =>
+      withRoot(this.context, async (open) => {
+        await settleObjects(this.context, open);
+        return forgetVersions(this.context, open, this.staging, { retentionUs, dryRun });
+      }),
+    );
   }
 
   async cursors(): Promise<{ index: string; seq: number }[]> {

@@ -3,6 +3,7 @@ import type { Intake, Want } from "./apply/intake.ts";
 import type { FileLimits } from "./context.ts";
 import type { Brake } from "./scan/deletions.ts";
 import type { Remark, ScanReport } from "./scan/report.ts";
+import type { Forgotten } from "./store/retention.ts";
 import type { SmallFile } from "./store/staging.ts";
 
 export interface FileRootOptions {
@@ -103,6 +104,10 @@ export interface FileRootCalls {
   /** How far the list of another manifest is in this one, and that it is. */
   received(index: string): Promise<number>;
   noteReceived(index: string, seq: number): Promise<void>;
+  /** Some other node has this manifest's list up to this number. */
+  noteAcknowledged(seq: number): Promise<void>;
+  /** Lets go of earlier versions and partial files that nothing needs any more; a dry run only counts. */
+  forget(options: { retentionDays: number; dryRun: boolean }): Promise<Forgotten>;
   /** All lists that are known here. */
   cursors(): Promise<{ index: string; seq: number }[]>;
   /** True when nothing after `seq` is news to the manifest `index`. */

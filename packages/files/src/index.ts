@@ -8,5 +8,6 @@ export type { Remark, ScanReport } from "./scan/report.ts";
 export type { Brake } from "./scan/deletions.ts";
 export { FileRootEngine, type EngineSeams } from "./engine.ts";
 export { FileRootPool } from "./pool/pool.ts";
+export type { Forgotten } from "./store/retention.ts";
 export { SMALL_BYTES, type SmallFile } from "./store/staging.ts";
 export { diagnoseRoot, type RootDiagnosis } from "./diagnose.ts";

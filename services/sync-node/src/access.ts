@@ -23,6 +23,7 @@ export const NODE_ACCESS: readonly [string, CallAccess][] = accessOf(SyncNodeSer
   putFile: { roles: [...SERVICES, ...OPERATORS] },
   listFiles: { roles: [...SERVICES, ...VIEWERS] },
   fileStatus: { roles: [...SERVICES, ...VIEWERS] },
+  forgetFiles: { roles: ["coordinator", ...OPERATORS], audited: true },
   restoreFile: { roles: ["coordinator", ...OPERATORS], audited: true },
   restoreRow: { roles: ["coordinator", ...OPERATORS], audited: true },
 });

@@ -9,7 +9,7 @@ const LOOK_MS = 60 * 60_000;
 /** How long deleted rows are kept at least, days. */
 export const DEFAULT_RETENTION_DAYS = 30;
 
-/** Lets go of what was deleted so long ago, and is known to be deleted by every node that takes part, until the signal aborts. */
+/** Lets go of earlier versions of files, and of what was deleted so long ago, and is known to be deleted by every node that takes part, until the signal aborts. */
 export async function forgetDeleted(context: NodeContext, signal: AbortSignal): Promise<void> {
   const { retentionDays } = context;
   await pause(FIRST_LOOK_MS, signal);
@@ -28,6 +28,15 @@ export async function forgetDeleted(context: NodeContext, signal: AbortSignal): 
         }
       } catch (error) {
         context.logger.warn({ database: replica.name, ...toPlainError(error) }, "deleted rows could not be forgotten");
+      }
+    }
+    for (const root of context.files.all()) {
+      try {
+        const { versions, partial } = await root.forget({ retentionDays, dryRun: false });
+        if (versions.files + partial.files > 0)
+          context.logger.info({ root: root.name, versions: versions.files, partial: partial.files }, "let go of earlier versions of files");
+      } catch (error) {
+        context.logger.warn({ root: root.name, ...toPlainError(error) }, "earlier versions of files could not be let go of");
       }
     }
     await pause(LOOK_MS, signal);

@@ -11,6 +11,7 @@ export const registerFiles: Registration = (program, surroundings) => {
   declareList(files, surroundings);
   declareStatus(files, surroundings);
   declareRestore(files, surroundings);
+  declareForget(files, surroundings);
 };
 
 function declareList(files: Command, surroundings: Surroundings): void {
@@ -117,6 +118,46 @@ function declareRestore(files: Command, surroundings: Surroundings): void {
       const { out } = invocation;
       const document = { root, path, size: count(entry?.size ?? 0n), sha256: entry?.sha256 ?? "" };
       out.result(document, () => out.line(`${path} is back (${document.size} bytes); it travels to the other servers like any edit.`));
+    },
+  });
+}
+
+function declareForget(files: Command, surroundings: Surroundings): void {
+  declare<{ dryRun?: boolean }>(files, surroundings, {
+    usage: "forget <node> [root]",
+    summary: "let go of earlier versions that were replaced longer ago than the node's retention; it does so by itself every hour",
+    usesCoordinator: true,
+    options: [new Option("--dry-run", "change nothing; say what would go, and what is kept and why")],
+    examples: ["scoutsync files forget 127.0.0.1:7071 --dry-run", "scoutsync files forget pits uploads"],
+    run: async ({ dryRun = false }, invocation, node = "", root = "") => {
+      const { roots, retentionDays } = await withNode(node, invocation, (client) =>
+        unary(client, "forgetFiles", { root, dryRun }, { deadlineMs: LONG_DEADLINE_MS }),
+      );
+      const { out } = invocation;
+      const document = roots.map((one) => ({
+        root: one.root,
+        dry_run: dryRun,
+        retention_days: retentionDays,
+        versions: count(one.versions),
+        version_bytes: count(one.versionBytes),
+        partial: count(one.partial),
+        partial_bytes: count(one.partialBytes),
+        young: count(one.young),
+        needed: count(one.needed),
+        unacknowledged: count(one.unacknowledged),
+      }));
+      out.result(document, () => {
+        for (const one of document) {
+          const verb = dryRun ? "would go" : "went";
+          out.line(
+            `${one.root}: ${one.versions} earlier versions ${verb} (${one.version_bytes} bytes), and ${one.partial} files that had come in part (${one.partial_bytes} bytes).`,
+          );
+          out.line(
+            `  Kept: ${one.young} replaced less than ${retentionDays} days ago, ${one.needed} that a conflict or a path still needs, ` +
+              `${one.unacknowledged} as no other server is known to have what replaced them.`,
+          );
+        }
+      });
     },
   });
 }

@@ -337,6 +337,15 @@ export class Manifest {
     ).run(one.id, one.hash, one.size, one.path, one.why, one.author, one.modifiedUs, one.storedUs, one.print);
   }
 
+  /** What was stored before a time, Unix microseconds. */
+  storedBefore(timeUs: number): StoredObject[] {
+    return this.objects("stored_us < ?", timeUs);
+  }
+
+  removeObject(id: string): void {
+    this.run("DELETE FROM object WHERE id = ?").run(id);
+  }
+
   changeObject(id: string, change: Pick<StoredObject, "hash" | "size" | "why" | "print">): void {
     this.run("UPDATE object SET hash = ?, size = ?, why = ?, print = ? WHERE id = ?").run(
       change.hash,
@@ -381,6 +390,16 @@ export class Manifest {
       index: string;
       seq: number;
     }[];
+  }
+
+  /** Up to which number of this manifest's list some other node has it. */
+  get acknowledged(): number {
+    const [index, seq] = (this.get("acknowledged") ?? "").split(":");
+    return index === this.indexId ? Number(seq) : 0;
+  }
+
+  noteAcknowledged(seq: number): void {
+    if (seq > this.acknowledged && seq <= this.seq) this.set("acknowledged", `${this.indexId}:${seq}`);
   }
 
   noteReceived(indexId: string, seq: number, nowUs: number): void {

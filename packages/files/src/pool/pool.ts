@@ -12,6 +12,7 @@ import type {
   StoredVersion,
 } from "../file-root.ts";
 import type { ScanReport } from "../scan/report.ts";
+import type { Forgotten } from "../store/retention.ts";
 import type { SmallFile } from "../store/staging.ts";
 import type { FromWorker, Method, ToWorker } from "./calls.ts";
 
@@ -144,6 +145,8 @@ class PooledRoot implements FileRoot {
   receive = (entries: readonly FileEntry[], source: string, peer: string) => this.call<Intake>("receive", entries, source, peer);
   received = (index: string) => this.call<number>("received", index);
   noteReceived = (index: string, seq: number) => this.call<void>("noteReceived", index, seq);
+  noteAcknowledged = (seq: number) => this.call<void>("noteAcknowledged", seq);
+  forget = (options: { retentionDays: number; dryRun: boolean }) => this.call<Forgotten>("forget", options);
   cursors = () => this.call<{ index: string; seq: number }[]>("cursors");
   nothingFor = (index: string, seq: number) => this.call<boolean>("nothingFor", index, seq);
   heal = () => this.call<{ healed: number; wants: Want[] }>("heal");

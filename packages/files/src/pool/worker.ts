@@ -30,6 +30,7 @@ const QUIET: ReadonlySet<string> = new Set([
   "leave",
   "list",
   "received",
+  "noteAcknowledged",
   "cursors",
   "nothingFor",
   "locate",

@@ -180,6 +180,11 @@ export class Staging {
     this.drop(hash, incoming);
   }
 
+  /** True for what is being received, or is whole and waited for. */
+  isUsing(hash: string): boolean {
+    return this.incoming.has(hash) || this.whole.has(hash);
+  }
+
   /** What was staged has been moved or copied to where it belongs. */
   used(hash: string): void {
     this.whole.delete(hash);

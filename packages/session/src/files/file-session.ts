@@ -32,6 +32,7 @@ export async function exchangeFiles(exchange: FileExchange, { pullOnly }: { pull
       refused = [...refused, ...pushed.refused];
       there = pushed.end;
     }
+    if (there) await root.noteAcknowledged(there.received);
     if (outcome instanceof SyncError && outcome.code === "DISK_FULL") throw outcome;
     const { digest, wanted } = root.state;
     if (there?.digest === digest && there.pending === 0 && wanted === 0) return { verified: true, refused };

@@ -13,6 +13,8 @@ import {
   type FileRange,
   type FileRootStatus,
   type FileStatusRequest,
+  type ForgetFilesRequest,
+  type ForgetFilesResponse,
   type FileStatusResponse,
   type GetFileRequest,
   type GetFileResponse,
@@ -56,6 +58,7 @@ export async function fileChecksums(
   try {
     let index = root.state.index;
     let seq = seqIn(request.cursor, index);
+    if (request.callerIndex !== "") await root.noteAcknowledged(seq);
     await outbox.write({ index, entries: [], end: undefined });
     for (let isFirst = true; ;) {
       const page = await root.list({ index, seq, sinceUs, tombstones: request.catchupMode, limit, notFrom: request.callerIndex });
@@ -241,6 +244,25 @@ export async function fileStatus(context: NodeContext, request: FileStatusReques
     });
   }
   return { roots };
+}
+
+export async function forgetFiles(context: NodeContext, { root, dryRun }: ForgetFilesRequest): Promise<ForgetFilesResponse> {
+  const { retentionDays } = context;
+  const roots: ForgetFilesResponse["roots"] = [];
+  for (const one of context.files.select(root)) {
+    const { versions, partial, young, needed, unacknowledged } = await one.forget({ retentionDays, dryRun });
+    roots.push({
+      root: one.name,
+      versions: BigInt(versions.files),
+      versionBytes: BigInt(versions.bytes),
+      partial: BigInt(partial.files),
+      partialBytes: BigInt(partial.bytes),
+      young: BigInt(young),
+      needed: BigInt(needed),
+      unacknowledged: BigInt(unacknowledged),
+    });
+  }
+  return { roots, retentionDays };
 }
 
 export async function restoreFile(context: NodeContext, { root, path, sha256 }: RestoreFileRequest): Promise<RestoreFileResponse> {

@@ -4,7 +4,7 @@ import { answering, conversing, streaming } from "./calls.ts";
 import { getChanges } from "./changes.ts";
 import { digest } from "./digest.ts";
 import { forget, listKnownNodes, retireKnownNode } from "./forgetting.ts";
-import { fileChecksums, fileStatus, getFile, listFiles, restoreFile } from "./files.ts";
+import { fileChecksums, fileStatus, forgetFiles, getFile, listFiles, restoreFile } from "./files.ts";
 import { ping } from "./ping.ts";
 import { pushChanges } from "./push.ts";
 import { putFile } from "./put-file.ts";
@@ -33,6 +33,7 @@ export function handlers(context: NodeContext): SyncNodeServer {
     putFile: conversing(context, (requests, outbox, signal) => putFile(context, requests, outbox, signal)),
     listFiles: answering(context, (request) => listFiles(context, request)),
     fileStatus: answering(context, (request) => fileStatus(context, request)),
+    forgetFiles: answering(context, (request) => forgetFiles(context, request)),
     restoreFile: answering(context, (request) => restoreFile(context, request)),
     restoreRow: answering(context, (request) => restoreRow(context, request)),
   };

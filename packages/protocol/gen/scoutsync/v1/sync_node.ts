@@ -984,6 +984,35 @@ export interface RetireKnownNodeResponse {
   name: string;
 }
 
+export interface ForgetFilesRequest {
+  /** Empty = all of the node. */
+  root: string;
+  /** Change nothing, only count. */
+  dryRun: boolean;
+}
+
+export interface ForgetFilesResponse {
+  roots: ForgottenFiles[];
+  /** Earlier versions are kept at least for so many days. */
+  retentionDays: number;
+}
+
+/** What a root let go of, or with `dry_run` would, and what it keeps. */
+export interface ForgottenFiles {
+  root: string;
+  versions: bigint;
+  versionBytes: bigint;
+  /** Files that came in part, of transfers that are over. */
+  partial: bigint;
+  partialBytes: bigint;
+  /** Kept as they were displaced more recently than the retention. */
+  young: bigint;
+  /** Kept until a person decides about a conflict, or as they are wanted back in place. */
+  needed: bigint;
+  /** Kept as no other node is known to have what replaced them. */
+  unacknowledged: bigint;
+}
+
 export interface ForgetRequest {
   database: string;
   /** Change nothing, only count. */
@@ -10714,6 +10743,315 @@ export const RetireKnownNodeResponse: MessageFns<RetireKnownNodeResponse> = {
   },
 };
 
+function createBaseForgetFilesRequest(): ForgetFilesRequest {
+  return { root: "", dryRun: false };
+}
+
+export const ForgetFilesRequest: MessageFns<ForgetFilesRequest> = {
+  encode(message: ForgetFilesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.root !== "") {
+      writer.uint32(10).string(message.root);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(16).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForgetFilesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForgetFilesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.root = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ForgetFilesRequest>): ForgetFilesRequest {
+    return ForgetFilesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForgetFilesRequest>): ForgetFilesRequest {
+    const message = createBaseForgetFilesRequest();
+    message.root = object.root ?? "";
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseForgetFilesResponse(): ForgetFilesResponse {
+  return { roots: [], retentionDays: 0 };
+}
+
+export const ForgetFilesResponse: MessageFns<ForgetFilesResponse> = {
+  encode(message: ForgetFilesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.roots) {
+      ForgottenFiles.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.retentionDays !== 0) {
+      writer.uint32(17).double(message.retentionDays);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForgetFilesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForgetFilesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.roots.push(ForgottenFiles.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.retentionDays = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ForgetFilesResponse>): ForgetFilesResponse {
+    return ForgetFilesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForgetFilesResponse>): ForgetFilesResponse {
+    const message = createBaseForgetFilesResponse();
+    message.roots = object.roots?.map((e) => ForgottenFiles.fromPartial(e)) || [];
+    message.retentionDays = object.retentionDays ?? 0;
+    return message;
+  },
+};
+
+function createBaseForgottenFiles(): ForgottenFiles {
+  return {
+    root: "",
+    versions: 0n,
+    versionBytes: 0n,
+    partial: 0n,
+    partialBytes: 0n,
+    young: 0n,
+    needed: 0n,
+    unacknowledged: 0n,
+  };
+}
+
+export const ForgottenFiles: MessageFns<ForgottenFiles> = {
+  encode(message: ForgottenFiles, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.root !== "") {
+      writer.uint32(10).string(message.root);
+    }
+    if (message.versions !== 0n) {
+      if (BigInt.asUintN(64, message.versions) !== message.versions) {
+        throw new globalThis.Error("value provided for field message.versions of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.versions);
+    }
+    if (message.versionBytes !== 0n) {
+      if (BigInt.asUintN(64, message.versionBytes) !== message.versionBytes) {
+        throw new globalThis.Error("value provided for field message.versionBytes of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.versionBytes);
+    }
+    if (message.partial !== 0n) {
+      if (BigInt.asUintN(64, message.partial) !== message.partial) {
+        throw new globalThis.Error("value provided for field message.partial of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.partial);
+    }
+    if (message.partialBytes !== 0n) {
+      if (BigInt.asUintN(64, message.partialBytes) !== message.partialBytes) {
+        throw new globalThis.Error("value provided for field message.partialBytes of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.partialBytes);
+    }
+    if (message.young !== 0n) {
+      if (BigInt.asUintN(64, message.young) !== message.young) {
+        throw new globalThis.Error("value provided for field message.young of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.young);
+    }
+    if (message.needed !== 0n) {
+      if (BigInt.asUintN(64, message.needed) !== message.needed) {
+        throw new globalThis.Error("value provided for field message.needed of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.needed);
+    }
+    if (message.unacknowledged !== 0n) {
+      if (BigInt.asUintN(64, message.unacknowledged) !== message.unacknowledged) {
+        throw new globalThis.Error("value provided for field message.unacknowledged of type uint64 too large");
+      }
+      writer.uint32(64).uint64(message.unacknowledged);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForgottenFiles {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForgottenFiles();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.root = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.versions = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.versionBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.partial = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.partialBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.young = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.needed = reader.uint64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.unacknowledged = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ForgottenFiles>): ForgottenFiles {
+    return ForgottenFiles.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForgottenFiles>): ForgottenFiles {
+    const message = createBaseForgottenFiles();
+    message.root = object.root ?? "";
+    message.versions = (object.versions !== undefined && object.versions !== null) ? BigInt(object.versions) : 0n;
+    message.versionBytes = (object.versionBytes !== undefined && object.versionBytes !== null)
+      ? BigInt(object.versionBytes)
+      : 0n;
+    message.partial = (object.partial !== undefined && object.partial !== null) ? BigInt(object.partial) : 0n;
+    message.partialBytes = (object.partialBytes !== undefined && object.partialBytes !== null)
+      ? BigInt(object.partialBytes)
+      : 0n;
+    message.young = (object.young !== undefined && object.young !== null) ? BigInt(object.young) : 0n;
+    message.needed = (object.needed !== undefined && object.needed !== null) ? BigInt(object.needed) : 0n;
+    message.unacknowledged = (object.unacknowledged !== undefined && object.unacknowledged !== null)
+      ? BigInt(object.unacknowledged)
+      : 0n;
+    return message;
+  },
+};
+
 function createBaseForgetRequest(): ForgetRequest {
   return { database: "", dryRun: false };
 }
@@ -11523,6 +11861,16 @@ export const SyncNodeService = {
     responseSerialize: (value: RestoreFileResponse): Buffer => Buffer.from(RestoreFileResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RestoreFileResponse => RestoreFileResponse.decode(value),
   },
+  /** Lets go of earlier versions in the store that were displaced longer ago than the retention and that nothing needs. */
+  forgetFiles: {
+    path: "/scoutsync.v1.SyncNode/ForgetFiles" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ForgetFilesRequest): Buffer => Buffer.from(ForgetFilesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ForgetFilesRequest => ForgetFilesRequest.decode(value),
+    responseSerialize: (value: ForgetFilesResponse): Buffer => Buffer.from(ForgetFilesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ForgetFilesResponse => ForgetFilesResponse.decode(value),
+  },
 } as const;
 
 export interface SyncNodeServer extends UntypedServiceImplementation {
@@ -11566,6 +11914,8 @@ export interface SyncNodeServer extends UntypedServiceImplementation {
   fileStatus: handleUnaryCall<FileStatusRequest, FileStatusResponse>;
   /** Brings an earlier version of a file back, as an edit of this node. */
   restoreFile: handleUnaryCall<RestoreFileRequest, RestoreFileResponse>;
+  /** Lets go of earlier versions in the store that were displaced longer ago than the retention and that nothing needs. */
+  forgetFiles: handleUnaryCall<ForgetFilesRequest, ForgetFilesResponse>;
 }
 
 export interface SyncNodeClient extends Client {
@@ -11827,6 +12177,22 @@ export interface SyncNodeClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RestoreFileResponse) => void,
+  ): ClientUnaryCall;
+  /** Lets go of earlier versions in the store that were displaced longer ago than the retention and that nothing needs. */
+  forgetFiles(
+    request: ForgetFilesRequest,
+    callback: (error: ServiceError | null, response: ForgetFilesResponse) => void,
+  ): ClientUnaryCall;
+  forgetFiles(
+    request: ForgetFilesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ForgetFilesResponse) => void,
+  ): ClientUnaryCall;
+  forgetFiles(
+    request: ForgetFilesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ForgetFilesResponse) => void,
   ): ClientUnaryCall;
 }
 

@@ -1,0 +1,86 @@
+import { lstatSync } from "node:fs";
+import type { RootContext } from "../context.ts";
+import { State, type StoredObject } from "../manifest/manifest.ts";
+import { examineReadable } from "./objects.ts";
+import type { OpenRoot } from "./root-disk.ts";
+import type { Staging } from "./staging.ts";
+
+/** What came of a file in part, and nobody went on with for so long, is fetched anew if it is ever wanted again, µs. */
+const PARTIAL_KEPT_US = 24 * 3_600_000_000;
+
+interface Amount {
+  files: number;
+  bytes: number;
+}
+
+/** What was let go of, or with a dry run would be, and what is kept although its time is over, and why. */
+export interface Forgotten {
+  /** Earlier versions. */
+  versions: Amount;
+  /** Files that came in part, of transfers that are over. */
+  partial: Amount;
+  /** Earlier versions displaced more recently than the retention. */
+  young: number;
+  /** Kept until a person decides about a conflict, or as they are wanted back in place. */
+  needed: number;
+  /** Kept as no other node is known to have what replaced them. */
+  unacknowledged: number;
+}
+
+/**
+ * Lets go of earlier versions that were displaced longer ago than the retention and that nothing needs any more: no conflict
+ * is undecided about them, their path does not want them back, and another node has what replaced them. What a program
+ * has written into one meanwhile is a version of its own, and stays.
+ */
+export async function forgetVersions(
+  context: RootContext,
+  open: OpenRoot,
+  staging: Staging,
+  { retentionUs, dryRun }: { retentionUs: number; dryRun: boolean },
+): Promise<Forgotten> {
+  const { manifest } = context;
+  const result: Forgotten = { versions: { files: 0, bytes: 0 }, partial: { files: 0, bytes: 0 }, young: 0, needed: 0, unacknowledged: 0 };
+  const undecided = new Set(manifest.withLosers().flatMap(({ losers }) => losers.filter((one) => !one.resolved).map(({ hash }) => hash)));
+  const wanted = new Set([State.wanted, State.suspect].flatMap((state) => manifest.inState(state).map(({ hash }) => hash)));
+  for (const object of manifest.storedBefore(context.nowUs() - retentionUs)) {
+    if (undecided.has(object.hash) || wanted.has(object.hash) || object.why === "late" || object.print !== "") result.needed += 1;
+    else if (!isReplacedElsewhere(context, object)) result.unacknowledged += 1;
+    else if (dryRun || (await remove(context, open, object))) {
+      result.versions.files += 1;
+      result.versions.bytes += object.size;
+    } else result.needed += 1;
+  }
+  result.young = manifest.storedCount().objects - result.needed - result.unacknowledged - (dryRun ? result.versions.files : 0);
+  for (const dirent of open.staging.names()) {
+    const name = dirent.name.toString();
+    if (!dirent.isFile() || staging.isUsing(name)) continue;
+    const { mtimeMs, size } = lstatSync(open.staging.at(name));
+    if (mtimeMs * 1000 > context.nowUs() - PARTIAL_KEPT_US) continue;
+    if (!dryRun) open.staging.remove(name);
+    result.partial.files += 1;
+    result.partial.bytes += size;
+  }
+  return result;
+}
+
+/** Another node has what is known of the path now: it came from there, or some node has taken our list in up to it. */
+function isReplacedElsewhere({ manifest }: RootContext, { path, hash }: StoredObject): boolean {
+  const row = manifest.row(path);
+  if (row && (row.source !== "" || row.seq <= manifest.acknowledged)) return true;
+  // The very bytes are in place here.
+  return manifest.withHash(hash).length > 0;
+}
+
+/** False where the bytes are not those that were stored: then they are a version that nobody has seen, and stay. */
+async function remove({ manifest }: RootContext, { objects }: OpenRoot, object: StoredObject): Promise<boolean> {
+  const found = objects.look(object.id) ? await examineReadable(objects, object.id) : { hash: object.hash, size: 0, print: "" };
+  if (!found) return false;
+  if (found.hash !== object.hash) {
+    const { hash, size, print } = found;
+    manifest.transaction(() => manifest.changeObject(object.id, { hash, size, print, why: "late" }));
+    return false;
+  }
+  manifest.transaction(() => manifest.removeObject(object.id));
+  if (objects.look(object.id)) objects.remove(object.id);
+  return true;
+}

@@ -1,0 +1,114 @@
+import { existsSync, readdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { temporaryFolder } from "@scoutsync/testkit";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { openSite, pull, sync, type Site } from "./exchange.ts";
+
+const DAY_US = 86_400_000_000;
+
+let folder: { path: string; remove(): void };
+let a: Site;
+let b: Site;
+let passedUs: number;
+beforeEach(async () => {
+  passedUs = 0;
+  const nowUs = () => Date.now() * 1000 + passedUs;
+  folder = temporaryFolder("retention");
+  [a, b] = [await openSite(folder.path, "a", { nowUs }), await openSite(folder.path, "b", { nowUs })];
+});
+afterEach(async () => {
+  await Promise.all([a.engine.close(), b.engine.close()]);
+  folder.remove();
+});
+
+const write = (site: Site, path: string, text: string) => writeFileSync(join(site.root, path), text);
+const stored = (site: Site) => readdirSync(join(site.root, ".scoutsync-store", "objects"));
+const forget = (site: Site, dryRun = false) => site.engine.forget({ retentionDays: 30, dryRun });
+
+test("what was replaced or deleted goes when its time is over, and not a moment before; a dry run only counts", async () => {
+  write(a, "x", "1");
+  write(a, "y", "2");
+  await sync(a, b);
+  write(a, "x", "longer");
+  rmSync(join(a.root, "y"));
+  await sync(a, b);
+  expect(stored(b)).toHaveLength(2);
+  passedUs = 29 * DAY_US;
+  expect(await forget(b)).toMatchObject({ versions: { files: 0 }, young: 2 });
+  passedUs = 31 * DAY_US;
+  // A minute without a write, seen twice: nobody has them open any more.
+  await b.engine.scan({});
+  expect(await forget(b, true)).toEqual({
+    versions: { files: 2, bytes: 2 },
+    partial: { files: 0, bytes: 0 },
+    young: 0,
+    needed: 0,
+    unacknowledged: 0,
+  });
+  expect(stored(b)).toHaveLength(2);
+  expect(await forget(b)).toMatchObject({ versions: { files: 2, bytes: 2 }, young: 0 });
+  expect(stored(b)).toEqual([]);
+  expect(await b.engine.versions("x")).toEqual([]);
+  await sync(a, b);
+  expect(existsSync(join(b.root, "y"))).toBe(false);
+});
+
+test("the other side of a conflict stays until a person has decided, whatever its age", async () => {
+  write(a, "x", "1");
+  await sync(a, b);
+  write(a, "x", "from a");
+  write(b, "x", "from b");
+  await sync(a, b);
+  passedUs = 400 * DAY_US;
+  for (const site of [a, b]) await site.engine.scan({});
+  const before = [...stored(a), ...stored(b)].length;
+  for (const site of [a, b]) expect(await forget(site)).toMatchObject({ versions: { files: 0 } });
+  expect([...stored(a), ...stored(b)]).toHaveLength(before);
+  const [review] = await b.engine.reviews();
+  await b.engine.resolve(review!.id, "loser");
+  await sync(a, b);
+  passedUs = 800 * DAY_US;
+  for (const site of [a, b]) await site.engine.scan({});
+  for (const site of [a, b]) await forget(site);
+  for (const site of [a, b]) expect(stored(site)).toEqual([]);
+});
+
+test("a version stays while no other node is known to have what replaced it", async () => {
+  write(a, "x", "1");
+  await sync(a, b);
+  // Restored here, and nobody has heard of it yet.
+  write(a, "x", "2");
+  await sync(a, b);
+  await b.engine.restore("x", (await b.engine.versions("x"))[0]?.hash ?? "");
+  passedUs = 31 * DAY_US;
+  await b.engine.scan({});
+  expect(await forget(b)).toMatchObject({ versions: { files: 1 }, unacknowledged: 1 });
+  await pull(a.engine, b.engine, "b");
+  expect(await forget(b)).toMatchObject({ versions: { files: 1 }, unacknowledged: 0 });
+});
+
+test("bytes that a program wrote into an old version at last are not thrown away with it", async () => {
+  write(a, "x", "1");
+  await sync(a, b);
+  write(a, "x", "2");
+  await sync(a, b);
+  passedUs = 31 * DAY_US;
+  await b.engine.scan({});
+  writeFileSync(join(b.root, ".scoutsync-store", "objects", stored(b)[0] ?? ""), "written much later");
+  expect(await forget(b)).toMatchObject({ versions: { files: 0 }, needed: 1 });
+  expect(await b.engine.reviews()).toMatchObject([{ key: "x" }]);
+});
+
+test("what came of a file in part goes a day after nobody went on with it; what is being received does not", async () => {
+  const staging = join(b.root, ".scoutsync-store", "staging");
+  const [left, under] = ["1".repeat(64), "2".repeat(64)];
+  for (const hash of [left, under]) {
+    await b.engine.begin(hash, 100);
+    await b.engine.write(hash, 0, Buffer.alloc(50));
+  }
+  await b.engine.leave(left);
+  for (const hash of [left, under]) utimesSync(join(staging, hash), 1, 1);
+  expect(await forget(b, true)).toMatchObject({ partial: { files: 1, bytes: 50 } });
+  expect(await forget(b)).toMatchObject({ partial: { files: 1, bytes: 50 } });
+  expect(readdirSync(staging)).toEqual([under]);
+});
