@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { Fleet, scoutsync, type FleetNode } from "@scoutsync/testkit";
+import { createDatabase, Fleet, scoutsync, startWriter, type FleetNode } from "@scoutsync/testkit";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 interface SyncDocument {
@@ -123,6 +123,44 @@ test("a deleted file comes back with one command, on every server", async () => 
   await sync();
   expect(contents(roots.a)).toEqual({ "match/q1.csv": hash });
   expect(contents(roots.b)).toEqual({ "match/q1.csv": hash });
+});
+
+test("a row that names a file is reported until that file's bytes are here", async () => {
+  const [pathA, pathB] = ["a", "b"].map((name) => {
+    const path = fleet.path(name, "app.db");
+    return createDatabase(path, "CREATE TABLE user(id INTEGER PRIMARY KEY, picture TEXT)");
+  }) as [string, string];
+  const flags = (root: string) => ["--files", `uploads=${root}`, "--row-files", "app.user.picture=uploads/faces"];
+  const [rootA, rootB] = [fleet.path("c", "uploads"), fleet.path("d", "uploads")];
+  for (const root of [rootA, rootB]) mkdirSync(root);
+  const c = await fleet.node({ name: "c", databases: { app: pathA }, flags: flags(rootA) });
+  const d = await fleet.node({ name: "d", databases: { app: pathB }, flags: flags(rootB) });
+  const writer = startWriter();
+  try {
+    await writer.write({
+      path: pathA,
+      statements: [["INSERT INTO user(picture) VALUES ('1.jpg'), (NULL), (''), ('../../etc/passwd')", []]],
+    });
+  } finally {
+    await writer.stop();
+  }
+  write(rootA, "faces/1.jpg", "a face");
+  const unmet = async (node: FleetNode) =>
+    (await scoutsync(["files", "status", node.address, "--json"]))
+      .json<{ unmet: { path: string; reason: string }[] }[]>()
+      .flatMap((root) => root.unmet)
+      .sort((x, y) => (x.path < y.path ? -1 : 1));
+  expect(await unmet(c)).toMatchObject([{ path: "faces/../../etc/passwd", reason: expect.stringMatching(/can name no file/) }]);
+  expect((await fleet.sync(d, c, "--no-files")).code).toBe(0);
+  const [, face] = await unmet(d);
+  expect(face).toEqual({ path: "faces/1.jpg", reason: "is not here yet; app.user.picture names it" });
+  const verified = await scoutsync(["verify", d.address, c.address, "--json"]);
+  expect(verified.json<{ files: { unmet: object[] }[] }>().files[0]?.unmet).toHaveLength(2);
+  await sync(d, c);
+  expect(await unmet(d)).toHaveLength(1);
+  rmSync(join(rootB, "faces"), { recursive: true });
+  await sync(d, c);
+  expect(await unmet(c)).toContainEqual({ path: "faces/1.jpg", reason: "was deleted; app.user.picture names it" });
 });
 
 test("a session without files leaves them alone, and ping says how far a root is", async () => {

@@ -28,6 +28,7 @@ test("flags win over the environment, the environment over the file, the file ov
     sensitive: [],
     files: [],
     file_exclude: [],
+    row_files: [],
     file_max_mib: 65_536,
     file_min_free_mib: 1_024,
     file_rate_mib: 0,

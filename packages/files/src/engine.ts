@@ -17,7 +17,7 @@ import type {
   StoredVersion,
 } from "./file-root.ts";
 import { entryOf, Manifest, State } from "./manifest/manifest.ts";
-import { checkPath, IGNORE_FILE } from "./paths/check-path.ts";
+import { checkPath, IGNORE_FILE, pathProblem } from "./paths/check-path.ts";
 import { FileReviews, type Decision } from "./review/reviews.ts";
 import { Deletions, SIGHTING_GAP_US } from "./scan/deletions.ts";
 import { IgnoreRules, KnownDatabases } from "./scan/exclusions.ts";
@@ -324,6 +324,17 @@ export class FileRootEngine implements FileRootCalls {
     return this.exclusively(async () => {
       checkPath(path);
       return this.judgements.restore(path, hash);
+    });
+  }
+
+  async absent(paths: readonly string[]): Promise<{ path: string; reason: string }[]> {
+    return paths.flatMap((path) => {
+      const problem = pathProblem(path);
+      if (problem !== null) return [{ path, reason: `${problem}: it can name no file of a root` }];
+      const row = this.manifest.row(path);
+      if (row?.kind === "file" && row.state === State.here && row.missingUs === 0) return [];
+      if (row?.kind === "gone") return [{ path, reason: "was deleted" }];
+      return [{ path, reason: row?.state === State.ignored ? "is left alone here" : "is not here yet" }];
     });
   }
 

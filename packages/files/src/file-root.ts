@@ -133,6 +133,8 @@ export interface FileRootCalls {
   reviews(): Promise<Review[]>;
   resolve(id: string, decision: "winner" | "loser" | "release" | "undo"): Promise<Review | null>;
   restore(path: string, hash: string): Promise<FileEntry>;
+  /** Those of these paths at which no file is in place, and why. */
+  absent(paths: readonly string[]): Promise<{ path: string; reason: string }[]>;
   versions(path: string): Promise<StoredVersion[]>;
   files(under: string, after: string, limit: number): Promise<FileListing[]>;
   status(): Promise<FileStatus>;

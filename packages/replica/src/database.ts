@@ -949,6 +949,24 @@ export class ReplicaDatabase {
     return forgetter.result;
   }
 
+  /** As `Replica.textsIn`. */
+  textsIn({ table, column, limit }: { table: string; column: string; limit: number }): string[] {
+    const known = this.db.prepare("SELECT 1 FROM pragma_table_info(?) WHERE name = ?").get(table, column);
+    if (known === undefined) {
+      throw new SyncError({
+        code: "NOT_FOUND",
+        message: `database "${this.options.name}" has no column ${table}.${column}`,
+        action: "Check what was configured, and the application's migrations.",
+      });
+    }
+    const sql = `SELECT DISTINCT ${quote(column)} FROM ${quote(table)} WHERE typeof(${quote(column)}) = 'text' AND ${quote(column)} <> '' LIMIT ?`;
+    return this.db
+      .prepare(sql)
+      .pluck()
+      .all(limit)
+      .filter((value) => typeof value === "string");
+  }
+
   /** As `Replica.members`. */
   memberWords(): MemberWord[] {
     return this.members.words(this.knowledge.vector, this.nowUs());

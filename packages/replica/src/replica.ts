@@ -158,6 +158,8 @@ export interface Replica {
    * it; `dryRun` only counts. Takes turns, and up to 20 seconds; what is left then is for the next call.
    */
   forget(request: { retentionDays: number; dryRun: boolean }): Promise<Forgetting>;
+  /** Different texts in a column, at most so many, empty ones aside. Throws NOT_FOUND for a column that is not there. */
+  textsIn(request: { table: string; column: string; limit: number }): Promise<string[]>;
   /** The nodes that take part as far as is known here, this one included, for others to hear. */
   members(): Promise<MemberWord[]>;
   /** Takes note of nodes that another one knows of. Writes only what is news. */

@@ -104,6 +104,7 @@ export class TestReplica implements Replica {
   drain = () => this.inner.drain();
   beginRejoin = () => this.inner.beginRejoin();
   forget: Replica["forget"] = (request) => this.inner.forget(request);
+  textsIn: Replica["textsIn"] = (request) => this.inner.textsIn(request);
   members = () => this.inner.members();
   learnMembers: Replica["learnMembers"] = (words) => this.inner.learnMembers(words);
   retire = (which: string) => this.inner.retire(which);

@@ -13,6 +13,8 @@ export interface SyncNodeConfig {
   files?: readonly { name: string; path: string }[] | undefined;
   /** `ROOT:PATTERN` in gitignore syntax: files that are left alone. */
   fileExclude?: readonly string[] | undefined;
+  /** `NAME.TABLE.COLUMN=ROOT` or `=ROOT/FOLDER`: columns whose texts name files of a root. */
+  rowFiles?: readonly string[] | undefined;
   /** Bytes; what is not given has a default. */
   fileLimits?: Partial<FileLimits> | undefined;
   /** Bytes per second that files travel with, all peers together; 0 = no limit. */

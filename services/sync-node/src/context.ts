@@ -9,6 +9,7 @@ import type { PassingLimits } from "./limits.ts";
 import type { NodeCounts } from "./metrics.ts";
 import type { FileRoots } from "./files/file-roots.ts";
 import type { Scope } from "./scopes/scopes.ts";
+import type { RowFiles } from "./files/row-files.ts";
 import type { SessionGate } from "./session-gate.ts";
 
 /** What the handlers of one node share. */
@@ -25,6 +26,8 @@ export interface NodeContext {
   /** The scopes that this node serves. */
   readonly scopes: readonly Scope[];
   readonly files: FileRoots;
+  /** Which columns name files of which root. */
+  readonly rowFiles: readonly RowFiles[];
   readonly limits: PassingLimits;
   readonly gate: SessionGate;
   readonly connections: Connections;

@@ -16,6 +16,7 @@ import { DiskRoom } from "./disk.ts";
 import { DEFAULT_RETENTION_DAYS, forgetDeleted } from "./forgetting.ts";
 import { keepFilesInStep } from "./files/live-files.ts";
 import type { FileRoots } from "./files/file-roots.ts";
+import { rowFilesOf } from "./files/row-files.ts";
 import { handlers } from "./handlers/index.ts";
 import { keepInStep } from "./live-links.ts";
 import { PassingLimits } from "./limits.ts";
@@ -93,6 +94,7 @@ export async function serve(
     databases,
     scopes,
     files,
+    rowFiles: rowFilesOf(config),
     limits: new PassingLimits({
       changesPerSecond: config.rowRate ?? 0,
       rowBytesPerSecond: config.rowByteRate ?? 0,

@@ -16,6 +16,7 @@ import {
 import { Databases } from "./databases.ts";
 import { FileRoots } from "./files/file-roots.ts";
 import { fileRootOptions } from "./files/file-settings.ts";
+import { rowFilesOf } from "./files/row-files.ts";
 import { DatabaseMemory } from "./memory.ts";
 import { nodeIdentity } from "./identity.ts";
 import { checkListenAddress } from "./server.ts";
@@ -50,6 +51,7 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
   const clock = new ClockKeeper({ nodeId, dataDirectory: config.dataDirectory, logger: config.logger });
   const memory = new DatabaseMemory(config.dataDirectory, config.logger);
   const roots = fileRootOptions(config);
+  rowFilesOf(config);
   const pool = openReplicaPool({ threads: threadCount(config) });
   const filePool = new FileRootPool();
   const release = async () => {

@@ -94,6 +94,7 @@ function declareStatus(files: Command, surroundings: Surroundings): void {
           if (one.held_back) out.line(`  ${one.missing} are missing at once and held back: see \`scoutsync review list\``);
           if (one.pending > 0) out.line(`  ${one.pending} known versions are not here yet`);
           for (const { path, reason } of one.left_alone) out.line(`  left alone: ${path} ${reason}`);
+          for (const { path, reason } of one.unmet) out.line(`  named by a row: ${path} ${reason}`);
           for (const { time, peer, what } of one.refused) out.line(`  refused: ${time} from ${peer}: ${what}`);
         }
       });
@@ -162,7 +163,7 @@ function declareForget(files: Command, surroundings: Surroundings): void {
   });
 }
 
-function reportDocument({ status, path, storedVersions, storedBytes, remarks, refused }: FileRootReport) {
+function reportDocument({ status, path, storedVersions, storedBytes, remarks, unmet, refused }: FileRootReport) {
   return {
     root: status?.root ?? "",
     path,
@@ -179,6 +180,7 @@ function reportDocument({ status, path, storedVersions, storedBytes, remarks, re
     stored_versions: count(storedVersions),
     stored_bytes: count(storedBytes),
     left_alone: remarks.map(({ path: at, kind, reason }) => ({ path: at, kind, reason })),
+    unmet: unmet.map(({ path: at, reason }) => ({ path: at, reason })),
     refused: refused.map(({ time, peer, what }) => ({ time, peer, what })),
   };
 }

@@ -21,6 +21,7 @@ interface NodeOptions {
   db?: string[];
   files?: string[];
   fileExclude?: string[];
+  rowFiles?: string[];
   fileMaxMib?: string;
   fileRateMib?: string;
   rowRate?: string;
@@ -61,6 +62,7 @@ export const registerNode: Registration = (program, surroundings) => {
       repeatable("--db <name=path>", "a database taking part; repeat for more"),
       repeatable("--files <root=dir>", "a folder of files taking part; repeat for more"),
       repeatable("--file-exclude <root:pattern>", "files of a root that are left alone, gitignore syntax; repeat for more"),
+      repeatable("--row-files <name.table.column=root>", "a column whose texts name files of a root, reported until they are here"),
       new Option("--file-max-mib <mib>", "larger files are left alone (default 65536)"),
       new Option("--file-rate-mib <mib>", "MiB per second that files travel with at most (default 0: no limit)"),
       new Option("--row-rate <changes>", "changes of rows per second that pass at most, both directions together (default 0: no limit)"),
@@ -139,6 +141,7 @@ export const registerNode: Registration = (program, surroundings) => {
         dataDirectory,
         files: settings.files,
         fileExclude: settings.file_exclude,
+        rowFiles: settings.row_files,
         fileLimits: { maxSizeBytes: settings.file_max_mib * MIB, minFreeBytes: settings.file_min_free_mib * MIB },
         fileRate: settings.file_rate_mib * MIB,
         discover: settings.discover === "all" ? "" : settings.discover,
@@ -176,6 +179,7 @@ function flagsOf(options: NodeOptions, cwd: string): NodeSource {
   if (options.db !== undefined) source.databases = options.db.map((entry) => parseDatabase(entry, cwd));
   if (options.files !== undefined) source.files = options.files.map((entry) => parseFileRoot(entry, cwd));
   if (options.fileExclude !== undefined) source.file_exclude = options.fileExclude;
+  if (options.rowFiles !== undefined) source.row_files = options.rowFiles;
   if (options.fileMaxMib !== undefined) source.file_max_mib = Number(options.fileMaxMib);
   if (options.fileRateMib !== undefined) source.file_rate_mib = Number(options.fileRateMib);
   if (options.rowRate !== undefined) source.row_rate = Number(options.rowRate);

@@ -46,11 +46,12 @@ export const registerVerify: Registration = (program, surroundings) => {
           not_compared: notCompared.map(({ table, reason }) => ({ table, reason })),
           ...(options.repair === true ? { repaired: repaired.map(({ table, key, columns }) => ({ table, key, columns })) } : {}),
         })),
-        files: answer.files.map(({ root, equal, differences, leftAlone }) => ({
+        files: answer.files.map(({ root, equal, differences, leftAlone, unmet }) => ({
           root,
           equal,
           differences: differences.map(({ path, what }) => ({ path, what })),
           left_alone: leftAlone.map(({ path, kind, reason }) => ({ path, kind, reason })),
+          unmet: unmet.map(({ path, reason }) => ({ path, reason })),
         })),
       };
       const { out } = invocation;
@@ -68,9 +69,10 @@ export const registerVerify: Registration = (program, surroundings) => {
             );
           }
         }
-        for (const { root, equal, differences, left_alone: leftAlone } of document.files) {
+        for (const { root, equal, differences, left_alone: leftAlone, unmet } of document.files) {
           out.line(`files ${root}: ${equal ? "equal" : `${differences.length} paths differ`}`);
           for (const { path, reason } of leftAlone) out.line(`left alone: ${path} ${reason}`);
+          for (const { path, reason } of unmet) out.line(`named by a row: ${path} ${reason}`);
           if (differences.length > 0) {
             out.table(
               ["path", "difference"],

@@ -53,6 +53,7 @@ export function nodeSettingsFromEnvironment({ env, cwd }: Pick<Surroundings, "en
     list("FILES")?.map((entry) => parseFileRoot(entry, cwd)),
   );
   assign(source, "file_exclude", list("FILE_EXCLUDE"));
+  assign(source, "row_files", list("ROW_FILES"));
   for (const [key, name] of FILE_NUMBERS) {
     const number = text(name);
     assign(source, key, number === undefined ? undefined : Number(number));
@@ -112,6 +113,7 @@ export function nodeSettingsFromFile(path: string): NodeSource {
   if ("rules" in source) source["rules"] = rulesOf(source["rules"]);
   if ("references" in source) source["references"] = pairsOf(source["references"]);
   if (typeof source["scopes"] === "string") source["scopes"] = resolve(base, source["scopes"]);
+  if ("row_files" in source) source["row_files"] = pairsOf(source["row_files"]);
   if (typeof source["data"] === "string") source["data"] = resolve(base, source["data"]);
   return source;
 }

@@ -34,6 +34,14 @@ export const NodeSettings = z
       .array(z.string().regex(/^[^:]+:./, { error: (issue) => `"${String(issue.input)}" is not ROOT:PATTERN` }))
       .default([])
       .describe("ROOT:PATTERN in gitignore syntax: files that are left alone, beside the root's own .scoutsyncignore"),
+    row_files: z
+      .array(
+        z
+          .string()
+          .regex(/^[^=]+\.[^=]+\.[^=]+=[^=]+$/, { error: (issue) => `"${String(issue.input)}" is not NAME.TABLE.COLUMN=ROOT[/FOLDER]` }),
+      )
+      .default([])
+      .describe("columns whose texts name files of a root, reported until those are here: NAME.TABLE.COLUMN=ROOT or =ROOT/FOLDER"),
     file_max_mib: z.number({ error: "file_max_mib is a number" }).positive().default(65_536).describe("larger files are left alone, MiB"),
     file_rate_mib: z
       .number({ error: "file_rate_mib is a number" })
@@ -197,6 +205,7 @@ export const NODE_FLAGS: Readonly<Record<string, string>> = {
   databases: "--db",
   files: "--files",
   file_exclude: "--file-exclude",
+  row_files: "--row-files",
   file_max_mib: "--file-max-mib",
   file_rate_mib: "--file-rate-mib",
   row_rate: "--row-rate",

@@ -165,6 +165,7 @@ class PooledRoot implements FileRoot {
   reviews = () => this.call<Review[]>("reviews");
   resolve = (id: string, decision: "winner" | "loser" | "release" | "undo") => this.call<Review | null>("resolve", id, decision);
   restore = (path: string, hash: string) => this.call<FileEntry>("restore", path, hash);
+  absent = (paths: readonly string[]) => this.call<{ path: string; reason: string }[]>("absent", paths);
   versions = (path: string) => this.call<StoredVersion[]>("versions", path);
   files = (under: string, after: string, limit: number) => this.call<FileListing[]>("files", under, after, limit);
   status = () => this.call<FileStatus>("status");

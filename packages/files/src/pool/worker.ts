@@ -37,6 +37,7 @@ const QUIET: ReadonlySet<string> = new Set([
   "recipe",
   "patch",
   "reviews",
+  "absent",
   "versions",
   "files",
   "status",

@@ -9,6 +9,7 @@ export type Method =
   | "meet"
   | "beginRejoin"
   | "forget"
+  | "textsIn"
   | "memberWords"
   | "learnMembers"
   | "retire"

@@ -223,6 +223,10 @@ class PooledReplica implements ScopeCopy {
     return this.call("forget", request);
   }
 
+  textsIn(request: { table: string; column: string; limit: number }): Promise<string[]> {
+    return this.call("textsIn", request);
+  }
+
   members(): Promise<MemberWord[]> {
     return this.call("memberWords");
   }

@@ -26,6 +26,7 @@ import {
 import type { FileRoot, FileRootState } from "@scoutsync/files";
 import { Wakeup } from "@scoutsync/session";
 import type { NodeContext } from "../context.ts";
+import { unmetFiles } from "../files/row-files.ts";
 import type { Outbox } from "./calls.ts";
 
 const DEFAULT_BATCH = 500;
@@ -240,6 +241,7 @@ export async function fileStatus(context: NodeContext, request: FileStatusReques
       storedVersions: BigInt(stored.objects),
       storedBytes: BigInt(stored.bytes),
       remarks,
+      unmet: await unmetFiles(context.databases, context.rowFiles, root),
       refused: refusals.map(({ timeUs, peer, what }) => ({ time: formatTime(timeUs), peer, what })),
     });
   }

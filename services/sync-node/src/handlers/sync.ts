@@ -25,6 +25,7 @@ import {
 import { VEILED, type Replica } from "@scoutsync/replica";
 import type { NodeContext } from "../context.ts";
 import { sayOriginGivenUp, sayRejoined } from "../live-links.ts";
+import { unmetFiles } from "../files/row-files.ts";
 import type { Outbox } from "./calls.ts";
 
 /** A person reads progress; more often than this is only traffic. */
@@ -132,7 +133,8 @@ async function compareFiles(
   const compared: VerifyResponse["files"] = [];
   for (const root of context.files.all()) {
     try {
-      compared.push(await verifyFiles(root, peer, { deep, signal }));
+      const verification = await verifyFiles(root, peer, { deep, signal });
+      compared.push({ ...verification, unmet: await unmetFiles(context.databases, context.rowFiles, root) });
     } catch (error) {
       if (!(error instanceof SyncError) || error.code !== "ROOT_NOT_FOUND") throw error;
     }

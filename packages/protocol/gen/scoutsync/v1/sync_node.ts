@@ -394,12 +394,14 @@ export interface FileRootReport {
   storedBytes: bigint;
   remarks: FileRemark[];
   refused: FileAudit[];
+  /** Files that rows of this node name, by configured columns, and that are not in place; kind "row". */
+  unmet: FileRemark[];
 }
 
 /** Something in a root that is left alone. */
 export interface FileRemark {
   path: string;
-  /** "excluded", "name", "kind", "mount", "unreadable", "size", "case" or "way". */
+  /** "excluded", "name", "kind", "mount", "unreadable", "size", "case", "way" or "row". */
   kind: string;
   reason: string;
 }
@@ -861,6 +863,8 @@ export interface FileVerification {
   differences: FileDifference[];
   /** What was not compared since it is never synced as a file: databases, links, names that cannot travel. */
   leftAlone: FileRemark[];
+  /** Files that rows of the asked node name, by configured columns, and that are not in place there. */
+  unmet: FileRemark[];
 }
 
 export interface FileDifference {
@@ -4779,7 +4783,7 @@ export const FileStatusResponse: MessageFns<FileStatusResponse> = {
 };
 
 function createBaseFileRootReport(): FileRootReport {
-  return { status: undefined, path: "", storedVersions: 0n, storedBytes: 0n, remarks: [], refused: [] };
+  return { status: undefined, path: "", storedVersions: 0n, storedBytes: 0n, remarks: [], refused: [], unmet: [] };
 }
 
 export const FileRootReport: MessageFns<FileRootReport> = {
@@ -4807,6 +4811,9 @@ export const FileRootReport: MessageFns<FileRootReport> = {
     }
     for (const v of message.refused) {
       FileAudit.encode(v!, writer.uint32(50).fork()).join();
+    }
+    for (const v of message.unmet) {
+      FileRemark.encode(v!, writer.uint32(58).fork()).join();
     }
     return writer;
   },
@@ -4872,6 +4879,14 @@ export const FileRootReport: MessageFns<FileRootReport> = {
             message.refused.push(FileAudit.decode(reader, reader.uint32()));
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.unmet.push(FileRemark.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4901,6 +4916,7 @@ export const FileRootReport: MessageFns<FileRootReport> = {
       : 0n;
     message.remarks = object.remarks?.map((e) => FileRemark.fromPartial(e)) || [];
     message.refused = object.refused?.map((e) => FileAudit.fromPartial(e)) || [];
+    message.unmet = object.unmet?.map((e) => FileRemark.fromPartial(e)) || [];
     return message;
   },
 };
@@ -9233,7 +9249,7 @@ export const VerifyResponse: MessageFns<VerifyResponse> = {
 };
 
 function createBaseFileVerification(): FileVerification {
-  return { root: "", equal: false, differences: [], leftAlone: [] };
+  return { root: "", equal: false, differences: [], leftAlone: [], unmet: [] };
 }
 
 export const FileVerification: MessageFns<FileVerification> = {
@@ -9249,6 +9265,9 @@ export const FileVerification: MessageFns<FileVerification> = {
     }
     for (const v of message.leftAlone) {
       FileRemark.encode(v!, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.unmet) {
+      FileRemark.encode(v!, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -9298,6 +9317,14 @@ export const FileVerification: MessageFns<FileVerification> = {
             message.leftAlone.push(FileRemark.decode(reader, reader.uint32()));
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.unmet.push(FileRemark.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -9319,6 +9346,7 @@ export const FileVerification: MessageFns<FileVerification> = {
     message.equal = object.equal ?? false;
     message.differences = object.differences?.map((e) => FileDifference.fromPartial(e)) || [];
     message.leftAlone = object.leftAlone?.map((e) => FileRemark.fromPartial(e)) || [];
+    message.unmet = object.unmet?.map((e) => FileRemark.fromPartial(e)) || [];
     return message;
   },
 };
