@@ -254,23 +254,47 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
     }
   });
 
-  test("a row that a constraint keeps out is shown with the reason, and leaves the list when it is freed", async () => {
-    const parked = desk.getByRole("article", { name: /Parked row in app · user/ });
-    await expectShown(parked);
-    expect(await parked.first().innerText()).toContain("team@example.org");
-    await photograph(desk, "parked-desk");
-    const inTheWay = String(selectOne(paths.hub, "SELECT id FROM user WHERE email = 'team@example.org'"));
-    await write(paths.hub, `UPDATE user SET email = '${inTheWay}@example.org' WHERE id = '${inTheWay}'`);
-    await desk.getByText("Nothing waits for a decision.").waitFor();
+  test("a row that a constraint keeps out is shown with the reason, and given another value on a desk and on a phone", async () => {
+    const jobs = (what: "pause" | "resume") => fetch(`http://${coordinator.http}/api/jobs/${what}`, { method: "POST" });
     const users = (path: string) => select(path, "SELECT id, email FROM user ORDER BY id");
-    const freed = inTheWay === "kim" ? "lee" : "kim";
-    const expected = [
-      { id: inTheWay, email: `${inTheWay}@example.org` },
-      { id: freed, email: "team@example.org" },
-    ].toSorted((a, b) => (a.id < b.id ? -1 : 1));
-    for (const path of Object.values(paths)) {
-      await until(() => users(path).length === 2, { what: `both rows in ${path}` });
-      expect(users(path)).toEqual(expected);
+    const heldBy = (email: string) => String(selectOne(paths.hub, `SELECT id FROM user WHERE email = '${email}'`));
+    let taken = "team@example.org";
+    for (const [page, size] of [
+      [desk, "desk"],
+      [phone, "phone"],
+    ] as const) {
+      await go(page, "Review");
+      const parked = page.getByRole("article", { name: /Parked row in app · user/ });
+      await expectShown(parked);
+      expect(await parked.first().innerText()).toContain(taken);
+      await photograph(page, `parked-${size}`);
+      const inTheWay = heldBy(taken);
+      await parked.getByRole("button", { name: "Change the row…" }).click();
+      const dialog = page.getByRole("dialog", { name: "Change the row of user" });
+      await expectShown(dialog.getByText("Change what keeps it out of its table"));
+      const free = `${size}@example.org`;
+      await dialog.getByLabel("email").fill(free);
+      expect(await accessibilityProblems(page), `dialog of a parked row, ${size}`).toEqual([]);
+      await photograph(page, `parked-dialog-${size}`);
+      await dialog.getByRole("button", { name: "Write" }).click();
+      await dialog.waitFor({ state: "detached" });
+      await page.getByText("Nothing waits for a decision.").waitFor();
+      const freed = inTheWay === "kim" ? "lee" : "kim";
+      const expected = [
+        { id: inTheWay, email: taken },
+        { id: freed, email: free },
+      ].toSorted((one, other) => (one.id < other.id ? -1 : 1));
+      for (const path of Object.values(paths)) {
+        await until(() => JSON.stringify(users(path)) === JSON.stringify(expected), { what: `both rows in ${path}` });
+      }
+      if (page === phone) break;
+      // Once more, for the phone.
+      taken = "both@example.org";
+      await until(toldEqual, { what: "the coordinator having heard of it from both" });
+      await jobs("pause");
+      await write(paths.hub, `UPDATE user SET email = '${taken}' WHERE id = 'kim'`);
+      await write(paths.venue, `UPDATE user SET email = '${taken}' WHERE id = 'lee'`);
+      await jobs("resume");
     }
   });
 
