@@ -165,6 +165,16 @@ export class LargeFleet {
     }
   }
 
+  /** How many attempts this worker process has made. */
+  attemptsBy(worker: ChildProcess): number {
+    const registry = new Sqlite(join(this.#directory, "coordinator.db"), { timeout: 5_000, readonly: true });
+    try {
+      return registry.prepare("SELECT count(*) FROM sync_logs WHERE instr(worker, ?) > 0").pluck().get(`:${worker.pid}:`) as number;
+    } finally {
+      registry.close();
+    }
+  }
+
   async stop(): Promise<void> {
     for (const worker of this.#workers) await this.kill(worker);
     this.client.close();

@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { unary } from "@scoutsync/protocol";
 import { DEFAULT_TIMING } from "../src/index.ts";
 import { delaysOf, LargeFleet } from "./large-fleet.ts";
 
@@ -78,10 +79,9 @@ try {
   const earlier = fleet.attempts().length;
   began = performance.now();
   await fleet.automatic(true);
-  const scan = fleet.scan();
-  const shared = () => fleet.attempts().slice(earlier);
-  while (shared().filter((attempt) => own(attempt.worker)).length < Math.min(n / 4, 200))
-    await new Promise((resolve) => setTimeout(resolve, 200));
+  // Asked for, not waited for: whether all are equal they say themselves.
+  await unary(fleet.client, "scan", { noWait: true }, { deadlineMs: 300_000 });
+  while (fleet.attemptsBy(worker) < Math.min(n / 4, 200)) await new Promise((resolve) => setTimeout(resolve, 500));
   const killedAt = Date.now();
   await fleet.kill(worker);
   // Others go away meanwhile and come back.
@@ -89,10 +89,9 @@ try {
   await fleet.tell({ do: "down", nodes: outage });
   await new Promise((resolve) => setTimeout(resolve, 3_000));
   await fleet.tell({ do: "up", nodes: outage });
-  await scan;
   after = await fleet.equal(LONGEST_MS);
   // Those whose session was lost and who were up to date before their turn came again have no next attempt.
-  const all = shared();
+  const all = fleet.attempts().slice(earlier);
   const delays = delaysOf(all, own, killedAt).map((ms) => ms ?? 0);
   const byKilled = all.filter((attempt) => own(attempt.worker));
   const longest = Math.max(0, ...delays);
