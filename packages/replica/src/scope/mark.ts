@@ -4,8 +4,8 @@ import type { Database } from "better-sqlite3";
 export interface Mark {
   id: string;
   pass: number;
-  /** Rows that the database took in a pass whose other half was lost, by table and integer. */
-  unfinished: [table: string, id: string][];
+  /** Rows that the database took in a pass whose other half was lost, by table and integer; null where none was lost. */
+  unfinished: [table: string, id: string][] | null;
 }
 
 interface Stored {
@@ -26,25 +26,23 @@ export function checkMark(db: Database, scope: string): Mark | string {
   const fact = db.prepare("SELECT value FROM copy._scoutsync_scope WHERE key = ?").pluck();
   const [id, pass] = [fact.get("id") as string, Number(fact.get("pass"))];
   const text = db.prepare("SELECT value FROM main._scoutsync_meta WHERE key = ?").pluck().get(keyOf(scope)) as string | undefined;
-  if (text === undefined) return fact.get("vector") === undefined ? { id, pass, unfinished: [] } : MAIN_RESTORED;
+  if (text === undefined) return fact.get("vector") === undefined ? { id, pass, unfinished: null } : MAIN_RESTORED;
   const stored = JSON.parse(text) as Stored;
   if (stored.id !== id) return OTHER_COPY;
   if (stored.pass < pass || knowsLess(db, (fact.get("vector") as string | undefined) ?? "[]")) return MAIN_RESTORED;
   if (stored.pass > pass + 1) return COPY_RESTORED;
-  return { id, pass, unfinished: stored.pass === pass + 1 ? stored.inserted : [] };
+  return { id, pass, unfinished: stored.pass === pass + 1 ? stored.inserted : null };
 }
 
 /** Says in both files that a pass was made; where the database was not written, only in the copy. */
 export function noteMark(
   db: Database,
   scope: string,
-  { id, pass, unfinished }: Mark,
+  { id, pass }: Mark,
   { wroteMain, inserted }: { wroteMain: boolean; inserted: [table: string, id: string][] },
 ): void {
   const known = db.prepare("SELECT 1 FROM main._scoutsync_meta WHERE key = ?").get(keyOf(scope)) !== undefined;
-  // A half pass before this one counts: the database has its number already.
-  const done = pass + (unfinished.length > 0 ? 1 : 0);
-  const next = wroteMain ? done + 1 : done;
+  const next = wroteMain ? pass + 1 : pass;
   if (wroteMain || !known) {
     const stored: Stored = { id, pass: next, inserted };
     db.prepare("INSERT INTO main._scoutsync_meta(key, value) VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value").run(
@@ -57,6 +55,11 @@ export function noteMark(
   const [text, before] = [JSON.stringify(vector), db.prepare("SELECT value FROM copy._scoutsync_scope WHERE key = 'vector'").pluck().get()];
   if (text !== before) set.run("vector", text);
   if (next !== pass) set.run("pass", next);
+}
+
+/** The half pass counts from now on. */
+export function noteHalf(db: Database, { pass }: Mark): void {
+  db.prepare("UPDATE copy._scoutsync_scope SET value = ? WHERE key = 'pass'").run(pass + 1);
 }
 
 function knowsLess(db: Database, text: string): boolean {

@@ -1,7 +1,7 @@
 import type { Database, Statement } from "better-sqlite3";
 import { quote } from "../schema/quote.ts";
 import { baseTable, type CopiedTable, keptTable, openBoth, type ScopeSource } from "./copy.ts";
-import { checkMark, type Mark, noteMark } from "./mark.ts";
+import { checkMark, type Mark, noteHalf, noteMark } from "./mark.ts";
 import { fillScope } from "./membership.ts";
 
 /** How a pass went. */
@@ -11,6 +11,8 @@ export type PassOutcome =
   | { kind: "behind"; side: "main" | "copy" }
   /** Rows of the copy whose integers other rows of the database have: they need other ones first. */
   | { kind: "clash"; rows: { table: string; id: bigint }[] }
+  /** What a crash had left is finished: come again. */
+  | { kind: "mended" }
   /** It has to wait for a person. */
   | { kind: "held"; why: string };
 
@@ -59,7 +61,7 @@ export function runPass({ source, copy, nowUs, hold }: PassRequest): PassOutcome
     if (altered) return { kind: "behind", side: "copy" };
     db.exec(hold ? "BEGIN IMMEDIATE" : "BEGIN");
     const outcome = new Pass(db, tables, source.rule.name, nowUs).run();
-    db.exec(outcome.kind === "done" ? "COMMIT" : "ROLLBACK");
+    db.exec(outcome.kind === "done" || outcome.kind === "mended" ? "COMMIT" : "ROLLBACK");
     return outcome;
   } catch (error) {
     if (db.inTransaction) db.exec("ROLLBACK");
@@ -97,7 +99,12 @@ class Pass {
     if (typeof mark === "string") return { kind: "held", why: mark };
     if (db.prepare("SELECT 1 FROM main._scoutsync_quarantine LIMIT 1").get() !== undefined)
       return { kind: "held", why: "a mass delete waits for a decision (`scoutsync review list --kind quarantine`)" };
-    for (const [table, id] of mark.unfinished) this.adopt(table, id);
+    if (mark.unfinished !== null) {
+      // By itself and first: a crash in this pass, too, must find only one half pass.
+      for (const [table, id] of mark.unfinished) this.adopt(table, id);
+      noteHalf(db, mark);
+      return { kind: "mended" };
+    }
     fillScope(db, this.tables);
     for (const table of this.tables) this.list(table);
     this.deletesOfNodes();
