@@ -107,7 +107,7 @@ describe("registry", () => {
       }
     };
     let state = 3;
-    const random = (below: number) => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0) % below;
+    const random = (below: number) => ((state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0) >>> 10) % below;
     for (let step = 0; step < 200; step++) {
       const id = ids[random(ids.length)] ?? 0;
       const kind = random(5);
