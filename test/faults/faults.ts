@@ -929,4 +929,9 @@ export const FAULTS: Fault[] = [
     ],
     caughtBy: "services/coordinator/test/fleet-changes.test.ts",
   },
+  {
+    name: "nobody gives way to rows that refer to each other",
+    edits: [["if (holders.length === 0) return [];", "return [];"]],
+    caughtBy: "packages/replica/test/circles.test.ts",
+  },
 ];

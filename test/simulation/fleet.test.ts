@@ -11,6 +11,8 @@ const FROM = Number(process.env["SCOUTSYNC_FLEET_FROM"] ?? 401);
 const KINDS: [string, Partial<FleetOptions>][] = [
   ["on a good network", { faults: false, crashes: false, copies: false, jumps: false, partitions: false }],
   ["with everything that may happen", {}],
+  // Together: what one of them alone did not find.
+  ["with rows that refer to each other and parents with natural keys", { selfReferences: true, naturalParents: true }],
 ];
 
 function failuresOf(seed: number, options: Partial<FleetOptions>): string[] {

@@ -129,7 +129,7 @@ export interface Surroundings {
   uptimeUs?: () => number;
   /** After how long a turn of a long drain or comparison gives the lock back, milliseconds. */
   turnMs?: number;
-  /** For how long an application may use an integer that another row has now, microseconds. */
+  /** For how long an application may use an integer that another row has now, microseconds; 0: it looks every row up. */
   rememberedUs?: number;
   random: (bytes: number) => Uint8Array;
   /** Opens the connection on the database file; better-sqlite3 as it is unless a test wraps it. */

@@ -63,3 +63,39 @@ test("rows that refer to each other wait where another row has a UNIQUE value of
     ]);
   }
 });
+
+test.each([
+  ["left to people", ["team"], "one"],
+  // What the later-born one says is the latest word.
+  ["taken for one", [], null],
+])("rows that refer to each other have the UNIQUE value that a later-born row has, whichever came first: %s", (_, park, rival) => {
+  const schema = "CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT UNIQUE, rival INTEGER REFERENCES team(id))";
+  const [a, b] = [new Site("a", schema, { park }), new Site("b", schema, { park })];
+  a.edit("INSERT INTO team VALUES(1, 'one', NULL), (2, 'taken', 1); UPDATE team SET rival = 2 WHERE id = 1", at(1));
+  b.edit("INSERT INTO team VALUES(9, 'taken', NULL)", at(2));
+  b.pull(a);
+  a.pull(b);
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("SELECT team.name, other.name AS rival FROM team LEFT JOIN team other ON other.id = team.rival ORDER BY 1")).toEqual([
+      { name: "one", rival: "taken" },
+      { name: "taken", rival },
+    ]);
+  }
+  expect(a.rows("SELECT * FROM team ORDER BY id")).toEqual(b.rows("SELECT * FROM team ORDER BY id"));
+});
+
+test("nobody gives way to rows that refer to each other when one of them cannot come", () => {
+  const schema = "CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT UNIQUE, code TEXT UNIQUE, rival INTEGER REFERENCES team(id))";
+  const [a, b] = [new Site("a", schema, { park: ["team"] }), new Site("b", schema, { park: ["team"] })];
+  b.edit("INSERT INTO team VALUES(8, 'first', 'x', NULL)");
+  a.edit("INSERT INTO team VALUES(1, 'one', 'x', NULL), (2, 'taken', 'y', 1); UPDATE team SET rival = 2 WHERE id = 1", at(1));
+  b.edit("INSERT INTO team VALUES(9, 'taken', 'z', NULL)", at(2));
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("SELECT id, name FROM team ORDER BY id")).toEqual([
+      { id: 8, name: "first" },
+      { id: 9, name: "taken" },
+    ]);
+  }
+});

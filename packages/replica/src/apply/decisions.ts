@@ -138,17 +138,8 @@ export class Decisions {
    */
   private placeCycles(): boolean {
     const inside = new Map<string, RowState>();
-    for (const state of this.rows.waiting({ reason: "parent" }))
-      if (state.table.surrogate) inside.set(`${state.identity.origin}:${state.identity.sequence}`, state);
-    for (let shrunk = true; shrunk && inside.size > 0;) {
-      shrunk = false;
-      this.placement.cycle = new Map([...inside].map(([name, state]) => [name, this.related.idFor(state)]));
-      for (const [name, state] of inside) {
-        if (!this.rows.concrete(state.table, this.rows.cells(state), this.placement.cycle).missing) continue;
-        inside.delete(name);
-        shrunk = true;
-      }
-    }
+    for (const state of this.rows.waiting({ reason: "parent" })) if (state.table.surrogate) inside.set(nameOf(state), state);
+    this.keepComplete(inside);
     const members = [...inside.values()].sort((x, y) => this.related.compareBirths(x, y));
     const used = new Set<string>();
     for (const member of members) {
@@ -161,7 +152,13 @@ export class Decisions {
       }
       used.add(name);
     }
-    for (const member of members) this.placement.retry(member);
+    const contest = this.contestFor(inside);
+    if (contest === "one") return true;
+    for (const holder of contest) {
+      const current = this.related.again(holder.birth);
+      if (current?.place.kind === "table") this.placement.evict(current, this.rows.cells(current), "unique", null, ownedDots(current));
+    }
+    for (const member of members) if (inside.has(nameOf(member))) this.placement.retry(member);
     this.placement.cycle = new Map();
     // One that a constraint refused after all leaves the others without what they refer to.
     const refused = members.flatMap(({ birth }) => this.related.again(birth) ?? []).filter((state) => state.place.kind !== "table");
@@ -180,6 +177,61 @@ export class Decisions {
     }
     // What was placed may have left again just now, for one that was refused: the next pass would only do the same.
     return members.some(({ birth }) => this.related.again(birth)?.place.kind === "table");
+  }
+
+  /** Leaves only those rows that wait for nobody outside, and says under which integers they are to be placed together. */
+  private keepComplete(inside: Map<string, RowState>): void {
+    for (let shrunk = true; shrunk;) {
+      shrunk = false;
+      this.placement.cycle = new Map([...inside].map(([name, state]) => [name, this.related.idFor(state)]));
+      for (const [name, state] of inside) {
+        if (!this.rows.concrete(state.table, this.rows.cells(state), this.placement.cycle).missing) continue;
+        inside.delete(name);
+        shrunk = true;
+      }
+    }
+  }
+
+  /**
+   * Who has UNIQUE values of rows that are to be placed together and was born later; "one" when one of them has been decided
+   * to be one with who has it. Leaves out of `inside` whom an earlier-born row or another constraint keeps out, and who
+   * waits for such: nobody gives way to rows that cannot come.
+   */
+  private contestFor(inside: Map<string, RowState>): RowState[] | "one" {
+    for (;;) {
+      const contest = new Map([...inside.values()].map((state) => [state, this.holdersAgainst(state)]));
+      const holders = [...contest.values()].flat();
+      if (holders.length === 0) return [];
+      const together = this.placement.cycle;
+      // What becomes one is placed by itself, or comes back here.
+      this.placement.cycle = new Map();
+      for (const [state, against] of contest) if (against.some((holder) => this.placement.entities.unify(state, holder))) return "one";
+      this.placement.cycle = together;
+      const before = inside.size;
+      for (const [state, against] of contest) {
+        if (against.some((holder) => this.related.compareBirths(holder, state) < 0) || this.isRefusedAnyway(state))
+          inside.delete(nameOf(state));
+      }
+      if (inside.size === before) return holders;
+      this.keepComplete(inside);
+    }
+  }
+
+  /** True when a constraint would refuse the row though nobody had its UNIQUE values. Nothing stays of the attempt. */
+  private isRefusedAnyway(waiting: RowState): boolean {
+    const { values, missing } = this.placement.valuesFor(waiting, this.placement.entities.shown(waiting));
+    if (missing) return true;
+    const bound = bindable(values);
+    this.db.exec("SAVEPOINT attempt");
+    try {
+      this.rows.of(waiting.table).insert(this.related.wanted(waiting), bound.values, bound.raw, "REPLACE");
+      return false;
+    } catch (error) {
+      if (!((error as { code?: string }).code ?? "").startsWith("SQLITE_CONSTRAINT") || !this.db.inTransaction) throw error;
+      return true;
+    } finally {
+      if (this.db.inTransaction) this.db.exec("ROLLBACK TO attempt; RELEASE attempt");
+    }
   }
 
   /** Two rows with one UNIQUE value are one, where nobody knew of both; else an earlier-born one has it. */
@@ -241,3 +293,5 @@ export class Decisions {
     return holders;
   }
 }
+
+const nameOf = ({ identity }: RowState): string => `${identity.origin}:${identity.sequence}`;

@@ -40,7 +40,7 @@ export class FormerIds {
 
   /** A sync takes the row off its integer. */
   left({ table, identity, slot }: RowState): void {
-    if (!table.surrogate) return;
+    if (!table.surrogate || this.rememberedUs === 0) return;
     this.tids.add(table.tid);
     this.db
       .prepare(
