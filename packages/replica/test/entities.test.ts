@@ -235,6 +235,29 @@ describe("deleted rows that are one", () => {
   });
 });
 
+test("a deleted row that is kept waits with what it refers to, whichever of the two came to wait first", () => {
+  const schema = `CREATE TABLE owner(id INTEGER PRIMARY KEY, name TEXT, tag TEXT UNIQUE);
+    CREATE TABLE box(code TEXT PRIMARY KEY, text TEXT, owner INTEGER NOT NULL REFERENCES owner(id) ON DELETE CASCADE) WITHOUT ROWID;
+    CREATE TABLE label(id TEXT PRIMARY KEY, box TEXT REFERENCES box(code) ON DELETE CASCADE) WITHOUT ROWID;`;
+  const [a, b, c] = [new Site("a", schema), new Site("b", schema), new Site("c", schema)];
+  const at = (seconds: number) => START_US + seconds * SECOND_US;
+  a.edit("INSERT INTO owner VALUES(1, 'of a', 'red')", at(30));
+  b.edit("INSERT INTO owner VALUES(1, 'of b', 'red')", at(20));
+  c.edit("INSERT INTO owner VALUES(1, 'of c', 'red')", at(32));
+  // All three were one but for the delete, which makes c's wait for the others' tag: and with it the box that refers to it.
+  a.edit("INSERT INTO box VALUES('x', 'in a', 1)", at(23));
+  c.edit("INSERT INTO box VALUES('x', 'in c', 1)", at(33));
+  c.edit("DELETE FROM owner", at(50));
+  a.edit("INSERT INTO label VALUES('l', 'x')", at(40));
+  a.pull(b);
+  a.pull(c);
+  b.pull(a);
+  c.pull(a);
+  for (const table of ["owner", "box", "label"])
+    for (const site of [b, c])
+      expect(site.rows(`SELECT * FROM ${table}`), `${table} of ${site.name}`).toEqual(a.rows(`SELECT * FROM ${table}`));
+});
+
 describe("a later-born row is parked instead", () => {
   const TWO = `CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT UNIQUE, email TEXT);
     CREATE TABLE code(code TEXT PRIMARY KEY, label TEXT UNIQUE)`;

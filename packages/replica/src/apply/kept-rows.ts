@@ -172,15 +172,17 @@ export class KeptRows {
     const before = ownedDots(state);
     state.kept = true;
     this.markKept(state);
-    this.keepParents(state, end?.cells ?? this.rows.cells(state));
+    const cells = end?.cells ?? this.rows.cells(state);
+    const shown = this.placement.entities.concerns(state) ? this.placement.entities.shown(state) : cells;
+    this.keepParents(state, shown);
+    const stray = strayReference(state.table, cells);
+    const { values: kept, missing } = this.rows.concrete(state.table, shown);
+    // Edited before it was deleted, to refer to a row that is not here or waits itself; or that has come back just now, and waits.
+    if (stray || missing) return this.placement.evict(state, cells, stray ?? "parent", missing, before);
     if (end && end.changed.length > 0) {
-      const stray = strayReference(state.table, end.cells);
-      const { values, missing } = this.rows.concrete(state.table, end.cells);
-      // Edited before it was deleted, to refer to a row that is not here or waits itself.
-      if (stray || missing) return this.placement.evict(state, end.cells, stray ?? "parent", missing, before);
-      const refused = this.placement.tryUpdate(state, end.changed, values);
-      if (refused) return this.placement.evict(state, end.cells, refused, null, before);
-      this.rows.noteOwn(state, end.cells, values);
+      const refused = this.placement.tryUpdate(state, end.changed, kept);
+      if (refused) return this.placement.evict(state, cells, refused, null, before);
+      this.rows.noteOwn(state, cells, kept);
     }
     const values = this.rows.tableValues(state);
     if (!values) return;
