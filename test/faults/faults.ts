@@ -104,7 +104,7 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "a deleted row that stays is written as if what it refers to were there",
-    edits: [['if (stray || missing) return this.placement.evict(state, end.cells, stray ?? "parent", missing, before);', ""]],
+    edits: [['if (stray || missing) return this.placement.evict(state, cells, stray ?? "parent", missing, before);', ""]],
     caughtBy: tests("circles"),
   },
   {
