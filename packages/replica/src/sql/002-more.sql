@@ -79,9 +79,3 @@ CREATE TABLE _scoutsync_member(node_id TEXT PRIMARY KEY, name TEXT NOT NULL, vec
 -- Rows that this database still had when it re-joined and that had been deleted and forgotten elsewhere: their last values
 -- as JSON, for a person. They are never sent. `at` is Unix microseconds.
 CREATE TABLE _scoutsync_gone(n INTEGER PRIMARY KEY, tid INTEGER NOT NULL, key TEXT NOT NULL, image TEXT NOT NULL, at INTEGER NOT NULL);
-
--- Integers that another row (`oid`, `sequence`) had here until a sync moved it or took it out of its table, at `at` (Unix
--- microseconds): the application may still mean that row. `image` is what the row that has the integer now (`holder_…`) holds,
--- as (column number, value) pairs; NULL before there is one.
-CREATE TABLE _scoutsync_former(tid INTEGER NOT NULL, id INTEGER NOT NULL, at INTEGER NOT NULL, oid INTEGER NOT NULL,
-  sequence INTEGER NOT NULL, holder_oid INTEGER, holder_sequence INTEGER, image BLOB, PRIMARY KEY(tid, id)) WITHOUT ROWID;
