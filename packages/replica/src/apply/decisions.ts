@@ -154,10 +154,7 @@ export class Decisions {
     }
     const contest = this.contestFor(inside);
     if (contest === "one") return true;
-    for (const holder of contest) {
-      const current = this.related.again(holder.birth);
-      if (current?.place.kind === "table") this.placement.evict(current, this.rows.cells(current), "unique", null, ownedDots(current));
-    }
+    this.giveWay(contest);
     for (const member of members) if (inside.has(nameOf(member))) this.placement.retry(member);
     this.placement.cycle = new Map();
     // One that a constraint refused after all leaves the others without what they refer to.
@@ -253,11 +250,16 @@ export class Decisions {
   /** Lets an earlier-born row have its UNIQUE values when all who hold them were born later. */
   private displaceLaterBorn(waiting: RowState, holders: readonly RowState[]): boolean {
     if (holders.length === 0 || holders.some((holder) => this.related.compareBirths(holder, waiting) < 0)) return false;
+    this.giveWay(holders);
+    return this.placement.retry(waiting);
+  }
+
+  /** Takes rows out of their tables that have UNIQUE values of earlier-born ones. */
+  private giveWay(holders: readonly RowState[]): void {
     for (const holder of holders) {
       const current = this.related.again(holder.birth);
       if (current?.place.kind === "table") this.placement.evict(current, this.rows.cells(current), "unique", null, ownedDots(current));
     }
-    return this.placement.retry(waiting);
   }
 
   /** Who holds a UNIQUE value, where indexes compare expressions or hold some rows only. */
