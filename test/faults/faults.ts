@@ -934,4 +934,9 @@ export const FAULTS: Fault[] = [
     edits: [["if (holders.length === 0) return [];", "return [];"]],
     caughtBy: "packages/replica/test/circles.test.ts",
   },
+  {
+    name: "rows that came and went between two drains are not there for what referred to them",
+    edits: [["bore: this.bearGone(table, events)", "bore: false"]],
+    caughtBy: tests("short-lived-rows"),
+  },
 ];

@@ -251,7 +251,7 @@ export class Drain {
     let groups = new Map<string, { table: Table; order: number; events: Event[] }>();
     const retaken = this.retaken(raw, tables, keys);
     const flush = (last: boolean) => {
-      const gone: { table: Table; events: Event[] }[] = [];
+      const gone: { table: Table; events: Event[]; bore: boolean }[] = [];
       for (const [name, { table, events }] of [...groups].sort(([, a], [, b]) => a.order - b.order)) {
         if (table.keyless) {
           this.keyless.drain(table, events.map(keylessEvent));
@@ -261,7 +261,7 @@ export class Drain {
         const end = events.at(-1);
         const isGone = end?.op === Op.displaced && end.n < (retaken.get(name) ?? 0);
         const values = isGone ? null : this.read(table, events);
-        if (values === null) gone.push({ table, events });
+        if (values === null) gone.push({ table, events, bore: this.bearGone(table, events) });
         else {
           this.drainRow(table, events, values, last);
           // Only its hash was needed: the row stays where it is.
@@ -269,7 +269,10 @@ export class Drain {
         }
       }
       // Deletes last, children first: their author knew everything else that this drain found.
-      for (const { table, events } of gone.toReversed()) this.drainRow(table, events, null, last);
+      for (const { table, events, bore } of gone.toReversed()) {
+        if (bore) this.deleteBorn(table, events.at(-1) as Event);
+        else this.drainRow(table, events, null, last);
+      }
       groups = new Map();
     };
     for (const values of raw) {
@@ -492,6 +495,29 @@ export class Drain {
     } else if (state && written.includes(true)) {
       this.edit(state, id, { values, found }, withDoubts(state, written, this.reconciliation.doubts(table, id, values)), wall, before);
     }
+  }
+
+  /**
+   * A row that came and went since the last drain is born before the rows that referred to it go, which is before it goes
+   * itself: otherwise what they referred to would be whoever had its integer last, or a bare integer. False for all others.
+   */
+  private bearGone(table: Table, events: readonly Event[]): boolean {
+    const last = events.at(-1);
+    if ((last?.op !== Op.delete && last?.op !== Op.displaced) || !table.surrogate || table.referencedBy.length === 0) return false;
+    const id = last.key[0] as bigint;
+    // Its insert may have been among events drained before these.
+    if (this.rows.byId(table, id)) return false;
+    const wall = events.find(({ op }) => op === Op.insert)?.wall ?? last.wall;
+    const birth = this.birth(table, null, null, id, null, wall, last.image);
+    this.saveBirth(birth, id, last.image, NO_DOTS);
+    if (this.rows.wasUsed(table, id)) this.takeOver(table, id, birth.birth.time);
+    return true;
+  }
+
+  private deleteBorn(table: Table, { key, image, wall }: Event): void {
+    const id = key[0] as bigint;
+    const state = this.rows.byId(table, id);
+    if (state) this.delete(state, true, id, this.rows.abstract(table, image), wall, ownedDots(state));
   }
 
   /** `unseen`: what others wrote of this row while there was no table here for it. */

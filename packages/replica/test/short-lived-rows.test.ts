@@ -1,0 +1,67 @@
+import { describe, expect, test } from "vitest";
+import { SECOND_US, settle, Site, START_US } from "./site.ts";
+
+const SCHEMA = `
+  CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT);
+  CREATE TABLE word(k TEXT PRIMARY KEY, x TEXT, team INTEGER REFERENCES team(id) ON DELETE CASCADE);
+  CREATE TABLE seat(team INTEGER NOT NULL REFERENCES team(id) ON DELETE CASCADE, k TEXT NOT NULL, x TEXT, y TEXT, PRIMARY KEY(team, k))`;
+
+const at = (seconds: number) => START_US + seconds * SECOND_US;
+
+function sites(): [Site, Site] {
+  const both: [Site, Site] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
+  for (const { app } of both) app.pragma("foreign_keys = ON");
+  return both;
+}
+
+/** What both sites hold, after they have met. */
+function inBoth(both: readonly [Site, Site], sql: string): unknown[] {
+  settle(...both);
+  const [a, b] = both;
+  expect(b.rows(sql)).toEqual(a.rows(sql));
+  expect(Buffer.from(b.replica.state().digest).equals(a.replica.state().digest)).toBe(true);
+  return a.rows(sql);
+}
+
+describe("rows that came and went between two drains", () => {
+  test("are what others referred to meanwhile: nobody is given to another server's row with that integer", () => {
+    const both = sites();
+    const [a, b] = both;
+    b.edit("INSERT INTO word VALUES('k', 'from b', NULL)", at(0));
+    b.edit("INSERT INTO team VALUES(1, 'red of b')", at(0));
+    a.edit("INSERT INTO team VALUES(1, 'blue of a'); INSERT INTO word VALUES('k', 'from a', 1); DELETE FROM team WHERE id = 1", at(1));
+    b.edit("UPDATE word SET x = 'edited'", at(2));
+    const shown = inBoth(both, "SELECT x, name FROM word LEFT JOIN team ON team.id = word.team");
+    expect(shown).toEqual([{ x: "edited", name: "blue of a" }]);
+  });
+
+  test("do not lend their integer, and with it their values, to rows whose key named whoever had it before", () => {
+    const both = sites();
+    const [a, b] = both;
+    a.edit("INSERT INTO team VALUES(1, 'first'); INSERT INTO seat VALUES(1, 'k', 'first', 'first')", at(0));
+    settle(...both);
+    a.edit(
+      `DELETE FROM team WHERE id = 1;
+       INSERT INTO team VALUES(1, 'second'); INSERT INTO seat VALUES(1, 'k', 'second', 'second'); DELETE FROM team WHERE id = 1`,
+      at(1),
+    );
+    b.edit("UPDATE seat SET x = 'edited'", at(2));
+    const shown = inBoth(both, "SELECT name, seat.x, seat.y FROM seat LEFT JOIN team ON team.id = seat.team");
+    expect(shown).toEqual([{ name: "first", x: "edited", y: "first" }]);
+  });
+
+  test("go where another insert took an integer that was used before, too: the drain is cut in between", () => {
+    const both = sites();
+    const [a, b] = both;
+    a.edit("INSERT INTO team VALUES(1, 'first'), (2, 'other'); INSERT INTO seat VALUES(1, 'k', 'first', 'first')", at(0));
+    settle(...both);
+    a.edit(
+      `DELETE FROM team; INSERT INTO team VALUES(1, 'second'); INSERT INTO seat VALUES(1, 'k', 'second', 'second');
+       INSERT INTO team VALUES(2, 'cuts'); DELETE FROM team WHERE id = 1`,
+      at(1),
+    );
+    b.edit("UPDATE seat SET x = 'edited'", at(2));
+    const shown = inBoth(both, "SELECT name, seat.x, seat.y FROM seat LEFT JOIN team ON team.id = seat.team");
+    expect(shown).toEqual([{ name: "first", x: "edited", y: "first" }]);
+  });
+});
