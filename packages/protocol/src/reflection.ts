@@ -4,7 +4,7 @@ import type { Server } from "@grpc/grpc-js";
 import { ReflectionService } from "@grpc/reflection";
 
 /** Written by `npm run generate`: a FileDescriptorSet with every file and its imports. */
-const CONTRACT = new URL("../gen/descriptors.binpb", import.meta.url);
+export const CONTRACT = new URL("../gen/descriptors.binpb", import.meta.url);
 /**
  * The health service's, which its package brings only as a .proto file:
  * `buf build node_modules/grpc-health-check/proto --as-file-descriptor-set --exclude-source-info`.

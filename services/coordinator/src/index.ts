@@ -5,5 +5,5 @@ export { planRound, chooseSource, type PlannedSession, type PlannerNode } from "
 export { COORDINATOR_METRICS } from "./http/metric-definitions.ts";
 export { OPERATIONS } from "./operations/table.ts";
 export type { NodeDetail } from "./operations/shapes.ts";
-export type { Operation } from "./operations/operation.ts";
+export { rpcName, type Operation } from "./operations/operation.ts";
 export { SETTING_DEFINITIONS, type SettingDefinition, type SettingKey } from "./registry/setting-definitions.ts";

@@ -18,9 +18,9 @@ import {
 } from "@scoutsync/trust";
 import { ApiKeys } from "./access/keys.ts";
 import { Logins } from "./access/logins.ts";
-import { holderOf, PERSON_ROLES } from "./access/needs.ts";
+import { holderOf } from "./access/needs.ts";
 import { ACCESS_ACCESS, accessCalls } from "./access/service.ts";
-import { COORDINATOR_ACCESS } from "./access/calls.ts";
+import { accessFor, COORDINATOR_ACCESS } from "./access/calls.ts";
 import type { Operation } from "./operations/operation.ts";
 import type { AccessStore } from "./registry/access-store.ts";
 
@@ -107,8 +107,7 @@ export class Membership {
 
   /** Throws UNAUTHENTICATED or FORBIDDEN for a caller who may not do this. What changes something is written to the audit log. */
   admit(call: { getPeer(): string; metadata: Metadata }, { id, method, need }: Pick<Operation, "id" | "method" | "need">): void {
-    const roles = PERSON_ROLES.slice(PERSON_ROLES.indexOf(need.role));
-    this.guard.admit({ roles, scope: need.scope, audited: method !== "GET" }, `ask ${id}`, call.getPeer(), call.metadata);
+    this.guard.admit(accessFor({ need, method }), `ask ${id}`, call.getPeer(), call.metadata);
   }
 
   /**

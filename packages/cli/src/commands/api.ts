@@ -18,8 +18,8 @@ export const registerApi: Registration = (program, surroundings) => {
       'scoutsync api resolveReview node=pits id=3f9a0c21 \'set:={"notes":"both were right"}\'',
     ],
     run: async (_options, invocation, id, ...fields) => {
-      const { OPERATIONS } = await import("@scoutsync/coordinator");
-      if (id === undefined) return list(OPERATIONS, invocation);
+      const { OPERATIONS, rpcName } = await import("@scoutsync/coordinator");
+      if (id === undefined) return list(OPERATIONS, rpcName, invocation);
       const one = OPERATIONS.find((operation) => operation.id === id);
       if (one === undefined) throw usageError(`there is no operation "${id}"`, "See `scoutsync api`.");
       const input = Object.fromEntries(fields.map(parseField));
@@ -37,15 +37,18 @@ export function askCoordinator(invocation: Invocation, operation: string, input:
   });
 }
 
-function list(operations: readonly Operation[], { out }: Invocation): void {
-  const document = operations.map(({ id, summary, method, path, rpc, command, need }) => ({
-    operation: id,
-    summary,
-    http: `${method} ${path}`,
-    grpc: rpc ?? "Ask",
-    command,
-    role: need.role,
-  }));
+function list(operations: readonly Operation[], rpcName: (one: Operation) => string, { out }: Invocation): void {
+  const document = operations.map((one) => {
+    const { id, summary, method, path, command, need } = one;
+    return {
+      operation: id,
+      summary,
+      http: `${method} ${path}`,
+      grpc: rpcName(one),
+      command,
+      role: need.role,
+    };
+  });
   out.result(document, () =>
     out.table(
       ["operation", "http", "grpc", "command", "what it does"],

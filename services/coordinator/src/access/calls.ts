@@ -1,38 +1,33 @@
 import { CoordinatorService } from "@scoutsync/protocol";
-import { accessOf, OPERATORS, SERVICES, VIEWERS, type CallAccess, type Role } from "@scoutsync/trust";
+import { accessOf, VIEWERS, type CallAccess, type Role } from "@scoutsync/trust";
+import type { Operation } from "../operations/operation.ts";
+import type { OperationCall, ServiceCall } from "../operations/rpc.ts";
+import { OPERATIONS } from "../operations/table.ts";
+import { PERSON_ROLES } from "./needs.ts";
 
 const WORKERS: readonly Role[] = ["coordinator", "worker"];
 
-/** Who may make the calls of a coordinator that belongs to a fleet. A call that is missing here does not compile. */
-export const COORDINATOR_ACCESS: readonly [string, CallAccess][] = accessOf(CoordinatorService, {
+/** Calls that are no operation of a person. One that is missing here does not compile. */
+const SERVICE_ACCESS: Readonly<Record<ServiceCall, CallAccess>> = {
   register: { roles: ["node"] },
   heartbeat: { roles: ["node"] },
-  listNodes: { roles: [...SERVICES, ...VIEWERS], scope: "fleet" },
-  addNode: { roles: OPERATORS, scope: "fleet", audited: true },
-  removeNode: { roles: OPERATORS, scope: "fleet", audited: true },
-  getStatus: { roles: VIEWERS, scope: "fleet" },
-  scan: { roles: OPERATORS, scope: "sync", audited: true },
-  catchUp: { roles: OPERATORS, scope: "sync", audited: true },
-  listLogs: { roles: VIEWERS, scope: "logs" },
-  listJobs: { roles: VIEWERS, scope: "jobs" },
-  // Workers read how long to wait for a session.
-  getSettings: { roles: [...WORKERS, ...VIEWERS], scope: "config" },
-  pauseNode: { roles: OPERATORS, scope: "fleet", audited: true },
-  resumeNode: { roles: OPERATORS, scope: "fleet", audited: true },
-  retireNode: { roles: OPERATORS, scope: "fleet", audited: true },
-  retryJob: { roles: OPERATORS, scope: "jobs", audited: true },
-  cancelJob: { roles: OPERATORS, scope: "jobs", audited: true },
-  pauseJobs: { roles: OPERATORS, scope: "jobs", audited: true },
-  resumeJobs: { roles: OPERATORS, scope: "jobs", audited: true },
-  getReliability: { roles: VIEWERS, scope: "fleet" },
-  cleanup: { roles: OPERATORS, scope: "logs", audited: true },
-  listAlerts: { roles: VIEWERS, scope: "fleet" },
-  listFleetReviews: { roles: VIEWERS, scope: "review" },
-  resolveFleetReview: { roles: OPERATORS, scope: "review", audited: true },
-  // Who may do it depends on what is asked: looked at when that has been read.
-  ask: { roles: "anyone" },
-  setSetting: { roles: ["superadmin"], scope: "config", audited: true },
   acquireLease: { roles: WORKERS },
   reportSession: { roles: WORKERS },
+  // Who may do it depends on what is asked: looked at when that has been read.
+  ask: { roles: "anyone" },
   watch: { roles: VIEWERS, scope: "fleet" },
+};
+
+/** What an operation needs of who asks for it by a call; what changes something is audited. */
+export function accessFor({ need, method }: Pick<Operation, "need" | "method">, services: readonly Role[] = []): CallAccess {
+  const people = PERSON_ROLES.slice(PERSON_ROLES.indexOf(need.role));
+  return { roles: [...services, ...people], scope: need.scope, ...(method === "GET" ? {} : { audited: true }) };
+}
+
+/** Who may make the calls of a coordinator that belongs to a fleet: operations say so in their table. */
+export const COORDINATOR_ACCESS: readonly [string, CallAccess][] = accessOf(CoordinatorService, {
+  ...SERVICE_ACCESS,
+  ...(Object.fromEntries(
+    OPERATIONS.flatMap((one) => (one.rpc === null ? [] : [[one.rpc.call, accessFor(one, one.rpc.services)]])),
+  ) as Record<OperationCall, CallAccess>),
 });

@@ -1,11 +1,12 @@
 import { SyncError } from "@scoutsync/core";
-import { addReflection, CoordinatorService } from "@scoutsync/protocol";
+import { addReflection } from "@scoutsync/protocol";
 import { formatAddress, parseAddress } from "@scoutsync/runtime";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { HealthImplementation } from "grpc-health-check";
 import type { Core } from "../core.ts";
 import type { Upkeep } from "../upkeep.ts";
-import { coordinatorCalls } from "./calls.ts";
+import { serviceCalls } from "./calls.ts";
+import { COORDINATOR_SERVICE, operationCalls } from "./operation-calls.ts";
 
 const SERVICE_NAME = "scoutsync.v1.Coordinator";
 /** Frozen clients are dropped after these. */
@@ -43,7 +44,8 @@ export async function startGrpc({
     "grpc.enable_channelz": 0,
   });
   const stopped = new AbortController();
-  server.addService(CoordinatorService, coordinatorCalls({ core, upkeep, stopped: stopped.signal }));
+  const parts = { core, upkeep, stopped: stopped.signal };
+  server.addService(COORDINATOR_SERVICE, { ...serviceCalls(parts), ...operationCalls(parts) });
   const health = new HealthImplementation({ "": "SERVING", [SERVICE_NAME]: "SERVING" });
   health.addToServer(server);
   membership?.serve(server);

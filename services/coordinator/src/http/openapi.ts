@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { Operation } from "../operations/operation.ts";
+import { rpcName, type Operation } from "../operations/operation.ts";
 import { EventShape, FleetShape, ProblemShape } from "../operations/shapes.ts";
 
 type Json = Record<string, unknown>;
@@ -52,7 +52,7 @@ function operationObject(one: Operation, schemaOf: (schema: z.ZodType, io: "inpu
     summary: one.summary,
     "x-role": one.need.role,
     "x-scope": one.need.scope,
-    "x-rpc": `scoutsync.v1.Coordinator/${one.rpc ?? "Ask"}`,
+    "x-rpc": `scoutsync.v1.Coordinator/${rpcName(one)}`,
     "x-command": `scoutsync ${one.command}`,
     ...(parameters.length > 0 ? { parameters } : {}),
     ...(takesBody ? { requestBody: { required: isRequired(body), content: { "application/json": { schema: body } } } } : {}),

@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { AlertRow } from "../registry/alert-store.ts";
 import { Listed, Nothing, Truth } from "./inputs.ts";
 import { operation } from "./operation.ts";
+import { asItIs, filled } from "./rpc.ts";
 import { AlertShape } from "./shapes.ts";
 
 export function alertView(row: AlertRow): z.infer<typeof AlertShape> {
@@ -16,7 +17,7 @@ export const ALERT_OPERATIONS = [
     need: { role: "viewer", scope: "fleet" },
     path: "/api/alerts",
     summary: "What is wrong now, and what was",
-    rpc: "ListAlerts",
+    rpc: { call: "listAlerts", fields: ({ all, limit }) => ({ open: !all, ...filled({ limit }) }), answer: asItIs },
     command: "alerts",
     params: Nothing,
     query: z.object({ open: Truth.default(true), limit: Listed }),

@@ -14,7 +14,17 @@ export const CLEANUP_OPERATIONS = ["/api/cleanup", "/api/sync/sqlite3/cleanup"].
     need: { role: "operator", scope: "logs" },
     path,
     summary: "Removes old logs and figures, or says what would be removed, and what is kept and why",
-    rpc: "Cleanup",
+    rpc:
+      path === "/api/cleanup"
+        ? {
+            call: "cleanup",
+            answer: ({ removed, kept, ...rest }) => ({
+              ...rest,
+              removed: removed.map((one) => ({ ...one, reason: "" })),
+              kept: kept.map((one) => ({ ...one, older_than: "" })),
+            }),
+          }
+        : null,
     command: "cleanup",
     params: Nothing,
     query: z.object({ dry_run: Truth.optional() }),

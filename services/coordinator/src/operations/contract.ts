@@ -7,6 +7,7 @@ import { AnyBody, NodeText, Nothing, Truth } from "./inputs.ts";
 import { operation } from "./operation.ts";
 import { CatchUpStatusShape, ReliabilityShape, ScanShape, SyncOutcomeShape } from "./shapes.ts";
 import { scanView, syncOutcome } from "./sync-view.ts";
+import { wireScanResult } from "./wire.ts";
 
 const RECENT_LOGS = 20;
 const ServerParams = z.object({ server_id: NodeText });
@@ -47,7 +48,7 @@ export const CONTRACT_OPERATIONS = [
     need: { role: "viewer", scope: "sync" },
     path: "/api/sync/catchup/status",
     summary: "Which nodes lack changes, and the latest catch-ups",
-    rpc: "GetStatus",
+    rpc: null,
     command: "status",
     params: Nothing,
     query: Nothing,
@@ -66,7 +67,14 @@ export const CONTRACT_OPERATIONS = [
       need: { role: "operator", scope: "sync" },
       path,
       summary: "Asks every node, catches up whoever lacks something, and waits for it",
-      rpc: "Scan",
+      rpc:
+        path === "/api/sync-all"
+          ? null
+          : {
+              call: "scan",
+              fields: ({ no_wait }) => ({ wait: !no_wait }),
+              answer: (scan) => ({ ...scan, results: scan.results.map(wireScanResult) }),
+            },
       command: "scan",
       params: Nothing,
       query: z.object({ wait: Truth.default(true).describe("false: answer when the catch-ups are scheduled") }),
@@ -82,7 +90,7 @@ export const CONTRACT_OPERATIONS = [
     need: { role: "operator", scope: "sync" },
     path: "/api/sync/sqlite3/sync/{server_id}",
     summary: "Brings one node up to date now, and waits for it",
-    rpc: "CatchUp",
+    rpc: null,
     command: "nodes sync",
     params: ServerParams,
     query: Nothing,
@@ -98,7 +106,7 @@ export const CONTRACT_OPERATIONS = [
     need: { role: "viewer", scope: "fleet" },
     path: "/api/sync/sqlite3/reliability/{server_id}",
     summary: "How well a node works, per operation, with patterns of its errors",
-    rpc: "GetReliability",
+    rpc: null,
     command: "reliability",
     params: ServerParams,
     query: Nothing,

@@ -7,6 +7,7 @@ import { nextStep, nodeViews } from "./node-view.ts";
 import { operation } from "./operation.ts";
 import { FleetShape, type CertificateShape } from "./shapes.ts";
 import { jobCounts } from "./jobs.ts";
+import { wireStatus } from "./wire.ts";
 
 const OPEN_ALERTS = 200;
 
@@ -59,7 +60,7 @@ export const FLEET_OPERATIONS = [
     need: { role: "viewer", scope: "fleet" },
     path: "/api/fleet",
     summary: "The fleet at a glance: every node, who misses what, since when, and what is being done",
-    rpc: "GetStatus",
+    rpc: { call: "getStatus", answer: wireStatus },
     command: "status",
     params: Nothing,
     query: Nothing,

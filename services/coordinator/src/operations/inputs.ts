@@ -17,7 +17,7 @@ export const Truth = z
   .transform((given) => given === true || given === "true" || given === "1");
 
 export const Page = z.coerce.number().int().min(1).max(1_000_000).default(1);
-export const PageSize = z.coerce.number().int().min(1).max(1_000).default(50);
+export const PageSize = z.coerce.number().int().min(1).max(10_000).default(50);
 export const Listed = z.coerce.number().int().min(1).max(10_000).default(100);
 
 export const Address = z

@@ -4,6 +4,7 @@ import type { ListedJob } from "../jobs/catch-up-queue.ts";
 import { AnyBody, Listed, Nothing } from "./inputs.ts";
 import { sessionView } from "./node-view.ts";
 import { operation } from "./operation.ts";
+import { asItIs } from "./rpc.ts";
 import { JobCountsShape, JobListShape, JobShape } from "./shapes.ts";
 
 type Counts = z.infer<typeof JobCountsShape>;
@@ -54,7 +55,7 @@ export const JOB_OPERATIONS = [
     need: { role: "viewer", scope: "jobs" },
     path: "/api/jobs",
     summary: "What waits, runs, or failed for good",
-    rpc: "ListJobs",
+    rpc: { call: "listJobs", answer: asItIs },
     command: "jobs list",
     params: Nothing,
     query: z.object({ state: z.enum(["waiting", "active", "delayed", "failed", "completed"]).optional(), limit: Listed }),
@@ -73,7 +74,7 @@ export const JOB_OPERATIONS = [
     need: { role: "operator", scope: "jobs" },
     path: "/api/jobs/{id}/retry",
     summary: "Puts a job that failed for good back into the queue, or lets a delayed one run now",
-    rpc: "RetryJob",
+    rpc: { call: "retryJob", answer: asItIs },
     command: "jobs retry",
     params: JobParams,
     query: Nothing,
@@ -88,7 +89,7 @@ export const JOB_OPERATIONS = [
     need: { role: "operator", scope: "jobs" },
     path: "/api/jobs/{id}/cancel",
     summary: "Ends a job: removed when it waits, its session cut when it runs",
-    rpc: "CancelJob",
+    rpc: { call: "cancelJob", answer: asItIs },
     command: "jobs cancel",
     params: JobParams,
     query: Nothing,
@@ -104,7 +105,7 @@ export const JOB_OPERATIONS = [
       need: { role: "operator", scope: "jobs" },
       path: `/api/jobs/${what}`,
       summary: what === "pause" ? "Takes nothing more from the queue; what runs goes on" : "Takes jobs from the queue again",
-      rpc: what === "pause" ? "PauseJobs" : "ResumeJobs",
+      rpc: { call: `${what}Jobs`, answer: asItIs },
       command: `jobs ${what}`,
       params: Nothing,
       query: Nothing,

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { SyncError } from "@scoutsync/core";
-import { parseAddress } from "@scoutsync/runtime";
+import { formatAddress, parseAddress } from "@scoutsync/runtime";
+import { SERVICES } from "@scoutsync/trust";
 import type { Core } from "../core.ts";
 import type { FleetNode } from "../detection/fleet.ts";
 import { foundNodes } from "../neighbours.ts";
@@ -13,6 +14,7 @@ import { operation } from "./operation.ts";
 import { sessionOf } from "./session-view.ts";
 import { NodeDetailShape, NodeShape, ReliabilityShape, SyncOutcomeShape } from "./shapes.ts";
 import { syncOutcome } from "./sync-view.ts";
+import { wireNode } from "./wire.ts";
 
 const SESSIONS_SHOWN = 20;
 const ALERTS_SHOWN = 10;
@@ -61,6 +63,9 @@ export function setEnabled(core: Core, text: string, enabled: boolean): FleetNod
   return findNode(core, String(id));
 }
 
+/** Calls name a node as their field `node`, paths as `{id}`. */
+export const byId = ({ node }: { node: string }) => ({ id: node });
+
 const OneNode = z.object({ node: NodeShape });
 
 export const NODE_OPERATIONS = [
@@ -70,7 +75,7 @@ export const NODE_OPERATIONS = [
     need: { role: "viewer", scope: "fleet" },
     path: "/api/nodes",
     summary: "All nodes of the fleet",
-    rpc: "ListNodes",
+    rpc: { call: "listNodes", services: SERVICES, answer: ({ nodes }) => ({ nodes: nodes.map(wireNode) }) },
     command: "nodes list",
     params: Nothing,
     query: Nothing,
@@ -142,7 +147,11 @@ export const NODE_OPERATIONS = [
     need: { role: "operator", scope: "fleet" },
     path: "/api/nodes",
     summary: "Adds a node that does not announce itself, or changes the one of that name or address",
-    rpc: "AddNode",
+    rpc: {
+      call: "addNode",
+      fields: ({ name, host, port, disabled }) => ({ address: formatAddress({ host, port }), name, paused: disabled }),
+      answer: ({ node }) => ({ node: wireNode(node) }),
+    },
     command: "nodes add",
     params: Nothing,
     query: Nothing,
@@ -160,7 +169,7 @@ export const NODE_OPERATIONS = [
     need: { role: "operator", scope: "fleet" },
     path: "/api/nodes/{id}",
     summary: "Forgets a node; its data stays where it is",
-    rpc: "RemoveNode",
+    rpc: { call: "removeNode", fields: byId, answer: () => ({}) },
     command: "nodes remove",
     params: NodeParams,
     query: Nothing,
@@ -176,7 +185,7 @@ export const NODE_OPERATIONS = [
       need: { role: "operator", scope: "fleet" },
       path: `/api/nodes/{id}/${what}`,
       summary: what === "pause" ? "Leaves a node out of everything" : "Takes a node in again",
-      rpc: what === "pause" ? "PauseNode" : "ResumeNode",
+      rpc: { call: `${what}Node`, fields: byId, answer: ({ node }: z.input<typeof OneNode>) => ({ node: wireNode(node) }) },
       command: `nodes ${what}`,
       params: NodeParams,
       query: Nothing,
@@ -192,7 +201,20 @@ export const NODE_OPERATIONS = [
     need: { role: "operator", scope: "sync" },
     path: "/api/nodes/{id}/sync",
     summary: "Brings one node up to date now, and waits for it",
-    rpc: "CatchUp",
+    rpc: {
+      call: "catchUp",
+      fields: byId,
+      answer: ({ stats, ...outcome }) => ({
+        result: {
+          ...outcome,
+          sent: stats.local_changes_sent,
+          received: stats.remote_changes_received,
+          applied: stats.remote_changes_applied,
+          uploaded: stats.files_uploaded,
+          downloaded: stats.files_downloaded,
+        },
+      }),
+    },
     command: "nodes sync",
     params: NodeParams,
     query: Nothing,
@@ -207,7 +229,14 @@ export const NODE_OPERATIONS = [
     need: { role: "viewer", scope: "fleet" },
     path: "/api/reliability/{id}",
     summary: "How well a node works, per operation, with patterns of its errors",
-    rpc: "GetReliability",
+    rpc: {
+      call: "getReliability",
+      fields: byId,
+      answer: ({ operations, ...reliability }) => ({
+        ...reliability,
+        operations: Object.entries(operations).map(([name, one]) => ({ operation: name, ...one })),
+      }),
+    },
     command: "reliability",
     params: NodeParams,
     query: Nothing,

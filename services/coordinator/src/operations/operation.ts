@@ -2,6 +2,7 @@ import type { z } from "zod";
 import type { Need } from "../access/needs.ts";
 import type { Core } from "../core.ts";
 import type { Upkeep } from "../upkeep.ts";
+import type { Rpc, RpcOf } from "./rpc.ts";
 
 /** What an operation may use. */
 export interface Scene {
@@ -22,7 +23,7 @@ export interface Operation<P extends z.ZodType = z.ZodType, Q extends z.ZodType 
   path: string;
   summary: string;
   /** The call of its own over gRPC, null where there is none: then `Ask` is the way. */
-  rpc: string | null;
+  rpc: Rpc | null;
   /** The command that does the same; `api` does whatever is in the table. */
   command: string;
   params: P;
@@ -37,15 +38,22 @@ export interface Operation<P extends z.ZodType = z.ZodType, Q extends z.ZodType 
   run(scene: Scene, input: { params: z.output<P>; query: z.output<Q>; body: z.output<B> }): unknown;
 }
 
+/** The call by which an operation is asked for over gRPC, as the .proto file names it. */
+export function rpcName({ rpc }: Operation): string {
+  return rpc === null ? "Ask" : rpc.call.charAt(0).toUpperCase() + rpc.call.slice(1);
+}
+
 /** Ties the types of an operation's input to its schemas, and of its answer to what `run` returns. */
 export function operation<P extends z.ZodType, Q extends z.ZodType, B extends z.ZodType, A extends z.ZodType | null>(
-  definition: Omit<Operation<P, Q, B>, "run" | "answer"> & {
+  definition: Omit<Operation<P, Q, B>, "run" | "answer" | "rpc"> & {
     answer: A;
+    rpc: RpcOf<A> | null;
     run(
       scene: Scene,
       input: { params: z.output<P>; query: z.output<Q>; body: z.output<B> },
     ): A extends z.ZodType ? z.input<A> | Promise<z.input<A>> : void | Promise<void>;
   },
 ): Operation {
-  return definition;
+  // Each call gets the messages that it was tied to.
+  return { ...definition, rpc: definition.rpc as Rpc | null };
 }

@@ -5,8 +5,9 @@ import type { Core } from "../core.ts";
 import type { FleetNode } from "../detection/fleet.ts";
 import { total } from "../planner/plan.ts";
 import { AnyBody, NodeParams, Nothing } from "./inputs.ts";
-import { findNode, removeNode } from "./nodes.ts";
+import { byId, findNode, removeNode } from "./nodes.ts";
 import { operation } from "./operation.ts";
+import { asItIs } from "./rpc.ts";
 
 const DEADLINE_MS = 60_000;
 
@@ -67,7 +68,7 @@ export const RETIRE_OPERATIONS = [
     need: { role: "operator", scope: "fleet" },
     path: "/api/nodes/{id}/retire",
     summary: "Takes a node out for good; the others take over what it sent only in part",
-    rpc: "RetireNode",
+    rpc: { call: "retireNode", fields: byId, answer: asItIs },
     command: "nodes retire",
     params: NodeParams,
     query: Nothing,

@@ -7,7 +7,9 @@ import { NodeText, Nothing, Truth } from "./inputs.ts";
 import { fromJsonColumns, toJson, toJsonColumns } from "./json-value.ts";
 import { findNode } from "./nodes.ts";
 import { operation } from "./operation.ts";
+import { filled } from "./rpc.ts";
 import { ReviewListShape, ReviewShape, ValueShape } from "./shapes.ts";
+import { jsonColumns, wireReview } from "./wire.ts";
 
 type ReviewView = z.infer<typeof ReviewShape>;
 
@@ -131,8 +133,8 @@ function reviewView({ node, review, alsoOn }: FleetEntry): ReviewView {
   };
 }
 
-function versionView({ value, origin, time }: ReviewVersion) {
-  return { value: toJson(value), origin, time };
+function versionView({ value, origin, time, dot }: ReviewVersion) {
+  return { value: toJson(value), origin, time, dot };
 }
 
 const Decision = z.object({
@@ -148,7 +150,10 @@ export const REVIEW_OPERATIONS = [
     need: { role: "viewer", scope: "review" },
     path: "/api/review",
     summary: "Everything on any node that may want a person, in one list",
-    rpc: "ListFleetReviews",
+    rpc: {
+      call: "listFleetReviews",
+      answer: ({ reviews, unreachable }) => ({ reviews: reviews.map(wireReview), unreachable }),
+    },
     command: "review list",
     params: Nothing,
     query: z.object({ kind: z.enum(KINDS).optional(), node: z.string().default(""), resolved: Truth.default(false) }),
@@ -166,7 +171,11 @@ export const REVIEW_OPERATIONS = [
     need: { role: "operator", scope: "review" },
     path: "/api/review/{node}/{id}",
     summary: "Decides one entry; the decision is an ordinary write that every node gets",
-    rpc: "ResolveFleetReview",
+    rpc: {
+      call: "resolveFleetReview",
+      fields: ({ set, ...decision }) => ({ ...filled(decision), ...(set.length === 0 ? {} : { set: jsonColumns(set) }) }),
+      answer: ({ review }) => ({ review: wireReview(review) }),
+    },
     command: "review resolve",
     params: z.object({ node: NodeText, id: z.string().min(1).max(300) }),
     query: Nothing,

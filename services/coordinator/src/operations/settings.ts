@@ -16,6 +16,10 @@ export function settingView(entry: SettingEntry): z.infer<typeof SettingShape> {
   };
 }
 
+function wireSetting({ default: default_value, ...setting }: z.input<typeof SettingShape>) {
+  return { ...setting, default_value };
+}
+
 const NewValue = z.union([z.string(), z.number(), z.boolean()]).transform(String);
 
 export const SETTING_OPERATIONS = [
@@ -25,7 +29,12 @@ export const SETTING_OPERATIONS = [
     need: { role: "viewer", scope: "config" },
     path: "/api/config",
     summary: "Settings of the fleet",
-    rpc: "GetSettings",
+    // Workers read how long to wait for a session.
+    rpc: {
+      call: "getSettings",
+      services: ["coordinator", "worker"],
+      answer: ({ settings }) => ({ settings: settings.map(wireSetting) }),
+    },
     command: "config get",
     params: Nothing,
     query: Nothing,
@@ -40,7 +49,11 @@ export const SETTING_OPERATIONS = [
     need: { role: "superadmin", scope: "config" },
     path: "/api/config",
     summary: "Changes settings; all of them or, when one is wrong, none. They take effect at once",
-    rpc: "SetSetting",
+    rpc: {
+      call: "setSetting",
+      fields: ({ key, value }) => ({ [key]: value }),
+      answer: ({ settings }, { key }) => ({ setting: settings.filter((one) => one.key === key).map(wireSetting)[0] }),
+    },
     command: "config set",
     params: Nothing,
     query: Nothing,

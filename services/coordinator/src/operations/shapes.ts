@@ -279,7 +279,12 @@ export const ValueShape = z
   ])
   .meta({ id: "Value" });
 
-const Version = z.object({ value: ValueShape, origin: z.string(), time: z.string() });
+const Version = z.object({
+  value: ValueShape,
+  origin: z.string().describe("Name of the node that wrote it"),
+  time: z.string(),
+  dot: z.string().describe("The change it came with, as origin:sequence"),
+});
 
 export const ReviewShape = z
   .object({
@@ -364,7 +369,17 @@ export const SyncStatsShape = z
 
 /** `POST /api/sync/sqlite3/sync/{server_id}` and `POST /api/nodes/{id}/sync`. */
 export const SyncOutcomeShape = z
-  .object({ success: z.boolean(), stats: SyncStatsShape, error: z.string().optional() })
+  .object({
+    success: z.boolean(),
+    stats: SyncStatsShape,
+    error: z.string().optional(),
+    server_id: z.int(),
+    server_name: z.string(),
+    started_at: time,
+    completed_at: time,
+    duration: z.number().min(0),
+    errors: z.array(z.string()),
+  })
   .meta({ id: "SyncOutcome" });
 
 export const ScanResultShape = z

@@ -17,6 +17,12 @@ export function syncOutcome(summary: CatchUpSummary): z.infer<typeof SyncOutcome
       files_downloaded: summary.downloaded,
     },
     ...(summary.success ? {} : { error: summary.errors.join("; ") }),
+    server_id: summary.serverId,
+    server_name: summary.serverName,
+    started_at: summary.startedAt,
+    completed_at: summary.completedAt,
+    duration: summary.duration,
+    errors: summary.errors,
   };
 }
 
