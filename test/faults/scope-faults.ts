@@ -58,7 +58,12 @@ export const SCOPE_FAULTS: Fault[] = [
   },
   {
     name: "what a killed pass had put into the database comes there again",
-    edits: [["for (const [table, id] of mark.unfinished) this.adopt(table, id);", ""]],
+    edits: [["agreeOnTaken(db, this.tables, this.scope);", ""]],
+    caughtBy: SCOPE_TESTS,
+  },
+  {
+    name: "what the database took in a killed pass is a conflict when its author goes on",
+    edits: [["if (said.get(KIND) === UPDATED) {", "if (said.get(KIND) === UPDATED) return;\n  if (said.get(KIND) === UPDATED) {"]],
     caughtBy: SCOPE_TESTS,
   },
   {

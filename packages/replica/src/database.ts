@@ -1035,7 +1035,7 @@ export class ReplicaDatabase {
   }
 
   /** As `Replica.carryScope`. */
-  carryScope(hold = false): ScopeCarried {
+  carryScope(hold = false, beforeCommit?: () => void): ScopeCarried {
     const copy = {
       source: this.scope,
       path: this.path,
@@ -1044,6 +1044,7 @@ export class ReplicaDatabase {
       renumber: (table: string, id: bigint) =>
         this.write(() => this.silently(() => this.placement.decisions.renumber(this.table(table), id))),
       write: (work: (db: Database.Database) => void) => this.write(() => work(this.db)),
+      beforeCommit,
     };
     return carryScope(copy, hold);
   }

@@ -28,8 +28,6 @@ interface Team {
   allowed: Set<string>;
   /** Everything that was sent to its laptops. */
   sent: Buffer[];
-  /** The last pass lost its second half. */
-  half: boolean;
 }
 
 const rule = (name: string, numbers: readonly number[]): ScopeRule => {
@@ -86,7 +84,6 @@ export class ScopeSimulation {
       }),
       allowed: new Set<string>(),
       sent: [],
-      half: false,
     }));
   }
 
@@ -198,13 +195,12 @@ export class ScopeSimulation {
     team.copy.nowUs = this.nowUs;
     this.server.replica.drain();
     this.look(team);
-    // What a pass before this one left half done is finished first, by a commit of its own, which is not taken back.
-    const before = half && !team.half ? team.copy.backup() : null;
-    team.half = before !== null;
-    let done = team.copy.replica.carryScope();
+    let before: string | null = null;
+    const beforeCommit = half ? () => (before = team.copy.backup()) : undefined;
+    let done = team.copy.replica.carryScope(false, beforeCommit);
     for (let again = 0; !done.complete && again < 5; again++) {
       this.server.replica.drain();
-      done = team.copy.replica.carryScope();
+      done = team.copy.replica.carryScope(false, beforeCommit);
     }
     if (!done.complete || done.problem !== "") this.failures.push(`a pass of ${team.name} did not get through: ${done.problem}`);
     this.counts.passes++;

@@ -45,6 +45,16 @@ function carry(server: Site, copy: Site) {
   return done;
 }
 
+/** A pass whose process is killed when the database has committed and the copy has not. */
+function crash(server: Site, copy: Site) {
+  let before = "";
+  server.replica.drain();
+  const done = copy.replica.carryScope(false, () => (before = copy.backup()));
+  copy.replaceFile(before);
+  server.replica.drain();
+  return done;
+}
+
 const sorted = (site: Site) => site.rows("SELECT note FROM scouting ORDER BY note").map(({ note }) => note);
 const notes = (site: Site) => site.rows("SELECT id, team, note, score FROM scouting ORDER BY id");
 
@@ -226,9 +236,7 @@ test("a row that the database took just before a crash, and the copy does not kn
   const first = laptop("laptop");
   first.edit("INSERT INTO scouting(id, team, note) VALUES(1, 5454, 'one'), (2, 5454, 'two')");
   settle(copy, first);
-  const before = copy.backup();
-  expect(carry(server, copy)).toMatchObject({ toMain: 2 });
-  copy.replaceFile(before);
+  expect(crash(server, copy)).toMatchObject({ toMain: 2 });
   server.edit("UPDATE scouting SET score = 9 WHERE id = 2");
   carry(server, copy);
   settle(copy, first);
@@ -237,4 +245,30 @@ test("a row that the database took just before a crash, and the copy does not kn
     { id: 2, team: 5454, note: "two", score: 9 },
   ];
   expect([notes(server), notes(copy), notes(first)]).toEqual([rows, rows, rows]);
+});
+
+test("what a node wrote between a crash and the next pass is an edit of what the database took, and nothing is kept for a person", () => {
+  const server = main();
+  const copy = copyOf(server, teams(5454));
+  carry(server, copy);
+  const first = laptop("laptop");
+  first.edit("INSERT INTO scouting(id, team, note) VALUES(1, 5454, 'one'), (2, 5454, 'two'); INSERT INTO pit VALUES(5454, 'a', 'x')");
+  settle(copy, first);
+  carry(server, copy);
+  settle(copy, first);
+  first.edit("UPDATE scouting SET note = 'one, better' WHERE id = 1; DELETE FROM pit; INSERT INTO pit VALUES(5454, 'b', 'y')");
+  first.edit("INSERT INTO scouting(id, team, note) VALUES(3, 5454, 'three'); DELETE FROM scouting WHERE id = 2");
+  settle(copy, first);
+  expect(crash(server, copy)).toMatchObject({ kept: 0 });
+  first.edit("UPDATE scouting SET note = 'one, best' WHERE id = 1; INSERT INTO pit VALUES(5454, 'a', 'x again'); DELETE FROM pit WHERE slot = 'b'");
+  first.edit("UPDATE scouting SET note = 'three, better' WHERE id = 3; INSERT INTO scouting(id, team, note) VALUES(2, 5454, 'two again')");
+  settle(copy, first);
+  expect(crash(server, copy)).toMatchObject({ kept: 0 });
+  expect(carry(server, copy)).toMatchObject({ kept: 0 });
+  settle(copy, first);
+  const rows = ["one, best", "two again", "three, better"];
+  for (const site of [server, copy, first]) {
+    expect(notes(site).map(({ note }) => note)).toEqual(rows);
+    expect(site.rows("SELECT * FROM pit")).toEqual([{ team: 5454, slot: "a", body: "x again" }]);
+  }
 });

@@ -27,6 +27,8 @@ export interface CopyReplica {
   nowUs: number;
   drain(): void;
   renumber(table: string, id: bigint): void;
+  /** As in `PassRequest`. */
+  beforeCommit?: (() => void) | undefined;
   /** Runs in one write transaction of the replica. */
   write(work: (db: Database) => void): void;
 }
@@ -36,7 +38,7 @@ export function carryScope(copy: CopyReplica, hold: boolean): ScopeCarried {
   const none = { toMain: 0, toCopy: 0, kept: 0, problem: "" };
   for (let turn = 0; turn < MOST_TURNS; turn++) {
     copy.drain();
-    const outcome = runPass({ source: copy.source, copy: copy.path, nowUs: copy.nowUs, hold });
+    const outcome = runPass({ source: copy.source, copy: copy.path, nowUs: copy.nowUs, hold, beforeCommit: copy.beforeCommit });
     if (outcome.kind === "held") return { ...none, complete: true, problem: outcome.why };
     if (outcome.kind === "behind" && outcome.side === "main") return { ...none, complete: false };
     if (outcome.kind === "clash") for (const { table, id } of outcome.rows) copy.renumber(table, id);

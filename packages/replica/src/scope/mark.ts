@@ -4,14 +4,13 @@ import type { Database } from "better-sqlite3";
 export interface Mark {
   id: string;
   pass: number;
-  /** Rows that the database took in a pass whose other half was lost, by table and integer; null where none was lost. */
-  unfinished: [table: string, id: string][] | null;
+  /** The database's half of a pass is committed and the copy's was lost: `taken.ts` says what the copy does not know. */
+  unfinished: boolean;
 }
 
 interface Stored {
   id: string;
   pass: number;
-  inserted: [table: string, id: string][];
 }
 
 const OTHER_COPY = "the scope's copy is not the one that this database was used with; put that file back from where it is";
@@ -26,25 +25,20 @@ export function checkMark(db: Database, scope: string): Mark | string {
   const fact = db.prepare("SELECT value FROM copy._scoutsync_scope WHERE key = ?").pluck();
   const [id, pass] = [fact.get("id") as string, Number(fact.get("pass"))];
   const text = db.prepare("SELECT value FROM main._scoutsync_meta WHERE key = ?").pluck().get(keyOf(scope)) as string | undefined;
-  if (text === undefined) return fact.get("vector") === undefined ? { id, pass, unfinished: null } : MAIN_RESTORED;
+  if (text === undefined) return fact.get("vector") === undefined ? { id, pass, unfinished: false } : MAIN_RESTORED;
   const stored = JSON.parse(text) as Stored;
   if (stored.id !== id) return OTHER_COPY;
   if (stored.pass < pass || knowsLess(db, (fact.get("vector") as string | undefined) ?? "[]")) return MAIN_RESTORED;
   if (stored.pass > pass + 1) return COPY_RESTORED;
-  return { id, pass, unfinished: stored.pass === pass + 1 ? stored.inserted : null };
+  return { id, pass, unfinished: stored.pass === pass + 1 };
 }
 
 /** Says in both files that a pass was made; where the database was not written, only in the copy. */
-export function noteMark(
-  db: Database,
-  scope: string,
-  { id, pass }: Mark,
-  { wroteMain, inserted }: { wroteMain: boolean; inserted: [table: string, id: string][] },
-): void {
+export function noteMark(db: Database, scope: string, { id, pass }: Mark, wroteMain: boolean): void {
   const known = db.prepare("SELECT 1 FROM main._scoutsync_meta WHERE key = ?").get(keyOf(scope)) !== undefined;
   const next = wroteMain ? pass + 1 : pass;
   if (wroteMain || !known) {
-    const stored: Stored = { id, pass: next, inserted };
+    const stored: Stored = { id, pass: next };
     db.prepare("INSERT INTO main._scoutsync_meta(key, value) VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value").run(
       keyOf(scope),
       JSON.stringify(stored),

@@ -1,8 +1,11 @@
-import type { Database, Statement } from "better-sqlite3";
 import { quote } from "../schema/quote.ts";
-import { baseTable, type CopiedTable, keptTable, openBoth, type ScopeSource } from "./copy.ts";
+import type { Database } from "better-sqlite3";
+import { baseTable, type CopiedTable, openBoth, type ScopeSource } from "./copy.ts";
 import { checkMark, type Mark, noteHalf, noteMark } from "./mark.ts";
 import { fillScope } from "./membership.ts";
+import { type Row, same, Sides } from "./sides.ts";
+import { agreeOnTaken, clearTaken, Taken } from "./taken.ts";
+import { listWork, workOf } from "./work.ts";
 
 /** How a pass went. */
 export type PassOutcome =
@@ -24,25 +27,8 @@ export interface PassRequest {
   nowUs: number;
   /** Keep applications from writing meanwhile: they did so during every try before. */
   hold: boolean;
-}
-
-/** What is known about one row that is not as it was agreed, from the work list. */
-interface Row {
-  n: bigint;
-  /** It was agreed by both sides. */
-  base: boolean;
-  /** The database has it, and it belongs to the scope. */
-  inside: boolean;
-  /** The database has a row with its key. */
-  inMain: boolean;
-  inCopy: boolean;
-  /** It is the row that was agreed, rather than another one under its integer. */
-  sameMain: boolean;
-  sameCopy: boolean;
-  mainChanged: boolean;
-  copyChanged: boolean;
-  /** The copy's row left the scope before. */
-  left: boolean;
+  /** Called with everything written and nothing committed: where a killed process leaves the copy as it was before. */
+  beforeCommit?: (() => void) | undefined;
 }
 
 /** 2000-01-01 as a Julian day: whoever else was given an integer was born later, so rows of the database keep theirs. */
@@ -55,12 +41,13 @@ const INSERTED = 1;
  * changed there goes to the database where the scope allows it, as a write of an application. All of it is committed in
  * the database first and then in the copy; what a crash in between leaves is finished by the next pass.
  */
-export function runPass({ source, copy, nowUs, hold }: PassRequest): PassOutcome {
+export function runPass({ source, copy, nowUs, hold, beforeCommit }: PassRequest): PassOutcome {
   const { db, tables, altered } = openBoth(source, copy);
   try {
     if (altered) return { kind: "behind", side: "copy" };
     db.exec(hold ? "BEGIN IMMEDIATE" : "BEGIN");
     const outcome = new Pass(db, tables, source.rule.name, nowUs).run();
+    if (outcome.kind === "done") beforeCommit?.();
     db.exec(outcome.kind === "done" || outcome.kind === "mended" ? "COMMIT" : "ROLLBACK");
     return outcome;
   } catch (error) {
@@ -77,19 +64,18 @@ class Pass {
   private readonly db: Database;
   private readonly tables: readonly CopiedTable[];
   private readonly scope: string;
-  private readonly nowUs: number;
-  private readonly statements = new Map<string, Statement>();
-  private readonly inserted: [table: string, id: string][] = [];
+  private readonly sides: Sides;
+  private readonly taken: Taken;
   private readonly clashes: { table: string; id: bigint }[] = [];
   private toMain = 0;
   private toCopy = 0;
-  private kept = 0;
 
   constructor(db: Database, tables: readonly CopiedTable[], scope: string, nowUs: number) {
     this.db = db;
     this.tables = tables;
     this.scope = scope;
-    this.nowUs = nowUs;
+    this.sides = new Sides(db, tables, nowUs);
+    this.taken = new Taken(this.sides, scope);
   }
 
   run(): PassOutcome {
@@ -99,68 +85,30 @@ class Pass {
     if (typeof mark === "string") return { kind: "held", why: mark };
     if (db.prepare("SELECT 1 FROM main._scoutsync_quarantine LIMIT 1").get() !== undefined)
       return { kind: "held", why: "a mass delete waits for a decision (`scoutsync review list --kind quarantine`)" };
-    if (mark.unfinished !== null) {
+    if (mark.unfinished) {
       // By itself and first: a crash in this pass, too, must find only one half pass.
-      for (const [table, id] of mark.unfinished) this.adopt(table, id);
+      agreeOnTaken(db, this.tables, this.scope);
       noteHalf(db, mark);
       return { kind: "mended" };
     }
     fillScope(db, this.tables);
-    for (const table of this.tables) this.list(table);
+    for (const table of this.tables) {
+      listWork(this.sides, table);
+      this.keyless(table);
+    }
     this.deletesOfNodes();
-    for (const table of this.tables) for (const row of this.work(table)) this.leave(table, row);
+    for (const table of this.tables) for (const row of workOf(this.sides, table)) this.leave(table, row);
     for (const table of this.tables) this.takeAllIn(table);
     if (this.clashes.length > 0) return { kind: "clash", rows: this.clashes };
-    for (const table of this.tables) for (const row of this.work(table)) this.show(table, row);
+    for (const table of this.tables) for (const row of workOf(this.sides, table)) this.show(table, row);
     db.prepare(`UPDATE copy._scoutsync_capture SET at = ? WHERE (event & 7) = ${INSERTED}`).run(BEFORE_ALL);
     this.noteMark(mark);
-    return { kind: "done", toMain: this.toMain, toCopy: this.toCopy, kept: this.kept };
+    return { kind: "done", toMain: this.toMain, toCopy: this.toCopy, kept: this.sides.kept };
   }
 
   private noteMark(mark: Mark): void {
-    noteMark(this.db, this.scope, mark, { wroteMain: this.toMain > 0, inserted: this.inserted });
-  }
-
-  // ---- finding out
-
-  /** Notes every row that is not as it was agreed. */
-  private list(table: CopiedTable): void {
-    const { key, n, surrogate } = table;
-    const keys = key.map((_, i) => `k${i}`);
-    const named = (alias: string) => key.map((column) => `${alias}.${quote(column)}`);
-    const of = (alias: string, columns: readonly string[]) => columns.map((column) => `${alias}.${column}`);
-    const on = (columns: readonly string[]) => columns.map((column, i) => `${column} = a.k${i}`).join(" AND ");
-    const first = (columns: readonly string[]) => columns[0] as string;
-    const stored = key.map((_, i) => `c${i}`);
-    const changed = (alias: string) => {
-      const parts = table.columns.map((column) => `NOT ${same(`${alias}.${quote(column)}`, `b.c${table.stored.indexOf(column)}`)}`);
-      return parts.length === 0 ? "0" : `(${parts.join(" OR ")})`;
-    };
-    const isSame = (rows: string, oid: string, sequence: string, moved: string) =>
-      surrogate
-        ? `(CASE WHEN b.${sequence} IS NULL THEN NOT ${moved} ELSE (${rows}.oid IS b.${oid} AND ${rows}.sequence IS b.${sequence}) END)`
-        : "1";
-    const births = surrogate
-      ? `LEFT JOIN main.${rowsOf(this.db, "main", table.name)} AS mr ON mr.id = a.k0 LEFT JOIN copy.${rowsOf(this.db, "copy", table.name)} AS pr ON pr.id = a.k0`
-      : "";
-    const left = surrogate
-      ? `EXISTS (SELECT 1 FROM copy.${baseTable(n)} AS g WHERE g.gone = 1 AND g.p_oid = pr.oid AND g.p_seq = pr.sequence)`
-      : "0";
-    const open = surrogate ? "b.m_seq IS NULL OR b.p_seq IS NULL OR" : "";
-    const flags = ["base", "inside", "inMain", "inCopy", "sameMain", "sameCopy", "mainChanged", "copyChanged", "departed"];
-    this.db.exec(
-      `DROP TABLE IF EXISTS temp.work_${n}; CREATE TEMP TABLE work_${n}(n INTEGER PRIMARY KEY, ${keys.join(", ")}, ${flags.join(", ")}); ` +
-        `INSERT INTO temp.work_${n}(${keys.join(", ")}, ${flags.join(", ")}) SELECT * FROM (` +
-        `SELECT ${of("a", keys).join(", ")}, b.rowid IS NOT NULL AS base, ${first(of("s", keys))} IS NOT NULL AS inside, ${first(named("m"))} IS NOT NULL AS inMain, ` +
-        `${first(named("p"))} IS NOT NULL AS inCopy, ${isSame("mr", "m_oid", "m_seq", changed("m"))} AS sameMain, ${isSame("pr", "p_oid", "p_seq", changed("p"))} AS sameCopy, ` +
-        `${changed("m")} AS mainChanged, ${changed("p")} AS copyChanged, ${left} AS departed ` +
-        `FROM (SELECT ${keys.join(", ")} FROM temp.inside_${n} UNION SELECT ${stored.join(", ")} FROM copy.${baseTable(n)} WHERE gone = 0 ` +
-        `UNION SELECT ${key.map(quote).join(", ")} FROM copy.${quote(table.name)} WHERE ${key.map((column) => `${quote(column)} IS NOT NULL`).join(" AND ")}) AS a ` +
-        `LEFT JOIN copy.${baseTable(n)} AS b ON ${on(of("b", stored))} AND b.gone = 0 LEFT JOIN temp.inside_${n} AS s ON ${on(of("s", keys))} ` +
-        `LEFT JOIN main.${quote(table.name)} AS m ON ${on(named("m"))} LEFT JOIN copy.${quote(table.name)} AS p ON ${on(named("p"))} ${births} ` +
-        `WHERE b.rowid IS NULL OR ${open} s.k0 IS NULL OR ${first(named("p"))} IS NULL OR mainChanged OR copyChanged OR NOT sameMain OR NOT sameCopy)`,
-    );
-    this.keyless(table);
+    if (this.toMain === 0) clearTaken(this.db, this.scope);
+    noteMark(this.db, this.scope, mark, this.toMain > 0);
   }
 
   /** Rows with NULL in their key have no place in the database. */
@@ -169,28 +117,9 @@ class Pass {
     const rows = this.db.prepare(`SELECT rowid FROM copy.${quote(table.name)} WHERE ${isNull}`);
     if (table.surrogate || table.sql.endsWith("WITHOUT ROWID")) return;
     for (const rowid of rows.pluck().safeIntegers(true).all() as bigint[]) {
-      this.keep(table, "a row with NULL in its key, which the server does not take", { side: "copy", where: "rowid = @n", n: rowid });
+      this.sides.keep(table, "a row with NULL in its key, which the server does not take", { side: "copy", where: "rowid = @n", n: rowid });
       this.db.prepare(`DELETE FROM copy.${quote(table.name)} WHERE rowid = ?`).run(rowid);
       this.toCopy++;
-    }
-  }
-
-  private *work(table: CopiedTable): Generator<Row> {
-    const rows = this.db.prepare(`SELECT * FROM temp.work_${table.n} ORDER BY n`).safeIntegers(true).all() as Record<string, bigint>[];
-    for (const row of rows) {
-      const is = (flag: string) => row[flag] === 1n;
-      yield {
-        n: row["n"] as bigint,
-        base: is("base"),
-        inside: is("inside"),
-        inMain: is("inMain"),
-        inCopy: is("inCopy"),
-        sameMain: is("base") && is("inside") && is("sameMain"),
-        sameCopy: is("base") && is("inCopy") && is("sameCopy"),
-        mainChanged: is("mainChanged"),
-        copyChanged: is("copyChanged"),
-        left: is("departed"),
-      };
     }
   }
 
@@ -201,7 +130,7 @@ class Pass {
     let left = this.tables
       .toReversed()
       .flatMap((table) =>
-        [...this.work(table)].filter(({ base, sameMain, sameCopy }) => base && sameMain && !sameCopy).map((row) => ({ table, row })),
+        [...workOf(this.sides, table)].filter(({ base, sameMain, sameCopy }) => base && sameMain && !sameCopy).map((row) => ({ table, row })),
       );
     for (let before = -1; before !== left.length;) {
       before = left.length;
@@ -209,20 +138,21 @@ class Pass {
     }
     for (const { table, row } of left) {
       if (row.mainChanged)
-        this.keep(table, "deleted by a node of the scope while it was changed at the server: it stays", this.at(table, row, "main"));
-      else if (this.isOwn(table, row, "main"))
-        this.keep(table, "deleted by a node of the scope, and other rows refer to it: it stays", this.at(table, row, "main"));
-      else this.keep(table, "deleted by a node of the scope, which may not delete it: it stays", this.at(table, row, "main"));
+        this.sides.keep(table, "deleted by a node of the scope while it was changed at the server: it stays", this.sides.at(table, row, "main"));
+      else if (this.sides.isOwn(table, row, "main"))
+        this.sides.keep(table, "deleted by a node of the scope, and other rows refer to it: it stays", this.sides.at(table, row, "main"));
+      else this.sides.keep(table, "deleted by a node of the scope, which may not delete it: it stays", this.sides.at(table, row, "main"));
       // It is shown again below.
-      this.forget(table, row, false);
+      this.sides.forget(table, row, false);
     }
   }
 
   private deleteFromMain(table: CopiedTable, row: Row): boolean {
-    if (row.mainChanged || !this.isOwn(table, row, "main") || this.isReferredTo(table, row)) return false;
-    this.run1(`DELETE FROM main.${quote(table.name)} WHERE ${this.match(table)}`, row);
-    this.run1(`DELETE FROM temp.inside_${table.n} WHERE ${table.key.map((_, i) => `k${i} = ${this.key(table, i)}`).join(" AND ")}`, row);
-    this.forget(table, row, false);
+    if (row.mainChanged || !this.sides.isOwn(table, row, "main") || this.isReferredTo(table, row)) return false;
+    this.sides.run(`DELETE FROM main.${quote(table.name)} WHERE ${this.sides.match(table)}`, row);
+    this.sides.run(`DELETE FROM temp.inside_${table.n} WHERE ${table.key.map((_, i) => `k${i} = ${this.sides.key(table, i)}`).join(" AND ")}`, row);
+    this.sides.forget(table, row, false);
+    this.taken.deleted(table, row);
     this.toMain++;
     return true;
   }
@@ -232,11 +162,11 @@ class Pass {
       const match = columns
         .map(
           (column, i) =>
-            `c.${quote(column)} = (SELECT x.${quote(targets[i] as string)} FROM main.${quote(table.name)} AS x WHERE ${this.match(table, "x")})`,
+            `c.${quote(column)} = (SELECT x.${quote(targets[i] as string)} FROM main.${quote(table.name)} AS x WHERE ${this.sides.match(table, "x")})`,
         )
         .join(" AND ");
-      const itself = child === table.name ? `AND NOT (${this.match(table, "c")})` : "";
-      return this.get1(`SELECT 1 FROM main.${quote(child)} AS c WHERE ${match} ${itself} LIMIT 1`, row) !== undefined;
+      const itself = child === table.name ? `AND NOT (${this.sides.match(table, "c")})` : "";
+      return this.sides.has(`SELECT 1 FROM main.${quote(child)} AS c WHERE ${match} ${itself} LIMIT 1`, row);
     });
   }
 
@@ -246,17 +176,17 @@ class Pass {
     if (!row.base || row.sameMain) return;
     if (row.sameCopy) {
       if (row.copyChanged)
-        this.keep(table, "changed by a node of the scope after it had been deleted, or had left the scope", this.at(table, row, "copy"));
+        this.sides.keep(table, "changed by a node of the scope after it had been deleted, or had left the scope", this.sides.at(table, row, "copy"));
       this.takeFromCopy(table, row);
-      this.forget(table, row, true);
-    } else this.forget(table, row, false);
+      this.sides.forget(table, row, true);
+    } else this.sides.forget(table, row, false);
   }
 
   // ---- what nodes of the scope wrote
 
   /** Again while it helps: a row may refer to one that comes after it. */
   private takeAllIn(table: CopiedTable): void {
-    let left = [...this.work(table)];
+    let left = [...workOf(this.sides, table)];
     for (let before = -1; before !== left.length;) {
       before = left.length;
       left = left.filter((row) => {
@@ -268,7 +198,7 @@ class Pass {
     for (const row of left) {
       const refused = this.insertIntoMain(table, row);
       if (refused === null) continue;
-      this.keep(table, refused, this.at(table, row, "copy"));
+      this.sides.keep(table, refused, this.sides.at(table, row, "copy"));
       this.takeFromCopy(table, row);
     }
   }
@@ -277,18 +207,17 @@ class Pass {
   private takeIn(table: CopiedTable, row: Row): boolean {
     if (row.left) {
       if (this.differsFromDeparted(table, row))
-        this.keep(table, "changed by a node of the scope after it had been deleted, or had left the scope", this.at(table, row, "copy"));
+        this.sides.keep(table, "changed by a node of the scope after it had been deleted, or had left the scope", this.sides.at(table, row, "copy"));
       this.takeFromCopy(table, row);
       return true;
     }
-    const inMain = this.get1(`SELECT 1 FROM main.${quote(table.name)} AS x WHERE ${this.match(table, "x")}`, row) !== undefined;
+    const inMain = this.sides.has(`SELECT 1 FROM main.${quote(table.name)} AS x WHERE ${this.sides.match(table, "x")}`, row);
     if (!inMain) return this.insertIntoMain(table, row) === null;
     if (table.surrogate) {
-      const id = this.pluck1(`SELECT k0 FROM temp.work_${table.n} WHERE n = @n`, row) as bigint;
-      this.clashes.push({ table: table.name, id });
+      this.clashes.push({ table: table.name, id: this.sides.id(table, row) });
     } else if (row.inside) this.unite(table, row);
     else {
-      this.keep(table, "its key is that of a row that is not in the scope", this.at(table, row, "copy"));
+      this.sides.keep(table, "its key is that of a row that is not in the scope", this.sides.at(table, row, "copy"));
       this.takeFromCopy(table, row);
     }
     return true;
@@ -307,10 +236,10 @@ class Pass {
     if (flags.length > 0) {
       const sql =
         `SELECT ${flags.join(", ")} FROM main.${name} AS m, copy.${name} AS p, copy.${baseTable(table.n)} AS b ` +
-        `WHERE ${this.match(table, "m")} AND ${this.match(table, "p")} AND ${this.matchBase(table, "b")} AND b.gone = 0`;
-      const found = this.statement(sql).raw(true).get({ n: row.n }) as number[];
+        `WHERE ${this.sides.match(table, "m")} AND ${this.sides.match(table, "p")} AND ${this.sides.matchBase(table, "b")} AND b.gone = 0`;
+      const found = this.sides.all(sql, row);
       table.columns.forEach((column, i) => {
-        const [mainIsBase, copyIsBase, equal] = found.slice(i * 3, i * 3 + 3).map((flag) => flag === 1) as [boolean, boolean, boolean];
+        const [mainIsBase, copyIsBase, equal] = found.slice(i * 3, i * 3 + 3).map((flag) => flag === 1n) as [boolean, boolean, boolean];
         if (equal) return;
         if (copyIsBase) toCopy.push(column);
         else if (mainIsBase) toMain.push(column);
@@ -320,44 +249,47 @@ class Pass {
     let refused: string | null = null;
     if (toMain.length > 0) {
       refused = this.updateMain(table, row, toMain);
-      if (refused === null) this.toMain++;
+      if (refused === null) {
+        this.taken.updated(table, row, toMain);
+        this.toMain++;
+      }
     }
-    if (refused !== null) this.keep(table, refused, this.at(table, row, "copy"));
+    if (refused !== null) this.sides.keep(table, refused, this.sides.at(table, row, "copy"));
     else if (both.length > 0)
-      this.keep(table, `changed at the server at the same time, which stays: ${both.join(", ")}`, this.at(table, row, "copy"));
+      this.sides.keep(table, `changed at the server at the same time, which stays: ${both.join(", ")}`, this.sides.at(table, row, "copy"));
     const back = refused === null ? [...toCopy, ...both] : [...toCopy, ...both, ...toMain];
     if (back.length > 0) this.updateCopy(table, row, back);
-    this.forget(table, row, false);
-    this.agree(table, row, "main");
+    this.sides.forget(table, row, false);
+    this.sides.agree(table, row, "main");
   }
 
   /** Null when it went in; else why it did not, in words that show nothing of other rows. */
   private updateMain(table: CopiedTable, row: Row, columns: readonly string[]): string | null {
-    if (!this.isOwn(table, row, "main")) return "it belongs to the scope because others refer to it: its nodes may not change it";
+    if (!this.sides.isOwn(table, row, "main")) return "it belongs to the scope because others refer to it: its nodes may not change it";
     return this.attempt(() => {
-      this.run1(`UPDATE main.${quote(table.name)} SET ${this.from(table, "copy", columns)} WHERE ${this.match(table)}`, row);
-      if (!this.isOwn(table, row, "main")) return "with that it would not belong to the scope";
+      this.sides.run(`UPDATE main.${quote(table.name)} SET ${this.sides.from(table, "copy", columns)} WHERE ${this.sides.match(table)}`, row);
+      if (!this.sides.isOwn(table, row, "main")) return "with that it would not belong to the scope";
       return this.lacksParent(table, row);
     });
   }
 
   private insertIntoMain(table: CopiedTable, row: Row): string | null {
-    if (!this.isOwn(table, row, "copy")) return "it does not belong to the scope";
+    if (!this.sides.isOwn(table, row, "copy")) return "it does not belong to the scope";
     const columns = [...table.key, ...table.columns].map(quote).join(", ");
     const refused = this.attempt(() => {
-      this.run1(
-        `INSERT INTO main.${quote(table.name)}(${columns}) SELECT ${columns} FROM copy.${quote(table.name)} WHERE ${this.match(table)}`,
+      this.sides.run(
+        `INSERT INTO main.${quote(table.name)}(${columns}) SELECT ${columns} FROM copy.${quote(table.name)} WHERE ${this.sides.match(table)}`,
         row,
       );
-      if (!this.isOwn(table, row, "main")) return "it does not belong to the scope";
+      if (!this.sides.isOwn(table, row, "main")) return "it does not belong to the scope";
       return this.lacksParent(table, row);
     });
     if (refused !== null) return refused;
-    this.forget(table, row, false);
-    this.agree(table, row, "copy");
+    this.sides.forget(table, row, false);
+    this.sides.agree(table, row, "copy");
     const keys = table.key.map((_, i) => `k${i}`).join(", ");
-    this.run1(`INSERT OR IGNORE INTO temp.inside_${table.n}(${keys}) SELECT ${keys} FROM temp.work_${table.n} WHERE n = @n`, row);
-    if (table.surrogate) this.inserted.push([table.name, String(this.pluck1(`SELECT k0 FROM temp.work_${table.n} WHERE n = @n`, row))]);
+    this.sides.run(`INSERT OR IGNORE INTO temp.inside_${table.n}(${keys}) SELECT ${keys} FROM temp.work_${table.n} WHERE n = @n`, row);
+    this.taken.inserted(table, row);
     this.toMain++;
     return null;
   }
@@ -366,15 +298,15 @@ class Pass {
   private unite(table: CopiedTable, row: Row): void {
     const name = quote(table.name);
     const differing = table.columns.filter((column) => {
-      const sql = `SELECT ${same(`m.${quote(column)}`, `p.${quote(column)}`)} FROM main.${name} AS m, copy.${name} AS p WHERE ${this.match(table, "m")} AND ${this.match(table, "p")}`;
-      return this.pluck1(sql, row) !== 1n;
+      const sql = `SELECT ${same(`m.${quote(column)}`, `p.${quote(column)}`)} FROM main.${name} AS m, copy.${name} AS p WHERE ${this.sides.match(table, "m")} AND ${this.sides.match(table, "p")}`;
+      return this.sides.pluck(sql, row) !== 1n;
     });
     if (differing.length > 0) {
-      this.keep(table, `written at the server, too, which stays: ${differing.join(", ")}`, this.at(table, row, "copy"));
+      this.sides.keep(table, `written at the server, too, which stays: ${differing.join(", ")}`, this.sides.at(table, row, "copy"));
       this.updateCopy(table, row, differing);
     }
-    this.forget(table, row, false);
-    this.agree(table, row, "main");
+    this.sides.forget(table, row, false);
+    this.sides.agree(table, row, "main");
   }
 
   private lacksParent(table: CopiedTable, row: Row): string | null {
@@ -387,9 +319,9 @@ class Pass {
           ? `AND NOT (${columns.map((column, i) => `x.${quote(column)} = x.${quote(other.key[i] as string)}`).join(" AND ")})`
           : "";
       const sql =
-        `SELECT 1 FROM main.${quote(table.name)} AS x WHERE ${this.match(table, "x")} AND ${isSet} ${itself} ` +
+        `SELECT 1 FROM main.${quote(table.name)} AS x WHERE ${this.sides.match(table, "x")} AND ${isSet} ${itself} ` +
         `AND NOT EXISTS (SELECT 1 FROM temp.inside_${other.n} AS s WHERE ${found})`;
-      if (this.get1(sql, row) !== undefined) return `what it refers to by ${columns.join(", ")} is not in the scope`;
+      if (this.sides.has(sql, row)) return `what it refers to by ${columns.join(", ")} is not in the scope`;
     }
     return null;
   }
@@ -413,142 +345,31 @@ class Pass {
 
   /** Rows that came into the scope, and those whose delete was not taken. */
   private show(table: CopiedTable, row: Row): void {
-    if (!row.inside || this.get1(`SELECT 1 FROM copy.${quote(table.name)} AS x WHERE ${this.match(table, "x")}`, row) !== undefined) return;
+    if (!row.inside || this.sides.has(`SELECT 1 FROM copy.${quote(table.name)} AS x WHERE ${this.sides.match(table, "x")}`, row)) return;
     const columns = [...table.key, ...table.columns].map(quote).join(", ");
-    const sql = `INSERT INTO copy.${quote(table.name)}(${columns}) SELECT ${columns} FROM main.${quote(table.name)} WHERE ${this.match(table)}`;
-    if (this.statement(sql).run({ n: row.n }).changes === 0) return;
-    this.agree(table, row, "main");
+    const sql = `INSERT INTO copy.${quote(table.name)}(${columns}) SELECT ${columns} FROM main.${quote(table.name)} WHERE ${this.sides.match(table)}`;
+    if (this.sides.run(sql, row) === 0) return;
+    this.sides.agree(table, row, "main");
     this.toCopy++;
   }
 
   private takeFromCopy(table: CopiedTable, row: Row): void {
-    this.run1(`DELETE FROM copy.${quote(table.name)} WHERE ${this.match(table)}`, row);
+    this.sides.run(`DELETE FROM copy.${quote(table.name)} WHERE ${this.sides.match(table)}`, row);
     this.toCopy++;
   }
 
   private updateCopy(table: CopiedTable, row: Row, columns: readonly string[]): void {
-    this.run1(`UPDATE copy.${quote(table.name)} SET ${this.from(table, "main", columns)} WHERE ${this.match(table)}`, row);
+    this.sides.run(`UPDATE copy.${quote(table.name)} SET ${this.sides.from(table, "main", columns)} WHERE ${this.sides.match(table)}`, row);
     this.toCopy++;
-  }
-
-  // ---- what was agreed
-
-  /** Both sides have the row now, with these values. */
-  private agree(table: CopiedTable, row: Row, side: "main" | "copy"): void {
-    const born = (where: "main" | "copy", column: string) =>
-      table.surrogate
-        ? `(SELECT r.${column} FROM ${where}.${rowsOf(this.db, where, table.name)} AS r WHERE r.id = x.${quote(table.key[0] as string)})`
-        : "NULL";
-    // A row that was just written has no birth yet on that side.
-    const births = ["main", "copy"].map((where) => {
-      const known = where === side || row.sameCopy;
-      return known ? [born(where as "main" | "copy", "oid"), born(where as "main" | "copy", "sequence")] : ["NULL", "NULL"];
-    });
-    this.run1(
-      `INSERT INTO copy.${baseTable(table.n)}(${table.stored.map((_, i) => `c${i}`).join(", ")}, m_oid, m_seq, p_oid, p_seq) ` +
-        `SELECT ${table.stored.map((column) => `x.${quote(column)}`).join(", ")}, ${births.flat().join(", ")} FROM ${side}.${quote(table.name)} AS x WHERE ${this.match(table, "x")}`,
-      row,
-    );
-  }
-
-  /** Nothing is agreed any more; where the copy's row went because it left the scope, its birth stays known. */
-  private forget(table: CopiedTable, row: Row, departed: boolean): void {
-    const sql =
-      departed && table.surrogate
-        ? `UPDATE copy.${baseTable(table.n)} SET gone = 1 WHERE ${this.matchBase(table)} AND gone = 0`
-        : `DELETE FROM copy.${baseTable(table.n)} WHERE ${this.matchBase(table)} AND gone = 0`;
-    this.run1(sql, row);
-  }
-
-  /** After a crash between the two commits: the database took the row, and the copy does not know. */
-  private adopt(name: string, id: string): void {
-    const table = this.tables.find((other) => other.name === name);
-    if (!table) return;
-    const at = BigInt(id);
-    const base = baseTable(table.n);
-    this.db.prepare(`DELETE FROM copy.${base} WHERE c0 = ? AND gone = 0`).run(at);
-    const born = (side: "main" | "copy", column: string) => `(SELECT ${column} FROM ${side}.${rowsOf(this.db, side, name)} WHERE id = @n)`;
-    this.db
-      .prepare(
-        `INSERT INTO copy.${base}(c0, m_oid, m_seq, p_oid, p_seq) SELECT @n, ${born("main", "oid")}, ${born("main", "sequence")}, ${born("copy", "oid")}, ${born("copy", "sequence")} ` +
-          `WHERE EXISTS (SELECT 1 FROM copy.${quote(name)} WHERE ${quote(table.key[0] as string)} = @n)`,
-      )
-      .run({ n: at });
   }
 
   private differsFromDeparted(table: CopiedTable, row: Row): boolean {
     const equal = table.columns.map((column) => same(`p.${quote(column)}`, `g.c${table.stored.indexOf(column)}`));
-    const rows = `copy.${rowsOf(this.db, "copy", table.name)}`;
+    const rows = this.sides.rowsOf("copy", table.name);
     const sql =
       `SELECT 1 FROM copy.${quote(table.name)} AS p JOIN ${rows} AS r ON r.id = p.${quote(table.key[0] as string)} JOIN copy.${baseTable(table.n)} AS g ` +
-      `ON g.gone = 1 AND g.p_oid = r.oid AND g.p_seq = r.sequence WHERE ${this.match(table, "p")}${equal.map((part) => ` AND ${part}`).join("")} LIMIT 1`;
-    return this.get1(sql, row) === undefined;
-  }
-
-  // ---- what is kept for a person
-
-  private at(table: CopiedTable, row: Row, side: "main" | "copy"): { side: "main" | "copy"; where: string; n: bigint } {
-    return { side, where: this.match(table, "x"), n: row.n };
-  }
-
-  private keep(table: CopiedTable, reason: string, { side, where, n }: { side: "main" | "copy"; where: string; n: bigint }): void {
-    const { lastInsertRowid } = this.db
-      .prepare("INSERT INTO copy._scoutsync_scope_kept(n, reason, since, resolved) VALUES(?, ?, ?, 0)")
-      .run(table.n, reason, this.nowUs);
-    this.db
-      .prepare(
-        `INSERT INTO copy.${keptTable(table.n)}(id, ${table.stored.map((_, i) => `c${i}`).join(", ")}) ` +
-          `SELECT ${lastInsertRowid}, ${table.stored.map((column) => `x.${quote(column)}`).join(", ")} FROM ${side}.${quote(table.name)} AS x WHERE ${where}`,
-      )
-      .run({ n });
-    this.kept++;
-  }
-
-  // ---- SQL
-
-  private isOwn(table: CopiedTable, row: Row, side: "main" | "copy"): boolean {
-    return (
-      this.get1(`SELECT 1 FROM ${side}.${quote(table.name)} AS x WHERE ${this.match(table, "x")} AND (${table.own})`, row) !== undefined
-    );
-  }
-
-  private key(table: CopiedTable, i: number): string {
-    return `(SELECT k${i} FROM temp.work_${table.n} WHERE n = @n)`;
-  }
-
-  private match(table: CopiedTable, alias = ""): string {
-    return table.key.map((column, i) => `${alias === "" ? "" : `${alias}.`}${quote(column)} = ${this.key(table, i)}`).join(" AND ");
-  }
-
-  private matchBase(table: CopiedTable, alias = ""): string {
-    return table.key.map((_, i) => `${alias === "" ? "" : `${alias}.`}c${i} = ${this.key(table, i)}`).join(" AND ");
-  }
-
-  /** Assigns columns from the other side's row. */
-  private from(table: CopiedTable, side: "main" | "copy", columns: readonly string[]): string {
-    return columns
-      .map(
-        (column) => `${quote(column)} = (SELECT y.${quote(column)} FROM ${side}.${quote(table.name)} AS y WHERE ${this.match(table, "y")})`,
-      )
-      .join(", ");
-  }
-
-  private statement(sql: string): Statement {
-    let known = this.statements.get(sql);
-    if (!known) this.statements.set(sql, (known = this.db.prepare(sql)));
-    return known;
-  }
-
-  private run1(sql: string, row: Row): void {
-    this.statement(sql).run({ n: row.n });
-  }
-
-  private get1(sql: string, row: Row): unknown {
-    return this.statement(sql).get({ n: row.n });
-  }
-
-  private pluck1(sql: string, row: Row): unknown {
-    return this.statement(sql).pluck().safeIntegers(true).get({ n: row.n });
+      `ON g.gone = 1 AND g.p_oid = r.oid AND g.p_seq = r.sequence WHERE ${this.sides.match(table, "p")}${equal.map((part) => ` AND ${part}`).join("")} LIMIT 1`;
+    return !this.sides.has(sql, row);
   }
 }
 
@@ -560,21 +381,8 @@ const REFUSED: Readonly<Record<string, string>> = {
   SQLITE_CONSTRAINT_CHECK: "a CHECK of the server's table refuses it",
 };
 
-/** The same value, stored the same way. */
-function same(a: string, b: string): string {
-  return `(typeof(${a}) = typeof(${b}) AND ${a} IS ${b} COLLATE BINARY)`;
-}
-
 function isDrained(db: Database, side: "main" | "copy"): boolean {
   return ["_scoutsync_capture", "_scoutsync_comparison"].every(
     (table) => db.prepare(`SELECT 1 FROM ${side}.${table} LIMIT 1`).get() === undefined,
   );
-}
-
-/** Where a side's replica notes the births of a table's rows. */
-function rowsOf(db: Database, side: "main" | "copy", table: string): string {
-  const sql =
-    `SELECT t.tid FROM ${side}._scoutsync_table AS t LEFT JOIN ${side}._scoutsync_kind AS k ON k.tid = t.tid ` +
-    "WHERE coalesce(k.name, t.name) = ? AND coalesce(k.kind, t.surrogate) = 1";
-  return `_scoutsync_rows_${String(db.prepare(sql).pluck().get(table))}`;
 }

@@ -1,0 +1,162 @@
+import type { SqlValue } from "@scoutsync/core";
+import type { Database, Statement } from "better-sqlite3";
+import { quote } from "../schema/quote.ts";
+import { baseTable, type CopiedTable, keptTable } from "./copy.ts";
+
+export type Side = "main" | "copy";
+
+/** What is known about one row that is not as it was agreed, from the work list `temp.work_<n>`. */
+export interface Row {
+  n: bigint;
+  /** It was agreed by both sides. */
+  base: boolean;
+  /** The database has it, and it belongs to the scope. */
+  inside: boolean;
+  /** The database has a row with its key. */
+  inMain: boolean;
+  inCopy: boolean;
+  /** It is the row that was agreed, rather than another one under its integer. */
+  sameMain: boolean;
+  sameCopy: boolean;
+  mainChanged: boolean;
+  copyChanged: boolean;
+  /** The copy's row left the scope before. */
+  left: boolean;
+}
+
+/** The database and a scope's copy of it on one connection, asked about the rows of a work list. */
+export class Sides {
+  readonly db: Database;
+  readonly tables: readonly CopiedTable[];
+  readonly nowUs: number;
+  /** Changes of nodes that were put aside for a person. */
+  kept = 0;
+  private readonly statements = new Map<string, Statement>();
+
+  constructor(db: Database, tables: readonly CopiedTable[], nowUs: number) {
+    this.db = db;
+    this.tables = tables;
+    this.nowUs = nowUs;
+  }
+
+  // ---- SQL about the row `@n` of a work list
+
+  key(table: CopiedTable, i: number): string {
+    return `(SELECT k${i} FROM temp.work_${table.n} WHERE n = @n)`;
+  }
+
+  match(table: CopiedTable, alias = ""): string {
+    return table.key.map((column, i) => `${alias === "" ? "" : `${alias}.`}${quote(column)} = ${this.key(table, i)}`).join(" AND ");
+  }
+
+  matchBase(table: CopiedTable, alias = ""): string {
+    return table.key.map((_, i) => `${alias === "" ? "" : `${alias}.`}c${i} = ${this.key(table, i)}`).join(" AND ");
+  }
+
+  /** Assigns columns from the other side's row. */
+  from(table: CopiedTable, side: Side, columns: readonly string[]): string {
+    return columns
+      .map(
+        (column) => `${quote(column)} = (SELECT y.${quote(column)} FROM ${side}.${quote(table.name)} AS y WHERE ${this.match(table, "y")})`,
+      )
+      .join(", ");
+  }
+
+  /** Rows that were written. `more` are further values by name. */
+  run(sql: string, row: Row, more: Record<string, SqlValue> = {}): number {
+    return this.statement(sql).run({ n: row.n, ...more }).changes;
+  }
+
+  has(sql: string, row: Row): boolean {
+    return this.statement(sql).get({ n: row.n }) !== undefined;
+  }
+
+  pluck(sql: string, row: Row): unknown {
+    return this.statement(sql).pluck().safeIntegers(true).get({ n: row.n });
+  }
+
+  all(sql: string, row: Row): unknown[] {
+    return this.statement(sql).raw(true).safeIntegers(true).get({ n: row.n }) as unknown[];
+  }
+
+  private statement(sql: string): Statement {
+    let known = this.statements.get(sql);
+    if (!known) this.statements.set(sql, (known = this.db.prepare(sql)));
+    return known;
+  }
+
+  // ---- one row
+
+  exists(table: CopiedTable, row: Row, side: Side): boolean {
+    return this.has(`SELECT 1 FROM ${side}.${quote(table.name)} AS x WHERE ${this.match(table, "x")}`, row);
+  }
+
+  isOwn(table: CopiedTable, row: Row, side: Side): boolean {
+    return this.has(`SELECT 1 FROM ${side}.${quote(table.name)} AS x WHERE ${this.match(table, "x")} AND (${table.own})`, row);
+  }
+
+  /** The integer key of a row. */
+  id(table: CopiedTable, row: Row): bigint {
+    return this.pluck(`SELECT k0 FROM temp.work_${table.n} WHERE n = @n`, row) as bigint;
+  }
+
+  /** Where a side's replica notes the births of a table's rows. */
+  rowsOf(side: Side, table: string): string {
+    const sql =
+      `SELECT t.tid FROM ${side}._scoutsync_table AS t LEFT JOIN ${side}._scoutsync_kind AS k ON k.tid = t.tid ` +
+      "WHERE coalesce(k.name, t.name) = ? AND coalesce(k.kind, t.surrogate) = 1";
+    return `${side}._scoutsync_rows_${String(this.db.prepare(sql).pluck().get(table))}`;
+  }
+
+  // ---- what was agreed
+
+  /** Both sides have the row now, with these values. */
+  agree(table: CopiedTable, row: Row, side: Side): void {
+    const born = (where: Side, column: string) =>
+      table.surrogate
+        ? `(SELECT r.${column} FROM ${this.rowsOf(where, table.name)} AS r WHERE r.id = x.${quote(table.key[0] as string)})`
+        : "NULL";
+    // A row that was just written has no birth yet on that side.
+    const births = (["main", "copy"] as const).map((where) =>
+      where === side || row.sameCopy ? [born(where, "oid"), born(where, "sequence")] : ["NULL", "NULL"],
+    );
+    this.run(
+      `INSERT INTO copy.${baseTable(table.n)}(${table.stored.map((_, i) => `c${i}`).join(", ")}, m_oid, m_seq, p_oid, p_seq) ` +
+        `SELECT ${table.stored.map((column) => `x.${quote(column)}`).join(", ")}, ${births.flat().join(", ")} FROM ${side}.${quote(table.name)} AS x WHERE ${this.match(table, "x")}`,
+      row,
+    );
+  }
+
+  /** Nothing is agreed any more; where the copy's row went because it left the scope, its birth stays known. */
+  forget(table: CopiedTable, row: Row, departed: boolean): void {
+    const sql =
+      departed && table.surrogate
+        ? `UPDATE copy.${baseTable(table.n)} SET gone = 1 WHERE ${this.matchBase(table)} AND gone = 0`
+        : `DELETE FROM copy.${baseTable(table.n)} WHERE ${this.matchBase(table)} AND gone = 0`;
+    this.run(sql, row);
+  }
+
+  // ---- what is kept for a person
+
+  at(table: CopiedTable, row: Row, side: Side): { side: Side; where: string; n: bigint } {
+    return { side, where: this.match(table, "x"), n: row.n };
+  }
+
+  keep(table: CopiedTable, reason: string, { side, where, n }: { side: Side; where: string; n: bigint }): void {
+    const { lastInsertRowid } = this.db
+      .prepare("INSERT INTO copy._scoutsync_scope_kept(n, reason, since, resolved) VALUES(?, ?, ?, 0)")
+      .run(table.n, reason, this.nowUs);
+    this.db
+      .prepare(
+        `INSERT INTO copy.${keptTable(table.n)}(id, ${table.stored.map((_, i) => `c${i}`).join(", ")}) ` +
+          `SELECT ${lastInsertRowid}, ${table.stored.map((column) => `x.${quote(column)}`).join(", ")} FROM ${side}.${quote(table.name)} AS x WHERE ${where}`,
+      )
+      .run({ n });
+    this.kept++;
+  }
+}
+
+/** SQL: the same value, stored the same way. */
+export function same(a: string, b: string): string {
+  return `(typeof(${a}) = typeof(${b}) AND ${a} IS ${b} COLLATE BINARY)`;
+}
