@@ -20,28 +20,28 @@ export const SCOPE_FAULTS: Fault[] = [
     name: "a row that leaves a scope is deleted at the server",
     edits: [
       [
-        "      this.takeFromCopy(table, row);\n      this.forget(table, row, true);",
-        "      this.takeFromCopy(table, row);\n      this.run1(`DELETE FROM main.${quote(table.name)} WHERE ${this.match(table)}`, row);\n      this.forget(table, row, true);",
+        "      this.takeFromCopy(table, row);\n      this.sides.forget(table, row, true);",
+        "      this.takeFromCopy(table, row);\n      this.sides.run(`DELETE FROM main.${quote(table.name)} WHERE ${this.sides.match(table)}`, row);\n      this.sides.forget(table, row, true);",
       ],
     ],
     caughtBy: SCOPE_TESTS,
   },
   {
     name: "a row that leaves a scope stays with its nodes",
-    edits: [["      this.takeFromCopy(table, row);\n      this.forget(table, row, true);", "      this.forget(table, row, true);"]],
+    edits: [["      this.takeFromCopy(table, row);\n      this.sides.forget(table, row, true);", "      this.sides.forget(table, row, true);"]],
     caughtBy: SCOPE_TESTS,
   },
   {
     name: "nodes of a scope may give rows to another team",
-    edits: [['if (!this.isOwn(table, row, "main")) return "with that it would not belong to the scope";', ""]],
+    edits: [['if (!this.sides.isOwn(table, row, "main")) return "with that it would not belong to the scope";', ""]],
     caughtBy: SCOPE_TESTS,
   },
   {
     name: "nodes of a scope may refer to rows that they may not see",
     edits: [
       [
-        "if (this.get1(sql, row) !== undefined) return `what it refers to by",
-        "if (this.get1(sql, row) === null) return `what it refers to by",
+        "if (this.sides.has(sql, row)) return `what it refers to by",
+        "if (this.sides.has(sql, row) === null) return `what it refers to by",
       ],
     ],
     caughtBy: SCOPE_TESTS,
@@ -50,7 +50,7 @@ export const SCOPE_FAULTS: Fault[] = [
     name: "what is not taken from a node of a scope is gone",
     edits: [
       [
-        '      this.keep(table, refused, this.at(table, row, "copy"));\n      this.takeFromCopy(table, row);',
+        '      this.sides.keep(table, refused, this.sides.at(table, row, "copy"));\n      this.takeFromCopy(table, row);',
         "      this.takeFromCopy(table, row);",
       ],
     ],

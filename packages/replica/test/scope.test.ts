@@ -260,7 +260,9 @@ test("what a node wrote between a crash and the next pass is an edit of what the
   first.edit("INSERT INTO scouting(id, team, note) VALUES(3, 5454, 'three'); DELETE FROM scouting WHERE id = 2");
   settle(copy, first);
   expect(crash(server, copy)).toMatchObject({ kept: 0 });
-  first.edit("UPDATE scouting SET note = 'one, best' WHERE id = 1; INSERT INTO pit VALUES(5454, 'a', 'x again'); DELETE FROM pit WHERE slot = 'b'");
+  first.edit(
+    "UPDATE scouting SET note = 'one, best' WHERE id = 1; INSERT INTO pit VALUES(5454, 'a', 'x again'); DELETE FROM pit WHERE slot = 'b'",
+  );
   first.edit("UPDATE scouting SET note = 'three, better' WHERE id = 3; INSERT INTO scouting(id, team, note) VALUES(2, 5454, 'two again')");
   settle(copy, first);
   expect(crash(server, copy)).toMatchObject({ kept: 0 });

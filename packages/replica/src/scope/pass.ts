@@ -130,7 +130,9 @@ class Pass {
     let left = this.tables
       .toReversed()
       .flatMap((table) =>
-        [...workOf(this.sides, table)].filter(({ base, sameMain, sameCopy }) => base && sameMain && !sameCopy).map((row) => ({ table, row })),
+        [...workOf(this.sides, table)]
+          .filter(({ base, sameMain, sameCopy }) => base && sameMain && !sameCopy)
+          .map((row) => ({ table, row })),
       );
     for (let before = -1; before !== left.length;) {
       before = left.length;
@@ -138,7 +140,11 @@ class Pass {
     }
     for (const { table, row } of left) {
       if (row.mainChanged)
-        this.sides.keep(table, "deleted by a node of the scope while it was changed at the server: it stays", this.sides.at(table, row, "main"));
+        this.sides.keep(
+          table,
+          "deleted by a node of the scope while it was changed at the server: it stays",
+          this.sides.at(table, row, "main"),
+        );
       else if (this.sides.isOwn(table, row, "main"))
         this.sides.keep(table, "deleted by a node of the scope, and other rows refer to it: it stays", this.sides.at(table, row, "main"));
       else this.sides.keep(table, "deleted by a node of the scope, which may not delete it: it stays", this.sides.at(table, row, "main"));
@@ -150,7 +156,10 @@ class Pass {
   private deleteFromMain(table: CopiedTable, row: Row): boolean {
     if (row.mainChanged || !this.sides.isOwn(table, row, "main") || this.isReferredTo(table, row)) return false;
     this.sides.run(`DELETE FROM main.${quote(table.name)} WHERE ${this.sides.match(table)}`, row);
-    this.sides.run(`DELETE FROM temp.inside_${table.n} WHERE ${table.key.map((_, i) => `k${i} = ${this.sides.key(table, i)}`).join(" AND ")}`, row);
+    this.sides.run(
+      `DELETE FROM temp.inside_${table.n} WHERE ${table.key.map((_, i) => `k${i} = ${this.sides.key(table, i)}`).join(" AND ")}`,
+      row,
+    );
     this.sides.forget(table, row, false);
     this.taken.deleted(table, row);
     this.toMain++;
@@ -176,7 +185,11 @@ class Pass {
     if (!row.base || row.sameMain) return;
     if (row.sameCopy) {
       if (row.copyChanged)
-        this.sides.keep(table, "changed by a node of the scope after it had been deleted, or had left the scope", this.sides.at(table, row, "copy"));
+        this.sides.keep(
+          table,
+          "changed by a node of the scope after it had been deleted, or had left the scope",
+          this.sides.at(table, row, "copy"),
+        );
       this.takeFromCopy(table, row);
       this.sides.forget(table, row, true);
     } else this.sides.forget(table, row, false);
@@ -207,7 +220,11 @@ class Pass {
   private takeIn(table: CopiedTable, row: Row): boolean {
     if (row.left) {
       if (this.differsFromDeparted(table, row))
-        this.sides.keep(table, "changed by a node of the scope after it had been deleted, or had left the scope", this.sides.at(table, row, "copy"));
+        this.sides.keep(
+          table,
+          "changed by a node of the scope after it had been deleted, or had left the scope",
+          this.sides.at(table, row, "copy"),
+        );
       this.takeFromCopy(table, row);
       return true;
     }
@@ -267,7 +284,10 @@ class Pass {
   private updateMain(table: CopiedTable, row: Row, columns: readonly string[]): string | null {
     if (!this.sides.isOwn(table, row, "main")) return "it belongs to the scope because others refer to it: its nodes may not change it";
     return this.attempt(() => {
-      this.sides.run(`UPDATE main.${quote(table.name)} SET ${this.sides.from(table, "copy", columns)} WHERE ${this.sides.match(table)}`, row);
+      this.sides.run(
+        `UPDATE main.${quote(table.name)} SET ${this.sides.from(table, "copy", columns)} WHERE ${this.sides.match(table)}`,
+        row,
+      );
       if (!this.sides.isOwn(table, row, "main")) return "with that it would not belong to the scope";
       return this.lacksParent(table, row);
     });

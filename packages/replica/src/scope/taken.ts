@@ -36,7 +36,8 @@ export class Taken {
     const at = this.begin(table, INSERTED);
     this.values(table, row, { at, columns: table.stored });
     if (!table.surrogate) return;
-    const born = (column: string) => `(SELECT ${column} FROM ${this.sides.rowsOf("copy", table.name)} WHERE id = ${this.sides.key(table, 0)})`;
+    const born = (column: string) =>
+      `(SELECT ${column} FROM ${this.sides.rowsOf("copy", table.name)} WHERE id = ${this.sides.key(table, 0)})`;
     this.note(row, { at, place: BORN_OID, sql: born("oid") });
     this.note(row, { at, place: BORN_SEQUENCE, sql: born("sequence") });
   }
