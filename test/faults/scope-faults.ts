@@ -28,7 +28,9 @@ export const SCOPE_FAULTS: Fault[] = [
   },
   {
     name: "a row that leaves a scope stays with its nodes",
-    edits: [["      this.takeFromCopy(table, row);\n      this.sides.forget(table, row, true);", "      this.sides.forget(table, row, true);"]],
+    edits: [
+      ["      this.takeFromCopy(table, row);\n      this.sides.forget(table, row, true);", "      this.sides.forget(table, row, true);"],
+    ],
     caughtBy: SCOPE_TESTS,
   },
   {
@@ -39,10 +41,7 @@ export const SCOPE_FAULTS: Fault[] = [
   {
     name: "nodes of a scope may refer to rows that they may not see",
     edits: [
-      [
-        "if (this.sides.has(sql, row)) return `what it refers to by",
-        "if (this.sides.has(sql, row) === null) return `what it refers to by",
-      ],
+      ["if (this.sides.has(sql, row)) return `what it refers to by", "if (this.sides.has(sql, row) === null) return `what it refers to by"],
     ],
     caughtBy: SCOPE_TESTS,
   },
