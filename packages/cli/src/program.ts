@@ -1,11 +1,8 @@
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
-import { registerAlerts } from "./commands/alerts.ts";
 import { registerApi } from "./commands/api.ts";
 import { registerChanges } from "./commands/changes.ts";
-import { registerCleanup } from "./commands/cleanup.ts";
 import { registerCompletion } from "./commands/completion.ts";
-import { registerConfig } from "./commands/config.ts";
 import { registerCoordinator } from "./commands/coordinator.ts";
 import { registerDetach } from "./commands/detach.ts";
 import { registerDoctor } from "./commands/doctor.ts";
@@ -13,27 +10,22 @@ import { registerExport } from "./commands/export.ts";
 import { registerFiles } from "./commands/files.ts";
 import { registerHistory } from "./commands/history.ts";
 import { registerReissue } from "./commands/reissue.ts";
-import { registerReliability } from "./commands/reliability.ts";
 import { registerRestore } from "./commands/restore.ts";
 import { registerImport } from "./commands/import.ts";
 import { registerInit } from "./commands/init.ts";
 import { registerInvite } from "./commands/invite.ts";
-import { registerJobs } from "./commands/jobs.ts";
 import { registerJoin } from "./commands/join.ts";
 import { registerKeys } from "./commands/keys.ts";
-import { registerLogs } from "./commands/logs.ts";
 import { registerMembers } from "./commands/members.ts";
 import { registerForget, registerPeers } from "./commands/peers.ts";
 import { registerNode } from "./commands/node.ts";
-import { registerNodes } from "./commands/nodes.ts";
 import { registerPing } from "./commands/ping.ts";
 import { registerReview } from "./commands/review.ts";
-import { registerScan } from "./commands/scan.ts";
-import { registerStatus } from "./commands/status.ts";
 import { registerSync } from "./commands/sync.ts";
 import { registerUsers } from "./commands/users.ts";
 import { registerVerify } from "./commands/verify.ts";
 import { registerWorker } from "./commands/worker.ts";
+import { registerFleetCommands } from "./fleet/table.ts";
 import type { Registration } from "./command.ts";
 import type { Surroundings } from "./surroundings.ts";
 
@@ -43,7 +35,6 @@ const REGISTRATIONS: readonly Registration[] = [
   registerWorker,
   registerSync,
   registerPing,
-  registerStatus,
   registerVerify,
   registerExport,
   registerImport,
@@ -53,16 +44,9 @@ const REGISTRATIONS: readonly Registration[] = [
   registerRestore,
   registerReview,
   registerFiles,
-  registerNodes,
+  registerFleetCommands,
   registerPeers,
   registerForget,
-  registerScan,
-  registerLogs,
-  registerJobs,
-  registerReliability,
-  registerAlerts,
-  registerCleanup,
-  registerConfig,
   registerInit,
   registerInvite,
   registerJoin,

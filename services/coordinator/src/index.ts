@@ -4,6 +4,6 @@ export { DEFAULT_TIMING, type CoordinatorConfig, type Timing, type WorkerConfig 
 export { planRound, chooseSource, type PlannedSession, type PlannerNode } from "./planner/plan.ts";
 export { COORDINATOR_METRICS } from "./http/metric-definitions.ts";
 export { OPERATIONS } from "./operations/table.ts";
-export type { NodeDetail } from "./operations/shapes.ts";
+export type * from "./operations/answers.ts";
 export { rpcName, type Operation } from "./operations/operation.ts";
 export { SETTING_DEFINITIONS, type SettingDefinition, type SettingKey } from "./registry/setting-definitions.ts";

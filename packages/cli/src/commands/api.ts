@@ -1,8 +1,7 @@
-import { unary } from "@scoutsync/protocol";
 import type { Operation } from "@scoutsync/coordinator";
 import { declare, type Invocation, type Registration } from "../command.ts";
-import { LONG_DEADLINE_MS, withCoordinator } from "../connect.ts";
 import { usageError } from "../exit.ts";
+import { askCoordinator } from "../fleet/fleet-command.ts";
 
 /** `scoutsync api`: whatever is in the coordinator's table of operations, by its name there. */
 export const registerApi: Registration = (program, surroundings) => {
@@ -23,19 +22,11 @@ export const registerApi: Registration = (program, surroundings) => {
       const one = OPERATIONS.find((operation) => operation.id === id);
       if (one === undefined) throw usageError(`there is no operation "${id}"`, "See `scoutsync api`.");
       const input = Object.fromEntries(fields.map(parseField));
-      const answer = await askCoordinator(invocation, id, input);
+      const answer = await askCoordinator(invocation, id, input, { takesLong: true });
       invocation.out.result(answer, () => invocation.out.line(answer === null ? "Done." : JSON.stringify(answer, null, 2)));
     },
   });
 };
-
-/** What an operation of the table answers, as JSON; null where it answers nothing. */
-export function askCoordinator(invocation: Invocation, operation: string, input: Readonly<Record<string, unknown>>): Promise<unknown> {
-  return withCoordinator(invocation, async (client) => {
-    const { answer } = await unary(client, "ask", { operation, input }, { deadlineMs: LONG_DEADLINE_MS });
-    return (answer as unknown) ?? null;
-  });
-}
 
 function list(operations: readonly Operation[], rpcName: (one: Operation) => string, { out }: Invocation): void {
   const document = operations.map((one) => {

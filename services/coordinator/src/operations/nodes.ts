@@ -12,7 +12,7 @@ import { Address, AnyBody, NodeParams, Nothing } from "./inputs.ts";
 import { nodeViews, oneNodeView } from "./node-view.ts";
 import { operation } from "./operation.ts";
 import { sessionOf } from "./session-view.ts";
-import { NodeDetailShape, NodeShape, ReliabilityShape, SyncOutcomeShape } from "./shapes.ts";
+import { FoundNodeShape, NodeDetailShape, NodeShape, ReliabilityShape, SyncOutcomeShape } from "./shapes.ts";
 import { syncOutcome } from "./sync-view.ts";
 import { wireNode } from "./wire.ts";
 
@@ -98,17 +98,7 @@ export const NODE_OPERATIONS = [
     params: Nothing,
     query: Nothing,
     body: Nothing,
-    answer: z.object({
-      nodes: z.array(
-        z.object({
-          id: z.string(),
-          name: z.string(),
-          address: z.string(),
-          fleet: z.string().describe("The fleet it says to belong to; empty for none"),
-          advice: z.string(),
-        }),
-      ),
-    }),
+    answer: z.object({ nodes: z.array(FoundNodeShape) }),
     status: 200,
     run: ({ core }) => ({ nodes: foundNodes(core).map(({ id, name, address, fleet, advice }) => ({ id, name, address, fleet, advice })) }),
   }),

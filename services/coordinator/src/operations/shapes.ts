@@ -231,6 +231,17 @@ export const SessionShape = z
   })
   .meta({ id: "Session" });
 
+/** A node that says on the local network that it is there. */
+export const FoundNodeShape = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    address: z.string(),
+    fleet: z.string().describe("The fleet it says to belong to; empty for none"),
+    advice: z.string(),
+  })
+  .meta({ id: "FoundNode" });
+
 /** `GET /api/nodes/{id}`. */
 export const NodeDetailShape = z
   .object({
@@ -242,7 +253,6 @@ export const NodeDetailShape = z
     timestamp: time,
   })
   .meta({ id: "NodeDetail" });
-export type NodeDetail = z.output<typeof NodeDetailShape>;
 
 export const JobShape = z
   .object({
