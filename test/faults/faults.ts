@@ -38,6 +38,29 @@ export const FAULTS: Fault[] = [
     caughtBy: "packages/trust/test/trust.test.ts",
   },
   {
+    name: "writes that leave no trace are no finding",
+    edits: [["if (noted === undefined) this.silent.push(name);", "if (noted === null) this.silent.push(name);"]],
+    caughtBy: tests("capture-check"),
+  },
+  {
+    name: "capture that somebody silenced stays silent",
+    edits: [
+      ["      !this.isSilenced &&\n", ""],
+      ["    this.hearAgain();\n", ""],
+    ],
+    caughtBy: tests("capture-check"),
+  },
+  {
+    name: "what was written past broken capture is left out",
+    edits: [
+      [
+        "        this.reconciliation.begin(table.tid, null, true);\n        installCapture(this.db, table);",
+        "        installCapture(this.db, table);",
+      ],
+    ],
+    caughtBy: tests("capture-check"),
+  },
+  {
     name: "a node does not care how many rows may pass",
     edits: [["      changesPerSecond: Number(changesPerSecond),", "      changesPerSecond: 0 * Number(changesPerSecond),"]],
     caughtBy: "services/coordinator/test/limits.test.ts",

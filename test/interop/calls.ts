@@ -16,6 +16,7 @@ export function nodeCalls(peer: string): InteropCall[] {
     { method: "SyncNode/GetChanges", body: '{"database":"app","count_only":true}', expected: /"changes":\s*"?2"?/ },
     { method: "SyncNode/PushChanges", body: '{"open":{"database":"app","protocol":1,"name":"shell","run":"shell"}}', expected: /"ready":/ },
     { method: "SyncNode/Digest", body: '{"database":"app"}', expected: /"table":\s*"note"/ },
+    { method: "SyncNode/CheckCapture", body: '{"database":"app"}', expected: /"cursor":/ },
     { method: "SyncNode/Sync", body: `{"peer":"${peer}"}`, expected: /"success":\s*true/ },
     { method: "SyncNode/Verify", body: `{"peer":"${peer}"}`, expected: /"equal":\s*true/ },
     { method: "SyncNode/ListReviews", body: "{}", expected: /^\s*\{[\s\S]*\}\s*$/ },

@@ -56,7 +56,7 @@ import { Rejoin } from "./forgetting/rejoin.ts";
 import { LogReader } from "./log/read.ts";
 import { leftBehind, type Reissue, reissue } from "./repair/reissue.ts";
 import { recheckRows, resum, rowsNamed } from "./repair/recheck.ts";
-import type { ReadRequest, ReplicaOptions, ReplicaState, Resolution, WholeRowsRequest } from "./replica.ts";
+import type { CaptureCheck, ReadRequest, ReplicaOptions, ReplicaState, Resolution, WholeRowsRequest } from "./replica.ts";
 import { RowsMoved } from "./rows/keyless-rows.ts";
 import { FormerIds, REMEMBERED_US } from "./rows/former-ids.ts";
 import { ownedDots } from "./rows/row-state.ts";
@@ -66,6 +66,8 @@ import { type AppTrigger, triggersToSuspend } from "./schema/app-triggers.ts";
 import { absentTables, noteLacking } from "./schema/absent.ts";
 import { forgetMissing, holdTable, leavingTables, rejoinTable } from "./schema/leaving.ts";
 import { catalogTables, enterWithoutKey, type Table } from "./schema/catalog.ts";
+import { CaptureFaults } from "./capture/faults.ts";
+import { silentWrites } from "./capture/probe.ts";
 import { captureTriggers } from "./capture/triggers.ts";
 import {
   captureIsWhole,
@@ -80,6 +82,7 @@ import {
   leftSince,
   noteReturn,
   readMeta,
+  removeForeignTriggers,
   removeStaleCapture,
   writeMeta,
 } from "./schema/install.ts";
@@ -121,6 +124,11 @@ const GIVE_UP_INTERVAL_US = 3_600_000_000;
 const CHOICE = "baseline choice";
 /** Where a hash of the UNIQUE constraints is kept by which it was decided which rows are one. */
 const UNIQUES = "unique constraints";
+
+/** What is wrong with capture of a table whose triggers somebody dropped or changed. */
+const TAKEN_OFF = "its triggers were gone or not as they were made";
+/** What is wrong with capture of every table where somebody wrote to `_scoutsync_applying`. */
+const SILENCED = "capture was told that changes of others were being applied";
 
 /** Clock (Unix microseconds), randomness and the way to a connection, injected where a history must be repeatable and crashes are made. */
 export interface Surroundings {
@@ -168,6 +176,9 @@ export class ReplicaDatabase {
   private readonly applier: Applier;
   private readonly delivery: Delivery;
   private readonly audited: Audited;
+  private readonly faults: CaptureFaults;
+  /** Where in the file each table began when capture was last looked at, by number: a table that was made anew begins elsewhere. */
+  private readonly begins = new Map<number, number>();
   private schemaVersion = -1;
   private suspended: AppTrigger[] = [];
   private problem = "";
@@ -186,6 +197,7 @@ export class ReplicaDatabase {
     this.options = options;
     this.terms = parseTerms(options.rules ?? []);
     this.run = run;
+    this.faults = new CaptureFaults(run);
     const { nowUs } = surroundings;
     this.nowUs = nowUs;
     this.turnMs = surroundings.turnMs ?? LONGEST_DRAIN_MS;
@@ -353,6 +365,7 @@ export class ReplicaDatabase {
       const mark = this.changes() === before ? null : this.file.leaveMark();
       this.db.exec("COMMIT");
       mark?.keep();
+      this.faults.keep();
       // What went to a file that no path leads to is not durable, whatever SQLite says.
       this.file.checkFiles();
       return result;
@@ -360,6 +373,7 @@ export class ReplicaDatabase {
       if (this.db.inTransaction) this.db.exec("ROLLBACK");
       // Nothing is read from it any more: the thread closes it.
       if (isReplaced(error)) throw error;
+      this.faults.drop();
       this.rows.discard();
       this.digest.reload();
       this.knowledge.reload();
@@ -389,6 +403,7 @@ export class ReplicaDatabase {
   private catchUp(): boolean {
     const until = performance.now() + this.turnMs;
     if (!this.followSchema(until)) return false;
+    this.hearAgain();
     const drained = this.drainer.run(until);
     this.rows.flush();
     this.followReferences();
@@ -405,11 +420,27 @@ export class ReplicaDatabase {
     return this.silently(() => this.quarantine.turn(until));
   }
 
+  /** A flag of ours that outlived its transaction was set by somebody else, and nothing was captured while it stood. */
+  private hearAgain(): void {
+    if (!this.isSilenced) return;
+    this.db.exec("DELETE FROM _scoutsync_applying");
+    for (const { tid, name, absent } of this.rows.tables) {
+      if (absent !== null) continue;
+      this.faults.note({ table: name, reason: SILENCED, atUs: this.nowUs() });
+      this.reconciliation.begin(tid, null, true);
+    }
+  }
+
+  private get isSilenced(): boolean {
+    return this.db.prepare("SELECT 1 FROM _scoutsync_applying").get() !== undefined;
+  }
+
   /** Nothing is captured that no drain has seen, and what is in the tables is what is known of them. */
   private get isCaughtUp(): boolean {
     const version = this.db.pragma("schema_version", { simple: true }) as number;
     return (
       this.schemaVersion === version &&
+      !this.isSilenced &&
       !this.drainer.needed &&
       !this.drainer.foundWithoutKey &&
       !this.reconciliation.isOpen &&
@@ -493,8 +524,12 @@ export class ReplicaDatabase {
     const broken = tables.flatMap((table) => {
       const shape = capturedShape(this.db, table);
       const same = shape !== null && isShapeOf(shape, table) && captureIsWhole(this.db, table);
-      return same ? [] : [{ table, shape, blind: !isCaptured(this.db, table) }];
+      if (same) return [];
+      const byHand = this.wasTakenOff(table);
+      if (byHand) this.faults.note({ table: table.name, reason: TAKEN_OFF, atUs: this.nowUs() });
+      return [{ table, shape, blind: byHand || !isCaptured(this.db, table) }];
     });
+    for (const table of tables) this.begins.set(table.tid, rootOf(this.db, table));
     for (const { table, shape, blind } of broken) if (shape) this.reconciliation.begin(table.tid, shape, blind);
     if (
       broken.length > 0 &&
@@ -526,6 +561,41 @@ export class ReplicaDatabase {
     this.mayMoveUniques = true;
     this.forgetSums(absent);
     return true;
+  }
+
+  /** True when nothing has changed about a table but the triggers on it, which the application has no reason to touch. */
+  private wasTakenOff(table: Table): boolean {
+    const before = this.rows.tables.find(({ tid, absent }) => tid === table.tid && absent === null);
+    if (before === undefined || this.begins.get(table.tid) !== rootOf(this.db, table)) return false;
+    const sqlOf = (captured: Table) => captureTriggers(captured).map(({ sql }) => sql);
+    return sqlOf(before).join("\n") === sqlOf(table).join("\n");
+  }
+
+  /** As `Replica.checkCapture`. */
+  checkCapture(seen: string): CaptureCheck {
+    this.drain();
+    const tables = this.rows.tables.filter(({ absent }) => absent === null);
+    const silent = new Map(
+      silentWrites(
+        this.path,
+        tables.filter(({ where }) => where === null),
+      ).map(({ table, statements }) => [table.tid, statements]),
+    );
+    const broken = tables.filter((table) => silent.has(table.tid) || !captureIsWhole(this.db, table));
+    if (broken.length === 0) return this.faults.since(seen);
+    this.write(() => {
+      removeForeignTriggers(this.db);
+      for (const table of broken) {
+        const statements = silent.get(table.tid);
+        const reason = statements === undefined ? TAKEN_OFF : `${statements.join(", ")} left no trace`;
+        this.faults.note({ table: table.name, reason, atUs: this.nowUs() });
+        this.reconciliation.begin(table.tid, null, true);
+        installCapture(this.db, table);
+      }
+    });
+    // What was written meanwhile is found by comparing.
+    this.drain();
+    return this.faults.since(seen);
   }
 
   /** Rows are one while they share a UNIQUE value: looked at anew where a migration has changed the constraints, once its tables are compared. */
@@ -1122,6 +1192,14 @@ export class ReplicaDatabase {
     this.db.close();
     this.release();
   }
+}
+
+/** The first page of the application's table. */
+function rootOf(db: Database.Database, table: Table): number {
+  return db
+    .prepare("SELECT rootpage FROM main.sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE")
+    .pluck()
+    .get(table.source) as number;
 }
 
 /** Puts this thread to sleep. */

@@ -118,6 +118,21 @@ export interface WholeRowsRequest {
   codecs: readonly Codec[];
 }
 
+/** Capture of a table did not note writes, or its triggers were not as they were made. It has been mended since. */
+export interface CaptureFault {
+  table: string;
+  /** For people. */
+  reason: string;
+  /** When it was found, Unix microseconds by the machine's clock. */
+  atUs: number;
+}
+
+export interface CaptureCheck {
+  faults: CaptureFault[];
+  /** For the next question. */
+  cursor: string;
+}
+
 /**
  * One SQLite database taking part in the fleet. All calls are answered by the thread that owns the database;
  * `state` is answered at once from what that thread last reported.
@@ -178,6 +193,12 @@ export interface Replica {
   readable(since: VersionVector, limit: number): Promise<{ changes: ReadableChange[]; next: VersionVector | null }>;
   /** Digests per table (no table), per bucket (no buckets) or per row of some buckets. `deep` reads the rows again. */
   digest(request: { table: string; buckets: number[]; deep: boolean }): Promise<{ vector: VersionVector; entries: DigestEntry[] }>;
+  /**
+   * Writes to each table as an application does and takes it back, to see whether capture notes it; makes capture whole
+   * again where it does not, and takes in what was written past it. `seen` is the `cursor` of the last answer, empty for
+   * none: what was said then is not said again. Also says which triggers were mended in between.
+   */
+  checkCapture(seen: string): Promise<CaptureCheck>;
   /** The columns of one row as name/value pairs for comparing; null when there is no such row. */
   row(table: string, key: string): Promise<{ name: string; value: SqlValue }[] | null>;
   /**

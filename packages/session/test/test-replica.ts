@@ -116,6 +116,7 @@ export class TestReplica implements Replica {
   count: Replica["count"] = (since) => this.inner.count(since);
   readable: Replica["readable"] = (since, limit) => this.inner.readable(since, limit);
   digest: Replica["digest"] = (request) => this.inner.digest(request);
+  checkCapture: Replica["checkCapture"] = (seen) => this.inner.checkCapture(seen);
   row: Replica["row"] = (table, key) => this.inner.row(table, key);
   wholeRows: Replica["wholeRows"] = (request) => this.inner.wholeRows(request);
   reviews: Replica["reviews"] = (request) => this.inner.reviews(request);

@@ -8,6 +8,8 @@ export const NODE_ACCESS: readonly [string, CallAccess][] = accessOf(SyncNodeSer
   // Operators carry bundles; a coordinator passes on what an operator gave it.
   pushChanges: { roles: [...SERVICES, ...OPERATORS], limited: "exchange" },
   digest: { roles: [...SERVICES, ...VIEWERS], limited: "exchange" },
+  // Takes the write lock for a moment.
+  checkCapture: { roles: ["coordinator", ...OPERATORS] },
   // Has this node dial another one: a node that was taken over must not send others around.
   sync: { roles: ["coordinator", "worker", ...OPERATORS] },
   verify: { roles: ["coordinator", ...OPERATORS] },

@@ -20,6 +20,7 @@ export type Method =
   | "count"
   | "readable"
   | "digests"
+  | "checkCapture"
   | "row"
   | "wholeRows"
   | "reviews"

@@ -19,7 +19,16 @@ import {
   SyncError,
   type VersionVector,
 } from "@scoutsync/core";
-import type { ReadRequest, ReplicaOptions, ReplicaPool, ReplicaState, Resolution, ScopeCopy, WholeRowsRequest } from "../replica.ts";
+import type {
+  CaptureCheck,
+  ReadRequest,
+  ReplicaOptions,
+  ReplicaPool,
+  ReplicaState,
+  Resolution,
+  ScopeCopy,
+  WholeRowsRequest,
+} from "../replica.ts";
 import type { Forgetting } from "../forgetting/forget.ts";
 import type { ScopeCarried } from "../scope/carry.ts";
 import type { ScopeSource } from "../scope/copy.ts";
@@ -269,6 +278,10 @@ class PooledReplica implements ScopeCopy {
 
   digest(request: { table: string; buckets: number[]; deep: boolean }): Promise<{ vector: VersionVector; entries: DigestEntry[] }> {
     return this.call("digests", request);
+  }
+
+  checkCapture(seen: string): Promise<CaptureCheck> {
+    return this.call("checkCapture", seen);
   }
 
   row(table: string, key: string): Promise<{ name: string; value: SqlValue }[] | null> {

@@ -14,6 +14,7 @@ import {
 import { hasLocalKey, rowsTable, rowsTableSql } from "../rows/table-store.ts";
 import { skipWrites } from "../identity/receipts.ts";
 import type { Table } from "./catalog.ts";
+import { quote } from "./quote.ts";
 import type { Shape } from "./reconcile.ts";
 import { sourceOf, withoutKeyName } from "./tables.ts";
 
@@ -115,6 +116,15 @@ export function isCaptured(db: Database, table: Table): boolean {
 
 function removeTriggers(db: Database, tid: number): void {
   for (const name of triggerNames(tid)) db.exec(`DROP TRIGGER IF EXISTS ${name}`);
+}
+
+/** Removes triggers that somebody put on tables of ours: there are none of our own, and they may undo what capture notes. */
+export function removeForeignTriggers(db: Database): void {
+  const names = db
+    .prepare("SELECT name FROM main.sqlite_master WHERE type = 'trigger' AND tbl_name LIKE '\\_scoutsync\\_%' ESCAPE '\\'")
+    .pluck()
+    .all() as string[];
+  for (const name of names) db.exec(`DROP TRIGGER ${quote(name)}`);
 }
 
 /** True when every trigger that captures the table is there as it should be. */

@@ -10,6 +10,8 @@ import { incidents, type Incident } from "./incidents.ts";
 
 /** Something that is right again for one look and wrong at the next is one incident, not two. */
 const CALM_LOOKS = 2;
+/** What others found is remembered here, so that a restart neither ends an incident nor opens it again. */
+const REPORTED_STATE = "reported incidents";
 /** A restart of Redis is no incident. */
 const REDIS_AWAY_MS = 60_000;
 
@@ -45,14 +47,19 @@ export class AlertWatch {
     this.#events = parts.events;
     this.#messenger = parts.messenger;
     this.#logger = parts.logger;
+    const stored = parts.registry.readState(REPORTED_STATE);
+    if (stored === null) return;
+    for (const incident of JSON.parse(stored) as Incident[]) this.#reported.set(keyOf(incident.kind, incident.serverId), incident);
   }
 
   /** Somebody who looks now and then found this wrong with a node; null: it is right. Until the next word it stays so. */
   report(kind: Incident["kind"], serverId: number, message: string | null): void {
     const key = keyOf(kind, serverId);
+    if ((this.#reported.get(key)?.message ?? null) === message) return;
     const serverName = this.#registry.servers.get(serverId)?.name ?? String(serverId);
     if (message === null) this.#reported.delete(key);
     else this.#reported.set(key, { kind, serverId, serverName, message });
+    this.#registry.writeState(REPORTED_STATE, JSON.stringify([...this.#reported.values()]));
   }
 
   /** Looks once, and sends what is to be told. Never throws. */

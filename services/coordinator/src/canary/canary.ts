@@ -1,8 +1,11 @@
-import { toPlainError } from "@scoutsync/core";
+import { status } from "@grpc/grpc-js";
+import { SyncError, toPlainError } from "@scoutsync/core";
 import {
+  CheckCaptureRequest,
   DigestRequest,
   ListReviewsRequest,
   unary,
+  type CheckCaptureResponse,
   type DigestEntry,
   type DigestResponse,
   type SyncNodeService,
@@ -22,10 +25,21 @@ const PAUSE_MS = 500;
 const NODES_AT_ONCE = 8;
 const DEADLINE_MS = 120_000;
 const CANARY_OPERATION = "canary";
+/** Tables that an alert names. */
+const MOST_NAMED = 5;
+
+/** What is wrong with capture on one node; both empty: nothing. */
+interface Findings {
+  /** Writes that were tried left no trace, or triggers were gone, for people. The node has mended that. */
+  faults: string[];
+  /** Tables that hold rows that capture knows nothing of. */
+  unknown: string[];
+}
 
 /**
- * Looks whether what stands in the tables of each node is what its capture knows of them: the one failure that no health
- * check, vector or stored digest shows, because nothing noticed that anything was written. Reads rows, writes none.
+ * Looks whether capture works on each node: the one failure that no health check, vector or stored digest shows, because
+ * nothing noticed that anything was written. A node writes to each of its tables through an ordinary connection, looks
+ * whether that was captured, and takes it back; and what stands in the tables is compared with what was captured of them.
  */
 export class Canary {
   readonly #fleet: Fleet;
@@ -58,33 +72,67 @@ export class Canary {
   async #look(node: FleetNode, round: number): Promise<void> {
     const client = this.#clients.to(node.address);
     try {
-      const broken: string[] = [];
+      const found: Findings = { faults: [], unknown: [] };
+      const seen: { key: string; cursor: string }[] = [];
       for (const { name } of node.reports.filter((report) => report.problem === "")) {
-        for (const table of await brokenTables(client, name, round)) broken.push(`${name}.${table}`);
+        const key = `capture of ${node.row.node_id ?? node.id} ${name}`;
+        const checked = await checkCapture(client, name, this.#registry.readState(key) ?? "");
+        found.faults.push(...checked.faults.map(({ table, reason }) => `${name}.${table} (${reason})`));
+        if (checked.cursor !== "") seen.push({ key, cursor: checked.cursor });
+        for (const table of await brokenTables(client, name, round)) found.unknown.push(`${name}.${table}`);
       }
-      this.#tell(node, broken);
+      if (this.#registry.closed) return;
+      this.#tell(node, found);
+      // What is told is told again after a crash, rather than never.
+      for (const { key, cursor } of seen) if (this.#registry.readState(key) !== cursor) this.#registry.writeState(key, cursor);
       const kept = await unary(client, "listReviews", ListReviewsRequest.fromPartial({ kind: "quarantine", limit: 100 }));
       const open = kept.reviews.filter((review) => !review.resolved).length;
       const held = `${node.row.name} keeps ${open} mass delete${open === 1 ? "" : "s"} back: scoutsync review list ${node.row.name} --kind quarantine`;
-      this.#alerts.report("quarantine", node.id, open === 0 ? null : held);
+      if (!this.#registry.closed) this.#alerts.report("quarantine", node.id, open === 0 ? null : held);
     } catch (error) {
       // A node that goes away meanwhile is another incident.
       this.#logger.debug({ server: node.id, error: toPlainError(error).message }, "the canary could not look at a node");
     }
   }
 
-  #tell(node: FleetNode, broken: readonly string[]): void {
-    const wrong = broken.join(", ");
+  #tell(node: FleetNode, found: Findings): void {
+    const message = messageOf(node.row.name, found);
     const before = this.#wrong.get(node.id) ?? "";
-    const message = `${node.row.name} holds rows in ${wrong} that its capture knows nothing of: something wrote past it. scoutsync verify ${node.row.name} PEER --deep names them, --repair takes them in.`;
-    this.#alerts.report("canary", node.id, wrong === "" ? null : message);
-    if (wrong === before) return;
-    this.#wrong.set(node.id, wrong);
+    this.#alerts.report("canary", node.id, message === "" ? null : message);
+    if (message === before) return;
+    this.#wrong.set(node.id, message);
     const { logs } = this.#registry;
     const now = new Date();
     const entry = { serverId: node.id, sourceId: null, worker: "coordinator", operation: CANARY_OPERATION, details: {}, now };
-    const details = wrong === "" ? { message: "Rows and capture agree again" } : { tables: broken, message };
-    logs.close(logs.open(entry), wrong === "" ? "completed" : "failed", details, now);
+    const details = message === "" ? { message: "Rows and capture agree again" } : { ...found, message };
+    logs.close(logs.open(entry), message === "" ? "completed" : "failed", details, now);
+  }
+}
+
+function messageOf(name: string, { faults, unknown }: Findings): string {
+  const sentences: string[] = [];
+  if (faults.length > 0) {
+    const shown = faults.length > MOST_NAMED ? [...faults.slice(0, MOST_NAMED), `and ${faults.length - MOST_NAMED} more`] : faults;
+    sentences.push(
+      `${name} did not capture what was written to ${shown.join(", ")}. Its capture has been made whole again and what was written meanwhile taken in. Find out who changes its triggers.`,
+    );
+  }
+  if (unknown.length > 0) {
+    sentences.push(
+      `${name} holds rows in ${unknown.join(", ")} that its capture knows nothing of: something wrote past it. scoutsync verify ${name} PEER --deep names them, --repair takes them in.`,
+    );
+  }
+  return sentences.join(" ");
+}
+
+/** Has a node try writes to its tables. One of the version before does not know the question: then only rows are read. */
+async function checkCapture(client: ServiceClient<SyncNodeService>, database: string, seen: string): Promise<CheckCaptureResponse> {
+  try {
+    return await unary(client, "checkCapture", CheckCaptureRequest.fromPartial({ database, seen }), { deadlineMs: DEADLINE_MS });
+  } catch (error) {
+    const cause = error instanceof SyncError ? (error.cause as { code?: unknown } | undefined) : undefined;
+    if (cause?.code !== status.UNIMPLEMENTED) throw error;
+    return { faults: [], cursor: "" };
   }
 }
 

@@ -55,7 +55,10 @@ export type JobState = "waiting" | "active" | "delayed" | "failed" | "completed"
 
 export interface AddOptions {
   delayMs?: number;
+  /** Cut short the pause of one that waits for its next attempt. */
   urgent?: boolean;
+  /** Go before all others, whatever the priority of one that waits already. */
+  first?: boolean;
 }
 
 export interface WantedCatchUp {
@@ -85,16 +88,13 @@ export class CatchUpQueue {
     }
   }
 
-  /**
-   * Asks for catch-ups. Does nothing for a node of which one waits already; when one runs, another follows it.
-   * `urgent` also cuts short the pause of one that waits for its next attempt.
-   */
-  async add(wanted: readonly WantedCatchUp[], { delayMs = 0, urgent = false }: AddOptions = {}): Promise<void> {
+  /** Asks for catch-ups. Does nothing more for a node of which one waits already; when one runs, another follows it. */
+  async add(wanted: readonly WantedCatchUp[], { delayMs = 0, urgent = false, first = false }: AddOptions = {}): Promise<void> {
     const attempts = this.#settings.get("max_retries");
     for (let from = 0; from < wanted.length; from += ADDED_AT_ONCE) {
       const some = wanted.slice(from, from + ADDED_AT_ONCE);
       await this.#link.ask(async () => {
-        const running = urgent ? await Promise.all(some.map(({ serverId }) => this.#promote(serverId))) : [];
+        const running = urgent || first ? await Promise.all(some.map(({ serverId }) => this.#promote(serverId, first))) : [];
         const jobs = some
           .filter((_, at) => running[at] !== true)
           .map(({ serverId, priority }) => ({
@@ -102,7 +102,7 @@ export class CatchUpQueue {
             data: { serverId },
             opts: {
               delay: delayMs,
-              ...(priority > 0 ? { priority } : {}),
+              ...(priority > 0 && !first ? { priority } : {}),
               deduplication: { id: catchUpKey(serverId), keepLastIfActive: true },
               attempts,
               backoff: { type: BACKOFF_TYPE },
@@ -116,10 +116,10 @@ export class CatchUpQueue {
   }
 
   /** Lets the catch-up of a node that waits for its time run now; false when there is none. */
-  async #promote(serverId: number): Promise<boolean> {
+  async #promote(serverId: number, first: boolean): Promise<boolean> {
     const waitingId = await this.#catchUps.getDeduplicationJobId(catchUpKey(serverId));
     const waiting = waitingId === null ? undefined : await this.#catchUps.getJob(waitingId);
-    return waiting !== undefined && (await waiting.isDelayed()) && promoted(waiting);
+    return waiting !== undefined && promoted(waiting, first);
   }
 
   /** Makes each round's schedule exist with its interval, or not at all when it is null. */
@@ -207,9 +207,11 @@ export class CatchUpQueue {
   }
 }
 
-/** False when the job was taken in the moment between looking and asking: then it runs, or has just had its try. */
-async function promoted(job: Job<CatchUpPayload>): Promise<boolean> {
+/** False when the job does not wait for its time, or was taken in the moment between looking and asking: then it has just had its try. */
+async function promoted(job: Job<CatchUpPayload>, first: boolean): Promise<boolean> {
   try {
+    if (first && job.priority > 0) await job.changePriority({ priority: 0 });
+    if (!(await job.isDelayed())) return false;
     await job.promote();
     return true;
   } catch {

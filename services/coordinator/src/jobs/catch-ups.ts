@@ -83,8 +83,8 @@ export class CatchUps {
     this.#events.on("changed", () => this.#lookSoon());
     this.#events.on("refused", (serverId) => this.#enqueued.delete(serverId));
     this.#events.on("abandoned", (serverId) => {
-      // The next attempt need not wait for the end of its pause.
-      if (this.automatic) void this.#enqueue([serverId], { urgent: true });
+      // The next attempt need not wait for the end of its pause, nor for those who lack less.
+      if (this.automatic) void this.#enqueue([serverId], { urgent: true, first: true });
     });
     this.#events.on("session", (end) => {
       this.#enqueued.delete(end.serverId);

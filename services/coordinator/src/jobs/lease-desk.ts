@@ -129,7 +129,10 @@ export class LeaseDesk {
     });
     if (expired.length === 0) return;
     this.#close(expired, now);
-    for (const { lease } of expired) this.#events.emit("abandoned", lease.server_id);
+    for (const { lease } of expired) {
+      this.sources.hurry(lease.server_id);
+      this.#events.emit("abandoned", lease.server_id);
+    }
   }
 
   /** True when the fleet runs as many sessions as it may, or began as many within the minute. */

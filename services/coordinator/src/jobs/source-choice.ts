@@ -66,6 +66,11 @@ export class SourceChoice {
     for (const node of this.#fruitless.keys()) this.#forgive(node, serverId);
   }
 
+  /** The node has waited enough, for the end of a session that nobody saw through: it takes the first source that is free. */
+  hurry(serverId: number): void {
+    this.#waitingSince.set(serverId, -Infinity);
+  }
+
   /** The node waits no more: it has its session, or needs none. */
   settled(serverId: number): void {
     this.#waitingSince.delete(serverId);

@@ -97,7 +97,10 @@ export const SETTING_DEFINITIONS = {
     description: "Names of nodes that are caught up before all others, joined by commas.",
   },
   verify_interval: integer(86_400, 0, "Seconds between two comparisons of every node's rows with another node's; 0 = never."),
-  canary_enabled: boolean(true, "Look whether the rows of every node are those that its capture knows of."),
+  canary_enabled: boolean(
+    true,
+    "Look on every node whether writes are captured, by writing, and whether its rows are those that capture knows of.",
+  ),
   canary_interval: integer(600, 10, "Seconds between two rounds of the canary."),
   cleanup_interval: integer(86_400, 0, "Seconds between two clean-ups of logs and figures; 0 = never."),
   alert_silent_seconds: integer(300, 0, "Alert when a node is silent for this long; 0 = never."),

@@ -1,6 +1,7 @@
 import type { SyncNodeServer } from "@scoutsync/protocol";
 import type { NodeContext } from "../context.ts";
 import { answering, conversing, streaming } from "./calls.ts";
+import { checkCapture } from "./capture.ts";
 import { getChanges } from "./changes.ts";
 import { digest } from "./digest.ts";
 import { forget, listKnownNodes, retireKnownNode } from "./forgetting.ts";
@@ -19,6 +20,7 @@ export function handlers(context: NodeContext): SyncNodeServer {
     getChanges: streaming(context, (request, outbox, signal, speaker) => getChanges(context, request, outbox, signal, speaker)),
     pushChanges: conversing(context, (requests, outbox, signal, speaker) => pushChanges(context, requests, outbox, signal, speaker)),
     digest: answering(context, (request) => digest(context, request)),
+    checkCapture: answering(context, (request) => checkCapture(context, request)),
     sync: streaming(context, (request, outbox, signal) => sync(context, request, outbox, signal)),
     verify: answering(context, (request, signal) => verify(context, request, signal)),
     listReviews: answering(context, (request) => listReviews(context, request)),

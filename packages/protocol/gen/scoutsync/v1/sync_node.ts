@@ -718,6 +718,26 @@ export interface PushAck {
   verified: boolean;
 }
 
+export interface CheckCaptureRequest {
+  database: string;
+  /** `cursor` of the last answer: what was said then is not said again. Empty = everything since the node was started. */
+  seen: string;
+}
+
+export interface CheckCaptureResponse {
+  faults: CaptureFault[];
+  cursor: string;
+}
+
+/** Capture of a table did not note writes, or its triggers were not as they were made. It has been mended since. */
+export interface CaptureFault {
+  table: string;
+  /** For people. */
+  reason: string;
+  /** When it was found, ISO 8601 UTC by the node's clock. */
+  at: string;
+}
+
 export interface DigestRequest {
   database: string;
   /** Empty: the digest of each table. With `table`: of each bucket. With `buckets`: the rows in them. */
@@ -7621,6 +7641,219 @@ export const PushAck: MessageFns<PushAck> = {
   },
 };
 
+function createBaseCheckCaptureRequest(): CheckCaptureRequest {
+  return { database: "", seen: "" };
+}
+
+export const CheckCaptureRequest: MessageFns<CheckCaptureRequest> = {
+  encode(message: CheckCaptureRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.database !== "") {
+      writer.uint32(10).string(message.database);
+    }
+    if (message.seen !== "") {
+      writer.uint32(18).string(message.seen);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CheckCaptureRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCheckCaptureRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.database = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.seen = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CheckCaptureRequest>): CheckCaptureRequest {
+    return CheckCaptureRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CheckCaptureRequest>): CheckCaptureRequest {
+    const message = createBaseCheckCaptureRequest();
+    message.database = object.database ?? "";
+    message.seen = object.seen ?? "";
+    return message;
+  },
+};
+
+function createBaseCheckCaptureResponse(): CheckCaptureResponse {
+  return { faults: [], cursor: "" };
+}
+
+export const CheckCaptureResponse: MessageFns<CheckCaptureResponse> = {
+  encode(message: CheckCaptureResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.faults) {
+      CaptureFault.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.cursor !== "") {
+      writer.uint32(18).string(message.cursor);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CheckCaptureResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCheckCaptureResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.faults.push(CaptureFault.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.cursor = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CheckCaptureResponse>): CheckCaptureResponse {
+    return CheckCaptureResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CheckCaptureResponse>): CheckCaptureResponse {
+    const message = createBaseCheckCaptureResponse();
+    message.faults = object.faults?.map((e) => CaptureFault.fromPartial(e)) || [];
+    message.cursor = object.cursor ?? "";
+    return message;
+  },
+};
+
+function createBaseCaptureFault(): CaptureFault {
+  return { table: "", reason: "", at: "" };
+}
+
+export const CaptureFault: MessageFns<CaptureFault> = {
+  encode(message: CaptureFault, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.table !== "") {
+      writer.uint32(10).string(message.table);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    if (message.at !== "") {
+      writer.uint32(26).string(message.at);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CaptureFault {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCaptureFault();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.table = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.at = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CaptureFault>): CaptureFault {
+    return CaptureFault.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CaptureFault>): CaptureFault {
+    const message = createBaseCaptureFault();
+    message.table = object.table ?? "";
+    message.reason = object.reason ?? "";
+    message.at = object.at ?? "";
+    return message;
+  },
+};
+
 function createBaseDigestRequest(): DigestRequest {
   return { database: "", table: "", buckets: [], deep: false, keys: [] };
 }
@@ -11723,6 +11956,20 @@ export const SyncNodeService = {
     responseSerialize: (value: DigestResponse): Buffer => Buffer.from(DigestResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DigestResponse => DigestResponse.decode(value),
   },
+  /**
+   * Writes to each table through an ordinary connection and takes it back, to see whether it is captured. Where it is not,
+   * capture is made whole again, and what was written past it is taken in.
+   */
+  checkCapture: {
+    path: "/scoutsync.v1.SyncNode/CheckCapture" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CheckCaptureRequest): Buffer => Buffer.from(CheckCaptureRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CheckCaptureRequest => CheckCaptureRequest.decode(value),
+    responseSerialize: (value: CheckCaptureResponse): Buffer =>
+      Buffer.from(CheckCaptureResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CheckCaptureResponse => CheckCaptureResponse.decode(value),
+  },
   /** Asks this node to run one session with a peer now; streams progress, the last message carries the result. */
   sync: {
     path: "/scoutsync.v1.SyncNode/Sync" as const,
@@ -11910,6 +12157,11 @@ export interface SyncNodeServer extends UntypedServiceImplementation {
   pushChanges: handleBidiStreamingCall<PushChangesRequest, PushChangesResponse>;
   /** Row digests of a database, from the whole down to single rows, to find where two replicas differ. */
   digest: handleUnaryCall<DigestRequest, DigestResponse>;
+  /**
+   * Writes to each table through an ordinary connection and takes it back, to see whether it is captured. Where it is not,
+   * capture is made whole again, and what was written past it is taken in.
+   */
+  checkCapture: handleUnaryCall<CheckCaptureRequest, CheckCaptureResponse>;
   /** Asks this node to run one session with a peer now; streams progress, the last message carries the result. */
   sync: handleServerStreamingCall<SyncRequest, SyncResponse>;
   /** Compares this node's databases with a peer's, down to rows. */
@@ -11989,6 +12241,25 @@ export interface SyncNodeClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DigestResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Writes to each table through an ordinary connection and takes it back, to see whether it is captured. Where it is not,
+   * capture is made whole again, and what was written past it is taken in.
+   */
+  checkCapture(
+    request: CheckCaptureRequest,
+    callback: (error: ServiceError | null, response: CheckCaptureResponse) => void,
+  ): ClientUnaryCall;
+  checkCapture(
+    request: CheckCaptureRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CheckCaptureResponse) => void,
+  ): ClientUnaryCall;
+  checkCapture(
+    request: CheckCaptureRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CheckCaptureResponse) => void,
   ): ClientUnaryCall;
   /** Asks this node to run one session with a peer now; streams progress, the last message carries the result. */
   sync(request: SyncRequest, options?: Partial<CallOptions>): ClientReadableStream<SyncResponse>;
