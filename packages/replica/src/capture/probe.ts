@@ -25,8 +25,7 @@ export function silentWrites(path: string, tables: readonly Table[]): SilentWrit
   const db = new Database(path, { fileMustExist: true, timeout: BUSY_MS });
   try {
     // A cascade would make one row many.
-    db.pragma("foreign_keys = OFF");
-    db.pragma("ignore_check_constraints = ON");
+    db.exec("PRAGMA foreign_keys = 0; PRAGMA ignore_check_constraints = 1");
     const found: SilentWrites[] = [];
     for (const table of tables) {
       const statements = tryTable(db, table);
