@@ -1,13 +1,16 @@
-import type { Database } from "better-sqlite3";
+import type { Database, Statement } from "better-sqlite3";
 import type { SqlValue } from "@scoutsync/core";
 import { isWide } from "../capture/events.ts";
 import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
 import { bindable } from "./table-store.ts";
-import { mayHoldRawText, textFromBytes } from "./values.ts";
+import { type Bindable, mayHoldRawText, textFromBytes } from "./values.ts";
 
 /** Rows read at a time: each turn takes some tens of milliseconds. */
 const ROWS_AT_ONCE = 5_000;
+/** A page ends after the row with which it holds more than this in long values: 5,000 photographs are more than there is memory, bytes. */
+const LONG_AT_ONCE = 8 * 1024 * 1024;
+const LONG = 4_096;
 
 /**
  * Every row of a table that has a key: key parts and column values. By rowid, or by the key where it cannot be had. `at` is where a
@@ -47,13 +50,13 @@ export function* pages(
     return { values: bound.values, marks: values.map((_, i) => (bound.raw.includes(i) ? "CAST(? AS TEXT)" : "?")) };
   };
   const pageAfter = (last: readonly SqlValue[]) => {
+    if (last.length === 0) return readPage(prepare(""), [], atOnce);
     const here = places([...last]);
-    return prepare(`(${cursor.join(", ")}) > (${here.marks.join(", ")})`).all(here.values) as SqlValue[][];
+    return readPage(prepare(`(${cursor.join(", ")}) > (${here.marks.join(", ")})`), here.values, atOnce);
   };
-  let page = after.length > 0 ? pageAfter(after) : (prepare("").all() as SqlValue[][]);
-  while (page.length > 0) {
+  for (let page = pageAfter(after); ;) {
     let at: SqlValue[] = [];
-    for (const row of page) {
+    for (const row of page.rows) {
       const keyBytes = row.slice(cursor.length, cursor.length + keys.length) as Buffer[];
       const rest = row.slice(cursor.length + keys.length);
       const key = exactText(rest.slice(0, keys.length), keyBytes);
@@ -73,7 +76,19 @@ export function* pages(
         values = exactText(values, again(all.map((column) => `CAST(${column} AS BLOB)`)) as Buffer[]);
       yield { key, values, at };
     }
-    if (page.length < atOnce) return;
+    if (page.isLast) return;
     page = pageAfter(at);
   }
+}
+
+/** Up to `atOnce` rows, fewer where they are long. Nothing else runs on the connection meanwhile. */
+function readPage(statement: Statement, bound: readonly Bindable[], atOnce: number): { rows: SqlValue[][]; isLast: boolean } {
+  const rows: SqlValue[][] = [];
+  let long = 0;
+  for (const row of statement.iterate(...bound) as IterableIterator<SqlValue[]>) {
+    rows.push(row);
+    for (const value of row) if ((typeof value === "string" || value instanceof Uint8Array) && value.length > LONG) long += value.length;
+    if (long > LONG_AT_ONCE) return { rows, isLast: false };
+  }
+  return { rows, isLast: rows.length < atOnce };
 }
