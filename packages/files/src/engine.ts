@@ -1,6 +1,7 @@
 import { closeSync, readFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import { formatVector, SyncError, type Review, type FileEntry } from "@scoutsync/core";
+import { Departure } from "./apply/departure.ts";
 import { EntryIntake, type Intake, type Want } from "./apply/intake.ts";
 import { Placement } from "./apply/placement.ts";
 import { recover } from "./apply/recovery.ts";
@@ -18,6 +19,7 @@ import type {
 } from "./file-root.ts";
 import { entryOf, Manifest, State } from "./manifest/manifest.ts";
 import { checkPath, IGNORE_FILE, pathProblem } from "./paths/check-path.ts";
+import { Part } from "./paths/part.ts";
 import { FileReviews, type Decision } from "./review/reviews.ts";
 import { Deletions, SIGHTING_GAP_US } from "./scan/deletions.ts";
 import { IgnoreRules, KnownDatabases } from "./scan/exclusions.ts";
@@ -36,7 +38,7 @@ const MAX_IGNORE_BYTES = 1024 * 1024;
 const DAY_US = 86_400_000_000;
 /** Every file is read again this often, µs: what a disk has changed by itself is found then. */
 const SCRUB_EVERY_US = 7 * DAY_US;
-const STATE_WORDS = ["here", "wanted", "ignored", "suspect", "forgotten"] as const;
+const STATE_WORDS = ["here", "wanted", "ignored", "suspect", "forgotten", "leaving"] as const;
 
 /** Injected by tests and by the thread that serves it. */
 export interface EngineSeams {
@@ -59,6 +61,7 @@ export class FileRootEngine implements FileRootCalls {
   private readonly placement: Placement;
   private readonly scanner: Scanner;
   private readonly deletions: Deletions;
+  private readonly departure: Departure;
   private readonly intake: EntryIntake;
   private readonly reading: Reading;
   private readonly judgements: FileReviews;
@@ -91,6 +94,7 @@ export class FileRootEngine implements FileRootCalls {
     this.placement = new Placement(this.context, this.staging);
     this.scanner = new Scanner(this.context);
     this.deletions = new Deletions(this.context);
+    this.departure = new Departure(this.context);
     this.reading = new Reading(this.context);
     const { placement, scanner, staging, deletions } = this;
     this.intake = new EntryIntake(this.context, { placement, scanner, staging });
@@ -126,6 +130,7 @@ export class FileRootEngine implements FileRootCalls {
       brake: this.deletions.brake,
       problem: this.trouble.current?.message ?? "",
       problemCode: this.trouble.current?.code ?? "",
+      part: manifest.part?.prefixes ?? null,
     };
   }
 
@@ -145,6 +150,7 @@ export class FileRootEngine implements FileRootCalls {
       const others = await this.exclusively(() => this.refreshRules());
       const report = await this.scanner.scan({ deep, folders }, (work) => this.exclusively(work));
       if (!folders) await this.exclusively(async () => this.scanner.forgetWhatIsNoLongerIgnored());
+      await this.exclusively(() => this.departure.carryOut());
       if (others) {
         // What is missing under other rules than before has been seen once at most by the rules that count now: not at all.
         await this.exclusively(async () => this.deletions.forget());
@@ -226,6 +232,22 @@ export class FileRootEngine implements FileRootCalls {
     return this.manifest.nothingFor(index, seq);
   }
 
+  async holds(hashes: readonly string[]): Promise<boolean[]> {
+    return hashes.map((hash) => this.placement.has(hash));
+  }
+
+  async limitTo(prefixes: readonly string[] | null): Promise<boolean> {
+    const part = prefixes === null ? null : new Part(prefixes);
+    const asText = (of: Part | null) => JSON.stringify(of?.prefixes ?? null);
+    if (asText(part) === asText(this.manifest.part)) return false;
+    await this.exclusively(async () => {
+      this.departure.limit(part);
+      this.context.rules = this.readRules();
+      await this.departure.carryOut();
+    });
+    return true;
+  }
+
   heal(): Promise<{ healed: number; wants: Want[] }> {
     return this.exclusively(() => this.intake.heal());
   }
@@ -263,7 +285,8 @@ export class FileRootEngine implements FileRootCalls {
   async locate(path: string): Promise<FileEntry> {
     checkPath(path);
     const row = this.manifest.row(path);
-    if (row?.kind === "file" && row.state !== State.ignored) return entryOf(row);
+    const silent = row?.state === State.ignored || row?.state === State.forgotten || row?.state === State.leaving;
+    if (row?.kind === "file" && !silent) return entryOf(row);
     throw new SyncError({
       code: "NOT_FOUND",
       message: `the root "${this.options.name}" has no file "${path.slice(0, 200)}"`,
@@ -323,6 +346,7 @@ export class FileRootEngine implements FileRootCalls {
   restore(path: string, hash: string): Promise<FileEntry> {
     return this.exclusively(async () => {
       checkPath(path);
+      if (this.manifest.part?.has(path) === false) throw this.outside(path);
       return this.judgements.restore(path, hash);
     });
   }
@@ -452,7 +476,15 @@ export class FileRootEngine implements FileRootCalls {
         closeSync(fd);
       }
     });
-    return new IgnoreRules(this.options.exclude, text);
+    return new IgnoreRules(this.options.exclude, text, this.manifest.part);
+  }
+
+  private outside(path: string): SyncError {
+    return new SyncError({
+      code: "FORBIDDEN",
+      message: `"${path}" is outside of the folders that this node has of the root "${this.options.name}"`,
+      action: "Restore it at a node that has all of the root.",
+    });
   }
 
   /** A person says that the folder is this root: what is in it is joined anew, as by a node that has never been here. */

@@ -42,6 +42,8 @@ export interface FileRootState {
   /** Why the root cannot take part just now; "" when it can. */
   problem: string;
   problemCode: string;
+  /** The folders that it is limited to, with a slash at the end; "" is all of the root. Null where it is not limited. */
+  part: readonly string[] | null;
 }
 
 export interface ListRequest {
@@ -73,7 +75,7 @@ export interface FileListing {
   modifiedUs: number;
   author: string;
   version: string;
-  /** "here", "wanted", "ignored" or "suspect". */
+  /** "here", "wanted", "ignored", "suspect", "forgotten" or "leaving". */
   state: string;
 }
 
@@ -112,6 +114,13 @@ export interface FileRootCalls {
   cursors(): Promise<{ index: string; seq: number }[]>;
   /** True when nothing after `seq` is news to the manifest `index`. */
   nothingFor(index: string, seq: number): Promise<boolean>;
+  /** Which of these hashes' bytes are here. */
+  holds(hashes: readonly string[]): Promise<boolean[]>;
+  /**
+   * Limits the root to these folders, for good; null = all of it. What others have outside of them goes into the store, and
+   * nobody hears of it as a deletion. False when it was limited so before. Throws INVALID_ARGUMENT for what is no folder.
+   */
+  limitTo(prefixes: readonly string[] | null): Promise<boolean>;
   /** Fetches what is wanted into place where the bytes are here; returns what is missing. */
   heal(): Promise<{ healed: number; wants: Want[] }>;
   begin(hash: string, size: number): Promise<number>;

@@ -1,5 +1,6 @@
 export type * from "./file-root.ts";
 export { plan, next, type Plan, type Planner } from "./plan/plan.ts";
+export { Part } from "./paths/part.ts";
 export { checkPath, pathProblem, STORE_FOLDER } from "./paths/check-path.ts";
 export { DELTA_FROM_BYTES } from "./chunks/recipe.ts";
 export type { Intake, Want } from "./apply/intake.ts";

@@ -32,7 +32,7 @@ export interface FileClient {
   fileList(
     request: { root: string; known: readonly { index: string; seq: number }[]; callerIndex: string; follow: boolean; asKnown: boolean },
     signal?: AbortSignal,
-  ): AsyncIterable<{ index: string; entries: ListedEntry[]; end: FileListEnd | null }>;
+  ): AsyncIterable<{ index: string; entries: ListedEntry[]; end: FileListEnd | null; part: readonly string[] | null }>;
   fileBytes(root: string, parts: readonly Part[], signal?: AbortSignal): AsyncIterable<Piece>;
   fileRecipe(root: string, hash: string, signal?: AbortSignal): Promise<Uint8Array>;
   openPut(opening: { root: string; name: string; index: string }, signal?: AbortSignal): Promise<PutStream>;
@@ -60,8 +60,8 @@ export function fileClient(client: Client): FileClient {
         catchupMode: true,
         protocol: PROTOCOL_VERSION,
       });
-      for await (const { index, entries, end } of serverStream(client, "fileChecksums", request, { signal })) {
-        yield { index, entries: entries.map(fromWireEntry), end: end ? fromWireEnd(end, callerIndex) : null };
+      for await (const { index, entries, end, part } of serverStream(client, "fileChecksums", request, { signal })) {
+        yield { index, entries: entries.map(fromWireEntry), end: end ? fromWireEnd(end, callerIndex) : null, part: part?.folders ?? null };
       }
     },
     async *fileBytes(root, parts, signal) {

@@ -32,6 +32,8 @@ export interface SessionOptions {
   databases: readonly SessionDatabase[];
   /** File roots to exchange after the databases. */
   files?: readonly FileRoot[] | undefined;
+  /** As in FileExchange. */
+  limited?: boolean | undefined;
   /** Shared by all sessions of the node. */
   fileRate?: Rate | undefined;
   /** As in PullOptions. */
@@ -133,7 +135,7 @@ export async function runSession(options: SessionOptions): Promise<SessionResult
 }
 
 function syncFiles(options: SessionOptions, root: FileRoot, stats: SessionStats) {
-  const { peer, nodeName, signal, onProgress, fileRate = new Rate(0) } = options;
+  const { peer, nodeName, signal, onProgress, limited, fileRate = new Rate(0) } = options;
   const { fileList, fileBytes, fileRecipe, openPut } = peer;
   if (!fileList || !fileBytes || !fileRecipe || !openPut) {
     const message = `${peer.address} knows nothing of file roots`;
@@ -142,7 +144,7 @@ function syncFiles(options: SessionOptions, root: FileRoot, stats: SessionStats)
   const filePeer: FilePeer = { address: peer.address, fileList, fileBytes, fileRecipe, openPut };
   const progress = (phase: "pull" | "push", done: number, total: number) => onProgress?.({ database: root.name, phase, done, total });
   return exchangeFiles(
-    { root, peer: filePeer, nodeName, asKnown: false, rate: fileRate, stats, signal, onProgress: progress },
+    { root, peer: filePeer, nodeName, limited, asKnown: false, rate: fileRate, stats, signal, onProgress: progress },
     { pullOnly: options.pullOnly === true },
   );
 }

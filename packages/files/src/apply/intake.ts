@@ -13,6 +13,7 @@ import { plannerOf, withRoot, type RootContext } from "../context.ts";
 import { entryOf, State, type ManifestRow } from "../manifest/manifest.ts";
 import { checkPath } from "../paths/check-path.ts";
 import { errorCode, inFolderOf, permissionsOf } from "../paths/folder.ts";
+import type { Part } from "../paths/part.ts";
 import { next as bump, plan, type Plan } from "../plan/plan.ts";
 import { excludedName } from "../scan/exclusions.ts";
 import { isRacy, printOf } from "../scan/print.ts";
@@ -135,10 +136,12 @@ export class EntryIntake {
     try {
       checkPath(entry.path);
       checkEntry(entry);
+      if (manifest.part) checkPart(manifest.part, entry);
     } catch (error) {
       const { code, message } = toPlainError(error);
       manifest.transaction(() => manifest.refuse(peer, message, this.context.nowUs()));
-      intake.refused.push({ path: entry.path.slice(0, 200), code, message, retry: false });
+      // Who lost a folder a moment ago hears of it in its next session: its list is not to count as taken in until then.
+      intake.refused.push({ path: entry.path.slice(0, 200), code, message, retry: code === "FORBIDDEN" });
       return false;
     }
     if (this.isLeftAlone(entry)) {
@@ -472,6 +475,16 @@ function unchanged(written: FileEntry, came: FileEntry): boolean {
     equalVectors(written.version, came.version) &&
     JSON.stringify(written.losers) === JSON.stringify(came.losers)
   );
+}
+
+/** Throws FORBIDDEN. Folders on the way to the part may be told of. */
+function checkPart(part: Part, { path, kind }: FileEntry): void {
+  if (part.has(path) || (kind !== "file" && part.leadsTo(path))) return;
+  throw new SyncError({
+    code: "FORBIDDEN",
+    message: `${JSON.stringify(path.slice(0, 200))} is outside of the folders that the scope has of this root`,
+    action: "Nothing was touched. Put the file below one of the folders of the scope, or have the scope say more.",
+  });
 }
 
 function checkEntry({ kind, hash, size, mode, path, losers }: FileEntry): void {

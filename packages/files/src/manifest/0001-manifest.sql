@@ -6,7 +6,7 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 -- The version that is known of each path. `state` says whether its bytes are in place: 0 they are; 1 wanted (known, to be
 -- fetched from whoever has them); 2 left alone by the ignore rules; 3 suspect (other bytes under the same time: wanted, and
 -- what is there is not spread); 4 forgotten (left alone once, and not there now: as if it had never been known, but that its
--- version is not given out again).
+-- version is not given out again); 5 leaving (outside of the part that this node is limited to: goes into the store, silently).
 CREATE TABLE entry (
   path TEXT PRIMARY KEY,
   parent TEXT NOT NULL,

@@ -12,14 +12,16 @@ import {
   type ListedEntry,
   type FileLoser,
 } from "@scoutsync/core";
+import { Part } from "../paths/part.ts";
 
 const LAYOUT_VERSION = 1;
 const DIGEST_BYTES = 16;
 
 /** Whether an entry's bytes are in place. */
-export const State = { here: 0, wanted: 1, ignored: 2, suspect: 3, forgotten: 4 } as const;
+export const State = { here: 0, wanted: 1, ignored: 2, suspect: 3, forgotten: 4, leaving: 5 } as const;
 /** States of entries that do not travel and are in no digest. */
-const SILENT = `(${State.ignored}, ${State.forgotten})`;
+const SILENT_STATES: ReadonlySet<number> = new Set([State.ignored, State.forgotten, State.leaving]);
+const SILENT = `(${[...SILENT_STATES].join(", ")})`;
 export type State = (typeof State)[keyof typeof State];
 
 /** What the manifest holds of a path, with what is only of this node. */
@@ -46,7 +48,8 @@ export interface StoredObject {
   hash: string;
   size: number;
   path: string;
-  why: "replaced" | "deleted" | "conflict" | "late";
+  /** "left": it lies outside of the part of the root that this node is limited to now. */
+  why: "replaced" | "deleted" | "conflict" | "late" | "left";
   author: string;
   modifiedUs: number;
   storedUs: number;
@@ -107,6 +110,7 @@ export class Manifest {
   private readonly statements = new Map<string, Statement>();
   private digest: Buffer;
   private counts: { files: number; folders: number; bytes: number };
+  private limitedTo: Part | null;
 
   constructor(path: string) {
     mkdirSync(dirname(path), { recursive: true });
@@ -132,6 +136,18 @@ export class Manifest {
     }
     this.digest = Buffer.from(this.get("digest") ?? "00".repeat(DIGEST_BYTES), "hex");
     this.counts = this.recount();
+    const part = this.get("part");
+    this.limitedTo = part === null || part === "" ? null : new Part(JSON.parse(part) as string[]);
+  }
+
+  /** The part of the root that this node is limited to; null = all of it. */
+  get part(): Part | null {
+    return this.limitedTo;
+  }
+
+  limit(part: Part | null): void {
+    this.set("part", part === null ? "" : JSON.stringify(part.prefixes));
+    this.limitedTo = part;
   }
 
   /** Identity of this manifest in other nodes' cursors. */
@@ -154,8 +170,13 @@ export class Manifest {
 
   /** A manifest that was put back from a copy goes on under new names: versions it gave out since then are not its own any more. */
   renew(): void {
-    this.set("index_id", randomName());
+    this.reindex();
     this.set("author", randomName());
+  }
+
+  /** Its list is one that nobody knows yet: it is told from the beginning, and nothing counts as having come from here. */
+  reindex(): void {
+    this.set("index_id", randomName());
   }
 
   get(key: string): string | null {
@@ -170,11 +191,13 @@ export class Manifest {
   transaction<T>(work: () => T): T {
     const digest = Buffer.from(this.digest);
     const counts = { ...this.counts };
+    const part = this.limitedTo;
     try {
       return this.db.transaction(work)();
     } catch (error) {
       this.digest = digest;
       this.counts = counts;
+      this.limitedTo = part;
       throw error;
     }
   }
@@ -187,6 +210,10 @@ export class Manifest {
   /** What is known directly below a folder ("" = the root). */
   children(parent: string): ManifestRow[] {
     return (this.run("SELECT * FROM entry WHERE parent = ?").all(parent) as EntryRecord[]).map(fromRecord);
+  }
+
+  all(): ManifestRow[] {
+    return (this.run("SELECT * FROM entry").all() as EntryRecord[]).map(fromRecord);
   }
 
   /** Everything live below a folder, without the folder. */
@@ -209,8 +236,10 @@ export class Manifest {
     return (this.run("SELECT * FROM entry WHERE state > 0 AND state = ?").all(state) as EntryRecord[]).map(fromRecord);
   }
 
+  /** Of the part that counts here. */
   withLosers(): ManifestRow[] {
-    return (this.run("SELECT * FROM entry WHERE losers <> '[]'").all() as EntryRecord[]).map(fromRecord);
+    const rows = (this.run("SELECT * FROM entry WHERE losers <> '[]'").all() as EntryRecord[]).map(fromRecord);
+    return rows.filter(({ path }) => !this.part?.leavesOut(path));
   }
 
   /** In this node's order. Those left alone by ignore rules are not listed, nor what came unchanged from `notFrom`. */
@@ -306,8 +335,9 @@ export class Manifest {
     );
   }
 
+  /** Of the part that counts here: what lies outside of it is kept, and served to nobody. */
   object(hash: string): StoredObject | null {
-    return this.objects("hash = ? ORDER BY print = '' DESC LIMIT 1", hash)[0] ?? null;
+    return this.objects("hash = ? ORDER BY print = '' DESC", hash).find(({ path }) => path === "" || !this.part?.leavesOut(path)) ?? null;
   }
 
   objectsOf(path: string): StoredObject[] {
@@ -442,7 +472,7 @@ export class Manifest {
 
   /** Puts an entry into the digest, or takes it out: the digest is the sum (XOR) of all live entries that travel. */
   private toggle(entry: FileEntry, state: State, sign: 1 | -1): void {
-    if (entry.kind === "gone" || state === State.ignored || state === State.forgotten) return;
+    if (entry.kind === "gone" || SILENT_STATES.has(state)) return;
     this.counts[entry.kind === "file" ? "files" : "folders"] += sign;
     this.counts.bytes += sign * entry.size;
     const sum = createHash("sha256").update(`${entry.path}\0${entry.kind}\0${entry.hash}\0${entry.mode}`).digest();

@@ -149,6 +149,8 @@ class PooledRoot implements FileRoot {
   forget = (options: { retentionDays: number; dryRun: boolean }) => this.call<Forgotten>("forget", options);
   cursors = () => this.call<{ index: string; seq: number }[]>("cursors");
   nothingFor = (index: string, seq: number) => this.call<boolean>("nothingFor", index, seq);
+  holds = (hashes: readonly string[]) => this.call<boolean[]>("holds", hashes);
+  limitTo = (prefixes: readonly string[] | null) => this.call<boolean>("limitTo", prefixes);
   heal = () => this.call<{ healed: number; wants: Want[] }>("heal");
   begin = (hash: string, size: number) => this.call<number>("begin", hash, size);
   accept = (files: readonly SmallFile[]) => this.call<void>("accept", files);

@@ -32,6 +32,7 @@ const QUIET: ReadonlySet<string> = new Set([
   "received",
   "noteAcknowledged",
   "cursors",
+  "holds",
   "nothingFor",
   "locate",
   "recipe",

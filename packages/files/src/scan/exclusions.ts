@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { statSync } from "node:fs";
 import ignore, { type Ignore } from "ignore";
 import { errorCode } from "../paths/folder.ts";
+import type { Part } from "../paths/part.ts";
 
 const DATABASE = /\.(db3?|sqlite3?)$/i;
 /** What SQLite keeps beside a database. */
@@ -53,19 +54,24 @@ export class KnownDatabases {
   }
 }
 
-/** What a root leaves alone: gitignore patterns of the configuration, then those of the root's own file. */
+/**
+ * What a root leaves alone: gitignore patterns of the configuration, then those of the root's own file; and what is outside of
+ * the part that the node is limited to.
+ */
 export class IgnoreRules {
   /** Changes when what is left alone may have changed. */
   readonly print: string;
   private readonly rules: Ignore | null;
+  private readonly part: Part | null;
 
-  constructor(configured: readonly string[], file: string) {
+  constructor(configured: readonly string[], file: string, part: Part | null = null) {
+    this.part = part;
     const lines = [...configured, ...file.split(/\r?\n/)].filter((line) => line.trim() !== "" && !line.startsWith("#"));
     this.print = createHash("sha256").update(lines.join("\n")).digest("hex");
     this.rules = lines.length === 0 ? null : ignore({ ignorecase: false }).add(lines);
   }
 
   ignores(path: string, isFolder: boolean): boolean {
-    return this.rules !== null && this.rules.ignores(isFolder ? `${path}/` : path);
+    return this.part?.leavesOut(path) === true || (this.rules !== null && this.rules.ignores(isFolder ? `${path}/` : path));
   }
 }

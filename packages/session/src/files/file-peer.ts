@@ -48,11 +48,11 @@ export interface PutStream {
 /** Another node's file roots, however they are reached. Throws as `Peer`; ROOT_NOT_FOUND where it has no such root. */
 export interface FilePeer {
   readonly address: string;
-  /** `index` is set in the first message. */
+  /** `index` is set in the first message, and `part` where the peer shows no more of the root than these folders. */
   fileList(
     request: FileListRequest,
     signal?: AbortSignal,
-  ): AsyncIterable<{ index: string; entries: ListedEntry[]; end: FileListEnd | null }>;
+  ): AsyncIterable<{ index: string; entries: ListedEntry[]; end: FileListEnd | null; part: readonly string[] | null }>;
   /** In the order of the parts. */
   fileBytes(root: string, parts: readonly FilePart[], signal?: AbortSignal): AsyncIterable<FilePiece>;
   fileRecipe(root: string, hash: string, signal?: AbortSignal): Promise<Uint8Array>;

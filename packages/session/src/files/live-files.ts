@@ -17,6 +17,8 @@ export interface LiveFilesOptions {
   peer: FilePeer;
   nodeName: string;
   receiveOnly: boolean;
+  /** As in FileExchange. */
+  limited?: boolean | undefined;
   rate: Rate;
   /** Ends live mode. */
   signal: AbortSignal;
@@ -47,7 +49,7 @@ export async function runLiveFiles(options: LiveFilesOptions): Promise<void> {
 }
 
 async function follow(
-  { root, peer, nodeName, receiveOnly, rate, signal, onExchanged }: LiveFilesOptions,
+  { root, peer, nodeName, receiveOnly, limited, rate, signal, onExchanged }: LiveFilesOptions,
   progress: () => void,
 ): Promise<void> {
   const changed = new Wakeup();
@@ -62,7 +64,7 @@ async function follow(
     told = root.state.seq;
     const stats = emptyStats();
     const { verified, refused } = await exchangeFiles(
-      { root, peer, nodeName, asKnown: true, rate, stats, signal: both },
+      { root, peer, nodeName, limited, asKnown: true, rate, stats, signal: both },
       { pullOnly: receiveOnly },
     );
     progress();
@@ -95,8 +97,10 @@ async function follow(
     try {
       const known = await root.cursors();
       const stream = peer.fileList({ root: root.name, known, callerIndex: root.state.index, follow: true, asKnown: true }, both);
-      for await (const { entries } of stream) {
-        if (entries.length === 0) continue;
+      for await (const { entries, part } of stream) {
+        // Started again in between, the peer may show another part.
+        const isOther = limited === true && part !== null && JSON.stringify(part) !== JSON.stringify(root.state.part);
+        if (entries.length === 0 && !isOther) continue;
         news = true;
         changed.raise();
       }

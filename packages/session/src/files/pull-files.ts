@@ -14,6 +14,8 @@ export interface FileExchange {
   nodeName: string;
   /** Without a fresh look at the folders on both sides. */
   asKnown: boolean;
+  /** This node is limited to a scope: the peer, its server, says which part of the root it has. */
+  limited?: boolean | undefined;
   rate: Rate;
   stats: SessionStats;
   signal?: AbortSignal | undefined;
@@ -42,7 +44,9 @@ export async function pullFiles(exchange: FileExchange): Promise<PulledFiles> {
     done += entries.length;
     onProgress?.("pull", done, done + gone.length);
   };
-  for await (const { index, entries, end: last } of stream) {
+  for await (const { index, entries, end: last, part } of stream) {
+    // Another part than before is heard of from its beginning.
+    if (part && exchange.limited && (await root.limitTo(part))) return pullFiles(exchange);
     if (index !== "") source = index;
     for (const entry of entries) {
       if (entry.kind === "gone") gone.push(entry);

@@ -152,6 +152,16 @@ export interface FileChecksumsResponse {
     | undefined;
   /** In the first message: identity of the list, which cursors begin with. */
   index: string;
+  /** In the first message to a node of a scope: all that it may have of this root. */
+  part: FilePart | undefined;
+}
+
+/**
+ * A part of a root: what lies below these folders, written with a slash at the end. An empty name is all of the root, no name
+ * is nothing of it.
+ */
+export interface FilePart {
+  folders: string[];
 }
 
 export interface FileListEnd {
@@ -2178,7 +2188,7 @@ export const FileChecksumsRequest: MessageFns<FileChecksumsRequest> = {
 };
 
 function createBaseFileChecksumsResponse(): FileChecksumsResponse {
-  return { entries: [], end: undefined, index: "" };
+  return { entries: [], end: undefined, index: "", part: undefined };
 }
 
 export const FileChecksumsResponse: MessageFns<FileChecksumsResponse> = {
@@ -2191,6 +2201,9 @@ export const FileChecksumsResponse: MessageFns<FileChecksumsResponse> = {
     }
     if (message.index !== "") {
       writer.uint32(26).string(message.index);
+    }
+    if (message.part !== undefined) {
+      FilePart.encode(message.part, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -2232,6 +2245,14 @@ export const FileChecksumsResponse: MessageFns<FileChecksumsResponse> = {
             message.index = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.part = FilePart.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2252,6 +2273,62 @@ export const FileChecksumsResponse: MessageFns<FileChecksumsResponse> = {
     message.entries = object.entries?.map((e) => FileEntry.fromPartial(e)) || [];
     message.end = (object.end !== undefined && object.end !== null) ? FileListEnd.fromPartial(object.end) : undefined;
     message.index = object.index ?? "";
+    message.part = (object.part !== undefined && object.part !== null) ? FilePart.fromPartial(object.part) : undefined;
+    return message;
+  },
+};
+
+function createBaseFilePart(): FilePart {
+  return { folders: [] };
+}
+
+export const FilePart: MessageFns<FilePart> = {
+  encode(message: FilePart, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.folders) {
+      writer.uint32(10).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FilePart {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFilePart();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.folders.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FilePart>): FilePart {
+    return FilePart.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FilePart>): FilePart {
+    const message = createBaseFilePart();
+    message.folders = object.folders?.map((e) => e) || [];
     return message;
   },
 };
