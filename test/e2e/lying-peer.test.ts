@@ -97,9 +97,10 @@ test("a list with hostile paths and bytes that are not what was announced: refus
     ping: (_call: unknown, callback: (error: null, response: PingResponse) => void) =>
       callback(null, PingResponse.create({ name: "liar", nodeId: "liar", version: "0.1.0" })),
     fileChecksums: (call: ServerWritableStream<FileChecksumsRequest, FileChecksumsResponse>) => {
-      call.write({ index: INDEX, entries: [], end: undefined });
-      call.write({ index: "", entries: ENTRIES.map(toWireEntry), end: undefined });
-      call.write({ index: "", entries: [], end: { cursor: `${INDEX}:99`, digest: "00".repeat(16), received: "", files: 1n, pending: 0n } });
+      call.write({ index: INDEX, entries: [], end: undefined, part: undefined });
+      call.write({ index: "", entries: ENTRIES.map(toWireEntry), end: undefined, part: undefined });
+      const end = { cursor: `${INDEX}:99`, digest: "00".repeat(16), received: "", files: 1n, pending: 0n };
+      call.write({ index: "", entries: [], end, part: undefined });
       call.end();
     },
     getFile: (call: ServerWritableStream<GetFileRequest, GetFileResponse>) => {

@@ -2,6 +2,8 @@ import type { Fault } from "./faults.ts";
 
 const SCOPE_TESTS = "packages/replica/test/scope.test.ts";
 const HISTORIES = "packages/replica/test/scope-simulation.test.ts";
+const FILES = "services/sync-node/test/scope-files.test.ts";
+const PART = "packages/files/test/part.test.ts";
 const WIRE = "services/sync-node/test/scoped-calls.test.ts";
 
 /** Rules that keep teams on one server apart. */
@@ -84,5 +86,53 @@ export const SCOPE_FAULTS: Fault[] = [
     name: "a certificate does not say what its holder is limited to",
     edits: [['scope === null ? "" : `/scope/${scope}`', '""']],
     caughtBy: "packages/trust/test/trust.test.ts",
+  },
+  {
+    name: "nodes of a scope are told of files outside of its folders",
+    edits: [["const entries = page.entries.filter(({ path }) => part.has(path));", "const { entries } = page;"]],
+    caughtBy: FILES,
+  },
+  {
+    name: "nodes of a scope may say what is outside of its folders",
+    edits: [['if (part.has(path) || (kind !== "file" && part.leadsTo(path))) return;', "if (part.prefixes.length >= 0) return;"]],
+    caughtBy: FILES,
+  },
+  {
+    name: "who knows a hash gets the bytes that another team has",
+    edits: [["losers: entry.losers.filter(({ hash }) => held.has(hash)),", ""]],
+    caughtBy: FILES,
+  },
+  {
+    name: "a deletion names bytes that another team has, and brings them back under its own name",
+    edits: [['before: held.has(entry.before) ? entry.before : "",', ""]],
+    caughtBy: FILES,
+  },
+  {
+    name: "files that only a node of a scope has leave its folder",
+    edits: [['if (row.source === "" && row.seq > acknowledged) return State.ignored;', ""]],
+    caughtBy: FILES,
+  },
+  {
+    name: "files that a scope does not show any more stay with its nodes",
+    edits: [
+      ["      await this.departure.carryOut();\n    });\n    return true;", "    });\n    return true;"],
+      ["await this.exclusively(() => this.departure.carryOut());", ""],
+    ],
+    caughtBy: PART,
+  },
+  {
+    name: "what a scope shows again does not come back",
+    edits: [["      manifest.forgetReceived();\n      manifest.reindex();\n", "      manifest.forgetReceived();\n"]],
+    caughtBy: PART,
+  },
+  {
+    name: "what nodes of a scope wrote while they might is lost when the scope says less",
+    edits: [["if (before !== null) await this.#push(new Part(before));", ""]],
+    caughtBy: FILES,
+  },
+  {
+    name: "versions outside of the part are served to whoever knows their hash",
+    edits: [['.find(({ path }) => path === "" || !this.part?.leavesOut(path)) ?? null;', "[0] ?? null;"]],
+    caughtBy: PART,
   },
 ];

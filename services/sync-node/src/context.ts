@@ -20,6 +20,8 @@ export interface NodeContext {
   readonly run: string;
   readonly version: string;
   readonly receiveOnly: boolean;
+  /** It is a node of a scope: its server says which part of a file root it has. */
+  readonly limited: boolean;
   /** How long deleted rows are kept at least, days. */
   readonly retentionDays: number;
   readonly databases: Databases;

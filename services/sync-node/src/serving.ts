@@ -25,6 +25,7 @@ import { meetNeighbours } from "./neighbours.ts";
 import { takeOver } from "./reissuing.ts";
 import { NodeCounts, serveMetrics } from "./metrics.ts";
 import { keepScope } from "./scopes/carrying.ts";
+import { keepFileCopy } from "./scopes/file-copies.ts";
 import { contextOf, routedHandlers } from "./scopes/routing.ts";
 import type { Scope } from "./scopes/scopes.ts";
 import { createGrpcServer, listenOn, shutDown } from "./server.ts";
@@ -81,6 +82,9 @@ export async function serve(
     );
   if (trust) checkLimits(trust, config);
   const copies = scopes.flatMap(({ parts }) => parts.map(({ copy }) => copy));
+  const isWhole = trust?.identity.scope == null;
+  // Who was limited once and is not any more has all of its roots again.
+  if (isWhole) for (const root of files.all()) if (root.state.part !== null) await root.limitTo(null);
   clock.serve([...databases.all().map(({ replica }) => replica), ...copies]);
   const stopping = new AbortController();
   const context: NodeContext = {
@@ -90,6 +94,7 @@ export async function serve(
     run: databases.all()[0]?.replica.run ?? randomUUID(),
     version: programVersion(),
     receiveOnly: config.receiveOnly,
+    limited: !isWhole,
     retentionDays: config.retentionDays ?? DEFAULT_RETENTION_DAYS,
     databases,
     scopes,
@@ -136,6 +141,7 @@ export async function serve(
     forgetDeleted(context, stopping.signal),
     ...scopes.flatMap((scope) => [
       keepScope(scope, logger, stopping.signal),
+      ...scope.files.copies.map((one) => keepFileCopy(scope.name, one, logger, stopping.signal)),
       takeOver(contextOf(scope, context), config.reissueAfterDays, stopping.signal),
       forgetDeleted(contextOf(scope, context), stopping.signal),
     ]),

@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import { FileRootPool } from "@scoutsync/files";
+import { FileRootPool, type FileRootOptions } from "@scoutsync/files";
 import { openReplicaPool, type ReplicaOptions } from "@scoutsync/replica";
 import { checkPlain, hasIdentity } from "@scoutsync/trust";
 import { ClockKeeper } from "./clock/clock-keeper.ts";
@@ -87,10 +87,14 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
         pool.open({ ...options, path: copy, trial: true }),
       );
     }
-    const scopes = await openScopes(config, pool, databases, (name) => opened.get(name) as ReplicaOptions);
     memory.watch(databases.all().map(({ replica }) => replica));
     const files = new FileRoots(config.name);
     for (const options of roots) files.add(await filePool.open(options));
+    const scopes = await openScopes(config, pool, databases, (name) => opened.get(name) as ReplicaOptions, {
+      mains: files,
+      optionsOf: (root) => roots.find(({ name }) => name === root) as FileRootOptions,
+      pool: filePool,
+    });
     return await serve(config, clock, { databases, files, scopes }, async () => {
       memory.stop();
       await release();

@@ -71,7 +71,7 @@ test("a node of a scope meets its part of the server, may make no other call, an
   expect(entries.map(({ table, rows: count }) => [table, count])).toEqual([["pit", 1]]);
   await expect(blue.digest({ database: "main", table: "account", buckets: [], deep: false })).rejects.toThrow(/no synced table/);
 
-  const allowed = new Set(["Digest", "GetChanges", "Ping", "PushChanges"]);
+  const allowed = new Set(["Digest", "FileChecksums", "GetChanges", "GetFile", "Ping", "PushChanges", "PutFile"]);
   const paths = Object.values(SyncNodeService).map(({ path }) => path);
   for (const path of paths) expect(await statusOf(dial(server, "green").client.channel, path), path).toBe(status.PERMISSION_DENIED);
   const others = paths.filter((path) => !allowed.has(path.split("/").at(-1) ?? ""));

@@ -4,7 +4,7 @@ import { scopesOf } from "../src/scopes/definitions.ts";
 
 test("nodes of a scope may make these calls and no other", () => {
   const allowed = NODE_ACCESS.filter(([, { limited }]) => limited !== undefined).map(([path]) => path.split("/").at(-1));
-  expect(new Set(allowed)).toEqual(new Set(["Digest", "GetChanges", "Ping", "PushChanges"]));
+  expect(new Set(allowed)).toEqual(new Set(["Digest", "FileChecksums", "GetChanges", "GetFile", "Ping", "PushChanges", "PutFile"]));
 });
 
 test("a scope is what its file says, and what is not understood is refused rather than left out", () => {
@@ -34,6 +34,7 @@ test("a scope is what its file says, and what is not understood is refused rathe
           },
         },
       ],
+      files: [],
     },
   ]);
   const conditions = [
@@ -64,7 +65,26 @@ test("a scope is what its file says, and what is not understood is refused rathe
     { team: { main: { a: { where: 1 } } } },
     { team: { main: { a: { follow: "yes" } } } },
     { team: { main: { a: { where: "x = 1", rows: 5 } } } },
-    { team: { files: { uploads: ["x/"] } } },
+    { team: { files: { uploads: "x/" } } },
+    { team: { files: { uploads: [""] } } },
+    { team: { files: { uploads: [5454] } } },
+    { team: { files: ["uploads"] } },
   ];
   for (const content of wrong) expect(() => scopesOf(content), JSON.stringify(content)).toThrow(/scope/);
+  for (const folder of ["5454", "/", "../", "/etc/", "a//", "a/./"])
+    expect(() => scopesOf({ team: { files: { uploads: [folder] } } }), folder).toThrow(/path|folder/);
+});
+
+test("files of a scope are folders of roots", () => {
+  expect(scopesOf({ team: { files: { uploads: ["b/", "a/c/", "b/"], pit: "all", none: [] } } })).toEqual([
+    {
+      name: "team",
+      databases: [],
+      files: [
+        { root: "uploads", folders: ["a/c/", "b/"] },
+        { root: "pit", folders: [""] },
+        { root: "none", folders: [] },
+      ],
+    },
+  ]);
 });

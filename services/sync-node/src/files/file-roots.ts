@@ -4,14 +4,22 @@ import type { FileRoot } from "@scoutsync/files";
 /** The file roots this node serves, by the names the fleet knows them by. */
 export class FileRoots {
   readonly #roots = new Map<string, FileRoot>();
+  readonly #looks = new Map<string, () => Promise<unknown>>();
   readonly #nodeName: string;
 
   constructor(nodeName: string) {
     this.#nodeName = nodeName;
   }
 
-  add(root: FileRoot): void {
+  /** `look` is how a fresh look at it is taken, where that is more than looking at its own folder. */
+  add(root: FileRoot, look: () => Promise<unknown> = () => root.scan({ confirm: true })): void {
     this.#roots.set(root.name, root);
+    this.#looks.set(root.name, look);
+  }
+
+  /** Has a root of these know what is in its folder now. Throws as a scan. */
+  async look({ name }: FileRoot): Promise<void> {
+    await this.#looks.get(name)?.();
   }
 
   all(): FileRoot[] {

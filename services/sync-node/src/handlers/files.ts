@@ -53,19 +53,21 @@ export async function fileChecksums(
   refuseReceiveOnly(context, request);
   const sinceUs = request.since === "" ? 0 : timeOf(request.since);
   const limit = Math.min(request.batchSize || DEFAULT_BATCH, MAX_BATCH);
-  if (!request.asKnown) await root.scan({ confirm: true });
+  if (!request.asKnown) await context.files.look(root);
   const changed = new Wakeup();
   const stop = root.onChange(changed.raise);
   try {
     let index = root.state.index;
     let seq = seqIn(request.cursor, index);
     if (request.callerIndex !== "") await root.noteAcknowledged(seq);
-    await outbox.write({ index, entries: [], end: undefined });
+    const { part } = root.state;
+    await outbox.write({ index, entries: [], end: undefined, part: part === null ? undefined : { folders: [...part] } });
     for (let isFirst = true; ;) {
       const page = await root.list({ index, seq, sinceUs, tombstones: request.catchupMode, limit, notFrom: request.callerIndex });
       index = page.index;
       seq = page.seq;
-      if (page.entries.length > 0) await outbox.write({ index: "", entries: page.entries.map(toWireEntry), end: undefined });
+      if (page.entries.length > 0)
+        await outbox.write({ index: "", entries: page.entries.map(toWireEntry), end: undefined, part: undefined });
       if (!page.isEnd) continue;
       if (isFirst || page.entries.length > 0) await end();
       isFirst = false;
@@ -78,7 +80,7 @@ export async function fileChecksums(
       const { digest, files, wanted } = root.state;
       const received = request.callerIndex === "" ? 0 : await root.received(request.callerIndex);
       const last = toWireEnd({ index, seq, digest, received, files, pending: wanted }, request.callerIndex);
-      await outbox.write({ index: "", entries: [], end: last });
+      await outbox.write({ index: "", entries: [], end: last, part: undefined });
     }
   } finally {
     stop();

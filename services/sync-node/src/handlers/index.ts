@@ -32,7 +32,7 @@ export function handlers(context: NodeContext): SyncNodeServer {
     forget: answering(context, (request) => forget(context, request)),
     fileChecksums: streaming(context, (request, outbox, signal) => fileChecksums(context, request, outbox, signal)),
     getFile: streaming(context, (request, outbox, signal) => getFile(context, request, outbox, signal)),
-    putFile: conversing(context, (requests, outbox, signal) => putFile(context, requests, outbox, signal)),
+    putFile: conversing(context, (requests, outbox, signal, speaker) => putFile(context, requests, outbox, signal, speaker)),
     listFiles: answering(context, (request) => listFiles(context, request)),
     fileStatus: answering(context, (request) => fileStatus(context, request)),
     forgetFiles: answering(context, (request) => forgetFiles(context, request)),

@@ -11,6 +11,7 @@ import {
   type PutFileResponse,
 } from "@scoutsync/protocol";
 import { Reception } from "@scoutsync/session";
+import type { Speaker } from "@scoutsync/trust";
 import type { NodeContext } from "../context.ts";
 import type { Outbox } from "./calls.ts";
 
@@ -23,6 +24,7 @@ export async function putFile(
   requests: AsyncIterable<PutFileRequest>,
   outbox: Outbox<PutFileResponse>,
   signal: AbortSignal,
+  speaker: Speaker,
 ): Promise<void> {
   const iterator = requests[Symbol.asyncIterator]();
   const first = await iterator.next();
@@ -62,6 +64,9 @@ export async function putFile(
         case "commit": {
           for (const hash of kind.value.missing) await reception.missing(hash);
           const { placed, conflicts, removed, refused } = await reception.commit();
+          const outside = refused.filter(({ code }) => code === "FORBIDDEN");
+          if (outside[0])
+            speaker.accuse(`FORBIDDEN: ${outside[0].message}${outside.length > 1 ? ` (and ${outside.length - 1} more)` : ""}`);
           for (const one of refused)
             if (!one.retry) context.logger.warn({ peer: open.name, root: root.name, ...one }, "refused an entry of a peer");
           await outbox.write({

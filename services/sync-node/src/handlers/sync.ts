@@ -45,6 +45,7 @@ export async function sync(context: NodeContext, request: SyncRequest, outbox: O
       runSession({
         databases,
         files: request.noFiles ? [] : context.files.all(),
+        limited: context.limited,
         fileRate: context.limits.files,
         pace: context.limits.rows,
         peer,

@@ -1,39 +1,52 @@
 import { SyncError } from "@scoutsync/core";
+import { Part } from "@scoutsync/files";
 import { parseCondition, type ScopeRule, type ScopeTable } from "@scoutsync/replica";
 
-/** A scope as the node is told of it: what it shows, by database. */
+/** A scope as the node is told of it: what it shows, by database and file root. */
 export interface ScopeDefinition {
   name: string;
   databases: { database: string; rule: ScopeRule }[];
+  /** Folders with a slash at the end; "" is all of the root. */
+  files: { root: string; folders: string[] }[];
 }
 
 /** Names end up in certificates and file names. */
 const NAME = /^[A-Za-z0-9_.-]{1,64}$/;
+/** Stands where a database stands; no database of a scope is called so. */
+const FILES = "files";
 const KEYS = new Set(["where", "columns", "follow"]);
 
 /**
- * Reads `SCOPE: { DATABASE: { TABLE: all | follow | { where, columns, follow } } }`. What is not named is not in a scope, and
- * what is not understood is refused: throws INVALID_ARGUMENT.
+ * Reads `SCOPE: { DATABASE: { TABLE: all | follow | { where, columns, follow } }, files: { ROOT: all | [FOLDER/, …] } }`. What
+ * is not named is not in a scope, and what is not understood is refused: throws INVALID_ARGUMENT.
  */
 export function scopesOf(content: unknown): ScopeDefinition[] {
   return entriesOf(content, "the scopes").map(([name, given]) => {
     if (!NAME.test(name) || name.startsWith("."))
       throw wrong(`"${name.slice(0, 80)}" cannot be the name of a scope`, "Use up to 64 letters, digits, dots, dashes and underscores.");
-    const databases = entriesOf(given, `scope "${name}"`).map(([database, tables]) => {
-      if (database === "files")
-        throw wrong(
-          `scope "${name}" names files, which are not supported in scopes`,
-          "Leave `files` out: nodes of a scope get no files in this version.",
-        );
+    const parts = entriesOf(given, `scope "${name}"`);
+    const files = parts
+      .filter(([key]) => key === FILES)
+      .flatMap(([, roots]) => entriesOf(roots, `\`files\` of scope "${name}"`))
+      .map(([root, folders]) => ({ root, folders: foldersOf(name, root, folders) }));
+    const named = parts.filter(([key]) => key !== FILES);
+    const databases = named.map(([database, tables]) => {
       const rule = {
         name,
         tables: entriesOf(tables, `database "${database}" of scope "${name}"`).map(([table, value]) => tableOf(name, table, value)),
       };
       return { database, rule };
     });
-    if (databases.length === 0) throw wrong(`scope "${name}" names no database`, "Name the databases and tables that it shows.");
-    return { name, databases };
+    if (parts.length === 0) throw wrong(`scope "${name}" names no database`, "Name the databases and tables that it shows.");
+    return { name, databases, files };
   });
+}
+
+function foldersOf(scope: string, root: string, given: unknown): string[] {
+  if (given === "all") return [""];
+  if (!(Array.isArray(given) && given.every((folder) => typeof folder === "string" && folder !== "")))
+    throw wrong(`the files of root "${root}" in scope "${scope}" are no list of folders`, "Write `all`, or folders as [one/, two/three/].");
+  return [...new Part(given).prefixes];
 }
 
 function tableOf(scope: string, table: string, given: unknown): ScopeTable {

@@ -4,14 +4,14 @@ import { SyncError } from "@scoutsync/core";
 import { memberKey, type Guard, type Identity } from "@scoutsync/trust";
 import type { NodeContext } from "../context.ts";
 import { DiskRoom } from "../disk.ts";
-import { FileRoots } from "../files/file-roots.ts";
 import { handlers } from "../handlers/index.ts";
 import type { Scope } from "./scopes.ts";
 
-/** What the handlers see of this node when a node of the scope calls: nothing but the scope's own databases. */
+/** What the handlers see of this node when a node of the scope calls: nothing but the scope's own databases and roots. */
 export function contextOf(scope: Scope, context: NodeContext): NodeContext {
-  const folders = scope.databases.all().map(({ replica }) => dirname(replica.path));
-  return { ...context, databases: scope.databases, files: new FileRoots(context.name), disk: new DiskRoom(folders), scopes: [] };
+  const { databases, files } = scope;
+  const folders = [...databases.all().map(({ replica }) => dirname(replica.path)), ...files.copies.map(({ copy }) => copy.path)];
+  return { ...context, databases, files: files.roots, rowFiles: [], disk: new DiskRoom(folders), scopes: [] };
 }
 
 /**
