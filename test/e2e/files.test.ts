@@ -163,6 +163,26 @@ test("a row that names a file is reported until that file's bytes are here", asy
   expect(await unmet(c)).toContainEqual({ path: "faces/1.jpg", reason: "was deleted; app.user.picture names it" });
 });
 
+test("a column that names files and is kept from view names them to nobody", async () => {
+  const path = createDatabase(
+    fleet.path("e", "app.db"),
+    "CREATE TABLE user(id INTEGER PRIMARY KEY, picture TEXT); INSERT INTO user VALUES (1, 'ada-lovelace.jpg')",
+  );
+  const root = fleet.path("e", "uploads");
+  mkdirSync(root);
+  const flags = ["--files", `uploads=${root}`, "--row-files", "app.user.picture=uploads", "--sensitive", "app.User.Picture"];
+  const e = await fleet.node({ name: "e", databases: { app: path }, flags });
+  for (const command of [
+    ["files", "status", e.address],
+    ["files", "status", e.address, "--json"],
+    ["verify", e.address, a.address, "--json"],
+  ]) {
+    const said = await scoutsync(command);
+    expect(said.stdout + said.stderr).not.toMatch(/lovelace/);
+    expect(said.stdout).toMatch(/\(sensitive\).*app\.user\.picture names it|app\.user\.picture names it.*/);
+  }
+});
+
 test("a session without files leaves them alone, and ping says how far a root is", async () => {
   write(roots.a, "x", "1");
   const done = await fleet.sync(a, b, "--no-files");

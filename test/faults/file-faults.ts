@@ -84,4 +84,41 @@ export const FILE_FAULTS: Fault[] = [
     edits: [["stats?.ino === placed && stats", "stats"]],
     caughtBy: tests("care"),
   },
+  {
+    name: "what is found under new rules is left for another look",
+    edits: [["if (!others) return { report, isSettled: true };", "return { report, isSettled: !others };"]],
+    caughtBy: tests("files"),
+  },
+  {
+    name: "a file never gets the name of a folder that becomes empty",
+    edits: [["    if (gone.length > 0) await this.takeAwaited(intake);\n", ""]],
+    caughtBy: tests("files"),
+  },
+  {
+    name: "a file whose name a folder took is told to nobody",
+    edits: [
+      ['if (row?.kind !== "file") return { ...folder, losers: row?.losers ?? [] };', "return { ...folder, losers: row?.losers ?? [] };"],
+    ],
+    caughtBy: tests("files"),
+  },
+  {
+    name: "a folder that a crash has cut off is not made",
+    edits: [["there?.isDirectory() === true && displaced?.hash === step.expected", "there === null && displaced?.hash === step.expected"]],
+    caughtBy: tests("kills"),
+  },
+  {
+    name: "two nodes run on one root",
+    edits: [["this.unlock ??= withRoot(context, () => lockRoot(context.disk.path));", "this.unlock ??= () => {};"]],
+    caughtBy: tests("root-lock"),
+  },
+  {
+    name: "a root in a folder is synced by the folder's root as well",
+    edits: [['if (path !== "" && listing.some(({ name }) => name === STORE_FOLDER)) {', 'if (path === "" && listing.length === 0) {']],
+    caughtBy: tests("root-lock"),
+  },
+  {
+    name: "what a sensitive column names is shown",
+    edits: [["const shown = isSensitive ?", "const shown = isSensitive && column === table ?"]],
+    caughtBy: "test/e2e/files.test.ts",
+  },
 ];

@@ -20,6 +20,7 @@ export const ErrorCodes = {
   PEER_BEHIND: "the peer was away for longer than deleted rows are remembered: it has to join again first",
   BUNDLE_UNREADABLE: "a bundle file cannot be read or written, is damaged, cut off, or no bundle",
   ROOT_NOT_FOUND: "no such file root",
+  ROOT_IN_USE: "another sync-node runs on the folder of a file root, or on one around it",
   ROOT_UNAVAILABLE: "the folder of a file root is not there, not the one it was, or cannot be used",
   FILE_CHANGED: "a file is being written to",
   FILE_BLOCKED: "something that is not synced stands where a file belongs",

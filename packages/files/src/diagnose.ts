@@ -1,8 +1,9 @@
 import { accessSync, constants, readFileSync, type BigIntStats } from "node:fs";
 import { join } from "node:path";
-import { IGNORE_FILE, nameProblem, STORE_FOLDER } from "./paths/check-path.ts";
+import { IGNORE_FILE, nameProblem, OWN_ROOT, STORE_FOLDER } from "./paths/check-path.ts";
 import { errorCode, Folder } from "./paths/folder.ts";
 import { excludedName, IgnoreRules } from "./scan/exclusions.ts";
+import { isRootLocked, rootAround } from "./store/root-lock.ts";
 
 /** What sync would do with a folder, and what stands in the way. */
 export interface RootDiagnosis {
@@ -13,13 +14,25 @@ export interface RootDiagnosis {
   folders: number;
   bytes: number;
   ignored: number;
+  /** A node runs on it now. */
+  inUse: boolean;
   leftAlone: { path: string; reason: string }[];
   problems: { message: string; action: string }[];
 }
 
 /** Looks at a folder by names and sizes only: opens no file but the root's ignore rules, and changes nothing. */
 export function diagnoseRoot(path: string, exclude: readonly string[]): RootDiagnosis {
-  const found: RootDiagnosis = { path, status: "ready", files: 0, folders: 0, bytes: 0, ignored: 0, leftAlone: [], problems: [] };
+  const found: RootDiagnosis = {
+    path,
+    status: "ready",
+    files: 0,
+    folders: 0,
+    bytes: 0,
+    ignored: 0,
+    inUse: false,
+    leftAlone: [],
+    problems: [],
+  };
   let root: Folder;
   try {
     root = Folder.open(path);
@@ -36,6 +49,15 @@ export function diagnoseRoot(path: string, exclude: readonly string[]): RootDiag
       action: "The store is a folder in it: give write permission.",
     });
   }
+  const around = rootAround(path);
+  if (around !== null) {
+    found.status = "refused";
+    found.problems.push({
+      message: `${path} lies in the file root ${around}`,
+      action: `A file belongs to one root: choose folders apart, or delete ${join(around, STORE_FOLDER)} if that is none any more.`,
+    });
+  }
+  found.inUse = isRootLocked(path);
   const rules = new IgnoreRules(exclude, ignoreText(path));
   try {
     walk(root, "", root.dev, rules, found);
@@ -67,7 +89,8 @@ function walk(folder: Folder, path: string, dev: bigint, rules: IgnoreRules, fou
       try {
         const below = folder.enter(name);
         try {
-          walk(below, full, dev, rules, found);
+          if (below.look(STORE_FOLDER)) found.leftAlone.push({ path: full, reason: OWN_ROOT });
+          else walk(below, full, dev, rules, found);
         } finally {
           below.close();
         }

@@ -25,16 +25,19 @@ import { Deletions, SIGHTING_GAP_US } from "./scan/deletions.ts";
 import { IgnoreRules, KnownDatabases } from "./scan/exclusions.ts";
 import { Lookout } from "./scan/lookout.ts";
 import type { ScanReport } from "./scan/report.ts";
-import { Scanner } from "./scan/scanner.ts";
+import { Scanner, type ScanOptions } from "./scan/scanner.ts";
 import { adoptObjects, settleObjects } from "./store/objects.ts";
 import { Reading } from "./store/reading.ts";
 import { forgetVersions, type Forgotten } from "./store/retention.ts";
 import { RootDisk } from "./store/root-disk.ts";
+import { lockRoot, refuseInRoot } from "./store/root-lock.ts";
 import { Staging, type SmallFile } from "./store/staging.ts";
 import { Trouble } from "./trouble.ts";
 
 const DEFAULT_LIMITS: FileLimits = { maxSizeBytes: 64 * 1024 ** 3, minFreeBytes: 1024 ** 3 };
 const MAX_IGNORE_BYTES = 1024 * 1024;
+/** A look is repeated when the ignore rules have changed, so often at most. */
+const MAX_LOOKS_AT_RULES = 3;
 const DAY_US = 86_400_000_000;
 /** Every file is read again this often, µs: what a disk has changed by itself is found then. */
 const SCRUB_EVERY_US = 7 * DAY_US;
@@ -70,6 +73,8 @@ export class FileRootEngine implements FileRootCalls {
   private lookout: Lookout | null = null;
   private readonly onLooked: () => void;
   private isReady = false;
+  /** Releases the root's lock; null while it is not held. */
+  private unlock: (() => void) | null = null;
   private readonly trouble: Trouble;
 
   private constructor(options: FileRootOptions, seams: EngineSeams) {
@@ -107,7 +112,8 @@ export class FileRootEngine implements FileRootCalls {
     try {
       await engine.exclusively(() => engine.prepare());
     } catch (error) {
-      if (engine.manifest.get("root_id") === null) {
+      if (engine.manifest.get("root_id") === null || (error instanceof SyncError && error.code === "ROOT_IN_USE")) {
+        engine.letGo();
         engine.manifest.close();
         throw error;
       }
@@ -147,15 +153,9 @@ export class FileRootEngine implements FileRootCalls {
     const before = this.scanning;
     const run = (async () => {
       await before.catch(() => {});
-      const others = await this.exclusively(() => this.refreshRules());
-      const report = await this.scanner.scan({ deep, folders }, (work) => this.exclusively(work));
-      if (!folders) await this.exclusively(async () => this.scanner.forgetWhatIsNoLongerIgnored());
+      const { report, isSettled } = await this.lookUnderTheRules({ deep, folders });
       await this.exclusively(() => this.departure.carryOut());
-      if (others) {
-        // What is missing under other rules than before has been seen once at most by the rules that count now: not at all.
-        await this.exclusively(async () => this.deletions.forget());
-        return { ...report, missing: 0 };
-      }
+      if (!isSettled) return report;
       let { gone, missing } = await this.exclusively(async () => this.deletions.confirm());
       if (confirm && missing > 0 && !this.deletions.brake) {
         await pause(this.context.sightingGapUs / 1000);
@@ -168,6 +168,33 @@ export class FileRootEngine implements FileRootCalls {
     })();
     this.scanning = run;
     return run;
+  }
+
+  /**
+   * A look under rules that were the same before it and when it began. Where they have changed, what is missing has been seen
+   * once at most by those that count now: not at all; everything is looked at again, so that a look under new rules, or one
+   * that finds the rules file itself deleted, ends like any other. Not settled: they change faster than that.
+   */
+  private async lookUnderTheRules(options: ScanOptions): Promise<{ report: ScanReport; isSettled: boolean }> {
+    let { deep, folders } = options;
+    const report: ScanReport = { changed: 0, missing: 0, hashed: 0, busy: 0 };
+    for (let looks = 0; looks < MAX_LOOKS_AT_RULES; looks++) {
+      const others = await this.exclusively(() => this.refreshRules());
+      const { changed, hashed, busy } = await this.scanner.scan({ deep, folders }, (work) => this.exclusively(work));
+      report.changed += changed;
+      report.hashed += hashed;
+      report.busy = busy;
+      if (!folders) {
+        await this.exclusively(async () => {
+          this.scanner.forgetWhatIsNoLongerIgnored();
+          this.scanner.noteBelowFiles(report);
+        });
+      }
+      if (!others) return { report, isSettled: true };
+      await this.exclusively(async () => this.deletions.forget());
+      [deep, folders] = [false, undefined];
+    }
+    return { report, isSettled: false };
   }
 
   async keepLooking(everyMs: number): Promise<void> {
@@ -203,6 +230,7 @@ export class FileRootEngine implements FileRootCalls {
   }
 
   async received(index: string): Promise<number> {
+    this.intake.listBegins();
     return this.manifest.received(index);
   }
 
@@ -225,6 +253,7 @@ export class FileRootEngine implements FileRootCalls {
   }
 
   async cursors(): Promise<{ index: string; seq: number }[]> {
+    this.intake.listBegins();
     return this.manifest.cursors();
   }
 
@@ -395,7 +424,13 @@ export class FileRootEngine implements FileRootCalls {
     await this.turn.catch(() => {});
     this.reading.close();
     this.staging.close();
+    this.letGo();
     this.manifest.close();
+  }
+
+  private letGo(): void {
+    this.unlock?.();
+    this.unlock = null;
   }
 
   /** One after the other, each on a root that is the one it was and has no cut step left. */
@@ -424,7 +459,11 @@ export class FileRootEngine implements FileRootCalls {
       return await work();
     } catch (error) {
       const failure = this.trouble.note(error);
-      if (this.trouble.current?.code === "ROOT_UNAVAILABLE") this.isReady = false;
+      if (this.trouble.current?.code === "ROOT_UNAVAILABLE") {
+        this.isReady = false;
+        // Its disk can be unmounted; the lock is taken again with the root.
+        this.letGo();
+      }
       throw failure;
     }
   }
@@ -433,10 +472,12 @@ export class FileRootEngine implements FileRootCalls {
   private async prepare(): Promise<void> {
     const { manifest, context } = this;
     if (this.isReady) return;
+    if (!this.unlock) refuseInRoot(context.disk.path);
     if (manifest.get("root_id") === null) {
       const found = context.disk.identity();
       manifest.set("root_id", found ?? context.disk.mark());
     }
+    this.unlock ??= withRoot(context, () => lockRoot(context.disk.path));
     await recover(context);
     // What a lost manifest knew of, and what a crash left between the store and the manifest.
     await withRoot(context, (open) => adoptObjects(context, open));

@@ -29,7 +29,7 @@ export class Trouble {
     const full = errorCode(error) === "ENOSPC" || errorCode(error) === "EDQUOT" || errorCode(error) === "SQLITE_FULL";
     const failure = full ? this.noRoom(error) : error;
     const { code, message } = toPlainError(failure);
-    if (code === "DISK_FULL" || code === "ROOT_UNAVAILABLE") this.said = { code, message };
+    if (code === "DISK_FULL" || code === "ROOT_UNAVAILABLE" || code === "ROOT_IN_USE") this.said = { code, message };
     return failure;
   }
 

@@ -25,3 +25,66 @@ test("a folder goes with what is in it, the deepest first", async () => {
   await sync(a, b);
   expect(readdirSync(b.root)).toEqual([".scoutsync-store"]);
 });
+
+test("a file that a person puts in the place of a folder is that file everywhere after one session, in both directions", async () => {
+  for (const [from, to, name] of [
+    [a, b, "x"],
+    [b, a, "y"],
+  ] as const) {
+    mkdirSync(join(from.root, name, "sub"), { recursive: true });
+    writeFileSync(join(from.root, name, "sub", "deep"), `deep in ${name}`);
+    await sync(a, b);
+    rmSync(join(from.root, name), { recursive: true });
+    writeFileSync(join(from.root, name), "a file now");
+    await sync(a, b);
+    for (const site of [from, to]) {
+      expect(readFileSync(join(site.root, name), "utf8")).toBe("a file now");
+      expect(await site.engine.reviews()).toEqual([]);
+    }
+    expect((await to.engine.versions(`${name}/sub/deep`)).map(({ why }) => why)).toEqual(["deleted"]);
+    const [down, up] = await sync(a, b);
+    expect(down.bytes + up.bytes).toBe(0);
+  }
+});
+
+test("a file for the name of a folder in which somebody else has a new file is the version that lost it", async () => {
+  mkdirSync(join(a.root, "x"));
+  writeFileSync(join(a.root, "x", "old"), "1");
+  await sync(a, b);
+  rmSync(join(a.root, "x"), { recursive: true });
+  writeFileSync(join(a.root, "x"), "a file now");
+  writeFileSync(join(b.root, "x", "new"), "of b");
+  for (let round = 0; round < 3; round++) await sync(a, b);
+  for (const site of [a, b]) {
+    expect(readdirSync(join(site.root, "x"))).toEqual(["new"]);
+    expect(await site.engine.reviews()).toMatchObject([{ key: "x", winner: { value: "a folder" } }]);
+  }
+});
+
+test("rules that are deleted on every node at once are gone after one session, and what they had left alone takes part", async () => {
+  writeFileSync(join(a.root, ".scoutsyncignore"), "*.log\n");
+  mkdirSync(join(a.root, "sub"));
+  writeFileSync(join(a.root, "sub", "x.log"), "of a");
+  await sync(a, b);
+  for (const site of [a, b]) rmSync(join(site.root, ".scoutsyncignore"));
+  await sync(a, b);
+  for (const site of [a, b]) {
+    const [rules] = await site.engine.files(".scoutsyncignore", "", 1);
+    expect(rules?.kind).toBe("gone");
+    expect(readFileSync(join(site.root, "sub", "x.log"), "utf8")).toBe("of a");
+  }
+});
+
+test("new rules leave everything alone at once, also in a folder that went under them, and equal roots have equal digests", async () => {
+  mkdirSync(join(a.root, "cache", "deep"), { recursive: true });
+  writeFileSync(join(a.root, "cache", "deep", "1"), "1");
+  await sync(a, b);
+  rmSync(join(a.root, "cache"), { recursive: true });
+  writeFileSync(join(a.root, ".scoutsyncignore"), "cache\n");
+  // As after a hint of the kernel: the folder above only.
+  await a.engine.scan({ folders: [""], confirm: true });
+  await sync(a, b);
+  await sync(a, b);
+  expect(a.engine.state().digest).toBe(b.engine.state().digest);
+  expect(readFileSync(join(b.root, "cache", "deep", "1"), "utf8")).toBe("1");
+});

@@ -21,6 +21,7 @@ export interface ModelOptions {
 }
 
 const NAMES = ["a", "b", "c.txt", "Ü", "x y"];
+const RULES = ".scoutsyncignore";
 const NODES = ["n1", "n2", "n3"];
 
 /**
@@ -32,6 +33,8 @@ export class FileModel {
   private readonly folder: { path: string; remove(): void };
   private readonly sites: ModelSite[] = [];
   private serial = 0;
+  /** Every path that a person took away somewhere: nothing else may ever be gone from a disk. */
+  private readonly takenAway = new Set<string>();
   private readonly options: ModelOptions;
 
   constructor(seed: number, options: ModelOptions) {
@@ -96,7 +99,9 @@ export class FileModel {
     else if (dice < 55) await this.loseManifest(site);
     else if (dice < 57) await this.unmounted(site);
     else if (dice < 59) this.toggleIgnore(site);
-    else if (dice < 61) this.folderForFile(site);
+    else if (dice < 60) this.folderForFile(site);
+    else if (dice < 61) this.fileForFolder(site);
+    else if (dice < 64) await this.unreadable(site);
     else if (dice < 72) await this.survive(site, () => this.look(site));
     else await this.session(site, this.pick(this.sites.filter((other) => other !== site)), dice < 80);
   }
@@ -129,6 +134,7 @@ export class FileModel {
     const path = this.existing(site, true);
     if (!path) return;
     this.say(`${site.name} removes ${path}`);
+    this.takes(site, path);
     rmSync(join(site.root, path), { recursive: true, force: true });
   }
 
@@ -138,7 +144,9 @@ export class FileModel {
     if (!from || existsSync(join(site.root, to)) || `${to}/`.startsWith(`${from}/`)) return;
     try {
       mkdirSync(dirname(join(site.root, to)), { recursive: true });
+      const paths = below(site.root, from);
       renameSync(join(site.root, from), join(site.root, to));
+      for (const path of paths) this.takenAway.add(path);
       this.say(`${site.name} renames ${from} to ${to}`);
     } catch (error) {
       if (!["ENOTDIR", "EEXIST", "EINVAL", "ENOENT"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
@@ -149,15 +157,28 @@ export class FileModel {
     const path = this.existing(site, false);
     if (!path) return;
     this.say(`${site.name} makes a folder of ${path}`);
+    this.takes(site, path);
     rmSync(join(site.root, path));
     mkdirSync(join(site.root, path));
+  }
+
+  private fileForFolder(site: ModelSite): void {
+    const path = this.existing(site, true);
+    if (!path || statSync(join(site.root, path)).isFile()) return;
+    this.say(`${site.name} makes a file of ${path}`);
+    this.takes(site, path);
+    rmSync(join(site.root, path), { recursive: true });
+    writeFileSync(join(site.root, path), `version ${++this.serial}, a file now`);
   }
 
   private toggleIgnore(site: ModelSite): void {
     site.ignoring = !site.ignoring;
     this.say(`${site.name} ${site.ignoring ? "ignores" : "takes back"} c.txt`);
-    if (site.ignoring) writeFileSync(join(site.root, ".scoutsyncignore"), "c.txt\n");
-    else rmSync(join(site.root, ".scoutsyncignore"), { force: true });
+    if (site.ignoring) writeFileSync(join(site.root, RULES), "c.txt\n");
+    else {
+      this.takenAway.add(RULES);
+      rmSync(join(site.root, RULES), { force: true });
+    }
   }
 
   private async loseManifest(site: ModelSite): Promise<void> {
@@ -182,6 +203,34 @@ export class FileModel {
     renameSync(`${site.root}.away`, site.root);
   }
 
+  /** A folder or a file that may not be read for a while: nothing of it is deleted, here or by those who hear from here. */
+  private async unreadable(site: ModelSite): Promise<void> {
+    const path = this.existing(site, true);
+    if (!path) return;
+    await this.survive(site, () => this.look(site));
+    const other = this.pick(this.sites.filter((one) => one !== site));
+    this.say(`${site.name} may not read ${path}; ${other.name} and it pull from each other`);
+    const full = join(site.root, path);
+    const mode = statSync(full).mode & 0o777;
+    const before = below(site.root, path);
+    const bytes = this.bytesOn(site);
+    chmodSync(full, 0);
+    try {
+      await this.look(site);
+      await this.survive(other, () => pull(other.engine, site.engine, site.name));
+      await pull(site.engine, other.engine, other.name);
+      await this.look(site);
+    } finally {
+      // Somebody else may have taken it away meanwhile.
+      if (existsSync(full)) chmodSync(full, mode);
+    }
+    const now = this.bytesOn(site);
+    for (const [hash, where] of bytes) if (!now.has(hash)) throw new Error(`${site.name} lost ${hash.slice(0, 6)}, which was ${where}`);
+    for (const one of before)
+      if (!this.takenAway.has(one) && !existsSync(join(site.root, one)))
+        throw new Error(`${site.name}: ${one} went while it could not be read`);
+  }
+
   private async look(site: ModelSite): Promise<void> {
     await site.engine.scan({ confirm: true });
   }
@@ -196,14 +245,19 @@ export class FileModel {
 
   /**
    * Runs what the node does by itself; where the process dies, a new one begins. Nobody else writes meanwhile, so that every
-   * byte string that was on its disk, in place or in the store, has to be there afterwards: nothing is the engine's to destroy.
+   * byte string that was on its disk, in place or in the store, has to be there afterwards: nothing is the engine's to destroy;
+   * and no path may be gone that no person has taken away on any node.
    */
   private async survive(site: ModelSite, work: () => Promise<unknown>, fuse = Infinity): Promise<void> {
     const before = this.bytesOn(site);
+    const paths = below(site.root, "");
     site.fuse = fuse;
     await this.live(site, work);
     site.fuse = Infinity;
     const now = this.bytesOn(site);
+    for (const path of paths)
+      if (!this.takenAway.has(path) && !existsSync(join(site.root, path)))
+        throw new Error(`${path} went from ${site.name}, and nobody had taken it away anywhere`);
     for (const [hash, where] of before) if (!now.has(hash)) throw new Error(`${site.name} lost ${hash.slice(0, 6)}, which was ${where}`);
   }
 
@@ -222,34 +276,20 @@ export class FileModel {
     await this.open(site.name, site);
   }
 
-  /** All sync until nothing moves; then everything has to be as it was promised. */
+  /**
+   * All sync until nothing moves, under whatever rules there are by then; then one person takes the rules away, and they
+   * sync again. Everything has to be as it was promised.
+   */
   private async finish(): Promise<void> {
     for (const site of this.sites) site.clockUs = 0;
-    for (const site of this.sites) {
-      await this.look(site);
-      await this.look(site);
-    }
-    for (let round = 0; ; round++) {
-      let moved = 0;
-      for (const to of this.sites) {
-        // The rules are a file that travels, too, and may come back as the other side of a conflict.
-        rmSync(join(to.root, ".scoutsyncignore"), { force: true });
-        await this.look(to);
-        for (const from of this.sites) {
-          if (to === from) continue;
-          const { entries, fetched, refused } = await pull(to.engine, from.engine, from.name);
-          moved += fetched + (round > 4 ? entries : 0);
-          // A file that was taken away, or left alone, since it was listed.
-          if (refused.length > 0 && round > 4)
-            throw new Error(`${to.name} refused ${JSON.stringify(refused)} of ${from.name}\n${await this.differences()}`);
-        }
-      }
-      const digests = new Set(this.sites.map(({ engine }) => engine.state().digest));
-      if (moved === 0 && digests.size === 1 && round > 0) break;
-      if (round === 8) throw new Error(`no end: ${moved} moved, ${await this.differences()}`);
-    }
+    for (const site of this.sites) await this.look(site);
+    await this.settle("under their rules");
+    this.takenAway.add(RULES);
+    rmSync(join(this.pick(this.sites).root, RULES), { force: true });
+    await this.settle("without rules");
     const trees = this.sites.map(({ root }) => treeOf(root));
-    for (const [at, tree] of trees.entries()) if (tree !== trees[0]) throw new Error(`${NODES[at]} differs:\n${trees[0]}\n--\n${tree}`);
+    for (const [at, tree] of trees.entries())
+      if (tree !== trees[0]) throw new Error(`${NODES[at]} differs:\n${trees[0]}\n--\n${tree}\n${await this.differences()}`);
     for (const { engine, name } of this.sites) {
       const { wanted, missing, problem } = engine.state();
       if (wanted + missing > 0 || problem !== "") throw new Error(`${name}: ${wanted} wanted, ${missing} missing, ${problem}`);
@@ -259,6 +299,27 @@ export class FileModel {
     await this.sameVersionsSameContent();
   }
 
+  /** Sessions in all directions, while nobody edits, until one round of them moves nothing. */
+  private async settle(when: string): Promise<void> {
+    for (let round = 0; ; round++) {
+      let moved = 0;
+      for (const to of this.sites) {
+        await this.look(to);
+        for (const from of this.sites) {
+          if (to === from) continue;
+          const { entries, fetched, refused } = await pull(to.engine, from.engine, from.name);
+          moved += fetched + entries;
+          // A file that was taken away, or left alone, since it was listed.
+          if (refused.length > 0 && round > 4)
+            throw new Error(`${when}: ${to.name} refused ${JSON.stringify(refused)} of ${from.name}\n${await this.differences()}`);
+        }
+      }
+      const digests = new Set(this.sites.map(({ engine }) => engine.state().digest));
+      if (moved === 0 && digests.size === 1 && round > 0) return;
+      if (round === 10) throw new Error(`${when}: no end: ${moved} moved, ${await this.differences()}`);
+    }
+  }
+
   private async differences(): Promise<string> {
     const rows = new Map<string, string[]>();
     for (const { engine, name } of this.sites) {
@@ -266,7 +327,12 @@ export class FileModel {
         rows.set(path, [...(rows.get(path) ?? []), `${name}: ${kind} ${hash.slice(0, 6)} ${state} ${version}`]);
       }
     }
-    const differing = [...rows].filter(([, lines]) => new Set(lines.map((line) => line.slice(4))).size > 1 || lines.length < NODES.length);
+    const differing = [...rows].filter(
+      ([, lines]) =>
+        new Set(lines.map((line) => line.slice(4))).size > 1 ||
+        lines.some((line) => !line.includes(" here ")) ||
+        lines.length < NODES.length,
+    );
     return differing.map(([path, lines]) => `${path}\n  ${lines.join("\n  ")}`).join("\n");
   }
 
@@ -288,6 +354,10 @@ export class FileModel {
     for (const [path, bytes] of filesOf(site.root)) found.set(hashOf(bytes), path);
     for (const [path, bytes] of filesOf(join(site.root, ".scoutsync-store", "objects"))) found.set(hashOf(bytes), `object ${path}`);
     return found;
+  }
+
+  private takes(site: ModelSite, path: string): void {
+    for (const one of below(site.root, path)) this.takenAway.add(one);
   }
 
   private path(): string {
@@ -316,6 +386,15 @@ export class FileModel {
 }
 
 const hashOf = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
+
+/** A path ("" = the root) and everything below it, the store aside. */
+function below(root: string, path: string): string[] {
+  const full = join(root, path);
+  const inside = statSync(full).isDirectory() ? readdirSync(full, { recursive: true, encoding: "utf8" }) : [];
+  return [path, ...inside.map((one) => (path === "" ? one : `${path}/${one}`))].filter(
+    (one) => one !== "" && !one.startsWith(".scoutsync-store"),
+  );
+}
 
 function filesOf(root: string): [string, Buffer][] {
   return readdirSync(root, { recursive: true, withFileTypes: true })

@@ -49,9 +49,10 @@ export const registerDoctor: Registration = (program, surroundings) => {
 async function examineRoot(path: string, exclude: readonly string[], out: Output): Promise<void> {
   const { diagnoseRoot } = await import("@scoutsync/files");
   const found = diagnoseRoot(path, exclude);
-  const { status, files, folders, bytes, ignored, leftAlone, problems } = found;
-  out.result({ path, status, files, folders, bytes, ignored, left_alone: leftAlone, problems }, () => {
+  const { status, files, folders, bytes, ignored, inUse, leftAlone, problems } = found;
+  out.result({ path, status, files, folders, bytes, ignored, in_use: inUse, left_alone: leftAlone, problems }, () => {
     out.line(`${path}: ${SENTENCE[status]} (${files} files in ${folders} folders, ${bytes} bytes; ${ignored} ignored)`);
+    if (inUse) out.line("a node runs on it");
     for (const one of leftAlone) out.line(`left alone: ${one.path} ${one.reason}`);
     for (const { message, action } of problems) out.line(`error: ${message}. ${action}`);
   });

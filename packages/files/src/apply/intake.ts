@@ -1,4 +1,5 @@
 import {
+  EMPTY_VECTOR,
   equalVectors,
   join,
   SyncError,
@@ -9,7 +10,7 @@ import {
   type FileLoser,
   type FileRefusal,
 } from "@scoutsync/core";
-import { plannerOf, withRoot, type RootContext } from "../context.ts";
+import { ownEntry, plannerOf, withRoot, type RootContext } from "../context.ts";
 import { entryOf, State, type ManifestRow } from "../manifest/manifest.ts";
 import { checkPath } from "../paths/check-path.ts";
 import { errorCode, inFolderOf, permissionsOf } from "../paths/folder.ts";
@@ -58,6 +59,10 @@ export class EntryIntake {
   private readonly placement: Placement;
   private readonly scanner: Scanner;
   private readonly staging: Staging;
+  /** Files that came for the name of a folder that is not empty yet, by path: what was in it may go a moment later. */
+  private readonly awaited = new Map<string, { entry: FileEntry; source: string; lists: number }>();
+  /** How many lists of others have been begun. */
+  private lists = 0;
 
   constructor(context: RootContext, parts: { placement: Placement; scanner: Scanner; staging: Staging }) {
     this.context = context;
@@ -82,8 +87,14 @@ export class EntryIntake {
       intake,
     );
     await this.takeAll(folders, source, intake);
+    if (gone.length > 0) await this.takeAwaited(intake);
     for (const entry of sound) await this.keepLosers(entry, intake);
     return intake;
+  }
+
+  /** A list of another node is asked for from where it is known: what it says of deletions comes after the rest. */
+  listBegins(): void {
+    this.lists += 1;
   }
 
   private async takeAll(entries: readonly FileEntry[], source: string, intake: Intake): Promise<void> {
@@ -208,18 +219,47 @@ export class EntryIntake {
     const from = unchanged(next, entry) ? source : "";
     if (next.kind === "folder") return this.makeFolder(next, from, row, intake);
     if (row?.kind === "file" && row.hash === next.hash && row.state === State.here) return this.dress(next, from, row, intake);
-    if (row?.kind === "folder") {
-      const folderWent = this.removeFolder(row);
-      // Other files are still in it: the folder keeps the name, and the file is a version that lost it.
-      if (!folderWent) return this.folderWins(next, row, intake);
-    }
     if (!this.placement.has(next.hash)) return this.want(next, intake);
+    if (row?.kind === "folder" && !this.removeFolder(row)) {
+      // Other files are still in it. What goes is listed last; what stays keeps the folder's name, and the file has lost it.
+      if (this.isMetAgain(entry, source)) return this.folderWins(next, row, intake);
+      const message = `"${next.path}" is a folder here, and not empty yet`;
+      intake.refused.push({ path: next.path, code: "FILE_CHANGED", message, retry: true });
+      return null;
+    }
     await this.makeParents(next.path);
     const expected = await this.expectedAt(row);
     return {
       step: { entry: next, source: from, expected, why: "replaced" as const, displacedAuthor: row?.author ?? "" },
       counts: "placed" as const,
     };
+  }
+
+  /** True for a file that has waited for a folder to become empty through a list before this one. It is listed again until it is in. */
+  private isMetAgain(entry: FileEntry, source: string): boolean {
+    const before = this.awaited.get(entry.path);
+    const isSame = before !== undefined && equalVectors(before.entry.version, entry.version);
+    if (isSame && before.lists !== this.lists) return this.awaited.delete(entry.path);
+    if (!isSame) this.awaited.set(entry.path, { entry, source, lists: this.lists });
+    return false;
+  }
+
+  /** Files whose folder has become empty by now. */
+  private async takeAwaited(intake: Intake): Promise<void> {
+    for (const [path, { entry, source }] of this.awaited) {
+      if (!this.isEmptyFolder(path)) continue;
+      await this.takeAll([entry], source, intake);
+      this.awaited.delete(path);
+    }
+  }
+
+  private isEmptyFolder(path: string): boolean {
+    try {
+      return withRoot(this.context, ({ root }) => inFolderOf(root, `${path}/.`, (folder) => folder.names().length === 0));
+    } catch {
+      // Gone, or no folder: the list says what it is next time.
+      return false;
+    }
   }
 
   private async remove(next: FileEntry, source: string, entry: FileEntry, row: ManifestRow | null, intake: Intake) {
@@ -340,23 +380,34 @@ export class EntryIntake {
   ) {
     const { manifest } = this.context;
     await this.makeParents(next.path);
-    if (!(await this.clearForFolder(next.path, row, why))) return "again" as const;
-    withRoot(this.context, ({ root }) => inFolderOf(root, next.path, (folder, name) => folder.make(name).close()));
-    manifest.transaction(() => manifest.write({ entry: next, source, print: "", racy: false, state: State.here }, this.context.nowUs()));
+    const made = await this.folderInPlaceOf(next, source, row, why);
+    if (made === "changed") return "again" as const;
+    if (made === "free") {
+      withRoot(this.context, ({ root }) => inFolderOf(root, next.path, (folder, name) => folder.make(name).close()));
+      manifest.transaction(() => manifest.write({ entry: next, source, print: "", racy: false, state: State.here }, this.context.nowUs()));
+    }
     intake.taken += 1;
     return null;
   }
 
-  /** A file that stands where a folder has to be goes into the store. False: it is not what was known, and wants a look. */
-  private async clearForFolder(path: string, row: ManifestRow | null, why: "replaced" | "conflict"): Promise<boolean> {
+  /**
+   * A file that stands where a folder has to be goes into the store, and the folder is there, in one step of the journal.
+   * "free": no file stands there, and nothing was done. "changed": it is not what was known, and wants a look.
+   */
+  private async folderInPlaceOf(
+    entry: FileEntry,
+    source: string,
+    row: ManifestRow | null,
+    why: "replaced" | "conflict",
+  ): Promise<"made" | "free" | "changed"> {
+    const { path } = entry;
     const there = withRoot(this.context, ({ root }) => inFolderOf(root, path, (folder, name) => folder.look(name)));
-    if (!there || there.isDirectory()) return true;
+    if (!there || there.isDirectory()) return "free";
     if (!there.isFile()) throw blocked(path);
-    if (row?.kind !== "file" || row.state !== State.here) return false;
-    const entry: FileEntry = { ...entryOf(row), kind: "gone", hash: "", size: 0, before: row.hash, cause: "a folder has its name" };
-    const [result] = await this.placement.carryOut([{ entry, source: "", expected: row.hash, why, displacedAuthor: row.author }]);
+    if (row?.kind !== "file" || row.state !== State.here) return "changed";
+    const [result] = await this.placement.carryOut([{ entry, source, expected: row.hash, why, displacedAuthor: row.author }]);
     if (result === "blocked") throw blocked(path);
-    return result === "done";
+    return result === "done" ? "made" : "changed";
   }
 
   /** Folders above a path exist on disk and live in the manifest, whatever tombstones say of them. */
@@ -367,13 +418,33 @@ export class EntryIntake {
       const parent = components.slice(0, depth).join("/");
       const row = manifest.row(parent);
       if (row?.kind === "folder" && row.missingUs === 0 && row.state === State.here) continue;
-      for (let looks = 0; !(await this.clearForFolder(parent, manifest.row(parent), "conflict")); looks++) {
+      for (let looks = 0; ; looks++) {
+        const made = await this.folderInPlaceOf(this.folderOver(parent), "", manifest.row(parent), "conflict");
+        if (made !== "changed") break;
         if (looks === MAX_LOOKS) throw blocked(parent);
         await this.scanner.look(parent);
       }
       withRoot(this.context, ({ root }) => inFolderOf(root, parent, (folder, name) => folder.make(name).close()));
       await this.scanner.look(parent);
     }
+  }
+
+  /** A folder of this node's own making; a file that has its name now is a version that loses it. */
+  private folderOver(path: string): FileEntry {
+    const row = this.context.manifest.row(path);
+    const nowUs = this.context.nowUs();
+    const folder = ownEntry(this.context, {
+      path,
+      kind: "folder",
+      hash: "",
+      size: 0,
+      mode: 7,
+      modifiedUs: nowUs,
+      version: bump(row?.version ?? EMPTY_VECTOR, plannerOf(this.context)),
+      stampUs: nowUs,
+    });
+    if (row?.kind !== "file") return { ...folder, losers: row?.losers ?? [] };
+    return { ...folder, losers: [...row.losers.filter(({ hash }) => hash !== row.hash), lostToFolder(row, folder, nowUs)] };
   }
 
   /** False when something is still in it. */
@@ -396,21 +467,9 @@ export class EntryIntake {
 
   /** A file version came for a path that is a folder with other files in it. */
   private async folderWins(next: FileEntry, row: ManifestRow, intake: Intake): Promise<null> {
-    const { hash, size, author, stampUs } = next;
-    const sinceUs = this.context.nowUs();
-    const loser: FileLoser = {
-      hash,
-      size,
-      author,
-      stampUs,
-      sinceUs,
-      winner: "",
-      winnerAuthor: row.author,
-      winnerStampUs: row.stampUs,
-      resolved: false,
-    };
+    const loser = lostToFolder(next, row, this.context.nowUs());
     if (!(await this.keepLoser(loser, next))) return this.want(next, intake);
-    const losers = [...row.losers.filter((one) => one.hash !== hash), loser];
+    const losers = [...row.losers.filter(({ hash }) => hash !== loser.hash), loser];
     const kept = { ...entryOf(row), version: nextOf(this.context, row, next), losers };
     intake.conflicts += 1;
     return this.write(kept, "", next, row, intake);
@@ -466,6 +525,11 @@ export class EntryIntake {
 /** A version that covers both, of this node's own making. */
 function nextOf(context: RootContext, row: ManifestRow, entry: FileEntry): VersionVector {
   return bump(join(row.version, entry.version), plannerOf(context));
+}
+
+/** A file version whose name a folder keeps. */
+function lostToFolder({ hash, size, author, stampUs }: FileEntry, folder: FileEntry, sinceUs: number): FileLoser {
+  return { hash, size, author, stampUs, sinceUs, winner: "", winnerAuthor: folder.author, winnerStampUs: folder.stampUs, resolved: false };
 }
 
 /** What is written is what came, so that it need not be sent back to where it came from. */

@@ -15,7 +15,7 @@ const sync = promisify(fsync);
 
 /** One step to take on disk. */
 export interface Step {
-  /** What the manifest says afterwards: a file to place, or a tombstone. */
+  /** What the manifest says afterwards: a file to place, a folder in the place of a file, or a tombstone. */
   entry: FileEntry;
   /** The manifest that the entry came from unchanged; "" when it is this node's own. */
   source: string;
@@ -67,7 +67,15 @@ export class Placement {
         ready.push({
           at,
           step,
-          journal: { id, path: entry.path, step: isPlace ? "place" : "remove", staged: isPlace ? id : "", expected, entry, source },
+          journal: {
+            id,
+            path: entry.path,
+            step: entry.kind === "gone" ? "remove" : "place",
+            staged: isPlace ? id : "",
+            expected,
+            entry,
+            source,
+          },
         });
       }
       await syncFolder(open.staging);
@@ -138,7 +146,7 @@ export class Placement {
         open.root,
         step.entry.path,
         (folder, name) => this.inPlace(open, folder, name, step, journal, commits),
-        step.entry.kind === "file",
+        step.entry.kind !== "gone",
       );
     } catch (error) {
       this.drop(open, journal);
@@ -173,7 +181,7 @@ export class Placement {
         commits.push(() => this.commit(step, journal, null, null));
         return "done";
       }
-      if (there !== null || entry.kind !== "file") {
+      if (there !== null || entry.kind === "gone") {
         this.drop(open, journal);
         return "changed";
       }
@@ -193,11 +201,12 @@ export class Placement {
       }
     }
     let print: { text: string; racy: boolean } | null = null;
-    if (entry.kind === "file") {
+    if (entry.kind !== "gone") {
       try {
-        open.staging.linkTo(journal.staged, folder, name);
+        if (entry.kind === "folder") folder.make(name).close();
+        else open.staging.linkTo(journal.staged, folder, name);
       } catch (error) {
-        if (errorCode(error) !== "EEXIST") {
+        if (!["EEXIST", "ENOTDIR", "ELOOP"].includes(errorCode(error))) {
           if (displaced) this.putBack(open, folder, name, journal);
           throw error;
         }
@@ -206,7 +215,9 @@ export class Placement {
         if (displaced) commits.push(() => this.context.manifest.addObject(displaced));
         return "changed";
       }
-      this.context.reached("file linked");
+      this.context.reached(entry.kind === "folder" ? "folder made" : "file linked");
+    }
+    if (entry.kind === "file") {
       const placed = open.staging.look(journal.staged)?.ino;
       open.staging.remove(journal.staged);
       const stats = folder.look(name);

@@ -36,12 +36,16 @@ async function recoverStep(context: RootContext, open: OpenRoot, step: JournalSt
     return manifest.transaction(() => manifest.finish(step.id));
   }
   const displaced = moved?.isFile() ? await displacedOf(context, open, step) : null;
-  const isPlaced = step.step === "place" && there?.isFile() === true && (await examineReadable(folder, name))?.hash === step.entry.hash;
+  const isPlaced =
+    step.step === "place" &&
+    (step.entry.kind === "folder"
+      ? there?.isDirectory() === true && displaced?.hash === step.expected
+      : there?.isFile() === true && (await examineReadable(folder, name))?.hash === step.entry.hash);
   const isRemoved = step.step === "remove" && there === null && displaced !== null && displaced.hash === step.expected;
   if (isPlaced || isRemoved) {
     folder.sync();
     if (step.staged !== "" && open.staging.look(step.staged)) open.staging.remove(step.staged);
-    const stats = isPlaced ? folder.look(name) : null;
+    const stats = isPlaced && step.entry.kind === "file" ? folder.look(name) : null;
     return manifest.transaction(() => {
       if (displaced) manifest.addObject(displaced);
       const print = stats ? printOf(stats) : "";

@@ -222,6 +222,13 @@ export class Manifest {
     return (this.run(sql).all(`${folder}/`, `${folder}0`) as EntryRecord[]).map(fromRecord);
   }
 
+  /** What is known to be in place in a folder that is a file by now. */
+  belowFiles(): ManifestRow[] {
+    const sql = `SELECT child.* FROM entry AS parent JOIN entry AS child ON child.parent = parent.path
+      WHERE parent.kind = 'file' AND child.kind <> 'gone' AND child.state = 0`;
+    return (this.run(sql).all() as EntryRecord[]).map(fromRecord);
+  }
+
   /** Files that hold these bytes, in place. */
   withHash(hash: string): ManifestRow[] {
     const sql = "SELECT * FROM entry WHERE hash = ? AND kind = 'file' AND state = 0";

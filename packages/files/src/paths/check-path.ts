@@ -10,6 +10,8 @@ const CONTROL = /\p{Cc}/u;
 const RESERVED = /^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)/i;
 /** What this program keeps in a root itself. */
 export const STORE_FOLDER = ".scoutsync-store";
+/** Why a folder that holds such a store is left alone, in words that follow its path. */
+export const OWN_ROOT = "is a file root of its own";
 export const IGNORE_FILE = ".scoutsyncignore";
 const OWN = /^\.scoutsync(-|$)/i;
 

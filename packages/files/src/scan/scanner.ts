@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, fsync, type BigIntStats } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
 import { promisify } from "node:util";
-import { nameProblem, STORE_FOLDER } from "../paths/check-path.ts";
+import { nameProblem, OWN_ROOT, STORE_FOLDER } from "../paths/check-path.ts";
 import { errorCode, type Folder, inFolderOf } from "../paths/folder.ts";
 import { ownEntry, plannerOf, withRoot, type RootContext } from "../context.ts";
 import { type FileEntry, EMPTY_VECTOR } from "@scoutsync/core";
@@ -76,8 +76,12 @@ export class Scanner {
           new Set(["wal", "shm"].map((end) => `${name}-${end}`).filter((beside) => folder.look(beside) !== null)),
         ]);
       } catch (error) {
-        if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR" || errorCode(error) === "ELOOP") return;
-        throw error;
+        const code = errorCode(error);
+        if (code === "ENOENT" || code === "ENOTDIR" || code === "ELOOP") return;
+        if (code !== "EACCES" && code !== "EPERM" && code !== "EIO") throw error;
+        // Nobody can say what is there; everything else goes on.
+        this.remark(path, "unreadable", `cannot be read (${code}); nothing of it counts as deleted`);
+        return;
       }
       const name = path.split("/").pop() ?? "";
       if (!stats || this.leftAlone(path, name, stats, siblings, row)) return;
@@ -105,6 +109,10 @@ export class Scanner {
         this.remark(path, "mount", "is another file system; it is left alone, and nothing below it counts as deleted");
         return below;
       }
+      if (path !== "" && listing.some(({ name }) => name === STORE_FOLDER)) {
+        this.remark(path, "mount", `${OWN_ROOT}; it is left alone here, and nothing below it counts as deleted`);
+        return below;
+      }
       const { manifest, rules } = this.context;
       const rows = new Map(manifest.children(path).map((row) => [row.path, row]));
       const siblings = new Set(listing.map(({ name }) => name));
@@ -130,6 +138,8 @@ export class Scanner {
           this.noteFolder(full, row, report);
           below.push({ path: full, isNew });
         } else if (stats.isFile()) {
+          // What was in the folder that had this name is not there any more: it stands nowhere else.
+          if (row?.kind === "folder") for (const child of manifest.children(full)) this.noteMissing(child, this.context.nowUs(), report);
           const known = row?.kind === "file" && row.state === State.here && !row.racy && row.print === printOf(stats);
           if (!known || deep) candidates.push({ path: full, name, stats, row });
           else if (row.missingUs > 0) manifest.observe(full, { missingUs: 0 });
@@ -139,8 +149,7 @@ export class Scanner {
       for (const row of rows.values()) {
         if (seen.has(row.path) || row.kind === "gone") continue;
         if (row.state !== State.here) continue;
-        if (rules.ignores(row.path, row.kind === "folder"))
-          manifest.transaction(() => manifest.observe(row.path, { state: State.ignored }));
+        if (rules.ignores(row.path, row.kind === "folder")) this.setAside(row);
         else this.noteMissing(row, nowUs, report);
       }
       for (let at = 0; at < candidates.length; at += GROUP) {
@@ -151,13 +160,18 @@ export class Scanner {
     });
   }
 
+  /** After a look at everything: what is still known below what is a file by now is missing, whatever has been forgotten since. */
+  noteBelowFiles(report: ScanReport): void {
+    for (const row of this.context.manifest.belowFiles()) this.noteMissing(row, this.context.nowUs(), report);
+  }
+
   /** A missing folder's files are missing, too: all of it is one absence. */
   private noteMissing(row: ManifestRow, nowUs: number, report: ScanReport): void {
     const { manifest } = this.context;
     const rows = row.kind === "folder" ? [row, ...manifest.below(row.path)] : [row];
     manifest.transaction(() => {
       for (const one of rows) {
-        if (one.state !== State.here) continue;
+        if (one.state !== State.here || one.kind === "gone") continue;
         report.missing += 1;
         if (one.missingUs === 0) manifest.observe(one.path, { missingUs: nowUs });
       }
@@ -166,15 +180,10 @@ export class Scanner {
 
   /** True for what is not synced; what is known of it then stays as it is, and counts neither as here nor as deleted. */
   private leftAlone(path: string, name: string, stats: BigIntStats, siblings: ReadonlySet<string>, row: ManifestRow | null): boolean {
-    const { databases, rules, limits, manifest } = this.context;
+    const { databases, rules, limits } = this.context;
     const aside = (kind: Remark["kind"] | null, reason: string) => {
       if (kind) this.remark(path, kind, reason);
-      if (row && row.kind !== "gone" && row.state === State.here) {
-        manifest.transaction(() => {
-          for (const one of row.kind === "folder" ? [row, ...manifest.below(path)] : [row])
-            manifest.observe(one.path, { state: State.ignored, missingUs: 0 });
-        });
-      }
+      if (row && row.kind !== "gone" && row.state === State.here) this.setAside(row);
       return true;
     };
     const problem = nameProblem(name);
@@ -192,6 +201,16 @@ export class Scanner {
       return aside("size", `has ${stats.size} bytes, more than the ${limits.maxSizeBytes} that are synced`);
     if (row?.state === State.ignored || row?.state === State.forgotten) this.takeBack(row);
     return false;
+  }
+
+  /** What comes to be left alone, with everything below a folder, counts neither as here nor as deleted. */
+  private setAside(row: ManifestRow): void {
+    const { manifest } = this.context;
+    manifest.transaction(() => {
+      // Below a file, too: it may stand where a folder was a moment ago.
+      for (const one of [row, ...manifest.below(row.path)])
+        if (one.state !== State.leaving) manifest.observe(one.path, { state: State.ignored, missingUs: 0 });
+    });
   }
 
   /** What was left alone takes part again; what is not there then is fetched, not deleted. */

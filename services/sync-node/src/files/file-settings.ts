@@ -17,6 +17,22 @@ export function fileRootOptions(config: SyncNodeConfig): FileRootOptions[] {
       }
     }
   }
+  const own = real("", config.dataDirectory);
+  for (const { name, path } of resolved) {
+    // What is called .scoutsync-… is left alone wherever it lies.
+    if (
+      !isWithin(own, path) ||
+      own
+        .slice(path.length)
+        .split("/")
+        .some((part) => part.startsWith(".scoutsync-"))
+    )
+      continue;
+    throw wrong(
+      `the file root "${name}" holds the data folder of this node, ${config.dataDirectory}, in which its keys are`,
+      "Choose another folder for one of them: --data DIR, outside of every root.",
+    );
+  }
   return roots.map(({ name, path }) => ({
     name,
     path,

@@ -1,5 +1,6 @@
 import { SyncError } from "@scoutsync/core";
 import type { FileRoot } from "@scoutsync/files";
+import { VEILED } from "@scoutsync/replica";
 import type { SyncNodeConfig } from "../config.ts";
 import type { Databases } from "../databases.ts";
 
@@ -18,6 +19,8 @@ export interface RowFiles {
   root: string;
   /** "" = the root itself. */
   folder: string;
+  /** What it names is shown to nobody. */
+  isSensitive: boolean;
 }
 
 /** A file that rows name and that is not in place here. */
@@ -28,7 +31,14 @@ export interface UnmetFile {
 }
 
 /** Reads `NAME.TABLE.COLUMN=ROOT` or `=ROOT/FOLDER`. Throws INVALID_ARGUMENT for what names nothing that this node has. */
-export function rowFilesOf({ databases, files = [], rowFiles = [] }: Pick<SyncNodeConfig, "databases" | "files" | "rowFiles">): RowFiles[] {
+export function rowFilesOf({
+  databases,
+  files = [],
+  rowFiles = [],
+  sensitive = [],
+}: Pick<SyncNodeConfig, "databases" | "files" | "rowFiles" | "sensitive">): RowFiles[] {
+  // As SQLite compares names.
+  const veiled = new Set(sensitive.map((entry) => entry.toLowerCase()));
   return rowFiles.map((entry) => {
     const [column = "", target = ""] = entry.split("=");
     const database = databases
@@ -38,7 +48,14 @@ export function rowFilesOf({ databases, files = [], rowFiles = [] }: Pick<SyncNo
     const [table, name] = splitLast(column.slice((database ?? "").length + 1), ".");
     const [root = "", ...folder] = target.split("/");
     if (database !== undefined && table !== "" && name !== "" && files.some((one) => one.name === root))
-      return { database, table, column: name, root, folder: folder.filter((part) => part !== "").join("/") };
+      return {
+        database,
+        table,
+        column: name,
+        root,
+        folder: folder.filter((part) => part !== "").join("/"),
+        isSensitive: [`${database}.${table}`, `${database}.${table}.${name}`].some((one) => veiled.has(one.toLowerCase())),
+      };
     throw new SyncError({
       code: "INVALID_ARGUMENT",
       message: `"${entry}" does not say which column of a database of this node names files of which of its roots`,
@@ -50,7 +67,7 @@ export function rowFilesOf({ databases, files = [], rowFiles = [] }: Pick<SyncNo
 /** What rows of this node's databases name in a root and is not in place there; a column that is not there is said as well. */
 export async function unmetFiles(databases: Databases, rowFiles: readonly RowFiles[], root: FileRoot): Promise<UnmetFile[]> {
   const unmet: UnmetFile[] = [];
-  for (const { database, table, column, folder, root: name } of rowFiles) {
+  for (const { database, table, column, folder, root: name, isSensitive } of rowFiles) {
     if (name !== root.name) continue;
     const named = `${database}.${table}.${column}`;
     try {
@@ -59,7 +76,10 @@ export async function unmetFiles(databases: Databases, rowFiles: readonly RowFil
       const paths = values.map((value) => (folder === "" ? value : `${folder}/${value}`));
       for (let at = 0; at < paths.length && unmet.length < MAX_NAMED; at += LOOK_UP_AT_ONCE) {
         const absent = await root.absent(paths.slice(at, at + LOOK_UP_AT_ONCE));
-        for (const { path, reason } of absent) unmet.push({ path, kind: "row", reason: `${reason}; ${named} names it` });
+        for (const { path, reason } of absent) {
+          const shown = isSensitive ? { path: VEILED, reason: "is not in place" } : { path, reason };
+          unmet.push({ path: shown.path, kind: "row", reason: `${shown.reason}; ${named} names it` });
+        }
       }
     } catch (error) {
       if (!(error instanceof SyncError)) throw error;
