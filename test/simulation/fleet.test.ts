@@ -32,3 +32,12 @@ test.each(KINDS)("no write of a fleet is lost and everyone agrees: %s", { timeou
     await setImmediate();
   }
 });
+
+/** Histories that nobody has found a shorter form of. */
+const FOUND: [number, Partial<FleetOptions>, string][] = [
+  [800203, { selfReferences: true, naturalParents: true }, "a deleted parent that comes back to wait is tried like the others"],
+];
+
+test.each(FOUND)("seed %i", { timeout: 300_000 }, (seed, options) => {
+  expect(failuresOf(seed, options)).toEqual([]);
+});

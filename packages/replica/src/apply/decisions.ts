@@ -98,8 +98,11 @@ export class Decisions {
       for (const { birth } of page) {
         const current = this.related.again(birth);
         if (current?.place.kind !== "waiting") continue;
+        const waited = this.placement.waiting;
         if (this.placement.place(current, this.rows.cells(current), ownedDots(current))) this.passMoved = true;
-        else if (current.place.kind === "waiting" && (current.place as { reason: WaitingReason }).reason === "unique") {
+        // A deleted parent that it brought back and that has to wait itself may have been passed already.
+        if (this.placement.waiting > waited) this.passMoved = true;
+        if (current.place.kind === "waiting" && (current.place as { reason: WaitingReason }).reason === "unique") {
           this.passMoved = this.decideUnique(current) || this.passMoved;
         }
       }
