@@ -105,7 +105,15 @@ test("a list with hostile paths and bytes that are not what was announced: refus
     },
     getFile: (call: ServerWritableStream<GetFileRequest, GetFileResponse>) => {
       for (const [range, { sha256 }] of call.request.ranges.entries())
-        call.write({ entry: undefined, range, offset: 0n, chunk: bytesOf(sha256), recipe: Buffer.alloc(0), missing: "" });
+        call.write({
+          entry: undefined,
+          range,
+          offset: 0n,
+          chunk: bytesOf(sha256),
+          recipe: Buffer.alloc(0),
+          missing: "",
+          ticket: Buffer.alloc(0),
+        });
       call.end();
     },
   });

@@ -121,4 +121,19 @@ export const FILE_FAULTS: Fault[] = [
     edits: [["const shown = isSensitive ?", "const shown = isSensitive && column === table ?"]],
     caughtBy: "test/e2e/files.test.ts",
   },
+  {
+    name: "a ticket for a bulk connection is anybody's",
+    edits: [["if (known && speaker.member === known.member) {", "if (known) {"]],
+    caughtBy: "services/sync-node/test/bulk-connections.test.ts",
+  },
+  {
+    name: "a ticket for a bulk connection is good again and again",
+    edits: [["        this.#awaited.delete(key);\n", ""]],
+    caughtBy: "services/sync-node/test/bulk-connections.test.ts",
+  },
+  {
+    name: "a frame may be as large as it says",
+    edits: [["if (kind > Kind.end || length > most) throw noFrame();", "if (kind > Kind.end) throw noFrame();"]],
+    caughtBy: "packages/protocol/test/bulk-connection.test.ts",
+  },
 ];

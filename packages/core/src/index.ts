@@ -8,3 +8,4 @@ export * from "./schema-print.ts";
 export * from "./rules.ts";
 export * from "./combine.ts";
 export * from "./file-entry.ts";
+export * from "./pieces.ts";

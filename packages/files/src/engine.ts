@@ -303,8 +303,8 @@ export class FileRootEngine implements FileRootCalls {
     this.staging.leave(hash);
   }
 
-  async read(hash: string, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
-    return this.reading.read(hash, offset, length);
+  async read(hash: string, offset: number, length: number, memory?: ArrayBuffer): Promise<Uint8Array<ArrayBuffer>> {
+    return this.reading.read(hash, offset, length, memory);
   }
 
   async readSmall(hashes: readonly string[]): Promise<(Uint8Array<ArrayBuffer> | "large" | "missing")[]> {

@@ -130,7 +130,8 @@ export interface FileRootCalls {
   write(hash: string, offset: number, bytes: Uint8Array): Promise<void>;
   finish(hash: string): Promise<void>;
   leave(hash: string): Promise<void>;
-  read(hash: string, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** May be in a piece of memory, which whoever has done with the bytes may give back. */
+  read(hash: string, offset: number, length: number, memory?: ArrayBuffer): Promise<Uint8Array<ArrayBuffer>>;
   /** Small files whole; "large" has to be read in pieces, "missing" is not here (any more). */
   readSmall(hashes: readonly string[]): Promise<(Uint8Array<ArrayBuffer> | "large" | "missing")[]>;
   /** The hash of what is in place at a path. Throws NOT_FOUND, INVALID_ARGUMENT. */

@@ -8,6 +8,8 @@ import {
   type ClientOptions,
   type ChannelCredentials,
 } from "@grpc/grpc-js";
+import { connect } from "node:net";
+import type { BulkDial } from "./bulk-connection.ts";
 import { SyncNodeService } from "../gen/scoutsync/v1/sync_node.ts";
 import { syncNodeService } from "./bulk-codec.ts";
 import { fromStatus, type Callee } from "./status.ts";
@@ -26,7 +28,7 @@ const MAX_RECONNECT_MS = 2_000;
 export const DEFAULT_DEADLINE_MS = 30_000;
 
 /** What a fleet's services are called where TLS wants a name; addresses are not allowed there. */
-const TLS_NAME = "scoutsync";
+export const TLS_NAME = "scoutsync";
 
 type AuthContext = NonNullable<ReturnType<ClientUnaryCall["getAuthContext"]>>;
 
@@ -54,6 +56,8 @@ export interface ServiceClient<S> extends Callee {
   readonly channel: Client;
   /** Throws FORBIDDEN when the service with this certificate (DER) may not answer as that node. Not there where nobody shows one. */
   readonly checkAnswersAs?: (certificate: Uint8Array, nodeId: string) => void;
+  /** Opens a connection beside the channel, to the same address and secured in the same way. Not there where nobody can. */
+  readonly dialBulk?: BulkDial;
   close(): void;
 }
 
@@ -85,9 +89,9 @@ export interface AnsweredCall {
 export function createClient<S extends ServiceShape>(
   address: string,
   clientClass: ClientClass<S>,
-  channelCredentials: ChannelCredentials = credentials.createInsecure(),
+  channelCredentials?: ChannelCredentials,
 ): ServiceClient<S> {
-  const channel = new clientClass(address, channelCredentials, {
+  const channel = new clientClass(address, channelCredentials ?? credentials.createInsecure(), {
     // A certificate of a fleet says who somebody is, not where: nodes move. Without TLS this says nothing.
     "grpc.ssl_target_name_override": TLS_NAME,
     "grpc-node.flow_control_window": FLOW_CONTROL_WINDOW_BYTES,
@@ -110,8 +114,15 @@ export function createClient<S extends ServiceShape>(
     role: clientClass.serviceName.endsWith(".Coordinator") ? "coordinator" : "peer",
     service: (clientClass.service as ServiceShape) === SyncNodeService ? (syncNodeService as never) : clientClass.service,
     channel,
+    ...(!channelCredentials && { dialBulk: (onread) => connect({ ...hostAndPort(address), noDelay: true, onread }) }),
     close: () => channel.close(),
   };
+}
+
+/** What a socket is connected with for `host:port`. */
+export function hostAndPort(address: string): { host: string; port: number } {
+  const colon = address.lastIndexOf(":");
+  return { host: address.slice(0, colon).replace(/^\[(.*)\]$/, "$1") || "127.0.0.1", port: Number(address.slice(colon + 1)) };
 }
 
 /** One request, one response. Throws a SyncError, or the signal's reason when it aborts. */

@@ -10,15 +10,22 @@ import {
 import {
   FileChecksumsRequest,
   GetFileRequest,
+  type GetFileResponse,
   type PutFileRequest,
   type PutFileResponse,
   type SyncNodeService,
 } from "../gen/scoutsync/v1/sync_node.ts";
 import { bidi, serverStream, type ServiceClient } from "./client.ts";
+import { BulkConnection } from "./bulk-connection.ts";
 import { formatCursors, fromWireEnd, fromWireEntry, fromWireRefusal, fromWireWant, seqIn, toWireEntry } from "./file-entries.ts";
 import { asBuffer } from "./value.ts";
 
 type Client = ServiceClient<typeof SyncNodeService>;
+
+/** From so many bytes on a connection of their own is worth its opening. */
+const BULK_FROM_BYTES = 8 * 1024 * 1024;
+/** Where a bulk connection could not be opened, none is asked for again. */
+const withoutBulk = new WeakSet<Client>();
 
 interface Part {
   hash: string;
@@ -33,7 +40,8 @@ export interface FileClient {
     request: { root: string; known: readonly { index: string; seq: number }[]; callerIndex: string; follow: boolean; asKnown: boolean },
     signal?: AbortSignal,
   ): AsyncIterable<{ index: string; entries: ListedEntry[]; end: FileListEnd | null; part: readonly string[] | null }>;
-  fileBytes(root: string, parts: readonly Part[], signal?: AbortSignal): AsyncIterable<Piece>;
+  /** `size` is how many bytes these parts are, as far as is known: many are worth a connection of their own. */
+  fileBytes(root: string, parts: readonly Part[], signal?: AbortSignal, size?: number): AsyncIterable<Piece>;
   fileRecipe(root: string, hash: string, signal?: AbortSignal): Promise<Uint8Array>;
   openPut(opening: { root: string; name: string; index: string }, signal?: AbortSignal): Promise<PutStream>;
 }
@@ -64,13 +72,7 @@ export function fileClient(client: Client): FileClient {
         yield { index, entries: entries.map(fromWireEntry), end: end ? fromWireEnd(end, callerIndex) : null, part: part?.folders ?? null };
       }
     },
-    async *fileBytes(root, parts, signal) {
-      const ranges = parts.map(({ hash, offset, length }) => ({ sha256: hash, offset: BigInt(offset), length: BigInt(length) }));
-      const request = GetFileRequest.create({ root, ranges, protocol: PROTOCOL_VERSION });
-      for await (const { range, offset, chunk, missing } of serverStream(client, "getFile", request, { signal })) {
-        yield missing === "" ? { part: range, offset: Number(offset), bytes: chunk } : { part: range, missing };
-      }
-    },
+    fileBytes: (root, parts, signal, size = 0) => fileBytes(client, { root, parts, size, signal }),
     async fileRecipe(root, hash, signal) {
       const request = GetFileRequest.create({ root, sha256: hash, chunks: true, protocol: PROTOCOL_VERSION });
       const pieces: Buffer[] = [];
@@ -79,6 +81,68 @@ export function fileClient(client: Client): FileClient {
     },
     openPut: (opening, signal) => openPut(client, opening, signal),
   };
+}
+
+interface BytesWanted {
+  root: string;
+  parts: readonly Part[];
+  size: number;
+  signal: AbortSignal | undefined;
+}
+
+async function* fileBytes(client: Client, wanted: BytesWanted): AsyncGenerator<Piece> {
+  const { root, parts, size, signal } = wanted;
+  const ranges = parts.map(({ hash, offset, length }) => ({ sha256: hash, offset: BigInt(offset), length: BigInt(length) }));
+  const dial = size < BULK_FROM_BYTES || withoutBulk.has(client) ? undefined : client.dialBulk;
+  const request = GetFileRequest.create({ root, ranges, protocol: PROTOCOL_VERSION, bulkConnection: dial !== undefined });
+  const leaving = new AbortController();
+  const either = signal ? AbortSignal.any([signal, leaving.signal]) : leaving.signal;
+  const responses = serverStream(client, "getFile", request, { signal: either })[Symbol.asyncIterator]();
+  let ahead: Promise<IteratorResult<GetFileResponse>> | null = null;
+  try {
+    for (;;) {
+      const { done, value } = await (ahead ?? responses.next());
+      ahead = null;
+      if (done) return;
+      const { range, offset, chunk, missing, ticket } = value;
+      if (ticket.length > 0 && dial) {
+        ahead = responses.next();
+        const data = new BulkConnection(dial, ticket);
+        yield* overBulkConnection(client, data, ahead);
+        if (data.complete) continue;
+        // Somebody on the way lets only gRPC through.
+        withoutBulk.add(client);
+        return yield* fileBytes(client, wanted);
+      } else yield missing === "" ? { part: range, offset: Number(offset), bytes: chunk } : { part: range, missing };
+    }
+  } finally {
+    // A call that is waited for is not left by itself.
+    leaving.abort(new Error("the bytes are not wanted any more"));
+    await responses.return?.();
+  }
+}
+
+/** All frames of a bulk connection, for as long as its call lasts; none where it could not be opened. Throws what the call says. */
+async function* overBulkConnection(client: Client, data: BulkConnection, call: Promise<unknown>): AsyncGenerator<Piece> {
+  let any = false;
+  // The call goes on for as long as the bytes do: whatever it says before they are all here, no more of them come.
+  const over = () => data.close();
+  call.then(over, over);
+  try {
+    for (let frame = await data.next(); frame; frame = await data.next()) {
+      any = true;
+      yield frame;
+    }
+  } finally {
+    data.close();
+  }
+  if (data.complete || !any) return;
+  await call;
+  throw new SyncError({
+    code: "PEER_FAILED",
+    message: `the bulk connection to ${client.address} ended before all had come`,
+    action: "Try again; what has come is kept.",
+  });
 }
 
 type Kinds = NonNullable<PutFileResponse["kind"]>;

@@ -22,3 +22,4 @@ export * from "./known-node.ts";
 export * from "./peer-client.ts";
 export * from "./file-entries.ts";
 export * from "./file-client.ts";
+export * from "./bulk-connection.ts";

@@ -136,6 +136,7 @@ describe("wire <-> core", () => {
       chunk,
       recipe: bytes(),
       missing: fc.string(),
+      ticket: bytes(),
     });
     fc.assert(
       fc.property(response, chunk, u64, fc.string(), (given, put, offset, sha256) => {

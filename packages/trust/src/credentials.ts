@@ -1,9 +1,9 @@
 import { constants } from "node:crypto";
-import type { Socket } from "node:net";
-import { createSecureContext, TLSSocket, type PeerCertificate, type SecureContextOptions } from "node:tls";
+import type { OnReadOpts, Socket } from "node:net";
+import { connect, createSecureContext, TLSSocket, type ConnectionOptions, type PeerCertificate, type SecureContextOptions } from "node:tls";
 import { ChannelCredentials, credentials, ServerCredentials } from "@grpc/grpc-js";
 import { SyncError } from "@scoutsync/core";
-import { createClient, type Dial } from "@scoutsync/protocol";
+import { createClient, hostAndPort, TLS_NAME, type Dial } from "@scoutsync/protocol";
 import { memberKey, type Identity } from "./identity.ts";
 import type { OwnCertificate, Trust } from "./trust.ts";
 import { shareRevocations } from "./share.ts";
@@ -40,7 +40,7 @@ type SecureConnector = ReturnType<ChannelCredentials["_createSecureConnector"]>;
  * A client's side of mutual TLS: every new connection shows the certificate of the day and goes only to a node or
  * coordinator of the fleet, under whatever address; a connection to one that is put out is cut.
  */
-class FleetChannelCredentials extends ChannelCredentials {
+export class FleetChannelCredentials extends ChannelCredentials {
   readonly #trust: Trust;
   readonly #open = new Map<TLSSocket, Uint8Array>();
 
@@ -79,6 +79,22 @@ class FleetChannelCredentials extends ChannelCredentials {
     };
   }
 
+  /** A connection beside a channel: the same certificates, the same refusals. It names no protocol, and is none that gRPC speaks. */
+  dialBulk(address: string, onread: OnReadOpts): Socket {
+    // Node reads into `onread` under TLS as well; its types do not say so.
+    const options: ConnectionOptions & { onread: OnReadOpts } = {
+      ...hostAndPort(address),
+      ...contextOf(this.#trust.own),
+      servername: TLS_NAME,
+      checkServerIdentity: (_host, { raw }) => this.#refusal(raw),
+      rejectUnauthorized: true,
+      onread,
+    };
+    const socket = connect(options);
+    socket.once("secureConnect", () => this.#watch(socket));
+    return socket;
+  }
+
   #watch(socket: TLSSocket): void {
     this.#open.set(socket, socket.getPeerCertificate().raw);
     socket.once("close", () => this.#open.delete(socket));
@@ -107,10 +123,10 @@ function limited({ name }: Identity): SyncError {
   });
 }
 
-const channelCredentials = new WeakMap<Trust, ChannelCredentials>();
+const channelCredentials = new WeakMap<Trust, FleetChannelCredentials>();
 
 /** One object per member, so that channels to the same address share a connection. */
-export function channelCredentialsOf(trust: Trust): ChannelCredentials {
+export function channelCredentialsOf(trust: Trust): FleetChannelCredentials {
   let known = channelCredentials.get(trust);
   if (!known) channelCredentials.set(trust, (known = new FleetChannelCredentials(trust)));
   return known;
@@ -119,11 +135,13 @@ export function channelCredentialsOf(trust: Trust): ChannelCredentials {
 /** How a member dials others: mutual TLS, and both tell each other who was put out for as long as the channel is open. */
 export function dialAs(trust: Trust): Dial {
   return (address, clientClass) => {
-    const client = createClient(address, clientClass, channelCredentialsOf(trust));
+    const own = channelCredentialsOf(trust);
+    const client = createClient(address, clientClass, own);
     const sharing = new AbortController();
     void shareRevocations(trust, client, sharing.signal);
     return {
       ...client,
+      dialBulk: (onread) => own.dialBulk(address, onread),
       checkAnswersAs: (certificate, nodeId) => checkAnswersAs(trust, certificate, nodeId),
       close: () => {
         sharing.abort();

@@ -11,6 +11,8 @@ interface Call {
 
 /** Who makes a call, as far as it says something of a node. */
 export interface Speaker {
+  /** The same word for all connections of one member, and for nobody else's; null where nobody can tell whose it is. */
+  readonly member: string | null;
   /** Throws FORBIDDEN, and notes it, when this one may not say what that node has or did. `""`: it speaks for nobody. */
   speaksFor(nodeId: string): void;
   /** Notes in the audit log what it did. */
@@ -18,7 +20,7 @@ export interface Speaker {
 }
 
 /** Where nobody has to show who they are, everybody may say everything. */
-export const ANYBODY: Speaker = { speaksFor: () => {}, accuse: () => {} };
+export const ANYBODY: Speaker = { member: "", speaksFor: () => {}, accuse: () => {} };
 
 /**
  * Binds what callers say of nodes to their certificates: what a node is said to have decides what is kept for it and
@@ -37,6 +39,7 @@ export class Speakers {
     const who = identity === null ? call.getPeer() : `${memberKey(identity)} (${identity.name})`;
     const refused = (details: string) => audit.write({ who, what: call.getPath(), outcome: "refused", details });
     return {
+      member: identity === null ? null : memberKey(identity),
       speaksFor(nodeId) {
         if (nodeId === "" || (identity !== null && maySpeakFor(identity, nodeId, trust.identity))) return;
         const error = notThatNode(`${who} spoke as node/${nodeId.slice(0, 80)}`);

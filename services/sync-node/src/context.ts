@@ -3,6 +3,7 @@ import type { Logger } from "@scoutsync/runtime";
 import type { Speaker } from "@scoutsync/trust";
 import type { ClockKeeper } from "./clock/clock-keeper.ts";
 import type { Connections } from "./connections.ts";
+import type { BulkConnections } from "./bulk-connections.ts";
 import type { Databases } from "./databases.ts";
 import type { DiskRoom } from "./disk.ts";
 import type { PassingLimits } from "./limits.ts";
@@ -33,6 +34,7 @@ export interface NodeContext {
   readonly limits: PassingLimits;
   readonly gate: SessionGate;
   readonly connections: Connections;
+  readonly bulkConnections: BulkConnections;
   /** How this node reaches others: in plain text, or as a member of its fleet. */
   readonly dial: Dial;
   readonly clock: ClockKeeper;

@@ -1,7 +1,9 @@
-import { createServer } from "node:net";
+import type { Http2SecureServer, Http2Server as PlainHttp2Server } from "node:http2";
+import { createServer, type Socket } from "node:net";
+import { Server as TlsServer, type TLSSocket } from "node:tls";
 import { Server, ServerCredentials, type ServerInterceptor, type ServerOptions } from "@grpc/grpc-js";
 import { SyncError } from "@scoutsync/core";
-import { MAX_MESSAGE_BYTES } from "@scoutsync/protocol";
+import { BULK_MAGIC, MAX_MESSAGE_BYTES } from "@scoutsync/protocol";
 import { formatAddress, parseAddress } from "@scoutsync/runtime";
 
 const KEEPALIVE_TIME_MS = 30_000;
@@ -91,11 +93,11 @@ function listenFailure(listen: string, error: Error): SyncError {
   });
 }
 
+type Http2Server = Http2SecureServer | PlainHttp2Server;
+
 interface ServerInternals {
   commonServerOptions?: { settings?: object };
-  createHttp2Server?: (credentials: unknown) => {
-    on(event: "session", listener: (session: { setLocalWindowSize(bytes: number): void }) => void): unknown;
-  };
+  createHttp2Server?: (credentials: unknown) => Http2Server;
 }
 
 /**
@@ -114,5 +116,67 @@ function widenReceiveWindow(server: Server): void {
     const http2Server = create(credentials);
     http2Server.on("session", (session) => session.setLocalWindowSize(RECEIVE_WINDOW_BYTES));
     return http2Server;
+  };
+}
+
+/** A connection that has not said by then what it is for is closed. */
+const FIRST_BYTES_MS = 30_000;
+
+/**
+ * Gives those connections that are not HTTP/2 to `accept`: under TLS they name no protocol, in
+ * plain text they begin like a bulk connection. False where a later version of grpc-js looks different inside: then there
+ * are none, and all bytes go through calls.
+ */
+export function acceptBulk(server: Server, accept: (socket: Socket) => void): boolean {
+  const internals = server as unknown as ServerInternals;
+  const create = internals.createHttp2Server?.bind(server);
+  if (!create) return false;
+  internals.createHttp2Server = (credentials) => {
+    const http2Server = create(credentials);
+    const isSecure = http2Server instanceof TlsServer;
+    const event = isSecure ? "secureConnection" : "connection";
+    const serve = http2Server.listeners(event).find(({ name }) => name === "connectionListener") as ((socket: Socket) => void) | undefined;
+    if (!serve) return http2Server;
+    const serveHttp2 = serve.bind(http2Server);
+    http2Server.off(event, serve);
+    http2Server.on(event, (socket: Socket) => {
+      if (!isSecure) tellApart(socket, { serveHttp2, accept });
+      else if ((socket as TLSSocket).alpnProtocol === "h2") serveHttp2(socket);
+      else {
+        closeIfSilent(socket);
+        accept(socket);
+      }
+    });
+    return http2Server;
+  };
+  return true;
+}
+
+/** By the first byte: HTTP/2 begins with another one. */
+function tellApart(
+  socket: Socket,
+  { serveHttp2, accept }: { serveHttp2: (socket: Socket) => void; accept: (socket: Socket) => void },
+): void {
+  const heard = closeIfSilent(socket);
+  const look = () => {
+    const first = socket.read() as Buffer | null;
+    if (!first) return;
+    socket.off("readable", look);
+    socket.unshift(first);
+    if (first[0] === BULK_MAGIC[0]) return accept(socket);
+    heard();
+    serveHttp2(socket);
+  };
+  socket.on("readable", look);
+}
+
+/** Returns what says that it was not. */
+function closeIfSilent(socket: Socket): () => void {
+  const close = () => socket.destroy();
+  socket.on("error", () => {});
+  socket.setTimeout(FIRST_BYTES_MS, close);
+  return () => {
+    socket.setTimeout(0);
+    socket.off("timeout", close);
   };
 }

@@ -11,6 +11,7 @@ import type { ClockKeeper } from "./clock/clock-keeper.ts";
 import type { SyncNodeConfig } from "./config.ts";
 import { Connections } from "./connections.ts";
 import type { NodeContext } from "./context.ts";
+import { BulkConnections } from "./bulk-connections.ts";
 import type { Databases } from "./databases.ts";
 import { DiskRoom } from "./disk.ts";
 import { DEFAULT_RETENTION_DAYS, forgetDeleted } from "./forgetting.ts";
@@ -28,7 +29,7 @@ import { keepScope } from "./scopes/carrying.ts";
 import { keepFileCopy } from "./scopes/file-copies.ts";
 import { contextOf, routedHandlers } from "./scopes/routing.ts";
 import type { Scope } from "./scopes/scopes.ts";
-import { createGrpcServer, listenOn, shutDown } from "./server.ts";
+import { acceptBulk, createGrpcServer, listenOn, shutDown } from "./server.ts";
 import { SessionGate } from "./session-gate.ts";
 
 const SERVICE = "scoutsync.v1.SyncNode";
@@ -107,6 +108,11 @@ export async function serve(
     }),
     gate: new SessionGate(),
     connections: new Connections(clock, dial),
+    bulkConnections: new BulkConnections(({ remoteAddress, remotePort }) => {
+      // As gRPC names the other side of a call.
+      const call = { getPeer: () => `${remoteAddress}:${remotePort}`, getPath: () => "a bulk connection" };
+      return context.speakerOf(call);
+    }),
     dial,
     clock,
     disk: new DiskRoom([...databases.all().map(({ replica }) => dirname(replica.path)), ...files.all().map(({ path }) => path)]),
@@ -117,6 +123,7 @@ export async function serve(
   };
   const membership: Membership | null = trust && belong(trust, context, config.dataDirectory);
   const server = createGrpcServer(membership ? [membership.guard.interceptor] : []);
+  acceptBulk(server, (socket) => context.bulkConnections.accept(socket));
   membership?.serve(server);
   server.addService(syncNodeService, membership && trust ? routedHandlers(context, membership.guard, trust.identity) : handlers(context));
   const health = new HealthImplementation({ "": "SERVING", [SERVICE]: "SERVING" });

@@ -9,6 +9,7 @@ export type ToWorker =
   | { kind: "close"; call: number; root: number };
 
 export type FromWorker =
-  | { kind: "result"; call: number; value: unknown; state: FileRootState | null }
+  /** `memory`: a piece that the call brought and that is done with. */
+  | { kind: "result"; call: number; value: unknown; state: FileRootState | null; memory: ArrayBuffer | null }
   | { kind: "failure"; call: number; error: PlainError; state: FileRootState | null }
   | { kind: "state"; root: number; state: FileRootState };

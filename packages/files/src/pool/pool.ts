@@ -1,5 +1,15 @@
 import { Worker, type TransferListItem } from "node:worker_threads";
-import { fromPlainError, SyncError, type Review, type FileEntry } from "@scoutsync/core";
+import {
+  adoptPiece,
+  fromPlainError,
+  givePiece,
+  isPiece,
+  PIECE_BYTES,
+  SyncError,
+  takePiece,
+  type Review,
+  type FileEntry,
+} from "@scoutsync/core";
 import type { Intake, Want } from "../apply/intake.ts";
 import type {
   FileListing,
@@ -89,6 +99,7 @@ export class FileRootPool {
     if (this.waiting.size === 0) worker.unref();
     if (!waiting) return;
     if (message.state) this.roots.get(waiting.root)?.moved(message.state);
+    if (message.kind === "result" && message.memory) givePiece(new Uint8Array(adoptPiece(message.memory)));
     if (message.kind === "failure") waiting.reject(fromPlainError(message.error));
     else waiting.resolve(message.value);
   }
@@ -157,7 +168,7 @@ class PooledRoot implements FileRoot {
   write = (hash: string, offset: number, bytes: Uint8Array) => this.give("write", bytes, hash, offset, bytes);
   finish = (hash: string) => this.call<void>("finish", hash);
   leave = (hash: string) => this.call<void>("leave", hash);
-  read = (hash: string, offset: number, length: number) => this.call<Uint8Array<ArrayBuffer>>("read", hash, offset, length);
+  read = (hash: string, offset: number, length: number) => this.readInto(hash, offset, length);
   readSmall = (hashes: readonly string[]) => this.call<(Uint8Array<ArrayBuffer> | "large" | "missing")[]>("readSmall", hashes);
   locate = (path: string) => this.call<FileEntry>("locate", path);
   recipe = (hash: string, size: number) => this.call<Uint8Array<ArrayBuffer>>("recipe", hash, size);
@@ -180,9 +191,21 @@ class PooledRoot implements FileRoot {
   /** A call whose bytes are moved to the thread, not copied, where they have their memory to themselves. */
   private async give(method: Method, bytes: Uint8Array, ...args: unknown[]): Promise<void> {
     const { buffer, byteLength } = bytes;
-    const isOwn = buffer instanceof ArrayBuffer && byteLength >= OWN_MEMORY_BYTES && byteLength >= buffer.byteLength * OWN_MEMORY_SHARE;
+    const isLarge = byteLength >= OWN_MEMORY_BYTES && byteLength >= buffer.byteLength * OWN_MEMORY_SHARE;
+    const isOwn = buffer instanceof ArrayBuffer && (isPiece(bytes) || isLarge);
     const message: ToWorker = { kind: "call", call: this.pool.nextCall(), root: this.number, method, args };
     await this.pool.ask(message, isOwn ? [buffer] : []);
+  }
+
+  /** Into a piece where it fits into one; whoever has done with the bytes may give it back. */
+  private async readInto(hash: string, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+    if (length !== PIECE_BYTES) return this.call("read", hash, offset, length);
+    const memory = takePiece();
+    const args = [hash, offset, length, memory];
+    const message: ToWorker = { kind: "call", call: this.pool.nextCall(), root: this.number, method: "read", args };
+    const bytes = (await this.pool.ask(message, [memory])) as Uint8Array<ArrayBuffer>;
+    adoptPiece(bytes.buffer);
+    return bytes;
   }
 
   private call<T>(method: Method, ...args: unknown[]): Promise<T> {

@@ -1,5 +1,5 @@
 import { parentPort, type TransferListItem } from "node:worker_threads";
-import { toPlainError } from "@scoutsync/core";
+import { PIECE_BYTES, toPlainError } from "@scoutsync/core";
 import { FileRootEngine } from "../engine.ts";
 import type { FileRootState } from "../file-root.ts";
 import type { FromWorker, ToWorker } from "./calls.ts";
@@ -44,6 +44,9 @@ const QUIET: ReadonlySet<string> = new Set([
   "status",
 ]);
 
+/** The methods whose last argument is bytes that are done with when they have been answered. */
+const TAKES_BYTES: ReadonlySet<string> = new Set(["write", "patch"]);
+
 function publish(root: number, one: Served): void {
   one.timer ??= setTimeout(() => {
     one.timer = null;
@@ -56,7 +59,14 @@ function publish(root: number, one: Served): void {
   }, STATE_EVERY_MS);
 }
 
-async function answer(message: ToWorker): Promise<{ value: unknown; state: FileRootState | null; transfer: TransferListItem[] }> {
+interface Answer {
+  value: unknown;
+  state: FileRootState | null;
+  memory: ArrayBuffer | null;
+  transfer: TransferListItem[];
+}
+
+async function answer(message: ToWorker): Promise<Answer> {
   if (message.kind === "open") {
     const engine = await FileRootEngine.open(message.options, {
       onLooked: () => {
@@ -66,7 +76,7 @@ async function answer(message: ToWorker): Promise<{ value: unknown; state: FileR
     });
     const state = engine.state();
     served.set(message.root, { engine, said: JSON.stringify(state), timer: null });
-    return { value: null, state, transfer: [] };
+    return { value: null, state, memory: null, transfer: [] };
   }
   const one = served.get(message.root);
   if (!one) throw new Error("the root is closed");
@@ -74,14 +84,16 @@ async function answer(message: ToWorker): Promise<{ value: unknown; state: FileR
     served.delete(message.root);
     if (one.timer) clearTimeout(one.timer);
     await one.engine.close();
-    return { value: null, state: null, transfer: [] };
+    return { value: null, state: null, memory: null, transfer: [] };
   }
   const method = one.engine[message.method] as (...args: unknown[]) => Promise<unknown>;
   try {
     const value = await method.apply(one.engine, message.args);
     const state = QUIET.has(message.method) ? null : one.engine.state();
     if (state) one.said = JSON.stringify(state);
-    return { value, state, transfer: (Array.isArray(value) ? value : [value]).flatMap(ownMemory) };
+    const memory = TAKES_BYTES.has(message.method) ? pieceOf(message.args.at(-1)) : null;
+    const transfer = (Array.isArray(value) ? value : [value]).flatMap(ownMemory);
+    return { value, state, memory, transfer: memory ? [...transfer, memory] : transfer };
   } finally {
     publish(message.root, one);
   }
@@ -90,12 +102,20 @@ async function answer(message: ToWorker): Promise<{ value: unknown; state: FileR
 /** The memory of bytes that have it to themselves: it is moved, not copied. */
 function ownMemory(value: unknown): ArrayBuffer[] {
   if (!(value instanceof Uint8Array) || !(value.buffer instanceof ArrayBuffer)) return [];
-  return value.byteLength > 0 && value.byteLength === value.buffer.byteLength ? [value.buffer] : [];
+  const isOwn = value.byteLength > 0 && value.byteLength === value.buffer.byteLength;
+  return isOwn || pieceOf(value) ? [value.buffer] : [];
+}
+
+/** A piece that came with a call: nothing else in this thread is of this size and shared. */
+function pieceOf(value: unknown): ArrayBuffer | null {
+  return value instanceof Uint8Array && value.buffer instanceof ArrayBuffer && value.buffer.byteLength === PIECE_BYTES
+    ? value.buffer
+    : null;
 }
 
 port.on("message", (message: ToWorker) => {
   answer(message).then(
-    ({ value, state, transfer }) => send({ kind: "result", call: message.call, value, state }, transfer),
+    ({ value, state, memory, transfer }) => send({ kind: "result", call: message.call, value, state, memory }, transfer),
     (error: unknown) =>
       send({ kind: "failure", call: message.call, error: toPlainError(error), state: served.get(message.root)?.engine.state() ?? null }),
   );

@@ -26,9 +26,10 @@ export class Reading {
   }
 
   /** At most `length` bytes from `offset`; less only at the end. Throws NOT_FOUND where these bytes are not here (any more). */
-  read(hash: string, offset: number, length: number): Uint8Array<ArrayBuffer> {
+  read(hash: string, offset: number, length: number, memory?: ArrayBuffer): Uint8Array<ArrayBuffer> {
     const { fd, size } = this.open(hash);
-    const bytes = new Uint8Array(Math.max(0, Math.min(length, size - offset)));
+    const there = Math.max(0, Math.min(length, size - offset));
+    const bytes = memory && memory.byteLength >= there ? new Uint8Array(memory, 0, there) : new Uint8Array(there);
     let done = 0;
     while (done < bytes.length) {
       const read = readSync(fd, bytes, done, bytes.length - done, offset + done);

@@ -9,6 +9,8 @@ import { fileFloor } from "./root-disk.ts";
 
 const { O_CREAT, O_NOFOLLOW, O_RDWR, O_TRUNC } = constants;
 const PIECE_BYTES = 1024 * 1024;
+/** What fits into a processor's own memory. */
+const AT_HAND_BYTES = 256 * 1024;
 const sync = promisify(fsync);
 
 /** A file that is being received: what of it is on disk, and the running hash of that. */
@@ -141,8 +143,12 @@ export class Staging {
     const incoming = this.of(hash);
     if (offset !== incoming.at || offset + bytes.length > incoming.size)
       throw corrupt(hash, "came in another order, or longer, than it was announced");
-    this.put(hash, incoming, offset, bytes);
-    incoming.sum?.update(bytes);
+    // Piece by piece, so that what is written is still at hand when it is hashed.
+    for (let at = 0; at < bytes.length; at += AT_HAND_BYTES) {
+      const some = bytes.subarray(at, at + AT_HAND_BYTES);
+      this.put(hash, incoming, offset + at, some);
+      incoming.sum?.update(some);
+    }
   }
 
   /** Writes bytes anywhere into the file: pieces of a delta. */

@@ -53,8 +53,8 @@ export interface FilePeer {
     request: FileListRequest,
     signal?: AbortSignal,
   ): AsyncIterable<{ index: string; entries: ListedEntry[]; end: FileListEnd | null; part: readonly string[] | null }>;
-  /** In the order of the parts. */
-  fileBytes(root: string, parts: readonly FilePart[], signal?: AbortSignal): AsyncIterable<FilePiece>;
+  /** In the order of the parts. `size`: how many bytes they are, as far as is known. */
+  fileBytes(root: string, parts: readonly FilePart[], signal?: AbortSignal, size?: number): AsyncIterable<FilePiece>;
   fileRecipe(root: string, hash: string, signal?: AbortSignal): Promise<Uint8Array>;
   openPut(opening: { root: string; name: string; index: string }, signal?: AbortSignal): Promise<PutStream>;
 }

@@ -94,12 +94,15 @@ async function takeIn(exchange: FileExchange, source: string, entries: readonly 
 
 async function fetch({ root, peer, rate, stats, signal }: FileExchange, reception: Reception, wants: readonly FileWant[]): Promise<void> {
   const parts: FilePart[] = [];
-  for (const { hash, offset, recipe } of wants) {
-    if (!recipe) parts.push({ hash, offset, length: 0 });
-    else parts.push(...(await chunksOf(hash)));
+  let size = 0;
+  for (const want of wants) {
+    const { hash, offset, recipe } = want;
+    const those = recipe ? await chunksOf(hash) : [{ hash, offset, length: 0 }];
+    size += recipe ? those.reduce((sum, { length }) => sum + length, 0) : want.size - offset;
+    parts.push(...those);
   }
   if (parts.length === 0) return;
-  for await (const piece of peer.fileBytes(root.name, parts, signal)) {
+  for await (const piece of peer.fileBytes(root.name, parts, signal, size)) {
     const hash = parts[piece.part]?.hash ?? "";
     if ("missing" in piece) {
       await reception.missing(hash);

@@ -1,10 +1,9 @@
-import { SyncError, type FileEntry, type FileListEnd, type FileRefusal, type FileWant } from "@scoutsync/core";
+import { givePiece, PIECE_BYTES, SyncError, type FileEntry, type FileListEnd, type FileRefusal, type FileWant } from "@scoutsync/core";
 import { SMALL_BYTES } from "@scoutsync/files";
 import type { FilePart, PutStream } from "./file-peer.ts";
 import type { FileExchange } from "./pull-files.ts";
 
 const BATCH_ENTRIES = 256;
-const CHUNK_BYTES = 1024 * 1024;
 /** Small files read in one trip to the roots' thread. */
 const READ_AT_ONCE = 64;
 
@@ -92,6 +91,7 @@ async function sendPiece(
   stats.bytesSent += bytes.length;
   await rate.pass(bytes.length, signal);
   await stream.bytes(hash, offset, bytes);
+  givePiece(bytes);
 }
 
 async function sendBytes(exchange: FileExchange, stream: PutStream, want: FileWant): Promise<void> {
@@ -106,14 +106,14 @@ async function sendBytes(exchange: FileExchange, stream: PutStream, want: FileWa
   for (const part of parts) {
     const end = part.offset + part.length;
     // The next piece is read while one is on its way.
-    let next = part.length > 0 ? root.read(hash, part.offset, Math.min(CHUNK_BYTES, part.length)) : null;
+    let next = part.length > 0 ? root.read(hash, part.offset, Math.min(PIECE_BYTES, part.length)) : null;
     for (let at = part.offset; next;) {
       const bytes = await next;
       const from = at;
       at += bytes.length;
       if (bytes.length === 0)
         throw new SyncError({ code: "NOT_FOUND", message: `${hash} is shorter than it was`, action: "It is listed again." });
-      next = at < end ? root.read(hash, at, Math.min(CHUNK_BYTES, end - at)) : null;
+      next = at < end ? root.read(hash, at, Math.min(PIECE_BYTES, end - at)) : null;
       // Awaited below; without this a failed send would leave it unheard.
       next?.catch(() => {});
       await sendPiece(exchange, stream, hash, from, bytes);

@@ -10,7 +10,6 @@ import {
   toWireEntry,
   type FileChecksumsRequest,
   type FileChecksumsResponse,
-  type FileRange,
   type FileRootStatus,
   type FileStatusRequest,
   type ForgetFilesRequest,
@@ -23,23 +22,18 @@ import {
   type RestoreFileRequest,
   type RestoreFileResponse,
 } from "@scoutsync/protocol";
-import type { FileRoot, FileRootState } from "@scoutsync/files";
+import type { FileRootState } from "@scoutsync/files";
 import { Wakeup } from "@scoutsync/session";
+import type { Speaker } from "@scoutsync/trust";
 import type { NodeContext } from "../context.ts";
+import { EMPTY_ANSWER, MESSAGE_BYTES, bulkConnection, overBulk, piecesOf, sendBytes, sendRanges, throughCall } from "../files/sending.ts";
 import { unmetFiles } from "../files/row-files.ts";
 import type { Outbox } from "./calls.ts";
 
 const DEFAULT_BATCH = 500;
 const MAX_BATCH = 5_000;
-/** Bytes of one message. */
-const CHUNK_BYTES = 1024 * 1024;
-/** Bytes read at once: every read is a trip to the roots' thread and back. */
-const READ_BYTES = 4 * CHUNK_BYTES;
-/** Small files read in one trip. */
-const READ_AT_ONCE = 64;
 const MAX_RANGES = 1_000_000;
 const DEFAULT_LIST = 10_000;
-const EMPTY = { entry: undefined, range: 0, offset: 0n, chunk: Buffer.alloc(0), recipe: Buffer.alloc(0), missing: "" };
 
 /** Streams what a root holds in the order of its own numbers; a follower then gets what comes next. */
 export async function fileChecksums(
@@ -93,26 +87,16 @@ export async function getFile(
   request: GetFileRequest,
   outbox: Outbox<GetFileResponse>,
   signal: AbortSignal,
+  { member }: Pick<Speaker, "member">,
 ): Promise<void> {
   checkProtocol(request.protocol, "the caller", `node "${context.name}"`);
   const root = context.files.get(request.root);
   if (request.ranges.length > MAX_RANGES)
     throw invalid(`${request.ranges.length} ranges were asked for at once`, `Ask for at most ${MAX_RANGES}.`);
   if (request.ranges.length > 0) {
-    const small = new SmallFiles(root, request.ranges);
-    for (const [range, { sha256, offset, length }] of request.ranges.entries()) {
-      const whole = await small.at(range);
-      if (whole) {
-        await outbox.write({ ...EMPTY, range, chunk: asBuffer(whole) });
-        continue;
-      }
-      try {
-        await sendBytes(context, root, { hash: sha256, range, offset: Number(offset), length: Number(length) }, outbox, signal);
-      } catch (error) {
-        if (!(error instanceof SyncError) || error.code !== "NOT_FOUND") throw error;
-        await outbox.write({ ...EMPTY, range, missing: error.message });
-      }
-    }
+    const data = request.bulkConnection && member !== null ? await bulkConnection(context, member, outbox, signal) : null;
+    await sendRanges(context, piecesOf(root, request.ranges), data ? overBulk(data) : throughCall(outbox), signal);
+    await data?.finish();
     return;
   }
   let hash = request.sha256;
@@ -124,77 +108,15 @@ export async function getFile(
   if (!/^[0-9a-f]{64}$/.test(hash)) throw invalid("no file was asked for", "Give `path`, or `sha256` as 64 lower-case hex digits.");
   if (request.chunks) {
     const recipe = await root.recipe(hash, Number.MAX_SAFE_INTEGER);
-    for (let at = 0; at < recipe.length; at += CHUNK_BYTES)
-      await outbox.write({ ...EMPTY, recipe: asBuffer(recipe.subarray(at, at + CHUNK_BYTES)) });
+    for (let at = 0; at < recipe.length; at += MESSAGE_BYTES)
+      await outbox.write({ ...EMPTY_ANSWER, recipe: asBuffer(recipe.subarray(at, at + MESSAGE_BYTES)) });
     return;
   }
-  if (entry) await outbox.write({ ...EMPTY, entry: toWireEntry(entry) });
-  await sendBytes(context, root, { hash, range: 0, offset: Number(request.offset), length: Number(request.length) }, outbox, signal);
-}
-
-/** Small files among the ranges that were asked for, read many at once and ahead of their turn. */
-class SmallFiles {
-  readonly #root: FileRoot;
-  readonly #ranges: readonly FileRange[];
-  #from = 0;
-  #read: Promise<(Uint8Array | string)[]> = Promise.resolve([]);
-  #next: { from: number; read: Promise<(Uint8Array | string)[]> } | null = null;
-
-  constructor(root: FileRoot, ranges: readonly FileRange[]) {
-    this.#root = root;
-    this.#ranges = ranges;
-    this.#next = this.#begin(0);
-  }
-
-  /** The bytes of a range that is a whole small file; null where it is not, or has to be asked for by itself. To be called in order. */
-  async at(range: number): Promise<Uint8Array | null> {
-    if (range === this.#next?.from) {
-      ({ from: this.#from, read: this.#read } = this.#next);
-      this.#next = this.#begin(range + READ_AT_ONCE);
-    }
-    const found = (await this.#read)[range - this.#from];
-    return found instanceof Uint8Array ? found : null;
-  }
-
-  #begin(from: number): { from: number; read: Promise<(Uint8Array | string)[]> } | null {
-    const group = this.#ranges.slice(from, from + READ_AT_ONCE);
-    if (group.length === 0) return null;
-    const read = group.every(({ offset, length }) => offset === 0n && length === 0n)
-      ? this.#root.readSmall(group.map(({ sha256 }) => sha256))
-      : Promise.resolve([]);
-    // Awaited in its turn; a stream that ends before would leave it unheard.
-    read.catch(() => {});
-    return { from, read };
-  }
-}
-
-async function sendBytes(
-  context: NodeContext,
-  root: FileRoot,
-  { hash, range, offset, length }: { hash: string; range: number; offset: number; length: number },
-  outbox: Outbox<GetFileResponse>,
-  signal: AbortSignal,
-): Promise<void> {
-  const end = length === 0 ? Number.MAX_SAFE_INTEGER : offset + length;
-  // The next piece is read while one is on its way.
-  let next = root.read(hash, offset, Math.min(READ_BYTES, end - offset));
-  for (let at = offset; at < end;) {
-    const piece = await next;
-    signal.throwIfAborted();
-    const from = at;
-    at += piece.length;
-    const isLast = piece.length < READ_BYTES || at >= end;
-    if (!isLast) {
-      next = root.read(hash, at, Math.min(READ_BYTES, end - at));
-      // Awaited above; a write that fails before would leave it unheard.
-      next.catch(() => {});
-    }
-    for (let done = 0; done < piece.length; done += CHUNK_BYTES) {
-      const chunk = asBuffer(piece.subarray(done, done + CHUNK_BYTES));
-      await context.limits.files.pass(chunk.length, signal);
-      await outbox.write({ ...EMPTY, range, offset: BigInt(from + done), chunk });
-    }
-    if (isLast) return;
+  if (entry) await outbox.write({ ...EMPTY_ANSWER, entry: toWireEntry(entry) });
+  const { offset, length } = request;
+  for await (const piece of piecesOf(root, [{ sha256: hash, offset, length }])) {
+    if ("missing" in piece) throw piece.missing;
+    await sendBytes(context, piece, throughCall(outbox), signal);
   }
 }
 

@@ -31,7 +31,7 @@ export function handlers(context: NodeContext): SyncNodeServer {
     retireKnownNode: answering(context, (request) => retireKnownNode(context, request)),
     forget: answering(context, (request) => forget(context, request)),
     fileChecksums: streaming(context, (request, outbox, signal) => fileChecksums(context, request, outbox, signal)),
-    getFile: streaming(context, (request, outbox, signal) => getFile(context, request, outbox, signal)),
+    getFile: streaming(context, (request, outbox, signal, speaker) => getFile(context, request, outbox, signal, speaker)),
     putFile: conversing(context, (requests, outbox, signal, speaker) => putFile(context, requests, outbox, signal, speaker)),
     listFiles: answering(context, (request) => listFiles(context, request)),
     fileStatus: answering(context, (request) => fileStatus(context, request)),

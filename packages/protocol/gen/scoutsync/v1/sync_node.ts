@@ -226,6 +226,8 @@ export interface GetFileRequest {
   /** Instead of bytes: the file's content-defined chunks, as `recipe`. */
   chunks: boolean;
   protocol: number;
+  /** With `ranges`: the caller would rather take the bytes over a bulk connection, see `ticket` in the answer. */
+  bulkConnection: boolean;
 }
 
 export interface FileRange {
@@ -248,6 +250,12 @@ export interface GetFileResponse {
   recipe: Buffer;
   /** This range cannot be served any more, and why. */
   missing: string;
+  /**
+   * The first answer to a caller that asked for a bulk connection: it opens another connection to this address, sends
+   * `scoutsync-bulk/1` and this ticket, and all that follows comes there, in frames. Where it does not come soon,
+   * everything follows here. A server that has no bulk connections leaves this out.
+   */
+  ticket: Buffer;
 }
 
 export interface PutFileRequest {
@@ -2858,7 +2866,17 @@ export const FileLoser: MessageFns<FileLoser> = {
 };
 
 function createBaseGetFileRequest(): GetFileRequest {
-  return { root: "", path: "", sha256: "", offset: 0n, length: 0n, ranges: [], chunks: false, protocol: 0 };
+  return {
+    root: "",
+    path: "",
+    sha256: "",
+    offset: 0n,
+    length: 0n,
+    ranges: [],
+    chunks: false,
+    protocol: 0,
+    bulkConnection: false,
+  };
 }
 
 export const GetFileRequest: MessageFns<GetFileRequest> = {
@@ -2892,6 +2910,9 @@ export const GetFileRequest: MessageFns<GetFileRequest> = {
     }
     if (message.protocol !== 0) {
       writer.uint32(64).uint32(message.protocol);
+    }
+    if (message.bulkConnection !== false) {
+      writer.uint32(72).bool(message.bulkConnection);
     }
     return writer;
   },
@@ -2973,6 +2994,14 @@ export const GetFileRequest: MessageFns<GetFileRequest> = {
             message.protocol = reader.uint32();
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.bulkConnection = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2998,6 +3027,7 @@ export const GetFileRequest: MessageFns<GetFileRequest> = {
     message.ranges = object.ranges?.map((e) => FileRange.fromPartial(e)) || [];
     message.chunks = object.chunks ?? false;
     message.protocol = object.protocol ?? 0;
+    message.bulkConnection = object.bulkConnection ?? false;
     return message;
   },
 };
@@ -3088,7 +3118,15 @@ export const FileRange: MessageFns<FileRange> = {
 };
 
 function createBaseGetFileResponse(): GetFileResponse {
-  return { entry: undefined, range: 0, offset: 0n, chunk: Buffer.alloc(0), recipe: Buffer.alloc(0), missing: "" };
+  return {
+    entry: undefined,
+    range: 0,
+    offset: 0n,
+    chunk: Buffer.alloc(0),
+    recipe: Buffer.alloc(0),
+    missing: "",
+    ticket: Buffer.alloc(0),
+  };
 }
 
 export const GetFileResponse: MessageFns<GetFileResponse> = {
@@ -3113,6 +3151,9 @@ export const GetFileResponse: MessageFns<GetFileResponse> = {
     }
     if (message.missing !== "") {
       writer.uint32(50).string(message.missing);
+    }
+    if (message.ticket.length !== 0) {
+      writer.uint32(58).bytes(message.ticket);
     }
     return writer;
   },
@@ -3178,6 +3219,14 @@ export const GetFileResponse: MessageFns<GetFileResponse> = {
             message.missing = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.ticket = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3203,6 +3252,7 @@ export const GetFileResponse: MessageFns<GetFileResponse> = {
     message.chunk = object.chunk ?? Buffer.alloc(0);
     message.recipe = object.recipe ?? Buffer.alloc(0);
     message.missing = object.missing ?? "";
+    message.ticket = object.ticket ?? Buffer.alloc(0);
     return message;
   },
 };

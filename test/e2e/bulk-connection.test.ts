@@ -1,0 +1,240 @@
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { connect, createServer, type AddressInfo, type Socket } from "node:net";
+import { join } from "node:path";
+import { connect as connectTls } from "node:tls";
+import {
+  createClient,
+  BULK_MAGIC,
+  fileClient,
+  frameHead,
+  GetFileRequest,
+  hostAndPort,
+  serverStream,
+  SyncNodeClient,
+  type Dial,
+} from "@scoutsync/protocol";
+import { PROTOCOL_VERSION } from "@scoutsync/core";
+import { Fleet, scoutsync, until, type FleetNode } from "@scoutsync/testkit";
+import { dialAs, Trust } from "@scoutsync/trust";
+import { afterEach, beforeEach, expect, test } from "vitest";
+
+// The bytes of large files take a connection of their own beside gRPC. It gives nobody anything that a call does not.
+
+const MIB = 1024 * 1024;
+const LARGE = randomBytes(12 * MIB + 4321);
+const SMALL = randomBytes(5_000);
+
+let fleet: Fleet;
+let env: Record<string, string>;
+const toClose: (() => void)[] = [];
+beforeEach(() => {
+  fleet = new Fleet("bulk-connection");
+  env = { XDG_CONFIG_HOME: fleet.path("home", "config") };
+});
+afterEach(async () => {
+  for (const close of toClose.splice(0)) close();
+  await fleet.stop();
+});
+
+const folder = (name: string) => fleet.path(name, "uploads");
+
+async function start(name: string, ...flags: string[]): Promise<FleetNode> {
+  mkdirSync(folder(name), { recursive: true });
+  // Told of somebody who is not there: it would begin by itself with the one that let it in.
+  const peers = flags.includes("--join") ? ["127.0.0.1:1"] : [];
+  return fleet.node({ name, databases: {}, peers, flags: ["--files", `uploads=${folder(name)}`, "--file-min-free-mib", "0", ...flags] });
+}
+
+function fill(): void {
+  mkdirSync(folder("a"), { recursive: true });
+  writeFileSync(join(folder("a"), "large"), LARGE);
+  writeFileSync(join(folder("a"), "small"), SMALL);
+}
+
+interface Passed {
+  /** What the dialling side sent first. */
+  first: Buffer;
+  /** Bytes of the other side. */
+  down: number;
+}
+
+/** A way to a node on which each connection is counted, and cut once `mayCarry` says so. */
+async function way(to: FleetNode, mayCarry: (passed: Passed) => boolean = () => true): Promise<{ address: string; passed: Passed[] }> {
+  const passed: Passed[] = [];
+  const server = createServer((near) => {
+    const one: Passed = { first: Buffer.alloc(0), down: 0 };
+    passed.push(one);
+    const far = connect(hostAndPort(to.address));
+    const cut = () => {
+      near.destroy();
+      far.destroy();
+    };
+    const pass = (from: Socket, onto: Socket, count: (bytes: Buffer) => void) => {
+      from.on("data", (bytes) => {
+        count(bytes);
+        if (!mayCarry(one)) return cut();
+        if (!onto.write(bytes)) from.pause();
+      });
+      onto.on("drain", () => from.resume());
+      from.on("error", cut);
+      from.on("close", () => onto.end());
+    };
+    pass(near, far, (bytes) => {
+      if (one.first.length < 512) one.first = Buffer.concat([one.first, bytes]);
+    });
+    pass(far, near, (bytes) => (one.down += bytes.length));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  toClose.push(() => server.close());
+  return { address: `127.0.0.1:${(server.address() as AddressInfo).port}`, passed };
+}
+
+const isBulk = ({ first }: Passed) => first.subarray(0, BULK_MAGIC.length).equals(BULK_MAGIC);
+
+async function sync(node: FleetNode, address: string): Promise<{ success: boolean; verified: boolean; received: number; stdout: string }> {
+  const { stdout, ...done } = await scoutsync(["sync", node.address, address, "--json"], { env, withinMs: 60_000 });
+  const { success, verified, stats } = done.json<{ success: boolean; verified: boolean; stats: { bytes_received: number } }>();
+  return { success, verified, received: stats.bytes_received, stdout };
+}
+
+function expectHere(name: string): void {
+  expect(readFileSync(join(folder(name), "large")).equals(LARGE)).toBe(true);
+  expect(readFileSync(join(folder(name), "small")).equals(SMALL)).toBe(true);
+}
+
+/** Everything that comes on a connection that says this, until it is closed or as much has come. */
+async function answered(socket: Socket, said: Uint8Array, enough = Infinity): Promise<Buffer> {
+  let came = Buffer.alloc(0);
+  socket.on("error", () => {});
+  const closed = new Promise<void>((resolve) => socket.once("close", resolve));
+  const whole = new Promise<void>((resolve) =>
+    socket.on("data", (bytes: Buffer) => {
+      came = Buffer.concat([came, bytes]);
+      if (came.length >= enough) resolve();
+    }),
+  );
+  socket.write(said);
+  await Promise.race([closed, whole]);
+  socket.destroy();
+  return came;
+}
+
+/** A call for the large file that wants a bulk connection: its ticket, and what ends it. */
+async function ticketFrom(address: string, dial: Dial = createClient): Promise<{ ticket: Buffer; leave(): void }> {
+  const client = dial(address, SyncNodeClient);
+  toClose.push(() => client.close());
+  let hash = "";
+  for await (const { entries } of fileClient(client).fileList({
+    root: "uploads",
+    known: [],
+    callerIndex: "",
+    follow: false,
+    asKnown: false,
+  }))
+    for (const entry of entries) if (entry.path === "large") hash = entry.hash;
+  const leaving = new AbortController();
+  const ranges = [{ sha256: hash, offset: 0n, length: 0n }];
+  const request = GetFileRequest.create({ root: "uploads", ranges, bulkConnection: true, protocol: PROTOCOL_VERSION });
+  const answers = serverStream(client, "getFile", request, { signal: leaving.signal })[Symbol.asyncIterator]();
+  const first = await answers.next();
+  // Waited for as a client does; left by its signal.
+  answers.next().catch(() => {});
+  return { ticket: first.done ? Buffer.alloc(0) : first.value.ticket, leave: () => leaving.abort() };
+}
+
+const opening = (ticket: Uint8Array) => Buffer.concat([BULK_MAGIC, ticket]);
+const FIRST_FRAME = frameHead({ part: 0, offset: 0, bytes: LARGE.subarray(0, MIB) });
+
+test("large files come over a connection of their own", async () => {
+  fill();
+  const [a, b] = [await start("a"), await start("b")];
+  const { address, passed } = await way(a);
+  expect(await sync(b, address)).toMatchObject({ success: true, verified: true, received: LARGE.length + SMALL.length });
+  expectHere("b");
+  const data = passed.filter(isBulk);
+  expect(data).toHaveLength(1);
+  expect(data[0]?.down).toBeGreaterThan(LARGE.length);
+});
+
+test("where only gRPC gets through, they come through the call", async () => {
+  fill();
+  const [a, b] = [await start("a"), await start("b")];
+  const { address, passed } = await way(a, (one) => !isBulk(one));
+  expect(await sync(b, address)).toMatchObject({ success: true, verified: true });
+  expectHere("b");
+  expect(passed.filter(isBulk).map(({ down }) => down)).toEqual([0]);
+});
+
+test("what came before the connection was cut is gone on from", async () => {
+  fill();
+  const larger = randomBytes(24 * MIB);
+  writeFileSync(join(folder("a"), "larger"), larger);
+  const [a, b] = [await start("a"), await start("b")];
+  // Each carries less than the files; more than what a cut takes away of what the kernel holds.
+  const { address, passed } = await way(a, (one) => !isBulk(one) || one.down < 20 * MIB);
+  const done = await sync(b, address);
+  expect(done, done.stdout).toMatchObject({ success: true, verified: true });
+  expectHere("b");
+  expect(readFileSync(join(folder("b"), "larger")).equals(larger)).toBe(true);
+  expect(passed.filter(isBulk).length).toBeGreaterThan(1);
+  // Nothing that had been written came again.
+  expect(done.received).toBeLessThan(LARGE.length + larger.length + 9 * MIB);
+});
+
+test("a connection without a good ticket gets nothing", async () => {
+  fill();
+  const a = await start("a");
+  const dial = () => connect(hostAndPort(a.address));
+  const { ticket, leave } = await ticketFrom(a.address);
+  expect(ticket).toHaveLength(32);
+  expect(await answered(dial(), opening(randomBytes(32)))).toHaveLength(0);
+  expect(await answered(dial(), Buffer.from("scoutsync is something else, and longer than a ticket is"))).toHaveLength(0);
+  const came = await answered(dial(), opening(ticket), FIRST_FRAME.length + MIB);
+  expect(came.subarray(0, FIRST_FRAME.length + MIB).equals(Buffer.concat([FIRST_FRAME, LARGE.subarray(0, MIB)]))).toBe(true);
+  // Good for one connection.
+  expect(await answered(dial(), opening(ticket))).toHaveLength(0);
+  leave();
+  // And for as long as its call.
+  const left = await ticketFrom(a.address);
+  left.leave();
+  await until(async () => (await answered(dial(), opening(left.ticket))).length === 0, { what: "the ticket of a call that is over" });
+});
+
+test("in a fleet a ticket is its member's alone, and bytes travel as everything else does", async () => {
+  fill();
+  const run = async (...args: string[]) => {
+    const done = await scoutsync([...args, "--json"], { env });
+    expect(done.code, done.stderr).toBe(0);
+    return done;
+  };
+  await run("init", "--role", "node", "--name", "a", "--data", fleet.path("a", "node-data"));
+  const a = await start("a");
+  const invited = async () => (await run("invite", "--data", fleet.path("a", "node-data"))).json<{ code: string }>().code;
+  const b = await start("b", "--join", await invited());
+  await start("c", "--join", await invited());
+
+  const { address, passed } = await way(a);
+  expect(await sync(b, address)).toMatchObject({ success: true, verified: true });
+  expectHere("b");
+  const large = passed.filter(({ down }) => down > LARGE.length);
+  // In TLS of its own, which names no protocol; and nothing in it can be read on the way.
+  expect(large.map(({ first }) => [first[0], first.includes("\x02h2"), first.includes(BULK_MAGIC)])).toEqual([[22, false, false]]);
+
+  const trustOf = (name: string) => Trust.open(fleet.path(name, "node-data")) as Trust;
+  const secure = (name: string | null) => {
+    const pem = name === null ? undefined : readFileSync(fleet.path(name, "node-data", "fleet", "identity.pem"), "utf8");
+    return connectTls({ ...hostAndPort(a.address), ...(pem !== undefined && { key: pem, cert: pem }), rejectUnauthorized: false });
+  };
+  const { ticket, leave } = await ticketFrom(a.address, dialAs(trustOf("b")));
+  expect(ticket).toHaveLength(32);
+  expect(await answered(secure("c"), opening(ticket))).toHaveLength(0);
+  expect(await answered(secure(null), opening(ticket))).toHaveLength(0);
+  expect(await answered(connect(hostAndPort(a.address)), opening(ticket))).toHaveLength(0);
+  const audited = readFileSync(fleet.path("a", "node-data", "audit.log"), "utf8").split("\n");
+  expect(audited.filter((line) => line.includes("a bulk connection") && line.includes("refused"))).toHaveLength(2);
+  expect((await answered(secure("b"), opening(ticket), FIRST_FRAME.length)).subarray(0, FIRST_FRAME.length).equals(FIRST_FRAME)).toBe(true);
+  leave();
+});
