@@ -1,6 +1,7 @@
 import type { Fault } from "./faults.ts";
 
 const SCOPE_TESTS = "packages/replica/test/scope.test.ts";
+const SCHEMAS = "packages/replica/test/scope-schemas.test.ts";
 const HISTORIES = "packages/replica/test/scope-simulation.test.ts";
 const FILES = "services/sync-node/test/scope-files.test.ts";
 const PART = "packages/files/test/part.test.ts";
@@ -51,7 +52,7 @@ export const SCOPE_FAULTS: Fault[] = [
     name: "what is not taken from a node of a scope is gone",
     edits: [
       [
-        '      this.sides.keep(table, refused, this.sides.at(table, row, "copy"));\n      this.takeFromCopy(table, row);',
+        '      this.sides.keep(table, row, { side: "copy", reason: refused, change: { kind: "row" } });\n      this.takeFromCopy(table, row);',
         "      this.takeFromCopy(table, row);",
       ],
     ],
@@ -66,6 +67,36 @@ export const SCOPE_FAULTS: Fault[] = [
     name: "what the database took in a killed pass is a conflict when its author goes on",
     edits: [["if (said.get(KIND) === UPDATED) {", "if (said.get(KIND) === UPDATED) return;\n  if (said.get(KIND) === UPDATED) {"]],
     caughtBy: SCOPE_TESTS,
+  },
+  {
+    name: "increments of a counter that both sides made count twice after a crash",
+    edits: [["if (found.toMain.length + found.combined.length > 0) this.taken.inserted(table, row);", ""]],
+    caughtBy: SCHEMAS,
+  },
+  {
+    name: "a trigger's effects come twice at the server of a scope",
+    edits: [["if (!this.isResting) for (const { name } of this.resting)", "if (this.isResting) for (const { name } of this.resting)"]],
+    caughtBy: SCHEMAS,
+  },
+  {
+    name: "a column that is taken out of a scope keeps its values at its nodes",
+    edits: [["for (const column of table.retired) this.toCopy += emptyColumn(this.sides, table, column);", ""]],
+    caughtBy: SCHEMAS,
+  },
+  {
+    name: "what was typed into a column that has left the scope is gone",
+    edits: [["if (row.n > before) sides.keepEdit(table, row,", "if (row.n < 0n) sides.keepEdit(table, row,"]],
+    caughtBy: SCHEMAS,
+  },
+  {
+    name: "nodes of a scope may refer by configuration to rows that they may not see",
+    edits: [["const isThere = soft ? `AND EXISTS", "const isThere = soft ? `AND NOT EXISTS"]],
+    caughtBy: SCHEMAS,
+  },
+  {
+    name: "what a person takes after all goes to whatever row has its integer",
+    edits: [['const isAnother = isThere && table.surrogate && change.kind === "row";', "const isAnother = false;"]],
+    caughtBy: SCHEMAS,
   },
   {
     name: "nodes of a scope meet the whole database",

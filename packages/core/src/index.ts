@@ -6,6 +6,7 @@ export * from "./merge.ts";
 export * from "./payload.ts";
 export * from "./schema-print.ts";
 export * from "./rules.ts";
+export * from "./apart.ts";
 export * from "./combine.ts";
 export * from "./file-entry.ts";
 export * from "./pieces.ts";

@@ -92,7 +92,8 @@ import { quote } from "./schema/quote.ts";
 import { surveyTables } from "./schema/tables.ts";
 import { adoptTerms, termsMoved } from "./schema/terms.ts";
 import { fromSqlite } from "./sqlite-errors.ts";
-import { carryScope, dismissKept, keptOfScope, type ScopeCarried } from "./scope/carry.ts";
+import { carryScope, type ScopeCarried } from "./scope/carry.ts";
+import { applyKept, dismissKept, keptOfScope } from "./scope/kept.ts";
 import { makeScopeCopy, type ScopeSource } from "./scope/copy.ts";
 import { ReplicaClock } from "./time/replica-clock.ts";
 import { restamp } from "./time/restamp.ts";
@@ -1125,6 +1126,11 @@ export class ReplicaDatabase {
 
   dismissKept(id: string): void {
     this.write(() => dismissKept(this.db, this.scope.rule.name, id));
+  }
+
+  /** As `ScopeCopy.applyKept`. */
+  applyKept(id: string, set: { name: string; value: SqlValue }[]): void {
+    applyKept(this.scope, this.path, { id, set });
   }
 
   private get scope(): ScopeSource {

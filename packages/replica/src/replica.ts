@@ -239,6 +239,11 @@ export interface ScopeCopy extends Replica {
   keptOfScope(request: { id: string; limit: number }): Promise<Review[]>;
   /** Takes one of these off the list. Throws NOT_FOUND. */
   dismissKept(id: string): Promise<void>;
+  /**
+   * Does one of these in the application's database after all, as a write of an application there, with other values where
+   * `set` names columns. Throws NOT_FOUND, and INVALID_ARGUMENT where the database refuses it.
+   */
+  applyKept(id: string, set: { name: string; value: SqlValue }[]): Promise<void>;
 }
 
 /** A bounded pool of threads; a database is always served by the same one. */

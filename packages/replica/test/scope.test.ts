@@ -1,8 +1,8 @@
-import { join } from "node:path";
 import { expect, test } from "vitest";
-import { parseCondition, type ScopeRule, type ScopeTable } from "../src/index.ts";
+import { parseCondition, type ScopeRule } from "../src/index.ts";
+import { all, carry, copyOf, crash } from "./scope-site.ts";
 import { seeded } from "./seeded.ts";
-import { settle, Site, type SiteOptions, testFolder } from "./site.ts";
+import { settle, Site } from "./site.ts";
 
 const SCHEMA = `
 CREATE TABLE event(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -11,7 +11,6 @@ CREATE TABLE pit(team INTEGER, slot TEXT, body TEXT UNIQUE, PRIMARY KEY(team, sl
 CREATE TABLE diary(id INTEGER PRIMARY KEY, body TEXT);
 `;
 
-const all = (table: string, over: Partial<ScopeTable> = {}): ScopeTable => ({ table, where: [], columns: null, follow: false, ...over });
 const teams = (...numbers: number[]): ScopeRule => {
   const where = parseCondition(`team IN (${numbers.join(", ")})`);
   return {
@@ -25,35 +24,7 @@ const teams = (...numbers: number[]): ScopeRule => {
 };
 
 const main = () => new Site("server", SCHEMA);
-const copyOf = (server: Site, rule: ScopeRule, options: SiteOptions = {}) =>
-  new Site(server.name, "", {
-    ...options,
-    path: join(testFolder(), "copy.db"),
-    quarantine: null,
-    scope: { rule, main: server.path, exclude: [], rules: [] },
-  });
 const laptop = (name: string) => new Site(name, SCHEMA, { exclude: ["scouting.secret", "diary"] });
-
-function carry(server: Site, copy: Site) {
-  server.replica.drain();
-  let done = copy.replica.carryScope();
-  for (let again = 0; !done.complete && again < 5; again++) {
-    server.replica.drain();
-    done = copy.replica.carryScope();
-  }
-  server.replica.drain();
-  return done;
-}
-
-/** A pass whose process is killed when the database has committed and the copy has not. */
-function crash(server: Site, copy: Site) {
-  let before = "";
-  server.replica.drain();
-  const done = copy.replica.carryScope(false, () => (before = copy.backup()));
-  copy.replaceFile(before);
-  server.replica.drain();
-  return done;
-}
 
 const sorted = (site: Site) => site.rows("SELECT note FROM scouting ORDER BY note").map(({ note }) => note);
 const notes = (site: Site) => site.rows("SELECT id, team, note, score FROM scouting ORDER BY id");

@@ -115,7 +115,9 @@ function declareResolve(review: Command, surroundings: Surroundings): void {
     summary: "decide one entry; the decision is an ordinary write that every node gets",
     usesCoordinator: true,
     options: [
-      new Option("--keep <side>", "keep this version").choices(["winner", "loser"]),
+      new Option("--keep <side>", "keep this version; of what a node of a scope wrote and was not taken, loser takes it after all").choices(
+        ["winner", "loser"],
+      ),
       repeatable(
         "--set <column=value>",
         "write something else: COLUMN=TEXT, or COLUMN:=LITERAL for NULL, 12, 1.5, 'text' or x'00ff'; repeat for more",

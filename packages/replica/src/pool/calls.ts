@@ -32,6 +32,7 @@ export type Method =
   | "carryScope"
   | "keptOfScope"
   | "dismissKept"
+  | "applyKept"
   | "reissue";
 
 export type ToWorker =

@@ -328,6 +328,10 @@ class PooledReplica implements ScopeCopy {
     return this.call("dismissKept", id);
   }
 
+  applyKept(id: string, set: { name: string; value: SqlValue }[]): Promise<void> {
+    return this.call("applyKept", id, set);
+  }
+
   correctClock(correctionUs: number): Promise<void> {
     return this.call("correctClock", correctionUs);
   }

@@ -102,6 +102,11 @@ function bodyOf(sql: string): string {
   return plain.slice(Math.max(0, plain.search(/\bBEGIN\b/i)));
 }
 
+/** The tables and views that a trigger of this SQL writes to, in lower case. */
+export function namesWritten(sql: string): string[] {
+  return writtenTables(bodyOf(sql));
+}
+
 /** Names after the writing verbs in a trigger's body, in lower case. */
 function writtenTables(body: string): string[] {
   return [...body.matchAll(WRITES)].map((match) =>

@@ -1,8 +1,5 @@
-import type { Review, SqlValue } from "@scoutsync/core";
-import { SyncError } from "@scoutsync/core";
 import type { Database } from "better-sqlite3";
-import { valueText } from "../rows/values.ts";
-import { baseTable, keptTable, type ScopeSource } from "./copy.ts";
+import { baseTable, type ScopeSource } from "./copy.ts";
 import { runPass } from "./pass.ts";
 
 /** What `Replica.carryScope` did. */
@@ -68,51 +65,3 @@ function numbered(db: Database): { n: number; tid: number }[] {
     "WHERE coalesce(k.name, t.name) = s.name AND coalesce(k.kind, t.surrogate) = 1";
   return db.prepare(sql).all() as { n: number; tid: number }[];
 }
-
-/** What was not taken from nodes of a scope and nobody has dismissed yet. `db` has the copy open. */
-export function keptOfScope(db: Database, scope: string, { id, limit }: { id: string; limit: number }): Review[] {
-  const found = db
-    .prepare(
-      "SELECT k.id, k.n, k.reason, k.since, t.name, t.columns FROM _scoutsync_scope_kept AS k JOIN _scoutsync_scope_table AS t ON t.n = k.n " +
-        "WHERE k.resolved = 0 ORDER BY k.id LIMIT ?",
-    )
-    .all(limit > 0 ? limit : -1) as { id: number; n: number; reason: string; since: number; name: string; columns: string }[];
-  return found
-    .filter((one) => id === "" || id === idOf(scope, one.id))
-    .map((one) => {
-      const columns = JSON.parse(one.columns) as string[];
-      const values = db
-        .prepare(`SELECT ${columns.map((_, at) => `c${at}`).join(", ")} FROM ${keptTable(one.n)} WHERE id = ?`)
-        .safeIntegers(true)
-        .raw(true)
-        .get(one.id) as SqlValue[] | undefined;
-      const image = columns.map((name, at) => ({ name, value: values?.[at] ?? null }));
-      return {
-        id: idOf(scope, one.id),
-        kind: "parked",
-        table: one.name,
-        key: valueText(image[0]?.value ?? null),
-        column: null,
-        winner: null,
-        loser: null,
-        image,
-        reason: `from a node of scope ${scope}: ${one.reason}`,
-        sinceUs: one.since,
-        resolved: false,
-      };
-    });
-}
-
-/** Takes an entry off the list. Throws NOT_FOUND. */
-export function dismissKept(db: Database, scope: string, id: string): void {
-  const number = id.startsWith(`scope-${scope}-`) ? Number(id.slice(`scope-${scope}-`.length)) : Number.NaN;
-  const { changes } = db.prepare("UPDATE _scoutsync_scope_kept SET resolved = 1 WHERE id = ? AND resolved = 0").run(number);
-  if (changes > 0) return;
-  throw new SyncError({
-    code: "NOT_FOUND",
-    message: `scope "${scope}" keeps nothing under "${id}"`,
-    action: "See `scoutsync review list`.",
-  });
-}
-
-const idOf = (scope: string, id: number) => `scope-${scope}-${id}`;

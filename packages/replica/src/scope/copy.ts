@@ -4,6 +4,8 @@ import { dirname } from "node:path";
 import Database from "better-sqlite3";
 import { parseTerms, SyncError } from "@scoutsync/core";
 import { quote } from "../schema/quote.ts";
+import type { AppTrigger, TriggerChoice } from "../schema/app-triggers.ts";
+import { type Affinity, affinityOf } from "../schema/tables.ts";
 import { planScope, type PlannedTable, type ScopeRule } from "./plan.ts";
 
 /** Where a scope's copy comes from. */
@@ -15,20 +17,34 @@ export interface ScopeSource {
   exclude: readonly string[];
   /** As in ReplicaOptions. */
   rules: readonly string[];
+  /** As in ReplicaOptions. */
+  triggers?: TriggerChoice | undefined;
 }
 
 /** A table of the scope with its number in the copy. `stored` are its columns in the order of what was agreed: key first. */
 export interface CopiedTable extends PlannedTable {
   n: number;
   stored: string[];
+  /** Columns that were in the scope and are not any more: the copy has nothing in them, which is what nodes of the scope get. */
+  retired: Retired[];
   /** The rule does not name it any more: none of its rows belong to the scope. */
   removed: boolean;
+}
+
+export interface Retired {
+  column: string;
+  /** SQL for nothing, as the column can hold it. */
+  empty: string;
+  /** SQL for what a row has that was written without it; null where that is NULL, or what the clock says. */
+  fallback: string | null;
 }
 
 /** Both databases on one connection: the application's as `main`, the scope's as `copy`. */
 export interface BothOpen {
   db: Database.Database;
   tables: CopiedTable[];
+  /** As in ScopePlan. */
+  resting: AppTrigger[];
   /** The copy's schema was changed: its replica has to look before anything else. */
   altered: boolean;
 }
@@ -45,6 +61,9 @@ CREATE TABLE _scoutsync_scope_kept(id INTEGER PRIMARY KEY, n INTEGER NOT NULL, r
   resolved INTEGER NOT NULL);
 `;
 
+/** What taking such a row in after all would do, see `KeptChange`, and the birth of the database's row where it is one of its own. */
+const KEPT_CHANGE = "change TEXT; m_oid; m_seq".split("; ");
+
 export const baseTable = (n: number): string => `_scoutsync_scope_base_${n}`;
 export const keptTable = (n: number): string => `_scoutsync_scope_kept_${n}`;
 
@@ -57,9 +76,9 @@ export function makeScopeCopy(source: ScopeSource, path: string): void {
 
 /**
  * Opens both databases and brings the copy's tables in line with the scope. Close `db` when done. Throws INVALID_ARGUMENT
- * for a scope that does not fit the database, or that takes a column away.
+ * for a scope that does not fit the database.
  */
-export function openBoth({ rule, main, exclude, rules }: ScopeSource, copy: string): BothOpen {
+export function openBoth({ rule, main, exclude, rules, triggers }: ScopeSource, copy: string): BothOpen {
   const db = new Database(main, { fileMustExist: true, timeout: BUSY_MS });
   try {
     db.prepare("ATTACH ? AS copy").run(copy);
@@ -68,8 +87,8 @@ export function openBoth({ rule, main, exclude, rules }: ScopeSource, copy: stri
     // What is deleted here was deleted, with all that followed from it, where it was written.
     db.exec("PRAGMA foreign_keys = OFF");
     db.pragma("temp_store = FILE");
-    const planned = planScope(db, rule, { exclude, terms: parseTerms([...rules]) });
-    return { db, ...fit(db, rule, planned) };
+    const { tables: planned, resting } = planScope(db, rule, { exclude, terms: parseTerms(rules), triggers });
+    return { db, resting, ...fit(db, rule, planned) };
   } catch (error) {
     db.close();
     throw error;
@@ -84,6 +103,9 @@ function fit(db: Database.Database, rule: ScopeRule, planned: readonly PlannedTa
       db.prepare("INSERT INTO copy._scoutsync_scope VALUES('id', ?), ('pass', 0)").run(randomBytes(8).toString("hex"));
     })();
   }
+  const keptHas = new Set((db.pragma("copy.table_info(_scoutsync_scope_kept)") as { name: string }[]).map(({ name }) => name));
+  for (const column of KEPT_CHANGE)
+    if (!keptHas.has(column.split(" ")[0] as string)) db.exec(`ALTER TABLE copy._scoutsync_scope_kept ADD COLUMN ${column}`);
   const known = new Map(
     (db.prepare("SELECT n, name, columns FROM copy._scoutsync_scope_table").all() as { n: number; name: string; columns: string }[]).map(
       ({ n, name, columns }) => [name, { n, stored: JSON.parse(columns) as string[] }],
@@ -95,18 +117,17 @@ function fit(db: Database.Database, rule: ScopeRule, planned: readonly PlannedTa
     const wanted = [...table.key, ...table.columns];
     if (!there) {
       altered = true;
-      return { ...table, removed: false, stored: wanted, n: create(db, table, wanted) };
+      return { ...table, removed: false, retired: [], stored: wanted, n: create(db, table, wanted) };
     }
     if (there.stored.slice(0, table.key.length).join("\n") !== table.key.join("\n"))
       throw unfit(rule, `the key of "${table.name}" has changed`);
-    const gone = there.stored.find((column) => !wanted.includes(column));
-    if (gone !== undefined) throw unfit(rule, `column "${table.name}.${gone}" was in it and is not any more`);
+    const retired = there.stored.filter((column) => !wanted.includes(column)).map((column) => retire(db, rule, table.name, column));
     const stored = [...there.stored, ...wanted.filter((column) => !there.stored.includes(column))];
     if (stored.length > there.stored.length) {
       altered = true;
       extend(db, table, there, stored);
     }
-    return { ...table, removed: false, stored, n: there.n };
+    return { ...table, removed: false, retired, stored, n: there.n };
   });
   const inCopy = new Set(planned.map(({ name }) => name));
   for (const [name, { n, stored }] of known) if (!inCopy.has(name)) tables.push(leftOver(db, rule, name, n, stored));
@@ -152,6 +173,24 @@ function extend(
   })();
 }
 
+const NOTHING: Readonly<Record<Affinity, string>> = { INTEGER: "0", NUMERIC: "0", REAL: "0.0", TEXT: "''", BLOB: "x''" };
+
+/** A column that was in the scope: its values leave, and the column stays, so that nodes of the scope are told. */
+function retire(db: Database.Database, rule: ScopeRule, table: string, column: string): Retired {
+  const columns = db.pragma(`main.table_xinfo(${quote(table)})`) as {
+    name: string;
+    type: string;
+    notnull: number;
+    dflt_value: string | null;
+  }[];
+  const found = columns.find(({ name }) => name === column);
+  const refers = (db.pragma(`copy.foreign_key_list(${quote(table)})`) as { from: string }[]).some(({ from }) => from === column);
+  if (found?.notnull === 1 && refers)
+    throw unfit(rule, `column "${table}.${column}" was in it, refers to another row and cannot be NULL: nothing can stand there instead`);
+  const fallback = found?.dflt_value == null || /CURRENT_|\(/i.test(found.dflt_value) ? null : found.dflt_value;
+  return { column, empty: found?.notnull === 1 ? NOTHING[affinityOf(found.type)] : "NULL", fallback };
+}
+
 /** A table that the scope does not name any more: its rows leave. */
 function leftOver(db: Database.Database, rule: ScopeRule, name: string, n: number, stored: string[]): CopiedTable {
   const columns = db.pragma(`main.table_xinfo(${quote(name)})`) as { name: string; pk: number; type: string }[];
@@ -169,10 +208,12 @@ function leftOver(db: Database.Database, rule: ScopeRule, name: string, n: numbe
     key,
     columns: stored.slice(key.length),
     removed: true,
+    retired: [],
     surrogate: key.length === 1 && only?.type.toUpperCase() === "INTEGER",
     own: "0",
     follow: false,
     parents: [],
+    rules: new Map(),
     children: [],
     sql: "",
     definitions: new Map(),

@@ -1,7 +1,10 @@
 import { quote } from "../schema/quote.ts";
 import type { Database } from "better-sqlite3";
+import { compareColumns, type Differences } from "./columns.ts";
+import { emptyColumn } from "./empty-column.ts";
 import { baseTable, type CopiedTable, openBoth, type ScopeSource } from "./copy.ts";
 import { checkMark, type Mark, noteHalf, noteMark } from "./mark.ts";
+import type { AppTrigger } from "../schema/app-triggers.ts";
 import { fillScope } from "./membership.ts";
 import { type Row, same, Sides } from "./sides.ts";
 import { agreeOnTaken, clearTaken, Taken } from "./taken.ts";
@@ -42,11 +45,11 @@ const INSERTED = 1;
  * the database first and then in the copy; what a crash in between leaves is finished by the next pass.
  */
 export function runPass({ source, copy, nowUs, hold, beforeCommit }: PassRequest): PassOutcome {
-  const { db, tables, altered } = openBoth(source, copy);
+  const { db, tables, resting, altered } = openBoth(source, copy);
   try {
     if (altered) return { kind: "behind", side: "copy" };
     db.exec(hold ? "BEGIN IMMEDIATE" : "BEGIN");
-    const outcome = new Pass(db, tables, source.rule.name, nowUs).run();
+    const outcome = new Pass(new Sides(db, tables, nowUs), resting, source.rule.name).run();
     if (outcome.kind === "done") beforeCommit?.();
     db.exec(outcome.kind === "done" || outcome.kind === "mended" ? "COMMIT" : "ROLLBACK");
     return outcome;
@@ -63,19 +66,22 @@ export function runPass({ source, copy, nowUs, hold, beforeCommit }: PassRequest
 class Pass {
   private readonly db: Database;
   private readonly tables: readonly CopiedTable[];
-  private readonly scope: string;
   private readonly sides: Sides;
+  private readonly scope: string;
   private readonly taken: Taken;
+  private readonly resting: readonly AppTrigger[];
+  private isResting = false;
   private readonly clashes: { table: string; id: bigint }[] = [];
   private toMain = 0;
   private toCopy = 0;
 
-  constructor(db: Database, tables: readonly CopiedTable[], scope: string, nowUs: number) {
-    this.db = db;
-    this.tables = tables;
+  constructor(sides: Sides, resting: readonly AppTrigger[], scope: string) {
+    this.db = sides.db;
+    this.tables = sides.tables;
+    this.sides = sides;
     this.scope = scope;
-    this.sides = new Sides(db, tables, nowUs);
-    this.taken = new Taken(this.sides, scope);
+    this.taken = new Taken(sides, scope);
+    this.resting = resting;
   }
 
   run(): PassOutcome {
@@ -95,6 +101,7 @@ class Pass {
     for (const table of this.tables) {
       listWork(this.sides, table);
       this.keyless(table);
+      for (const column of table.retired) this.toCopy += emptyColumn(this.sides, table, column);
     }
     this.deletesOfNodes();
     for (const table of this.tables) for (const row of workOf(this.sides, table)) this.leave(table, row);
@@ -102,6 +109,7 @@ class Pass {
     if (this.clashes.length > 0) return { kind: "clash", rows: this.clashes };
     for (const table of this.tables) for (const row of workOf(this.sides, table)) this.show(table, row);
     db.prepare(`UPDATE copy._scoutsync_capture SET at = ? WHERE (event & 7) = ${INSERTED}`).run(BEFORE_ALL);
+    if (this.isResting) for (const { sql } of this.resting) db.exec(sql);
     this.noteMark(mark);
     return { kind: "done", toMain: this.toMain, toCopy: this.toCopy, kept: this.sides.kept };
   }
@@ -117,7 +125,8 @@ class Pass {
     const rows = this.db.prepare(`SELECT rowid FROM copy.${quote(table.name)} WHERE ${isNull}`);
     if (table.surrogate || table.sql.endsWith("WITHOUT ROWID")) return;
     for (const rowid of rows.pluck().safeIntegers(true).all() as bigint[]) {
-      this.sides.keep(table, "a row with NULL in its key, which the server does not take", { side: "copy", where: "rowid = @n", n: rowid });
+      const reason = "a row with NULL in its key, which the server does not take";
+      this.sides.keepWhere(table, rowid, { side: "copy", where: "x.rowid = @n", reason, change: { kind: "row" } });
       this.db.prepare(`DELETE FROM copy.${quote(table.name)} WHERE rowid = ?`).run(rowid);
       this.toCopy++;
     }
@@ -139,15 +148,12 @@ class Pass {
       left = left.filter(({ table, row }) => !this.deleteFromMain(table, row));
     }
     for (const { table, row } of left) {
-      if (row.mainChanged)
-        this.sides.keep(
-          table,
-          "deleted by a node of the scope while it was changed at the server: it stays",
-          this.sides.at(table, row, "main"),
-        );
-      else if (this.sides.isOwn(table, row, "main"))
-        this.sides.keep(table, "deleted by a node of the scope, and other rows refer to it: it stays", this.sides.at(table, row, "main"));
-      else this.sides.keep(table, "deleted by a node of the scope, which may not delete it: it stays", this.sides.at(table, row, "main"));
+      const why = row.mainChanged
+        ? "while it was changed at the server"
+        : this.sides.isOwn(table, row, "main")
+          ? "and other rows refer to it, or a trigger of the server's database keeps it"
+          : "which may not delete it";
+      this.sides.keep(table, row, { side: "main", reason: `deleted by a node of the scope, ${why}: it stays`, change: { kind: "delete" } });
       // It is shown again below.
       this.sides.forget(table, row, false);
     }
@@ -184,12 +190,7 @@ class Pass {
   private leave(table: CopiedTable, row: Row): void {
     if (!row.base || row.sameMain) return;
     if (row.sameCopy) {
-      if (row.copyChanged)
-        this.sides.keep(
-          table,
-          "changed by a node of the scope after it had been deleted, or had left the scope",
-          this.sides.at(table, row, "copy"),
-        );
+      if (row.copyChanged) this.sides.keepEdit(table, row, AFTER_IT_LEFT, this.sides.changedInCopy(table, row));
       this.takeFromCopy(table, row);
       this.sides.forget(table, row, true);
     } else this.sides.forget(table, row, false);
@@ -211,7 +212,7 @@ class Pass {
     for (const row of left) {
       const refused = this.insertIntoMain(table, row);
       if (refused === null) continue;
-      this.sides.keep(table, refused, this.sides.at(table, row, "copy"));
+      this.sides.keep(table, row, { side: "copy", reason: refused, change: { kind: "row" } });
       this.takeFromCopy(table, row);
     }
   }
@@ -219,12 +220,7 @@ class Pass {
   /** A row that the copy alone has, or that is another one there. False where the database does not take it now. */
   private takeIn(table: CopiedTable, row: Row): boolean {
     if (row.left) {
-      if (this.differsFromDeparted(table, row))
-        this.sides.keep(
-          table,
-          "changed by a node of the scope after it had been deleted, or had left the scope",
-          this.sides.at(table, row, "copy"),
-        );
+      if (this.differsFromDeparted(table, row)) this.sides.keepEdit(table, row, AFTER_IT_LEFT, this.sides.changedInCopy(table, row));
       this.takeFromCopy(table, row);
       return true;
     }
@@ -234,7 +230,7 @@ class Pass {
       this.clashes.push({ table: table.name, id: this.sides.id(table, row) });
     } else if (row.inside) this.unite(table, row);
     else {
-      this.sides.keep(table, "its key is that of a row that is not in the scope", this.sides.at(table, row, "copy"));
+      this.sides.keep(table, row, { side: "copy", reason: "its key is that of a row that is not in the scope", change: { kind: "row" } });
       this.takeFromCopy(table, row);
     }
     return true;
@@ -242,52 +238,69 @@ class Pass {
 
   /** A row that both sides have: each column goes to the side that did not write it. */
   private merge(table: CopiedTable, row: Row): void {
-    const toMain: string[] = [];
-    const toCopy: string[] = [];
-    const both: string[] = [];
-    const name = quote(table.name);
-    const flags = table.columns.map((column) => {
-      const [m, p, b] = [`m.${quote(column)}`, `p.${quote(column)}`, `b.c${table.stored.indexOf(column)}`];
-      return `${same(m, b)}, ${same(p, b)}, ${same(m, p)}`;
-    });
-    if (flags.length > 0) {
-      const sql =
-        `SELECT ${flags.join(", ")} FROM main.${name} AS m, copy.${name} AS p, copy.${baseTable(table.n)} AS b ` +
-        `WHERE ${this.sides.match(table, "m")} AND ${this.sides.match(table, "p")} AND ${this.sides.matchBase(table, "b")} AND b.gone = 0`;
-      const found = this.sides.all(sql, row);
-      table.columns.forEach((column, i) => {
-        const [mainIsBase, copyIsBase, equal] = found.slice(i * 3, i * 3 + 3).map((flag) => flag === 1n) as [boolean, boolean, boolean];
-        if (equal) return;
-        if (copyIsBase) toCopy.push(column);
-        else if (mainIsBase) toMain.push(column);
-        else both.push(column);
-      });
+    const found = compareColumns(this.sides, table, row, true);
+    if (this.putIntoMain(table, row, found)) {
+      const taken = [...found.toMain, ...found.combined.map(({ column }) => column)];
+      if (taken.length > 0) this.taken.updated(table, row, taken);
+      if (found.both.length > 0)
+        this.sides.keepEdit(table, row, `changed at the server at the same time, which stays: ${found.both.join(", ")}`, found.both);
     }
-    let refused: string | null = null;
-    if (toMain.length > 0) {
-      refused = this.updateMain(table, row, toMain);
-      if (refused === null) {
-        this.taken.updated(table, row, toMain);
-        this.toMain++;
-      }
+    this.followMain(table, row, found);
+  }
+
+  /** A natural key that both sides came to have by themselves is one row. */
+  private unite(table: CopiedTable, row: Row): void {
+    const found = compareColumns(this.sides, table, row, false);
+    if (this.putIntoMain(table, row, found)) {
+      if (found.toMain.length + found.combined.length > 0) this.taken.inserted(table, row);
+      if (found.both.length > 0)
+        this.sides.keepEdit(table, row, `written at the server, too, which stays: ${found.both.join(", ")}`, found.both);
     }
-    if (refused !== null) this.sides.keep(table, refused, this.sides.at(table, row, "copy"));
-    else if (both.length > 0)
-      this.sides.keep(table, `changed at the server at the same time, which stays: ${both.join(", ")}`, this.sides.at(table, row, "copy"));
-    const back = refused === null ? [...toCopy, ...both] : [...toCopy, ...both, ...toMain];
-    if (back.length > 0) this.updateCopy(table, row, back);
+    this.followMain(table, row, found);
+  }
+
+  /** False where the database does not take what the copy has: that is kept. */
+  private putIntoMain(table: CopiedTable, row: Row, { toMain, combined }: Differences): boolean {
+    if (toMain.length + combined.length === 0) return true;
+    const refused = this.updateMain(table, row, toMain, combined);
+    if (refused === null) this.toMain++;
+    else this.sides.keepEdit(table, row, refused, [...toMain, ...combined.map(({ column }) => column)]);
+    return refused === null;
+  }
+
+  /** The copy's row has what the database's has, which is what both agree on. */
+  private followMain(table: CopiedTable, row: Row, { toMain, toCopy, combined, both }: Differences): void {
+    const columns = [...toMain, ...toCopy, ...combined.map(({ column }) => column), ...both];
+    const differing = columns.filter((column) => !this.isEqual(table, row, column));
+    if (differing.length > 0) {
+      this.sides.run(
+        `UPDATE copy.${quote(table.name)} SET ${this.sides.from(table, "main", differing)} WHERE ${this.sides.match(table)}`,
+        row,
+      );
+      this.toCopy++;
+    }
     this.sides.forget(table, row, false);
     this.sides.agree(table, row, "main");
   }
 
+  private isEqual(table: CopiedTable, row: Row, column: string): boolean {
+    const name = quote(table.name);
+    const equal = same(`m.${quote(column)}`, `p.${quote(column)}`);
+    return this.sides.has(
+      `SELECT 1 FROM main.${name} AS m, copy.${name} AS p WHERE ${this.sides.match(table, "m")} AND ${this.sides.match(table, "p")} AND ${equal}`,
+      row,
+    );
+  }
+
   /** Null when it went in; else why it did not, in words that show nothing of other rows. */
-  private updateMain(table: CopiedTable, row: Row, columns: readonly string[]): string | null {
+  private updateMain(table: CopiedTable, row: Row, columns: readonly string[], combined: Differences["combined"]): string | null {
     if (!this.sides.isOwn(table, row, "main")) return "it belongs to the scope because others refer to it: its nodes may not change it";
+    const parts = combined.map(({ column }, i) => `${quote(column)} = @v${i}`);
+    if (columns.length > 0) parts.unshift(this.sides.from(table, "copy", columns));
+    const values = Object.fromEntries(combined.map(({ value }, i) => [`v${i}`, value]));
     return this.attempt(() => {
-      this.sides.run(
-        `UPDATE main.${quote(table.name)} SET ${this.sides.from(table, "copy", columns)} WHERE ${this.sides.match(table)}`,
-        row,
-      );
+      if (this.sides.run(`UPDATE main.${quote(table.name)} SET ${parts.join(", ")} WHERE ${this.sides.match(table)}`, row, values) === 0)
+        return PASSED_OVER;
       if (!this.sides.isOwn(table, row, "main")) return "with that it would not belong to the scope";
       return this.lacksParent(table, row);
     });
@@ -314,23 +327,8 @@ class Pass {
     return null;
   }
 
-  /** A natural key that both sides came to have by themselves is one row. */
-  private unite(table: CopiedTable, row: Row): void {
-    const name = quote(table.name);
-    const differing = table.columns.filter((column) => {
-      const sql = `SELECT ${same(`m.${quote(column)}`, `p.${quote(column)}`)} FROM main.${name} AS m, copy.${name} AS p WHERE ${this.sides.match(table, "m")} AND ${this.sides.match(table, "p")}`;
-      return this.sides.pluck(sql, row) !== 1n;
-    });
-    if (differing.length > 0) {
-      this.sides.keep(table, `written at the server, too, which stays: ${differing.join(", ")}`, this.sides.at(table, row, "copy"));
-      this.updateCopy(table, row, differing);
-    }
-    this.sides.forget(table, row, false);
-    this.sides.agree(table, row, "main");
-  }
-
   private lacksParent(table: CopiedTable, row: Row): string | null {
-    for (const { columns, parent } of table.parents) {
+    for (const { columns, parent, soft } of table.parents) {
       const other = this.tables.find(({ name }) => name === parent) as CopiedTable;
       const isSet = columns.map((column) => `x.${quote(column)} IS NOT NULL`).join(" AND ");
       const found = columns.map((column, i) => `s.k${i} = x.${quote(column)}`).join(" AND ");
@@ -338,9 +336,12 @@ class Pass {
         parent === table.name
           ? `AND NOT (${columns.map((column, i) => `x.${quote(column)} = x.${quote(other.key[i] as string)}`).join(" AND ")})`
           : "";
+      // By configuration a row may go on referring to one that is gone.
+      const key = columns.map((column, i) => `y.${quote(other.key[i] as string)} = x.${quote(column)}`).join(" AND ");
+      const isThere = soft ? `AND EXISTS (SELECT 1 FROM main.${quote(parent)} AS y WHERE ${key})` : "";
       const sql =
         `SELECT 1 FROM main.${quote(table.name)} AS x WHERE ${this.sides.match(table, "x")} AND ${isSet} ${itself} ` +
-        `AND NOT EXISTS (SELECT 1 FROM temp.inside_${other.n} AS s WHERE ${found})`;
+        `AND NOT EXISTS (SELECT 1 FROM temp.inside_${other.n} AS s WHERE ${found}) ${isThere}`;
       if (this.sides.has(sql, row)) return `what it refers to by ${columns.join(", ")} is not in the scope`;
     }
     return null;
@@ -348,6 +349,9 @@ class Pass {
 
   /** Tries a write to the database, and takes it back where it is refused. */
   private attempt(work: () => string | null): string | null {
+    // Outside of the savepoint: they rest until the end. The database's node looks at its schema after that, and finds it as it was.
+    if (!this.isResting) for (const { name } of this.resting) this.db.exec(`DROP TRIGGER main.${quote(name)}`);
+    this.isResting = true;
     this.db.exec("SAVEPOINT attempt");
     let refused: string | null;
     try {
@@ -366,8 +370,10 @@ class Pass {
   /** Rows that came into the scope, and those whose delete was not taken. */
   private show(table: CopiedTable, row: Row): void {
     if (!row.inside || this.sides.has(`SELECT 1 FROM copy.${quote(table.name)} AS x WHERE ${this.sides.match(table, "x")}`, row)) return;
-    const columns = [...table.key, ...table.columns].map(quote).join(", ");
-    const sql = `INSERT INTO copy.${quote(table.name)}(${columns}) SELECT ${columns} FROM main.${quote(table.name)} WHERE ${this.sides.match(table)}`;
+    const columns = [...table.key, ...table.columns].map(quote);
+    const names = [...columns, ...table.retired.map(({ column }) => quote(column))].join(", ");
+    const values = [...columns, ...table.retired.map(({ empty }) => empty)].join(", ");
+    const sql = `INSERT INTO copy.${quote(table.name)}(${names}) SELECT ${values} FROM main.${quote(table.name)} WHERE ${this.sides.match(table)}`;
     if (this.sides.run(sql, row) === 0) return;
     this.sides.agree(table, row, "main");
     this.toCopy++;
@@ -375,11 +381,6 @@ class Pass {
 
   private takeFromCopy(table: CopiedTable, row: Row): void {
     this.sides.run(`DELETE FROM copy.${quote(table.name)} WHERE ${this.sides.match(table)}`, row);
-    this.toCopy++;
-  }
-
-  private updateCopy(table: CopiedTable, row: Row, columns: readonly string[]): void {
-    this.sides.run(`UPDATE copy.${quote(table.name)} SET ${this.sides.from(table, "main", columns)} WHERE ${this.sides.match(table)}`, row);
     this.toCopy++;
   }
 
@@ -393,12 +394,16 @@ class Pass {
   }
 }
 
+const AFTER_IT_LEFT = "changed by a node of the scope after it had been deleted, or had left the scope";
+const PASSED_OVER = "a trigger of the server's database passes it over";
+
 /** What a node of the scope is told where a constraint refused its row: which other row it was is not for it to know. */
 const REFUSED: Readonly<Record<string, string>> = {
   SQLITE_CONSTRAINT_UNIQUE: "it is kept out by a UNIQUE value of a row that may not be in the scope",
   SQLITE_CONSTRAINT_PRIMARYKEY: "it is kept out by a UNIQUE value of a row that may not be in the scope",
   SQLITE_CONSTRAINT_NOTNULL: "the server's table wants a value in a column that is not given",
   SQLITE_CONSTRAINT_CHECK: "a CHECK of the server's table refuses it",
+  SQLITE_CONSTRAINT_TRIGGER: "a trigger of the server's database refuses it",
 };
 
 function isDrained(db: Database, side: "main" | "copy"): boolean {

@@ -1,9 +1,10 @@
 import type { Database } from "better-sqlite3";
-import { NO_TERMS, SyncError, type Terms } from "@scoutsync/core";
-import { triggersToSuspend } from "../schema/app-triggers.ts";
+import { formatTerms, NO_TERMS, parseTerms, type Rule, SyncError, type Terms } from "@scoutsync/core";
+import type { AppTrigger, TriggerChoice } from "../schema/app-triggers.ts";
 import { quote } from "../schema/quote.ts";
 import { affinityOf, surveyTables, type TableShape } from "../schema/tables.ts";
 import { type Comparison, conditionSql } from "./condition.ts";
+import { restingTriggers } from "./triggers.ts";
 
 /** What a scope shows of one table. */
 export interface ScopeTable {
@@ -32,8 +33,10 @@ export interface PlannedTable {
   /** SQL about the row `x`: is it one of the scope's own? */
   own: string;
   follow: boolean;
-  /** Foreign keys within the scope: the columns hold the key of the parent. */
-  parents: { columns: string[]; parent: string }[];
+  /** References within the scope: the columns hold the key of the parent. `soft`: by configuration, and the row may be gone. */
+  parents: { columns: string[]; parent: string; soft: boolean }[];
+  /** Rules of columns that both sides may have changed; others have none. */
+  rules: Map<string, Rule>;
   /** Foreign keys of any table of the database to this one. */
   children: { table: string; columns: string[]; targets: string[] }[];
   /** Makes the table in the scope's copy. */
@@ -59,6 +62,31 @@ interface ForeignKeyRow {
   to: string | null;
 }
 
+/** A scope as the database can hold it. */
+export interface ScopePlan {
+  tables: PlannedTable[];
+  /** Triggers of the database that rest while what nodes wrote is written there. */
+  resting: AppTrigger[];
+}
+
+/** The terms of a database that are about what a scope shows: those of its copy. */
+export function termsOfScope({ tables }: ScopeRule, terms: readonly string[]): string[] {
+  const { rules, references } = parseTerms(terms);
+  const shows = (name: string) =>
+    tables.some(({ table, columns }) => {
+      const start = `${table.toLowerCase()}.`;
+      return name.startsWith(start) && (columns === null || columns.some((column) => start + column.toLowerCase() === name));
+    });
+  const hasTable = (name: string) => tables.some(({ table }) => name.startsWith(`${table.toLowerCase()}.`));
+  const shown = {
+    rules: new Map([...rules].filter(([column]) => shows(column))),
+    references: new Map([...references].filter(([from, to]) => shows(from) && hasTable(to))),
+  };
+  return formatTerms(shown)
+    .split("\n")
+    .filter((line) => line !== "");
+}
+
 /**
  * Checks a scope against the database that `db` has open as `main`, parents first. Whatever it asks for that cannot be
  * held to is refused: throws INVALID_ARGUMENT.
@@ -66,8 +94,8 @@ interface ForeignKeyRow {
 export function planScope(
   db: Database,
   rule: ScopeRule,
-  { exclude, terms = NO_TERMS }: { exclude: readonly string[]; terms?: Terms },
-): PlannedTable[] {
+  { exclude, terms = NO_TERMS, triggers }: { exclude: readonly string[]; terms?: Terms; triggers?: TriggerChoice | undefined },
+): ScopePlan {
   const { tables: shapes, left } = surveyTables(db, exclude, terms);
   const fail = (message: string, action = "Change the scope, or leave that table out of it.") =>
     new SyncError({ code: "INVALID_ARGUMENT", message: `scope "${rule.name}": ${message}`, action });
@@ -82,22 +110,15 @@ export function planScope(
     if (shape.keyless) throw fail(`table "${asked.table}" has no primary key, which is not supported in a scope`);
     if (shape.key.some(({ collation }) => collation !== "BINARY"))
       throw fail(`the key of "${asked.table}" has a collation, which is not supported in a scope`);
-    if (shape.columns.some(({ rule: merge, soft }) => merge.kind !== "lww" || soft === true))
-      throw fail(`table "${asked.table}" has columns with a rule or a reference by configuration, which is not supported in a scope`);
     wanted.set(asked.table, { asked, shape });
   }
-  const suspended = new Set(triggersToSuspend(db, shapes).map(({ name }) => name));
-  const triggers = db.prepare("SELECT name, tbl_name AS target FROM main.sqlite_master WHERE type = 'trigger'").all() as {
-    name: string;
-    target: string;
-  }[];
-  const doubled = triggers.find(
-    ({ name, target }) => suspended.has(name) && [...wanted.keys()].some((table) => table.toLowerCase() === target.toLowerCase()),
-  );
-  if (doubled)
+  const { resting, unclear } = restingTriggers(db, shapes, { tables: new Set(wanted.keys()), choice: triggers });
+  if (unclear !== null) {
     throw fail(
-      `trigger "${doubled.name}" on "${doubled.target}" writes to other tables or refuses writes, which is not supported in a scope`,
+      `trigger "${unclear}" writes to tables of the scope and, by itself or by other triggers, to tables outside of it: what it does there cannot be told apart`,
+      "Take the tables that it writes to into the scope, or say with --suspend-trigger that it does not run for what others wrote.",
     );
+  }
   const everyKey = shapes
     .filter(({ where }) => where === null)
     .flatMap(({ name }) => foreignKeysOf(db, name).map((key) => ({ child: name, ...key })));
@@ -111,7 +132,12 @@ export function planScope(
     const columns = asked.columns === null ? present : present.filter((column) => asked.columns?.includes(column));
     const judged = (asked.where ?? []).find(({ column }) => !columns.includes(column) && !key.includes(column));
     if (judged) throw fail(`the condition of "${name}" names "${judged.column}", which is not a column of it within the scope`);
-    const parents = foreignKeysOf(db, name).flatMap(({ columns: from, parent, targets }) => {
+    const soft = shape.columns.flatMap(({ name: column, references, soft: isSoft }) => {
+      const targets = shapes.find((other) => other.name === references && other.where === null)?.key.map((part) => part.name) ?? [];
+      return isSoft === true && references !== null ? [{ columns: [column], parent: references, targets, soft: true }] : [];
+    });
+    const declared = foreignKeysOf(db, name).map((reference) => ({ ...reference, soft: false }));
+    const parents = [...declared, ...soft].flatMap(({ columns: from, parent, targets, soft: isSoft }) => {
       if (from.some((column) => !columns.includes(column) && !key.includes(column))) return [];
       const other = wanted.get(parent);
       const column = `"${name}.${from.join(", ")}"`;
@@ -126,7 +152,7 @@ export function planScope(
       const parentKey = other.shape.key.map((part) => part.name);
       if (parentKey.length !== targets.length || parentKey.some((part) => !targets.includes(part)))
         throw fail(`${column} refers to columns of "${parent}" that are not its primary key, which is not supported in a scope`);
-      return [{ columns: parentKey.map((part) => from[targets.indexOf(part)] as string), parent }];
+      return [{ columns: parentKey.map((part) => from[targets.indexOf(part)] as string), parent, soft: isSoft }];
     });
     const children = everyKey
       .filter(({ parent }) => parent === name)
@@ -140,11 +166,12 @@ export function planScope(
       own,
       follow: asked.follow,
       parents,
+      rules: new Map(shape.columns.map((column) => [column.name, column.rule])),
       children,
       ...tableSql(db, shape, key, columns, parents, wanted),
     };
   });
-  return parentsFirst(planned);
+  return { tables: parentsFirst(planned), resting };
 }
 
 function foreignKeysOf(db: Database, table: string): { columns: string[]; parent: string; targets: string[] }[] {
@@ -194,7 +221,8 @@ function tableSql(
   const taken = rows.filter(({ name }) => key.includes(name) || columns.includes(name));
   const parts = taken.map(define);
   if (!shape.surrogate) parts.push(`PRIMARY KEY (${key.map(quote).join(", ")})`);
-  for (const { columns: from, parent } of parents) {
+  for (const { columns: from, parent, soft } of parents) {
+    if (soft) continue;
     const targets = wanted.get(parent)?.shape.key.map(({ name }) => quote(name)) ?? [];
     parts.push(`FOREIGN KEY (${from.map(quote).join(", ")}) REFERENCES ${quote(parent)}(${targets.join(", ")})`);
   }

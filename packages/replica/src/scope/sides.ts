@@ -122,7 +122,7 @@ export class Sides {
     );
     this.run(
       `INSERT INTO copy.${baseTable(table.n)}(${table.stored.map((_, i) => `c${i}`).join(", ")}, m_oid, m_seq, p_oid, p_seq) ` +
-        `SELECT ${table.stored.map((column) => `x.${quote(column)}`).join(", ")}, ${births.flat().join(", ")} FROM ${side}.${quote(table.name)} AS x WHERE ${this.match(table, "x")}`,
+        `SELECT ${this.image(table, side).join(", ")}, ${births.flat().join(", ")} FROM ${side}.${quote(table.name)} AS x WHERE ${this.match(table, "x")}`,
       row,
     );
   }
@@ -136,25 +136,64 @@ export class Sides {
     this.run(sql, row);
   }
 
-  // ---- what is kept for a person
-
-  at(table: CopiedTable, row: Row, side: Side): { side: Side; where: string; n: bigint } {
-    return { side, where: this.match(table, "x"), n: row.n };
+  /** SQL for the columns of the row `x` as the scope may have them. */
+  private image(table: CopiedTable, side: Side): string[] {
+    return table.stored.map((column) => {
+      const retired = side === "main" ? table.retired.find((one) => one.column === column) : undefined;
+      return retired?.empty ?? `x.${quote(column)}`;
+    });
   }
 
-  keep(table: CopiedTable, reason: string, { side, where, n }: { side: Side; where: string; n: bigint }): void {
+  // ---- what is kept for a person
+
+  /** Columns in which the copy's row differs from what was agreed. */
+  changedInCopy(table: CopiedTable, row: Row): string[] {
+    const { name, columns } = table;
+    const differs = columns.map((column) => `NOT ${same(`p.${quote(column)}`, `b.c${table.stored.indexOf(column)}`)}`);
+    if (differs.length === 0) return [];
+    const sql =
+      `SELECT ${differs.join(", ")} FROM copy.${quote(name)} AS p JOIN copy.${baseTable(table.n)} AS b ON ${this.matchBase(table, "b")} ` +
+      `WHERE ${this.match(table, "p")} ORDER BY b.gone LIMIT 1`;
+    const is = this.all(sql, row);
+    return columns.filter((_, i) => is?.[i] === 1n);
+  }
+
+  /** Keeps a row as it is on that side, and what taking it in after all would do. */
+  keep(table: CopiedTable, row: Row, { side, reason, change }: { side: Side; reason: string; change: KeptChange }): void {
+    const id = this.keepWhere(table, row.n, { side, reason, change, where: this.match(table, "x") });
+    const born = (column: string) =>
+      `(SELECT b.${column} FROM copy.${baseTable(table.n)} AS b WHERE ${this.matchBase(table, "b")} ORDER BY b.gone LIMIT 1)`;
+    if (change.kind === "row" || !table.surrogate) return;
+    this.run(`UPDATE copy._scoutsync_scope_kept SET m_oid = ${born("m_oid")}, m_seq = ${born("m_seq")} WHERE id = @id`, row, { id });
+  }
+
+  /** Keeps an edit that was made in the copy: these columns of its row. */
+  keepEdit(table: CopiedTable, row: Row, reason: string, columns: string[]): void {
+    this.keep(table, row, { side: "copy", reason, change: { kind: "columns", columns } });
+  }
+
+  /** As `keep`, of the row `x` that a condition about `@n` names. */
+  keepWhere(
+    table: CopiedTable,
+    n: bigint,
+    { side, where, reason, change }: { side: Side; where: string; reason: string; change: KeptChange },
+  ): bigint {
     const { lastInsertRowid } = this.db
-      .prepare("INSERT INTO copy._scoutsync_scope_kept(n, reason, since, resolved) VALUES(?, ?, ?, 0)")
-      .run(table.n, reason, this.nowUs);
+      .prepare("INSERT INTO copy._scoutsync_scope_kept(n, reason, since, resolved, change) VALUES(?, ?, ?, 0, ?)")
+      .run(table.n, reason, this.nowUs, JSON.stringify(change));
     this.db
       .prepare(
         `INSERT INTO copy.${keptTable(table.n)}(id, ${table.stored.map((_, i) => `c${i}`).join(", ")}) ` +
-          `SELECT ${lastInsertRowid}, ${table.stored.map((column) => `x.${quote(column)}`).join(", ")} FROM ${side}.${quote(table.name)} AS x WHERE ${where}`,
+          `SELECT ${lastInsertRowid}, ${this.image(table, side).join(", ")} FROM ${side}.${quote(table.name)} AS x WHERE ${where}`,
       )
       .run({ n });
     this.kept++;
+    return BigInt(lastInsertRowid);
   }
 }
+
+/** What a node of the scope wanted of a row that was not taken: all of it, some columns, or its end. */
+export type KeptChange = { kind: "row" } | { kind: "columns"; columns: string[] } | { kind: "delete" };
 
 /** SQL: the same value, stored the same way. */
 export function same(a: string, b: string): string {

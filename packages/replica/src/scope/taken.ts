@@ -82,13 +82,23 @@ export class Taken {
 
 /** The notes of a pass that came to its end are not needed any more. */
 export function clearTaken(db: Database, scope: string): void {
-  if (db.prepare(`SELECT 1 FROM ${TAKEN} WHERE scope = ? LIMIT 1`).get(scope) === undefined) return;
-  db.prepare(`DELETE FROM ${TAKEN} WHERE scope = ?`).run(scope);
+  if (db.prepare(`SELECT 1 FROM ${TAKEN} WHERE scope = ? AND row >= 0 LIMIT 1`).get(scope) === undefined) return;
+  db.prepare(`DELETE FROM ${TAKEN} WHERE scope = ? AND row >= 0`).run(scope);
+}
+
+/** Whether what was kept under this number was taken in after all, on a person's word. */
+export function isTakenOnce(db: Database, scope: string, kept: number): boolean {
+  return db.prepare(`SELECT 1 FROM ${TAKEN} WHERE scope = ? AND row = ?`).get(scope, -1 - kept) !== undefined;
+}
+
+/** Notes that it was: the copy, which keeps the list, commits a moment later. */
+export function noteTakenOnce(db: Database, scope: string, kept: number): void {
+  db.prepare(`INSERT OR IGNORE INTO ${TAKEN}(scope, row, place) VALUES(?, ?, 0)`).run(scope, -1 - kept);
 }
 
 /** After a crash between the two commits: what the database took is what both agree on, row by row in the order of the pass. */
 export function agreeOnTaken(db: Database, tables: readonly CopiedTable[], scope: string): void {
-  const at = db.prepare(`SELECT DISTINCT row FROM ${TAKEN} WHERE scope = ? ORDER BY row`).pluck().all(scope) as number[];
+  const at = db.prepare(`SELECT DISTINCT row FROM ${TAKEN} WHERE scope = ? AND row >= 0 ORDER BY row`).pluck().all(scope) as number[];
   for (const row of at) agreeOn(db, tables, { scope, row });
 }
 

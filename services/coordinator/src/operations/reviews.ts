@@ -109,7 +109,9 @@ function kindOf({ kind }: Review): ReviewView["kind"] {
 
 /** What can be decided about an entry. */
 export function decisionsOf(review: Review): ReviewView["decisions"] {
-  return review.resolved ? [] : DECISIONS[kindOf(review)];
+  if (review.resolved) return [];
+  // What a node of a scope wrote and its server did not take: taken off the list, taken after all, or with other values.
+  return review.id.startsWith("scope-") ? ["winner", "loser", "set"] : DECISIONS[kindOf(review)];
 }
 
 function reviewView({ node, review, alsoOn }: FleetEntry): ReviewView {

@@ -14,7 +14,7 @@ import {
   toWireColumns,
 } from "@scoutsync/protocol";
 import type { NodeContext } from "../context.ts";
-import { dismissOfScope, scopeReviews } from "../scopes/reviews.ts";
+import { decideOfScope, scopeReviews } from "../scopes/reviews.ts";
 
 const DEFAULT_LIMIT = 1_000;
 /** Stands where a row's review names its database; the root stands for the table, the path for the key. */
@@ -69,8 +69,8 @@ export async function resolveReview(context: NodeContext, request: ResolveReview
     const [found] = id === "" ? [] : await replica.reviews({ kind: "", id, limit: 1 });
     if (found) return { review: toWireReview(replica.name, await replica.resolve({ id, keep, set, decision })) };
   }
-  const dismissed = await dismissOfScope(context.scopes, { id, keep });
-  if (dismissed) return { review: toWireReview(dismissed.database, dismissed.review) };
+  const decidedThere = await decideOfScope(context.scopes, { id, keep, set, decision });
+  if (decidedThere) return { review: toWireReview(decidedThere.database, decidedThere.review) };
   const decided = decision === "" ? keep : decision;
   if (id !== "" && decided !== "") {
     for (const root of context.files.all()) {

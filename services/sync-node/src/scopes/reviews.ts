@@ -1,4 +1,4 @@
-import { SyncError, type Review } from "@scoutsync/core";
+import { SyncError, type Review, type SqlValue } from "@scoutsync/core";
 import type { Scope } from "./scopes.ts";
 
 /** How the database of an entry is called that is about a scope's copy. */
@@ -22,23 +22,27 @@ export async function scopeReviews(
   return found.slice(0, limit);
 }
 
-/** Takes an entry off the list that says what was not taken from a node; null where it is none of these. Throws INVALID_ARGUMENT. */
-export async function dismissOfScope(
+/**
+ * Decides about what was not taken from a node: `winner` takes it off the list, `loser` does in the database what the node had
+ * wanted, `set` does it with other values. Null where the entry is none of these. Throws INVALID_ARGUMENT.
+ */
+export async function decideOfScope(
   scopes: readonly Scope[],
-  { id, keep }: { id: string; keep: string },
+  { id, keep, set, decision }: { id: string; keep: string; set: { name: string; value: SqlValue }[]; decision: string },
 ): Promise<{ database: string; review: Review } | null> {
   for (const scope of scopes) {
     for (const { copy } of scope.parts) {
       const [review] = id === "" ? [] : await copy.keptOfScope({ id, limit: 0 });
       if (!review) continue;
-      if (keep !== "winner") {
+      if (decision !== "") {
         throw new SyncError({
           code: "INVALID_ARGUMENT",
-          message: "what was not taken from a node of a scope can only be taken off the list here",
-          action: "Write the values that are wanted to the database with the application, then resolve it with --keep winner.",
+          message: "what was not taken from a node of a scope can be done here after all, or taken off the list",
+          action: "Resolve it with --keep loser or --set COLUMN=VALUE, or with --keep winner.",
         });
       }
-      await copy.dismissKept(id);
+      if (keep === "winner") await copy.dismissKept(id);
+      else await copy.applyKept(id, set);
       return { database: nameOf(scope, copy.name), review: { ...review, resolved: true } };
     }
   }

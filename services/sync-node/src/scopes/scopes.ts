@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { SyncError } from "@scoutsync/core";
 import type { FileRootOptions, FileRootPool } from "@scoutsync/files";
-import type { Replica, ReplicaOptions, ReplicaPool, ScopeCopy } from "@scoutsync/replica";
+import { termsOfScope, type Replica, type ReplicaOptions, type ReplicaPool, type ScopeCopy } from "@scoutsync/replica";
 import { hasIdentity } from "@scoutsync/trust";
 import type { SyncNodeConfig } from "../config.ts";
 import { Databases } from "../databases.ts";
@@ -58,6 +58,7 @@ export async function openScopes(
         path,
         exclude,
         rules = [],
+        triggers,
         sensitive = [],
         nodeName,
         nodeId,
@@ -78,7 +79,8 @@ export async function openScopes(
         baseline: null,
         // What leaves the scope has to go, however much it is.
         quarantine: null,
-        scope: { rule, main: path, exclude, rules: [...rules] },
+        rules: termsOfScope(rule, rules),
+        scope: { rule, main: path, exclude, rules, triggers },
       };
       const copy = await pool.openScope(options);
       scope.databases.add(copy, () => {
