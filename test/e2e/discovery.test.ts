@@ -101,6 +101,20 @@ describe.skipIf(!carries)("on a network without names (skipped where loopback ca
         everyMs: 1_000,
       });
       expect((await found()).find(({ name }) => name === "stranger")?.advice).toContain("no certificate of this fleet");
+      // The same over the coordinator's operations, with who is known already and when each was heard.
+      const { discovered } = (await run("api", "listFoundNodes")) as unknown as {
+        discovered: { name: string; address: string; port: number; fleet_id?: string; seen_at: string; known: boolean }[];
+      };
+      const own = discovered.filter(({ name, fleet_id }) => fleet_id === id || name === "stranger");
+      expect(own.map(({ name, known, fleet_id }) => [name, known, fleet_id]).toSorted()).toEqual([
+        ["pits", true, id],
+        ["stands", true, id],
+        ["stranger", false, undefined],
+      ]);
+      for (const { address, port, seen_at } of own) {
+        expect(address).toBe(`${LOOPBACK}:${port}`);
+        expect(Date.now() - Date.parse(seen_at)).toBeLessThan(60_000);
+      }
       const { nodes } = (await run("status")) as unknown as { nodes: { name: string }[] };
       expect(nodes.map(({ name }) => name).toSorted((a, b) => a.localeCompare(b))).toEqual(["pits", "stands"]);
       expect(select(paths["stranger"] ?? "", "SELECT * FROM note")).toEqual([]);

@@ -24,6 +24,8 @@ export interface Presence {
 export interface Neighbour extends Presence {
   /** `host:port`, the host as its packets came. */
   address: string;
+  /** When it said so last. */
+  seenAt: Date;
 }
 
 export interface NeighbourhoodOptions {
@@ -52,7 +54,12 @@ export class Neighbourhood {
     // Bound to one address a socket gets no multicast.
     const network = options.interface === null ? {} : { interface: options.interface, bind: "0.0.0.0" };
     this.#bonjour = new Bonjour(network as object, (error: unknown) => this.#trouble(error));
-    for (const event of ["error", "warning"]) socketOf(this.#bonjour).on(event, (error: unknown) => this.#trouble(error));
+    const socket = socketOf(this.#bonjour);
+    for (const event of ["error", "warning"]) socket.on(event, (error: unknown) => this.#trouble(error));
+    // The library tells of what is new and of what changes, not that somebody is still there.
+    socket.on("response", ({ answers }: Response) => {
+      for (const { type, data } of answers ?? []) if (type === "PTR" && typeof data === "string") this.#stillThere(data);
+    });
     const { role, id, name, port, fleet } = presence;
     this.#bonjour.publish({
       name: `${role}-${id}`,
@@ -95,9 +102,14 @@ export class Neighbourhood {
     if (id === presence.id && role === presence.role) return;
     const address = formatAddress({ host, port: service.port });
     if (this.#found.get(service.name)?.address === address || this.#found.size >= MOST_FOUND) return;
-    const neighbour: Neighbour = { role, id, name, fleet, port: service.port, address };
+    const neighbour: Neighbour = { role, id, name, fleet, port: service.port, address, seenAt: new Date() };
     this.#found.set(service.name, neighbour);
     onFound(neighbour);
+  }
+
+  #stillThere(fullName: string): void {
+    const known = this.#found.get(fullName.slice(0, fullName.indexOf(`._${SERVICE_TYPE}.`)));
+    if (known !== undefined) known.seenAt = new Date();
   }
 
   /** Said once: what a network does not do it does not do every five seconds either. */
@@ -115,6 +127,11 @@ interface Heard {
   port: number;
   txt?: unknown;
   referer?: { address: string };
+}
+
+/** A packet of answers, as far as it is looked at. */
+interface Response {
+  answers?: readonly { type?: unknown; data?: unknown }[];
 }
 
 /** The library shows nobody its socket, and an error of it would end the process. */

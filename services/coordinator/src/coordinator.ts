@@ -1,3 +1,4 @@
+import type { Neighbour } from "@scoutsync/discovery";
 import type { Service } from "@scoutsync/runtime";
 import { checkPlain, plainDial, Trust } from "@scoutsync/trust";
 import { DEFAULT_TIMING, type CoordinatorConfig, type Timing } from "./config.ts";
@@ -77,7 +78,14 @@ export async function startCoordinator(config: CoordinatorConfig): Promise<Coord
     void upkeep.reconcile();
   };
   membership?.started(grpc.listen);
-  if (config.discover !== undefined) neighbourhood = sayWhere({ trust, listen: grpc.listen, interface: config.discover || null, logger });
+  if (config.discover !== undefined) {
+    const onNode = ({ id, name, address }: Neighbour) => {
+      // A node of the fleet registers by itself once it has heard this coordinator: that is no news for anybody.
+      if (registry.closed || registry.servers.byNodeId(id) !== null) return;
+      core.events.tell("node", null, `${name || "a node"} was heard on this network at ${address} and is not in the list`);
+    };
+    neighbourhood = sayWhere({ trust, listen: grpc.listen, interface: config.discover || null, logger, onNode });
+  }
   upkeep.start();
   link.connection.on("ready", connected);
   if (link.ready) connected();

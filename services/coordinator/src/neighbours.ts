@@ -3,9 +3,11 @@ import { parseAddress, type Logger } from "@scoutsync/runtime";
 import type { Trust } from "@scoutsync/trust";
 import type { Core } from "./core.ts";
 
-/** A node that says on this network that it is there, and is not in the fleet's list. */
+/** A node that says on this network that it is there. */
 export interface FoundNode extends Neighbour {
-  /** What a person can do about it. */
+  /** It is in the fleet's list. */
+  known: boolean;
+  /** What a person can do about it; empty where nothing is to be done. */
   advice: string;
 }
 
@@ -13,7 +15,14 @@ export interface FoundNode extends Neighbour {
  * Says to the local network where the coordinator is, so that nodes of its fleet find it; a node registers itself, with
  * its certificate, and nothing that is only heard is ever registered.
  */
-export function sayWhere(options: { trust: Trust | null; listen: string; interface: string | null; logger: Logger }): Neighbourhood {
+export function sayWhere(options: {
+  trust: Trust | null;
+  listen: string;
+  interface: string | null;
+  logger: Logger;
+  /** A node was heard that was not before, or at another address. */
+  onNode: (neighbour: Neighbour) => void;
+}): Neighbourhood {
   const { trust, listen, logger } = options;
   const id = trust?.identity.id ?? "coordinator";
   return new Neighbourhood({
@@ -26,16 +35,23 @@ export function sayWhere(options: { trust: Trust | null; listen: string; interfa
     },
     interface: options.interface,
     logger,
-    onFound: ({ role, name, address }) => logger.debug({ role, name, address }, "heard on this network"),
+    onFound: (neighbour) => {
+      const { role, name, address } = neighbour;
+      logger.debug({ role, name, address }, "heard on this network");
+      if (role === "node") options.onNode(neighbour);
+    },
   });
 }
 
-/** Nodes heard on the network that are not in the list, each with what would make it part of the fleet. */
+/** Nodes heard on the network, each that is not in the list with what would make it part of the fleet. */
 export function foundNodes({ neighbours, membership, registry }: Core): FoundNode[] {
   const fleet = membership?.trust.identity.fleet ?? "";
   return neighbours()
-    .filter((one) => one.role === "node" && registry.servers.byNodeId(one.id) === null)
-    .map((one) => ({ ...one, advice: adviceFor(one, fleet) }));
+    .filter((one) => one.role === "node")
+    .map((one) => {
+      const known = registry.servers.byNodeId(one.id) !== null;
+      return { ...one, known, advice: known ? "" : adviceFor(one, fleet) };
+    });
 }
 
 function adviceFor({ fleet, name, address }: Neighbour, own: string): string {

@@ -51,6 +51,11 @@ export class ScriptedNode {
   receiveOnly = false;
   /** Answers Ping never. */
   frozen = false;
+  /** What it says instead of what is so. */
+  lie: ((truth: PingResponse) => PingResponse) | null = null;
+  /** What it says it counted, and how a session ended, instead of what is so. */
+  countLie: ((truth: ChangeCount) => ChangeCount) | null = null;
+  resultLie: ((truth: SyncResult) => SyncResult) | null = null;
   /** What it lists for people. */
   reviews: Review[] = [];
   /** Free and whole bytes of its disk. */
@@ -139,6 +144,14 @@ export class ScriptedNode {
     await unary(coordinator, "heartbeat", request);
   }
 
+  /** As a heartbeat that says what `lie` says. */
+  async heartbeatLie(coordinator: ServiceClient<CoordinatorService>): Promise<void> {
+    const { nodeId, run } = this;
+    const { databases, files } = (this.lie ?? ((truth) => truth))(PingResponse.fromPartial({ nodeId, run, databases: this.statuses() }));
+    const request = HeartbeatRequest.fromPartial({ nodeId, run, databases, files, timeUs: BigInt(Date.now() * 1_000) });
+    await unary(coordinator, "heartbeat", request);
+  }
+
   statuses(): DatabaseStatus[] {
     const parked = BigInt(this.parked);
     return [...this.vectors].map(([name, vector]) => DatabaseStatus.fromPartial({ name, ...print(vector), parked }));
@@ -158,10 +171,16 @@ export class ScriptedNode {
         if (this.frozen) return;
         const { name, nodeId, run } = this;
         const timeUs = BigInt(Date.now() + this.clockOffsetMs) * 1_000n;
-        callback(
-          null,
-          PingResponse.fromPartial({ name, nodeId, run, version: "0.1.0", timeUs, databases: this.statuses(), disk: this.disk }),
-        );
+        const truth = PingResponse.fromPartial({
+          name,
+          nodeId,
+          run,
+          version: "0.1.0",
+          timeUs,
+          databases: this.statuses(),
+          disk: this.disk,
+        });
+        callback(null, this.lie === null ? truth : this.lie(truth));
       },
       verify: (call, callback) => {
         const peer = byAddress.get(call.request.peer);
@@ -189,7 +208,7 @@ export class ScriptedNode {
         for (const [origin, sequence] of have) changes += Math.max(0, sequence - (since.get(origin) ?? 0));
         const oldestUs = changes === 0 ? 0n : BigInt(Date.now() - 5_000) * 1_000n;
         const count = ChangeCount.fromPartial({ changes: BigInt(changes), oldestUs, vector: print(have).vector });
-        call.write(GetChangesResponse.fromPartial({ count }));
+        call.write(GetChangesResponse.fromPartial({ count: this.countLie === null ? count : this.countLie(count) }));
         call.end();
       },
       sync: (call) => {
@@ -218,7 +237,7 @@ export class ScriptedNode {
         const finish = () => {
           const result = exchange(this, other);
           end();
-          call.write({ kind: { $case: "result", value: result } });
+          call.write({ kind: { $case: "result", value: this.resultLie === null ? result : this.resultLie(result) } });
           call.end();
         };
         const timer = setTimeout(finish, this.sessionMs);

@@ -38,18 +38,19 @@ export const NODE_COMMANDS = [
         ]),
       ),
   }),
-  asks<{ nodes: FoundNode[] }>({
+  asks<{ discovered: FoundNode[] }>({
     operation: "listFoundNodes",
     usage: "nodes found",
     summary:
       "nodes heard on the coordinator's local network (--discover) that are not in the list, and what would make them part of the fleet",
     examples: ["scoutsync nodes found", "scoutsync nodes found --json"],
-    document: ({ nodes }) => nodes,
-    people: ({ nodes }, out) => {
+    document: ({ discovered }) => discovered.filter(({ known }) => !known),
+    people: ({ discovered }, out) => {
+      const nodes = discovered.filter(({ known }) => !known);
       if (nodes.length === 0) return out.line("Nobody else was heard. The coordinator listens with --discover only.");
       out.table(
         ["name", "address", "fleet", "what to do"],
-        nodes.map((one) => [one.name, one.address, one.fleet || "none", one.advice]),
+        nodes.map((one) => [one.name, one.address, one.fleet_id ?? "none", one.advice]),
       );
     },
   }),

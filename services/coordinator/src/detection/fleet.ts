@@ -4,6 +4,7 @@ import type { FleetEvents } from "../events.ts";
 import { lacks, union, type PlannerNode } from "../planner/plan.ts";
 import type { Registry } from "../registry/registry.ts";
 import { addressOf, type DatabaseReport, type FileRootReport, type ServerPatch, type ServerRow } from "../registry/servers.ts";
+import { databasesIn, rootsIn } from "./plausible.ts";
 import { VectorPool } from "./vector-pool.ts";
 
 /** Signs of life and vectors are written this much later, many in one transaction; nothing depends on them being durable. */
@@ -106,7 +107,7 @@ export class Fleet {
 
   /** Takes in what a node says about itself. Returns whether it holds something else than before. */
   observe(id: number, statuses: readonly DatabaseStatus[]): boolean {
-    const reports = statuses.map(reportOf);
+    const reports = databasesIn(statuses);
     const known = this.#of(id);
     const moved = !sameReports(known.reports, reports);
     if (moved) this.#hold(known, reports);
@@ -117,7 +118,7 @@ export class Fleet {
 
   /** Takes in what a node says about its file roots. Returns whether they are at another state than before. */
   observeFiles(id: number, statuses: readonly FileRootStatus[]): boolean {
-    const files = statuses.map(({ root, cursor, digest }) => ({ root, cursor, digest }));
+    const files = rootsIn(statuses);
     const known = this.#of(id);
     if (JSON.stringify(files) === JSON.stringify(known.files)) return false;
     known.files = files;
@@ -296,21 +297,6 @@ export function rootsApart(nodes: readonly FleetNode[]): Set<string> {
 export function ageSeconds(missing: MissingCount): number {
   if (missing.oldestUs === 0) return 0;
   return Math.max(0, Math.round((Date.now() - missing.oldestUs / 1_000) / 100) / 10);
-}
-
-function reportOf(status: DatabaseStatus): DatabaseReport {
-  return {
-    name: status.name,
-    vector: status.vector,
-    digest: status.digest,
-    pending: Number(status.pending),
-    parked: Number(status.parked),
-    conflicts: Number(status.conflicts),
-    rows: Number(status.rows),
-    tables: status.tables,
-    problem: status.problem,
-    held: Number(status.held),
-  };
 }
 
 function sameReports(before: readonly DatabaseReport[], after: readonly DatabaseReport[]): boolean {

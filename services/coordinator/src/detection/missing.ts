@@ -4,6 +4,7 @@ import { beyond } from "../planner/dense.ts";
 import { gain, total, union, type PlannerNode } from "../planner/plan.ts";
 import type { Backlog, Fleet, FleetNode, MissingCount } from "./fleet.ts";
 import type { NodeClients } from "./node-clients.ts";
+import { countOf, sizeOf } from "./plausible.ts";
 import { textOf } from "./vector-pool.ts";
 
 /** More sources than this are not asked for one node: the rest is estimated from the vectors. */
@@ -83,12 +84,12 @@ export class MissingCounter {
     if (node.online && node.reachable) {
       try {
         const count = await this.#clients.countChanges(node.address, database, textOf(common), this.#deadlineMs());
-        return { changes: Number(count.changes), oldestUs: Number(count.oldestUs) };
+        return { changes: countOf(count.changes), oldestUs: sizeOf(count.oldestUs) };
       } catch (error) {
         this.#logger.debug({ source: node.address, database, error: String(error) }, "a node could not count what it has for others");
       }
     }
-    return { changes: gain(standing(database, common), standing(database, vector)), oldestUs: 0 };
+    return { changes: countOf(gain(standing(database, common), standing(database, vector))), oldestUs: 0 };
   }
 
   /** Asks the most complete source, then the next one that holds something of the rest, until nothing is left. */
@@ -107,14 +108,14 @@ export class MissingCounter {
       asked++;
       try {
         const count = await this.#clients.countChanges(address, database, textOf(have), this.#deadlineMs());
-        add(sum, { changes: Number(count.changes), oldestUs: Number(count.oldestUs) });
+        add(sum, { changes: countOf(count.changes), oldestUs: sizeOf(count.oldestUs) });
         have = join(have, join(held, parseVector(count.vector)));
       } catch (error) {
         this.#logger.debug({ source: address, database, error: String(error) }, "a source could not count");
       }
     }
     // What nobody could count is estimated from the sequences: too many rather than none.
-    const rest = gain(standing(database, have), standing(database, whole));
+    const rest = countOf(gain(standing(database, have), standing(database, whole)));
     return { changes: sum.changes + rest, oldestUs: sum.oldestUs };
   }
 }

@@ -7,6 +7,7 @@ import type { Timing } from "../config.ts";
 import type { ReliabilityKeeper } from "../reliability/keeper.ts";
 import type { Fleet, FleetNode } from "./fleet.ts";
 import type { NodeClients } from "./node-clients.ts";
+import { clipped, LONGEST_NAME, sizeOf } from "./plausible.ts";
 
 /** Pings in flight at once. High, because dead nodes only wait; bounded, because sockets are not free. */
 const CONCURRENT_PINGS = 256;
@@ -76,16 +77,16 @@ export class Prober {
       this.#reliability.answered(id, roundTripMs);
       this.#fleet.markOnline(id, {
         // A name given by hand stays until the node registers under its own.
-        ...(node.row.name === node.address ? { name: response.name } : {}),
+        ...(node.row.name === node.address ? { name: clipped(response.name, LONGEST_NAME) } : {}),
         node_id: response.nodeId,
-        version: response.version,
-        run: response.run,
+        version: clipped(response.version, LONGEST_NAME),
+        run: clipped(response.run, LONGEST_NAME),
         last_ping: new Date().toISOString(),
         ping_success: 1,
         clock_offset_ms: clockOffsetMs,
         round_trip_ms: Math.round(roundTripMs * 10) / 10,
-        disk_free_bytes: response.disk === undefined ? null : Number(response.disk.freeBytes),
-        disk_total_bytes: response.disk === undefined ? null : Number(response.disk.totalBytes),
+        disk_free_bytes: response.disk === undefined ? null : sizeOf(response.disk.freeBytes),
+        disk_total_bytes: response.disk === undefined ? null : sizeOf(response.disk.totalBytes),
         ...(node.online ? {} : { last_error: "" }),
       });
       this.#fleet.setReachable(id, true);
@@ -122,11 +123,18 @@ export class Prober {
 
   /** Makes sure that who answers is who was asked; a row without identity takes on the one that answers. */
   #recognise(row: ServerRow, response: PingResponse): boolean {
+    if (response.nodeId === "" || response.nodeId.length > LONGEST_NAME) {
+      throw new SyncError({
+        code: "PEER_FAILED",
+        message: `What answers at ${row.host}:${row.port} has no identity that could be one`,
+        action: "Check that a sync-node listens there.",
+      });
+    }
     if (row.node_id === response.nodeId) return true;
     if (row.node_id !== null) {
       throw new SyncError({
         code: "PEER_FAILED",
-        message: `Another node answers at ${row.host}:${row.port}: "${response.name}" instead of "${row.name}"`,
+        message: `Another node answers at ${row.host}:${row.port}: "${clipped(response.name, LONGEST_NAME)}" instead of "${row.name}"`,
         action: "Start the node again so that it registers under its new address, or remove it from the fleet.",
       });
     }

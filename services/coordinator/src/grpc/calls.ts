@@ -1,8 +1,10 @@
+import { SyncError } from "@scoutsync/core";
 import { toStatus, type CoordinatorServer, type WatchRequest, type WatchResponse } from "@scoutsync/protocol";
 import { parseAddress } from "@scoutsync/runtime";
 import type { ServerUnaryCall, ServerWritableStream } from "@grpc/grpc-js";
 import type { Core } from "../core.ts";
 import type { FleetEvent } from "../events.ts";
+import { LONGEST_NAME } from "../detection/plausible.ts";
 import { limitsNow } from "../limits.ts";
 import { ask, noSuchOperation, UNKNOWN_OPERATION } from "../operations/ask.ts";
 import type { ServiceCall } from "../operations/rpc.ts";
@@ -39,6 +41,7 @@ export function serviceCalls(parts: { core: Core; upkeep: Upkeep; stopped: Abort
       core.membership?.checkClaim(call, request.nodeId);
       const timeUs = BigInt(Date.now()) * 1_000n;
       const row = registry.servers.byNodeId(request.nodeId);
+      if (request.run.length > LONGEST_NAME) throw tooLong();
       if (row === null) return { unknown: true, timeUs, syncWith: "", batchSize: 0, limits: undefined };
       fleet.heard(row.id);
       const returned = fleet.node(row.id)?.online !== true || (request.run !== "" && request.run !== row.run);
@@ -65,6 +68,14 @@ export function serviceCalls(parts: { core: Core; upkeep: Upkeep; stopped: Abort
     reportSession: serve((request) => core.desk.report(request)),
     watch: (call) => watch(call, core, stopped),
   };
+}
+
+function tooLong(): SyncError {
+  return new SyncError({
+    code: "INVALID_ARGUMENT",
+    message: `A node's run has more than ${LONGEST_NAME} characters`,
+    action: "Check that the node runs a compatible version.",
+  });
 }
 
 /** Makes sure that a node which spoke can be reached, and catches it up. */

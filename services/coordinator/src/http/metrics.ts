@@ -31,6 +31,9 @@ export function coordinatorMetrics(core: Core): { contentType: string; text(): P
   const sessions = counter(COORDINATOR_METRICS.sessions);
   const changes = counter(COORDINATOR_METRICS.changes);
   const seconds = new Histogram({ ...described(COORDINATOR_METRICS.sessionSeconds), buckets: SESSION_BUCKETS_S });
+  // What has not happened yet has happened no time: a rate of nothing is no rate.
+  for (const outcome of COORDINATOR_METRICS.sessions.labels.outcome) sessions.inc({ outcome }, 0);
+  for (const direction of COORDINATOR_METRICS.changes.labels.direction) changes.inc({ direction }, 0);
   const count = ({ result, startedAt, endedAt }: SessionEnd) => {
     sessions.inc({ outcome: result.success ? "completed" : "failed" });
     seconds.observe(Math.max(0, endedAt.getTime() - startedAt.getTime()) / 1_000);

@@ -1,6 +1,7 @@
 import { SyncError } from "@scoutsync/core";
 import type { Logger } from "@scoutsync/runtime";
 import { Queue, type Job, type JobType } from "bullmq";
+import { clipped, LONGEST_NAME } from "../detection/plausible.ts";
 import type { Settings } from "../registry/settings.ts";
 import {
   BACKOFF_TYPE,
@@ -12,6 +13,7 @@ import {
   ROUND_NAMES,
   ROUND_QUEUE,
   schedulerOf,
+  serverIn,
   type CatchUpOutcome,
   type CatchUpPayload,
   type RoundName,
@@ -21,6 +23,8 @@ import type { RedisLink } from "./redis.ts";
 
 /** A scheduler whose next turn is later than its due time by this much has stopped and is made anew. */
 const SCHEDULER_GRACE_MS = 10_000;
+/** The last moment that a Date can hold, Unix milliseconds. */
+const LAST_DATE_MS = 8.64e15;
 /** So many jobs are added with one message. */
 const ADDED_AT_ONCE = 100;
 const LISTED_STATES: JobType[] = ["active", "waiting", "prioritized", "delayed", "failed", "completed"];
@@ -228,18 +232,19 @@ function shownState(state: string): JobState | undefined {
 
 function describe(job: Job<CatchUpPayload>, state: JobState): ListedJob {
   const outcome = state === "completed" ? (job.returnvalue as CatchUpOutcome | null)?.outcome : undefined;
-  const iso = (ms: number | undefined) => (ms === undefined ? null : new Date(ms).toISOString());
+  const iso = (ms: unknown) => (typeof ms === "number" && Math.abs(ms) <= LAST_DATE_MS ? new Date(ms).toISOString() : null);
+  const whole = (value: unknown) => (Number.isSafeInteger(value) ? Math.max(0, value as number) : 0);
   return {
     id: job.id ?? "",
-    name: job.name,
+    name: clipped(job.name, LONGEST_NAME),
     state,
-    serverId: job.data.serverId,
-    priority: job.priority,
-    attempts: job.attemptsMade,
-    maxAttempts: job.opts.attempts ?? 1,
-    reason: job.failedReason ?? "",
-    outcome: outcome ?? "",
-    createdAt: new Date(job.timestamp).toISOString(),
+    serverId: serverIn(job.data),
+    priority: whole(job.priority),
+    attempts: whole(job.attemptsMade),
+    maxAttempts: whole(job.opts.attempts ?? 1),
+    reason: clipped(String(job.failedReason ?? "")),
+    outcome: typeof outcome === "string" ? clipped(outcome, LONGEST_NAME) : "",
+    createdAt: iso(job.timestamp) ?? new Date(0).toISOString(),
     startedAt: iso(job.processedOn),
     finishedAt: iso(job.finishedOn),
     nextTryAt: state === "delayed" ? iso(job.timestamp + job.delay) : null,

@@ -1,5 +1,6 @@
 import type { DialledOut, SyncResult } from "@scoutsync/protocol";
 import type { Fleet, FleetNode } from "../detection/fleet.ts";
+import { clipped, LONGEST_NAME, resultIn } from "../detection/plausible.ts";
 import type { Prober } from "../detection/probe.ts";
 import type { FleetEvents } from "../events.ts";
 import { chooseSource, gain } from "../planner/plan.ts";
@@ -62,9 +63,11 @@ export class DialOut {
   }
 
   /** The node dialled as it was told, and this is how it went. */
-  ended(id: number, { peer, startedAt, result }: DialledOut): void {
+  ended(id: number, { peer: dialled, startedAt, result: said }: DialledOut): void {
     const node = this.#fleet.node(id);
-    if (node === null || result === undefined) return;
+    if (node === null || said === undefined) return;
+    const result = resultIn(said);
+    const peer = clipped(dialled, LONGEST_NAME);
     const partner = this.#fleet.nodes().find((other) => other.address === peer) ?? null;
     const name = partner?.row.name ?? peer;
     const now = new Date();

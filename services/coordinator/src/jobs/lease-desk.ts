@@ -11,6 +11,7 @@ import {
 import type { Logger } from "@scoutsync/runtime";
 import type { Timing } from "../config.ts";
 import { filesDiffer, type Fleet, type FleetNode } from "../detection/fleet.ts";
+import { clipped, LONGEST_NAME, resultIn, stepsIn } from "../detection/plausible.ts";
 import type { Prober } from "../detection/probe.ts";
 import type { FleetEvents } from "../events.ts";
 import { gain, type PlannerNode } from "../planner/plan.ts";
@@ -84,14 +85,15 @@ export class LeaseDesk {
   /** Permits a session of the node with the source that is best for it now, or says why there is none. */
   async acquire({ serverId, worker, jobId }: AcquireLeaseRequest): Promise<AcquireLeaseResponse> {
     const id = Number(serverId);
-    const answer = await this.#pair(id, { worker, jobId });
+    const answer = await this.#pair(id, { worker: clipped(worker, LONGEST_NAME), jobId: clipped(jobId, LONGEST_NAME) });
     if (answer.reason !== "busy") this.sources.settled(id);
     if (!answer.granted && answer.reason !== "busy") this.#events.emit("refused", id);
     return answer;
   }
 
-  async report({ leaseId, result, startedAt, progress, steps }: ReportSessionRequest): Promise<ReportSessionResponse> {
+  async report({ leaseId, result: said, startedAt, progress, steps }: ReportSessionRequest): Promise<ReportSessionResponse> {
     const now = new Date();
+    const result = said && resultIn(said);
     const lease = this.#registry.leases.get(leaseId);
     if (lease === null) return { lost: true };
     if (progress !== undefined) this.#tellProgress(leaseId, progress);
@@ -107,7 +109,8 @@ export class LeaseDesk {
     }
     // It may have been cut, or reported twice, before this is on disk.
     const ended = await this.#registry.commit(() => this.#record(lease, result, now));
-    if (ended) this.#ended(lease, result, startedAt === "" ? lease.acquired_at : startedAt, now, steps);
+    const began = Number.isNaN(Date.parse(startedAt)) ? lease.acquired_at : startedAt;
+    if (ended) this.#ended(lease, result, began, now, stepsIn(steps));
     return { lost: !ended };
   }
 

@@ -20,8 +20,14 @@ export const CATCH_UP_QUEUE = "catch-up";
  * A job names the node and nothing else: a trigger that arrives while the job waits is dropped together with its
  * payload, so what to do is read when the job starts.
  */
-export const CatchUpPayload = z.object({ serverId: z.int().positive() });
+export const CatchUpPayload = z.strictObject({ serverId: z.int().positive() });
 export type CatchUpPayload = z.infer<typeof CatchUpPayload>;
+
+/** The node that a job names, null for one that is none of ours: whoever reaches Redis can put anything there. */
+export function serverIn(data: unknown): number | null {
+  const payload = CatchUpPayload.safeParse(data);
+  return payload.success ? payload.data.serverId : null;
+}
 
 export const RoundPayload = z.object({});
 export type RoundPayload = z.infer<typeof RoundPayload>;

@@ -1,4 +1,5 @@
 import type { SyncResult } from "@scoutsync/protocol";
+import { countOf } from "../detection/plausible.ts";
 
 /** What a line of `sync_logs` says about a session, as JSON: what moved, or why not. Durations in seconds. */
 export function sessionDetails(result: SyncResult, source: string): Record<string, unknown> {
@@ -7,14 +8,14 @@ export function sessionDetails(result: SyncResult, source: string): Record<strin
     source,
     verified: result.verified,
     database_changes: {
-      sent: Number(stats?.localChangesSent ?? 0n),
-      received: Number(stats?.remoteChangesReceived ?? 0n),
-      applied: Number(stats?.remoteChangesApplied ?? 0n),
+      sent: countOf(stats?.localChangesSent),
+      received: countOf(stats?.remoteChangesReceived),
+      applied: countOf(stats?.remoteChangesApplied),
     },
-    file_changes: { uploaded: Number(stats?.filesUploaded ?? 0n), downloaded: Number(stats?.filesDownloaded ?? 0n) },
-    conflicts: Number(stats?.conflicts ?? 0n),
-    parked: Number(stats?.parked ?? 0n),
-    bytes: { sent: Number(stats?.bytesSent ?? 0n), received: Number(stats?.bytesReceived ?? 0n) },
+    file_changes: { uploaded: countOf(stats?.filesUploaded), downloaded: countOf(stats?.filesDownloaded) },
+    conflicts: countOf(stats?.conflicts),
+    parked: countOf(stats?.parked),
+    bytes: { sent: countOf(stats?.bytesSent), received: countOf(stats?.bytesReceived) },
     duration: Number(result.durationMs) / 1_000,
     errors: result.errors.map(({ code, message }) => ({ code, message })),
   };

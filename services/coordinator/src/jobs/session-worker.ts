@@ -7,7 +7,7 @@ import { DelayedError, UnrecoverableError, WaitingError, Worker, type Job } from
 import type { Timing } from "../config.ts";
 import { NodeClients } from "../detection/node-clients.ts";
 import type { CoordinatorPort } from "./port.ts";
-import { CATCH_UP_QUEUE, CatchUpPayload, KEEP_COMPLETED, KEEP_FAILED, PREFIX, type CatchUpOutcome } from "./queues.ts";
+import { CATCH_UP_QUEUE, CatchUpPayload, KEEP_COMPLETED, KEEP_FAILED, PREFIX, serverIn, type CatchUpOutcome } from "./queues.ts";
 import { workerConnection } from "./redis.ts";
 import { LeaseLost, runSession } from "./session-run.ts";
 
@@ -61,7 +61,7 @@ export class SessionWorker {
     );
     this.#worker.on("error", (error) => parts.logger.debug({ error: error.message }, "worker trouble"));
     this.#worker.on("failed", (job, error) =>
-      parts.logger.info({ server: job?.data.serverId, attempts: job?.attemptsMade, error: error.message }, "catch-up failed"),
+      parts.logger.info({ server: serverIn(job?.data), attempts: job?.attemptsMade, error: error.message }, "catch-up failed"),
     );
     this.#worker.on("lockRenewalFailed", (ids) => {
       for (const id of ids) this.#worker.cancelJob(id, "the job was given to another worker");
@@ -85,7 +85,11 @@ export class SessionWorker {
 
   async #process(job: Job<CatchUpPayload>, token: string, signal: AbortSignal): Promise<CatchUpOutcome> {
     const payload = CatchUpPayload.safeParse(job.data);
-    if (!payload.success) throw new UnrecoverableError(`the job cannot be read: ${payload.error.message}`);
+    // It may be anything of any size: what it holds is neither repeated nor kept.
+    if (!payload.success) {
+      await job.updateData({ serverId: 0 });
+      throw new UnrecoverableError("the job is none of ours: a catch-up names a node by its number, and nothing else");
+    }
     const { serverId } = payload.data;
 
     const lease = await this.#acquire(job, serverId);

@@ -236,9 +236,12 @@ export const FoundNodeShape = z
   .object({
     id: z.string(),
     name: z.string(),
-    address: z.string(),
-    fleet: z.string().describe("The fleet it says to belong to; empty for none"),
-    advice: z.string(),
+    address: z.string().describe("host:port"),
+    port: z.int(),
+    fleet_id: z.string().optional().describe("The fleet it says to belong to; left out for none"),
+    seen_at: time.describe("When it said so last"),
+    known: z.boolean().describe("It is in the list of nodes"),
+    advice: z.string().describe("What would make it part of the fleet; empty where it is"),
   })
   .meta({ id: "FoundNode" });
 

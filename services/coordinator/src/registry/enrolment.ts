@@ -1,5 +1,6 @@
 import { SyncError } from "@scoutsync/core";
 import { formatAddress } from "@scoutsync/runtime";
+import { LONGEST_NAME } from "../detection/plausible.ts";
 import type { Registry } from "./registry.ts";
 import type { ServerRow } from "./servers.ts";
 
@@ -18,6 +19,14 @@ export interface Introduction {
  * with its address and has no identity yet becomes its row.
  */
 export function enrol(registry: Registry, node: Introduction): number {
+  const isLong = [node.nodeId, node.name, node.host, node.version, node.run].some((text) => text.length > LONGEST_NAME);
+  if (isLong) {
+    throw new SyncError({
+      code: "INVALID_ARGUMENT",
+      message: `A node registered with a name, an identity or a host of more than ${LONGEST_NAME} characters`,
+      action: "Give it a shorter --name.",
+    });
+  }
   if (node.nodeId === "" || node.port < 1 || node.port > 65_535 || node.host === "") {
     throw new SyncError({
       code: "INVALID_ARGUMENT",

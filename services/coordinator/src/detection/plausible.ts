@@ -1,0 +1,85 @@
+import type { DatabaseStatus, FileRootStatus, SessionStep, SyncResult } from "@scoutsync/protocol";
+import { OPERATION_NAMES } from "../operations/shapes.ts";
+import type { DatabaseReport, FileRootReport } from "../registry/servers.ts";
+
+// What nodes and workers say comes from outside: a defect there, or somebody's intent, must not fill the registry, end a
+// write of others, or break what is shown. What cannot be true is left out or cut; what is left is used.
+
+/** Databases, or file roots, of one node. */
+const MOST_ENTRIES = 1_000;
+const MOST_TABLES = 10_000;
+const MOST_ERRORS = 20;
+const MOST_STEPS = 50;
+export const LONGEST_NAME = 300;
+const LARGEST_COUNT = 1e12;
+const LONGEST_TEXT = 2_000;
+/** Of some twenty thousand origins. */
+const LONGEST_VECTOR = 1_000_000;
+
+/** The text, or its beginning. */
+export function clipped(text: string, longest = LONGEST_TEXT): string {
+  return text.length <= longest ? text : `${text.slice(0, longest - 1)}…`;
+}
+
+/** A count as a number, bounded so that those of a whole fleet can still be added up exactly. */
+export function countOf(value: bigint | number | undefined): number {
+  return Math.max(0, Math.min(LARGEST_COUNT, Number(value ?? 0n)));
+}
+
+/** Bytes, or microseconds since 1970, as a number that is exact. */
+export function sizeOf(value: bigint): number {
+  return Math.max(0, Math.min(Number.MAX_SAFE_INTEGER, Number(value)));
+}
+
+/** What a node said of its databases. One whose vector is longer than any fleet makes them takes no part. */
+export function databasesIn(statuses: readonly DatabaseStatus[]): DatabaseReport[] {
+  return named(statuses, ({ name }) => name).map((status) => {
+    const isVector = status.vector.length <= LONGEST_VECTOR;
+    const problem = isVector ? status.problem : `Its vector has ${status.vector.length} characters, which no fleet makes.`;
+    return {
+      name: status.name,
+      vector: isVector ? status.vector : "",
+      digest: clipped(status.digest, LONGEST_NAME),
+      pending: countOf(status.pending),
+      parked: countOf(status.parked),
+      conflicts: countOf(status.conflicts),
+      rows: countOf(status.rows),
+      tables: status.tables.slice(0, MOST_TABLES).map((table) => clipped(table, LONGEST_NAME)),
+      problem: clipped(problem),
+      held: countOf(status.held),
+    };
+  });
+}
+
+/** What a node said of its file roots. */
+export function rootsIn(statuses: readonly FileRootStatus[]): FileRootReport[] {
+  return named(statuses, ({ root }) => root).map(({ root, cursor, digest }) => ({
+    root,
+    cursor: clipped(cursor, LONGEST_VECTOR),
+    digest: clipped(digest, LONGEST_NAME),
+  }));
+}
+
+/** How a session ended, as it may be kept. */
+export function resultIn(result: SyncResult): SyncResult {
+  const errors = result.errors
+    .slice(0, MOST_ERRORS)
+    .map((error) => ({ ...error, code: clipped(error.code, LONGEST_NAME), message: clipped(error.message) }));
+  const most = BigInt(Number.MAX_SAFE_INTEGER);
+  return { ...result, errors, durationMs: result.durationMs < 0n ? 0n : result.durationMs > most ? most : result.durationMs };
+}
+
+/** The steps of a session that there are. */
+export function stepsIn(steps: readonly SessionStep[]): SessionStep[] {
+  return steps.slice(0, MOST_STEPS).filter(({ operation }) => (OPERATION_NAMES as readonly string[]).includes(operation));
+}
+
+/** The first of each name, in their order. */
+function named<T>(all: readonly T[], nameOf: (one: T) => string): T[] {
+  const known = new Map<string, T>();
+  for (const one of all) {
+    const name = nameOf(one);
+    if (known.size < MOST_ENTRIES && name.length <= LONGEST_NAME && !known.has(name)) known.set(name, one);
+  }
+  return [...known.values()];
+}
