@@ -105,8 +105,10 @@ describe.skipIf(!carries)("on a network without names (skipped where loopback ca
       const { discovered } = (await run("api", "listFoundNodes")) as unknown as {
         discovered: { name: string; address: string; port: number; fleet_id?: string; seen_at: string; known: boolean }[];
       };
-      const own = discovered.filter(({ name, fleet_id }) => fleet_id === id || name === "stranger");
-      expect(own.map(({ name, known, fleet_id }) => [name, known, fleet_id]).toSorted()).toEqual([
+      const own = discovered
+        .filter(({ name, fleet_id }) => fleet_id === id || name === "stranger")
+        .toSorted((a, b) => a.name.localeCompare(b.name));
+      expect(own.map(({ name, known, fleet_id }) => [name, known, fleet_id])).toEqual([
         ["pits", true, id],
         ["stands", true, id],
         ["stranger", false, undefined],

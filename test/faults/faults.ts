@@ -61,6 +61,29 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("capture-check"),
   },
   {
+    name: "as many sessions begin at once as are asked for at the same moment",
+    edits: [
+      ["      this.#opening += ends.length - 1;\n", ""],
+      ["        this.#opening -= ends.length - 1;\n", ""],
+    ],
+    caughtBy: "services/coordinator/test/pacing.test.ts",
+  },
+  {
+    name: "what was asked for by hand ends after one session, whatever is still missing",
+    edits: [["      if (demanded || !this.automatic) await this.#goOn([...open], now.busy, demanded);\n", ""]],
+    caughtBy: "services/coordinator/test/pacing.test.ts",
+  },
+  {
+    name: "what a node says of one file root twice goes into the registry twice",
+    edits: [
+      [
+        "name.length <= LONGEST_NAME && !known.has(name)) known.set(name, one);",
+        "name.length <= LONGEST_NAME) known.set(`${known.size} ${name}`, one);",
+      ],
+    ],
+    caughtBy: "services/coordinator/test/hostile-node.test.ts",
+  },
+  {
     name: "a node does not care how many rows may pass",
     edits: [["      changesPerSecond: Number(changesPerSecond),", "      changesPerSecond: 0 * Number(changesPerSecond),"]],
     caughtBy: "services/coordinator/test/limits.test.ts",

@@ -16,6 +16,7 @@ type Order = FleetCommand extends infer C ? (C extends FleetCommand ? Omit<C, "c
 /** A line of the log of sessions, with when it was opened and closed; milliseconds. */
 export interface Attempt {
   serverId: number;
+  sourceId: number | null;
   worker: string;
   status: string;
   details: string;
@@ -143,9 +144,10 @@ export class LargeFleet {
     const registry = new Sqlite(join(this.#directory, "coordinator.db"), { timeout: 5_000, readonly: true });
     try {
       const rows = registry
-        .prepare("SELECT server_id, worker, status, details, created_at, completed_at FROM sync_logs ORDER BY id")
+        .prepare("SELECT server_id, source_id, worker, status, details, created_at, completed_at FROM sync_logs ORDER BY id")
         .all() as {
         server_id: number;
+        source_id: number | null;
         worker: string;
         status: string;
         details: string;
@@ -154,6 +156,7 @@ export class LargeFleet {
       }[];
       return rows.map((row) => ({
         serverId: row.server_id,
+        sourceId: row.source_id,
         worker: row.worker,
         status: row.status,
         details: row.details,
@@ -189,7 +192,8 @@ export class LargeFleet {
 export function delaysOf(attempts: readonly Attempt[], worker: (name: string) => boolean, wentAt: number): (number | null)[] {
   const lost = attempts.filter((attempt) => worker(attempt.worker) && attempt.details.includes("did not report"));
   return lost.map(({ serverId, openedAt }) => {
-    const next = attempts.find((other) => other.serverId === serverId && other.openedAt > openedAt);
+    // On either end: a session is symmetric.
+    const next = attempts.find((other) => (other.serverId === serverId || other.sourceId === serverId) && other.openedAt > openedAt);
     return next === undefined ? null : next.openedAt - wentAt;
   });
 }

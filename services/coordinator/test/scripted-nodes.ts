@@ -69,6 +69,8 @@ export class ScriptedNode {
   /** Decisions that reached it. */
   decisions: ResolveReviewRequest[] = [];
   pings = 0;
+  /** When it was asked how it is, Unix milliseconds. */
+  readonly pingedAt: number[] = [];
   counts = 0;
   sessions = 0;
   overlaps = 0;
@@ -168,6 +170,7 @@ export class ScriptedNode {
     return {
       ping: (_call, callback) => {
         this.pings++;
+        this.pingedAt.push(Date.now());
         if (this.frozen) return;
         const { name, nodeId, run } = this;
         const timeUs = BigInt(Date.now() + this.clockOffsetMs) * 1_000n;

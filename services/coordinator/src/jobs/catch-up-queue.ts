@@ -242,7 +242,7 @@ function describe(job: Job<CatchUpPayload>, state: JobState): ListedJob {
     priority: whole(job.priority),
     attempts: whole(job.attemptsMade),
     maxAttempts: whole(job.opts.attempts ?? 1),
-    reason: clipped(String(job.failedReason ?? "")),
+    reason: clipped(job.failedReason ?? ""),
     outcome: typeof outcome === "string" ? clipped(outcome, LONGEST_NAME) : "",
     createdAt: iso(job.timestamp) ?? new Date(0).toISOString(),
     startedAt: iso(job.processedOn),

@@ -18,6 +18,8 @@ import type { RedisLink } from "./redis.ts";
 const LOOK_DELAY_MS = 50;
 /** BullMQ's largest priority is 2^21; a node that lacks more waits behind those that lack less, in the order of arrival. */
 const MOST_PRIORITY = 1_000_000;
+/** A scan waits no longer for counts that are exact. */
+const LONGEST_COUNT_MS = 3_000;
 /** Someone who waits also looks without being told, in case nothing tells. */
 const WAIT_POLL_MS = 500;
 
@@ -186,7 +188,7 @@ export class CatchUps {
       this.#registry.servers.update(serverId, { failures: 0 });
       this.#desk.demand(serverId);
       await this.#enqueue([serverId], { urgent: true, strict: true });
-      await this.#finish([tally], signal);
+      await this.#finish([tally], signal, { demanded: true });
       return tally.summary();
     } finally {
       this.#desk.withdraw(serverId);
@@ -204,7 +206,8 @@ export class CatchUps {
       asked.push(this.#prober.pingAll(nodes.slice(from, from + atOnce)));
     }
     await Promise.all(asked);
-    await this.#missing.recount();
+    // Who is behind is told by vectors. Counts say who goes first, and of a large fleet that moves they take minutes.
+    await within(this.#missing.recount(), LONGEST_COUNT_MS);
     this.#fleet.flush();
   }
 
@@ -341,8 +344,11 @@ export class CatchUps {
     if (same?.delete(tally) === true && same.size === 0) this.#tallies.delete(tally.serverId);
   }
 
-  /** Waits until the node of each tally has what it lacked when the tally began, or cannot get it. */
-  async #finish(tallies: readonly CatchUpTally[], signal: AbortSignal): Promise<void> {
+  /**
+   * Waits until the node of each tally has what it lacked when the tally began, or cannot get it. Where nothing starts by
+   * itself, whoever needs another session gets it from here. `demanded`: whatever the settings say.
+   */
+  async #finish(tallies: readonly CatchUpTally[], signal: AbortSignal, { demanded = false } = {}): Promise<void> {
     const open = new Set(tallies);
     // In a large fleet most wait for their turn: as long as any of them moves, nobody is told that nothing happens.
     let movedAt = 0;
@@ -361,11 +367,19 @@ export class CatchUps {
         tally.finish(outcome === "" ? null : outcome);
         open.delete(tally);
       }
+      if (demanded || !this.automatic) await this.#goOn([...open], now.busy, demanded);
       if (open.size > 0) await changedOrAfter(this.#events, WAIT_POLL_MS, signal);
     }
     for (const tally of open) {
       tally.finish(signal.aborted ? "Nobody waits for the result any more; the catch-up goes on" : "The coordinator is stopping");
     }
+  }
+
+  /** One session may bring only a part of what a node lacks. */
+  async #goOn(open: readonly CatchUpTally[], busy: ReadonlySet<number>, demanded: boolean): Promise<void> {
+    const idle = open.map(({ serverId }) => serverId).filter((id) => !busy.has(id) && !this.#waits(id));
+    if (demanded) for (const id of idle) this.#desk.demand(id);
+    await this.#enqueue(idle, { urgent: true });
   }
 
   /** Null while it goes on, empty when it is done, else why it is not. */
@@ -384,6 +398,15 @@ export class CatchUps {
     if (!now.idle) return null;
     return this.#link.ready ? "No session could be run; see the log of the node" : this.#link.problem;
   }
+}
+
+/** Resolves when `work` is done, or after `ms`; rejects when it failed before. */
+async function within(work: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  // Should it fail later, there is nobody any more who waits for it.
+  work.catch(() => {});
+  await Promise.race([work, new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)))]);
+  clearTimeout(timer);
 }
 
 /** Resolves a moment after something changed, so that a burst is looked at once, or after `ms`. */

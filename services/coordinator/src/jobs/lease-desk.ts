@@ -41,6 +41,8 @@ export class LeaseDesk {
   /** Nodes about to be leased: between choosing them and writing the lease their Pings are awaited. */
   readonly #reserved = new Set<number>();
   readonly #demanded = new Set<number>();
+  /** Sessions that are about to begin: between deciding that one may and writing its lease others must not take its place. */
+  #opening = 0;
   /** What the source held when a session began, by lease. */
   readonly #offered = new Map<string, PlannerNode>();
   /** Who fetches from whom. */
@@ -141,9 +143,9 @@ export class LeaseDesk {
   /** True when the fleet runs as many sessions as it may, or began as many within the minute. */
   #isFull(): boolean {
     const { settings } = this.#registry;
-    if (this.running.count >= settings.get("max_concurrent_sessions")) return true;
+    if (this.running.count + this.#opening >= settings.get("max_concurrent_sessions")) return true;
     const perMinute = settings.get("sessions_per_minute");
-    return perMinute > 0 && this.running.begunWithin(60_000) >= perMinute;
+    return perMinute > 0 && this.running.begunWithin(60_000) + this.#opening >= perMinute;
   }
 
   /** Chooses a source, makes sure that both answer and that it still is one, and writes the lease. */
@@ -160,6 +162,7 @@ export class LeaseDesk {
       if (source === "busy" && node.online) return refuse("busy");
       const ends = typeof source === "object" && source !== null ? [id, source.id] : [id];
       for (const end of ends) this.#reserved.add(end);
+      this.#opening += ends.length - 1;
       try {
         const [answers, sourceAnswers = false] = await Promise.all(ends.map((end) => this.#prober.ping(end)));
         if (answers !== true) return refuse("unreachable");
@@ -175,6 +178,7 @@ export class LeaseDesk {
         if (fresh === null) continue;
         if (demanded || gain(current, fresh) > 0 || filesDiffer(current, fresh)) return await this.#grant(current, fresh, holder);
       } finally {
+        this.#opening -= ends.length - 1;
         for (const end of ends) this.#reserved.delete(end);
       }
     }
