@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { formatVector } from "@scoutsync/core";
 import { SECOND_US, settle, Site, START_US } from "./site.ts";
@@ -108,8 +108,9 @@ describe("an application asks whether a write has reached others", () => {
     written(a, "x");
     a.replica.drain();
     a.replica.close();
-    const steps = ["002-more.sql", "003-entities.sql"].map((step) => readFileSync(new URL(`../src/sql/${step}`, import.meta.url), "utf8"));
-    const made = steps.join("\n");
+    const steps = new URL("../src/sql/", import.meta.url);
+    const later = readdirSync(steps).filter((step) => step > "002").sort();
+    const made = later.map((step) => readFileSync(new URL(step, steps), "utf8")).join("\n");
     const objects = [...made.matchAll(/^CREATE (TABLE|INDEX|VIEW) (\w+)/gm)].toReversed();
     expect(objects.map(([, , name]) => name)).toContain("_scoutsync_receipts");
     for (const [, type, name] of objects) a.write(`DROP ${type} ${name}`);
