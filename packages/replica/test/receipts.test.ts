@@ -109,7 +109,9 @@ describe("an application asks whether a write has reached others", () => {
     a.replica.drain();
     a.replica.close();
     const steps = new URL("../src/sql/", import.meta.url);
-    const later = readdirSync(steps).filter((step) => step > "002").sort();
+    const later = readdirSync(steps)
+      .filter((step) => step > "002")
+      .sort();
     const made = later.map((step) => readFileSync(new URL(step, steps), "utf8")).join("\n");
     const objects = [...made.matchAll(/^CREATE (TABLE|INDEX|VIEW) (\w+)/gm)].toReversed();
     expect(objects.map(([, , name]) => name)).toContain("_scoutsync_receipts");
