@@ -2,9 +2,10 @@ import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { connect, createServer, type AddressInfo } from "node:net";
+import { loadavg } from "node:os";
 import { join } from "node:path";
 import { Fleet, scoutsync, until, type FleetNode } from "@scoutsync/testkit";
-import { count, ratio, record } from "./table.ts";
+import { count, median, ratio, record } from "./table.ts";
 
 const MIB = 1024 * 1024;
 
@@ -23,12 +24,14 @@ async function sync(node: FleetNode, peer: FleetNode): Promise<SyncJson> {
 }
 
 /** Two nodes with a root each; the receiver has looked at its empty one. */
-async function pair(fleet: Fleet, root: string): Promise<[FleetNode, FleetNode, string]> {
+async function pair(fleet: Fleet, root: string): Promise<[FleetNode, FleetNode]> {
   const empty = fleet.path("b", "files");
   mkdirSync(empty, { recursive: true });
-  const a = await fleet.node({ name: "a", databases: {}, flags: ["--files", `files=${root}`, "--file-min-free-mib", "0"] });
-  const b = await fleet.node({ name: "b", databases: {}, flags: ["--files", `files=${empty}`, "--file-min-free-mib", "0"] });
-  return [a, b, empty];
+  return [await nodeWith(fleet, "a", root), await nodeWith(fleet, "b", empty)];
+}
+
+function nodeWith(fleet: Fleet, name: string, root: string): Promise<FleetNode> {
+  return fleet.node({ name, databases: {}, flags: ["--files", `files=${root}`, "--file-min-free-mib", "0"] });
 }
 
 /** New files against an rsync daemon on the same loopback, one changed block in a large file, and a root of many files. */
@@ -38,6 +41,7 @@ export async function measureFiles(mebibytes: number, many: number): Promise<voi
   await measureMany(many);
 }
 
+/** One after the other in each round, so that both meet the same machine; the medians of three rounds count. */
 async function measureNewFiles(mebibytes: number): Promise<void> {
   const fleet = new Fleet("bench-files");
   try {
@@ -46,9 +50,7 @@ async function measureNewFiles(mebibytes: number): Promise<void> {
     // Half of it in one file, half in files of 2 MiB.
     fill(join(root, "large"), mebibytes / 2);
     for (let n = 0; n < mebibytes / 4; n++) fill(join(root, `file ${n}`), 2);
-    const plain = await rsyncSeconds(fleet, root, []);
-    const durable = await rsyncSeconds(fleet, root, ["--fsync"]);
-    const [a, b, received] = await pair(fleet, root);
+    const a = await nodeWith(fleet, "a", root);
     await until(
       async () =>
         (await scoutsync(["ping", a.address, "--json"])).json<{ files: { files: number }[] }>().files[0]?.files === mebibytes / 4 + 1,
@@ -57,31 +59,65 @@ async function measureNewFiles(mebibytes: number): Promise<void> {
         withinMs: 300_000,
       },
     );
-    const result = await sync(b, a);
-    if (spawnSync("diff", ["-rq", "-x", ".scoutsync-store", root, received]).status !== 0) throw new Error("the roots differ");
-    const seconds = result.duration_ms / 1000;
     const what = `${mebibytes} MiB of new files, verified and durable`;
-    record({ what, measured: `${seconds.toFixed(1)} s (${count(mebibytes / seconds)} MiB/s)`, bar: "", within: null });
-    if (plain === null) record({ what: `${what} ÷ rsync`, measured: "rsync is not installed", bar: "≤ 1.5×", within: null });
-    else
-      record({
-        what: `${what} ÷ rsync (not durable)`,
-        measured: `${ratio(seconds / plain)} (${plain.toFixed(1)} s)`,
-        bar: "≤ 1.5×",
-        within: seconds / plain <= 1.5,
-      });
-    if (durable !== null)
-      record({ what: `${what} ÷ rsync --fsync`, measured: `${ratio(seconds / durable)} (${durable.toFixed(1)} s)`, bar: "", within: null });
-    const memory = [a, b].map((node) => peakMemory(node) / 1e6);
+    const rounds: NewFilesRound[] = [];
+    for (let round = 0; round < 3; round++) rounds.push(await oneRound(fleet, a, root, round));
+    const middle = (of: (round: NewFilesRound) => number) => median(rounds.map(of));
+    const seconds = middle(({ pulled }) => pulled);
+    const load = rounds.map((round) => round.load.toFixed(1)).join(", ");
+    record({ what, measured: `${seconds.toFixed(1)} s (${count(mebibytes / seconds)} MiB/s), load ${load}`, bar: "", within: null });
+    if (rounds.some(({ durable }) => durable === 0)) {
+      record({ what: `${what} ÷ rsync`, measured: "rsync is not installed", bar: "≤ 1.5×", within: null });
+      return;
+    }
+    const compare = (name: string, of: (round: NewFilesRound) => number, bar: string) => {
+      const value = middle(of);
+      record({ what: `${what}${name}`, measured: ratio(value), bar, within: bar === "" ? null : value <= 1.5 });
+    };
+    compare(" ÷ rsync --fsync", ({ pulled, durable }) => pulled / durable, "≤ 1.5×");
+    compare(" ÷ rsync (not durable)", ({ pulled, plain }) => pulled / plain, "≤ 1.5×");
+    compare(", given by the side that has them ÷ rsync --fsync", ({ pushed, durable }) => pushed / durable, "");
     record({
       what: "resident memory at most, source and receiver",
-      measured: `${count(memory[0] ?? 0)} and ${count(memory[1] ?? 0)} MB`,
+      measured: `${count(peakMemory(a) / 1e6)} and ${count(Math.max(...rounds.map(({ memory }) => memory)) / 1e6)} MB`,
       bar: "",
       within: null,
     });
   } finally {
     await fleet.stop();
   }
+}
+
+/** Seconds, 0 where there is no rsync; load is that of the machine, and memory bytes of the receiver. */
+interface NewFilesRound {
+  plain: number;
+  durable: number;
+  pulled: number;
+  pushed: number;
+  load: number;
+  memory: number;
+}
+
+async function oneRound(fleet: Fleet, a: FleetNode, root: string, round: number): Promise<NewFilesRound> {
+  const plain = (await rsyncSeconds(fleet, root, [])) ?? 0;
+  const durable = (await rsyncSeconds(fleet, root, ["--fsync"])) ?? 0;
+  const seconds = async (name: string, run: (receiver: FleetNode) => Promise<SyncJson>): Promise<{ took: number; memory: number }> => {
+    const received = fleet.path(name, "files");
+    mkdirSync(received, { recursive: true });
+    const receiver = await nodeWith(fleet, name, received);
+    try {
+      const { duration_ms: ms } = await run(receiver);
+      if (spawnSync("diff", ["-rq", "-x", ".scoutsync-store", root, received]).status !== 0) throw new Error("the roots differ");
+      return { took: ms / 1000, memory: peakMemory(receiver) };
+    } finally {
+      await receiver.stop();
+      rmSync(received, { recursive: true, force: true });
+    }
+  };
+  const pulled = await seconds(`puller-${round}`, (receiver) => sync(receiver, a));
+  const pushed = await seconds(`pushed-to-${round}`, (receiver) => sync(a, receiver));
+  const [load = 0] = loadavg();
+  return { plain, durable, pulled: pulled.took, pushed: pushed.took, load, memory: Math.max(pulled.memory, pushed.memory) };
 }
 
 async function measureDelta(mebibytes: number): Promise<void> {
@@ -102,6 +138,12 @@ async function measureDelta(mebibytes: number): Promise<void> {
       measured: `${count(moved / 1024)} KiB moved, ${(ms / 1000).toFixed(1)} s`,
       bar: "≤ 1024 KiB",
       within: moved <= MIB,
+    });
+    record({
+      what: "resident memory at most of it, source and receiver",
+      measured: [a, b].map((node) => count(peakMemory(node) / 1e6)).join(" and ") + " MB",
+      bar: "",
+      within: null,
     });
   } finally {
     await fleet.stop();
@@ -152,7 +194,7 @@ async function rsyncSeconds(fleet: Fleet, root: string, flags: readonly string[]
   if (spawnSync("rsync", ["--version"]).error) return null;
   const port = await freePort();
   const configuration = fleet.path("rsync", "rsyncd.conf");
-  writeFileSync(configuration, `use chroot = no\n[files]\npath = ${root}\nread only = yes\n`);
+  writeFileSync(configuration, `use chroot = no\n[files]\npath = ${root}\nread only = yes\nexclude = .scoutsync-store\n`);
   const daemon = spawn("rsync", ["--daemon", "--no-detach", `--config=${configuration}`, `--port=${port}`, "--address=127.0.0.1"], {
     stdio: "ignore",
   });
