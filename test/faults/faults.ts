@@ -155,7 +155,7 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "nobody is told that children refer to the row which took their parent's integer",
-    edits: [["&& this.rows.wasUsed(table, id)) this.takeOver(", "&& id < 0n) this.takeOver("]],
+    edits: [["&& this.rows.wasUsed(table, id)) this.takenOver.follow(", "&& id < 0n) this.takenOver.follow("]],
     caughtBy: tests("rules-identity"),
   },
   {
@@ -983,6 +983,11 @@ export const FAULTS: Fault[] = [
   {
     name: "rows that came and went between two drains are not there for what referred to them",
     edits: [["bore: this.bearGone(table, events)", "bore: false"]],
+    caughtBy: tests("short-lived-rows"),
+  },
+  {
+    name: "a row that goes after what it refers to was replaced does not say so",
+    edits: [["written = this.takenOver.withReferences(state, image, written);", ""]],
     caughtBy: tests("short-lived-rows"),
   },
 ];

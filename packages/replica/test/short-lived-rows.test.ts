@@ -65,3 +65,15 @@ describe("rows that came and went between two drains", () => {
     expect(shown).toEqual([{ name: "first", x: "edited", y: "first" }]);
   });
 });
+
+test("a row that goes after what it refers to was replaced, before a drain, refers to the new one for everybody", () => {
+  const both = sites();
+  const [a, b] = both;
+  for (const { app } of both) app.pragma("foreign_keys = OFF");
+  a.edit("INSERT INTO team VALUES(1, 'first'); INSERT INTO word VALUES('k', 'first', 1)", at(0));
+  settle(...both);
+  b.edit("DELETE FROM team; INSERT INTO team VALUES(1, 'second'); DELETE FROM word", at(1));
+  a.edit("UPDATE word SET x = 'edited'", at(2));
+  const shown = inBoth(both, "SELECT x, name FROM word LEFT JOIN team ON team.id = word.team");
+  expect(shown).toEqual([{ x: "edited", name: "second" }]);
+});

@@ -3,7 +3,7 @@ import { type CellValue, releaseLarge, type SqlValue, type Write } from "@scouts
 import { CAPTURE, captureColumns, eventCode, imageNumber, imageTable, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { Groups } from "../log/groups.ts";
-import { dependsOn, stateAt } from "../rows/foreign-keys.ts";
+import { dependsOn } from "../rows/foreign-keys.ts";
 import { noteDrained } from "../identity/receipts.ts";
 import {
   blindWrite,
@@ -25,6 +25,7 @@ import type { ReplicaClock } from "../time/replica-clock.ts";
 import { type Edit, hasCombiningRule, ruleOf } from "../rows/ruled-columns.ts";
 import type { Table } from "../schema/catalog.ts";
 import { KeylessDrain } from "./keyless-drain.ts";
+import { TakenOver } from "./taken-over.ts";
 import { UnseenRows } from "./unseen-rows.ts";
 import type { Quarantine } from "../quarantine/quarantine.ts";
 import type { Doubts, Reconciliation } from "../schema/reconcile.ts";
@@ -91,6 +92,7 @@ export class Drain {
   private rowsAreKept = false;
   private rowsAreHeld = false;
   private readonly unseen: UnseenRows;
+  private readonly takenOver: TakenOver;
   /** A row with NULL in its key was captured, and the table's rows without a key do not take part yet. */
   foundWithoutKey = false;
   private readonly groups: Groups;
@@ -114,6 +116,7 @@ export class Drain {
     this.clock = options.clock;
     this.keyless = new KeylessDrain({ ...options, noteReferred: (state, values) => this.noteReferred(state, values) });
     this.unseen = new UnseenRows(options);
+    this.takenOver = new TakenOver(options);
     this.groups = options.groups;
     this.reconciliation = options.reconciliation;
     this.quarantine = options.quarantine;
@@ -436,6 +439,7 @@ export class Drain {
         if (doubts && state.hash && Buffer.compare(this.rows.hashOf(state, id, image), state.hash) !== 0) {
           written = withDoubts(state, written, doubts);
         }
+        written = this.takenOver.withReferences(state, image, written);
         // The image holds edits that no drain has seen: they have authors and times of their own.
         if (written.includes(true)) this.write(state, written, at, { values: image, found });
       }
@@ -491,7 +495,7 @@ export class Drain {
       // A row that is there though no insert was seen: capture began between.
       const birth = this.birth(table, state, unseen, id, packed, born ?? wall, values);
       this.saveBirth(birth, id, values, state ? before : NO_DOTS);
-      if (id !== null && table.referencedBy.length > 0 && this.rows.wasUsed(table, id)) this.takeOver(table, id, birth.birth.time);
+      if (id !== null && table.referencedBy.length > 0 && this.rows.wasUsed(table, id)) this.takenOver.follow(table, id, birth.birth.time);
     } else if (state && written.includes(true)) {
       this.edit(state, id, { values, found }, withDoubts(state, written, this.reconciliation.doubts(table, id, values)), wall, before);
     }
@@ -510,7 +514,7 @@ export class Drain {
     const wall = events.find(({ op }) => op === Op.insert)?.wall ?? last.wall;
     const birth = this.birth(table, null, null, id, null, wall, last.image);
     this.saveBirth(birth, id, last.image, NO_DOTS);
-    if (this.rows.wasUsed(table, id)) this.takeOver(table, id, birth.birth.time);
+    if (this.rows.wasUsed(table, id)) this.takenOver.follow(table, id, birth.birth.time);
     return true;
   }
 
@@ -561,24 +565,6 @@ export class Drain {
     };
     tellBirth(state, editsOf(table, { values, found: null }), this.knowledge);
     return state;
-  }
-
-  /**
-   * Rows that a deleted row has left behind refer to the one that has its integer now. Others know whom they referred to
-   * when they were written: they are told.
-   */
-  private takeOver(parent: Table, id: bigint, wall: number): void {
-    for (const { child: table, column } of parent.referencedBy) {
-      if (table.keyless || table.key.some(({ cid }) => cid === column.cid)) continue;
-      for (const key of this.rows.of(table).keysWhere(column.name, id)) {
-        const child = stateAt(this.rows, table, key);
-        const values = child && this.rows.tableValues(child);
-        if (!child || !values) continue;
-        const before = ownedDots(child);
-        replaceColumn(child, column.cid, localWrite(child, wall, registerOf(child, column.cid), this.knowledge), this.knowledge);
-        this.rows.saveInTable(child, table.surrogate ? child.slot : null, values, before);
-      }
-    }
   }
 
   private saveBirth(state: RowState, id: bigint | null, values: SqlValue[], before: ReturnType<typeof ownedDots> | typeof NO_DOTS): void {

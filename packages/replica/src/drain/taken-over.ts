@@ -1,0 +1,54 @@
+import { knew, type SqlValue, winnerOf } from "@scoutsync/core";
+import type { Knowledge } from "../identity/knowledge.ts";
+import { stateAt } from "../rows/foreign-keys.ts";
+import { localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
+import { ownedDots, type RowState } from "../rows/row-state.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import type { Table } from "../schema/catalog.ts";
+
+/**
+ * Rows that a deleted row has left behind refer to the one that has its integer now. Others know whom they referred to when
+ * they were written: they are told.
+ */
+export class TakenOver {
+  private readonly rows: RowStore;
+  private readonly knowledge: Knowledge;
+
+  constructor({ rows, knowledge }: { rows: RowStore; knowledge: Knowledge }) {
+    this.rows = rows;
+    this.knowledge = knowledge;
+  }
+
+  /** Call when a row has been born under an integer that a deleted one had: writes references to it anew. */
+  follow(parent: Table, id: bigint, wall: number): void {
+    for (const { child: table, column } of parent.referencedBy) {
+      if (table.keyless || table.key.some(({ cid }) => cid === column.cid)) continue;
+      for (const key of this.rows.of(table).keysWhere(column.name, id)) {
+        const child = stateAt(this.rows, table, key);
+        const values = child && this.rows.tableValues(child);
+        if (!child || !values) continue;
+        const before = ownedDots(child);
+        replaceColumn(child, column.cid, localWrite(child, wall, registerOf(child, column.cid), this.knowledge), this.knowledge);
+        this.rows.saveInTable(child, table.surrogate ? child.slot : null, values, before);
+      }
+    }
+  }
+
+  /**
+   * Marks what a row that goes now had not been written anew for: it left its table after the row to which it refers was
+   * replaced, so `follow` did not find it there.
+   */
+  withReferences(state: RowState, image: readonly SqlValue[], written: readonly boolean[]): boolean[] {
+    const { table } = state;
+    const marked = [...written];
+    for (const { index, parent } of table.references) {
+      const id = image[index];
+      const { cid } = table.columns[index] as { cid: number };
+      if (marked[index] || typeof id !== "bigint" || state.own.has(cid) || table.key.some((part) => part.cid === cid)) continue;
+      const target = this.rows.wasUsed(parent, id) ? this.rows.byId(parent, id) : null;
+      const meant = target && winnerOf(registerOf(state, cid), this.knowledge);
+      if (meant) marked[index] = !knew(meant, target.birth.origin, target.birth.sequence, this.knowledge);
+    }
+    return marked;
+  }
+}
