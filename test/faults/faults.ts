@@ -159,10 +159,15 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("rules-identity"),
   },
   {
+    name: "what one row says is kept as the value of another that it is one with",
+    edits: [["own === undefined ? was : own", "own ?? was"]],
+    caughtBy: tests("former-ids"),
+  },
+  {
     name: "an edit under an integer that another row had overwrites what its author never saw",
     edits: [
       [
-        "writeUnseen(state, cid, wall, this.knowledge, state.own.get(cid) ?? was);\n      state.own.delete(cid);\n      return false;",
+        "writeUnseen(state, cid, wall, this.knowledge, own === undefined ? was : own);\n      state.own.delete(cid);\n      return false;",
         "return true;",
       ],
     ],

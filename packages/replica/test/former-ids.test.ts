@@ -132,4 +132,16 @@ describe("nobody is asked about", () => {
     for (const site of [a, b, c]) expect(conflicts(site)).toEqual([]);
     expect(new Set(a.rows("SELECT m FROM robot").map(({ m }) => m))).toEqual(new Set(["of a", "of b", "of c"]));
   });
+
+  test("a row that is one with another's: each keeps what it says itself, a NULL, too", () => {
+    const schema = "CREATE TABLE person(id INTEGER PRIMARY KEY, mail TEXT UNIQUE, name TEXT)";
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    a.edit("INSERT INTO person VALUES(1, 'mail', NULL)", START_US);
+    b.edit("INSERT INTO person VALUES(1, 'mail', 'of b')", START_US + SECOND_US);
+    b.pull(a);
+    expect(b.rows("SELECT * FROM person")).toEqual([{ id: 1, mail: "mail", name: "of b" }]);
+    b.edit("UPDATE person SET name = 'edited'", START_US + 5 * SECOND_US);
+    settle(a, b);
+    for (const site of [a, b]) expect(conflicts(site)).toEqual([["1", "name", "edited", null]]);
+  });
 });

@@ -666,7 +666,8 @@ export class Drain {
       // What adds up loses nothing by an increment.
       if (was === undefined || ruleOf(state.table, cid).kind !== "lww" || sameValue(was, cells[index] ?? null)) return true;
       // Of rows that are one the table may show what another of them says.
-      writeUnseen(state, cid, wall, this.knowledge, state.own.get(cid) ?? was);
+      const own = state.own.get(cid);
+      writeUnseen(state, cid, wall, this.knowledge, own === undefined ? was : own);
       state.own.delete(cid);
       return false;
     });
