@@ -1165,6 +1165,7 @@ export class ReplicaDatabase {
       pending: this.problem === "" ? 0 : this.drainer.pending(),
       parked: this.rows.waitingCount(),
       held: this.rows.heldCount(),
+      keptBack: this.quarantine.undecided(),
       conflicts: countReviews(this.db, this.rows),
       rows: this.digest.rows,
       tables: this.rows.tables.map((table) => table.name),

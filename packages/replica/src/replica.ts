@@ -71,6 +71,8 @@ export interface ReplicaState {
   parked: number;
   /** Rows held for tables that this database lacks. */
   held: number;
+  /** Mass deletes that wait for a person. */
+  keptBack: number;
   conflicts: number;
   rows: number;
   tables: string[];

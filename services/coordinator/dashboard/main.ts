@@ -11,6 +11,7 @@ import { reviewPage, reviewResource } from "./pages/review.ts";
 import { settingsPage } from "./pages/settings.ts";
 import { chip } from "./parts/blocks.ts";
 import { dialog } from "./parts/dialog.ts";
+import { foundResource } from "./parts/found-nodes.ts";
 import { icon, type IconName } from "./parts/icons.ts";
 import { reviewTotal } from "./parts/node-state.ts";
 import { noticeList } from "./parts/notices.ts";
@@ -28,7 +29,7 @@ interface Page {
 }
 
 const PAGES: Readonly<Record<string, Page>> = {
-  "": { title: "Fleet", show: fleetPage },
+  "": { title: "Fleet", show: fleetPage, resources: [foundResource] },
   state: { title: "Fleet", show: statePage },
   nodes: { title: "Node", show: nodePage, resources: [nodeResource] },
   review: { title: "Review", show: reviewPage, resources: [reviewResource] },

@@ -41,6 +41,8 @@ export interface Node {
   version: string;
   state: NodeState;
   state_reason: string;
+  /** What somebody should do about it; empty when nobody has to. */
+  advice: string;
   online: boolean;
   paused: boolean;
   missing_changes: number;
@@ -56,13 +58,34 @@ export interface Node {
   round_trip_ms: number;
   reliability: number;
   review: number;
-  review_counts: { conflict: number; parked: number; schema: number };
+  review_counts: { conflict: number; parked: number; quarantine: number; file: number; schema: number };
   disk: { free_bytes: number; total_bytes: number } | null;
   databases: NodeDatabase[];
-  files: { root: string; cursor: string; digest: string }[];
+  files: FileRoot[];
   session: RunningSession | null;
   failures: number;
   last_error: string;
+}
+
+export interface FileRoot {
+  root: string;
+  cursor: string;
+  digest: string;
+  conflicts: number;
+  missing: number;
+  held_back: boolean;
+  problem: string;
+}
+
+/** A node that says on the coordinator's network that it is there. */
+export interface FoundNode {
+  id: string;
+  name: string;
+  address: string;
+  /** It is in the fleet. */
+  known: boolean;
+  /** With the command that adds it, where it could be added. */
+  advice: string;
 }
 
 export interface NodeDatabase {
@@ -75,6 +98,7 @@ export interface NodeDatabase {
   parked: number;
   conflicts: number;
   held: number;
+  kept_back: number;
   missing_changes: number;
   oldest_missing_age_s: number;
   unsent_changes: number;

@@ -8,43 +8,94 @@ function statusDocument({ certificate, nodes, alerts, jobs, timestamp }: Fleet) 
   return { ...certificate, nodes: nodes.map((node) => ({ ...node, reason: node.state_reason })), alerts, jobs, timestamp };
 }
 
-function showStatus({ certificate, nodes, alerts, jobs }: Fleet, out: Output): void {
-  out.line(verdict(certificate, nodes));
+function showStatus({ certificate, nodes, alerts, jobs, timestamp }: Fleet, out: Output): void {
+  const worstFirst = nodes.toSorted((a, b) => RANK.indexOf(a.state) - RANK.indexOf(b.state) || b.missing_changes - a.missing_changes);
+  const ago = (time: string | null) => (time === null ? "never" : agoText(time, timestamp));
+  out.line(verdict(certificate, nodes, timestamp));
   out.line();
-  nodeTable(out, nodes);
-  for (const { name, reason } of certificate.behind) out.line(`${name}: ${reason}`);
-  for (const alert of alerts) out.line(`ALERT ${alert.kind}: ${alert.message} (since ${alert.since})`);
+  nodeTable(out, worstFirst, ago);
+  const todo = [...worstFirst.flatMap((node) => trouble(node, ago)), ...alerts.filter(({ kind }) => !SAID_OF_NODES.has(kind)).map(alertLine)];
+  if (todo.length > 0) out.line();
+  for (const line of todo) out.line(line);
   out.line(jobsLine(jobs));
 }
 
-function verdict({ converged, since, behind, nodes: enabled }: Fleet["certificate"], nodes: readonly FleetNode[]): string {
+/** Worst first. */
+const RANK: readonly FleetNode["state"][] = ["problem", "offline", "behind", "syncing", "paused", "equal"];
+/** Alerts that only repeat what the lines of the nodes say. */
+const SAID_OF_NODES: ReadonlySet<string> = new Set(["silent", "lag", "clock", "parked", "quarantine", "diverged", "problem", "redis"]);
+/** From here on a clock is called wrong, milliseconds. */
+const CLOCK_ALARM_MS = 5_000;
+
+/** What is wrong with a node, why, and what to do; nothing of one that is well. */
+function trouble(node: FleetNode, ago: (time: string | null) => string): string[] {
+  const { name, state } = node;
+  const lines: string[] = [];
+  if (state === "offline") {
+    const why = node.last_error === "" ? "" : `: ${node.last_error.replace(/\.? Check that .*$/s, "")}`;
+    lines.push(`${name} does not answer, last heard ${ago(node.last_seen)}${why}. It is caught up by itself when it is back.`);
+  } else if (state !== "equal" && state !== "paused") lines.push(`${name}: ${node.state_reason}`);
+  if (state !== "paused" && node.advice !== "") lines.push(`  What to do: ${node.advice}`);
+  if (node.review > 0) lines.push(`${name}: ${reviewText(node)}: scoutsync review list ${name}`);
+  if (node.online && Math.abs(node.clock_offset_ms) > CLOCK_ALARM_MS)
+    lines.push(`${name}: its clock is ${clockText(node.clock_offset_ms)}. Set it there: timedatectl set-ntp true`);
+  for (const root of node.files) if (root.problem !== "") lines.push(`${name}: files "${root.root}" take no part: ${root.problem}`);
+  return lines;
+}
+
+function reviewText({ review_counts, files }: FleetNode): string {
+  const { conflict, parked, quarantine, file, schema } = review_counts;
+  const braked = files.filter(({ held_back }) => held_back).map(({ root, missing }) => `${missing} files of "${root}" are gone at once, which the others do not follow`);
+  const parts = [
+    countText(quarantine, "mass delete is kept back, which the others do not follow", "mass deletes are kept back, which the others do not follow"),
+    ...braked,
+    countText(conflict, "conflict", "conflicts"),
+    countText(parked, "row is kept out of its table", "rows are kept out of their tables"),
+    countText(file - braked.length, "file conflict", "file conflicts"),
+    countText(schema, "row is held for a table or column that is not there yet", "rows are held for tables or columns that are not there yet"),
+  ];
+  return parts.filter((part) => part !== "").join("; ");
+}
+
+function countText(number: number, one: string, many: string): string {
+  return number <= 0 ? "" : `${number} ${number === 1 ? one : many}`;
+}
+
+function alertLine({ kind, server_name, message, since }: Fleet["alerts"][number]): string {
+  return `ALERT ${kind}${server_name === "" ? "" : ` ${server_name}`}: ${message} (since ${since})`;
+}
+
+function verdict({ converged, since, behind, nodes: enabled }: Fleet["certificate"], nodes: readonly FleetNode[], now: string): string {
   if (enabled === 0) return "No node has registered yet. Start one with --coordinator, or add one: scoutsync nodes add NAME HOST:PORT";
-  if (enabled === 1 && converged) return `One node, with no other to compare it with, since ${since}.`;
-  if (converged) return `All ${enabled} nodes are equal since ${since}.`;
+  const forTime = `since ${since} (${agoText(since, now)})`;
+  if (enabled === 1 && converged) return `One node, with no other to compare it with, ${forTime}.`;
+  if (converged) return `All ${enabled} nodes are equal ${forTime}.`;
   const [first, ...others] = behind;
   if (first !== undefined && others.length === 0) {
     const state = nodes.find(({ id }) => id === first.id)?.state ?? "behind";
     const age = formatAge(first.oldest_missing_age_s);
     const lacks =
       first.missing_changes === 0 ? "" : ` and lacks ${first.missing_changes} changes${age === "" ? "" : `, the oldest ${age} old`}`;
-    return `${first.name} is ${state}${lacks}; the other ${enabled - 1} of ${enabled} nodes are equal. Not all equal since ${since}.`;
+    const word = state === "problem" ? "has a problem" : `is ${state}`;
+    return `${first.name} ${word}${lacks}; the other ${enabled - 1} of ${enabled} nodes are equal. Not all equal ${forTime}.`;
   }
-  return `${behind.length} of ${enabled} nodes are not equal to the others, since ${since}.`;
+  return `${behind.length} of ${enabled} nodes are not equal to the others, ${forTime}.`;
 }
 
-function nodeTable(out: Output, nodes: readonly FleetNode[]): void {
+function nodeTable(out: Output, nodes: readonly FleetNode[], ago: (time: string | null) => string): void {
   out.table(
-    ["name", "address", "state", "lacks", "oldest", "last sync", "review", "reliable", "clock"],
+    ["name", "state", "lacks", "oldest", "to send", "last sync", "to review", "reliable", "clock", "address"],
     nodes.map((node) => [
       node.name,
-      node.address,
       node.state === "syncing" ? progressText(node) : node.state,
       node.missing_changes,
       formatAge(node.oldest_missing_age_s),
-      node.last_sync ?? "never",
+      node.unsent_changes,
+      ago(node.last_sync),
       node.review,
       `${Math.round(node.reliability * 100)}%`,
-      clockText(node.clock_offset_ms),
+      Math.abs(node.clock_offset_ms) > CLOCK_ALARM_MS ? clockText(node.clock_offset_ms) : "right",
+      node.address,
     ]),
   );
 }
@@ -56,11 +107,13 @@ function progressText({ session }: FleetNode): string {
   return `syncing${share} with ${session?.peer ?? "another"}`;
 }
 
-/** From here on a clock is called wrong, milliseconds. */
-const CLOCK_ALARM_MS = 5_000;
-
 function clockText(offsetMs: number): string {
-  return Math.abs(offsetMs) > CLOCK_ALARM_MS ? `${Math.round(offsetMs / 1000)} s off` : "right";
+  return `${formatAge(Math.abs(offsetMs) / 1_000)} ${offsetMs > 0 ? "ahead" : "behind"}`;
+}
+
+/** By the coordinator's clock: `40 s ago`. */
+function agoText(time: string, now: string): string {
+  return `${formatAge(Math.max(1, (Date.parse(now) - Date.parse(time)) / 1_000))} ago`;
 }
 
 function jobsLine(jobs: Fleet["jobs"]): string {

@@ -45,7 +45,7 @@ export class Output {
   /** Aligned with a rule on a terminal, tab-separated otherwise. */
   table(columns: readonly string[], rows: readonly (readonly Cell[])[]): void {
     const cells = rows.map((row) => row.map((cell) => (cell === null || cell === undefined ? "" : String(cell))));
-    if (this.terminal) this.line(renderTable(columns, cells, this.#surroundings.stdout.columns ?? 120));
+    if (this.terminal) this.line(renderTable(columns, cells, this.#surroundings.stdout.columns || 120));
     else for (const row of [columns, ...cells]) this.line(row.map((cell) => cell.replace(/[\t\n\r]+/g, " ")).join("\t"));
   }
 
@@ -58,7 +58,7 @@ export class Output {
   progress(label: string, done: number, total: number): void {
     if (!this.showsProgress) return;
     const { stderr } = this.#surroundings;
-    stderr.write(`\r\x1b[K${cut(`${label} ${progressBar(done, total)}`, stderr.columns ?? 120)}`);
+    stderr.write(`\r\x1b[K${cut(`${label} ${progressBar(done, total)}`, stderr.columns || 120)}`);
     this.#progressShown = true;
   }
 

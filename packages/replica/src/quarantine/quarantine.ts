@@ -146,6 +146,11 @@ export class Quarantine {
     return this.db.prepare("SELECT 1 FROM _scoutsync_quarantine WHERE decision IS NOT NULL LIMIT 1").get() !== undefined;
   }
 
+  /** Mass deletes that wait for a person. */
+  undecided(): number {
+    return this.db.prepare("SELECT count(*) FROM _scoutsync_quarantine WHERE draining = 0 AND decision IS NULL").pluck().get() as number;
+  }
+
   list(): KeptBackDelete[] {
     const held = this.db.prepare("SELECT id, since, counts, decision FROM _scoutsync_quarantine ORDER BY id").all() as {
       id: number;

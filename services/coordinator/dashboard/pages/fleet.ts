@@ -8,9 +8,21 @@ import { card, chip, emptyState, meter } from "../parts/blocks.ts";
 import { button } from "../parts/button.ts";
 import { rateTone } from "../parts/charts.ts";
 import { fleetMap } from "../parts/fleet-map.ts";
+import { foundNodes } from "../parts/found-nodes.ts";
 import { icon } from "../parts/icons.ts";
 import { addNode, syncNode } from "../parts/node-actions.ts";
-import { byNeed, lagCell, lookOf, missingText, NODE_STATES, reasonText, reviewTotal, sessionLine, stateChip } from "../parts/node-state.ts";
+import {
+  adviceLine,
+  byNeed,
+  lagCell,
+  lookOf,
+  missingText,
+  NODE_STATES,
+  reasonText,
+  reviewTotal,
+  sessionLine,
+  stateChip,
+} from "../parts/node-state.ts";
 import { table, type Column } from "../parts/table.ts";
 import { redraw } from "../redraw.ts";
 
@@ -48,6 +60,7 @@ function fleetInState(wanted: NodeState | ""): TemplateResult {
       <div class="span-12">${verdict(fleet)}</div>
       <div class="span-5">${card("Needs attention", attentionList(fleet), { flush: true })}</div>
       <div class="span-7">${card("Map", fleetMap(fleet.nodes, fleet.certificate))}</div>
+      ${foundNodes()}
       <div class="span-12">${nodeTable(fleet)}</div>
     </div>`;
 }
@@ -64,7 +77,8 @@ function firstNode(): TemplateResult {
           >`,
         button({ label: "Add a node by address", icon: "plus", look: "main", run: addNode }),
       ),
-    )}`;
+    )}
+    <div class="grid">${foundNodes()}</div>`;
 }
 
 /** One sentence that says how the fleet is, and the numbers behind it. */
@@ -185,7 +199,7 @@ function nodeColumns(most: number): Column<Node>[] {
       phone: "wide",
       grow: true,
       cell: (node) =>
-        html`${stateChip(node.state)}${node.session === null ? html`<span class="sub wrap">${reasonText(node)}</span>` : sessionLine(node)}`,
+        html`${stateChip(node.state)}${node.session === null ? html`<span class="sub wrap">${reasonText(node)} ${adviceLine(node)}</span>` : sessionLine(node)}`,
     },
     {
       head: "Has to receive",

@@ -9,7 +9,7 @@ import { clockGauge, lagChart, rateText, rateTone, trendChart } from "../parts/c
 import { icon } from "../parts/icons.ts";
 import { missingChanges } from "../parts/missing-changes.ts";
 import { pauseNode, removeNode, syncNode } from "../parts/node-actions.ts";
-import { briefError, sessionLine, stateChip } from "../parts/node-state.ts";
+import { adviceLine, briefError, sessionLine, stateChip } from "../parts/node-state.ts";
 import { table } from "../parts/table.ts";
 import { redraw } from "../redraw.ts";
 
@@ -83,7 +83,7 @@ function trouble(node: Node): TemplateResult {
   return html`<p class="problem" role="status">
     ${icon("warn")}<span
       ><strong>${node.state === "offline" ? "This node does not answer." : "This node has a problem."}</strong> ${why}
-      ${node.state === "offline" ? html`Last heard ${ago(node.last_seen)}. Check that it runs and that ${node.address} is reachable; it is caught up by itself when it returns.` : nothing}</span
+      ${node.state === "offline" ? html`Last heard ${ago(node.last_seen)}. It is caught up by itself when it returns. ` : nothing}${adviceLine(node)}</span
     >
   </p>`;
 }
@@ -238,9 +238,14 @@ function databasesCard(node: Node): TemplateResult {
           : html`<h3 class="list-title">File roots</h3>
               <ul class="databases">
                 ${node.files.map(
-                  ({ root, digest }) =>
+                  ({ root, digest, missing, held_back, conflicts, problem }) =>
                     html`<li>
-                      <p><strong>${root}</strong></p>
+                      <p class="between">
+                        <strong>${root}</strong>
+                        ${problem !== "" || held_back ? chip("bad", "warn", held_back ? `${count(missing)} missing` : "Problem") : nothing}
+                      </p>
+                      ${problem === "" ? nothing : html`<p class="tone-bad wrap">${problem}</p>`}
+                      ${conflicts === 0 && !held_back ? nothing : html`<p class="small"><a href="#/review/${node.id}">To review</a></p>`}
                       <p class="mono small muted wrap">digest ${digest}</p>
                     </li>`,
                 )}

@@ -3,7 +3,7 @@ import { html, repeat, type TemplateResult } from "../lit.ts";
 import type { Fleet, Node, NodeState } from "../model.ts";
 import { emptyState, type Tone } from "./blocks.ts";
 import { icon, type IconName } from "./icons.ts";
-import { briefError, byNeed, lookOf, missingText, reviewCounts, sessionLine } from "./node-state.ts";
+import { adviceLine, briefError, byNeed, lookOf, missingText, reviewCounts, sessionLine } from "./node-state.ts";
 
 interface Concern {
   key: string;
@@ -23,7 +23,14 @@ const CLOCK_ALARM_MS = 5_000;
 
 /** What an operator should know, worst first: which node misses what, why, and what happens next. */
 export function attentionList(fleet: Fleet): TemplateResult {
-  const concerns = [...ofTheService(fleet), ...ofNodes(fleet.nodes), ...ofReview(fleet), ...ofJobs(fleet), ...ofAlerts(fleet)];
+  const concerns = [
+    ...ofTheService(fleet),
+    ...ofNodes(fleet.nodes),
+    ...ofFiles(fleet),
+    ...ofReview(fleet),
+    ...ofJobs(fleet),
+    ...ofAlerts(fleet),
+  ];
   if (concerns.length === 0)
     return emptyState("check", "Nothing needs you.", "Every node is up to date, and nothing waits for a decision.");
   const more = concerns.length - MOST_SHOWN;
@@ -107,7 +114,8 @@ function ofNode(node: Node): Concern[] {
       icon: shape,
       title: `${node.name} does not answer`,
       text: html`It ${missingText(node)}; last heard ${ago(node.last_seen)}.
-      ${node.last_error === "" ? "" : html`<span class="wrap">${briefError(node.last_error)}</span> `}It is caught up as soon as it is back.`,
+      ${node.last_error === "" ? "" : html`<span class="wrap">${briefError(node.last_error)}</span> `}It is caught up as soon as it is back.
+      ${adviceLine(node)}`,
       link,
     });
   } else if (node.state === "problem") {
@@ -116,7 +124,7 @@ function ofNode(node: Node): Concern[] {
       tone,
       icon: shape,
       title: `${node.name} has a problem`,
-      text: html`${sentence(node.state_reason)} It ${missingText(node)}.`,
+      text: html`${sentence(node.state_reason)} It ${missingText(node)}. ${adviceLine(node)}`,
       link,
     });
   } else if (node.state === "behind" || node.state === "syncing") {
@@ -141,21 +149,25 @@ function ofClock(node: Node): Concern[] {
       tone: "warn",
       icon: "clock",
       title: `The clock of ${node.name} is ${offset(node.clock_offset_ms)} off`,
-      text: "Set it. Until then its edits are stamped by corrected time.",
+      text: html`Of two edits of one field the later one wins, so the time matters. Until it is right, its edits are stamped by corrected
+      time. ${adviceLine({ advice: "Set the clock of that machine, best by having it ask the network for the time." })}`,
       link: `#/nodes/${node.id}`,
     },
   ];
 }
 
 function ofReview({ nodes }: Fleet): Concern[] {
-  const { conflict, parked, schema } = reviewCounts(nodes);
-  if (conflict + parked + schema === 0) return [];
+  const { conflict, parked, file, schema } = reviewCounts(nodes);
   const parts = [
     conflict > 0 ? counted(conflict, "conflict") : "",
     parked > 0 ? counted(parked, "parked row") : "",
+    file > 0 ? `${counted(file, "entry", "entries")} about files` : "",
     schema > 0 ? counted(schema, "held table or column", "held tables or columns") : "",
   ].filter((part) => part !== "");
+  const keptBack = nodes.filter(({ review_counts }) => review_counts.quarantine > 0).map(ofKeptBack);
+  if (parts.length === 0) return keptBack;
   return [
+    ...keptBack,
     {
       key: "review",
       tone: "warn",
@@ -165,6 +177,38 @@ function ofReview({ nodes }: Fleet): Concern[] {
       link: "#/review",
     },
   ];
+}
+
+/** It is behind nobody, and yet its table lacks rows that all others have. */
+function ofKeptBack({ id, name, review_counts: { quarantine } }: Node): Concern {
+  return {
+    key: `kept back ${id}`,
+    tone: "bad",
+    icon: "shield",
+    title: `${quarantine === 1 ? "A mass delete" : `${count(quarantine)} mass deletes`} on ${name} ${quarantine === 1 ? "is" : "are"} kept back`,
+    text: html`Most rows of a table were deleted there at once. All other nodes still have them.
+    ${adviceLine({ advice: "Say whether the rows should come back, or go everywhere." })}`,
+    link: `#/review/${id}`,
+  };
+}
+
+/** File roots where many files are gone, or that cannot take part. */
+function ofFiles({ nodes }: Fleet): Concern[] {
+  return nodes.flatMap(({ id, name, files }) =>
+    files
+      .filter(({ held_back, problem }) => held_back || problem !== "")
+      .map(({ root, missing, held_back, problem }): Concern => ({
+        key: `files ${id} ${root}`,
+        tone: "bad",
+        icon: "file",
+        title: held_back ? `${counted(missing, "file")} of ${root} are gone on ${name}` : `The files ${root} of ${name} take no part`,
+        text: held_back
+          ? html`So many at once that all other nodes keep theirs.
+            ${adviceLine({ advice: "Say whether they should come back, or go everywhere." })}`
+          : sentence(problem),
+        link: held_back ? `#/review/${id}` : `#/nodes/${id}`,
+      })),
+  );
 }
 
 function ofJobs({ jobs }: Fleet): Concern[] {
@@ -183,7 +227,7 @@ function ofJobs({ jobs }: Fleet): Concern[] {
 
 /** Alerts about what the lines above do not say already. */
 function ofAlerts({ alerts }: Fleet): Concern[] {
-  const said = new Set(["silent", "lag", "clock", "parked", "redis"]);
+  const said = new Set(["silent", "lag", "clock", "parked", "redis", "diverged", "problem", "quarantine"]);
   return alerts
     .filter(({ kind, recovered_at }) => recovered_at === null && !said.has(kind))
     .map((alert) => ({

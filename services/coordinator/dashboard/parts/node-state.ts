@@ -1,5 +1,5 @@
 import { ago, count, counted, duration, sentence } from "../format.ts";
-import { html, type TemplateResult } from "../lit.ts";
+import { html, nothing, type TemplateResult } from "../lit.ts";
 import type { Node, NodeState, RunningSession } from "../model.ts";
 import { chip, meter, progress, type Tone } from "./blocks.ts";
 import type { IconName } from "./icons.ts";
@@ -37,19 +37,21 @@ export function byNeed(a: Node, b: Node): number {
   return lookOf(a.state).rank - lookOf(b.state).rank || b.missing_changes - a.missing_changes || a.name.localeCompare(b.name);
 }
 
-/** How many decisions wait in the fleet. A conflict, and a row kept out, is listed by every node that has the row; what is held is each node's own. */
+/** How many decisions wait in the fleet. A conflict, and a row kept out, is listed by every node that has the row; the others are each node's own. */
 export function reviewTotal(nodes: readonly Node[]): number {
-  const { conflict, parked, schema } = reviewCounts(nodes);
-  return conflict + parked + schema;
+  return Object.values(reviewCounts(nodes)).reduce((sum, open) => sum + open, 0);
 }
 
 /** The same by kind. */
 export function reviewCounts(nodes: readonly Node[]): Node["review_counts"] {
   const most = (kind: "conflict" | "parked") => Math.max(0, ...nodes.map(({ review_counts }) => review_counts[kind]));
+  const all = (kind: "quarantine" | "file" | "schema") => nodes.reduce((sum, { review_counts }) => sum + review_counts[kind], 0);
   return {
     conflict: most("conflict"),
     parked: most("parked"),
-    schema: nodes.reduce((sum, { review_counts }) => sum + review_counts.schema, 0),
+    quarantine: all("quarantine"),
+    file: all("file"),
+    schema: all("schema"),
   };
 }
 
@@ -73,6 +75,11 @@ export function reasonText(node: Node): unknown {
   if (node.state === "equal") return "";
   if (node.state !== "offline") return sentence(node.state_reason);
   return html`Last heard ${ago(node.last_seen)}. ${briefError(node.last_error)}`;
+}
+
+/** What somebody should do about a node, if anything. */
+export function adviceLine({ advice }: Pick<Node, "advice">): TemplateResult | typeof nothing {
+  return advice === "" ? nothing : html`<span class="advice"><strong>What to do:</strong> ${advice}</span>`;
 }
 
 /** What went wrong, without the advice behind it. */

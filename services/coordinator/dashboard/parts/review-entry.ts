@@ -10,6 +10,9 @@ import { cellValue, editable, typedLike } from "./cell-value.ts";
 import { ask, consequences, typed } from "./dialog.ts";
 import type { IconName } from "./icons.ts";
 
+/** About files that were deleted at once, or a folder that is not there, and not about versions of one file. */
+const isWholeRoot = ({ kind, key }: Review) => kind === "file" && key === "";
+
 const KINDS: Readonly<Record<ReviewKind, { one: string; many: string; icon: IconName }>> = {
   conflict: { one: "Conflict", many: "Conflicts", icon: "review" },
   parked: { one: "Parked row", many: "Parked rows", icon: "wait" },
@@ -24,7 +27,7 @@ export function kindWord(kind: ReviewKind): { one: string; many: string; icon: I
 
 /** One entry: what happened, both versions side by side or the row that waits, and what can be decided. */
 export function reviewEntry(review: Review, decided: () => void): TemplateResult {
-  const { one, icon } = kindWord(review.kind);
+  const { one, icon } = isWholeRoot(review) ? { one: "Files are missing", icon: "file" as const } : kindWord(review.kind);
   const place = [review.database, review.table].filter((part) => part !== "").join(" · ");
   return html`<article class="card review" aria-label="${one} in ${place} ${review.key}">
     <header class="review-head">
@@ -46,6 +49,7 @@ export function reviewEntry(review: Review, decided: () => void): TemplateResult
 function plainReason({ reason }: Review): string {
   return reason
     .replace(/\s*--undo puts.*$/s, "")
+    .replace(/\s*\(--release, or --undo[^)]*\)/, "")
     .replace(/\s*\(here: review resolve [^)]*\)/, "")
     .replace(/: review resolve with --set \S+/, "");
 }
@@ -108,16 +112,22 @@ function otherDecisions(review: Review, decided: () => void): TemplateResult | t
       : nothing,
     decisions.includes("undo")
       ? button({
-          label: "Put the rows back",
+          label: isWholeRoot(review) ? "Fetch the files again" : "Put the rows back",
           icon: "retry",
           look: "main",
           action: `review ${review.id}`,
-          run: () => decide(review, { decision: "undo" }, "The rows are back in the table.", decided),
+          run: () =>
+            decide(
+              review,
+              { decision: "undo" },
+              isWholeRoot(review) ? "The files are fetched again from the other nodes." : "The rows are back in the table.",
+              decided,
+            ),
         })
       : nothing,
     decisions.includes("release")
       ? button({
-          label: review.kind === "quarantine" ? "Delete everywhere…" : "Release…",
+          label: review.kind === "quarantine" || review.decisions.includes("undo") ? "Delete everywhere…" : "It is meant to be so…",
           icon: "trash",
           look: "danger",
           run: () => release(review, decided),
@@ -144,17 +154,22 @@ function decide(review: Review, body: object, said: string, decided: () => void)
 }
 
 function release(review: Review, decided: () => void): void {
-  const deletes = review.kind === "quarantine";
+  const ofFiles = isWholeRoot(review);
+  const deletes = review.kind === "quarantine" || review.decisions.includes("undo");
+  const what = ofFiles ? "files" : "rows";
+  const kept = ofFiles
+    ? "Every other node keeps what it deletes in the store of its root, from which it can be restored."
+    : "Each row keeps an image from which it can be restored, one by one.";
   ask({
-    title: deletes ? "Delete these rows on every node?" : "Release this entry?",
+    title: deletes ? `Delete these ${what} on every node?` : "Is the folder meant to be as it is now?",
     body: () =>
       html`<p class="wrap">${sentence(plainReason(review))}</p>
-        ${deletes ? consequences("The delete goes on: every other node removes these rows, too.", "Each row keeps an image from which it can be restored, one by one.") : consequences("It is no longer kept back, and goes on as if it had not been.")}`,
-    confirm: deletes ? "Delete everywhere" : "Release",
+        ${deletes ? consequences(`The delete goes on: every other node removes these ${what}, too.`, kept) : consequences("The folder takes part again as it is now: what is not in it counts as deleted on this node.", "Where that is much, the other nodes keep theirs until somebody has decided that, too.")}`,
+    confirm: deletes ? "Delete everywhere" : "Yes, go on",
     danger: true,
     async run() {
       await api("POST", path(review), { decision: "release" });
-      notify("ok", deletes ? "The rows are deleted everywhere." : "Released.");
+      notify("ok", deletes ? `The ${what} are deleted everywhere.` : "The folder takes part again.");
       decided();
     },
   });

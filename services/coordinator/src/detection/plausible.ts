@@ -47,16 +47,21 @@ export function databasesIn(statuses: readonly DatabaseStatus[]): DatabaseReport
       tables: status.tables.slice(0, MOST_TABLES).map((table) => clipped(table, LONGEST_NAME)),
       problem: clipped(problem),
       held: countOf(status.held),
+      kept_back: countOf(status.keptBack),
     };
   });
 }
 
 /** What a node said of its file roots. */
 export function rootsIn(statuses: readonly FileRootStatus[]): FileRootReport[] {
-  return named(statuses, ({ root }) => root).map(({ root, cursor, digest }) => ({
+  return named(statuses, ({ root }) => root).map(({ root, cursor, digest, conflicts, missing, heldBack, problem }) => ({
     root,
     cursor: clipped(cursor, LONGEST_VECTOR),
     digest: clipped(digest, LONGEST_NAME),
+    conflicts: countOf(conflicts),
+    missing: countOf(missing),
+    held_back: heldBack ? 1 : 0,
+    problem: clipped(problem),
   }));
 }
 

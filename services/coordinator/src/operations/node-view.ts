@@ -3,6 +3,7 @@ import type { Core } from "../core.ts";
 import { ageSeconds, type Backlog, type FleetNode } from "../detection/fleet.ts";
 import type { Inequality } from "../detection/certificate.ts";
 import type { RunningSession } from "../jobs/running-sessions.ts";
+import { adviceFor, keepsRowsOut } from "./advice.ts";
 import type { NodeShape, SessionProgressShape } from "./shapes.ts";
 
 type NodeView = z.infer<typeof NodeShape>;
@@ -22,8 +23,16 @@ export function oneNodeView(core: Core, node: FleetNode): NodeView {
 
 function nodeView(core: Core, node: FleetNode, session: RunningSession | null, inequality: Inequality | null): NodeView {
   const { row, reports, missing, unsent, files } = node;
-  const sum = (field: "conflicts" | "parked" | "pending" | "held") => reports.reduce((total, report) => total + report[field], 0);
-  const review_counts = { conflict: sum("conflicts"), parked: sum("parked"), schema: sum("held") };
+  const sum = (field: "conflicts" | "parked" | "pending" | "held" | "kept_back") =>
+    reports.reduce((total, report) => total + report[field], 0);
+  const review_counts = {
+    conflict: sum("conflicts"),
+    parked: sum("parked"),
+    quarantine: sum("kept_back"),
+    // A root whose files are missing has one entry for all of them.
+    file: files.reduce((total, root) => total + root.conflicts + root.held_back, 0),
+    schema: sum("held"),
+  };
   return {
     id: row.id,
     name: row.name,
@@ -33,6 +42,7 @@ function nodeView(core: Core, node: FleetNode, session: RunningSession | null, i
     port: row.port,
     version: row.version,
     ...stateOf(core, node, session, inequality),
+    advice: adviceFor(node, inequality),
     online: node.online,
     reachable: node.reachable,
     paused: !node.enabled,
@@ -48,7 +58,7 @@ function nodeView(core: Core, node: FleetNode, session: RunningSession | null, i
     clock_offset_ms: row.clock_offset_ms,
     round_trip_ms: row.round_trip_ms,
     reliability: core.registry.logs.successRate(row.id),
-    review: review_counts.conflict + review_counts.parked + review_counts.schema,
+    review: Object.values(review_counts).reduce((total, open) => total + open, 0),
     review_counts,
     disk:
       row.disk_free_bytes === null || row.disk_total_bytes === null
@@ -61,7 +71,7 @@ function nodeView(core: Core, node: FleetNode, session: RunningSession | null, i
       unsent_changes: changesOf(unsent, report.name),
       oldest_unsent_age_s: ageOf(unsent, report.name),
     })),
-    files: [...files],
+    files: files.map((root) => ({ ...root, held_back: root.held_back !== 0 })),
     session: session === null ? null : sessionView(core, session, node.id),
     failures: row.failures,
     last_error: row.last_error,
@@ -98,8 +108,15 @@ function stateOf(
     const stand = total > 0 ? `, ${phase} ${done} of ${total}` : "";
     return { state: "syncing", state_reason: `Syncs with ${peer}${stand}.` };
   }
+  const out = keepsRowsOut(node, inequality);
+  if (out > 0) return { state: "problem", state_reason: keptOutText(out) };
   if (inequality.kind !== "behind") return { state: "problem", state_reason: inequality.reason };
   return { state: "behind", state_reason: `${inequality.reason} ${nextStep(core, node)}` };
+}
+
+function keptOutText(rows: number): string {
+  const which = rows === 1 ? "One row" : `${rows} rows`;
+  return `${which} that the others have ${rows === 1 ? "is" : "are"} kept out of its tables, because a rule there (UNIQUE or CHECK) refuses ${rows === 1 ? "it" : "them"}.`;
 }
 
 /** What is being done about a node that is behind. */

@@ -107,14 +107,18 @@ function kindOf({ kind }: Review): ReviewView["kind"] {
   return KINDS.find((known) => known === kind) ?? "parked";
 }
 
-/** What can be decided about an entry. */
-export function decisionsOf(review: Review): ReviewView["decisions"] {
+/** What can be decided about an entry. One about a whole file root has no versions: its files were deleted, or its folder is not there. */
+function decisionsOf({ node, review }: FleetEntry): ReviewView["decisions"] {
   if (review.resolved) return [];
   // What a node of a scope wrote and its server did not take: taken off the list, taken after all, or with other values.
-  return review.id.startsWith("scope-") ? ["winner", "loser", "set"] : DECISIONS[kindOf(review)];
+  if (review.id.startsWith("scope-")) return ["winner", "loser", "set"];
+  const kind = kindOf(review);
+  if (kind !== "file" || review.key !== "") return DECISIONS[kind];
+  return node.files.some(({ root, held_back }) => root === review.table && held_back !== 0) ? ["release", "undo"] : ["release"];
 }
 
-function reviewView({ node, review, alsoOn }: FleetEntry): ReviewView {
+function reviewView(entry: FleetEntry): ReviewView {
+  const { node, review, alsoOn } = entry;
   const kind = kindOf(review);
   return {
     node: { id: node.id, name: node.row.name, address: node.address },
@@ -131,7 +135,7 @@ function reviewView({ node, review, alsoOn }: FleetEntry): ReviewView {
     reason: review.reason,
     since: review.since,
     resolved: review.resolved,
-    decisions: decisionsOf(review),
+    decisions: decisionsOf(entry),
   };
 }
 

@@ -21,6 +21,7 @@ export const DatabaseShape = z
     parked: count.describe("Rows that a constraint keeps out of their table"),
     conflicts: count.describe("Open conflicts"),
     held: count.describe("Rows held for tables that this database does not have"),
+    kept_back: count.describe("Mass deletes that the other nodes do not follow until somebody decides"),
     missing_changes: count.describe("Changes of this database that others hold and the node lacks"),
     oldest_missing_age_s: z.number().min(0),
     unsent_changes: count.describe("Changes that it holds and another node that is online lacks"),
@@ -29,7 +30,17 @@ export const DatabaseShape = z
   })
   .meta({ id: "Database" });
 
-export const FileRootShape = z.object({ root: z.string(), cursor: z.string(), digest: z.string() }).meta({ id: "FileRoot" });
+export const FileRootShape = z
+  .object({
+    root: z.string(),
+    cursor: z.string(),
+    digest: z.string(),
+    conflicts: count.describe("Open conflicts"),
+    missing: count.describe("Files that are missing and not known to be deleted"),
+    held_back: z.boolean().describe("So many are missing that the other nodes keep theirs until somebody decides"),
+    problem: z.string().describe("Why this root cannot take part just now; empty when it can"),
+  })
+  .meta({ id: "FileRoot" });
 
 export const SessionProgressShape = z
   .object({
@@ -59,6 +70,7 @@ export const NodeShape = z
       .enum(["equal", "behind", "syncing", "offline", "paused", "problem"])
       .describe("One word for a colour: equal is green, behind and syncing are on their way, the others want a look"),
     state_reason: z.string().describe("One sentence: why it is in this state and what happens next"),
+    advice: z.string().describe("What somebody should do about it; empty when nobody has to"),
     online: z.boolean(),
     reachable: z.boolean().describe("false: it is heard but cannot be dialled, and syncs by dialling out"),
     paused: z.boolean().describe("sync_enabled is 0: it takes part in nothing until it is resumed"),
@@ -74,8 +86,8 @@ export const NodeShape = z
     clock_offset_ms: z.number().describe("The node's clock minus the coordinator's"),
     round_trip_ms: z.number().min(0),
     reliability: rate,
-    review: count.describe("Entries that may want a person: conflicts, parked and held rows"),
-    review_counts: z.object({ conflict: count, parked: count, schema: count }),
+    review: count.describe("Entries that may want a person, of all kinds"),
+    review_counts: z.object({ conflict: count, parked: count, quarantine: count, file: count, schema: count }),
     disk: z
       .object({ free_bytes: z.number().min(0), total_bytes: z.number().min(0) })
       .nullable()

@@ -13,6 +13,8 @@ export interface DatabaseReport {
   problem: string;
   /** Rows held for tables that the database does not have. */
   held: number;
+  /** Mass deletes that wait for a person. */
+  kept_back: number;
 }
 
 /** What a node said about one of its file roots. */
@@ -20,6 +22,14 @@ export interface FileRootReport {
   root: string;
   cursor: string;
   digest: string;
+  /** Open conflicts. */
+  conflicts: number;
+  /** Files that are missing and not known to be deleted. */
+  missing: number;
+  /** 1: so many are missing that the other nodes keep theirs until somebody decides. */
+  held_back: number;
+  /** Why the root cannot take part; empty when it can. */
+  problem: string;
 }
 
 /** A row of `sync_servers`. Times are ISO 8601 UTC or null for never. */
@@ -116,13 +126,14 @@ export class Servers {
     );
     this.#dropReports = database.prepare<[number]>("DELETE FROM server_databases WHERE server_id = ?");
     this.#addReport = database.prepare(
-      `INSERT OR REPLACE INTO server_databases (server_id, name, vector, digest, pending, parked, conflicts, rows, tables, problem, held)
-       VALUES (@server_id, @name, @vector, @digest, @pending, @parked, @conflicts, @rows, @tables, @problem, @held)`,
+      `INSERT OR REPLACE INTO server_databases (server_id, name, vector, digest, pending, parked, conflicts, rows, tables, problem, held, kept_back)
+       VALUES (@server_id, @name, @vector, @digest, @pending, @parked, @conflicts, @rows, @tables, @problem, @held, @kept_back)`,
     );
     this.#files = database.prepare<[], FileRootReport & { server_id: number }>("SELECT * FROM server_files ORDER BY server_id, root");
     this.#dropFiles = database.prepare<[number]>("DELETE FROM server_files WHERE server_id = ?");
     this.#addFile = database.prepare(
-      "INSERT INTO server_files (server_id, root, cursor, digest) VALUES (@server_id, @root, @cursor, @digest)",
+      `INSERT INTO server_files (server_id, root, cursor, digest, conflicts, missing, held_back, problem)
+       VALUES (@server_id, @root, @cursor, @digest, @conflicts, @missing, @held_back, @problem)`,
     );
   }
 

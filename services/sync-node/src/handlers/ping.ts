@@ -38,6 +38,7 @@ export function databaseStatuses({ databases }: Pick<NodeContext, "databases">):
     tables: state.tables,
     problem: state.problem,
     held: BigInt(state.held),
+    keptBack: BigInt(state.keptBack),
     baseline: state.baseline,
   }));
 }

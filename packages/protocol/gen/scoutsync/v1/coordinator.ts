@@ -126,6 +126,8 @@ export interface Node {
     | undefined;
   /** False: it is heard and cannot be dialled; it syncs by dialling out. */
   reachable: boolean;
+  /** What somebody should do about it; empty when nobody has to. */
+  advice: string;
 }
 
 export interface RunningSession {
@@ -1233,6 +1235,7 @@ function createBaseNode(): Node {
     files: [],
     disk: undefined,
     reachable: false,
+    advice: "",
   };
 }
 
@@ -1330,6 +1333,9 @@ export const Node: MessageFns<Node> = {
     }
     if (message.reachable !== false) {
       writer.uint32(216).bool(message.reachable);
+    }
+    if (message.advice !== "") {
+      writer.uint32(226).string(message.advice);
     }
     return writer;
   },
@@ -1563,6 +1569,14 @@ export const Node: MessageFns<Node> = {
             message.reachable = reader.bool();
             continue;
           }
+          case 28: {
+            if (tag !== 226) {
+              break;
+            }
+
+            message.advice = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1615,6 +1629,7 @@ export const Node: MessageFns<Node> = {
       ? DiskStatus.fromPartial(object.disk)
       : undefined;
     message.reachable = object.reachable ?? false;
+    message.advice = object.advice ?? "";
     return message;
   },
 };

@@ -99,6 +99,8 @@ export interface DatabaseStatus {
   held: bigint;
   /** What it says of rows that were there before syncing, as in Batch. */
   baseline: string;
+  /** Mass deletes that other nodes do not follow until somebody decides; `review` with kind "quarantine" says which. */
+  keptBack: bigint;
 }
 
 /** One file root as this node sees it. */
@@ -1640,6 +1642,7 @@ function createBaseDatabaseStatus(): DatabaseStatus {
     problem: "",
     held: 0n,
     baseline: "",
+    keptBack: 0n,
   };
 }
 
@@ -1692,6 +1695,12 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
     }
     if (message.baseline !== "") {
       writer.uint32(130).string(message.baseline);
+    }
+    if (message.keptBack !== 0n) {
+      if (BigInt.asUintN(64, message.keptBack) !== message.keptBack) {
+        throw new globalThis.Error("value provided for field message.keptBack of type uint64 too large");
+      }
+      writer.uint32(136).uint64(message.keptBack);
     }
     return writer;
   },
@@ -1797,6 +1806,14 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
             message.baseline = reader.string();
             continue;
           }
+          case 17: {
+            if (tag !== 136) {
+              break;
+            }
+
+            message.keptBack = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1825,6 +1842,7 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
     message.problem = object.problem ?? "";
     message.held = (object.held !== undefined && object.held !== null) ? BigInt(object.held) : 0n;
     message.baseline = object.baseline ?? "";
+    message.keptBack = (object.keptBack !== undefined && object.keptBack !== null) ? BigInt(object.keptBack) : 0n;
     return message;
   },
 };

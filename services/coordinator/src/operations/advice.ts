@@ -1,0 +1,28 @@
+import type { FleetNode } from "../detection/fleet.ts";
+import type { Inequality } from "../detection/certificate.ts";
+
+/** Rows that a constraint of this node alone keeps out make it hold other rows than the others; there is nothing to repair. */
+export function keepsRowsOut({ reports }: FleetNode, { kind, databases }: Inequality): number {
+  if (kind !== "diverged") return 0;
+  return reports.filter(({ name }) => databases.includes(name)).reduce((sum, { parked }) => sum + parked, 0);
+}
+
+/** What somebody should do about a node that is not equal, in words for who does not know how it works; empty when nobody has to do anything. */
+export function adviceFor(node: FleetNode, inequality: Inequality | null): string {
+  if (!node.enabled) return "Resume it when it should take part again.";
+  if (inequality === null || inequality.kind === "behind") return "";
+  if (inequality.kind === "offline") return offlineAdvice(node);
+  // The reason of a database that takes no part ends with what to do.
+  if (inequality.kind === "problem") return "";
+  const out = keepsRowsOut(node, inequality);
+  if (out === 0) return "Compare its rows with those of another node; the comparison says which differ, and can merge them.";
+  return `Decide ${out === 1 ? "the row" : "the rows"} that it keeps out of its tables: give another value, or change the rule of its table.`;
+}
+
+function offlineAdvice({ row }: FleetNode): string {
+  const { last_error: error } = row;
+  if (row.last_seen === null) return `Look whether ${row.host}:${row.port} is its address, and whether it runs there.`;
+  if (/ECONNREFUSED|connection refused/i.test(error)) return "The machine is on, but the node on it does not run: start it there.";
+  if (/certificate|TLS|UNAUTHENTICATED|FORBIDDEN/i.test(error)) return "";
+  return "Look whether the machine is on and on this network. It loses nothing meanwhile.";
+}
