@@ -50,7 +50,9 @@ const OFFERS: Readonly<Record<(typeof SHELLS)[number], (words: readonly string[]
   fish(words) {
     const script = `source ${FILES.fish}; complete -C '${words.join(" ")}'`;
     const home = { ...process.env, HOME: folder, XDG_CONFIG_HOME: folder, XDG_DATA_HOME: folder };
-    return lines(execFileSync("fish", ["--no-config", "-c", script], { cwd: folder, encoding: "utf8", env: home })).map((line) => line.split("\t")[0] ?? "");
+    return lines(execFileSync("fish", ["--no-config", "-c", script], { cwd: folder, encoding: "utf8", env: home })).map(
+      (line) => line.split("\t")[0] ?? "",
+    );
   },
 };
 

@@ -14,7 +14,10 @@ function showStatus({ certificate, nodes, alerts, jobs, timestamp }: Fleet, out:
   out.line(verdict(certificate, nodes, timestamp));
   out.line();
   nodeTable(out, worstFirst, ago);
-  const todo = [...worstFirst.flatMap((node) => trouble(node, ago)), ...alerts.filter(({ kind }) => !SAID_OF_NODES.has(kind)).map(alertLine)];
+  const todo = [
+    ...worstFirst.flatMap((node) => trouble(node, ago)),
+    ...alerts.filter(({ kind }) => !SAID_OF_NODES.has(kind)).map(alertLine),
+  ];
   if (todo.length > 0) out.line();
   for (const line of todo) out.line(line);
   out.line(jobsLine(jobs));
@@ -45,14 +48,24 @@ function trouble(node: FleetNode, ago: (time: string | null) => string): string[
 
 function reviewText({ review_counts, files }: FleetNode): string {
   const { conflict, parked, quarantine, file, schema } = review_counts;
-  const braked = files.filter(({ held_back }) => held_back).map(({ root, missing }) => `${missing} files of "${root}" are gone at once, which the others do not follow`);
+  const braked = files
+    .filter(({ held_back }) => held_back)
+    .map(({ root, missing }) => `${missing} files of "${root}" are gone at once, which the others do not follow`);
   const parts = [
-    countText(quarantine, "mass delete is kept back, which the others do not follow", "mass deletes are kept back, which the others do not follow"),
+    countText(
+      quarantine,
+      "mass delete is kept back, which the others do not follow",
+      "mass deletes are kept back, which the others do not follow",
+    ),
     ...braked,
     countText(conflict, "conflict", "conflicts"),
     countText(parked, "row is kept out of its table", "rows are kept out of their tables"),
     countText(file - braked.length, "file conflict", "file conflicts"),
-    countText(schema, "row is held for a table or column that is not there yet", "rows are held for tables or columns that are not there yet"),
+    countText(
+      schema,
+      "row is held for a table or column that is not there yet",
+      "rows are held for tables or columns that are not there yet",
+    ),
   ];
   return parts.filter((part) => part !== "").join("; ");
 }
