@@ -27,25 +27,16 @@ const OFFERS: Readonly<Record<(typeof SHELLS)[number], (words: readonly string[]
     const script = `source ${FILES.bash}; COMP_WORDS=(${words.map((word) => `'${word}'`).join(" ")}); COMP_CWORD=${words.length - 1}; _scoutsync; printf '%s\\n' "\${COMPREPLY[@]}"`;
     return lines(execFileSync("bash", ["-c", script], { cwd: folder, encoding: "utf8" }));
   },
-  // Only a line editor completes: one on a terminal of its own, asked to list what it has.
+  // Only the line editor may call compadd: what the function hands to the shell is printed instead, and narrowed here.
   zsh(words) {
     const script = `
-      zmodload zsh/zpty
-      zpty shell 'PS1= zsh -f -i'
-      zpty -w shell "fpath=(${folder} \\$fpath); autoload -U compinit; compinit -u -d ${folder}/dump; stty cols 60 rows 4000; LISTMAX=10000; zstyle ':completion:*' list-colors ''; bindkey '^X' list-choices; unsetopt list_beep; zstyle ':completion:*' list-separator '|'"
-      zpty -w shell "print -r -- RE''ADY"
-      zpty -r -m shell ready '*READY*'
-      zpty -w -n shell "${words.join(" ")}"$'\\x18'
-      sleep 0.5
-      zpty -w -n shell $'\\x03'
-      zpty -w shell "print -r -- DO''NE"
-      zpty -r -m shell answer '*DONE*'
-      print -r -- "$answer"
-      zpty -d shell`;
-    const text = execFileSync("zsh", ["-f", "-c", script], { cwd: folder, encoding: "utf8", timeout: 30_000 });
-    return lines(text.replaceAll(/\x1b\[[0-9;?]*[A-Za-z]/g, ""))
-      .flatMap((line) => line.split(/\s+/))
-      .filter((word) => word !== "");
+      compdef() { }
+      _files() { }
+      _describe() { local -a given; given=("\${(@P)2}"); print -rl -- "\${(@)given%%:*}" }
+      source ./${FILES.zsh}
+      words=(${words.map((word) => `'${word}'`).join(" ")}); CURRENT=${words.length}; _scoutsync`;
+    const offered = lines(execFileSync("zsh", ["-f", "-c", script], { cwd: folder, encoding: "utf8" }));
+    return offered.filter((word) => word.startsWith(words.at(-1) ?? ""));
   },
   fish(words) {
     const script = `source ${FILES.fish}; complete -C '${words.join(" ")}'`;
