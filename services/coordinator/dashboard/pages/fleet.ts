@@ -115,7 +115,10 @@ function verdictLine(converged: boolean, counting: readonly Node[], behind: read
   if (converged) return counting.length === 1 ? "The only node is up to date" : `All ${count(counting.length)} nodes are equal`;
   const [worst] = behind.toSorted(byNeed);
   if (worst === undefined) return "Nodes are up to date, waiting for the last confirmation";
-  if (behind.length === 1) return `${worst.name} is ${lookOf(worst.state).word.toLowerCase()} and ${missingText(worst)}`;
+  if (behind.length === 1) {
+    const state = worst.state === "problem" ? "has a problem" : `is ${lookOf(worst.state).word.toLowerCase()}`;
+    return worst.missing_changes === 0 ? `${worst.name} ${state}` : `${worst.name} ${state} and ${missingText(worst)}`;
+  }
   return `${count(behind.length)} of ${count(counting.length)} nodes are not up to date`;
 }
 

@@ -1,4 +1,4 @@
-import { ago, count, counted, offset, sentence } from "../format.ts";
+import { ago, count, counted, duration, sentence } from "../format.ts";
 import { html, repeat, type TemplateResult } from "../lit.ts";
 import type { Fleet, Node, NodeState } from "../model.ts";
 import { emptyState, type Tone } from "./blocks.ts";
@@ -124,8 +124,8 @@ function ofNode(node: Node): Concern[] {
       tone,
       icon: shape,
       title: `${node.name} has a problem`,
-      text: html`${sentence(node.state_reason)} It ${missingText(node)}. ${adviceLine(node)}`,
-      link,
+      text: html`${sentence(node.state_reason)} ${node.missing_changes === 0 ? "" : `It ${missingText(node)}. `}${adviceLine(node)}`,
+      link: node.review_counts.parked > 0 ? `#/review/${node.id}` : link,
     });
   } else if (node.state === "behind" || node.state === "syncing") {
     const what = node.missing_changes === 0 ? "exchanges changes" : missingText(node);
@@ -148,7 +148,7 @@ function ofClock(node: Node): Concern[] {
       key: `clock ${node.id}`,
       tone: "warn",
       icon: "clock",
-      title: `The clock of ${node.name} is ${offset(node.clock_offset_ms)} off`,
+      title: `The clock of ${node.name} is ${duration(Math.abs(node.clock_offset_ms) / 1_000)} ${node.clock_offset_ms > 0 ? "ahead" : "behind"}`,
       text: html`Of two edits of one field the later one wins, so the time matters. Until it is right, its edits are stamped by corrected
       time. ${adviceLine({ advice: "Set the clock of that machine, best by having it ask the network for the time." })}`,
       link: `#/nodes/${node.id}`,

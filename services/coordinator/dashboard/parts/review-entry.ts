@@ -16,9 +16,9 @@ const isWholeRoot = ({ kind, key }: Review) => kind === "file" && key === "";
 const KINDS: Readonly<Record<ReviewKind, { one: string; many: string; icon: IconName }>> = {
   conflict: { one: "Conflict", many: "Conflicts", icon: "review" },
   parked: { one: "Parked row", many: "Parked rows", icon: "wait" },
-  quarantine: { one: "Mass delete kept back", many: "Quarantine", icon: "shield" },
+  quarantine: { one: "Mass delete kept back", many: "Mass deletes", icon: "shield" },
   file: { one: "File conflict", many: "Files", icon: "file" },
-  schema: { one: "Held for a missing table or column", many: "Held schema", icon: "schema" },
+  schema: { one: "Held for a missing table or column", many: "Waiting for a table", icon: "schema" },
 };
 
 export function kindWord(kind: ReviewKind): { one: string; many: string; icon: IconName } {
