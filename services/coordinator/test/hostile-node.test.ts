@@ -62,7 +62,7 @@ describe.skipIf(redisProgram === null)("a node that says what cannot be true", (
     await fleet.addNodes(3);
     fleet.nodes[0]!.write(3);
     await fleet.nodes[0]!.heartbeat(fleet.client);
-    await fleet.equal(10_000);
+    await fleet.equal(40_000);
     described = await Described.of(fleet.url("/api/openapi.json"));
   });
   afterAll(async () => {
@@ -85,7 +85,7 @@ describe.skipIf(redisProgram === null)("a node that says what cannot be true", (
     await fleet.status();
   }
 
-  it("harms nobody else, whatever it says of itself, and takes part again when it says what is so", { timeout: 120_000 }, async () => {
+  it("harms nobody else, whatever it says of itself, and takes part again when it says what is so", { timeout: 300_000 }, async () => {
     const [good, other, liar] = fleet.nodes;
     for (const [name, lie] of Object.entries(LIES)) {
       liar!.lie = lie;
@@ -93,22 +93,22 @@ describe.skipIf(redisProgram === null)("a node that says what cannot be true", (
       await liar!.heartbeatLie(fleet.client).catch(() => {});
       good!.write(1);
       await good!.heartbeat(fleet.client);
-      await fleet.equal(10_000, [good!, other!]);
+      await fleet.equal(40_000, [good!, other!]);
       await unary(fleet.client, "scan", { noWait: true });
       await answersAreGood(["/api/fleet", "/api/sync/catchup/status"]);
       const row = fleet.outside();
       const { last_seen } = row.prepare("SELECT last_seen FROM sync_servers WHERE name = 'node-1'").get() as { last_seen: string };
       row.close();
-      expect(Date.now() - Date.parse(last_seen), `${name}: what others said was not written`).toBeLessThan(10_000);
+      expect(Date.now() - Date.parse(last_seen), `${name}: what others said was not written`).toBeLessThan(60_000);
     }
     await answersAreGood();
     liar!.lie = null;
     await liar!.register(fleet.client);
-    await fleet.equal(15_000);
-    await eventually(async () => (await fleet.status()).converged, 15_000);
+    await fleet.equal(40_000);
+    await eventually(async () => (await fleet.status()).converged, 40_000);
   });
 
-  it("harms nobody by what it counts, or by how it says that a session went", { timeout: 60_000 }, async () => {
+  it("harms nobody by what it counts, or by how it says that a session went", { timeout: 120_000 }, async () => {
     const [good, other, liar] = fleet.nodes;
     liar!.countLie = (truth) => ({ ...truth, changes: LARGEST_UINT64, oldestUs: -LARGEST_INT64, vector: "none" });
     liar!.resultLie = (truth) =>
@@ -121,7 +121,7 @@ describe.skipIf(redisProgram === null)("a node that says what cannot be true", (
       });
     for (const node of fleet.nodes) node.write(2);
     for (const node of fleet.nodes) await node.heartbeat(fleet.client);
-    await eventually(() => new Set([good!.standing, other!.standing]).size === 1, 15_000);
+    await eventually(() => new Set([good!.standing, other!.standing]).size === 1, 40_000);
     await unary(fleet.client, "catchUp", { node: liar!.name }).catch(() => {});
     await answersAreGood();
     const lines = fleet.outside();
@@ -131,10 +131,10 @@ describe.skipIf(redisProgram === null)("a node that says what cannot be true", (
     liar!.countLie = null;
     liar!.resultLie = null;
     await liar!.register(fleet.client);
-    await fleet.equal(15_000);
+    await fleet.equal(40_000);
   });
 
-  it("and jobs that somebody put into Redis are refused: of any size, of any shape", { timeout: 60_000 }, async () => {
+  it("and jobs that somebody put into Redis are refused: of any size, of any shape", { timeout: 120_000 }, async () => {
     const connection = new Redis(redis.url);
     const queue = new Queue(CATCH_UP_QUEUE, { connection, prefix: PREFIX });
     const payloads: unknown[] = [
@@ -150,7 +150,7 @@ describe.skipIf(redisProgram === null)("a node that says what cannot be true", (
     const name = "y".repeat(1_000);
     for (const payload of payloads) await queue.add(name, payload, { attempts: 3 });
     const ended = async () => (await queue.getJobs(["failed", "completed"])).filter((job) => job.name === name);
-    await eventually(async () => (await ended()).length === payloads.length, 20_000);
+    await eventually(async () => (await ended()).length === payloads.length, 40_000);
     await answersAreGood();
     const failed = (await ended()).filter((job) => job.failedReason !== undefined);
     expect(failed.length).toBe(payloads.length - 1);
@@ -163,6 +163,6 @@ describe.skipIf(redisProgram === null)("a node that says what cannot be true", (
     connection.disconnect();
     fleet.nodes[0]!.write(1);
     await fleet.nodes[0]!.heartbeat(fleet.client);
-    await fleet.equal(10_000);
+    await fleet.equal(40_000);
   });
 });
