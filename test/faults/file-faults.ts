@@ -107,6 +107,11 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("kills"),
   },
   {
+    name: "a folder that is swapped for a link is followed",
+    edits: [["O_RDONLY | O_DIRECTORY | O_NOFOLLOW);\n    return new Folder(", "O_RDONLY | O_DIRECTORY);\n    return new Folder("]],
+    caughtBy: tests("hostile"),
+  },
+  {
     name: "two nodes run on one root",
     edits: [["this.unlock ??= withRoot(context, () => lockRoot(context.disk.path));", "this.unlock ??= () => {};"]],
     caughtBy: tests("root-lock"),
