@@ -107,11 +107,6 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("kills"),
   },
   {
-    name: "a folder that is swapped for a link is followed",
-    edits: [["O_RDONLY | O_DIRECTORY | O_NOFOLLOW);\n    return new Folder(", "O_RDONLY | O_DIRECTORY);\n    return new Folder("]],
-    caughtBy: tests("hostile"),
-  },
-  {
     name: "two nodes run on one root",
     edits: [["this.unlock ??= withRoot(context, () => lockRoot(context.disk.path));", "this.unlock ??= () => {};"]],
     caughtBy: tests("root-lock"),
@@ -120,11 +115,6 @@ export const FILE_FAULTS: Fault[] = [
     name: "a root in a folder is synced by the folder's root as well",
     edits: [['if (path !== "" && listing.some(({ name }) => name === STORE_FOLDER)) {', 'if (path === "" && listing.length === 0) {']],
     caughtBy: tests("root-lock"),
-  },
-  {
-    name: "what a sensitive column names is shown",
-    edits: [["const shown = isSensitive ?", "const shown = isSensitive && column === table ?"]],
-    caughtBy: "test/e2e/files.test.ts",
   },
   {
     name: "a ticket for a bulk connection is anybody's",

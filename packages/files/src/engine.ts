@@ -414,7 +414,7 @@ export class FileRootEngine implements FileRootCalls {
     return {
       state: this.state(),
       stored: this.manifest.storedCount(),
-      remarks: [...this.scanner.remarks.values()],
+      remarks: [...this.scanner.remarks.values(), ...this.intake.tooLarge.values()],
       refusals: this.manifest.refusals(100),
     };
   }

@@ -66,6 +66,8 @@ test("rules that are deleted on every node at once are gone after one session, a
   mkdirSync(join(a.root, "sub"));
   writeFileSync(join(a.root, "sub", "x.log"), "of a");
   await sync(a, b);
+  // Both have looked under them.
+  await sync(a, b);
   for (const site of [a, b]) rmSync(join(site.root, ".scoutsyncignore"));
   await sync(a, b);
   for (const site of [a, b]) {
@@ -87,4 +89,17 @@ test("new rules leave everything alone at once, also in a folder that went under
   await sync(a, b);
   expect(a.engine.state().digest).toBe(b.engine.state().digest);
   expect(readFileSync(join(b.root, "cache", "deep", "1"), "utf8")).toBe("1");
+});
+
+test("what is too large for a node is said there as long as another node has it", async () => {
+  await b.engine.close();
+  b = await openSite(folder.path, "b", {}, { limits: { maxSizeBytes: 10 } });
+  writeFileSync(join(a.root, "large"), "more than ten bytes");
+  await sync(a, b);
+  await b.engine.scan({ confirm: true });
+  expect((await b.engine.status()).remarks).toMatchObject([{ path: "large", kind: "size" }]);
+  writeFileSync(join(a.root, "large"), "small");
+  await sync(a, b);
+  expect((await b.engine.status()).remarks).toEqual([]);
+  expect(readFileSync(join(b.root, "large"), "utf8")).toBe("small");
 });

@@ -93,7 +93,7 @@ function declareStatus(files: Command, surroundings: Surroundings): void {
           if (one.problem !== "") out.line(`  ${one.problem}`);
           if (one.held_back) out.line(`  ${one.missing} are missing at once and held back: see \`scoutsync review list\``);
           if (one.pending > 0) out.line(`  ${one.pending} known versions are not here yet`);
-          for (const { path, reason } of one.left_alone) out.line(`  left alone: ${path} ${reason}`);
+          for (const { path, kind, reason } of one.left_alone) out.line(`  ${kind === "case" ? "note" : "left alone"}: ${path} ${reason}`);
           for (const { path, reason } of one.unmet) out.line(`  named by a row: ${path} ${reason}`);
           for (const { time, peer, what } of one.refused) out.line(`  refused: ${time} from ${peer}: ${what}`);
         }

@@ -71,7 +71,7 @@ export const registerVerify: Registration = (program, surroundings) => {
         }
         for (const { root, equal, differences, left_alone: leftAlone, unmet } of document.files) {
           out.line(`files ${root}: ${equal ? "equal" : `${differences.length} paths differ`}`);
-          for (const { path, reason } of leftAlone) out.line(`left alone: ${path} ${reason}`);
+          for (const { path, kind, reason } of leftAlone) out.line(`${kind === "case" ? "note" : "left alone"}: ${path} ${reason}`);
           for (const { path, reason } of unmet) out.line(`named by a row: ${path} ${reason}`);
           if (differences.length > 0) {
             out.table(

@@ -18,6 +18,7 @@ import type { Part } from "../paths/part.ts";
 import { next as bump, plan, type Plan } from "../plan/plan.ts";
 import { excludedName } from "../scan/exclusions.ts";
 import { isRacy, printOf } from "../scan/print.ts";
+import type { Remark } from "../scan/report.ts";
 import type { Scanner } from "../scan/scanner.ts";
 import type { Staging } from "../store/staging.ts";
 import { examine } from "../store/objects.ts";
@@ -61,6 +62,8 @@ export class EntryIntake {
   private readonly staging: Staging;
   /** Files that came for the name of a folder that is not empty yet, by path: what was in it may go a moment later. */
   private readonly awaited = new Map<string, { entry: FileEntry; source: string; lists: number }>();
+  /** What others have of which this node takes none, as far as it has heard since it started. */
+  readonly tooLarge = new Map<string, Remark>();
   /** How many lists of others have been begun. */
   private lists = 0;
 
@@ -170,9 +173,11 @@ export class EntryIntake {
     for (let depth = 1; depth < components.length; depth++) if (rules.ignores(components.slice(0, depth).join("/"), true)) return true;
     if (rules.ignores(path, kind === "folder") || (kind === "gone" && rules.ignores(path, true))) return true;
     if (size > limits.maxSizeBytes) {
-      this.scanner.remark(path, "size", `has ${size} bytes at another node, more than the ${limits.maxSizeBytes} that are synced`);
+      const reason = `has ${size} bytes at another node, more than the ${limits.maxSizeBytes} that are synced`;
+      this.tooLarge.set(path, { path, kind: "size", reason });
       return true;
     }
+    this.tooLarge.delete(path);
     return manifest.row(path)?.state === State.ignored;
   }
 
