@@ -942,8 +942,8 @@ export const FAULTS: Fault[] = [
     name: "nobody is behind for its files",
     edits: [
       [
-        "return nodes.filter((node) => lacks(node, all) || node.files.some(({ root }) => apart.has(root)));",
-        "return nodes.filter((node) => lacks(node, all) && apart.size >= 0);",
+        "if (!node.limited) return lacks(node, all) || node.files.some(({ root }) => apart.has(root));",
+        "if (!node.limited) return lacks(node, all) && apart.size >= 0;",
       ],
     ],
     caughtBy: "services/coordinator/test/real-nodes.test.ts",

@@ -119,11 +119,6 @@ export const SCOPE_FAULTS: Fault[] = [
     caughtBy: "packages/trust/test/trust.test.ts",
   },
   {
-    name: "nodes of a scope are told of files outside of its folders",
-    edits: [["const entries = page.entries.filter(({ path }) => part.has(path));", "const { entries } = page;"]],
-    caughtBy: FILES,
-  },
-  {
     name: "nodes of a scope may say what is outside of its folders",
     edits: [['if (part.has(path) || (kind !== "file" && part.leadsTo(path))) return;', "if (part.prefixes.length >= 0) return;"]],
     caughtBy: FILES,
@@ -157,13 +152,13 @@ export const SCOPE_FAULTS: Fault[] = [
     caughtBy: PART,
   },
   {
-    name: "what nodes of a scope wrote while they might is lost when the scope says less",
-    edits: [["if (before !== null) await this.#push(new Part(before));", ""]],
-    caughtBy: FILES,
-  },
-  {
     name: "versions outside of the part are served to whoever knows their hash",
     edits: [['.find(({ path }) => path === "" || !this.part?.leavesOut(path)) ?? null;', "[0] ?? null;"]],
     caughtBy: PART,
+  },
+  {
+    name: "a node of a scope may say to a coordinator that it is of none",
+    edits: [['if (typeof scope === "string") return { own: statuses', 'if (scope === "") return { own: statuses']],
+    caughtBy: "services/coordinator/test/scoped-nodes.test.ts",
   },
 ];

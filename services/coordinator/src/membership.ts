@@ -93,6 +93,11 @@ export class Membership {
     this.#stopping.abort();
   }
 
+  /** The scope that a caller is limited to by its certificate; null for none. */
+  scopeOf(call: { getPeer(): string }): string | null {
+    return this.guard.callerOf(call)?.scope ?? null;
+  }
+
   /** Throws FORBIDDEN for a node that says that it is another one. */
   checkClaim(call: { getPeer(): string }, nodeId: string): void {
     const caller = this.guard.callerOf(call);

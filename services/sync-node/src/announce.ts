@@ -4,8 +4,7 @@ import { backoffMs, parseAddress, pause } from "@scoutsync/runtime";
 import { Wakeup } from "@scoutsync/session";
 import type { NodeContext } from "./context.ts";
 import { DialOrders } from "./dial-orders.ts";
-import { fileStatuses } from "./handlers/files.ts";
-import { databaseStatuses } from "./handlers/ping.ts";
+import { allDatabases, allFiles } from "./handlers/ping.ts";
 
 /** Heartbeats that follow moving vectors are at least this far apart. */
 const DEBOUNCE_MS = 200;
@@ -28,7 +27,8 @@ export async function announce(context: NodeContext, coordinators: readonly stri
   const options = { signal, deadlineMs: CALL_DEADLINE_MS };
   const changed = new Wakeup();
   let moved = false;
-  const stops = context.databases.all().map(({ replica }) =>
+  const copies = context.scopes.flatMap(({ parts }) => parts.map(({ copy }) => copy));
+  const stops = [...context.databases.all().map(({ replica }) => replica), ...copies].map((replica) =>
     replica.onChange(() => {
       moved = true;
       changed.raise();
@@ -78,10 +78,10 @@ export async function announce(context: NodeContext, coordinators: readonly stri
       const request = {
         nodeId,
         run,
-        databases: databaseStatuses(context),
+        databases: allDatabases(context),
         timeUs: question.reading.sentUs,
         dialled,
-        files: fileStatuses(context),
+        files: allFiles(context),
       };
       const { unknown, timeUs, syncWith, batchSize, limits } = await unary(client, "heartbeat", request, options);
       orders.told(dialled);
@@ -103,7 +103,7 @@ function registration(context: NodeContext, listen: string) {
     host: everywhere ? "" : (address?.host ?? ""),
     port: address?.port ?? 0,
     version: context.version,
-    databases: databaseStatuses(context),
+    databases: allDatabases(context),
     run: context.run,
   };
 }

@@ -21,8 +21,8 @@ export interface NodeContext {
   readonly run: string;
   readonly version: string;
   readonly receiveOnly: boolean;
-  /** It is a node of a scope: its server says which part of a file root it has. */
-  readonly limited: boolean;
+  /** The scope that this node is limited to: its server says which part of a file root it has. Null for one that is not. */
+  readonly scope: string | null;
   /** How long deleted rows are kept at least, days. */
   readonly retentionDays: number;
   readonly databases: Databases;

@@ -54,16 +54,12 @@ export function belong(trust: Trust, context: NodeContext, dataDirectory: string
  * What a node that is limited to a scope cannot do is said before it starts. Throws INVALID_ARGUMENT: the server of its scope
  * would refuse it for ever, and what it keeps would go nowhere.
  */
-export function checkLimits(trust: Trust, config: Pick<SyncNodeConfig, "coordinator" | "scopes" | "peers">): void {
+export function checkLimits(trust: Trust, config: Pick<SyncNodeConfig, "scopes">): void {
   const { scope } = trust.identity;
   if (scope === null) return;
   const without = (what: string, action: string) =>
     new SyncError({ code: "INVALID_ARGUMENT", message: `this node is limited to scope "${scope}", and ${what}`, action });
-  if (config.coordinator !== null)
-    throw without("coordinators know nothing of scopes", "Leave --coordinator out, and name the server of the scope with --peer.");
   if (config.scopes !== undefined) throw without("serves no other one", "Leave --scopes out.");
-  if (config.peers.length === 0 && trust.contact?.role === "coordinator")
-    throw without("the one it joined at is a coordinator", "Name the server of the scope with --peer.");
 }
 
 /** Whom a node talks to: those it was told of; where it was told of nobody, the one it joined at. */

@@ -83,9 +83,9 @@ export async function serve(
     );
   if (trust) checkLimits(trust, config);
   const copies = scopes.flatMap(({ parts }) => parts.map(({ copy }) => copy));
-  const isWhole = trust?.identity.scope == null;
+  const limitedTo = trust?.identity.scope ?? null;
   // Who was limited once and is not any more has all of its roots again.
-  if (isWhole) for (const root of files.all()) if (root.state.part !== null) await root.limitTo(null);
+  if (limitedTo === null) for (const root of files.all()) if (root.state.part !== null) await root.limitTo(null);
   clock.serve([...databases.all().map(({ replica }) => replica), ...copies]);
   const stopping = new AbortController();
   const context: NodeContext = {
@@ -95,7 +95,7 @@ export async function serve(
     run: databases.all()[0]?.replica.run ?? randomUUID(),
     version: programVersion(),
     receiveOnly: config.receiveOnly,
-    limited: !isWhole,
+    scope: limitedTo,
     retentionDays: config.retentionDays ?? DEFAULT_RETENTION_DAYS,
     databases,
     scopes,

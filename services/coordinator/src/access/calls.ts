@@ -9,8 +9,8 @@ const WORKERS: readonly Role[] = ["coordinator", "worker"];
 
 /** Calls that are no operation of a person. One that is missing here does not compile. */
 const SERVICE_ACCESS: Readonly<Record<ServiceCall, CallAccess>> = {
-  register: { roles: ["node"] },
-  heartbeat: { roles: ["node"] },
+  register: { roles: ["node"], limited: "membership" },
+  heartbeat: { roles: ["node"], limited: "membership" },
   acquireLease: { roles: WORKERS },
   reportSession: { roles: WORKERS },
   // Who may do it depends on what is asked: looked at when that has been read.

@@ -13,7 +13,7 @@ import {
 } from "@scoutsync/protocol";
 import { pause, type Logger } from "@scoutsync/runtime";
 import type { AlertWatch } from "../alerts/watch.ts";
-import type { Fleet, FleetNode } from "../detection/fleet.ts";
+import { nameAt, type Fleet, type FleetNode } from "../detection/fleet.ts";
 import type { NodeClients } from "../detection/node-clients.ts";
 import type { Registry } from "../registry/registry.ts";
 
@@ -74,7 +74,8 @@ export class Canary {
     try {
       const found: Findings = { faults: [], unknown: [] };
       const seen: { key: string; cursor: string }[] = [];
-      for (const { name } of node.reports.filter((report) => report.problem === "")) {
+      for (const { name: shown } of node.reports.filter((report) => report.problem === "")) {
+        const name = nameAt(node, shown);
         const key = `capture of ${node.row.node_id ?? node.id} ${name}`;
         const checked = await checkCapture(client, name, this.#registry.readState(key) ?? "");
         found.faults.push(...checked.faults.map(({ table, reason }) => `${name}.${table} (${reason})`));

@@ -31,7 +31,8 @@ export class Comparison {
 
   /** One round over all nodes that are online. Never throws. */
   async round(): Promise<void> {
-    const nodes = this.#fleet.available();
+    // A node of a scope holds other rows than its server, rightly.
+    const nodes = this.#fleet.available().filter((node) => !node.limited);
     if (nodes.length < 2) return;
     const pairs = nodes
       .slice(0, nodes.length === 2 ? 1 : undefined)

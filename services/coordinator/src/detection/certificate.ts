@@ -1,8 +1,8 @@
 import { formatVector } from "@scoutsync/core";
 import type { Registry } from "../registry/registry.ts";
 import type { FleetEvents } from "../events.ts";
-import { lacks, union } from "../planner/plan.ts";
-import { ageSeconds, rootsApart, type Fleet, type FleetNode } from "./fleet.ts";
+import { gain, lacks, union } from "../planner/plan.ts";
+import { ageSeconds, companions, filesDiffer, rootsApart, type Fleet, type FleetNode } from "./fleet.ts";
 
 /** Whether the fleet is equal, and since when it has been so or not. */
 export interface Certificate {
@@ -47,7 +47,7 @@ export class CertificateKeeper {
 
   /** Per database, everything that any enabled node holds. */
   vectors(): Record<string, string> {
-    const all = union(this.#fleet.nodes().filter((node) => node.enabled));
+    const all = union(this.#fleet.nodes().filter((node) => node.enabled && !node.limited));
     return Object.fromEntries([...all].map(([database, vector]) => [database, formatVector(vector)]));
   }
 
@@ -66,7 +66,8 @@ export class CertificateKeeper {
 
 /**
  * True when every enabled node is online and, per database, all who have it stand at the same vector with the same
- * digest, nothing captured still waiting and no problem. A fleet without enabled nodes has nothing to certify.
+ * digest, nothing captured still waiting and no problem; and nodes of a scope are equal to what its server shows them. A
+ * fleet without enabled nodes has nothing to certify.
  */
 export function isConverged(nodes: readonly FleetNode[]): boolean {
   const enabled = nodes.filter((node) => node.enabled);
@@ -74,25 +75,56 @@ export function isConverged(nodes: readonly FleetNode[]): boolean {
   const first = new Map<string, { vector: string; digest: string }>();
   for (const node of enabled) {
     if (!node.online) return false;
+    if (node.limited && apartFromScope(node, enabled) !== null) return false;
     for (const report of node.reports) {
       if (report.problem !== "" || report.pending > 0) return false;
+      if (node.limited) continue;
       const other = first.get(report.name);
       if (other === undefined) first.set(report.name, report);
       else if (other.vector !== report.vector || other.digest !== report.digest) return false;
     }
   }
-  return rootsApart(enabled).size === 0;
+  return rootsApart(enabled.filter((node) => !node.limited)).size === 0;
+}
+
+/** Why a node of a scope is not equal to what its server shows it; null where it is. */
+function apartFromScope(node: FleetNode, enabled: readonly FleetNode[]): Pick<Inequality, "kind" | "reason"> | null {
+  const servers = companions(node, enabled);
+  const shown = new Map(servers.flatMap(({ reports }) => reports.map((report) => [report.name, report] as const)));
+  const unknown = node.reports.filter(({ name }) => !shown.has(name)).map(({ name }) => `"${name}"`);
+  if (unknown.length > 0)
+    return {
+      kind: "behind",
+      reason: `No node that the coordinator knows serves ${unknown.join(", ")}: start the server of the scope with it.`,
+    };
+  const lacking = servers.some((server) => gain(node, server) > 0);
+  if (lacking) return { kind: "behind", reason: behindReason(node, true) };
+  if (servers.some((server) => gain(server, node) > 0))
+    return { kind: "behind", reason: "Has changes that the server of its scope does not have yet." };
+  const diverged = node.reports.filter(
+    ({ name, vector, digest }) => shown.get(name)?.vector === vector && shown.get(name)?.digest !== digest,
+  );
+  if (diverged.length > 0) {
+    const names = diverged.map(({ name }) => `"${name}"`).join(", ");
+    return {
+      kind: "diverged",
+      reason: `It knows the same changes as the server of its scope and yet holds other rows in ${names}: a session merges them.`,
+    };
+  }
+  const files = servers.some((server) => filesDiffer(node, server));
+  return files ? { kind: "behind", reason: "It does not hold the same files as the server of its scope shows." } : null;
 }
 
 /** Why each node that is not equal is not. Empty exactly when `isConverged`, or when no node is enabled. */
 export function inequalities(nodes: readonly FleetNode[]): Map<number, Inequality> {
   const enabled = nodes.filter((node) => node.enabled);
-  const all = union(enabled);
-  const usual = usualDigests(enabled);
-  const apart = rootsApart(enabled);
+  const whole = enabled.filter((node) => !node.limited);
+  const all = union(whole);
+  const usual = usualDigests(whole);
+  const apart = rootsApart(whole);
   const found = new Map<number, Inequality>();
   for (const node of enabled) {
-    const why = inequality(node, all, usual, apart);
+    const why = inequality(node, all, usual, apart, enabled);
     if (why !== null) found.set(node.id, why);
   }
   return found;
@@ -103,6 +135,7 @@ function inequality(
   all: ReturnType<typeof union>,
   usual: ReturnType<typeof usualDigests>,
   apart: ReadonlySet<string>,
+  enabled: readonly FleetNode[],
 ): Inequality | null {
   if (!node.online) {
     const seen = node.row.last_seen === null ? "It never answered" : `It does not answer since ${node.row.last_seen}`;
@@ -114,6 +147,13 @@ function inequality(
     const reason = broken.map((report) => `Database "${report.name}" takes no part: ${report.problem}`).join(" ");
     return { kind: "problem", reason, databases: broken.map((report) => report.name) };
   }
+  const pending = node.reports.filter((report) => report.pending > 0);
+  if (node.limited) {
+    const why = apartFromScope(node, enabled);
+    if (why !== null) return { ...why, databases: node.reports.map(({ name }) => name) };
+    if (pending.length === 0) return null;
+    return { kind: "behind", reason: behindReason(node, false), databases: pending.map(({ name }) => name) };
+  }
   const diverged = node.reports.filter((report) => (usual.get(report.name)?.get(report.vector) ?? report.digest) !== report.digest);
   if (diverged.length > 0) {
     const names = diverged.map((report) => `"${report.name}"`).join(", ");
@@ -124,7 +164,6 @@ function inequality(
     };
   }
   const behind = [...node.vectors].filter(([name, vector]) => lacks({ id: node.id, vectors: new Map([[name, vector]]) }, all));
-  const pending = node.reports.filter((report) => report.pending > 0);
   const roots = node.files.filter(({ root }) => apart.has(root)).map(({ root }) => `"${root}"`);
   if (behind.length === 0 && pending.length === 0) {
     if (roots.length === 0) return null;

@@ -1,7 +1,7 @@
 import type { VersionVector } from "@scoutsync/core";
 import type { DatabaseStatus, FileRootStatus } from "@scoutsync/protocol";
 import type { FleetEvents } from "../events.ts";
-import { lacks, union, type PlannerNode } from "../planner/plan.ts";
+import { gain, lacks, union, type PlannerNode } from "../planner/plan.ts";
 import type { Registry } from "../registry/registry.ts";
 import { addressOf, type DatabaseReport, type FileRootReport, type ServerPatch, type ServerRow } from "../registry/servers.ts";
 import { databasesIn, rootsIn } from "./plausible.ts";
@@ -20,6 +20,10 @@ export interface FleetNode extends PlannerNode {
   readonly reachable: boolean;
   readonly reports: readonly DatabaseReport[];
   readonly files: readonly FileRootReport[];
+  /** It is a node of a scope: it meets the server of that scope and nobody else. What it has is called NAME@SCOPE here. */
+  readonly limited: boolean;
+  /** What it shows to nodes of scopes, by NAME@SCOPE. */
+  readonly served: Shown;
   /** What it lacks and others hold, and what it holds and another node that is online lacks, as last counted. */
   readonly missing: Backlog;
   readonly unsent: Backlog;
@@ -36,7 +40,18 @@ export interface Backlog extends MissingCount {
   databases: ReadonlyMap<string, MissingCount>;
 }
 
+/** Databases and file roots, as a node says that they are. */
+interface Shown {
+  readonly reports: readonly DatabaseReport[];
+  readonly files: readonly FileRootReport[];
+  readonly vectors: ReadonlyMap<string, VersionVector>;
+}
+
 interface Known {
+  /** The scope in its certificate; null for none, undefined until it has spoken by itself. */
+  scope: string | null | undefined;
+  limited: boolean;
+  served: Shown;
   online: boolean;
   reachable: boolean;
   /** When it was last found that it cannot be dialled, milliseconds. */
@@ -53,6 +68,7 @@ interface Known {
   view: FleetNode | null;
 }
 
+const NOTHING_SHOWN: Shown = { reports: [], files: [], vectors: new Map() };
 const NO_BACKLOG: Backlog = { changes: 0, oldestUs: 0, databases: new Map() };
 
 /** Who is there and who holds what, from what the nodes said last. In memory, written behind to the registry. */
@@ -72,7 +88,7 @@ export class Fleet {
     for (const [id, reports] of registry.servers.reports()) {
       const changes = registry.servers.get(id)?.missing_changes ?? 0;
       const known = this.#of(id);
-      this.#hold(known, reports);
+      this.#hold(known, reports, []);
       known.files = files.get(id) ?? [];
       known.missing = { ...NO_BACKLOG, changes };
     }
@@ -94,10 +110,14 @@ export class Fleet {
 
   /** Available nodes that lack something another available node holds, or hold other files in a root than another. */
   behind(): FleetNode[] {
-    const nodes = this.available();
+    const available = this.available();
+    const nodes = available.filter((node) => !node.limited);
     const all = union(nodes);
     const apart = rootsApart(nodes);
-    return nodes.filter((node) => lacks(node, all) || node.files.some(({ root }) => apart.has(root)));
+    return available.filter((node) => {
+      if (!node.limited) return lacks(node, all) || node.files.some(({ root }) => apart.has(root));
+      return companions(node, nodes).some((server) => gain(node, server) > 0 || gain(server, node) > 0 || filesDiffer(node, server));
+    });
   }
 
   /** Milliseconds since the node gave a sign of life. */
@@ -107,10 +127,13 @@ export class Fleet {
 
   /** Takes in what a node says about itself. Returns whether it holds something else than before. */
   observe(id: number, statuses: readonly DatabaseStatus[]): boolean {
-    const reports = databasesIn(statuses);
     const known = this.#of(id);
-    const moved = !sameReports(known.reports, reports);
-    if (moved) this.#hold(known, reports);
+    const { own, parts } = divided(known, statuses);
+    // What a certificate says counts; until then what the node says.
+    known.limited = known.scope === undefined ? own.length > 0 && own.every(({ scope }) => scope !== "") : known.scope !== null;
+    const [reports, served] = [databasesIn(own.map(inScope)), databasesIn(parts.map(inScope))];
+    const moved = !sameReports(known.reports, reports) || !sameReports(known.served.reports, served);
+    if (moved) this.#hold(known, reports, served);
     this.#seen(id, known, {}, moved);
     if (moved) this.#events.emit("changed");
     return moved;
@@ -118,10 +141,13 @@ export class Fleet {
 
   /** Takes in what a node says about its file roots. Returns whether they are at another state than before. */
   observeFiles(id: number, statuses: readonly FileRootStatus[]): boolean {
-    const files = rootsIn(statuses);
     const known = this.#of(id);
-    if (JSON.stringify(files) === JSON.stringify(known.files)) return false;
+    const { own, parts } = divided(known, statuses);
+    const named = (some: readonly FileRootStatus[]) => rootsIn(some.map((one) => ({ ...one, root: nameIn(one.scope, one.root) })));
+    const [files, served] = [named(own), named(parts)];
+    if (JSON.stringify([files, served]) === JSON.stringify([known.files, known.served.files])) return false;
     known.files = files;
+    known.served = { ...known.served, files: served };
     known.view = null;
     this.#write(id, {}, true);
     this.#events.emit("changed");
@@ -133,9 +159,14 @@ export class Fleet {
     this.#seen(id, this.#of(id), patch, false);
   }
 
-  /** The node spoke by itself. */
-  heard(id: number): void {
-    this.#of(id).heardMs = Date.now();
+  /** The node spoke by itself. `scope` is the one in its certificate, null for none, undefined where nobody has certificates. */
+  heard(id: number, scope?: string | null): void {
+    const known = this.#of(id);
+    known.heardMs = Date.now();
+    if (scope === undefined || scope === known.scope) return;
+    known.scope = scope;
+    known.limited = scope !== null;
+    known.view = null;
   }
 
   /** Milliseconds since the node spoke by itself. */
@@ -184,7 +215,8 @@ export class Fleet {
   }
 
   forget(id: number): void {
-    for (const { vector } of this.#known.get(id)?.reports ?? []) this.#pool.release(vector);
+    const known = this.#known.get(id);
+    for (const { vector } of [...(known?.reports ?? []), ...(known?.served.reports ?? [])]) this.#pool.release(vector);
     this.#known.delete(id);
     this.#unwritten.delete(id);
     this.#events.emit("changed");
@@ -236,6 +268,9 @@ export class Fleet {
     let known = this.#known.get(id);
     if (known === undefined) {
       known = {
+        scope: undefined,
+        limited: false,
+        served: NOTHING_SHOWN,
         online: false,
         reachable: true,
         triedMs: 0,
@@ -253,27 +288,71 @@ export class Fleet {
     return known;
   }
 
-  /** Remembers what a node says of its databases. */
-  #hold(known: Known, reports: readonly DatabaseReport[]): void {
+  /** Remembers what a node says of its databases, and of what it serves to scopes. */
+  #hold(known: Known, reports: readonly DatabaseReport[], served: readonly DatabaseReport[]): void {
+    const [own, parts] = [this.#take(reports), this.#take(served)];
+    for (const { vector } of [...known.reports, ...known.served.reports]) this.#pool.release(vector);
+    known.reports = own.reports;
+    known.vectors = own.vectors;
+    known.served = { ...known.served, ...parts };
+    known.view = null;
+  }
+
+  #take(reports: readonly DatabaseReport[]): Pick<Shown, "reports" | "vectors"> {
     const standings = reports.map(({ vector }) => this.#pool.take(vector));
-    for (const { vector } of known.reports) this.#pool.release(vector);
-    known.reports = reports.map((report, at) => ({ ...report, vector: standings[at]?.text ?? report.vector }));
     const vectors = reports.flatMap((report, at) => {
       const vector = standings[at]?.vector;
       return report.problem !== "" || vector === undefined ? [] : [[report.name, vector] as const];
     });
-    known.vectors = new Map(vectors);
-    known.view = null;
+    return {
+      reports: reports.map((report, at) => ({ ...report, vector: standings[at]?.text ?? report.vector })),
+      vectors: new Map(vectors),
+    };
   }
 
   #view(row: ServerRow): FleetNode {
     const known = this.#of(row.id);
     if (known.view?.row === row) return known.view;
-    const { online, reachable, reports, files, vectors, missing, unsent } = known;
+    const { online, reachable, reports, files, vectors, missing, unsent, limited, served } = known;
     const enabled = row.sync_enabled !== 0;
-    known.view = { id: row.id, row, address: addressOf(row), enabled, online, reachable, reports, files, vectors, missing, unsent };
+    const shown = { reports, files, vectors, missing, unsent, limited, served };
+    known.view = { id: row.id, row, address: addressOf(row), enabled, online, reachable, ...shown };
     return known.view;
   }
+}
+
+/**
+ * Those of `among` that a node may have sessions with, as it meets them: a node of a scope meets what servers show of that, and
+ * no other node of a scope; all others meet each other.
+ */
+export function companions(node: FleetNode, among: readonly FleetNode[]): FleetNode[] {
+  const whole = among.filter((other) => !other.limited && other.id !== node.id);
+  return node.limited ? whole.map((other) => asMetBy(node, other)) : whole;
+}
+
+/** Another node as this one meets it. */
+export function asMetBy(node: FleetNode, other: FleetNode): FleetNode {
+  return node.limited ? { ...other, ...other.served } : other;
+}
+
+/** What a database of a node of a scope is called there: here its scope stands behind it. */
+export function nameAt({ limited }: Pick<FleetNode, "limited">, database: string): string {
+  return limited ? database.slice(0, database.lastIndexOf("@")) : database;
+}
+
+const inScope = (status: DatabaseStatus): DatabaseStatus => ({ ...status, name: nameIn(status.scope, status.name) });
+
+function nameIn(scope: string, name: string): string {
+  return scope === "" ? name : `${name}@${scope}`;
+}
+
+/** What a node has itself, and the parts that it shows to scopes. All that a node of a scope has is of that scope, whatever it says. */
+function divided<S extends { scope: string }>({ scope }: Known, statuses: readonly S[]): { own: S[]; parts: S[] } {
+  if (typeof scope === "string") return { own: statuses.map((status) => ({ ...status, scope })), parts: [] };
+  const own = statuses.filter((status) => status.scope === "");
+  const parts = statuses.filter((status) => status.scope !== "");
+  // Nobody shows parts of what he does not have: it is a node of a scope that has not spoken by itself yet.
+  return own.length === 0 && scope === undefined ? { own: parts, parts: [] } : { own, parts };
 }
 
 /** True when two nodes hold other files in a root that both have. */

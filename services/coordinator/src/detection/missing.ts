@@ -2,7 +2,7 @@ import { join, parseVector, type VersionVector } from "@scoutsync/core";
 import type { Logger } from "@scoutsync/runtime";
 import { beyond } from "../planner/dense.ts";
 import { gain, total, union, type PlannerNode } from "../planner/plan.ts";
-import type { Backlog, Fleet, FleetNode, MissingCount } from "./fleet.ts";
+import { companions, type Backlog, type Fleet, type FleetNode, type MissingCount } from "./fleet.ts";
 import type { NodeClients } from "./node-clients.ts";
 import { countOf, sizeOf } from "./plausible.ts";
 import { textOf } from "./vector-pool.ts";
@@ -50,7 +50,7 @@ export class MissingCounter {
 
   async #countAll(): Promise<void> {
     const nodes = this.#fleet.nodes().filter((node) => node.enabled);
-    const sources = nodes.filter((node) => node.online && node.reachable);
+    const sources = nodes.filter((node) => node.online && node.reachable && !node.limited);
     const all = union(sources);
     const common = intersection(sources);
     const ranked = new Map([...all.keys()].map((database) => [database, rankedSources(database, sources)]));
@@ -65,6 +65,10 @@ export class MissingCounter {
     const lane = async () => {
       for (let node = waiting.shift(); node !== undefined; node = waiting.shift()) {
         const counted = node;
+        if (node.limited) {
+          this.#fleet.setBacklog(node.id, ...betweenScope(node, companions(node, sources)));
+          continue;
+        }
         const missing = await backlogOf(node, all, (database, vector, whole) =>
           once(`${database} lacks ${textOf(vector)}`, () =>
             this.#countDatabase(database, vector, whole, { sources: ranked.get(database) ?? [], mostAsked }),
@@ -136,6 +140,21 @@ async function backlogOf(
     if (counted.changes > 0) databases.set(database, counted);
   }
   return { ...sum, databases };
+}
+
+/** What a node of a scope lacks of what its server shows, and the server of what it has: estimated from the sequences. */
+function betweenScope(node: FleetNode, servers: readonly FleetNode[]): [missing: Backlog, unsent: Backlog] {
+  const there = union(servers);
+  const between = (from: ReadonlyMap<string, VersionVector>, to: ReadonlyMap<string, VersionVector>): Backlog => {
+    const databases = new Map<string, MissingCount>();
+    for (const [database, vector] of from) {
+      const other = to.get(database);
+      const changes = other === undefined ? 0 : gain(standing(database, other), standing(database, vector));
+      if (changes > 0) databases.set(database, { changes, oldestUs: 0 });
+    }
+    return { changes: [...databases.values()].reduce((sum, { changes }) => sum + changes, 0), oldestUs: 0, databases };
+  };
+  return [between(there, node.vectors), between(node.vectors, there)];
 }
 
 /** Per database, what all nodes that have it hold. */

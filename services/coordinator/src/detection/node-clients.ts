@@ -47,7 +47,7 @@ export class NodeClients {
   /** Throws PEER_UNREACHABLE when no answer came in time. */
   async ping(address: string, deadlineMs: number): Promise<PingAnswer> {
     const sentAt = Date.now();
-    const request = PingRequest.fromPartial({ callerTimeUs: BigInt(sentAt) * 1_000n });
+    const request = PingRequest.fromPartial({ callerTimeUs: BigInt(sentAt) * 1_000n, withScopes: true });
     const sentTick = performance.now();
     const response = await unary(this.to(address), "ping", request, { deadlineMs });
     const roundTripMs = performance.now() - sentTick;

@@ -30,7 +30,7 @@ export function serviceCalls(parts: { core: Core; upkeep: Upkeep; stopped: Abort
       const node = fleet.node(id);
       // A pause before dialling a peer that was dead must not delay one that says it is there.
       if (node !== null && !node.online) core.clients.forget(node.address);
-      fleet.heard(id);
+      fleet.heard(id, core.membership?.scopeOf(call));
       fleet.observe(id, request.databases);
       core.events.tell("node", registry.servers.get(id), "registered");
       void welcome(core, id);
@@ -43,7 +43,7 @@ export function serviceCalls(parts: { core: Core; upkeep: Upkeep; stopped: Abort
       const row = registry.servers.byNodeId(request.nodeId);
       if (request.run.length > LONGEST_NAME) throw tooLong();
       if (row === null) return { unknown: true, timeUs, syncWith: "", batchSize: 0, limits: undefined };
-      fleet.heard(row.id);
+      fleet.heard(row.id, core.membership?.scopeOf(call));
       const returned = fleet.node(row.id)?.online !== true || (request.run !== "" && request.run !== row.run);
       if (request.databases.length > 0) fleet.observe(row.id, request.databases);
       else fleet.markOnline(row.id);

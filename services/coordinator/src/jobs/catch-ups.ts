@@ -1,7 +1,7 @@
 import { EMPTY_VECTOR, SyncError, type VersionVector } from "@scoutsync/core";
 import { pause, type Logger } from "@scoutsync/runtime";
 import type { Timing } from "../config.ts";
-import { rootsApart, type Fleet, type FleetNode } from "../detection/fleet.ts";
+import { companions, rootsApart, type Fleet, type FleetNode } from "../detection/fleet.ts";
 import type { MissingCounter } from "../detection/missing.ts";
 import type { Prober } from "../detection/probe.ts";
 import type { FleetEvents } from "../events.ts";
@@ -57,6 +57,7 @@ export class CatchUps {
   readonly #tallies = new Map<number, Set<CatchUpTally>>();
   #lookTimer: NodeJS.Timeout | null = null;
   #looking = false;
+  #whole: { of: readonly FleetNode[]; all: ReadonlyMap<string, VersionVector> } | null = null;
   #stopped = false;
 
   constructor(parts: {
@@ -159,11 +160,10 @@ export class CatchUps {
     const lagging = new Set(behind);
     const others = this.#fleet.nodes().filter((node) => node.enabled && !lagging.has(node));
     const available = this.#fleet.available();
-    const apart = rootsApart(available);
-    const all = union(available);
+    const apart = rootsApart(available.filter((node) => !node.limited));
     // Vectors say when rows are there; of files only a session that ended well does.
-    const needsSession = (node: FleetNode) => lagging.has(node) && node.files.some(({ root }) => apart.has(root));
-    const tallies = [...behind, ...others].map((node) => this.#tally(node.id, all, needsSession(node)));
+    const needsSession = (node: FleetNode) => lagging.has(node) && (node.limited || node.files.some(({ root }) => apart.has(root)));
+    const tallies = [...behind, ...others].map((node) => this.#tally(node.id, available, needsSession(node)));
     try {
       this.#forgive(behind);
       const ids = behind.map((node) => node.id);
@@ -182,7 +182,7 @@ export class CatchUps {
   /** Brings one node up to date now, also when it seems to be. Throws REDIS_UNREACHABLE when there is no queue. */
   async catchUp(serverId: number, signal: AbortSignal): Promise<CatchUpSummary> {
     this.#link.assertReady();
-    const tally = this.#tally(serverId, union(this.#fleet.available()), true);
+    const tally = this.#tally(serverId, this.#fleet.available(), true);
     try {
       await this.#prober.ping(serverId);
       this.#registry.servers.update(serverId, { failures: 0 });
@@ -329,14 +329,21 @@ export class CatchUps {
     });
   }
 
-  #tally(serverId: number, all: ReadonlyMap<string, VersionVector>, sessionWanted: boolean): CatchUpTally {
+  #tally(serverId: number, available: readonly FleetNode[], sessionWanted: boolean): CatchUpTally {
     const node = this.#fleet.node(serverId);
+    const all = node?.limited ? union(companions(node, available)) : this.#wholeOf(available);
     const target = new Map([...all].filter(([database]) => node?.vectors.has(database)));
     const tally = new CatchUpTally(serverId, node?.row.name ?? String(serverId), target, sessionWanted);
     const same = this.#tallies.get(serverId);
     if (same === undefined) this.#tallies.set(serverId, new Set([tally]));
     else same.add(tally);
     return tally;
+  }
+
+  /** What can be had; of many that are looked at in one go it is found once. */
+  #wholeOf(available: readonly FleetNode[]): ReadonlyMap<string, VersionVector> {
+    if (this.#whole?.of !== available) this.#whole = { of: available, all: union(available.filter((node) => !node.limited)) };
+    return this.#whole.all;
   }
 
   #drop(tally: CatchUpTally): void {

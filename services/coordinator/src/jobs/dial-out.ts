@@ -1,5 +1,5 @@
 import type { DialledOut, SyncResult } from "@scoutsync/protocol";
-import type { Fleet, FleetNode } from "../detection/fleet.ts";
+import { companions, filesDiffer, type Fleet, type FleetNode } from "../detection/fleet.ts";
 import { clipped, LONGEST_NAME, resultIn } from "../detection/plausible.ts";
 import type { Prober } from "../detection/probe.ts";
 import type { FleetEvents } from "../events.ts";
@@ -94,10 +94,11 @@ export class DialOut {
   /** Who has most for it; else who lacks most of what it has. */
   #partnerOf(node: FleetNode): FleetNode | null {
     const busy = this.#desk.busy();
-    const others = this.#fleet.available().filter((other) => !busy.has(other.id));
+    const others = companions(node, this.#fleet.available()).filter((other) => !busy.has(other.id));
     const source = chooseSource(node, others) as FleetNode | null;
     if (source !== null) return source;
-    return others.filter((other) => gain(other, node) > 0).sort((a, b) => gain(b, node) - gain(a, node))[0] ?? null;
+    const taker = others.filter((other) => gain(other, node) > 0).sort((a, b) => gain(b, node) - gain(a, node))[0];
+    return taker ?? (node.limited ? others.find((other) => filesDiffer(node, other)) : undefined) ?? null;
   }
 }
 

@@ -10,7 +10,7 @@ import {
 } from "@scoutsync/protocol";
 import type { Logger } from "@scoutsync/runtime";
 import type { Timing } from "../config.ts";
-import { filesDiffer, type Fleet, type FleetNode } from "../detection/fleet.ts";
+import { asMetBy, filesDiffer, nameAt, type Fleet, type FleetNode } from "../detection/fleet.ts";
 import { clipped, LONGEST_NAME, resultIn, stepsIn } from "../detection/plausible.ts";
 import type { Prober } from "../detection/probe.ts";
 import type { FleetEvents } from "../events.ts";
@@ -174,9 +174,11 @@ export class LeaseDesk {
           continue;
         }
         // A source that does not answer is offline from here on, so the next round picks somebody else.
-        const fresh = sourceAnswers ? this.#fleet.node(ends[1] ?? 0) : null;
-        if (fresh === null) continue;
-        if (demanded || gain(current, fresh) > 0 || filesDiffer(current, fresh)) return await this.#grant(current, fresh, holder);
+        const found = sourceAnswers ? this.#fleet.node(ends[1] ?? 0) : null;
+        if (found === null) continue;
+        const fresh = asMetBy(current, found);
+        const gives = current.limited && gain(fresh, current) > 0;
+        if (demanded || gives || gain(current, fresh) > 0 || filesDiffer(current, fresh)) return await this.#grant(current, fresh, holder);
       } finally {
         this.#opening -= ends.length - 1;
         for (const end of ends) this.#reserved.delete(end);
@@ -214,7 +216,7 @@ export class LeaseDesk {
       leaseMs: this.#timing.leaseMs,
       leaseId: lease.lease_id,
       batchSize: this.#registry.settings.get("catchup_batch_size"),
-      databases,
+      databases: databases.map((database) => nameAt(node, database)),
     });
   }
 
@@ -272,7 +274,7 @@ export class LeaseDesk {
     const node = this.#fleet.node(serverId);
     const source = this.#fleet.node(sourceId);
     if (offered !== null && node !== null && source !== null && node.online) {
-      const gotAll = gain(node, offered) === 0 && !filesDiffer(node, source);
+      const gotAll = gain(node, offered) === 0 && !filesDiffer(node, asMetBy(node, source));
       this.sources.ended(node, source, gotAll);
     }
     this.#events.emit("changed");

@@ -1,4 +1,4 @@
-import { filesDiffer, type Fleet, type FleetNode } from "../detection/fleet.ts";
+import { companions, filesDiffer, type Fleet, type FleetNode } from "../detection/fleet.ts";
 import { textOf } from "../detection/vector-pool.ts";
 import { chooseSource, gain, isBetterLater, lacks, wealthOf, type Wealth } from "../planner/plan.ts";
 
@@ -33,7 +33,7 @@ export class SourceChoice {
    * case. `moving`: sessions run elsewhere.
    */
   choose(node: FleetNode, busy: ReadonlySet<number>, now: { demanded: boolean; moving: boolean }): FleetNode | "busy" | null {
-    const candidates = others(this.#fleet.available(), node.id);
+    const candidates = companions(node, this.#fleet.available());
     const free = candidates.filter((other) => !busy.has(other.id));
     const fruitful = this.#fruitful(node, free);
     const preferred = this.#avoided.size === 0 ? fruitful : fruitful.filter((other) => !this.#isAvoided(node.id, other.id));
@@ -43,6 +43,9 @@ export class SourceChoice {
       return !now.demanded && now.moving && this.#waits(node, source) ? "busy" : source;
     }
     const withOtherFiles = (preferred.length > 0 ? preferred : fruitful).filter((other) => filesDiffer(node, other));
+    // Nobody dials a node of a scope: it gives what it has by a session of its own.
+    const taker = node.limited ? preferred.find((other) => gain(other, node) > 0) : undefined;
+    if (taker !== undefined) return taker;
     // Spread by id, so that many do not all queue for the same one.
     const apart = withOtherFiles[node.id % Math.max(1, withOtherFiles.length)];
     if (apart !== undefined) return apart;
@@ -56,7 +59,7 @@ export class SourceChoice {
   /** False when everybody who holds what a node lacks has been tried and gave nothing. The node must be behind. */
   isWorthTrying(node: FleetNode, available: readonly FleetNode[]): boolean {
     // Comparing with everybody is for the few that were ever tried in vain.
-    return !this.#fruitless.has(node.id) || this.#hasSource(node, others(available, node.id));
+    return !this.#fruitless.has(node.id) || this.#hasSource(node, companions(node, available));
   }
 
   /** Gives every pair another chance: at a scan, and for a node that returns. */
@@ -104,7 +107,7 @@ export class SourceChoice {
   #toBeHad(): Wealth {
     const now = performance.now();
     if (now - this.#wealthAt > WEALTH_AGE_MS) {
-      this.#wealth = wealthOf(this.#fleet.available());
+      this.#wealth = wealthOf(this.#fleet.available().filter((node) => !node.limited));
       this.#wealthAt = now;
     }
     return this.#wealth;
@@ -114,7 +117,9 @@ export class SourceChoice {
     // One comparison instead of one with everybody, as long as everybody counts.
     if (!this.#fruitless.has(node.id) && lacks(node, this.#toBeHad().all)) return true;
     const fruitful = this.#fruitful(node, candidates);
-    return chooseSource(node, fruitful) !== null || fruitful.some((other) => filesDiffer(node, other));
+    return (
+      chooseSource(node, fruitful) !== null || fruitful.some((other) => filesDiffer(node, other) || (node.limited && gain(other, node) > 0))
+    );
   }
 
   #fruitful(node: FleetNode, candidates: readonly FleetNode[]): readonly FleetNode[] {
@@ -134,10 +139,6 @@ export class SourceChoice {
   #isAvoided(serverId: number, sourceId: number): boolean {
     return (this.#avoided.get(pairKey(serverId, sourceId)) ?? 0) > Date.now();
   }
-}
-
-function others(nodes: readonly FleetNode[], id: number): FleetNode[] {
-  return nodes.filter((node) => node.id !== id);
 }
 
 function pairKey(serverId: number, sourceId: number): string {

@@ -101,7 +101,8 @@ function stateOf(
   inequality: Inequality | null,
 ): Pick<NodeView, "state" | "state_reason"> {
   if (!node.enabled) return { state: "paused", state_reason: "Paused by hand: it takes part in nothing until it is resumed." };
-  if (inequality === null) return { state: "equal", state_reason: "Has everything that any node has." };
+  if (inequality === null)
+    return { state: "equal", state_reason: node.limited ? "Has everything that its scope shows." : "Has everything that any node has." };
   if (inequality.kind === "offline") return { state: "offline", state_reason: inequality.reason };
   if (session !== null) {
     const { peer, phase, done, total } = sessionView(core, session, node.id);

@@ -23,7 +23,7 @@ export async function keepFilesInStep(context: NodeContext, peers: readonly stri
               peer,
               nodeName: context.name,
               receiveOnly: context.receiveOnly,
-              limited: context.limited,
+              limited: context.scope !== null,
               rate: context.limits.files,
               signal,
               ...reports(context, address, root),

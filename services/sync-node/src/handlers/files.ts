@@ -160,7 +160,7 @@ export async function fileStatus(context: NodeContext, request: FileStatusReques
     await root.scan({}).catch(() => null);
     const { state, stored, remarks, refusals } = await root.status();
     roots.push({
-      status: toWireRootStatus(state),
+      status: toWireRootStatus(state, context.scope),
       path: root.path,
       storedVersions: BigInt(stored.objects),
       storedBytes: BigInt(stored.bytes),
@@ -198,11 +198,11 @@ export async function restoreFile(context: NodeContext, { root, path, sha256 }: 
 }
 
 /** Every root as it last reported itself. */
-export function fileStatuses({ files }: Pick<NodeContext, "files">): FileRootStatus[] {
-  return files.all().map(({ state }) => toWireRootStatus(state));
+export function fileStatuses({ files, scope }: Pick<NodeContext, "files" | "scope">): FileRootStatus[] {
+  return files.all().map(({ state }) => toWireRootStatus(state, scope));
 }
 
-function toWireRootStatus(state: FileRootState): FileRootStatus {
+function toWireRootStatus(state: FileRootState, scope: string | null): FileRootStatus {
   const { name, index, seq, digest, files, folders, bytes, conflicts, wanted, missing, brake, problem } = state;
   return {
     root: name,
@@ -216,6 +216,7 @@ function toWireRootStatus(state: FileRootState): FileRootStatus {
     missing: BigInt(missing),
     heldBack: brake !== null,
     problem,
+    scope: scope ?? "",
   };
 }
 

@@ -1,5 +1,5 @@
 import { formatVector } from "@scoutsync/core";
-import { formatTime, hearClock, type DatabaseStatus, type PingRequest, type PingResponse } from "@scoutsync/protocol";
+import { formatTime, hearClock, type DatabaseStatus, type FileRootStatus, type PingRequest, type PingResponse } from "@scoutsync/protocol";
 import { PROTOCOL_VERSION } from "@scoutsync/core";
 import type { Speaker } from "@scoutsync/trust";
 import type { NodeContext } from "../context.ts";
@@ -18,15 +18,29 @@ export function ping(context: NodeContext, request: PingRequest, speaker: Speake
     time: formatTime(timeUs),
     timeUs: BigInt(timeUs),
     run: context.run,
-    databases: databaseStatuses(context),
-    files: fileStatuses(context),
+    databases: request.withScopes === true ? allDatabases(context) : databaseStatuses(context),
+    files: request.withScopes === true ? allFiles(context) : fileStatuses(context),
     clock: context.clock.status,
     disk: context.disk.status,
   };
 }
 
+/** Every database as it last reported itself, and every part of one that nodes of scopes are shown. */
+export function allDatabases(context: NodeContext): DatabaseStatus[] {
+  return [context, ...partsOf(context)].flatMap(databaseStatuses);
+}
+
+/** The same of file roots. */
+export function allFiles(context: NodeContext): FileRootStatus[] {
+  return [context, ...partsOf(context)].flatMap(fileStatuses);
+}
+
+function partsOf({ scopes }: NodeContext) {
+  return scopes.map(({ name, databases, files }) => ({ scope: name, databases, files: files.roots }));
+}
+
 /** Every database as it last reported itself. */
-export function databaseStatuses({ databases }: Pick<NodeContext, "databases">): DatabaseStatus[] {
+function databaseStatuses({ databases, scope }: Pick<NodeContext, "databases" | "scope">): DatabaseStatus[] {
   return databases.all().map(({ replica: { name, state } }) => ({
     name,
     vector: formatVector(state.vector),
@@ -40,5 +54,6 @@ export function databaseStatuses({ databases }: Pick<NodeContext, "databases">):
     held: BigInt(state.held),
     keptBack: BigInt(state.keptBack),
     baseline: state.baseline,
+    scope: scope ?? "",
   }));
 }

@@ -45,7 +45,7 @@ export async function sync(context: NodeContext, request: SyncRequest, outbox: O
       runSession({
         databases,
         files: request.noFiles ? [] : context.files.all(),
-        limited: context.limited,
+        limited: context.scope !== null,
         fileRate: context.limits.files,
         pace: context.limits.rows,
         peer,

@@ -11,7 +11,7 @@ import type { Scope } from "./scopes.ts";
 export function contextOf(scope: Scope, context: NodeContext): NodeContext {
   const { databases, files } = scope;
   const folders = [...databases.all().map(({ replica }) => dirname(replica.path)), ...files.copies.map(({ copy }) => copy.path)];
-  return { ...context, databases, files: files.roots, rowFiles: [], disk: new DiskRoom(folders), scopes: [] };
+  return { ...context, scope: scope.name, databases, files: files.roots, rowFiles: [], disk: new DiskRoom(folders), scopes: [] };
 }
 
 /**

@@ -31,7 +31,11 @@ export interface PingRequest {
   /** The caller's wall clock, so that the answer's clock offset can be estimated. Unix microseconds; 0 = not said. */
   callerTimeUs: bigint;
   /** The node that calls, so that its clock is counted once; empty for anyone else. */
-  callerNodeId?: string | undefined;
+  callerNodeId?:
+    | string
+    | undefined;
+  /** Also tell of the parts that this node serves to scopes. */
+  withScopes?: boolean | undefined;
 }
 
 /** A wall clock at a contact. In a request only the time of sending is set. */
@@ -101,6 +105,8 @@ export interface DatabaseStatus {
   baseline: string;
   /** Mass deletes that other nodes do not follow until somebody decides; `review` with kind "quarantine" says which. */
   keptBack: bigint;
+  /** The scope whose part of the database this is; empty for all of it. */
+  scope: string;
 }
 
 /** One file root as this node sees it. */
@@ -122,6 +128,8 @@ export interface FileRootStatus {
   heldBack: boolean;
   /** Why this root cannot take part just now; empty when it can. */
   problem: string;
+  /** The scope whose part of the root this is; empty for all of it. */
+  scope: string;
 }
 
 export interface FileChecksumsRequest {
@@ -1118,7 +1126,7 @@ export interface HistoryEntry {
 }
 
 function createBasePingRequest(): PingRequest {
-  return { callerTimeUs: 0n, callerNodeId: undefined };
+  return { callerTimeUs: 0n, callerNodeId: undefined, withScopes: undefined };
 }
 
 export const PingRequest: MessageFns<PingRequest> = {
@@ -1131,6 +1139,9 @@ export const PingRequest: MessageFns<PingRequest> = {
     }
     if (message.callerNodeId !== undefined) {
       writer.uint32(242).string(message.callerNodeId);
+    }
+    if (message.withScopes !== undefined) {
+      writer.uint32(248).bool(message.withScopes);
     }
     return writer;
   },
@@ -1164,6 +1175,14 @@ export const PingRequest: MessageFns<PingRequest> = {
             message.callerNodeId = reader.string();
             continue;
           }
+          case 31: {
+            if (tag !== 248) {
+              break;
+            }
+
+            message.withScopes = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1185,6 +1204,7 @@ export const PingRequest: MessageFns<PingRequest> = {
       ? BigInt(object.callerTimeUs)
       : 0n;
     message.callerNodeId = object.callerNodeId ?? undefined;
+    message.withScopes = object.withScopes ?? undefined;
     return message;
   },
 };
@@ -1643,6 +1663,7 @@ function createBaseDatabaseStatus(): DatabaseStatus {
     held: 0n,
     baseline: "",
     keptBack: 0n,
+    scope: "",
   };
 }
 
@@ -1701,6 +1722,9 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
         throw new globalThis.Error("value provided for field message.keptBack of type uint64 too large");
       }
       writer.uint32(136).uint64(message.keptBack);
+    }
+    if (message.scope !== "") {
+      writer.uint32(146).string(message.scope);
     }
     return writer;
   },
@@ -1814,6 +1838,14 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
             message.keptBack = reader.uint64() as bigint;
             continue;
           }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.scope = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1843,6 +1875,7 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
     message.held = (object.held !== undefined && object.held !== null) ? BigInt(object.held) : 0n;
     message.baseline = object.baseline ?? "";
     message.keptBack = (object.keptBack !== undefined && object.keptBack !== null) ? BigInt(object.keptBack) : 0n;
+    message.scope = object.scope ?? "";
     return message;
   },
 };
@@ -1860,6 +1893,7 @@ function createBaseFileRootStatus(): FileRootStatus {
     missing: 0n,
     heldBack: false,
     problem: "",
+    scope: "",
   };
 }
 
@@ -1915,6 +1949,9 @@ export const FileRootStatus: MessageFns<FileRootStatus> = {
     }
     if (message.problem !== "") {
       writer.uint32(90).string(message.problem);
+    }
+    if (message.scope !== "") {
+      writer.uint32(98).string(message.scope);
     }
     return writer;
   },
@@ -2020,6 +2057,14 @@ export const FileRootStatus: MessageFns<FileRootStatus> = {
             message.problem = reader.string();
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.scope = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2048,6 +2093,7 @@ export const FileRootStatus: MessageFns<FileRootStatus> = {
     message.missing = (object.missing !== undefined && object.missing !== null) ? BigInt(object.missing) : 0n;
     message.heldBack = object.heldBack ?? false;
     message.problem = object.problem ?? "";
+    message.scope = object.scope ?? "";
     return message;
   },
 };
