@@ -252,3 +252,22 @@ test("a deleted row that is kept keeps what it refers to, as long as it is kept"
   settle(a, b);
   for (const site of [a, b]) expect(site.rows("SELECT m FROM room UNION ALL SELECT m FROM house")).toEqual([]);
 });
+
+test("a row and its parent are kept together: sums of what the table holds stay right", () => {
+  const schema = "CREATE TABLE task(id INTEGER PRIMARY KEY AUTOINCREMENT, m TEXT, part_of INTEGER REFERENCES task(id) ON DELETE CASCADE)";
+  const [a, b, c] = [new Site("a", schema), new Site("b", schema), new Site("c", schema)];
+  for (const { app } of [a, b, c]) app.pragma("foreign_keys = ON");
+  a.edit("INSERT INTO task(m) VALUES('first of a')", START_US);
+  c.edit("INSERT INTO task(m, part_of) VALUES('whole', NULL), ('part', 1)", START_US + SECOND_US);
+  b.pull(c);
+  b.edit("DELETE FROM task WHERE m = 'whole'", START_US + 2 * SECOND_US);
+  c.edit("INSERT INTO task(m, part_of) VALUES('of whole', 1), ('of part', 2)", START_US + 3 * SECOND_US);
+  settle(a, b, c);
+  for (const site of [a, b, c]) {
+    expect(site.rows("SELECT m FROM task ORDER BY m").map(({ m }) => m)).toEqual(["first of a", "of part", "of whole", "part", "whole"]);
+    expect(site.replica.digests({ table: "", buckets: [], deep: true }).entries).toEqual(
+      site.replica.digests({ table: "", buckets: [], deep: false }).entries,
+    );
+    expect(site.replica.state().digest).toEqual(a.replica.state().digest);
+  }
+});

@@ -80,7 +80,7 @@ export class KeptRows {
         const referring = [...this.related.referrers(state).filter((child) => !isSame(child, state)), ...waitingOf(state)];
         if (referring.length > 0) still.push(state);
         else {
-          this.placement.remove(state, endOf(state)?.cells);
+          this.placement.remove(this.now(state), endOf(state)?.cells);
           progress = true;
         }
       }
@@ -96,7 +96,7 @@ export class KeptRows {
         progress = true;
       }
     }
-    for (const state of left) this.placement.remove(state, endOf(state)?.cells);
+    for (const state of left) this.placement.remove(this.now(state), endOf(state)?.cells);
     for (const birth of this.cameDeleted) {
       const state = this.related.again(birth);
       if (state?.place.kind !== "dead") continue;
@@ -168,21 +168,33 @@ export class KeptRows {
     return this.placement.members.entityOf(row).some(({ state }) => this.related.writtenApart(state, deleted));
   }
 
-  private keep(state: RowState, end: Dying | undefined): void {
-    const before = ownedDots(state);
+  /** The row as it is: another one that goes, stays or comes back may have changed what it refers to. */
+  private now(state: RowState): RowState {
+    return this.related.again(state.birth) ?? state;
+  }
+
+  private keep(dying: RowState, end: Dying | undefined): void {
+    const kept = this.now(dying);
+    const before = ownedDots(kept);
+    kept.kept = true;
+    this.markKept(kept);
+    const cells = end?.cells ?? this.rows.cells(kept);
+    const shown = this.placement.entities.concerns(kept) ? this.placement.entities.shown(kept) : cells;
+    this.keepParents(kept, shown);
+    const state = this.now(kept);
     state.kept = true;
-    this.markKept(state);
-    const cells = end?.cells ?? this.rows.cells(state);
-    const shown = this.placement.entities.concerns(state) ? this.placement.entities.shown(state) : cells;
-    this.keepParents(state, shown);
+    if (state.place.kind !== "table") {
+      this.placement.place(state, cells, before);
+      return;
+    }
     const stray = strayReference(state.table, cells);
-    const { values: kept, missing } = this.rows.concrete(state.table, shown);
+    const { values: wanted, missing } = this.rows.concrete(state.table, shown);
     // Edited before it was deleted, to refer to a row that is not here or waits itself; or that has come back just now, and waits.
     if (stray || missing) return this.placement.evict(state, cells, stray ?? "parent", missing, before);
     if (end && end.changed.length > 0) {
-      const refused = this.placement.tryUpdate(state, end.changed, kept);
+      const refused = this.placement.tryUpdate(state, end.changed, wanted);
       if (refused) return this.placement.evict(state, cells, refused, null, before);
-      this.rows.noteOwn(state, cells, kept);
+      this.rows.noteOwn(state, cells, wanted);
     }
     const values = this.rows.tableValues(state);
     if (!values) return;
@@ -306,8 +318,9 @@ export class KeptRows {
     }
     for (const state of left) {
       if (grounded.has(dotName(state.birth))) continue;
-      if (state.place.kind === "table") this.placement.remove(state);
-      else this.giveUp(state);
+      const going = this.now(state);
+      if (going.place.kind === "table") this.placement.remove(going);
+      else if (going.place.kind === "waiting") this.giveUp(going);
       forget.run(state.birth.origin, state.birth.sequence);
     }
   }
