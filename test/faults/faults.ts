@@ -969,6 +969,16 @@ export const FAULTS: Fault[] = [
     caughtBy: "services/coordinator/test/registry.test.ts",
   },
   {
+    name: "a restored database is nobody that lacks anything",
+    edits: [["if (isRestored !== 0) restored.set(name, vector);", 'if (isRestored !== 0 && problem === "") restored.set(name, vector);']],
+    caughtBy: "services/coordinator/test/leases.test.ts",
+  },
+  {
+    name: "a restored database is a source like any other",
+    edits: [["if (isRestored !== 0) restored.set(name, vector);", "if (isRestored !== 0) vectors.set(name, vector);"]],
+    caughtBy: "services/coordinator/test/leases.test.ts",
+  },
+  {
     name: "a session that was reported twice counts twice",
     edits: [["if (leases.get(lease_id) === null) return false;", 'if (lease_id === "") return false;']],
     caughtBy: "services/coordinator/test/leases.test.ts",

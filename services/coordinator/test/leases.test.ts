@@ -219,4 +219,24 @@ describe.skipIf(redisProgram === null)("leases and workers", () => {
     expect(sources).toHaveLength(2);
     expect(sources[0]?.source_id).not.toBe(sources[1]?.source_id);
   });
+
+  it("a restored database fetches, also where it seems to lack nothing, and is no source before it has", async () => {
+    await redis.kill();
+    fleet = await FleetUnderTest.start(redis.url);
+    const [restored, other] = await fleet.addNodes(3);
+    restored!.write(5);
+    restored!.lie = (truth) => ({
+      ...truth,
+      databases: truth.databases.map((database) => ({ ...database, restored: true, problem: "it was restored" })),
+    });
+    await restored!.heartbeatLie(fleet.client);
+    for (const id of [2, 3]) expect(await acquire(id, "worker")).toMatchObject({ granted: false, reason: "nothing-missing" });
+    const lease = await acquire(1, "worker");
+    expect(lease).toMatchObject({ granted: true, nodeAddress: restored!.address, databases: ["main"] });
+    restored!.lie = null;
+    const result = SyncResult.fromPartial({ success: true, verified: true });
+    await unary(fleet.client, "reportSession", ReportSessionRequest.fromPartial({ leaseId: lease.leaseId, result, startedAt: "" }));
+    await restored!.heartbeat(fleet.client);
+    expect(await acquire(2, "worker")).toMatchObject({ granted: true, nodeAddress: other!.address, sourceAddress: restored!.address });
+  });
 });

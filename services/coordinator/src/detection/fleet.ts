@@ -22,6 +22,7 @@ export interface FleetNode extends PlannerNode {
   readonly files: readonly FileRootReport[];
   /** It is a node of a scope: it meets the server of that scope and nobody else. What it has is called NAME@SCOPE here. */
   readonly limited: boolean;
+  readonly restored: ReadonlyMap<string, VersionVector>;
   /** What it shows to nodes of scopes, by NAME@SCOPE. */
   readonly served: Shown;
   /** What it lacks and others hold, and what it holds and another node that is online lacks, as last counted. */
@@ -61,6 +62,7 @@ interface Known {
   reports: readonly DatabaseReport[];
   files: readonly FileRootReport[];
   vectors: ReadonlyMap<string, VersionVector>;
+  restored: ReadonlyMap<string, VersionVector>;
   missing: Backlog;
   unsent: Backlog;
   lastSeenMs: number;
@@ -278,6 +280,7 @@ export class Fleet {
         reports: [],
         files: [],
         vectors: new Map(),
+        restored: new Map(),
         missing: NO_BACKLOG,
         unsent: NO_BACKLOG,
         lastSeenMs: 0,
@@ -294,28 +297,35 @@ export class Fleet {
     for (const { vector } of [...known.reports, ...known.served.reports]) this.#pool.release(vector);
     known.reports = own.reports;
     known.vectors = own.vectors;
-    known.served = { ...known.served, ...parts };
+    known.restored = own.restored;
+    known.served = { ...known.served, reports: parts.reports, vectors: parts.vectors };
     known.view = null;
   }
 
-  #take(reports: readonly DatabaseReport[]): Pick<Shown, "reports" | "vectors"> {
+  #take(reports: readonly DatabaseReport[]): Pick<FleetNode, "reports" | "vectors" | "restored"> {
     const standings = reports.map(({ vector }) => this.#pool.take(vector));
-    const vectors = reports.flatMap((report, at) => {
+    const vectors = new Map<string, VersionVector>();
+    const restored = new Map<string, VersionVector>();
+    for (const [at, { name, problem, restored: isRestored }] of reports.entries()) {
       const vector = standings[at]?.vector;
-      return report.problem !== "" || vector === undefined ? [] : [[report.name, vector] as const];
-    });
+      if (vector === undefined) continue;
+      // It lacks what others have, as any other; and it is no source of anything.
+      if (isRestored !== 0) restored.set(name, vector);
+      else if (problem === "") vectors.set(name, vector);
+    }
     return {
       reports: reports.map((report, at) => ({ ...report, vector: standings[at]?.text ?? report.vector })),
-      vectors: new Map(vectors),
+      vectors,
+      restored,
     };
   }
 
   #view(row: ServerRow): FleetNode {
     const known = this.#of(row.id);
     if (known.view?.row === row) return known.view;
-    const { online, reachable, reports, files, vectors, missing, unsent, limited, served } = known;
+    const { online, reachable, reports, files, vectors, restored, missing, unsent, limited, served } = known;
     const enabled = row.sync_enabled !== 0;
-    const shown = { reports, files, vectors, missing, unsent, limited, served };
+    const shown = { reports, files, vectors, restored, missing, unsent, limited, served };
     known.view = { id: row.id, row, address: addressOf(row), enabled, online, reachable, ...shown };
     return known.view;
   }
@@ -332,7 +342,7 @@ export function companions(node: FleetNode, among: readonly FleetNode[]): FleetN
 
 /** Another node as this one meets it. */
 export function asMetBy(node: FleetNode, other: FleetNode): FleetNode {
-  return node.limited ? { ...other, ...other.served } : other;
+  return node.limited ? { ...other, restored: new Map(), ...other.served } : other;
 }
 
 /** What a database of a node of a scope is called there: here its scope stands behind it. */

@@ -69,12 +69,12 @@ export class MissingCounter {
           this.#fleet.setBacklog(node.id, ...betweenScope(node, companions(node, sources)));
           continue;
         }
-        const missing = await backlogOf(node, all, (database, vector, whole) =>
+        const missing = await backlogOf([...node.vectors, ...node.restored], all, (database, vector, whole) =>
           once(`${database} lacks ${textOf(vector)}`, () =>
             this.#countDatabase(database, vector, whole, { sources: ranked.get(database) ?? [], mostAsked }),
           ),
         );
-        const unsent = await backlogOf(node, common, (database, vector, least) =>
+        const unsent = await backlogOf(node.vectors, common, (database, vector, least) =>
           once(`${database} gives ${textOf(vector)}`, () => this.#countGiven(counted, database, vector, least)),
         );
         this.#fleet.setBacklog(node.id, missing, unsent);
@@ -124,15 +124,15 @@ export class MissingCounter {
   }
 }
 
-/** Per database what the node's vector and the fleet's differ by; nobody is asked where they are equal. */
+/** Per database what a node's vector and the fleet's differ by; nobody is asked where they are equal. */
 async function backlogOf(
-  node: FleetNode,
+  held: Iterable<[string, VersionVector]>,
   fleet: ReadonlyMap<string, VersionVector>,
   count: (database: string, own: VersionVector, others: VersionVector) => Promise<MissingCount>,
 ): Promise<Backlog> {
   const sum: MissingCount = { changes: 0, oldestUs: 0 };
   const databases = new Map<string, MissingCount>();
-  for (const [database, vector] of node.vectors) {
+  for (const [database, vector] of held) {
     const others = fleet.get(database);
     if (others === undefined || (beyond(database, vector, others) === 0 && beyond(database, others, vector) === 0)) continue;
     const counted = await count(database, vector, others);

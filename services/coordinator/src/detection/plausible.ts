@@ -48,6 +48,7 @@ export function databasesIn(statuses: readonly DatabaseStatus[]): DatabaseReport
       problem: clipped(problem),
       held: countOf(status.held),
       kept_back: countOf(status.keptBack),
+      restored: isVector && status.restored ? 1 : 0,
     };
   });
 }

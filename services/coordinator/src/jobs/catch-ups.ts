@@ -332,7 +332,7 @@ export class CatchUps {
   #tally(serverId: number, available: readonly FleetNode[], sessionWanted: boolean): CatchUpTally {
     const node = this.#fleet.node(serverId);
     const all = node?.limited ? union(companions(node, available)) : this.#wholeOf(available);
-    const target = new Map([...all].filter(([database]) => node?.vectors.has(database)));
+    const target = new Map([...all].filter(([database]) => node?.vectors.has(database) || node?.restored.has(database)));
     const tally = new CatchUpTally(serverId, node?.row.name ?? String(serverId), target, sessionWanted);
     const same = this.#tallies.get(serverId);
     if (same === undefined) this.#tallies.set(serverId, new Set([tally]));

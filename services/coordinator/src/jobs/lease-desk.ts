@@ -187,7 +187,7 @@ export class LeaseDesk {
   }
 
   async #grant(node: FleetNode, source: FleetNode, { worker, jobId }: Holder): Promise<AcquireLeaseResponse> {
-    const databases = [...node.vectors.keys()].filter((database) => source.vectors.has(database)).sort();
+    const databases = [...node.vectors.keys(), ...node.restored.keys()].filter((database) => source.vectors.has(database)).sort();
     const lease = await this.#registry.commit((): LeaseRow => {
       const now = new Date();
       const details = { source: source.row.name, databases };

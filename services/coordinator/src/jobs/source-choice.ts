@@ -42,7 +42,10 @@ export class SourceChoice {
       const source = chosen as FleetNode;
       return !now.demanded && now.moving && this.#waits(node, source) ? "busy" : source;
     }
-    const withOtherFiles = (preferred.length > 0 ? preferred : fruitful).filter((other) => filesDiffer(node, other));
+    // A session may be about all databases of both: one that serves nobody yet is left alone until it has fetched.
+    const withOtherFiles = (preferred.length > 0 ? preferred : fruitful).filter(
+      (other) => other.restored.size === 0 && filesDiffer(node, other),
+    );
     // Nobody dials a node of a scope: it gives what it has by a session of its own.
     const taker = node.limited ? preferred.find((other) => gain(other, node) > 0) : undefined;
     if (taker !== undefined) return taker;
@@ -118,7 +121,8 @@ export class SourceChoice {
     if (!this.#fruitless.has(node.id) && lacks(node, this.#toBeHad().all)) return true;
     const fruitful = this.#fruitful(node, candidates);
     return (
-      chooseSource(node, fruitful) !== null || fruitful.some((other) => filesDiffer(node, other) || (node.limited && gain(other, node) > 0))
+      chooseSource(node, fruitful) !== null ||
+      fruitful.some((other) => (other.restored.size === 0 && filesDiffer(node, other)) || (node.limited && gain(other, node) > 0))
     );
   }
 
@@ -146,6 +150,6 @@ function pairKey(serverId: number, sourceId: number): string {
 }
 
 function standingOf(node: FleetNode): string {
-  const rows = [...node.vectors].map(([database, vector]) => `${database} ${textOf(vector)}`);
+  const rows = [...node.vectors, ...node.restored].map(([database, vector]) => `${database} ${textOf(vector)}`);
   return [...rows, ...node.files.map(({ root, digest }) => `${root} ${digest}`)].join("|");
 }

@@ -66,6 +66,7 @@ function nodeView(core: Core, node: FleetNode, session: RunningSession | null, i
         : { free_bytes: row.disk_free_bytes, total_bytes: row.disk_total_bytes },
     databases: reports.map((report) => ({
       ...report,
+      restored: report.restored !== 0,
       missing_changes: changesOf(missing, report.name),
       oldest_missing_age_s: ageOf(missing, report.name),
       unsent_changes: changesOf(unsent, report.name),

@@ -27,6 +27,7 @@ export const DatabaseShape = z
     unsent_changes: count.describe("Changes that it holds and another node that is online lacks"),
     oldest_unsent_age_s: z.number().min(0),
     problem: z.string().describe("Why this database cannot take part just now; empty when it can"),
+    restored: z.boolean().describe("It was restored from a backup and serves no one before it has pulled from another node once"),
   })
   .meta({ id: "Database" });
 

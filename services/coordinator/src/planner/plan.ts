@@ -7,6 +7,8 @@ export { total } from "./dense.ts";
 export interface PlannerNode {
   readonly id: number;
   readonly vectors: ReadonlyMap<string, VersionVector>;
+  /** Databases that were restored from a backup: nobody is served of them before the node has fetched once. They are not in `vectors`. */
+  readonly restored?: ReadonlyMap<string, VersionVector>;
 }
 
 /** A session is symmetric: `node` fetches from `source` and sends what `source` lacks; afterwards both are equal. */
@@ -17,13 +19,18 @@ export interface PlannedSession {
 
 /**
  * How much `from` holds that `to` lacks, in sequence numbers summed over the databases both have. At least the number
- * of live changes (overwritten ones are counted too), which is all that is needed to compare sources.
+ * of live changes (overwritten ones are counted too), which is all that is needed to compare sources. A database that was
+ * restored gains by any source, were it only that it serves again.
  */
 export function gain(to: PlannerNode, from: PlannerNode): number {
   let sum = 0;
   for (const [database, have] of to.vectors) {
     const offered = from.vectors.get(database);
     if (offered !== undefined) sum += beyond(database, have, offered);
+  }
+  for (const [database, have] of to.restored ?? []) {
+    const offered = from.vectors.get(database);
+    if (offered !== undefined) sum += Math.max(1, beyond(database, have, offered));
   }
   return sum;
 }
@@ -42,12 +49,13 @@ export function union(nodes: Iterable<PlannerNode>): Map<string, VersionVector> 
   return new Map([...distinct].map(([database, vectors]) => [database, joinAll(database, vectors)]));
 }
 
-/** True when `node` lacks something that is in `all`. */
+/** True when `node` lacks something that is in `all`, or has to fetch before it serves again. */
 export function lacks(node: PlannerNode, all: ReadonlyMap<string, VersionVector>): boolean {
   for (const [database, vector] of node.vectors) {
     const known = all.get(database);
     if (known !== undefined && beyond(database, vector, known) > 0) return true;
   }
+  for (const database of (node.restored ?? new Map()).keys()) if (all.has(database)) return true;
   return false;
 }
 

@@ -13,7 +13,14 @@ import { Servers } from "./servers.ts";
 import { checkPresets, Settings } from "./settings.ts";
 
 /** Numbered steps of the schema; the position in the list plus one is the version a step leads to. */
-const SCHEMA_STEPS = ["0001-registry.sql", "0002-reliability-alerts.sql", "0003-access.sql", "0004-logins.sql", "0005-kept-back.sql"];
+const SCHEMA_STEPS = [
+  "0001-registry.sql",
+  "0002-reliability-alerts.sql",
+  "0003-access.sql",
+  "0004-logins.sql",
+  "0005-kept-back.sql",
+  "0006-restored.sql",
+];
 
 /** "scou" as a number in the file header, so that `file` and SQLite tools can tell whose database it is. */
 const APPLICATION_ID = 0x73636f75;

@@ -55,5 +55,6 @@ function databaseStatuses({ databases, scope }: Pick<NodeContext, "databases" | 
     keptBack: BigInt(state.keptBack),
     baseline: state.baseline,
     scope: scope ?? "",
+    restored: state.restored,
   }));
 }

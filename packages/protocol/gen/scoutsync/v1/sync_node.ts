@@ -107,6 +107,11 @@ export interface DatabaseStatus {
   keptBack: bigint;
   /** The scope whose part of the database this is; empty for all of it. */
   scope: string;
+  /**
+   * It was restored from a backup: it serves no one before it has pulled from another node once, which is all it takes part
+   * in until then. `problem` says so, too.
+   */
+  restored: boolean;
 }
 
 /** One file root as this node sees it. */
@@ -1664,6 +1669,7 @@ function createBaseDatabaseStatus(): DatabaseStatus {
     baseline: "",
     keptBack: 0n,
     scope: "",
+    restored: false,
   };
 }
 
@@ -1725,6 +1731,9 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
     }
     if (message.scope !== "") {
       writer.uint32(146).string(message.scope);
+    }
+    if (message.restored !== false) {
+      writer.uint32(152).bool(message.restored);
     }
     return writer;
   },
@@ -1846,6 +1855,14 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
             message.scope = reader.string();
             continue;
           }
+          case 19: {
+            if (tag !== 152) {
+              break;
+            }
+
+            message.restored = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1876,6 +1893,7 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
     message.baseline = object.baseline ?? "";
     message.keptBack = (object.keptBack !== undefined && object.keptBack !== null) ? BigInt(object.keptBack) : 0n;
     message.scope = object.scope ?? "";
+    message.restored = object.restored ?? false;
     return message;
   },
 };
