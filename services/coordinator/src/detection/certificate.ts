@@ -2,7 +2,8 @@ import { formatVector } from "@scoutsync/core";
 import type { Registry } from "../registry/registry.ts";
 import type { FleetEvents } from "../events.ts";
 import { gain, lacks, union } from "../planner/plan.ts";
-import { ageSeconds, companions, filesDiffer, rootsApart, type Fleet, type FleetNode } from "./fleet.ts";
+import { filesDiffer, hasAllFiles, rootsApart } from "./file-roots.ts";
+import { ageSeconds, companions, type Fleet, type FleetNode } from "./fleet.ts";
 
 /** Whether the fleet is equal, and since when it has been so or not. */
 export interface Certificate {
@@ -66,7 +67,7 @@ export class CertificateKeeper {
 
 /**
  * True when every enabled node is online and, per database, all who have it stand at the same vector with the same
- * digest, nothing captured still waiting and no problem; and nodes of a scope are equal to what its server shows them. A
+ * digest, nothing captured still waiting, all files in place and no problem; and nodes of a scope are equal to what its server shows them. A
  * fleet without enabled nodes has nothing to certify.
  */
 export function isConverged(nodes: readonly FleetNode[]): boolean {
@@ -75,7 +76,7 @@ export function isConverged(nodes: readonly FleetNode[]): boolean {
   const first = new Map<string, { vector: string; digest: string }>();
   for (const node of enabled) {
     if (!node.online) return false;
-    if (node.limited && apartFromScope(node, enabled) !== null) return false;
+    if (node.limited ? apartFromScope(node, enabled) !== null : !hasAllFiles(node)) return false;
     for (const report of node.reports) {
       if (report.problem !== "" || report.pending > 0) return false;
       if (node.limited) continue;
@@ -166,11 +167,19 @@ function inequality(
   const behind = [...node.vectors].filter(([name, vector]) => lacks({ id: node.id, vectors: new Map([[name, vector]]) }, all));
   const roots = node.files.filter(({ root }) => apart.has(root)).map(({ root }) => `"${root}"`);
   if (behind.length === 0 && pending.length === 0) {
+    if (!hasAllFiles(node)) return { kind: "behind", reason: filesReason(node), databases: [] };
     if (roots.length === 0) return null;
     return { kind: "behind", reason: `Not all nodes hold the same files in ${roots.join(", ")}.`, databases: [] };
   }
   const databases = [...new Set([...behind.map(([name]) => name), ...pending.map((report) => report.name)])].sort();
   return { kind: "behind", reason: behindReason(node, behind.length > 0), databases };
+}
+
+function filesReason({ files }: FleetNode): string {
+  const wanting = files.filter(({ pending }) => pending > 0);
+  const sum = wanting.reduce((total, { pending }) => total + pending, 0);
+  const which = sum === 1 ? "One file that it knows of is" : `${sum} files that it knows of are`;
+  return `${which} not there yet, in ${wanting.map(({ root }) => `"${root}"`).join(", ")}.`;
 }
 
 function behindReason(node: FleetNode, behind: boolean): string {

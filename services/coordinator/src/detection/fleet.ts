@@ -4,6 +4,7 @@ import type { FleetEvents } from "../events.ts";
 import { gain, lacks, union, type PlannerNode } from "../planner/plan.ts";
 import type { Registry } from "../registry/registry.ts";
 import { addressOf, type DatabaseReport, type FileRootReport, type ServerPatch, type ServerRow } from "../registry/servers.ts";
+import { filesDiffer, rootsApart, wantsFiles } from "./file-roots.ts";
 import { databasesIn, rootsIn } from "./plausible.ts";
 import { VectorPool } from "./vector-pool.ts";
 
@@ -110,14 +111,14 @@ export class Fleet {
     return this.nodes().filter((node) => node.enabled && node.online && node.reachable);
   }
 
-  /** Available nodes that lack something another available node holds, or hold other files in a root than another. */
+  /** Available nodes that lack something another available node holds, or hold other files in a root than another or not all of them. */
   behind(): FleetNode[] {
     const available = this.available();
     const nodes = available.filter((node) => !node.limited);
     const all = union(nodes);
     const apart = rootsApart(nodes);
     return available.filter((node) => {
-      if (!node.limited) return lacks(node, all) || node.files.some(({ root }) => apart.has(root));
+      if (!node.limited) return lacks(node, all) || node.files.some(({ root }) => apart.has(root)) || wantsFiles(node, nodes);
       return companions(node, nodes).some((server) => gain(node, server) > 0 || gain(server, node) > 0 || filesDiffer(node, server));
     });
   }
@@ -363,23 +364,6 @@ function divided<S extends { scope: string }>({ scope }: Known, statuses: readon
   const parts = statuses.filter((status) => status.scope !== "");
   // Nobody shows parts of what he does not have: it is a node of a scope that has not spoken by itself yet.
   return own.length === 0 && scope === undefined ? { own: parts, parts: [] } : { own, parts };
-}
-
-/** True when two nodes hold other files in a root that both have. */
-export function filesDiffer(a: FleetNode, b: FleetNode): boolean {
-  return a.files.some(({ root, digest }) => b.files.some((other) => other.root === root && other.digest !== digest));
-}
-
-/** Roots in which not all nodes that have them hold the same files. */
-export function rootsApart(nodes: readonly FleetNode[]): Set<string> {
-  const digests = new Map<string, string>();
-  const apart = new Set<string>();
-  for (const { root, digest } of nodes.flatMap((node) => node.files)) {
-    const other = digests.get(root);
-    if (other === undefined) digests.set(root, digest);
-    else if (other !== digest) apart.add(root);
-  }
-  return apart;
 }
 
 /** Age of the oldest missing change in seconds, 0 when nothing is missing. */

@@ -55,11 +55,12 @@ export function databasesIn(statuses: readonly DatabaseStatus[]): DatabaseReport
 
 /** What a node said of its file roots. */
 export function rootsIn(statuses: readonly FileRootStatus[]): FileRootReport[] {
-  return named(statuses, ({ root }) => root).map(({ root, cursor, digest, conflicts, missing, heldBack, problem }) => ({
+  return named(statuses, ({ root }) => root).map(({ root, cursor, digest, conflicts, pending, missing, heldBack, problem }) => ({
     root,
     cursor: clipped(cursor, LONGEST_VECTOR),
     digest: clipped(digest, LONGEST_NAME),
     conflicts: countOf(conflicts),
+    pending: countOf(pending),
     missing: countOf(missing),
     held_back: heldBack ? 1 : 0,
     problem: clipped(problem),

@@ -1,7 +1,8 @@
 import { EMPTY_VECTOR, SyncError, type VersionVector } from "@scoutsync/core";
 import { pause, type Logger } from "@scoutsync/runtime";
 import type { Timing } from "../config.ts";
-import { companions, rootsApart, type Fleet, type FleetNode } from "../detection/fleet.ts";
+import { rootsApart } from "../detection/file-roots.ts";
+import { companions, type Fleet, type FleetNode } from "../detection/fleet.ts";
 import type { MissingCounter } from "../detection/missing.ts";
 import type { Prober } from "../detection/probe.ts";
 import type { FleetEvents } from "../events.ts";
@@ -162,7 +163,8 @@ export class CatchUps {
     const available = this.#fleet.available();
     const apart = rootsApart(available.filter((node) => !node.limited));
     // Vectors say when rows are there; of files only a session that ended well does.
-    const needsSession = (node: FleetNode) => lagging.has(node) && (node.limited || node.files.some(({ root }) => apart.has(root)));
+    const needsSession = (node: FleetNode) =>
+      lagging.has(node) && (node.limited || node.files.some(({ root, pending }) => pending > 0 || apart.has(root)));
     const tallies = [...behind, ...others].map((node) => this.#tally(node.id, available, needsSession(node)));
     try {
       this.#forgive(behind);

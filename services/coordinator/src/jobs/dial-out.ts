@@ -1,5 +1,6 @@
 import type { DialledOut, SyncResult } from "@scoutsync/protocol";
-import { companions, filesDiffer, type Fleet, type FleetNode } from "../detection/fleet.ts";
+import { filesDiffer } from "../detection/file-roots.ts";
+import { companions, type Fleet, type FleetNode } from "../detection/fleet.ts";
 import { clipped, LONGEST_NAME, resultIn } from "../detection/plausible.ts";
 import type { Prober } from "../detection/probe.ts";
 import type { FleetEvents } from "../events.ts";

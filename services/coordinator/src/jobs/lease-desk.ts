@@ -10,7 +10,8 @@ import {
 } from "@scoutsync/protocol";
 import type { Logger } from "@scoutsync/runtime";
 import type { Timing } from "../config.ts";
-import { asMetBy, filesDiffer, nameAt, type Fleet, type FleetNode } from "../detection/fleet.ts";
+import { filesDiffer } from "../detection/file-roots.ts";
+import { asMetBy, nameAt, type Fleet, type FleetNode } from "../detection/fleet.ts";
 import { clipped, LONGEST_NAME, resultIn, stepsIn } from "../detection/plausible.ts";
 import type { Prober } from "../detection/probe.ts";
 import type { FleetEvents } from "../events.ts";

@@ -1,4 +1,5 @@
-import { companions, filesDiffer, type Fleet, type FleetNode } from "../detection/fleet.ts";
+import { filesDiffer, hasAllFiles } from "../detection/file-roots.ts";
+import { companions, type Fleet, type FleetNode } from "../detection/fleet.ts";
 import { textOf } from "../detection/vector-pool.ts";
 import { chooseSource, gain, isBetterLater, lacks, wealthOf, type Wealth } from "../planner/plan.ts";
 
@@ -50,7 +51,9 @@ export class SourceChoice {
     const taker = node.limited ? preferred.find((other) => gain(other, node) > 0) : undefined;
     if (taker !== undefined) return taker;
     // Spread by id, so that many do not all queue for the same one.
-    const apart = withOtherFiles[node.id % Math.max(1, withOtherFiles.length)];
+    const whole = withOtherFiles.filter(hasAllFiles);
+    const holders = whole.length > 0 ? whole : withOtherFiles;
+    const apart = holders[node.id % Math.max(1, holders.length)];
     if (apart !== undefined) return apart;
     if (this.#hasSource(node, candidates)) return "busy";
     if (!now.demanded) return null;
@@ -151,5 +154,5 @@ function pairKey(serverId: number, sourceId: number): string {
 
 function standingOf(node: FleetNode): string {
   const rows = [...node.vectors, ...node.restored].map(([database, vector]) => `${database} ${textOf(vector)}`);
-  return [...rows, ...node.files.map(({ root, digest }) => `${root} ${digest}`)].join("|");
+  return [...rows, ...node.files.map(({ root, digest, pending }) => `${root} ${digest} ${pending}`)].join("|");
 }

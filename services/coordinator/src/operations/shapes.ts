@@ -37,6 +37,7 @@ export const FileRootShape = z
     cursor: z.string(),
     digest: z.string(),
     conflicts: count.describe("Open conflicts"),
+    pending: count.describe("Files that it knows of and whose bytes are not there yet"),
     missing: count.describe("Files that are missing and not known to be deleted"),
     held_back: z.boolean().describe("So many are missing that the other nodes keep theirs until somebody decides"),
     problem: z.string().describe("Why this root cannot take part just now; empty when it can"),

@@ -6,7 +6,7 @@ import type { FleetShape, NodeShape, ReviewShape, ScanResultShape, ValueShape } 
 // Where a message has another form than the JSON of the same operation.
 
 /** What the coordinator is not told about a file root in a heartbeat; a Ping of the node says it. */
-const NOT_TOLD = { files: 0, folders: 0, bytes: 0, pending: 0, scope: "" };
+const NOT_TOLD = { files: 0, folders: 0, bytes: 0, scope: "" };
 
 export function wireNode(node: z.input<typeof NodeShape>): Plain<Node> {
   const { session } = node;

@@ -26,6 +26,8 @@ export interface FileRootReport {
   digest: string;
   /** Open conflicts. */
   conflicts: number;
+  /** Versions that it knows and whose bytes it does not have. */
+  pending: number;
   /** Files that are missing and not known to be deleted. */
   missing: number;
   /** 1: so many are missing that the other nodes keep theirs until somebody decides. */
@@ -134,8 +136,8 @@ export class Servers {
     this.#files = database.prepare<[], FileRootReport & { server_id: number }>("SELECT * FROM server_files ORDER BY server_id, root");
     this.#dropFiles = database.prepare<[number]>("DELETE FROM server_files WHERE server_id = ?");
     this.#addFile = database.prepare(
-      `INSERT INTO server_files (server_id, root, cursor, digest, conflicts, missing, held_back, problem)
-       VALUES (@server_id, @root, @cursor, @digest, @conflicts, @missing, @held_back, @problem)`,
+      `INSERT INTO server_files (server_id, root, cursor, digest, conflicts, pending, missing, held_back, problem)
+       VALUES (@server_id, @root, @cursor, @digest, @conflicts, @pending, @missing, @held_back, @problem)`,
     );
   }
 
