@@ -942,7 +942,7 @@ export const FAULTS: Fault[] = [
     name: "nobody is behind for its files",
     edits: [
       [
-        "if (!node.limited) return lacks(node, all) || node.files.some(({ root }) => apart.has(root));",
+        "if (!node.limited) return lacks(node, all) || node.files.some(({ root }) => apart.has(root)) || wantsFiles(node, nodes);",
         "if (!node.limited) return lacks(node, all) && apart.size >= 0;",
       ],
     ],
