@@ -159,6 +159,14 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("rules-identity"),
   },
   {
+    name: "joining again leaves the key of a row that waits as it was",
+    edits: [
+      ["if (key !== null && !state.key?.equals(key)) this.rebear(state, result);", "if (key === undefined) this.rebear(state, result);"],
+      [": this.renamedKey(state);", ": state.key;"],
+    ],
+    caughtBy: "packages/replica/test/entity-simulation.test.ts",
+  },
+  {
     name: "what one row says is kept as the value of another that it is one with",
     edits: [["own === undefined ? was : own", "own ?? was"]],
     caughtBy: tests("former-ids"),

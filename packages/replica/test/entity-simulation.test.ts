@@ -8,6 +8,10 @@ test.each(FOUND)("seed %i, which found something", (seed) => {
   expect(new EntitySimulation(seed).run().failures).toEqual([]);
 });
 
+test("a row that waits and whose key names one that lives on under another name, when a node joins again", () => {
+  expect(new EntitySimulation(700002, { forgetting: true }).run().failures).toEqual([]);
+});
+
 test("so they do where nodes are away for long and the others forget, by seed", () => {
   const options = { forgetting: true, replicas: 4, steps: 110 };
   // What a kept row refers to was left hanging.

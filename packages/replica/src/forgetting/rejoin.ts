@@ -18,7 +18,7 @@ import { isSame, type Member } from "../rows/members.ts";
 import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
-import { keyText, valueText } from "../rows/values.ts";
+import { keyText, packKey, valueText } from "../rows/values.ts";
 import { isNamedByBirth, type Table } from "../schema/catalog.ts";
 import { rejoinNeeded } from "./floor.ts";
 import { Needed } from "./needed.ts";
@@ -149,7 +149,7 @@ export class Rejoin {
       }
     }
     for (const table of this.rows.tables) for (const slot of this.rows.outSlots(table)) this.judgeOut(table, slot, result);
-    this.followRenamed();
+    this.followRenamed(result);
     this.placement.entities.arrangeTouched();
     this.placement.kept.revive(this.keptFor, nowUs);
     this.placement.finish();
@@ -291,7 +291,7 @@ export class Rejoin {
         ? null
         : key
           ? this.rows.keyFromValues(table, key)
-          : state.key;
+          : this.renamedKey(state);
     const fresh: RowState = {
       table,
       place: state.place,
@@ -379,15 +379,31 @@ export class Rejoin {
     this.rows.saveInTable(child, child.table.surrogate ? child.slot : null, values, before);
   }
 
-  /** Rows that wait refer to rows by their names. */
-  private followRenamed(): void {
+  private nameNow(cell: CellValue | undefined): Ref | undefined {
+    return cell instanceof Ref ? this.renamed.get(`${cell.origin}:${cell.sequence}`) : undefined;
+  }
+
+  /** The natural key of a row out of its table, by the names that rows have now; null where it has none. */
+  private renamedKey(state: RowState): Buffer | null {
+    if (state.key === null || state.table.keyReferences.length === 0) return state.key;
+    return packKey(
+      state.table.key,
+      this.rows.keyCells(state).map((cell) => this.nameNow(cell) ?? cell),
+    );
+  }
+
+  /** Rows that wait refer to rows by their names, also in their keys: there they become others. */
+  private followRenamed(result: Rejoined): void {
     if (this.renamed.size === 0) return;
+    for (const state of this.rows.waiting()) {
+      const key = this.renamedKey(state);
+      if (key !== null && !state.key?.equals(key)) this.rebear(state, result);
+    }
     for (const state of this.rows.waiting()) {
       const cells = [...this.rows.cells(state)];
       const shown = this.placement.entities.shown(state);
       const moved = state.table.references.filter(({ index }) => {
-        const ref = shown[index];
-        const now = ref instanceof Ref ? this.renamed.get(`${ref.origin}:${ref.sequence}`) : undefined;
+        const now = this.nameNow(shown[index]);
         if (now) cells[index] = now;
         return now !== undefined;
       });
