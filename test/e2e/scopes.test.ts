@@ -135,3 +135,49 @@ test("two teams share a server over mutual TLS: each has its own rows on its own
   for (const node of [blue, blueToo]) expect(everything(node)).not.toMatch(/red-|final-red|hunter2|blue-price/);
   expect(everything(red)).not.toMatch(/blue-second|final-blue|hunter2|blue-price|red-price/);
 }, 240_000);
+
+test("a laptop that meets another server of its fleet with the same scopes is refused, by session and by bundle, and has each row once", async () => {
+  const made = await scoutsync(["init", "--role", "node", "--name", "server", "--data", fleet.path("server", "node-data"), "--json"], {
+    env,
+  });
+  expect(made.code, made.stderr).toBe(0);
+  writeFileSync(fleet.path("scopes.yaml"), SCOPES);
+  const flags = ["--scopes", fleet.path("scopes.yaml")];
+  const filled = createDatabase(
+    fleet.path("server.db"),
+    `${SCHEMA} INSERT INTO match VALUES(1, 'final'); INSERT INTO scouting_data VALUES(1, 5454, 1, 'first', NULL)`,
+  );
+  const server = await fleet.node({ name: "server", databases: { main: filled }, baseline: null, flags });
+  const second = await fleet.node({
+    name: "second",
+    databases: { main: createDatabase(fleet.path("second.db"), SCHEMA) },
+    baseline: null,
+    flags: [...flags, "--join", await invite()],
+    peers: [server.address],
+  });
+  await holds(second, "first");
+  const blue = await laptop("blue", "team-5454");
+  await holds(blue, "first");
+  write(blue, "INSERT INTO scouting_data(scouting_team_number, match_id, note) VALUES(5454, 1, 'typed')");
+  await holds(second, "first", "typed");
+
+  const as = ["--identity", fleet.path("blue", "node-data"), "--json"];
+  const refused = await scoutsync(["sync", blue.address, second.address, ...as], { env });
+  expect(refused.code).toBe(1);
+  expect(refused.json()).toMatchObject({ success: false, errors: [{ code: "SCOPE_OTHER_SERVER" }] });
+  expect(refused.stdout).toContain("start it with an empty database");
+  for (const [from, to] of [
+    [second, blue],
+    [blue, second],
+  ] as const) {
+    const bundle = fleet.path(`${from.name}.bundle`);
+    const exported = await scoutsync(["export", from.address, "--db", "main", "-o", bundle, ...as], { env });
+    expect(exported.code, exported.stdout + exported.stderr).toBe(0);
+    const imported = await scoutsync(["import", to.address, bundle, ...as], { env });
+    expect(imported.code).toBe(1);
+    expect(imported.stdout + imported.stderr).toContain("SCOPE_OTHER_SERVER");
+  }
+  // Its own server and it go on.
+  write(server, "INSERT INTO scouting_data VALUES(9, 5454, 1, 'later', NULL)");
+  for (const node of [server, second, blue]) await holds(node, "first", "later", "typed");
+}, 240_000);

@@ -2,6 +2,7 @@ import type { Fault } from "./faults.ts";
 
 const SCOPE_TESTS = "packages/replica/test/scope.test.ts";
 const SCHEMAS = "packages/replica/test/scope-schemas.test.ts";
+const HOME = "packages/replica/test/scope-home.test.ts";
 const HISTORIES = "packages/replica/test/scope-simulation.test.ts";
 const FILES = "services/sync-node/test/scope-files.test.ts";
 const PART = "packages/files/test/part.test.ts";
@@ -160,5 +161,25 @@ export const SCOPE_FAULTS: Fault[] = [
     name: "a node of a scope may say to a coordinator that it is of none",
     edits: [['if (typeof scope === "string") return { own: statuses', 'if (scope === "") return { own: statuses']],
     caughtBy: "services/coordinator/test/scoped-nodes.test.ts",
+  },
+  {
+    name: "a laptop takes the rows of every server with its scope",
+    edits: [['if (mine !== "") throw otherServer();', 'if (mine !== "") return null;']],
+    caughtBy: HOME,
+  },
+  {
+    name: "a laptop does not remember which server its rows belong to",
+    edits: [["    if (home !== null) noteHome(this.db, home);\n", ""]],
+    caughtBy: HOME,
+  },
+  {
+    name: "a full node that hears a laptop is taken for one",
+    edits: [["return limited && exchanges ? theirs : null;", "return exchanges ? theirs : null;"]],
+    caughtBy: HOME,
+  },
+  {
+    name: "another server's copy tells a laptop of its nodes before it is refused",
+    edits: [["    await meet(replica, batch.baseline);\n", ""]],
+    caughtBy: "packages/session/test/scope-home.test.ts",
   },
 ];

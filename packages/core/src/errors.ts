@@ -13,6 +13,7 @@ export const ErrorCodes = {
   METADATA_NEWER: "the sync metadata in the file was written by a newer version",
   SCHEMA_UNSUPPORTED: "a table cannot take part",
   BASELINE_CHOICE: "both sides hold rows from before syncing and it was not said whether they are the same rows",
+  SCOPE_OTHER_SERVER: "the rows of a scope's node belong to another copy of a scope than the one that was met",
   CONSTRAINT_REFUSED: "a constraint of the table refuses a change from another node",
   BATCH_CORRUPT: "a batch did not arrive as it was sent",
   BATCH_GAP: "a batch does not continue what is here",

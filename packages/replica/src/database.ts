@@ -253,7 +253,7 @@ export class ReplicaDatabase {
       this.floor = new Floor(parts);
       this.members = new Members(this.db, { id: options.nodeId, name: options.nodeName });
       this.rejoining = new Rejoin({ ...parts, placement: this.placement });
-      this.joining = new Joining({ ...parts, placement: this.placement, choice: this.choice() });
+      this.joining = new Joining({ ...parts, placement: this.placement, choice: this.choice(), limited: options.limited === true });
       this.reader = new LogReader({
         ...parts,
         groups,
@@ -869,7 +869,8 @@ export class ReplicaDatabase {
   /**
    * Takes note of what another replica says of rows from before syncing, before anything is exchanged with it. Rows of
    * copies that are joined as shared get their common names here. `filling`: its rows are about to come. Throws
-   * BASELINE_CHOICE when a person has to say whether the rows are the same.
+   * BASELINE_CHOICE when a person has to say whether the rows are the same, SCOPE_OTHER_SERVER when the rows
+   * of both sides belong to different copies of scopes.
    */
   meet(statement: string, filling = false): void {
     if (!this.joining.plan(statement, filling)) return;

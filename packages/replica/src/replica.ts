@@ -53,6 +53,8 @@ export interface ReplicaOptions {
   serveRestored?: boolean;
   /** The database is a scope's copy, filled from another one: see `scope/`. It is made where it is not there yet. */
   scope?: ScopeSource;
+  /** The node is limited to a scope: its rows belong to the first copy of one that it exchanges rows with, and to no other. */
+  limited?: boolean;
   /** A copy to try something on: takes changes of a peer that has not heard yet which copies are shared. */
   trial?: boolean;
 }
@@ -163,7 +165,8 @@ export interface Replica {
   apply(batch: ChangeBatch): Promise<ApplyResult>;
   /**
    * Takes note of what another replica says of rows from before syncing, before anything is exchanged with it. Throws
-   * BASELINE_CHOICE when a person has to say whether the rows of both sides are the same.
+   * BASELINE_CHOICE when a person has to say whether the rows of both sides are the same, SCOPE_OTHER_SERVER when they
+   * belong to different copies of scopes.
    */
   meet(baseline: string): Promise<void>;
   /** What rows of both sides are about to be joined as by meeting; null where that was decided before. Throws as `meet`. */

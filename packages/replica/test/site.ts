@@ -21,6 +21,7 @@ export interface SiteOptions {
   sensitive?: string[];
   triggers?: { run: string[]; suspend: string[] };
   rules?: string[];
+  limited?: boolean;
   park?: string[];
   busyTimeoutMs?: number;
   uptimeUs?: () => number;
@@ -85,6 +86,7 @@ export class Site {
       exclude = [],
       sensitive = [],
       rules = [],
+      limited = false,
       park = [],
       busyTimeoutMs = 200,
       uptimeUs,
@@ -104,6 +106,7 @@ export class Site {
         sensitive,
         triggers: this.options.triggers,
         rules,
+        limited,
         park,
         baseline,
         busyTimeoutMs,

@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import { FileRootPool, type FileRootOptions } from "@scoutsync/files";
 import { openReplicaPool, type ReplicaOptions } from "@scoutsync/replica";
-import { checkPlain, hasIdentity } from "@scoutsync/trust";
+import { checkPlain, hasIdentity, Trust } from "@scoutsync/trust";
 import { ClockKeeper } from "./clock/clock-keeper.ts";
 import {
   checkAddresses,
@@ -48,6 +48,7 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
   if (config.metrics) checkPlain({ listen: [config.metrics], dialled: [], insecure: config.insecure === true }, config.logger);
   await checkListenAddress(config.listen);
   const nodeId = nodeIdentity(config.dataDirectory);
+  const limited = Trust.open(config.dataDirectory)?.identity.scope != null;
   const clock = new ClockKeeper({ nodeId, dataDirectory: config.dataDirectory, logger: config.logger });
   const memory = new DatabaseMemory(config.dataDirectory, config.logger);
   const roots = fileRootOptions(config);
@@ -76,6 +77,7 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
         rules: terms.get(name) ?? [],
         park: parked.get(name) ?? [],
         baseline: config.baseline,
+        limited,
         busyTimeoutMs: BUSY_TIMEOUT_MS,
         pollIntervalMs: POLL_INTERVAL_MS,
         clockCorrectionUs: clock.correctionUs,

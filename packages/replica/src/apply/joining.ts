@@ -13,6 +13,7 @@ import {
 import type { Knowledge } from "../identity/knowledge.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
+import { homeFrom, homeOf, noteHome } from "../scope/home.ts";
 import { packKey } from "../rows/values.ts";
 import type { Placement } from "./placement.ts";
 
@@ -23,27 +24,48 @@ interface Plan {
   origins: string[];
   /** The origin that an empty replica is filled from. */
   inherit: string | null;
+  /** The copy of a scope that the rows here belong to from now on. */
+  home: string | null;
 }
 
-/** Decides whether rows that two replicas had before syncing are the same rows, and makes what is stored follow. */
+/**
+ * Decides whether two replicas may exchange rows at all, and whether rows that both had before syncing are the same rows;
+ * makes what is stored follow.
+ */
 export class Joining {
   private readonly db: Database;
   private readonly rows: RowStore;
   private readonly knowledge: Knowledge;
   private readonly placement: Placement;
   private readonly choice: BaselineChoice | null;
+  private readonly limited: boolean;
 
-  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement; choice: BaselineChoice | null }) {
+  constructor(options: {
+    db: Database;
+    rows: RowStore;
+    knowledge: Knowledge;
+    placement: Placement;
+    choice: BaselineChoice | null;
+    /** As in ReplicaOptions. */
+    limited: boolean;
+  }) {
     this.db = options.db;
     this.rows = options.rows;
     this.knowledge = options.knowledge;
     this.placement = options.placement;
     this.choice = options.choice;
+    this.limited = options.limited;
   }
 
   /** What this replica says of itself to every other. */
   get statement(): BaselineStatement {
-    return { origins: baselinesOf(this.db), choice: this.choice ?? "", own: this.own, shared: this.rows.shared.names };
+    return {
+      origins: baselinesOf(this.db),
+      choice: this.choice ?? "",
+      own: this.own,
+      shared: this.rows.shared.names,
+      home: homeOf(this.db),
+    };
   }
 
   get statementText(): string {
@@ -60,10 +82,12 @@ export class Joining {
 
   /**
    * What meeting a replica that says `text` of itself asks to be noted here; null when nothing does. `filling`: its rows
-   * are about to come. Throws BASELINE_CHOICE where a person has to say what the rows are, or has said two things.
+   * are about to come. Throws BASELINE_CHOICE where a person has to say what the rows are, or has said two things, and
+   * SCOPE_OTHER_SERVER as `homeFrom`.
    */
   plan(text: string, filling: boolean): Plan | null {
     const peer = parseStatement(text);
+    const home = homeFrom(homeOf(this.db), peer.home, { limited: this.limited, exchanges: filling || this.knowledge.vector.size > 0 });
     const here = this.rows.shared.names;
     const mine = this.own;
     const isJoined = here.length > 0 && peer.shared.some((origin) => here.includes(origin));
@@ -77,8 +101,8 @@ export class Joining {
     this.refuseDistinct([...shared].filter((origin) => !here.includes(origin)));
     const known = new Set(baselinesOf(this.db));
     const origins = [...new Set([...peer.origins, ...peer.own, ...shared])].filter((origin) => !known.has(origin));
-    if (origins.length === 0 && shared.size === here.length && inherit === null) return null;
-    return { shared: shared.size === here.length ? [] : [...shared], origins, inherit };
+    if (origins.length === 0 && shared.size === here.length && inherit === null && home === null) return null;
+    return { shared: shared.size === here.length ? [] : [...shared], origins, inherit, home };
   }
 
   /** What the rows of both sides are about to be joined as, where they are joined now; null where that was decided before. */
@@ -139,9 +163,10 @@ export class Joining {
   }
 
   /** Notes what was planned. Inside the caller's write transaction, drained and silent. */
-  carryOut({ shared, origins, inherit }: Plan): void {
+  carryOut({ shared, origins, inherit, home }: Plan): void {
     for (const origin of origins) this.knowledge.origin(origin, BASELINE_AUTHOR);
     if (inherit !== null) inheritBaseline(this.db, inherit);
+    if (home !== null) noteHome(this.db, home);
     if (shared.length === 0) return;
     const before = this.rows.shared.names;
     const isRenamed = shared.some((origin) => !before.includes(origin) && this.isHere(origin));

@@ -9,7 +9,8 @@ export type BaselineChoice = "shared" | "distinct";
 
 /**
  * What a replica says of rows that were there before syncing, its own and others'. As text it goes with every batch and
- * opening: fields separated by ";", origins in them by ",". A version-1 program reads the first two fields.
+ * opening: fields separated by ";", origins in them by ",". A version-1 program reads the first two fields. With them goes
+ * which copy of a scope all of its rows belong to, as nothing may be exchanged before that is known either.
  */
 export interface BaselineStatement {
   /** Every origin known to stand for such rows. */
@@ -20,6 +21,8 @@ export interface BaselineStatement {
   own: string[];
   /** Origins whose rows are the same rows where their keys are equal; they are named by key. */
   shared: string[];
+  /** As `homeOf`. */
+  home: string;
 }
 
 /** Origins whose changes are rows that some replica had before it was attached. */
@@ -27,21 +30,22 @@ export function baselinesOf(db: Database): string[] {
   return db.prepare("SELECT origin FROM _scoutsync_origin WHERE author = ? ORDER BY origin").pluck().all(BASELINE_AUTHOR) as string[];
 }
 
-export function formatStatement({ origins, choice, own, shared }: BaselineStatement): string {
-  const fields = [origins.join(","), choice, own.join(","), shared.join(",")];
+export function formatStatement({ origins, choice, own, shared, home }: BaselineStatement): string {
+  const fields = [origins.join(","), choice, own.join(","), shared.join(","), home];
   while (fields.at(-1) === "") fields.pop();
   return fields.join(";");
 }
 
 /** The inverse of `formatStatement`. What a version-1 program writes has no own origin: it may be any of them. */
 export function parseStatement(text: string): BaselineStatement {
-  const [origins = "", choice = "", own, shared = ""] = text.split(";");
+  const [origins = "", choice = "", own, shared = "", home = ""] = text.split(";");
   const list = (field: string) => field.split(",").filter((origin) => /^[a-z2-7]{16}$/.test(origin));
   return {
     origins: list(origins),
     choice: choice === "shared" || choice === "distinct" ? choice : "",
     own: own === undefined ? list(origins) : list(own),
     shared: list(shared),
+    home: /^[0-9a-f]{16}$/.test(home) ? home : "",
   };
 }
 

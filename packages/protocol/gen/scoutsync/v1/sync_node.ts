@@ -610,7 +610,8 @@ export interface Batch {
   /**
    * What the server says of rows that were there before syncing: fields separated by ";", origins in them by ",". All
    * origins known to stand for such rows; "", "shared" or "distinct"; those of its own rows; those whose rows are the
-   * same rows where their keys are equal, and are named by key.
+   * same rows where their keys are equal, and are named by key. Then the id of the copy of a scope that all of its rows
+   * belong to: the sides refuse each other where both have one and they differ.
    */
   baseline: string;
   /** Whole rows to mend a difference: merged whatever the vectors say, covers no range. */
