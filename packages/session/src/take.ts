@@ -1,13 +1,18 @@
 import { EMPTY_VECTOR, equalVectors, isComparable, isCovered, type ApplyResult, type ChangeBatch } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
 import { sameBytes } from "./bytes.ts";
+import { meet } from "./meet.ts";
 
 /**
  * Applies a batch, except when it only says what is known already: an idle pair must not write to disk. Both the
  * puller and the receiver of a push take batches this way. Throws what `Replica.apply` throws.
  */
 export async function takeBatch(replica: Replica, batch: ChangeBatch): Promise<ApplyResult> {
-  if (batch.members) await replica.learnMembers(batch.members);
+  if (batch.members) {
+    // Who must not be met tells nothing of nodes either.
+    await meet(replica, batch.baseline);
+    await replica.learnMembers(batch.members);
+  }
   const { vector, restored, floor } = replica.state;
   // The end of a stream is news to a replica that waits for one before it serves others.
   const says = restored || !isCovered(batch.floor ?? EMPTY_VECTOR, floor);
