@@ -989,7 +989,7 @@ export const FAULTS: Fault[] = [
   {
     name: "a file root whose digest is that of others lacks nothing",
     edits: [["(there.digest !== digest || pending > 0)", "there.digest !== digest"]],
-    caughtBy: "test/e2e/put-back.test.ts",
+    caughtBy: "services/coordinator/test/leases.test.ts",
   },
   {
     name: "a session that was reported twice counts twice",

@@ -1,7 +1,16 @@
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { SyncError } from "@scoutsync/core";
-import { createClient, ReportSessionRequest, serverStream, SyncNodeClient, SyncRequest, SyncResult, unary } from "@scoutsync/protocol";
+import {
+  createClient,
+  FileRootStatus,
+  ReportSessionRequest,
+  serverStream,
+  SyncNodeClient,
+  SyncRequest,
+  SyncResult,
+  unary,
+} from "@scoutsync/protocol";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { startWorker } from "../src/index.ts";
 import { eventually, FleetUnderTest, QUICK, quietLogger } from "./fleet-under-test.ts";
@@ -238,5 +247,21 @@ describe.skipIf(redisProgram === null)("leases and workers", () => {
     await unary(fleet.client, "reportSession", ReportSessionRequest.fromPartial({ leaseId: lease.leaseId, result, startedAt: "" }));
     await restored!.heartbeat(fleet.client);
     expect(await acquire(2, "worker")).toMatchObject({ granted: true, nodeAddress: other!.address, sourceAddress: restored!.address });
+  });
+
+  it("files that a node knows of and does not have are fetched from one that has them, though digests are equal", async () => {
+    await redis.kill();
+    fleet = await FleetUnderTest.start(redis.url);
+    const [lacking, whole] = await fleet.addNodes(2);
+    for (const [node, pending] of [
+      [lacking!, 40n],
+      [whole!, 0n],
+    ] as const) {
+      node.lie = (truth) => ({ ...truth, files: [FileRootStatus.fromPartial({ root: "uploads", digest: "same", pending })] });
+      await node.heartbeatLie(fleet.client);
+    }
+    expect(await acquire(2, "worker")).toMatchObject({ granted: false, reason: "nothing-missing" });
+    expect(await acquire(1, "worker")).toMatchObject({ granted: true, sourceAddress: whole!.address });
+    expect(await fleet.status()).toMatchObject({ converged: false });
   });
 });
