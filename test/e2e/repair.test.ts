@@ -58,3 +58,28 @@ test("a file changed behind everybody's back is found row by row, and mended wit
   expect(await verify("--repair")).toMatchObject({ code: 0, databases: [{ repaired: [] }] });
   expect((await fleet.sync(a, b)).json()).toMatchObject({ verified: true });
 });
+
+test("a row that a CHECK of one node alone keeps out fails no session, from either node, and each says so", async () => {
+  const paths = {
+    a: createDatabase(fleet.path("a", "app.db"), "CREATE TABLE team(number INTEGER PRIMARY KEY, name TEXT)"),
+    b: createDatabase(fleet.path("b", "app.db"), "CREATE TABLE team(number INTEGER PRIMARY KEY, name TEXT CHECK (name <> 'refused'))"),
+  };
+  const a = await fleet.node({ name: "a", databases: { app: paths.a } });
+  const b = await fleet.node({ name: "b", databases: { app: paths.b } });
+  const database = new DatabaseSync(paths.a);
+  database.exec("INSERT INTO team VALUES (1, 'one'), (2, 'refused')");
+  database.close();
+  for (const [from, to] of [
+    [a, b],
+    [a, b],
+    [b, a],
+  ] as const) {
+    const done = await fleet.sync(from, to);
+    expect(done.code, done.stdout + done.stderr).toBe(0);
+    expect(done.json()).toMatchObject({ success: true, errors: [] });
+  }
+  const last = (await fleet.sync(b, a)).json<{ verified: boolean; kept_out: string[] }>();
+  expect(last).toMatchObject({ verified: false, kept_out: [expect.stringContaining("one row")] });
+  expect(selectOne(paths.b, "SELECT count(*) FROM team")).toBe(1n);
+  expect((await scoutsync(["verify", a.address, b.address])).code).toBe(1);
+});

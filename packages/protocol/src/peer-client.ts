@@ -15,6 +15,7 @@ import {
 import {
   DigestRequest,
   GetChangesRequest,
+  ListReviewsRequest,
   SyncNodeClient,
   VerifyRequest,
   type GetChangesResponse,
@@ -46,6 +47,7 @@ export interface PeerClient extends FileClient {
   count(database: string, since: VersionVector, signal?: AbortSignal): Promise<ChangeCount>;
   digest(request: DigestQuestion, signal?: AbortSignal): Promise<{ vector: VersionVector; entries: DigestEntry[] }>;
   rows(request: { database: string; table: string; keys: string[] }, signal?: AbortSignal): Promise<RowColumns[]>;
+  keptOut(database: string, limit: number, signal?: AbortSignal): Promise<{ table: string; key: string }[]>;
   wholeRows(
     request: { database: string; table: string; keys: string[]; codecs: readonly Codec[] },
     signal?: AbortSignal,
@@ -159,6 +161,11 @@ export function connectPeer(address: string, clock?: OwnClock, dial: Dial = crea
     async rows(request, signal) {
       const response = await unary(client, "digest", DigestRequest.create(request), { signal });
       return response.rows.map(({ key, present, columns }) => ({ key, columns: present ? fromWireColumns(columns) : null }));
+    },
+    async keptOut(database, limit, signal) {
+      const request = ListReviewsRequest.fromPartial({ database, kind: "parked", limit });
+      const { reviews } = await unary(client, "listReviews", request, { signal, deadlineMs: DIGEST_DEADLINE_MS });
+      return reviews.map(({ table, key }) => ({ table, key }));
     },
     async wholeRows({ database, table, keys, codecs }, signal) {
       const request = GetChangesRequest.create({ database, wholeRows: { table, keys }, codecs: [...codecs], protocol: PROTOCOL_VERSION });

@@ -9,6 +9,7 @@ export * from "./push.ts";
 export * from "./session.ts";
 export * from "./stats.ts";
 export * from "./verify.ts";
+export * from "./kept-out.ts";
 export * from "./difference.ts";
 export * from "./meet.ts";
 export * from "./codecs.ts";

@@ -106,6 +106,8 @@ export interface Peer {
     signal?: AbortSignal,
   ): Promise<{ vector: VersionVector; entries: DigestEntry[] }>;
   rows(request: { database: string; table: string; keys: string[] }, signal?: AbortSignal): Promise<RowColumns[]>;
+  /** Rows that constraints keep out of their tables there, at most so many. */
+  keptOut(database: string, limit: number, signal?: AbortSignal): Promise<{ table: string; key: string }[]>;
   /** As `Replica.wholeRows`. */
   wholeRows(
     request: { database: string; table: string; keys: string[]; codecs: readonly Codec[] },

@@ -59,6 +59,7 @@ async function fetchInto(copy: Replica, { replica, peer, signal }: RehearsalOpti
     count: (database, since, stop) => peer.count(database, since, stop),
     digest: (request, stop) => peer.digest(request, stop),
     rows: (request, stop) => peer.rows(request, stop),
+    keptOut: (database, limit, stop) => peer.keptOut(database, limit, stop),
     wholeRows: (request, stop) => peer.wholeRows(request, stop),
   };
   const { peerVector } = await pull({ replica: copy, peer: reading, acquaintances: new Acquaintances(), signal, stats });

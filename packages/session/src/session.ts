@@ -7,6 +7,7 @@ import { sameBytes } from "./bytes.ts";
 import { explainChoice } from "./difference.ts";
 import type { FilePeer } from "./files/file-peer.ts";
 import { exchangeFiles, refusalErrors } from "./files/file-session.ts";
+import { keptOutOnly } from "./kept-out.ts";
 import type { Peer } from "./peer.ts";
 import { pull, type PullResult } from "./pull.ts";
 import { repair } from "./repair.ts";
@@ -52,6 +53,8 @@ export interface SessionOptions {
   onRejoined?: ((rows: { database: string; gone: number; reborn: number }) => void) | undefined;
   /** As in PullOptions. */
   onDoubt?: ((text: string) => void) | undefined;
+  /** Both know the same, and hold different rows only as a constraint of one of them keeps some out of their tables. */
+  onKeptOut?: ((text: string) => void) | undefined;
   /** As in PullOptions. */
   onOriginGivenUp?: ((database: string) => void) | undefined;
   /** Injected for tests: milliseconds. */
@@ -178,7 +181,10 @@ async function persistently<T>(
   }
 }
 
-/** True when both sides were found equal. Different rows at the same changes are mended once; DIVERGED when that did not help. */
+/**
+ * True when both sides were found equal. Different rows at the same changes are mended once; DIVERGED when that did not help.
+ * Rows that one side's constraints keep out are no divergence, and nothing is verified then.
+ */
 async function syncDatabase(options: SessionOptions, { replica, acquaintances }: SessionDatabase, stats: SessionStats): Promise<boolean> {
   const { peer, nodeName, batchSize, signal, onProgress } = options;
   const database = replica.name;
@@ -208,6 +214,11 @@ async function syncDatabase(options: SessionOptions, { replica, acquaintances }:
     if (pulled) {
       run = pulled.run;
       if (pulled.verified === false) {
+        const keptOut = await keptOutOnly({ replica, peer, signal });
+        if (keptOut > 0) {
+          options.onKeptOut?.(keptOutText(database, peer.address, keptOut));
+          return false;
+        }
         if (mended || options.pullOnly) throw diverged(database, peer.address);
         mended = true;
         stats.rowsRepaired += (await repair({ replica, peer, nodeName, signal })).length;
@@ -252,6 +263,14 @@ async function peerLacks(replica: Replica, pulled: PullResult): Promise<boolean>
   if (!isCovered(replica.state.vector, pulled.peerVector)) return true;
   const beyond = await replica.beyondDigest();
   return beyond.length > 0 && !sameBytes(beyond, pulled.peerBeyondDigest);
+}
+
+function keptOutText(database: string, address: string, rows: number): string {
+  const which =
+    rows === 1
+      ? "one row that a rule of its table (UNIQUE or CHECK) keeps"
+      : `${rows} rows that rules of their tables (UNIQUE or CHECK) keep`;
+  return `"${database}" here and at ${address} know the same and differ only in ${which} out on one side: \`scoutsync review list\` there says which and why.`;
 }
 
 function diverged(database: string, address: string): SyncError {

@@ -110,6 +110,10 @@ export class DirectPeer implements Peer {
     return Promise.all(keys.map(async (key) => ({ key, columns: await this.replica.row(table, key) })));
   }
 
+  keptOut(_database: string, limit: number) {
+    return this.replica.reviews({ kind: "parked", id: "", limit });
+  }
+
   wholeRows(request: { table: string; keys: string[]; codecs: readonly Codec[] }) {
     this.calls.push("wholeRows");
     return this.replica.wholeRows(request);

@@ -164,6 +164,41 @@ describe("a session", () => {
     expect(result.errors[0]?.message).toContain("scoutsync verify");
   });
 
+  test("a row that a rule of one side alone keeps out is no divergence, from either side; another difference beside it is", async () => {
+    const here = await openTestReplica({}, "CREATE TABLE t(k TEXT PRIMARY KEY, v TEXT)");
+    const there = await openTestReplica({}, "CREATE TABLE t(k TEXT PRIMARY KEY, v TEXT CHECK (v <> 'refused'))");
+    here.fill("a", 3);
+    here.write("b", "refused");
+    const said: string[] = [];
+    const meet = (replica: TestReplica, peer: DirectPeer) =>
+      runSession({
+        databases: [{ replica, acquaintances: new Acquaintances() }],
+        peer,
+        nodeName: "here",
+        named: true,
+        retries: 0,
+        onKeptOut: (text) => said.push(text),
+      });
+    for (const [replica, other] of [
+      [here, there],
+      [there, here],
+    ] as const) {
+      await meet(replica, new DirectPeer(other));
+      said.length = 0;
+      expect(await meet(replica, new DirectPeer(other))).toMatchObject({ success: true, verified: false, errors: [] });
+      expect(said).toEqual([expect.stringContaining("one row")]);
+    }
+    expect(Object.keys(there.rows())).toEqual(["a0", "a1", "a2"]);
+    const hiding = new DirectPeer(there);
+    const digest = hiding.digest.bind(hiding);
+    // As if the peer held another row: its table, the parts of it and the row have other sums.
+    hiding.digest = async (request) => {
+      const { vector, entries } = await digest(request);
+      return { vector, entries: entries.map((entry) => ({ ...entry, digest: entry.digest.map((byte) => byte ^ 1) })) };
+    };
+    expect(await meet(here, hiding)).toMatchObject({ success: false, errors: [{ code: "DIVERGED" }] });
+  });
+
   test("a damaged batch is refused whole and the next session repairs it", async () => {
     const { here, there, peer, session } = await pair();
     there.fill("b", 20);

@@ -91,6 +91,7 @@ function report(result: SyncResult, { out }: Invocation): void {
     duration_ms: count(result.durationMs),
     errors: result.errors.map(({ code, message }) => ({ code, message })),
     doubts: result.doubts,
+    kept_out: result.keptOut,
   };
   out.result(document, () => {
     const { stats: moved } = document;
@@ -102,7 +103,7 @@ function report(result: SyncResult, { out }: Invocation): void {
       );
     }
   });
-  for (const doubt of result.doubts) out.note(`scoutsync: ${doubt}`);
+  for (const doubt of [...result.doubts, ...result.keptOut]) out.note(`scoutsync: ${doubt}`);
   if (document.success) return;
   for (const { message } of document.errors) out.note(`scoutsync: ${message}`);
   if (document.errors.length === 0)

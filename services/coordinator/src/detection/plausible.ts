@@ -73,7 +73,8 @@ export function resultIn(result: SyncResult): SyncResult {
     .slice(0, MOST_ERRORS)
     .map((error) => ({ ...error, code: clipped(error.code, LONGEST_NAME), message: clipped(error.message) }));
   const most = BigInt(Number.MAX_SAFE_INTEGER);
-  return { ...result, errors, durationMs: result.durationMs < 0n ? 0n : result.durationMs > most ? most : result.durationMs };
+  const keptOut = result.keptOut.slice(0, MOST_ERRORS).map((text) => clipped(text));
+  return { ...result, errors, keptOut, durationMs: result.durationMs < 0n ? 0n : result.durationMs > most ? most : result.durationMs };
 }
 
 /** The steps of a session that there are. */

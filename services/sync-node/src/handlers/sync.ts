@@ -40,6 +40,7 @@ export async function sync(context: NodeContext, request: SyncRequest, outbox: O
     return outbox.write({ kind: { $case: "result", value: rehearsed } });
   }
   const doubts: string[] = [];
+  const keptOut: string[] = [];
   const result = await context.gate.enter(address, request.epoch, (fenced) =>
     context.connections.using(address, (peer) =>
       runSession({
@@ -58,6 +59,7 @@ export async function sync(context: NodeContext, request: SyncRequest, outbox: O
           doubts.push(text);
           context.logger.warn(`rows from before syncing: ${text}`);
         },
+        onKeptOut: (text) => keptOut.push(text),
         onOriginGivenUp: (database) => sayOriginGivenUp(context, address, database),
         onRejoined: ({ database, ...rows }) => {
           sayRejoined(context, address, database, rows);
@@ -77,7 +79,7 @@ export async function sync(context: NodeContext, request: SyncRequest, outbox: O
   const { stats, success, verified, errors } = result;
   context.counts.session(toCounted(result));
   context.logger.info({ peer: address, success, verified, stats, errors }, "session over");
-  await outbox.write({ kind: { $case: "result", value: { ...toWireResult(result), doubts } } });
+  await outbox.write({ kind: { $case: "result", value: { ...toWireResult(result), doubts, keptOut } } });
 }
 
 /** What a session with the peer would do, database by database. */
@@ -245,6 +247,7 @@ function toWireResult(result: SessionResult): SyncResult {
     errors: result.errors,
     rehearsals: [],
     doubts: [],
+    keptOut: [],
   };
 }
 

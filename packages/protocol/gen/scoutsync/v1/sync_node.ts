@@ -847,6 +847,8 @@ export interface SyncResult {
   rehearsals: Rehearsal[];
   /** Why a choice about rows from before syncing, carried out by this session, was probably wrong. */
   doubts: string[];
+  /** Databases whose rows differ only as a constraint of one side keeps some out of their tables, in words. They were not verified. */
+  keptOut: string[];
 }
 
 /** What a session would do to one database. */
@@ -8776,6 +8778,7 @@ function createBaseSyncResult(): SyncResult {
     errors: [],
     rehearsals: [],
     doubts: [],
+    keptOut: [],
   };
 }
 
@@ -8810,6 +8813,9 @@ export const SyncResult: MessageFns<SyncResult> = {
     }
     for (const v of message.doubts) {
       writer.uint32(138).string(v!);
+    }
+    for (const v of message.keptOut) {
+      writer.uint32(146).string(v!);
     }
     return writer;
   },
@@ -8899,6 +8905,14 @@ export const SyncResult: MessageFns<SyncResult> = {
             message.doubts.push(reader.string());
             continue;
           }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.keptOut.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -8929,6 +8943,7 @@ export const SyncResult: MessageFns<SyncResult> = {
     message.errors = object.errors?.map((e) => SyncError.fromPartial(e)) || [];
     message.rehearsals = object.rehearsals?.map((e) => Rehearsal.fromPartial(e)) || [];
     message.doubts = object.doubts?.map((e) => e) || [];
+    message.keptOut = object.keptOut?.map((e) => e) || [];
     return message;
   },
 };
