@@ -100,6 +100,8 @@ class Attempt {
 
   /** Runs a statement and looks for its event. False when it could not be run, or changed nothing. */
   private attempt(name: string, ops: readonly number[], sql: string): boolean {
+    // A trigger that ended the transaction has left nothing to take back: written now, it would stay.
+    if (!this.db.inTransaction) return false;
     const before = this.db.prepare(`SELECT coalesce(max(n), 0) FROM ${CAPTURE}`).pluck().get() as number;
     this.db.exec("SAVEPOINT tried");
     try {
