@@ -45,8 +45,8 @@ export const FAULTS: Fault[] = [
   {
     name: "capture that somebody silenced stays silent",
     edits: [
-      ["      !this.isSilenced &&\n", ""],
-      ["    this.hearAgain();\n", ""],
+      ["      !this.silence.isForged &&\n", ""],
+      ["    this.follower.hearAgain();\n", ""],
     ],
     caughtBy: tests("capture-check"),
   },
@@ -54,8 +54,8 @@ export const FAULTS: Fault[] = [
     name: "what was written past broken capture is left out",
     edits: [
       [
-        "        this.reconciliation.begin(table.tid, null, true);\n        installCapture(this.db, table);",
-        "        installCapture(this.db, table);",
+        "      this.reconciliation.begin(table.tid, null, true);\n      installCapture(this.db, table);",
+        "      installCapture(this.db, table);",
       ],
     ],
     caughtBy: tests("capture-check"),
@@ -249,7 +249,7 @@ export const FAULTS: Fault[] = [
   {
     name: "a batch is applied before what waits in the dirty list is drained",
     edits: [
-      ["const unpacked = unpackBatch(batch);\n    this.drain();", "const unpacked = unpackBatch(batch);"],
+      ["const unpacked = unpackBatch(batch);\n    this.turns.drain();", "const unpacked = unpackBatch(batch);"],
       ["const drained = this.drainer.run(until);\n    this.rows.flush();", "const drained = true;"],
     ],
     caughtBy: tests("rules-drain"),

@@ -1,0 +1,54 @@
+import type { Database } from "better-sqlite3";
+import type { RowStore } from "../rows/row-store.ts";
+import type { AppTrigger } from "../schema/app-triggers.ts";
+import { quote } from "../schema/quote.ts";
+import type { SeenSchema } from "../schema/seen.ts";
+import { captureTriggers } from "./triggers.ts";
+
+/** Writes of this node to the application's tables: not captured, and without triggers whose effects travel by themselves. */
+export class Silence {
+  /** Triggers of the application that do not run meanwhile. */
+  suspended: AppTrigger[] = [];
+  /** Rows put into _scoutsync_applying and taken out again. */
+  flagged = 0;
+  private readonly db: Database;
+  private readonly rows: RowStore;
+  private readonly seen: SeenSchema;
+
+  constructor({ db, rows, seen }: { db: Database; rows: RowStore; seen: SeenSchema }) {
+    this.db = db;
+    this.rows = rows;
+    this.seen = seen;
+  }
+
+  /** Runs `work` inside the caller's transaction, whose rollback restores everything when it throws. */
+  keep<T>(work: () => T): T {
+    this.db.exec("INSERT INTO _scoutsync_applying VALUES(1)");
+    for (const { name } of this.suspended) this.db.exec(`DROP TRIGGER ${quote(name)}`);
+    const result = work();
+    for (const { sql } of this.suspended) this.db.exec(sql);
+    if (this.suspended.length > 0) this.seen.see();
+    this.db.exec("DELETE FROM _scoutsync_applying");
+    this.flagged += 2;
+    return result;
+  }
+
+  /** True outside of `keep` where somebody else wrote the flag: nothing is captured while it stands. */
+  get isForged(): boolean {
+    return this.db.prepare("SELECT 1 FROM _scoutsync_applying").get() !== undefined;
+  }
+
+  end(): void {
+    this.db.exec("DELETE FROM _scoutsync_applying");
+  }
+
+  /** SQLite gives triggers the old and the new row whole, whether or not they come to look: two more copies of a large value. */
+  withoutCapture<T>(work: () => T): T {
+    const triggers = this.rows.tables.flatMap((table) => captureTriggers(table));
+    for (const { name } of triggers) this.db.exec(`DROP TRIGGER ${name}`);
+    const result = work();
+    for (const { sql } of triggers) this.db.exec(sql);
+    this.seen.see();
+    return result;
+  }
+}

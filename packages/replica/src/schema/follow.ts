@@ -1,0 +1,318 @@
+import { hash } from "node:crypto";
+import type { Database } from "better-sqlite3";
+import type { Terms } from "@scoutsync/core";
+import { tablesIn } from "../apply/apply.ts";
+import type { Delivery } from "../apply/delivery.ts";
+import type { Placement } from "../apply/placement.ts";
+import type { CaptureFaults } from "../capture/faults.ts";
+import { silentWrites } from "../capture/probe.ts";
+import type { Silence } from "../capture/silence.ts";
+import { captureTriggers } from "../capture/triggers.ts";
+import type { DigestSums } from "../digest/digest-sums.ts";
+import type { Drain } from "../drain/drain.ts";
+import { adoptKeyless } from "../identity/adopt.ts";
+import type { Knowledge } from "../identity/knowledge.ts";
+import type { Quarantine } from "../quarantine/quarantine.ts";
+import { resum } from "../repair/recheck.ts";
+import type { ReplicaOptions } from "../replica.ts";
+import { ownedDots } from "../rows/row-state.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import { absentTables, noteLacking } from "./absent.ts";
+import { triggersToSuspend } from "./app-triggers.ts";
+import { catalogTables, enterWithoutKey, type Table } from "./catalog.ts";
+import {
+  captureIsWhole,
+  capturedShape,
+  completeRowsTable,
+  followRenames,
+  installCapture,
+  isCaptured,
+  isShapeOf,
+  leftSince,
+  noteReturn,
+  readMeta,
+  removeForeignTriggers,
+  removeStaleCapture,
+  writeMeta,
+} from "./install.ts";
+import { forgetMissing, holdTable, leavingTables, rejoinTable } from "./leaving.ts";
+import type { Reconciliation } from "./reconcile.ts";
+import type { SeenSchema } from "./seen.ts";
+import { surveyTables } from "./tables.ts";
+
+/** Where a hash of the UNIQUE constraints is kept by which it was decided which rows are one. */
+const UNIQUES = "unique constraints";
+
+/** What is wrong with capture of a table whose triggers somebody dropped or changed. */
+const TAKEN_OFF = "its triggers were gone or not as they were made";
+/** What is wrong with capture of every table where somebody wrote to `_scoutsync_applying`. */
+const SILENCED = "capture was told that changes of others were being applied";
+
+/** A table whose writes are not captured, and how that shows. */
+export interface BrokenCapture {
+  table: Table;
+  reason: string;
+}
+
+interface Parts {
+  db: Database;
+  options: Pick<ReplicaOptions, "exclude" | "triggers">;
+  terms: Terms;
+  nowUs: () => number;
+  rows: RowStore;
+  knowledge: Knowledge;
+  digest: DigestSums;
+  placement: Placement;
+  delivery: Delivery;
+  drainer: Drain;
+  reconciliation: Reconciliation;
+  quarantine: Quarantine;
+  faults: CaptureFaults;
+  silence: Silence;
+  seen: SeenSchema;
+  /** Writes to the application's tables as `Turns.silently`. */
+  silently: <T>(work: () => T) => T;
+  /** Takes why the database cannot take part just now. */
+  noteProblem: (problem: string) => void;
+}
+
+/** Keeps capture whole while the application changes its schema, and when somebody takes it off. */
+export class SchemaFollower {
+  private readonly db: Database;
+  private readonly options: Parts["options"];
+  private readonly terms: Terms;
+  private readonly nowUs: () => number;
+  private readonly rows: RowStore;
+  private readonly knowledge: Knowledge;
+  private readonly digest: DigestSums;
+  private readonly placement: Placement;
+  private readonly delivery: Delivery;
+  private readonly drainer: Drain;
+  private readonly reconciliation: Reconciliation;
+  private readonly quarantine: Quarantine;
+  private readonly faults: CaptureFaults;
+  private readonly silence: Silence;
+  private readonly seen: SeenSchema;
+  private readonly silently: Parts["silently"];
+  private readonly noteProblem: Parts["noteProblem"];
+  /** Where in the file each table began when capture was last looked at, by number: a table that was made anew begins elsewhere. */
+  private readonly begins = new Map<number, number>();
+  /** The schema has been looked at since UNIQUE constraints were compared with those of before. */
+  private mayMoveUniques = true;
+
+  constructor(parts: Parts) {
+    this.db = parts.db;
+    this.options = parts.options;
+    this.terms = parts.terms;
+    this.nowUs = parts.nowUs;
+    this.rows = parts.rows;
+    this.knowledge = parts.knowledge;
+    this.digest = parts.digest;
+    this.placement = parts.placement;
+    this.delivery = parts.delivery;
+    this.drainer = parts.drainer;
+    this.reconciliation = parts.reconciliation;
+    this.quarantine = parts.quarantine;
+    this.faults = parts.faults;
+    this.silence = parts.silence;
+    this.seen = parts.seen;
+    this.silently = parts.silently;
+    this.noteProblem = parts.noteProblem;
+  }
+
+  /**
+   * Looks whether the application changed its schema, and makes capture whole again. Inside a write transaction. False
+   * when more has to be drained first under the shapes that were.
+   */
+  follow(until: number): boolean {
+    if (this.seen.isCurrent && !this.drainer.foundWithoutKey) return true;
+    const { tables: shapes } = surveyTables(this.db, this.options.exclude, this.terms);
+    followRenames(this.db, new Set(shapes.map((shape) => shape.name)));
+    const tables = catalogTables(this.db, shapes);
+    const absent = absentTables(this.db, tables);
+    const leaving = leavingTables(this.db, tables);
+    const returned = tables.filter((table) => leftSince(this.db, table.tid) !== null);
+    removeStaleCapture(this.db, [...tables, ...leaving], this.nowUs());
+    noteLacking(this.db, tables, absent, this.nowUs());
+    const broken = tables.flatMap((table) => {
+      const shape = capturedShape(this.db, table);
+      const same = shape !== null && isShapeOf(shape, table) && captureIsWhole(this.db, table);
+      if (same) return [];
+      const byHand = this.wasTakenOff(table);
+      if (byHand) this.faults.note({ table: table.name, reason: TAKEN_OFF, atUs: this.nowUs() });
+      return [{ table, shape, blind: byHand || !isCaptured(this.db, table) }];
+    });
+    for (const table of tables) this.begins.set(table.tid, rootOf(this.db, table));
+    for (const { table, shape, blind } of broken) if (shape) this.reconciliation.begin(table.tid, shape, blind);
+    if (
+      broken.length > 0 &&
+      this.rows.tables.length > 0 &&
+      !this.drainOld(
+        broken.map(({ table }) => table),
+        until,
+      )
+    )
+      return false;
+    // What could not be drained under the shape that was goes, and is found by comparing.
+    for (const { table, shape } of broken) if (shape && this.drainer.hasEventsOf(table)) this.reconciliation.begin(table.tid, shape, true);
+    for (const { table } of broken) installCapture(this.db, table);
+    for (const table of tables) completeRowsTable(this.db, table);
+    this.rows.setTables([...tables, ...leaving, ...absent.filter(({ tid }) => leaving.every((table) => table.tid !== tid))]);
+    this.rows.shared.nameTables([...tables, ...absent]);
+    this.rejoin(returned);
+    for (const { table, shape } of broken) {
+      const isNew = shape === null && table.keyless && !this.wasJustWritten(table);
+      const isAdopted = isNew && adoptKeyless(this.db, this.rows, this.knowledge, table);
+      if (shape === null && !isAdopted) this.reconciliation.begin(table.tid, null, true);
+    }
+    this.drainer.foundWithoutKey = false;
+    this.reconciliation.restart();
+    this.silence.suspended = triggersToSuspend(this.db, tables, this.options.triggers);
+    this.seen.see();
+    if (leaving.length > 0) this.leave(leaving, tables, absent);
+    this.delivery.begin();
+    this.mayMoveUniques = true;
+    this.forgetSums(absent);
+    return true;
+  }
+
+  /** True when nothing has changed about a table but the triggers on it, which the application has no reason to touch. */
+  private wasTakenOff(table: Table): boolean {
+    const before = this.rows.tables.find(({ tid, absent }) => tid === table.tid && absent === null);
+    if (before === undefined || this.begins.get(table.tid) !== rootOf(this.db, table)) return false;
+    const sqlOf = (captured: Table) => captureTriggers(captured).map(({ sql }) => sql);
+    return sqlOf(before).join("\n") === sqlOf(table).join("\n");
+  }
+
+  /** A flag of ours that outlived its transaction was set by somebody else, and nothing was captured while it stood. */
+  hearAgain(): void {
+    if (!this.silence.isForged) return;
+    this.silence.end();
+    for (const { tid, name, absent } of this.rows.tables) {
+      if (absent !== null) continue;
+      this.faults.note({ table: name, reason: SILENCED, atUs: this.nowUs() });
+      this.reconciliation.begin(tid, null, true);
+    }
+  }
+
+  /** Tables of which a write leaves no trace, tried on the file at `path`, or whose triggers are not as they were made. */
+  brokenCapture(path: string): BrokenCapture[] {
+    const tables = this.rows.tables.filter(({ absent }) => absent === null);
+    const silent = new Map(
+      silentWrites(
+        path,
+        tables.filter(({ where }) => where === null),
+      ).map(({ table, statements }) => [table.tid, statements]),
+    );
+    return tables.flatMap((table) => {
+      const statements = silent.get(table.tid);
+      if (statements !== undefined) return [{ table, reason: `${statements.join(", ")} left no trace` }];
+      return captureIsWhole(this.db, table) ? [] : [{ table, reason: TAKEN_OFF }];
+    });
+  }
+
+  /** Makes capture of these tables whole; what was written meanwhile is found by comparing. Inside a write transaction. */
+  mendCapture(broken: readonly BrokenCapture[]): void {
+    removeForeignTriggers(this.db);
+    for (const { table, reason } of broken) {
+      this.faults.note({ table: table.name, reason, atUs: this.nowUs() });
+      this.reconciliation.begin(table.tid, null, true);
+      installCapture(this.db, table);
+    }
+  }
+
+  /**
+   * Rows are one while they share a UNIQUE value: looked at anew where a migration has changed the constraints, once its
+   * tables are compared. True when rows may have to move.
+   */
+  followUniques(): boolean {
+    if (!this.mayMoveUniques) return false;
+    this.mayMoveUniques = false;
+    const constraints = this.rows.tables.filter(({ surrogate }) => surrogate).map(({ tid, uniques }) => [tid, uniques]);
+    const print = hash("sha256", JSON.stringify(constraints));
+    if (readMeta(this.db, UNIQUES) === print) return false;
+    writeMeta(this.db, UNIQUES, print);
+    if (!this.rows.same.exist) return false;
+    this.silently(() => this.placement.entities.touchAll());
+    return true;
+  }
+
+  /** Tables that are back: what is held of their rows, and what of them is not here any more. */
+  private rejoin(returned: readonly Table[]): void {
+    for (const table of returned) {
+      const renewed = rejoinTable(this.rows, table, (key, indexes) => this.rows.touch(this.db, table, key, indexes));
+      if (!table.keyless) forgetMissing(this.db, this.rows, table);
+      this.digest.flush();
+      resum(this.db, table);
+      this.digest.reload();
+      noteReturn(this.db, table.tid);
+      if (renewed.length === 0) continue;
+      this.silently(() => {
+        for (const { state, cells, changed } of renewed) this.placement.settle(state, cells, changed, ownedDots(state));
+      });
+    }
+  }
+
+  /** Tables that have been excluded: the last of what was captured is drained, and everything known of them is held. */
+  private leave(leaving: readonly Table[], tables: readonly Table[], absent: readonly Table[]): void {
+    this.drainer.run(Number.POSITIVE_INFINITY);
+    this.rows.flush();
+    for (const table of leaving) holdTable(this.db, this.rows, table, tables);
+    removeStaleCapture(this.db, tables, this.nowUs());
+    this.rows.setTables([...tables, ...absent]);
+    this.seen.see();
+  }
+
+  /** Digests are of tables that are here. */
+  private forgetSums(absent: readonly Table[]): void {
+    this.digest.flush();
+    const forget = this.db.prepare("DELETE FROM _scoutsync_digest WHERE tid = ?");
+    if (absent.map(({ tid }) => forget.run(tid).changes).some((changes) => changes > 0)) this.digest.reload();
+  }
+
+  /** True for rows with NULL in their key that the application has written since a node was on this database. */
+  private wasJustWritten({ where, twin }: Table): boolean {
+    return where !== null && (this.drainer.foundWithoutKey || (twin !== null && this.drainer.hasEventsOf(twin)));
+  }
+
+  /**
+   * Peers have rows with NULL in their key of which there are none here yet. Inside a write transaction that is not
+   * silent; false when the schema has to be followed before anything else is done.
+   */
+  makeRoomFor(unpacked: Buffer | null): boolean {
+    if (!unpacked || !enterWithoutKey(this.db, this.rows.tables, tablesIn(unpacked))) return true;
+    this.seen.forget();
+    return false;
+  }
+
+  /**
+   * Events captured under the shape that was; what cannot be read any more is found by the reconciliation that follows.
+   * False when `until` has passed before the end of them.
+   */
+  private drainOld(broken: readonly Table[], until: number): boolean {
+    this.db.exec("SAVEPOINT old_shape");
+    try {
+      const drained = this.drainer.run(until);
+      this.rows.flush();
+      this.db.exec("RELEASE old_shape");
+      return drained;
+    } catch (error) {
+      this.db.exec("ROLLBACK TO old_shape; RELEASE old_shape");
+      this.rows.discard();
+      this.digest.reload();
+      this.knowledge.reload();
+      this.quarantine.forget();
+      this.rows.lookForKeptBack();
+      this.noteProblem(`schema of ${broken.map((table) => table.name).join(", ")} changed: ${(error as Error).message}`);
+      return true;
+    }
+  }
+}
+
+/** The first page of the application's table. */
+function rootOf(db: Database, table: Table): number {
+  return db
+    .prepare("SELECT rootpage FROM main.sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE")
+    .pluck()
+    .get(table.source) as number;
+}

@@ -1,0 +1,320 @@
+import type { Database } from "better-sqlite3";
+import { NORMALIZE_MS } from "./apply/apply.ts";
+import type { Delivery } from "./apply/delivery.ts";
+import type { Placement } from "./apply/placement.ts";
+import type { CaptureFaults } from "./capture/faults.ts";
+import type { Silence } from "./capture/silence.ts";
+import type { DigestSums } from "./digest/digest-sums.ts";
+import type { Drain } from "./drain/drain.ts";
+import type { Floor } from "./forgetting/floor.ts";
+import type { Knowledge } from "./identity/knowledge.ts";
+import { isReplaced, type SameFile } from "./identity/same-file.ts";
+import type { LogReader } from "./log/read.ts";
+import type { Quarantine } from "./quarantine/quarantine.ts";
+import { RowsMoved } from "./rows/keyless-rows.ts";
+import type { RowStore } from "./rows/row-store.ts";
+import type { Table } from "./schema/catalog.ts";
+import type { SchemaFollower } from "./schema/follow.ts";
+import type { Reconciliation } from "./schema/reconcile.ts";
+import type { SeenSchema } from "./schema/seen.ts";
+import { fromSqlite } from "./sqlite-errors.ts";
+import type { ReplicaClock } from "./time/replica-clock.ts";
+
+/** The lock is given back this long after it was taken, so that the application's writers never wait long, milliseconds. */
+export const LONGEST_TURN_MS = 200;
+/**
+ * A writer that waits for the lock looks again after at most 100 ms. After this much time under locks of ours without
+ * a pause of that length one is made, so that no writer with an ordinary busy timeout goes away empty, milliseconds.
+ */
+const LONGEST_WITHOUT_PAUSE_MS = 2_000;
+const PAUSE_MS = 105;
+/** Between two turns of a long drain, milliseconds. */
+export const BETWEEN_TURNS_MS = 25;
+/** Snapshots tried before a reader takes the write lock to hold the application still. */
+const READ_ATTEMPTS = 5;
+
+interface Parts {
+  db: Database;
+  /** As the database was named, for errors. */
+  path: string;
+  /** After how long a turn gives the lock back, milliseconds. */
+  turnMs: number;
+  file: SameFile;
+  rows: RowStore;
+  digest: DigestSums;
+  knowledge: Knowledge;
+  floor: Floor;
+  clock: ReplicaClock;
+  placement: Placement;
+  delivery: Delivery;
+  drainer: Drain;
+  reconciliation: Reconciliation;
+  quarantine: Quarantine;
+  reader: LogReader;
+  faults: CaptureFaults;
+  silence: Silence;
+  seen: SeenSchema;
+}
+
+/**
+ * Everything a replica does to its file happens in turns under SQLite's write lock, none of them long, each on top of
+ * everything the application has committed; or on a snapshot of which the same is true.
+ */
+export class Turns {
+  /** Rows wait for a decision that the end of a stream owes them. */
+  unsettled = false;
+  /** Looks after capture; set once, as it writes in these turns itself. */
+  follower!: SchemaFollower;
+  private readonly db: Parts["db"];
+  private readonly path: Parts["path"];
+  private readonly turnMs: Parts["turnMs"];
+  private readonly file: Parts["file"];
+  private readonly rows: Parts["rows"];
+  private readonly digest: Parts["digest"];
+  private readonly knowledge: Parts["knowledge"];
+  private readonly floor: Parts["floor"];
+  private readonly clock: Parts["clock"];
+  private readonly placement: Parts["placement"];
+  private readonly delivery: Parts["delivery"];
+  private readonly drainer: Parts["drainer"];
+  private readonly reconciliation: Parts["reconciliation"];
+  private readonly quarantine: Parts["quarantine"];
+  private readonly reader: Parts["reader"];
+  private readonly faults: Parts["faults"];
+  private readonly silence: Parts["silence"];
+  private readonly seen: Parts["seen"];
+  private heldMs = 0;
+  private released = 0;
+
+  constructor(parts: Parts) {
+    this.db = parts.db;
+    this.path = parts.path;
+    this.turnMs = parts.turnMs;
+    this.file = parts.file;
+    this.rows = parts.rows;
+    this.digest = parts.digest;
+    this.knowledge = parts.knowledge;
+    this.floor = parts.floor;
+    this.clock = parts.clock;
+    this.placement = parts.placement;
+    this.delivery = parts.delivery;
+    this.drainer = parts.drainer;
+    this.reconciliation = parts.reconciliation;
+    this.quarantine = parts.quarantine;
+    this.reader = parts.reader;
+    this.faults = parts.faults;
+    this.silence = parts.silence;
+    this.seen = parts.seen;
+  }
+
+  /**
+   * Runs `work` in one write transaction in which everything committed has been drained, and no table has changed since
+   * it was last compared with what is known of it. What comes before takes turns of its own: none holds the lock long.
+   * `isReady` may do more that comes before, and says whether this transaction may go on with the work.
+   */
+  write<T>(work: () => T, isReady = () => true): T {
+    for (;;) {
+      const done = this.transaction(() => (this.catchUp() && isReady() ? { result: work() } : null));
+      if (done) return done.result;
+      pauseThread(BETWEEN_TURNS_MS);
+    }
+  }
+
+  /** One write transaction; everything is rolled back and forgotten when `work` throws. */
+  private transaction<T>(work: () => T): T {
+    this.letOthersWrite();
+    const taken = performance.now();
+    try {
+      this.file.checkFiles();
+      this.db.exec("BEGIN IMMEDIATE");
+      this.file.checkMark();
+      const before = this.changes();
+      this.placement.begin();
+      const result = work();
+      this.rows.flush();
+      this.digest.flush();
+      this.knowledge.flush();
+      const mark = this.changes() === before ? null : this.file.leaveMark();
+      this.db.exec("COMMIT");
+      mark?.keep();
+      this.faults.keep();
+      // What went to a file that no path leads to is not durable, whatever SQLite says.
+      this.file.checkFiles();
+      return result;
+    } catch (error) {
+      if (this.db.inTransaction) this.db.exec("ROLLBACK");
+      // Nothing is read from it any more: the thread closes it.
+      if (isReplaced(error)) throw error;
+      this.faults.drop();
+      this.rows.discard();
+      this.digest.reload();
+      this.knowledge.reload();
+      this.rows.shared.reload();
+      this.floor.reload();
+      this.reconciliation.reload();
+      this.quarantine.forget();
+      this.rows.lookForKeptBack();
+      this.placement.forget();
+      this.seen.forget();
+      throw fromSqlite(error, this.path);
+    } finally {
+      this.released = performance.now();
+      this.heldMs += this.released - taken;
+    }
+  }
+
+  /** Rows this connection has changed so far, but for the flag that keeps capture silent. */
+  private changes(): number {
+    return (this.db.prepare("SELECT total_changes()").pluck().get() as number) - this.silence.flagged;
+  }
+
+  /**
+   * One turn of what comes before everything else, in a write transaction: following the schema, draining, comparing
+   * tables that a migration left. True when nothing of it is left.
+   */
+  catchUp(): boolean {
+    const until = performance.now() + this.turnMs;
+    if (!this.follower.follow(until)) return false;
+    this.follower.hearAgain();
+    const drained = this.drainer.run(until);
+    this.rows.flush();
+    this.followReferences();
+    this.rows.flush();
+    const beside = this.drainer.takeToFill();
+    if (beside.length > 0) this.silently(() => this.delivery.columns(beside, true));
+    this.rows.flush();
+    this.digest.flush();
+    if (!drained || this.drainer.foundWithoutKey) return false;
+    const { through, toFill } = this.reconciliation.turn(until);
+    if (toFill.length > 0) this.silently(() => this.delivery.columns(toFill));
+    if (through && this.follower.followUniques()) this.unsettled = true;
+    if (!through || !this.quarantine.isOpen) return through;
+    return this.silently(() => this.quarantine.turn(until));
+  }
+
+  /** Nothing is captured that no drain has seen, and what is in the tables is what is known of them. */
+  private get isCaughtUp(): boolean {
+    return (
+      this.seen.isCurrent &&
+      !this.silence.isForged &&
+      !this.drainer.needed &&
+      !this.drainer.foundWithoutKey &&
+      !this.reconciliation.isOpen &&
+      !this.quarantine.isOpen
+    );
+  }
+
+  /** See LONGEST_WITHOUT_PAUSE_MS. This thread serves nothing else meanwhile. */
+  private letOthersWrite(): void {
+    if (performance.now() - this.released >= PAUSE_MS) this.heldMs = 0;
+    else if (this.heldMs >= LONGEST_WITHOUT_PAUSE_MS) {
+      pauseThread(PAUSE_MS);
+      this.heldMs = 0;
+    }
+  }
+
+  /**
+   * Runs `work` on one snapshot in which everything committed has been drained: a row that is newer than the log would
+   * be served under the wrong dots, or not at all. Where an application writes without pause, in a write transaction.
+   */
+  snapshot<T>(work: () => T): T {
+    for (let attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
+      this.drain();
+      this.db.exec("BEGIN");
+      this.rows.mayWrite = false;
+      let moved: Table;
+      try {
+        this.file.checkMark();
+        if (this.isCaughtUp) return work();
+        continue;
+      } catch (error) {
+        if (!(error instanceof RowsMoved)) throw fromSqlite(error, this.path);
+        moved = error.table;
+      } finally {
+        this.rows.mayWrite = true;
+        if (this.db.inTransaction) this.db.exec("COMMIT");
+      }
+      this.write(() => this.rows.locate(moved));
+    }
+    return this.write(() => {
+      if (this.mayPlaceWaiting()) this.silently(() => this.placement.decisions.normalize(Number.POSITIVE_INFINITY));
+      this.rows.flush();
+      this.digest.flush();
+      return work();
+    });
+  }
+
+  /** Writes to the application's tables without being captured, inside a write transaction; rows that are touched are placed. */
+  silently<T>(work: () => T): T {
+    return this.silence.keep(() => {
+      const result = work();
+      this.placement.finish();
+      return result;
+    });
+  }
+
+  /** What the application wrote or deleted may have freed a value that a row waits for. In mid-stream the end decides. */
+  mayPlaceWaiting(): boolean {
+    return (this.rows.waitingCount() > 0 || this.rows.same.due.length > 0) && !this.reader.isMidStream;
+  }
+
+  /** Turns everything committed so far into changes, giving the lock back every 200 ms. */
+  drain(): void {
+    this.file.check();
+    while (!this.drainTurn()) pauseThread(BETWEEN_TURNS_MS);
+    this.deliver();
+    this.settle();
+  }
+
+  /** Gives rows that were held for tables which are here now to them, giving the lock back in between. */
+  private deliver(): void {
+    while (this.delivery.due) {
+      this.write(() => this.silently(() => this.delivery.rows(performance.now() + NORMALIZE_MS)));
+      this.unsettled ||= this.mayPlaceWaiting();
+      if (this.delivery.due) pauseThread(BETWEEN_TURNS_MS);
+    }
+  }
+
+  /** One turn of a drain. False when more is left: the caller may do something else before the next. */
+  drainTurn(): boolean {
+    if (this.isCaughtUp) return true;
+    const done = this.transaction(() => this.catchUp());
+    if (done) this.unsettled ||= this.mayPlaceWaiting();
+    return done;
+  }
+
+  /** After a drain: kept rows that were referred to anew live again, and what is kept for nothing goes. */
+  followReferences(): void {
+    const { referred, touched } = this.drainer.takeAffected();
+    if (referred.length === 0 && touched.length === 0 && !this.placement.kept.keepsRows) return;
+    this.rows.flush();
+    this.silently(() => {
+      for (const birth of touched) this.placement.entities.touch(birth);
+      this.placement.finish();
+      this.placement.kept.revive(referred, this.clock.nowUs());
+      this.placement.kept.reviewKept();
+    });
+  }
+
+  /** Decides what rows wait for, as far as the application or a stream has settled it. */
+  decideWaiting(): void {
+    this.unsettled ||= this.mayPlaceWaiting();
+    this.settle();
+  }
+
+  /**
+   * Goes on deciding where rows belong, giving the lock back in between. What a crash or a locked file interrupts is
+   * taken up by the next drain or start: the vector has moved, so no batch would come to do it.
+   */
+  settle(): void {
+    while (this.unsettled) {
+      pauseThread(BETWEEN_TURNS_MS);
+      this.unsettled = !this.write(() => this.silently(() => this.placement.decisions.normalize(performance.now() + NORMALIZE_MS)));
+    }
+  }
+}
+
+/** Puts this thread to sleep. */
+export function pauseThread(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
