@@ -3,6 +3,7 @@ import type { Fault } from "./faults.ts";
 const SCOPE_TESTS = "packages/replica/test/scope.test.ts";
 const SCHEMAS = "packages/replica/test/scope-schemas.test.ts";
 const HOME = "packages/replica/test/scope-home.test.ts";
+const MOVES = "packages/replica/test/scope-moves.test.ts";
 const HISTORIES = "packages/replica/test/scope-simulation.test.ts";
 const FILES = "services/sync-node/test/scope-files.test.ts";
 const PART = "packages/files/test/part.test.ts";
@@ -36,6 +37,21 @@ export const SCOPE_FAULTS: Fault[] = [
       ["      this.takeFromCopy(table, row);\n      this.sides.forget(table, row, true);", "      this.sides.forget(table, row, true);"],
     ],
     caughtBy: SCOPE_TESTS,
+  },
+  {
+    name: "a row that got another integer in a scope is deleted at the server and comes anew",
+    edits: [["    if (moves.follow() > 0) return this.mended();\n", ""]],
+    caughtBy: MOVES,
+  },
+  {
+    name: "what is typed in a row while it left the scope and came back is not written to it",
+    edits: [["    if (moves.forward() > 0) return this.mended();\n", ""]],
+    caughtBy: MOVES,
+  },
+  {
+    name: "a row is known by the birth of the one that had its integer before",
+    edits: [['where === written ? ["NULL", "NULL"] :', 'where !== side && where !== written ? ["NULL", "NULL"] :']],
+    caughtBy: MOVES,
   },
   {
     name: "nodes of a scope may give rows to another team",

@@ -33,19 +33,25 @@ export interface CopyReplica {
 /** Brings a scope's copy and the application's database in line, as far as both are drained. */
 export function carryScope(copy: CopyReplica, hold: boolean): ScopeCarried {
   const none = { toMain: 0, toCopy: 0, kept: 0, problem: "" };
+  let keptBefore = 0;
   for (let turn = 0; turn < MOST_TURNS; turn++) {
     copy.drain();
     const outcome = runPass({ source: copy.source, copy: copy.path, nowUs: copy.nowUs, hold, beforeCommit: copy.beforeCommit });
-    if (outcome.kind === "held") return { ...none, complete: true, problem: outcome.why };
-    if (outcome.kind === "behind" && outcome.side === "main") return { ...none, complete: false };
+    if (outcome.kind === "held") return { ...none, kept: keptBefore, complete: true, problem: outcome.why };
+    if (outcome.kind === "behind" && outcome.side === "main") return { ...none, kept: keptBefore, complete: false };
+    if (outcome.kind === "mended") {
+      keptBefore += outcome.kept;
+      copy.drain();
+      noteBirths(copy);
+    }
     if (outcome.kind === "clash") for (const { table, id } of outcome.rows) copy.renumber(table, id);
     if (outcome.kind !== "done") continue;
     copy.drain();
     noteBirths(copy);
     const { toMain, toCopy, kept } = outcome;
-    return { complete: true, toMain, toCopy, kept, problem: "" };
+    return { complete: true, toMain, toCopy, kept: keptBefore + kept, problem: "" };
   }
-  return { ...none, complete: false };
+  return { ...none, kept: keptBefore, complete: false };
 }
 
 /** The births of rows that were just put into the copy: before anything else comes there. */

@@ -13,11 +13,11 @@ export function emptyColumn(sides: Sides, table: CopiedTable, { column, empty, f
   const [value, agreed] = [`p.${quote(column)}`, `b.c${table.stored.indexOf(column)}`];
   const match = table.key.map((part, i) => `b.c${i} = p.${quote(part)}`).join(" AND ");
   const typed =
-    `SELECT ${table.key.map((part) => `p.${quote(part)}`).join(", ")} FROM ${name} AS p LEFT JOIN ${base} AS b ON b.gone = 0 AND ${match} ` +
+    `SELECT ${table.key.map((part) => `p.${quote(part)}`).join(", ")}, b.rowid FROM ${name} AS p LEFT JOIN ${base} AS b ON b.gone = 0 AND ${match} ` +
     `WHERE NOT ${same(value, empty)} AND NOT (b.rowid IS NOT NULL AND ${same(value, agreed)})` +
     (fallback === null ? "" : ` AND NOT ${same(value, `(${fallback})`)}`);
   const before = db.prepare(`SELECT ifnull(max(n), 0) FROM ${work}`).pluck().safeIntegers(true).get() as bigint;
-  db.exec(`INSERT INTO ${work}(${table.key.map((_, i) => `k${i}`).join(", ")}) ${typed}`);
+  db.exec(`INSERT INTO ${work}(${table.key.map((_, i) => `k${i}`).join(", ")}, agreed) ${typed}`);
   for (const row of workOf(sides, table))
     if (row.n > before) sides.keepEdit(table, row, `"${column}" is not in the scope any more`, [column]);
   db.exec(`DELETE FROM ${work} WHERE n > ${before}`);

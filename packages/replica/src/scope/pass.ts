@@ -2,10 +2,11 @@ import { quote } from "../schema/quote.ts";
 import type { Database } from "better-sqlite3";
 import { compareColumns, type Differences } from "./columns.ts";
 import { emptyColumn } from "./empty-column.ts";
-import { baseTable, type CopiedTable, openBoth, type ScopeSource } from "./copy.ts";
+import { type CopiedTable, openBoth, type ScopeSource } from "./copy.ts";
 import { checkMark, type Mark, noteHalf, noteMark } from "./mark.ts";
 import type { AppTrigger } from "../schema/app-triggers.ts";
 import { fillScope } from "./membership.ts";
+import { Moves } from "./moves.ts";
 import { type Row, same, Sides } from "./sides.ts";
 import { agreeOnTaken, clearTaken, Taken } from "./taken.ts";
 import { listWork, workOf } from "./work.ts";
@@ -17,8 +18,8 @@ export type PassOutcome =
   | { kind: "behind"; side: "main" | "copy" }
   /** Rows of the copy whose integers other rows of the database have: they need other ones first. */
   | { kind: "clash"; rows: { table: string; id: bigint }[] }
-  /** What a crash had left is finished: come again. */
-  | { kind: "mended" }
+  /** Rows of the copy got their place in the database, or what a crash had left is finished: come again. */
+  | { kind: "mended"; kept: number }
   /** It has to wait for a person. */
   | { kind: "held"; why: string };
 
@@ -95,11 +96,15 @@ class Pass {
       // By itself and first: a crash in this pass, too, must find only one half pass.
       agreeOnTaken(db, this.tables, this.scope);
       noteHalf(db, mark);
-      return { kind: "mended" };
+      return { kind: "mended", kept: 0 };
     }
     fillScope(db, this.tables);
+    const moves = new Moves(this.sides);
+    if (moves.follow() > 0) return this.mended();
+    if (moves.clashes.length > 0) return { kind: "clash", rows: moves.clashes };
+    for (const table of this.tables) listWork(this.sides, table);
+    if (moves.forward() > 0) return this.mended();
     for (const table of this.tables) {
-      listWork(this.sides, table);
       this.keyless(table);
       for (const column of table.retired) this.toCopy += emptyColumn(this.sides, table, column);
     }
@@ -108,10 +113,20 @@ class Pass {
     for (const table of this.tables) this.takeAllIn(table);
     if (this.clashes.length > 0) return { kind: "clash", rows: this.clashes };
     for (const table of this.tables) for (const row of workOf(this.sides, table)) this.show(table, row);
-    db.prepare(`UPDATE copy._scoutsync_capture SET at = ? WHERE (event & 7) = ${INSERTED}`).run(BEFORE_ALL);
+    this.bearFirst();
     if (this.isResting) for (const { sql } of this.resting) db.exec(sql);
     this.noteMark(mark);
     return { kind: "done", toMain: this.toMain, toCopy: this.toCopy, kept: this.sides.kept };
+  }
+
+  private mended(): PassOutcome {
+    this.bearFirst();
+    return { kind: "mended", kept: this.sides.kept };
+  }
+
+  /** Rows that were put into the copy keep their integers. */
+  private bearFirst(): void {
+    this.db.prepare(`UPDATE copy._scoutsync_capture SET at = ? WHERE (event & 7) = ${INSERTED}`).run(BEFORE_ALL);
   }
 
   private noteMark(mark: Mark): void {
@@ -220,7 +235,8 @@ class Pass {
   /** A row that the copy alone has, or that is another one there. False where the database does not take it now. */
   private takeIn(table: CopiedTable, row: Row): boolean {
     if (row.left) {
-      if (this.differsFromDeparted(table, row)) this.sides.keepEdit(table, row, AFTER_IT_LEFT, this.sides.changedInCopy(table, row));
+      const changed = this.sides.changedInCopy(table, row);
+      if (changed.length > 0) this.sides.keepEdit(table, row, AFTER_IT_LEFT, changed);
       this.takeFromCopy(table, row);
       return true;
     }
@@ -319,7 +335,7 @@ class Pass {
     });
     if (refused !== null) return refused;
     this.sides.forget(table, row, false);
-    this.sides.agree(table, row, "copy");
+    this.sides.agree(table, row, "copy", "main");
     const keys = table.key.map((_, i) => `k${i}`).join(", ");
     this.sides.run(`INSERT OR IGNORE INTO temp.inside_${table.n}(${keys}) SELECT ${keys} FROM temp.work_${table.n} WHERE n = @n`, row);
     this.taken.inserted(table, row);
@@ -375,22 +391,13 @@ class Pass {
     const values = [...columns, ...table.retired.map(({ empty }) => empty)].join(", ");
     const sql = `INSERT INTO copy.${quote(table.name)}(${names}) SELECT ${values} FROM main.${quote(table.name)} WHERE ${this.sides.match(table)}`;
     if (this.sides.run(sql, row) === 0) return;
-    this.sides.agree(table, row, "main");
+    this.sides.agree(table, row, "main", "copy");
     this.toCopy++;
   }
 
   private takeFromCopy(table: CopiedTable, row: Row): void {
     this.sides.run(`DELETE FROM copy.${quote(table.name)} WHERE ${this.sides.match(table)}`, row);
     this.toCopy++;
-  }
-
-  private differsFromDeparted(table: CopiedTable, row: Row): boolean {
-    const equal = table.columns.map((column) => same(`p.${quote(column)}`, `g.c${table.stored.indexOf(column)}`));
-    const rows = this.sides.rowsOf("copy", table.name);
-    const sql =
-      `SELECT 1 FROM copy.${quote(table.name)} AS p JOIN ${rows} AS r ON r.id = p.${quote(table.key[0] as string)} JOIN copy.${baseTable(table.n)} AS g ` +
-      `ON g.gone = 1 AND g.p_oid = r.oid AND g.p_seq = r.sequence WHERE ${this.sides.match(table, "p")}${equal.map((part) => ` AND ${part}`).join("")} LIMIT 1`;
-    return !this.sides.has(sql, row);
   }
 }
 

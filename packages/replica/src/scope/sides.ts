@@ -22,6 +22,8 @@ export interface Row {
   copyChanged: boolean;
   /** The copy's row left the scope before. */
   left: boolean;
+  /** Number of what was agreed of it, in the copy: when it left, where `left`. */
+  agreed: bigint | null;
 }
 
 /** The database and a scope's copy of it on one connection, asked about the rows of a work list. */
@@ -51,6 +53,10 @@ export class Sides {
 
   matchBase(table: CopiedTable, alias = ""): string {
     return table.key.map((_, i) => `${alias === "" ? "" : `${alias}.`}c${i} = ${this.key(table, i)}`).join(" AND ");
+  }
+
+  private agreedOf(table: CopiedTable): string {
+    return `(SELECT agreed FROM temp.work_${table.n} WHERE n = @n)`;
   }
 
   /** Assigns columns from the other side's row. */
@@ -102,23 +108,28 @@ export class Sides {
 
   /** Where a side's replica notes the births of a table's rows. */
   rowsOf(side: Side, table: string): string {
+    return `${side}._scoutsync_rows_${this.numberOf(side, table)}`;
+  }
+
+  /** A table's number in a side's catalogue. */
+  numberOf(side: Side, table: string): string {
     const sql =
       `SELECT t.tid FROM ${side}._scoutsync_table AS t LEFT JOIN ${side}._scoutsync_kind AS k ON k.tid = t.tid ` +
       "WHERE coalesce(k.name, t.name) = ? AND coalesce(k.kind, t.surrogate) = 1";
-    return `${side}._scoutsync_rows_${String(this.db.prepare(sql).pluck().get(table))}`;
+    return String(this.db.prepare(sql).pluck().get(table));
   }
 
   // ---- what was agreed
 
-  /** Both sides have the row now, with these values. */
-  agree(table: CopiedTable, row: Row, side: Side): void {
+  /** Both sides have the row now, with that side's values; `written`: a side that was just given it, and has no birth of it yet. */
+  agree(table: CopiedTable, row: Row, side: Side, written?: Side): void {
     const born = (where: Side, column: string) =>
       table.surrogate
         ? `(SELECT r.${column} FROM ${this.rowsOf(where, table.name)} AS r WHERE r.id = x.${quote(table.key[0] as string)})`
         : "NULL";
-    // A row that was just written has no birth yet on that side.
+    // What is noted there under its integer is the birth of a row that was there before and went.
     const births = (["main", "copy"] as const).map((where) =>
-      where === side || row.sameCopy ? [born(where, "oid"), born(where, "sequence")] : ["NULL", "NULL"],
+      where === written ? ["NULL", "NULL"] : [born(where, "oid"), born(where, "sequence")],
     );
     this.run(
       `INSERT INTO copy.${baseTable(table.n)}(${table.stored.map((_, i) => `c${i}`).join(", ")}, m_oid, m_seq, p_oid, p_seq) ` +
@@ -148,12 +159,12 @@ export class Sides {
 
   /** Columns in which the copy's row differs from what was agreed. */
   changedInCopy(table: CopiedTable, row: Row): string[] {
-    const { name, columns } = table;
+    const { name, columns, n } = table;
     const differs = columns.map((column) => `NOT ${same(`p.${quote(column)}`, `b.c${table.stored.indexOf(column)}`)}`);
     if (differs.length === 0) return [];
     const sql =
-      `SELECT ${differs.join(", ")} FROM copy.${quote(name)} AS p JOIN copy.${baseTable(table.n)} AS b ON ${this.matchBase(table, "b")} ` +
-      `WHERE ${this.match(table, "p")} ORDER BY b.gone LIMIT 1`;
+      `SELECT ${differs.join(", ")} FROM copy.${quote(name)} AS p JOIN copy.${baseTable(n)} AS b ON b.rowid = ${this.agreedOf(table)} ` +
+      `WHERE ${this.match(table, "p")}`;
     const is = this.all(sql, row);
     return columns.filter((_, i) => is?.[i] === 1n);
   }
@@ -161,8 +172,7 @@ export class Sides {
   /** Keeps a row as it is on that side, and what taking it in after all would do. */
   keep(table: CopiedTable, row: Row, { side, reason, change }: { side: Side; reason: string; change: KeptChange }): void {
     const id = this.keepWhere(table, row.n, { side, reason, change, where: this.match(table, "x") });
-    const born = (column: string) =>
-      `(SELECT b.${column} FROM copy.${baseTable(table.n)} AS b WHERE ${this.matchBase(table, "b")} ORDER BY b.gone LIMIT 1)`;
+    const born = (column: string) => `(SELECT b.${column} FROM copy.${baseTable(table.n)} AS b WHERE b.rowid = ${this.agreedOf(table)})`;
     if (change.kind === "row" || !table.surrogate) return;
     this.run(`UPDATE copy._scoutsync_scope_kept SET m_oid = ${born("m_oid")}, m_seq = ${born("m_seq")} WHERE id = @id`, row, { id });
   }
