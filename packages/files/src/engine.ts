@@ -234,12 +234,12 @@ export class FileRootEngine implements FileRootCalls {
     return this.manifest.received(index);
   }
 
-  async noteReceived(index: string, seq: number): Promise<void> {
-    this.manifest.noteReceived(index, seq, this.context.nowUs());
+  noteReceived(index: string, seq: number): Promise<void> {
+    return this.noticing(async () => this.manifest.noteReceived(index, seq, this.context.nowUs()));
   }
 
-  async noteAcknowledged(seq: number): Promise<void> {
-    this.manifest.noteAcknowledged(seq);
+  noteAcknowledged(seq: number): Promise<void> {
+    return this.noticing(async () => this.manifest.noteAcknowledged(seq));
   }
 
   forget({ retentionDays, dryRun }: { retentionDays: number; dryRun: boolean }): Promise<Forgotten> {

@@ -132,7 +132,7 @@ describe.skipIf(redisProgram === null)("alerts", () => {
     expect([...kinds()].sort()).toEqual(expected);
     // What happened at one moment is one mail.
     expect(subjects()).toHaveLength(1);
-    for (const word of ["60 s ahead", "5% free", "failed in a row", "lacks 1 changes", "--kind parked"])
+    for (const word of ["60 s ahead", "5% free", "failed in a row", "lacks 1 change,", "--kind parked"])
       expect(mail.mails[0]?.replaceAll("=\r\n", "")).toContain(word);
 
     second!.failures = [];
@@ -162,15 +162,25 @@ describe.skipIf(redisProgram === null)("alerts", () => {
     expect(new Set(logs.map((log) => log.serverName))).toEqual(new Set(["node-2"]));
   });
 
-  it("tries again what could not be sent, by the channel that failed alone", async () => {
+  it("tries again what could not be sent, by the channel that failed alone, also a mail whose server is back after a restart", async () => {
     await setUp();
     await set("alert_silent_seconds", "1");
     hook.state.failures = 1;
-    const [only] = await fleet.addNodes(2);
+    await mail.close();
+    const [only, other] = await fleet.addNodes(2);
     only!.down();
-    await eventually(() => mail.mails.length === 1, 10_000);
-    expect(hook.notices).toEqual([]);
     await eventually(() => hook.notices.length === 1, 15_000);
-    expect(mail.mails).toHaveLength(1);
+    const { directory, nodes } = fleet;
+    await fleet.stop({ keep: true });
+    mail = await mailServer(mail.port);
+    await other!.up();
+    fleet = await FleetUnderTest.start(redis.url, { directory });
+    fleet.nodes.push(...nodes);
+    await eventually(() => mail.mails.length === 1, 15_000);
+    await only!.up();
+    await only!.register(fleet.client);
+    await eventually(() => hook.notices.length === 2 && mail.mails.length === 2, 10_000);
+    expect(kinds()).toEqual(["raised silent node-1", "recovered silent node-1"]);
+    expect(subjects()).toEqual(["scoutsync: silent at node-1", "scoutsync: over: silent at node-1"]);
   });
 });

@@ -1,7 +1,9 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { DatabaseStatus } from "@scoutsync/protocol";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { inequalities, isConverged } from "../src/detection/certificate.ts";
 import { Fleet } from "../src/detection/fleet.ts";
 import { FleetEvents } from "../src/events.ts";
 import { enrol } from "../src/registry/enrolment.ts";
@@ -38,5 +40,24 @@ describe("what is known of a fleet", () => {
     expect(dueAfter(200)).toBe(true);
     fleet.setReachable(id, true);
     expect(dueAfter(5_000)).toBe(false);
+  });
+
+  it("calls nobody diverged whose tables or columns are other ones, and whoever has other rows under the same ones", () => {
+    const fleet = new Fleet(registry, new FleetEvents());
+    const see = (name: string, digest: string, schema: string) => {
+      const id = enrol(registry, { nodeId: name, name, host: "10.0.0.1", port: 7000 + name.charCodeAt(0), version: "1", run: "r" });
+      fleet.markOnline(id);
+      fleet.observe(id, [DatabaseStatus.fromPartial({ name: "main", vector: "aaaaaaaaaaaaaaa2:9", digest, schema })]);
+      return id;
+    };
+    // One server was migrated, the others were not yet; which tables have rows does not matter, nor their order.
+    see("a", "d1", "+11111111,+22222222");
+    see("b", "d2", "+22222222,33333333");
+    const c = see("c", "d2", "33333333,22222222");
+    expect([inequalities(fleet.nodes()).size, isConverged(fleet.nodes())]).toEqual([0, true]);
+    see("d", "d2", "+33333333,+22222222");
+    see("c", "d3", "33333333,22222222");
+    expect([[...inequalities(fleet.nodes()).keys()], isConverged(fleet.nodes())]).toEqual([[c], false]);
+    expect(inequalities(fleet.nodes()).get(c)?.kind).toBe("diverged");
   });
 });

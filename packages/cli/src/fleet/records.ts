@@ -1,6 +1,7 @@
 import { Option } from "commander";
 import type { Alert, Cleanup, LogPage, Reliability } from "@scoutsync/coordinator";
 import { wholeNumber } from "../command.ts";
+import { logGist } from "../output/log-gist.ts";
 import { sparkline } from "../output/sparkline.ts";
 import { asks, given } from "./fleet-command.ts";
 
@@ -28,8 +29,14 @@ export const RECORD_COMMANDS = [
     document: ({ logs }) => logs,
     people: ({ logs }, out) =>
       out.table(
-        ["time", "node", "operation", "status", "details"],
-        logs.map((entry) => [entry.created_at, entry.server_name, entry.operation, entry.status, entry.details]),
+        ["time", "node", "operation", "status", "what moved, or why not"],
+        logs.map((entry) => [
+          entry.created_at,
+          entry.server_name,
+          entry.operation,
+          entry.status,
+          entry.status === "in_progress" ? "" : logGist(entry.details),
+        ]),
       ),
   }),
   asks<Reliability>({

@@ -24,6 +24,10 @@ const LOOKS: Readonly<Record<string, readonly [Tone, IconName, string]>> = {
   completed: ["ok", "check", "Done"],
 };
 
+/** It came to its end and did nothing for the node. */
+const MOOT: ReadonlySet<string> = new Set(["unreachable", "disabled", "lost"]);
+const MOOT_LOOK = ["idle", "off", "Did not run"] as const;
+
 const NAMES: Readonly<Record<string, string>> = {
   "catch-up": "Catch-up",
   scan: "Scan",
@@ -103,7 +107,8 @@ function jobTable(jobs: readonly Job[]): TemplateResult {
 }
 
 function stateCell(job: Job): TemplateResult {
-  const [tone, shape, word] = LOOKS[job.state] ?? ["idle", "wait", job.state];
+  const isMoot = job.state === "completed" && MOOT.has(job.outcome);
+  const [tone, shape, word] = isMoot ? MOOT_LOOK : (LOOKS[job.state] ?? ["idle", "wait", job.state]);
   const mark = chip(tone, shape, word, job.state === "active");
   if (job.state === "active") {
     const { progress: moved } = job;
@@ -149,7 +154,7 @@ function jobActions(job: Job): unknown {
       ).then(() => jobsResource.refresh());
     return button({
       label: job.state === "failed" ? "Retry" : "Try now",
-      name: `Try ${what} again`,
+      name: `${job.state === "failed" ? "Retry" : "Try now"}: ${what}`,
       icon: "retry",
       small: true,
       action: `job ${job.id}`,

@@ -96,10 +96,11 @@ function detailsOf({ details }: LogLine): Record<string, unknown> {
 
 /** The one thing worth reading without opening the line. */
 function gist(details: Record<string, unknown>): string {
-  const { error, errors, reason } = details;
+  const { error, errors, reason, message } = details;
   if (typeof error === "string" && error !== "") return error;
   if (Array.isArray(errors) && errors.length > 0) return plain(errors[0]);
   if (typeof reason === "string" && reason !== "") return reason;
+  if (typeof message === "string" && message !== "") return message;
   const source = typeof details["source"] === "string" && details["source"] !== "" ? `with ${details["source"]}` : "";
   const moved = ["received", "sent"].flatMap((key) => amountIn(details["database_changes"], key));
   const files = ["uploaded", "downloaded"].flatMap((key) => amountIn(details["file_changes"], key)).map((text) => `files ${text}`);

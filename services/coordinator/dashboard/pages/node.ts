@@ -62,8 +62,10 @@ function headline(node: Node): string {
 }
 
 function body(node: Node, { reliability, sessions, lag, alerts }: NodePage): TemplateResult {
-  const open = alerts.filter(({ recovered_at }) => recovered_at === null);
-  return html`${node.state === "offline" || node.state === "problem" ? trouble(node) : nothing}
+  const isTold = node.state === "offline" || node.state === "problem" || (node.state === "behind" && node.failures > 0);
+  const said = isTold ? ["silent", "failing", "lag", "problem", "diverged"] : [];
+  const open = alerts.filter(({ kind, recovered_at }) => recovered_at === null && !said.includes(kind));
+  return html`${isTold ? trouble(node) : nothing}
     ${open.map(
       (alert) =>
         html`<p class="problem mild">
@@ -78,11 +80,17 @@ function body(node: Node, { reliability, sessions, lag, alerts }: NodePage): Tem
     </div>`;
 }
 
+const TROUBLES: Readonly<Record<string, string>> = {
+  offline: "This node does not answer.",
+  behind: "This node cannot be brought up to date.",
+};
+
 function trouble(node: Node): TemplateResult {
   const why = node.state === "offline" ? briefError(node.last_error) : sentence(node.state_reason);
   return html`<p class="problem" role="status">
     ${icon("warn")}<span
-      ><strong>${node.state === "offline" ? "This node does not answer." : "This node has a problem."}</strong> ${why}
+      ><strong>${TROUBLES[node.state] ?? "This node has a problem."}</strong>
+      <span class="wrap">${why}</span>
       ${node.state === "offline" ? html`Last heard ${ago(node.last_seen)}. It is caught up by itself when it returns. ` : nothing}${adviceLine(node)}</span
     >
   </p>`;

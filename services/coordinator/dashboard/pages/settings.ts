@@ -124,7 +124,8 @@ function settingLine(setting: Setting): TemplateResult {
         />`;
   return html`<li class="setting-line">
     <div>
-      <label for=${id}><strong>${words(key)}</strong></label> ${isDefault ? nothing : chip("busy", "settings", "changed")}
+      <label for=${id}><strong>${words(key)}</strong></label>
+      ${isDefault || value === usual ? nothing : chip("busy", "settings", "changed")}
       <p class="muted small" id="${id}-hint">${description}</p>
       <p class="muted small"><code>${key}</code>${usual === "" ? nothing : html` · default ${usual}`}</p>
     </div>
@@ -139,6 +140,7 @@ const SPELLINGS: readonly (readonly [RegExp, string])[] = [
   [/offpeak/g, "off-peak"],
   [/\burl\b/g, "URL"],
   [/\bsmtp\b/gi, "SMTP"],
+  [/\bkib\b/g, "KiB"],
 ];
 
 function words(key: string): string {

@@ -20,6 +20,13 @@ const MOST_SHOWN = 12;
 const MOST_OF_A_STATE = 4;
 /** Clocks further off than this are an alarm, milliseconds. */
 const CLOCK_ALARM_MS = 5_000;
+/** Alerts of these kinds are about what nodes say themselves. */
+const SAID: ReadonlySet<string> = new Set(["silent", "lag", "clock", "parked", "redis", "diverged", "problem", "quarantine"]);
+const ALERT_TITLES: Readonly<Record<string, (name: string) => string>> = {
+  failing: (name) => `Sessions of ${name} keep failing`,
+  disk: (name) => `A disk of ${name} is almost full`,
+  canary: (name) => `Writes on ${name} went past capture`,
+};
 
 /** What an operator should know, worst first: which node misses what, why, and what happens next. */
 export function attentionList(fleet: Fleet): TemplateResult {
@@ -157,15 +164,14 @@ function ofClock(node: Node): Concern[] {
 }
 
 function ofReview({ nodes }: Fleet): Concern[] {
-  const { conflict, parked, file, schema } = reviewCounts(nodes);
+  const { conflict, parked, file } = reviewCounts(nodes);
   const parts = [
     conflict > 0 ? counted(conflict, "conflict") : "",
     parked > 0 ? counted(parked, "parked row") : "",
     file > 0 ? `${counted(file, "entry", "entries")} about files` : "",
-    schema > 0 ? counted(schema, "held table or column", "held tables or columns") : "",
   ].filter((part) => part !== "");
   const keptBack = nodes.filter(({ review_counts }) => review_counts.quarantine > 0).map(ofKeptBack);
-  if (parts.length === 0) return keptBack;
+  if (parts.length === 0) return [...keptBack, ...ofSchema(nodes)];
   return [
     ...keptBack,
     {
@@ -174,6 +180,27 @@ function ofReview({ nodes }: Fleet): Concern[] {
       icon: "review",
       title: `${parts.join(", ")} to review`,
       text: "Nothing is lost: both versions are kept until somebody decides.",
+      link: "#/review",
+    },
+    ...ofSchema(nodes),
+  ];
+}
+
+/** Servers are migrated one by one: those that come later hold what they have no place for yet. */
+function ofSchema(nodes: readonly Node[]): Concern[] {
+  const holding = nodes.filter(({ review_counts }) => review_counts.schema > 0);
+  if (holding.length === 0) return [];
+  const names = holding.slice(0, MOST_OF_A_STATE).map(({ name }) => name);
+  const more = holding.length - names.length;
+  const who = more > 0 ? `${names.join(", ")} and ${counted(more, "other node")}` : names.join(", ");
+  return [
+    {
+      key: "schema",
+      tone: "idle",
+      icon: "schema",
+      title: `${who} ${holding.length === 1 ? "has" : "have"} no table or column yet for some rows`,
+      text: html`The values are kept there and passed on.
+      ${adviceLine({ advice: "Run the migration of your application there, too; then they are put in by themselves." })}`,
       link: "#/review",
     },
   ];
@@ -226,16 +253,17 @@ function ofJobs({ jobs }: Fleet): Concern[] {
 }
 
 /** Alerts about what the lines above do not say already. */
-function ofAlerts({ alerts }: Fleet): Concern[] {
-  const said = new Set(["silent", "lag", "clock", "parked", "redis", "diverged", "problem", "quarantine"]);
+function ofAlerts({ alerts, nodes }: Fleet): Concern[] {
+  const failing = new Set(nodes.filter(({ state, failures }) => state !== "equal" && failures > 0).map(({ id }) => id));
   return alerts
-    .filter(({ kind, recovered_at }) => recovered_at === null && !said.has(kind))
-    .map((alert) => ({
-      key: `alert ${alert.id}`,
+    .filter(({ kind, recovered_at }) => recovered_at === null && !SAID.has(kind))
+    .filter(({ kind, server_id }) => kind !== "failing" || server_id === null || !failing.has(server_id))
+    .map(({ id, kind, server_id, server_name, message, since }) => ({
+      key: `alert ${id}`,
       tone: "bad",
       icon: "warn",
-      title: alert.server_name === "" ? alert.message : `${alert.server_name}: ${alert.message}`,
-      text: html`Since ${ago(alert.since)}.`,
-      link: alert.server_id === null ? "#/logs" : `#/nodes/${alert.server_id}`,
+      title: ALERT_TITLES[kind]?.(server_name) ?? `An alert of ${server_name || "the fleet"}: ${kind}`,
+      text: html`<span class="wrap">${message}</span> Since ${ago(since)}.`,
+      link: server_id === null ? "#/logs" : `#/nodes/${server_id}`,
     }));
 }

@@ -38,7 +38,7 @@ export function reviewEntry(review: Review, decided: () => void): TemplateResult
       <p class="muted small">${nodesText(review)} · ${ago(review.since)}</p>
     </header>
     <div class="review-body">
-      ${review.reason === "" ? nothing : html`<p class="review-reason wrap">${sentence(plainReason(review))}</p>`}
+      ${review.reason === "" ? nothing : html`<p class="review-reason wrap">${asTold(plainReason(review))}</p>`}
       ${review.winner !== undefined || review.loser !== undefined ? versions(review, decided) : nothing}
       ${review.image === undefined ? nothing : image(review)} ${otherDecisions(review, decided)}
     </div>
@@ -52,6 +52,11 @@ function plainReason({ reason }: Review): string {
     .replace(/\s*\(--release, or --undo[^)]*\)/, "")
     .replace(/\s*\(here: review resolve [^)]*\)/, "")
     .replace(/: review resolve with --set \S+/, "");
+}
+
+/** As a sentence; a name that it begins with stays as it is written. */
+function asTold(reason: string): string {
+  return /^\S+: /.test(reason) ? `${reason.replace(/[.]$/, "")}.` : sentence(reason);
 }
 
 function nodesText({ node, also_on }: Review): string {
@@ -136,7 +141,9 @@ function otherDecisions(review: Review, decided: () => void): TemplateResult | t
   ].filter((one) => one !== nothing);
   if (buttons.length === 0)
     return review.kind === "schema"
-      ? html`<p class="muted small">Nothing has to be decided: the values are put in when the migration has run on ${review.node.name}.</p>`
+      ? html`<p class="muted small">
+          Nothing has to be decided: the values are put in when the migration of the application has run there.
+        </p>`
       : nothing;
   return html`<div class="review-actions">${buttons}</div>`;
 }

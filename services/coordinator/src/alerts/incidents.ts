@@ -43,7 +43,8 @@ function ofSilent({ row }: FleetNode, { silentSeconds }: AlertBounds, now: Date)
   const since = row.last_seen ?? row.created_at;
   const seconds = Math.floor((now.getTime() - Date.parse(since)) / 1_000);
   if (silentSeconds === 0 || seconds < silentSeconds) return [];
-  const why = row.last_error === "" ? "" : ` (${row.last_error})`;
+  // Without what its own sentence advises: this one does.
+  const why = row.last_error === "" ? "" : ` (${row.last_error.replace(/\. [A-Z].*$/s, "")})`;
   const seen = row.last_seen === null ? "has never answered" : `has not answered since ${row.last_seen}`;
   return [["silent", `${row.name} ${seen}${why}. Look whether the machine and its sync-node run and can be reached from here.`]];
 }
@@ -53,10 +54,10 @@ function ofOnline(node: FleetNode, inequality: Inequality | undefined, bounds: A
   const found: Found[] = [];
   const age = ageSeconds(missing);
   if (bounds.failures > 0 && row.failures >= bounds.failures) {
-    found.push(["failing", `${row.failures} sessions of ${row.name} failed in a row: ${row.last_error}`]);
+    found.push(["failing", `${counted(row.failures, "session")} of ${row.name} failed in a row: ${row.last_error}`]);
   }
   if (bounds.lagSeconds > 0 && age > bounds.lagSeconds) {
-    found.push(["lag", `${row.name} lacks ${missing.changes} changes, the oldest is ${Math.round(age)} s old.`]);
+    found.push(["lag", `${row.name} lacks ${counted(missing.changes, "change")}, the oldest is ${Math.round(age)} s old.`]);
   }
   if (inequality?.kind === "diverged") found.push(["diverged", `${row.name}: ${inequality.reason}`]);
   if (inequality?.kind === "problem") found.push(["problem", `${row.name}: ${inequality.reason}`]);
@@ -69,7 +70,7 @@ function ofOnline(node: FleetNode, inequality: Inequality | undefined, bounds: A
   if (bounds.parked && parked > 0) {
     found.push([
       "parked",
-      `${row.name} holds ${parked} rows that a constraint keeps out of their table: scoutsync review list ${row.name} --kind parked`,
+      `${row.name} holds ${counted(parked, "row")} that a constraint keeps out of ${parked === 1 ? "its" : "their"} table: scoutsync review list ${row.name} --kind parked`,
     ]);
   }
   const { disk_free_bytes: free, disk_total_bytes: whole } = row;
@@ -77,8 +78,12 @@ function ofOnline(node: FleetNode, inequality: Inequality | undefined, bounds: A
     const percent = Math.round((free / whole) * 1_000) / 10;
     found.push([
       "disk",
-      `A disk of ${row.name} has ${percent}% free (${Math.round(free / 2 ** 20)} MiB). A node that cannot write cannot receive.`,
+      `A disk of ${row.name} has ${percent}% free (${Math.round(free / 2 ** 20)} MiB). Free some: a node that cannot write cannot receive.`,
     ]);
   }
   return found;
+}
+
+function counted(number: number, one: string): string {
+  return `${number} ${one}${number === 1 ? "" : "s"}`;
 }

@@ -1,5 +1,6 @@
 import { formatVector } from "@scoutsync/core";
 import type { Registry } from "../registry/registry.ts";
+import type { DatabaseReport } from "../registry/servers.ts";
 import type { FleetEvents } from "../events.ts";
 import { gain, lacks, union } from "../planner/plan.ts";
 import { filesDiffer, hasAllFiles, rootsApart } from "./file-roots.ts";
@@ -67,25 +68,36 @@ export class CertificateKeeper {
 
 /**
  * True when every enabled node is online and, per database, all who have it stand at the same vector with the same
- * digest, nothing captured still waiting, all files in place and no problem; and nodes of a scope are equal to what its server shows them. A
+ * digest (of the same tables and columns), nothing captured still waiting, all files in place and no problem; and nodes of a scope are equal to what its server shows them. A
  * fleet without enabled nodes has nothing to certify.
  */
 export function isConverged(nodes: readonly FleetNode[]): boolean {
   const enabled = nodes.filter((node) => node.enabled);
   if (enabled.length === 0) return false;
-  const first = new Map<string, { vector: string; digest: string }>();
+  const vectors = new Map<string, string>();
+  const digests = new Map<string, string>();
   for (const node of enabled) {
     if (!node.online) return false;
     if (node.limited ? apartFromScope(node, enabled) !== null : !hasAllFiles(node)) return false;
     for (const report of node.reports) {
       if (report.problem !== "" || report.pending > 0) return false;
       if (node.limited) continue;
-      const other = first.get(report.name);
-      if (other === undefined) first.set(report.name, report);
-      else if (other.vector !== report.vector || other.digest !== report.digest) return false;
+      if (isOther(vectors, report.name, report.vector) || isOther(digests, comparable(report), report.digest)) return false;
     }
   }
   return rootsApart(enabled.filter((node) => !node.limited)).size === 0;
+}
+
+/** Notes the first of each key; true when this is another one. */
+function isOther(known: Map<string, string>, key: string, value: string): boolean {
+  const first = known.get(key);
+  if (first === undefined) known.set(key, value);
+  return first !== undefined && first !== value;
+}
+
+/** Digests say something where this is equal: while servers are migrated one by one, rows have other columns here and there. */
+function comparable({ name, schema }: Pick<DatabaseReport, "name" | "schema">): string {
+  return `${schema} ${name}`;
 }
 
 /** Why a node of a scope is not equal to what its server shows it; null where it is. */
@@ -102,9 +114,10 @@ function apartFromScope(node: FleetNode, enabled: readonly FleetNode[]): Pick<In
   if (lacking) return { kind: "behind", reason: behindReason(node, true) };
   if (servers.some((server) => gain(server, node) > 0))
     return { kind: "behind", reason: "Has changes that the server of its scope does not have yet." };
-  const diverged = node.reports.filter(
-    ({ name, vector, digest }) => shown.get(name)?.vector === vector && shown.get(name)?.digest !== digest,
-  );
+  const diverged = node.reports.filter((report) => {
+    const there = shown.get(report.name);
+    return there?.vector === report.vector && there.schema === report.schema && there.digest !== report.digest;
+  });
   if (diverged.length > 0) {
     const names = diverged.map(({ name }) => `"${name}"`).join(", ");
     return {
@@ -155,7 +168,7 @@ function inequality(
     if (pending.length === 0) return null;
     return { kind: "behind", reason: behindReason(node, false), databases: pending.map(({ name }) => name) };
   }
-  const diverged = node.reports.filter((report) => (usual.get(report.name)?.get(report.vector) ?? report.digest) !== report.digest);
+  const diverged = node.reports.filter((report) => (usual.get(comparable(report))?.get(report.vector) ?? report.digest) !== report.digest);
   if (diverged.length > 0) {
     const names = diverged.map((report) => `"${report.name}"`).join(", ");
     return {
@@ -190,13 +203,14 @@ function behindReason(node: FleetNode, behind: boolean): string {
   return `Lacks ${changes} change${changes === 1 ? "" : "s"}${age === 0 ? "" : `, the oldest ${age} s old`}.`;
 }
 
-/** Per database and vector the digest that most nodes have there. */
+/** Per database with its tables and columns, and vector, the digest that most nodes have there. */
 function usualDigests(nodes: readonly FleetNode[]): Map<string, Map<string, string>> {
   const counts = new Map<string, Map<string, Map<string, number>>>();
-  for (const { name, vector, digest } of nodes.filter((node) => node.online).flatMap((node) => node.reports)) {
-    const vectors = counts.get(name) ?? new Map<string, Map<string, number>>();
+  for (const report of nodes.filter((node) => node.online).flatMap((node) => node.reports)) {
+    const { vector, digest } = report;
+    const vectors = counts.get(comparable(report)) ?? new Map<string, Map<string, number>>();
     const digests = vectors.get(vector) ?? new Map<string, number>();
-    counts.set(name, vectors.set(vector, digests.set(digest, (digests.get(digest) ?? 0) + 1)));
+    counts.set(comparable(report), vectors.set(vector, digests.set(digest, (digests.get(digest) ?? 0) + 1)));
   }
   const most = (digests: Map<string, number>) => [...digests].sort(([a, n], [b, m]) => m - n || (a < b ? -1 : 1))[0]?.[0] ?? "";
   const mostPer = (vectors: Map<string, Map<string, number>>) => new Map([...vectors].map(([vector, digests]) => [vector, most(digests)]));

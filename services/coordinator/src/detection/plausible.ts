@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import type { DatabaseStatus, FileRootStatus, SessionStep, SyncResult } from "@scoutsync/protocol";
 import { OPERATION_NAMES } from "../operations/shapes.ts";
 import type { DatabaseReport, FileRootReport } from "../registry/servers.ts";
@@ -49,8 +50,16 @@ export function databasesIn(statuses: readonly DatabaseStatus[]): DatabaseReport
       held: countOf(status.held),
       kept_back: countOf(status.keptBack),
       restored: isVector && status.restored ? 1 : 0,
+      schema: schemaIn(status.schema),
     };
   });
+}
+
+/** The tables and columns that a node said its digest is of, as one short text: equal where they are, whichever of them have rows. */
+function schemaIn(print: string): string {
+  if (print === "") return "";
+  const tables = print.split(",", MOST_TABLES).map((table) => table.replace("+", ""));
+  return hash("sha256", tables.toSorted().join(), "hex").slice(0, 16);
 }
 
 /** What a node said of its file roots. */
@@ -71,10 +80,23 @@ export function rootsIn(statuses: readonly FileRootStatus[]): FileRootReport[] {
 export function resultIn(result: SyncResult): SyncResult {
   const errors = result.errors
     .slice(0, MOST_ERRORS)
-    .map((error) => ({ ...error, code: clipped(error.code, LONGEST_NAME), message: clipped(error.message) }));
+    .map((error) => ({ ...error, code: clipped(error.code, LONGEST_NAME), message: clipped(withoutStack(error.message)) }));
   const most = BigInt(Number.MAX_SAFE_INTEGER);
   const keptOut = result.keptOut.slice(0, MOST_ERRORS).map((text) => clipped(text));
   return { ...result, errors, keptOut, durationMs: result.durationMs < 0n ? 0n : result.durationMs > most ? most : result.durationMs };
+}
+
+/** What went wrong in a session as one text for people. Empty: nothing did, or nobody said. */
+export function failureText({ errors }: Pick<SyncResult, "errors">): string {
+  const sentences = errors
+    .map((error) => withoutStack(error.message))
+    .map((message) => (/[.!?…]$/.test(message) ? message : `${message}.`));
+  return [...new Set(sentences)].join(" ");
+}
+
+/** Where in the program something failed is in the log of the node; here it only hides what did. */
+function withoutStack(message: string): string {
+  return message.replaceAll(/\n\s+at [^\n]*?(?=\n|$|\. Report this)/g, "");
 }
 
 /** The steps of a session that there are. */

@@ -1,7 +1,7 @@
 import type { DialledOut, SyncResult } from "@scoutsync/protocol";
 import { filesDiffer } from "../detection/file-roots.ts";
 import { companions, type Fleet, type FleetNode } from "../detection/fleet.ts";
-import { clipped, LONGEST_NAME, resultIn } from "../detection/plausible.ts";
+import { clipped, failureText, LONGEST_NAME, resultIn } from "../detection/plausible.ts";
 import type { Prober } from "../detection/probe.ts";
 import type { FleetEvents } from "../events.ts";
 import { chooseSource, gain } from "../planner/plan.ts";
@@ -79,7 +79,7 @@ export class DialOut {
       logs.close(line, result.success ? "completed" : "failed", sessionDetails(result, name), now);
       if (result.success) servers.update(id, { failures: 0, last_error: "" });
       else {
-        const last_error = result.errors.map((error) => error.message).join("; ");
+        const last_error = failureText(result);
         servers.update(id, { failures: node.row.failures + 1, last_error });
       }
       if (!result.verified) return;

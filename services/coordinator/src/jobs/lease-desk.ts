@@ -12,7 +12,7 @@ import type { Logger } from "@scoutsync/runtime";
 import type { Timing } from "../config.ts";
 import { filesDiffer } from "../detection/file-roots.ts";
 import { asMetBy, nameAt, type Fleet, type FleetNode } from "../detection/fleet.ts";
-import { clipped, LONGEST_NAME, resultIn, stepsIn } from "../detection/plausible.ts";
+import { clipped, failureText, LONGEST_NAME, resultIn, stepsIn } from "../detection/plausible.ts";
 import type { Prober } from "../detection/probe.ts";
 import type { FleetEvents } from "../events.ts";
 import { gain, type PlannerNode } from "../planner/plan.ts";
@@ -240,7 +240,7 @@ export class LeaseDesk {
       servers.update(serverId, { failures: 0, last_error: "", ...synced });
       servers.update(sourceId, synced);
     } else if (countsAsFailure(result)) {
-      servers.update(serverId, { failures: row.failures + 1, last_error: result.errors.map((error) => error.message).join("; ") });
+      servers.update(serverId, { failures: row.failures + 1, last_error: failureText(result) });
     }
     return true;
   }
@@ -292,7 +292,7 @@ export class LeaseDesk {
     const moved = result.stats;
     const message = result.success
       ? `sync with ${sourceName} done: ${moved?.remoteChangesApplied ?? 0n} applied, ${moved?.localChangesSent ?? 0n} sent`
-      : `sync with ${sourceName} failed: ${result.errors.map((error) => error.message).join("; ")}`;
+      : `sync with ${sourceName} failed: ${failureText(result)}`;
     this.#events.tell("session", server, message);
   }
 }

@@ -5,6 +5,7 @@ import type { Dial, SyncResult } from "@scoutsync/protocol";
 import { backoffMs, type Logger } from "@scoutsync/runtime";
 import { DelayedError, UnrecoverableError, WaitingError, Worker, type Job } from "bullmq";
 import type { Timing } from "../config.ts";
+import { failureText } from "../detection/plausible.ts";
 import { NodeClients } from "../detection/node-clients.ts";
 import type { CoordinatorPort } from "./port.ts";
 import { CATCH_UP_QUEUE, CatchUpPayload, KEEP_COMPLETED, KEEP_FAILED, PREFIX, serverIn, type CatchUpOutcome } from "./queues.ts";
@@ -125,7 +126,7 @@ export class SessionWorker {
       await job.moveToDelayed(Date.now() + this.#timing.retryFirstMs, token);
       throw new DelayedError();
     }
-    throw new Error(result.errors.map((error) => error.message).join("; ") || "the session failed without a reason");
+    throw new Error(failureText(result) || "the session failed without a reason");
   }
 
   /** Null when the coordinator does not answer, which is no fault of the node and costs it no attempt. */

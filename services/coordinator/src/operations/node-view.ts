@@ -64,7 +64,7 @@ function nodeView(core: Core, node: FleetNode, session: RunningSession | null, i
       row.disk_free_bytes === null || row.disk_total_bytes === null
         ? null
         : { free_bytes: row.disk_free_bytes, total_bytes: row.disk_total_bytes },
-    databases: reports.map((report) => ({
+    databases: reports.map(({ schema: _of, ...report }) => ({
       ...report,
       restored: report.restored !== 0,
       missing_changes: changesOf(missing, report.name),
@@ -128,8 +128,8 @@ export function nextStep({ registry, catchUps, link }: Core, node: FleetNode): s
   if (!link.ready) return "Waits for Redis: see the coordinator's log.";
   if (!catchUps.automatic)
     return "Automatic catch-up is switched off: start a sync by hand or set catchup_enabled and catchup_scheduler_enabled.";
-  if (row.failures >= limit) return `Failed ${row.failures} times (${row.last_error}); it is tried again at the next scan.`;
-  if (row.failures > 0) return `Failed ${row.failures} of ${limit} times (${row.last_error}); it is tried again by itself.`;
+  if (row.failures >= limit) return `Failed ${row.failures} times: ${row.last_error} It is tried again at the next scan.`;
+  if (row.failures > 0) return `Failed ${row.failures} of ${limit} times: ${row.last_error} It is tried again by itself.`;
   return node.reachable ? "A catch-up is on its way." : "It cannot be dialled from here: it is told to dial another node.";
 }
 

@@ -41,7 +41,7 @@ export interface FleetEntry {
   alsoOn: number[];
 }
 
-/** Asks the nodes for what may want a person, latest first. What several nodes list is one entry. */
+/** Asks the nodes for what may want a person, most urgent first. What several nodes list is one entry. */
 export async function collectReviews(core: Core, filter: { kind: string; node: string; resolved: boolean }) {
   const asked = filter.node === "" ? core.fleet.nodes().filter((node) => node.enabled) : [findNode(core, filter.node)];
   const gathered: Gathered[] = [];
@@ -62,9 +62,15 @@ export async function collectReviews(core: Core, filter: { kind: string; node: s
     }
   }
   return {
-    entries: [...byContent.values()].sort((a, b) => (a.review.since < b.review.since ? 1 : -1)),
+    entries: [...byContent.values()].sort(byUrgency),
     unreachable: gathered.flatMap(({ node, failure }) => (failure === null ? [] : [{ id: node.id, name: node.row.name, reason: failure }])),
   };
+}
+
+/** What keeps rows from other nodes, then whatever waits for a decision, then what settles itself; of each the latest first. */
+function byUrgency({ review: a }: FleetEntry, { review: b }: FleetEntry): number {
+  const rank = ({ kind }: Review) => (kind === "quarantine" ? 0 : kind === "schema" ? 2 : 1);
+  return rank(a) - rank(b) || (a.since < b.since ? 1 : -1);
 }
 
 /** Has a node decide one of its entries. Throws what the node refuses it with. */
@@ -95,10 +101,11 @@ async function ask(core: Core, node: FleetNode, kind: string): Promise<Gathered>
   }
 }
 
-/** Conflicts and rows kept out travel with their rows, so every node lists the same one; the rest is a node's own. */
+/** Conflicts, rows kept out and what is held travel with their rows, so every node lists the same one; the rest is a node's own. */
 function identityOf(node: FleetNode, review: Review): string {
   const { kind, database, table, key, column, winner, loser } = review;
   if (kind === "parked") return JSON.stringify([kind, database, table, key, toJsonColumns(review.image)]);
+  if (kind === "schema") return JSON.stringify([kind, database, table, column]);
   if (kind !== "conflict") return JSON.stringify([node.id, review.id]);
   return JSON.stringify([database, table, key, column, winner?.dot, loser?.dot]);
 }

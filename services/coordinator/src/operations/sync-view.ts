@@ -16,7 +16,7 @@ export function syncOutcome(summary: CatchUpSummary): z.infer<typeof SyncOutcome
       files_uploaded: summary.uploaded,
       files_downloaded: summary.downloaded,
     },
-    ...(summary.success ? {} : { error: summary.errors.join("; ") }),
+    ...(summary.success ? {} : { error: summary.errors.join(" ") }),
     server_id: summary.serverId,
     server_name: summary.serverName,
     started_at: summary.startedAt,

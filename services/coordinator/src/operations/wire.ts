@@ -13,7 +13,7 @@ export function wireNode(node: z.input<typeof NodeShape>): Plain<Node> {
   return {
     ...node,
     sync_enabled: !node.paused,
-    databases: node.databases.map((database) => ({ baseline: "", scope: "", ...database })),
+    databases: node.databases.map((database) => ({ baseline: "", scope: "", schema: "", ...database })),
     session: session === null ? null : { job_id: session.job_id, peer: session.peer, progress: session },
     files: node.files.map((root) => ({ ...NOT_TOLD, ...root })),
   };

@@ -20,6 +20,7 @@ const SCHEMA_STEPS = [
   "0004-logins.sql",
   "0005-kept-back.sql",
   "0006-restored.sql",
+  "0007-schema.sql",
 ];
 
 /** "scou" as a number in the file header, so that `file` and SQLite tools can tell whose database it is. */

@@ -17,6 +17,8 @@ export interface DatabaseReport {
   kept_back: number;
   /** 1: it was restored from a backup, and serves nobody before it has fetched once. */
   restored: number;
+  /** Stands for the tables and columns that the digest is of; empty: the node did not say. */
+  schema: string;
 }
 
 /** What a node said about one of its file roots. */
@@ -130,8 +132,8 @@ export class Servers {
     );
     this.#dropReports = database.prepare<[number]>("DELETE FROM server_databases WHERE server_id = ?");
     this.#addReport = database.prepare(
-      `INSERT OR REPLACE INTO server_databases (server_id, name, vector, digest, pending, parked, conflicts, rows, tables, problem, held, kept_back, restored)
-       VALUES (@server_id, @name, @vector, @digest, @pending, @parked, @conflicts, @rows, @tables, @problem, @held, @kept_back, @restored)`,
+      `INSERT OR REPLACE INTO server_databases (server_id, name, vector, digest, pending, parked, conflicts, rows, tables, problem, held, kept_back, restored, schema)
+       VALUES (@server_id, @name, @vector, @digest, @pending, @parked, @conflicts, @rows, @tables, @problem, @held, @kept_back, @restored, @schema)`,
     );
     this.#files = database.prepare<[], FileRootReport & { server_id: number }>("SELECT * FROM server_files ORDER BY server_id, root");
     this.#dropFiles = database.prepare<[number]>("DELETE FROM server_files WHERE server_id = ?");

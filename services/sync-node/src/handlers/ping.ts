@@ -56,5 +56,6 @@ function databaseStatuses({ databases, scope }: Pick<NodeContext, "databases" | 
     baseline: state.baseline,
     scope: scope ?? "",
     restored: state.restored,
+    schema: state.schema,
   }));
 }

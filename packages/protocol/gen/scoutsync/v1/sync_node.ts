@@ -112,6 +112,8 @@ export interface DatabaseStatus {
    * in until then. `problem` says so, too.
    */
   restored: boolean;
+  /** Which tables and columns `digest` is of, as in Batch: digests of different ones say nothing. Empty: not told. */
+  schema: string;
 }
 
 /** One file root as this node sees it. */
@@ -1673,6 +1675,7 @@ function createBaseDatabaseStatus(): DatabaseStatus {
     keptBack: 0n,
     scope: "",
     restored: false,
+    schema: "",
   };
 }
 
@@ -1737,6 +1740,9 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
     }
     if (message.restored !== false) {
       writer.uint32(152).bool(message.restored);
+    }
+    if (message.schema !== "") {
+      writer.uint32(162).string(message.schema);
     }
     return writer;
   },
@@ -1866,6 +1872,14 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
             message.restored = reader.bool();
             continue;
           }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.schema = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1897,6 +1911,7 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
     message.keptBack = (object.keptBack !== undefined && object.keptBack !== null) ? BigInt(object.keptBack) : 0n;
     message.scope = object.scope ?? "";
     message.restored = object.restored ?? false;
+    message.schema = object.schema ?? "";
     return message;
   },
 };
