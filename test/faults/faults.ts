@@ -167,6 +167,21 @@ export const FAULTS: Fault[] = [
     caughtBy: "packages/replica/test/entity-simulation.test.ts",
   },
   {
+    name: "a delete in mid-stream knows what whoever revived its row knew",
+    edits: [["return isNews || this.rowsAreHeld", "return this.rowsAreHeld"]],
+    caughtBy: "packages/replica/test/entity-simulation.test.ts",
+  },
+  {
+    name: "another server's new row takes over what a deleted one left behind",
+    edits: [["this.rows.byId(state.table, id) || this.leftBehind.hold(state, id)", "this.rows.byId(state.table, id)"]],
+    caughtBy: tests("left-behind"),
+  },
+  {
+    name: "what was left behind comes to mean the row that was there first",
+    edits: [["return taken.length > 0;", "return false;"]],
+    caughtBy: tests("left-behind"),
+  },
+  {
     name: "what one row says is kept as the value of another that it is one with",
     edits: [["own === undefined ? was : own", "own ?? was"]],
     caughtBy: tests("former-ids"),

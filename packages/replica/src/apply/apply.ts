@@ -143,7 +143,7 @@ export class Applier {
     this.rows.flush();
     this.placement.entities.arrangeTouched();
     this.groups.learn(batch.groups ?? []);
-    this.placement.kept.bury();
+    this.placement.bury();
     this.placement.retryBatch();
     let settled = true;
     let rejoined: Rejoined | null = null;
@@ -294,6 +294,8 @@ export class Applier {
     const mayClash = this.clashing || this.rows.of(table).keptBack !== null;
     if (mayClash && this.rows.byId(table, id)) return false;
     if (this.rows.former.has(table, id)) return false;
+    // Rows that a deleted one left behind may show its integer.
+    if (table.referencedBy.length > 0 && this.rows.wasUsed(table, id)) return false;
     this.clashing = false;
     const bound = bindable(values);
     try {

@@ -13,6 +13,7 @@ import { Decisions } from "./decisions.ts";
 import { follow, followersOf } from "./followers.ts";
 import { Entities } from "./entities.ts";
 import { KeptRows } from "./kept-rows.ts";
+import { LeftBehind } from "./left-behind.ts";
 import { type Dots, RelatedRows, strayReference } from "./related-rows.ts";
 
 /**
@@ -27,6 +28,8 @@ export class Placement {
   readonly entities: Entities;
   /** Deletes of a batch, and deleted rows that stay because of what refers to them. */
   readonly kept: KeptRows;
+  /** Rows that show the integer of a deleted one. */
+  readonly leftBehind: LeftBehind;
   /** What is decided at the end of a stream. */
   readonly decisions: Decisions;
   /** Number of rows that wait. */
@@ -55,6 +58,7 @@ export class Placement {
     this.parking = new Set(options.park.map((name) => name.toLowerCase()));
     this.members = options.members;
     this.related = new RelatedRows(options);
+    this.leftBehind = new LeftBehind({ ...options, related: this.related });
     this.entities = new Entities({ ...options, placement: this });
     this.kept = new KeptRows({ ...options, placement: this });
     this.decisions = new Decisions({ ...options, placement: this });
@@ -68,13 +72,20 @@ export class Placement {
   /** Call when registers have been merged, before anything else is read: arranges what they have touched, and buries what has died. */
   finish(): void {
     this.entities.arrangeTouched();
+    this.bury();
+  }
+
+  /** Removes what has died, and moves rows whose integer is shown for a deleted one. */
+  bury(): void {
     this.kept.bury();
+    for (const { table, id } of this.leftBehind.take()) this.decisions.renumber(table, id);
   }
 
   /** Call at the start of a transaction. */
   begin(): void {
     this.waited = [];
     this.kept.begin();
+    this.leftBehind.begin();
     this.entities.begin();
     this.waiting = this.rows.waitingCount();
     if (this.waiting === 0) this.awaited = new Set();
@@ -131,14 +142,15 @@ export class Placement {
     this.kept.keepParents(state, cells);
     const stray = strayReference(state.table, cells);
     if (stray) return this.evict(state, cells, stray, null, before);
-    const { values, missing } = this.rows.concrete(state.table, cells);
+    const concrete = this.rows.concrete(state.table, cells);
+    const { values, missing } = concrete;
     if (missing) return this.evict(state, cells, "parent", missing, before);
     const followers = changed.length > 0 && state.table.dependants.length > 0 ? followersOf(this.rows, this.knowledge, state, changed) : [];
     if (changed.length > 0) {
       const refused = this.tryUpdate(state, changed, values);
       if (refused) return this.evict(state, cells, refused, null, before);
     }
-    this.rows.noteOwn(state, cells, values);
+    this.rows.noteOwn(state, cells, values, this.leftBehind.note(concrete, state.birth) || this.rows.same.exist);
     if (state.table.surrogate && this.related.idFor(state) !== state.slot) this.move(state, values, cells, before);
     else this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
     if (followers.length === 0) return;
@@ -183,13 +195,14 @@ export class Placement {
     }
     if (!alive) this.kept.died({ birth: state.birth, cells, changed: [] });
     if (alive || state.kept) this.kept.keepParents(state, shown);
-    const { values, missing } = this.rows.concrete(state.table, shown);
+    const concrete = this.rows.concrete(state.table, shown);
+    const { values, missing } = concrete;
     if (missing) return this.evict(state, cells, "parent", missing, before);
     const current = this.rows.tableValues(state) ?? [];
     const changed = values.flatMap((value, index) => (sameValue(value, current[index] as SqlValue) ? [] : [index]));
     const refused = changed.length > 0 ? this.tryUpdate(state, changed, values) : null;
     if (refused) return this.evict(state, cells, refused, null, before);
-    this.rows.noteOwn(state, cells, values);
+    this.rows.noteOwn(state, cells, values, this.leftBehind.note(concrete, state.birth) || this.rows.same.exist);
     if (state.table.surrogate && this.related.idFor(state) !== state.slot) this.move(state, values, cells, before);
     else this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
   }
@@ -221,16 +234,18 @@ export class Placement {
     // Bringing a parent back wakes those who waited for it: this row may be among them.
     if (this.kept.keepParents(state, shown) && wasWaiting && this.related.again(state.birth)?.place.kind === "table") return true;
     const id = this.related.wanted(state);
-    const { values, missing } = this.valuesFor(state, shown);
+    const concrete = this.valuesFor(state, shown);
+    const { values, missing } = concrete;
     if (missing) return wait("parent", missing);
     // Looked up rather than tried: where two servers have handed out the same ids, an exception per row is what takes time.
-    if (id !== null && this.rows.byId(state.table, id)) return wait("integer", null);
+    if (id !== null && (this.rows.byId(state.table, id) || this.leftBehind.hold(state, id))) return wait("integer", null);
     if (hasKeyNow(state.table, values)) return wait(KEY_NOW, null);
     const bound = bindable(values);
     let rowid = 0n;
+    const isContested = this.leftBehind.note(concrete, state.birth);
     const refused = refusal(this.db, state.table, () => (rowid = this.rows.of(state.table).insert(id, bound.values, bound.raw)));
     if (refused) return wait(refused, null);
-    this.rows.noteOwn(state, cells, values);
+    this.rows.noteOwn(state, cells, values, isContested || this.rows.same.exist);
     this.rows.saveInTable(state, id, values, before, state.table.keyless ? [rowid] : null);
     if (wasWaiting) this.waiting--;
     if (state.table.surrogate && this.isAwaited(state.identity.origin, state.identity.sequence)) this.wake(state);

@@ -673,6 +673,15 @@ export class Drain {
     });
   }
 
+  /**
+   * True where the application could not see everything that may refer to this row: what is not in a table here, and, in
+   * mid-stream, what somebody knew who had it live again. A delete would inherit that author's knowledge.
+   */
+  private mayBeMissed(row: RowState): boolean {
+    const isNews = row.deletes.some(({ alive, origin, sequence }) => alive && !this.knowledge.covers(origin, sequence));
+    return isNews || this.rowsAreHeld || this.unseen.referTo(row);
+  }
+
   private delete(
     state: RowState,
     inTable: boolean,
@@ -681,9 +690,8 @@ export class Drain {
     wall: number,
     before: ReadonlyMap<string, { origin: number; sequence: number }>,
   ): void {
-    // Rows that the application could not see, as they are not in a table here, may refer to this one.
     const writeTo = (row: RowState, at: number) =>
-      this.rowsAreHeld || this.unseen.referTo(row) ? blindWrite(row, at, this.knowledge) : localWrite(row, at, row.deletes, this.knowledge);
+      this.mayBeMissed(row) ? blindWrite(row, at, this.knowledge) : localWrite(row, at, row.deletes, this.knowledge);
     const members = this.members.standing(state);
     const at = members.length < 2 ? wall : afterAll(members, wall);
     for (const member of members) {

@@ -91,6 +91,8 @@ export interface Concrete {
   missing: Identity | null;
   /** Rows referred to that have been deleted, with the identity that the reference names. */
   dead: { state: RowState; ref: Identity }[];
+  /** Deleted rows whose last integer is shown for want of another, those by configuration included. */
+  left: { parent: RowState; id: bigint }[];
 }
 
 /** Rows and what is known of them: finds, reads and writes row states with their log entries and hashes. */
@@ -145,7 +147,8 @@ export class RowStore {
     this.dropDot = prepare("DELETE FROM _scoutsync_log WHERE oid = ? AND sequence = ?");
     this.readOut = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE slot = ?`);
     this.outByKey = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND key = ?`);
-    this.outById = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND id = ? ORDER BY slot DESC LIMIT 1`);
+    // Nobody has seen a row that waits under the integer which it waits for.
+    this.outById = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND id = ? ORDER BY state = 2, slot DESC LIMIT 1`);
     this.insertOut = prepare(
       "INSERT INTO _scoutsync_out(tid, state, key, id, oid, sequence, time, context, open, extra, image, reason, blocker_oid, blocker_sequence) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     );
@@ -401,6 +404,13 @@ export class RowStore {
     return state?.place.kind === "dead" && out?.[4] != null ? { state, id: out[4] } : null;
   }
 
+  /** The deleted row that had this integer last; null where it lives, waits or never was. */
+  deadAt(table: Table, id: bigint): RowState | null {
+    const out = this.outById.get(table.tid, id) as OutRow | undefined;
+    const state = out ? this.fromOut(out).state : null;
+    return state?.place.kind === "dead" ? state : null;
+  }
+
   /** Every deleted row of a table, with the integer it had and its last values. */
   *deadRows(table: Table): Generator<{ state: RowState; id: bigint | null; cells: CellValue[] }> {
     const slots = this.db
@@ -540,6 +550,7 @@ export class RowStore {
   concrete(table: Table, values: readonly CellValue[], together: ReadonlyMap<string, bigint> = NOBODY): Concrete {
     let missing: Identity | null = null;
     const dead: Concrete["dead"] = [];
+    const left: Concrete["left"] = [];
     const result = [...values];
     for (const { index, parent } of table.references) {
       const value = values[index];
@@ -550,10 +561,11 @@ export class RowStore {
       const gone = id === null ? this.deadParent(parent, stands) : null;
       // Nothing is enforced of what refers by configuration only.
       if (gone && !table.columns[index]?.soft) dead.push({ state: gone.state, ref: value });
+      if (gone) left.push({ parent: gone.state, id: gone.id });
       if (id === null && !gone) missing ??= stands;
       else result[index] = (id ?? gone?.id) as bigint;
     }
-    return { values: result as SqlValue[], missing, dead };
+    return { values: result as SqlValue[], missing, dead, left };
   }
 
   /** The packed identity of a natural key from its values in the table; one that no row has where nothing is known of a row without a key. */

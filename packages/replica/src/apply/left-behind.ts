@@ -1,0 +1,77 @@
+import { knew, Ref, winnerOf, type Write } from "@scoutsync/core";
+import type { Knowledge } from "../identity/knowledge.ts";
+import { isAlive } from "../rows/registers.ts";
+import type { RowState } from "../rows/row-state.ts";
+import type { Concrete, RowStore } from "../rows/row-store.ts";
+import type { Table } from "../schema/catalog.ts";
+import type { RelatedRows } from "./related-rows.ts";
+
+/**
+ * Rows that a deleted row left behind go on showing its integer, and nothing else says whom they mean. So no row of somebody
+ * who did not know of the delete has that integer as long as they do: it takes its next one. (Who knew of it took over
+ * what refers to it, and said so.)
+ */
+export class LeftBehind {
+  private readonly rows: RowStore;
+  private readonly knowledge: Knowledge;
+  private readonly related: RelatedRows;
+  /** Integers of live rows that a row which came later is to show for a deleted one. */
+  private contested: { table: Table; id: bigint; by: Write }[] = [];
+
+  constructor(options: { rows: RowStore; knowledge: Knowledge; related: RelatedRows }) {
+    this.rows = options.rows;
+    this.knowledge = options.knowledge;
+    this.related = options.related;
+  }
+
+  /** Call at the start of a transaction. */
+  begin(): void {
+    this.contested = [];
+  }
+
+  /** True when rows in their tables show this integer for a deleted row that had it, and would be taken for rows of `taker`. */
+  hold(taker: RowState, id: bigint): boolean {
+    const { table } = taker;
+    if (table.referencedBy.length === 0) return false;
+    const gone = this.rows.deadAt(table, id);
+    if (!gone || !this.isStranger(taker, gone)) return false;
+    return table.referencedBy.some(({ child, column }) =>
+      this.rows
+        .of(child)
+        .keysWhere(column.name, id)
+        .some((key) => {
+          const said = this.related.stateAt(child, key)?.own.get(column.cid);
+          return !(said instanceof Ref) || said.origin !== taker.identity.origin || said.sequence !== taker.identity.sequence;
+        }),
+    );
+  }
+
+  /** True when another row has the integer of a deleted one that this row is to show; that one is to move. */
+  note({ left }: Concrete, by: Write): boolean {
+    const taken = left.filter(({ parent, id }) => {
+      const holder = this.rows.byId(parent.table, id);
+      return holder !== null && this.isStranger(holder, parent);
+    });
+    this.contested.push(...taken.map(({ parent, id }) => ({ table: parent.table, id, by })));
+    return taken.length > 0;
+  }
+
+  /** Takes the integers whose rows are to move. */
+  take(): { table: Table; id: bigint }[] {
+    const { contested } = this;
+    this.contested = [];
+    return contested.filter(({ by }) => {
+      const row = this.related.again(by);
+      // Nothing of its own: it has come to mean the other one. Where the reference is in its key, that one's rows have it.
+      return row?.place.kind === "table" ? row.own.size > 0 : row?.place.kind === "waiting" && row.place.reason === "unique";
+    });
+  }
+
+  /** True for another row than the deleted one, by somebody who did not know of the delete. */
+  private isStranger({ identity, birth }: RowState, gone: RowState): boolean {
+    const stands = this.rows.representative(gone.table, gone.identity);
+    if (stands.origin === identity.origin && stands.sequence === identity.sequence) return false;
+    const deleted = winnerOf(gone.deletes, this.knowledge);
+    return deleted !== undefined && !isAlive(gone, this.knowledge) && !knew(birth, deleted.origin, deleted.sequence, this.knowledge);
+  }
+}

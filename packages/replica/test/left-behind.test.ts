@@ -1,0 +1,66 @@
+import { expect, test } from "vitest";
+import { SECOND_US, settle, Site, START_US } from "./site.ts";
+
+const at = (seconds: number) => START_US + seconds * SECOND_US;
+const VISITS = "SELECT visit.x, name FROM visit LEFT JOIN person ON person.id = visit.person ORDER BY visit.x";
+
+const KINDS = [
+  ["a key of its own", "CREATE TABLE visit(id INTEGER PRIMARY KEY, person INTEGER REFERENCES person(id), x TEXT)"],
+  [
+    "the reference in its key",
+    "CREATE TABLE visit(person INTEGER NOT NULL REFERENCES person(id), day TEXT DEFAULT 'today', x TEXT, PRIMARY KEY(person, day))",
+  ],
+  ["no key", "CREATE TABLE visit(person INTEGER REFERENCES person(id), x TEXT)"],
+] as const;
+
+/** Applications that enforce no foreign keys: `a` deletes ann and leaves her visit; `b` has created ben under her integer. */
+function sites(visit: string): [Site, Site, Site] {
+  const schema = `CREATE TABLE person(id INTEGER PRIMARY KEY, name TEXT); ${visit}`;
+  const all: [Site, Site, Site] = [new Site("a", schema), new Site("b", schema), new Site("c", schema)];
+  for (const { app } of all) app.pragma("foreign_keys = OFF");
+  const [a, b] = all;
+  b.edit("INSERT INTO person VALUES(1, 'ben'); INSERT INTO visit(person, x) VALUES(1, 'of ben')", at(0));
+  a.edit("INSERT INTO person VALUES(1, 'ann'); INSERT INTO visit(person, x) VALUES(1, 'of ann')", at(1));
+  a.edit("DELETE FROM person", at(2));
+  return all;
+}
+
+function expectVisits(all: readonly Site[]): void {
+  settle(...all);
+  for (const site of all) {
+    expect(site.rows(VISITS)).toEqual([
+      { x: "of ann", name: null },
+      { x: "of ben", name: "ben" },
+    ]);
+    expect(site.rows("SELECT * FROM person UNION ALL SELECT person, x FROM visit ORDER BY 1, 2")).toEqual(
+      all[0]?.rows("SELECT * FROM person UNION ALL SELECT person, x FROM visit ORDER BY 1, 2"),
+    );
+    expect(Buffer.from(site.replica.state().digest).equals(all[0]?.replica.state().digest ?? Buffer.alloc(0))).toBe(true);
+    const { entries } = site.replica.digests({ table: "", buckets: [], deep: true });
+    expect(entries).toEqual(site.replica.digests({ table: "", buckets: [], deep: false }).entries);
+  }
+}
+
+test.each(KINDS)("what a deleted row left behind is not taken for rows of another's new one with its integer: %s", (_, visit) => {
+  const all = sites(visit);
+  const [a, b] = all;
+  a.pull(b);
+  expectVisits(all);
+});
+
+test.each(KINDS)("nor where the new one was there first: %s", (_, visit) => {
+  const all = sites(visit);
+  const [a, b, c] = all;
+  c.pull(b);
+  c.pull(a);
+  expect(c.rows(VISITS)).toContainEqual({ x: "of ann", name: null });
+  expectVisits(all);
+});
+
+test("it is taken over by a new row of an application that knew of the delete", () => {
+  const all = sites(KINDS[0][1]);
+  const [a] = all;
+  a.edit("INSERT INTO person VALUES(1, 'anna')", at(3));
+  settle(...all);
+  for (const site of all) expect(site.rows(VISITS)[0]).toEqual({ x: "of ann", name: "anna" });
+});
