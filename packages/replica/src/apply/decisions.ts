@@ -209,8 +209,8 @@ export class Decisions {
       this.placement.cycle = together;
       const before = inside.size;
       for (const [state, against] of contest) {
-        if (against.some((holder) => this.related.compareBirths(holder, state) < 0) || this.isRefusedAnyway(state))
-          inside.delete(nameOf(state));
+        const isKeptOut = against.some((holder) => this.related.compareBirths(holder, state) < 0);
+        if (isKeptOut || this.isRefusedAnyway(state) || this.related.leansOn(state, holders)) inside.delete(nameOf(state));
       }
       if (inside.size === before) return holders;
       this.keepComplete(inside);
@@ -253,6 +253,8 @@ export class Decisions {
   /** Lets an earlier-born row have its UNIQUE values when all who hold them were born later. */
   private displaceLaterBorn(waiting: RowState, holders: readonly RowState[]): boolean {
     if (holders.length === 0 || holders.some((holder) => this.related.compareBirths(holder, waiting) < 0)) return false;
+    // It would have to leave again with them.
+    if (this.related.leansOn(waiting, holders)) return false;
     this.giveWay(holders);
     return this.placement.retry(waiting);
   }

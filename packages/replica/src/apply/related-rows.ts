@@ -122,6 +122,30 @@ export class RelatedRows {
     return cells as SqlValue[];
   }
 
+  /** True when a row refers to one of these, or to a row that does, and so on: without them it has no place. */
+  leansOn(state: RowState, others: readonly RowState[]): boolean {
+    const sought = new Set(others.map(({ identity }) => `${identity.origin}:${identity.sequence}`));
+    const met = new Set<string>();
+    for (let open = [state]; open.length > 0;) {
+      const next: RowState[] = [];
+      for (const row of open) {
+        const cells = this.members.shown({ members: this.members.entityOf(row) });
+        for (const { index, parent } of row.table.references) {
+          const ref = cells[index];
+          if (!(ref instanceof Ref)) continue;
+          const { origin, sequence } = this.rows.representative(parent, ref);
+          const name = `${origin}:${sequence}`;
+          if (sought.has(name)) return true;
+          const target = met.has(name) ? null : this.rows.byIdentity(parent, origin, sequence);
+          met.add(name);
+          if (target) next.push(target);
+        }
+      }
+      open = next;
+    }
+    return false;
+  }
+
   /** True when something of the row was written by someone who did not know of the delete, nor its author of it. */
   writtenApart(row: RowState, deleted: Write): boolean {
     if ([row.birth, ...row.twins].some((birth) => concurrent(birth, deleted, this.knowledge))) return true;
