@@ -1,84 +1,20 @@
 import type { Database, Statement } from "better-sqlite3";
-import {
-  ByteReader,
-  ByteWriter,
-  type Authorship,
-  type CellValue,
-  LARGE_VALUE_BYTES,
-  MalformedBytes,
-  Ref,
-  releaseLarge,
-  type SqlValue,
-} from "@scoutsync/core";
-import { isNamedByBirth, type Table } from "../schema/catalog.ts";
+import { ByteReader, type Authorship, type CellValue, MalformedBytes, Ref, type SqlValue } from "@scoutsync/core";
+import { type Table } from "../schema/catalog.ts";
 import { CAPTURE, eventCode, MASK_BITS, maskCount, Op } from "../capture/triggers.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
-import { forgetDefaults, heldForTable, holdValue, waitingColumns } from "./held-columns.ts";
+import { forgetDefaults, waitingColumns } from "./held-columns.ts";
 import { keyFromText } from "./key-text.ts";
 import { keylessIdentity, KeylessRows } from "./keyless-rows.ts";
 import type { SharedRows } from "../identity/shared-rows.ts";
 import { type Identity, SameLinks } from "./same-links.ts";
 import { openConflicts, ownedDots, packExtra, type RowState, unpackExtra, UNSTORED } from "./row-state.ts";
+import { packImage, unpackImage } from "./images.ts";
+import { OutState, OutTable, type OutRow, type WaitingRows } from "./out-table.ts";
 import { KeptBackRows } from "./kept-back-rows.ts";
 import type { FormerIds } from "./former-ids.ts";
 import { bindable, hasLocalKey, type StoredRow, TableStore } from "./table-store.ts";
 import { packKey, rowHash, sameValue } from "./values.ts";
-
-/** What SELECT gives for a row of _scoutsync_out, integers as bigint. */
-type OutRow = [
-  slot: bigint,
-  tid: bigint,
-  state: bigint,
-  key: Buffer | null,
-  id: bigint | null,
-  oid: bigint,
-  sequence: bigint,
-  time: bigint,
-  context: bigint,
-  extra: Buffer | null,
-  image: Buffer,
-  reason: string | null,
-  blockerOid: bigint | null,
-  blockerSequence: bigint | null,
-];
-
-const OUT_COLUMNS = "slot, tid, state, key, id, oid, sequence, time, context, extra, image, reason, blocker_oid, blocker_sequence";
-
-/** The packed values of a row that is not in its table: (column number, value) pairs, references as identities. `used`: nobody reads the values again. */
-export function packImage(table: Table, values: readonly CellValue[], used = false): Buffer {
-  // Grown by doubling, one large value would be there three times.
-  const large = values.reduce((sum: number, value) => sum + (value instanceof Uint8Array ? value.length : 0), 0);
-  const out = new ByteWriter(256 + large);
-  values.forEach((value, i) => {
-    out.varint((table.columns[i] as { cid: number }).cid);
-    out.value(value);
-    if (used) releaseLarge(value);
-  });
-  return large < LARGE_VALUE_BYTES ? out.toBytes() : out.buffer.subarray(0, out.length);
-}
-
-/**
- * The inverse, onto a state: values in catalog order. A column that came later has its default, or the value that was
- * held for it; the value of one that went is held with its write.
- */
-export function unpackImage(state: RowState, image: Buffer, causality: Authorship): CellValue[] {
-  const { table } = state;
-  const values: CellValue[] = table.columns.map((column) => column.fallback);
-  const from = new ByteReader(image);
-  const seen = new Set<number>();
-  while (!from.done) {
-    const cid = from.varint();
-    seen.add(cid);
-    const index = table.indexOf.get(cid);
-    const value = from.value();
-    if (index !== undefined) values[index] = value;
-    else holdValue(state, cid, value);
-  }
-  if (!isNamedByBirth(table))
-    for (const { cid } of table.columns) if (!seen.has(cid) && !state.columns.has(cid)) state.columns.set(cid, []);
-  for (const { cid, value } of heldForTable(state, causality)) values[table.indexOf.get(cid) as number] = value;
-  return values;
-}
 
 const NOBODY: ReadonlyMap<string, bigint> = new Map();
 /** Every packed key has at least one byte. */
@@ -105,6 +41,7 @@ export class RowStore {
   readonly former: FormerIds;
   /** Which rows are one entity. */
   readonly same: SameLinks;
+  private readonly out: OutTable;
   private stores = new Map<number, TableStore>();
   private byName = new Map<string, Table>();
   private keyless = new Map<number, KeylessRows>();
@@ -115,15 +52,6 @@ export class RowStore {
   private readonly putAlias: Statement;
   private readonly putDot: Statement;
   private readonly dropDot: Statement;
-  private readonly readOut: Statement;
-  private readonly outByKey: Statement;
-  private readonly outById: Statement;
-  private readonly insertOut: Statement;
-  private readonly updateOut: Statement;
-  private readonly deleteOut: Statement;
-  private readonly openOut: Statement;
-  /** Prepared as they are asked for: which rows are out of their tables. */
-  private readonly selectsOut = new Map<string, Statement>();
 
   constructor(db: Database, digest: DigestSums, causality: Authorship, shared: SharedRows, former: FormerIds) {
     this.db = db;
@@ -132,6 +60,7 @@ export class RowStore {
     this.shared = shared;
     this.former = former;
     this.same = new SameLinks(db);
+    this.out = new OutTable(db);
     const prepare = (sql: string) => {
       const statement = db.prepare(sql).safeIntegers(true);
       return statement.reader ? statement.raw(true) : statement;
@@ -145,18 +74,6 @@ export class RowStore {
       "INSERT INTO _scoutsync_log(oid, sequence, tid, slot) VALUES(?, ?, ?, ?) ON CONFLICT(oid, sequence) DO UPDATE SET tid = excluded.tid, slot = excluded.slot",
     );
     this.dropDot = prepare("DELETE FROM _scoutsync_log WHERE oid = ? AND sequence = ?");
-    this.readOut = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE slot = ?`);
-    this.outByKey = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND key = ?`);
-    // Nobody has seen a row that waits under the integer which it waits for.
-    this.outById = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND id = ? ORDER BY state = 2, slot DESC LIMIT 1`);
-    this.insertOut = prepare(
-      "INSERT INTO _scoutsync_out(tid, state, key, id, oid, sequence, time, context, open, extra, image, reason, blocker_oid, blocker_sequence) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    );
-    this.updateOut = prepare(
-      "UPDATE _scoutsync_out SET state = ?, id = ?, oid = ?, sequence = ?, time = ?, context = ?, open = ?, extra = ?, image = ?, reason = ?, blocker_oid = ?, blocker_sequence = ? WHERE slot = ?",
-    );
-    this.deleteOut = prepare("DELETE FROM _scoutsync_out WHERE slot = ?");
-    this.openOut = prepare("UPDATE _scoutsync_out SET open = ? WHERE slot = ? AND open IS NOT ?");
   }
 
   /** Takes the catalog of tables, those that are not in the database included, at start and after every change of the schema. */
@@ -253,11 +170,11 @@ export class RowStore {
     const state: RowState = {
       table,
       place:
-        row[2] === 1n
+        row[2] === OutState.dead
           ? { kind: "dead" }
-          : row[2] === 3n
+          : row[2] === OutState.joined
             ? { kind: "joined", rep: named }
-            : row[2] === 4n
+            : row[2] === OutState.held
               ? { kind: "held", left: row[11] ?? "" }
               : { kind: "waiting", reason: row[11] ?? "", blocker: named },
       slot: row[0],
@@ -297,7 +214,7 @@ export class RowStore {
   byKey(table: Table, key: Buffer): RowState | null {
     const row = table.absent === null ? this.of(table).byKey(key) : undefined;
     if (row) return this.fromStored(table, row);
-    const out = this.outByKey.get(table.tid, key) as OutRow | undefined;
+    const out = this.out.withKey(table.tid, key);
     return out ? this.fromOut(out).state : null;
   }
 
@@ -311,7 +228,7 @@ export class RowStore {
 
   /** What is held of a row of which only later writes have come. */
   partial(table: Table, key: Buffer): RowState | null {
-    const out = this.outByKey.get(table.tid, key) as OutRow | undefined;
+    const out = this.out.withKey(table.tid, key);
     const state = out ? this.fromOut(out).state : null;
     return state?.partial ? state : null;
   }
@@ -351,7 +268,7 @@ export class RowStore {
       return table && row ? this.fromStored(table, row) : null;
     }
     if (!this.byTid(-tid)) return null;
-    const out = this.readOut.get(slot) as OutRow | undefined;
+    const out = this.out.at(slot);
     return out ? this.fromOut(out).state : null;
   }
 
@@ -385,8 +302,8 @@ export class RowStore {
     this.of(parent).flush();
     const at = this.dotAt(ref.origin, ref.sequence);
     if (!at || Number(at[0]) !== -parent.tid) return ref;
-    const out = this.readOut.get(at[1]) as OutRow | undefined;
-    return out && out[2] === 3n && out[12] !== null ? { origin: Number(out[12]), sequence: Number(out[13]) } : ref;
+    const out = this.out.at(at[1]);
+    return out && out[2] === OutState.joined && out[12] !== null ? { origin: Number(out[12]), sequence: Number(out[13]) } : ref;
   }
 
   /** The integer that stands for a referenced row in its table now; null when there is none. */
@@ -399,27 +316,22 @@ export class RowStore {
     this.of(parent).flush();
     const at = this.dotAt(ref.origin, ref.sequence);
     if (!at || Number(at[0]) !== -parent.tid) return null;
-    const out = this.readOut.get(at[1]) as OutRow | undefined;
+    const out = this.out.at(at[1]);
     const { state } = out ? this.fromOut(out) : { state: null };
     return state?.place.kind === "dead" && out?.[4] != null ? { state, id: out[4] } : null;
   }
 
   /** The deleted row that had this integer last; null where it lives, waits or never was. */
   deadAt(table: Table, id: bigint): RowState | null {
-    const out = this.outById.get(table.tid, id) as OutRow | undefined;
+    const out = this.out.withId(table.tid, id);
     const state = out ? this.fromOut(out).state : null;
     return state?.place.kind === "dead" ? state : null;
   }
 
   /** Every deleted row of a table, with the integer it had and its last values. */
   *deadRows(table: Table): Generator<{ state: RowState; id: bigint | null; cells: CellValue[] }> {
-    const slots = this.db
-      .prepare("SELECT slot FROM _scoutsync_out WHERE tid = ? AND state = 1")
-      .safeIntegers(true)
-      .pluck()
-      .all(table.tid) as bigint[];
-    for (const slot of slots) {
-      const out = this.readOut.get(slot) as OutRow | undefined;
+    for (const slot of this.out.slots(table.tid, OutState.dead)) {
+      const out = this.out.at(slot);
       if (!out) continue;
       const { state, values } = this.fromOut(out);
       yield { state, id: out[4], cells: values };
@@ -428,7 +340,7 @@ export class RowStore {
 
   /** The integer stored with a surrogate row that is out of its table. */
   outId(state: RowState): bigint | null {
-    const out = this.readOut.get(state.slot) as OutRow | undefined;
+    const out = this.out.at(state.slot);
     return out?.[4] ?? null;
   }
 
@@ -448,7 +360,7 @@ export class RowStore {
   refOf(parent: Table, id: bigint): Ref | null {
     const state = this.byId(parent, id);
     if (state) return new Ref(state.identity.origin, state.identity.sequence);
-    const out = this.outById.get(parent.tid, id) as OutRow | undefined;
+    const out = this.out.withId(parent.tid, id);
     if (!out) return null;
     const { identity } = this.fromOut(out).state;
     return new Ref(identity.origin, identity.sequence);
@@ -456,7 +368,7 @@ export class RowStore {
 
   /** True when a row that is out of its table had this integer. */
   wasUsed(table: Table, id: bigint): boolean {
-    return this.outById.get(table.tid, id) !== undefined;
+    return this.out.withId(table.tid, id) !== undefined;
   }
 
   /** The row that owns this dot, wherever it is. */
@@ -640,7 +552,7 @@ export class RowStore {
       }
       return cells;
     }
-    const out = this.readOut.get(state.slot) as OutRow | undefined;
+    const out = this.out.at(state.slot);
     if (!out) throw new MalformedBytes("a row's image is missing");
     return this.fromOut(out).values;
   }
@@ -698,7 +610,7 @@ export class RowStore {
   ): void {
     const store = this.of(state.table);
     if (state.place.kind !== "table" && state.slot !== UNSTORED) {
-      this.deleteOut.run(state.slot);
+      this.out.remove(state.slot);
       state.slot = UNSTORED;
     }
     const fresh = state.slot === UNSTORED || state.place.kind !== "table";
@@ -777,16 +689,16 @@ export class RowStore {
       named?.origin ?? null,
       named?.sequence ?? null,
     ] as const;
-    const code = { dead: 1, waiting: 2, joined: 3, held: 4, table: 2 }[place.kind];
-    if (state.slot === UNSTORED) state.slot = BigInt(this.insertOut.run(state.table.tid, code, state.key, ...columns).lastInsertRowid);
-    else this.updateOut.run(code, ...columns, state.slot);
+    const code = place.kind === "table" ? OutState.waiting : OutState[place.kind];
+    if (state.slot === UNSTORED) state.slot = this.out.add(state.table.tid, code, state.key, columns);
+    else this.out.change(state.slot, code, columns);
     this.syncLog(state, before);
   }
 
   /** Lets go of everything known of a row that is out of its table. The caller has seen to it that nobody has to be told. */
   erase(state: RowState): void {
     this.eraseDots(state);
-    this.deleteOut.run(state.slot);
+    this.out.remove(state.slot);
   }
 
   /** Lets go of everything known of a row in its table; the row itself stays. */
@@ -807,7 +719,7 @@ export class RowStore {
 
   /** Slots of a table's rows that are out of it. */
   outSlots(table: Table): bigint[] {
-    return this.db.prepare("SELECT slot FROM _scoutsync_out WHERE tid = ?").safeIntegers(true).pluck().all(table.tid) as bigint[];
+    return this.out.slots(table.tid);
   }
 
   /** What else there is of a row in its table, as it is stored. */
@@ -818,16 +730,13 @@ export class RowStore {
   /** Stores a row out of its table whose names of other rows have changed, and nothing else. */
   renameOut(state: RowState, values: readonly CellValue[]): void {
     const blocker = state.place.kind === "waiting" ? state.place.blocker : state.place.kind === "joined" ? state.place.rep : null;
-    this.db
-      .prepare("UPDATE _scoutsync_out SET key = ?, extra = ?, image = ?, blocker_oid = ?, blocker_sequence = ? WHERE slot = ?")
-      .run(
-        state.key,
-        packExtra(state, this.outId(state)),
-        packImage(state.table, values),
-        blocker?.origin ?? null,
-        blocker?.sequence ?? null,
-        state.slot,
-      );
+    this.out.rename(state.slot, [
+      state.key,
+      packExtra(state, this.outId(state)),
+      packImage(state.table, values),
+      blocker?.origin ?? null,
+      blocker?.sequence ?? null,
+    ]);
   }
 
   /** Stores what is known of a row, wherever it is, without moving it or changing what its table shows. */
@@ -840,55 +749,24 @@ export class RowStore {
   }
 
   /** Rows that wait for a place, of one table or of all. */
-  waiting(where: { table?: Table; reason?: string; blocker?: Identity; after?: bigint; limit?: number; open?: boolean } = {}): RowState[] {
-    const conditions = ["state = 2"];
-    const values: unknown[] = [];
-    if (where.table) {
-      conditions.push("tid = ?");
-      values.push(where.table.tid);
-    }
-    if (where.reason !== undefined) {
-      conditions.push("reason = ?");
-      values.push(where.reason);
-    }
-    if (where.blocker) {
-      conditions.push("blocker_oid = ? AND blocker_sequence = ?");
-      values.push(where.blocker.origin, where.blocker.sequence);
-    }
-    if (where.open) conditions.push("open IS NOT NULL");
-    if (where.after !== undefined) {
-      conditions.push("slot > ?");
-      values.push(where.after);
-    }
-    const sql = `SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE ${conditions.join(" AND ")} ORDER BY slot LIMIT ?`;
-    let select = this.selectsOut.get(sql);
-    if (!select) this.selectsOut.set(sql, (select = this.db.prepare(sql).safeIntegers(true).raw(true)));
-    const rows = select.all(...values, where.limit ?? -1) as OutRow[];
+  waiting({ table, ...where }: { table?: Table } & Omit<WaitingRows, "tid"> = {}): RowState[] {
+    const rows = this.out.waiting({ tid: table?.tid, ...where });
     return rows.filter((row) => this.byTid(Number(row[1]))).map((row) => this.fromOut(row).state);
   }
 
   /** Rows of a table that others stand for. */
   joined(table: Table): RowState[] {
-    const found = this.db
-      .prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out INDEXED BY _scoutsync_out_joined WHERE state = 3 AND tid = ?`)
-      .safeIntegers(true)
-      .raw(true)
-      .all(table.tid) as OutRow[];
-    return found.map((row) => this.fromOut(row).state);
+    return this.out.joined(table.tid).map((row) => this.fromOut(row).state);
   }
 
   /** Notes how many values of a row out of its table are not shown. */
   setOpen(state: RowState, open: number): void {
-    const value = open === 0 ? null : open;
-    this.openOut.run(value, state.slot, value);
+    this.out.setOpen(state.slot, open === 0 ? null : open);
   }
 
   /** Identities that some row waits for, as `origin:sequence` of local numbers. */
   blockers(): string[] {
-    return this.db
-      .prepare("SELECT DISTINCT blocker_oid || ':' || blocker_sequence FROM _scoutsync_out WHERE blocker_oid IS NOT NULL AND state = 2")
-      .pluck()
-      .all() as string[];
+    return this.out.blockers();
   }
 
   /** Puts an update of these columns on the dirty list, whether or not their values change. */
@@ -906,30 +784,22 @@ export class RowStore {
 
   /** Numbers in _scoutsync_out of rows held for a table. */
   heldSlots(table: Table, after: bigint, limit: number): bigint[] {
-    return this.db
-      .prepare(
-        "SELECT slot FROM _scoutsync_out INDEXED BY _scoutsync_out_held WHERE tid = ? AND state = 4 AND slot > ? ORDER BY slot LIMIT ?",
-      )
-      .safeIntegers(true)
-      .pluck()
-      .all(table.tid, after, limit) as bigint[];
+    return this.out.heldSlots(table.tid, after, limit);
   }
 
   /** True when some row is held for a table that is not here. */
   get holdsRows(): boolean {
-    return this.db.prepare("SELECT 1 FROM _scoutsync_out INDEXED BY _scoutsync_out_held WHERE state = 4 LIMIT 1").get() !== undefined;
+    return this.out.holds;
   }
 
   /** Number of rows held for tables that are not here; of one table where one is given. */
   heldCount(table: Table | null = null): number {
-    const sql = "SELECT count(*) FROM _scoutsync_out INDEXED BY _scoutsync_out_held WHERE state = 4";
-    if (table === null) return this.db.prepare(sql).pluck().get() as number;
-    return this.db.prepare(`${sql} AND tid = ?`).pluck().get(table.tid) as number;
+    return this.out.heldCount(table?.tid ?? null);
   }
 
   /** Removes a row that is out of its table with its log entries: the caller stores it anew in the same transaction. */
   lift(state: RowState): void {
-    this.deleteOut.run(state.slot);
+    this.out.remove(state.slot);
     const drop = this.db.prepare("DELETE FROM _scoutsync_log WHERE oid = ? AND sequence = ? AND tid = ? AND slot = ?");
     for (const { origin, sequence } of ownedDots(state).values()) drop.run(origin, sequence, -state.table.tid, state.slot);
   }
@@ -941,6 +811,6 @@ export class RowStore {
 
   /** Number of live rows that wait for a place. */
   waitingCount(): number {
-    return this.db.prepare("SELECT count(*) FROM _scoutsync_out INDEXED BY _scoutsync_out_waiting WHERE state = 2").pluck().get() as number;
+    return this.out.waitingCount();
   }
 }

@@ -1,0 +1,203 @@
+import type { Database, Statement } from "better-sqlite3";
+import type { Identity } from "./same-links.ts";
+
+/** What SELECT gives for a row of _scoutsync_out, integers as bigint. */
+export type OutRow = [
+  slot: bigint,
+  tid: bigint,
+  state: bigint,
+  key: Buffer | null,
+  id: bigint | null,
+  oid: bigint,
+  sequence: bigint,
+  time: bigint,
+  context: bigint,
+  extra: Buffer | null,
+  image: Buffer,
+  reason: string | null,
+  blockerOid: bigint | null,
+  blockerSequence: bigint | null,
+];
+
+const OUT_COLUMNS = "slot, tid, state, key, id, oid, sequence, time, context, extra, image, reason, blocker_oid, blocker_sequence";
+
+/** Why a row is not in its table: the numbers under which that is stored. */
+export const OutState = { dead: 1n, waiting: 2n, joined: 3n, held: 4n } as const;
+export type OutState = (typeof OutState)[keyof typeof OutState];
+
+/** What is stored of a row out of its table besides its table, state and key, in the order of the columns. */
+export type OutColumns = readonly [
+  id: bigint | null,
+  oid: number,
+  sequence: number,
+  time: number,
+  context: number,
+  open: number | null,
+  extra: Buffer | null,
+  image: Buffer,
+  reason: string | null,
+  blockerOid: number | null,
+  blockerSequence: number | null,
+];
+
+/** Which waiting rows are asked for; all that is left out does not matter. */
+export interface WaitingRows {
+  tid?: number | undefined;
+  reason?: string;
+  blocker?: Identity;
+  after?: bigint;
+  limit?: number;
+  /** Only those of which some value is not shown. */
+  open?: boolean;
+}
+
+/** The rows of _scoutsync_out: what is known of rows that are not in their tables. */
+export class OutTable {
+  private readonly db: Database;
+  private readonly bySlot: Statement;
+  private readonly byKey: Statement;
+  private readonly byId: Statement;
+  private readonly insert: Statement;
+  private readonly update: Statement;
+  private readonly delete: Statement;
+  private readonly updateOpen: Statement;
+  /** Prepared as they are asked for. */
+  private readonly selects = new Map<string, Statement>();
+
+  constructor(db: Database) {
+    this.db = db;
+    const prepare = (sql: string) => {
+      const statement = db.prepare(sql).safeIntegers(true);
+      return statement.reader ? statement.raw(true) : statement;
+    };
+    this.bySlot = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE slot = ?`);
+    this.byKey = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND key = ?`);
+    // Nobody has seen a row that waits under the integer which it waits for.
+    this.byId = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND id = ? ORDER BY state = 2, slot DESC LIMIT 1`);
+    this.insert = prepare(
+      "INSERT INTO _scoutsync_out(tid, state, key, id, oid, sequence, time, context, open, extra, image, reason, blocker_oid, blocker_sequence) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    );
+    this.update = prepare(
+      "UPDATE _scoutsync_out SET state = ?, id = ?, oid = ?, sequence = ?, time = ?, context = ?, open = ?, extra = ?, image = ?, reason = ?, blocker_oid = ?, blocker_sequence = ? WHERE slot = ?",
+    );
+    this.delete = prepare("DELETE FROM _scoutsync_out WHERE slot = ?");
+    this.updateOpen = prepare("UPDATE _scoutsync_out SET open = ? WHERE slot = ? AND open IS NOT ?");
+  }
+
+  at(slot: bigint): OutRow | undefined {
+    return this.bySlot.get(slot) as OutRow | undefined;
+  }
+
+  withKey(tid: number, key: Buffer): OutRow | undefined {
+    return this.byKey.get(tid, key) as OutRow | undefined;
+  }
+
+  /** The row that had this integer last. */
+  withId(tid: number, id: bigint): OutRow | undefined {
+    return this.byId.get(tid, id) as OutRow | undefined;
+  }
+
+  /** Stores a row and returns its slot. */
+  add(tid: number, state: OutState, key: Buffer | null, columns: OutColumns): bigint {
+    return BigInt(this.insert.run(tid, state, key, ...columns).lastInsertRowid);
+  }
+
+  change(slot: bigint, state: OutState, columns: OutColumns): void {
+    this.update.run(state, ...columns, slot);
+  }
+
+  /** Stores other names of rows in a row, and nothing else. */
+  rename(
+    slot: bigint,
+    names: readonly [key: Buffer | null, extra: Buffer | null, image: Buffer, blockerOid: number | null, blockerSequence: number | null],
+  ): void {
+    this.db
+      .prepare("UPDATE _scoutsync_out SET key = ?, extra = ?, image = ?, blocker_oid = ?, blocker_sequence = ? WHERE slot = ?")
+      .run(...names, slot);
+  }
+
+  remove(slot: bigint): void {
+    this.delete.run(slot);
+  }
+
+  setOpen(slot: bigint, open: number | null): void {
+    this.updateOpen.run(open, slot, open);
+  }
+
+  /** Slots of a table's rows, of one state or of all. */
+  slots(tid: number, state: OutState | null = null): bigint[] {
+    const sql = `SELECT slot FROM _scoutsync_out WHERE tid = ?${state === null ? "" : ` AND state = ${state}`}`;
+    return this.db.prepare(sql).safeIntegers(true).pluck().all(tid) as bigint[];
+  }
+
+  /** Rows that wait for a place, by slot. */
+  waiting({ tid, reason, blocker, after, limit, open }: WaitingRows): OutRow[] {
+    const conditions = ["state = 2"];
+    const values: unknown[] = [];
+    if (tid !== undefined) {
+      conditions.push("tid = ?");
+      values.push(tid);
+    }
+    if (reason !== undefined) {
+      conditions.push("reason = ?");
+      values.push(reason);
+    }
+    if (blocker) {
+      conditions.push("blocker_oid = ? AND blocker_sequence = ?");
+      values.push(blocker.origin, blocker.sequence);
+    }
+    if (open) conditions.push("open IS NOT NULL");
+    if (after !== undefined) {
+      conditions.push("slot > ?");
+      values.push(after);
+    }
+    const sql = `SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE ${conditions.join(" AND ")} ORDER BY slot LIMIT ?`;
+    let select = this.selects.get(sql);
+    if (!select) this.selects.set(sql, (select = this.db.prepare(sql).safeIntegers(true).raw(true)));
+    return select.all(...values, limit ?? -1) as OutRow[];
+  }
+
+  waitingCount(): number {
+    return this.db.prepare("SELECT count(*) FROM _scoutsync_out INDEXED BY _scoutsync_out_waiting WHERE state = 2").pluck().get() as number;
+  }
+
+  /** Rows that others stand for. */
+  joined(tid: number): OutRow[] {
+    return this.db
+      .prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out INDEXED BY _scoutsync_out_joined WHERE state = 3 AND tid = ?`)
+      .safeIntegers(true)
+      .raw(true)
+      .all(tid) as OutRow[];
+  }
+
+  /** Identities that some row waits for, as `origin:sequence` of local numbers. */
+  blockers(): string[] {
+    return this.db
+      .prepare("SELECT DISTINCT blocker_oid || ':' || blocker_sequence FROM _scoutsync_out WHERE blocker_oid IS NOT NULL AND state = 2")
+      .pluck()
+      .all() as string[];
+  }
+
+  /** Slots of rows that are held for a table. */
+  heldSlots(tid: number, after: bigint, limit: number): bigint[] {
+    return this.db
+      .prepare(
+        "SELECT slot FROM _scoutsync_out INDEXED BY _scoutsync_out_held WHERE tid = ? AND state = 4 AND slot > ? ORDER BY slot LIMIT ?",
+      )
+      .safeIntegers(true)
+      .pluck()
+      .all(tid, after, limit) as bigint[];
+  }
+
+  /** True when some row is held. */
+  get holds(): boolean {
+    return this.db.prepare("SELECT 1 FROM _scoutsync_out INDEXED BY _scoutsync_out_held WHERE state = 4 LIMIT 1").get() !== undefined;
+  }
+
+  /** Number of rows that are held, for one table or for all. */
+  heldCount(tid: number | null): number {
+    const sql = "SELECT count(*) FROM _scoutsync_out INDEXED BY _scoutsync_out_held WHERE state = 4";
+    if (tid === null) return this.db.prepare(sql).pluck().get() as number;
+    return this.db.prepare(`${sql} AND tid = ?`).pluck().get(tid) as number;
+  }
+}
