@@ -121,6 +121,11 @@ export const SCOPE_FAULTS: Fault[] = [
     caughtBy: WIRE,
   },
   {
+    name: "nodes of a scope are told how full the server's disk is",
+    edits: [["...(context.isPart !== true && { clock", "...(context.isPart !== undefined && { clock"]],
+    caughtBy: WIRE,
+  },
+  {
     name: "nodes of a scope may call whatever nodes may",
     edits: [["if (caller.scope !== null && limited === undefined) {", 'if (caller.scope === "" && limited === undefined) {']],
     caughtBy: WIRE,

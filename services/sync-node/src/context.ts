@@ -23,6 +23,8 @@ export interface NodeContext {
   readonly receiveOnly: boolean;
   /** The scope that this node is limited to: its server says which part of a file root it has. Null for one that is not. */
   readonly scope: string | null;
+  /** It is what nodes of a scope see of this node. */
+  readonly isPart?: true;
   /** How long deleted rows are kept at least, days. */
   readonly retentionDays: number;
   readonly databases: Databases;

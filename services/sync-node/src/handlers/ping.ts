@@ -20,8 +20,8 @@ export function ping(context: NodeContext, request: PingRequest, speaker: Speake
     run: context.run,
     databases: request.withScopes === true ? allDatabases(context) : databaseStatuses(context),
     files: request.withScopes === true ? allFiles(context) : fileStatuses(context),
-    clock: context.clock.status,
-    disk: context.disk.status,
+    // How full the disk is, and whose clocks this one was compared with, tells nodes of a scope what others do.
+    ...(context.isPart !== true && { clock: context.clock.status, disk: context.disk.status }),
   };
 }
 

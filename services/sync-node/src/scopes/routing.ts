@@ -1,17 +1,14 @@
-import { dirname } from "node:path";
 import type { SyncNodeServer } from "@scoutsync/protocol";
 import { SyncError } from "@scoutsync/core";
 import { memberKey, type Guard, type Identity } from "@scoutsync/trust";
 import type { NodeContext } from "../context.ts";
-import { DiskRoom } from "../disk.ts";
 import { handlers } from "../handlers/index.ts";
 import type { Scope } from "./scopes.ts";
 
 /** What the handlers see of this node when a node of the scope calls: nothing but the scope's own databases and roots. */
 export function contextOf(scope: Scope, context: NodeContext): NodeContext {
-  const { databases, files } = scope;
-  const folders = [...databases.all().map(({ replica }) => dirname(replica.path)), ...files.copies.map(({ copy }) => copy.path)];
-  return { ...context, scope: scope.name, databases, files: files.roots, rowFiles: [], disk: new DiskRoom(folders), scopes: [] };
+  const { name, databases, files } = scope;
+  return { ...context, scope: name, isPart: true, databases, files: files.roots, rowFiles: [], scopes: [] };
 }
 
 /**
