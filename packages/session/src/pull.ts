@@ -51,6 +51,8 @@ export interface PullResult {
   /** Where the peer stood when it had sent everything. */
   peerVector: VersionVector;
   peerBeyondDigest: Uint8Array;
+  /** What the peer's tables are made of; "" where it does not say. */
+  peerSchema: string;
   /** Both stand at the same vector with the same digest (true) or different ones (false); null: not comparable. */
   verified: boolean | null;
 }
@@ -107,6 +109,7 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
     node: null,
     peerVector: EMPTY_VECTOR,
     peerBeyondDigest: beyondDigest,
+    peerSchema: "",
     verified: null,
   };
   let caughtUp = false;
@@ -138,6 +141,7 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
       if (!batch.final) continue;
       result.peerVector = batch.vector;
       result.peerBeyondDigest = batch.beyondDigest;
+      result.peerSchema = batch.schema;
       result.verified = outcome.verified;
       onCaughtUp?.(result);
     }

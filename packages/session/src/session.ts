@@ -8,6 +8,7 @@ import { explainChoice } from "./difference.ts";
 import type { FilePeer } from "./files/file-peer.ts";
 import { exchangeFiles, refusalErrors } from "./files/file-session.ts";
 import { keptOutOnly } from "./kept-out.ts";
+import { nothingFetched, whyUnverified } from "./unverified.ts";
 import type { Peer } from "./peer.ts";
 import { pull, type PullResult } from "./pull.ts";
 import { repair } from "./repair.ts";
@@ -77,6 +78,8 @@ export interface SessionResult {
   stats: SessionStats;
   /** Every database stood at the same vector on both sides, with equal digests. */
   verified: boolean;
+  /** Of each database and root that was not found equal, though nothing failed: why. */
+  unverified: string[];
   durationMs: number;
   errors: { code: ErrorCode; message: string }[];
 }
@@ -90,13 +93,16 @@ export async function runSession(options: SessionOptions): Promise<SessionResult
   const started = now();
   const stats = emptyStats();
   const errors: SessionResult["errors"] = [];
+  const unverified: string[] = [];
   const waiting = [...options.databases];
   let verified = 0;
   let absent = 0;
   const work = async () => {
     for (let next = waiting.shift(); next; next = waiting.shift()) {
       try {
-        if (await persistently(options, stats, () => syncDatabase(options, next, stats))) verified += 1;
+        const why = await persistently(options, stats, () => syncDatabase(options, next, stats));
+        if (why === null) verified += 1;
+        else unverified.push(why);
       } catch (error) {
         if (!options.named && error instanceof SyncError && error.code === "DATABASE_NOT_FOUND") {
           absent += 1;
@@ -114,6 +120,7 @@ export async function runSession(options: SessionOptions): Promise<SessionResult
     try {
       const outcome = await persistently(options, stats, () => syncFiles(options, root, stats));
       if (outcome.verified) verified += 1;
+      else if (outcome.refused.length === 0) unverified.push(filesUnverified(options, root));
       for (const error of refusalErrors(root.name, outcome.refused)) errors.push({ code: error.code, message: error.message });
     } catch (error) {
       if (error instanceof SyncError && error.code === "ROOT_NOT_FOUND") {
@@ -132,6 +139,7 @@ export async function runSession(options: SessionOptions): Promise<SessionResult
     peer: options.peer.address,
     stats,
     verified: errors.length === 0 && verified === common,
+    unverified,
     durationMs: Math.round(now() - started),
     errors,
   };
@@ -182,15 +190,20 @@ async function persistently<T>(
 }
 
 /**
- * True when both sides were found equal. Different rows at the same changes are mended once; DIVERGED when that did not help.
- * Rows that one side's constraints keep out are no divergence, and nothing is verified then.
+ * Null when both sides were found equal, else why they were not compared. Different rows at the same changes are mended once;
+ * DIVERGED when that did not help. Rows that one side's constraints keep out are no divergence, and nothing is verified then.
  */
-async function syncDatabase(options: SessionOptions, { replica, acquaintances }: SessionDatabase, stats: SessionStats): Promise<boolean> {
+async function syncDatabase(
+  options: SessionOptions,
+  { replica, acquaintances }: SessionDatabase,
+  stats: SessionStats,
+): Promise<string | null> {
   const { peer, nodeName, batchSize, signal, onProgress } = options;
   const database = replica.name;
   const shared = { replica, acquaintances, peer, batchSize, pace: options.pace, signal, stats };
   let run = "";
   let mended = false;
+  let why = "";
   for (let round = 0; round < MAX_ROUNDS; round++) {
     let restored = false;
     const pulled = await orRejoin(
@@ -216,8 +229,9 @@ async function syncDatabase(options: SessionOptions, { replica, acquaintances }:
       if (pulled.verified === false) {
         const keptOut = await keptOutOnly({ replica, peer, signal });
         if (keptOut > 0) {
-          options.onKeptOut?.(keptOutText(database, peer.address, keptOut));
-          return false;
+          const text = keptOutText(database, peer.address, keptOut);
+          options.onKeptOut?.(text);
+          return text;
         }
         if (mended || options.pullOnly) throw diverged(database, peer.address);
         mended = true;
@@ -227,7 +241,8 @@ async function syncDatabase(options: SessionOptions, { replica, acquaintances }:
         continue;
       }
       onProgress?.({ database, phase: "verify", done: pulled.verified ? 1 : 0, total: 1 });
-      if (options.pullOnly || !(await peerLacks(replica, pulled))) return pulled.verified === true;
+      if (pulled.verified !== true) why = await whyUnverified(replica, peer.address, pulled, options.pullOnly === true);
+      if (options.pullOnly || !(await peerLacks(replica, pulled))) return pulled.verified === true ? null : why;
     }
     const pushed = await push({
       ...shared,
@@ -236,10 +251,16 @@ async function syncDatabase(options: SessionOptions, { replica, acquaintances }:
       onProgress: (done, total) => onProgress?.({ database, phase: "push", done, total }),
     });
     // Without a verdict the peer has moved, or holds something beyond its vector: the next pull can tell.
-    if (pushed.verified) return true;
-    if (!pulled && !restored) return false;
+    if (pushed.verified) return null;
+    if (!pulled) why = nothingFetched(replica, peer.address, restored);
+    if (!pulled && !restored) return why;
   }
-  return false;
+  return why;
+}
+
+function filesUnverified({ peer, pullOnly }: SessionOptions, { name }: FileRoot): string {
+  const why = pullOnly ? "this session only fetched" : "one of the two changed while the session ran, or has not put everything into place";
+  return `files of "${name}" here and at ${peer.address} were not found equal: ${why}; \`scoutsync files status\` shows what is missing`;
 }
 
 /** Fetches; where the replica was away for longer than the peer remembers, it joins again first. */

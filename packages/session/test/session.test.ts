@@ -141,7 +141,12 @@ describe("a session", () => {
     const { here, there, peer, session } = await pair();
     here.fill("a", 3);
     there.fill("b", 3);
-    expect(await session({ pullOnly: true })).toMatchObject({ success: true, verified: false, stats: { localChangesSent: 0 } });
+    expect(await session({ pullOnly: true })).toMatchObject({
+      success: true,
+      verified: false,
+      unverified: [expect.stringContaining("only fetched")],
+      stats: { localChangesSent: 0 },
+    });
     expect(peer.calls).toEqual(["getChanges"]);
     expect(Object.keys(there.rows())).toHaveLength(3);
   });
@@ -162,6 +167,24 @@ describe("a session", () => {
     const result = await session();
     expect(result).toMatchObject({ success: false, verified: false, errors: [{ code: "DIVERGED" }] });
     expect(result.errors[0]?.message).toContain("scoutsync verify");
+  });
+
+  test("says why nothing was compared: other columns, changes that came only in part", async () => {
+    const here = await openTestReplica({}, "CREATE TABLE t(k TEXT PRIMARY KEY, v TEXT)");
+    const there = await openTestReplica({}, "CREATE TABLE t(k TEXT PRIMARY KEY, v TEXT, more TEXT)");
+    here.fill("a", 3);
+    const databases = [{ replica: here, acquaintances: new Acquaintances() }];
+    const meet = (peer: DirectPeer) => runSession({ databases, peer, nodeName: "here", named: true, retries: 0 });
+    const why = { success: true, verified: false, unverified: [expect.stringContaining("different tables or columns")] };
+    expect(await meet(new DirectPeer(there))).toMatchObject(why);
+    const beyond = new DirectPeer(await openTestReplica({}, "CREATE TABLE t(k TEXT PRIMARY KEY, v TEXT)"));
+    const changes = beyond.getChanges.bind(beyond);
+    // As if a third node had gone away in the middle of what it sent there.
+    beyond.getChanges = async function* (request) {
+      for await (const batch of changes(request)) yield batch.final ? { ...batch, beyondDigest: Uint8Array.of(1) } : batch;
+    };
+    const unfinished = await runSession({ databases, peer: beyond, nodeName: "here", named: true, retries: 0, pullOnly: true });
+    expect(unfinished).toMatchObject({ verified: false, unverified: [expect.stringContaining("only in part")] });
   });
 
   test("a row that a rule of one side alone keeps out is no divergence, from either side; another difference beside it is", async () => {
@@ -185,7 +208,12 @@ describe("a session", () => {
     ] as const) {
       await meet(replica, new DirectPeer(other));
       said.length = 0;
-      expect(await meet(replica, new DirectPeer(other))).toMatchObject({ success: true, verified: false, errors: [] });
+      expect(await meet(replica, new DirectPeer(other))).toMatchObject({
+        success: true,
+        verified: false,
+        unverified: [expect.stringContaining("one row")],
+        errors: [],
+      });
       expect(said).toEqual([expect.stringContaining("one row")]);
     }
     expect(Object.keys(there.rows())).toEqual(["a0", "a1", "a2"]);

@@ -92,6 +92,7 @@ function report(result: SyncResult, { out }: Invocation): void {
     errors: result.errors.map(({ code, message }) => ({ code, message })),
     doubts: result.doubts,
     kept_out: result.keptOut,
+    unverified: result.unverified,
   };
   out.result(document, () => {
     const { stats: moved } = document;
@@ -103,7 +104,7 @@ function report(result: SyncResult, { out }: Invocation): void {
       );
     }
   });
-  for (const doubt of [...result.doubts, ...result.keptOut]) out.note(`scoutsync: ${doubt}`);
+  for (const doubt of [...result.doubts, ...new Set([...result.keptOut, ...result.unverified])]) out.note(`scoutsync: ${doubt}`);
   if (document.success) return;
   for (const { message } of document.errors) out.note(`scoutsync: ${message}`);
   if (document.errors.length === 0)

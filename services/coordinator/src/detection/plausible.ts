@@ -83,7 +83,14 @@ export function resultIn(result: SyncResult): SyncResult {
     .map((error) => ({ ...error, code: clipped(error.code, LONGEST_NAME), message: clipped(withoutStack(error.message)) }));
   const most = BigInt(Number.MAX_SAFE_INTEGER);
   const keptOut = result.keptOut.slice(0, MOST_ERRORS).map((text) => clipped(text));
-  return { ...result, errors, keptOut, durationMs: result.durationMs < 0n ? 0n : result.durationMs > most ? most : result.durationMs };
+  const unverified = result.unverified.slice(0, MOST_ERRORS).map((text) => clipped(text));
+  return {
+    ...result,
+    errors,
+    keptOut,
+    unverified,
+    durationMs: result.durationMs < 0n ? 0n : result.durationMs > most ? most : result.durationMs,
+  };
 }
 
 /** What went wrong in a session as one text for people. Empty: nothing did, or nobody said. */

@@ -17,6 +17,7 @@ export function sessionDetails(result: SyncResult, source: string): Record<strin
     parked: countOf(stats?.parked),
     bytes: { sent: countOf(stats?.bytesSent), received: countOf(stats?.bytesReceived) },
     duration: Number(result.durationMs) / 1_000,
+    ...(result.unverified.length > 0 ? { unverified: result.unverified } : {}),
     ...(result.keptOut.length > 0 ? { kept_out: result.keptOut } : {}),
     errors: result.errors.map(({ code, message }) => ({ code, message })),
   };

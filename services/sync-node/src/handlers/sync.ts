@@ -248,6 +248,7 @@ function toWireResult(result: SessionResult): SyncResult {
     rehearsals: [],
     doubts: [],
     keptOut: [],
+    unverified: result.unverified,
   };
 }
 

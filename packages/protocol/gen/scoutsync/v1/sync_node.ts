@@ -851,6 +851,8 @@ export interface SyncResult {
   doubts: string[];
   /** Databases whose rows differ only as a constraint of one side keeps some out of their tables, in words. They were not verified. */
   keptOut: string[];
+  /** Why databases and file roots were not found equal though nothing failed, in words; those of `kept_out` included. */
+  unverified: string[];
 }
 
 /** What a session would do to one database. */
@@ -8794,6 +8796,7 @@ function createBaseSyncResult(): SyncResult {
     rehearsals: [],
     doubts: [],
     keptOut: [],
+    unverified: [],
   };
 }
 
@@ -8831,6 +8834,9 @@ export const SyncResult: MessageFns<SyncResult> = {
     }
     for (const v of message.keptOut) {
       writer.uint32(146).string(v!);
+    }
+    for (const v of message.unverified) {
+      writer.uint32(154).string(v!);
     }
     return writer;
   },
@@ -8928,6 +8934,14 @@ export const SyncResult: MessageFns<SyncResult> = {
             message.keptOut.push(reader.string());
             continue;
           }
+          case 19: {
+            if (tag !== 154) {
+              break;
+            }
+
+            message.unverified.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -8959,6 +8973,7 @@ export const SyncResult: MessageFns<SyncResult> = {
     message.rehearsals = object.rehearsals?.map((e) => Rehearsal.fromPartial(e)) || [];
     message.doubts = object.doubts?.map((e) => e) || [];
     message.keptOut = object.keptOut?.map((e) => e) || [];
+    message.unverified = object.unverified?.map((e) => e) || [];
     return message;
   },
 };
