@@ -10,8 +10,8 @@ import { FILE_FAULTS } from "./file-faults.ts";
 import { SCOPE_FAULTS } from "./scope-faults.ts";
 
 // `npm run faults [-- WORDS]`: breaks one rule of the product after the other in a scratch copy and runs the test that
-// must notice. Prints a table; exit 1 when a fault survives or its text is not in the sources any more. WORDS picks faults;
-// `--sample N` takes N of them, others every day; `--from K` repeats such a set.
+// must notice. Prints a table; exit 1 when a fault survives or its text is not in the sources any more. WORDS picks faults by their
+// names and by what catches them (`packages/files/`); `--sample N` takes N of them, others every day; `--from K` repeats such a set.
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const FAULTS: readonly Fault[] = [...ROW_FAULTS, ...ENTITY_FAULTS, ...FILE_FAULTS, ...SCOPE_FAULTS];
 const LONGEST_MS = 240_000;
@@ -105,7 +105,7 @@ const { values, positionals: words } = parseArgs({
   allowPositionals: true,
   options: { sample: { type: "string" }, from: { type: "string" } },
 });
-const named = FAULTS.filter(({ name }) => words.every((word) => name.includes(word)));
+const named = FAULTS.filter((fault) => words.every((word) => fault.name.includes(word) || checkOf(fault).includes(word)));
 const chosen =
   values.sample === undefined ? named : sample(named, Number(values.sample), Number(values.from ?? Math.floor(Date.now() / DAY_MS)));
 const results: { fault: Fault; outcome: string; seconds: number }[] = [];
