@@ -2,6 +2,7 @@ import type { FileEntry } from "@scoutsync/core";
 import type { Manifest } from "./manifest/manifest.ts";
 import type { OpenRoot, RootDisk } from "./store/root-disk.ts";
 import type { Planner } from "./plan/plan.ts";
+import type { DiskClock } from "./scan/disk-clock.ts";
 import type { IgnoreRules, KnownDatabases } from "./scan/exclusions.ts";
 
 /** What a root may take, in bytes. */
@@ -25,6 +26,8 @@ export interface RootContext {
   /** Room that what did not fit last needs beside what is kept free, bytes. */
   readonly lack: { bytes: number };
   rules: IgnoreRules;
+  /** Says how old a file is. */
+  readonly diskClock: DiskClock;
   /** Unix microseconds. */
   nowUs(): number;
   /** Called between any two steps that last; a test ends the process there. */

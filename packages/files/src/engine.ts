@@ -22,6 +22,7 @@ import { checkPath, IGNORE_FILE, pathProblem } from "./paths/check-path.ts";
 import { Part } from "./paths/part.ts";
 import { FileReviews, type Decision } from "./review/reviews.ts";
 import { Deletions, SIGHTING_GAP_US } from "./scan/deletions.ts";
+import { DiskClock } from "./scan/disk-clock.ts";
 import { IgnoreRules, KnownDatabases } from "./scan/exclusions.ts";
 import { Lookout } from "./scan/lookout.ts";
 import type { ScanReport } from "./scan/report.ts";
@@ -29,13 +30,15 @@ import { Scanner, type ScanOptions } from "./scan/scanner.ts";
 import { adoptObjects, settleObjects } from "./store/objects.ts";
 import { Reading } from "./store/reading.ts";
 import { forgetVersions, type Forgotten } from "./store/retention.ts";
-import { RootDisk } from "./store/root-disk.ts";
+import { RootDisk, type OpenRoot } from "./store/root-disk.ts";
 import { lockRoot, refuseInRoot } from "./store/root-lock.ts";
 import { Staging, type SmallFile } from "./store/staging.ts";
 import { Trouble } from "./trouble.ts";
 
 const DEFAULT_LIMITS: FileLimits = { maxSizeBytes: 64 * 1024 ** 3, minFreeBytes: 1024 ** 3 };
 const MAX_IGNORE_BYTES = 1024 * 1024;
+/** Which folder it is, whatever its mark says. */
+const placeOf = ({ root }: OpenRoot): string => `${root.dev}:${root.ino}`;
 /** A look is repeated when the ignore rules have changed, so often at most. */
 const MAX_LOOKS_AT_RULES = 3;
 const DAY_US = 86_400_000_000;
@@ -49,6 +52,7 @@ export interface EngineSeams {
   onLooked?: () => void;
   /** Unix microseconds. */
   nowUs?: () => number;
+  diskClock?: DiskClock;
   /** Called between any two steps that last. */
   reached?: (step: string) => void;
   /** How long a deletion's second look waits, milliseconds. */
@@ -92,6 +96,7 @@ export class FileRootEngine implements FileRootCalls {
       lack: { bytes: 0 },
       rules: new IgnoreRules(options.exclude, ""),
       nowUs: seams.nowUs ?? (() => Math.round((performance.timeOrigin + performance.now()) * 1000)),
+      diskClock: seams.diskClock ?? new DiskClock(),
       reached: seams.reached ?? (() => {}),
     };
     this.trouble = new Trouble(this.context, options.manifestPath);
@@ -178,6 +183,12 @@ export class FileRootEngine implements FileRootCalls {
   private async lookUnderTheRules(options: ScanOptions): Promise<{ report: ScanReport; isSettled: boolean }> {
     let { deep, folders } = options;
     const report: ScanReport = { changed: 0, missing: 0, hashed: 0, busy: 0 };
+    const place = await this.exclusively(async () => withRoot(this.context, placeOf));
+    const isMoved = (this.manifest.get("place") ?? place) !== place;
+    if (isMoved) {
+      folders = undefined;
+      await this.exclusively(() => withRoot(this.context, (open) => adoptObjects(this.context, open)));
+    }
     for (let looks = 0; looks < MAX_LOOKS_AT_RULES; looks++) {
       const others = await this.exclusively(() => this.refreshRules());
       const { changed, hashed, busy } = await this.scanner.scan({ deep, folders }, (work) => this.exclusively(work));
@@ -188,6 +199,13 @@ export class FileRootEngine implements FileRootCalls {
         await this.exclusively(async () => {
           this.scanner.forgetWhatIsNoLongerIgnored();
           this.scanner.noteBelowFiles(report);
+        });
+      }
+      if (isMoved || this.manifest.get("place") === null) {
+        await this.exclusively(async () => {
+          // In a copy of the folder that was there before, nobody has deleted what is not in it.
+          if (isMoved) this.deletions.undo();
+          this.manifest.set("place", place);
         });
       }
       if (!others) return { report, isSettled: true };
@@ -485,8 +503,9 @@ export class FileRootEngine implements FileRootCalls {
     withRoot(context, ({ staging }) => {
       for (const dirent of staging.names()) {
         const name = dirent.name.toString();
-        // Copies for steps that are over; what is being received has a hash for a name and is gone on with.
-        if (name.length < 64 && dirent.isFile()) staging.remove(name);
+        // Copies for steps that are over. What is being received has a hash for a name and is gone on with, unless it is stored by now.
+        const isStored = !this.staging.isUsing(name) && manifest.object(name) !== null;
+        if ((name.length < 64 || isStored) && dirent.isFile()) staging.remove(name);
       }
     });
     this.isReady = true;

@@ -1,15 +1,21 @@
 import { execFileSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import {
+  type BigIntStats,
+  chmodSync,
   closeSync,
+  cpSync,
   existsSync,
+  linkSync,
   mkdirSync,
   openSync,
   readFileSync,
   readdirSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -18,6 +24,7 @@ import { createDatabase, temporaryFolder } from "@scoutsync/testkit";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { diagnoseRoot } from "../src/index.ts";
 import { Folder } from "../src/paths/folder.ts";
+import { DiskClock } from "../src/scan/disk-clock.ts";
 import { openSite, pull, sync, type Site } from "./exchange.ts";
 
 let folder: { path: string; remove(): void };
@@ -275,7 +282,7 @@ test("a version that a program renames over one that was just placed is an edit 
   let isFirst = true;
   b = await openSite(folder.path, "b", {
     // As if everything had been written long ago: nothing is too fresh to tell.
-    nowUs: () => Date.now() * 1000 + 3_600_000_000,
+    diskClock: new DiskClock(() => Date.now() + 3_600_000),
     reached: (step) => {
       if (step !== "file linked" || !isFirst) return;
       isFirst = false;
@@ -339,4 +346,114 @@ test("doctor counts what would be synced and names what would not, and leaves no
   expect(readdirSync(root).sort()).toEqual(["d", "link"]);
   expect(diagnoseRoot(join(root, "nothing"), [])).toMatchObject({ status: "refused" });
   expect(diagnoseRoot(a.root, [])).toMatchObject({ status: "attached" });
+});
+
+test("a version that has a second name is stored as bytes of its own: who writes under that name later changes no stored version", async () => {
+  write(b, "x", "the first version");
+  linkSync(join(b.root, "x"), join(b.root, "twin"));
+  await sync(a, b);
+  write(a, "x", "from a");
+  await sync(a, b);
+  // In place, into what both names stood for.
+  write(b, "twin", "another text");
+  expect(read(b, "x")).toBe("from a");
+  const [stored] = await b.engine.versions("x");
+  await b.engine.restore("x", stored?.hash ?? "");
+  expect(read(b, "x")).toBe("the first version");
+});
+
+test("another node's permissions come to the name in the root, and not to what a second name outside of it stands for", async () => {
+  const outside = join(folder.path, "outside");
+  writeFileSync(outside, "1");
+  chmodSync(outside, 0o644);
+  linkSync(outside, join(b.root, "x"));
+  await sync(a, b);
+  chmodSync(join(a.root, "x"), 0o744);
+  await sync(a, b);
+  expect(statSync(join(b.root, "x")).mode & 0o777).toBe(0o744);
+  expect(statSync(outside)).toMatchObject({ mode: 0o100644, nlink: 1 });
+  expect(read(b, "x")).toBe("1");
+});
+
+test("another file under the time of the one before is an edit: programs give files times of their own", async () => {
+  write(a, "x", "1");
+  utimesSync(join(a.root, "x"), 499_162_500, 499_162_500);
+  await sync(a, b);
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  await a.engine.scan({});
+  write(a, "new", "2");
+  utimesSync(join(a.root, "new"), 499_162_500, 499_162_500);
+  renameSync(join(a.root, "new"), join(a.root, "x"));
+  await sync(a, b);
+  expect([read(a, "x"), read(b, "x")]).toEqual(["2", "2"]);
+  expect((await b.engine.versions("x")).map(({ why }) => why)).toEqual(["replaced"]);
+});
+
+test("in a copy of a root that is put in its place nothing counts as deleted: what is not in it comes back", async () => {
+  write(a, "x", "1");
+  await sync(a, b);
+  cpSync(a.root, join(folder.path, "copy"), { recursive: true, preserveTimestamps: true });
+  write(a, "y", "written after the copy");
+  await sync(a, b);
+  await a.engine.close();
+  rmSync(a.root, { recursive: true });
+  renameSync(join(folder.path, "copy"), a.root);
+  a = await openSite(folder.path, "a");
+  await sync(a, b);
+  await sync(a, b);
+  for (const site of [a, b]) expect(read(site, "y")).toBe("written after the copy");
+  // From then on it is the root.
+  rmSync(join(a.root, "y"));
+  await sync(a, b);
+  expect(existsSync(join(b.root, "y"))).toBe(false);
+});
+
+test("an earlier version can be brought back over bytes that are suspect, which are kept", async () => {
+  write(a, "x", "1");
+  await sync(a, b);
+  write(a, "x", "22");
+  await sync(a, b);
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  await b.engine.scan({});
+  const file = join(b.root, "x");
+  const twin = join(folder.path, "twin");
+  execFileSync("touch", ["-r", file, twin]);
+  writeFileSync(file, "rotten");
+  execFileSync("touch", ["-r", twin, file]);
+  await b.engine.scan({ deep: true });
+  expect(b.engine.state().wanted).toBe(1);
+  await b.engine.restore("x", createHash("sha256").update("1").digest("hex"));
+  expect(read(b, "x")).toBe("1");
+  expect((await b.engine.versions("x")).map(({ size }) => `${size} bytes`).sort()).toEqual(["1 bytes", "6 bytes"]);
+});
+
+test("a file that was changed too shortly before it was looked at is read again, however long the look took", async () => {
+  let aheadMs = 0;
+  await a.engine.close();
+  a = await openSite(folder.path, "a", {
+    diskClock: new DiskClock(() => Date.now() + aheadMs),
+    // Making files durable takes a second.
+    reached: (step) => (aheadMs += step === "files read" ? 1_000 : 0),
+  });
+  write(a, "x", "1");
+  expect(await a.engine.scan({})).toMatchObject({ hashed: 1 });
+  expect(await a.engine.scan({})).toMatchObject({ hashed: 1 });
+});
+
+test("a clock that was set back, or just set, makes no file older than it is", () => {
+  let [wallMs, countedMs] = [1_000_000, 0];
+  const clock = new DiskClock(
+    () => wallMs,
+    () => countedMs,
+  );
+  const changed = (atMs: number) => ({ mtimeNs: BigInt(atMs) * 1_000_000n, ctimeNs: BigInt(atMs) * 1_000_000n }) as BigIntStats;
+  expect(clock.mayBeUnwritten(changed(wallMs - 59_000))).toBe(true);
+  expect(clock.mayBeUnwritten(changed(wallMs - 61_000))).toBe(false);
+  wallMs -= 3_600_000;
+  expect(clock.mayBeUnwritten(changed(wallMs))).toBe(true);
+  expect(clock.mayBeUnwritten(changed(wallMs - 600_000))).toBe(true);
+  wallMs += 61_000;
+  countedMs += 61_000;
+  expect(clock.mayBeUnwritten(changed(wallMs - 600_000))).toBe(false);
+  expect(clock.nowUs()).toBe(wallMs * 1_000);
 });

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { temporaryFolder } from "@scoutsync/testkit";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -102,4 +102,18 @@ test("what is too large for a node is said there as long as another node has it"
   await sync(a, b);
   expect((await b.engine.status()).remarks).toEqual([]);
   expect(readFileSync(join(b.root, "large"), "utf8")).toBe("small");
+});
+
+test("what a link stood in the place of comes back when the link goes, also where everybody had it from this very node", async () => {
+  mkdirSync(join(a.root, "d"));
+  writeFileSync(join(a.root, "d", "x"), "1");
+  await sync(a, b);
+  rmSync(join(a.root, "d"), { recursive: true });
+  symlinkSync("/nowhere", join(a.root, "d"));
+  await sync(a, b);
+  expect(readFileSync(join(b.root, "d", "x"), "utf8")).toBe("1");
+  rmSync(join(a.root, "d"));
+  await sync(a, b);
+  await sync(a, b);
+  for (const site of [a, b]) expect(readFileSync(join(site.root, "d", "x"), "utf8")).toBe("1");
 });

@@ -131,6 +131,9 @@ test(
     console.log(`${steps.length} steps`);
     expect(new Set(steps)).toEqual(
       new Set([
+        "files read",
+        "files recorded",
+        "loser stored",
         "journal written",
         "old file moved",
         "old file put back",

@@ -21,8 +21,7 @@ import { isRacy, printOf } from "../scan/print.ts";
 import type { Remark } from "../scan/report.ts";
 import type { Scanner } from "../scan/scanner.ts";
 import type { Staging } from "../store/staging.ts";
-import { examine } from "../store/objects.ts";
-import { inFolder, newId, storedObject, type Placement, type Step } from "./placement.ts";
+import { newId, storedObject, type Placement, type Step } from "./placement.ts";
 
 /** A path is planned again after it turned out to hold something newer, so often at most; then the next session does it. */
 const MAX_LOOKS = 4;
@@ -223,7 +222,7 @@ export class EntryIntake {
   private async take(next: FileEntry, source: string, entry: FileEntry, row: ManifestRow | null, intake: Intake) {
     const from = unchanged(next, entry) ? source : "";
     if (next.kind === "folder") return this.makeFolder(next, from, row, intake);
-    if (row?.kind === "file" && row.hash === next.hash && row.state === State.here) return this.dress(next, from, row, intake);
+    if (row && this.isDifferentlyDressed(row, next)) return this.dress(next, from, row, intake);
     if (!this.placement.has(next.hash)) return this.want(next, intake);
     if (row?.kind === "folder" && !this.removeFolder(row)) {
       // Other files are still in it. What goes is listed last; what stays keeps the folder's name, and the file has lost it.
@@ -233,7 +232,7 @@ export class EntryIntake {
       return null;
     }
     await this.makeParents(next.path);
-    const expected = await this.expectedAt(row);
+    const expected = await this.placement.expectedAt(row);
     return {
       step: { entry: next, source: from, expected, why: "replaced" as const, displacedAuthor: row?.author ?? "" },
       counts: "placed" as const,
@@ -277,7 +276,7 @@ export class EntryIntake {
       }
       return this.write(next, from, entry, null, intake);
     }
-    const expected = await this.expectedAt(row);
+    const expected = await this.placement.expectedAt(row);
     if (!row || expected === "") return this.write(next, from, entry, null, intake);
     return {
       step: { entry: next, source: from, expected, why: "deleted" as const, displacedAuthor: row.author },
@@ -295,9 +294,9 @@ export class EntryIntake {
     const { row: next, loser, winner } = planned;
     if (winner === "theirs") {
       if (next.kind === "folder") return this.makeFolder(next, "", row, intake, "conflict");
-      if (row?.kind === "file" && row.hash === next.hash && row.state === State.here) return this.dress(next, "", row, intake);
+      if (row && this.isDifferentlyDressed(row, next)) return this.dress(next, "", row, intake);
       if (!this.placement.has(next.hash)) return this.want(next, intake);
-      const expected = await this.expectedAt(row);
+      const expected = await this.placement.expectedAt(row);
       return {
         step: { entry: next, source: "", expected, why: "conflict" as const, displacedAuthor: row?.author ?? "" },
         counts: "placed" as const,
@@ -307,20 +306,6 @@ export class EntryIntake {
     if (loser && !(await this.keepLoser(loser, entry))) return this.want(entry, intake);
     if (loser) intake.conflicts += 1;
     return this.write(next, source, entry, row, intake);
-  }
-
-  /** The bytes that are at a path, as far as is known: of a suspect file those that are there, whatever they are. */
-  private async expectedAt(row: ManifestRow | null): Promise<string> {
-    if (row?.kind !== "file") return "";
-    if (row.state !== State.suspect) return row.state === State.here ? row.hash : "";
-    try {
-      return await withRoot(this.context, ({ root }) =>
-        inFolder(root, row.path, async (folder, name) => (await examine(folder, name)).hash),
-      );
-    } catch (error) {
-      if (errorCode(error) === "ENOENT") return "";
-      throw error;
-    }
   }
 
   /** What is known and not here, or not as it was, comes into place where its bytes have come. Returns what is still missing. */
@@ -339,7 +324,7 @@ export class EntryIntake {
           wants.push({ hash: row.hash, size: row.size, path: row.path, hasBasis: false, isOptional: false });
       } else {
         await this.makeParents(row.path);
-        const expected = await this.expectedAt(row);
+        const expected = await this.placement.expectedAt(row);
         steps.push({ entry: entryOf(row), source: row.source, expected, why: "conflict", displacedAuthor: row.author });
       }
     }
@@ -366,6 +351,7 @@ export class EntryIntake {
       if (!(await this.placement.copy(open, loser.hash, id))) return false;
       open.staging.moveTo(id, open.objects, id);
       open.objects.sync();
+      this.context.reached("loser stored");
       const object = await storedObject(this.context, open, id, { path, why: "conflict", author: loser.author });
       manifest.transaction(() => manifest.addObject({ ...object, modifiedUs, print: "" }));
       if (this.staging.has(loser.hash)) {
@@ -480,21 +466,31 @@ export class EntryIntake {
     return this.write(kept, "", next, row, intake);
   }
 
-  /** The bytes are right; only the owner's bits differ. */
+  /** The bytes are right; only the owner's bits differ, and no other name of the file would get them, too. */
+  private isDifferentlyDressed({ kind, hash, state, path }: ManifestRow, next: FileEntry): boolean {
+    if (kind !== "file" || hash !== next.hash || state !== State.here) return false;
+    const there = withRoot(this.context, ({ root }) => inFolderOf(root, path, (folder, name) => folder.look(name)));
+    return there === null || there.nlink < 2n;
+  }
+
+  /** Gives a file in place the owner's bits that its version has. */
   private dress(next: FileEntry, source: string, row: ManifestRow, intake: Intake): "again" | null {
     const { manifest } = this.context;
     const stats = withRoot(this.context, ({ root }) =>
       inFolderOf(root, next.path, (folder, name) => {
         const before = folder.look(name);
         if (!before?.isFile() || printOf(before) !== row.print) return null;
-        folder.dress(name, permissionsOf(next.mode, before), null);
+        folder.dress(name, permissionsOf(next.mode, before), null, true);
         return folder.look(name);
       }),
     );
     if (!stats) return "again";
     const nowUs = this.context.nowUs();
     manifest.transaction(() =>
-      manifest.write({ entry: next, source, print: printOf(stats), racy: isRacy(stats, nowUs), state: State.here }, nowUs),
+      manifest.write(
+        { entry: next, source, print: printOf(stats), racy: isRacy(stats, this.context.diskClock.nowUs()), state: State.here },
+        nowUs,
+      ),
     );
     intake.taken += 1;
     return null;

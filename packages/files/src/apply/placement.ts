@@ -3,10 +3,10 @@ import { closeSync, constants, fsync, openSync, type BigIntStats } from "node:fs
 import { promisify } from "node:util";
 import { SyncError, type FileEntry } from "@scoutsync/core";
 import { withRoot, type RootContext } from "../context.ts";
-import { State, type JournalStep, type StoredObject } from "../manifest/manifest.ts";
+import { State, type JournalStep, type ManifestRow, type StoredObject } from "../manifest/manifest.ts";
 import { errorCode, type Folder, inFolderOf, permissionsOf } from "../paths/folder.ts";
 import { isRacyAsPlaced, printOf } from "../scan/print.ts";
-import { copyVerified, examine } from "../store/objects.ts";
+import { copyVerified, examine, unshare } from "../store/objects.ts";
 import type { OpenRoot } from "../store/root-disk.ts";
 import { stagedName, type Staging } from "../store/staging.ts";
 
@@ -50,6 +50,20 @@ export class Placement {
   has(hash: string): boolean {
     const { manifest } = this.context;
     return this.staging.has(hash) || manifest.object(hash) !== null || manifest.withHash(hash).length > 0;
+  }
+
+  /** The bytes that are at a path, as far as is known: of a suspect file those that are there, whatever they are. */
+  async expectedAt(row: ManifestRow | null): Promise<string> {
+    if (row?.kind !== "file") return "";
+    if (row.state !== State.suspect) return row.state === State.here ? row.hash : "";
+    try {
+      return await withRoot(this.context, ({ root }) =>
+        inFolder(root, row.path, async (folder, name) => (await examine(folder, name)).hash),
+      );
+    } catch (error) {
+      if (errorCode(error) === "ENOENT") return "";
+      throw error;
+    }
   }
 
   /** All of it durable when it returns; the results are in the order of the steps. */
@@ -200,6 +214,7 @@ export class Placement {
         return "changed";
       }
     }
+    if (displaced) displaced = await unshare(open, displaced, newId());
     let print: { text: string; racy: boolean } | null = null;
     if (entry.kind !== "gone") {
       try {
@@ -222,7 +237,7 @@ export class Placement {
       open.staging.remove(journal.staged);
       const stats = folder.look(name);
       // A program may have renamed a file of its own over it already: then nothing is known of what is there.
-      print = stats?.ino === placed && stats ? { text: printOf(stats), racy: isRacyAsPlaced(stats, this.context.nowUs()) } : null;
+      print = stats?.ino === placed && stats ? { text: printOf(stats), racy: isRacyAsPlaced(stats, this.context.diskClock.nowUs()) } : null;
     }
     commits.push(() => this.commit(step, journal, displaced, print));
     return "done";

@@ -2,9 +2,9 @@ import { withRoot, type RootContext } from "../context.ts";
 import { State, type JournalStep, type StoredObject } from "../manifest/manifest.ts";
 import { errorCode, type Folder } from "../paths/folder.ts";
 import { isRacy, printOf } from "../scan/print.ts";
-import { examineReadable } from "../store/objects.ts";
+import { examineReadable, unshare } from "../store/objects.ts";
 import type { OpenRoot } from "../store/root-disk.ts";
-import { giveBack, inFolder, storedObject } from "./placement.ts";
+import { giveBack, inFolder, newId, storedObject } from "./placement.ts";
 
 /** Finishes or undoes every step that a crash has cut, and forgets copies in staging that were meant for them. */
 export async function recover(context: RootContext): Promise<void> {
@@ -46,10 +46,11 @@ async function recoverStep(context: RootContext, open: OpenRoot, step: JournalSt
     folder.sync();
     if (step.staged !== "" && open.staging.look(step.staged)) open.staging.remove(step.staged);
     const stats = isPlaced && step.entry.kind === "file" ? folder.look(name) : null;
+    const kept = displaced && (await unshare(open, displaced, newId()));
     return manifest.transaction(() => {
-      if (displaced) manifest.addObject(displaced);
+      if (kept) manifest.addObject(kept);
       const print = stats ? printOf(stats) : "";
-      const racy = stats !== null && isRacy(stats, context.nowUs());
+      const racy = stats !== null && isRacy(stats, context.diskClock.nowUs());
       manifest.write({ entry: step.entry, source: step.source, print, racy, state: State.here }, context.nowUs());
       manifest.finish(step.id);
     });
@@ -58,13 +59,15 @@ async function recoverStep(context: RootContext, open: OpenRoot, step: JournalSt
     giveBack(open.objects, step.id, folder, name);
     folder.sync();
   } else if (displaced) {
-    manifest.transaction(() => manifest.addObject(displaced));
+    const kept = await unshare(open, displaced, newId());
+    manifest.transaction(() => manifest.addObject(kept));
   }
   manifest.transaction(() => manifest.finish(step.id));
 }
 
 async function keepDisplaced(context: RootContext, open: OpenRoot, step: JournalStep): Promise<void> {
-  const displaced = open.objects.look(step.id)?.isFile() ? await displacedOf(context, open, step) : null;
+  const found = open.objects.look(step.id)?.isFile() ? await displacedOf(context, open, step) : null;
+  const displaced = found && (await unshare(open, found, newId()));
   context.manifest.transaction(() => {
     if (displaced) context.manifest.addObject(displaced);
     context.manifest.finish(step.id);

@@ -30,12 +30,15 @@ const HAS_FOLDERS_BY_NUMBER = platform() === "linux";
 export class Folder {
   readonly fd: number;
   readonly dev: bigint;
+  readonly ino: bigint;
   private readonly path: string;
 
   private constructor(fd: number, path: string) {
     this.fd = fd;
     this.path = path;
-    this.dev = fstatSync(fd, { bigint: true }).dev;
+    const { dev, ino } = fstatSync(fd, { bigint: true });
+    this.dev = dev;
+    this.ino = ino;
   }
 
   /** Opens the folder at a path that the user configured; links above it are the user's. Throws ENOENT, ENOTDIR, … */
@@ -109,13 +112,14 @@ export class Folder {
     rmdirSync(this.at(name));
   }
 
-  /** Sets permissions and time of a file that is no link. Modified: Unix microseconds. */
-  dress(name: string, permissions: number, modifiedUs: number | null): void {
+  /** Sets permissions and time of a file that is no link. Modified: Unix microseconds. Durable: on the disk when it returns. */
+  dress(name: string, permissions: number, modifiedUs: number | null, durable = false): void {
     const fd = this.read(name);
     try {
       fchmodSync(fd, permissions);
       // Needs no write permission: the file is ours.
       if (modifiedUs !== null) futimesSync(fd, modifiedUs / 1e6, modifiedUs / 1e6);
+      if (durable) fsyncSync(fd);
     } finally {
       closeSync(fd);
     }

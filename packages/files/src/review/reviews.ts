@@ -103,7 +103,7 @@ export class FileReviews {
         stampUs: Math.max(nowUs, (row?.stampUs ?? 0) + 1),
         losers: row?.losers ?? [],
       });
-      const expected = row?.kind === "file" && row.state === State.here ? row.hash : "";
+      const expected = await this.placement.expectedAt(row);
       const [result] = await this.placement.carryOut([
         { entry, source: "", expected, why: "replaced", displacedAuthor: row?.author ?? "" },
       ]);

@@ -15,7 +15,12 @@ export function modifiedIn(print: string): string {
   return print.split(":")[1] ?? "";
 }
 
-/** True when another write could have left the same print: it was changed too shortly before it was looked at. */
+/** The inode in a print, as text. */
+export function inodeIn(print: string): string {
+  return print.split(":")[3] ?? "";
+}
+
+/** True when another write could have left the same print: it was changed too shortly before it was looked at (by the disk's clock). */
 export function isRacy({ mtimeNs, ctimeNs }: BigIntStats, nowUs: number): boolean {
   const latest = mtimeNs > ctimeNs ? mtimeNs : ctimeNs;
   const window = mtimeNs % SECOND_NS === 0n && ctimeNs % SECOND_NS === 0n ? COARSE_NS : FINE_NS;

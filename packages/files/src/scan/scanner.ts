@@ -9,11 +9,9 @@ import { entryOf, State, type ManifestRow } from "../manifest/manifest.ts";
 import { next } from "../plan/plan.ts";
 import { hashOpen } from "../store/hash.ts";
 import { excludedName, SQLITE_HEADER } from "./exclusions.ts";
-import { isRacy, modifiedIn, printOf } from "./print.ts";
+import { inodeIn, isRacy, modifiedIn, printOf } from "./print.ts";
 import type { Remark, ScanReport } from "./report.ts";
 
-/** Files written within this time may not be on the disk yet: they are made durable before they are told of, µs. */
-const FRESH_US = 60_000_000;
 /** Hashes written to the manifest in one transaction, and files open at once. */
 const GROUP = 32;
 /** Other work of the thread gets its turn this often, milliseconds. */
@@ -25,6 +23,16 @@ interface Candidate {
   name: string;
   stats: BigIntStats;
   row: ManifestRow | null;
+}
+
+/** A file that was read from its beginning to its end while nothing changed it. */
+interface Read {
+  candidate: Candidate;
+  hash: string;
+  stats: BigIntStats;
+  fd: number;
+  /** When its print was taken, by the disk's clock, Unix microseconds. */
+  seenUs: number;
 }
 
 export interface ScanOptions {
@@ -225,10 +233,12 @@ export class Scanner {
 
   /**
    * After a look at everything: what is no longer left alone, by the rules or for what it is, and is not there, counts neither
-   * as here nor as deleted. Whoever has it brings it back, since all lists are read again.
+   * as here nor as deleted. Whoever has it brings it back, since all lists are read again, under a new name: what others had
+   * from this node would else not be sent to it.
    */
   forgetWhatIsNoLongerIgnored(): void {
     const { manifest, rules } = this.context;
+    let hasForgotten = false;
     manifest.transaction(() => {
       for (const row of manifest.inState(State.ignored)) {
         if (row.kind === "gone" || this.remarks.has(row.path) || !this.concerns(row)) continue;
@@ -237,8 +247,11 @@ export class Scanner {
         // With a folder that is not there nothing in it is.
         for (const one of row.kind === "folder" ? [row, ...manifest.below(row.path)] : [row])
           manifest.observe(one.path, { state: State.forgotten, missingUs: 0 });
-        manifest.forgetReceived();
+        hasForgotten = true;
       }
+      if (!hasForgotten) return;
+      manifest.reindex();
+      manifest.forgetReceived();
     });
   }
 
@@ -271,26 +284,45 @@ export class Scanner {
     report.changed += 1;
   }
 
-  /** Reads files and writes down what they hold, in one transaction. */
+  /** Reads files of one folder and writes down what they hold, in one transaction. */
   private async readGroup(root: Folder, group: Candidate[], report: ScanReport): Promise<void> {
-    const read: { candidate: Candidate; hash: string; stats: BigIntStats; fd: number }[] = [];
+    const read: Read[] = [];
     try {
       for (const candidate of group) {
         const found = await this.readOne(root, candidate, report);
         if (found) read.push(found);
       }
-      const nowUs = this.context.nowUs();
-      const fresh = BigInt(nowUs - FRESH_US) * 1000n;
-      await Promise.all(read.filter(({ stats }) => stats.mtimeNs > fresh || stats.ctimeNs > fresh).map(({ fd }) => sync(fd)));
+      this.context.reached("files read");
+      const lasting = await this.makeDurable(root, read, report);
       this.context.manifest.transaction(() => {
-        for (const { candidate, hash, stats } of read) this.record(candidate, hash, stats, report);
+        for (const one of lasting) this.record(one, report);
       });
+      this.context.reached("files recorded");
     } finally {
       for (const { fd } of read) closeSync(fd);
     }
   }
 
-  private async readOne(root: Folder, candidate: Candidate, report: ScanReport) {
+  /** Returns those whose bytes are on the disk, under their names. What has changed since it was read is left for the next look. */
+  private async makeDurable(root: Folder, read: readonly Read[], report: ScanReport): Promise<readonly Read[]> {
+    const unwritten = new Set(read.filter(({ stats }) => this.context.diskClock.mayBeUnwritten(stats)));
+    const [first] = unwritten;
+    if (!first) return read;
+    await Promise.all([...unwritten].map(({ fd }) => sync(fd)));
+    try {
+      inFolderOf(root, first.candidate.path, (folder) => folder.sync());
+    } catch (error) {
+      if (!["ENOENT", "ENOTDIR", "ELOOP", "EACCES"].includes(errorCode(error))) throw error;
+      // The folder itself has another name by now: the next look meets its files there.
+      report.busy += read.length;
+      return [];
+    }
+    const lasting = read.filter((one) => !unwritten.has(one) || printOf(fstatSync(one.fd, { bigint: true })) === printOf(one.stats));
+    report.busy += read.length - lasting.length;
+    return lasting;
+  }
+
+  private async readOne(root: Folder, candidate: Candidate, report: ScanReport): Promise<Read | null> {
     let fd: number;
     try {
       fd = inFolderOf(root, candidate.path, (folder, name) => folder.read(name));
@@ -306,6 +338,7 @@ export class Scanner {
       if (!before.isFile() || this.context.databases.has(before)) return null;
       const { hash, head } = await hashOpen(fd);
       report.hashed += 1;
+      const seenUs = this.context.diskClock.nowUs();
       const stats = fstatSync(fd, { bigint: true });
       if (printOf(before) !== printOf(stats)) {
         report.busy += 1;
@@ -319,23 +352,22 @@ export class Scanner {
         return null;
       }
       kept = true;
-      return { candidate, hash, stats, fd };
+      return { candidate, hash, stats, fd, seenUs };
     } finally {
       if (!kept) closeSync(fd);
     }
   }
 
-  private record({ path }: Candidate, hash: string, stats: BigIntStats, report: ScanReport): void {
+  private record({ candidate: { path }, hash, stats, seenUs }: Read, report: ScanReport): void {
     const { manifest } = this.context;
     const nowUs = this.context.nowUs();
     const row = manifest.row(path);
     const print = printOf(stats);
-    const racy = isRacy(stats, nowUs);
+    const racy = isRacy(stats, seenUs);
     const mode = Number(stats.mode >> 6n) & 7;
     if (row?.kind === "file" && row.hash === hash) {
-      const state = State.here;
-      if (row.mode === mode || row.state !== State.here) {
-        manifest.observe(path, { print, racy, missingUs: 0, state });
+      if (row.mode === mode) {
+        manifest.observe(path, { print, racy, missingUs: 0, state: State.here });
         return;
       }
     } else if (row?.kind === "file" && this.isSuspect(row, print)) {
@@ -358,10 +390,13 @@ export class Scanner {
     report.changed += 1;
   }
 
-  /** Other bytes under the very time that was known, long after it: no program's edit, but a disk's, or a crash's. */
+  /**
+   * Other bytes in the very file and under the very time that were known, long after it: no program's edit, but a disk's, or a
+   * crash's. Another file under that time is what a program put there that gives times to its files (from an archive).
+   */
   private isSuspect(row: ManifestRow, print: string): boolean {
-    if (row.state === State.suspect) return modifiedIn(row.print) === modifiedIn(print);
-    return row.state === State.here && !row.racy && row.print !== "" && modifiedIn(row.print) === modifiedIn(print);
+    if (modifiedIn(row.print) !== modifiedIn(print) || inodeIn(row.print) !== inodeIn(print)) return false;
+    return row.state === State.suspect || (row.state === State.here && !row.racy && row.print !== "");
   }
 
   remark(path: string, kind: Remark["kind"], reason: string): void {

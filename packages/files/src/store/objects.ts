@@ -65,6 +65,18 @@ export async function settleObjects(context: RootContext, open: OpenRoot): Promi
   return late;
 }
 
+/**
+ * A displaced file that has another name somewhere is given bytes of its own: whoever writes under that name would change
+ * what is stored. True when what is stored is what it was said to be; then its print is another one.
+ */
+export async function unshare(open: OpenRoot, object: StoredObject, copyId: string): Promise<StoredObject> {
+  const stats = open.objects.look(object.id);
+  if (!stats || stats.nlink < 2n || !(await copyVerified(open.objects, object.id, open.staging, copyId, object.hash))) return object;
+  open.staging.moveTo(copyId, open.objects, object.id);
+  const own = open.objects.look(object.id);
+  return { ...object, print: own ? printOf(own) : object.print };
+}
+
 /** As `examine`; null for a file that this user may not read. */
 export async function examineReadable(folder: Folder, name: string): Promise<Awaited<ReturnType<typeof examine>> | null> {
   try {
@@ -75,11 +87,19 @@ export async function examineReadable(folder: Folder, name: string): Promise<Awa
   }
 }
 
-/** What the store holds and the manifest does not know of. Its path is not known any more. */
+/**
+ * What the store holds and the manifest does not know of: its path is not known any more. What the manifest knows of and the
+ * store does not hold, in a copy of the root from before, has to be fetched like anything else.
+ */
 export async function adoptObjects(context: RootContext, open: OpenRoot): Promise<void> {
   const { manifest } = context;
   const known = manifest.objectIds();
-  for (const dirent of open.objects.names()) {
+  const names = open.objects.names();
+  const there = new Set(names.map((dirent) => dirent.name.toString()));
+  manifest.transaction(() => {
+    for (const id of known) if (!there.has(id)) manifest.removeObject(id);
+  });
+  for (const dirent of names) {
     const id = dirent.name.toString();
     if (known.has(id) || !dirent.isFile()) continue;
     const found = await examineReadable(open.objects, id);
