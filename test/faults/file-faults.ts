@@ -117,6 +117,56 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("root-lock"),
   },
   {
+    name: "a file is told of before its bytes are on the disk",
+    edits: [["    await Promise.all([...unwritten].map(({ fd }) => sync(fd)));\n", ""]],
+    caughtBy: tests("model"),
+  },
+  {
+    name: "a file is told of before its name is on the disk",
+    edits: [["inFolderOf(root, first.candidate.path, (folder) => folder.sync());", "inFolderOf(root, first.candidate.path, () => {});"]],
+    caughtBy: tests("model"),
+  },
+  {
+    name: "a received file is told of before its name is on the disk",
+    edits: [["      for (const folder of touched) await this.syncNamed(open, folder);\n", ""]],
+    caughtBy: tests("model"),
+  },
+  {
+    name: "received bytes are whole before they are on the disk",
+    edits: [["      await sync(incoming.fd);\n      this.whole.add(hash);", "      this.whole.add(hash);"]],
+    caughtBy: tests("model"),
+  },
+  {
+    name: "a link on the way to a file is followed",
+    edits: [
+      [
+        "const fd = openSync(this.at(name), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);",
+        "const fd = openSync(this.at(name), O_RDONLY | O_DIRECTORY);",
+      ],
+    ],
+    caughtBy: tests("model"),
+  },
+  {
+    name: "a stored version has its bytes in common with another name",
+    edits: [["if (displaced) displaced = await unshare(open, displaced, newId());\n", ""]],
+    caughtBy: tests("care"),
+  },
+  {
+    name: "what is no longer left alone is never sent back to where it came from",
+    edits: [["      manifest.reindex();\n      manifest.forgetReceived();\n", "      manifest.forgetReceived();\n"]],
+    caughtBy: tests("files"),
+  },
+  {
+    name: "what is not in a copy of a root counts as deleted",
+    edits: [["if (isMoved) this.deletions.undo();", "if (isMoved) this.deletions.forget();"]],
+    caughtBy: tests("care"),
+  },
+  {
+    name: "a file is as old as a look at it took",
+    edits: [["const racy = isRacy(stats, seenUs);", "const racy = isRacy(stats, seenUs + this.context.diskClock.nowUs() - seenUs);"]],
+    caughtBy: tests("care"),
+  },
+  {
     name: "a ticket for a bulk connection is anybody's",
     edits: [["if (known && speaker.member === known.member) {", "if (known) {"]],
     caughtBy: "services/sync-node/test/bulk-connections.test.ts",

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -23,6 +23,8 @@ class Scratch {
   readonly path = mkdtempSync(join(tmpdir(), "scoutsync-faults-"));
 
   constructor() {
+    // Some tests go on as another user than root.
+    chmodSync(this.path, 0o755);
     for (const name of [...SOURCES, "test", "proto"])
       cpSync(join(ROOT, name), join(this.path, name), { recursive: true, filter: (path) => !path.endsWith("node_modules") });
     for (const name of ["package.json", "tsconfig.json"]) cpSync(join(ROOT, name), join(this.path, name));
