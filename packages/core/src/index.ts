@@ -10,3 +10,4 @@ export * from "./apart.ts";
 export * from "./combine.ts";
 export * from "./file-entry.ts";
 export * from "./pieces.ts";
+export * from "./wakeup.ts";

@@ -1,105 +1,50 @@
 import type { OnReadOpts, Socket } from "node:net";
 import { TLSSocket } from "node:tls";
-import { PIECE_BYTES, SyncError, takePiece } from "@scoutsync/core";
+import { BULK_MAGIC, FrameParser, noFrame, type BulkFrame } from "./bulk-frames.ts";
+import { BulkSender } from "./bulk-ends.ts";
 
-// Bytes of files beside HTTP/2, which costs more than all else there is to do for them: its frames hold 16 KiB. A call
-// asks for it and gets a ticket; the caller opens a second connection to the same address, in the same way, and shows it.
-// The connection belongs to the call: it carries nothing but the bytes that the call was allowed, and ends with it.
+// The side that opens a bulk connection.
 
-/** What a bulk connection begins with; the ticket follows. HTTP/2 begins with a `P`. */
-export const BULK_MAGIC = Buffer.from("scoutsync-bulk/1");
-export const TICKET_BYTES = 32;
-
-/** Bytes of one frame at most: whoever is told of more has met a liar. */
-export const MAX_FRAME_BYTES = PIECE_BYTES;
-const MAX_TEXT_BYTES = 4 * 1024;
-/** Kind, part, offset and length. */
-const HEAD_BYTES = 17;
-const Kind = { bytes: 0, missing: 1, end: 2 } as const;
+/** From so many bytes on a connection of their own is worth its opening. */
+const BULK_FROM_BYTES = 8 * 1024 * 1024;
 /** Frames that wait for whoever reads them; then the connection is not read on. */
 const MAX_WAITING = 4;
 /** A connection that is not there by then is not waited for, milliseconds. */
 const CONNECT_MS = 10_000;
 
-/** Bytes of one of the parts that were asked for, or why it cannot be had. */
-export type BulkFrame = { part: number; offset: number; bytes: Uint8Array } | { part: number; missing: string };
-
 /** Opens a connection as a call's own was, with bytes read into memory of the reader's choice. Throws, or emits errors. */
 export type BulkDial = (onread: OnReadOpts) => Socket;
 
-/** What goes on the wire before the bytes, or instead of them; null is the end. */
-export function frameHead(frame: BulkFrame | null): Buffer {
-  const text = frame && "missing" in frame ? Buffer.from(frame.missing).subarray(0, MAX_TEXT_BYTES) : null;
-  const head = Buffer.alloc(HEAD_BYTES);
-  if (!frame) head.writeUInt8(Kind.end, 0);
-  else head.writeUInt32BE(frame.part, 1);
-  if (text) {
-    head.writeUInt8(Kind.missing, 0);
-    head.writeUInt32BE(text.length, 13);
-    return Buffer.concat([head, text]);
-  }
-  if (frame && "bytes" in frame) {
-    head.writeBigUInt64BE(BigInt(frame.offset), 5);
-    head.writeUInt32BE(frame.bytes.length, 13);
-  }
-  return head;
+/** Where a bulk connection could not be opened, none is asked for again. */
+const without = new WeakSet<object>();
+
+/** How to open a bulk connection for so many bytes beside the calls of a client; undefined where that is not worth it, or in vain. */
+export function bulkDialOf(client: { readonly dialBulk?: BulkDial }, bytes = BULK_FROM_BYTES): BulkDial | undefined {
+  return bytes < BULK_FROM_BYTES || without.has(client) ? undefined : client.dialBulk;
 }
 
-/** Takes frames apart. Every frame's bytes are read straight into memory of their own, which may be given away. */
-class FrameParser {
-  private readonly take: (frame: BulkFrame | null) => void;
-  private readonly head = Buffer.alloc(HEAD_BYTES);
-  private body: Uint8Array<ArrayBuffer> | null = null;
-  private filled = 0;
-
-  constructor(take: (frame: BulkFrame | null) => void) {
-    this.take = take;
-  }
-
-  /** Where the next bytes belong; never empty. */
-  room(): Uint8Array {
-    return (this.body ?? this.head).subarray(this.filled);
-  }
-
-  /** So many bytes have come there. Throws PEER_FAILED for what is no frame. */
-  came(bytes: number): void {
-    this.filled += bytes;
-    if (this.filled < (this.body ?? this.head).length) return;
-    this.filled = 0;
-    const { head, body } = this;
-    const kind = head.readUInt8(0);
-    const length = head.readUInt32BE(13);
-    if (!body) {
-      const most = kind === Kind.bytes ? MAX_FRAME_BYTES : kind === Kind.missing ? MAX_TEXT_BYTES : 0;
-      if (kind > Kind.end || length > most) throw noFrame();
-      this.body = length > 0 ? memoryOf(length) : null;
-      if (this.body) return;
-    }
-    this.body = null;
-    this.take(frameOf(head, kind, body ?? new Uint8Array()));
-  }
+/** Somebody on the way lets only gRPC through. */
+export function giveUpBulk(client: object): void {
+  without.add(client);
 }
 
-/** Of a piece where there is not much less to come; never shared with others. */
-function memoryOf(bytes: number): Uint8Array<ArrayBuffer> {
-  return bytes < MAX_FRAME_BYTES / 4 ? Buffer.allocUnsafeSlow(bytes) : new Uint8Array(takePiece(), 0, bytes);
-}
-
-function frameOf(head: Buffer, kind: number, body: Uint8Array): BulkFrame | null {
-  if (kind === Kind.end) return null;
-  const part = head.readUInt32BE(1);
-  if (kind === Kind.missing) return { part, missing: Buffer.from(body).toString() || "it is not there any more" };
-  const offset = Number(head.readBigUInt64BE(5));
-  if (!Number.isSafeInteger(offset)) throw noFrame();
-  return { part, offset, bytes: body };
-}
-
-function noFrame(): SyncError {
-  return new SyncError({
-    code: "PEER_FAILED",
-    message: "a bulk connection carried something that is no part of a file",
-    action: "Nothing was changed. Try again; if it happens again, look at that node's log.",
+/** Opens a connection and shows the ticket there. `over` is called when it is not there, or not any more, maybe more than once. */
+function open(dial: BulkDial, ticket: Uint8Array, onread: OnReadOpts, over: () => void): Socket {
+  const socket = dial(onread);
+  const late = setTimeout(() => socket.destroy(), CONNECT_MS);
+  const ended = () => {
+    clearTimeout(late);
+    over();
+  };
+  // Why it ended early is for the call to say.
+  for (const event of ["error", "end", "close"] as const) socket.on(event, ended);
+  // The ticket is shown to nobody before it is known who is there.
+  socket.once(socket instanceof TLSSocket ? "secureConnect" : "connect", () => {
+    clearTimeout(late);
+    socket.write(Buffer.concat([BULK_MAGIC, ticket]));
   });
+  socket.resume();
+  return socket;
 }
 
 /** The frames of one bulk connection, on the side that opened it. */
@@ -127,23 +72,10 @@ export class BulkConnection {
       this.wake();
       return this.frames.length < MAX_WAITING;
     };
-    this.socket = dial({ buffer: () => parser.room(), callback });
-    const late = setTimeout(() => this.socket.destroy(), CONNECT_MS);
-    const over = () => {
-      clearTimeout(late);
+    this.socket = open(dial, ticket, { buffer: () => parser.room(), callback }, () => {
       this.isOver = true;
       this.wake();
-    };
-    // Why it ended early is for the call to say.
-    this.socket.on("error", over);
-    this.socket.on("end", over);
-    this.socket.on("close", over);
-    // The ticket is shown to nobody before it is known who is there.
-    this.socket.once(this.socket instanceof TLSSocket ? "secureConnect" : "connect", () => {
-      clearTimeout(late);
-      this.socket.write(Buffer.concat([BULK_MAGIC, ticket]));
     });
-    this.socket.resume();
   }
 
   /** The next frame; null after the last one, and where the connection ended early: then `complete` is false. Throws PEER_FAILED. */
@@ -168,4 +100,41 @@ export class BulkConnection {
   close(): void {
     this.socket.destroy();
   }
+}
+
+/** Opens a bulk connection to send on, until the signal aborts; null where the other side does not take the ticket. */
+export async function dialBulkSender(dial: BulkDial, ticket: Uint8Array, signal?: AbortSignal): Promise<BulkSender | null> {
+  return new Promise((resolve, reject) => {
+    let socket: Socket | null = null;
+    const close = () => socket?.destroy();
+    const done = (sender: BulkSender | null) => {
+      clearTimeout(late);
+      signal?.removeEventListener("abort", close);
+      if (!sender) close();
+      resolve(sender);
+    };
+    const late = setTimeout(() => done(null), CONNECT_MS);
+    let isTaken = false;
+    const parser = new FrameParser((frame) => {
+      // The other side says once that the ticket is taken, and nothing else.
+      if (frame || isTaken) throw noFrame();
+      isTaken = true;
+      if (socket) done(new BulkSender(socket, signal));
+    });
+    const callback = (bytes: number) => {
+      try {
+        parser.came(bytes);
+      } catch {
+        close();
+      }
+      return true;
+    };
+    try {
+      socket = open(dial, ticket, { buffer: () => parser.room(), callback }, () => done(null));
+      signal?.addEventListener("abort", close, { once: true });
+    } catch (error) {
+      clearTimeout(late);
+      reject(error);
+    }
+  });
 }

@@ -1,31 +1,11 @@
-import {
-  PROTOCOL_VERSION,
-  SyncError,
-  type FileEntry,
-  type FileListEnd,
-  type FileRefusal,
-  type FileWant,
-  type ListedEntry,
-} from "@scoutsync/core";
-import {
-  FileChecksumsRequest,
-  GetFileRequest,
-  type GetFileResponse,
-  type PutFileRequest,
-  type PutFileResponse,
-  type SyncNodeService,
-} from "../gen/scoutsync/v1/sync_node.ts";
-import { bidi, serverStream, type ServiceClient } from "./client.ts";
-import { BulkConnection } from "./bulk-connection.ts";
-import { formatCursors, fromWireEnd, fromWireEntry, fromWireRefusal, fromWireWant, seqIn, toWireEntry } from "./file-entries.ts";
-import { asBuffer } from "./value.ts";
+import { PROTOCOL_VERSION, SyncError, type FileListEnd, type ListedEntry } from "@scoutsync/core";
+import { FileChecksumsRequest, GetFileRequest, type GetFileResponse, type SyncNodeService } from "../gen/scoutsync/v1/sync_node.ts";
+import { serverStream, type ServiceClient } from "./client.ts";
+import { BulkConnection, bulkDialOf, giveUpBulk } from "./bulk-connection.ts";
+import { formatCursors, fromWireEnd, fromWireEntry } from "./file-entries.ts";
+import { openPut, type PutStream } from "./put-client.ts";
 
 type Client = ServiceClient<typeof SyncNodeService>;
-
-/** From so many bytes on a connection of their own is worth its opening. */
-const BULK_FROM_BYTES = 8 * 1024 * 1024;
-/** Where a bulk connection could not be opened, none is asked for again. */
-const withoutBulk = new WeakSet<Client>();
 
 interface Part {
   hash: string;
@@ -44,16 +24,6 @@ export interface FileClient {
   fileBytes(root: string, parts: readonly Part[], signal?: AbortSignal, size?: number): AsyncIterable<Piece>;
   fileRecipe(root: string, hash: string, signal?: AbortSignal): Promise<Uint8Array>;
   openPut(opening: { root: string; name: string; index: string }, signal?: AbortSignal): Promise<PutStream>;
-}
-
-interface PutStream {
-  readonly ready: { received: number; index: string; digest: string };
-  offer(entries: readonly FileEntry[]): Promise<FileWant[]>;
-  bytes(hash: string, offset: number, bytes: Uint8Array): Promise<void>;
-  recipe(hash: string, recipe: Uint8Array): Promise<Part[]>;
-  commit(missing: readonly string[]): Promise<{ placed: number; conflicts: number; removed: number; refused: FileRefusal[] }>;
-  done(end: { index: string; seq: number; digest: string }): Promise<FileListEnd>;
-  cancel(): void;
 }
 
 export function fileClient(client: Client): FileClient {
@@ -93,7 +63,7 @@ interface BytesWanted {
 async function* fileBytes(client: Client, wanted: BytesWanted): AsyncGenerator<Piece> {
   const { root, parts, size, signal } = wanted;
   const ranges = parts.map(({ hash, offset, length }) => ({ sha256: hash, offset: BigInt(offset), length: BigInt(length) }));
-  const dial = size < BULK_FROM_BYTES || withoutBulk.has(client) ? undefined : client.dialBulk;
+  const dial = bulkDialOf(client, size);
   const request = GetFileRequest.create({ root, ranges, protocol: PROTOCOL_VERSION, bulkConnection: dial !== undefined });
   const leaving = new AbortController();
   const either = signal ? AbortSignal.any([signal, leaving.signal]) : leaving.signal;
@@ -110,8 +80,7 @@ async function* fileBytes(client: Client, wanted: BytesWanted): AsyncGenerator<P
         const data = new BulkConnection(dial, ticket);
         yield* overBulkConnection(client, data, ahead);
         if (data.complete) continue;
-        // Somebody on the way lets only gRPC through.
-        withoutBulk.add(client);
+        giveUpBulk(client);
         return yield* fileBytes(client, wanted);
       } else yield missing === "" ? { part: range, offset: Number(offset), bytes: chunk } : { part: range, missing };
     }
@@ -143,58 +112,4 @@ async function* overBulkConnection(client: Client, data: BulkConnection, call: P
     message: `the bulk connection to ${client.address} ended before all had come`,
     action: "Try again; what has come is kept.",
   });
-}
-
-type Kinds = NonNullable<PutFileResponse["kind"]>;
-type Answers = { [K in Kinds as K["$case"]]: K["value"] };
-
-async function openPut(client: Client, opening: { root: string; name: string; index: string }, signal?: AbortSignal): Promise<PutStream> {
-  const call = bidi(client, "putFile", { signal });
-  const responses = call.responses[Symbol.asyncIterator]();
-  /** The next answer, which has to be of this kind. */
-  const answer = async <K extends Kinds["$case"]>(expected: K): Promise<Answers[K]> => {
-    const next = await responses.next();
-    const kind = next.done ? undefined : next.value.kind;
-    if (kind?.$case === expected) return kind.value as Answers[K];
-    throw new SyncError({
-      code: "PEER_FAILED",
-      message: `${client.address} ended the call without an answer to ${expected === "ready" ? "the opening of a put" : "what was put"}`,
-      action: "Try again; if it happens again, look at that side's log.",
-    });
-  };
-  // Not awaited where an answer follows: a refusal comes through the responses, with its reason.
-  const ask = (kind: NonNullable<PutFileRequest["kind"]>) => void call.send({ kind }).catch(() => {});
-  try {
-    ask({ $case: "open", value: { ...opening, protocol: PROTOCOL_VERSION } });
-    const ready = await answer("ready");
-    return {
-      ready: { received: seqIn(ready.received, opening.index), index: ready.index, digest: ready.digest },
-      async offer(entries) {
-        ask({ $case: "offer", value: { entries: entries.map(toWireEntry) } });
-        return (await answer("wants")).wants.map(fromWireWant);
-      },
-      bytes: (hash, offset, bytes) =>
-        call.send({ kind: { $case: "bytes", value: { sha256: hash, offset: BigInt(offset), chunk: asBuffer(bytes) } } }),
-      async recipe(hash, recipe) {
-        ask({ $case: "recipe", value: { sha256: hash, recipe: asBuffer(recipe) } });
-        const { parts } = await answer("parts");
-        return parts.map(({ offset, length }) => ({ hash, offset: Number(offset), length: Number(length) }));
-      },
-      async commit(missing) {
-        ask({ $case: "commit", value: { missing: [...missing] } });
-        const { placed, conflicts, removed, refused } = await answer("ack");
-        return { placed: Number(placed), conflicts: Number(conflicts), removed: Number(removed), refused: refused.map(fromWireRefusal) };
-      },
-      async done({ index, seq, digest }) {
-        ask({ $case: "done", value: { cursor: formatCursors([{ index, seq }]), digest, received: "", files: 0n, pending: 0n } });
-        const end = fromWireEnd(await answer("end"), opening.index);
-        call.end();
-        return end;
-      },
-      cancel: () => call.cancel(),
-    };
-  } catch (error) {
-    call.cancel();
-    throw error;
-  }
 }

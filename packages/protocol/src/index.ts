@@ -22,4 +22,6 @@ export * from "./known-node.ts";
 export * from "./peer-client.ts";
 export * from "./file-entries.ts";
 export * from "./file-client.ts";
+export * from "./bulk-frames.ts";
+export * from "./bulk-ends.ts";
 export * from "./bulk-connection.ts";

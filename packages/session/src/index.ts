@@ -2,7 +2,6 @@ export type * from "./peer.ts";
 export type * from "./files/file-peer.ts";
 export * from "./acquaintances.ts";
 export * from "./receipts.ts";
-export * from "./wakeup.ts";
 export * from "./take.ts";
 export * from "./pull.ts";
 export * from "./push.ts";

@@ -7,6 +7,7 @@ import {
   join,
   type NodeName,
   type VersionVector,
+  Wakeup,
 } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
 import { backoffMs, pause } from "@scoutsync/runtime";
@@ -18,7 +19,6 @@ import type { Peer } from "./peer.ts";
 import { pull } from "./pull.ts";
 import { PushWindow } from "./push-window.ts";
 import type { RowPace } from "./rate.ts";
-import { Wakeup } from "./wakeup.ts";
 
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 30_000;

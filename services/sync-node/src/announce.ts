@@ -1,7 +1,6 @@
-import { toPlainError } from "@scoutsync/core";
+import { toPlainError, Wakeup } from "@scoutsync/core";
 import { askClock, CoordinatorClient, unary } from "@scoutsync/protocol";
 import { backoffMs, parseAddress, pause } from "@scoutsync/runtime";
-import { Wakeup } from "@scoutsync/session";
 import type { NodeContext } from "./context.ts";
 import { DialOrders } from "./dial-orders.ts";
 import { allDatabases, allFiles } from "./handlers/ping.ts";

@@ -1,12 +1,8 @@
 import { randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
-import { givePiece, SyncError } from "@scoutsync/core";
-import { BULK_MAGIC, frameHead, TICKET_BYTES, type BulkFrame } from "@scoutsync/protocol";
-import { Wakeup } from "@scoutsync/session";
+import { BULK_MAGIC, TICKET_BYTES } from "@scoutsync/protocol";
 import type { Speaker } from "@scoutsync/trust";
 
-/** A caller that was given a ticket has come with it by then, or does not come: the bytes then go through the call. */
-const WAIT_MS = 15_000;
 interface Awaited {
   /** Whose call it is. */
   member: string;
@@ -23,21 +19,27 @@ export class BulkConnections {
     this.#speakerOf = speakerOf;
   }
 
-  /** A ticket for the call of a member, good for one connection and until the signal aborts. `opened` is null when nobody came. */
-  offer(member: string, signal: AbortSignal): { ticket: Buffer; opened: Promise<BulkSender | null> } {
+  /**
+   * A ticket for the call of a member, good for one connection and until the signal aborts, or `waitMs` have passed. `opened` is
+   * what `take` makes of the connection, null when nobody came.
+   */
+  offer<T>(
+    { member, signal, waitMs = 0 }: { member: string; signal: AbortSignal; waitMs?: number },
+    take: (socket: Socket) => T,
+  ): { ticket: Buffer; opened: Promise<T | null> } {
     const ticket = randomBytes(TICKET_BYTES);
     const key = ticket.toString("hex");
-    const opened = new Promise<BulkSender | null>((resolve) => {
-      const done = (sender: BulkSender | null) => {
+    const opened = new Promise<T | null>((resolve) => {
+      const done = (taken: T | null) => {
         clearTimeout(timer);
         signal.removeEventListener("abort", none);
         this.#awaited.delete(key);
-        resolve(sender);
+        resolve(taken);
       };
       const none = () => done(null);
-      const timer = setTimeout(none, WAIT_MS);
+      const timer = waitMs > 0 ? setTimeout(none, waitMs) : undefined;
       signal.addEventListener("abort", none, { once: true });
-      this.#awaited.set(key, { member, take: (socket) => done(new BulkSender(socket, signal)) });
+      this.#awaited.set(key, { member, take: (socket) => done(take(socket)) });
     });
     return { ticket, opened };
   }
@@ -65,56 +67,4 @@ export class BulkConnections {
     socket.once("end", () => socket.destroy());
     socket.on("readable", read);
   }
-}
-
-/** Frames on their way to the caller that opened the connection. */
-export class BulkSender {
-  readonly #socket: Socket;
-  readonly #signal: AbortSignal;
-  readonly #moved = new Wakeup();
-
-  constructor(socket: Socket, signal: AbortSignal) {
-    this.#socket = socket;
-    this.#signal = signal;
-    signal.addEventListener("abort", this.#cut, { once: true });
-    socket.on("error", () => {});
-    for (const event of ["drain", "close"] as const) socket.on(event, this.#moved.raise);
-    // The end of the other side's half, whenever it comes, closes both.
-    socket.resume();
-  }
-
-  /** The bytes are given away. Resolves when more may be sent. Throws where the caller has closed the connection, or its call is over. */
-  async send(frame: BulkFrame): Promise<void> {
-    const socket = this.#socket;
-    socket.cork();
-    socket.write(frameHead(frame));
-    if ("bytes" in frame) {
-      const { bytes } = frame;
-      socket.write(bytes, () => givePiece(bytes));
-    }
-    socket.uncork();
-    await this.#moved.until(() => !socket.writableNeedDrain || socket.destroyed, this.#signal);
-    this.#signal.throwIfAborted();
-    if (socket.destroyed) {
-      throw new SyncError({
-        code: "PEER_FAILED",
-        message: "the caller closed the bulk connection before all had come",
-        action: "Try again; what has come is kept.",
-      });
-    }
-  }
-
-  /** Says that this was all, and resolves when the caller has taken it and closes. */
-  async finish(): Promise<void> {
-    this.#socket.write(frameHead(null));
-    await this.#moved.until(() => this.#socket.destroyed, this.#signal);
-    this.#signal.throwIfAborted();
-  }
-
-  close(): void {
-    this.#signal.removeEventListener("abort", this.#cut);
-    this.#socket.destroy();
-  }
-
-  readonly #cut = (): void => void this.#socket.destroy();
 }

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
-import { BULK_MAGIC, BulkConnection } from "@scoutsync/protocol";
+import { BULK_MAGIC, BulkConnection, BulkSender } from "@scoutsync/protocol";
 import { afterEach, expect, test } from "vitest";
 import { BulkConnections } from "../src/bulk-connections.ts";
 
@@ -44,7 +44,8 @@ async function bytesFor(socket: Socket, ticket: Uint8Array): Promise<number> {
 test("a ticket is good for its member, once, and for as long as its call", async () => {
   const { connections, port, dial, who, accused } = await served();
   const call = new AbortController();
-  const { ticket, opened } = connections.offer("node/one", call.signal);
+  const offer = () => connections.offer({ member: "node/one", signal: call.signal }, (socket) => new BulkSender(socket, call.signal));
+  const { ticket, opened } = offer();
 
   for (const member of ["node/two", "", null]) {
     who.member = member;
@@ -71,7 +72,7 @@ test("a ticket is good for its member, once, and for as long as its call", async
   await finished;
 
   expect(await bytesFor(dial(), ticket)).toBe(0);
-  const second = connections.offer("node/one", call.signal);
+  const second = offer();
   call.abort();
   expect(await second.opened).toBeNull();
   expect(await bytesFor(dial(), second.ticket)).toBe(0);

@@ -35,7 +35,9 @@ export interface PutStream {
   /** How far our list is known there, and the peer's manifest. */
   readonly ready: { received: number; index: string; digest: string };
   offer(entries: readonly FileEntry[]): Promise<FileWant[]>;
-  /** Resolves when the transport has taken the bytes. */
+  /** So many bytes are about to be sent for the last offer, and nothing else before its commit. */
+  begin?(size: number): Promise<void>;
+  /** The bytes are given away. Resolves when more may be sent. */
   bytes(hash: string, offset: number, bytes: Uint8Array): Promise<void>;
   /** Which parts of the file the peer lacks. */
   recipe(hash: string, recipe: Uint8Array): Promise<FilePart[]>;

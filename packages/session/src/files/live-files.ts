@@ -1,8 +1,7 @@
-import { SyncError } from "@scoutsync/core";
+import { SyncError, Wakeup } from "@scoutsync/core";
 import type { FileRoot } from "@scoutsync/files";
 import { backoffMs, pause } from "@scoutsync/runtime";
 import { emptyStats, type SessionStats } from "../stats.ts";
-import { Wakeup } from "../wakeup.ts";
 import type { FilePeer } from "./file-peer.ts";
 import { exchangeFiles } from "./file-session.ts";
 import type { Rate } from "../rate.ts";

@@ -1,4 +1,4 @@
-import { givePiece, PIECE_BYTES, SyncError, type FileEntry, type FileListEnd, type FileRefusal, type FileWant } from "@scoutsync/core";
+import { PIECE_BYTES, SyncError, type FileEntry, type FileListEnd, type FileRefusal, type FileWant } from "@scoutsync/core";
 import { SMALL_BYTES } from "@scoutsync/files";
 import type { FilePart, PutStream } from "./file-peer.ts";
 import type { FileExchange } from "./pull-files.ts";
@@ -51,8 +51,25 @@ async function offer(exchange: FileExchange, stream: PutStream, entries: readonl
   const { stats } = exchange;
   const wants = await stream.offer(entries);
   const missing: string[] = [];
+  /** Sends the bytes of some wanted file; one that was changed or removed since it was recorded is missing: the next look records what it is now. */
+  const unlessGone = async <T>(hash: string, work: Promise<T>): Promise<T | null> => {
+    try {
+      return await work;
+    } catch (error) {
+      if (!(error instanceof SyncError) || error.code !== "NOT_FOUND") throw error;
+      missing.push(hash);
+      return null;
+    }
+  };
   const small = wants.filter(({ size, recipe }) => size <= SMALL_BYTES && !recipe);
-  const rest = wants.filter((want) => !small.includes(want));
+  const large: FilePart[][] = [];
+  for (const want of wants) {
+    if (small.includes(want)) continue;
+    const parts = await unlessGone(want.hash, partsOf(exchange, stream, want));
+    if (parts) large.push(parts);
+  }
+  const sizeOf = (parts: readonly { size: number }[]) => parts.reduce((sum, { size }) => sum + size, 0);
+  await stream.begin?.(sizeOf(small) + sizeOf(large.flat().map(({ length }) => ({ size: length }))));
   for (let at = 0; at < small.length; at += READ_AT_ONCE) {
     const group = small.slice(at, at + READ_AT_ONCE);
     const read = await exchange.root.readSmall(group.map(({ hash }) => hash));
@@ -66,15 +83,10 @@ async function offer(exchange: FileExchange, stream: PutStream, entries: readonl
       stats.filesUploaded += 1;
     }
   }
-  for (const want of rest) {
-    try {
-      await sendBytes(exchange, stream, want);
-      stats.filesUploaded += 1;
-    } catch (error) {
-      // Changed or removed since it was recorded: the next look records what it is now.
-      if (!(error instanceof SyncError) || error.code !== "NOT_FOUND") throw error;
-      missing.push(want.hash);
-    }
+  for (const parts of large) {
+    const [first] = parts;
+    if (first && (await unlessGone(first.hash, sendBytes(exchange, stream, parts))) === null) continue;
+    stats.filesUploaded += 1;
   }
   const ack = await stream.commit(missing);
   stats.conflicts += ack.conflicts;
@@ -91,23 +103,25 @@ async function sendPiece(
   stats.bytesSent += bytes.length;
   await rate.pass(bytes.length, signal);
   await stream.bytes(hash, offset, bytes);
-  givePiece(bytes);
 }
 
-async function sendBytes(exchange: FileExchange, stream: PutStream, want: FileWant): Promise<void> {
-  const { root, stats } = exchange;
+/** Which parts of a wanted file the peer lacks. */
+async function partsOf({ root, stats }: FileExchange, stream: PutStream, want: FileWant): Promise<FilePart[]> {
   const { hash, size, offset } = want;
-  let parts: FilePart[] = [{ hash, offset, length: size - offset }];
-  if (want.recipe) {
-    const recipe = await root.recipe(hash, size);
-    stats.bytesSent += recipe.length;
-    parts = await stream.recipe(hash, recipe);
-  }
-  for (const part of parts) {
-    const end = part.offset + part.length;
+  if (!want.recipe) return [{ hash, offset, length: size - offset }];
+  const recipe = await root.recipe(hash, size);
+  stats.bytesSent += recipe.length;
+  return stream.recipe(hash, recipe);
+}
+
+/** Returns true when all has been sent. */
+async function sendBytes(exchange: FileExchange, stream: PutStream, parts: readonly FilePart[]): Promise<true> {
+  const { root } = exchange;
+  for (const { hash, offset, length } of parts) {
+    const end = offset + length;
     // The next piece is read while one is on its way.
-    let next = part.length > 0 ? root.read(hash, part.offset, Math.min(PIECE_BYTES, part.length)) : null;
-    for (let at = part.offset; next;) {
+    let next = length > 0 ? root.read(hash, offset, Math.min(PIECE_BYTES, length)) : null;
+    for (let at = offset; next;) {
       const bytes = await next;
       const from = at;
       at += bytes.length;
@@ -119,4 +133,5 @@ async function sendBytes(exchange: FileExchange, stream: PutStream, want: FileWa
       await sendPiece(exchange, stream, hash, from, bytes);
     }
   }
+  return true;
 }

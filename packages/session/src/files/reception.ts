@@ -1,6 +1,5 @@
-import { SyncError, type FileEntry, type FileWant } from "@scoutsync/core";
+import { SyncError, Wakeup, type FileEntry, type FileWant } from "@scoutsync/core";
 import { DELTA_FROM_BYTES, SMALL_BYTES, type FileRoot, type Intake, type SmallFile } from "@scoutsync/files";
-import { Wakeup } from "../wakeup.ts";
 import type { FilePart } from "./file-peer.ts";
 
 /** Bytes on their way to the root's thread: enough that neither side waits for the other. */

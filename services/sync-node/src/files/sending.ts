@@ -1,14 +1,15 @@
 import { givePiece, PIECE_BYTES, SyncError } from "@scoutsync/core";
 import type { FileRoot } from "@scoutsync/files";
-import { asBuffer, MAX_FRAME_BYTES, type FileRange, type GetFileResponse } from "@scoutsync/protocol";
+import { asBuffer, BulkSender, MAX_FRAME_BYTES, type FileRange, type GetFileResponse } from "@scoutsync/protocol";
 import type { NodeContext } from "../context.ts";
-import type { BulkSender } from "../bulk-connections.ts";
 import type { Outbox } from "../handlers/calls.ts";
 
 /** Bytes of one message, or of one frame of a bulk connection. */
 export const MESSAGE_BYTES = MAX_FRAME_BYTES;
 /** Bytes read at once: every read is a trip to the roots' thread and back. */
 const READ_BYTES = PIECE_BYTES;
+/** A caller that was given a ticket has come with it by then, or does not come: the bytes then go through the call. */
+const WAIT_MS = 15_000;
 /** Small files read in one trip. */
 const READ_AT_ONCE = 64;
 
@@ -53,7 +54,7 @@ export async function bulkConnection(
   outbox: Outbox<GetFileResponse>,
   signal: AbortSignal,
 ): Promise<BulkSender | null> {
-  const { ticket, opened } = bulkConnections.offer(member, signal);
+  const { ticket, opened } = bulkConnections.offer({ member, signal, waitMs: WAIT_MS }, (socket) => new BulkSender(socket, signal));
   await outbox.write({ ...EMPTY_ANSWER, ticket });
   const data = await opened;
   signal.throwIfAborted();

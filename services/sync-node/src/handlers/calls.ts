@@ -1,7 +1,6 @@
 import type { handleBidiStreamingCall, handleServerStreamingCall, handleUnaryCall, sendUnaryData } from "@grpc/grpc-js";
-import { SyncError } from "@scoutsync/core";
+import { SyncError, Wakeup } from "@scoutsync/core";
 import { toStatus } from "@scoutsync/protocol";
-import { Wakeup } from "@scoutsync/session";
 import type { Speaker } from "@scoutsync/trust";
 import type { NodeContext } from "../context.ts";
 

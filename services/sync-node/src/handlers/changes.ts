@@ -5,6 +5,7 @@ import {
   isCovered,
   join,
   parseVector,
+  Wakeup,
   type ChangeBatch,
   type VersionVector,
 } from "@scoutsync/core";
@@ -23,7 +24,7 @@ import {
 } from "@scoutsync/protocol";
 import type { Replica } from "@scoutsync/replica";
 import type { Speaker } from "@scoutsync/trust";
-import { checkFloor, meet, tellingMembers, Wakeup, type SessionDatabase } from "@scoutsync/session";
+import { checkFloor, meet, tellingMembers, type SessionDatabase } from "@scoutsync/session";
 import type { NodeContext } from "../context.ts";
 import type { Outbox } from "./calls.ts";
 

@@ -1,4 +1,4 @@
-import { SyncError, type FileEntry } from "@scoutsync/core";
+import { SyncError, Wakeup, type FileEntry } from "@scoutsync/core";
 import {
   asBuffer,
   checkProtocol,
@@ -23,7 +23,6 @@ import {
   type RestoreFileResponse,
 } from "@scoutsync/protocol";
 import type { FileRootState } from "@scoutsync/files";
-import { Wakeup } from "@scoutsync/session";
 import type { Speaker } from "@scoutsync/trust";
 import type { NodeContext } from "../context.ts";
 import { EMPTY_ANSWER, MESSAGE_BYTES, bulkConnection, overBulk, piecesOf, sendBytes, sendRanges, throughCall } from "../files/sending.ts";

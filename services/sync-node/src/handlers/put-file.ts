@@ -1,5 +1,6 @@
-import { PROTOCOL_VERSION, SyncError, toPlainError } from "@scoutsync/core";
+import { PROTOCOL_VERSION, SyncError, toPlainError, type FileWant } from "@scoutsync/core";
 import {
+  BulkReceiver,
   checkProtocol,
   formatCursors,
   fromWireEntry,
@@ -35,25 +36,44 @@ export async function putFile(
   const root = context.files.get(open.root);
   const received = await root.received(open.index);
   const { index, digest } = root.state;
+  const { member } = speaker;
+  const bulk =
+    open.bulkConnection && member !== null
+      ? context.bulkConnections.offer({ member, signal }, (socket) => (data = new BulkReceiver(socket, signal)))
+      : null;
+  let data: BulkReceiver | null = null;
   await outbox.write({
     kind: {
       $case: "ready",
-      value: { protocol: PROTOCOL_VERSION, received: formatCursors([{ index: open.index, seq: received }]), index, digest },
+      value: {
+        protocol: PROTOCOL_VERSION,
+        received: formatCursors([{ index: open.index, seq: received }]),
+        index,
+        digest,
+        ticket: bulk?.ticket ?? Buffer.alloc(0),
+      },
     },
   });
   const reception = new Reception(root, open.index, open.name);
+  let wanted: readonly FileWant[] = [];
   try {
     for (let next = await iterator.next(); !next.done; next = await iterator.next()) {
       const { kind } = next.value;
       switch (kind?.$case) {
         case "offer": {
           const { wants } = await reception.offer(kind.value.entries.map(fromWireEntry));
+          wanted = wants;
           await outbox.write({ kind: { $case: "wants", value: { wants: wants.map(toWireWant) } } });
           break;
         }
         case "bytes":
           await context.limits.files.pass(kind.value.chunk.length, signal);
           await reception.bytes(kind.value.sha256, Number(kind.value.offset), kind.value.chunk);
+          break;
+        case "bulk":
+          // Said once the connection is taken: whoever says it before has none.
+          if (!data) throw unexpected("bytes");
+          await takeFrames(context, data, reception, wanted, signal);
           break;
         case "recipe": {
           const { sha256, recipe } = kind.value;
@@ -94,7 +114,28 @@ export async function putFile(
     if (code === "INVALID_ARGUMENT" || code === "FILE_CORRUPT") context.logger.warn({ peer: open.name, root: root.name, code }, message);
     throw error;
   } finally {
+    (data as BulkReceiver | null)?.close();
     await reception.leave();
+  }
+}
+
+/** Takes what comes over the bulk connection, up to its end frame; frames name wanted files by their place among them. */
+async function takeFrames(
+  { limits }: NodeContext,
+  data: BulkReceiver,
+  reception: Reception,
+  wanted: readonly FileWant[],
+  signal: AbortSignal,
+): Promise<void> {
+  for (let frame = await data.next(); frame; frame = await data.next()) {
+    const hash = wanted[frame.part]?.hash;
+    if (hash === undefined) throw unexpected("bytes of what is wanted");
+    if ("missing" in frame) {
+      await reception.missing(hash);
+      continue;
+    }
+    await limits.files.pass(frame.bytes.length, signal);
+    await reception.bytes(hash, frame.offset, frame.bytes);
   }
 }
 
@@ -114,6 +155,6 @@ function unexpected(what: string): SyncError {
   return new SyncError({
     code: "INVALID_ARGUMENT",
     message: `a put held something else where ${what} was due`,
-    action: "Send `open` first, then `offer`, `bytes` or `recipe` for what is wanted, and `commit`; `done` at the end.",
+    action: "Send `open` first, then `offer`, `bytes`, `bulk` or `recipe` for what is wanted, and `commit`; `done` at the end.",
   });
 }

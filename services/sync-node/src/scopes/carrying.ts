@@ -1,6 +1,5 @@
-import { toPlainError } from "@scoutsync/core";
+import { toPlainError, Wakeup } from "@scoutsync/core";
 import { backoffMs, pause, type Logger } from "@scoutsync/runtime";
-import { Wakeup } from "@scoutsync/session";
 import type { Scope } from "./scopes.ts";
 
 /** Between two passes over a scope, each of which looks at all of its rows. */

@@ -1,9 +1,9 @@
 import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { SyncError, toPlainError, type FileRefusal } from "@scoutsync/core";
+import { SyncError, toPlainError, Wakeup, type FileRefusal } from "@scoutsync/core";
 import { Part, type FileRoot, type FileRootOptions, type FileRootPool } from "@scoutsync/files";
 import { backoffMs, pause, type Logger } from "@scoutsync/runtime";
-import { emptyStats, pullFiles, pushFiles, Rate, Wakeup } from "@scoutsync/session";
+import { emptyStats, pullFiles, pushFiles, Rate } from "@scoutsync/session";
 import { FileRoots } from "../files/file-roots.ts";
 import type { ScopeDefinition } from "./definitions.ts";
 import { partPeer } from "./part-peer.ts";

@@ -287,6 +287,9 @@ export interface PutFileRequest {
     | //
     /** Everything has been offered up to this cursor. */
     { $case: "done"; value: FileListEnd }
+    | //
+    /** What comes next of the offer comes over the bulk connection, up to its end frame. */
+    { $case: "bulk"; value: FileBulk }
     | undefined;
 }
 
@@ -297,6 +300,8 @@ export interface PutFileOpen {
   name: string;
   /** The index of the sender's manifest. */
   index: string;
+  /** The sender would rather send bytes over a bulk connection, see `ticket` in the answer. */
+  bulkConnection: boolean;
 }
 
 export interface FileOffer {
@@ -307,6 +312,10 @@ export interface FileBytes {
   sha256: string;
   offset: bigint;
   chunk: Buffer;
+}
+
+/** Sent once the bulk connection has been taken. Frames are of the wants of the offer, by their place among them. */
+export interface FileBulk {
 }
 
 export interface FileRecipe {
@@ -338,6 +347,12 @@ export interface PutFileReady {
   /** The index of the receiver's manifest. */
   index: string;
   digest: string;
+  /**
+   * To a sender that asked for a bulk connection: when it has much to send, it opens another connection to this address,
+   * sends `scoutsync-bulk/1` and this ticket, and is answered with an end frame. Good for one connection, and while the
+   * call lasts. Where no answer comes, bytes go through the call. A server that has no bulk connections leaves this out.
+   */
+  ticket: Buffer;
 }
 
 export interface FileWants {
@@ -3384,6 +3399,9 @@ export const PutFileRequest: MessageFns<PutFileRequest> = {
       case "done":
         FileListEnd.encode(message.kind.value, writer.uint32(50).fork()).join();
         break;
+      case "bulk":
+        FileBulk.encode(message.kind.value, writer.uint32(58).fork()).join();
+        break;
     }
     return writer;
   },
@@ -3449,6 +3467,14 @@ export const PutFileRequest: MessageFns<PutFileRequest> = {
             message.kind = { $case: "done", value: FileListEnd.decode(reader, reader.uint32()) };
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.kind = { $case: "bulk", value: FileBulk.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3503,13 +3529,19 @@ export const PutFileRequest: MessageFns<PutFileRequest> = {
         }
         break;
       }
+      case "bulk": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "bulk", value: FileBulk.fromPartial(object.kind.value) };
+        }
+        break;
+      }
     }
     return message;
   },
 };
 
 function createBasePutFileOpen(): PutFileOpen {
-  return { root: "", protocol: 0, name: "", index: "" };
+  return { root: "", protocol: 0, name: "", index: "", bulkConnection: false };
 }
 
 export const PutFileOpen: MessageFns<PutFileOpen> = {
@@ -3525,6 +3557,9 @@ export const PutFileOpen: MessageFns<PutFileOpen> = {
     }
     if (message.index !== "") {
       writer.uint32(34).string(message.index);
+    }
+    if (message.bulkConnection !== false) {
+      writer.uint32(40).bool(message.bulkConnection);
     }
     return writer;
   },
@@ -3574,6 +3609,14 @@ export const PutFileOpen: MessageFns<PutFileOpen> = {
             message.index = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.bulkConnection = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3595,6 +3638,7 @@ export const PutFileOpen: MessageFns<PutFileOpen> = {
     message.protocol = object.protocol ?? 0;
     message.name = object.name ?? "";
     message.index = object.index ?? "";
+    message.bulkConnection = object.bulkConnection ?? false;
     return message;
   },
 };
@@ -3732,6 +3776,49 @@ export const FileBytes: MessageFns<FileBytes> = {
     message.sha256 = object.sha256 ?? "";
     message.offset = (object.offset !== undefined && object.offset !== null) ? BigInt(object.offset) : 0n;
     message.chunk = object.chunk ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseFileBulk(): FileBulk {
+  return {};
+}
+
+export const FileBulk: MessageFns<FileBulk> = {
+  encode(_: FileBulk, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FileBulk {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFileBulk();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FileBulk>): FileBulk {
+    return FileBulk.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<FileBulk>): FileBulk {
+    const message = createBaseFileBulk();
     return message;
   },
 };
@@ -3991,7 +4078,7 @@ export const PutFileResponse: MessageFns<PutFileResponse> = {
 };
 
 function createBasePutFileReady(): PutFileReady {
-  return { protocol: 0, received: "", index: "", digest: "" };
+  return { protocol: 0, received: "", index: "", digest: "", ticket: Buffer.alloc(0) };
 }
 
 export const PutFileReady: MessageFns<PutFileReady> = {
@@ -4007,6 +4094,9 @@ export const PutFileReady: MessageFns<PutFileReady> = {
     }
     if (message.digest !== "") {
       writer.uint32(34).string(message.digest);
+    }
+    if (message.ticket.length !== 0) {
+      writer.uint32(42).bytes(message.ticket);
     }
     return writer;
   },
@@ -4056,6 +4146,14 @@ export const PutFileReady: MessageFns<PutFileReady> = {
             message.digest = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.ticket = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4077,6 +4175,7 @@ export const PutFileReady: MessageFns<PutFileReady> = {
     message.received = object.received ?? "";
     message.index = object.index ?? "";
     message.digest = object.digest ?? "";
+    message.ticket = object.ticket ?? Buffer.alloc(0);
     return message;
   },
 };
