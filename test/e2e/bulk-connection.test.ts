@@ -5,6 +5,7 @@ import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import {
+  bidi,
   createClient,
   BULK_MAGIC,
   fileClient,
@@ -56,7 +57,8 @@ function fill(): void {
 interface Passed {
   /** What the dialling side sent first. */
   first: Buffer;
-  /** Bytes of the other side. */
+  /** Bytes of both sides, as they dialled. */
+  up: number;
   down: number;
 }
 
@@ -64,7 +66,7 @@ interface Passed {
 async function way(to: FleetNode, mayCarry: (passed: Passed) => boolean = () => true): Promise<{ address: string; passed: Passed[] }> {
   const passed: Passed[] = [];
   const server = createServer((near) => {
-    const one: Passed = { first: Buffer.alloc(0), down: 0 };
+    const one: Passed = { first: Buffer.alloc(0), up: 0, down: 0 };
     passed.push(one);
     const far = connect(hostAndPort(to.address));
     const cut = () => {
@@ -82,6 +84,7 @@ async function way(to: FleetNode, mayCarry: (passed: Passed) => boolean = () => 
       from.on("close", () => onto.end());
     };
     pass(near, far, (bytes) => {
+      one.up += bytes.length;
       if (one.first.length < 512) one.first = Buffer.concat([one.first, bytes]);
     });
     pass(far, near, (bytes) => (one.down += bytes.length));
@@ -94,10 +97,17 @@ async function way(to: FleetNode, mayCarry: (passed: Passed) => boolean = () => 
 
 const isBulk = ({ first }: Passed) => first.subarray(0, BULK_MAGIC.length).equals(BULK_MAGIC);
 
-async function sync(node: FleetNode, address: string): Promise<{ success: boolean; verified: boolean; received: number; stdout: string }> {
+async function sync(
+  node: FleetNode,
+  address: string,
+): Promise<{ success: boolean; verified: boolean; received: number; sent: number; stdout: string }> {
   const { stdout, ...done } = await scoutsync(["sync", node.address, address, "--json"], { env, withinMs: 60_000 });
-  const { success, verified, stats } = done.json<{ success: boolean; verified: boolean; stats: { bytes_received: number } }>();
-  return { success, verified, received: stats.bytes_received, stdout };
+  const { success, verified, stats } = done.json<{
+    success: boolean;
+    verified: boolean;
+    stats: { bytes_received: number; bytes_sent: number };
+  }>();
+  return { success, verified, received: stats.bytes_received, sent: stats.bytes_sent, stdout };
 }
 
 function expectHere(name: string): void {
@@ -145,6 +155,25 @@ async function ticketFrom(address: string, dial: Dial = createClient): Promise<{
   return { ticket: first.done ? Buffer.alloc(0) : first.value.ticket, leave: () => leaving.abort() };
 }
 
+/** A put that wants a bulk connection: its ticket, and what ends it. */
+async function putTicketFrom(
+  address: string,
+  dial: Dial = createClient,
+  bulkConnection = true,
+): Promise<{ ticket: Buffer; leave(): void }> {
+  const client = dial(address, SyncNodeClient);
+  const call = bidi(client, "putFile");
+  toClose.push(() => client.close());
+  const open = { root: "uploads", name: "someone", index: "i".repeat(16), protocol: PROTOCOL_VERSION, bulkConnection };
+  await call.send({ kind: { $case: "open", value: open } });
+  const answers = call.responses[Symbol.asyncIterator]();
+  const first = await answers.next();
+  const kind = first.done ? undefined : first.value.kind;
+  return { ticket: kind?.$case === "ready" ? kind.value.ticket : Buffer.alloc(0), leave: () => call.cancel() };
+}
+
+const TAKEN = frameHead(null);
+
 const opening = (ticket: Uint8Array) => Buffer.concat([BULK_MAGIC, ticket]);
 const FIRST_FRAME = frameHead({ part: 0, offset: 0, bytes: LARGE.subarray(0, MIB) });
 
@@ -184,6 +213,43 @@ test("what came before the connection was cut is gone on from", async () => {
   expect(done.received).toBeLessThan(LARGE.length + larger.length + 9 * MIB);
 });
 
+test("large files are sent over a connection of their own, too", async () => {
+  fill();
+  const [a, b] = [await start("a"), await start("b")];
+  const { address, passed } = await way(b);
+  expect(await sync(a, address)).toMatchObject({ success: true, verified: true, sent: LARGE.length + SMALL.length, received: 0 });
+  expectHere("b");
+  const data = passed.filter(isBulk);
+  expect(data).toHaveLength(1);
+  expect(data[0]?.up).toBeGreaterThan(LARGE.length);
+  // A sender that knows nothing of it is offered none.
+  expect((await putTicketFrom(b.address, createClient, false)).ticket).toHaveLength(0);
+});
+
+test("where only gRPC gets through, they are sent through the call", async () => {
+  fill();
+  const [a, b] = [await start("a"), await start("b")];
+  const { address, passed } = await way(b, (one) => !isBulk(one));
+  expect(await sync(a, address)).toMatchObject({ success: true, verified: true, sent: LARGE.length + SMALL.length });
+  expectHere("b");
+  expect(passed.filter(isBulk).map(({ down }) => down)).toEqual([0]);
+});
+
+test("what was sent before the connection was cut is gone on from", async () => {
+  fill();
+  const larger = randomBytes(24 * MIB);
+  writeFileSync(join(folder("a"), "larger"), larger);
+  const [a, b] = [await start("a"), await start("b")];
+  const { address, passed } = await way(b, (one) => !isBulk(one) || one.up < 20 * MIB);
+  const done = await sync(a, address);
+  expect(done, done.stdout).toMatchObject({ success: true, verified: true });
+  expectHere("b");
+  expect(readFileSync(join(folder("b"), "larger")).equals(larger)).toBe(true);
+  expect(passed.filter(isBulk).length).toBeGreaterThan(1);
+  // Nothing that had been written was sent again; on the way, and in the kernel's hands on both sides of it, is more than when it comes.
+  expect(done.sent).toBeLessThan(LARGE.length + larger.length + 16 * MIB);
+});
+
 test("a connection without a good ticket gets nothing", async () => {
   fill();
   const a = await start("a");
@@ -201,6 +267,15 @@ test("a connection without a good ticket gets nothing", async () => {
   const left = await ticketFrom(a.address);
   left.leave();
   await until(async () => (await answered(dial(), opening(left.ticket))).length === 0, { what: "the ticket of a call that is over" });
+  // That of a put is answered, once, and then waits for what the put says.
+  const put = await putTicketFrom(a.address);
+  expect(put.ticket).toHaveLength(32);
+  expect((await answered(dial(), opening(put.ticket), TAKEN.length)).equals(TAKEN)).toBe(true);
+  expect(await answered(dial(), opening(put.ticket))).toHaveLength(0);
+  put.leave();
+  const over = await putTicketFrom(a.address);
+  over.leave();
+  await until(async () => (await answered(dial(), opening(over.ticket))).length === 0, { what: "the ticket of a put that is over" });
 });
 
 test("in a fleet a ticket is its member's alone, and bytes travel as everything else does", async () => {
@@ -219,9 +294,14 @@ test("in a fleet a ticket is its member's alone, and bytes travel as everything 
   const { address, passed } = await way(a);
   expect(await sync(b, address)).toMatchObject({ success: true, verified: true });
   expectHere("b");
-  const large = passed.filter(({ down }) => down > LARGE.length);
+  writeFileSync(join(folder("b"), "another"), randomBytes(LARGE.length));
+  expect(await sync(b, address)).toMatchObject({ success: true, verified: true, sent: LARGE.length });
+  const large = passed.filter(({ up, down }) => Math.max(up, down) > LARGE.length);
   // In TLS of its own, which names no protocol; and nothing in it can be read on the way.
-  expect(large.map(({ first }) => [first[0], first.includes("\x02h2"), first.includes(BULK_MAGIC)])).toEqual([[22, false, false]]);
+  expect(large.map(({ first }) => [first[0], first.includes("\x02h2"), first.includes(BULK_MAGIC)])).toEqual([
+    [22, false, false],
+    [22, false, false],
+  ]);
 
   const trustOf = (name: string) => Trust.open(fleet.path(name, "node-data")) as Trust;
   const secure = (name: string | null) => {
@@ -237,4 +317,8 @@ test("in a fleet a ticket is its member's alone, and bytes travel as everything 
   expect(audited.filter((line) => line.includes("a bulk connection") && line.includes("refused"))).toHaveLength(2);
   expect((await answered(secure("b"), opening(ticket), FIRST_FRAME.length)).subarray(0, FIRST_FRAME.length).equals(FIRST_FRAME)).toBe(true);
   leave();
+  const put = await putTicketFrom(a.address, dialAs(trustOf("b")));
+  expect(await answered(secure("c"), opening(put.ticket))).toHaveLength(0);
+  expect((await answered(secure("b"), opening(put.ticket), TAKEN.length)).equals(TAKEN)).toBe(true);
+  put.leave();
 });

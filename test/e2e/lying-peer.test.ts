@@ -2,9 +2,11 @@ import { createHash } from "node:crypto";
 import { lstatSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Server, ServerCredentials, type ServerWritableStream } from "@grpc/grpc-js";
-import type { FileEntry, Origin } from "@scoutsync/core";
+import { PROTOCOL_VERSION, type FileEntry, type Origin } from "@scoutsync/core";
 import {
+  bidi,
   createClient,
+  dialBulkSender,
   fileClient,
   PingResponse,
   SyncNodeClient,
@@ -14,6 +16,7 @@ import {
   type FileChecksumsResponse,
   type GetFileRequest,
   type GetFileResponse,
+  type BulkFrame,
 } from "@scoutsync/protocol";
 import { Fleet, scoutsync, type FleetNode } from "@scoutsync/testkit";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -157,6 +160,72 @@ test("a caller that puts hostile paths and lies about bytes gets nowhere but to 
     expect(refused).toHaveLength(HOSTILE.length);
     expect(new Set(refused.map(({ code }) => code))).toEqual(new Set(["INVALID_ARGUMENT"]));
     await expectOnlySound();
+  } finally {
+    client.close();
+  }
+});
+
+test("a caller that lies over a bulk connection of its put gets no further", async () => {
+  const large = Buffer.alloc(100_000, "large");
+  const sound = { hash: createHash("sha256").update(large).digest("hex"), size: large.length };
+  const client = createClient(node.address, SyncNodeClient);
+  /** Offers one large file, sends these frames for it, and commits; resolves with what was placed. */
+  const put = async (frames: BulkFrame[], { connected = true } = {}) => {
+    const call = bidi(client, "putFile");
+    const answers = call.responses[Symbol.asyncIterator]();
+    const answer = async () => {
+      const next = await answers.next();
+      return next.done ? undefined : next.value.kind;
+    };
+    try {
+      const open = { root: "uploads", name: "liar", index: INDEX, protocol: PROTOCOL_VERSION, bulkConnection: true };
+      await call.send({ kind: { $case: "open", value: open } });
+      const ready = await answer();
+      const ticket = ready?.$case === "ready" ? ready.value.ticket : Buffer.alloc(0);
+      const sender = connected && client.dialBulk ? await dialBulkSender(client.dialBulk, ticket) : null;
+      if (connected) expect(sender).not.toBeNull();
+      const entries = [toWireEntry(entry("sound.txt", sound))];
+      await call.send({ kind: { $case: "offer", value: { entries } } });
+      await answer();
+      await call.send({ kind: { $case: "bulk", value: {} } });
+      const sent = async () => {
+        for (const frame of frames) await sender?.send(frame);
+        await sender?.end();
+      };
+      // Why it could not be sent is for the call to say.
+      await sent().catch(() => {});
+      await call.send({ kind: { $case: "commit", value: { missing: [] } } }).catch(() => {});
+      const ack = await answer();
+      sender?.close();
+      return ack?.$case === "ack" ? { placed: Number(ack.value.placed), refused: ack.value.refused.map(({ code }) => code) } : null;
+    } finally {
+      call.cancel();
+    }
+  };
+  const bytes = (of: Buffer, change: Partial<{ part: number; offset: number }> = {}): BulkFrame => ({
+    part: 0,
+    offset: 0,
+    bytes: of,
+    ...change,
+  });
+  try {
+    await expect(put([], { connected: false })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    for (const part of [1, 2 ** 32 - 1]) await expect(put([bytes(large, { part })])).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    const lies: BulkFrame[][] = [
+      [bytes(large, { offset: 1 })],
+      [bytes(large, { offset: Number.MAX_SAFE_INTEGER })],
+      [bytes(large.subarray(0, 70_000)), bytes(large.subarray(0, 70_000))],
+      [bytes(large.subarray(0, 70_000)), bytes(large, { offset: 70_000 })],
+      [bytes(Buffer.alloc(100_000, "other"))],
+    ];
+    for (const lie of lies) await expect(put(lie)).rejects.toMatchObject({ code: "FILE_CORRUPT" });
+    // Part of it, or nothing: it is refused for now. What is sound goes on from what came.
+    for (const some of [[bytes(large.subarray(0, 70_000))], [{ part: 0, missing: "gone" }]])
+      expect(await put(some)).toEqual({ placed: 0, refused: ["FILE_CHANGED"] });
+    expect(readdirSync(root).filter((name) => name !== ".scoutsync-store")).toEqual([]);
+    expect(await put([bytes(large.subarray(70_000), { offset: 70_000 })])).toEqual({ placed: 1, refused: [] });
+    expect(readFileSync(join(root, "sound.txt")).equals(large)).toBe(true);
+    expect(readdirSync(root).filter((name) => name !== ".scoutsync-store")).toEqual(["sound.txt"]);
   } finally {
     client.close();
   }

@@ -177,6 +177,16 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: "services/sync-node/test/bulk-connections.test.ts",
   },
   {
+    name: "bytes of a put are taken for whatever is wanted first",
+    edits: [["const hash = wanted[frame.part]?.hash;", "const hash = wanted[0]?.hash;"]],
+    caughtBy: "test/e2e/lying-peer.test.ts",
+  },
+  {
+    name: "a put that was cut counts as sent",
+    edits: [["throw this.#failure ?? endedEarly();", "return null;"]],
+    caughtBy: "packages/protocol/test/bulk-connection.test.ts",
+  },
+  {
     name: "a frame may be as large as it says",
     edits: [["if (kind > Kind.end || length > most) throw noFrame();", "if (kind > Kind.end) throw noFrame();"]],
     caughtBy: "packages/protocol/test/bulk-connection.test.ts",

@@ -75,9 +75,21 @@ class Scratch {
 const packageName = (folder: string): string =>
   (JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { name: string }).name.replace("@scoutsync/", "");
 
+const projectOf = (path: string): string => (path.startsWith("test/e2e/") ? "fleet" : "unit");
+
 const commandOf = ({ caughtBy }: Fault): string[] =>
   typeof caughtBy === "string"
-    ? ["node_modules/vitest/vitest.mjs", "run", "--config", "test/vitest.config.ts", "--project", "unit", "--bail", "1", caughtBy]
+    ? [
+        "node_modules/vitest/vitest.mjs",
+        "run",
+        "--config",
+        "test/vitest.config.ts",
+        "--project",
+        projectOf(caughtBy),
+        "--bail",
+        "1",
+        caughtBy,
+      ]
     : ["packages/replica/test/simulate.ts", ...caughtBy.seeds.map(String), JSON.stringify({ ...caughtBy.options, bail: true })];
 
 const checkOf = ({ caughtBy }: Fault): string =>

@@ -5,10 +5,12 @@ import { join } from "node:path";
 import Sqlite from "better-sqlite3";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { parseVector, SyncError, type ChangeBatch } from "@scoutsync/core";
+import { givePiece, parseVector, SyncError, type ChangeBatch } from "@scoutsync/core";
 import {
   AccessService,
   BatchAssembler,
+  frameHead,
+  FrameParser,
   CoordinatorService,
   FleetService,
   GetChangesResponse,
@@ -236,4 +238,23 @@ test("bundle files", async () => {
       if (!(error instanceof SyncError)) throw error;
     }
   });
+});
+
+test("frames of bulk connections from anywhere", async () => {
+  const bytes = Buffer.from("bytes of a file");
+  const data = Buffer.concat([frameHead({ part: 3, offset: 2 ** 40, bytes }), bytes]);
+  const valid = Buffer.concat([data, frameHead({ part: 1, missing: "not there any more" }), frameHead(null), data, frameHead(null)]);
+  await expectHolds("bulk frames", mutated([valid, data]), (came) =>
+    onlySaysNo(() => {
+      const parser = new FrameParser((frame) => {
+        if (frame && "bytes" in frame) givePiece(frame.bytes);
+      });
+      for (let at = 0; at < came.length;) {
+        const some = came.copy(parser.room(), 0, at);
+        expect(some).toBeGreaterThan(0);
+        at += some;
+        parser.came(some);
+      }
+    }),
+  );
 });
