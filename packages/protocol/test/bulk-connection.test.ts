@@ -90,11 +90,11 @@ const wire = (frame: BulkFrame | null) => Buffer.concat([frameHead(frame), frame
 const plain = (frames: BulkFrame[]) =>
   frames.map((one) => ("bytes" in one ? { ...one, bytes: Buffer.from(one.bytes).toString("hex") } : one));
 
-const part = fc.nat(2 ** 32 - 1);
+const anyPart = fc.nat(2 ** 32 - 1);
 const anyFrames: fc.Arbitrary<BulkFrame[]> = fc.array(
   fc.oneof(
-    fc.record({ part, offset: fc.nat(Number.MAX_SAFE_INTEGER), bytes: fc.uint8Array({ maxLength: 300 }) }),
-    fc.record({ part, missing: fc.string({ minLength: 1, maxLength: 50, unit: "grapheme-ascii" }) }),
+    fc.record({ part: anyPart, offset: fc.nat(Number.MAX_SAFE_INTEGER), bytes: fc.uint8Array({ maxLength: 300 }) }),
+    fc.record({ part: anyPart, missing: fc.string({ minLength: 1, maxLength: 50, unit: "grapheme-ascii" }) }),
   ),
   { maxLength: 12 },
 );
