@@ -142,7 +142,14 @@ export class FileRootEngine implements FileRootCalls {
       problem: this.trouble.current?.message ?? "",
       problemCode: this.trouble.current?.code ?? "",
       part: manifest.part?.prefixes ?? null,
+      tooLarge: this.intake.tooLargeText(),
+      refused: manifest.lastRefusal(),
     };
+  }
+
+  async noteRefused(peer: string, what: string): Promise<void> {
+    const { manifest, context } = this;
+    manifest.transaction(() => manifest.refuse(peer, [what], context.nowUs()));
   }
 
   async scan({

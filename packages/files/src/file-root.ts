@@ -44,6 +44,10 @@ export interface FileRootState {
   problemCode: string;
   /** The folders that it is limited to, with a slash at the end; "" is all of the root. Null where it is not limited. */
   part: readonly string[] | null;
+  /** What other nodes have and this one leaves alone for its size, in words; "" where there is nothing. */
+  tooLarge: string;
+  /** How many times something of a peer was refused, ever, and what was last. Unix microseconds; 0 where nothing was. */
+  refused: { count: number; timeUs: number; peer: string; what: string };
 }
 
 export interface ListRequest {
@@ -103,6 +107,8 @@ export interface FileRootCalls {
   keepLooking(everyMs: number): Promise<void>;
   list(request: ListRequest): Promise<ListPage>;
   receive(entries: readonly FileEntry[], source: string, peer: string): Promise<Intake>;
+  /** Notes what was refused of a peer: bytes that are not what was announced, or what makes no sense. */
+  noteRefused(peer: string, what: string): Promise<void>;
   /** How far the list of another manifest is in this one, and that it is. */
   received(index: string): Promise<number>;
   noteReceived(index: string, seq: number): Promise<void>;

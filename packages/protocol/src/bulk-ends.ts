@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import { givePiece, SyncError, Wakeup } from "@scoutsync/core";
 import { frameHead, FrameParser, type BulkFrame } from "./bulk-frames.ts";
+import { readInto } from "./read-into.ts";
 
 // The two ends of a bulk connection whose ticket has been taken, whichever side opened it.
 
@@ -80,22 +81,28 @@ export class BulkReceiver {
     this.#signal = signal;
     signal.addEventListener("abort", this.#cut, { once: true });
     const parser = new FrameParser((frame) => void this.#frames.push(frame));
-    socket.on("data", (came: Buffer) => {
+    /** Bytes of this number have been put where the frames want them. */
+    const came = (bytes: number): boolean => {
       try {
-        // What Node has read, in memory of its own, goes into that of the frames: nobody else's bytes are in it.
-        for (let at = 0; at < came.length;) {
-          const room = parser.room();
-          const some = came.copy(room, 0, at);
-          at += some;
-          parser.came(some);
-        }
+        parser.came(bytes);
       } catch (error) {
         this.#failure = error instanceof Error ? error : new Error(String(error));
         socket.destroy();
       }
-      if (this.#frames.length >= MAX_WAITING) socket.pause();
       this.#moved.raise();
-    });
+      return this.#failure === null && this.#frames.length < MAX_WAITING;
+    };
+    if (!readInto(socket, { buffer: () => parser.room(), callback: came })) {
+      socket.on("data", (bytes: Buffer) => {
+        let mayGoOn = true;
+        for (let at = 0; at < bytes.length && this.#failure === null;) {
+          const some = bytes.copy(parser.room(), 0, at);
+          at += some;
+          mayGoOn = came(some);
+        }
+        if (!mayGoOn) socket.pause();
+      });
+    }
     socket.on("error", () => {});
     for (const event of ["end", "close"] as const) socket.on(event, this.#moved.raise);
     socket.write(frameHead(null));
@@ -111,7 +118,7 @@ export class BulkReceiver {
     );
     this.#signal.throwIfAborted();
     const frame = this.#frames.shift();
-    if (this.#frames.length < MAX_WAITING && socket.isPaused()) socket.resume();
+    if (this.#frames.length < MAX_WAITING) socket.resume();
     if (frame !== undefined) return frame;
     throw this.#failure ?? endedEarly();
   }

@@ -24,4 +24,5 @@ export * from "./file-entries.ts";
 export * from "./file-client.ts";
 export * from "./bulk-frames.ts";
 export * from "./bulk-ends.ts";
+export * from "./read-into.ts";
 export * from "./bulk-connection.ts";

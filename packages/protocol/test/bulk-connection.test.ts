@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import type { AddressInfo } from "node:net";
+import { Duplex } from "node:stream";
 import fc from "fast-check";
 import { afterEach, expect, test } from "vitest";
 import {
@@ -10,6 +11,7 @@ import {
   dialBulkSender,
   frameHead,
   MAX_FRAME_BYTES,
+  readInto,
   TICKET_BYTES,
   type BulkFrame,
   type BulkSender,
@@ -148,6 +150,19 @@ test("what is sent over an opened connection comes in its order, one offer after
     }),
     { numRuns: 40 },
   );
+});
+
+test("Node lets an accepted connection be read into memory of one's own, and where it does not, frames come all the same", async () => {
+  const { socket } = await receiving();
+  expect(readInto(socket, { buffer: () => Buffer.alloc(10), callback: () => true })).toBe(true);
+  const unknown = new Duplex({ read: () => {}, write: (_bytes, _encoding, done) => done() }) as Socket;
+  const receiver = new BulkReceiver(unknown, new AbortController().signal);
+  const frames = Array.from({ length: 9 }, (_, at) => ({ part: at, offset: at, bytes: Buffer.alloc(1000 + at, at) }));
+  const whole = Buffer.concat([...frames, null].map(wire));
+  for (let at = 0; at < whole.length; at += 777) unknown.push(whole.subarray(at, at + 777));
+  expect(plain(await taken(receiver))).toEqual(plain(frames));
+  unknown.push(Buffer.alloc(17, 9));
+  await expect(receiver.next()).rejects.toMatchObject({ code: "PEER_FAILED" });
 });
 
 test("many large frames wait for a receiver that is slow, and keep their bytes", async () => {

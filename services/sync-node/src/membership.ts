@@ -1,8 +1,7 @@
-import { join } from "node:path";
 import type { Server } from "@grpc/grpc-js";
 import { SyncError } from "@scoutsync/core";
 import { FleetService } from "@scoutsync/protocol";
-import { AuditLog, FLEET_ACCESS, fleetCalls, FOREIGN_CALLS, Guard, keepRenewed, Speakers, type Trust } from "@scoutsync/trust";
+import { FLEET_ACCESS, fleetCalls, FOREIGN_CALLS, Guard, keepRenewed, Speakers, type AuditLog, type Trust } from "@scoutsync/trust";
 import { NODE_ACCESS } from "./access.ts";
 import type { SyncNodeConfig } from "./config.ts";
 import type { NodeContext } from "./context.ts";
@@ -18,7 +17,11 @@ export interface Membership {
 }
 
 /** Throws INVALID_ARGUMENT for a data directory that holds the identity of another service. */
-export function belong(trust: Trust, context: NodeContext, dataDirectory: string): Membership {
+export function belong(
+  trust: Trust,
+  context: NodeContext,
+  { audit, dataDirectory }: { audit: AuditLog; dataDirectory: string },
+): Membership {
   const { role, id } = trust.identity;
   if (role !== "node" || id !== context.nodeId) {
     throw new SyncError({
@@ -27,7 +30,6 @@ export function belong(trust: Trust, context: NodeContext, dataDirectory: string
       action: "Give each service a data directory of its own with --data.",
     });
   }
-  const audit = new AuditLog(join(dataDirectory, "audit.log"));
   const served = new Set(context.scopes.map(({ name }) => name));
   const guard = new Guard({
     trust,

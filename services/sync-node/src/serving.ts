@@ -1,11 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { HealthImplementation } from "grpc-health-check";
 import { SyncError, toPlainError } from "@scoutsync/core";
 import { addReflection, syncNodeService } from "@scoutsync/protocol";
 import type { Logger, Service } from "@scoutsync/runtime";
-import { ANYBODY, dialAs, FleetServerCredentials, plainDial, Trust } from "@scoutsync/trust";
+import { ANYBODY, AuditLog, dialAs, FleetServerCredentials, plainDial, Trust } from "@scoutsync/trust";
 import { announce } from "./announce.ts";
 import type { ClockKeeper } from "./clock/clock-keeper.ts";
 import type { SyncNodeConfig } from "./config.ts";
@@ -17,6 +17,7 @@ import { DiskRoom } from "./disk.ts";
 import { DEFAULT_RETENTION_DAYS, forgetDeleted } from "./forgetting.ts";
 import { keepFilesInStep } from "./files/live-files.ts";
 import type { FileRoots } from "./files/file-roots.ts";
+import { auditRefusals } from "./files/refusals.ts";
 import { rowFilesOf } from "./files/row-files.ts";
 import { handlers } from "./handlers/index.ts";
 import { keepInStep } from "./live-links.ts";
@@ -121,7 +122,8 @@ export async function serve(
     logger,
     stopping: stopping.signal,
   };
-  const membership: Membership | null = trust && belong(trust, context, config.dataDirectory);
+  const audit = new AuditLog(join(config.dataDirectory, "audit.log"));
+  const membership: Membership | null = trust && belong(trust, context, { audit, dataDirectory: config.dataDirectory });
   const server = createGrpcServer(membership ? [membership.guard.interceptor] : []);
   acceptBulk(server, (socket) => context.bulkConnections.accept(socket));
   membership?.serve(server);
@@ -144,6 +146,7 @@ export async function serve(
     keepInStep(context, peers, stopping.signal),
     clock.watch(stopping.signal),
     keepFilesInStep(context, peers, stopping.signal),
+    ...files.all().map((root) => auditRefusals(root, audit, logger, stopping.signal)),
     takeOver(context, config.reissueAfterDays, stopping.signal),
     forgetDeleted(context, stopping.signal),
     ...scopes.flatMap((scope) => [

@@ -42,7 +42,9 @@ function trouble(node: FleetNode, ago: (time: string | null) => string): string[
   if (node.review > 0) lines.push(`${name}: ${reviewText(node)}: scoutsync review list ${name}`);
   if (node.online && Math.abs(node.clock_offset_ms) > CLOCK_ALARM_MS)
     lines.push(`${name}: its clock is ${clockText(node.clock_offset_ms)}. Set it there: timedatectl set-ntp true`);
-  for (const root of node.files) if (root.problem !== "") lines.push(`${name}: files "${root.root}" take no part: ${root.problem}`);
+  for (const root of node.files)
+    if (root.problem !== "" && !node.state_reason.includes(root.problem))
+      lines.push(`${name}: files "${root.root}" take no part: ${root.problem}`);
   return lines;
 }
 

@@ -13,7 +13,7 @@ import {
 import { ownEntry, plannerOf, withRoot, type RootContext } from "../context.ts";
 import { entryOf, State, type ManifestRow } from "../manifest/manifest.ts";
 import { checkPath } from "../paths/check-path.ts";
-import { errorCode, inFolderOf, permissionsOf } from "../paths/folder.ts";
+import { errorCode, inFolderOf, permissionsOf, type Folder } from "../paths/folder.ts";
 import type { Part } from "../paths/part.ts";
 import { next as bump, plan, type Plan } from "../plan/plan.ts";
 import { excludedName } from "../scan/exclusions.ts";
@@ -25,6 +25,9 @@ import { newId, storedObject, type Placement, type Step } from "./placement.ts";
 
 /** A path is planned again after it turned out to hold something newer, so often at most; then the next session does it. */
 const MAX_LOOKS = 4;
+
+/** So many files that are too large are remembered by name. */
+const MOST_TOO_LARGE = 1_000;
 
 /** Bytes that are needed before an entry can be taken in. */
 export interface Want {
@@ -63,6 +66,9 @@ export class EntryIntake {
   private readonly awaited = new Map<string, { entry: FileEntry; source: string; lists: number }>();
   /** What others have of which this node takes none, as far as it has heard since it started. */
   readonly tooLarge = new Map<string, Remark>();
+  /** Who the entries come from that are taken in now, and what of them has been refused. */
+  private peer = "";
+  private readonly refusals: string[] = [];
   /** How many lists of others have been begun. */
   private lists = 0;
 
@@ -71,12 +77,15 @@ export class EntryIntake {
     this.placement = parts.placement;
     this.scanner = parts.scanner;
     this.staging = parts.staging;
+    for (const remark of JSON.parse(this.context.manifest.get("too_large") ?? "[]") as Remark[]) this.tooLarge.set(remark.path, remark);
   }
 
   /** `source` is the index of the manifest that the entries come from; `peer` names it for people. */
   async receive(entries: readonly FileEntry[], source: string, peer: string): Promise<Intake> {
     const intake: Intake = { wants: [], taken: 0, placed: 0, conflicts: 0, removed: 0, refused: [] };
-    const sound = entries.filter((entry) => this.isSound(entry, peer, intake));
+    this.peer = peer;
+    const sound = entries.filter((entry) => this.isSound(entry, intake));
+    this.noteTooLarge();
     const { manifest } = this.context;
     const live = sound.filter(({ kind }) => kind !== "gone").sort((a, b) => (a.path < b.path ? -1 : 1));
     const gone = sound.filter(({ kind }) => kind === "gone").sort((a, b) => (a.path > b.path ? -1 : 1));
@@ -91,7 +100,16 @@ export class EntryIntake {
     await this.takeAll(folders, source, intake);
     if (gone.length > 0) await this.takeAwaited(intake);
     for (const entry of sound) await this.keepLosers(entry, intake);
+    this.noteRefusals();
     return intake;
+  }
+
+  /** What others have and this node takes none of, in words; "" where there is nothing. */
+  tooLargeText(): string {
+    const [first] = this.tooLarge.values();
+    if (!first) return "";
+    const more = this.tooLarge.size > 1 ? ` (and ${this.tooLarge.size - 1} more)` : "";
+    return `${JSON.stringify(first.path)} ${first.reason}${more}`;
   }
 
   /** A list of another node is asked for from where it is known: what it says of deletions comes after the rest. */
@@ -144,7 +162,7 @@ export class EntryIntake {
   }
 
   /** What a peer says is checked as text before anything is looked up by it. */
-  private isSound(entry: FileEntry, peer: string, intake: Intake): boolean {
+  private isSound(entry: FileEntry, intake: Intake): boolean {
     const { manifest } = this.context;
     try {
       checkPath(entry.path);
@@ -152,7 +170,7 @@ export class EntryIntake {
       if (manifest.part) checkPart(manifest.part, entry);
     } catch (error) {
       const { code, message } = toPlainError(error);
-      manifest.transaction(() => manifest.refuse(peer, message, this.context.nowUs()));
+      this.refusals.push(message);
       // Who lost a folder a moment ago hears of it in its next session: its list is not to count as taken in until then.
       intake.refused.push({ path: entry.path.slice(0, 200), code, message, retry: code === "FORBIDDEN" });
       return false;
@@ -178,6 +196,20 @@ export class EntryIntake {
     }
     this.tooLarge.delete(path);
     return manifest.row(path)?.state === State.ignored;
+  }
+
+  /** What is refused of an offer is written down once for all of it, and told from there. */
+  private noteRefusals(): void {
+    const what = this.refusals.splice(0);
+    const { manifest } = this.context;
+    if (what.length > 0) manifest.transaction(() => manifest.refuse(this.peer, what, this.context.nowUs()));
+  }
+
+  /** Remembered over a restart: others list it once only. */
+  private noteTooLarge(): void {
+    const { manifest } = this.context;
+    const text = JSON.stringify([...this.tooLarge.values()].slice(0, MOST_TOO_LARGE));
+    if (text !== (manifest.get("too_large") ?? "[]")) manifest.transaction(() => manifest.set("too_large", text));
   }
 
   /** A step for the disk; null when nothing is left to do or bytes are waited for; "again" after a change to plan anew from. */
@@ -512,6 +544,8 @@ export class EntryIntake {
     const { path } = entry;
     const reason = "something that is not synced is in the way (a link, a folder's permissions, or an excluded file)";
     this.scanner.remark(path, "way", reason);
+    const link = withRoot(this.context, ({ root }) => linkOnTheWayTo(root, path));
+    if (link !== null) this.refusals.push(`${JSON.stringify(path)} was not written: a link stands at ${JSON.stringify(link)}`);
     intake.refused.push({ path, code: "FILE_BLOCKED", message: `"${path}" of the root "${this.context.name}": ${reason}`, retry: true });
   }
 
@@ -521,6 +555,21 @@ export class EntryIntake {
     if (["ENOTDIR", "ELOOP", "EACCES", "EPERM", "EROFS", "EXDEV", "ENOENT"].includes(code)) return this.inTheWay(entry, intake);
     throw error;
   }
+}
+
+/** The first link on the way to a path, or at it; null where there is none (any more). */
+function linkOnTheWayTo(root: Folder, path: string): string | null {
+  const components = path.split("/");
+  for (let depth = 1; depth <= components.length; depth++) {
+    const part = components.slice(0, depth).join("/");
+    try {
+      if (inFolderOf(root, part, (folder, name) => folder.look(name))?.isSymbolicLink()) return part;
+    } catch {
+      // Swapped once more meanwhile: it is met again when the entry is listed again.
+      return null;
+    }
+  }
+  return null;
 }
 
 /** A version that covers both, of this node's own making. */

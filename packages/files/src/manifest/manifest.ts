@@ -458,9 +458,24 @@ export class Manifest {
     this.renew();
   }
 
-  refuse(peer: string, what: string, nowUs: number): void {
-    this.run("INSERT INTO refused(time_us, peer, what) VALUES (?, ?, ?)").run(nowUs, peer, what);
-    this.run("DELETE FROM refused WHERE id <= (SELECT max(id) FROM refused) - 1000").run();
+  /** What is refused again is noted once, with its last time. The latest thousand are kept. */
+  refuse(peer: string, what: readonly string[], nowUs: number): void {
+    const add = this.run("INSERT INTO refused(id, time_us, peer, what) VALUES (?, ?, ?, ?)");
+    const before = this.run("DELETE FROM refused WHERE peer = ? AND what = ?");
+    let { count } = this.lastRefusal();
+    for (const one of what) {
+      before.run(peer, one);
+      add.run(++count, nowUs, peer, one);
+    }
+    this.run("DELETE FROM refused WHERE id <= ?").run(count - 1000);
+    this.set("refused", String(count));
+  }
+
+  /** How many times something was refused, ever, and what was last; its time is 0 where nothing was. */
+  lastRefusal(): { count: number; timeUs: number; peer: string; what: string } {
+    const [last] = this.refusals(1);
+    const kept = this.run("SELECT coalesce(max(id), 0) AS id FROM refused").get() as { id: number };
+    return { ...(last ?? { timeUs: 0, peer: "", what: "" }), count: Math.max(kept.id, Number(this.get("refused") ?? 0)) };
   }
 
   refusals(limit: number): { timeUs: number; peer: string; what: string }[] {

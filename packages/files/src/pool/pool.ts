@@ -154,6 +154,7 @@ class PooledRoot implements FileRoot {
   keepLooking = (everyMs: number) => this.call<void>("keepLooking", everyMs);
   list = (request: ListRequest) => this.call<ListPage>("list", request);
   receive = (entries: readonly FileEntry[], source: string, peer: string) => this.call<Intake>("receive", entries, source, peer);
+  noteRefused = (peer: string, what: string) => this.call<void>("noteRefused", peer, what);
   received = (index: string) => this.call<number>("received", index);
   noteReceived = (index: string, seq: number) => this.call<void>("noteReceived", index, seq);
   noteAcknowledged = (seq: number) => this.call<void>("noteAcknowledged", seq);

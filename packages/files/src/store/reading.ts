@@ -13,6 +13,8 @@ const IDLE_MS = 2_000;
 interface Reader {
   fd: number;
   size: number;
+  /** Of a file in the root, which a program may write into while it is read; "" in the store. */
+  print: string;
 }
 
 /** Serves bytes by hash: from a file of the root that is as it was when its hash was taken, else from the store. */
@@ -27,7 +29,8 @@ export class Reading {
 
   /** At most `length` bytes from `offset`; less only at the end. Throws NOT_FOUND where these bytes are not here (any more). */
   read(hash: string, offset: number, length: number, memory?: ArrayBuffer): Uint8Array<ArrayBuffer> {
-    const { fd, size } = this.open(hash);
+    const reader = this.open(hash);
+    const { fd, size } = reader;
     const there = Math.max(0, Math.min(length, size - offset));
     const bytes = memory && memory.byteLength >= there ? new Uint8Array(memory, 0, there) : new Uint8Array(there);
     let done = 0;
@@ -38,6 +41,10 @@ export class Reading {
         throw this.notHere(hash);
       }
       done += read;
+    }
+    if (offset + there >= size && hasChanged(reader)) {
+      this.close();
+      throw this.notHere(hash);
     }
     return bytes;
   }
@@ -51,7 +58,8 @@ export class Reading {
         try {
           if (found.size > SMALL_BYTES) return "large";
           const bytes = new Uint8Array(found.size);
-          return found.size === 0 || readSync(found.fd, bytes, 0, found.size, 0) === found.size ? bytes : "missing";
+          const isWhole = found.size === 0 || readSync(found.fd, bytes, 0, found.size, 0) === found.size;
+          return isWhole && !hasChanged(found) ? bytes : "missing";
         } finally {
           closeSync(found.fd);
         }
@@ -103,14 +111,14 @@ export class Reading {
       try {
         const fd = inFolderOf(root, row.path, (folder, name) => folder.read(name));
         const stats = fstatSync(fd, { bigint: true });
-        if (stats.isFile() && printOf(stats) === row.print) return { fd, size: row.size };
+        if (stats.isFile() && printOf(stats) === row.print) return { fd, size: row.size, print: row.print };
         closeSync(fd);
       } catch (error) {
         if (!["ENOENT", "ENOTDIR", "ELOOP", "EACCES"].includes(errorCode(error))) throw error;
       }
     }
     const object = manifest.object(hash);
-    return object && objects.look(object.id) ? { fd: objects.read(object.id), size: object.size } : null;
+    return object && objects.look(object.id) ? { fd: objects.read(object.id), size: object.size, print: "" } : null;
   }
 
   private notHere(hash: string): SyncError {
@@ -120,4 +128,9 @@ export class Reading {
       action: "It was changed or removed since it was listed; read the list again.",
     });
   }
+}
+
+/** True for bytes that may be others than those that were asked for: whoever gets them must not take the node for a liar. */
+function hasChanged({ fd, print }: Reader): boolean {
+  return print !== "" && printOf(fstatSync(fd, { bigint: true })) !== print;
 }

@@ -85,6 +85,9 @@ async function takeIn(exchange: FileExchange, source: string, entries: readonly 
     stats.conflicts += intake.conflicts;
     if (entries.length === 0) await root.heal();
     return intake.refused;
+  } catch (error) {
+    if (error instanceof SyncError && error.code === "FILE_CORRUPT") await root.noteRefused(peer.address, error.message);
+    throw error;
   } finally {
     stats.filesDownloaded += reception.received;
     await reception.leave();

@@ -31,10 +31,13 @@ export function incidents(
   return nodes
     .filter((node) => node.enabled)
     .flatMap((node) => {
-      const found = node.online ? ofOnline(node, unequal.get(node.id), bounds) : ofSilent(node, bounds, now);
+      const found = node.online ? ofOnline(node, unequal.get(node.id), bounds, now) : ofSilent(node, bounds, now);
       return found.map(([kind, message]) => ({ kind, serverId: node.id, serverName: node.row.name, message }));
     });
 }
+
+/** Something that was refused of a peer is an incident for so long after it was last, milliseconds. */
+const REFUSED_MS = 3_600_000;
 
 type Found = [kind: AlertKind, message: string];
 
@@ -49,7 +52,7 @@ function ofSilent({ row }: FleetNode, { silentSeconds }: AlertBounds, now: Date)
   return [["silent", `${row.name} ${seen}${why}. Look whether the machine and its sync-node run and can be reached from here.`]];
 }
 
-function ofOnline(node: FleetNode, inequality: Inequality | undefined, bounds: AlertBounds): Found[] {
+function ofOnline(node: FleetNode, inequality: Inequality | undefined, bounds: AlertBounds, now: Date): Found[] {
   const { row, missing, reports } = node;
   const found: Found[] = [];
   const age = ageSeconds(missing);
@@ -80,6 +83,15 @@ function ofOnline(node: FleetNode, inequality: Inequality | undefined, bounds: A
       "disk",
       `A disk of ${row.name} has ${percent}% free (${Math.round(free / 2 ** 20)} MiB). Free some: a node that cannot write cannot receive.`,
     ]);
+  }
+  // By the node's own clock, as it was when the node said so.
+  const since = now.getTime() + row.clock_offset_ms - REFUSED_MS;
+  for (const { root, refused, last_refused, refused_peer, refused_what } of node.files) {
+    if (refused === 0 || !(Date.parse(last_refused) > since)) continue;
+    const times = refused === 1 ? "" : ` It has refused something ${refused} times so far.`;
+    const text = `${row.name} refused what ${refused_peer || "a peer"} sent for the files "${root}": ${refused_what.replace(/\.$/, "")}.`;
+    found.push(["refused", `${text}${times} See scoutsync files status ${row.name}, and the audit.log of that node.`]);
+    break;
   }
   return found;
 }

@@ -19,6 +19,8 @@ export interface Inequality {
   /** Sentences for a person. */
   reason: string;
   databases: string[];
+  /** What a person should do, where nothing happens by itself. */
+  advice?: string;
 }
 
 /** Watches whether all nodes are equal; remembers across restarts since when. */
@@ -78,6 +80,7 @@ export function isConverged(nodes: readonly FleetNode[]): boolean {
   const digests = new Map<string, string>();
   for (const node of enabled) {
     if (!node.online) return false;
+    if (stoppedRoots(node).length > 0) return false;
     if (node.limited ? apartFromScope(node, enabled) !== null : !hasAllFiles(node)) return false;
     for (const report of node.reports) {
       if (report.problem !== "" || report.pending > 0) return false;
@@ -161,6 +164,11 @@ function inequality(
     const reason = broken.map((report) => `Database "${report.name}" takes no part: ${report.problem}`).join(" ");
     return { kind: "problem", reason, databases: broken.map((report) => report.name) };
   }
+  const stopped = stoppedRoots(node);
+  if (stopped.length > 0) {
+    const reason = stopped.map(({ root, problem }) => `The files "${root}" take no part: ${problem}`).join(" ");
+    return { kind: "problem", reason, databases: [] };
+  }
   const pending = node.reports.filter((report) => report.pending > 0);
   if (node.limited) {
     const why = apartFromScope(node, enabled);
@@ -182,10 +190,33 @@ function inequality(
   if (behind.length === 0 && pending.length === 0) {
     if (!hasAllFiles(node)) return { kind: "behind", reason: filesReason(node), databases: [] };
     if (roots.length === 0) return null;
-    return { kind: "behind", reason: `Not all nodes hold the same files in ${roots.join(", ")}.`, databases: [] };
+    return {
+      kind: "behind",
+      reason: `Not all nodes hold the same files in ${roots.join(", ")}.`,
+      databases: [],
+      ...tooLarge(enabled, apart),
+    };
   }
   const databases = [...new Set([...behind.map(([name]) => name), ...pending.map((report) => report.name)])].sort();
   return { kind: "behind", reason: behindReason(node, behind.length > 0), databases };
+}
+
+/** Why roots differ where a node leaves alone what is too large for it: nothing that is waited for changes that. */
+function tooLarge(enabled: readonly FleetNode[], apart: ReadonlySet<string>): Pick<Inequality, "reason" | "advice"> | null {
+  const limits = enabled.flatMap(({ row, files }) =>
+    files.filter((file) => file.too_large !== "" && apart.has(file.root)).map((file) => ({ name: row.name, ...file })),
+  );
+  if (limits.length === 0) return null;
+  const names = [...new Set(limits.map(({ name }) => name))].join(", ");
+  return {
+    reason: limits.map(({ name, root, too_large }) => `${name} leaves files of "${root}" alone for their size: ${too_large}.`).join(" "),
+    advice: `Start ${names} with a larger --file-max-mib, or exclude these files on every node.`,
+  };
+}
+
+/** File roots that take no part: not mounted, or on a disk that is full. */
+function stoppedRoots({ files }: FleetNode): FleetNode["files"] {
+  return files.filter(({ problem }) => problem !== "");
 }
 
 function filesReason({ files }: FleetNode): string {

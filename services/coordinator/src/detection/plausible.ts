@@ -64,15 +64,20 @@ function schemaIn(print: string): string {
 
 /** What a node said of its file roots. */
 export function rootsIn(statuses: readonly FileRootStatus[]): FileRootReport[] {
-  return named(statuses, ({ root }) => root).map(({ root, cursor, digest, conflicts, pending, missing, heldBack, problem }) => ({
-    root,
-    cursor: clipped(cursor, LONGEST_VECTOR),
-    digest: clipped(digest, LONGEST_NAME),
-    conflicts: countOf(conflicts),
-    pending: countOf(pending),
-    missing: countOf(missing),
-    held_back: heldBack ? 1 : 0,
-    problem: clipped(problem),
+  return named(statuses, ({ root }) => root).map((status) => ({
+    root: status.root,
+    cursor: clipped(status.cursor, LONGEST_VECTOR),
+    digest: clipped(status.digest, LONGEST_NAME),
+    conflicts: countOf(status.conflicts),
+    pending: countOf(status.pending),
+    missing: countOf(status.missing),
+    held_back: status.heldBack ? 1 : 0,
+    problem: clipped(status.problem),
+    too_large: clipped(status.tooLarge),
+    refused: countOf(status.refused),
+    last_refused: Number.isNaN(Date.parse(status.lastRefused)) ? "" : clipped(status.lastRefused, LONGEST_NAME),
+    refused_peer: clipped(status.refusedPeer, LONGEST_NAME),
+    refused_what: clipped(status.refusedWhat),
   }));
 }
 

@@ -49,7 +49,7 @@ export const COORDINATOR_METRICS = {
     type: "gauge",
     help: "Open alerts by kind",
     labels: {
-      kind: ["silent", "failing", "lag", "problem", "diverged", "clock", "parked", "quarantine", "disk", "canary", "redis"],
+      kind: ["silent", "failing", "lag", "problem", "diverged", "clock", "parked", "quarantine", "disk", "canary", "redis", "refused"],
     },
   },
   sessions: {

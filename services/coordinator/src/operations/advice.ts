@@ -15,6 +15,7 @@ export function keepsRowsOut({ reports }: FleetNode, { kind, databases }: Inequa
 export function adviceFor(node: FleetNode, inequality: Inequality | null): string {
   if (!node.enabled) return "Resume it when it should take part again.";
   if (inequality === null) return "";
+  if (inequality.advice !== undefined) return inequality.advice;
   if (inequality.kind === "behind") return node.row.failures > 0 ? failingAdvice(node) : "";
   if (inequality.kind === "offline") return offlineAdvice(node);
   // The reason of a database that takes no part ends with what to do.

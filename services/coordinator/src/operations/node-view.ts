@@ -113,7 +113,8 @@ function stateOf(
   const out = keepsRowsOut(node, inequality);
   if (out > 0) return { state: "problem", state_reason: keptOutText(out) };
   if (inequality.kind !== "behind") return { state: "problem", state_reason: inequality.reason };
-  return { state: "behind", state_reason: `${inequality.reason} ${nextStep(core, node)}` };
+  const next = inequality.advice === undefined ? ` ${nextStep(core, node)}` : "";
+  return { state: "behind", state_reason: `${inequality.reason}${next}` };
 }
 
 function keptOutText(rows: number): string {

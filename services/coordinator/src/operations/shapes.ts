@@ -41,6 +41,11 @@ export const FileRootShape = z
     missing: count.describe("Files that are missing and not known to be deleted"),
     held_back: z.boolean().describe("So many are missing that the other nodes keep theirs until somebody decides"),
     problem: z.string().describe("Why this root cannot take part just now; empty when it can"),
+    too_large: z.string().describe("What others have and this node leaves alone for its size; empty where there is nothing"),
+    refused: count.describe("How many times something of a peer was refused: hostile names, bytes that are not what was announced"),
+    last_refused: z.string().describe("When that was last; empty for never"),
+    refused_peer: z.string(),
+    refused_what: z.string(),
   })
   .meta({ id: "FileRoot" });
 
@@ -126,7 +131,20 @@ export const CertificateShape = z
 export const AlertShape = z
   .object({
     id: z.int(),
-    kind: z.enum(["silent", "failing", "lag", "problem", "diverged", "clock", "parked", "quarantine", "disk", "canary", "redis"]),
+    kind: z.enum([
+      "silent",
+      "failing",
+      "lag",
+      "problem",
+      "diverged",
+      "clock",
+      "parked",
+      "quarantine",
+      "disk",
+      "canary",
+      "redis",
+      "refused",
+    ]),
     server_id: z.int().nullable(),
     server_name: z.string(),
     message: z.string(),

@@ -36,6 +36,13 @@ export interface FileRootReport {
   held_back: number;
   /** Why the root cannot take part; empty when it can. */
   problem: string;
+  /** What others have and the node leaves alone for its size, in words; empty where there is nothing. */
+  too_large: string;
+  /** How many times something of a peer was refused, when it last was (ISO 8601, empty = never), of whom, and what. */
+  refused: number;
+  last_refused: string;
+  refused_peer: string;
+  refused_what: string;
 }
 
 /** A row of `sync_servers`. Times are ISO 8601 UTC or null for never. */
@@ -138,8 +145,10 @@ export class Servers {
     this.#files = database.prepare<[], FileRootReport & { server_id: number }>("SELECT * FROM server_files ORDER BY server_id, root");
     this.#dropFiles = database.prepare<[number]>("DELETE FROM server_files WHERE server_id = ?");
     this.#addFile = database.prepare(
-      `INSERT INTO server_files (server_id, root, cursor, digest, conflicts, pending, missing, held_back, problem)
-       VALUES (@server_id, @root, @cursor, @digest, @conflicts, @pending, @missing, @held_back, @problem)`,
+      `INSERT INTO server_files (server_id, root, cursor, digest, conflicts, pending, missing, held_back, problem,
+         too_large, refused, last_refused, refused_peer, refused_what)
+       VALUES (@server_id, @root, @cursor, @digest, @conflicts, @pending, @missing, @held_back, @problem,
+         @too_large, @refused, @last_refused, @refused_peer, @refused_what)`,
     );
   }
 

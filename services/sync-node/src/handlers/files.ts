@@ -202,7 +202,7 @@ export function fileStatuses({ files, scope }: Pick<NodeContext, "files" | "scop
 }
 
 function toWireRootStatus(state: FileRootState, scope: string | null): FileRootStatus {
-  const { name, index, seq, digest, files, folders, bytes, conflicts, wanted, missing, brake, problem } = state;
+  const { name, index, seq, digest, files, folders, bytes, conflicts, wanted, missing, brake, problem, tooLarge, refused } = state;
   return {
     root: name,
     cursor: formatCursors([{ index, seq }]),
@@ -216,6 +216,11 @@ function toWireRootStatus(state: FileRootState, scope: string | null): FileRootS
     heldBack: brake !== null,
     problem,
     scope: scope ?? "",
+    tooLarge,
+    refused: BigInt(refused.count),
+    lastRefused: refused.timeUs === 0 ? "" : formatTime(refused.timeUs),
+    refusedPeer: refused.peer,
+    refusedWhat: refused.what,
   };
 }
 

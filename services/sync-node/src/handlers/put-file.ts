@@ -16,6 +16,16 @@ import type { Speaker } from "@scoutsync/trust";
 import type { NodeContext } from "../context.ts";
 import type { Outbox } from "./calls.ts";
 
+/** What a sender that means well does not do. */
+const REFUSED: ReadonlySet<string> = new Set(["INVALID_ARGUMENT", "FILE_CORRUPT"]);
+const LONGEST_NAME = 80;
+
+/** Who puts, for people: the name that it says, and the member that its certificate is of. */
+function peerOf({ name }: PutFileOpen, { member }: Speaker): string {
+  const said = JSON.stringify(name.slice(0, LONGEST_NAME)).slice(1, -1);
+  return member === null || member === "" ? said : `${said} (${member})`;
+}
+
 /**
  * Takes entries and bytes of a peer. A stream may end anywhere: what was not committed is not visible, and bytes that
  * came are gone on with next time.
@@ -54,7 +64,8 @@ export async function putFile(
       },
     },
   });
-  const reception = new Reception(root, open.index, open.name);
+  const peer = peerOf(open, speaker);
+  const reception = new Reception(root, open.index, peer);
   let wanted: readonly FileWant[] = [];
   try {
     for (let next = await iterator.next(); !next.done; next = await iterator.next()) {
@@ -87,8 +98,6 @@ export async function putFile(
           const outside = refused.filter(({ code }) => code === "FORBIDDEN");
           if (outside[0])
             speaker.accuse(`FORBIDDEN: ${outside[0].message}${outside.length > 1 ? ` (and ${outside.length - 1} more)` : ""}`);
-          for (const one of refused)
-            if (!one.retry) context.logger.warn({ peer: open.name, root: root.name, ...one }, "refused an entry of a peer");
           await outbox.write({
             kind: { $case: "ack", value: { placed: BigInt(placed), conflicts: BigInt(conflicts), removed: BigInt(removed), refused } },
           });
@@ -111,7 +120,7 @@ export async function putFile(
     }
   } catch (error) {
     const { code, message } = toPlainError(error);
-    if (code === "INVALID_ARGUMENT" || code === "FILE_CORRUPT") context.logger.warn({ peer: open.name, root: root.name, code }, message);
+    if (REFUSED.has(code)) await root.noteRefused(peer, message);
     throw error;
   } finally {
     (data as BulkReceiver | null)?.close();

@@ -137,6 +137,13 @@ export interface FileRootStatus {
   problem: string;
   /** The scope whose part of the root this is; empty for all of it. */
   scope: string;
+  /** What other nodes have and this one leaves alone for its size, in words; empty where there is nothing. */
+  tooLarge: string;
+  /** How many times something of a peer was refused, ever; when it was last (ISO 8601, empty = never), of whom, and what. */
+  refused: bigint;
+  lastRefused: string;
+  refusedPeer: string;
+  refusedWhat: string;
 }
 
 export interface FileChecksumsRequest {
@@ -1947,6 +1954,11 @@ function createBaseFileRootStatus(): FileRootStatus {
     heldBack: false,
     problem: "",
     scope: "",
+    tooLarge: "",
+    refused: 0n,
+    lastRefused: "",
+    refusedPeer: "",
+    refusedWhat: "",
   };
 }
 
@@ -2005,6 +2017,24 @@ export const FileRootStatus: MessageFns<FileRootStatus> = {
     }
     if (message.scope !== "") {
       writer.uint32(98).string(message.scope);
+    }
+    if (message.tooLarge !== "") {
+      writer.uint32(106).string(message.tooLarge);
+    }
+    if (message.refused !== 0n) {
+      if (BigInt.asUintN(64, message.refused) !== message.refused) {
+        throw new globalThis.Error("value provided for field message.refused of type uint64 too large");
+      }
+      writer.uint32(112).uint64(message.refused);
+    }
+    if (message.lastRefused !== "") {
+      writer.uint32(122).string(message.lastRefused);
+    }
+    if (message.refusedPeer !== "") {
+      writer.uint32(130).string(message.refusedPeer);
+    }
+    if (message.refusedWhat !== "") {
+      writer.uint32(138).string(message.refusedWhat);
     }
     return writer;
   },
@@ -2118,6 +2148,46 @@ export const FileRootStatus: MessageFns<FileRootStatus> = {
             message.scope = reader.string();
             continue;
           }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.tooLarge = reader.string();
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.refused = reader.uint64() as bigint;
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.lastRefused = reader.string();
+            continue;
+          }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.refusedPeer = reader.string();
+            continue;
+          }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.refusedWhat = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2147,6 +2217,11 @@ export const FileRootStatus: MessageFns<FileRootStatus> = {
     message.heldBack = object.heldBack ?? false;
     message.problem = object.problem ?? "";
     message.scope = object.scope ?? "";
+    message.tooLarge = object.tooLarge ?? "";
+    message.refused = (object.refused !== undefined && object.refused !== null) ? BigInt(object.refused) : 0n;
+    message.lastRefused = object.lastRefused ?? "";
+    message.refusedPeer = object.refusedPeer ?? "";
+    message.refusedWhat = object.refusedWhat ?? "";
     return message;
   },
 };
