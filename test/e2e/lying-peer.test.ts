@@ -18,7 +18,8 @@ import {
   type GetFileResponse,
   type BulkFrame,
 } from "@scoutsync/protocol";
-import { Fleet, scoutsync, type FleetNode } from "@scoutsync/testkit";
+import { Fleet, scoutsync, until, type FleetNode } from "@scoutsync/testkit";
+import { brokenLine } from "@scoutsync/trust";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 // A peer that says and sends whatever it likes, over the wire that real ones use.
@@ -91,6 +92,22 @@ async function expectOnlySound(): Promise<void> {
   const [status] = (await scoutsync(["files", "status", node.address, "--json"])).json<{ refused: { what: string }[] }[]>();
   const audited = status?.refused.map(({ what }) => what).join("\n") ?? "";
   for (const path of HOSTILE) expect(audited).toContain(JSON.stringify(path).slice(1, 20));
+  await expectAudited([...HOSTILE.map((path) => JSON.stringify(path).slice(1, 20)), "SHA-256"]);
+}
+
+/** Each of these is in the audit log of the node, once, and no line of it has been changed. */
+async function expectAudited(texts: readonly string[]): Promise<void> {
+  const read = () => readFileSync(fleet.path("a", "node-data", "audit.log"), "utf8");
+  const details = () =>
+    read()
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { outcome: string; details: string })
+      .filter(({ outcome }) => outcome === "refused")
+      .map((line) => line.details);
+  await until(() => texts.every((text) => details().some((one) => one.includes(text))), { what: "what was refused in the audit log" });
+  expect(details()).toHaveLength(new Set(details()).size);
+  expect(brokenLine(read())).toBeNull();
 }
 
 test("a list with hostile paths and bytes that are not what was announced: refused, audited, and nothing outside the root touched", async () => {
@@ -226,6 +243,7 @@ test("a caller that lies over a bulk connection of its put gets no further", asy
     expect(await put([bytes(large.subarray(70_000), { offset: 70_000 })])).toEqual({ placed: 1, refused: [] });
     expect(readFileSync(join(root, "sound.txt")).equals(large)).toBe(true);
     expect(readdirSync(root).filter((name) => name !== ".scoutsync-store")).toEqual(["sound.txt"]);
+    await expectAudited(["SHA-256", "came in another order, or longer", "bytes of what is wanted"]);
   } finally {
     client.close();
   }

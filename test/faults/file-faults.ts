@@ -177,6 +177,26 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: "services/sync-node/test/bulk-connections.test.ts",
   },
   {
+    name: "saved at the last moment: renamed over",
+    edits: [["open.staging.linkTo(journal.staged, folder, name);", "open.staging.moveTo(journal.staged, folder, name);"]],
+    caughtBy: "test/e2e/file-savers.test.ts",
+  },
+  {
+    name: "saved at the last moment: thrown away instead of put back",
+    edits: [
+      [
+        "if (!this.putBack(open, folder, name, journal) && displaced) {",
+        "open.objects.remove(journal.id);\n        if (displaced && displaced.size < 0) {",
+      ],
+    ],
+    caughtBy: "test/e2e/file-savers.test.ts",
+  },
+  {
+    name: "saved at the last moment: a link put there is followed",
+    edits: [["openSync(this.at(name), O_RDONLY | O_DIRECTORY | O_NOFOLLOW)", "openSync(this.at(name), O_RDONLY | O_DIRECTORY)"]],
+    caughtBy: "test/chaos/swapped-folder.test.ts",
+  },
+  {
     name: "bytes of a put are taken for whatever is wanted first",
     edits: [["const hash = wanted[frame.part]?.hash;", "const hash = wanted[0]?.hash;"]],
     caughtBy: "test/e2e/lying-peer.test.ts",

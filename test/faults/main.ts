@@ -75,7 +75,7 @@ class Scratch {
 const packageName = (folder: string): string =>
   (JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { name: string }).name.replace("@scoutsync/", "");
 
-const projectOf = (path: string): string => (path.startsWith("test/e2e/") ? "fleet" : "unit");
+const projectOf = (path: string): string => (/^test\/(e2e|chaos)\//.test(path) ? "fleet" : "unit");
 
 const commandOf = ({ caughtBy }: Fault): string[] =>
   typeof caughtBy === "string"

@@ -116,6 +116,15 @@ test("a link where a folder or a file belongs is never followed, and says that i
   expect(refused.map(({ code }) => code)).toEqual(["FILE_BLOCKED", "FILE_BLOCKED", "FILE_BLOCKED"]);
   expect(lstatSync(join(site.root, "docs")).isSymbolicLink()).toBe(true);
   expectNothingOutside();
+  const noted = async () => (await site.engine.status()).refusals.map(({ peer, what }) => `${peer}: ${what}`).sort();
+  const expected = ["docs/new", "docs/secret", "secret"].map(
+    (path) => `peer: "${path}" was not written: a link stands at "${path.split("/")[0]}"`,
+  );
+  expect(await noted()).toEqual(expected);
+  // Noted once, however often it comes, and counted each time.
+  await give([entry("docs/secret"), entry("docs/new"), entry("secret")]);
+  expect(await noted()).toEqual(expected);
+  expect(site.engine.state().refused).toMatchObject({ count: 6, peer: "peer" });
 });
 
 test("a folder that is swapped for a link again and again leads nowhere", async () => {

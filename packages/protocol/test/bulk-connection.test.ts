@@ -31,6 +31,9 @@ async function against(serve: (socket: Socket) => void): Promise<BulkConnection>
   return data;
 }
 
+/** Resolves when a connection is closed, however it came to that. */
+const over = (socket: Socket) => new Promise<void>((resolve) => socket.once("close", () => resolve()));
+
 /** Who takes frames, and a connection to it as it is after the ticket. */
 async function receiving(signal = new AbortController().signal): Promise<{ receiver: BulkReceiver; socket: Socket }> {
   const server = createServer();
@@ -189,9 +192,9 @@ test("a receiver that goes away, or a put that is over, ends the sending", async
     for (;;) await sender.send({ part: 0, offset: 0, bytes: Buffer.alloc(MAX_FRAME_BYTES) });
   };
   await expect(rest(gone.sender)).rejects.toMatchObject({ code: "PEER_FAILED" });
-  const over = new AbortController();
-  const left = await sending(over.signal);
-  over.abort(new Error("the put is over"));
+  const put = new AbortController();
+  const left = await sending(put.signal);
+  put.abort(new Error("the put is over"));
   await expect(rest(left.sender)).rejects.toThrow("the put is over");
   await expect(taken(left.receiver)).rejects.toMatchObject({ code: "PEER_FAILED" });
 });
@@ -200,7 +203,7 @@ test("a ticket that nobody takes leaves no connection", async () => {
   const closed: Promise<unknown>[] = [];
   for (const answer of [Buffer.alloc(0), wire({ part: 0, offset: 0, bytes: Buffer.alloc(9) }), Buffer.alloc(17, 9)]) {
     const port = await listening((socket) => {
-      closed.push(once(socket, "close"));
+      closed.push(over(socket));
       if (answer.length === 0) socket.destroy();
       else socket.write(answer);
     });
@@ -221,7 +224,7 @@ test.each([
   await expect(all(data)).rejects.toMatchObject({ code: "PEER_FAILED" });
   expect(data.complete).toBe(false);
   const { receiver, socket } = await receiving();
-  const closed = once(socket, "close");
+  const closed = over(socket);
   socket.write(lie());
   await expect(taken(receiver)).rejects.toMatchObject({ code: "PEER_FAILED", message: expect.stringContaining("no part of a file") });
   await closed;

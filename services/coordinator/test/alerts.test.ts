@@ -3,10 +3,11 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { SMTPServer } from "smtp-server";
 import { SyncError } from "@scoutsync/core";
-import { unary } from "@scoutsync/protocol";
+import { PingResponse, unary } from "@scoutsync/protocol";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { eventually, FleetUnderTest } from "./fleet-under-test.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
+import type { ScriptedNode } from "./scripted-nodes.ts";
 
 interface Notice {
   event: "raised" | "recovered";
@@ -143,6 +144,50 @@ describe.skipIf(redisProgram === null)("alerts", () => {
     await second!.heartbeat(fleet.client);
     await eventually(() => hook.notices.length === 2 * expected.length, 10_000);
     expect(kinds().slice(expected.length).sort()).toEqual(expected.map((text) => text.replace("raised", "recovered")));
+  });
+
+  it("tells once what a node refused of a peer, what stops its files, and why files that are too large for one are not equal", async () => {
+    await setUp();
+    const [first, second] = await fleet.addNodes(2);
+    const file = { root: "uploads", cursor: "i:1", digest: "one", refused: 0n, lastRefused: "", refusedPeer: "", refusedWhat: "" };
+    const says = async (node: ScriptedNode | undefined, files: object) => {
+      node!.lie = (truth) => PingResponse.fromPartial({ ...truth, files: [{ ...file, ...files }] });
+      await node!.heartbeat(fleet.client);
+    };
+    const stateOf = async (name: string) => (await fleet.status()).nodes.find((node) => node.name === name);
+    await says(first, {});
+    const refused = (count: number, lastRefused = new Date().toISOString()) => ({
+      refused: BigInt(count),
+      lastRefused,
+      refusedPeer: "liar",
+      refusedWhat: `"../${count}" leads out of the root.`,
+    });
+    for (let count = 1; count <= 5; count++) await says(second, refused(count));
+    await eventually(() => hook.notices.length > 0, 10_000);
+    await says(second, refused(900));
+    await eventually(async () => (await fleet.status()).alerts.some(({ message }) => message.includes("900 times")), 10_000);
+    const [alert] = (await fleet.status()).alerts;
+    expect(alert?.message).toContain('node-2 refused what liar sent for the files "uploads": "../900" leads out of the root. It has');
+    expect(kinds()).toEqual(["raised refused node-2"]);
+    await says(second, refused(900, new Date(Date.now() - 3_700_000).toISOString()));
+    await eventually(() => hook.notices.length > 1, 10_000);
+    expect(kinds().slice(1)).toEqual(["recovered refused node-2"]);
+
+    await says(second, { digest: "other", tooLarge: '"film" has 3000000 bytes at another node, more than the 1048576 that are synced' });
+    const reason = 'node-2 leaves files of "uploads" alone for their size: "film" has 3000000 bytes at another node, more than the 1048576';
+    for (const name of ["node-1", "node-2"]) {
+      await eventually(async () => (await stateOf(name))?.stateReason === `${reason} that are synced.`, 10_000);
+      const node = await stateOf(name);
+      expect(node?.advice).toBe("Start node-2 with a larger --file-max-mib, or exclude these files on every node.");
+    }
+    await says(second, { digest: "other", problem: "there is no room left" });
+    await eventually(() => kinds().includes("raised problem node-2"), 10_000);
+    const stopped = 'The files "uploads" take no part: there is no room left';
+    await eventually(async () => (await stateOf("node-2"))?.stateReason === stopped, 10_000);
+    // The other one holds all there is to hold, as far as anyone can tell.
+    await eventually(async () => (await stateOf("node-1"))?.state === "equal", 10_000);
+    await says(second, {});
+    await eventually(() => kinds().includes("recovered problem node-2"), 10_000);
   });
 
   it("compares rows in a ring, and names two that know the same changes and hold other rows", async () => {

@@ -56,7 +56,8 @@ function ofOnline(node: FleetNode, inequality: Inequality | undefined, bounds: A
   const { row, missing, reports } = node;
   const found: Found[] = [];
   const age = ageSeconds(missing);
-  if (bounds.failures > 0 && row.failures >= bounds.failures) {
+  // One that has everything by now, from whomever, is not failing.
+  if (inequality !== undefined && bounds.failures > 0 && row.failures >= bounds.failures) {
     found.push(["failing", `${counted(row.failures, "session")} of ${row.name} failed in a row: ${row.last_error}`]);
   }
   if (bounds.lagSeconds > 0 && age > bounds.lagSeconds) {

@@ -138,7 +138,8 @@ export function inequalities(nodes: readonly FleetNode[]): Map<number, Inequalit
   const whole = enabled.filter((node) => !node.limited);
   const all = union(whole);
   const usual = usualDigests(whole);
-  const apart = rootsApart(whole);
+  // One that takes no part is what is wrong; those that hold the same without it are equal.
+  const apart = rootsApart(whole.filter((node) => stoppedRoots(node).length === 0));
   const found = new Map<number, Inequality>();
   for (const node of enabled) {
     const why = inequality(node, all, usual, apart, enabled);
