@@ -1,4 +1,3 @@
-import { closeSync, readFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import { formatVector, SyncError, type Review, type FileEntry } from "@scoutsync/core";
 import { Departure } from "./apply/departure.ts";
@@ -17,30 +16,27 @@ import type {
   ListRequest,
   StoredVersion,
 } from "./file-root.ts";
-import { entryOf, Manifest, State } from "./manifest/manifest.ts";
-import { checkPath, IGNORE_FILE, pathProblem } from "./paths/check-path.ts";
+import { Manifest } from "./manifest/manifest.ts";
+import { entryOf, State } from "./manifest/rows.ts";
+import { checkPath, pathProblem } from "./paths/check-path.ts";
 import { Part } from "./paths/part.ts";
 import { FileReviews, type Decision } from "./review/reviews.ts";
 import { Deletions, SIGHTING_GAP_US } from "./scan/deletions.ts";
 import { DiskClock } from "./scan/disk-clock.ts";
 import { IgnoreRules, KnownDatabases } from "./scan/exclusions.ts";
 import { Lookout } from "./scan/lookout.ts";
+import { Looks } from "./scan/looks.ts";
 import type { ScanReport } from "./scan/report.ts";
-import { Scanner, type ScanOptions } from "./scan/scanner.ts";
+import { Scanner } from "./scan/scanner.ts";
 import { adoptObjects, settleObjects } from "./store/objects.ts";
 import { Reading } from "./store/reading.ts";
 import { forgetVersions, type Forgotten } from "./store/retention.ts";
-import { RootDisk, type OpenRoot } from "./store/root-disk.ts";
+import { RootDisk } from "./store/root-disk.ts";
 import { lockRoot, refuseInRoot } from "./store/root-lock.ts";
 import { Staging, type SmallFile } from "./store/staging.ts";
 import { Trouble } from "./trouble.ts";
 
 const DEFAULT_LIMITS: FileLimits = { maxSizeBytes: 64 * 1024 ** 3, minFreeBytes: 1024 ** 3 };
-const MAX_IGNORE_BYTES = 1024 * 1024;
-/** Which folder it is, whatever its mark says. */
-const placeOf = ({ root }: OpenRoot): string => `${root.dev}:${root.ino}`;
-/** A look is repeated when the ignore rules have changed, so often at most. */
-const MAX_LOOKS_AT_RULES = 3;
 const DAY_US = 86_400_000_000;
 /** Every file is read again this often, µs: what a disk has changed by itself is found then. */
 const SCRUB_EVERY_US = 7 * DAY_US;
@@ -68,6 +64,7 @@ export class FileRootEngine implements FileRootCalls {
   private readonly placement: Placement;
   private readonly scanner: Scanner;
   private readonly deletions: Deletions;
+  private readonly looks: Looks;
   private readonly departure: Departure;
   private readonly intake: EntryIntake;
   private readonly reading: Reading;
@@ -104,6 +101,7 @@ export class FileRootEngine implements FileRootCalls {
     this.placement = new Placement(this.context, this.staging);
     this.scanner = new Scanner(this.context);
     this.deletions = new Deletions(this.context);
+    this.looks = new Looks(this.context, { scanner: this.scanner, deletions: this.deletions, exclude: options.exclude });
     this.departure = new Departure(this.context);
     this.reading = new Reading(this.context);
     const { placement, scanner, staging, deletions } = this;
@@ -165,7 +163,7 @@ export class FileRootEngine implements FileRootCalls {
     const before = this.scanning;
     const run = (async () => {
       await before.catch(() => {});
-      const { report, isSettled } = await this.lookUnderTheRules({ deep, folders });
+      const { report, isSettled } = await this.looks.look({ deep, folders }, (work) => this.exclusively(work));
       await this.exclusively(() => this.departure.carryOut());
       if (!isSettled) return report;
       let { gone, missing } = await this.exclusively(async () => this.deletions.confirm());
@@ -180,46 +178,6 @@ export class FileRootEngine implements FileRootCalls {
     })();
     this.scanning = run;
     return run;
-  }
-
-  /**
-   * A look under rules that were the same before it and when it began. Where they have changed, what is missing has been seen
-   * once at most by those that count now: not at all; everything is looked at again, so that a look under new rules, or one
-   * that finds the rules file itself deleted, ends like any other. Not settled: they change faster than that.
-   */
-  private async lookUnderTheRules(options: ScanOptions): Promise<{ report: ScanReport; isSettled: boolean }> {
-    let { deep, folders } = options;
-    const report: ScanReport = { changed: 0, missing: 0, hashed: 0, busy: 0 };
-    const place = await this.exclusively(async () => withRoot(this.context, placeOf));
-    const isMoved = (this.manifest.get("place") ?? place) !== place;
-    if (isMoved) {
-      folders = undefined;
-      await this.exclusively(() => withRoot(this.context, (open) => adoptObjects(this.context, open)));
-    }
-    for (let looks = 0; looks < MAX_LOOKS_AT_RULES; looks++) {
-      const others = await this.exclusively(() => this.refreshRules());
-      const { changed, hashed, busy } = await this.scanner.scan({ deep, folders }, (work) => this.exclusively(work));
-      report.changed += changed;
-      report.hashed += hashed;
-      report.busy = busy;
-      if (!folders) {
-        await this.exclusively(async () => {
-          this.scanner.forgetWhatIsNoLongerIgnored();
-          this.scanner.noteBelowFiles(report);
-        });
-      }
-      if (isMoved || this.manifest.get("place") === null) {
-        await this.exclusively(async () => {
-          // In a copy of the folder that was there before, nobody has deleted what is not in it.
-          if (isMoved) this.deletions.undo();
-          this.manifest.set("place", place);
-        });
-      }
-      if (!others) return { report, isSettled: true };
-      await this.exclusively(async () => this.deletions.forget());
-      [deep, folders] = [false, undefined];
-    }
-    return { report, isSettled: false };
   }
 
   async keepLooking(everyMs: number): Promise<void> {
@@ -296,7 +254,7 @@ export class FileRootEngine implements FileRootCalls {
     if (asText(part) === asText(this.manifest.part)) return false;
     await this.exclusively(async () => {
       this.departure.limit(part);
-      this.context.rules = this.readRules();
+      this.context.rules = this.looks.readRules();
       await this.departure.carryOut();
     });
     return true;
@@ -506,7 +464,7 @@ export class FileRootEngine implements FileRootCalls {
     await recover(context);
     // What a lost manifest knew of, and what a crash left between the store and the manifest.
     await withRoot(context, (open) => adoptObjects(context, open));
-    context.rules = this.readRules();
+    context.rules = this.looks.readRules();
     withRoot(context, ({ staging }) => {
       for (const dirent of staging.names()) {
         const name = dirent.name.toString();
@@ -516,34 +474,6 @@ export class FileRootEngine implements FileRootCalls {
       }
     });
     this.isReady = true;
-  }
-
-  /** Rules are read before each look. True when they are others: all lists are then read again. */
-  private async refreshRules(): Promise<boolean> {
-    const { manifest, context } = this;
-    context.rules = this.readRules();
-    const print = `${context.rules.print} ${context.limits.maxSizeBytes}`;
-    const before = manifest.get("rules");
-    if (before === print) return false;
-    manifest.transaction(() => {
-      if (before !== null) manifest.forgetReceived();
-      manifest.set("rules", print);
-    });
-    return before !== null;
-  }
-
-  private readRules(): IgnoreRules {
-    const text = withRoot(this.context, ({ root }) => {
-      const stats = root.look(IGNORE_FILE);
-      if (!stats?.isFile() || stats.size > MAX_IGNORE_BYTES) return "";
-      const fd = root.read(IGNORE_FILE);
-      try {
-        return readFileSync(fd, "utf8");
-      } finally {
-        closeSync(fd);
-      }
-    });
-    return new IgnoreRules(this.options.exclude, text, this.manifest.part);
   }
 
   private outside(path: string): SyncError {

@@ -1,5 +1,5 @@
 import { withRoot, type RootContext } from "../context.ts";
-import { State, type ManifestRow } from "../manifest/manifest.ts";
+import { State, type ManifestRow } from "../manifest/rows.ts";
 import { errorCode } from "../paths/folder.ts";
 import type { Part } from "../paths/part.ts";
 import type { OpenRoot } from "../store/root-disk.ts";

@@ -1,5 +1,4 @@
 import {
-  EMPTY_VECTOR,
   equalVectors,
   join,
   SyncError,
@@ -10,8 +9,8 @@ import {
   type FileLoser,
   type FileRefusal,
 } from "@scoutsync/core";
-import { ownEntry, plannerOf, withRoot, type RootContext } from "../context.ts";
-import { entryOf, State, type ManifestRow } from "../manifest/manifest.ts";
+import { plannerOf, withRoot, type RootContext } from "../context.ts";
+import { entryOf, State, type ManifestRow } from "../manifest/rows.ts";
 import { checkPath } from "../paths/check-path.ts";
 import { errorCode, inFolderOf, permissionsOf, type Folder } from "../paths/folder.ts";
 import type { Part } from "../paths/part.ts";
@@ -21,6 +20,7 @@ import { isRacy, printOf } from "../scan/print.ts";
 import type { Remark } from "../scan/report.ts";
 import type { Scanner } from "../scan/scanner.ts";
 import type { Staging } from "../store/staging.ts";
+import { FolderPlaces, lostToFolder } from "./folder-places.ts";
 import { newId, storedObject, type Placement, type Step } from "./placement.ts";
 
 /** A path is planned again after it turned out to hold something newer, so often at most; then the next session does it. */
@@ -62,6 +62,7 @@ export class EntryIntake {
   private readonly placement: Placement;
   private readonly scanner: Scanner;
   private readonly staging: Staging;
+  private readonly folders: FolderPlaces;
   /** Files that came for the name of a folder that is not empty yet, by path: what was in it may go a moment later. */
   private readonly awaited = new Map<string, { entry: FileEntry; source: string; lists: number }>();
   /** What others have of which this node takes none, as far as it has heard since it started. */
@@ -77,6 +78,7 @@ export class EntryIntake {
     this.placement = parts.placement;
     this.scanner = parts.scanner;
     this.staging = parts.staging;
+    this.folders = new FolderPlaces(context, parts);
     for (const remark of JSON.parse(this.context.manifest.get("too_large") ?? "[]") as Remark[]) this.tooLarge.set(remark.path, remark);
   }
 
@@ -256,14 +258,14 @@ export class EntryIntake {
     if (next.kind === "folder") return this.makeFolder(next, from, row, intake);
     if (row && this.isDifferentlyDressed(row, next)) return this.dress(next, from, row, intake);
     if (!this.placement.has(next.hash)) return this.want(next, intake);
-    if (row?.kind === "folder" && !this.removeFolder(row)) {
+    if (row?.kind === "folder" && !this.folders.remove(row)) {
       // Other files are still in it. What goes is listed last; what stays keeps the folder's name, and the file has lost it.
       if (this.isMetAgain(entry, source)) return this.folderWins(next, row, intake);
       const message = `"${next.path}" is a folder here, and not empty yet`;
       intake.refused.push({ path: next.path, code: "FILE_CHANGED", message, retry: true });
       return null;
     }
-    await this.makeParents(next.path);
+    await this.folders.makeParents(next.path);
     const expected = await this.placement.expectedAt(row);
     return {
       step: { entry: next, source: from, expected, why: "replaced" as const, displacedAuthor: row?.author ?? "" },
@@ -283,25 +285,16 @@ export class EntryIntake {
   /** Files whose folder has become empty by now. */
   private async takeAwaited(intake: Intake): Promise<void> {
     for (const [path, { entry, source }] of this.awaited) {
-      if (!this.isEmptyFolder(path)) continue;
+      if (!this.folders.isEmpty(path)) continue;
       await this.takeAll([entry], source, intake);
       this.awaited.delete(path);
-    }
-  }
-
-  private isEmptyFolder(path: string): boolean {
-    try {
-      return withRoot(this.context, ({ root }) => inFolderOf(root, `${path}/.`, (folder) => folder.names().length === 0));
-    } catch {
-      // Gone, or no folder: the list says what it is next time.
-      return false;
     }
   }
 
   private async remove(next: FileEntry, source: string, entry: FileEntry, row: ManifestRow | null, intake: Intake) {
     const from = unchanged(next, entry) ? source : "";
     if (row?.kind === "folder") {
-      if (!this.removeFolder(row)) {
+      if (!this.folders.remove(row)) {
         // Something is in it that nobody has deleted: the folder stays, and says so.
         const kept = { ...entryOf(row), version: nextOf(this.context, row, entry) };
         return this.write(kept, "", entry, row, intake);
@@ -355,7 +348,7 @@ export class EntryIntake {
         if (!wants.some(({ hash }) => hash === row.hash))
           wants.push({ hash: row.hash, size: row.size, path: row.path, hasBasis: false, isOptional: false });
       } else {
-        await this.makeParents(row.path);
+        await this.folders.makeParents(row.path);
         const expected = await this.placement.expectedAt(row);
         steps.push({ entry: entryOf(row), source: row.source, expected, why: "conflict", displacedAuthor: row.author });
       }
@@ -402,8 +395,8 @@ export class EntryIntake {
     why: "replaced" | "conflict" = "replaced",
   ) {
     const { manifest } = this.context;
-    await this.makeParents(next.path);
-    const made = await this.folderInPlaceOf(next, source, row, why);
+    await this.folders.makeParents(next.path);
+    const made = await this.folders.inPlaceOf(next, source, row, why);
     if (made === "changed") return "again" as const;
     if (made === "free") {
       withRoot(this.context, ({ root }) => inFolderOf(root, next.path, (folder, name) => folder.make(name).close()));
@@ -411,81 +404,6 @@ export class EntryIntake {
     }
     intake.taken += 1;
     return null;
-  }
-
-  /**
-   * A file that stands where a folder has to be goes into the store, and the folder is there, in one step of the journal.
-   * "free": no file stands there, and nothing was done. "changed": it is not what was known, and wants a look.
-   */
-  private async folderInPlaceOf(
-    entry: FileEntry,
-    source: string,
-    row: ManifestRow | null,
-    why: "replaced" | "conflict",
-  ): Promise<"made" | "free" | "changed"> {
-    const { path } = entry;
-    const there = withRoot(this.context, ({ root }) => inFolderOf(root, path, (folder, name) => folder.look(name)));
-    if (!there || there.isDirectory()) return "free";
-    if (!there.isFile()) throw blocked(path);
-    if (row?.kind !== "file" || row.state !== State.here) return "changed";
-    const [result] = await this.placement.carryOut([{ entry, source, expected: row.hash, why, displacedAuthor: row.author }]);
-    if (result === "blocked") throw blocked(path);
-    return result === "done" ? "made" : "changed";
-  }
-
-  /** Folders above a path exist on disk and live in the manifest, whatever tombstones say of them. */
-  private async makeParents(path: string): Promise<void> {
-    const { manifest } = this.context;
-    const components = path.split("/").slice(0, -1);
-    for (let depth = 1; depth <= components.length; depth++) {
-      const parent = components.slice(0, depth).join("/");
-      const row = manifest.row(parent);
-      if (row?.kind === "folder" && row.missingUs === 0 && row.state === State.here) continue;
-      for (let looks = 0; ; looks++) {
-        const made = await this.folderInPlaceOf(this.folderOver(parent), "", manifest.row(parent), "conflict");
-        if (made !== "changed") break;
-        if (looks === MAX_LOOKS) throw blocked(parent);
-        await this.scanner.look(parent);
-      }
-      withRoot(this.context, ({ root }) => inFolderOf(root, parent, (folder, name) => folder.make(name).close()));
-      await this.scanner.look(parent);
-    }
-  }
-
-  /** A folder of this node's own making; a file that has its name now is a version that loses it. */
-  private folderOver(path: string): FileEntry {
-    const row = this.context.manifest.row(path);
-    const nowUs = this.context.nowUs();
-    const folder = ownEntry(this.context, {
-      path,
-      kind: "folder",
-      hash: "",
-      size: 0,
-      mode: 7,
-      modifiedUs: nowUs,
-      version: bump(row?.version ?? EMPTY_VECTOR, plannerOf(this.context)),
-      stampUs: nowUs,
-    });
-    if (row?.kind !== "file") return { ...folder, losers: row?.losers ?? [] };
-    return { ...folder, losers: [...row.losers.filter(({ hash }) => hash !== row.hash), lostToFolder(row, folder, nowUs)] };
-  }
-
-  /** False when something is still in it. */
-  private removeFolder({ path }: ManifestRow): boolean {
-    try {
-      withRoot(this.context, ({ root }) =>
-        inFolderOf(root, path, (folder, name) => {
-          if (folder.look(name)?.isDirectory()) folder.removeFolder(name);
-          folder.sync();
-        }),
-      );
-      return true;
-    } catch (error) {
-      const code = errorCode(error);
-      if (code === "ENOENT" || code === "ENOTDIR") return true;
-      if (code === "ENOTEMPTY" || code === "EEXIST" || code === "EBUSY" || code === "EACCES" || code === "EPERM") return false;
-      throw error;
-    }
   }
 
   /** A file version came for a path that is a folder with other files in it. */
@@ -577,11 +495,6 @@ function nextOf(context: RootContext, row: ManifestRow, entry: FileEntry): Versi
   return bump(join(row.version, entry.version), plannerOf(context));
 }
 
-/** A file version whose name a folder keeps. */
-function lostToFolder({ hash, size, author, stampUs }: FileEntry, folder: FileEntry, sinceUs: number): FileLoser {
-  return { hash, size, author, stampUs, sinceUs, winner: "", winnerAuthor: folder.author, winnerStampUs: folder.stampUs, resolved: false };
-}
-
 /** What is written is what came, so that it need not be sent back to where it came from. */
 function unchanged(written: FileEntry, came: FileEntry): boolean {
   return (
@@ -614,13 +527,5 @@ function checkEntry({ kind, hash, size, mode, path, losers }: FileEntry): void {
     code: "INVALID_ARGUMENT",
     message: `the entry for ${JSON.stringify(path)} is not one of a file, a folder or a deletion`,
     action: "Nothing was touched. Look at the node that it came from.",
-  });
-}
-
-function blocked(path: string): SyncError {
-  return new SyncError({
-    code: "FILE_BLOCKED",
-    message: `something that is not synced stands where "${path}" belongs`,
-    action: "Move it away; the next session goes on.",
   });
 }

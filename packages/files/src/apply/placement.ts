@@ -3,7 +3,7 @@ import { closeSync, constants, fsync, openSync, type BigIntStats } from "node:fs
 import { promisify } from "node:util";
 import { SyncError, type FileEntry } from "@scoutsync/core";
 import { withRoot, type RootContext } from "../context.ts";
-import { State, type JournalStep, type ManifestRow, type StoredObject } from "../manifest/manifest.ts";
+import { State, type JournalStep, type ManifestRow, type StoredObject } from "../manifest/rows.ts";
 import { errorCode, type Folder, inFolderOf, permissionsOf } from "../paths/folder.ts";
 import { isRacyAsPlaced, printOf } from "../scan/print.ts";
 import { copyVerified, examine, unshare } from "../store/objects.ts";

@@ -1,5 +1,5 @@
 import { withRoot, type RootContext } from "../context.ts";
-import { State, type JournalStep, type StoredObject } from "../manifest/manifest.ts";
+import { State, type JournalStep, type StoredObject } from "../manifest/rows.ts";
 import { errorCode, type Folder } from "../paths/folder.ts";
 import { isRacy, printOf } from "../scan/print.ts";
 import { examineReadable, unshare } from "../store/objects.ts";

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { SyncError, type Review, type FileEntry, type FileLoser } from "@scoutsync/core";
 import { ownEntry, plannerOf, type RootContext } from "../context.ts";
-import { entryOf, State, type ManifestRow } from "../manifest/manifest.ts";
+import { entryOf, State, type ManifestRow } from "../manifest/rows.ts";
 import { next } from "../plan/plan.ts";
 import type { Placement } from "../apply/placement.ts";
 import type { Deletions } from "../scan/deletions.ts";

@@ -1,5 +1,5 @@
 import { withRoot, ownEntry, plannerOf, type RootContext } from "../context.ts";
-import { State, type ManifestRow } from "../manifest/manifest.ts";
+import { State, type ManifestRow } from "../manifest/rows.ts";
 import { errorCode, inFolderOf, type Folder } from "../paths/folder.ts";
 import { next } from "../plan/plan.ts";
 

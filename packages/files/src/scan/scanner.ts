@@ -5,7 +5,7 @@ import { nameProblem, OWN_ROOT, STORE_FOLDER } from "../paths/check-path.ts";
 import { errorCode, type Folder, inFolderOf } from "../paths/folder.ts";
 import { ownEntry, plannerOf, withRoot, type RootContext } from "../context.ts";
 import { type FileEntry, EMPTY_VECTOR } from "@scoutsync/core";
-import { entryOf, State, type ManifestRow } from "../manifest/manifest.ts";
+import { entryOf, State, type ManifestRow } from "../manifest/rows.ts";
 import { next } from "../plan/plan.ts";
 import { hashOpen } from "../store/hash.ts";
 import { excludedName, SQLITE_HEADER } from "./exclusions.ts";

@@ -2,7 +2,7 @@ import { closeSync, constants, copyFileSync, fstatSync, fsyncSync, openSync } fr
 import type { RootContext } from "../context.ts";
 import { printOf } from "../scan/print.ts";
 import { errorCode, type Folder } from "../paths/folder.ts";
-import type { StoredObject } from "../manifest/manifest.ts";
+import type { StoredObject } from "../manifest/rows.ts";
 import { hashOpen } from "./hash.ts";
 import type { OpenRoot } from "./root-disk.ts";
 

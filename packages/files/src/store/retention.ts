@@ -1,6 +1,6 @@
 import { lstatSync } from "node:fs";
 import type { RootContext } from "../context.ts";
-import { State, type StoredObject } from "../manifest/manifest.ts";
+import { State, type StoredObject } from "../manifest/rows.ts";
 import { examineReadable } from "./objects.ts";
 import type { OpenRoot } from "./root-disk.ts";
 import type { Staging } from "./staging.ts";
