@@ -7,7 +7,8 @@ import { SECOND_US, Site, testFolder } from "./site.ts";
 
 const SCHEMA = `
 CREATE TABLE event(id INTEGER PRIMARY KEY, name TEXT NOT NULL);
-CREATE TABLE scouting(id INTEGER PRIMARY KEY, team INTEGER NOT NULL, event_id INTEGER REFERENCES event(id), note TEXT, more TEXT, secret TEXT);
+CREATE TABLE person(id INTEGER PRIMARY KEY, team INTEGER NOT NULL, name TEXT UNIQUE, bio TEXT);
+CREATE TABLE scouting(id INTEGER PRIMARY KEY, team INTEGER NOT NULL, event_id INTEGER REFERENCES event(id), note TEXT, more TEXT, secret TEXT, person_id INTEGER REFERENCES person(id));
 CREATE TABLE pit(team INTEGER, slot TEXT, body TEXT, PRIMARY KEY(team, slot));
 CREATE TABLE tag(code TEXT PRIMARY KEY, team INTEGER, label TEXT UNIQUE);
 CREATE TABLE diary(id INTEGER PRIMARY KEY, body TEXT);
@@ -16,7 +17,9 @@ CREATE TABLE diary(id INTEGER PRIMARY KEY, body TEXT);
 const TOKEN = /w\d+z[A-Z]\d?e/g;
 const STEPS = 70;
 /** Columns of the scope that hold what people typed. */
-const TYPED: Readonly<Record<string, string[]>> = { scouting: ["note", "more"], pit: ["body"], tag: ["label"] };
+const TYPED: Readonly<Record<string, string[]>> = { scouting: ["note", "more"], pit: ["body"], tag: ["label"], person: ["bio"] };
+/** UNIQUE: whoever adds one of them apart from others adds the same person, or clashes with another team's. */
+const NAMES = ["alice", "bob", "carol", "dan"];
 
 interface Team {
   name: string;
@@ -36,8 +39,9 @@ const rule = (name: string, numbers: readonly number[]): ScopeRule => {
   return {
     name,
     tables: [
-      own("scouting", ["team", "event_id", "note", "more"]),
+      own("scouting", ["team", "event_id", "note", "more", "person_id"]),
       { table: "event", where: null, columns: null, follow: true },
+      { ...own("person"), follow: true },
       own("pit"),
       own("tag"),
     ],
@@ -53,6 +57,7 @@ export class ScopeSimulation {
   readonly failures: string[] = [];
   readonly counts = { passes: 0, toMain: 0, toCopy: 0, kept: 0, lost: 0, words: 0 };
   private readonly random: () => number;
+  private readonly joint: boolean;
   private readonly server: Site;
   private readonly teams: Team[];
   private nowUs = 1_700_000_000_000_000;
@@ -62,8 +67,10 @@ export class ScopeSimulation {
   private readonly replaced = new Set<string>();
   private readonly typed = new Set<string>();
 
-  constructor(seed: number) {
+  /** `joint`: persons are added by the same names everywhere, and rows refer to them. */
+  constructor(seed: number, { joint = false } = {}) {
     this.random = seeded(seed);
+    this.joint = joint;
     this.server = new Site("server", SCHEMA);
     this.server.write("PRAGMA foreign_keys = OFF; INSERT INTO event VALUES(1, 'north'), (2, 'south'), (3, 'west')");
     this.teams = [
@@ -124,8 +131,8 @@ export class ScopeSimulation {
 
   /** One thing that an application does at a site. */
   private write(site: Site, who: string, numbers: readonly number[], team?: Team): void {
-    const table = this.pick(["scouting", "scouting", "pit", "tag"]);
-    const key = { scouting: ["id"], pit: ["team", "slot"], tag: ["code"] }[table] as string[];
+    const table = this.pick(["scouting", "scouting", "pit", "tag", ...(this.joint ? ["person", "person"] : [])]);
+    const key = { scouting: ["id"], pit: ["team", "slot"], tag: ["code"], person: ["id"] }[table] as string[];
     const rows = site.rows(`SELECT * FROM ${table} WHERE team IN (${numbers.join(", ")}) ORDER BY ${key.join(", ")}`);
     const found = this.pick(rows);
     const column = this.pick(TYPED[table] as string[]);
@@ -138,22 +145,33 @@ export class ScopeSimulation {
       note(word);
       this.gone(textOf(found[column]));
       sql = `UPDATE ${table} SET ${column} = '${word}' WHERE ${at}`;
-    } else if (found && table !== "pit" && chance < 0.5) {
+    } else if (found && table !== "pit" && table !== "person" && chance < 0.5) {
       sql = `UPDATE ${table} SET team = ${this.pick([1, 2, 3])} WHERE ${at}`;
-    } else if (found && chance < 0.6) {
+    } else if (
+      found &&
+      chance < 0.6 &&
+      (table !== "person" || site.one(`SELECT 1 FROM scouting WHERE person_id = ${literal(found["id"])}`) === null)
+    ) {
       for (const name of TYPED[table] as string[]) this.gone(textOf(found[name]));
       sql = `DELETE FROM ${table} WHERE ${at}`;
     } else {
+      const name = this.pick(NAMES);
+      if (table === "person" && site.one(`SELECT 1 FROM person WHERE name = '${name}'`) !== null) return;
       const word = this.word(who);
       note(word);
       const number = this.pick(numbers);
+      const person = this.joint
+        ? this.pick([null, ...site.rows(`SELECT id FROM person WHERE team = ${number} ORDER BY id`).map(({ id }) => id)])
+        : null;
       // Integers of all sites clash; other keys may.
       sql =
         table === "scouting"
-          ? `INSERT INTO scouting(id, team, event_id, note, secret) VALUES((SELECT ifnull(max(id), 0) + 1 FROM scouting), ${number}, ${this.pick(["NULL", 1, 2])}, '${word}', 'hidden')`
+          ? `INSERT INTO scouting(id, team, event_id, note, secret, person_id) VALUES((SELECT ifnull(max(id), 0) + 1 FROM scouting), ${number}, ${this.pick(["NULL", 1, 2])}, '${word}', 'hidden', ${literal(person)})`
           : table === "pit"
             ? `INSERT OR IGNORE INTO pit VALUES(${number}, 's${Math.floor(this.random() * 6)}', '${word}')`
-            : `INSERT INTO tag VALUES('t${++this.ids}', ${number}, '${word}')`;
+            : table === "tag"
+              ? `INSERT INTO tag VALUES('t${++this.ids}', ${number}, '${word}')`
+              : `INSERT INTO person VALUES((SELECT ifnull(max(id), 0) + 1 FROM person), ${number}, '${name}', '${word}')`;
       if (table === "pit") this.gone(word);
     }
     site.edit(sql, this.nowUs);
@@ -217,7 +235,7 @@ export class ScopeSimulation {
   /** An own look at which words the team may see. */
   private look(team: Team): void {
     for (const [table, columns] of Object.entries(TYPED))
-      for (const row of this.server.rows(`SELECT ${columns.join(", ")} FROM ${table} WHERE team IN (${team.numbers.join(", ")})`))
+      for (const row of this.server.rows(`SELECT ${columns.join(", ")} FROM ${table} WHERE ${belongs(table, team.numbers)}`))
         for (const value of Object.values(row)) team.allowed.add(String(value));
   }
 
@@ -252,7 +270,9 @@ export class ScopeSimulation {
       this.checkEqual(team);
       for (const laptop of team.laptops) for (const word of wordsIn(laptop)) everywhere.add(word);
     }
-    for (const { note } of this.server.rows("SELECT note FROM scouting GROUP BY note HAVING count(*) > 1"))
+    for (const { note } of this.server.rows(
+      "SELECT note FROM scouting GROUP BY note HAVING count(*) > 1 UNION ALL SELECT bio FROM person GROUP BY bio HAVING count(*) > 1",
+    ))
       this.failures.push(`"${textOf(note)}" is in two rows of the server`);
     for (const word of this.typed)
       if (!everywhere.has(word) && !this.replaced.has(word)) this.failures.push(`"${word}" is nowhere, and nobody replaced or deleted it`);
@@ -282,12 +302,14 @@ export class ScopeSimulation {
   private checkEqual({ name, numbers, copy, laptops }: Team): void {
     const where = `WHERE team IN (${numbers.join(", ")})`;
     const queries = [
-      `SELECT id, team, event_id, note, more FROM scouting ${where} ORDER BY id`,
+      `SELECT id, team, event_id, note, more, person_id FROM scouting ${where} ORDER BY id`,
+      `SELECT * FROM person WHERE ${belongs("person", numbers)} ORDER BY id`,
       `SELECT * FROM pit ${where} ORDER BY team, slot`,
       `SELECT * FROM tag ${where} ORDER BY code`,
     ];
     const whole = [
-      "SELECT id, team, event_id, note, more FROM scouting ORDER BY id",
+      "SELECT id, team, event_id, note, more, person_id FROM scouting ORDER BY id",
+      "SELECT * FROM person ORDER BY id",
       "SELECT * FROM pit ORDER BY team, slot",
       "SELECT * FROM tag ORDER BY code",
     ];
@@ -302,6 +324,12 @@ export class ScopeSimulation {
       if (Buffer.compare(laptop.replica.state().digest, copy.replica.state().digest) !== 0)
         this.failures.push(`the digest of ${laptop.name} differs`);
   }
+}
+
+/** Rows of a table that belong to these teams, or that rows of theirs refer to. */
+function belongs(table: string, numbers: readonly number[]): string {
+  const own = `team IN (${numbers.join(", ")})`;
+  return table === "person" ? `(${own} OR id IN (SELECT person_id FROM scouting WHERE ${own}))` : own;
 }
 
 const textOf = (value: unknown) => (typeof value === "string" ? value : "");
