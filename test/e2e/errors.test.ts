@@ -125,6 +125,40 @@ test("a database the node does not have, a row that is not there", async () => {
   expectClear(review.stderr, "nothing");
 });
 
+test("doctor says beforehand which scopes cannot be served from a database, and why", async () => {
+  const path = createDatabase(
+    fleet.path("scoped.db"),
+    `CREATE TABLE pit(id INTEGER PRIMARY KEY, team INTEGER); CREATE TABLE tally(team INTEGER); CREATE TABLE journal(id INTEGER PRIMARY KEY, text TEXT);
+     CREATE TABLE sum(team INTEGER PRIMARY KEY, pits INTEGER);
+     CREATE TRIGGER count_pits AFTER INSERT ON pit BEGIN INSERT INTO journal(text) VALUES('a pit'); UPDATE sum SET pits = pits + 1 WHERE team = NEW.team; END;`,
+  );
+  const file = (name: string, tables: string) => {
+    writeFileSync(fleet.path(name), `team:\n  main: ${tables}\n`);
+    return ["doctor", "--db", path, "--scopes", fleet.path(name), "--json"];
+  };
+  const ask = async (name: string, tables: string) => {
+    const { code, json } = await scoutsync(file(name, tables));
+    const { status, problems } = json<{ status: string; problems: { severity: string; message: string }[] }>();
+    return { code, status, wrong: problems.filter(({ severity }) => severity === "error").map(({ message }) => message) };
+  };
+  expect(await ask("good.yaml", '{ journal: all, pit: { where: "team = 1" }, sum: { where: "team = 1" } }')).toEqual({
+    code: 0,
+    status: "ready",
+    wrong: [],
+  });
+  expect(await ask("keyless.yaml", '{ tally: { where: "team = 1" } }')).toEqual({
+    code: 1,
+    status: "refused",
+    wrong: [expect.stringMatching(/scope "team": table "tally" has no primary key: nothing tells its equal rows apart/)],
+  });
+  expect(await ask("trigger.yaml", '{ pit: { where: "team = 1" }, sum: { where: "team = 1" } }')).toMatchObject({
+    code: 1,
+    wrong: [expect.stringMatching(/trigger "count_pits" writes to tables of the scope and.*outside of it/)],
+  });
+  const unnamed = await scoutsync([...file("other.yaml", "{ pit: all }"), "--as", "stands"]);
+  expect(unnamed).toMatchObject({ code: 2, stderr: expect.stringContaining('names a database "stands"') });
+});
+
 test("doctor explains, node attaches, detach leaves the file as it was", async () => {
   const path = createDatabase(fleet.path("d", "app.db"), `${SCHEMA}; INSERT INTO note(body) VALUES ('kept')`);
   const before = dumpDatabase(path);

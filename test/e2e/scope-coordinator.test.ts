@@ -102,6 +102,19 @@ test("a coordinator sees nodes of scopes, has them catch up with their server al
   for (const name of ["server", "twin", "blue", "red"])
     expect(readFileSync(fleet.path(name, "node-data", "audit.log"), { encoding: "utf8", flag: "a+" })).not.toMatch(/limited to a scope/);
 
+  // The rows of each are compared with its server's, by who asks for it and in the coordinator's rounds.
+  const verified = await scoutsync(["verify", "blue", "server", "--deep", "--json"], { env });
+  expect(verified.json(), verified.stdout).toMatchObject({ equal: true, databases: [{ name: "main", equal: true, differences: [] }] });
+  await run(["config", "set", "verify_interval", "1"]);
+  const compared = async () => {
+    const rounds = await run<{ operation: string; status: string; server_name: string; details: unknown }[]>(["logs"]);
+    const found = rounds
+      .filter(({ operation }) => operation === "verify")
+      .map(({ server_name: name, status, details }) => `${name} ${status} ${JSON.stringify(details)}`);
+    return ["blue", "red"].every((name) => found.some((line) => line.startsWith(`${name} completed`) && /equal\W+true/.test(line)));
+  };
+  await until(compared, { what: "rounds compared the nodes of scopes with their server", withinMs: 60_000, everyMs: 500 });
+  await run(["config", "set", "verify_interval", "0"]);
   // While the server is away they are said to be behind, or that it is; what they wrote arrives with its return.
   await server.stop();
   write(blue, "INSERT INTO pit VALUES('e', 1, 'blue-third')");

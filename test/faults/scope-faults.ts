@@ -6,6 +6,7 @@ const HOME = "packages/replica/test/scope-home.test.ts";
 const MOVES = "packages/replica/test/scope-moves.test.ts";
 const HISTORIES = "packages/replica/test/scope-simulation.test.ts";
 const FILES = "services/sync-node/test/scope-files.test.ts";
+const NARROWED = "services/sync-node/test/scope-narrowed.test.ts";
 const PART = "packages/files/test/part.test.ts";
 const WIRE = "services/sync-node/test/scoped-calls.test.ts";
 
@@ -52,6 +53,16 @@ export const SCOPE_FAULTS: Fault[] = [
     name: "a row is known by the birth of the one that had its integer before",
     edits: [['where === written ? ["NULL", "NULL"] :', 'where !== side && where !== written ? ["NULL", "NULL"] :']],
     caughtBy: MOVES,
+  },
+  {
+    name: "what was typed in rows that a smaller scope does not show any more is gone",
+    edits: [["      if (row.copyChanged) this.sides.keepEdit(table, row, AFTER_IT_LEFT, this.sides.changedInCopy(table, row));\n", ""]],
+    caughtBy: MOVES,
+  },
+  {
+    name: "no round compares nodes of scopes with their server",
+    edits: [["const pairs = [...ring, ...ofScopes];", "const pairs = ofScopes.length < 0 ? ofScopes : [...ring];"]],
+    caughtBy: "test/e2e/scope-coordinator.test.ts",
   },
   {
     name: "nodes of a scope may give rows to another team",
@@ -154,6 +165,11 @@ export const SCOPE_FAULTS: Fault[] = [
     name: "a deletion names bytes that another team has, and brings them back under its own name",
     edits: [['before: held.has(entry.before) ? entry.before : "",', ""]],
     caughtBy: FILES,
+  },
+  {
+    name: "files that were accepted and not carried yet when a scope became smaller are gone",
+    edits: [["    if (before !== null) await this.#push(new Part(before));\n", ""]],
+    caughtBy: NARROWED,
   },
   {
     name: "files that only a node of a scope has leave its folder",

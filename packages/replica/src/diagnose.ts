@@ -6,6 +6,7 @@ import type { Diagnosis } from "./replica.ts";
 import { hasMetadata, METADATA_VERSION, readMeta, removeMetadata } from "./schema/install.ts";
 import { quote } from "./schema/quote.ts";
 import { keyIsNull, surveyTables, type TableShape } from "./schema/tables.ts";
+import { planScope, type ScopeRule } from "./scope/plan.ts";
 import { triggersToSuspend } from "./schema/app-triggers.ts";
 import { fromSqlite } from "./sqlite-errors.ts";
 
@@ -22,8 +23,8 @@ function openExisting(path: string, readonly: boolean): Database.Database {
   }
 }
 
-/** Says what sync would do to this database and what stands in the way. Changes nothing. */
-export function diagnose(path: string, exclude: readonly string[]): Diagnosis {
+/** Says what sync would do to this database, and to scopes of it, and what stands in the way. Changes nothing. */
+export function diagnose(path: string, exclude: readonly string[], scopes: readonly ScopeRule[] = []): Diagnosis {
   const db = openExisting(path, true);
   try {
     const survey = surveyTables(db, exclude);
@@ -60,6 +61,14 @@ export function diagnose(path: string, exclude: readonly string[]): Diagnosis {
         action:
           "Nothing to do: it runs where a row is written, and not again where the change arrives. --run-trigger lets it run there, too.",
       });
+    }
+    for (const rule of scopes) {
+      try {
+        planScope(db, rule, { exclude });
+      } catch (error) {
+        if (!(error instanceof SyncError)) throw error;
+        problems.push({ severity: "error", message: error.message, action: error.action });
+      }
     }
     const count = ({ source, where, nullable }: TableShape) => {
       const keyed = nullable.length > 0 ? `NOT ${keyIsNull(nullable)}` : "true";

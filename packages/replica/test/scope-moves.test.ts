@@ -121,3 +121,47 @@ test("another row under the integer of one that was deleted is another row, also
   expect(runs(laptop)).toEqual([]);
   expect(kept(copy)).toEqual([]);
 });
+
+test("a scope becomes smaller while a laptop is away: what it typed is kept and listed, also of conflicts, and a wider scope has all rows again", () => {
+  const wide: ScopeRule = {
+    name: "team-1",
+    tables: [all("run", { where: parseCondition("team IN (1, 3)"), follow: true }), all("shot", { where: parseCondition("team = 1") })],
+  };
+  const server = new Site("server", SCHEMA);
+  const copy = copyOf(server, wide);
+  const [laptop, other] = [new Site("laptop", SCHEMA), new Site("other", SCHEMA)];
+  server.edit("INSERT INTO run VALUES(1, 1, 'stays', 1), (2, 3, 'leaves', 1), (3, 3, 'deleted there', 1), (4, 3, 'disputed', 1)", at(1));
+  meet(server, copy, [laptop, other], 2);
+  // A conflict that is open when the row leaves, and edits, a delete and a new row that nobody has heard of.
+  laptop.edit("UPDATE run SET note = 'one says' WHERE id = 4", at(3));
+  other.edit("UPDATE run SET note = 'the other says' WHERE id = 4", at(4));
+  settle(copy, other);
+  settle(copy, laptop);
+  expect(copy.conflicts).toHaveLength(1);
+  laptop.edit("UPDATE run SET note = 'typed in one that leaves' WHERE id = 2; DELETE FROM run WHERE id = 3", at(5));
+  laptop.edit("INSERT INTO run VALUES(9, 3, 'typed for what leaves', 1); UPDATE run SET note = 'stays, edited' WHERE id = 1", at(6));
+
+  const define = (to: ScopeRule) => {
+    copy.options.scope = { ...copy.options.scope!, rule: to };
+    copy.restart();
+  };
+  define(rule);
+  meet(server, copy, [laptop, other], 7);
+  const before = server.rows("SELECT id, team, note FROM run ORDER BY id");
+  expect(before).toEqual([
+    { id: 1, team: 1, note: "stays, edited" },
+    { id: 2, team: 3, note: "leaves" },
+    { id: 3, team: 3, note: "deleted there" },
+    { id: 4, team: 3, note: "disputed" },
+  ]);
+  for (const site of [laptop, other]) expect(site.rows("SELECT note FROM run")).toEqual([{ note: "stays, edited" }]);
+  const listed = kept(copy).map(({ image }) => image?.find(({ name }) => name === "note")?.value);
+  expect(listed.toSorted()).toEqual(["the other says", "typed for what leaves", "typed in one that leaves"]);
+  // What lost the conflict before is in the row's history at the server, as of any row that is deleted while one is open.
+  const history = copy.replica.history("run", "4");
+  expect(history.filter(({ value }) => value === "one says").map(({ operation }) => operation)).toEqual(["conflict"]);
+
+  define(wide);
+  meet(server, copy, [laptop, other], 8);
+  for (const site of [laptop, other, copy]) expect(site.rows("SELECT id, team, note FROM run ORDER BY id")).toEqual(before);
+});

@@ -440,7 +440,8 @@ export class ScopeFilesSimulation {
 }
 
 /** An engine of this thread as what the rest of a node meets. */
-function rootOf(engine: FileRootEngine, path: string): FileRoot {
+/** An engine as a root of a node. */
+export function rootOf(engine: FileRootEngine, path: string): FileRoot {
   const base = { name: "uploads", path, onChange: () => () => {} };
   return new Proxy(engine, {
     get(target, key) {

@@ -1,29 +1,34 @@
 import { resolve } from "node:path";
 import { Option } from "commander";
 import { declare, repeatable, type Registration } from "../command.ts";
+import type { ScopeRule } from "@scoutsync/replica";
+import { scopesFromFile } from "../config/load.ts";
 import { Negative, usageError } from "../exit.ts";
 import type { Output } from "../output/output.ts";
 
 /** `scoutsync doctor`: what sync would do to a database or a folder and what stands in the way; changes nothing. */
 export const registerDoctor: Registration = (program, surroundings) => {
-  declare<{ db?: string; files?: string; exclude?: string[] }>(program, surroundings, {
+  declare<{ db?: string; files?: string; exclude?: string[]; scopes?: string; as: string }>(program, surroundings, {
     usage: "doctor",
     summary: "what sync would do to this database, or this folder of files, and what stands in the way; changes nothing",
     options: [
       new Option("--db <path>", "the SQLite file"),
       new Option("--files <dir>", "the folder of a file root").conflicts("db"),
+      new Option("--scopes <file>", "also say whether the scopes in this file can be served from the database").conflicts("files"),
+      new Option("--as <name>", "what that file calls the database").default("main"),
       repeatable("--exclude <table[.column]>", "what is to be left out, of a folder a gitignore pattern; repeat for more"),
     ],
     examples: [
       "scoutsync doctor --db ./app.db",
       "scoutsync doctor --db ./app.db --exclude sessions --json",
+      "scoutsync doctor --db ./app.db --scopes scopes.yaml",
       "scoutsync doctor --files ./uploads",
     ],
-    run: async ({ db, files, exclude = [] }, { out, surroundings: { cwd } }) => {
+    run: async ({ db, files, exclude = [], scopes, as }, { out, surroundings: { cwd } }) => {
       if (files !== undefined) return examineRoot(resolve(cwd, files), exclude, out);
       if (db === undefined) throw usageError("doctor needs something to look at", "Give --db PATH or --files DIR.");
       const { diagnose } = await import("@scoutsync/replica");
-      const found = diagnose(resolve(cwd, db), exclude);
+      const found = diagnose(resolve(cwd, db), exclude, scopes === undefined ? [] : await rulesIn(resolve(cwd, scopes), as));
       const document = {
         path: found.path,
         status: found.status,
@@ -45,6 +50,16 @@ export const registerDoctor: Registration = (program, surroundings) => {
     },
   });
 };
+
+/** What the scopes in a file show of a database. */
+async function rulesIn(path: string, database: string): Promise<ScopeRule[]> {
+  const { scopesOf } = await import("@scoutsync/sync-node");
+  const rules = scopesOf(scopesFromFile(path)).flatMap(({ databases }) =>
+    databases.filter((one) => one.database === database).map(({ rule }) => rule),
+  );
+  if (rules.length === 0) throw usageError(`no scope in ${path} names a database "${database}"`, "Say with --as what it is called there.");
+  return rules;
+}
 
 async function examineRoot(path: string, exclude: readonly string[], out: Output): Promise<void> {
   const { diagnoseRoot } = await import("@scoutsync/files");

@@ -107,7 +107,12 @@ export function planScope(
       throw fail(`table "${asked.table}" does not take part: ${why}`, "Name tables as the database does.");
     }
     if (wanted.has(asked.table)) throw fail(`table "${asked.table}" is named twice`);
-    if (shape.keyless) throw fail(`table "${asked.table}" has no primary key, which is not supported in a scope`);
+    if (shape.keyless) {
+      throw fail(
+        `table "${asked.table}" has no primary key: nothing tells its equal rows apart, so not which of them a node of the scope changed or deleted, which is not supported in a scope`,
+        "Give it a primary key, or leave that table out of the scope.",
+      );
+    }
     if (shape.key.some(({ collation }) => collation !== "BINARY"))
       throw fail(`the key of "${asked.table}" has a collation, which is not supported in a scope`);
     wanted.set(asked.table, { asked, shape });

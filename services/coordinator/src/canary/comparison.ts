@@ -2,8 +2,9 @@ import { toPlainError } from "@scoutsync/core";
 import { unary, VerifyRequest, type VerifyResponse } from "@scoutsync/protocol";
 import type { Logger } from "@scoutsync/runtime";
 import type { AlertWatch } from "../alerts/watch.ts";
-import type { Fleet, FleetNode } from "../detection/fleet.ts";
+import { companions, type Fleet, type FleetNode } from "../detection/fleet.ts";
 import type { NodeClients } from "../detection/node-clients.ts";
+import { gain } from "../planner/plan.ts";
 import type { Registry } from "../registry/registry.ts";
 
 const PAIRS_AT_ONCE = 4;
@@ -12,7 +13,7 @@ const VERIFY_OPERATION = "verify";
 
 /**
  * Compares the rows of every node with those of the next one, in a ring: n comparisons that together say whether all are
- * equal. What lags behind differs rightly; only what differs at one vector is an incident.
+ * equal; and those of every node of a scope with what its server shows. What lags behind differs rightly; only what differs at one vector is an incident.
  */
 export class Comparison {
   readonly #fleet: Fleet;
@@ -31,12 +32,21 @@ export class Comparison {
 
   /** One round over all nodes that are online. Never throws. */
   async round(): Promise<void> {
-    // A node of a scope holds other rows than its server, rightly.
-    const nodes = this.#fleet.available().filter((node) => !node.limited);
-    if (nodes.length < 2) return;
-    const pairs = nodes
-      .slice(0, nodes.length === 2 ? 1 : undefined)
+    const available = this.#fleet.available();
+    const nodes = available.filter((node) => !node.limited);
+    const ring = nodes
+      .slice(0, nodes.length === 2 ? 1 : nodes.length < 2 ? 0 : undefined)
       .map((node, at) => ({ node, peer: nodes[(at + 1) % nodes.length] ?? node }));
+    // A node of a scope holds other rows than its server, rightly: it asks that for its part.
+    const ofScopes = available
+      .filter((node) => node.limited)
+      .flatMap((node) =>
+        companions(node, nodes)
+          .filter((server) => isEven(node, server))
+          .slice(0, 1)
+          .map((peer) => ({ node, peer })),
+      );
+    const pairs = [...ring, ...ofScopes];
     const lane = async () => {
       for (let pair = pairs.shift(); pair !== undefined; pair = pairs.shift()) await this.#compare(pair.node, pair.peer);
     };
@@ -65,6 +75,12 @@ export class Comparison {
       this.#logger.debug({ server: node.id, peer: peer.id, error: message }, "two nodes could not be compared");
     }
   }
+}
+
+/** A server shows a node of a scope what that has: one that lags behind is compared another time, and another scope's server never. */
+function isEven(node: FleetNode, server: FleetNode): boolean {
+  const isShown = [...node.vectors.keys()].every((database) => server.vectors.has(database));
+  return isShown && gain(node, server) === 0 && gain(server, node) === 0;
 }
 
 /** Databases whose rows differ although both sides stand at one vector, with the tables. */
