@@ -156,7 +156,8 @@ test("a scope becomes smaller while a laptop is away: what it typed is kept and 
   ]);
   for (const site of [laptop, other]) expect(site.rows("SELECT note FROM run")).toEqual([{ note: "stays, edited" }]);
   const listed = kept(copy).map(({ image }) => image?.find(({ name }) => name === "note")?.value);
-  expect(listed.toSorted()).toEqual(["the other says", "typed for what leaves", "typed in one that leaves"]);
+  expect(new Set(listed)).toEqual(new Set(["the other says", "typed for what leaves", "typed in one that leaves"]));
+  expect(listed).toHaveLength(3);
   // What lost the conflict before is in the row's history at the server, as of any row that is deleted while one is open.
   const history = copy.replica.history("run", "4");
   expect(history.filter(({ value }) => value === "one says").map(({ operation }) => operation)).toEqual(["conflict"]);

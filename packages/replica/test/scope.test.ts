@@ -247,3 +247,19 @@ test("what a node wrote between a crash and the next pass is an edit of what the
     expect(site.rows("SELECT * FROM pit")).toEqual([{ team: 5454, slot: "a", body: "x again" }]);
   }
 });
+
+test("what was written at the server past capture is found by the next pass: a scope's copy is compared with the rows themselves", () => {
+  const server = main();
+  server.edit(
+    "INSERT INTO scouting VALUES(1, 5454, NULL, 'first', 3, 's'), (2, 5454, NULL, 'second', 3, 's'), (3, 5454, NULL, 'third', 3, 's')",
+  );
+  const copy = copyOf(server, teams(5454));
+  const first = laptop("laptop");
+  carry(server, copy);
+  settle(copy, first);
+  server.write("UPDATE scouting SET note = 'past capture' WHERE id = 1; DELETE FROM scouting WHERE id = 2; DELETE FROM _scoutsync_capture");
+  carry(server, copy);
+  settle(copy, first);
+  expect(sorted(first)).toEqual(["past capture", "third"]);
+  expect(notes(first)).toEqual(server.rows("SELECT id, team, note, score FROM scouting ORDER BY id"));
+});
