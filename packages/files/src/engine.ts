@@ -140,7 +140,7 @@ export class FileRootEngine implements FileRootCalls {
       problem: this.trouble.current?.message ?? "",
       problemCode: this.trouble.current?.code ?? "",
       part: manifest.part?.prefixes ?? null,
-      tooLarge: this.intake.tooLargeText(),
+      tooLarge: this.intake.claims.tooLargeText(),
       refused: manifest.lastRefusal(),
     };
   }
@@ -397,7 +397,7 @@ export class FileRootEngine implements FileRootCalls {
     return {
       state: this.state(),
       stored: this.manifest.storedCount(),
-      remarks: [...this.scanner.remarks.values(), ...this.intake.tooLarge.values()],
+      remarks: [...this.scanner.remarks.values(), ...this.intake.claims.tooLarge.values()],
       refusals: this.manifest.refusals(100),
     };
   }

@@ -24,6 +24,17 @@ afterEach(async () => {
 
 const BYTES = Buffer.from("from a hostile peer");
 const HASH = createHash("sha256").update(BYTES).digest("hex");
+const LOSER = {
+  hash: HASH,
+  size: BYTES.length,
+  author: "p",
+  stampUs: 1,
+  sinceUs: 1,
+  winner: HASH,
+  winnerAuthor: "p",
+  winnerStampUs: 1,
+  resolved: false,
+};
 
 function entry(path: string, change: Partial<FileEntry> = {}): FileEntry {
   return {
@@ -103,10 +114,26 @@ test("a database's name is not taken from a peer, and neither is an entry that i
     entry("x", { hash: "../../etc/passwd" }),
     entry("y", { size: -1 }),
     entry("z", { mode: 0o4777 }),
+    entry("w", { losers: [{ ...LOSER, size: -1 }] }),
+    entry("v", { losers: [{ ...LOSER, hash: "../x" }] }),
   ]);
-  expect(refused.map(({ path }) => path)).toEqual(["x", "y", "z"]);
+  expect(refused.map(({ path }) => path)).toEqual(["x", "y", "z", "w", "v"]);
   expect(readdirSync(site.root)).toEqual([".scoutsync-store"]);
 });
+
+test.each([0, -1, 253_402_300_800_000_000, Number.MAX_SAFE_INTEGER])(
+  "a file that was written at %d µs is taken, and so is what is edited here after it",
+  async (modifiedUs) => {
+    expect((await give([entry("x", { modifiedUs, stampUs: modifiedUs })])).placed).toBe(1);
+    writeFileSync(join(site.root, "x"), "edited here");
+    await site.engine.scan({});
+    const found = await site.engine.locate("x");
+    expect(found.hash).toBe(createHash("sha256").update("edited here").digest("hex"));
+    // Heard again, it is older.
+    expect((await give([entry("x", { modifiedUs, stampUs: modifiedUs })])).placed).toBe(0);
+    expect(readFileSync(join(site.root, "x"), "utf8")).toBe("edited here");
+  },
+);
 
 test("a link where a folder or a file belongs is never followed, and says that it is in the way", async () => {
   symlinkSync(canary, join(site.root, "docs"));

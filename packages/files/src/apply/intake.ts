@@ -2,7 +2,6 @@ import {
   equalVectors,
   join,
   SyncError,
-  toPlainError,
   type VersionVector,
   sameContent,
   type FileEntry,
@@ -11,23 +10,17 @@ import {
 } from "@scoutsync/core";
 import { plannerOf, withRoot, type RootContext } from "../context.ts";
 import { entryOf, State, type ManifestRow } from "../manifest/rows.ts";
-import { checkPath } from "../paths/check-path.ts";
-import { errorCode, inFolderOf, permissionsOf, type Folder } from "../paths/folder.ts";
-import type { Part } from "../paths/part.ts";
+import { errorCode, inFolderOf, permissionsOf } from "../paths/folder.ts";
 import { next as bump, plan, type Plan } from "../plan/plan.ts";
-import { excludedName } from "../scan/exclusions.ts";
 import { isRacy, printOf } from "../scan/print.ts";
-import type { Remark } from "../scan/report.ts";
 import type { Scanner } from "../scan/scanner.ts";
 import type { Staging } from "../store/staging.ts";
+import { Claims, linkOnTheWayTo } from "./claims.ts";
 import { FolderPlaces, lostToFolder } from "./folder-places.ts";
 import { newId, storedObject, type Placement, type Step } from "./placement.ts";
 
 /** A path is planned again after it turned out to hold something newer, so often at most; then the next session does it. */
 const MAX_LOOKS = 4;
-
-/** So many files that are too large are remembered by name. */
-const MOST_TOO_LARGE = 1_000;
 
 /** Bytes that are needed before an entry can be taken in. */
 export interface Want {
@@ -65,11 +58,8 @@ export class EntryIntake {
   private readonly folders: FolderPlaces;
   /** Files that came for the name of a folder that is not empty yet, by path: what was in it may go a moment later. */
   private readonly awaited = new Map<string, { entry: FileEntry; source: string; lists: number }>();
-  /** What others have of which this node takes none, as far as it has heard since it started. */
-  readonly tooLarge = new Map<string, Remark>();
-  /** Who the entries come from that are taken in now, and what of them has been refused. */
-  private peer = "";
-  private readonly refusals: string[] = [];
+  /** What others say, judged. */
+  readonly claims: Claims;
   /** How many lists of others have been begun. */
   private lists = 0;
 
@@ -79,15 +69,15 @@ export class EntryIntake {
     this.scanner = parts.scanner;
     this.staging = parts.staging;
     this.folders = new FolderPlaces(context, parts);
-    for (const remark of JSON.parse(this.context.manifest.get("too_large") ?? "[]") as Remark[]) this.tooLarge.set(remark.path, remark);
+    this.claims = new Claims(context);
   }
 
   /** `source` is the index of the manifest that the entries come from; `peer` names it for people. */
   async receive(entries: readonly FileEntry[], source: string, peer: string): Promise<Intake> {
     const intake: Intake = { wants: [], taken: 0, placed: 0, conflicts: 0, removed: 0, refused: [] };
-    this.peer = peer;
-    const sound = entries.filter((entry) => this.isSound(entry, intake));
-    this.noteTooLarge();
+    const { sound, refused, leftAlone } = this.claims.judge(entries);
+    intake.refused.push(...refused);
+    intake.taken += leftAlone;
     const { manifest } = this.context;
     const live = sound.filter(({ kind }) => kind !== "gone").sort((a, b) => (a.path < b.path ? -1 : 1));
     const gone = sound.filter(({ kind }) => kind === "gone").sort((a, b) => (a.path > b.path ? -1 : 1));
@@ -102,16 +92,8 @@ export class EntryIntake {
     await this.takeAll(folders, source, intake);
     if (gone.length > 0) await this.takeAwaited(intake);
     for (const entry of sound) await this.keepLosers(entry, intake);
-    this.noteRefusals();
+    this.claims.note(peer);
     return intake;
-  }
-
-  /** What others have and this node takes none of, in words; "" where there is nothing. */
-  tooLargeText(): string {
-    const [first] = this.tooLarge.values();
-    if (!first) return "";
-    const more = this.tooLarge.size > 1 ? ` (and ${this.tooLarge.size - 1} more)` : "";
-    return `${JSON.stringify(first.path)} ${first.reason}${more}`;
   }
 
   /** A list of another node is asked for from where it is known: what it says of deletions comes after the rest. */
@@ -161,57 +143,6 @@ export class EntryIntake {
       if (!intake.wants.some((want) => want.hash === hash))
         intake.wants.push({ hash, size, path: entry.path, hasBasis: false, isOptional: true });
     }
-  }
-
-  /** What a peer says is checked as text before anything is looked up by it. */
-  private isSound(entry: FileEntry, intake: Intake): boolean {
-    const { manifest } = this.context;
-    try {
-      checkPath(entry.path);
-      checkEntry(entry);
-      if (manifest.part) checkPart(manifest.part, entry);
-    } catch (error) {
-      const { code, message } = toPlainError(error);
-      this.refusals.push(message);
-      // Who lost a folder a moment ago hears of it in its next session: its list is not to count as taken in until then.
-      intake.refused.push({ path: entry.path.slice(0, 200), code, message, retry: code === "FORBIDDEN" });
-      return false;
-    }
-    if (this.isLeftAlone(entry)) {
-      intake.taken += 1;
-      return false;
-    }
-    return true;
-  }
-
-  private isLeftAlone({ path, kind, size }: FileEntry): boolean {
-    const { rules, limits, manifest } = this.context;
-    const components = path.split("/");
-    const name = components.at(-1) ?? "";
-    if (kind !== "folder" && excludedName(name) !== null) return true;
-    for (let depth = 1; depth < components.length; depth++) if (rules.ignores(components.slice(0, depth).join("/"), true)) return true;
-    if (rules.ignores(path, kind === "folder") || (kind === "gone" && rules.ignores(path, true))) return true;
-    if (size > limits.maxSizeBytes) {
-      const reason = `has ${size} bytes at another node, more than the ${limits.maxSizeBytes} that are synced`;
-      this.tooLarge.set(path, { path, kind: "size", reason });
-      return true;
-    }
-    this.tooLarge.delete(path);
-    return manifest.row(path)?.state === State.ignored;
-  }
-
-  /** What is refused of an offer is written down once for all of it, and told from there. */
-  private noteRefusals(): void {
-    const what = this.refusals.splice(0);
-    const { manifest } = this.context;
-    if (what.length > 0) manifest.transaction(() => manifest.refuse(this.peer, what, this.context.nowUs()));
-  }
-
-  /** Remembered over a restart: others list it once only. */
-  private noteTooLarge(): void {
-    const { manifest } = this.context;
-    const text = JSON.stringify([...this.tooLarge.values()].slice(0, MOST_TOO_LARGE));
-    if (text !== (manifest.get("too_large") ?? "[]")) manifest.transaction(() => manifest.set("too_large", text));
   }
 
   /** A step for the disk; null when nothing is left to do or bytes are waited for; "again" after a change to plan anew from. */
@@ -463,7 +394,7 @@ export class EntryIntake {
     const reason = "something that is not synced is in the way (a link, a folder's permissions, or an excluded file)";
     this.scanner.remark(path, "way", reason);
     const link = withRoot(this.context, ({ root }) => linkOnTheWayTo(root, path));
-    if (link !== null) this.refusals.push(`${JSON.stringify(path)} was not written: a link stands at ${JSON.stringify(link)}`);
+    if (link !== null) this.claims.refuse(`${JSON.stringify(path)} was not written: a link stands at ${JSON.stringify(link)}`);
     intake.refused.push({ path, code: "FILE_BLOCKED", message: `"${path}" of the root "${this.context.name}": ${reason}`, retry: true });
   }
 
@@ -473,21 +404,6 @@ export class EntryIntake {
     if (["ENOTDIR", "ELOOP", "EACCES", "EPERM", "EROFS", "EXDEV", "ENOENT"].includes(code)) return this.inTheWay(entry, intake);
     throw error;
   }
-}
-
-/** The first link on the way to a path, or at it; null where there is none (any more). */
-function linkOnTheWayTo(root: Folder, path: string): string | null {
-  const components = path.split("/");
-  for (let depth = 1; depth <= components.length; depth++) {
-    const part = components.slice(0, depth).join("/");
-    try {
-      if (inFolderOf(root, part, (folder, name) => folder.look(name))?.isSymbolicLink()) return part;
-    } catch {
-      // Swapped once more meanwhile: it is met again when the entry is listed again.
-      return null;
-    }
-  }
-  return null;
 }
 
 /** A version that covers both, of this node's own making. */
@@ -502,30 +418,4 @@ function unchanged(written: FileEntry, came: FileEntry): boolean {
     equalVectors(written.version, came.version) &&
     JSON.stringify(written.losers) === JSON.stringify(came.losers)
   );
-}
-
-/** Throws FORBIDDEN. Folders on the way to the part may be told of. */
-function checkPart(part: Part, { path, kind }: FileEntry): void {
-  if (part.has(path) || (kind !== "file" && part.leadsTo(path))) return;
-  throw new SyncError({
-    code: "FORBIDDEN",
-    message: `${JSON.stringify(path.slice(0, 200))} is outside of the folders that the scope has of this root`,
-    action: "Nothing was touched. Put the file below one of the folders of the scope, or have the scope say more.",
-  });
-}
-
-function checkEntry({ kind, hash, size, mode, path, losers }: FileEntry): void {
-  const isHash = (text: string) => /^[0-9a-f]{64}$/.test(text);
-  const sound =
-    (kind === "file" ? isHash(hash) && Number.isSafeInteger(size) && size >= 0 : (kind === "folder" || kind === "gone") && hash === "") &&
-    Number.isInteger(mode) &&
-    mode >= 0 &&
-    mode <= 7 &&
-    losers.every((loser) => isHash(loser.hash));
-  if (sound) return;
-  throw new SyncError({
-    code: "INVALID_ARGUMENT",
-    message: `the entry for ${JSON.stringify(path)} is not one of a file, a folder or a deletion`,
-    action: "Nothing was touched. Look at the node that it came from.",
-  });
 }
