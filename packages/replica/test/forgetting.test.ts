@@ -1,3 +1,4 @@
+import { join, type VersionVector } from "@scoutsync/core";
 import { describe, expect, test } from "vitest";
 import { rejoin } from "./rejoin.ts";
 import { refusal, SECOND_US, settle, Site, START_US } from "./site.ts";
@@ -341,5 +342,41 @@ describe("joining again is refused, and nothing changed,", () => {
     d.edit("DELETE FROM word");
     expect(refusal(() => d.pull(b))).toBe("REJOIN_NEEDED");
     expect(refusal(() => rejoin(d.replica, b.replica))).toBe("REJOIN_NEEDED");
+  });
+});
+
+describe("a node that was told lies", () => {
+  /** A member says that everybody has everything, changes that nobody sent included, and that all of it was forgotten. */
+  function lieTo(site: Site, vector: VersionVector, floor?: VersionVector): void {
+    const batch = site.batchFor(site);
+    site.replica.apply({ ...batch, run: "of a liar", vector, ...(floor && { floor }) });
+  }
+  const grown = (...sites: Site[]) =>
+    new Map(
+      sites.flatMap((site) => [...site.replica.state().vector].map(([origin, sequence]): [string, number] => [origin, sequence + 40])),
+    );
+
+  test("of what others have forgotten believes it only where it has nothing itself", () => {
+    const [a, b, c] = fleet();
+    c.edit("INSERT INTO word VALUES('mine', 'x'); INSERT INTO team VALUES(9, 'mine', 'x')", START_US + 60 * SECOND_US);
+    const claimed = grown(a, c);
+    lieTo(b, claimed);
+    lieTo(b, claimed, claimed);
+    expect(b.replica.state().floor.size).toBe(0);
+    // Nobody who meets it has to join again.
+    expect(refusal(() => c.pull(b))).toBe("nothing was refused");
+    expect(c.rows("SELECT k FROM word WHERE k = 'mine'")).toHaveLength(1);
+  });
+
+  test("takes no row from one that joins again there: what was never forgotten is not deleted", () => {
+    const [a, b, c] = fleet();
+    c.edit("INSERT INTO word VALUES('mine', 'x'); INSERT INTO team VALUES(9, 'mine', 'x')", START_US + 60 * SECOND_US);
+    const own = c.replica.state().vector;
+    forgetWithout(a, b);
+    lieTo(a, join(a.replica.state().vector, own));
+    expect(refusal(() => c.pull(a))).toBe("REJOIN_NEEDED");
+    rejoin(c.replica, a.replica);
+    expect(c.rows("SELECT k FROM word")).toEqual([{ k: "mine" }]);
+    expect(c.rows("SELECT name FROM team ORDER BY name")).toEqual([{ name: "mine" }, { name: "one" }]);
   });
 });

@@ -93,3 +93,37 @@ test("one that keeps making up changes of a run does not have it begin origin af
   b.pull(a);
   expect(b.rows("SELECT k FROM word ORDER BY k").length).toBe(3);
 });
+
+test.each([
+  ["a row of another table", "INSERT INTO word VALUES('true', 'true')", "INSERT INTO note VALUES(1, 'forged')"],
+  ["another row of the table", "INSERT INTO word VALUES('true', 'true')", "INSERT INTO word VALUES('forged', 'forged')"],
+  ["what names a row", "INSERT INTO note VALUES(1, 'true')", "INSERT INTO word VALUES('forged', 'forged')"],
+])("%s that somebody forged under another one's next number: both are everywhere, also at who comes new", (_, truth, forged) => {
+  const a = new Site("a", SCHEMA, { random: seeded(7) });
+  const b = new Site("b", SCHEMA);
+  // Draws the same origin as the one it writes in the name of.
+  const forger = new Site("forger", SCHEMA, { random: seeded(7) });
+  forger.edit(forged);
+  b.pull(forger);
+  a.edit(truth, START_US + SECOND_US);
+  expect(a.vector).toBe(b.vector);
+  expect(a.pull(b).at(-1)?.verified).toBe(false);
+  mend(a, b);
+  const c = new Site("c", SCHEMA);
+  c.pull(b);
+  for (const site of [a, b, c]) expect(texts(site)).toEqual(["forged", "true"]);
+  expect(c.pull(a).at(-1)?.verified).toBe(true);
+});
+
+test("what somebody forged of a row, under the name it has, is history where its author meets it", () => {
+  const a = new Site("a", SCHEMA, { random: seeded(7) });
+  const b = new Site("b", SCHEMA);
+  const forger = new Site("forger", SCHEMA, { random: seeded(7) });
+  forger.edit("INSERT INTO note VALUES(30, 'forged')");
+  b.pull(forger);
+  a.edit("INSERT INTO note VALUES(1, 'true')", START_US + SECOND_US);
+  a.pull(b);
+  mend(a, b);
+  for (const site of [a, b]) expect(site.rows("SELECT x FROM note")).toEqual([{ x: "true" }]);
+  expect(JSON.stringify(a.rows("SELECT * FROM note"))).toBe(JSON.stringify(b.rows("SELECT * FROM note")));
+});

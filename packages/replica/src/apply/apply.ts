@@ -27,6 +27,7 @@ import { type IncomingRow, type IncomingTable, incomingTables, isStray, readRow,
 import type { Groups } from "../log/groups.ts";
 import type { Floor } from "../forgetting/floor.ts";
 import type { Rejoin, Rejoined } from "../forgetting/rejoin.ts";
+import { Contested } from "../repair/contested.ts";
 import { settleDoubts } from "../repair/doubt.ts";
 import { mergeBirth, mergeColumn, mergeExistence, mergeRekey, mergeSame } from "../rows/registers.ts";
 import { type ColumnWrite, openConflicts, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
@@ -86,6 +87,7 @@ export class Applier {
 
   private readonly floor: Floor;
   private readonly rejoin: Rejoin;
+  private readonly contested: Contested;
   /** Every row of the batch is noted as one that the server holds. */
   private rejoining = false;
   /** Gives references of a peer that names rows of joined copies in the old way their names; only on a trial copy. */
@@ -109,6 +111,7 @@ export class Applier {
     this.placement = options.placement;
     this.floor = options.floor;
     this.rejoin = options.rejoin;
+    this.contested = new Contested(options);
   }
 
   position(run: string): VersionVector {
@@ -121,7 +124,8 @@ export class Applier {
     this.lastSequences.clear();
     this.ids.clear();
     this.opened = 0;
-    const known = join(this.knowledge.vector, this.position(batch.run));
+    const { vector } = this.knowledge;
+    const known = join(vector, this.position(batch.run));
     if (batch.rejoin) this.rejoin.check(batch);
     else if (!batch.repair) this.floor.check(batch);
     this.rejoining = batch.rejoin === true;
@@ -153,7 +157,7 @@ export class Applier {
         this.rows.flush();
         rejoined = this.rejoin.judge(batch, this.nowUs());
       }
-      this.floor.ended(batch);
+      this.floor.ended(batch, batch.rejoin === true || vector.size === 0);
       this.db.prepare("DELETE FROM _scoutsync_position WHERE run = ?").run(batch.run);
       settled = this.placement.decisions.normalize(performance.now() + NORMALIZE_MS);
     } else if (this.repairing) settled = this.placement.decisions.normalize(performance.now() + NORMALIZE_MS);
@@ -347,6 +351,7 @@ export class Applier {
     ]) {
       this.refuseForged(write.origin, write.sequence);
     }
+    if (this.repairing) this.contested.yieldTo(row);
     if (this.rejoining) this.rejoin.saw(table, row.identity, row.key && packKey(table.key, row.key));
     const found = this.find(row);
     if (found?.partial && row.birth) {

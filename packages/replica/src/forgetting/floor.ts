@@ -81,13 +81,13 @@ export class Floor {
   }
 
   /**
-   * A stream has ended, so the vector covers the server's floor: what is forgotten there counts as forgotten here, too. A
-   * replica that was filled from there never had it; and whoever lacks some of it is refused by every node alike, not
-   * taken for one that merges by one and for a new one by the next.
+   * A stream has ended. A replica that was filled or joined again by it never had what is forgotten there, and takes the
+   * floor over. Any other one still has the deletes itself: what a peer says was forgotten is not its own to say, and whoever
+   * lacks it is told of them here.
    */
-  ended(batch: FromSender): void {
+  ended(batch: FromSender, isFilled: boolean): void {
     this.db.prepare("DELETE FROM _scoutsync_stream WHERE run = ?").run(batch.run);
-    if (!batch.floor) return;
+    if (!batch.floor || !isFilled) return;
     for (const [origin, sequence] of batch.floor) this.raise(this.knowledge.origin(origin, ""), sequence);
   }
 }

@@ -164,7 +164,7 @@ export class Rejoin {
    */
   private isUnknown(state: RowState): boolean {
     const isNamedByAuthor = isNamedByBirth(state.table) && !this.rows.shared.has(state.birth.origin);
-    if (state.partial || (isNamedByAuthor && !this.serverHas(state.birth))) return false;
+    if (state.partial || (isNamedByAuthor && !(this.serverHas(state.birth) && this.mayBeForgotten(state)))) return false;
     const name = nameOf(state.table, state.table.surrogate ? state.identity : null, state.key);
     if (this.db.prepare("SELECT 1 FROM temp.seen WHERE name = ?").get(name) !== undefined) return false;
     // Rows of a table that the server's application has dropped are not deleted.
@@ -181,9 +181,18 @@ export class Rejoin {
     return [...ownedDots(state).values()].some((dot) => !this.serverHas(dot));
   }
 
-  /** As `hasNews`, of whichever of the live rows that are one with it. */
+  /**
+   * What the server has forgotten is below its floor. A vector alone is no proof that it ever had a row: somebody may have
+   * told it that it had everything.
+   */
+  private mayBeForgotten(state: RowState): boolean {
+    const floor = this.floor ?? new Map<string, number>();
+    return [...ownedDots(state).values()].some(({ origin, sequence }) => (floor.get(this.knowledge.nameOf(origin)) ?? 0) >= sequence);
+  }
+
+  /** As `hasNews`, of whichever of the live rows that are one with it. What the server cannot have forgotten is news to it. */
   private entityHasNews(state: RowState): boolean {
-    if (this.hasNews(state)) return true;
+    if (this.hasNews(state) || !this.mayBeForgotten(state)) return true;
     return this.placement.entities.concerns(state) && this.placement.members.entityOf(state).some((member) => this.hasNews(member.state));
   }
 
@@ -246,6 +255,7 @@ export class Rejoin {
       if (state.place.kind === "waiting") this.rebear(state, result);
       return;
     }
+    if (!this.mayBeForgotten(state)) return;
     // What was deleted here as well is no news to anyone.
     if (state.place.kind !== "dead" && isAlive(state, this.knowledge))
       this.remember(state, this.rows.keyValues(state), this.rows.cells(state), result);

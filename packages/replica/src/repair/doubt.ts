@@ -16,8 +16,9 @@ export interface RowValues {
 /**
  * Before whole rows are merged: sees to it that no value goes unseen in which the two sides differ.
  *
- * Different values for one and the same write: one side is damaged, and nobody can tell which. The greater hash decides,
- * as everywhere. Where that is the other side's, the value here becomes a write of its own, concurrent with the one in
+ * Different values for one and the same write: one side is damaged, or somebody made it up, and nobody can tell which but the
+ * replica that wrote it: that one says its own again, and keeps the other as a settled conflict. Elsewhere the greater hash decides.
+ * Where that is the other side's, the value here becomes a write of its own, concurrent with the one in
  * doubt: an ordinary conflict that every node lists with both values.
  *
  * A write that knew the other side's, as one past capture is taken to be: the older value is kept as a settled conflict,
@@ -27,6 +28,7 @@ export function settleDoubts(state: RowState, incoming: IncomingRow, knowledge: 
   // The image of a row that was deleted past capture is empty, and says nothing about its values.
   if (incoming.deletes.some(({ alive }) => !alive)) return false;
   let moved = agreeOnTimes(state, incoming);
+  moved = agreeOnClaim(state, incoming) || moved;
   let dot: { origin: number; sequence: number } | null = null;
   for (const { cid, ours, theirs, value } of winners(state, incoming, knowledge)) {
     const here = values.current(cid);
@@ -42,12 +44,12 @@ export function settleDoubts(state: RowState, incoming: IncomingRow, knowledge: 
       moved = true;
     } else if (Buffer.compare(weight(value), weight(here)) > 0) {
       moved = true;
-      if (knowledge.isSelf(ours.origin)) {
-        // Whatever this run writes now counts as knowing its own earlier write: so it is an edit that settles the conflict.
+      if (knowledge.isOwn(ours.origin)) {
+        // Who wrote it knows what it wrote. Whatever this replica writes now counts as knowing that: so it is an edit that settles
+        // the conflict.
         const edit = localWrite(state, ours.time, registerOf(state, cid), knowledge);
-        close(state, cid, ours, here, edit);
-        replaceColumn(state, cid, edit, knowledge, { value, found: here });
-        values.change(cid, value);
+        close(state, cid, ours, value, edit);
+        replaceColumn(state, cid, edit, knowledge, { value: here, found: here });
         continue;
       }
       // One dot for all columns of the row, as an edit has.
@@ -83,6 +85,13 @@ function agreeOnTimes(state: RowState, { birth, columns, deletes }: IncomingRow)
   return moved;
 }
 
+/** One birth claims one integer, as it has one time: the smaller one counts. Returns whether it is another one now. */
+function agreeOnClaim(state: RowState, { birth, claim }: IncomingRow): boolean {
+  if (!state.table.surrogate || !birth || !same(state.birth, birth) || claim >= state.claim) return false;
+  state.claim = claim;
+  return true;
+}
+
 /** Each column's winning write here and there, with the value it has there. */
 function* winners(
   state: RowState,
@@ -96,11 +105,12 @@ function* winners(
     // By another rule than the latest write, the value of the row says nothing about one of several writes.
     if (ruleOf(state.table, cid).kind !== "lww" && (register.length > 1 || writes.length > 1)) continue;
     const ours = winnerOf(register, knowledge);
-    const written = winnerOf(writes, knowledge);
-    const theirs: Write = written ?? incoming.birth;
+    // The birth is not listed among the writes of a column, and may be the one that counts.
+    const births = incoming.unwritten.has(cid) ? [] : [{ ...incoming.birth, value: incoming.values[index] ?? null }];
+    const theirs = winnerOf<ColumnWrite>([...births, ...writes], knowledge);
     // The other side has no such column, and so no other value.
-    if (!written && incoming.unwritten.has(cid)) continue;
-    if (ours) yield { cid, ours, theirs, value: (written ? written.value : incoming.values[index]) ?? null };
+    if (!theirs) continue;
+    if (ours) yield { cid, ours, theirs, value: theirs.value ?? null };
   }
 }
 

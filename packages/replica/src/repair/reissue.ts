@@ -39,7 +39,7 @@ export function reissue(
     for (const [sequence, tid, slot] of entries) {
       const state = rows.atLog(Number(tid), slot);
       // An earlier entry of the same row has taken this one along; one of a table that is not here stays.
-      if (state && owns(state, progress.source, Number(sequence))) rename(db, rows, state, { ...progress, after });
+      if (state && owns(state, progress.source, Number(sequence))) reissueRow(db, rows, state, { ...progress, after });
       progress.reached = Number(sequence);
     }
     if (progress.reached > (knowledge.entries.get(progress.origin) ?? 0)) knowledge.advance(progress.origin, progress.reached);
@@ -52,8 +52,13 @@ function owns(state: RowState, origin: number, sequence: number): boolean {
   return ownedDots(state).has(`${origin}:${sequence}`);
 }
 
-/** All writes of the origin beyond the vector that the row has. Its values and its place stay as they are. */
-function rename(db: Database, rows: RowStore, state: RowState, { source, origin, after }: Reissue & { after: number }): void {
+/** All writes of the origin that the row has, from the sequence on that follows `after`. Its values and its place stay as they are. */
+export function reissueRow(
+  db: Database,
+  rows: RowStore,
+  state: RowState,
+  { source, origin, after }: Pick<Reissue, "source" | "origin"> & { after: number },
+): void {
   const before = ownedDots(state);
   const mine = (dot: { origin: number; sequence: number }) => dot.origin === source && dot.sequence > after;
   const again = <T extends { origin: number; sequence: number }>(dot: T): T => (mine(dot) ? { ...dot, origin } : dot);

@@ -49,6 +49,8 @@ export class RowStore {
   mayWrite = true;
   private readonly findDot: Statement;
   private readonly findAlias: Statement;
+  /** Some row may be found by an alias; once true it stays so. */
+  private aliased: boolean;
   private readonly putAlias: Statement;
   private readonly putDot: Statement;
   private readonly dropDot: Statement;
@@ -67,6 +69,7 @@ export class RowStore {
     };
     this.findDot = prepare("SELECT tid, slot FROM _scoutsync_log WHERE oid = ? AND sequence = ?");
     this.findAlias = prepare("SELECT birth_oid, birth_sequence FROM _scoutsync_alias WHERE oid = ? AND sequence = ?");
+    this.aliased = db.prepare("SELECT 1 FROM _scoutsync_alias LIMIT 1").get() !== undefined;
     this.putAlias = prepare(
       "INSERT INTO _scoutsync_alias(oid, sequence, birth_oid, birth_sequence) VALUES(?, ?, ?, ?) ON CONFLICT(oid, sequence) DO UPDATE SET birth_oid = excluded.birth_oid, birth_sequence = excluded.birth_sequence",
     );
@@ -237,10 +240,10 @@ export class RowStore {
   private dotAt(origin: number, sequence: number): [bigint, bigint] | undefined {
     const tid = this.shared.tableOf(origin);
     if (tid !== undefined) return this.keyAt(tid, origin, sequence);
-    const found = this.findDot.get(origin, sequence) as [bigint, bigint] | undefined;
-    if (found) return found;
-    const alias = this.findAlias.get(origin, sequence) as [bigint, bigint] | undefined;
-    return alias ? (this.findDot.get(...alias) as [bigint, bigint] | undefined) : undefined;
+    // First: where a row was issued again for another one's sake, that one may have the dot that names it.
+    const alias = this.aliased ? (this.findAlias.get(origin, sequence) as [bigint, bigint] | undefined) : undefined;
+    const named = alias ? (this.findDot.get(...alias) as [bigint, bigint] | undefined) : undefined;
+    return named ?? (this.findDot.get(origin, sequence) as [bigint, bigint] | undefined);
   }
 
   /** Where a row named by its key is: mostly in its table under that integer, else an alias says. */
@@ -594,6 +597,7 @@ export class RowStore {
     const { identity, birth, table } = state;
     if (!table.surrogate || (identity.origin === birth.origin && identity.sequence === birth.sequence)) return;
     this.putAlias.run(identity.origin, identity.sequence, birth.origin, birth.sequence);
+    this.aliased = true;
   }
 
   /**
