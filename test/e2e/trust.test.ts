@@ -119,6 +119,41 @@ test("who was put out is cut off at once, by nodes that never spoke with the one
   expect(audit).toMatch(/"what":"revoke","outcome":"done"/);
 });
 
+test("a node that only sticks reach hears from a bundle who was put out, and believes nobody but the fleet's authority", async () => {
+  const { data } = await init("first");
+  const first = await node("first");
+  const line = await startProxy(first.address);
+  const island = await node("island", ["--join", await invite(data, "--address", line.address)]);
+  const laptop = await node("laptop", ["--join", await invite(data)]);
+  write(first, MARKER);
+  for (const one of [island, laptop]) await has(one, MARKER);
+  // From here on no network leads to it.
+  await line.stop();
+  const thief = await connectAs("laptop", island.address);
+  thief.on("error", () => {});
+  const removed = await scoutsync(["members", "revoke", "laptop", "--at", first.address, "--json"], { env });
+  expect(removed.code, removed.stderr).toBe(0);
+  write(first, "by stick");
+  const asLaptop = () => scoutsync(["ping", island.address, "--identity", fleet.path("laptop", "node-data")], { env });
+  expect((await asLaptop()).code).toBe(0);
+
+  const stick = fleet.path("stick", "bundle");
+  const exported = await scoutsync(["export", first.address, "--db", "main", "-o", stick, "--json"], { env });
+  expect(exported.code, exported.stderr).toBe(0);
+  const importing = async () => {
+    const done = await scoutsync(["import", island.address, stick, "--json"], { env });
+    expect(done.code, done.stderr).toBe(0);
+  };
+  await importing();
+  await until(() => thief.destroyed, { what: "the thief is cut off", everyMs: 20 });
+  await has(island, "by stick");
+  const refused = await asLaptop();
+  expect([refused.code, refused.stderr]).toEqual([1, expect.stringMatching(/was put out of the fleet/)]);
+  // An older list, or none, takes nothing back.
+  await importing();
+  expect((await asLaptop()).code).toBe(1);
+});
+
 test("certificates are renewed while the services run, and one that ran out is worth nothing", async () => {
   const { data } = await init("first", "--certificates", "8s");
   const first = await node("first");

@@ -96,6 +96,11 @@ const CONNECTION_TROUBLE: Readonly<Record<string, string>> = {
   EAI_AGAIN: "the host name cannot be looked up just now (EAI_AGAIN)",
 };
 
+/** True when the other side has no such call. */
+export function isUnknownCall(error: unknown): boolean {
+  return error instanceof SyncError && (error.cause as { code?: unknown } | undefined)?.code === status.UNIMPLEMENTED;
+}
+
 /**
  * Turns a failed call into a SyncError: the one the other side threw when it sent ErrorInfo details, else
  * PEER_UNREACHABLE (COORDINATOR_UNREACHABLE) when nobody answered and PEER_FAILED for everything else.

@@ -13,6 +13,7 @@ import {
 } from "@scoutsync/protocol";
 import { QUICK_DEADLINE_MS, type NodeConnection } from "../connect.ts";
 import { stoppable } from "./interruption.ts";
+import { revocationsAt } from "./revocations.ts";
 import { BundleWriter } from "./writer.ts";
 
 /** Entries of one section; the bytes that they need follow it. */
@@ -41,6 +42,7 @@ export async function exportFiles(
   { root, since, path, onProgress }: { root: string; since: string; path: string; onProgress: (done: number, total: number) => void },
 ): Promise<ExportedFiles> {
   const node = await unary(client, "ping", { callerTimeUs: 0n }, { deadlineMs: QUICK_DEADLINE_MS });
+  const revocations = await revocationsAt(client);
   const peer = fileClient(client);
   const writer = await BundleWriter.create(path);
   const { signal, release } = stoppable();
@@ -63,7 +65,8 @@ export async function exportFiles(
         const { name, version } = node;
         const created = new Date().toISOString();
         const from = since === "" ? "" : formatCursors([{ index, seq: seqIn(since, index) }]);
-        await writer.head({ protocol: PROTOCOL_VERSION, version, database: "", root, index, node: name, run: "", since: from, created });
+        const said = { protocol: PROTOCOL_VERSION, version, node: name, run: "", since: from, created, revocations };
+        await writer.head({ ...said, database: "", root, index });
       }
       gone.push(...entries.filter(({ kind }) => kind === "gone"));
       live.push(...entries.filter(({ kind }) => kind !== "gone"));

@@ -2,6 +2,7 @@ import { PROTOCOL_VERSION, SyncError } from "@scoutsync/core";
 import { GetChangesRequest, serverStream, unary } from "@scoutsync/protocol";
 import { QUICK_DEADLINE_MS, type NodeConnection } from "../connect.ts";
 import { stoppable } from "./interruption.ts";
+import { revocationsAt } from "./revocations.ts";
 import { BundleWriter } from "./writer.ts";
 
 export interface Exported {
@@ -28,6 +29,7 @@ export async function exportBundle(
   }: { database: string; since: string; path: string; onProgress: (done: number, total: number) => void },
 ): Promise<Exported> {
   const node = await unary(client, "ping", { callerTimeUs: 0n }, { deadlineMs: QUICK_DEADLINE_MS });
+  const revocations = await revocationsAt(client);
   const writer = await BundleWriter.create(path);
   const exported: Exported = { database, node: node.name, since, batches: 0, changes: 0, bytes: 0 };
   let final = false;
@@ -45,7 +47,7 @@ export async function exportBundle(
       if (exported.batches === 0 && batch.part < 2) {
         const { name, version } = node;
         const created = new Date().toISOString();
-        await writer.head({ protocol: batch.protocol, version, database, node: name, run: batch.run, since, created });
+        await writer.head({ protocol: batch.protocol, version, database, node: name, run: batch.run, since, created, revocations });
       }
       await writer.batch(batch);
       // Of a batch in parts the first one says what it is.

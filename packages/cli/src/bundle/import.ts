@@ -13,6 +13,7 @@ import {
 import type { NodeConnection } from "../connect.ts";
 import { unreadable, type BundleHead } from "./layout.ts";
 import { importFiles, type ImportedFiles } from "./import-files.ts";
+import { carryRevocations } from "./revocations.ts";
 import { BundleReader } from "./reader.ts";
 
 export interface Imported {
@@ -34,7 +35,7 @@ export interface Imported {
 }
 
 /**
- * Of a bundle of files: see `importFiles`. Pushes a bundle's batches to the node, each after its checksum, one after the other, and passes over those that are
+ * Of a bundle of files: see `importFiles`. Tells the node first who was put out of the fleet. Pushes a bundle's batches to the node, each after its checksum, one after the other, and passes over those that are
  * there already: that is how an import that was cut off goes on. Throws what reading the file or the node refuses; what
  * was acknowledged before stays.
  */
@@ -45,6 +46,7 @@ export async function importBundle(
 ): Promise<Imported | ImportedFiles> {
   const { reader, head } = await BundleReader.open(path);
   try {
+    await carryRevocations(client, head.revocations);
     if (head.root !== undefined) return await importFiles(client, reader, head, onProgress);
     const push = await NodePush.open(client, head);
     try {

@@ -1,3 +1,4 @@
+import type { CarriedRevocations } from "./revocations.ts";
 import { OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION, SyncError } from "@scoutsync/core";
 
 // A bundle file: MAGIC, the layout's version, then sections. A section is a tag of four letters, the length of its body
@@ -49,6 +50,8 @@ export interface BundleHead {
   since: string;
   /** ISO 8601 UTC. */
   created: string;
+  /** Who was put out of the fleet, signed by its CA: nodes that only sticks reach hear of it so. */
+  revocations?: CarriedRevocations | undefined;
 }
 
 /** A file that is not a whole bundle as it was written. */
