@@ -3,7 +3,6 @@ import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { connect, type TLSSocket } from "node:tls";
 import { Client, credentials, Metadata, status, type ChannelCredentials } from "@grpc/grpc-js";
-import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import {
   createDatabase,
@@ -16,6 +15,7 @@ import {
   type FleetCoordinator,
   type FleetNode,
 } from "@scoutsync/testkit";
+import { reflectedMethods } from "./reflected.ts";
 import { brokenLine, createCa, createRequest, identityIn, issueCertificate } from "@scoutsync/trust";
 
 const NOTES = "CREATE TABLE note(id INTEGER PRIMARY KEY, body TEXT)";
@@ -162,7 +162,7 @@ function call(
   path: string,
   identity: string | null,
   key?: string,
-  message = Buffer.alloc(0),
+  message: Buffer = Buffer.alloc(0),
 ): Promise<{ code: number; answers: Buffer[] }> {
   const client = new Client(address, tls(identity), { "grpc.ssl_target_name_override": "localhost" });
   const metadata = new Metadata();
@@ -186,42 +186,6 @@ function call(
   });
 }
 
-/** Every method of every service that the server itself tells of. */
-async function reflectedMethods(address: string, key: string | undefined, identity: string | null): Promise<string[]> {
-  const reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
-  const field = (number: number, text: string) => Buffer.concat([Buffer.from([(number << 3) | 2, text.length]), Buffer.from(text)]);
-  const { answers } = await call(address, reflection, identity, key, field(7, "*"));
-  const services = fieldsOf(answers[0]!, 6)
-    .flatMap((list) => fieldsOf(list, 1))
-    .flatMap((one) => fieldsOf(one, 1))
-    .map(String);
-  expect(services.length).toBeGreaterThan(1);
-  const methods: string[] = [];
-  for (const service of services) {
-    const described = await call(address, reflection, identity, key, field(4, service));
-    for (const file of fieldsOf(described.answers[0]!, 4).flatMap((one) => fieldsOf(one, 1))) {
-      const inPackage = String(fieldsOf(file, 2)[0] ?? "");
-      for (const one of fieldsOf(file, 6)) {
-        if (`${inPackage}.${String(fieldsOf(one, 1)[0])}` !== service) continue;
-        methods.push(...fieldsOf(one, 2).map((method) => `/${service}/${String(fieldsOf(method, 1)[0])}`));
-      }
-    }
-  }
-  return [...methods, reflection, reflection.replaceAll(".v1.", ".v1alpha.")];
-}
-
-/** The length-delimited fields of a message with this number. */
-function fieldsOf(message: Uint8Array, number: number): Buffer[] {
-  const reader = new BinaryReader(message);
-  const found: Buffer[] = [];
-  while (reader.pos < reader.len) {
-    const [field, wireType] = reader.tag();
-    if (field === number && wireType === 2) found.push(Buffer.from(reader.bytes()));
-    else reader.skip(wireType, field);
-  }
-  return found;
-}
-
 /** Joining is what one does without a certificate; it is refused by its code. */
 const JOIN = "/scoutsync.v1.Fleet/Join";
 
@@ -232,7 +196,7 @@ test("no call of a coordinator or node is let through without a certificate, wit
     [coordinator.address, 35],
     [nodes[0]!.address, 20],
   ] as const) {
-    const methods = await reflectedMethods(address, undefined, admin);
+    const methods = await reflectedMethods(async (path, message) => (await call(address, path, admin, undefined, message)).answers);
     expect(methods.length).toBeGreaterThan(least);
     const wrong: string[] = [];
     for (const path of methods) {

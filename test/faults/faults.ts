@@ -11,6 +11,26 @@ const tests = (name: string) => `packages/replica/test/${name}.test.ts`;
 
 export const FAULTS: Fault[] = [
   {
+    name: "what a vector covers counts as deleted, whether or not it was forgotten",
+    edits: [[" && this.mayBeForgotten(state)))) return false;", "))) return false;"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "what a peer says was forgotten counts as forgotten",
+    edits: [["if (!batch.floor || !isFilled) return;", "if (!batch.floor) return;"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "two rows under one dot share a place in the log",
+    edits: [["    if (this.repairing) this.contested.yieldTo(row);\n", ""]],
+    caughtBy: tests("snapshot"),
+  },
+  {
+    name: "a bundle says nothing of who was put out",
+    edits: [["    await carryRevocations(client, head.revocations);\n", ""]],
+    caughtBy: "test/e2e/trust.test.ts",
+  },
+  {
     name: "a certificate that another CA signed is taken",
     edits: [["if (!read.checkIssued(this.ca) || !read.verify(this.ca.publicKey)) {", "if (!read.checkIssued(this.ca)) {"]],
     caughtBy: "packages/trust/test/trust.test.ts",
