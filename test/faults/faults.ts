@@ -202,6 +202,21 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("left-behind"),
   },
   {
+    name: "nobody is asked about a new row that refers to an integer which a sync gave to another row",
+    edits: [["if (meant) this.notices.refers(", "if (meant && id < 0n) this.notices.refers("]],
+    caughtBy: tests("former-ids"),
+  },
+  {
+    name: "a row that lives on as a new one since a node joined again is not listed",
+    edits: [["if (isKnown) this.notices.reborn(", "if (!isKnown) this.notices.reborn("]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "a row gives way to one that refers to it",
+    edits: [["if (this.related.leansOn(waiting, holders)) return false;", ""]],
+    caughtBy: tests("circles"),
+  },
+  {
     name: "what one row says is kept as the value of another that it is one with",
     edits: [["own === undefined ? was : own", "own ?? was"]],
     caughtBy: tests("former-ids"),

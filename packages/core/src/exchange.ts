@@ -153,7 +153,7 @@ export interface ReadableChange {
   columns: { name: string; value: SqlValue }[];
 }
 
-export type ReviewKind = "conflict" | "parked" | "quarantine" | "file" | "schema";
+export type ReviewKind = "conflict" | "parked" | "quarantine" | "file" | "schema" | "identity";
 
 export interface ReviewVersion {
   value: SqlValue;

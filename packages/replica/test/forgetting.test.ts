@@ -192,6 +192,15 @@ describe("a node that was retired comes back", () => {
     expect(a.rows("SELECT * FROM line")).toEqual([{ text: "of c" }]);
     // What went is kept for a person, with the values it had.
     expect(c.rows("SELECT key, image FROM _scoutsync_gone WHERE key = 'w'")).toHaveLength(1);
+    // All of it is listed there, and only there, until somebody has seen it.
+    const listed = () => c.replica.reviews({ kind: "identity", id: "", limit: 100 });
+    expect(listed().filter(({ image }) => image !== null)).toHaveLength(4);
+    expect(listed().filter(({ image }) => image === null)).toHaveLength(3);
+    expect(listed().find(({ key }) => key === "w")).toMatchObject({ table: "word", image: [{ name: "k", value: "w" }, { name: "x" }] });
+    expect(a.replica.reviews({ kind: "identity", id: "", limit: 100 })).toEqual([]);
+    expect(refusal(() => c.replica.resolve({ id: listed()[0]?.id ?? "", keep: "loser", set: [] }))).toBe("INVALID_ARGUMENT");
+    for (const { id } of listed()) c.replica.resolve({ id, keep: "winner", set: [] });
+    expect(listed()).toEqual([]);
     // It is one of them again.
     expect(a.replica.memberWords().filter(({ retired }) => retired)).toEqual([]);
   });

@@ -145,3 +145,58 @@ describe("nobody is asked about", () => {
     for (const site of [a, b]) expect(conflicts(site)).toEqual([["1", "name", "edited", null]]);
   });
 });
+
+describe("a new row that refers to an integer which a sync gave to another row", () => {
+  const listed = (site: Site) => site.replica.reviews({ kind: "identity", id: "", limit: 100 });
+  const robotOf = (site: Site, part: string) =>
+    site.one(`SELECT robot.m FROM part JOIN robot ON robot.id = robot_id WHERE part.m = '${part}'`);
+
+  /** b's application adds parts to "its" robot 1, which has moved. */
+  function added(): [Site, Site, Site] {
+    const c = new Site("c", SCHEMA);
+    const [a, b] = moved();
+    b.edit("INSERT INTO part(robot_id, m) VALUES(1, 'wheel'), (1, 'arm')", START_US + 5 * SECOND_US);
+    b.edit("UPDATE part SET m = 'left arm' WHERE m = 'arm'", START_US + 6 * SECOND_US);
+    settle(a, b, c);
+    return [a, b, c];
+  }
+
+  test("is not changed, and is listed there, with both rows that may be meant", () => {
+    const [a, b] = added();
+    expect(robotOf(b, "wheel")).toBe("of a");
+    const [found, ...others] = listed(b);
+    expect(others).toEqual([]);
+    const other = b.one("SELECT id FROM robot WHERE m = 'of b'");
+    expect(found).toMatchObject({
+      kind: "identity",
+      table: "part",
+      column: "robot_id",
+      winner: { value: 1n },
+      loser: { value: BigInt(other as number) },
+    });
+    expect(found?.reason).toMatch(/rows 1, 2 were written here with robot_id = 1/);
+    expect(listed(a)).toEqual([]);
+    b.restart();
+    expect(listed(b)).toEqual([found]);
+  });
+
+  test.each(["winner", "loser"] as const)("ends when somebody says what was meant: %s", (keep) => {
+    const all = added();
+    const [, b] = all;
+    b.replica.resolve({ id: listed(b)[0]?.id ?? "", keep, set: [] });
+    expect(listed(b)).toEqual([]);
+    settle(...all);
+    for (const site of all) for (const part of ["wheel", "left arm"]) expect(robotOf(site, part)).toBe(keep === "winner" ? "of a" : "of b");
+    b.edit("INSERT INTO part(robot_id, m) VALUES(1, 'of one who knows')", START_US + 9 * SECOND_US);
+    expect(listed(b)).toEqual([]);
+  });
+
+  test("is not listed for long, nor where the application changed it or put another row there", () => {
+    const [, b] = added();
+    b.edit("UPDATE part SET robot_id = NULL WHERE m = 'wheel'", START_US + 7 * SECOND_US);
+    expect(listed(b)[0]?.key).toBe("2");
+    b.nowUs = START_US + 4 * DAY_US;
+    b.edit("INSERT INTO part(robot_id, m) VALUES(1, 'looked up')");
+    expect(listed(b)[0]?.key).toBe("2");
+  });
+});

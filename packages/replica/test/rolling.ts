@@ -276,6 +276,7 @@ export class RollingUpgrade {
     return JSON.stringify(
       node.replica
         .reviews({ kind: "", id: "", limit: 100_000 })
+        .filter(({ kind }) => kind !== "identity")
         .map(({ id, kind, table, key, column, winner, loser }) => [id, kind, table, key, column, winner?.value, loser?.value]),
       (_, value) => (typeof value === "bigint" ? String(value) : value),
     );

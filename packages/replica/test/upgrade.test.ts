@@ -50,7 +50,7 @@ const ranks = (site: Site) =>
 
 test("a database of the first version is upgraded, and keeps everything", () => {
   const a = upgraded();
-  expect(a.one("SELECT value FROM _scoutsync_meta WHERE key = 'version'")).toBe("4");
+  expect(a.one("SELECT value FROM _scoutsync_meta WHERE key = 'version'")).toBe("5");
   expect(tables(a)).toEqual(WRITTEN);
   expect(ranks(a)).toEqual([["team", "2", "rank", 21n, 20n]]);
   expect(a.replica.history("team", "1").map(({ operation, value }) => [operation, value])).toContainEqual(["closed", "of a"]);
@@ -88,14 +88,14 @@ test("rows with one UNIQUE value that the version before had parked are one afte
     expect(site.replica.state().parked).toBe(1);
     site.stop();
     const app = new Database(site.path);
-    app.exec(`DROP INDEX _scoutsync_out_joined; DROP TABLE _scoutsync_same; DROP TABLE _scoutsync_former; DROP TABLE _scoutsync_scope_taken;
+    app.exec(`DROP INDEX _scoutsync_out_joined; DROP TABLE _scoutsync_same; DROP TABLE _scoutsync_former; DROP TABLE _scoutsync_scope_taken; DROP TABLE _scoutsync_notice;
       UPDATE _scoutsync_meta SET value = '2' WHERE key = 'version'`);
     app.close();
     return new Site(site.name, schema, { path: site.path });
   }) as [Site, Site];
   settle(a, b);
   for (const site of [a, b]) {
-    expect(site.one("SELECT value FROM _scoutsync_meta WHERE key = 'version'")).toBe("4");
+    expect(site.one("SELECT value FROM _scoutsync_meta WHERE key = 'version'")).toBe("5");
     expect(site.replica.state().parked).toBe(0);
     expect(site.rows("SELECT id, name, x FROM users")).toEqual([{ id: 1, name: "alice", x: "of b" }]);
     expect(site.conflicts.map(({ loser }) => loser?.value)).toEqual(["of a"]);

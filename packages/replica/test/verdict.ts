@@ -43,6 +43,8 @@ export class Verdict {
     return JSON.stringify(
       node.replica
         .reviews({ kind: "", id: "", limit: 100_000 })
+        // What a row was meant to be is asked where it was written.
+        .filter(({ kind }) => kind !== "identity")
         .filter(({ kind, table, key }) => !this.forgetting || kind !== "conflict" || this.neverDeleted(node, table, key))
         .map(({ id, kind, table, key, winner, loser }) => [id, kind, table, key, winner?.value, loser?.value]),
       (_, v) => (typeof v === "bigint" ? String(v) : v),

@@ -233,7 +233,7 @@ export interface ReviewVersion {
   time: string;
 }
 
-export type ReviewKind = "conflict" | "parked" | "quarantine" | "file" | "schema";
+export type ReviewKind = "conflict" | "parked" | "quarantine" | "file" | "schema" | "identity";
 
 export interface Review {
   node: { id: number; name: string; address: string };

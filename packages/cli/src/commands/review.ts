@@ -8,7 +8,7 @@ import { jsonColumns, jsonValue, plainValue } from "../output/json.ts";
 import { parseAssignment } from "./assignment.ts";
 import type { Surroundings } from "../surroundings.ts";
 
-const KINDS = ["conflict", "parked", "quarantine", "file", "schema"] as const;
+const KINDS = ["conflict", "parked", "quarantine", "file", "schema", "identity"] as const;
 
 /** The coordinator gives each node ten seconds, many at once. */
 const FLEET_DEADLINE_MS = 60_000;

@@ -19,6 +19,7 @@ import { judge, ruleOf } from "../rows/ruled-columns.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
 import { sameValue, valueText } from "../rows/values.ts";
 import { heldReviews } from "./held.ts";
+import { noticeReviews, settleNotice } from "./notices.ts";
 import { parkedReview } from "./parked.ts";
 import { type Audited, columnName, keyOf, shown, reviewId } from "./context.ts";
 
@@ -148,6 +149,7 @@ export function findReviews(audited: Audited, request: { kind: string; id: strin
   if (request.kind === "" || request.kind === "parked")
     for (const state of audited.rows.waiting()) take(parkedReview(audited, state, parkedId(audited, state)));
   if (request.kind === "" || request.kind === "schema") for (const review of heldReviews(audited)) take(review);
+  if (request.kind === "" || request.kind === "identity") for (const review of noticeReviews(audited)) take(review);
   return found.sort((a, b) => a.sinceUs - b.sinceUs || (a.id < b.id ? -1 : 1)).slice(0, limit);
 }
 
@@ -195,6 +197,14 @@ export function resolveReview(
   }
   const parked = audited.rows.waiting().find((state) => parkedId(audited, state) === request.id);
   if (parked) return resolveParked(audited, parked, request);
+  const noticed = settleNotice(audited, request);
+  if (noticed) {
+    for (const row of noticed.rows) {
+      const key = rows.keyValues(row);
+      if (key) writeColumns(audited, row, key, noticed.values);
+    }
+    return { review: noticed.review, parked: null };
+  }
   if (heldReviews(audited).some(({ id }) => id === request.id)) {
     throw new SyncError({
       code: "INVALID_ARGUMENT",

@@ -5,6 +5,7 @@ import type { Knowledge } from "../identity/knowledge.ts";
 import type { Groups } from "../log/groups.ts";
 import { dependsOn } from "../rows/foreign-keys.ts";
 import { noteDrained } from "../identity/receipts.ts";
+import { Notices } from "../rows/notices.ts";
 import {
   blindWrite,
   closeWinners,
@@ -93,6 +94,7 @@ export class Drain {
   private rowsAreHeld = false;
   private readonly unseen: UnseenRows;
   private readonly takenOver: TakenOver;
+  private readonly notices: Notices;
   /** A row with NULL in its key was captured, and the table's rows without a key do not take part yet. */
   foundWithoutKey = false;
   private readonly groups: Groups;
@@ -117,6 +119,7 @@ export class Drain {
     this.keyless = new KeylessDrain({ ...options, noteReferred: (state, values) => this.noteReferred(state, values) });
     this.unseen = new UnseenRows(options);
     this.takenOver = new TakenOver(options);
+    this.notices = new Notices(options.db);
     this.groups = options.groups;
     this.reconciliation = options.reconciliation;
     this.quarantine = options.quarantine;
@@ -141,7 +144,8 @@ export class Drain {
   }
 
   /** A new reference to a deleted row that is only kept: the application sees that row, and means it. */
-  private noteReferred(state: RowState, values: readonly SqlValue[]): void {
+  private noteReferred(state: RowState, values: readonly SqlValue[], written: readonly boolean[] | null = null): void {
+    this.noteFormer(state, values, written);
     if (this.rows.same.exist) this.noteStale(state, values);
     if (!this.rowsAreKept) return;
     for (const { index, parent } of state.table.references) {
@@ -151,6 +155,18 @@ export class Drain {
     }
     const id = state.table.surrogate ? state.claim : null;
     for (const target of dependsOn(this.rows, state.table, id, values)) if (target.kept) this.referred.push(target.birth);
+  }
+
+  /** The application may mean the row that had an integer here until a sync gave it to another one: for a person to say. */
+  private noteFormer(state: RowState, values: readonly SqlValue[], written: readonly boolean[] | null): void {
+    for (const { index, parent } of state.table.references) {
+      const id = values[index];
+      if (typeof id !== "bigint" || written?.[index] === false) continue;
+      const holder = this.rows.former.has(parent, id) ? this.rows.byId(parent, id) : null;
+      const meant = holder && this.rows.former.meant(holder);
+      const { cid } = state.table.columns[index] as { cid: number };
+      if (meant) this.notices.refers(state.birth, { cid, id, meant }, this.clock.nowUs());
+    }
   }
 
   /** The application may still write an integer that a row had before another came to stand for it. */
@@ -587,7 +603,7 @@ export class Drain {
     before: ReadonlyMap<string, { origin: number; sequence: number }>,
   ): void {
     this.write(state, written, wall, row);
-    this.noteReferred(state, row.values);
+    this.noteReferred(state, row.values, written);
     if (!isAlive(state, this.knowledge)) state.deletes = [];
     state.kept = false;
     this.rows.saveInTable(state, id, row.values, new Map(before));

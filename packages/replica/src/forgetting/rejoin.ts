@@ -15,6 +15,7 @@ import type { Knowledge } from "../identity/knowledge.ts";
 import { keylessIdentity } from "../rows/keyless-rows.ts";
 import { isAlive, latestTime, localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
 import { isSame, type Member } from "../rows/members.ts";
+import { Notices } from "../rows/notices.ts";
 import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
@@ -70,9 +71,11 @@ export class Rejoin {
   private unseen: Needed | null = null;
   /** Kept rows that renewed ones refer to. */
   private keptFor: Write[] = [];
+  private readonly notices: Notices;
 
   constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement }) {
     this.db = options.db;
+    this.notices = new Notices(options.db);
     this.rows = options.rows;
     this.knowledge = options.knowledge;
     this.placement = options.placement;
@@ -279,7 +282,8 @@ export class Rejoin {
     const { key, values, cells, shown } = shape;
     // Gone without being captured: the comparison of tables that follows finds it.
     if (inTable && (!key || !values)) return;
-    if (this.serverHas(state.birth)) result.reborn++;
+    const isKnown = this.serverHas(state.birth);
+    if (isKnown) result.reborn++;
     // While the table still tells whose they are.
     const children = (inTable ? this.placement.related.referring(state) : []).map(({ child, cid }) => ({
       child,
@@ -295,6 +299,7 @@ export class Rejoin {
     if (inTable) this.forgetInTable(state);
     else this.rows.erase(state);
     const birth = localWrite(null, this.nowUs, [], this.knowledge);
+    if (isKnown) this.notices.reborn(birth, this.nowUs);
     const packed = table.keyless
       ? keylessIdentity(table, birth)
       : table.surrogate

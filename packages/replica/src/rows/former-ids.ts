@@ -2,6 +2,7 @@ import type { Database, Statement } from "better-sqlite3";
 import { ByteReader, ByteWriter, type CellValue } from "@scoutsync/core";
 import type { Table } from "../schema/catalog.ts";
 import type { RowState } from "./row-state.ts";
+import type { Identity } from "./same-links.ts";
 
 /**
  * For how long an application may go on using an integer that it read before a sync gave that to another row: in memory,
@@ -81,6 +82,16 @@ export class FormerIds {
     const values = new Map<number, CellValue>();
     for (const from = new ByteReader(image); !from.done;) values.set(from.varint(), from.value());
     return values;
+  }
+
+  /** Which row had the integer of this one before a sync gave it to this one; null where nobody can mean it any more. */
+  meant({ table, identity, slot }: RowState): Identity | null {
+    const found = this.db
+      .prepare(
+        "SELECT oid AS origin, sequence FROM _scoutsync_former WHERE tid = ? AND id = ? AND holder_oid = ? AND holder_sequence = ? AND at > ?",
+      )
+      .get(table.tid, slot, identity.origin, identity.sequence, this.nowUs() - this.rememberedUs);
+    return (found as Identity | undefined) ?? null;
   }
 
   /** Somebody decides about the row that has the integer now, and has seen it. */

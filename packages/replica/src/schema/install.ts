@@ -19,7 +19,7 @@ import type { Shape } from "./reconcile.ts";
 import { sourceOf, withoutKeyName } from "./tables.ts";
 
 /** Steps from one version of the `_scoutsync_*` tables to the next, the first from nothing; never changed once released. */
-const STEPS = ["001-metadata.sql", "002-more.sql", "003-entities.sql", "004-scopes.sql"];
+const STEPS = ["001-metadata.sql", "002-more.sql", "003-entities.sql", "004-scopes.sql", "005-notices.sql"];
 
 /** Version of the `_scoutsync_*` tables that this program works with. */
 export const METADATA_VERSION = STEPS.length;

@@ -11,7 +11,7 @@ import { redraw } from "../redraw.ts";
 
 export const reviewResource = new Resource<ReviewList>();
 
-const KINDS: readonly ReviewKind[] = ["conflict", "parked", "quarantine", "file", "schema"];
+const KINDS: readonly ReviewKind[] = ["conflict", "parked", "quarantine", "file", "schema", "identity"];
 const ENTRIES_AT_ONCE = 20;
 const filter: { kind: ReviewKind | ""; shown: number } = { kind: "", shown: ENTRIES_AT_ONCE };
 

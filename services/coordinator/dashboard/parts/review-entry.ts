@@ -18,6 +18,7 @@ const KINDS: Readonly<Record<ReviewKind, { one: string; many: string; icon: Icon
   parked: { one: "Parked row", many: "Parked rows", icon: "wait" },
   quarantine: { one: "Mass delete kept back", many: "Mass deletes", icon: "shield" },
   file: { one: "File conflict", many: "Files", icon: "file" },
+  identity: { one: "Which row is meant", many: "Which row", icon: "review" },
   schema: { one: "Held for a missing table or column", many: "Waiting for a table", icon: "schema" },
 };
 
@@ -51,6 +52,8 @@ function plainReason({ reason }: Review): string {
     .replace(/\s*--undo puts.*$/s, "")
     .replace(/\s*\(--release, or --undo[^)]*\)/, "")
     .replace(/\s*\(here: review resolve [^)]*\)/, "")
+    .replace(/; --keep winner once this has been seen$/, "")
+    .replace(/\. --keep winner if .*$/s, "")
     .replace(/: review resolve with --set \S+/, "");
 }
 

@@ -13,7 +13,7 @@ import { jsonColumns, wireReview } from "./wire.ts";
 
 type ReviewView = z.infer<typeof ReviewShape>;
 
-const KINDS = ["conflict", "parked", "quarantine", "file", "schema"] as const;
+const KINDS = ["conflict", "parked", "quarantine", "file", "schema", "identity"] as const;
 const ENTRIES_PER_NODE = 500;
 const NODES_AT_ONCE = 32;
 const DEADLINE_MS = 10_000;
@@ -24,6 +24,7 @@ const DECISIONS: Readonly<Record<ReviewView["kind"], ReviewView["decisions"]>> =
   quarantine: ["release", "undo"],
   file: ["winner", "loser"],
   schema: [],
+  identity: ["winner", "loser"],
 };
 
 interface Gathered {

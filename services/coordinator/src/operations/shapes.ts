@@ -336,7 +336,7 @@ export const ReviewShape = z
     node: z.object({ id: z.int(), name: z.string(), address: z.string() }),
     id: z.string().describe("Id on that node; an entry is named by node and id"),
     also_on: z.array(z.int()).describe("Other nodes that list the same entry; deciding it on one decides it everywhere"),
-    kind: z.enum(["conflict", "parked", "quarantine", "file", "schema"]),
+    kind: z.enum(["conflict", "parked", "quarantine", "file", "schema", "identity"]),
     database: z.string(),
     table: z.string(),
     key: z.string(),

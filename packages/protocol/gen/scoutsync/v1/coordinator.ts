@@ -534,7 +534,7 @@ export interface ListAlertsResponse {
 }
 
 export interface ListFleetReviewsRequest {
-  /** "", "conflict", "parked", "quarantine", "file" or "schema". */
+  /** "", "conflict", "parked", "quarantine", "file", "schema" or "identity". */
   kind: string;
   /** Id, name or host:port; empty = all. */
   node: string;

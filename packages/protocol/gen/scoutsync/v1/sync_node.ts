@@ -981,7 +981,7 @@ export interface Difference {
 
 export interface ListReviewsRequest {
   database: string;
-  /** "", "conflict", "parked", "quarantine", "file" or "schema". */
+  /** "", "conflict", "parked", "quarantine", "file", "schema" or "identity". */
   kind: string;
   limit: number;
   /** Only this entry. */
