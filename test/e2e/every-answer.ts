@@ -17,10 +17,10 @@ const CALLS: readonly Definition[] = [SyncNodeService, FleetService].flatMap(
 );
 /** What differs from call to call, and says nothing of anybody. */
 const TIMES = new Set(["time", "timeUs", "receivedUs", "sentUs", "date"]);
-/** A stream that does not end by itself is cut. */
-const CUT_MS = 1_000;
-/** These are there to become a member: wrong codes are counted. */
-const LEFT_OUT = new Set(["Join", "Renew"]);
+/** A stream that does not end by itself is cut; none of those that are asked is one. */
+const CUT_MS = 10_000;
+/** These are there to become a member, where wrong codes are counted, and to hear who is none any more, for as long as it lasts. */
+const LEFT_OUT = new Set(["Join", "Renew", "ShareRevocations"]);
 
 /** Rows, and files of another team, that whoever asks has heard of. */
 export interface Heard {
