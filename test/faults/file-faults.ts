@@ -144,7 +144,7 @@ export const FILE_FAULTS: Fault[] = [
         "const fd = openSync(this.at(name), O_RDONLY | O_DIRECTORY);",
       ],
     ],
-    caughtBy: tests("model"),
+    caughtBy: tests("hostile"),
   },
   {
     name: "a stored version has its bytes in common with another name",

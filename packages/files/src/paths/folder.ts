@@ -61,6 +61,12 @@ export class Folder {
   /** Makes a folder unless one is there, and opens it. */
   make(name: string): Folder {
     try {
+      // Mostly it is there.
+      return this.enter(name);
+    } catch (error) {
+      if (errorCode(error) !== "ENOENT") throw error;
+    }
+    try {
       mkdirSync(this.at(name), 0o755);
       fsyncSync(this.fd);
     } catch (error) {
