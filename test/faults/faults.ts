@@ -212,6 +212,16 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("forgetting"),
   },
   {
+    name: "a row that a migration hid from the drain is named by its bare integer",
+    edits: [["for (const { index, parent } of table.keyReferences) this.bearUncompared(parent, first.key[index], first.wall);", ""]],
+    caughtBy: tests("migration-undrained"),
+  },
+  {
+    name: "a migration throws away the values of rows that were deleted just before it",
+    edits: [["const kept = setDeletesAside(db, table);", "const kept = false;"]],
+    caughtBy: tests("migration-undrained"),
+  },
+  {
     name: "a row gives way to one that refers to it",
     edits: [["if (this.related.leansOn(waiting, holders)) return false;", ""]],
     caughtBy: tests("circles"),

@@ -405,6 +405,7 @@ export class Drain {
       return;
     }
     const id = table.surrogate ? (first.key[0] as bigint) : null;
+    for (const { index, parent } of table.keyReferences) this.bearUncompared(parent, first.key[index], first.wall);
     const packed = table.surrogate ? null : this.rows.keyFromValues(table, first.key);
     const known = packed ? this.rows.byKey(table, packed) : this.rows.byId(table, id as bigint);
     // A row that waits outside its table is not the one the application wrote, unless its key says so.
@@ -447,6 +448,7 @@ export class Drain {
     };
 
     const die = (image: SqlValue[], at: number) => {
+      for (const { index, parent } of table.references) this.bearUncompared(parent, image[index], at);
       if (!state || !alive) {
         state = this.birth(table, state, unseen, id, packed, at, image);
         before = before.size > 0 && state.slot !== UNSTORED ? before : NO_DOTS;
@@ -532,6 +534,19 @@ export class Drain {
     this.saveBirth(birth, id, last.image, NO_DOTS);
     if (this.rows.wasUsed(table, id)) this.takenOver.follow(table, id, birth.birth.time);
     return true;
+  }
+
+  /**
+   * A row that a migration hid from the drain, as its events were captured under columns that are gone: it is found when its
+   * table is compared, which comes later, and is born now where a row is drained that refers to it by this integer. Otherwise
+   * that one would be named by the bare integer, which is another row's elsewhere.
+   */
+  private bearUncompared(parent: Table, id: SqlValue | undefined, wall: number): void {
+    if (typeof id !== "bigint" || !this.reconciliation.compares(parent) || this.rows.byId(parent, id)) return;
+    const values = this.rows.of(parent).read([id]);
+    if (values === null) return;
+    this.saveBirth(this.birth(parent, null, null, id, null, wall, values), id, values, NO_DOTS);
+    if (this.rows.wasUsed(parent, id)) this.takenOver.follow(parent, id, wall);
   }
 
   private deleteBorn(table: Table, { key, image, wall }: Event): void {

@@ -6,9 +6,12 @@ import {
   captureColumns,
   captureTableSql,
   captureTriggers,
+  eventCode,
+  imageNumber,
   imageTable,
   imageTableSql,
   maskCount,
+  Op,
   triggerNames,
 } from "../capture/triggers.ts";
 import { hasLocalKey, rowsTable, rowsTableSql } from "../rows/table-store.ts";
@@ -66,9 +69,11 @@ function runSteps(db: Database, from: number): void {
 /** Makes the tables and triggers that capture one table; those that are there are made anew. */
 export function installCapture(db: Database, table: Table): void {
   removeTriggers(db, table.tid);
-  dropEvents(db, table.tid);
+  const kept = setDeletesAside(db, table);
+  dropEvents(db, table.tid, kept ? DELETES : []);
   db.exec(`DROP TABLE IF EXISTS ${imageTable(table.tid)}`);
   db.exec(imageTableSql(table));
+  if (kept) takeDeletesBack(db, table);
   const there = new Set((db.pragma(`main.table_info(${CAPTURE})`) as { name: string }[]).map((column) => column.name));
   for (const column of captureColumns(table.key.length, maskCount(table)))
     if (!there.has(column)) db.exec(`ALTER TABLE ${CAPTURE} ADD COLUMN ${column}`);
@@ -80,12 +85,48 @@ export function installCapture(db: Database, table: Table): void {
   writeMeta(db, `name of ${table.tid}`, table.name);
 }
 
-/** Takes one table's events off the dirty list. What comes after must not be given numbers that writes had before. */
-function dropEvents(db: Database, tid: number): void {
+/** Events of rows that went, with their values: comparing the table only finds that they are not there. */
+const DELETES: readonly number[] = [Op.delete, Op.displaced];
+
+/**
+ * Puts the values of rows that went before a migration aside, those in columns that are still there, under the numbers of
+ * their events. False where there are none.
+ */
+function setDeletesAside(db: Database, table: Table): boolean {
+  const shape = table.keyless ? null : capturedShape(db, table);
+  if (!shape || db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = ?").get(imageTable(table.tid)) === undefined) return false;
+  const waits = `SELECT n FROM ${CAPTURE} WHERE event IN (${DELETES.map((op) => eventCode(table.tid, op)).join(", ")})`;
+  if (db.prepare(`${waits} LIMIT 1`).get() === undefined) return false;
+  const number = imageNumber(table);
+  const columns = table.columns.map(({ name }, i) => {
+    const was = shape.columns.indexOf(name);
+    return `${was < 0 ? "?" : `c${was}`} AS c${i}`;
+  });
+  const fresh = table.columns.flatMap(({ name, fallback }) => (shape.columns.includes(name) ? [] : [fallback]));
+  db.prepare(
+    `CREATE TEMP TABLE ${ASIDE} AS SELECT ${[`${number} AS number`, ...columns].join(", ")} FROM ${imageTable(table.tid)} WHERE ${number} IN (${waits})`,
+  ).run(...fresh);
+  return true;
+}
+
+function takeDeletesBack(db: Database, table: Table): void {
+  const columns = table.columns.map((_, i) => `, c${i}`).join("");
+  db.exec(
+    `INSERT INTO ${imageTable(table.tid)}(${imageNumber(table)}${columns}) SELECT number${columns} FROM temp.${ASIDE}; DROP TABLE temp.${ASIDE}`,
+  );
+}
+
+const ASIDE = "captured_deletes";
+
+/**
+ * Takes one table's events off the dirty list, but for those of `kept`. What comes after must not be given numbers that
+ * writes had before.
+ */
+function dropEvents(db: Database, tid: number, kept: readonly number[] = []): void {
   const dropped = db.prepare(`SELECT max(n) FROM ${CAPTURE} WHERE event >> 3 = ?`).pluck().get(tid) as number | null;
   if (dropped === null) return;
   skipWrites(db, db.prepare(`SELECT max(n) FROM ${CAPTURE}`).pluck().get() as number);
-  db.prepare(`DELETE FROM ${CAPTURE} WHERE event >> 3 = ?`).run(tid);
+  db.prepare(`DELETE FROM ${CAPTURE} WHERE event >> 3 = ? AND event & 7 NOT IN (${kept.join(", ")})`).run(tid);
 }
 
 /** A key may have come to refer to another table since its rows were first recorded: it is then found by its integers. */

@@ -93,6 +93,11 @@ export class Reconciliation {
     return this.open.size > 0;
   }
 
+  /** True while rows of this table may be there that nobody knows of. */
+  compares(table: Table): boolean {
+    return this.open.has(table.tid);
+  }
+
   /**
    * Opens the comparison of a table, or starts it again. `shape` is what its rows' hashes were made under (null: as the
    * table is); `blind` whether writes may have gone uncaptured.
