@@ -1,6 +1,6 @@
 import type { Random } from "@scoutsync/testkit";
 import type { Database } from "better-sqlite3";
-import type { ModelColumn, ModelTable } from "./schema.ts";
+import { isMarked, type ModelColumn, type ModelTable } from "./schema.ts";
 
 /** Makes up the next statement of an application, from what its own connection sees. Every statement is complete SQL text. */
 export class Author {
@@ -105,9 +105,9 @@ export class Author {
     const body = `INTO ${table.name}(${names.join(", ")}) VALUES ${tuples.map((tuple) => `(${tuple.join(", ")})`).join(", ")}`;
     const choice = this.random.below(100);
     // What a UNIQUE value stands in the way of is replaced, left out, or changed.
-    if (choice < 15 && table.key.kind === "surrogate") return `INSERT OR REPLACE ${body}`;
+    if (choice < 15 && isMarked(table)) return `INSERT OR REPLACE ${body}`;
     if (choice < 25) return `INSERT OR IGNORE ${body}`;
-    if (choice < 35 && table.key.kind !== "surrogate" && table.key.kind !== "uuid") {
+    if (choice < 35 && !isMarked(table) && table.key.kind !== "uuid") {
       const set = table.columns.filter(({ kind }) => kind === "free").map(({ name }) => `${name} = excluded.${name}`);
       return `INSERT ${body} ON CONFLICT(${table.key.columns.map((column) => column.name).join(", ")}) DO UPDATE SET ${set.join(", ")}`;
     }
@@ -124,7 +124,8 @@ export class Author {
   /** One statement over many rows, each with a value of its own. */
   private updateMany(table: ModelTable): string {
     const n = this.fresh();
-    return `UPDATE ${table.name} SET y = 'v${n}.' || m WHERE m <= 'm${this.random.below(9)}'`;
+    const free = table.columns.some(({ name }) => name === "y") ? "y" : table.columns.find(({ kind }) => kind === "free")?.name;
+    return `UPDATE ${table.name} SET ${free} = 'v${n}.' || m WHERE m <= 'm${this.random.below(9)}'`;
   }
 
   /** Columns whose values matter to constraints. */
@@ -139,6 +140,7 @@ export class Author {
   }
 
   private rekey(table: ModelTable, row: string): string {
+    if (table.key.kind === "none") return this.update(table, row);
     if (table.key.kind === "surrogate") {
       // Another key is another row: it gets a name of its own. Never an integer that was used: where a cascade runs before
       // the key's own triggers, and the integer had another row in the same drain, children are taken for that one's.
@@ -156,7 +158,7 @@ export class Author {
   private replace(table: ModelTable, row: string): string {
     const columns = [...table.key.columns, ...table.columns];
     // With recursive triggers a replaced row is a deleted one and a new one, which gets a name of its own.
-    const another = this.recursive && table.key.kind === "surrogate";
+    const another = table.key.kind === "none" || (this.recursive && table.key.kind === "surrogate");
     const values = columns.map((column) => {
       if (column.kind === "free") return this.free(column);
       return column.kind === "marker" && another ? this.marker() : column.name;

@@ -5,7 +5,9 @@ import { SyncError } from "@scoutsync/core";
 import { seededRandom, type Random } from "@scoutsync/testkit";
 import Database from "better-sqlite3";
 import { Author } from "./author.ts";
+import { BAG, BagLedger, bagStatement, countBag, type Counts } from "./bag.ts";
 import { FleetLedger, takeSnapshot, type Snapshot } from "./ledger.ts";
+import { drawMigrations, levelOf, migrate, type Migration } from "./migrations.ts";
 import { SimulatedNode, type Connection } from "./node.ts";
 import { FULL, type FleetOptions } from "./options.ts";
 import { drawSchema, type ModelTable } from "./schema.ts";
@@ -40,6 +42,7 @@ export interface FleetOutcome {
   restored: number;
   cloned: number;
   twins: number;
+  migrated: number;
   rounds: number;
 }
 
@@ -51,6 +54,10 @@ export class FleetSimulation {
   private readonly folder = mkdtempSync(joinPath(ROOM, "scoutsync-fleet-"));
   private readonly nodes: SimulatedNode[] = [];
   private readonly ledger: FleetLedger;
+  private readonly migrations: Migration[];
+  private readonly bag = new BagLedger();
+  /** What the bag held when a snapshot was taken. */
+  private readonly bags = new WeakMap<Snapshot, Counts>();
   private readonly failures: string[] = [];
   private readonly crashPoints = new Set<string>();
   private sessions: Session[] = [];
@@ -60,18 +67,30 @@ export class FleetSimulation {
   private nowUs = START_US;
   private values = 0;
   private authors = 0;
-  private readonly counts = { transactions: 0, statements: 0, changes: 0, crashes: 0, damaged: 0, restored: 0, cloned: 0, twins: 0 };
+  private readonly counts = {
+    transactions: 0,
+    statements: 0,
+    changes: 0,
+    crashes: 0,
+    damaged: 0,
+    restored: 0,
+    cloned: 0,
+    twins: 0,
+    migrated: 0,
+  };
 
   constructor(seed: number, options: Partial<FleetOptions> = {}) {
     this.seed = seed;
     this.options = { ...FULL, ...options };
     const random = seededRandom(seed);
     this.tables = drawSchema(random, this.options);
-    this.ledger = new FleetLedger(this.tables);
+    this.migrations = drawMigrations(seededRandom(seed + 17), this.tables, this.options);
+    this.ledger = new FleetLedger([this.tables, ...this.migrations.map((migration) => migration.tables)]);
     const first = joinPath(this.folder, "0.db");
     const file = new Database(first);
     for (const table of this.tables) for (const sql of table.sql) file.exec(sql);
     for (const table of this.tables) for (const sql of table.sql) this.trace(sql);
+    if (this.options.keyless) file.exec(BAG);
     if (random.below(2) === 0) this.writeBefore(file, random);
     const known = new Map(this.authors > 0 ? [[this.authors, 1]] : []);
     file.close();
@@ -83,9 +102,31 @@ export class FleetSimulation {
   /** Rows that were there before anyone synced, the same everywhere. */
   private writeBefore(file: Database.Database, random: Random): void {
     const author = new Author(random, this.tables, () => ++this.values, false);
-    const before = takeSnapshot(file, this.tables);
+    const before = this.look(file);
     for (let i = 0; i < 12; i++) this.attempt(file, author.statement(file));
-    this.ledger.committed(++this.authors, [before, takeSnapshot(file, this.tables)], () => []);
+    if (this.options.keyless) for (let i = 0; i < 6; i++) this.attempt(file, bagStatement(random));
+    const states = [before, this.look(file)];
+    const event = this.ledger.committed(++this.authors, states, () => []);
+    this.noteBag(event.author, states, () => event.uncertain);
+  }
+
+  /** The tables of the release that a file has. */
+  private tablesIn(db: Database.Database): ModelTable[] {
+    return this.migrations[levelOf(db) - 1]?.tables ?? this.tables;
+  }
+
+  private look(db: Database.Database): Snapshot {
+    const snapshot = takeSnapshot(db, this.tablesIn(db));
+    if (this.options.keyless) this.bags.set(snapshot, countBag(db));
+    return snapshot;
+  }
+
+  private noteBag(author: number, states: readonly Snapshot[], uncertain: () => boolean): void {
+    if (!this.options.keyless) return;
+    states.slice(1).forEach((after, i) => {
+      const [was, is] = [this.bags.get(states[i] ?? after), this.bags.get(after)];
+      if (was && is) this.bag.committed(author, uncertain, was, is);
+    });
   }
 
   private add(path: string, known: Map<number, number>, seed: number): SimulatedNode {
@@ -194,7 +235,33 @@ export class FleetSimulation {
       case "partition":
         this.groups = this.nodes.map(() => random.below(2));
         return undefined;
+      case "migrate":
+        return this.migrate(node, random, () => crash(node));
     }
+  }
+
+  /** The application of a node gets its next release, and the node finds it, at once or when it is started again. */
+  private migrate(node: SimulatedNode, random: Random, crash: () => void): void {
+    const [connection] = node.connections;
+    if (node.open || !connection) return;
+    const level = levelOf(connection.db);
+    const migration = this.migrations[level];
+    if (!migration) return;
+    // What was written before it is captured under the tables as they were.
+    if (random.below(3) > 0) this.alive([node], () => node.replica?.drain());
+    if (random.below(4) === 0) node.stop();
+    this.trace(`  ${node.name}: ${migration.text}`);
+    if (this.lastEvent(connection.db) > 0) this.ledger.unclear.add(node.author);
+    if (migration.unclear !== null) this.ledger.unclearTables.add(migration.unclear);
+    migrate(connection.db, migration, level + 1);
+    this.counts.migrated++;
+    // Others' connections learn of it with their next statement.
+    const done = this.alive([node], () => {
+      crash();
+      node.replica?.drain();
+    });
+    // Its application goes on only once the node has seen the tables: a deleted row's values are nowhere else.
+    if (!done) this.alive([node], () => node.replica?.drain());
   }
 
   // ---- what may go wrong on the way
@@ -255,20 +322,22 @@ export class FleetSimulation {
     const statements: string[] = [];
     const outcomes: string[] = [];
     if (!node.open) db.exec("BEGIN IMMEDIATE");
-    const before = node.open ? null : takeSnapshot(db, this.tables);
+    const tables = this.tablesIn(db);
+    const before = node.open ? null : this.look(db);
     const states = node.open?.states ?? (before ? [before] : []);
     let last = node.open?.lastEvent ?? this.lastEvent(db);
     const count = random.below(5) === 0 ? 4 + random.below(8) : 1 + random.below(2);
     for (let i = 0; i < count; i++) {
       if (step.without.includes(i)) continue;
-      const author = new Author(seededRandom(step.seed + i + 1), this.tables, () => ++this.values, connection.recursive);
-      const sql = author.statement(db);
+      const chance = seededRandom(step.seed + i + 1);
+      const author = new Author(chance, tables, () => ++this.values, connection.recursive);
+      const sql = this.options.keyless && random.below(7) === 0 ? bagStatement(chance) : author.statement(db);
       if (sql === null) continue;
       this.trace(`  ${node.name}: ${sql}`);
       this.counts.statements++;
       statements.push(sql);
       outcomes.push(this.attempt(db, sql));
-      states.push(takeSnapshot(db, this.tables));
+      states.push(this.look(db));
       last = this.stamp(node, db, last, states.length);
     }
     if (node.open) node.open.lastEvent = last;
@@ -278,7 +347,7 @@ export class FleetSimulation {
     else this.commit(node, connection, states);
     if (twin) {
       this.counts.twins++;
-      for (const text of differencesFromTwin(twin, statements, outcomes, db, this.tables, before)) this.fail(`R4 on ${node.name}: ${text}`);
+      for (const text of differencesFromTwin(twin, statements, outcomes, db, tables, before)) this.fail(`R4 on ${node.name}: ${text}`);
     }
   }
 
@@ -309,6 +378,7 @@ export class FleetSimulation {
     db.exec("COMMIT");
     this.counts.transactions++;
     const event = this.ledger.committed(node.author, states, (row, column, value) => node.losersAgainst(row.table, column, value));
+    this.noteBag(node.author, states, () => event.uncertain);
     raise(node.known, event.author, event.number);
   }
 
@@ -316,7 +386,7 @@ export class FleetSimulation {
     if (node.open) return;
     const connection = this.connection(node, random);
     connection.db.exec("BEGIN IMMEDIATE");
-    node.open = { connection, states: [takeSnapshot(connection.db, this.tables)], lastEvent: this.lastEvent(connection.db) };
+    node.open = { connection, states: [this.look(connection.db)], lastEvent: this.lastEvent(connection.db) };
     this.write(node, step, random);
   }
 
@@ -373,10 +443,15 @@ export class FleetSimulation {
       `  ${session.to.name} <- ${session.from.name}: ${delivery.received} changes, ${delivery.applied} applied, verified ${delivery.verified}`,
     );
     if (delivery.verified === false) {
-      const rows = [session.to, session.from].map((node) => [node.name, shownTables(node, this.tables).join("\n")].join(":\n"));
+      const rows = [session.to, session.from].map((node) => [node.name, this.shown(node).join("\n")].join(":\n"));
       this.fail(`R2 digests differ at equal vectors after ${session.to.name} <- ${session.from.name}\n${rows.join("\n")}`);
     }
     session.to.lookForLosers();
+  }
+
+  private shown(node: SimulatedNode): string[] {
+    const db = node.connections[0]?.db;
+    return db ? shownTables(node, this.tablesIn(db)) : [];
   }
 
   private goOn(random: Random, crash: (node: SimulatedNode) => void): void {
@@ -454,6 +529,7 @@ export class FleetSimulation {
       this.endSessions(node);
     }
     for (const node of this.nodes) if (!node.start()) this.fail(`${node.name} does not start`);
+    for (const node of this.nodes) for (const _ of this.migrations) this.migrate(node, seededRandom(this.seed), () => undefined);
     // Where all were restored someone has to say that the first one may serve.
     const [first] = this.nodes;
     if (first && this.options.copies) {
@@ -469,9 +545,23 @@ export class FleetSimulation {
     }
     if (moved) this.fail(`R7 something still moves after ${rounds} rounds`);
     if (this.failures.length > 0) return rounds;
-    const verdict = new FleetVerdict(this.ledger, this.nodes, this.tables, this.options);
+    const verdict = new FleetVerdict(this.ledger, this.nodes, this.migrations.at(-1)?.tables ?? this.tables, this.options);
     for (const text of verdict.check()) this.fail(text);
+    this.checkBags();
     return rounds;
+  }
+
+  private checkBags(): void {
+    if (!this.options.keyless) return;
+    const held = this.nodes.map(({ name, connections: [connection] }) => ({
+      name,
+      counts: connection ? countBag(connection.db) : new Map(),
+    }));
+    for (const { name, counts } of held) {
+      for (const text of this.bag.failures(counts)) this.fail(`${text} on ${name}`);
+      const [shown, first] = [counts, held[0]?.counts ?? new Map()].map((one) => JSON.stringify([...one]));
+      if (shown !== first) this.fail(`R2 the bags of ${held[0]?.name} and ${name} differ: ${first} and ${shown}`);
+    }
   }
 
   /** A whole session over a good line; true when it moved something. */

@@ -1,6 +1,6 @@
 import type { SqlValue } from "@scoutsync/core";
 import type { Database } from "better-sqlite3";
-import type { ModelTable } from "./schema.ts";
+import { isMarked, type ModelTable } from "./schema.ts";
 
 /** A value as text that keeps types apart. */
 export function textOf(value: SqlValue | undefined): string {
@@ -50,7 +50,7 @@ export function takeSnapshot(app: Database, tables: readonly ModelTable[]): Snap
       };
       for (const { name } of table.columns) cells.set(name, shown(name));
       const marker = row["m"] as string;
-      const label = table.key.kind === "surrogate" ? marker : `${table.name} ${table.key.columns.map(({ name }) => shown(name)).join(" ")}`;
+      const label = isMarked(table) ? marker : `${table.name} ${table.key.columns.map(({ name }) => shown(name)).join(" ")}`;
       const keys = table.key.columns.map(({ name }) => row[name] ?? null);
       const key = keys.map(textOf).join(" ");
       const named = keys
@@ -58,7 +58,7 @@ export function takeSnapshot(app: Database, tables: readonly ModelTable[]): Snap
           value instanceof Uint8Array ? `blob:${Buffer.from(value).toString("hex")}` : textOf(value).replace(/^'([^]*)'$/, "$1"),
         )
         .join(",");
-      if (table.key.kind !== "surrogate") for (const { name } of table.key.columns) cells.set(name, shown(name));
+      if (!isMarked(table)) for (const { name } of table.key.columns) cells.set(name, shown(name));
       else cells.delete("m");
       snapshot.set(label, { table: table.name, marker, key, named, cells });
     }
@@ -102,11 +102,24 @@ export interface LedgerRow {
 export class FleetLedger {
   readonly rows = new Map<string, LedgerRow>();
   readonly events: Event[] = [];
+  /**
+   * Authors whose table was made anew while writes waited that had been captured before: what else was written to such a
+   * row nobody can tell, so they count as writes to all of it, and ask about more than they have to.
+   */
+  readonly unclear = new Set<number>();
+  /** Tables that a migration has made so. */
+  readonly unclearTables = new Set<string>();
   private readonly tables: Map<string, ModelTable>;
   private readonly counts = new Map<number, number>();
 
-  constructor(tables: readonly ModelTable[]) {
-    this.tables = new Map(tables.map((table) => [table.name, table]));
+  /** `releases`: the tables of every release; of one table, all columns that it ever had. */
+  constructor(releases: readonly (readonly ModelTable[])[]) {
+    this.tables = new Map();
+    for (const table of releases.flat()) {
+      const known = this.tables.get(table.name)?.columns ?? [];
+      const added = table.columns.filter(({ name }) => !known.some((column) => column.name === name));
+      this.tables.set(table.name, { ...table, columns: [...known, ...added] });
+    }
   }
 
   /**
@@ -123,7 +136,8 @@ export class FleetLedger {
     // A row that came and went in one transaction was nobody's, unless its key says that it is one that others have.
     for (const state of states.slice(1, -1)) {
       for (const [label, { table }] of state) {
-        if (before?.has(label) || after?.has(label) || this.tables.get(table)?.key.kind !== "surrogate") continue;
+        const model = this.tables.get(table);
+        if (before?.has(label) || after?.has(label) || !model || !isMarked(model)) continue;
         this.rows.delete(label);
       }
     }

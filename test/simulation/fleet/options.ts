@@ -21,6 +21,10 @@ export interface FleetOptions {
   selfReferences: boolean;
   /** Some connections of applications have recursive_triggers on. */
   recursive: boolean;
+  /** Applications change their schema, each node in its own time. */
+  migrations: boolean;
+  /** Tables without a primary key, with rows of their own and with equal ones. */
+  keyless: boolean;
   /** Names of tables that take part; empty: all that the seed drew. */
   tables: string[];
   trace: boolean;
@@ -38,6 +42,8 @@ export const FULL: FleetOptions = {
   naturalParents: false,
   selfReferences: false,
   recursive: false,
+  migrations: false,
+  keyless: false,
   tables: [],
   trace: false,
 };

@@ -31,7 +31,8 @@ export interface ModelReference {
 
 export interface ModelTable {
   name: string;
-  key: { kind: "surrogate" | "text" | "composite" | "uuid" | "link"; columns: ModelColumn[] };
+  /** "none": no primary key; its rows are known by their markers. */
+  key: { kind: "surrogate" | "text" | "composite" | "uuid" | "link" | "none"; columns: ModelColumn[] };
   columns: ModelColumn[];
   references: ModelReference[];
   /** Columns of UNIQUE constraints and indexes. */
@@ -50,6 +51,7 @@ export function drawSchema(random: Random, options: FleetOptions): ModelTable[] 
   for (let i = 0; i < count; i++) tables.push(drawTable(random, `t${i}`, tables, options));
   const watched = random.pick(tables);
   if (random.below(3) === 0) tables.push(logbookOf(watched));
+  if (options.keyless) tables.push(drawKeyless(random, tables));
   const kept = options.tables.length > 0 ? tables.filter(({ name }) => options.tables.includes(name)) : tables;
   const names = new Set(kept.map(({ name }) => name));
   return kept.filter((table) => table.references.every(({ parent }) => names.has(parent)));
@@ -154,6 +156,43 @@ function drawTable(random: Random, name: string, before: readonly ModelTable[], 
     );
   }
   return { name, key, columns, references, uniques, derived: false, sql };
+}
+
+/** True where the marker is the row's name: nothing else tells it from others on every node. */
+export const isMarked = ({ key }: ModelTable): boolean => key.kind === "surrogate" || key.kind === "none";
+
+/** A table without a primary key. */
+function drawKeyless(random: Random, before: readonly ModelTable[]): ModelTable {
+  const chance = (percent: number) => random.below(100) < percent;
+  const parents = before.filter(({ key }) => key.kind === "surrogate");
+  const columns: ModelColumn[] = [
+    { name: "m", kind: "marker", type: "TEXT", nullable: false },
+    { name: "x", kind: "free", type: random.pick(FREE_TYPES), nullable: chance(70) },
+    { name: "y", kind: "free", type: random.pick(FREE_TYPES), nullable: true },
+  ];
+  const references: ModelReference[] = [];
+  if (parents.length > 0 && chance(60)) {
+    columns.push({ name: "r", kind: "reference", type: "INTEGER", nullable: true });
+    const actions = `ON DELETE ${random.pick(["CASCADE", "SET NULL", "NO ACTION"])} ON UPDATE CASCADE`;
+    references.push({ columns: ["r"], parent: random.pick(parents).name, parentColumns: ["id"], actions });
+  }
+  const isUnique = chance(35);
+  if (isUnique) columns.push({ name: "u", kind: "pooled", type: "TEXT", nullable: true });
+  const declared = columns.map(({ name, type, nullable }) => `${name} ${type}${nullable ? "" : " NOT NULL"}`.trim());
+  const foreign = references.map(
+    ({ columns: from, parent, parentColumns, actions }) =>
+      `FOREIGN KEY(${from.join(", ")}) REFERENCES ${parent}(${parentColumns.join(", ")}) ${actions}`,
+  );
+  const constraints = isUnique ? ["UNIQUE(u)"] : [];
+  return {
+    name: "loose",
+    key: { kind: "none", columns: [] },
+    columns,
+    references,
+    uniques: isUnique ? [["u"]] : [],
+    derived: false,
+    sql: [`CREATE TABLE loose(${[...declared, ...constraints, ...foreign].join(", ")})`],
+  };
 }
 
 /** A table that only a trigger writes to: its effect must travel once. */

@@ -17,7 +17,8 @@ export interface Step {
     | "restore"
     | "clone"
     | "jump"
-    | "partition";
+    | "partition"
+    | "migrate";
   /** Which node, and which other one, as numbers that are reduced to how many there are. */
   node: number;
   other: number;
@@ -43,6 +44,7 @@ const WEIGHTS: [Step["kind"], number, keyof FleetOptions | null][] = [
   ["clone", 0.5, "copies"],
   ["jump", 1, "jumps"],
   ["partition", 2, "partitions"],
+  ["migrate", 4, "migrations"],
 ];
 
 /** Most statements after which a step dies: an apply of a few rows has some two hundred. */
@@ -55,7 +57,7 @@ export function drawSteps(seed: number, options: FleetOptions): Step[] {
   return Array.from({ length: options.steps }, () => {
     let at = random.next() * total;
     const kind = (kinds.find(([, weight]) => (at -= weight) < 0) ?? kinds[0])?.[0] ?? "write";
-    const dies = options.crashes && ["drain", "sync", "stream", "go on", "restart"].includes(kind) && random.below(100) < 25;
+    const dies = options.crashes && ["drain", "sync", "stream", "go on", "restart", "migrate"].includes(kind) && random.below(100) < 25;
     return {
       kind,
       node: random.below(420),
