@@ -60,7 +60,9 @@ test(
       const saving = Promise.all(
         files.map(async (names, at) => {
           const paths = names.map((name) => join(roots[at] ?? "", name));
-          const saver = spawn("python3", [SAVER, ledgers[at] ?? "", String(SECONDS), ...paths], { stdio: ["ignore", "ignore", "inherit"] });
+          const saver = spawn("python3", [SAVER, ledgers[at] ?? "", String(SECONDS), "loop", ...paths], {
+            stdio: ["ignore", "ignore", "inherit"],
+          });
           const [code] = (await once(saver, "exit")) as [number];
           expect(code).toBe(0);
         }),

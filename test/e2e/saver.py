@@ -1,6 +1,10 @@
 """An application that saves files by writing a temporary one and renaming it, in a tight loop. It knows nothing of sync.
 
-usage: saver.py LEDGER SECONDS PATH...
+usage: saver.py LEDGER SECONDS MANNER PATH...
+
+MANNER "loop": one after the other without a pause, resting now and then. "bursts": each by itself, two or three times and then
+not for a while, so that versions of others come meanwhile, and are about to come when it saves again. "missing": whenever there
+is no file under the name, at this very moment.
 
 Appends to LEDGER, before each rename, the SHA-256 of what it is about to save ("saved HASH PATH"); and afterwards, where it was
 its own rename that destroyed the version it had saved before ("own HASH"): it holds that file open, and sees its last name go at
@@ -9,10 +13,11 @@ A file whose first line is not the SHA-256 of the rest is written down as "torn"
 """
 import hashlib
 import os
+import random
 import sys
 import time
 
-ledger_path, seconds, *paths = sys.argv[1:]
+ledger_path, seconds, manner, *paths = sys.argv[1:]
 ledger = os.open(ledger_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 held = {}
 
@@ -49,15 +54,40 @@ def save(path, turn):
     held[path] = (fd, name)
 
 
-end = time.monotonic() + float(seconds)
-turn = 0
-while time.monotonic() < end:
+def loop(turn):
     for path in paths:
         check(path)
         save(path, turn)
-    turn += 1
     # Now and then it rests: as long as an application that waits for the next request, or not at all.
     if turn % 25 == 0:
         time.sleep(0.3)
-for path in paths:
-    say("last", held[path][1], path)
+
+
+def bursts(turn):
+    for path in paths:
+        if due.setdefault(path, time.monotonic() + random.random()) > time.monotonic():
+            continue
+        check(path)
+        for _ in range(random.randint(1, 3)):
+            save(path, random.randrange(1_000_000))
+        due[path] = time.monotonic() + random.uniform(0.3, 1.2)
+    time.sleep(0.003)
+
+
+def missing(turn):
+    for path in paths:
+        if not os.path.lexists(path):
+            save(path, turn)
+    time.sleep(0.0003)
+
+
+due = {}
+
+end = time.monotonic() + float(seconds)
+turn = 0
+while time.monotonic() < end:
+    {"loop": loop, "bursts": bursts, "missing": missing}[manner](turn)
+    turn += 1
+if manner == "loop":
+    for path in paths:
+        say("last", held[path][1], path)

@@ -177,24 +177,19 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: "services/sync-node/test/bulk-connections.test.ts",
   },
   {
-    name: "saved at the last moment: renamed over",
-    edits: [["open.staging.linkTo(journal.staged, folder, name);", "open.staging.moveTo(journal.staged, folder, name);"]],
-    caughtBy: "test/e2e/file-savers.test.ts",
-  },
-  {
-    name: "saved at the last moment: thrown away instead of put back",
+    name: "what a program saved at the last moment is thrown away instead of put back",
     edits: [
       [
         "if (!this.putBack(open, folder, name, journal) && displaced) {",
         "open.objects.remove(journal.id);\n        if (displaced && displaced.size < 0) {",
       ],
     ],
-    caughtBy: "test/e2e/file-savers.test.ts",
+    caughtBy: tests("racing"),
   },
   {
-    name: "saved at the last moment: a link put there is followed",
+    name: "a link put in the place of a folder at the last moment is followed",
     edits: [["openSync(this.at(name), O_RDONLY | O_DIRECTORY | O_NOFOLLOW)", "openSync(this.at(name), O_RDONLY | O_DIRECTORY)"]],
-    caughtBy: "test/chaos/swapped-folder.test.ts",
+    caughtBy: tests("racing"),
   },
   {
     name: "bytes of a put are taken for whatever is wanted first",
