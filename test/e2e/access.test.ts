@@ -16,7 +16,7 @@ import {
   type FleetNode,
 } from "@scoutsync/testkit";
 import { reflectedMethods } from "./reflected.ts";
-import { brokenLine, createCa, createRequest, identityIn, issueCertificate } from "@scoutsync/trust";
+import { brokenLine, createCa, createRequest, identityIn, issueCertificate, type Role } from "@scoutsync/trust";
 
 const NOTES = "CREATE TABLE note(id INTEGER PRIMARY KEY, body TEXT)";
 const PASSWORD = "four words make one";
@@ -130,6 +130,16 @@ async function expiredIdentity(data: string): Promise<string> {
   );
 }
 
+/** A certificate of this fleet that is as good as any, for somebody of this role. */
+async function identityFor(role: Role): Promise<string> {
+  const data = fleet.path("coordinator", "registry");
+  const { key, request } = await createRequest();
+  const authority = { certificate: ca, key: readFileSync(`${data}/authority/ca-key.pem`, "utf8") };
+  const { fleet: of } = JSON.parse(readFileSync(`${data}/authority/state.json`, "utf8")) as { fleet: string };
+  const member = { fleet: of, role, id: `some-${role}`, name: role } as const;
+  return key + (await issueCertificate(request, { ca: authority, member, serial: 901, lifetimeMs: 86_400_000, hosts: [] }));
+}
+
 /** A certificate that says all the right things, signed by a CA with the right name and the wrong key. */
 async function selfMadeIdentity(): Promise<string> {
   const { fleet: of } = identityIn(new X509Certificate(readFileSync(fleet.path("thief", "data", "fleet", "identity.pem"))));
@@ -235,6 +245,71 @@ test("no call of a coordinator or node is let through without a certificate, wit
   expect((await call(coordinator.address, "/scoutsync.v1.Coordinator/PauseJobs", null, keys["viewer"])).code).toBe(
     status.PERMISSION_DENIED,
   );
+});
+
+/** What a role is for, by the names of calls, as people would say it; everything else is to be refused to it, also what comes later. */
+const EVERYBODY = /\/(Join|Renew|ShareRevocations|Check|List|Watch|ServerReflectionInfo|Ping|Ask)$/;
+const LOOKS = /\/(Get\w+|List\w+|Digest|FileChecksums|FileStatus)$/;
+const MAY: readonly [Role, RegExp[]][] = [
+  ["viewer", [EVERYBODY, LOOKS]],
+  ["worker", [EVERYBODY, /\/(AcquireLease|ReportSession|GetSettings|Sync)$/]],
+  ["node", [EVERYBODY, LOOKS, /\/(Register|Heartbeat|PushChanges|PutFile)$/]],
+];
+const NEVER_FOR_ITS_LOOKS = /\.Access\/|Coordinator\/(GetSettings|GetStatus|GetReliability|ListJobs|ListLogs|ListAlerts|ListFleetReviews)$/;
+
+test("a role may do what it is for and nothing else, on every call that there is", async () => {
+  const admin = readFileSync(fleet.path("coordinator", "registry", "fleet", "identity.pem"), "utf8");
+  const wrong: string[] = [];
+  for (const address of [coordinator.address, nodes[0]!.address]) {
+    const methods = await reflectedMethods(async (path, message) => (await call(address, path, admin, undefined, message)).answers);
+    for (const [role, patterns] of MAY) {
+      const pem = await identityFor(role);
+      for (const path of methods) {
+        const isMeant =
+          patterns.some((pattern) => pattern.test(path)) &&
+          !(role === "node" && NEVER_FOR_ITS_LOOKS.test(path)) &&
+          !path.includes(".Access/");
+        const { code } = isMeant ? { code: status.PERMISSION_DENIED } : await call(address, path, pem);
+        if (code !== status.PERMISSION_DENIED) wrong.push(`${path} as ${role}: ${status[code]}`);
+      }
+    }
+    // Keys, logins and settings are a superadmin's.
+    const operator = await identityFor("operator");
+    for (const path of methods.filter((one) => /\.Access\/|\/SetSetting$|\/(Register|Heartbeat|AcquireLease|ReportSession)$/.test(one))) {
+      const { code } = await call(address, path, operator);
+      if (code !== status.PERMISSION_DENIED) wrong.push(`${path} as operator: ${status[code]}`);
+    }
+  }
+  expect(wrong).toEqual([]);
+});
+
+test("whatever changes something is in the audit log with who did it, route by route and operation by operation", async () => {
+  const superadmin = await identityFor("superadmin");
+  const document = JSON.parse((await ask("GET", "/api/openapi.json", { headers: bearer(keys["viewer"]!) })).body) as {
+    paths: Record<string, Record<string, { operationId: string }>>;
+  };
+  const acts = Object.entries(document.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).flatMap(([method, { operationId }]) =>
+      method === "get" ? [] : [{ path, method: method.toUpperCase(), operationId }],
+    ),
+  );
+  expect(acts.length).toBeGreaterThan(10);
+  const wanted: string[] = [];
+  const json = { ...bearer(keys["operator"]!), "content-type": "application/json" };
+  for (const { path, method, operationId } of acts) {
+    // Somebody that is not there: noted all the same, and nothing happens to the fleet.
+    const route = path.replaceAll(/\{\w+\}/g, "no-such");
+    const { status: code } = await ask(method, route, { headers: json, body: "{}" });
+    wanted.push(`"who":"key:mender","what":"${method} ${route}","outcome":"${code === 403 ? "refused" : "done"}"`);
+    const input = Buffer.from([0x0a, operationId.length, ...Buffer.from(operationId)]);
+    await call(coordinator.address, "/scoutsync.v1.Coordinator/Ask", superadmin, undefined, input);
+    wanted.push(`"what":"ask ${operationId}","outcome":"done"`);
+  }
+  // The queue was paused, among other things.
+  expect((await ask("POST", "/api/jobs/resume", { headers: json })).status).toBe(200);
+  const audit = readFileSync(fleet.path("coordinator", "registry", "audit.log"), "utf8");
+  expect(wanted.filter((entry) => !audit.includes(entry))).toEqual([]);
+  expect(brokenLine(audit)).toBe(null);
 });
 
 test("no route is let through without a login or key, or with a key that does not fit", async () => {
