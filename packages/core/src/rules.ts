@@ -34,21 +34,24 @@ export function formatRule(rule: Rule): string {
  */
 export interface Terms {
   rules: ReadonlyMap<string, Rule>;
-  /** Columns that hold the integer key of another table without a foreign key that says so: that table and its key. */
+  /**
+   * Columns that hold the integer key of another table without a foreign key that says so: that table and its key, with
+   * the name of its database in front where it is another one.
+   */
   references: ReadonlyMap<string, string>;
 }
 
 export const NO_TERMS: Terms = { rules: new Map(), references: new Map() };
 
 /**
- * Reads `table.column=rule` and `table.column->table.column` entries. Throws INVALID_ARGUMENT for what it cannot read and
+ * Reads `table.column=rule` and `table.column->[database.]table.column` entries. Throws INVALID_ARGUMENT for what it cannot read and
  * for two rules or references of one column.
  */
 export function parseTerms(entries: readonly string[]): Terms {
   const rules = new Map<string, Rule>();
   const references = new Map<string, string>();
   for (const entry of entries) {
-    const [, from, to] = /^([^=]+?\.[^=]+?)\s*->\s*([^=.]+\.[^=.]+)$/s.exec(entry.trim()) ?? [];
+    const [, from, to] = /^([^=]+?\.[^=]+?)\s*->\s*((?:[^=]+\.)?[^=.]+\.[^=.]+)$/s.exec(entry.trim()) ?? [];
     if (from !== undefined && to !== undefined) {
       const name = from.trim().toLowerCase();
       if (references.has(name)) {
@@ -72,6 +75,13 @@ export function parseTerms(entries: readonly string[]): Terms {
     rules.set(name, parseRule(text.trim()));
   }
   return { rules, references };
+}
+
+/** The table and the column that a reference names, and the database where that is another one; null otherwise. */
+export function referenceTarget(to: string): { database: string | null; table: string; column: string } {
+  const parts = to.split(".");
+  const [table, column] = parts.slice(-2) as [string, string];
+  return { database: parts.length > 2 ? parts.slice(0, -2).join(".") : null, table, column };
 }
 
 /** One line per column whose rule is not the default or that refers to another table, in a fixed order: equal where the terms are. */

@@ -46,6 +46,10 @@ import { Floor } from "./forgetting/floor.ts";
 import { Members } from "./forgetting/members.ts";
 import { type Forgetting, Forgetter } from "./forgetting/forget.ts";
 import { Rejoin } from "./forgetting/rejoin.ts";
+import { LinkedFollower } from "./linked/linked-follower.ts";
+import { LinkedHashes } from "./linked/linked-hashes.ts";
+import { LinkedParent } from "./linked/linked-parent.ts";
+import { LinkedRows, type Neighbour } from "./linked/linked-rows.ts";
 import { LogReader } from "./log/read.ts";
 import { leftBehind, type Reissue, reissue } from "./repair/reissue.ts";
 import { recheckRows, resum, rowsNamed } from "./repair/recheck.ts";
@@ -86,15 +90,21 @@ export interface Surroundings {
   /** For how long an application may use an integer that another row has now, microseconds; 0: it looks every row up. */
   rememberedUs?: number;
   random: (bytes: number) => Uint8Array;
+  /** Databases of the node whose rows this one refers to, by name, and those that refer to its rows; as far as they are open. */
+  neighbour?: (name: string) => ReplicaDatabase | null;
+  dependents?: () => readonly ReplicaDatabase[];
   /** Opens the connection on the database file; better-sqlite3 as it is unless a test wraps it. */
   connect?: (path: string, options: Database.Options) => Database.Database;
 }
 
-const REAL: Surroundings = { nowUs: () => Date.now() * 1000, uptimeUs: () => uptime() * 1e6, random: randomBytes };
+/** Of a node that runs. */
+export const REAL: Surroundings = { nowUs: () => Date.now() * 1000, uptimeUs: () => uptime() * 1e6, random: randomBytes };
 
 /** One database taking part, as its thread sees it. Every call is synchronous and leaves no transaction open. */
-export class ReplicaDatabase {
+export class ReplicaDatabase implements Neighbour {
   readonly path: string;
+  /** Which integers are which rows, for databases of the node that refer to them. */
+  readonly linkedRows: LinkedParent;
   readonly run: string;
   private readonly options: ReplicaOptions;
   private readonly terms: Terms;
@@ -147,15 +157,17 @@ export class ReplicaDatabase {
       this.file.begin();
       this.digest = new DigestSums(this.db);
       this.knowledge = new Knowledge(this.db, options.nodeName, surroundings.random);
-      this.rows = new RowStore(
-        this.db,
-        this.digest,
-        this.knowledge,
-        new SharedRows(this.db, this.knowledge),
-        new FormerIds(this.db, nowUs, surroundings.rememberedUs ?? REMEMBERED_US),
-      );
+      this.rows = new RowStore(this.db, {
+        digest: this.digest,
+        causality: this.knowledge,
+        shared: new SharedRows(this.db, this.knowledge),
+        former: new FormerIds(this.db, nowUs, surroundings.rememberedUs ?? REMEMBERED_US),
+        linked: new LinkedRows(this.db, this.knowledge, (name) => surroundings.neighbour?.(name) ?? null),
+      });
+      if (options.isReferredTo) this.rows.touched = new Map();
       this.veil = new Veil(options.sensitive ?? [], () => this.rows.tables);
       const parts = { db: this.db, rows: this.rows, knowledge: this.knowledge };
+      this.linkedRows = new LinkedParent(parts);
       const entityMembers = new EntityMembers(parts);
       const groups = new Groups(parts);
       this.audited = { ...parts, members: entityMembers, veil: this.veil };
@@ -225,6 +237,10 @@ export class ReplicaDatabase {
         floor: this.floor,
         clock: this.clock,
         reader: this.reader,
+        linkedRows: this.linkedRows,
+        linkedFollower: new LinkedFollower({ ...parts, placement: this.placement }),
+        dependents: () => (options.isReferredTo === true ? (surroundings.dependents?.() ?? []).map(({ turns }) => turns) : []),
+        drainNeighbour: (name) => surroundings.neighbour?.(name)?.drain(),
       });
       this.follower = new SchemaFollower({
         ...shared,
@@ -257,6 +273,7 @@ export class ReplicaDatabase {
       this.drain();
       if (termsMoved(this.db, this.terms))
         this.turns.write(() => this.turns.silently(() => adoptTerms({ ...parts, placement: this.placement }, this.terms)));
+      this.followLinked();
       // In the middle of a stream rows wait for what is still to come; its end decides.
       this.turns.decideWaiting();
     } catch (error) {
@@ -267,6 +284,23 @@ export class ReplicaDatabase {
   }
 
   // ---- what the replica does
+
+  /** Columns that have come to refer to rows of other databases of the node, or do not any more. */
+  private followLinked(): void {
+    for (const { table, index, target } of this.rows.linkedColumns)
+      this.rows.linked.check(`${table.name}.${table.columns[index]?.name ?? ""}`, target);
+    const hashes = new LinkedHashes({ db: this.db, rows: this.rows });
+    while (hashes.due && !this.turns.write(() => hashes.turn(performance.now() + LONGEST_TURN_MS))) pauseThread(BETWEEN_TURNS_MS);
+  }
+
+  get isBehind(): boolean {
+    return this.drainer.needed;
+  }
+
+  /** True when everything that is referred to in other databases is where it is there. */
+  get isFollowing(): boolean {
+    return this.turns.isFollowing;
+  }
 
   /** True when another connection has committed since the last look. Costs one read of shared memory. */
   hasNews(): boolean {

@@ -1,6 +1,6 @@
 import { existsSync, statSync } from "node:fs";
 import Database from "better-sqlite3";
-import { SyncError } from "@scoutsync/core";
+import { NO_TERMS, parseTerms, SyncError } from "@scoutsync/core";
 import { lockDatabaseFile } from "./identity/file-lock.ts";
 import type { Diagnosis } from "./replica.ts";
 import { hasMetadata, METADATA_VERSION, readMeta, removeMetadata } from "./schema/install.ts";
@@ -27,8 +27,9 @@ function openExisting(path: string, readonly: boolean): Database.Database {
 export function diagnose(path: string, exclude: readonly string[], scopes: readonly ScopeRule[] = []): Diagnosis {
   const db = openExisting(path, true);
   try {
-    const survey = surveyTables(db, exclude);
     const attached = hasMetadata(db) && readMeta(db, "attached") === "yes";
+    const { references } = parseTerms(attached ? (readMeta(db, "terms") ?? "").split("\n").filter((line) => line !== "") : []);
+    const survey = surveyTables(db, exclude, { ...NO_TERMS, references });
     const problems: Diagnosis["problems"] = [];
     const version = hasMetadata(db) ? Number(readMeta(db, "version")) : 0;
     if (version > METADATA_VERSION) {
@@ -83,11 +84,13 @@ export function diagnose(path: string, exclude: readonly string[], scopes: reado
         identity: table.keyless ? ("none" as const) : table.surrogate ? ("surrogate" as const) : ("natural" as const),
         rows: count(table),
         synced: true,
-        note: table.keyless
-          ? `${table.where === null ? "no primary key" : "NULL in the primary key"}: every row counts, equal ones too`
-          : table.surrogate
-            ? "ids that two servers hand out twice are kept apart"
-            : `identified by ${table.key.map((column) => column.name).join(", ")}`,
+        note: `${
+          table.keyless
+            ? `${table.where === null ? "no primary key" : "NULL in the primary key"}: every row counts, equal ones too`
+            : table.surrogate
+              ? "ids that two servers hand out twice are kept apart"
+              : `identified by ${table.key.map((column) => column.name).join(", ")}`
+        }${referring(table)}`,
       })),
       ...survey.left.map(({ name, reason, rows }) => ({ name, identity: "none" as const, rows, synced: false, note: reason })),
     ];
@@ -105,6 +108,16 @@ export function diagnose(path: string, exclude: readonly string[], scopes: reado
   } finally {
     db.close();
   }
+}
+
+/** What columns refer to by configuration, of a database on which a node has run with it. */
+function referring({ columns }: TableShape): string {
+  return columns
+    .flatMap(({ name, soft, references, linked }) => {
+      const target = linked ? `${linked.database}.${linked.table}` : soft === true ? references : null;
+      return target === null ? [] : [`; ${name} refers to ${target}`];
+    })
+    .join("");
 }
 
 /** Removes every trace of sync from the database, journal mode included. Throws DATABASE_IN_USE while a node runs on it. */

@@ -55,6 +55,10 @@ export interface ReplicaOptions {
   scope?: ScopeSource;
   /** The node is limited to a scope: its rows belong to the first copy of one that it exchanges rows with, and to no other. */
   limited?: boolean;
+  /** Other databases of the node refer to rows of this one (`rules`: `table.column->DATABASE.table.key`). */
+  isReferredTo?: boolean;
+  /** Databases of a node of which one refers to another have the same, and are opened in one thread, those referred to first. */
+  together?: string;
   /** A copy to try something on: takes changes of a peer that has not heard yet which copies are shared. */
   trial?: boolean;
 }

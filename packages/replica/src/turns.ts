@@ -9,6 +9,9 @@ import type { Drain } from "./drain/drain.ts";
 import type { Floor } from "./forgetting/floor.ts";
 import type { Knowledge } from "./identity/knowledge.ts";
 import { isReplaced, type SameFile } from "./identity/same-file.ts";
+import type { LinkedFollower } from "./linked/linked-follower.ts";
+import type { LinkedParent } from "./linked/linked-parent.ts";
+import { ParentBehind } from "./linked/linked-rows.ts";
 import type { LogReader } from "./log/read.ts";
 import type { Quarantine } from "./quarantine/quarantine.ts";
 import { RowsMoved } from "./rows/keyless-rows.ts";
@@ -33,6 +36,9 @@ export const BETWEEN_TURNS_MS = 25;
 /** Snapshots tried before a reader takes the write lock to hold the application still. */
 const READ_ATTEMPTS = 5;
 
+/** So often a database that refers to another one is drained before both are changed together; then it is drained in that transaction. */
+const MOST_TRIES = 40;
+
 interface Parts {
   db: Database;
   /** As the database was named, for errors. */
@@ -54,6 +60,12 @@ interface Parts {
   faults: CaptureFaults;
   silence: Silence;
   seen: SeenSchema;
+  linkedRows: LinkedParent;
+  linkedFollower: LinkedFollower;
+  /** Databases of the node that refer to rows of this one, and can just now. */
+  dependents: () => readonly Turns[];
+  /** Drains a database of the node that this one refers to. */
+  drainNeighbour: (name: string) => void;
 }
 
 /**
@@ -83,6 +95,11 @@ export class Turns {
   private readonly faults: Parts["faults"];
   private readonly silence: Parts["silence"];
   private readonly seen: Parts["seen"];
+  private readonly linkedRows: Parts["linkedRows"];
+  private readonly linkedFollower: Parts["linkedFollower"];
+  private readonly dependents: Parts["dependents"];
+  private readonly drainNeighbour: Parts["drainNeighbour"];
+  private changesBefore = 0;
   private heldMs = 0;
   private released = 0;
 
@@ -105,6 +122,10 @@ export class Turns {
     this.faults = parts.faults;
     this.silence = parts.silence;
     this.seen = parts.seen;
+    this.linkedRows = parts.linkedRows;
+    this.linkedFollower = parts.linkedFollower;
+    this.dependents = parts.dependents;
+    this.drainNeighbour = parts.drainNeighbour;
   }
 
   /**
@@ -114,9 +135,89 @@ export class Turns {
    */
   write<T>(work: () => T, isReady = () => true): T {
     for (;;) {
-      const done = this.transaction(() => (this.catchUp() && isReady() ? { result: work() } : null));
+      // Now rather than while this database is locked, too.
+      if (!this.db.inTransaction) for (const dependent of this.dependents()) dependent.drainBeside();
+      const done = this.turn(() => (this.catchUp() ? this.withDependents(() => (isReady() ? { result: work() } : null)) : null));
       if (done) return done.result;
       pauseThread(BETWEEN_TURNS_MS);
+    }
+  }
+
+  /**
+   * Work that may give rows other integers is done while databases of the node that refer to them are locked, too, and drained:
+   * what was written there before means the rows that had the integers before. They follow in the same moment. A crash between
+   * the commits leaves them to follow at the next start, before they drain: nothing of before waits there.
+   */
+  private withDependents<T>(work: () => T | null): T | null {
+    const locked: Turns[] = [];
+    const within = ([next, ...rest]: readonly Turns[]): T | null => {
+      if (!next) {
+        const result = work();
+        if (result === null || locked.length === 0) return result;
+        this.seal();
+        for (const dependent of locked) dependent.followLinked();
+        this.commit();
+        return result;
+      }
+      let begun = false;
+      try {
+        return next.beside(() => {
+          begun = true;
+          locked.push(next);
+          return within(rest);
+        });
+      } catch (error) {
+        // One that is broken is no reason for this one to stand still: it follows when it is back.
+        if (begun || (error as { code?: unknown }).code === "DATABASE_LOCKED") throw error;
+        return within(rest);
+      }
+    };
+    return within(this.dependents());
+  }
+
+  private drainBeside(): void {
+    try {
+      if (!this.db.inTransaction && !this.isCaughtUp) this.drain();
+    } catch {
+      // Whoever drains it for itself meets the same, and says so.
+    }
+  }
+
+  /** Runs `work` in a transaction in which nothing waits to be drained; it ends after `work`, which commits elsewhere. */
+  private beside<T>(work: () => T): T {
+    for (let tries = 1; ; tries++) {
+      const done = this.transaction(() => {
+        // What is drained here would wait again if this transaction were lost: better in one of its own.
+        if (!this.isCaughtUp && tries < MOST_TRIES) {
+          this.catchUp();
+          return null;
+        }
+        while (!this.isCaughtUp) this.catchUp();
+        return { result: work() };
+      });
+      if (!done) continue;
+      this.unsettled ||= this.mayPlaceWaiting();
+      return done.result;
+    }
+  }
+
+  private followLinked(): void {
+    if (!this.linkedFollower.isCurrent) this.silently(() => this.linkedFollower.follow());
+  }
+
+  /** True when everything that is referred to in other databases is where it is there. */
+  get isFollowing(): boolean {
+    return this.linkedFollower.isCurrent;
+  }
+
+  /** One transaction; null where a database that this one refers to had to be drained first: another try is due. */
+  private turn<T>(work: () => T | null): T | null {
+    try {
+      return this.transaction(work);
+    } catch (error) {
+      if (!(error instanceof ParentBehind)) throw error;
+      this.drainNeighbour(error.database);
+      return null;
     }
   }
 
@@ -128,24 +229,20 @@ export class Turns {
       this.file.checkFiles();
       this.db.exec("BEGIN IMMEDIATE");
       this.file.checkMark();
-      const before = this.changes();
+      this.changesBefore = this.changes();
       this.placement.begin();
       const result = work();
-      this.rows.flush();
-      this.digest.flush();
-      this.knowledge.flush();
-      const mark = this.changes() === before ? null : this.file.leaveMark();
-      this.db.exec("COMMIT");
-      mark?.keep();
-      this.faults.keep();
-      // What went to a file that no path leads to is not durable, whatever SQLite says.
-      this.file.checkFiles();
+      if (this.db.inTransaction) {
+        this.seal();
+        this.commit();
+      }
       return result;
     } catch (error) {
       if (this.db.inTransaction) this.db.exec("ROLLBACK");
       // Nothing is read from it any more: the thread closes it.
       if (isReplaced(error)) throw error;
       this.faults.drop();
+      this.linkedFollower.drop();
       this.rows.discard();
       this.digest.reload();
       this.knowledge.reload();
@@ -156,11 +253,29 @@ export class Turns {
       this.rows.lookForKeptBack();
       this.placement.forget();
       this.seen.forget();
-      throw fromSqlite(error, this.path);
+      throw error instanceof ParentBehind ? error : fromSqlite(error, this.path);
     } finally {
       this.released = performance.now();
       this.heldMs += this.released - taken;
     }
+  }
+
+  /** Everything that the transaction leaves goes into the file. */
+  private seal(): void {
+    this.rows.flush();
+    this.digest.flush();
+    this.knowledge.flush();
+    this.linkedRows.seal();
+  }
+
+  private commit(): void {
+    const mark = this.changes() === this.changesBefore ? null : this.file.leaveMark();
+    this.db.exec("COMMIT");
+    mark?.keep();
+    this.faults.keep();
+    this.linkedFollower.keep();
+    // What went to a file that no path leads to is not durable, whatever SQLite says.
+    this.file.checkFiles();
   }
 
   /** Rows this connection has changed so far, but for the flag that keeps capture silent. */
@@ -176,6 +291,7 @@ export class Turns {
     const until = performance.now() + this.turnMs;
     if (!this.follower.follow(until)) return false;
     this.follower.hearAgain();
+    this.followLinked();
     const drained = this.drainer.run(until);
     this.rows.flush();
     this.followReferences();
@@ -199,6 +315,7 @@ export class Turns {
       !this.silence.isForged &&
       !this.drainer.needed &&
       !this.drainer.foundWithoutKey &&
+      this.linkedFollower.isCurrent &&
       !this.reconciliation.isOpen &&
       !this.quarantine.isOpen
     );
@@ -278,7 +395,7 @@ export class Turns {
   /** One turn of a drain. False when more is left: the caller may do something else before the next. */
   drainTurn(): boolean {
     if (this.isCaughtUp) return true;
-    const done = this.transaction(() => this.catchUp());
+    const done = this.turn(() => this.catchUp()) === true;
     if (done) this.unsettled ||= this.mayPlaceWaiting();
     return done;
   }

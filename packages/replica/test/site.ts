@@ -33,9 +33,20 @@ export interface SiteOptions {
   random?: () => number;
   /** It is the copy of a scope; with `path`. */
   scope?: ScopeSource;
+  /** Other databases of the same node, by name, in whose rows this one's rows refer. */
+  refersTo?: Record<string, Site>;
+  /** Databases of the same node that refer to rows of this one; filled in by them. */
+  dependents?: Site[];
+  /** Runs what is left to do when the history is over; where it is not the test that ends it. */
+  atEnd?: (work: () => void) => void;
+  /** Opens the replica's connection. */
+  connect?: (path: string, options: Database.Options) => Database.Database;
 }
 
 export type Row = Record<string, unknown>;
+
+/** Everyone has met everyone by then. */
+export const MOST_ROUNDS = 6;
 
 /** No stream of these tests is longer. */
 const MOST_BATCHES = 100;
@@ -46,9 +57,9 @@ export const julianDay = (us: number): number => us / 86_400_000_000 + 2_440_587
 let drawn = 0;
 
 /** A folder that goes when the test ends. */
-export function testFolder(): string {
+export function testFolder(atEnd: (work: () => void) => void = onTestFinished): string {
   const path = mkdtempSync(joinPath(tmpdir(), "scoutsync-replica-"));
-  onTestFinished(() => rmSync(path, { recursive: true, force: true }));
+  atEnd(() => rmSync(path, { recursive: true, force: true }));
   return path;
 }
 
@@ -72,10 +83,11 @@ export class Site {
   constructor(name: string, schema: string, options: SiteOptions = {}) {
     this.name = name;
     this.options = options;
-    this.path = options.path ?? joinPath(testFolder(), `${name}.db`);
+    this.path = options.path ?? joinPath(testFolder(options.atEnd), `${name}.db`);
     this.app = new Database(this.path);
     if (!options.path) this.app.exec(schema);
-    onTestFinished(() => this.stop());
+    for (const parent of Object.values(options.refersTo ?? {})) (parent.options.dependents ??= []).push(this);
+    (options.atEnd ?? onTestFinished)(() => this.stop());
     this.start();
   }
 
@@ -115,23 +127,33 @@ export class Site {
         ...(quarantine !== undefined && { quarantine }),
         ...(hadBefore && { hadBefore }),
         ...(scope && { scope }),
+        ...(this.options.dependents && { isReferredTo: true }),
       },
       `${this.name}-run${this.runs}`,
       {
         nowUs: () => this.nowUs,
+        neighbour: (other) => (this.options.refersTo?.[other]?.isOpen === true ? this.options.refersTo[other].replica : null),
+        dependents: () => (this.options.dependents ?? []).filter(({ isOpen }) => isOpen).map(({ replica }) => replica),
+        ...(this.options.connect && { connect: this.options.connect }),
         ...(uptimeUs && { uptimeUs }),
         ...(turnMs !== undefined && { turnMs }),
         random: (bytes) => Uint8Array.from({ length: bytes }, () => Math.floor((this.options.random ?? this.random)() * 256)),
       },
     );
+    this.isOpen = true;
   }
 
+  /** The replica runs. */
+  isOpen = false;
+
   stop(): void {
+    this.isOpen = false;
     this.replica?.close();
     if (this.app.open) this.app.close();
   }
 
   restart(): void {
+    this.isOpen = false;
     this.replica.close();
     this.start();
   }
@@ -226,7 +248,7 @@ export class Site {
 
 /** Everyone pulls from everyone until nothing moves. */
 export function settle(...sites: Site[]): void {
-  for (let rounds = 0; rounds < 6; rounds++) {
+  for (let rounds = 0; rounds < MOST_ROUNDS; rounds++) {
     const moved = sites
       .flatMap((to) => sites.filter((from) => from !== to).flatMap((from) => willing(to, from)))
       .reduce((sum, { received }) => sum + received, 0);

@@ -88,7 +88,7 @@ test("rows with one UNIQUE value that the version before had parked are one afte
     expect(site.replica.state().parked).toBe(1);
     site.stop();
     const app = new Database(site.path);
-    app.exec(`DROP INDEX _scoutsync_out_joined; DROP TABLE _scoutsync_same; DROP TABLE _scoutsync_former; DROP TABLE _scoutsync_scope_taken; DROP TABLE _scoutsync_notice;
+    app.exec(`DROP INDEX _scoutsync_out_joined; DROP TABLE _scoutsync_same; DROP TABLE _scoutsync_former; DROP TABLE _scoutsync_scope_taken; DROP TABLE _scoutsync_notice; DROP TABLE _scoutsync_linked;
       UPDATE _scoutsync_meta SET value = '2' WHERE key = 'version'`);
     app.close();
     return new Site(site.name, schema, { path: site.path });

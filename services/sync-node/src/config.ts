@@ -38,7 +38,7 @@ export interface SyncNodeConfig {
   triggers?: { run: readonly string[]; suspend: readonly string[] } | undefined;
   /** `NAME.TABLE.COLUMN=RULE`: how concurrent writes of a column become one value; the same on every node. */
   rules?: readonly string[];
-  /** `NAME.TABLE.COLUMN=NAME.TABLE.KEY`: columns that hold another table's integer key without a foreign key; the same on every node. */
+  /** `NAME.TABLE.COLUMN=NAME.TABLE.KEY`: columns that hold the integer key of another table, also of another database, without a foreign key; the same on every node. */
   references?: readonly string[];
   /** What nodes that are limited to a scope see and may change, as `scopesOf` reads it. */
   scopes?: unknown;
@@ -114,8 +114,8 @@ function byDatabase(
 }
 
 /**
- * The rules and references of each database, without its name in front. Throws INVALID_ARGUMENT as `exclusionsByDatabase`,
- * for what is no rule, and for a reference into another database.
+ * The rules and references of each database, without its name in front; a reference into another database keeps that one's.
+ * Throws INVALID_ARGUMENT as `exclusionsByDatabase`, for what is no rule, and for a reference into a database that is not here.
  */
 export function termsByDatabase({
   databases,
@@ -135,13 +135,15 @@ export function termsByDatabase({
       );
     }
     const [from, to] = entry.split("->") as [string, string | undefined];
-    if (to !== undefined && databaseOf(to) !== name) {
+    const other = to === undefined ? name : databaseOf(to);
+    if (to !== undefined && other === undefined) {
       throw refused(
-        `"${entry}" refers into another database`,
-        "References are followed within one database in this version; leave it out, and give such rows keys that do not clash.",
+        `"${entry}" refers into a database that this node does not have`,
+        `Write it as NAME.TABLE.COLUMN=NAME.TABLE.KEY with NAME one of: ${[...found.keys()].join(", ")}; or give the node that database, too.`,
       );
     }
-    found.get(name)?.push(to === undefined ? entry.slice(name.length + 1) : `${from.slice(name.length + 1)}->${to.slice(name.length + 1)}`);
+    const target = other === name ? to?.slice(name.length + 1) : to;
+    found.get(name)?.push(target === undefined ? entry.slice(name.length + 1) : `${from.slice(name.length + 1)}->${target}`);
   }
   for (const entries of found.values()) parseTerms(entries);
   return found;

@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import { FileRootPool, type FileRootOptions } from "@scoutsync/files";
+import { linkedDatabases } from "./linked-databases.ts";
 import { openReplicaPool, type ReplicaOptions } from "@scoutsync/replica";
 import { checkPlain, hasIdentity, Trust } from "@scoutsync/trust";
 import { ClockKeeper } from "./clock/clock-keeper.ts";
@@ -39,6 +40,7 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
   const sensitive = sensitiveByDatabase(config);
   const triggers = triggersByDatabase(config);
   const terms = termsByDatabase(config);
+  const linked = linkedDatabases(config.databases, terms);
   const parked = parkedTablesByDatabase(config);
   if (!hasIdentity(config.dataDirectory)) {
     const { listen, peers, coordinator, insecure = false } = config;
@@ -64,7 +66,7 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
       config.logger.warn({ err: error, database }, "what a peer has could not be noted; its next contact says it again"),
     );
     const opened = new Map<string, ReplicaOptions>();
-    for (const { name, path } of config.databases) {
+    for (const { name, path } of linked.inOrder) {
       const hadBefore = memory.before(name, path);
       const options: ReplicaOptions = {
         name,
@@ -75,6 +77,7 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
         sensitive: sensitive.get(name) ?? [],
         triggers: triggers.get(name),
         rules: terms.get(name) ?? [],
+        ...linked.optionsOf(name),
         park: parked.get(name) ?? [],
         baseline: config.baseline,
         limited,

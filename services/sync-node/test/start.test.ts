@@ -100,13 +100,35 @@ describe("starting", () => {
       "NOT_SQLITE",
     ],
     [
-      "a reference into another database",
+      "a reference into a database that is not here",
       () => ({
         databases: [
           { name: "main", path: database("a.db") },
           { name: "users", path: database("b.db") },
         ],
-        references: ["main.t.v=users.user.id"],
+        references: ["main.t.v=people.user.id"],
+      }),
+      "INVALID_ARGUMENT",
+    ],
+    [
+      "databases that refer to each other",
+      () => ({
+        databases: [
+          { name: "main", path: database("a.db") },
+          { name: "users", path: database("b.db") },
+        ],
+        references: ["main.t.v=users.x.id", "users.x.k=main.t.id"],
+      }),
+      "INVALID_ARGUMENT",
+    ],
+    [
+      "a reference to what is no integer key of another database",
+      () => ({
+        databases: [
+          { name: "main", path: database("a.db") },
+          { name: "users", path: database("b.db") },
+        ],
+        references: ["main.t.v=users.t.k"],
       }),
       "INVALID_ARGUMENT",
     ],

@@ -34,12 +34,15 @@ import { type ColumnWrite, openConflicts, ownedDots, type RowState, UNSTORED } f
 import { lacksTarget } from "../rows/foreign-keys.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";
-import { packKey, rowHash, sameValue } from "../rows/values.ts";
+import { packKey, sameValue } from "../rows/values.ts";
 import { isNamedByBirth, type Table } from "../schema/catalog.ts";
 import type { Placement } from "./placement.ts";
 
 /** Decisions at the end of a stream are made in transactions of about this length, milliseconds. */
 export const NORMALIZE_MS = 200;
+
+/** A row that has just been born says nothing but what its table shows. */
+const NOTHING_ELSE: RowState["own"] = new Map();
 
 /** A payload that says it is larger than this is refused before it is unpacked, bytes. */
 const LARGEST_PAYLOAD = 1024 * 1024 * 1024;
@@ -281,8 +284,17 @@ export class Applier {
     // Another copy's row of this name may be here, deleted or under another integer.
     if (identity !== birth && this.rows.hasAlias(identity.origin, identity.sequence)) return false;
     let values = cells;
-    if (table.references.length > 0) {
+    if (table.references.length > 0 || table.linked.length > 0) {
       const resolved = [...cells];
+      for (const { index, target } of table.linked) {
+        const value = resolved[index];
+        // A bare integer may be one that means a row here, and a row may be stood for by another.
+        if (typeof value === "bigint" || this.rows.linked.hasStoodFor(target)) return false;
+        if (!(value instanceof Ref)) continue;
+        const shown = this.rows.linked.idOf(target, value);
+        if (!sameValue(this.rows.linked.refOf(target, shown), value)) return false;
+        resolved[index] = shown;
+      }
       for (const { index, parent } of table.references) {
         const value = resolved[index];
         if (!(value instanceof Ref)) continue;
@@ -309,7 +321,8 @@ export class Applier {
       this.clashing = true;
       return false;
     }
-    const rowSum = rowHash(table, id, values);
+    const rowSum = this.rows.hash(table, id, values as SqlValue[], NOTHING_ELSE);
+    this.rows.touchedRow(table, identity);
     this.rows.digest.add(table.tid, rowSum);
     this.rows.of(table).addPlain(id, birth.origin, birth.sequence, birth.time, birth.context, rowSum);
     return true;

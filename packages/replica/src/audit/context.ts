@@ -34,8 +34,7 @@ export function keyOf({ rows, knowledge }: Audited, state: RowState): string {
 /** A value as the table would hold it: a reference as the integer its row has here, NULL when it is not here. */
 export function shown({ rows }: Audited, table: Table, index: number, value: CellValue): SqlValue {
   if (!(value instanceof Ref)) return value;
-  const parent = table.references.find((reference) => reference.index === index)?.parent;
-  return parent ? rows.shownId(parent, value) : null;
+  return rows.idAt(table, index, value);
 }
 
 export function columnName(table: Table, cid: number): string {

@@ -114,8 +114,7 @@ export function writeParked(
         action: isKey ? "Add the row under another key in the application." : "Name a column of the row.",
       });
     }
-    const parent = table.references.find((reference) => reference.index === index)?.parent;
-    written.set(index, (parent && typeof value === "bigint" ? rows.refOf(parent, value) : null) ?? value);
+    written.set(index, (typeof value === "bigint" ? rows.refAt(table, index, value) : null) ?? value);
   }
   const standing = members.standing(state);
   const states = standing.length > 1 ? standing.map((member) => member.state) : [state];

@@ -68,7 +68,7 @@ function bucketSums(db: Database, rows: RowStore, table: Table, deep: boolean): 
     return sums;
   }
   for (const { key, values } of everyRow(db, rows, table)) {
-    const hash = rowHash(table, table.surrogate ? (key[0] as bigint) : null, values);
+    const hash = rows.hash(table, table.surrogate ? (key[0] as bigint) : null, values);
     const bucket = hash[0] as number;
     const held = sums.get(bucket) ?? { rows: 0, sum: 0n };
     sums.set(bucket, { rows: held.rows + 1, sum: BigInt.asUintN(128, held.sum + numberOf(hash)) });
@@ -79,7 +79,7 @@ function bucketSums(db: Database, rows: RowStore, table: Table, deep: boolean): 
 function* rowHashes(db: Database, rows: RowStore, table: Table, deep: boolean): Generator<{ key: string; hash: Buffer }> {
   if (deep) {
     for (const { key, values } of everyRow(db, rows, table))
-      yield { key: keyText(key), hash: rowHash(table, table.surrogate ? (key[0] as bigint) : null, values) };
+      yield { key: keyText(key), hash: rows.hash(table, table.surrogate ? (key[0] as bigint) : null, values) };
     return;
   }
   const page = db

@@ -603,6 +603,7 @@ export class Drain {
     if (state.slot === UNSTORED && id !== null && state.deletes.length === 0) {
       const hash = this.rows.hashOf(state, id, values);
       this.rows.digest.add(state.table.tid, hash);
+      this.rows.touchedRow(state.table, state.identity);
       this.rows.of(state.table).addPlain(id, state.birth.origin, state.birth.sequence, state.birth.time, state.birth.context, hash);
       return;
     }

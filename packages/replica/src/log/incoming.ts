@@ -136,7 +136,8 @@ export function resolveHead(reader: PayloadReader, knowledge: Knowledge): void {
 
 /** True when a value refers to a row by a column that is no declared foreign key here: only its own schema can hold it. */
 export function isStray(table: Table, position: number, value: CellValue): boolean {
-  return value instanceof Ref && !table.references.some(({ index }) => index === position);
+  const isAt = ({ index }: { index: number }) => index === position;
+  return value instanceof Ref && !table.references.some(isAt) && !table.linked.some(isAt);
 }
 
 /** Reads the rest of a record whose table and flags have been read. */

@@ -136,6 +136,7 @@ export class RecordWriter {
       const parentId = values[at + reference.index];
       if (typeof parentId === "bigint") this.refOf(reference.parent, parentId);
     }
+    const linked = table.linked.length > 0 ? this.linkedCells(table, values, at) : null;
     this.begin(table, RecordFlags.birth);
     payload.origin(origin);
     payload.sequence(sequence);
@@ -148,8 +149,19 @@ export class RecordWriter {
         if (typeof value === "bigint") value = this.refOf((references[next] as { parent: Table }).parent, value) ?? value;
         next++;
       }
-      payload.value(value);
+      payload.value(linked?.get(i) ?? value);
     }
+  }
+
+  /** By position, what integers mean that refer to rows of other databases. */
+  private linkedCells(table: Table, values: readonly SqlValue[], at: number): Map<number, Ref> {
+    const cells = new Map<number, Ref>();
+    for (const { index, target } of table.linked) {
+      const id = values[at + index];
+      const ref = typeof id === "bigint" ? this.rows.linked.refOf(target, id) : null;
+      if (ref) cells.set(index, ref);
+    }
+    return cells;
   }
 
   /**

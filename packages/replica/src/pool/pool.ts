@@ -63,6 +63,7 @@ class Pool implements ReplicaPool {
   private readonly threads: Thread[] = [];
   private readonly waiting = new Map<number, Waiting>();
   private readonly replicas = new Map<number, PooledReplica>();
+  private readonly together = new Map<string, Thread>();
   private calls = 0;
   private opened = 0;
 
@@ -126,9 +127,18 @@ class Pool implements ReplicaPool {
     return this.open(options);
   }
 
-  async open(options: ReplicaOptions): Promise<ScopeCopy> {
+  /** The least busy thread, or the one that has the databases which this one belongs to. */
+  private threadFor({ together }: ReplicaOptions): Thread {
+    const same = together === undefined ? undefined : this.together.get(together);
+    if (same && this.threads.includes(same)) return same;
     const [idle] = [...this.threads].sort((a, b) => a.databases - b.databases);
     const thread = idle && (idle.databases === 0 || this.threads.length >= this.size) ? idle : this.start();
+    if (together !== undefined) this.together.set(together, thread);
+    return thread;
+  }
+
+  async open(options: ReplicaOptions): Promise<ScopeCopy> {
+    const thread = this.threadFor(options);
     const database = ++this.opened;
     thread.databases++;
     try {
@@ -148,7 +158,8 @@ class Pool implements ReplicaPool {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.replicas.values()].map((replica) => replica.close()));
+    // Those that refer to others first: what waits there is drained by what the others know.
+    await Promise.all([...this.replicas.values()].toReversed().map((replica) => replica.close()));
     await Promise.all(this.threads.map(({ worker }) => worker.terminate()));
     this.threads.length = 0;
   }

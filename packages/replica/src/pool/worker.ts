@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { parentPort, type TransferListItem } from "node:worker_threads";
-import { type ChangeBatch, formatVector, ownedMemory, type SyncError, toPlainError } from "@scoutsync/core";
-import { ReplicaDatabase } from "../database.ts";
+import { type ChangeBatch, formatVector, ownedMemory, parseTerms, referenceTarget, type SyncError, toPlainError } from "@scoutsync/core";
+import { REAL, ReplicaDatabase, type Surroundings } from "../database.ts";
 import { isReplaced } from "../identity/same-file.ts";
 import type { ReplicaOptions, ReplicaState } from "../replica.ts";
 import { fromSqlite } from "../sqlite-errors.ts";
@@ -23,6 +23,30 @@ interface Served {
   /** The last turn of a drain left more to do. */
   isBehind: boolean;
 }
+
+/** The databases of this thread by name, but for copies. */
+const inNode = () => [...served].filter(([, { options }]) => options.trial !== true && options.scope === undefined);
+
+/** What a database of this thread can see of the others that it belongs to. */
+function surroundingsOf(options: ReplicaOptions): Partial<Surroundings> {
+  if (options.together === undefined || options.scope !== undefined) return {};
+  const isSame = (name: string) => (other: ReplicaOptions) => other.together === options.together && other.name.toLowerCase() === name;
+  return {
+    neighbour: (name) => inNode().find(([, one]) => isSame(name)(one.options))?.[1].database ?? null,
+    dependents: () => (options.trial === true ? [] : dependentsOf(options).flatMap(([, { database }]) => database ?? [])),
+  };
+}
+
+/** Databases of this thread that refer to rows of this one. */
+function dependentsOf({ name, together }: ReplicaOptions): [number, Served][] {
+  if (together === undefined) return [];
+  const refers = ({ options }: Served) =>
+    options.together === together &&
+    [...parseTerms(options.rules ?? []).references.values()].some((to) => referenceTarget(to).database === name.toLowerCase());
+  return inNode().filter(([, one]) => refers(one));
+}
+
+const openDatabase = (options: ReplicaOptions, run: string) => new ReplicaDatabase(options, run, { ...REAL, ...surroundingsOf(options) });
 
 const port = parentPort;
 if (!port) throw new Error("runs as a worker thread only");
@@ -67,7 +91,7 @@ function reopen(number: number, one: Served, why: SyncError): void {
   one.pausedUntil = performance.now() + RETRY_MS;
   try {
     const { vector: hadBefore } = one.state;
-    one.database = new ReplicaDatabase({ ...one.options, hadBefore }, randomBytes(RUN_BYTES).toString("hex"));
+    one.database = openDatabase({ ...one.options, hadBefore }, randomBytes(RUN_BYTES).toString("hex"));
     one.database.hasNews();
     one.lost = null;
     // Said until the next drain that goes well.
@@ -85,7 +109,7 @@ function poll(number: number, one: Served): void {
     const { database } = one;
     if (one.lost) return reopen(number, one, one.lost);
     if (!database) return;
-    if (!database.hasNews() && !one.isBehind && !database.hasProblem) return;
+    if (!database.hasNews() && !one.isBehind && !database.hasProblem && database.isFollowing) return;
     // Turn by turn, so that this thread's other databases and calls are not kept waiting.
     one.isBehind = !database.drainTurn();
     if (!one.isBehind) database.drain();
@@ -104,7 +128,7 @@ function poll(number: number, one: Served): void {
 }
 
 function open(number: number, options: ReplicaOptions, run: string): ReplicaState {
-  const database = new ReplicaDatabase(options, run);
+  const database = openDatabase(options, run);
   database.hasNews();
   const one: Served = {
     database,
@@ -157,6 +181,8 @@ port.on("message", (message: ToWorker) => {
     }
     if (message.method === "apply") ownedMemory((message.args[0] as ChangeBatch).payload)?.transfer(0);
     publish(message.database, one);
+    // What refers to its rows may have followed them.
+    for (const [number, dependent] of dependentsOf(one.options)) publish(number, dependent);
     send({ kind: "answer", call: message.call, value, state: null }, transferable(value));
   } catch (error) {
     send({ kind: "failure", call: message.call, error: toPlainError(error) });

@@ -4,7 +4,7 @@ import { keyFromText } from "../rows/key-text.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
-import { keyText, rowHash } from "../rows/values.ts";
+import { keyText } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import type { Reconciliation } from "../schema/reconcile.ts";
 
@@ -37,7 +37,7 @@ function look(db: Database, rows: RowStore, table: Table, text: string) {
   const state = id === null ? rows.byKey(table, rows.keyFromValues(table, key)) : rows.byId(table, id);
   const values = rows.of(table).read(key);
   if (!values || state?.place.kind !== "table" || !state.hash) return "unclear";
-  return Buffer.compare(rowHash(table, id, values), state.hash) === 0 ? "as stored" : key;
+  return Buffer.compare(rows.hashOf(state, id, values), state.hash) === 0 ? "as stored" : key;
 }
 
 /** Makes the sums of a table's row hashes again what the stored hashes add up to. The caller reloads what it keeps of them. */

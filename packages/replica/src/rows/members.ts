@@ -174,8 +174,7 @@ export class EntityMembers {
     }
     if (unique.where !== null) {
       const values = cells.map((cell, index) => {
-        const parent = cell instanceof Ref ? table.references.find((reference) => reference.index === index)?.parent : undefined;
-        return cell instanceof Ref ? (parent ? this.rows.shownId(parent, cell) : null) : cell;
+        return cell instanceof Ref ? this.rows.idAt(table, index, cell) : cell;
       });
       if (!this.rows.of(table).satisfies(unique.where, values)) return null;
     }

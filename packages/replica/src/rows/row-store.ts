@@ -3,6 +3,8 @@ import { ByteReader, type Authorship, type CellValue, MalformedBytes, Ref, type 
 import { type Table } from "../schema/catalog.ts";
 import { CAPTURE, eventCode, MASK_BITS, maskCount, Op } from "../capture/triggers.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
+import type { LinkedRows } from "../linked/linked-rows.ts";
+import type { LinkedTarget } from "../schema/tables.ts";
 import { forgetDefaults, waitingColumns } from "./held-columns.ts";
 import { keyFromText } from "./key-text.ts";
 import { keylessIdentity, KeylessRows } from "./keyless-rows.ts";
@@ -39,14 +41,20 @@ export class RowStore {
   readonly shared: SharedRows;
   /** Integers that other rows had here. */
   readonly former: FormerIds;
+  /** Which integers mean which rows of other databases of the node. */
+  readonly linked: LinkedRows;
   /** Which rows are one entity. */
   readonly same: SameLinks;
   private readonly out: OutTable;
+  /** Columns that refer to rows of other databases of the node. */
+  linkedColumns: readonly { table: Table; index: number; target: LinkedTarget }[] = [];
+  /** Rows of surrogate tables that this transaction stored, for databases that refer to them; null where none does. */
+  touched: Map<string, Identity> | null = null;
   private stores = new Map<number, TableStore>();
   private byName = new Map<string, Table>();
   private keyless = new Map<number, KeylessRows>();
   /** False in a transaction that only reads: rows that have moved cannot be noted where they are now. */
-  mayWrite = true;
+  private writable = true;
   private readonly findDot: Statement;
   private readonly findAlias: Statement;
   /** Some row may be found by an alias; once true it stays so. */
@@ -55,8 +63,13 @@ export class RowStore {
   private readonly putDot: Statement;
   private readonly dropDot: Statement;
 
-  constructor(db: Database, digest: DigestSums, causality: Authorship, shared: SharedRows, former: FormerIds) {
+  constructor(
+    db: Database,
+    parts: { digest: DigestSums; causality: Authorship; shared: SharedRows; former: FormerIds; linked: LinkedRows },
+  ) {
+    const { digest, causality, shared, former, linked } = parts;
     this.db = db;
+    this.linked = linked;
     this.digest = digest;
     this.causality = causality;
     this.shared = shared;
@@ -79,6 +92,15 @@ export class RowStore {
     this.dropDot = prepare("DELETE FROM _scoutsync_log WHERE oid = ? AND sequence = ?");
   }
 
+  get mayWrite(): boolean {
+    return this.writable;
+  }
+
+  set mayWrite(may: boolean) {
+    this.writable = may;
+    this.linked.mayWrite = may;
+  }
+
   /** Takes the catalog of tables, those that are not in the database included, at start and after every change of the schema. */
   setTables(tables: readonly Table[]): void {
     this.stores = new Map(tables.map((table) => [table.tid, new TableStore(this.db, table)]));
@@ -87,6 +109,7 @@ export class RowStore {
     this.keyless = new Map(
       present.filter((table) => table.keyless).map((table) => [table.tid, new KeylessRows(this.db, table, this.of(table))]),
     );
+    this.linkedColumns = present.flatMap((table) => table.linked.map(({ index, target }) => ({ table, index, target })));
     this.lookForKeptBack();
   }
 
@@ -137,6 +160,13 @@ export class RowStore {
   discard(): void {
     for (const store of this.stores.values()) store.discard();
     this.same.forget();
+    this.linked.reload();
+    this.touched?.clear();
+  }
+
+  /** Notes a row that was stored, for databases that refer to it. */
+  touchedRow(table: Table, { origin, sequence }: Identity): void {
+    if (table.surrogate) this.touched?.set(`${origin}:${sequence}`, { origin, sequence });
   }
 
   // ---- finding
@@ -226,7 +256,7 @@ export class RowStore {
     if (table.absent !== null) return table;
     const names = table.columns.map(({ cid, name }) => [cid, name] as const);
     const lacking = new Map([...table.lacking, ...names]);
-    return { ...table, columns: [], indexOf: new Map(), references: [], lacking, absent: "missing" };
+    return { ...table, columns: [], indexOf: new Map(), references: [], linked: [], lacking, absent: "missing" };
   }
 
   /** What is held of a row of which only later writes have come. */
@@ -369,6 +399,22 @@ export class RowStore {
     return new Ref(identity.origin, identity.sequence);
   }
 
+  /** The row that an integer in a column means; null where it means none or the column refers to nothing. */
+  refAt(table: Table, index: number, id: bigint): Ref | null {
+    const parent = table.references.find((reference) => reference.index === index)?.parent;
+    if (parent) return this.refOf(parent, id);
+    const target = table.linked.find((reference) => reference.index === index)?.target;
+    return target ? this.linked.refOf(target, id) : null;
+  }
+
+  /** The integer that a column shows for a row that it refers to; null when there is none. */
+  idAt(table: Table, index: number, ref: Ref): bigint | null {
+    const parent = table.references.find((reference) => reference.index === index)?.parent;
+    if (parent) return this.shownId(parent, ref);
+    const target = table.linked.find((reference) => reference.index === index)?.target;
+    return target ? this.linked.idOf(target, ref) : null;
+  }
+
   /** True when a row that is out of its table had this integer. */
   wasUsed(table: Table, id: bigint): boolean {
     return this.out.withId(table.tid, id) !== undefined;
@@ -407,6 +453,10 @@ export class RowStore {
     for (const { index, parent } of table.references) {
       const value = values[index];
       if (typeof value === "bigint") result[index] = this.refOf(parent, value) ?? value;
+    }
+    for (const { index, target } of table.linked) {
+      const value = values[index];
+      if (typeof value === "bigint") result[index] = this.linked.refOf(target, value) ?? value;
     }
     return result;
   }
@@ -479,6 +529,11 @@ export class RowStore {
       if (gone) left.push({ parent: gone.state, id: gone.id });
       if (id === null && !gone) missing ??= stands;
       else result[index] = (id ?? gone?.id) as bigint;
+    }
+    // Never missing: the other database may come by its rows later, and another integer follows then.
+    for (const { index, target } of table.linked) {
+      const value = values[index];
+      if (value instanceof Ref) result[index] = this.linked.idOf(target, value);
     }
     return { values: result as SqlValue[], missing, dead, left };
   }
@@ -562,7 +617,8 @@ export class RowStore {
 
   /** Notes in the state what the row says itself, `cells`, where its table is to show something else, `values`. */
   noteOwn(state: RowState, cells: readonly CellValue[], values: readonly SqlValue[], differ = this.same.exist): void {
-    if (state.own.size === 0 && state.same.length === 0 && !differ && !this.same.exist) return;
+    const isPlain = state.own.size === 0 && state.same.length === 0 && !differ && !this.same.exist;
+    if (isPlain && state.table.linked.length === 0) return;
     state.own.clear();
     this.abstract(state.table, values).forEach((shown, index) => {
       const cell = cells[index] as CellValue;
@@ -571,7 +627,33 @@ export class RowStore {
   }
 
   hashOf(state: RowState, id: bigint | null, values: readonly SqlValue[]): Buffer {
-    return rowHash(state.table, state.table.surrogate ? id : null, values);
+    return this.hash(state.table, state.table.surrogate ? id : null, values, state.own);
+  }
+
+  /**
+   * As `rowHash`, with rows of other databases by their names: their integers differ from replica to replica until these are
+   * in sync, too. `own` is what the row says itself; it is looked up where it is not given.
+   */
+  hash(table: Table, id: bigint | null, values: readonly SqlValue[], own?: RowState["own"]): Buffer {
+    if (table.linked.length === 0) return rowHash(table, id, values);
+    const cells: CellValue[] = [...values];
+    let says = own;
+    for (const { index, target } of table.linked) {
+      const value = values[index];
+      if (typeof value !== "bigint") continue;
+      says ??= this.ownOf(table, id, values);
+      const said = says.get((table.columns[index] as { cid: number }).cid);
+      const isShown = said instanceof Ref ? this.linked.idOf(target, said) === value : said === value;
+      const cell = isShown ? said : this.linked.refOf(target, value);
+      if (cell instanceof Ref) cells[index] = this.linked.textOf(cell);
+    }
+    return rowHash(table, id, cells);
+  }
+
+  private ownOf(table: Table, id: bigint | null, values: readonly SqlValue[]): RowState["own"] {
+    const key = id === null ? table.key.map(({ cid }) => values[table.indexOf.get(cid) as number] as SqlValue) : null;
+    const state = key ? this.byKey(table, this.keyFromValues(table, key)) : this.byId(table, id as bigint);
+    return state?.place.kind === "table" ? state.own : new Map();
   }
 
   // ---- writing
@@ -623,7 +705,10 @@ export class RowStore {
     this.digest.add(state.table.tid, hash);
     state.hash = hash;
     state.place = { kind: "table" };
-    const open = openConflicts(state) + [...state.own.values()].filter((value) => !(value instanceof Ref)).length;
+    const isLinked = (cid: number) => state.table.linked.some(({ index }) => state.table.columns[index]?.cid === cid);
+    const differing = [...state.own].filter(([cid, value]) => !(value instanceof Ref) && !isLinked(cid));
+    const open = openConflicts(state) + differing.length;
+    this.touchedRow(state.table, state.identity);
     const row = {
       oid: state.birth.origin,
       sequence: state.birth.sequence,
@@ -677,6 +762,7 @@ export class RowStore {
       state.slot = UNSTORED;
     }
     const place = state.place;
+    this.touchedRow(state.table, state.identity);
     const named = place.kind === "waiting" ? place.blocker : place.kind === "joined" ? place.rep : null;
     state.own.clear();
     const open = openConflicts(state);
@@ -713,6 +799,7 @@ export class RowStore {
   }
 
   private eraseDots(state: RowState): void {
+    this.touchedRow(state.table, state.identity);
     for (const { origin, sequence } of ownedDots(state).values()) this.dropDot.run(origin, sequence);
     if (state.table.surrogate) {
       this.db.prepare("DELETE FROM _scoutsync_alias WHERE oid = ? AND sequence = ?").run(state.identity.origin, state.identity.sequence);

@@ -33,6 +33,7 @@ function absentTable(db: Database, tid: number, name: string, kind: number, abse
     rowid: null,
     utf8: false,
     references: [],
+    linked: [],
     dependsOn: [],
     dependants: [],
     keyReferences: [],

@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import { keyKind } from "@scoutsync/core";
-import { type TableColumn, type TableShape, withoutKeyName } from "./tables.ts";
+import { type LinkedTarget, type TableColumn, type TableShape, withoutKeyName } from "./tables.ts";
 import type { UniqueIndex } from "./unique-indexes.ts";
 
 /** A synced column with its local number. */
@@ -29,6 +29,8 @@ export interface Table {
   utf8: boolean;
   /** Positions in `columns` of columns that hold another table's surrogate key, with that table. */
   references: { index: number; parent: Table }[];
+  /** Positions in `columns` of columns that hold surrogate keys of another database of the node. */
+  linked: { index: number; target: LinkedTarget }[];
   /** Positions in `key` likewise (natural keys made of references). */
   keyReferences: { index: number; parent: Table }[];
   /** Foreign keys of this table, and those of others to it, but for those that name a surrogate key alone. */
@@ -85,6 +87,7 @@ export function catalogTables(db: Database, shapes: readonly TableShape[]): Tabl
       columns,
       twin: null,
       references: [],
+      linked: columns.flatMap(({ linked }, index) => (linked ? [{ index, target: linked }] : [])),
       dependsOn: [],
       dependants: [],
       keyReferences: [],

@@ -5,7 +5,7 @@ import { type ColumnWrite, ownedDots, type RowState, valueOf } from "../rows/row
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
 import { registerOf } from "../rows/registers.ts";
-import { rowHash, sameValue } from "../rows/values.ts";
+import { sameValue } from "../rows/values.ts";
 import { absentTables } from "./absent.ts";
 import { catalogTables, type Table } from "./catalog.ts";
 import { surveyTables } from "./tables.ts";
@@ -94,7 +94,7 @@ export function rejoinTable(
       const cells = rows.cells(state);
       const here = rows.abstract(table, values);
       const differing = [...table.columns.keys()].filter((index) => !sameValue(here[index] ?? null, cells[index] ?? null));
-      const isUntouched = rowHash(table, id, values).toString("hex") === state.place.left;
+      const isUntouched = rows.hash(table, id, values, state.own).toString("hex") === state.place.left;
       const before = ownedDots(state);
       if (!isUntouched) for (const index of differing) keepHeld(state, (table.columns[index] as { cid: number }).cid, cells[index] ?? null);
       rows.saveInTable(state, id, values, before);

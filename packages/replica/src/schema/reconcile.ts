@@ -211,7 +211,7 @@ export class Reconciliation {
     const state = id === null ? this.rows.byKey(table, this.rows.keyFromValues(table, key)) : this.rows.byId(table, id);
     if (state?.place.kind !== "table" || !state.hash) return notes.add(Op.insert, key);
     const stored = state.hash;
-    const hash = rowHash(table, id, values);
+    const hash = this.rows.hash(table, id, values, state.own);
     const isEqual = Buffer.compare(hash, stored) === 0;
     if (isEqual && shapes.length === 0) return;
     const former = isEqual ? undefined : shapes.find((shape) => shape.isThatOf(stored, id, values));

@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import { LWW, NO_TERMS, type Rule, SyncError, type SqlValue, type Terms } from "@scoutsync/core";
+import { LWW, NO_TERMS, referenceTarget, type Rule, SyncError, type SqlValue, type Terms } from "@scoutsync/core";
 import { quote } from "./quote.ts";
 import { indexParts, type IndexRow, type UniqueIndex, uniqueIndexes } from "./unique-indexes.ts";
 
@@ -17,10 +17,19 @@ export interface TableColumn {
   references: string | null;
   /** It refers by configuration, not by a foreign key: the integer follows its row, and nothing is enforced. */
   soft?: boolean;
+  /** It holds integer keys of rows of another database of the node, by configuration. */
+  linked?: LinkedTarget;
   /** How concurrent writes of it become one value. */
   rule: Rule;
   /** What a row holds that was written without this column. */
   fallback: SqlValue;
+}
+
+/** A table of another database, whose surrogate key a column holds. */
+export interface LinkedTarget {
+  database: string;
+  table: string;
+  key: string;
 }
 
 export interface TableShape {
@@ -123,7 +132,7 @@ export function surveyTables(db: Database, exclude: readonly string[], terms: Te
   for (const table of tables) {
     const whole = tables.find((other) => other.name === table.source);
     if (table.where === null || !whole) continue;
-    table.columns = whole.columns.map((column) => ({ ...column, rule: LWW }));
+    table.columns = whole.columns.map(({ linked: _, ...column }) => ({ ...column, rule: LWW }));
     table.foreignKeys = whole.foreignKeys;
   }
   checkRules(tables);
@@ -257,19 +266,25 @@ function evaluateDefault(db: Database, literal: string): SqlValue {
 function resolveSoft(tables: readonly TableShape[], { references }: Terms): void {
   for (const [from, to] of references) {
     const [child, column] = columnNamed(tables, from);
-    const [parent, key] = columnNamed(tables, to);
+    const { database, table, column: targetKey } = referenceTarget(to);
+    const [parent, key] = database === null ? columnNamed(tables, to) : [null, undefined];
     // A table that is not here yet may come.
-    if (!child || !column || !parent) continue;
+    if (!child || !column || parent === undefined) continue;
     const refuse = (why: string) =>
       new SyncError({
         code: "INVALID_ARGUMENT",
         message: `"${from}" cannot refer to "${to}": ${why}`,
         action: "Name a column, and the INTEGER PRIMARY KEY of the table whose rows it refers to.",
       });
-    if (!parent.surrogate || key !== parent.key[0]) throw refuse(`"${to}" is no INTEGER PRIMARY KEY that this database hands out`);
+    if (parent && (!parent.surrogate || key !== parent.key[0]))
+      throw refuse(`"${to}" is no INTEGER PRIMARY KEY that this database hands out`);
     if (child.key.some(({ name }) => name === column.name)) throw refuse(`"${from}" is part of a key`);
     if (child.keyless) throw refuse("its table has no primary key");
     if (column.references !== null) continue;
+    if (parent === null) {
+      column.linked = { database: database ?? "", table, key: targetKey };
+      continue;
+    }
     column.references = parent.name;
     column.soft = true;
   }
@@ -286,7 +301,8 @@ function checkRules(tables: readonly TableShape[]): void {
   for (const { name, key, columns, keyless } of tables) {
     const names = new Set(key.map((column) => column.name));
     const wrong = [...key, ...columns].find(
-      (column) => column.rule.kind !== "lww" && (keyless || column.references !== null || names.has(column.name)),
+      (column) =>
+        column.rule.kind !== "lww" && (keyless || column.references !== null || column.linked !== undefined || names.has(column.name)),
     );
     if (!wrong) continue;
     throw new SyncError({

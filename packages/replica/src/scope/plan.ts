@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import { formatTerms, NO_TERMS, parseTerms, type Rule, SyncError, type Terms } from "@scoutsync/core";
+import { formatTerms, NO_TERMS, parseTerms, referenceTarget, type Rule, SyncError, type Terms } from "@scoutsync/core";
 import type { AppTrigger, TriggerChoice } from "../schema/app-triggers.ts";
 import { quote } from "../schema/quote.ts";
 import { affinityOf, surveyTables, type TableShape } from "../schema/tables.ts";
@@ -69,14 +69,25 @@ export interface ScopePlan {
   resting: AppTrigger[];
 }
 
-/** The terms of a database that are about what a scope shows: those of its copy. */
-export function termsOfScope({ tables }: ScopeRule, terms: readonly string[]): string[] {
+/**
+ * The terms of a database that are about what a scope shows: those of its copy. Throws INVALID_ARGUMENT for a column that refers
+ * into another database: a copy is not among the databases of the node, so its rows could not follow.
+ */
+export function termsOfScope({ name: scope, tables }: ScopeRule, terms: readonly string[]): string[] {
   const { rules, references } = parseTerms(terms);
   const shows = (name: string) =>
     tables.some(({ table, columns }) => {
       const start = `${table.toLowerCase()}.`;
       return name.startsWith(start) && (columns === null || columns.some((column) => start + column.toLowerCase() === name));
     });
+  const linked = [...references].find(([from, to]) => shows(from) && referenceTarget(to).database !== null);
+  if (linked) {
+    throw new SyncError({
+      code: "INVALID_ARGUMENT",
+      message: `scope "${scope}" shows "${linked[0]}", which refers to "${linked[1]}" in another database`,
+      action: "References across databases are not followed in a scope: take the column out of it, or leave the reference out.",
+    });
+  }
   const hasTable = (name: string) => tables.some(({ table }) => name.startsWith(`${table.toLowerCase()}.`));
   const shown = {
     rules: new Map([...rules].filter(([column]) => shows(column))),

@@ -1,0 +1,188 @@
+import type { Database } from "better-sqlite3";
+import { type CellValue, Ref, type Write } from "@scoutsync/core";
+import type { Placement } from "../apply/placement.ts";
+import { CAPTURE, MASK_BITS, Op } from "../capture/triggers.ts";
+import type { Knowledge } from "../identity/knowledge.ts";
+import { stateAt } from "../rows/foreign-keys.ts";
+import { localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
+import { ownedDots } from "../rows/row-state.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import type { Table } from "../schema/catalog.ts";
+import type { LinkedTarget } from "../schema/tables.ts";
+import type { RowName } from "./linked-parent.ts";
+import { HAS, type Link, type LinkedRows, type Neighbour, STOOD_FOR, targetName } from "./linked-rows.ts";
+
+/** Brings integers that refer to rows of other databases of the node in line with those. */
+export class LinkedFollower {
+  private readonly db: Database;
+  private readonly rows: RowStore;
+  private readonly linked: LinkedRows;
+  private readonly knowledge: Knowledge;
+  private readonly placement: Placement;
+  /** By database, up to which of its transactions it was followed; those of a transaction that has not committed apart. */
+  private readonly followed = new Map<string, { parent: Neighbour; generation: number }>();
+  private readonly following = new Map<string, { parent: Neighbour; generation: number }>();
+
+  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement }) {
+    this.db = options.db;
+    this.rows = options.rows;
+    this.linked = options.rows.linked;
+    this.knowledge = options.knowledge;
+    this.placement = options.placement;
+  }
+
+  private get databases(): Set<string> {
+    return new Set(this.rows.linkedColumns.map(({ target }) => target.database));
+  }
+
+  /** True when nothing has changed in the databases that are referred to, as far as they are open. */
+  get isCurrent(): boolean {
+    return [...this.databases].every((database) => {
+      const parent = this.linked.parentOf(database);
+      const known = this.following.get(database) ?? this.followed.get(database);
+      return !parent || (known?.parent === parent && known.generation === parent.linkedRows.generation);
+    });
+  }
+
+  /** Call when the transaction has committed. */
+  keep(): void {
+    for (const [database, at] of this.following) this.followed.set(database, at);
+    this.following.clear();
+  }
+
+  /** Call after a rollback. */
+  drop(): void {
+    this.following.clear();
+  }
+
+  /**
+   * Follows rows of other databases that have other integers than they had when this was last called. Silent, inside the
+   * caller's write transaction. What the application has written since and no drain has seen is left to the drain.
+   */
+  follow(): void {
+    for (const database of this.databases) {
+      const parent = this.linked.parentOf(database);
+      if (!parent) continue;
+      const known = this.following.get(database) ?? this.followed.get(database);
+      const names = known?.parent === parent ? parent.linkedRows.since(known.generation) : null;
+      this.following.set(database, { parent, generation: parent.linkedRows.generation });
+      const targets = new Map(
+        this.rows.linkedColumns.flatMap(({ target }) => (target.database === database ? [[targetName(target), target]] : [])),
+      );
+      for (const target of targets.values()) this.followTarget(target, parent, names);
+    }
+    this.writeTaken();
+  }
+
+  private followTarget(target: LinkedTarget, parent: Neighbour, names: readonly RowName[] | null): void {
+    const moved = new Map<Link, Link | RowName>();
+    const candidates = names === null ? [...this.linked.linksOf(target)] : this.candidates(target, parent, names);
+    const taken: { link: Link; by: RowName }[] = [];
+    for (const link of candidates) {
+      const { ref } = link;
+      const holder = parent.linkedRows.holder(target.table, link.id);
+      if (!ref) {
+        if (holder) taken.push({ link, by: holder });
+        continue;
+      }
+      const found = parent.linkedRows.find(target.table, this.linked.nameOf(ref));
+      if (found && !found.live && found.id === link.id && holder && parent.linkedRows.isBornHere(holder)) taken.push({ link, by: holder });
+      else if (this.isMoved(link, found, holder)) moved.set(link, found?.self ?? this.linked.nameOf(ref));
+    }
+    this.moveAll(target, parent, moved as ReadonlyMap<Link, RowName>);
+    for (const { link, by } of taken) if (this.linked.linkAt(target, link.id) === link) this.linked.takeOver(target, link, by);
+  }
+
+  /** Links of rows that were touched, and of integers that such rows have now. */
+  private candidates(target: LinkedTarget, parent: Neighbour, names: readonly RowName[]): Link[] {
+    const links = new Set<Link>();
+    for (const name of names) {
+      const link = this.linked.linkOf(target, name);
+      if (link) links.add(link);
+      const found = parent.linkedRows.find(target.table, name);
+      const at = found?.live ? this.linked.linkAt(target, found.id) : undefined;
+      if (at) links.add(at);
+    }
+    // Those for which a touched row stands or has stood.
+    const ids = new Set([...links].map(({ id }) => id));
+    for (const link of this.linked.hasStoodFor(target) ? this.linked.linksOf(target) : []) if (ids.has(link.id)) links.add(link);
+    return [...links];
+  }
+
+  /** True when a row is to be referred to otherwise than it is. */
+  private isMoved({ id, ref, state }: Link, found: ReturnType<Neighbour["linkedRows"]["find"]>, holder: RowName | null): boolean {
+    const name = this.linked.nameOf(ref as Ref);
+    const same = (other: RowName) => other.origin === name.origin && other.sequence === name.sequence;
+    // What is not known there any more goes on under its integer, unless another row has that.
+    if (!found) return holder !== null && !same(holder);
+    if (!found.live && holder) return true;
+    if (!found.live && state === HAS && found.id === id) return false;
+    if (found.id !== id || !same(found.self)) return true;
+    return state !== (same(found.stands) ? HAS : STOOD_FOR);
+  }
+
+  private moveAll(target: LinkedTarget, parent: Neighbour, moved: ReadonlyMap<Link, RowName>): void {
+    if (moved.size === 0) return;
+    // First who shows what, under the integers as they were; then the integers; then the rows.
+    const shown = this.rowsShowing(target, new Set([...moved.keys()].map(({ id }) => id)));
+    for (const link of moved.keys()) this.linked.drop(target, link);
+    const renewed = new Map<string, Ref>();
+    for (const [{ ref }, self] of moved) {
+      const name = new Ref(this.knowledge.origin(self.origin, ""), self.sequence);
+      if (ref) renewed.set(`${ref.origin}:${ref.sequence}`, name);
+      if (this.linked.linkOf(target, self)) continue;
+      this.linked.store(target, this.linked.linkFor(target, name, parent.linkedRows.find(target.table, self)));
+    }
+    for (const { birth, table, index, cells } of shown) {
+      const state = this.rows.byDot(birth.origin, birth.sequence);
+      const cell = cells[index];
+      if (!state || state.place.kind !== "table") continue;
+      const named = cell instanceof Ref ? renewed.get(`${cell.origin}:${cell.sequence}`) : undefined;
+      if (named) cells[index] = named;
+      const indexes = table.linked.filter((each) => targetName(each.target) === targetName(target)).map((each) => each.index);
+      this.placement.settle(state, cells, indexes, ownedDots(state));
+    }
+    this.rows.flush();
+  }
+
+  /** Rows that show one of these integers, but for those whose application has just written them. */
+  private rowsShowing(target: LinkedTarget, ids: ReadonlySet<bigint>): { birth: Write; table: Table; index: number; cells: CellValue[] }[] {
+    return this.rows.linkedColumns.flatMap(({ table, index, target: other }) => {
+      if (targetName(other) !== targetName(target)) return [];
+      return [...ids].flatMap((id) =>
+        this.rows
+          .of(table)
+          .keysWhere(table.columns[index]?.name ?? "", id)
+          .flatMap((key) => {
+            const state = stateAt(this.rows, table, key);
+            if (state?.place.kind !== "table" || this.isWrittenSince(table, index, key)) return [];
+            return [{ birth: state.birth, table, index, cells: [...this.rows.cells(state)] }];
+          }),
+      );
+    });
+  }
+
+  /** True when the application wrote the column of a row since the last drain. */
+  private isWrittenSince(table: Table, index: number, key: readonly unknown[]): boolean {
+    const where = key.map((_, i) => `k${i} IS ?`).join(" AND ");
+    const mask = `(coalesce(m${Math.floor(index / MASK_BITS)}, 0) >> ${index % MASK_BITS}) & 1`;
+    const sql = `SELECT 1 FROM ${CAPTURE} WHERE event >> 3 = ${table.tid} AND (event & 7 = ${Op.insert} OR (event & 7 = ${Op.update} AND ${mask})) AND ${where} LIMIT 1`;
+    return this.db.prepare(sql).get(...key) !== undefined;
+  }
+
+  /** Rows that show an integer which means a row only now refer to that: an ordinary write, so that others hear of it. */
+  private writeTaken(): void {
+    for (const { target, id } of this.linked.takeTaken()) {
+      for (const { birth, table, index } of this.rowsShowing(target, new Set([id]))) {
+        const state = this.rows.byDot(birth.origin, birth.sequence);
+        const values = state && this.rows.tableValues(state);
+        if (!state || !values) continue;
+        const before = ownedDots(state);
+        const { cid } = table.columns[index] as { cid: number };
+        replaceColumn(state, cid, localWrite(state, 0, registerOf(state, cid), this.knowledge), this.knowledge);
+        this.rows.saveInTable(state, table.surrogate ? state.slot : null, values, before);
+      }
+    }
+    this.rows.flush();
+  }
+}

@@ -1,0 +1,253 @@
+import { hash } from "node:crypto";
+import type { Database } from "better-sqlite3";
+import { Ref, SyncError } from "@scoutsync/core";
+import type { Knowledge } from "../identity/knowledge.ts";
+import type { Identity } from "../rows/same-links.ts";
+import type { LinkedTarget } from "../schema/tables.ts";
+import type { FoundRow, LinkedParent, RowName } from "./linked-parent.ts";
+
+/** What a database of the node offers to those that refer to it. */
+export interface Neighbour {
+  linkedRows: LinkedParent;
+  /** Captured writes of its application wait to become changes. */
+  isBehind: boolean;
+}
+
+/** An integer was written that another database of the node may know once it has drained. */
+export class ParentBehind extends Error {
+  readonly database: string;
+
+  constructor(database: string) {
+    super(`database "${database}" has to be drained first`);
+    this.database = database;
+  }
+}
+
+/** How an integer and a row of another database belong together; `state` as in _scoutsync_linked. */
+export interface Link {
+  id: bigint;
+  /** Null: the integer named nobody when it was written. */
+  ref: Ref | null;
+  state: typeof HAS | typeof OPEN | typeof STOOD_FOR;
+}
+
+export const HAS = 1;
+export const OPEN = 2;
+export const STOOD_FOR = 3;
+
+/** Integers of rows that are not known yet: above all that SQLite hands out in ordinary use, and 32 bits are enough for them. */
+const NOBODY_FROM = 2 ** 30 + 2 ** 29;
+const NOBODY_BELOW = 2 ** 31;
+
+interface Links {
+  byId: Map<bigint, Link>;
+  byRef: Map<string, Link>;
+}
+
+export const targetName = ({ database, table }: LinkedTarget): string => `${database}.${table}`;
+const refName = ({ origin, sequence }: Identity): string => `${origin}:${sequence}`;
+
+/**
+ * Which integers in columns of this database mean which rows of other databases of the node. The two files have no common
+ * commit, so this one keeps for itself under which integer it refers to a row: integers in its tables are read by that,
+ * and when the row moves there, `LinkedFollower` brings both in line in one transaction here.
+ */
+export class LinkedRows {
+  private readonly db: Database;
+  private readonly knowledge: Knowledge;
+  private readonly neighbour: (database: string) => Neighbour | null;
+  private readonly links = new Map<string, Links>();
+  /** False in a transaction that only reads. */
+  mayWrite = true;
+  /** Integers that named nobody, or a deleted row, and name a row now, by target: what shows them is to be written anew. */
+  private taken: { target: LinkedTarget; id: bigint }[] = [];
+
+  constructor(db: Database, knowledge: Knowledge, neighbour: (database: string) => Neighbour | null) {
+    this.db = db;
+    this.knowledge = knowledge;
+    this.neighbour = neighbour;
+  }
+
+  /** Call after a rollback. */
+  reload(): void {
+    this.links.clear();
+    this.taken = [];
+  }
+
+  /** The database that a column refers to; null while it is not open. */
+  parentOf(database: string): Neighbour | null {
+    return this.neighbour(database);
+  }
+
+  /** Throws INVALID_ARGUMENT where a column refers to what is no integer key there. */
+  check(from: string, { database, table, key }: LinkedTarget): void {
+    const why = this.neighbour(database)?.linkedRows.refusal(table, key) ?? null;
+    if (why === null) return;
+    throw new SyncError({
+      code: "INVALID_ARGUMENT",
+      message: `"${from}" cannot refer to "${database}.${table}.${key}": ${why}`,
+      action: "Name a column, and the INTEGER PRIMARY KEY of the table whose rows it refers to.",
+    });
+  }
+
+  private of(target: LinkedTarget): Links {
+    const name = targetName(target);
+    let links = this.links.get(name);
+    if (!links) {
+      this.links.set(name, (links = { byId: new Map(), byRef: new Map() }));
+      const stored = this.db
+        .prepare("SELECT oid, sequence, id, state FROM _scoutsync_linked WHERE target = ?")
+        .safeIntegers(true)
+        .raw(true)
+        .all(name) as [bigint, bigint, bigint, bigint][];
+      for (const [oid, sequence, id, state] of stored)
+        this.note(links, { id, ref: oid === 0n ? null : new Ref(Number(oid), Number(sequence)), state: Number(state) as Link["state"] });
+    }
+    return links;
+  }
+
+  private note(links: Links, link: Link): void {
+    if (link.ref) links.byRef.set(refName(link.ref), link);
+    if (link.state !== STOOD_FOR) links.byId.set(link.id, link);
+  }
+
+  /** Every row of a database that is referred to, with the target. */
+  *linksOf(target: LinkedTarget): Generator<Link> {
+    const { byId, byRef } = this.of(target);
+    yield* byRef.values();
+    for (const link of byId.values()) if (link.ref === null) yield link;
+  }
+
+  linkOf(target: LinkedTarget, name: RowName): Link | undefined {
+    const oid = this.knowledge.numberOf(name.origin);
+    return oid === undefined ? undefined : this.of(target).byRef.get(`${oid}:${name.sequence}`);
+  }
+
+  linkAt(target: LinkedTarget, id: bigint): Link | undefined {
+    return this.of(target).byId.get(id);
+  }
+
+  /** True when some row is referred to for which another one stands: its integer then means that one. */
+  hasStoodFor(target: LinkedTarget): boolean {
+    const { byId, byRef } = this.of(target);
+    return byRef.size > byId.size;
+  }
+
+  nameOf({ origin, sequence }: Identity): RowName {
+    return { origin: this.knowledge.nameOf(origin), sequence };
+  }
+
+  /** A row's name as a value, the same on every replica. */
+  textOf({ origin, sequence }: Identity): string {
+    return `${this.knowledge.nameOf(origin)}:${sequence}`;
+  }
+
+  private refOfName({ origin, sequence }: RowName): Ref {
+    return new Ref(this.knowledge.origin(origin, ""), sequence);
+  }
+
+  store(target: LinkedTarget, link: Link): void {
+    const links = this.of(target);
+    this.note(links, link);
+    const [oid, sequence] = link.ref ? [link.ref.origin, link.ref.sequence] : [0, link.id];
+    this.db
+      .prepare(
+        "INSERT INTO _scoutsync_linked(target, oid, sequence, id, state) VALUES(?, ?, ?, ?, ?) " +
+          "ON CONFLICT(target, oid, sequence) DO UPDATE SET id = excluded.id, state = excluded.state",
+      )
+      .run(targetName(target), oid, sequence, link.id, link.state);
+  }
+
+  drop(target: LinkedTarget, link: Link): void {
+    const { byId, byRef } = this.of(target);
+    if (link.ref) byRef.delete(refName(link.ref));
+    if (byId.get(link.id) === link) byId.delete(link.id);
+    const [oid, sequence] = link.ref ? [link.ref.origin, link.ref.sequence] : [0, link.id];
+    this.db.prepare("DELETE FROM _scoutsync_linked WHERE target = ? AND oid = ? AND sequence = ?").run(targetName(target), oid, sequence);
+  }
+
+  /** The row that an integer in a column means; null where it means none. Throws ParentBehind. */
+  refOf(target: LinkedTarget, id: bigint): Ref | null {
+    const known = this.of(target).byId.get(id);
+    if (known || !this.mayWrite) return known?.ref ?? null;
+    const parent = this.open(target);
+    const name = parent.linkedRows.rowAt(target.table, id);
+    // Where it is known under another integer, nobody has this one.
+    const ref = name && !this.linkOf(target, name) ? this.refOfName(name) : null;
+    if (!ref && parent.isBehind) throw new ParentBehind(target.database);
+    this.store(target, { id, ref, state: HAS });
+    return ref;
+  }
+
+  /** The integer under which a row is referred to here. */
+  idOf(target: LinkedTarget, ref: Identity): bigint {
+    const known = this.of(target).byRef.get(refName(ref));
+    if (known) return known.id;
+    if (!this.mayWrite) return nobody(this.nameOf(ref), 0);
+    return this.add(target, new Ref(ref.origin, ref.sequence)).id;
+  }
+
+  private add(target: LinkedTarget, ref: Ref): Link {
+    const name = this.nameOf(ref);
+    const found = this.open(target).linkedRows.find(target.table, name);
+    const link = this.linkFor(target, ref, found);
+    this.store(target, link);
+    return link;
+  }
+
+  /** How a row is to be referred to, as its database has it now. Takes an integer from nobody who has it. */
+  linkFor(target: LinkedTarget, ref: Ref, found: FoundRow | null): Link {
+    const { linkedRows } = this.open(target);
+    if (!found || (!found.live && linkedRows.holder(target.table, found.id))) return { id: this.unused(target, ref), ref, state: OPEN };
+    const holder = this.linkAt(target, found.id);
+    const stands = this.refOfName(found.stands);
+    const itself = refName(stands) === refName(ref);
+    if (holder?.ref && refName(holder.ref) !== refName(stands)) return { id: this.unused(target, ref), ref, state: OPEN };
+    if (holder && !holder.ref) {
+      this.drop(target, holder);
+      this.taken.push({ target, id: found.id });
+    }
+    if (itself) return { id: found.id, ref, state: HAS };
+    if (!holder?.ref) this.store(target, { id: found.id, ref: stands, state: HAS });
+    return { id: found.id, ref, state: STOOD_FOR };
+  }
+
+  /** The integer goes from the row that had it, which is deleted, to the one that has it now. */
+  takeOver(target: LinkedTarget, from: Link, to: RowName): void {
+    this.drop(target, from);
+    this.store(target, { id: from.id, ref: this.refOfName(to), state: HAS });
+    this.taken.push({ target, id: from.id });
+  }
+
+  /** What shows these integers was written before they meant a row, and is to be written anew. */
+  takeTaken(): { target: LinkedTarget; id: bigint }[] {
+    const { taken } = this;
+    this.taken = [];
+    return taken;
+  }
+
+  private unused(target: LinkedTarget, ref: Identity): bigint {
+    const { linkedRows } = this.open(target);
+    for (let generation = 0; ; generation++) {
+      const id = nobody(this.nameOf(ref), generation);
+      const held = this.linkAt(target, id);
+      if ((!held || (held.ref && refName(held.ref) === refName(ref))) && !linkedRows.holder(target.table, id)) return id;
+    }
+  }
+
+  private open({ database }: LinkedTarget): Neighbour {
+    const parent = this.neighbour(database);
+    if (parent) return parent;
+    throw new SyncError({
+      code: "DATABASE_FAILED",
+      message: `rows here refer to database "${database}" of this node, which is not open`,
+      action: "See what is wrong with that database; what is written here waits until it is back, and nothing is lost.",
+    });
+  }
+}
+
+/** An integer that no row has, always the same for a row. */
+function nobody({ origin, sequence }: RowName, generation: number): bigint {
+  const mixed = hash("sha256", `${origin}:${sequence}:nobody:${generation}`, "buffer").readUInt32BE(0);
+  return BigInt(NOBODY_FROM + (mixed % (NOBODY_BELOW - NOBODY_FROM)));
+}
