@@ -691,7 +691,7 @@ export const FAULTS: Fault[] = [
     edits: [
       ['      this.file.checkFiles();\n      this.db.exec("BEGIN IMMEDIATE");', '      this.db.exec("BEGIN IMMEDIATE");'],
       ["    this.file.check();\n    while (!this.drainTurn())", "    while (!this.drainTurn())"],
-      ["      // What went to a file that no path leads to is not durable, whatever SQLite says.\n      this.file.checkFiles();\n", ""],
+      ["    // What went to a file that no path leads to is not durable, whatever SQLite says.\n    this.file.checkFiles();\n", ""],
     ],
     caughtBy: tests("replaced"),
   },
@@ -1082,5 +1082,45 @@ export const FAULTS: Fault[] = [
     name: "a row that goes after what it refers to was replaced does not say so",
     edits: [["written = this.takenOver.withReferences(state, image, written);", ""]],
     caughtBy: tests("short-lived-rows"),
+  },
+  {
+    name: "linked: who refers to a row of another database does not follow it",
+    edits: [
+      ["for (const dependent of locked) dependent.followLinked();", ""],
+      ["    this.followLinked();\n    const drained", "    const drained"],
+    ],
+    caughtBy: tests("linked"),
+  },
+  {
+    name: "linked: what was written before a row moved is read by what has its integer now",
+    edits: [
+      ["return next.beside(() => {", "return next.afterwards(() => {"],
+      [
+        "  private beside<T>(work: () => T): T {",
+        "  private afterwards<T>(work: () => T): T {\n    return this.transaction(work);\n  }\n\n  beside<T>(work: () => T): T {",
+      ],
+      ["for (const dependent of this.dependents()) dependent.drainBeside();", ""],
+    ],
+    caughtBy: tests("linked"),
+  },
+  {
+    name: "linked: an integer that the other database has not drained yet names nobody",
+    edits: [["if (!ref && parent.isBehind) throw new ParentBehind(target.database);", ""]],
+    caughtBy: tests("linked"),
+  },
+  {
+    name: "linked: a row that is not known yet is shown under the integer that its author saw",
+    edits: [
+      [
+        "return { id: this.unused(target, ref), ref, state: OPEN };\n    const holder",
+        "return { id: BigInt(ref.sequence), ref, state: OPEN };\n    const holder",
+      ],
+    ],
+    caughtBy: tests("linked"),
+  },
+  {
+    name: "linked: sums of rows hold the integers of other databases",
+    edits: [["if (table.linked.length === 0) return rowHash(table, id, values);", "return rowHash(table, id, values);"]],
+    caughtBy: tests("linked"),
   },
 ];

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { settle, SECOND_US, Site, type SiteOptions, START_US } from "./site.ts";
+import { refusal, settle, SECOND_US, Site, type SiteOptions, START_US } from "./site.ts";
 
 const USERS = "CREATE TABLE user(id INTEGER PRIMARY KEY, name TEXT, mail TEXT UNIQUE)";
 const SCOUTING = `
@@ -91,5 +91,161 @@ describe("a column that refers to a row of another database of the node", () => 
     nodes.forEach((node, i) => node.signUp(`ann of ${i}`, i));
     agree(nodes);
     expect(nodes[0]?.wrong).not.toEqual([]);
+  });
+
+  test("may be filled before the database it refers to: nobody is shown for somebody else", () => {
+    const [a, b] = [new Node("a"), new Node("b")];
+    b.signUp("ben", 0);
+    a.signUp("ann", 1);
+    a.signUp("abe", 2);
+    settle(a.scouting, b.scouting);
+    // Neither knows the other's users; each has a row with every integer that the other wrote.
+    expect(a.wrong).toEqual([expect.stringMatching(/^ben -> undefined/), expect.stringMatching(/^ben -> undefined/)]);
+    expect(b.wrong.every((line) => line.includes("-> undefined"))).toBe(true);
+    expect(a.scouting.replica.state().parked).toBe(0);
+    const sums = () => [a, b].map(({ scouting }) => Buffer.from(scouting.replica.state().digest).toString("hex"));
+    expect(new Set(sums()).size).toBe(1);
+    // What is written with such a number means the same row.
+    a.scouting.edit("INSERT INTO mark SELECT 'copied', scout_id, 'ben' FROM scouting WHERE wrote = 'ben'", at(5));
+    agree([a, b]);
+    expect([...a.wrong, ...b.wrong]).toEqual([]);
+  });
+
+  test("means the row that had the integer when it was written, drained or not", () => {
+    const [a, b] = [new Node("a"), new Node("b")];
+    a.signUp("ann", 0);
+    b.users.edit("INSERT INTO user(name) VALUES('ben')", at(1));
+    // Not drained when b's own user moves for a's.
+    b.scouting.write("INSERT INTO scouting(scout_id, wrote) VALUES(1, 'ben'); INSERT INTO mark VALUES('by ben', 1, 'ben')");
+    b.users.pull(a.users);
+    expect(b.users.one("SELECT name FROM user WHERE id = 1")).toBe("ann");
+    expect(b.wrong).toEqual([]);
+    b.scouting.write("INSERT INTO scouting(scout_id, wrote) VALUES(1, 'ann')");
+    agree([a, b]);
+    expect([...a.wrong, ...b.wrong]).toEqual([]);
+  });
+
+  test("waits for what the other database has not drained", () => {
+    const [a, b] = [new Node("a"), new Node("b")];
+    b.signUp("ben", 0);
+    a.users.write("INSERT INTO user(name) VALUES('ann')");
+    a.scouting.write("INSERT INTO scouting(scout_id, wrote) VALUES(1, 'ann')");
+    agree([a, b], ["scouting", "users"]);
+    expect([...a.wrong, ...b.wrong]).toEqual([]);
+  });
+
+  test("may hold a number that names no row, and means the row that gets it later", () => {
+    const [a, b] = [new Node("a"), new Node("b")];
+    a.scouting.edit("INSERT INTO scouting(scout_id, wrote) VALUES(77, 'kim'), (NULL, 'nobody'), ('text', 'text')", at(0));
+    agree([a, b]);
+    expect(b.scouting.rows("SELECT scout_id FROM scouting ORDER BY id")).toEqual([
+      { scout_id: 77 },
+      { scout_id: null },
+      { scout_id: "text" },
+    ]);
+    a.users.edit("INSERT INTO user VALUES(77, 'kim', NULL)", at(1));
+    agree([a, b]);
+    for (const node of [a, b]) expect(node.wrong.filter((line) => line.startsWith("kim"))).toEqual([]);
+  });
+
+  test("keeps the number of a deleted row, and never shows another one for it", () => {
+    const [a, b] = [new Node("a"), new Node("b")];
+    a.signUp("ann", 0);
+    agree([a, b]);
+    a.users.edit("DELETE FROM user", at(1));
+    agree([a, b]);
+    for (const node of [a, b]) expect(node.scouting.one("SELECT scout_id FROM scouting")).toBe(1);
+    a.users.replica.restore("user", "1");
+    agree([a, b]);
+    for (const node of [a, b]) expect(node.wrong).toEqual([]);
+  });
+
+  test("means the new row of an application that gives the integer of a deleted one out again", () => {
+    const [a, b] = [new Node("a"), new Node("b")];
+    a.signUp("ann", 0);
+    agree([a, b]);
+    a.users.edit("DELETE FROM user; INSERT INTO user VALUES(1, 'ann', 'again')", at(1));
+    b.users.edit("INSERT INTO user(name) VALUES('ben')", at(2));
+    agree([a, b], ["scouting", "users"]);
+    for (const node of [a, b]) expect(node.wrong).toEqual([]);
+  });
+
+  test("is right after either file was put back from a backup", () => {
+    for (const database of ["users", "scouting"] as const) {
+      const [a, b] = [new Node("a"), new Node("b")];
+      b.signUp("ben", 0);
+      const backup = b[database].backup();
+      a.signUp("ann", -5);
+      agree([a, b]);
+      b[database].replaceFile(backup);
+      b.scouting.replica.drain();
+      agree([a, b]);
+      expect([database, ...a.wrong, ...b.wrong]).toEqual([database]);
+    }
+  });
+
+  test("follows rows that are one, and two again", () => {
+    const [a, b] = [new Node("a"), new Node("b")];
+    for (const [i, node] of [a, b].entries()) {
+      node.users.edit(`INSERT INTO user(name, mail) VALUES('first of ${node.users.name}', '${node.users.name}'), ('kim', 'kim@x')`, at(i));
+      node.write("kim", i + 3);
+    }
+    agree([a, b]);
+    expect(a.users.one("SELECT count(*) FROM user WHERE name = 'kim'")).toBe(1);
+    expect([...a.wrong, ...b.wrong]).toEqual([]);
+  });
+
+  test("comes to a database that has rows", () => {
+    const filled = ["a", "b"].map(
+      (name) =>
+        new Node(name, {
+          filled: "INSERT INTO user(id, name) VALUES(1, 'old')",
+          wrote: "INSERT INTO scouting(scout_id, wrote) VALUES(1, 'old')",
+          rules: [],
+        }),
+    );
+    agree(filled);
+    for (const { scouting } of filled) {
+      scouting.options.rules = RULES;
+      scouting.restart();
+    }
+    filled.forEach((node, i) => node.signUp(`new of ${i}`, i));
+    agree(filled);
+    for (const node of filled) expect(node.wrong).toEqual([]);
+  });
+
+  test("finds a number that was changed behind the triggers' back", () => {
+    const [a, b] = [new Node("a"), new Node("b")];
+    a.signUp("ann", 0);
+    a.signUp("abe", 1);
+    b.signUp("ben", 2);
+    agree([a, b]);
+    const id = Number(b.users.one("SELECT id FROM user WHERE name = 'abe'"));
+    b.scouting.write(`
+      BEGIN; CREATE TABLE n(id INTEGER PRIMARY KEY, scout_id INTEGER, wrote TEXT); INSERT INTO n SELECT * FROM scouting; DROP TABLE scouting;
+      ALTER TABLE n RENAME TO scouting; UPDATE scouting SET scout_id = ${id}, wrote = 'abe' WHERE wrote = 'ben'; COMMIT`);
+    agree([a, b]);
+    for (const node of [a, b]) {
+      expect(node.wrong).toEqual([]);
+      expect(node.scouting.one("SELECT count(*) FROM scouting WHERE wrote = 'abe'")).toBe(2);
+    }
+  });
+});
+
+describe("the configuration", () => {
+  test("must be the same on both sides", () => {
+    const [a, b] = [new Node("a"), new Node("b", { rules: [] })];
+    expect(refusal(() => b.scouting.pull(a.scouting))).toBe("RULES_DIFFER");
+  });
+
+  test.each(["scouting.scout_id->users.user.name", "scouting.id->users.user.id", "mark.k->users.user.id"])("%s is refused", (rule) => {
+    expect(refusal(() => new Node("a", { rules: [rule] }))).toBe("INVALID_ARGUMENT");
+  });
+
+  test("says what is missing while the other database is not open", () => {
+    const a = new Node("a");
+    a.users.stop();
+    a.scouting.write("INSERT INTO scouting(scout_id, wrote) VALUES(1, 'ann')");
+    expect(refusal(() => a.scouting.replica.drain())).toBe("DATABASE_FAILED");
   });
 });

@@ -45,6 +45,9 @@ export class LinkedParent {
   seal(): void {
     const { touched } = this.rows;
     if (touched === null || touched.size === 0) return;
+    // Where a row has come or gone, others may have come to stand for it, or it for them.
+    for (const row of this.rows.same.exist ? touched.values() : [])
+      for (const other of this.rows.same.of(row)) touched.set(`${other.origin}:${other.sequence}`, other);
     const names = [...touched.values()].map(({ origin, sequence }) => ({ origin: this.knowledge.nameOf(origin), sequence }));
     touched.clear();
     this.log.push({ generation: ++this.generation, names });
