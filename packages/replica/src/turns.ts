@@ -159,28 +159,17 @@ export class Turns {
         this.commit();
         return result;
       }
-      let begun = false;
-      try {
-        return next.beside(() => {
-          begun = true;
-          locked.push(next);
-          return within(rest);
-        });
-      } catch (error) {
-        // One that is broken is no reason for this one to stand still: it follows when it is back.
-        if (begun || (error as { code?: unknown }).code === "DATABASE_LOCKED") throw error;
+      // Where it cannot be drained nothing moves here either: what waits there means rows as they are now.
+      return next.beside(() => {
+        locked.push(next);
         return within(rest);
-      }
+      });
     };
     return within(this.dependents());
   }
 
   private drainBeside(): void {
-    try {
-      if (!this.db.inTransaction && !this.isCaughtUp) this.drain();
-    } catch {
-      // Whoever drains it for itself meets the same, and says so.
-    }
+    if (!this.db.inTransaction && !this.isCaughtUp) this.drain();
   }
 
   /** Runs `work` in a transaction in which nothing waits to be drained; it ends after `work`, which commits elsewhere. */

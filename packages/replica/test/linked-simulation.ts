@@ -190,7 +190,7 @@ export class LinkedSimulation {
     } else if (roll < 0.93 && this.options.chain) {
       const row = this.pick(scouting.rows("SELECT id, note FROM scouting"));
       if (row) node.site("notes").write(`INSERT INTO note VALUES('k${k}', ${String(row["id"])}, '${String(row["note"])}')`);
-    } else if (this.options.deletes && known.length > 2) {
+    } else if (this.options.deletes && known.length > 2 && !name.startsWith("same")) {
       this.say(`${node.name}: ${name} (${id}) is deleted`);
       this.deleted.add(name);
       users.write(`DELETE FROM user WHERE id = ${id}`);

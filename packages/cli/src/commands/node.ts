@@ -85,7 +85,7 @@ export const registerNode: Registration = (program, surroundings) => {
       ),
       repeatable(
         "--reference <name.table.column=name.table.key>",
-        "a column that holds another table's integer key without a foreign key; the same on every node; repeat for more",
+        "a column that holds the integer key of another table, also of another database of the node, without a foreign key; the same on every node; repeat for more",
       ),
       new Option("--scopes <file>", "YAML that says what nodes invited with --scope see and may change; see SECURITY.md"),
       repeatable(

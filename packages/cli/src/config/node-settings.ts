@@ -98,7 +98,9 @@ export const NodeSettings = z
           .regex(/^[^=]+=[^=]+$/, { error: (issue) => `the reference "${String(issue.input)}" is not NAME.TABLE.COLUMN=NAME.TABLE.KEY` }),
       )
       .default([])
-      .describe("columns that hold another table's integer key without a foreign key: NAME.TABLE.COLUMN=NAME.TABLE.KEY"),
+      .describe(
+        "columns that hold the integer key of another table, also of another database of the node, without a foreign key: NAME.TABLE.COLUMN=NAME.TABLE.KEY",
+      ),
     scopes: z
       .string()
       .min(1)
