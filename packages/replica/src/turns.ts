@@ -1,4 +1,5 @@
 import type { Database } from "better-sqlite3";
+import { SyncError } from "@scoutsync/core";
 import { NORMALIZE_MS } from "./apply/apply.ts";
 import type { Delivery } from "./apply/delivery.ts";
 import type { Placement } from "./apply/placement.ts";
@@ -38,6 +39,24 @@ const READ_ATTEMPTS = 5;
 
 /** So often a database that refers to another one is drained before both are changed together; then it is drained in that transaction. */
 const MOST_TRIES = 40;
+
+/** For how long work is tried again because a database that refers to this one is locked, milliseconds. */
+const LONGEST_FOR_DEPENDENTS_MS = 5_000;
+/** For how long the lock of such a database is waited for while this one's is held, milliseconds. */
+const LONGEST_BESIDE_MS = 250;
+
+/** A database that refers to this one could not be locked and drained just now. */
+class DependentBusy extends Error {
+  readonly reason: Error;
+
+  constructor(reason: unknown) {
+    super("a database that refers to this one cannot be drained just now");
+    // Whose file was replaced is opened anew by its own thread.
+    this.reason = isReplaced(reason)
+      ? new SyncError({ code: "DATABASE_LOCKED", message: reason.message, action: reason.action })
+      : (reason as Error);
+  }
+}
 
 interface Parts {
   db: Database;
@@ -134,11 +153,17 @@ export class Turns {
    * `isReady` may do more that comes before, and says whether this transaction may go on with the work.
    */
   write<T>(work: () => T, isReady = () => true): T {
-    for (;;) {
+    for (const end = performance.now() + LONGEST_FOR_DEPENDENTS_MS; ;) {
       // Now rather than while this database is locked, too.
       if (!this.db.inTransaction) for (const dependent of this.dependents()) dependent.drainBeside();
-      const done = this.turn(() => (this.catchUp() ? this.withDependents(() => (isReady() ? { result: work() } : null)) : null));
-      if (done) return done.result;
+      try {
+        const done = this.turn(() => (this.catchUp() ? this.withDependents(() => (isReady() ? { result: work() } : null)) : null));
+        if (done) return done.result;
+      } catch (error) {
+        // An application may have its lock and wait for this one's, which it can have now.
+        if (!(error instanceof DependentBusy)) throw error;
+        if (performance.now() > end) throw error.reason;
+      }
       pauseThread(BETWEEN_TURNS_MS);
     }
   }
@@ -160,10 +185,17 @@ export class Turns {
         return result;
       }
       // Where it cannot be drained nothing moves here either: what waits there means rows as they are now.
-      return next.beside(() => {
-        locked.push(next);
-        return within(rest);
-      });
+      let begun = false;
+      try {
+        return next.beside(() => {
+          begun = true;
+          locked.push(next);
+          return within(rest);
+        });
+      } catch (error) {
+        const passes = isReplaced(error) || (error as { code?: unknown }).code === "DATABASE_LOCKED";
+        throw begun || !passes ? error : new DependentBusy(error);
+      }
     };
     return within(this.dependents());
   }
@@ -174,6 +206,16 @@ export class Turns {
 
   /** Runs `work` in a transaction in which nothing waits to be drained; it ends after `work`, which commits elsewhere. */
   private beside<T>(work: () => T): T {
+    const timeout = this.db.pragma("busy_timeout", { simple: true }) as number;
+    this.db.pragma(`busy_timeout = ${Math.min(timeout, LONGEST_BESIDE_MS)}`);
+    try {
+      return this.drainedBeside(work);
+    } finally {
+      this.db.pragma(`busy_timeout = ${timeout}`);
+    }
+  }
+
+  private drainedBeside<T>(work: () => T): T {
     for (let tries = 1; ; tries++) {
       const done = this.transaction(() => {
         // What is drained here would wait again if this transaction were lost: better in one of its own.
@@ -230,23 +272,28 @@ export class Turns {
       if (this.db.inTransaction) this.db.exec("ROLLBACK");
       // Nothing is read from it any more: the thread closes it.
       if (isReplaced(error)) throw error;
-      this.faults.drop();
-      this.linkedFollower.drop();
-      this.rows.discard();
-      this.digest.reload();
-      this.knowledge.reload();
-      this.rows.shared.reload();
-      this.floor.reload();
-      this.reconciliation.reload();
-      this.quarantine.forget();
-      this.rows.lookForKeptBack();
-      this.placement.forget();
-      this.seen.forget();
-      throw error instanceof ParentBehind ? error : fromSqlite(error, this.path);
+      this.reload();
+      throw error instanceof ParentBehind || error instanceof DependentBusy ? error : fromSqlite(error, this.path);
     } finally {
       this.released = performance.now();
       this.heldMs += this.released - taken;
     }
+  }
+
+  /** What was remembered of a transaction that was rolled back is not so. */
+  private reload(): void {
+    this.faults.drop();
+    this.linkedFollower.drop();
+    this.rows.discard();
+    this.digest.reload();
+    this.knowledge.reload();
+    this.rows.shared.reload();
+    this.floor.reload();
+    this.reconciliation.reload();
+    this.quarantine.forget();
+    this.rows.lookForKeptBack();
+    this.placement.forget();
+    this.seen.forget();
   }
 
   /** Everything that the transaction leaves goes into the file. */

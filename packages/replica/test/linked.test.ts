@@ -232,6 +232,37 @@ describe("a column that refers to a row of another database of the node", () => 
   });
 });
 
+describe("an application that writes to both databases in one transaction", () => {
+  test.each([[["users", "scouting"]], [["scouting", "users"]]] as const)("is let through, having the locks of %s", ([first, second]) => {
+    const [a, b] = [new Node("a"), new Node("b")];
+    a.signUp("ann", 0);
+    b.users.edit("INSERT INTO user(name) VALUES('ben')", at(1));
+    const app = b[first].app;
+    app.exec(`ATTACH '${b[second].path}' AS other; BEGIN IMMEDIATE`);
+    const [user, scouting] = first === "users" ? ["user", "other.scouting"] : ["other.user", "scouting"];
+    app.exec(`INSERT INTO ${scouting}(scout_id, wrote) SELECT id, name FROM ${user} WHERE id = 1`);
+    // Its transaction is open: nothing moves.
+    expect(refusal(() => b.users.pull(a.users))).toBe("DATABASE_LOCKED");
+    app.exec("COMMIT; DETACH other");
+    agree([a, b]);
+    expect([...a.wrong, ...b.wrong]).toEqual([]);
+  });
+
+  test("finds the lock of the one free while the other is waited for", () => {
+    const [a, b] = [new Node("a"), new Node("b")];
+    a.signUp("ann", 0);
+    b.signUp("ben", 1);
+    // Somebody writes to the database that refers, and only then to the one it refers to, which must not be locked for long.
+    const app = b.scouting.app;
+    app.exec("BEGIN IMMEDIATE; INSERT INTO scouting(scout_id, wrote) VALUES(1, 'ben')");
+    expect(refusal(() => b.users.pull(a.users))).toBe("DATABASE_LOCKED");
+    expect(() => b.users.write("INSERT INTO user(name) VALUES('bob')")).not.toThrow();
+    app.exec("COMMIT");
+    agree([a, b]);
+    expect([...a.wrong, ...b.wrong]).toEqual([]);
+  });
+});
+
 describe("the configuration", () => {
   test("must be the same on both sides", () => {
     const [a, b] = [new Node("a"), new Node("b", { rules: [] })];
