@@ -56,11 +56,11 @@ class LinkedNode {
   readonly databases = new Map<Name, Killable>();
   readonly name: string;
 
-  constructor(name: string, { unique, chain }: LinkedOptions, atEnd: (work: () => void) => void) {
+  constructor(name: string, { unique, chain }: LinkedOptions, random: () => number, atEnd: (work: () => void) => void) {
     this.name = name;
     const open = (database: Name, schema: string, options: SiteOptions) => {
       const killable = new Killable();
-      killable.site = new Site(`${name}-${database}`, schema, { ...options, atEnd, connect: killable.connect });
+      killable.site = new Site(`${name}-${database}`, schema, { ...options, random, atEnd, connect: killable.connect });
       this.databases.set(database, killable);
       return killable.site;
     };
@@ -116,7 +116,7 @@ export class LinkedSimulation {
     this.random = seeded(seed);
     this.nodes = Array.from(
       { length: this.options.nodes },
-      (_, i) => new LinkedNode("abcdefg"[i] as string, this.options, (work) => this.ends.unshift(work)),
+      (_, i) => new LinkedNode("abcdefg"[i] as string, this.options, seeded(seed * 1_000 + i), (work) => this.ends.unshift(work)),
     );
   }
 
@@ -180,7 +180,8 @@ export class LinkedSimulation {
       if (this.random() < 0.5) scouting.write(`INSERT INTO scouting(scout_id, wrote, note) VALUES(${id}, '${name}', 'n${k}')`);
       else scouting.write(`INSERT INTO mark VALUES('n${k}', ${id}, '${name}', 'n${k}')`);
     } else if (roll < 0.75) {
-      const row = this.pick(scouting.rows("SELECT id FROM scouting"));
+      // Both columns change, or merging column by column would mix two edits.
+      const row = this.pick(scouting.rows(`SELECT id FROM scouting WHERE wrote <> '${name}'`));
       if (!row) return;
       this.say(`${node.name}: scouting ${String(row["id"])} is by ${name} (${id}) now`);
       scouting.write(`UPDATE scouting SET scout_id = ${id}, wrote = '${name}' WHERE id = ${String(row["id"])}`);
