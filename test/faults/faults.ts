@@ -1103,11 +1103,6 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("linked"),
   },
   {
-    name: "linked: an integer that the other database has not drained yet names nobody",
-    edits: [["if (!ref && parent.isBehind) throw new ParentBehind(target.database);", ""]],
-    caughtBy: tests("linked"),
-  },
-  {
     name: "linked: a row that is not known yet is shown under the integer that its author saw",
     edits: [
       [
