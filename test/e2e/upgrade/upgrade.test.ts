@@ -72,10 +72,11 @@ const ROBOTS = [
   ["only c knows", "one", "00FF"],
 ];
 
-// By the commit of the program that made them; the first has the second version of the metadata, the other the third.
+// By the commit of the program that made them; the first has the second version of the metadata, each later one the next.
 test.each([
   ["7693e1a", "2", ["a", "b", "c"]],
   ["a44bd02", "3", ["c", "a", "b"]],
+  ["6703054", "4", ["b", "c", "a"]],
 ] as const)("a fleet of %s, metadata %s, is upgraded node by node: nothing is lost, and it goes on", async (commit, version, order) => {
   for (const server of SERVERS) unpack(commit, server);
   const running: FleetNode[] = [];
