@@ -12,7 +12,7 @@ const tests = (name: string) => `packages/replica/test/${name}.test.ts`;
 export const FAULTS: Fault[] = [
   {
     name: "what a vector covers counts as deleted, whether or not it was forgotten",
-    edits: [[" && this.mayBeForgotten(state)))) return false;", "))) return false;"]],
+    edits: [["if (this.hasNews(state) || !this.mayBeForgotten(state)) return true;", "if (this.hasNews(state)) return true;"]],
     caughtBy: tests("forgetting"),
   },
   {
