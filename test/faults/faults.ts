@@ -1052,6 +1052,11 @@ export const FAULTS: Fault[] = [
     caughtBy: "packages/session/test/session.test.ts",
   },
   {
+    name: "a live link calls rows that are kept out diverged",
+    edits: [["if (rows > 0) return context.logger.info({ ...about, rows }", "if (rows < 0) return context.logger.info({ ...about, rows }"]],
+    caughtBy: "services/sync-node/test/live.test.ts",
+  },
+  {
     name: "a file root whose digest is that of others lacks nothing",
     edits: [["(there.digest !== digest || pending > 0)", "there.digest !== digest"]],
     caughtBy: "services/coordinator/test/leases.test.ts",

@@ -43,6 +43,15 @@ export async function keptOutOnly(sides: { replica: Replica; peer: Peer; signal?
   return found;
 }
 
+/** The same for people. */
+export function keptOutText(database: string, address: string, rows: number): string {
+  const which =
+    rows === 1
+      ? "one row that a rule of its table (UNIQUE or CHECK) keeps"
+      : `${rows} rows that rules of their tables (UNIQUE or CHECK) keep`;
+  return `"${database}" here and at ${address} know the same and differ only in ${which} out on one side: \`scoutsync review list\` there says which and why.`;
+}
+
 /** Nodes of a scope may not list what waits for people. */
 function nothingWhereRefused(error: unknown): KeptOutRow[] {
   if (error instanceof SyncError && error.code === "FORBIDDEN") return [];

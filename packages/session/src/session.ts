@@ -7,7 +7,7 @@ import { sameBytes } from "./bytes.ts";
 import { explainChoice } from "./difference.ts";
 import type { FilePeer } from "./files/file-peer.ts";
 import { exchangeFiles, refusalErrors } from "./files/file-session.ts";
-import { keptOutOnly } from "./kept-out.ts";
+import { keptOutOnly, keptOutText } from "./kept-out.ts";
 import { nothingFetched, whyUnverified } from "./unverified.ts";
 import type { Peer } from "./peer.ts";
 import { pull, type PullResult } from "./pull.ts";
@@ -284,14 +284,6 @@ async function peerLacks(replica: Replica, pulled: PullResult): Promise<boolean>
   if (!isCovered(replica.state.vector, pulled.peerVector)) return true;
   const beyond = await replica.beyondDigest();
   return beyond.length > 0 && !sameBytes(beyond, pulled.peerBeyondDigest);
-}
-
-function keptOutText(database: string, address: string, rows: number): string {
-  const which =
-    rows === 1
-      ? "one row that a rule of its table (UNIQUE or CHECK) keeps"
-      : `${rows} rows that rules of their tables (UNIQUE or CHECK) keep`;
-  return `"${database}" here and at ${address} know the same and differ only in ${which} out on one side: \`scoutsync review list\` there says which and why.`;
 }
 
 function diverged(database: string, address: string): SyncError {

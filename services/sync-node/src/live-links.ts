@@ -1,6 +1,6 @@
 import { toPlainError } from "@scoutsync/core";
 import { connectPeer } from "@scoutsync/protocol";
-import { runLive, runSession, type Rejoined, type SessionDatabase } from "@scoutsync/session";
+import { keptOutOnly, keptOutText, runLive, runSession, type Peer, type Rejoined, type SessionDatabase } from "@scoutsync/session";
 import type { NodeContext } from "./context.ts";
 
 /**
@@ -23,7 +23,7 @@ export async function keepInStep(context: NodeContext, peers: readonly string[],
               receiveOnly: context.receiveOnly,
               pace: context.limits.rows,
               signal,
-              ...reports(context, address, database.replica.name, () => mend(context, address, database, signal)),
+              ...reports(context, address, database.replica.name, () => explainOrMend(context, peer, database, signal)),
             }),
           ),
         ]);
@@ -32,6 +32,25 @@ export async function keepInStep(context: NodeContext, peers: readonly string[],
       }
     }),
   );
+}
+
+/**
+ * Both have all changes and hold different rows: either rules of one side's tables keep rows out, which is listed for people
+ * there, or they diverged. Never throws.
+ */
+async function explainOrMend(context: NodeContext, peer: Peer, database: SessionDatabase, signal: AbortSignal): Promise<void> {
+  const { replica } = database;
+  const about = { peer: peer.address, database: replica.name };
+  try {
+    const rows = await keptOutOnly({ replica, peer, signal });
+    if (rows > 0) return context.logger.info({ ...about, rows }, keptOutText(replica.name, peer.address, rows));
+  } catch (error) {
+    if (signal.aborted) return;
+    context.logger.debug({ ...about, ...toPlainError(error) }, "it could not be found out which rows differ");
+  }
+  const action = "a session merges them; `scoutsync verify` with both nodes shows whether any are left";
+  context.logger.error({ ...about, code: "DIVERGED" }, `both know the same changes but hold different rows: ${action}`);
+  await mend(context, peer.address, database, signal);
 }
 
 /** A live stream carries changes, and both have all of them: a session compares and merges the rows. Never throws. */
@@ -69,9 +88,9 @@ export function sayOriginGivenUp({ logger }: Pick<NodeContext, "logger">, peer: 
 }
 
 /** Says each trouble once, when it begins and when it is over: a peer that is away for a week is not news every 30 s. */
-function reports(context: NodeContext, peer: string, database: string, diverges: () => Promise<void>) {
+function reports(context: NodeContext, peer: string, database: string, differs: () => Promise<void>) {
   const troubles = new Map<string, string>();
-  let diverged = false;
+  let different = false;
   return {
     onDoubt: (text: string) => context.logger.warn(`rows from before syncing: ${text}`),
     onRejoined: (rows: Rejoined) => sayRejoined(context, peer, database, rows),
@@ -85,12 +104,8 @@ function reports(context: NodeContext, peer: string, database: string, diverges:
     onCaughtUp: (verified: boolean | null) => {
       if (troubles.delete("down")) context.logger.info({ peer, database }, "in step again");
       troubles.delete("up");
-      if (verified === false && !diverged) {
-        const action = "a session merges them; `scoutsync verify` with both nodes shows whether any are left";
-        context.logger.error({ peer, database, code: "DIVERGED" }, `both know the same changes but hold different rows: ${action}`);
-        void diverges();
-      }
-      if (verified !== null) diverged = !verified;
+      if (verified === false && !different) void differs();
+      if (verified !== null) different = !verified;
     },
   };
 }

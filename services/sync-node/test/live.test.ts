@@ -1,6 +1,7 @@
 import { formatVector } from "@scoutsync/core";
 import { describe, expect, test } from "vitest";
 import { CoordinatorService, type HeartbeatRequest, type RegisterRequest } from "@scoutsync/protocol";
+import { pino } from "pino";
 import { Server, ServerCredentials, type sendUnaryData, type ServerUnaryCall } from "@grpc/grpc-js";
 import { afterTest, openTestReplica } from "../../../packages/session/test/test-replica.ts";
 import { eventually, startNode, type TestNode } from "./nodes.ts";
@@ -82,6 +83,28 @@ describe("live", () => {
     c.replica.fill("c", 3);
     await eventually("pushed", () => "c2" in b.replica.rows());
     expect("own0" in c.replica.rows()).toBe(false);
+  });
+
+  test.each(["here", "there"])("a row that a rule of one side (%s) keeps out is no divergence", async (side) => {
+    const [plain, strict] = ["CREATE TABLE t(k TEXT PRIMARY KEY, v TEXT)", "CREATE TABLE t(k TEXT PRIMARY KEY, v TEXT CHECK (v <> 'no'))"];
+    const open = (name: string, sql: string) => openTestReplica({ nodeName: name, nodeId: `id-of-${name}` }, sql);
+    const said: { level: number; code?: string; rows?: number }[] = [];
+    const logger = pino({ level: "debug" }, { write: (line: string) => void said.push(JSON.parse(line) as { level: number }) });
+    const a = await startNode("a", {}, await open("a", side === "here" ? plain : strict));
+    const b = await startNode("b", { peers: [a.address], logger }, await open("b", side === "here" ? strict : plain));
+    const writer = side === "here" ? a : b;
+    writer.replica.write("a", "x");
+    writer.replica.write("b", "no");
+    await writer.replica.drain();
+    const vectors = () => [a, b].map(({ replica }) => formatVector(replica.state.vector));
+    await eventually("known to both", () => writer.replica.state.vector.size > 0 && vectors()[0] === vectors()[1]);
+    // The two are compared whenever a link begins.
+    await b.service.stop();
+    await startNode("b", { peers: [a.address], logger }, b.replica);
+    await eventually("explained", () => said.some(({ rows }) => rows === 1));
+    await pause(200);
+    expect(said.filter(({ code, level }) => code === "DIVERGED" || level >= 50)).toEqual([]);
+    expect(Object.keys((side === "here" ? b : a).replica.rows())).not.toContain("b");
   });
 });
 
