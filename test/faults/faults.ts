@@ -1052,6 +1052,29 @@ export const FAULTS: Fault[] = [
     caughtBy: "packages/session/test/session.test.ts",
   },
   {
+    name: "a node whose worker was killed gets its next session by chance",
+    edits: [['        this.#places.keepFor(end);\n        this.#events.emit("abandoned", end);', ""]],
+    caughtBy: "services/coordinator/test/large-fleet.test.ts",
+  },
+  {
+    name: "a session that never ends gives way to nobody",
+    edits: [["const over = leases.filter((lease) => ran(lease) >= 1)", "const over = leases.filter((lease) => ran(lease) >= TURNS_ALONE)"]],
+    caughtBy: "services/coordinator/test/pacing.test.ts",
+  },
+  {
+    name: "giving way costs an attempt although something came",
+    edits: [
+      ["if (gain(now.node, began.source) < missing ||", "if (gain(now.node, began.source) < 0 ||"],
+      ["return done > 1n && done <=", "return done > 1n && done < 0n && done <="],
+    ],
+    caughtBy: "services/coordinator/test/pacing.test.ts",
+  },
+  {
+    name: "jobs that do not parse hold up their nodes",
+    edits: [["      await queue()?.mend();\n", ""]],
+    caughtBy: "services/coordinator/test/hostile-node.test.ts",
+  },
+  {
     name: "a live link calls rows that are kept out diverged",
     edits: [["if (rows > 0) return context.logger.info({ ...about, rows }", "if (rows < 0) return context.logger.info({ ...about, rows }"]],
     caughtBy: "services/sync-node/test/live.test.ts",

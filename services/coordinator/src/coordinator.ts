@@ -73,7 +73,14 @@ export async function startCoordinator(config: CoordinatorConfig): Promise<Coord
     work ??= {
       queue: new CatchUpQueue(link, registry.settings, logger),
       rounds: new RoundWorker(config.redis, roundsOf(core), logger),
-      sessions: new SessionWorker({ port: directPort(core), redis: config.redis, dial, timing, logger }),
+      sessions: new SessionWorker({
+        port: directPort(core),
+        redis: config.redis,
+        dial,
+        timing,
+        logger,
+        onUnreadable: () => void upkeep.reconcile(),
+      }),
     };
     void upkeep.reconcile();
   };

@@ -28,7 +28,7 @@ interface EventMap {
   session: [SessionEnd];
   /** A node's catch-up was asked for and there was nothing to do, or no way to do it. */
   refused: [number];
-  /** The worker that ran a node's session is gone, and its lease has run out. */
+  /** The worker that ran a session of the node, on either end, is gone, and its lease has run out. */
   abandoned: [number];
   /** A running session said where it stands. */
   progress: [RunningSession];

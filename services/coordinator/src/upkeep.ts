@@ -59,6 +59,7 @@ export class Upkeep {
     const { catchUps, link, queue, logger } = this.#core;
     if (this.#stopped || !link.ready) return;
     try {
+      await queue()?.mend();
       await queue()?.schedule(this.#intervals());
       // Before everyone was asked nobody seems to be there, and an empty queue would be right.
       await this.#first;
@@ -107,6 +108,7 @@ export class Upkeep {
     const { registry, desk, events, logger } = this.#core;
     try {
       desk.sweep();
+      desk.endTurns();
       const outside = registry.outsideVersion();
       if (outside === this.#outside) return;
       this.#outside = outside;

@@ -1,11 +1,14 @@
+import { unary } from "@scoutsync/protocol";
 import { afterEach, describe, expect, it } from "vitest";
 import { QUICK } from "./fleet-under-test.ts";
-import { LargeFleet } from "./large-fleet.ts";
+import { delaysAfter, LargeFleet, type Attempt } from "./large-fleet.ts";
 import { redisProgram } from "./redis-server.ts";
 
 /** The same with 1,000 nodes and the product's timing: thousand.ts. */
 const NODES = 60;
 const SEED = 11;
+/** Sessions at once: fewer than nodes that want one, so that who asks when one is free gets it by chance unless it is kept. */
+const PLACES = 8;
 
 describe.skipIf(redisProgram === null)(`a fleet of ${NODES} (seed ${SEED})`, () => {
   let fleet: LargeFleet;
@@ -15,22 +18,28 @@ describe.skipIf(redisProgram === null)(`a fleet of ${NODES} (seed ${SEED})`, () 
     "is brought up to date in few sessions by two workers, of which one is killed, while nodes come and go",
     { timeout: 120_000 },
     async () => {
-      fleet = await LargeFleet.start(NODES, SEED, { ...QUICK, idleMs: 30_000 });
+      fleet = await LargeFleet.start(NODES, SEED, { ...QUICK, idleMs: 30_000, pingDeadlineMs: 4_000 });
       const worker = fleet.startWorker();
       const own = (name: string) => name.includes(`:${worker.pid}:`);
       await fleet.automatic(false);
-      await fleet.tell({ do: "pace", sessionMs: 100 });
+      await unary(fleet.client, "setSetting", { key: "max_concurrent_sessions", value: String(PLACES) });
+      await fleet.tell({ do: "pace", sessionMs: 3_000 });
       await fleet.tell({ do: "write", nodes: fleet.some(1.1) });
       const away = fleet.some(0.1);
       await fleet.tell({ do: "down", nodes: away });
       await fleet.automatic(true);
       const scan = fleet.scan();
       const until = Date.now() + 40_000;
-      while (!fleet.attempts().some((attempt) => own(attempt.worker) && attempt.status === "in_progress")) {
+      // In the middle: its line is written before the node hears of it.
+      const isRunning = ({ worker: name, status, openedAt }: Attempt) =>
+        own(name) && status === "in_progress" && Date.now() - openedAt > 500;
+      while (!fleet.attempts().some(isRunning)) {
         expect(Date.now(), "the second worker never had a session").toBeLessThan(until);
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
+      const killedAt = Date.now();
       await fleet.kill(worker);
+      await fleet.tell({ do: "pace", sessionMs: 50 });
       const { done, of, errors } = await scan;
       expect(of).toBe(NODES);
       expect(done, `only those that are away are not done: ${errors.join("; ")}`).toBe(NODES - away.length);
@@ -38,7 +47,21 @@ describe.skipIf(redisProgram === null)(`a fleet of ${NODES} (seed ${SEED})`, () 
       const standing = await fleet.equal(40_000);
       expect(standing.overlaps, "two sessions at once on a node").toBe(0);
       expect(standing.sessions).toBeLessThanOrEqual(Math.ceil(NODES * Math.log2(NODES)) + 2 * NODES);
+      // By what the nodes saw: none whose session was cut was left out.
+      const delays = delaysAfter(standing, killedAt);
+      expect(delays.length, "no session was cut").toBeGreaterThan(0);
+      expect(delays, "a node whose session was cut never had another one").not.toContain(null);
       const attempts = fleet.attempts();
+      // And once the lease had run out, before those who waited with all others: not more than were about to begin.
+      const lost = attempts.filter((attempt) => own(attempt.worker) && attempt.details.includes("did not report"));
+      expect(lost.length).toBeGreaterThan(0);
+      const ends = new Set(lost.flatMap(({ serverId, sourceId }) => [serverId, sourceId]));
+      for (const { serverId, closedAt } of lost) {
+        const later = attempts.filter(({ openedAt }) => openedAt >= closedAt);
+        const next = later.findIndex((attempt) => attempt.serverId === serverId || attempt.sourceId === serverId);
+        const strangers = later.slice(0, Math.max(0, next)).filter((attempt) => !ends.has(attempt.serverId));
+        expect(strangers.length, `sessions of others before node ${serverId} had its next one`).toBeLessThanOrEqual(PLACES);
+      }
       expect(attempts.length, "an attempt without a line").toBeGreaterThanOrEqual(standing.sessions);
       expect(new Set(attempts.map((attempt) => attempt.worker)).size, "both workers had sessions").toBe(2);
     },

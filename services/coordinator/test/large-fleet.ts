@@ -188,12 +188,13 @@ export class LargeFleet {
   }
 }
 
-/** Attempts of a worker that went away, and milliseconds from when it went until each of its nodes had its next one; null = none came. */
-export function delaysOf(attempts: readonly Attempt[], worker: (name: string) => boolean, wentAt: number): (number | null)[] {
-  const lost = attempts.filter((attempt) => worker(attempt.worker) && attempt.details.includes("did not report"));
-  return lost.map(({ serverId, openedAt }) => {
-    // On either end: a session is symmetric.
-    const next = attempts.find((other) => (other.serverId === serverId || other.sourceId === serverId) && other.openedAt > openedAt);
-    return next === undefined ? null : next.openedAt - wentAt;
-  });
+/**
+ * The sessions that a worker which was killed had running, as their nodes saw them cut, and milliseconds from then until each node was
+ * in a session again, on either end; null = it never was.
+ */
+export function delaysAfter({ cut }: FleetStanding, killedAt: number): (number | null)[] {
+  return cut.filter(({ at }) => at >= killedAt && at < killedAt + CUT_WITHIN_MS).map(({ againAt }) => againAt && againAt - killedAt);
 }
+
+/** Nodes notice within this time that whoever asked for a session is gone, on a busy machine. */
+const CUT_WITHIN_MS = 10_000;

@@ -1,4 +1,4 @@
-import { unary } from "@scoutsync/protocol";
+import { ReportSessionRequest, unary } from "@scoutsync/protocol";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { isWithin } from "../src/jobs/offpeak.ts";
 import { eventually, FleetUnderTest } from "./fleet-under-test.ts";
@@ -20,6 +20,9 @@ describe("a time of the day", () => {
     expect(within("")).toHaveLength(6);
   });
 });
+
+const word = (leaseId: string, done = 1n) =>
+  ReportSessionRequest.fromPartial({ leaseId, startedAt: "", progress: { database: "main", phase: "pull", done, total: 300n } });
 
 describe.skipIf(redisProgram === null)("sync that leaves the network to others", () => {
   let redis: RedisServer;
@@ -116,5 +119,63 @@ describe.skipIf(redisProgram === null)("sync that leaves the network to others",
     expect(lines[0]?.server_id).toBe(5);
     const overlapping = lines.slice(1).filter(({ created_at }, index) => created_at < (lines[index]?.completed_at ?? ""));
     expect(overlapping).toEqual([]);
+  });
+
+  it("a session that reports progress without end gives way to who waits for its node, and is a failure of that node alone", async () => {
+    fleet = await FleetUnderTest.start(redis.url);
+    await set("session_turn_seconds", 1);
+    const [endless, source, third] = await fleet.addNodes(3);
+    source!.write(3);
+    endless!.endless = true;
+    // Only these two at first, so that the session that never ends is one with the only source.
+    await set("catchup_scheduler_enabled", "false");
+    await source!.heartbeat(fleet.client);
+    const lease = await unary(fleet.client, "acquireLease", { serverId: 1n, worker: "by hand", jobId: "" });
+    expect(lease).toMatchObject({ granted: true, sourceName: source!.name });
+    const told = setInterval(() => void unary(fleet.client, "reportSession", word(lease.leaseId)).catch(() => {}), 200);
+    try {
+      await pause(1_500);
+      expect(await unary(fleet.client, "reportSession", word(lease.leaseId)), "nobody waits for it").toEqual({ lost: false });
+      await set("catchup_scheduler_enabled", "true");
+      await third!.heartbeat(fleet.client);
+      await eventually(() => third!.standing === source!.standing, 30_000);
+      expect(await unary(fleet.client, "reportSession", word(lease.leaseId))).toEqual({ lost: true });
+      const lines = fleet.outside();
+      const line = lines.prepare("SELECT details FROM sync_logs WHERE worker = 'by hand'").pluck().get() as string;
+      lines.close();
+      expect(line).toContain("nothing arrived");
+    } finally {
+      clearInterval(told);
+    }
+    // It is as any other once it does what it should.
+    endless!.endless = false;
+    await fleet.equal(60_000);
+  });
+
+  it("a session that brings something gives way and costs its node no attempt", async () => {
+    fleet = await FleetUnderTest.start(redis.url);
+    await set("session_turn_seconds", 1);
+    await set("catchup_scheduler_enabled", "false");
+    const [slow, source, third] = await fleet.addNodes(3);
+    source!.write(300);
+    await source!.heartbeat(fleet.client);
+    const lease = await unary(fleet.client, "acquireLease", { serverId: 1n, worker: "by hand", jobId: "" });
+    expect(lease.granted).toBe(true);
+    let done = 0n;
+    const told = setInterval(() => void unary(fleet.client, "reportSession", word(lease.leaseId, (done += 10n))).catch(() => {}), 200);
+    try {
+      await set("catchup_scheduler_enabled", "true");
+      await third!.heartbeat(fleet.client);
+      await eventually(() => third!.standing === source!.standing, 30_000);
+    } finally {
+      clearInterval(told);
+    }
+    await fleet.equal(30_000);
+    const lines = fleet.outside();
+    const line = lines.prepare("SELECT details FROM sync_logs WHERE worker = 'by hand'").pluck().get() as string;
+    const failures = lines.prepare("SELECT failures FROM sync_servers WHERE name = ?").pluck().get(slow!.name);
+    lines.close();
+    expect(line).toContain("Gave way");
+    expect(failures).toBe(0);
   });
 });

@@ -47,6 +47,8 @@ export class ScriptedNode {
   sessionMs = 30;
   /** Thrown by the next sessions, one after the other. */
   failures: SyncError[] = [];
+  /** Its sessions report progress and never end. */
+  endless = false;
   /** Gives nothing it holds to anybody. */
   receiveOnly = false;
   /** Answers Ping never. */
@@ -74,6 +76,9 @@ export class ScriptedNode {
   counts = 0;
   sessions = 0;
   overlaps = 0;
+  /** When a session that it was in, on either end, began, and when one that it ran was cut by who had asked for it; Unix milliseconds. */
+  readonly begunAt: number[] = [];
+  readonly cutAt: number[] = [];
   highestEpoch = 0n;
   run = randomBytes(4).toString("hex");
   readonly #origin = [...randomBytes(16)].map((byte) => "abcdefghijklmnopqrstuvwxyz234567"[byte % 32]).join("");
@@ -162,6 +167,7 @@ export class ScriptedNode {
   /** Marks a session that this node takes part in; returns the function that ends it. */
   #enter(): () => void {
     this.#inSession++;
+    this.begunAt.push(Date.now());
     if (this.#inSession > 1) this.overlaps++;
     return () => void (this.#inSession = Math.max(0, this.#inSession - 1));
   }
@@ -233,6 +239,7 @@ export class ScriptedNode {
         call.write({ kind: { $case: "progress", value: { database: "main", phase: "pull", done: 1n, total: 2n } } });
         const end = () => {
           clearTimeout(timer);
+          clearInterval(words);
           for (const step of leave.splice(0)) step();
           this.#overtake = null;
           this.#finish = null;
@@ -243,7 +250,15 @@ export class ScriptedNode {
           call.write({ kind: { $case: "result", value: this.resultLie === null ? result : this.resultLie(result) } });
           call.end();
         };
-        const timer = setTimeout(finish, this.sessionMs);
+        const timer = this.endless ? undefined : setTimeout(finish, this.sessionMs);
+        const more = { kind: { $case: "progress" as const, value: { database: "main", phase: "pull", done: 1n, total: 2n } } };
+        const words = this.endless ? setInterval(() => call.write(more), 100) : undefined;
+        // As in a real node: what nobody waits for any more ends, without having brought anything.
+        call.once("cancelled", () => {
+          if (leave.length === 0) return;
+          end();
+          if (this.#server !== null) this.cutAt.push(Date.now());
+        });
         this.#finish = finish;
         this.#overtake = () => {
           end();

@@ -17,6 +17,8 @@ export interface FleetStanding {
   sessions: number;
   pings: number;
   overlaps: number;
+  /** Sessions whose caller went away, by the node that ran it: when, and when the node was in one again, on either end; Unix milliseconds. */
+  cut: { node: number; at: number; againAt: number | null }[];
 }
 
 // Many scripted nodes, each on a gRPC server of its own, in one process; told what to do by the process that started it.
@@ -71,6 +73,9 @@ async function carryOut(command: FleetCommand): Promise<FleetStanding> {
     sessions: sum((node) => node.sessions),
     pings: sum((node) => node.pings),
     overlaps: sum((node) => node.overlaps),
+    cut: nodes.flatMap((node, index) =>
+      node.cutAt.map((at) => ({ node: index, at, againAt: node.begunAt.find((begun) => begun > at) ?? null })),
+    ),
   };
 }
 

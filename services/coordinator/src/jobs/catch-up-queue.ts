@@ -20,6 +20,7 @@ import {
   type RoundPayload,
 } from "./queues.ts";
 import type { RedisLink } from "./redis.ts";
+import { isUnreadable, mendUnreadable, unreadableJob } from "./unreadable-jobs.ts";
 
 /** A scheduler whose next turn is later than its due time by this much has stopped and is made anew. */
 const SCHEDULER_GRACE_MS = 10_000;
@@ -78,12 +79,14 @@ export interface WantedCatchUp {
 export class CatchUpQueue {
   readonly #link: RedisLink;
   readonly #settings: Settings;
+  readonly #logger: Logger;
   readonly #catchUps: Queue<CatchUpPayload>;
   readonly #rounds: Queue<RoundPayload>;
 
   constructor(link: RedisLink, settings: Settings, logger: Logger) {
     this.#link = link;
     this.#settings = settings;
+    this.#logger = logger;
     const options = { connection: link.connection, prefix: PREFIX, skipWaitingForReady: true };
     this.#catchUps = new Queue<CatchUpPayload>(CATCH_UP_QUEUE, options);
     this.#rounds = new Queue<RoundPayload>(ROUND_QUEUE, options);
@@ -122,8 +125,8 @@ export class CatchUpQueue {
   /** Lets the catch-up of a node that waits for its time run now; false when there is none. */
   async #promote(serverId: number, first: boolean): Promise<boolean> {
     const waitingId = await this.#catchUps.getDeduplicationJobId(catchUpKey(serverId));
-    const waiting = waitingId === null ? undefined : await this.#catchUps.getJob(waitingId);
-    return waiting !== undefined && promoted(waiting, first);
+    const waiting = waitingId === null ? null : await this.#catchUps.getJob(waitingId).catch(nothingWhereUnreadable);
+    return waiting !== null && waiting !== undefined && promoted(waiting, first);
   }
 
   /** Makes each round's schedule exist with its interval, or not at all when it is null. */
@@ -132,7 +135,12 @@ export class CatchUpQueue {
   }
 
   async #scheduleOne(name: RoundName, everyMs: number | null): Promise<void> {
-    const current = await this.#rounds.getJobScheduler(schedulerOf(name));
+    const current = await this.#rounds.getJobScheduler(schedulerOf(name)).catch(async (error: unknown) => {
+      if (!isUnreadable(error)) throw error;
+      await this.#link.connection.del(this.#rounds.toKey(`repeat:${schedulerOf(name)}`));
+      await this.#rounds.removeJobScheduler(schedulerOf(name));
+      return undefined;
+    });
     if (everyMs === null) {
       if (current !== undefined) await this.#rounds.removeJobScheduler(schedulerOf(name));
       return;
@@ -168,7 +176,7 @@ export class CatchUpQueue {
 
   /** One job; throws NOT_FOUND when it is gone. */
   async job(id: string): Promise<ListedJob> {
-    return describe(...(await this.#find(id)));
+    return (await this.#find(id)).listed;
   }
 
   /**
@@ -176,15 +184,16 @@ export class CatchUpQueue {
    * has the key that keeps one job per node, which a retry of the old one would not have.
    */
   async remove(id: string): Promise<ListedJob> {
-    const [job, state] = await this.#find(id);
-    if (state !== "active") await this.#link.ask(() => job.remove());
-    return describe(job, state);
+    const { listed, job } = await this.#find(id);
+    if (listed.state !== "active") await this.#link.ask(async () => void (await (job === null ? this.#catchUps.remove(id) : job.remove())));
+    return listed;
   }
 
-  async #find(id: string): Promise<[Job<CatchUpPayload>, JobState]> {
-    const job = await this.#link.ask(() => this.#catchUps.getJob(id));
-    const state = job === undefined ? undefined : shownState(await this.#link.ask(() => job.getState()));
-    if (job !== undefined && state !== undefined) return [job, state];
+  /** `job` null: it cannot be read. */
+  async #find(id: string): Promise<{ listed: ListedJob; job: Job<CatchUpPayload> | null }> {
+    const state = shownState(await this.#link.ask(() => this.#catchUps.getJobState(id)));
+    const job = await this.#link.ask(() => this.#catchUps.getJob(id).catch(nothingWhereUnreadable));
+    if (state !== undefined && job !== undefined) return { listed: job === null ? unreadableJob(id, state) : describe(job, state), job };
     throw new SyncError({
       code: "NOT_FOUND",
       message: `There is no job "${id.slice(0, 60)}" in the queue`,
@@ -198,17 +207,41 @@ export class CatchUpQueue {
       const jobs: ListedJob[] = [];
       for (const type of LISTED_STATES.filter((listed) => state === "" || shownState(listed) === state)) {
         if (jobs.length >= limit) break;
-        const found: (Job<CatchUpPayload> | undefined)[] = await this.#catchUps.getJobs([type], 0, limit - jobs.length - 1);
+        const ids = await this.#catchUps.getRanges([type], 0, limit - jobs.length - 1);
+        const found = await Promise.all(ids.map((id) => this.#read(id, shownState(type) ?? "waiting")));
         // A job may be removed between being listed and being read.
-        jobs.push(...found.filter((job) => job !== undefined).map((job) => describe(job, shownState(type) ?? "waiting")));
+        jobs.push(...found.filter((job) => job !== null));
       }
       return jobs;
     });
   }
 
+  async #read(id: string, state: JobState): Promise<ListedJob | null> {
+    try {
+      const job: Job<CatchUpPayload> | undefined = await this.#catchUps.getJob(id);
+      return job === undefined ? null : describe(job, state);
+    } catch (error) {
+      if (isUnreadable(error)) return unreadableJob(id, state);
+      throw error;
+    }
+  }
+
+  /** Makes jobs that stand in Redis as nothing that parses fail with their reason, so that they hold up nobody. */
+  async mend(): Promise<void> {
+    for (const queue of [this.#catchUps, this.#rounds]) {
+      const mended = await this.#link.ask(() => mendUnreadable(queue, this.#link.connection));
+      if (mended > 0) this.#logger.warn({ queue: queue.name, jobs: mended }, "jobs in Redis could not be read and were taken out");
+    }
+  }
+
   async close(): Promise<void> {
     await Promise.allSettled([this.#catchUps.close(), this.#rounds.close()]);
   }
+}
+
+function nothingWhereUnreadable(error: unknown): null {
+  if (isUnreadable(error)) return null;
+  throw error;
 }
 
 /** False when the job does not wait for its time, or was taken in the moment between looking and asking: then it has just had its try. */

@@ -21,7 +21,9 @@ import type { LeaseRow } from "../registry/leases.ts";
 import type { ReliabilityKeeper } from "../reliability/keeper.ts";
 import { RunningSessions } from "./running-sessions.ts";
 import { sessionDetails } from "./session-details.ts";
+import { SessionPlaces } from "./session-places.ts";
 import { SourceChoice } from "./source-choice.ts";
+import { hasMoved, Turns, type Beginning } from "./turns.ts";
 
 /** A lease that has more of its time left than this needs no renewal with every word about its progress. */
 const FRESH_LEASE_SHARE = 0.7;
@@ -42,10 +44,12 @@ export class LeaseDesk {
   /** Nodes about to be leased: between choosing them and writing the lease their Pings are awaited. */
   readonly #reserved = new Set<number>();
   readonly #demanded = new Set<number>();
-  /** Sessions that are about to begin: between deciding that one may and writing its lease others must not take its place. */
-  #opening = 0;
-  /** What the source held when a session began, by lease. */
-  readonly #offered = new Map<string, PlannerNode>();
+  readonly #places: SessionPlaces;
+  /** How both stood when a session began, by lease. */
+  readonly #begun = new Map<string, Beginning>();
+  readonly #turns: Turns;
+  /** Sessions whose turn is being ended, by lease. */
+  readonly #ending = new Set<string>();
   /** Who fetches from whom. */
   readonly sources: SourceChoice;
 
@@ -66,6 +70,8 @@ export class LeaseDesk {
     this.#reliability = parts.reliability;
     this.#logger = parts.logger;
     this.sources = new SourceChoice(parts.fleet);
+    this.#turns = new Turns({ settings: parts.registry.settings, fleet: parts.fleet, sources: this.sources });
+    this.#places = new SessionPlaces(parts.registry.settings, this.running);
   }
 
   /** Somebody asked for this node by hand: its next session runs even when nothing is missing or catch-up is off. */
@@ -89,7 +95,8 @@ export class LeaseDesk {
   async acquire({ serverId, worker, jobId }: AcquireLeaseRequest): Promise<AcquireLeaseResponse> {
     const id = Number(serverId);
     const answer = await this.#pair(id, { worker: clipped(worker, LONGEST_NAME), jobId: clipped(jobId, LONGEST_NAME) });
-    if (answer.reason !== "busy") this.sources.settled(id);
+    if (answer.reason === "busy") this.#turns.waits(id);
+    else for (const waited of [this.sources, this.#places, this.#turns]) waited.settled(id);
     if (!answer.granted && answer.reason !== "busy") this.#events.emit("refused", id);
     return answer;
   }
@@ -126,6 +133,30 @@ export class LeaseDesk {
     this.#close([{ lease, result: SyncResult.fromPartial({ errors: [{ code: "FENCED", message }] }) }], new Date());
   }
 
+  /** Ends the sessions that had their turn while others wait for one of their nodes. */
+  endTurns(): void {
+    const due = this.#turns.due(this.#registry.leases.all(), this.busy(), this.#places.isFull);
+    for (const lease of due) void this.#endTurn(lease);
+  }
+
+  async #endTurn(lease: LeaseRow): Promise<void> {
+    const { lease_id, server_id: serverId, source_id: sourceId } = lease;
+    if (this.#ending.has(lease_id)) return;
+    this.#ending.add(lease_id);
+    try {
+      // What they hold now says whether anything came of it.
+      await Promise.all([this.#prober.ping(serverId), this.#prober.ping(sourceId)]);
+      if (this.#registry.closed) return;
+      const [began, node, source] = [this.#begun.get(lease_id), this.#fleet.node(serverId), this.#fleet.node(sourceId)];
+      const isKnown = began !== undefined && node !== null && source !== null;
+      const moved = !isKnown || hasMoved(began, { node, source: asMetBy(node, source) }, this.running.of(serverId));
+      const { code, message } = this.#turns.ended(lease, moved);
+      this.#close([{ lease, result: SyncResult.fromPartial({ errors: [{ code, message }] }) }], new Date());
+    } finally {
+      this.#ending.delete(lease_id);
+    }
+  }
+
   /** Takes back the leases that ran out. */
   sweep(): void {
     const now = new Date();
@@ -136,17 +167,13 @@ export class LeaseDesk {
     if (expired.length === 0) return;
     this.#close(expired, now);
     for (const { lease } of expired) {
-      this.sources.hurry(lease.server_id);
-      this.#events.emit("abandoned", lease.server_id);
+      // Either may have waited for the end of this lease.
+      for (const end of [lease.server_id, lease.source_id]) {
+        this.sources.hurry(end);
+        this.#places.keepFor(end);
+        this.#events.emit("abandoned", end);
+      }
     }
-  }
-
-  /** True when the fleet runs as many sessions as it may, or began as many within the minute. */
-  #isFull(): boolean {
-    const { settings } = this.#registry;
-    if (this.running.count + this.#opening >= settings.get("max_concurrent_sessions")) return true;
-    const perMinute = settings.get("sessions_per_minute");
-    return perMinute > 0 && this.running.begunWithin(60_000) + this.#opening >= perMinute;
   }
 
   /** Chooses a source, makes sure that both answer and that it still is one, and writes the lease. */
@@ -157,13 +184,13 @@ export class LeaseDesk {
       if (node === null || !node.enabled) return refuse("disabled");
       if (!demanded && !this.#registry.settings.get("catchup_enabled")) return refuse("disabled");
       const busy = this.busy();
-      if (busy.has(id) || (!demanded && this.#isFull())) return refuse("busy");
+      if (busy.has(id) || (!demanded && (this.#turns.rests(id) || this.#places.isFullFor(id)))) return refuse("busy");
       const source = this.sources.choose(node, busy, { demanded, moving: this.running.count > 0 });
       // Asking the node costs a round trip; when nobody is free to serve it there is no need to.
       if (source === "busy" && node.online) return refuse("busy");
       const ends = typeof source === "object" && source !== null ? [id, source.id] : [id];
       for (const end of ends) this.#reserved.add(end);
-      this.#opening += ends.length - 1;
+      const opened = ends.length > 1 ? this.#places.open() : () => {};
       try {
         const [answers, sourceAnswers = false] = await Promise.all(ends.map((end) => this.#prober.ping(end)));
         if (answers !== true) return refuse("unreachable");
@@ -181,7 +208,7 @@ export class LeaseDesk {
         const gives = current.limited && gain(fresh, current) > 0;
         if (demanded || gives || gain(current, fresh) > 0 || filesDiffer(current, fresh)) return await this.#grant(current, fresh, holder);
       } finally {
-        this.#opening -= ends.length - 1;
+        opened();
         for (const end of ends) this.#reserved.delete(end);
       }
     }
@@ -205,7 +232,7 @@ export class LeaseDesk {
       this.#registry.leases.insert(opened);
       return opened;
     });
-    this.#offered.set(lease.lease_id, { id: source.id, vectors: source.vectors });
+    this.#begun.set(lease.lease_id, { node, source });
     this.running.began({ leaseId: lease.lease_id, jobId, serverId: node.id, sourceId: source.id });
     this.#events.tell("session", node.row, `sync with ${source.row.name} began`);
     return AcquireLeaseResponse.fromPartial({
@@ -259,8 +286,8 @@ export class LeaseDesk {
     }
     this.#tellEnd(lease, result);
     this.#events.emit("session", { serverId, sourceId, startedAt: new Date(startedAt), endedAt, result });
-    const offered = this.#offered.get(lease_id) ?? null;
-    this.#offered.delete(lease_id);
+    const offered = this.#begun.get(lease_id)?.source ?? null;
+    this.#begun.delete(lease_id);
     void this.#look(lease, result.success ? offered : null);
   }
 

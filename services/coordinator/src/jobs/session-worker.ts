@@ -10,6 +10,7 @@ import { NodeClients } from "../detection/node-clients.ts";
 import type { CoordinatorPort } from "./port.ts";
 import { CATCH_UP_QUEUE, CatchUpPayload, KEEP_COMPLETED, KEEP_FAILED, PREFIX, serverIn, type CatchUpOutcome } from "./queues.ts";
 import { workerConnection } from "./redis.ts";
+import { isUnreadable } from "./unreadable-jobs.ts";
 import { LeaseLost, runSession } from "./session-run.ts";
 
 /** Sessions run on the nodes; a worker only waits for them, so one process can watch many. */
@@ -34,7 +35,15 @@ export class SessionWorker {
   readonly #connection;
   readonly #worker: Worker<CatchUpPayload, CatchUpOutcome>;
 
-  constructor(parts: { port: CoordinatorPort; redis: string; dial: Dial; timing: Timing; logger: Logger }) {
+  constructor(parts: {
+    port: CoordinatorPort;
+    redis: string;
+    dial: Dial;
+    timing: Timing;
+    logger: Logger;
+    /** It met a job that it cannot read. */
+    onUnreadable?: () => void;
+  }) {
     this.#port = parts.port;
     this.#clients = new NodeClients(parts.dial);
     this.#timing = parts.timing;
@@ -60,7 +69,10 @@ export class SessionWorker {
         },
       },
     );
-    this.#worker.on("error", (error) => parts.logger.debug({ error: error.message }, "worker trouble"));
+    this.#worker.on("error", (error) => {
+      parts.logger.debug({ error: error.message }, "worker trouble");
+      if (isUnreadable(error)) parts.onUnreadable?.();
+    });
     this.#worker.on("failed", (job, error) =>
       parts.logger.info({ server: serverIn(job?.data), attempts: job?.attemptsMade, error: error.message }, "catch-up failed"),
     );

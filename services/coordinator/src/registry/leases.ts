@@ -22,6 +22,7 @@ export class Leases {
   readonly #remove;
   readonly #members;
   readonly #expired;
+  readonly #all;
 
   constructor(database: Database) {
     this.#insert = database.prepare(
@@ -33,6 +34,7 @@ export class Leases {
     this.#renew = database.prepare<[string, string, string]>("UPDATE leases SET expires_at = ? WHERE lease_id = ? AND expires_at > ?");
     this.#remove = database.prepare<[string]>("DELETE FROM leases WHERE lease_id = ?");
     this.#members = database.prepare<[], { server_id: number }>("SELECT server_id FROM lease_members");
+    this.#all = database.prepare<[], LeaseRow>("SELECT * FROM leases");
     this.#expired = database.prepare<[string], LeaseRow>("SELECT * FROM leases WHERE expires_at <= ?");
   }
 
@@ -59,6 +61,10 @@ export class Leases {
   /** Ids of the nodes that are in a session now, on either end. */
   busy(): Set<number> {
     return new Set(this.#members.all().map((row) => row.server_id));
+  }
+
+  all(): LeaseRow[] {
+    return this.#all.all();
   }
 
   expired(now: Date): LeaseRow[] {

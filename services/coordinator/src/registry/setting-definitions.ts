@@ -55,6 +55,11 @@ export const SETTING_DEFINITIONS = {
   connection_timeout: integer(30, 1, "Seconds a single question to a node may take. A Ping never waits longer than 5."),
   max_retries: integer(5, 1, "Attempts of one catch-up before it waits for the next scan."),
   max_concurrent_sessions: integer(64, 1, "Sessions in the whole fleet at the same time."),
+  session_turn_seconds: integer(
+    120,
+    0,
+    "Seconds after which a session gives way to nodes that wait for one of its two, to go on later where it stopped; 0 = never.",
+  ),
   sessions_per_minute: integer(
     0,
     0,
