@@ -16,6 +16,7 @@ type Order = FleetCommand extends infer C ? (C extends FleetCommand ? Omit<C, "c
 /** A line of the log of sessions, with when it was opened and closed; milliseconds. */
 export interface Attempt {
   serverId: number;
+  serverName: string;
   sourceId: number | null;
   worker: string;
   status: string;
@@ -110,7 +111,7 @@ export class LargeFleet {
   async equal(withinMs: number): Promise<FleetStanding> {
     const until = Date.now() + withinMs;
     for (;;) {
-      const standing = await this.tell({ do: "standing" });
+      const standing = await this.tell({ do: "standing", nodes: [] });
       if (standing.standings <= 1) return standing;
       if (Date.now() > until) throw new Error(`not equal within ${withinMs} ms: ${standing.standings} different standings`);
       await new Promise((resolve) => setTimeout(resolve, 500));
@@ -144,9 +145,12 @@ export class LargeFleet {
     const registry = new Sqlite(join(this.#directory, "coordinator.db"), { timeout: 5_000, readonly: true });
     try {
       const rows = registry
-        .prepare("SELECT server_id, source_id, worker, status, details, created_at, completed_at FROM sync_logs ORDER BY id")
+        .prepare(
+          "SELECT l.server_id, s.name, source_id, worker, status, details, l.created_at, completed_at FROM sync_logs l JOIN sync_servers s ON s.id = l.server_id ORDER BY l.id",
+        )
         .all() as {
         server_id: number;
+        name: string;
         source_id: number | null;
         worker: string;
         status: string;
@@ -156,6 +160,7 @@ export class LargeFleet {
       }[];
       return rows.map((row) => ({
         serverId: row.server_id,
+        serverName: row.name,
         sourceId: row.source_id,
         worker: row.worker,
         status: row.status,
@@ -178,6 +183,23 @@ export class LargeFleet {
     }
   }
 
+  /**
+   * The sessions that a worker had when it was killed, and milliseconds from then until the node of each was in one again, on either end,
+   * as the nodes saw it themselves; null = it never was. Whoever had a session lacked something, so it needs another one.
+   */
+  async delaysAfter(killed: ChildProcess, killedAt: number): Promise<{ lost: Attempt; delayMs: number | null }[]> {
+    const lost = this.attempts().filter(
+      (attempt) => attempt.worker.includes(`:${killed.pid}:`) && attempt.closedAt >= killedAt && attempt.details.includes("did not report"),
+    );
+    // They are called node-1 and so on.
+    const nodes = lost.map(({ serverName }) => Number(serverName.slice("node-".length)) - 1);
+    const { begunAt } = await this.tell({ do: "standing", nodes });
+    return lost.map((attempt, at) => {
+      const again = begunAt[at]?.find((begun) => begun > attempt.closedAt);
+      return { lost: attempt, delayMs: again === undefined ? null : again - killedAt };
+    });
+  }
+
   async stop(): Promise<void> {
     for (const worker of this.#workers) await this.kill(worker);
     this.client.close();
@@ -187,14 +209,3 @@ export class LargeFleet {
     rmSync(this.#directory, { recursive: true, force: true });
   }
 }
-
-/**
- * The sessions that a worker which was killed had running, as their nodes saw them cut, and milliseconds from then until each node was
- * in a session again, on either end; null = it never was.
- */
-export function delaysAfter({ cut }: FleetStanding, killedAt: number): (number | null)[] {
-  return cut.filter(({ at }) => at >= killedAt && at < killedAt + CUT_WITHIN_MS).map(({ againAt }) => againAt && againAt - killedAt);
-}
-
-/** Nodes notice within this time that whoever asked for a session is gone, on a busy machine. */
-const CUT_WITHIN_MS = 10_000;

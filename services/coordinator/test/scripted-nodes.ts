@@ -76,9 +76,8 @@ export class ScriptedNode {
   counts = 0;
   sessions = 0;
   overlaps = 0;
-  /** When a session that it was in, on either end, began, and when one that it ran was cut by who had asked for it; Unix milliseconds. */
+  /** When a session that it was in, on either end, began; Unix milliseconds. */
   readonly begunAt: number[] = [];
-  readonly cutAt: number[] = [];
   highestEpoch = 0n;
   run = randomBytes(4).toString("hex");
   readonly #origin = [...randomBytes(16)].map((byte) => "abcdefghijklmnopqrstuvwxyz234567"[byte % 32]).join("");
@@ -255,9 +254,7 @@ export class ScriptedNode {
         const words = this.endless ? setInterval(() => call.write(more), 100) : undefined;
         // As in a real node: what nobody waits for any more ends, without having brought anything.
         call.once("cancelled", () => {
-          if (leave.length === 0) return;
-          end();
-          if (this.#server !== null) this.cutAt.push(Date.now());
+          if (leave.length > 0) end();
         });
         this.#finish = finish;
         this.#overtake = () => {

@@ -8,7 +8,7 @@ export type FleetCommand = { call: number } & (
   | { do: "pace"; sessionMs: number }
   | { do: "write"; nodes: number[] }
   | { do: "down" | "up"; nodes: number[] }
-  | { do: "standing" }
+  | { do: "standing"; nodes: number[] }
 );
 
 /** Different standings of the nodes that are up, and sessions since the start. */
@@ -17,8 +17,8 @@ export interface FleetStanding {
   sessions: number;
   pings: number;
   overlaps: number;
-  /** Sessions whose caller went away, by the node that ran it: when, and when the node was in one again, on either end; Unix milliseconds. */
-  cut: { node: number; at: number; againAt: number | null }[];
+  /** When each of the nodes that were asked for was in a session, on either end: the beginnings, Unix milliseconds. */
+  begunAt: number[][];
 }
 
 // Many scripted nodes, each on a gRPC server of its own, in one process; told what to do by the process that started it.
@@ -73,9 +73,7 @@ async function carryOut(command: FleetCommand): Promise<FleetStanding> {
     sessions: sum((node) => node.sessions),
     pings: sum((node) => node.pings),
     overlaps: sum((node) => node.overlaps),
-    cut: nodes.flatMap((node, index) =>
-      node.cutAt.map((at) => ({ node: index, at, againAt: node.begunAt.find((begun) => begun > at) ?? null })),
-    ),
+    begunAt: (command.do === "standing" ? command.nodes : []).map((index) => nodes[index]?.begunAt ?? []),
   };
 }
 
