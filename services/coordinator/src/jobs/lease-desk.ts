@@ -146,7 +146,8 @@ export class LeaseDesk {
     try {
       // What they hold now says whether anything came of it.
       await Promise.all([this.#prober.ping(serverId), this.#prober.ping(sourceId)]);
-      if (this.#registry.closed) return;
+      // It may have ended by itself meanwhile.
+      if (this.#registry.closed || this.#registry.leases.get(lease_id) === null) return;
       const [began, node, source] = [this.#begun.get(lease_id), this.#fleet.node(serverId), this.#fleet.node(sourceId)];
       const isKnown = began !== undefined && node !== null && source !== null;
       const moved = !isKnown || hasMoved(began, { node, source: asMetBy(node, source) }, this.running.of(serverId));
