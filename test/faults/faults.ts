@@ -1050,8 +1050,8 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "a node whose worker was killed gets its next session by chance",
-    edits: [['        this.#places.keepFor(end);\n        this.#events.emit("abandoned", end);', ""]],
-    caughtBy: "services/coordinator/test/large-fleet.test.ts",
+    edits: [["(this.#kept.has(serverId) ? 0 : this.#countKept())", "0"]],
+    caughtBy: "services/coordinator/test/session-places.test.ts",
   },
   {
     name: "a session that never ends gives way to nobody",
