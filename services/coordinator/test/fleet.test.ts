@@ -60,4 +60,27 @@ describe("what is known of a fleet", () => {
     expect([[...inequalities(fleet.nodes()).keys()], isConverged(fleet.nodes())]).toEqual([[c], false]);
     expect(inequalities(fleet.nodes()).get(c)?.kind).toBe("diverged");
   });
+
+  it("says where two processes are that take turns under one identity, until one of them is gone; a restart is none of that", () => {
+    const id = enrol(registry, { nodeId: "n1", name: "n1", host: "10.0.0.1", port: 7071, version: "1", run: "r" });
+    const fleet = new Fleet(registry, new FleetEvents());
+    const speaks = (run: string, address: string | null = null) => {
+      vi.setSystemTime(Date.now() + 10_000);
+      fleet.heard(id);
+      fleet.markOnline(id);
+      fleet.spoke(id, run, address);
+      return inequalities(fleet.nodes()).get(id)?.reason ?? "";
+    };
+    for (const run of ["r1", "r1", "r2", "r3", "r3"]) expect(speaks(run, "10.0.0.1:7071"), "restarts").toBe("");
+    expect(isConverged(fleet.nodes())).toBe(true);
+    speaks("copy", "10.0.0.2:7071");
+    speaks("r3");
+    expect(speaks("copy")).toContain("the one at 10.0.0.1:7071 is synced, the one at 10.0.0.2:7071 is not");
+    expect(speaks("r3")).toContain("Stop one of them");
+    expect(isConverged(fleet.nodes())).toBe(false);
+    const after = Array.from({ length: 8 }, () => speaks("r3"));
+    expect(after[0]).toContain("Two nodes run");
+    expect(after.at(-1)).toBe("");
+    expect(isConverged(fleet.nodes())).toBe(true);
+  });
 });

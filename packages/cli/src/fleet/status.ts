@@ -90,7 +90,9 @@ function verdict({ converged, since, behind, nodes: enabled }: Fleet["certificat
     const state = nodes.find(({ id }) => id === first.id)?.state ?? "behind";
     const age = formatAge(first.oldest_missing_age_s);
     const lacks =
-      first.missing_changes === 0 ? "" : ` and lacks ${first.missing_changes} changes${age === "" ? "" : `, the oldest ${age} old`}`;
+      first.missing_changes === 0
+        ? ""
+        : ` and lacks ${countText(first.missing_changes, "change", "changes")}${age === "" ? "" : `, the oldest ${age} old`}`;
     const word = state === "problem" ? "has a problem" : `is ${state}`;
     return `${first.name} ${word}${lacks}; the other ${enabled - 1} of ${enabled} nodes are equal. Not all equal ${forTime}.`;
   }
@@ -151,7 +153,7 @@ function showScan({ message, servers_processed, results }: Scan, out: Output): v
       one.database_changes.received,
       one.database_changes.applied,
       one.duration,
-      one.errors.join("; "),
+      one.errors.join(" "),
     ]),
   );
 }

@@ -221,9 +221,10 @@ function ofKeptBack({ id, name, review_counts: { quarantine } }: Node): Concern 
 
 /** File roots where many files are gone, or that cannot take part. */
 function ofFiles({ nodes }: Fleet): Concern[] {
-  return nodes.flatMap(({ id, name, files }) =>
+  return nodes.flatMap(({ id, name, files, state }) =>
     files
-      .filter(({ held_back, problem }) => held_back || problem !== "")
+      // What a node has a problem with is told with the node.
+      .filter(({ held_back, problem }) => held_back || (problem !== "" && state !== "problem"))
       .map(({ root, missing, held_back, problem }): Concern => ({
         key: `files ${id} ${root}`,
         tone: "bad",

@@ -70,7 +70,7 @@ export class CertificateKeeper {
 
 /**
  * True when every enabled node is online and, per database, all who have it stand at the same vector with the same
- * digest (of the same tables and columns), nothing captured still waiting, all files in place and no problem; and nodes of a scope are equal to what its server shows them. A
+ * digest (of the same tables and columns), each is one process, nothing captured still waiting, all files in place and no problem; and nodes of a scope are equal to what its server shows them. A
  * fleet without enabled nodes has nothing to certify.
  */
 export function isConverged(nodes: readonly FleetNode[]): boolean {
@@ -79,7 +79,7 @@ export function isConverged(nodes: readonly FleetNode[]): boolean {
   const vectors = new Map<string, string>();
   const digests = new Map<string, string>();
   for (const node of enabled) {
-    if (!node.online) return false;
+    if (!node.online || node.twins !== null) return false;
     if (stoppedRoots(node).length > 0) return false;
     if (node.limited ? apartFromScope(node, enabled) !== null : !hasAllFiles(node)) return false;
     for (const report of node.reports) {
@@ -160,6 +160,7 @@ function inequality(
     const why = node.row.last_error === "" ? "" : ` (${node.row.last_error})`;
     return { kind: "offline", reason: `${seen}${why}. It is caught up by itself when it is back.`, databases: [] };
   }
+  if (node.twins !== null) return { kind: "problem", reason: twinsReason(node, node.twins), databases: [] };
   const broken = node.reports.filter((report) => report.problem !== "");
   if (broken.length > 0) {
     const reason = broken.map((report) => `Database "${report.name}" takes no part: ${report.problem}`).join(" ");
@@ -218,6 +219,12 @@ function tooLarge(enabled: readonly FleetNode[], apart: ReadonlySet<string>): Pi
 /** File roots that take no part: not mounted, or on a disk that is full. */
 function stoppedRoots({ files }: FleetNode): FleetNode["files"] {
   return files.filter(({ problem }) => problem !== "");
+}
+
+function twinsReason({ address }: FleetNode, twins: readonly string[]): string {
+  const others = twins.filter((twin) => twin !== address);
+  const where = others.length === 0 ? "another one is not" : `the one at ${others.join(", ")} is not`;
+  return `Two nodes run under its identity, as after a machine was copied: the one at ${address} is synced, ${where}. Stop one of them, take its data directory (--data) away and start it again as a node of its own; what was written there is kept.`;
 }
 
 function filesReason({ files }: FleetNode): string {

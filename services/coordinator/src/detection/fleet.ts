@@ -6,6 +6,7 @@ import type { Registry } from "../registry/registry.ts";
 import { addressOf, type DatabaseReport, type FileRootReport, type ServerPatch, type ServerRow } from "../registry/servers.ts";
 import { filesDiffer, rootsApart, wantsFiles } from "./file-roots.ts";
 import { databasesIn, rootsIn } from "./plausible.ts";
+import { Runs } from "./twins.ts";
 import { VectorPool } from "./vector-pool.ts";
 
 /** Signs of life and vectors are written this much later, many in one transaction; nothing depends on them being durable. */
@@ -19,6 +20,8 @@ export interface FleetNode extends PlannerNode {
   readonly online: boolean;
   /** False: it is heard but cannot be dialled, so it can only dial out. */
   readonly reachable: boolean;
+  /** Two processes say that they are this node: their addresses, as far as known. Null: there is one. */
+  readonly twins: readonly string[] | null;
   readonly reports: readonly DatabaseReport[];
   readonly files: readonly FileRootReport[];
   /** It is a node of a scope: it meets the server of that scope and nobody else. What it has is called NAME@SCOPE here. */
@@ -60,6 +63,8 @@ interface Known {
   triedMs: number;
   /** When it last spoke by itself, milliseconds. */
   heardMs: number;
+  readonly runs: Runs;
+  twins: readonly string[] | null;
   reports: readonly DatabaseReport[];
   files: readonly FileRootReport[];
   vectors: ReadonlyMap<string, VersionVector>;
@@ -172,6 +177,17 @@ export class Fleet {
     known.view = null;
   }
 
+  /** Which of its processes spoke, and the address that it registered with; null in a heartbeat. */
+  spoke(id: number, run: string, address: string | null): void {
+    const known = this.#of(id);
+    known.runs.spoke(run, address, known.heardMs);
+    const twins = known.runs.twins(known.heardMs);
+    if (String(twins) === String(known.twins)) return;
+    known.twins = twins;
+    known.view = null;
+    this.#events.emit("changed");
+  }
+
   /** Milliseconds since the node spoke by itself. */
   unheardMs(id: number): number {
     return Date.now() - this.#of(id).heardMs;
@@ -278,6 +294,8 @@ export class Fleet {
         reachable: true,
         triedMs: 0,
         heardMs: 0,
+        runs: new Runs(),
+        twins: null,
         reports: [],
         files: [],
         vectors: new Map(),
@@ -324,9 +342,9 @@ export class Fleet {
   #view(row: ServerRow): FleetNode {
     const known = this.#of(row.id);
     if (known.view?.row === row) return known.view;
-    const { online, reachable, reports, files, vectors, restored, missing, unsent, limited, served } = known;
+    const { online, reachable, twins, reports, files, vectors, restored, missing, unsent, limited, served } = known;
     const enabled = row.sync_enabled !== 0;
-    const shown = { reports, files, vectors, restored, missing, unsent, limited, served };
+    const shown = { twins, reports, files, vectors, restored, missing, unsent, limited, served };
     known.view = { id: row.id, row, address: addressOf(row), enabled, online, reachable, ...shown };
     return known.view;
   }

@@ -1,6 +1,6 @@
 import { SyncError } from "@scoutsync/core";
 import { toStatus, type CoordinatorServer, type WatchRequest, type WatchResponse } from "@scoutsync/protocol";
-import { parseAddress } from "@scoutsync/runtime";
+import { formatAddress, parseAddress } from "@scoutsync/runtime";
 import type { ServerUnaryCall, ServerWritableStream } from "@grpc/grpc-js";
 import type { Core } from "../core.ts";
 import type { FleetEvent } from "../events.ts";
@@ -31,6 +31,7 @@ export function serviceCalls(parts: { core: Core; upkeep: Upkeep; stopped: Abort
       // A pause before dialling a peer that was dead must not delay one that says it is there.
       if (node !== null && !node.online) core.clients.forget(node.address);
       fleet.heard(id, core.membership?.scopeOf(call));
+      fleet.spoke(id, request.run, formatAddress({ host, port: request.port }));
       fleet.observe(id, request.databases);
       core.events.tell("node", registry.servers.get(id), "registered");
       void welcome(core, id);
@@ -44,6 +45,7 @@ export function serviceCalls(parts: { core: Core; upkeep: Upkeep; stopped: Abort
       if (request.run.length > LONGEST_NAME) throw tooLong();
       if (row === null) return { unknown: true, timeUs, syncWith: "", batchSize: 0, limits: undefined };
       fleet.heard(row.id, core.membership?.scopeOf(call));
+      fleet.spoke(row.id, request.run, null);
       const returned = fleet.node(row.id)?.online !== true || (request.run !== "" && request.run !== row.run);
       if (request.databases.length > 0) fleet.observe(row.id, request.databases);
       else fleet.markOnline(row.id);
