@@ -64,11 +64,12 @@ describe("what is known of a fleet", () => {
   it("says where two processes are that take turns under one identity, until one of them is gone; a restart is none of that", () => {
     const id = enrol(registry, { nodeId: "n1", name: "n1", host: "10.0.0.1", port: 7071, version: "1", run: "r" });
     const fleet = new Fleet(registry, new FleetEvents());
+    let again = false;
     const speaks = (run: string, address: string | null = null) => {
       vi.setSystemTime(Date.now() + 10_000);
       fleet.heard(id);
       fleet.markOnline(id);
-      fleet.spoke(id, run, address);
+      again = fleet.spoke(id, run, address);
       return inequalities(fleet.nodes()).get(id)?.reason ?? "";
     };
     for (const run of ["r1", "r1", "r2", "r3", "r3"]) expect(speaks(run, "10.0.0.1:7071"), "restarts").toBe("");
@@ -81,6 +82,10 @@ describe("what is known of a fleet", () => {
     const after = Array.from({ length: 8 }, () => speaks("r3"));
     expect(after[0]).toContain("Two nodes run");
     expect(after.at(-1)).toBe("");
+    expect(again, "the one that is left says anew where it is").toBe(true);
+    speaks("r3", "10.0.0.1:7071");
+    speaks("r3");
+    expect(again).toBe(false);
     expect(isConverged(fleet.nodes())).toBe(true);
   });
 });

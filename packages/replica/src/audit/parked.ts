@@ -51,9 +51,9 @@ function uniqueReason(audited: Audited, state: RowState, cells: readonly CellVal
     return "a row that was created earlier has the same value under a UNIQUE constraint; another value in either row, or the end of that one, lets it in";
   }
   const why = table.surrogate
-    ? "they are two, as one was given the value later or by somebody who knew of the other, or as the table is to be left to people"
+    ? "one was given the value later or by somebody who knew of the other, or the table is left to people"
     : "rows with a key of their own are never made one";
-  return `${found.join("; ")} (${why}): another value in either row (here: review resolve with --set ${first}=VALUE), or the end of that one, lets it in`;
+  return `${found.join("; ")}. This row enters its table when either gets another value (here: review resolve with --set ${first}=VALUE) or that one is deleted. They are not made one row: ${why}`;
 }
 
 /** Rows in the table that have what these values want under a UNIQUE constraint. */

@@ -15,7 +15,7 @@ function quarantineReview({ id, sinceUs, rows, counts }: KeptBackDelete): Review
   const [most] = rows;
   const share = ({ table, rows: number }: (typeof rows)[number]) => {
     const live = counts[table.tid]?.live ?? 0;
-    return `${number} of ${live} rows of "${table.name}"${live > 0 ? ` (${Math.round((number / live) * 100)} %)` : ""}`;
+    return `${number} of ${live} rows of "${table.name}"${live > 0 ? ` (${Math.floor((number / live) * 100)} %)` : ""}`;
   };
   return {
     id: reviewId("quarantine", String(id), String(sinceUs)),

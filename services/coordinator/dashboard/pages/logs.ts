@@ -1,5 +1,5 @@
 import { Resource } from "../api.ts";
-import { ago, clock, count } from "../format.ts";
+import { ago, clock, count, sentence } from "../format.ts";
 import { html, nothing, type TemplateResult } from "../lit.ts";
 import { live } from "../live.ts";
 import type { Alert, LogLine, LogPage } from "../model.ts";
@@ -137,7 +137,7 @@ function alertList({ alerts }: { alerts: Alert[] }): TemplateResult {
             <strong class="wrap">${server_name || kind}</strong
             >${recovered_at === null ? chip("bad", "warn", "Open") : chip("ok", "check", "Over")}
           </p>
-          <p class="wrap">${message}</p>
+          <p class="wrap">${message.startsWith(`${server_name}: `) ? sentence(message.slice(server_name.length + 2)) : message}</p>
           <p class="muted small">
             since
             ${ago(since)}${recovered_at === null ? nothing : html`, over ${ago(recovered_at)}`}${notified ? ", told by mail or webhook" : ""}

@@ -164,7 +164,9 @@ function ofClock(node: Node): Concern[] {
 }
 
 function ofReview({ nodes }: Fleet): Concern[] {
-  const { conflict, parked, file } = reviewCounts(nodes);
+  const { conflict, parked, file: all } = reviewCounts(nodes);
+  // Files that are gone at once have a line of their own.
+  const file = all - nodes.flatMap(({ files }) => files).filter(({ held_back }) => held_back).length;
   const parts = [
     conflict > 0 ? counted(conflict, "conflict") : "",
     parked > 0 ? counted(parked, "parked row") : "",
@@ -229,7 +231,9 @@ function ofFiles({ nodes }: Fleet): Concern[] {
         key: `files ${id} ${root}`,
         tone: "bad",
         icon: "file",
-        title: held_back ? `${counted(missing, "file")} of ${root} are gone on ${name}` : `The files ${root} of ${name} take no part`,
+        title: held_back
+          ? `${missing === 0 ? "Many files" : counted(missing, "file")} of ${root} ${missing === 1 ? "is" : "are"} gone on ${name}`
+          : `The files ${root} of ${name} take no part`,
         text: held_back
           ? html`So many at once that all other nodes keep theirs.
             ${adviceLine({ advice: "Say whether they should come back, or go everywhere." })}`

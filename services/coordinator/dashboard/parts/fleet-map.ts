@@ -34,7 +34,7 @@ function ring(nodes: readonly Node[], certificate: Certificate): TemplateResult 
   const places = new Map(
     nodes.map((node, i) => {
       const angle = first + (i * 2 * Math.PI) / nodes.length;
-      return [node.name, { x: cx + rx * Math.cos(angle), y: cy + ry * Math.sin(angle) }] as const;
+      return [node.id, { x: cx + rx * Math.cos(angle), y: cy + ry * Math.sin(angle) }] as const;
     }),
   );
   const upToDate = nodes.filter(({ state }) => state === "equal").length;
@@ -56,14 +56,16 @@ function ring(nodes: readonly Node[], certificate: Certificate): TemplateResult 
     ${repeat(
       nodes,
       ({ id }) => id,
-      (node) => ringNode(node, places.get(node.name) ?? { x: cx, y: cy }),
+      (node) => ringNode(node, places.get(node.id) ?? { x: cx, y: cy }),
     )}
   </svg>`;
 }
 
 /** Who fetches from whom now: both ends tell of a session, it is drawn once. */
-function sessionsOf(nodes: readonly Node[]): [from: string, to: string][] {
-  return nodes.flatMap(({ name, session }) => (session?.role === "node" ? [[session.peer, name]] : []));
+function sessionsOf(nodes: readonly Node[]): [from: number, to: number][] {
+  // Sessions name their peer; where two nodes have one name, either will do for a line.
+  const ids = new Map(nodes.map(({ name, id }) => [name, id]));
+  return nodes.flatMap(({ id, session }) => (session?.role === "node" ? [[ids.get(session.peer) ?? id, id]] : []));
 }
 
 function ringNode(node: Node, { x, y }: { x: number; y: number }): TemplateResult {

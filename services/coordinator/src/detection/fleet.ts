@@ -177,15 +177,20 @@ export class Fleet {
     known.view = null;
   }
 
-  /** Which of its processes spoke, and the address that it registered with; null in a heartbeat. */
-  spoke(id: number, run: string, address: string | null): void {
+  /**
+   * Which of its processes spoke, and the address that it registered with; null in a heartbeat. Returns whether it should
+   * register again: another one did after it, and is gone.
+   */
+  spoke(id: number, run: string, address: string | null): boolean {
     const known = this.#of(id);
     known.runs.spoke(run, address, known.heardMs);
     const twins = known.runs.twins(known.heardMs);
-    if (String(twins) === String(known.twins)) return;
-    known.twins = twins;
-    known.view = null;
-    this.#events.emit("changed");
+    if (String(twins) !== String(known.twins)) {
+      known.twins = twins;
+      known.view = null;
+      this.#events.emit("changed");
+    }
+    return twins === null && known.runs.isReplaced(run);
   }
 
   /** Milliseconds since the node spoke by itself. */

@@ -12,12 +12,14 @@ const MOST_RUNS = 16;
 export class Runs {
   /** Each with the address that it registered with, empty where it was not said, the latest to speak last. */
   readonly #heard = new Map<string, string>();
+  #registered: string | null = null;
   #turns = 0;
   #lastTurnMs = 0;
 
   /** A process spoke. `address` is what it registered with; null in a heartbeat. */
   spoke(run: string, address: string | null, nowMs: number): void {
     if (run === "") return;
+    if (address !== null) this.#registered = run;
     const known = this.#heard.get(run);
     if (known !== undefined && run !== [...this.#heard.keys()].at(-1)) {
       this.#turns = nowMs - this.#lastTurnMs > REMEMBERED_MS ? 1 : this.#turns + 1;
@@ -34,5 +36,10 @@ export class Runs {
     if (this.#turns < TURNS || nowMs - this.#lastTurnMs > REMEMBERED_MS) return null;
     const addresses = [...this.#heard.values()].slice(-2).filter((address) => address !== "");
     return [...new Set(addresses)].sort();
+  }
+
+  /** True when another process registered after this one: what is known of the node's address is of that one. */
+  isReplaced(run: string): boolean {
+    return run !== "" && this.#registered !== null && this.#registered !== run;
   }
 }

@@ -43,9 +43,10 @@ export function serviceCalls(parts: { core: Core; upkeep: Upkeep; stopped: Abort
       const timeUs = BigInt(Date.now()) * 1_000n;
       const row = registry.servers.byNodeId(request.nodeId);
       if (request.run.length > LONGEST_NAME) throw tooLong();
-      if (row === null) return { unknown: true, timeUs, syncWith: "", batchSize: 0, limits: undefined };
+      const unknown = { unknown: true, timeUs, syncWith: "", batchSize: 0, limits: undefined };
+      if (row === null) return unknown;
       fleet.heard(row.id, core.membership?.scopeOf(call));
-      fleet.spoke(row.id, request.run, null);
+      if (fleet.spoke(row.id, request.run, null)) return unknown;
       const returned = fleet.node(row.id)?.online !== true || (request.run !== "" && request.run !== row.run);
       if (request.databases.length > 0) fleet.observe(row.id, request.databases);
       else fleet.markOnline(row.id);
