@@ -1,9 +1,11 @@
 import { createHash, X509Certificate } from "node:crypto";
+import { join } from "node:path";
 import { connect, type DetailedPeerCertificate, type TLSSocket } from "node:tls";
 import { credentials } from "@grpc/grpc-js";
 import { SyncError } from "@scoutsync/core";
 import { createClient, FleetClient, unary } from "@scoutsync/protocol";
 import { parseAddress } from "@scoutsync/runtime";
+import { readIfThere, writePrivately } from "./fleet-folder.ts";
 import { parseJoinCode, type JoinCode } from "./join-code.ts";
 import { storeIdentity, Trust, type Contact } from "./trust.ts";
 import { createRequest } from "./x509.ts";
@@ -12,33 +14,50 @@ const CONNECT_MS = 5_000;
 const JOIN_MS = 20_000;
 
 /**
- * Becomes a member by a join code and keeps the identity in `dataDirectory`; where that belongs to the same fleet
- * already, nothing is asked, so that a service may be started again with the same words. Throws INVALID_ARGUMENT for a bad
- * code or a directory of another fleet, PEER_UNREACHABLE, and what the authority refuses with.
+ * Becomes a member by a join code and keeps the identity in `dataDirectory`. Where that belongs to the same fleet already,
+ * nothing is asked, so that a service may be started again with the same words; with another code than the last one, or a certificate
+ * that has run out, it joins anew, as who was put out has to, and stays who it is where that is refused. Throws INVALID_ARGUMENT
+ * for a bad code or a directory of another fleet, PEER_UNREACHABLE, and what the authority refuses with.
  */
 export async function joinFleet(dataDirectory: string, codeText: string, own: { nodeId: string; name: string }): Promise<Trust> {
   const code = parseJoinCode(codeText);
   const present = Trust.open(dataDirectory);
-  if (present) {
-    if (fingerprintOf(present.ca.raw).equals(code.fingerprint)) return present;
+  if (present && !fingerprintOf(present.ca.raw).equals(code.fingerprint)) {
     throw new SyncError({
       code: "INVALID_ARGUMENT",
       message: `${dataDirectory} belongs to another fleet than this join code`,
       action: "Give another directory with --data, or remove its folder `fleet` to leave the other one.",
     });
   }
+  const codeMark = join(dataDirectory, "fleet", "joined-with");
+  const mark = createHash("sha256").update(codeText).digest("hex");
+  if (present && !asksAnew(present, readIfThere(codeMark) ?? mark, mark)) return present;
   let failure: unknown;
   for (const address of code.addresses) {
     try {
       await joinAt(address, code, dataDirectory, own);
+      writePrivately(codeMark, mark);
       const trust = Trust.open(dataDirectory);
       if (trust) return trust;
     } catch (error) {
       failure = error;
-      if (error instanceof SyncError && error.code !== "PEER_UNREACHABLE") throw error;
+      if (error instanceof SyncError && error.code !== "PEER_UNREACHABLE") break;
     }
   }
+  // It goes on with what it has, which says by itself what is wrong with it.
+  if (present) return present;
   throw failure;
+}
+
+function asksAnew(present: Trust, last: string, mark: string): boolean {
+  if (last !== mark) return true;
+  try {
+    present.check(present.identity);
+    return false;
+  } catch (error) {
+    if (error instanceof SyncError) return true;
+    throw error;
+  }
 }
 
 async function joinAt(address: string, code: JoinCode, dataDirectory: string, own: { nodeId: string; name: string }): Promise<void> {

@@ -29,7 +29,7 @@ export function checkNeed(holder: Holder, need: Need, what: string): void {
     throw new SyncError({
       code: "FORBIDDEN",
       message: `a ${role} may not use ${what}`,
-      action: `It needs a ${need.role}.`,
+      action: `It needs the role ${need.role}.`,
     });
   }
   if (scopes !== null && !scopes.includes(need.scope)) {

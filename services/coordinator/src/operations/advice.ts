@@ -29,6 +29,8 @@ function offlineAdvice({ row }: FleetNode): string {
   const { last_error: error } = row;
   if (row.last_seen === null) return `Look whether ${row.host}:${row.port} is its address, and whether it runs there.`;
   if (/ECONNREFUSED|connection refused/i.test(error)) return "The machine is on, but the node on it does not run: start it there.";
+  if (/certificate has expired|certificate .* is valid from/i.test(error))
+    return "Its certificate has run out, as after weeks without contact, or one of the clocks is wrong. Start it with a new code: --join CODE from scoutsync invite.";
   if (/certificate|TLS|UNAUTHENTICATED|FORBIDDEN/i.test(error)) return "";
   return "Look whether the machine is on and on this network. It loses nothing meanwhile.";
 }
