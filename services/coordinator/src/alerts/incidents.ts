@@ -64,7 +64,10 @@ function ofOnline(node: FleetNode, inequality: Inequality | undefined, bounds: A
     found.push(["lag", `${row.name} lacks ${counted(missing.changes, "change")}, the oldest is ${Math.round(age)} s old.`]);
   }
   if (inequality?.kind === "diverged") found.push(["diverged", `${row.name}: ${inequality.reason}`]);
-  if (inequality?.kind === "problem") found.push(["problem", `${row.name}: ${inequality.reason}`]);
+  if (inequality?.kind === "problem") {
+    const { reason, advice } = inequality;
+    found.push(["problem", `${row.name}: ${reason}${advice === undefined ? "" : ` ${advice}`}`]);
+  }
   const offBy = Math.abs(row.clock_offset_ms) / 1_000;
   if (bounds.clockSeconds > 0 && offBy > bounds.clockSeconds) {
     const where = row.clock_offset_ms > 0 ? "ahead of" : "behind";

@@ -160,7 +160,7 @@ function inequality(
     const why = node.row.last_error === "" ? "" : ` (${node.row.last_error})`;
     return { kind: "offline", reason: `${seen}${why}. It is caught up by itself when it is back.`, databases: [] };
   }
-  if (node.twins !== null) return { kind: "problem", reason: twinsReason(node, node.twins), databases: [] };
+  if (node.twins !== null) return { kind: "problem", ...twinsReason(node, node.twins), databases: [] };
   const broken = node.reports.filter((report) => report.problem !== "");
   if (broken.length > 0) {
     const reason = broken.map((report) => `Database "${report.name}" takes no part: ${report.problem}`).join(" ");
@@ -221,10 +221,14 @@ function stoppedRoots({ files }: FleetNode): FleetNode["files"] {
   return files.filter(({ problem }) => problem !== "");
 }
 
-function twinsReason({ address }: FleetNode, twins: readonly string[]): string {
+function twinsReason({ address }: FleetNode, twins: readonly string[]): Pick<Inequality, "reason" | "advice"> {
   const others = twins.filter((twin) => twin !== address);
   const where = others.length === 0 ? "another one is not" : `the one at ${others.join(", ")} is not`;
-  return `Two nodes run under its identity, as after a machine was copied: the one at ${address} is synced, ${where}. Stop one of them, take its data directory (--data) away and start it again as a node of its own; what was written there is kept.`;
+  return {
+    reason: `Two nodes run under its identity, as after a machine was copied: the one at ${address} is synced, ${where}.`,
+    advice:
+      "Stop one of them, take its data directory (--data) away and start it again as a node of its own; what was written there is kept.",
+  };
 }
 
 function filesReason({ files }: FleetNode): string {
