@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import {
   accessibilityProblems,
   createDatabase,
@@ -29,6 +29,8 @@ const DESK = { width: 1280, height: 800 };
 const PHONE = { width: 390, height: 844 };
 const ROWS_PER_WRITE = 250;
 const WRITES = 8;
+/** More than may go at once without a question. */
+const FILES = 30;
 
 const program = findChromium();
 
@@ -51,13 +53,19 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
     fleet = new Fleet("dashboard");
     writer = startWriter();
     paths = { hub: createDatabase(fleet.path("hub", "app.db"), SCHEMA), venue: createDatabase(fleet.path("venue", "app.db"), SCHEMA) };
+    for (let i = 0; i < FILES; i++) writeFileSync(join(uploads("hub"), `robot-${i}.txt`), String(i));
     [coordinator, hub, browser] = await Promise.all([
       fleet.privateRedis().then(({ url }) => fleet.coordinator({ redis: url })),
-      fleet.node({ name: "hub", databases: { app: paths.hub } }),
+      fleet.node({ name: "hub", databases: { app: paths.hub }, flags: ["--files", `uploads=${uploads("hub")}`] }),
       startBrowser(program ?? ""),
     ]);
     [venue, proxy] = await Promise.all([
-      fleet.node({ name: "venue", databases: { app: paths.venue }, coordinator: coordinator.address }),
+      fleet.node({
+        name: "venue",
+        databases: { app: paths.venue },
+        coordinator: coordinator.address,
+        flags: ["--files", `uploads=${uploads("venue")}`],
+      }),
       startProxy(hub.address),
     ]);
     desk = await open(DESK, "light");
@@ -101,6 +109,7 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
       .filter({ has: page.getByRole("link", { name, exact: true }) });
   const expectShown = (locator: Locator) => locator.first().waitFor();
   const write = (path: string, sql: string) => writer.write({ path, statements: [[sql, []]] });
+  const uploads = (name: string) => dirname(fleet.path(name, "uploads", "any"));
   const notes = (path: string) => selectOne(path, "SELECT notes FROM match WHERE name = 'q1'");
   const captured = (path: string) => selectOne(path, "SELECT max(sequence) FROM _scoutsync_log");
   const vectorOf = async (name: string) => {
@@ -165,6 +174,7 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
     for (const page of [desk, phone]) {
       await expectShown(row(page, "venue").getByText("Offline"));
       await expectShown(page.getByText(`It misses ${missing} changes`));
+      await expectShown(page.getByText("The machine is on, but the node on it does not run: start it there."));
     }
     await photograph(desk, "node-away-desk");
     await photograph(phone, "node-away-phone");
@@ -298,6 +308,59 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
     }
   });
 
+  test("a mass delete, files gone at once and a table that one lacks are on the fleet page with what to do, and are decided", async () => {
+    const files = (name: string) => readdirSync(uploads(name)).filter((file) => file.startsWith("robot"));
+    await until(() => files("venue").length === FILES, { what: "the files on the other node" });
+    const before = selectOne(paths.hub, "SELECT count(*) FROM photo");
+    await write(paths.hub, "CREATE TABLE late(id TEXT PRIMARY KEY)");
+    await write(paths.hub, "INSERT INTO late VALUES ('migrated here first')");
+    await write(paths.hub, "DELETE FROM photo WHERE id % 100 <> 0");
+    for (const file of files("hub")) rmSync(join(uploads("hub"), file));
+    // This node was added by its address and is asked now and then.
+    const isHeld = async () => {
+      const { nodes } = (await (await fetch(`http://${coordinator.http}/api/fleet`)).json()) as {
+        nodes: { review_counts: { quarantine: number; file: number; schema: number } }[];
+      };
+      const sum = (kind: "quarantine" | "file" | "schema") => nodes.reduce((total, node) => total + node.review_counts[kind], 0);
+      return sum("quarantine") > 0 && sum("file") > 0 && sum("schema") > 0;
+    };
+    await until(isHeld, { what: "the coordinator having heard of all three", withinMs: 60_000 });
+    for (const [page, size] of [
+      [desk, "desk"],
+      [phone, "phone"],
+    ] as const) {
+      await go(page, "Fleet");
+      const needs = page.locator(".concerns");
+      for (const text of [
+        "A mass delete on hub is kept back",
+        `${FILES} files of uploads are gone on hub`,
+        "Say whether they should come back, or go everywhere.",
+        "Say whether the rows should come back, or go everywhere.",
+        "venue has no table or column yet for some rows",
+        "Run the migration of your application there, too; then they are put in by themselves.",
+      ])
+        await expectShown(needs.getByText(text));
+      expect(await accessibilityProblems(page), `what needs attention, ${size}`).toEqual([]);
+      await photograph(page, `held-${size}`);
+    }
+    await desk.locator(".concerns").getByText("A mass delete on hub is kept back").click();
+    const rows = desk.getByRole("article", { name: /Mass delete kept back in app · photo/ });
+    await rows.getByRole("button", { name: "Delete everywhere…" }).click();
+    await expectShown(desk.getByRole("dialog").getByText("every other node removes these rows, too"));
+    await desk.getByRole("dialog").getByRole("button", { name: "Cancel" }).click();
+    await photograph(desk, "held-review-desk");
+    await rows.getByRole("button", { name: "Put the rows back" }).click();
+    await rows.waitFor({ state: "detached" });
+    await until(() => selectOne(paths.hub, "SELECT count(*) FROM photo") === before, { what: "the rows in their table again" });
+    const gone = desk.getByRole("article", { name: /Files are missing in files · uploads/ });
+    await gone.getByRole("button", { name: "Fetch the files again" }).click();
+    await gone.waitFor({ state: "detached" });
+    await until(() => files("hub").length === FILES, { what: "the files in their folder again" });
+    expect([selectOne(paths.venue, "SELECT count(*) FROM photo"), files("venue").length]).toEqual([before, FILES]);
+    await write(paths.venue, "CREATE TABLE late(id TEXT PRIMARY KEY)");
+    await until(() => selectOne(paths.venue, "SELECT id FROM late"), { what: "what was held, in its table" });
+  });
+
   test("every page passes the accessibility check, and none broke a rule of its own policy", async () => {
     for (const [page, size, scheme] of [
       [desk, "desk", "light"],
@@ -314,7 +377,7 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
       const other = scheme === "light" ? "dark" : "light";
       await page.emulateMedia({ colorScheme: other });
       expect(await accessibilityProblems(page), `Fleet, ${size}, ${other}`).toEqual([]);
-      await row(page, "hub").getByRole("link", { name: "hub" }).click();
+      await row(page, "hub").getByRole("link", { name: "hub", exact: true }).click();
       await expectShown(page.getByRole("table", { name: /Recent sessions/ }));
       expect(await accessibilityProblems(page), `node, ${size}, ${other}`).toEqual([]);
       await photograph(page, `node-${size}-${other}`);
@@ -334,7 +397,7 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
 
   test("a node is paused, taken in again, synced, and leaves the fleet only after a question that says what will happen", async () => {
     await go(phone, "Fleet");
-    await row(phone, "hub").getByRole("link", { name: "hub" }).tap();
+    await row(phone, "hub").getByRole("link", { name: "hub", exact: true }).tap();
     await phone.getByRole("button", { name: "Pause" }).tap();
     await phone.getByRole("dialog", { name: "Pause hub?" }).getByRole("button", { name: "Pause node" }).tap();
     await expectShown(phone.locator(".page-head").getByText("Paused"));
