@@ -359,6 +359,10 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
     expect([selectOne(paths.venue, "SELECT count(*) FROM photo"), files("venue").length]).toEqual([before, FILES]);
     await write(paths.venue, "CREATE TABLE late(id TEXT PRIMARY KEY)");
     await until(() => selectOne(paths.venue, "SELECT id FROM late"), { what: "what was held, in its table" });
+    for (const page of [desk, phone]) {
+      await go(page, "Fleet");
+      await page.getByText("Nothing needs you.").waitFor({ timeout: 60_000 });
+    }
   });
 
   test("every page passes the accessibility check, and none broke a rule of its own policy", async () => {

@@ -81,6 +81,11 @@ function firstNode(): TemplateResult {
     <div class="grid">${foundNodes()}</div>`;
 }
 
+/** Digests of servers that are not migrated yet are of other columns. */
+function equalText(nodes: readonly Node[]): string {
+  return nodes.some(({ review_counts }) => review_counts.schema > 0) ? "Same changes" : "Same changes, same row digests";
+}
+
 /** One sentence that says how the fleet is, and the numbers behind it. */
 function verdict({ certificate, nodes, jobs }: Fleet): TemplateResult {
   const counting = nodes.filter(({ paused }) => !paused);
@@ -96,7 +101,7 @@ function verdict({ certificate, nodes, jobs }: Fleet): TemplateResult {
       <div>
         <p class="verdict-line">${verdictLine(certificate.converged, counting, behind)}</p>
         <p class="muted">
-          ${certificate.converged ? "Same changes, same row digests" : "Not all equal"} since
+          ${certificate.converged ? equalText(nodes) : "Not all equal"} since
           ${ago(certificate.since)}${vectorText(certificate.vectors, certificate.converged)}
         </p>
       </div>

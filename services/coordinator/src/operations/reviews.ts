@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import { z } from "zod";
 import { SyncError } from "@scoutsync/core";
 import { ListReviewsRequest, ResolveReviewRequest, unary, type ColumnValue, type Review, type ReviewVersion } from "@scoutsync/protocol";
@@ -17,6 +18,7 @@ const KINDS = ["conflict", "parked", "quarantine", "file", "schema", "identity"]
 const ENTRIES_PER_NODE = 500;
 const NODES_AT_ONCE = 32;
 const DEADLINE_MS = 10_000;
+const SETTLED_MS = 2_000;
 /** What can be decided about an entry, by its kind. */
 const DECISIONS: Readonly<Record<ReviewView["kind"], ReviewView["decisions"]>> = {
   conflict: ["winner", "loser", "set"],
@@ -82,13 +84,24 @@ export async function decideReview(
   const node = findNode(core, text);
   const request = ResolveReviewRequest.fromPartial(decision);
   const { review } = await unary(core.clients.to(node.address), "resolveReview", request, { deadlineMs: DEADLINE_MS });
-  void core.prober.ping(node.id);
+  void askAgain(core, node.id);
   if (review !== undefined) return { node, review, alsoOn: [] };
   throw new SyncError({
     code: "PEER_FAILED",
     message: `Node "${node.row.name}" did not say what became of the entry`,
     action: "Look at the list again.",
   });
+}
+
+/** What was decided is written at once and counted a moment later; a node that was added by its address says nothing by itself. */
+async function askAgain({ prober, logger }: Core, id: number): Promise<void> {
+  try {
+    await prober.ping(id);
+    await setTimeout(SETTLED_MS, undefined, { ref: false });
+    await prober.ping(id);
+  } catch (error) {
+    logger.debug({ server: id, error: String(error) }, "a node could not be asked what became of a decision");
+  }
 }
 
 async function ask(core: Core, node: FleetNode, kind: string): Promise<Gathered> {
