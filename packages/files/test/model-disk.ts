@@ -32,11 +32,15 @@ export function below(root: string, path: string): string[] {
 
 /** Every hash on a node's disk, in place or in its store, and where. */
 export function bytesOn(root: string): Map<string, string> {
-  const found = new Map<string, string>();
-  for (const [path, bytes] of filesOf(root)) found.set(hashOf(bytes), path);
+  const found = bytesInPlace(root);
   const objects = join(root, STORE, "objects");
   for (const [path, bytes] of existsSync(objects) ? filesOf(objects) : []) found.set(hashOf(bytes), `object ${path}`);
   return found;
+}
+
+/** The same without the store. */
+export function bytesInPlace(root: string): Map<string, string> {
+  return new Map(filesOf(root).map(([path, bytes]) => [hashOf(bytes), path]));
 }
 
 function filesOf(root: string): [string, Buffer][] {

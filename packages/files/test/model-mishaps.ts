@@ -145,8 +145,9 @@ export class Mishaps {
     const has = bytesOn(site.root);
     const others = this.fleet.sites.filter((other) => other !== site);
     for (const hash of had.keys()) {
+      // Bytes that are in place as well may go from the store.
+      if (!has.get(hash)?.startsWith("object ")) site.stored.delete(hash);
       if (has.has(hash)) continue;
-      site.stored.delete(hash);
       const path = paths.get(hash);
       const what = `${site.name} let go of ${hash.slice(0, 6)} of ${path ?? "no path"}`;
       if (path === undefined) throw new Error(`${what}, which was no earlier version`);

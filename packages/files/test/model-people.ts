@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Random } from "@scoutsync/testkit";
-import { below, bytesOn, hashOf, isHere, lookAt, RULES } from "./model-disk.ts";
+import { below, bytesInPlace, bytesOn, hashOf, isHere, lookAt, RULES } from "./model-disk.ts";
 
 /** Two that differ only in case, which are two files. */
 const NAMES = ["a", "A", "b", "c.txt", "Ü", "x y"];
@@ -31,6 +31,8 @@ export interface Desk {
   root: string;
   /** Every hash on this node's disk that has to stay there, and where it was: while the product works. */
   owed: Map<string, string> | null;
+  /** Versions that are in its store for good. */
+  readonly stored: ReadonlySet<string>;
 }
 
 /**
@@ -104,15 +106,20 @@ export class People {
     return found.length === 0 ? null : this.random.pick(found.sort());
   }
 
-  /** Whatever a person destroys while the product works is not the product's to keep. */
+  /**
+   * Whatever a person destroys while the product works is not the product's to keep; nor what it has a second link of at
+   * that moment, to put it into place, unless the version is in the store for good.
+   */
   private owing(work: () => void): void {
-    const before = this.desks.map(({ root, owed }) => (owed ? bytesOn(root) : null));
+    const before = this.desks.map(({ root, owed }) => (owed ? { bytes: bytesOn(root), inPlace: bytesInPlace(root) } : null));
     work();
-    for (const [at, { root, owed }] of this.desks.entries()) {
+    for (const [at, { root, owed, stored }] of this.desks.entries()) {
       const had = before[at];
       if (!owed || !had) continue;
       const has = bytesOn(root);
-      for (const hash of had.keys()) if (!has.has(hash)) owed.delete(hash);
+      const inPlace = bytesInPlace(root);
+      for (const hash of had.inPlace.keys()) if (!inPlace.has(hash) && !stored.has(hash)) has.delete(hash);
+      for (const hash of had.bytes.keys()) if (!has.has(hash)) owed.delete(hash);
       for (const [hash, where] of has) owed.set(hash, where);
     }
   }
@@ -253,7 +260,7 @@ export class People {
       this.say(`${desk.name} removes ${names.length} files at once`);
       for (const name of names) {
         this.takes(desk.root, `bulk/${name}`);
-        rmSync(join(folder, name));
+        rmSync(join(folder, name), { recursive: true });
       }
     } else {
       this.say(`${desk.name} fills a folder`);

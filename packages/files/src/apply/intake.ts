@@ -270,23 +270,37 @@ export class EntryIntake {
     const wants: Want[] = [];
     const steps: Step[] = [];
     for (const row of [...manifest.inState(State.wanted), ...manifest.inState(State.suspect)]) {
-      if (row.kind !== "file") {
-        // A folder that is wanted again.
-        manifest.transaction(() => manifest.observe(row.path, { state: State.here }));
-        if (row.kind === "folder")
-          withRoot(this.context, ({ root }) => inFolderOf(root, row.path, (folder, name) => folder.make(name).close(), true));
-      } else if (!this.placement.has(row.hash)) {
-        if (!wants.some(({ hash }) => hash === row.hash))
-          wants.push({ hash: row.hash, size: row.size, path: row.path, hasBasis: false, isOptional: false });
-      } else {
-        await this.folders.makeParents(row.path);
-        const expected = await this.placement.expectedAt(row);
-        steps.push({ entry: entryOf(row), source: row.source, expected, why: "conflict", displacedAuthor: row.author });
+      try {
+        const step = await this.healing(row, wants);
+        if (step) steps.push(step);
+      } catch (error) {
+        // It stays wanted until its place is free.
+        if (!isInTheWay(error)) throw error;
+        this.remarkInTheWay(row.path);
       }
     }
     const results = await this.placement.carryOut(steps);
     for (const [at, { entry }] of steps.entries()) if (results[at] === "changed") await this.scanner.look(entry.path);
     return { healed: results.filter((result) => result === "done").length, wants };
+  }
+
+  /** What brings one row to where it belongs; null where that is done, or its bytes are still to come. */
+  private async healing(row: ManifestRow, wants: Want[]): Promise<Step | null> {
+    const { manifest } = this.context;
+    if (row.kind !== "file") {
+      if (row.kind === "folder")
+        withRoot(this.context, ({ root }) => inFolderOf(root, row.path, (folder, name) => folder.make(name).close(), true));
+      manifest.transaction(() => manifest.observe(row.path, { state: State.here }));
+      return null;
+    }
+    if (!this.placement.has(row.hash)) {
+      if (!wants.some(({ hash }) => hash === row.hash))
+        wants.push({ hash: row.hash, size: row.size, path: row.path, hasBasis: false, isOptional: false });
+      return null;
+    }
+    await this.folders.makeParents(row.path);
+    const expected = await this.placement.expectedAt(row);
+    return { entry: entryOf(row), source: row.source, expected, why: "conflict", displacedAuthor: row.author };
   }
 
   private want({ hash, size, path }: FileEntry, intake: Intake): null {
@@ -389,21 +403,29 @@ export class EntryIntake {
     }
   }
 
-  private inTheWay(entry: FileEntry, intake: Intake): void {
-    const { path } = entry;
+  private inTheWay({ path }: FileEntry, intake: Intake): void {
+    const reason = this.remarkInTheWay(path);
+    intake.refused.push({ path, code: "FILE_BLOCKED", message: `"${path}" of the root "${this.context.name}": ${reason}`, retry: true });
+  }
+
+  private remarkInTheWay(path: string): string {
     const reason = "something that is not synced is in the way (a link, a folder's permissions, or an excluded file)";
     this.scanner.remark(path, "way", reason);
     const link = withRoot(this.context, ({ root }) => linkOnTheWayTo(root, path));
     if (link !== null) this.claims.refuse(`${JSON.stringify(path)} was not written: a link stands at ${JSON.stringify(link)}`);
-    intake.refused.push({ path, code: "FILE_BLOCKED", message: `"${path}" of the root "${this.context.name}": ${reason}`, retry: true });
+    return reason;
   }
 
   private fail(error: unknown, entry: FileEntry, intake: Intake): void {
-    const code = errorCode(error);
-    if (error instanceof SyncError && error.code === "FILE_BLOCKED") return this.inTheWay(entry, intake);
-    if (["ENOTDIR", "ELOOP", "EACCES", "EPERM", "EROFS", "EXDEV", "ENOENT"].includes(code)) return this.inTheWay(entry, intake);
+    if (isInTheWay(error)) return this.inTheWay(entry, intake);
     throw error;
   }
+}
+
+/** True where a path cannot be reached: by links, permissions, or something else that has a folder's name. */
+function isInTheWay(error: unknown): boolean {
+  if (error instanceof SyncError && error.code === "FILE_BLOCKED") return true;
+  return ["ENOTDIR", "ELOOP", "EACCES", "EPERM", "EROFS", "EXDEV", "ENOENT"].includes(errorCode(error));
 }
 
 /** A version that covers both, of this node's own making. */
