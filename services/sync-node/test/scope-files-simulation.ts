@@ -9,11 +9,12 @@ import { createLogger } from "@scoutsync/runtime";
 import { emptyStats, exchangeFiles, Rate, type FilePeer } from "@scoutsync/session";
 import { seededRandom, temporaryFolder, type Random } from "@scoutsync/testkit";
 import { ANYBODY } from "@scoutsync/trust";
+import { BulkConnections } from "../src/bulk-connections.ts";
 import type { NodeContext } from "../src/context.ts";
 import { FileRoots } from "../src/files/file-roots.ts";
 import { handlers } from "../src/handlers/index.ts";
 import { FileCopy } from "../src/scopes/file-copies.ts";
-import { createGrpcServer, listenOn } from "../src/server.ts";
+import { acceptBulk, createGrpcServer, listenOn } from "../src/server.ts";
 
 /** What each team has of the root, one after the other as a step draws. */
 const SCOPES: Record<Team, string[][]> = {
@@ -132,9 +133,12 @@ export class ScopeFilesSimulation {
     const copy = await this.#site(`copy-${team}`);
     const roots = new FileRoots("server");
     const server = createGrpcServer();
+    const bulkConnections = new BulkConnections(() => ANYBODY);
+    acceptBulk(server, (socket) => bulkConnections.accept(socket));
     const context = {
       name: "server",
       files: roots,
+      bulkConnections,
       receiveOnly: false,
       limits: { files: new Rate() },
       logger: createLogger("server", "silent"),
