@@ -226,6 +226,22 @@ test("large files are sent over a connection of their own, too", async () => {
   expect((await putTicketFrom(b.address, createClient, false)).ticket).toHaveLength(0);
 });
 
+test("several that are sent over one connection keep their bytes apart", async () => {
+  fill();
+  const another = randomBytes(9 * MIB);
+  writeFileSync(join(folder("a"), "another"), another);
+  const [a, b] = [await start("a"), await start("b")];
+  const { address, passed } = await way(b);
+  expect(await sync(a, address)).toMatchObject({ success: true, verified: true });
+  expectHere("b");
+  expect(readFileSync(join(folder("b"), "another")).equals(another)).toBe(true);
+  // Nothing had to be sent a second time, through the call.
+  const [data, ...more] = passed.filter(isBulk);
+  expect(more).toEqual([]);
+  expect(data?.up).toBeLessThan(LARGE.length + another.length + MIB);
+  for (const call of passed.filter((one) => !isBulk(one))) expect(call.up).toBeLessThan(MIB);
+});
+
 test("where only gRPC gets through, they are sent through the call", async () => {
   fill();
   const [a, b] = [await start("a"), await start("b")];

@@ -1,5 +1,5 @@
 import { X509Certificate } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync } from "node:fs";
 import { connect, type TLSSocket } from "node:tls";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { createDatabase, Fleet, scoutsync, select, startProxy, until, type FleetNode } from "@scoutsync/testkit";
@@ -140,6 +140,9 @@ test("a node that only sticks reach hears from a bundle who was put out, and bel
   await line.stop();
   const thief = await connectAs("laptop", island.address);
   thief.on("error", () => {});
+  // Whoever brings the stick has been away since before: a person's own list must not be what the node hears.
+  const away = { XDG_CONFIG_HOME: fleet.path("away", "config") };
+  cpSync(env["XDG_CONFIG_HOME"] as string, away.XDG_CONFIG_HOME, { recursive: true });
   const removed = await scoutsync(["members", "revoke", "laptop", "--at", first.address, "--json"], { env });
   expect(removed.code, removed.stderr).toBe(0);
   write(first, "by stick");
@@ -150,7 +153,7 @@ test("a node that only sticks reach hears from a bundle who was put out, and bel
   const exported = await scoutsync(["export", first.address, "--db", "main", "-o", stick, "--json"], { env });
   expect(exported.code, exported.stderr).toBe(0);
   const importing = async () => {
-    const done = await scoutsync(["import", island.address, stick, "--json"], { env });
+    const done = await scoutsync(["import", island.address, stick, "--json"], { env: away });
     expect(done.code, done.stderr).toBe(0);
   };
   await importing();
@@ -174,7 +177,7 @@ test("certificates are renewed while the services run, and one that ran out is w
   await until(() => Date.now() > old.at + 9_000, { what: "the first certificates have run out", everyMs: 500 });
   write(first, MARKER);
   await has(second, MARKER);
-  const { writeFileSync, cpSync } = process.getBuiltinModule("node:fs");
+  const { writeFileSync } = process.getBuiltinModule("node:fs");
   cpSync(fleet.path("second", "node-data"), fleet.path("stale", "node-data"), { recursive: true });
   writeFileSync(fleet.path("stale", "node-data", "fleet", "identity.pem"), old.pem);
   const refused = await scoutsync(["ping", first.address, "--identity", fleet.path("stale", "node-data")], { env });

@@ -194,7 +194,7 @@ export const FILE_FAULTS: Fault[] = [
   {
     name: "bytes of a put are taken for whatever is wanted first",
     edits: [["const hash = wanted[frame.part]?.hash;", "const hash = wanted[0]?.hash;"]],
-    caughtBy: "test/e2e/lying-peer.test.ts",
+    caughtBy: "test/e2e/bulk-connection.test.ts",
   },
   {
     name: "a put that was cut counts as sent",
