@@ -30,12 +30,11 @@ class Scratch {
     for (const name of ["package.json", "tsconfig.json"]) cpSync(join(ROOT, name), join(this.path, name));
     const modules = join(this.path, "node_modules");
     mkdirSync(join(modules, "@scoutsync"), { recursive: true });
+    const packages = SOURCES.flatMap((folder) => readdirSync(join(this.path, folder)).map((name) => join(this.path, folder, name)));
+    const own = new Map(packages.map((path) => [packageName(path), path]));
+    for (const [name, path] of own) symlinkSync(path, join(modules, name));
     for (const name of readdirSync(join(ROOT, "node_modules")))
-      if (name !== "@scoutsync" && name !== ".cache") symlinkSync(join(ROOT, "node_modules", name), join(modules, name));
-    for (const folder of SOURCES) {
-      for (const name of readdirSync(join(this.path, folder)))
-        symlinkSync(join(this.path, folder, name), join(modules, "@scoutsync", packageName(join(this.path, folder, name))));
-    }
+      if (name !== "@scoutsync" && name !== ".cache" && !own.has(name)) symlinkSync(join(ROOT, "node_modules", name), join(modules, name));
   }
 
   sources(): string[] {
@@ -72,8 +71,7 @@ class Scratch {
   }
 }
 
-const packageName = (folder: string): string =>
-  (JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { name: string }).name.replace("@scoutsync/", "");
+const packageName = (folder: string): string => (JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { name: string }).name;
 
 const projectOf = (path: string): string => (/^test\/(e2e|chaos)\//.test(path) ? "fleet" : "unit");
 
