@@ -35,9 +35,9 @@ export interface Imported {
 }
 
 /**
- * Of a bundle of files: see `importFiles`. Tells the node first who was put out of the fleet. Pushes a bundle's batches to the node, each after its checksum, one after the other, and passes over those that are
- * there already: that is how an import that was cut off goes on. Throws what reading the file or the node refuses; what
- * was acknowledged before stays.
+ * Tells the node who was put out of the fleet, then pushes a bundle's batches to it, each after its checksum, one after the
+ * other, and passes over those that are there already: that is how an import that was cut off goes on. A bundle of files goes
+ * to `importFiles`. Throws what reading the file or the node refuses; what was acknowledged before stays.
  */
 export async function importBundle(
   client: NodeConnection,
