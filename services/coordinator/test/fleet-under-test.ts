@@ -104,6 +104,9 @@ export function quietLogger() {
   return createLogger("test", process.env["SCOUTSYNC_TEST_LOG"] ?? "silent");
 }
 
+/** In CI, where everything runs at once on two cores, one waits longer before one says that something does not come. */
+const PATIENCE = process.env["CI"] === "true" ? 3 : 1;
+
 export async function eventually(
   condition: () => boolean | Promise<boolean>,
   withinMs: number,
@@ -111,7 +114,7 @@ export async function eventually(
 ): Promise<number> {
   const startedAt = Date.now();
   while (!(await condition())) {
-    if (Date.now() - startedAt > withinMs) throw new Error(`not within ${withinMs} ms. ${await describe()}`);
+    if (Date.now() - startedAt > withinMs * PATIENCE) throw new Error(`not within ${withinMs} ms. ${await describe()}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   return Date.now() - startedAt;
