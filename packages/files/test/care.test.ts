@@ -408,6 +408,41 @@ test("in a copy of a root that is put in its place nothing counts as deleted: wh
   expect(existsSync(join(b.root, "y"))).toBe(false);
 });
 
+test("a folder's deletion that comes where a link stands for it by now deletes nothing that was in it: whoever has it keeps it", async () => {
+  const c = await openSite(folder.path, "c");
+  mkdirSync(join(a.root, "d"));
+  await sync(a, b);
+  write(b, "d/x", "nobody has deleted this");
+  await sync(b, c);
+  rmSync(join(a.root, "d"), { recursive: true });
+  await a.engine.scan({ confirm: true });
+  await b.engine.scan({ confirm: true });
+  rmSync(join(b.root, "d"), { recursive: true });
+  symlinkSync(folder.path, join(b.root, "d"));
+  await pull(b.engine, a.engine, "a");
+  await b.engine.scan({ confirm: true });
+  rmSync(join(b.root, "d"));
+  await sync(b, c);
+  await sync(a, c);
+  await c.engine.close();
+  for (const site of [a, b, c]) expect(read(site, "d/x")).toBe("nobody has deleted this");
+});
+
+test("what was in a folder that is gone by the word of others is gone with it, and told", async () => {
+  mkdirSync(join(a.root, "d"));
+  await sync(a, b);
+  rmSync(join(a.root, "d"), { recursive: true });
+  await a.engine.scan({ confirm: true });
+  write(b, "d/x", "gone a moment later");
+  await b.engine.scan({ confirm: true });
+  rmSync(join(b.root, "d"), { recursive: true });
+  await pull(b.engine, a.engine, "a");
+  await sync(a, b);
+  await sync(a, b);
+  for (const { engine } of [a, b]) expect(engine.state()).toMatchObject({ files: 0, folders: 0, wanted: 0, missing: 0 });
+  expect(await pull(a.engine, b.engine, "b")).toMatchObject({ entries: 0, refused: [] });
+});
+
 test("an earlier version can be brought back over bytes that are suspect, which are kept", async () => {
   write(a, "x", "1");
   await sync(a, b);

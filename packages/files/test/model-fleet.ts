@@ -85,6 +85,7 @@ export class ModelFleet {
       stored: new Set(),
       seen: new Set(),
       owed: null,
+      stood: [],
       engine: undefined as unknown as FileRootEngine,
     };
     const options: FileRootOptions = {
@@ -142,7 +143,7 @@ export class ModelFleet {
     const owed = (site.owed = bytesOn(site.root));
     for (const hash of site.stored)
       if (!owed.has(hash)) throw new Error(`${hash.slice(0, 6)} was in the store of ${site.name}, and has gone`);
-    const paths = below(site.root, "");
+    const paths = (site.stood = below(site.root, ""));
     site.fuse = fuse;
     await this.live(site, work);
     site.fuse = Infinity;

@@ -31,6 +31,8 @@ export interface Desk {
   root: string;
   /** Every hash on this node's disk that has to stay there, and where it was: while the product works. */
   owed: Map<string, string> | null;
+  /** What stood in its root when the product began to work. */
+  stood: readonly string[];
   /** Versions that are in its store for good. */
   readonly stored: ReadonlySet<string>;
 }
@@ -93,9 +95,13 @@ export class People {
     }
   }
 
-  /** A path that the product changes for a person. */
-  takes(root: string, path: string): void {
-    if (isHere(root, path)) for (const one of below(root, path)) this.takenAway.add(one);
+  /** A path with everything below it, also what the product has moved aside this moment, to put another version into its place. */
+  private takes(desk: Desk, path: string): void {
+    for (const one of this.at(desk, path)) this.takenAway.add(one);
+  }
+
+  private at({ root, owed, stood }: Desk, path: string): string[] {
+    return [...below(root, path), ...(owed ? stood.filter((one) => one.startsWith(`${path}/`)) : [])];
   }
 
   existing(root: string, folders: boolean): string | null {
@@ -124,6 +130,19 @@ export class People {
     }
   }
 
+  /** A file is written, and what stands in its way goes. */
+  writeAnew(desk: Desk, path: string): void {
+    const components = path.split("/");
+    for (let depth = 1; depth < components.length; depth++) {
+      const above = components.slice(0, depth).join("/");
+      if (lookAt(desk.root, above)?.isDirectory() !== false) continue;
+      this.say(`${desk.name} removes ${above}, which is no folder`);
+      this.takenAway.add(above);
+      unlinkSync(join(desk.root, above));
+    }
+    this.edit(desk, path);
+  }
+
   edit(desk: Desk, path: string, text?: string): void {
     const full = join(desk.root, path);
     const bytes = text ?? `version ${++this.serial} of ${path} by ${desk.name}`.padEnd(this.between(10, 1.2 * LARGE_BYTES), ".");
@@ -149,7 +168,7 @@ export class People {
     const path = this.existing(desk.root, true);
     if (!path) return;
     this.say(`${desk.name} removes ${path}`);
-    this.takes(desk.root, path);
+    this.takes(desk, path);
     rmSync(join(desk.root, path), { recursive: true, force: true });
   }
 
@@ -159,7 +178,7 @@ export class People {
     if (!from || throughLink(desk.root, to) || isHere(desk.root, to) || `${to}/`.startsWith(`${from}/`)) return;
     try {
       mkdirSync(dirname(join(desk.root, to)), { recursive: true });
-      const paths = below(desk.root, from);
+      const paths = this.at(desk, from);
       renameSync(join(desk.root, from), join(desk.root, to));
       for (const path of paths) this.takenAway.add(path);
       this.say(`${desk.name} renames ${from} to ${to}`);
@@ -184,7 +203,7 @@ export class People {
     const path = this.existing(desk.root, false);
     if (!path) return;
     this.say(`${desk.name} makes a folder of ${path}`);
-    this.takes(desk.root, path);
+    this.takes(desk, path);
     rmSync(join(desk.root, path));
     mkdirSync(join(desk.root, path));
   }
@@ -193,7 +212,7 @@ export class People {
     const path = this.existing(desk.root, true);
     if (!path || statSync(join(desk.root, path)).isFile()) return;
     this.say(`${desk.name} makes a file of ${path}`);
-    this.takes(desk.root, path);
+    this.takes(desk, path);
     rmSync(join(desk.root, path), { recursive: true });
     writeFileSync(join(desk.root, path), `version ${++this.serial}, a file now`);
   }
@@ -202,7 +221,7 @@ export class People {
   private link(desk: Desk, path = this.existing(desk.root, true)): void {
     if (!path) return;
     this.say(`${desk.name} puts a link in the place of ${path}`);
-    this.takes(desk.root, path);
+    this.takes(desk, path);
     const isFolder = statSync(join(desk.root, path)).isDirectory();
     rmSync(join(desk.root, path), { recursive: true });
     symlinkSync(isFolder ? this.elsewhere : join(this.elsewhere, "secret"), join(desk.root, path));
@@ -259,7 +278,7 @@ export class People {
     if (names.length > BULK) {
       this.say(`${desk.name} removes ${names.length} files at once`);
       for (const name of names) {
-        this.takes(desk.root, `bulk/${name}`);
+        this.takes(desk, `bulk/${name}`);
         rmSync(join(folder, name), { recursive: true });
       }
     } else {

@@ -131,7 +131,7 @@ export class FileModel {
     const everywhere = new Set(this.fleet.sites.flatMap(({ root }) => [...bytesOn(root).keys()]));
     for (const site of this.fleet.sites)
       for (const { path, hash, state } of await site.engine.files("", "", 10_000))
-        if (state === "wanted" && !everywhere.has(hash)) this.fleet.people.edit(site, path);
+        if (state === "wanted" && !everywhere.has(hash)) this.fleet.people.writeAnew(site, path);
   }
 
   /** Sessions in all directions, while nobody edits, until one round of them moves nothing. */

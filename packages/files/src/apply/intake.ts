@@ -222,10 +222,15 @@ export class EntryIntake {
     }
   }
 
+  /** True while anything below it is known to be in place, whatever stands there this moment: the next look says what became of it. */
+  private holdsSomething({ path }: ManifestRow): boolean {
+    return this.context.manifest.below(path).some(({ state }) => state === State.here);
+  }
+
   private async remove(next: FileEntry, source: string, entry: FileEntry, row: ManifestRow | null, intake: Intake) {
     const from = unchanged(next, entry) ? source : "";
     if (row?.kind === "folder") {
-      if (!this.folders.remove(row)) {
+      if (this.holdsSomething(row) || !this.folders.remove(row)) {
         // Something is in it that nobody has deleted: the folder stays, and says so.
         const kept = { ...entryOf(row), version: nextOf(this.context, row, entry) };
         return this.write(kept, "", entry, row, intake);

@@ -150,10 +150,10 @@ export class Manifest {
     return (this.run(sql).all(`${folder}/`, `${folder}0`) as EntryRecord[]).map(fromRecord);
   }
 
-  /** What is known to be in place in a folder that is a file by now. */
-  belowFiles(): ManifestRow[] {
+  /** What is known to be in place in a folder that is a file by now, or gone. */
+  belowNoFolder(): ManifestRow[] {
     const sql = `SELECT child.* FROM entry AS parent JOIN entry AS child ON child.parent = parent.path
-      WHERE parent.kind = 'file' AND child.kind <> 'gone' AND child.state = 0`;
+      WHERE parent.kind <> 'folder' AND child.kind <> 'gone' AND child.state = 0`;
     return (this.run(sql).all() as EntryRecord[]).map(fromRecord);
   }
 

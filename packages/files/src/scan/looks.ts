@@ -54,7 +54,7 @@ export class Looks {
       if (!folders) {
         await exclusively(async () => {
           this.scanner.forgetWhatIsNoLongerIgnored();
-          this.scanner.noteBelowFiles(report);
+          this.scanner.noteBelowNoFolder(report);
         });
       }
       if (isMoved || this.context.manifest.get("place") === null) {

@@ -168,9 +168,9 @@ export class Scanner {
     });
   }
 
-  /** After a look at everything: what is still known below what is a file by now is missing, whatever has been forgotten since. */
-  noteBelowFiles(report: ScanReport): void {
-    for (const row of this.context.manifest.belowFiles()) this.noteMissing(row, this.context.nowUs(), report);
+  /** After a look at everything: what is still known below what is no folder by now is missing, whatever has been forgotten since. */
+  noteBelowNoFolder(report: ScanReport): void {
+    for (const row of this.context.manifest.belowNoFolder()) this.noteMissing(row, this.context.nowUs(), report);
   }
 
   /** A missing folder's files are missing, too: all of it is one absence. */
