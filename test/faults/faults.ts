@@ -910,6 +910,26 @@ export const FAULTS: Fault[] = [
   {
     name: "the canary trusts what was captured",
     edits: [["[await ask(table, false), await ask(table, true)]", "[await ask(table, false), await ask(table, false)]"]],
+    caughtBy: "services/coordinator/test/canary.test.ts",
+  },
+  {
+    name: "the canary leaves out nodes that it cannot dial",
+    edits: [
+      [
+        "if (node.enabled && node.online && !node.reachable) this.#due.set",
+        "if (node.enabled && node.online && node.reachable) this.#due.set",
+      ],
+    ],
+    caughtBy: "services/coordinator/test/canary.test.ts",
+  },
+  {
+    name: "a node that can only dial out is not told to when it holds other files",
+    edits: [
+      [
+        "return apart.find(hasAllFiles) ?? apart[0] ?? null;",
+        "return (node.limited ? apart.find(hasAllFiles) ?? apart[0] : undefined) ?? null;",
+      ],
+    ],
     caughtBy: "services/coordinator/test/real-nodes.test.ts",
   },
   {

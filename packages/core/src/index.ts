@@ -11,3 +11,4 @@ export * from "./combine.ts";
 export * from "./file-entry.ts";
 export * from "./pieces.ts";
 export * from "./wakeup.ts";
+export * from "./written-past.ts";

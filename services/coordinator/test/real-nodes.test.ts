@@ -183,10 +183,11 @@ describe.skipIf(redisProgram === null)("with real sync-nodes", () => {
     "serves a node that can only dial out: both ways, with its line in the log, and never called offline",
     { timeout: 60_000 },
     async () => {
-      const { fleet, running, start, query } = await realFleet();
+      const { fleet, directory, running, start, query } = await realFleet();
       for (const name of ["open", "inside"]) {
         query(name, (database) => database.exec("CREATE TABLE item (id TEXT PRIMARY KEY)"));
-        await start(name);
+        mkdirSync(join(directory, `${name}-files`));
+        await start(name, { files: [{ name: "photos", path: join(directory, `${name}-files`) }] });
       }
       await eventually(async () => (await fleet.status()).nodes.filter((node) => node.online).length === 2, 10_000);
       // Where the coordinator looks for it nobody listens, as behind a router.
@@ -209,6 +210,17 @@ describe.skipIf(redisProgram === null)("with real sync-nodes", () => {
           () => `${rows("open").join()} | ${rows("inside").join()}`,
         );
       }
+      // Rows are equal and no session runs any more: what is to be exchanged is files alone, both ways.
+      const lines = async () =>
+        (await unary(fleet.client, "listLogs", { node: "inside", operation: "", status: "", limit: 100, beforeId: 0n })).logs.length;
+      for (let before = -1; before !== (await lines());) {
+        before = await lines();
+        await eventually(async () => (await fleet.status()).converged, 20_000);
+        await new Promise((resolve) => setTimeout(resolve, 1_500));
+      }
+      const file = (name: string, of: string) => join(directory, `${name}-files`, `${of}.jpg`);
+      for (const name of ["open", "inside"]) writeFileSync(file(name, name), `a picture of ${name}`);
+      await eventually(() => existsSync(file("inside", "open")) && existsSync(file("open", "inside")), 30_000);
       await eventually(async () => (await fleet.status()).converged, 10_000);
       const inside = (await fleet.status()).nodes.find((node) => node.name === "inside");
       expect(inside).toMatchObject({ online: true, reachable: false, state: "equal" });

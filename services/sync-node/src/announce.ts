@@ -1,9 +1,10 @@
 import { toPlainError, Wakeup } from "@scoutsync/core";
-import { askClock, CoordinatorClient, unary } from "@scoutsync/protocol";
+import { askClock, CoordinatorClient, unary, type CaptureLook, type DialledOut } from "@scoutsync/protocol";
 import { backoffMs, parseAddress, pause } from "@scoutsync/runtime";
 import type { NodeContext } from "./context.ts";
-import { DialOrders } from "./dial-orders.ts";
+import { Errand } from "./errand.ts";
 import { allDatabases, allFiles } from "./handlers/ping.ts";
+import { dialOut, lookAtCapture } from "./orders.ts";
 
 /** Heartbeats that follow moving vectors are at least this far apart. */
 const DEBOUNCE_MS = 200;
@@ -33,7 +34,8 @@ export async function announce(context: NodeContext, coordinators: readonly stri
       changed.raise();
     }),
   );
-  const orders = new DialOrders(context, signal, changed.raise);
+  const sessions = new Errand<DialledOut>(changed.raise);
+  const looks = new Errand<CaptureLook>(changed.raise);
   let failures = 0;
   try {
     while (!signal.aborted) {
@@ -67,13 +69,13 @@ export async function announce(context: NodeContext, coordinators: readonly stri
   async function beat(intervalMs: number): Promise<void> {
     for (;;) {
       const due = AbortSignal.any([signal, AbortSignal.timeout(intervalMs)]);
-      await changed.until(() => moved || orders.hasResult, due);
+      await changed.until(() => moved || sessions.outcome !== undefined || looks.outcome !== undefined, due);
       await pause(DEBOUNCE_MS, signal);
       signal.throwIfAborted();
       moved = false;
       const { nodeId, run } = context;
       const question = askClock(context.clock);
-      const dialled = orders.result;
+      const [dialled, capture] = [sessions.outcome, looks.outcome];
       const request = {
         nodeId,
         run,
@@ -81,11 +83,15 @@ export async function announce(context: NodeContext, coordinators: readonly stri
         timeUs: question.reading.sentUs,
         dialled,
         files: allFiles(context),
+        capture,
       };
-      const { unknown, timeUs, syncWith, batchSize, limits } = await unary(client, "heartbeat", request, options);
-      orders.told(dialled);
-      context.limits.told(limits);
-      if (syncWith !== "") orders.carryOut(syncWith, batchSize);
+      const answer = await unary(client, "heartbeat", request, options);
+      const { unknown, timeUs, lookAtCapture: order } = answer;
+      sessions.told(dialled);
+      looks.told(capture);
+      context.limits.told(answer.limits);
+      if (answer.syncWith !== "") sessions.run(() => dialOut(context, answer, signal));
+      if (order !== undefined) looks.run(() => lookAtCapture(context, order, signal));
       question.answered({ nodeId: COORDINATOR, receivedUs: timeUs, sentUs: timeUs });
       if (unknown) return;
     }

@@ -1,13 +1,14 @@
 import { status } from "@grpc/grpc-js";
-import { SyncError, toPlainError } from "@scoutsync/core";
+import { SyncError, tablesWrittenPast, toPlainError } from "@scoutsync/core";
 import {
   CheckCaptureRequest,
   DigestRequest,
+  fromWireDigestEntry,
   ListReviewsRequest,
   unary,
+  type CaptureLook,
+  type CaptureOrder,
   type CheckCaptureResponse,
-  type DigestEntry,
-  type DigestResponse,
   type SyncNodeService,
   type ServiceClient,
 } from "@scoutsync/protocol";
@@ -15,12 +16,10 @@ import { pause, type Logger } from "@scoutsync/runtime";
 import type { AlertWatch } from "../alerts/watch.ts";
 import { nameAt, type Fleet, type FleetNode } from "../detection/fleet.ts";
 import type { NodeClients } from "../detection/node-clients.ts";
+import { captureIn } from "../detection/plausible.ts";
 import type { Registry } from "../registry/registry.ts";
 
-/** A table of at most this many rows is read in every round; of larger ones one per round. */
-const SMALL_TABLE_ROWS = 20_000;
-/** A table that is written to differs from what was captured of it for a moment; one whose capture is broken stays so. */
-const LOOKS = 4;
+/** Between two looks at a table. */
 const PAUSE_MS = 500;
 const NODES_AT_ONCE = 8;
 const DEADLINE_MS = 120_000;
@@ -34,6 +33,8 @@ interface Findings {
   faults: string[];
   /** Tables that hold rows that capture knows nothing of. */
   unknown: string[];
+  /** How far each database's faults have been told, by its key in the registry. */
+  seen: { key: string; cursor: string }[];
 }
 
 /**
@@ -49,6 +50,8 @@ export class Canary {
   readonly #logger: Logger;
   /** What was wrong with a node when it was looked at last. */
   readonly #wrong = new Map<number, string>();
+  /** Nodes that cannot be dialled and have not looked by themselves yet, with the round that they are to look for. */
+  readonly #due = new Map<number, number>();
   #round = 0;
 
   constructor(parts: { fleet: Fleet; clients: NodeClients; registry: Registry; alerts: AlertWatch; logger: Logger }) {
@@ -59,41 +62,83 @@ export class Canary {
     this.#logger = parts.logger;
   }
 
-  /** One round over all nodes that are online. Never throws. */
+  /** One round over all nodes that are online; those that cannot be dialled look by themselves. Never throws. */
   async round(): Promise<void> {
     const waiting = this.#fleet.available();
     const round = this.#round++;
+    for (const node of this.#fleet.nodes()) {
+      if (node.enabled && node.online && !node.reachable) this.#due.set(node.id, round);
+      else this.#due.delete(node.id);
+    }
     const lane = async () => {
       for (let node = waiting.shift(); node !== undefined; node = waiting.shift()) await this.#look(node, round);
     };
     await Promise.all(Array.from({ length: Math.min(NODES_AT_ONCE, waiting.length) }, lane));
   }
 
+  /** What a node that cannot be dialled is to look at now; nothing when it can be, or has looked since the last round. */
+  order(id: number): CaptureOrder | undefined {
+    const round = this.#due.get(id);
+    const node = this.#fleet.node(id);
+    if (round === undefined || node === null || node.reachable) return undefined;
+    const databases = databasesOf(node).map((database) => ({ database, seen: this.#registry.readState(cursorKey(node, database)) ?? "" }));
+    return { round, databases };
+  }
+
+  /** A node has looked as it was told, and this is what it found. */
+  told(id: number, look: CaptureLook): void {
+    const node = this.#fleet.node(id);
+    this.#due.delete(id);
+    if (node === null) return;
+    const { databases, problem } = captureIn(look);
+    if (problem !== "") return this.#failed(node, problem);
+    const own = new Set(databasesOf(node));
+    const found: Findings = { faults: [], unknown: [], seen: [] };
+    for (const { database, faults, cursor, writtenPast } of databases) {
+      if (own.has(database)) add(found, node, database, { faults, cursor }, writtenPast);
+    }
+    this.#take(node, found);
+    this.#tellKeptBack(
+      node,
+      node.reports.reduce((sum, report) => sum + report.kept_back, 0),
+    );
+  }
+
   async #look(node: FleetNode, round: number): Promise<void> {
     const client = this.#clients.to(node.address);
     try {
-      const found: Findings = { faults: [], unknown: [] };
-      const seen: { key: string; cursor: string }[] = [];
-      for (const { name: shown } of node.reports.filter((report) => report.problem === "")) {
-        const name = nameAt(node, shown);
-        const key = `capture of ${node.row.node_id ?? node.id} ${name}`;
-        const checked = await checkCapture(client, name, this.#registry.readState(key) ?? "");
-        found.faults.push(...checked.faults.map(({ table, reason }) => `${name}.${table} (${reason})`));
-        if (checked.cursor !== "") seen.push({ key, cursor: checked.cursor });
-        for (const table of await brokenTables(client, name, round)) found.unknown.push(`${name}.${table}`);
+      const found: Findings = { faults: [], unknown: [], seen: [] };
+      for (const database of databasesOf(node)) {
+        const checked = await checkCapture(client, database, this.#registry.readState(cursorKey(node, database)) ?? "");
+        const ask = async (table: string, deep: boolean) => {
+          const request = DigestRequest.fromPartial({ database, table, deep });
+          return (await unary(client, "digest", request, { deadlineMs: DEADLINE_MS })).entries.map(fromWireDigestEntry);
+        };
+        add(found, node, database, checked, await tablesWrittenPast(ask, round, () => pause(PAUSE_MS)));
       }
       if (this.#registry.closed) return;
-      this.#tell(node, found);
-      // What is told is told again after a crash, rather than never.
-      for (const { key, cursor } of seen) if (this.#registry.readState(key) !== cursor) this.#registry.writeState(key, cursor);
+      this.#take(node, found);
       const kept = await unary(client, "listReviews", ListReviewsRequest.fromPartial({ kind: "quarantine", limit: 100 }));
-      const open = kept.reviews.filter((review) => !review.resolved).length;
-      const held = `${node.row.name} keeps ${open} mass delete${open === 1 ? "" : "s"} back: scoutsync review list ${node.row.name} --kind quarantine`;
-      if (!this.#registry.closed) this.#alerts.report("quarantine", node.id, open === 0 ? null : held);
+      if (!this.#registry.closed) this.#tellKeptBack(node, kept.reviews.filter((review) => !review.resolved).length);
     } catch (error) {
-      // A node that goes away meanwhile is another incident.
-      this.#logger.debug({ server: node.id, error: toPlainError(error).message }, "the canary could not look at a node");
+      this.#failed(node, toPlainError(error).message);
     }
+  }
+
+  /** A node that goes away meanwhile is another incident. */
+  #failed(node: FleetNode, error: string): void {
+    this.#logger.debug({ server: node.id, error }, "the canary could not look at a node");
+  }
+
+  #take(node: FleetNode, found: Findings): void {
+    this.#tell(node, found);
+    // What is told is told again after a crash, rather than never.
+    for (const { key, cursor } of found.seen) if (this.#registry.readState(key) !== cursor) this.#registry.writeState(key, cursor);
+  }
+
+  #tellKeptBack(node: FleetNode, open: number): void {
+    const held = `${node.row.name} keeps ${open} mass delete${open === 1 ? "" : "s"} back: scoutsync review list ${node.row.name} --kind quarantine`;
+    this.#alerts.report("quarantine", node.id, open === 0 ? null : held);
   }
 
   #tell(node: FleetNode, found: Findings): void {
@@ -105,12 +150,29 @@ export class Canary {
     const { logs } = this.#registry;
     const now = new Date();
     const entry = { serverId: node.id, sourceId: null, worker: "coordinator", operation: CANARY_OPERATION, details: {}, now };
-    const details = message === "" ? { message: "Rows and capture agree again" } : { ...found, message };
+    const { faults, unknown } = found;
+    const details = message === "" ? { message: "Rows and capture agree again" } : { faults, unknown, message };
     logs.close(logs.open(entry), message === "" ? "completed" : "failed", details, now);
   }
 }
 
-function messageOf(name: string, { faults, unknown }: Findings): string {
+/** Databases that take part, by the node's own names for them. */
+function databasesOf(node: FleetNode): string[] {
+  return node.reports.filter((report) => report.problem === "").map((report) => nameAt(node, report.name));
+}
+
+/** Where the registry keeps how far the faults of a database have been told. */
+function cursorKey(node: FleetNode, database: string): string {
+  return `capture of ${node.row.node_id ?? node.id} ${database}`;
+}
+
+function add(found: Findings, node: FleetNode, database: string, checked: CheckCaptureResponse, writtenPast: readonly string[]): void {
+  found.faults.push(...checked.faults.map(({ table, reason }) => `${database}.${table} (${reason})`));
+  found.unknown.push(...writtenPast.map((table) => `${database}.${table}`));
+  if (checked.cursor !== "") found.seen.push({ key: cursorKey(node, database), cursor: checked.cursor });
+}
+
+function messageOf(name: string, { faults, unknown }: Pick<Findings, "faults" | "unknown">): string {
   const sentences: string[] = [];
   if (faults.length > 0) {
     const shown = faults.length > MOST_NAMED ? [...faults.slice(0, MOST_NAMED), `and ${faults.length - MOST_NAMED} more`] : faults;
@@ -135,44 +197,4 @@ async function checkCapture(client: ServiceClient<SyncNodeService>, database: st
     if (cause?.code !== status.UNIMPLEMENTED) throw error;
     return { faults: [], cursor: "" };
   }
-}
-
-/** Tables of a database whose rows are, look after look, not those that were captured. */
-async function brokenTables(client: ServiceClient<SyncNodeService>, database: string, round: number): Promise<string[]> {
-  const ask = (table: string, deep: boolean) =>
-    unary(client, "digest", DigestRequest.fromPartial({ database, table, deep }), { deadlineMs: DEADLINE_MS });
-  const { entries } = await ask("", false);
-  const small = entries.filter((entry) => entry.rows <= BigInt(SMALL_TABLE_ROWS));
-  const large = entries.filter((entry) => entry.rows > BigInt(SMALL_TABLE_ROWS));
-  const turn = large[round % Math.max(1, large.length)];
-  const broken: string[] = [];
-  for (const { table } of turn === undefined ? small : [...small, turn]) {
-    if (await staysBroken(table, ask)) broken.push(table);
-  }
-  return broken;
-}
-
-/** True when the same part of the table differs from what was captured of it at every look. */
-async function staysBroken(table: string, ask: (table: string, deep: boolean) => Promise<DigestResponse>): Promise<boolean> {
-  let suspects: number[] | null = null;
-  for (let look = 0; look < LOOKS; look++) {
-    if (look > 0) await pause(PAUSE_MS);
-    const [stored, read] = [await ask(table, false), await ask(table, true)];
-    const differing = differingBuckets(stored.entries, read.entries);
-    suspects = suspects === null ? [...differing] : suspects.filter((bucket) => differing.has(bucket));
-    if (suspects.length === 0) return false;
-  }
-  return true;
-}
-
-function differingBuckets(stored: readonly DigestEntry[], read: readonly DigestEntry[]): Set<number> {
-  const sums = new Map(stored.map((entry) => [entry.bucket, entry.digest.toString("hex")]));
-  const differing = new Set<number>();
-  for (const { bucket, digest } of read) {
-    if (sums.get(bucket) !== digest.toString("hex")) differing.add(bucket);
-    sums.delete(bucket);
-  }
-  // What was captured and is not in the table any more.
-  for (const bucket of sums.keys()) differing.add(bucket);
-  return differing;
 }

@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import type { DatabaseStatus, FileRootStatus, SessionStep, SyncResult } from "@scoutsync/protocol";
+import type { CaptureLook, DatabaseStatus, FileRootStatus, SessionStep, SyncResult } from "@scoutsync/protocol";
 import { OPERATION_NAMES } from "../operations/shapes.ts";
 import type { DatabaseReport, FileRootReport } from "../registry/servers.ts";
 
@@ -11,6 +11,8 @@ const MOST_ENTRIES = 1_000;
 const MOST_TABLES = 10_000;
 const MOST_ERRORS = 20;
 const MOST_STEPS = 50;
+/** Of one database, in one look. */
+const MOST_FAULTS = 100;
 export const LONGEST_NAME = 300;
 const LARGEST_COUNT = 1e12;
 const LONGEST_TEXT = 2_000;
@@ -95,6 +97,21 @@ export function resultIn(result: SyncResult): SyncResult {
     keptOut,
     unverified,
     durationMs: result.durationMs < 0n ? 0n : result.durationMs > most ? most : result.durationMs,
+  };
+}
+
+/** What a node found when it looked at its capture. */
+export function captureIn({ databases, problem }: CaptureLook): CaptureLook {
+  return {
+    problem: clipped(problem),
+    databases: named(databases, ({ database }) => database).map(({ database, faults, cursor, writtenPast }) => ({
+      database,
+      faults: faults
+        .slice(0, MOST_FAULTS)
+        .map(({ table, reason, at }) => ({ table: clipped(table, LONGEST_NAME), reason: clipped(reason), at: clipped(at, LONGEST_NAME) })),
+      cursor: cursor.length <= LONGEST_NAME ? cursor : "",
+      writtenPast: writtenPast.slice(0, MOST_FAULTS).map((table) => clipped(table, LONGEST_NAME)),
+    })),
   };
 }
 

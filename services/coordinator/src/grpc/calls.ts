@@ -43,7 +43,7 @@ export function serviceCalls(parts: { core: Core; upkeep: Upkeep; stopped: Abort
       const timeUs = BigInt(Date.now()) * 1_000n;
       const row = registry.servers.byNodeId(request.nodeId);
       if (request.run.length > LONGEST_NAME) throw tooLong();
-      const unknown = { unknown: true, timeUs, syncWith: "", batchSize: 0, limits: undefined };
+      const unknown = { unknown: true, timeUs, syncWith: "", batchSize: 0, limits: undefined, lookAtCapture: undefined };
       if (row === null) return unknown;
       fleet.heard(row.id, core.membership?.scopeOf(call));
       if (fleet.spoke(row.id, request.run, null)) return unknown;
@@ -55,7 +55,9 @@ export function serviceCalls(parts: { core: Core; upkeep: Upkeep; stopped: Abort
       if (request.run !== "" && request.run !== row.run) registry.servers.update(row.id, { run: request.run });
       if (returned) void welcome(core, row.id);
       if (request.dialled !== undefined) core.dialOut.ended(row.id, request.dialled);
-      return { unknown: false, timeUs, ...core.dialOut.order(row.id), limits: limitsNow(registry.settings) };
+      if (request.capture !== undefined) core.canary.told(row.id, request.capture);
+      const orders = { ...core.dialOut.order(row.id), lookAtCapture: core.canary.order(row.id) };
+      return { unknown: false, timeUs, ...orders, limits: limitsNow(registry.settings) };
     }),
 
     ask: serve(async ({ operation: id, input = {} }, call, signal) => {

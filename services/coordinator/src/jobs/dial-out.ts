@@ -1,6 +1,6 @@
 import type { DialledOut, SyncResult } from "@scoutsync/protocol";
-import { filesDiffer } from "../detection/file-roots.ts";
-import { companions, type Fleet, type FleetNode } from "../detection/fleet.ts";
+import { filesDiffer, hasAllFiles } from "../detection/file-roots.ts";
+import { asMetBy, companions, type Fleet, type FleetNode } from "../detection/fleet.ts";
 import { clipped, failureText, LONGEST_NAME, resultIn } from "../detection/plausible.ts";
 import type { Prober } from "../detection/probe.ts";
 import type { FleetEvents } from "../events.ts";
@@ -10,12 +10,16 @@ import type { ReliabilityKeeper } from "../reliability/keeper.ts";
 import type { CatchUps } from "./catch-ups.ts";
 import type { LeaseDesk } from "./lease-desk.ts";
 import { sessionDetails } from "./session-details.ts";
+import { standingOf } from "./source-choice.ts";
 
 /** A node that was told to dial is told again after this long, doubled with each failure in a row. */
 const REPEAT_MS = 10_000;
 const MOST_DOUBLINGS = 6;
-/** A session that went well and moved nothing is not repeated sooner: one of the two keeps to itself what it has. */
-const FRUITLESS_MS = 60_000;
+/**
+ * A session that went well and moved nothing is not repeated sooner unless either of the two stands elsewhere: one keeps to
+ * itself what it has, or has no room for a file.
+ */
+const FRUITLESS_MS = 300_000;
 
 /**
  * Serves nodes that are heard and cannot be dialled, as behind a router that lets nothing in: the answer to a heartbeat
@@ -31,6 +35,8 @@ export class DialOut {
   readonly #prober: Prober;
   readonly #reliability: ReliabilityKeeper;
   readonly #nextMs = new Map<number, number>();
+  /** Sessions that moved nothing, by node and partner: how both stood, and until when it counts. */
+  readonly #inVain = new Map<number, Map<number, { standing: string; untilMs: number }>>();
 
   constructor(parts: {
     registry: Registry;
@@ -85,27 +91,37 @@ export class DialOut {
       if (!result.verified) return;
       for (const end of partner === null ? [id] : [id, partner.id]) servers.update(end, { last_sync: now.toISOString() });
     });
-    this.#nextMs.set(id, now.getTime() + pauseAfter(result, node.row.failures));
+    this.#nextMs.set(id, result.success ? 0 : now.getTime() + REPEAT_MS * 2 ** Math.min(MOST_DOUBLINGS, node.row.failures + 1));
     if (partner === null) return;
+    this.#noteFruit(node, partner, result);
     this.#reliability.session({ serverId: id, sourceId: partner.id }, result, []);
     this.#events.emit("session", { serverId: id, sourceId: partner.id, startedAt: began, endedAt: now, result });
     void this.#prober.ping(partner.id).then(() => this.#events.emit("changed"));
   }
 
-  /** Who has most for it; else who lacks most of what it has. */
+  #noteFruit(node: FleetNode, partner: FleetNode, { success, stats }: SyncResult): void {
+    const tried = this.#inVain.get(node.id) ?? new Map<number, { standing: string; untilMs: number }>();
+    this.#inVain.set(node.id, tried);
+    const rows = (stats?.localChangesSent ?? 0n) + (stats?.remoteChangesReceived ?? 0n);
+    const files = (stats?.filesUploaded ?? 0n) + (stats?.filesDownloaded ?? 0n);
+    if (!success || rows + files > 0n) tried.delete(partner.id);
+    else tried.set(partner.id, { standing: standingOf(node) + standingOf(asMetBy(node, partner)), untilMs: Date.now() + FRUITLESS_MS });
+  }
+
+  /** Who has most for it; else who lacks most of what it has; else who holds other files. */
   #partnerOf(node: FleetNode): FleetNode | null {
     const busy = this.#desk.busy();
-    const others = companions(node, this.#fleet.available()).filter((other) => !busy.has(other.id));
+    const tried = this.#inVain.get(node.id);
+    const others = companions(node, this.#fleet.available()).filter((other) => {
+      const known = tried?.get(other.id);
+      const inVain = known !== undefined && known.untilMs > Date.now() && known.standing === standingOf(node) + standingOf(other);
+      return !busy.has(other.id) && !inVain;
+    });
     const source = chooseSource(node, others) as FleetNode | null;
     if (source !== null) return source;
     const taker = others.filter((other) => gain(other, node) > 0).sort((a, b) => gain(b, node) - gain(a, node))[0];
-    return taker ?? (node.limited ? others.find((other) => filesDiffer(node, other)) : undefined) ?? null;
+    if (taker !== undefined) return taker;
+    const apart = others.filter((other) => other.restored.size === 0 && filesDiffer(node, other));
+    return apart.find(hasAllFiles) ?? apart[0] ?? null;
   }
-}
-
-/** Milliseconds until the node may be told to dial again. */
-function pauseAfter({ success, stats }: SyncResult, failuresBefore: number): number {
-  if (!success) return REPEAT_MS * 2 ** Math.min(MOST_DOUBLINGS, failuresBefore + 1);
-  const moved = (stats?.localChangesSent ?? 0n) + (stats?.remoteChangesReceived ?? 0n);
-  return moved > 0n ? 0 : FRUITLESS_MS;
 }

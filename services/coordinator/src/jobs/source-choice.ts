@@ -152,7 +152,8 @@ function pairKey(serverId: number, sourceId: number): string {
   return `${serverId} ${sourceId}`;
 }
 
-function standingOf(node: FleetNode): string {
+/** What a node holds, as a text: while it is the same, so is what a session with it can bring. */
+export function standingOf(node: FleetNode): string {
   const rows = [...node.vectors, ...node.restored].map(([database, vector]) => `${database} ${textOf(vector)}`);
   return [...rows, ...node.files.map(({ root, digest, pending }) => `${root} ${digest} ${pending}`)].join("|");
 }

@@ -22,6 +22,8 @@ import {
 } from "@grpc/grpc-js";
 import { Struct } from "../../google/protobuf/struct.ts";
 import {
+  CaptureFault,
+  CheckCaptureRequest,
   ColumnValue,
   DatabaseStatus,
   DiskStatus,
@@ -70,6 +72,30 @@ export interface HeartbeatRequest {
   /** The session that the coordinator asked for in an earlier answer, once it is over. */
   dialled: DialledOut | undefined;
   files: FileRootStatus[];
+  /** What came of the look at its capture that the coordinator asked for in an earlier answer, once it is over. */
+  capture: CaptureLook | undefined;
+}
+
+/** A look whether capture works on a node that the coordinator cannot dial. */
+export interface CaptureOrder {
+  /** Number of the round: of large tables one is read in each. */
+  round: number;
+  databases: CheckCaptureRequest[];
+}
+
+export interface CaptureLook {
+  databases: DatabaseCapture[];
+  /** Why the look could not be ended; empty when it was. */
+  problem: string;
+}
+
+export interface DatabaseCapture {
+  database: string;
+  /** As in CheckCaptureResponse. */
+  faults: CaptureFault[];
+  cursor: string;
+  /** Tables that hold rows which capture knows nothing of. */
+  writtenPast: string[];
 }
 
 /** A session that a node ran by dialling out because nobody can dial it. */
@@ -88,7 +114,11 @@ export interface HeartbeatResponse {
   syncWith: string;
   batchSize: number;
   /** In force now. */
-  limits: Limits | undefined;
+  limits:
+    | Limits
+    | undefined;
+  /** The coordinator cannot dial this node: look now whether capture works. Repeated until a heartbeat says what came of it. */
+  lookAtCapture: CaptureOrder | undefined;
 }
 
 export interface Node {
@@ -898,7 +928,7 @@ export const Limits: MessageFns<Limits> = {
 };
 
 function createBaseHeartbeatRequest(): HeartbeatRequest {
-  return { nodeId: "", databases: [], timeUs: 0n, run: "", dialled: undefined, files: [] };
+  return { nodeId: "", databases: [], timeUs: 0n, run: "", dialled: undefined, files: [], capture: undefined };
 }
 
 export const HeartbeatRequest: MessageFns<HeartbeatRequest> = {
@@ -923,6 +953,9 @@ export const HeartbeatRequest: MessageFns<HeartbeatRequest> = {
     }
     for (const v of message.files) {
       FileRootStatus.encode(v!, writer.uint32(50).fork()).join();
+    }
+    if (message.capture !== undefined) {
+      CaptureLook.encode(message.capture, writer.uint32(58).fork()).join();
     }
     return writer;
   },
@@ -988,6 +1021,14 @@ export const HeartbeatRequest: MessageFns<HeartbeatRequest> = {
             message.files.push(FileRootStatus.decode(reader, reader.uint32()));
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.capture = CaptureLook.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1013,6 +1054,234 @@ export const HeartbeatRequest: MessageFns<HeartbeatRequest> = {
       ? DialledOut.fromPartial(object.dialled)
       : undefined;
     message.files = object.files?.map((e) => FileRootStatus.fromPartial(e)) || [];
+    message.capture = (object.capture !== undefined && object.capture !== null)
+      ? CaptureLook.fromPartial(object.capture)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseCaptureOrder(): CaptureOrder {
+  return { round: 0, databases: [] };
+}
+
+export const CaptureOrder: MessageFns<CaptureOrder> = {
+  encode(message: CaptureOrder, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.round !== 0) {
+      writer.uint32(8).uint32(message.round);
+    }
+    for (const v of message.databases) {
+      CheckCaptureRequest.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CaptureOrder {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCaptureOrder();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.round = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.databases.push(CheckCaptureRequest.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CaptureOrder>): CaptureOrder {
+    return CaptureOrder.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CaptureOrder>): CaptureOrder {
+    const message = createBaseCaptureOrder();
+    message.round = object.round ?? 0;
+    message.databases = object.databases?.map((e) => CheckCaptureRequest.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCaptureLook(): CaptureLook {
+  return { databases: [], problem: "" };
+}
+
+export const CaptureLook: MessageFns<CaptureLook> = {
+  encode(message: CaptureLook, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.databases) {
+      DatabaseCapture.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.problem !== "") {
+      writer.uint32(18).string(message.problem);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CaptureLook {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCaptureLook();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.databases.push(DatabaseCapture.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CaptureLook>): CaptureLook {
+    return CaptureLook.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CaptureLook>): CaptureLook {
+    const message = createBaseCaptureLook();
+    message.databases = object.databases?.map((e) => DatabaseCapture.fromPartial(e)) || [];
+    message.problem = object.problem ?? "";
+    return message;
+  },
+};
+
+function createBaseDatabaseCapture(): DatabaseCapture {
+  return { database: "", faults: [], cursor: "", writtenPast: [] };
+}
+
+export const DatabaseCapture: MessageFns<DatabaseCapture> = {
+  encode(message: DatabaseCapture, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.database !== "") {
+      writer.uint32(10).string(message.database);
+    }
+    for (const v of message.faults) {
+      CaptureFault.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.cursor !== "") {
+      writer.uint32(26).string(message.cursor);
+    }
+    for (const v of message.writtenPast) {
+      writer.uint32(34).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DatabaseCapture {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDatabaseCapture();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.database = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.faults.push(CaptureFault.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.cursor = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.writtenPast.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DatabaseCapture>): DatabaseCapture {
+    return DatabaseCapture.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DatabaseCapture>): DatabaseCapture {
+    const message = createBaseDatabaseCapture();
+    message.database = object.database ?? "";
+    message.faults = object.faults?.map((e) => CaptureFault.fromPartial(e)) || [];
+    message.cursor = object.cursor ?? "";
+    message.writtenPast = object.writtenPast?.map((e) => e) || [];
     return message;
   },
 };
@@ -1099,7 +1368,7 @@ export const DialledOut: MessageFns<DialledOut> = {
 };
 
 function createBaseHeartbeatResponse(): HeartbeatResponse {
-  return { unknown: false, timeUs: 0n, syncWith: "", batchSize: 0, limits: undefined };
+  return { unknown: false, timeUs: 0n, syncWith: "", batchSize: 0, limits: undefined, lookAtCapture: undefined };
 }
 
 export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
@@ -1121,6 +1390,9 @@ export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
     }
     if (message.limits !== undefined) {
       Limits.encode(message.limits, writer.uint32(42).fork()).join();
+    }
+    if (message.lookAtCapture !== undefined) {
+      CaptureOrder.encode(message.lookAtCapture, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -1178,6 +1450,14 @@ export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
             message.limits = Limits.decode(reader, reader.uint32());
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.lookAtCapture = CaptureOrder.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1201,6 +1481,9 @@ export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
     message.batchSize = object.batchSize ?? 0;
     message.limits = (object.limits !== undefined && object.limits !== null)
       ? Limits.fromPartial(object.limits)
+      : undefined;
+    message.lookAtCapture = (object.lookAtCapture !== undefined && object.lookAtCapture !== null)
+      ? CaptureOrder.fromPartial(object.lookAtCapture)
       : undefined;
     return message;
   },
