@@ -120,25 +120,39 @@ function referring({ columns }: TableShape): string {
     .join("");
 }
 
-/** Removes every trace of sync from the database, journal mode included. Throws DATABASE_IN_USE while a node runs on it. */
+/** Gives a file back the journal that it had, and returns its name. Throws DATABASE_LOCKED where a program has it open. */
+function leaveWal(db: Database.Database, path: string): string {
+  let mode: string;
+  try {
+    mode = db.pragma("journal_mode = DELETE", { simple: true }) as string;
+  } catch (error) {
+    if (!((error as { code?: string }).code ?? "").startsWith("SQLITE_BUSY")) throw error;
+    mode = "wal";
+  }
+  if (mode === "delete") return mode;
+  throw new SyncError({
+    code: "DATABASE_LOCKED",
+    message: `a program has ${path} open, so its journal mode stays ${mode}`,
+    action: "Nothing was changed. Stop the programs that use the file, then run detach again.",
+  });
+}
+
+/**
+ * Removes every trace of sync from the database, journal mode included, and touches none that took no part.
+ * Throws DATABASE_IN_USE while a node runs on it, and DATABASE_LOCKED while a program has it open and its journal mode must change.
+ */
 export function detach(path: string): { removed: string[]; journalMode: string } {
   const db = openExisting(path, false);
   let release: (() => void) | null = null;
   try {
     release = lockDatabaseFile(path);
-    const before = hasMetadata(db) ? readMeta(db, "journal mode before") : null;
+    const took = hasMetadata(db);
+    // First, while the metadata says what it was: refused as a whole where a program has the file open.
+    const own = took && readMeta(db, "journal mode before") !== "wal" ? leaveWal(db, path) : null;
+    const journalMode = own ?? (db.pragma("journal_mode", { simple: true }) as string);
     db.exec("BEGIN IMMEDIATE");
     const removed = removeMetadata(db);
     db.exec("COMMIT");
-    if (before === "wal") return { removed, journalMode: "wal" };
-    const journalMode = db.pragma("journal_mode = DELETE", { simple: true }) as string;
-    if (journalMode !== "delete") {
-      throw new SyncError({
-        code: "DATABASE_LOCKED",
-        message: `${path} is open elsewhere, so its journal mode stays ${journalMode}`,
-        action: "Stop the application and run detach again; the sync tables are gone already.",
-      });
-    }
     return { removed, journalMode };
   } catch (error) {
     if (db.inTransaction) db.exec("ROLLBACK");

@@ -138,6 +138,41 @@ describe("detach", () => {
     expect(b.rows("SELECT * FROM word")).toEqual([{ k: "k", x: "X" }]);
   });
 
+  test("is refused as a whole while a program has the file open, and done once it has gone", () => {
+    const a = new Site("a", SCHEMA);
+    a.edit("INSERT INTO word VALUES('k', 'x')");
+    a.replica.close();
+    a.app.prepare("SELECT * FROM word").all();
+    expect(() => detach(a.path)).toThrow(/has .* open/);
+    expect(diagnose(a.path, [])).toMatchObject({ status: "attached", journalMode: "wal" });
+    a.app.close();
+    expect(detach(a.path)).toMatchObject({ journalMode: "delete" });
+    a.app = new Database(a.path);
+    expect(a.rows("SELECT * FROM word")).toEqual([{ k: "k", x: "X" }]);
+  });
+
+  test("of a database that takes no part leaves its own write-ahead log", () => {
+    const path = joinPath(testFolder(), "wal.db");
+    const app = new Database(path);
+    app.exec(`PRAGMA journal_mode = WAL; ${SCHEMA}`);
+    app.close();
+    expect(detach(path)).toEqual({ removed: [], journalMode: "wal" });
+    const after = new Database(path);
+    expect(after.pragma("journal_mode", { simple: true })).toBe("wal");
+    after.close();
+  });
+
+  test("of a database whose attach was cut off and made whole gives it the journal mode from before the first", () => {
+    const a = new Site("a", SCHEMA);
+    a.write("DELETE FROM _scoutsync_meta WHERE key = 'attached'; DELETE FROM _scoutsync_log");
+    a.replica.close();
+    a.start();
+    a.replica.close();
+    a.app.close();
+    expect(detach(a.path).journalMode).toBe("delete");
+    a.app = new Database(a.path);
+  });
+
   test("of a database that takes no part changes nothing", () => {
     const path = joinPath(testFolder(), "plain.db");
     const app = new Database(path);

@@ -21,15 +21,17 @@ const ROWS_AT_ONCE = 5_000;
  * content, so that equal copies share it: they are the same rows without anyone saying so.
  */
 export function attach(db: Database, exclude: readonly string[], terms: Terms, journalBefore: string): void {
+  let before = journalBefore;
   if (hasMetadata(db)) {
     if (readMeta(db, "attached") === "yes") return immediate(db, () => upgradeMetadata(db));
+    before = readMeta(db, "journal mode before") ?? journalBefore;
     // The last attempt was cut off; nothing of it has been seen by anyone.
     immediate(db, () => removeMetadata(db));
   }
   const tables = immediate(db, () => {
     createMetadata(db);
     // `detach` gives the file its own journal mode back.
-    writeMeta(db, "journal mode before", journalBefore);
+    writeMeta(db, "journal mode before", before);
     const catalog = catalogTables(db, surveyTables(db, exclude, terms).tables);
     for (const table of catalog) installCapture(db, table);
     return catalog;
