@@ -98,6 +98,8 @@ test(
       mkdirSync(small);
       const large = Buffer.alloc(20 * 1024 * 1024, "large");
       writeFileSync(join(roomy, "large"), large);
+      writeFileSync(join(roomy, "small, listed after it"), "there is room for this");
+      writeFileSync(join(roomy, "z, as well"), Buffer.alloc(200 * 1024, "and for this"));
       writeFileSync(join(small, "mine"), "first");
       const a = await fleet.node({ name: "a", databases: {}, flags: ["--files", `files=${roomy}`] });
       const b = await fleet.node({ name: "b", databases: {}, flags: ["--files", `files=${small}`], peers: [a.address] });
@@ -116,9 +118,28 @@ test(
       writeFileSync(join(small, "mine"), "second, with its disk full");
       await until(mine("second, with its disk full"), { withinMs: 60_000, everyMs: 500, what: "an edit on the full node" });
       expect((await status()).problem).toMatch(/lacking/);
-      const refused = await fleet.sync(b, a);
-      expect(refused.code).toBe(1);
-      expect(refused.stdout).toContain("DISK_FULL");
+      // Whoever starts the session, what there is room for comes, and what was deleted goes.
+      for (const [from, to] of [
+        [b, a],
+        [a, b],
+      ] as const) {
+        const name = `when ${from.name} asks`;
+        writeFileSync(join(roomy, name), name);
+        // A session that waits for another one's fetching of the large file leaves it to that one.
+        const isRefused = async () => {
+          const { code, stdout } = await fleet.sync(from, to);
+          return code === 1 && /DISK_FULL.*bytes are lacking for a file of 20971520 bytes.*Free space there/s.test(stdout);
+        };
+        await until(isRefused, { withinMs: 60_000, everyMs: 500, what: "a session that says what is lacking" });
+        expect(readFileSync(join(small, name), "utf8")).toBe(name);
+      }
+      await until(() => existsSync(join(small, "small, listed after it")) && existsSync(join(small, "z, as well")), {
+        withinMs: 60_000,
+        everyMs: 500,
+        what: "the files that there is room for",
+      });
+      rmSync(join(roomy, "z, as well"));
+      await until(() => !existsSync(join(small, "z, as well")), { withinMs: 60_000, everyMs: 500, what: "a deletion on the full node" });
       expect(existsSync(join(small, "large"))).toBe(false);
       execFileSync("mount", ["-o", `remount,size=${LARGE}`, disk]);
       await until(() => existsSync(join(small, "large")), { withinMs: 90_000, everyMs: 500, what: "the large file, with nobody asking" });

@@ -3,7 +3,7 @@ import type { FileRoot } from "@scoutsync/files";
 import type { SessionStats } from "../stats.ts";
 import type { FilePart, FilePeer } from "./file-peer.ts";
 import type { Rate } from "../rate.ts";
-import { Reception } from "./reception.ts";
+import { Reception, refuseForRoom } from "./reception.ts";
 
 /** Entries taken in together: their folders are made durable, and the manifest is written, once for all. */
 const BATCH_ENTRIES = 256;
@@ -27,7 +27,7 @@ export interface PulledFiles {
   refused: FileRefusal[];
 }
 
-/** Takes in what the peer has recorded since the last time, deletions last. */
+/** Takes in what the peer has recorded since the last time, deletions last. Throws DISK_FULL after all that there was room for. */
 export async function pullFiles(exchange: FileExchange): Promise<PulledFiles> {
   const { root, peer, signal, asKnown, onProgress } = exchange;
   const known = await root.cursors();
@@ -60,9 +60,10 @@ export async function pullFiles(exchange: FileExchange): Promise<PulledFiles> {
   live = [];
   gone.sort((a, b) => (a.path > b.path ? -1 : 1));
   for (let at = 0; at < gone.length; at += BATCH_ENTRIES) await take(gone.slice(at, at + BATCH_ENTRIES));
-  if (root.state.wanted > 0) await takeIn(exchange, source, []);
+  if (root.state.wanted > 0) refused.push(...(await takeIn(exchange, source, [])));
   // What was refused for now is listed again next time, and all that came after it; that has nothing new then.
   if (!refused.some(({ retry }) => retry)) await root.noteReceived(end.index, end.seq);
+  refuseForRoom(refused);
   return { end, refused };
 }
 

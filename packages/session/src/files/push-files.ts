@@ -2,12 +2,13 @@ import { PIECE_BYTES, SyncError, type FileEntry, type FileListEnd, type FileRefu
 import { SMALL_BYTES } from "@scoutsync/files";
 import type { FilePart, PutStream } from "./file-peer.ts";
 import type { FileExchange } from "./pull-files.ts";
+import { refuseForRoom } from "./reception.ts";
 
 const BATCH_ENTRIES = 256;
 /** Small files read in one trip to the roots' thread. */
 const READ_AT_ONCE = 64;
 
-/** Offers the peer what it has not recorded of this root, deletions last. */
+/** Offers the peer what it has not recorded of this root, deletions last. Throws DISK_FULL after all that it has room for. */
 export async function pushFiles(exchange: FileExchange): Promise<{ end: FileListEnd; refused: FileRefusal[] }> {
   const { root, peer, nodeName, signal, onProgress } = exchange;
   const { index } = root.state;
@@ -41,6 +42,7 @@ export async function pushFiles(exchange: FileExchange): Promise<{ end: FileList
       digest: root.state.digest,
     });
     signal?.throwIfAborted();
+    refuseForRoom(refused);
     return { end, refused };
   } finally {
     stream.cancel();

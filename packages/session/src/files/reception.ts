@@ -1,4 +1,4 @@
-import { SyncError, Wakeup, type FileEntry, type FileWant } from "@scoutsync/core";
+import { SyncError, Wakeup, type FileEntry, type FileRefusal, type FileWant } from "@scoutsync/core";
 import { DELTA_FROM_BYTES, SMALL_BYTES, type FileRoot, type Intake, type SmallFile } from "@scoutsync/files";
 import type { FilePart } from "./file-peer.ts";
 
@@ -39,6 +39,8 @@ export class Reception {
   private group: SmallFile[] = [];
   private offered: readonly FileEntry[] = [];
   private failure: Error | null = null;
+  /** Files for which there is no room here, by hash: the others do not wait for them. */
+  private readonly lacking = new Map<string, { path: string; message: string }>();
   /** Files received whole, so far. */
   received = 0;
 
@@ -82,12 +84,27 @@ export class Reception {
         else wanted.push(want);
         continue;
       }
-      if (!recipe) want.offset = await this.root.begin(hash, size);
+      const begun = await this.begin(want, path);
+      if (begun === null) continue;
+      if (!recipe) want.offset = begun;
       this.of(hash).at = want.offset;
       if (want.offset === size && !recipe) this.whole(hash);
       else wanted.push(want);
     }
-    return wanted;
+    // Many small ones are not to wait for a large one that may turn out not to fit.
+    return wanted.sort((a, b) => Number(a.size > SMALL_BYTES) - Number(b.size > SMALL_BYTES));
+  }
+
+  /** From which byte a file is to come; null where there is no room for it. */
+  private async begin({ hash, size }: FileWant, path: string): Promise<number | null> {
+    try {
+      return await this.root.begin(hash, size);
+    } catch (error) {
+      if (!(error instanceof SyncError) || error.code !== "DISK_FULL") throw error;
+      this.lacking.set(hash, { path, message: error.message.replace(`. ${error.action}`, "") });
+      this.release(hash);
+      return null;
+    }
   }
 
   private readonly paths = new Map<string, string>();
@@ -181,12 +198,14 @@ export class Reception {
     }
     await this.others();
     const intake = await this.root.receive(this.offered, this.source, this.peer);
-    for (const { path, isOptional } of intake.wants) {
-      if (isOptional) continue;
+    for (const { path, message } of this.lacking.values()) intake.refused.push({ path, code: "DISK_FULL", message, retry: true });
+    for (const { path, hash, isOptional } of intake.wants) {
+      if (isOptional || this.lacking.has(hash)) continue;
       const message = `the bytes of "${path}" could not be had now`;
       intake.refused.push({ path, code: "FILE_CHANGED", message, retry: true });
     }
     this.offered = [];
+    this.lacking.clear();
     return intake;
   }
 
@@ -245,4 +264,15 @@ export class Reception {
       action: "Offer an entry first, and send what is wanted for it.",
     });
   }
+}
+
+/** Throws DISK_FULL where something was refused for want of room: a session that ends so comes again later each time. */
+export function refuseForRoom(refused: readonly FileRefusal[]): void {
+  const [first, ...more] = refused.filter(({ code }) => code === "DISK_FULL");
+  if (!first) return;
+  throw new SyncError({
+    code: "DISK_FULL",
+    message: first.message + (more.length > 0 ? `, and ${more.length} more files wait for room` : ""),
+    action: "Free space there. Everything else was synced, nothing was lost, and it goes on by itself.",
+  });
 }
