@@ -7,6 +7,7 @@ import {
   type ClientDuplexStream,
   type ClientOptions,
   type ChannelCredentials,
+  type Interceptor,
 } from "@grpc/grpc-js";
 import { connect } from "node:net";
 import type { BulkDial } from "./bulk-connection.ts";
@@ -90,6 +91,7 @@ export function createClient<S extends ServiceShape>(
   address: string,
   clientClass: ClientClass<S>,
   channelCredentials?: ChannelCredentials,
+  interceptors: readonly Interceptor[] = [],
 ): ServiceClient<S> {
   const channel = new clientClass(address, channelCredentials ?? credentials.createInsecure(), {
     // A certificate of a fleet says who somebody is, not where: nodes move. Without TLS this says nothing.
@@ -108,6 +110,7 @@ export function createClient<S extends ServiceShape>(
     "grpc.enable_channelz": 0,
     // Proxies from the environment are for the internet; a fleet's nodes are dialled directly.
     "grpc.enable_http_proxy": 0,
+    ...(interceptors.length > 0 && { interceptors: [...interceptors] }),
   });
   return {
     address,

@@ -6,10 +6,15 @@ export const SERVICES: readonly Role[] = ["node", "coordinator"];
 export const VIEWERS: readonly Role[] = ["viewer", "operator", "superadmin"];
 export const OPERATORS: readonly Role[] = ["operator", "superadmin"];
 
+interface Method {
+  path: string;
+  requestDeserialize: (bytes: Buffer) => unknown;
+}
+
 /** The rules of one service by the names of its generated definition, as full paths. */
-export function accessOf<S extends Record<string, { path: string }>>(
+export function accessOf<S extends Record<string, Method>>(
   service: S,
-  rules: Readonly<Record<keyof S, CallAccess>>,
+  rules: { readonly [M in keyof S]: CallAccess<ReturnType<S[M]["requestDeserialize"]>> },
 ): [string, CallAccess][] {
   return Object.entries(service).map(([method, { path }]) => [path, rules[method as keyof S]]);
 }

@@ -27,6 +27,9 @@ export interface Member {
   valid_until: string;
   serial: number;
   revoked: boolean;
+  /** When it was put out, ISO 8601 UTC, and by whom, as the audit log names them. */
+  revoked_at?: string;
+  revoked_by?: string;
   /** What it is limited to; not there for who is not. */
   scope?: string;
 }
@@ -187,9 +190,26 @@ export class Authority {
 
   /**
    * Puts a member out and returns the new signed list, which `keep` stores before it counts as done: a crash in between
-   * leaves something to repeat. `text` is an id or a name. Throws NOT_FOUND, or INVALID_ARGUMENT where it names several.
+   * leaves something to repeat. `text` is an id, a name or `role/id`, `by` is who does it; `mayBe` throws where this member is
+   * not theirs to put out. Throws NOT_FOUND, or INVALID_ARGUMENT where it names several.
    */
-  revoke(text: string, current: Revocations, keep: (list: Revocations) => void = () => {}): { member: Member; revocations: Revocations } {
+  revoke(
+    text: string,
+    parts: { current: Revocations; by: string; mayBe?: (member: Member) => void; keep?: (list: Revocations) => void },
+  ): { member: Member; revocations: Revocations } {
+    const { current, by, mayBe = () => {}, keep = () => {} } = parts;
+    const member = this.#named(text);
+    mayBe(member);
+    // Every certificate up to the latest number is void: also one that is being issued this moment.
+    const revocations = current.with(this.fleet, { identity: memberKey(member), serial: this.#state.serial }, this.#ca.key);
+    keep(revocations);
+    Object.assign(member, { revoked: true, revoked_at: new Date().toISOString(), revoked_by: by });
+    this.#save();
+    return { member, revocations };
+  }
+
+  /** The one member that an id, a name or `role/id` means. Throws NOT_FOUND, or INVALID_ARGUMENT where it means several. */
+  #named(text: string): Member {
     const found = this.#state.members.filter((one) => !one.revoked && (one.id === text || one.name === text || memberKey(one) === text));
     const [member, ...others] = found;
     if (!member || others.length > 0) {
@@ -199,12 +219,7 @@ export class Authority {
         action: member ? `Use one of: ${found.map(memberKey).join(", ")}.` : "See `scoutsync members list`.",
       });
     }
-    // Every certificate up to the latest number is void: also one that is being issued this moment.
-    const revocations = current.with(this.fleet, { identity: memberKey(member), serial: this.#state.serial }, this.#ca.key);
-    keep(revocations);
-    member.revoked = true;
-    this.#save();
-    return { member, revocations };
+    return member;
   }
 
   async #issue(request: Uint8Array, member: Membership): Promise<Admitted> {
@@ -227,6 +242,7 @@ export class Authority {
       ...(scope !== null && { scope }),
     };
     if (known && scope === null) delete known.scope;
+    for (const field of ["revoked_at", "revoked_by"] as const) if (known) delete known[field];
     if (known) Object.assign(known, entry);
     else this.#state.members.push({ ...entry, joined: new Date().toISOString() });
     this.#save();

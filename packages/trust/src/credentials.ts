@@ -1,9 +1,11 @@
 import { constants } from "node:crypto";
 import type { OnReadOpts, Socket } from "node:net";
 import { connect, createSecureContext, TLSSocket, type ConnectionOptions, type PeerCertificate, type SecureContextOptions } from "node:tls";
-import { ChannelCredentials, credentials, ServerCredentials } from "@grpc/grpc-js";
+import { ChannelCredentials, credentials, InterceptingCall, ServerCredentials, type Interceptor } from "@grpc/grpc-js";
 import { SyncError } from "@scoutsync/core";
 import { createClient, hostAndPort, TLS_NAME, type Dial } from "@scoutsync/protocol";
+import { actor } from "./acts.ts";
+import { ACTING_FOR } from "./guard.ts";
 import { memberKey, type Identity } from "./identity.ts";
 import type { OwnCertificate, Trust } from "./trust.ts";
 import { shareRevocations } from "./share.ts";
@@ -132,11 +134,21 @@ export function channelCredentialsOf(trust: Trust): FleetChannelCredentials {
   return known;
 }
 
+/** Tells the other side who asked a coordinator for what it does. */
+const tellActor: Interceptor = (options, nextCall) =>
+  new InterceptingCall(nextCall(options), {
+    start: (metadata, listener, next) => {
+      const who = actor();
+      if (who !== null) metadata.set(ACTING_FOR, who.replaceAll(/[^ -~]/g, "?"));
+      next(metadata, listener);
+    },
+  });
+
 /** How a member dials others: mutual TLS, and both tell each other who was put out for as long as the channel is open. */
 export function dialAs(trust: Trust): Dial {
   return (address, clientClass) => {
     const own = channelCredentialsOf(trust);
-    const client = createClient(address, clientClass, own);
+    const client = createClient(address, clientClass, own, trust.identity.role === "coordinator" ? [tellActor] : []);
     const sharing = new AbortController();
     void shareRevocations(trust, client, sharing.signal);
     return {

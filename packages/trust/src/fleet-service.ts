@@ -3,6 +3,7 @@ import { SyncError, toPlainError } from "@scoutsync/core";
 import { FleetService, toStatus, type Admission, type FleetServer, type Member as WireMember } from "@scoutsync/protocol";
 import type { Logger } from "@scoutsync/runtime";
 import { accessOf, MEMBERS, OPERATORS, SERVICES, VIEWERS } from "./access.ts";
+import { actor, naming } from "./acts.ts";
 import type { AuditLog } from "./audit.ts";
 import type { Admitted, Authority, Member } from "./authority.ts";
 import type { CallAccess, Guard } from "./guard.ts";
@@ -14,9 +15,9 @@ export const FLEET_ACCESS: readonly [string, CallAccess][] = accessOf(FleetServi
   join: { roles: "anyone" },
   renew: { roles: MEMBERS, limited: "membership" },
   shareRevocations: { roles: MEMBERS, limited: "membership" },
-  invite: { roles: OPERATORS, scope: "access", audited: true },
+  invite: { roles: OPERATORS, scope: "access", audited: { about: naming("role", "scope") } },
   listMembers: { roles: [...VIEWERS, ...SERVICES], scope: "access" },
-  revoke: { roles: [...OPERATORS, "coordinator"], scope: "access", audited: true },
+  revoke: { roles: [...OPERATORS, "coordinator"], scope: "access", audited: { about: naming("member") } },
 });
 
 /** The calls of the Fleet service. */
@@ -72,10 +73,11 @@ export function fleetCalls(parts: { trust: Trust; guard: Guard; audit: AuditLog;
     listMembers: unary(() => ({ members: authorityOf(trust).members().map(memberShape) })),
 
     revoke: unary(({ member: text }, _peer, caller) => {
-      const authority = authorityOf(trust);
-      const known = authority.members().find((one) => one.id === text || one.name === text);
-      if (known?.role === "superadmin" && caller?.role !== "superadmin") throw onlySuperadmins();
-      return { member: memberShape(putOut(trust, audit, text)) };
+      // The member that is put out, whatever of its names was given.
+      const mayBe = ({ role }: Member) => {
+        if (role === "superadmin" && caller?.role !== "superadmin") throw onlySuperadmins();
+      };
+      return { member: memberShape(putOut(trust, audit, text, mayBe)) };
     }),
 
     shareRevocations: (call) => {
@@ -122,9 +124,15 @@ export function fleetCalls(parts: { trust: Trust; guard: Guard; audit: AuditLog;
 }
 
 /** Puts a member out of the fleet here, at the authority: whoever is connected hears of it at once. Throws as `revoke`. */
-export function putOut(trust: Trust, audit: AuditLog, text: string): Member {
-  const { member } = authorityOf(trust).revoke(text, trust.revocations, (list) => trust.replaceRevocations(list));
-  audit.write({ who: memberKey(trust.identity), what: "revoke", outcome: "done", details: `${memberKey(member)} (${member.name})` });
+export function putOut(trust: Trust, audit: AuditLog, text: string, mayBe?: (member: Member) => void): Member {
+  const by = actor() ?? memberKey(trust.identity);
+  const { member } = authorityOf(trust).revoke(text, {
+    current: trust.revocations,
+    by,
+    ...(mayBe && { mayBe }),
+    keep: (list) => trust.replaceRevocations(list),
+  });
+  audit.write({ who: by, what: "revoke", outcome: "done", details: `${memberKey(member)} (${member.name})` });
   return member;
 }
 
@@ -138,8 +146,8 @@ function authorityOf({ authority, contact }: Trust): Authority {
 }
 
 function memberShape(member: Member): WireMember {
-  const { role, id, name, joined, revoked, scope = "" } = member;
-  return { role, id, name, joined, validUntil: member.valid_until, revoked, scope };
+  const { role, id, name, joined, revoked, scope = "", revoked_at: revokedAt = "", revoked_by: revokedBy = "" } = member;
+  return { role, id, name, joined, validUntil: member.valid_until, revoked, scope, revokedAt, revokedBy };
 }
 
 function notAMember(): SyncError {

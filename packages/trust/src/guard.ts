@@ -1,7 +1,7 @@
 import type { TLSSocket } from "node:tls";
-import { ServerInterceptingCall, type Metadata, type Server, type ServerInterceptor } from "@grpc/grpc-js";
+import type { Metadata, Server, ServerInterceptor } from "@grpc/grpc-js";
 import { SyncError, toPlainError } from "@scoutsync/core";
-import { toStatus } from "@scoutsync/protocol";
+import { actInterceptor, type Actor, type Audited } from "./acts.ts";
 import type { AuditLog } from "./audit.ts";
 import { memberKey, type Identity, type Role } from "./identity.ts";
 import type { Trust } from "./trust.ts";
@@ -13,11 +13,15 @@ const MOST_STRANGERS = 200;
 /** Connections of one member: a channel needs one. */
 const MOST_PER_MEMBER = 100;
 
+/** How a coordinator says for whom it acts. */
+export const ACTING_FOR = "scoutsync-acting-for";
+const LONGEST_ACTOR = 200;
+
 /** Who may make a call. "anyone" needs no certificate. */
-export interface CallAccess {
+export interface CallAccess<Q = never> {
   readonly roles: readonly Role[] | "anyone";
-  /** It changes something that concerns the fleet: written to the audit log. */
-  readonly audited?: boolean;
+  /** It changes something that concerns the fleet or its data: written to the audit log. */
+  readonly audited?: Audited<Q>;
   /** What a key must be good for; without one only keys without limits are. */
   readonly scope?: string;
   /**
@@ -67,21 +71,12 @@ export class Guard {
 
   /** Goes into the server's options. */
   get interceptor(): ServerInterceptor {
-    return (method, call) =>
-      new ServerInterceptingCall(call, {
-        start: (next) =>
-          next({
-            onReceiveMetadata: (metadata, proceed) => {
-              try {
-                this.admit(this.#options.access.get(method.path), method.path, call.getPeer(), metadata);
-              } catch (error) {
-                call.sendStatus(toStatus(error));
-                return;
-              }
-              proceed(metadata);
-            },
-          }),
-      });
+    const { access, audit } = this.#options;
+    return actInterceptor({
+      audit,
+      auditedOf: (path) => access.get(path)?.audited,
+      admit: (path, peer, metadata) => this.admit(access.get(path), path, peer, metadata),
+    });
   }
 
   /** Sees every connection of a server that does not listen yet. Throws INTERNAL where that cannot be done. */
@@ -94,10 +89,13 @@ export class Guard {
     return this.#connections.get(call.getPeer())?.identity ?? null;
   }
 
-  /** Throws UNAUTHENTICATED or FORBIDDEN, both written to the audit log, where who calls may not make this call. */
-  admit(rule: CallAccess | undefined, path: string, peer: string, metadata: Metadata): void {
+  /**
+   * Who makes the call; null where nobody needs to be known. Throws UNAUTHENTICATED or FORBIDDEN, both written to the audit
+   * log, where who calls may not make this call.
+   */
+  admit(rule: CallAccess | undefined, path: string, peer: string, metadata: Metadata): Actor | null {
     const { audit, trust } = this.#options;
-    if (rule?.roles === "anyone") return;
+    if (rule?.roles === "anyone") return null;
     let who = peer;
     try {
       const caller = this.#caller(rule?.scope, peer, metadata);
@@ -113,7 +111,9 @@ export class Guard {
         });
       }
       if (!own) this.#checkLimits(path, rule, caller.identity);
-      if (rule.audited) audit.write({ who, what: path, outcome: "done" });
+      const [other] = caller.role === "coordinator" ? metadata.get(ACTING_FOR) : [];
+      if (other !== undefined) who += ` for ${other.toString().slice(0, LONGEST_ACTOR)}`;
+      return { who, role: caller.role, own };
     } catch (error) {
       const { code, message } = toPlainError(error);
       audit.write({ who, what: path, outcome: "refused", details: `${code}: ${message}` });
@@ -210,12 +210,14 @@ export class Guard {
 
   /** Cuts everyone who is not a member any more. */
   #lookAgain(): void {
-    for (const { socket, identity } of this.#connections.values()) {
-      if (identity === null || !this.#options.trust.revocations.includes(identity)) continue;
+    const out = [...this.#connections.values()].flatMap(({ socket, identity }) =>
+      identity !== null && this.#options.trust.revocations.includes(identity) ? [{ socket, identity }] : [],
+    );
+    // The socket, not its HTTP/2 session: that would wait for the other side to agree. All before the first line: a disk may be full.
+    for (const { socket } of out) socket.destroy();
+    for (const { identity } of out) {
       const who = `${memberKey(identity)} (${identity.name})`;
       this.#options.audit.write({ who, what: "connection", outcome: "refused", details: "put out of the fleet: cut" });
-      // The socket, not its HTTP/2 session: that would wait for the other side to agree.
-      socket.destroy();
     }
   }
 }

@@ -117,7 +117,10 @@ export class Trust extends EventEmitter<TrustEvents> {
     if (!wire || wire.content.length === 0) return false;
     const list = Revocations.read(wire, this.#identity.fleet, this.ca.publicKey);
     if (list.version <= this.#revocations.version) return false;
-    this.replaceRevocations(list);
+    // Counts at once: the disk may be full.
+    this.#revocations = list;
+    this.emit("revoked", list);
+    writePrivately(this.#folder.revocations, list.toText());
     return true;
   }
 

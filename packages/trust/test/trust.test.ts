@@ -113,7 +113,7 @@ test("who was put out is refused by everyone who has the list, may join again, a
   const other = await admitted("third-id");
   storeIdentity(join(folder, "third"), { ...other, ca: trust.own.ca });
   const third = Trust.open(join(folder, "third")) as Trust;
-  const { revocations } = authority.revoke("second-id", trust.revocations);
+  const { revocations } = authority.revoke("second-id", { current: trust.revocations, by: "user:ada" });
   const heard: number[] = [];
   third.on("revoked", ({ version }) => heard.push(version));
   expect(third.recognise(der).id).toBe("second-id");

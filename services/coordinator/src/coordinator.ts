@@ -1,6 +1,7 @@
+import { join } from "node:path";
 import type { Neighbour } from "@scoutsync/discovery";
 import type { Service } from "@scoutsync/runtime";
-import { checkPlain, plainDial, Trust } from "@scoutsync/trust";
+import { AuditLog, checkPlain, plainDial, Trust } from "@scoutsync/trust";
 import { DEFAULT_TIMING, type CoordinatorConfig, type Timing } from "./config.ts";
 import { wireCore, type Core } from "./core.ts";
 import { startGrpc } from "./grpc/server.ts";
@@ -35,14 +36,15 @@ export async function startCoordinator(config: CoordinatorConfig): Promise<Coord
   if (trust === null)
     checkPlain({ listen: [config.listen, ...(config.http === null ? [] : [config.http])], dialled: [], insecure }, logger);
   const registry = openRegistry(config.dataDirectory, config.presets);
-  const membership = trust && new Membership(trust, config.dataDirectory, registry.access, logger);
+  const audit = new AuditLog(join(config.dataDirectory, "audit.log"));
+  const membership = trust && new Membership(trust, { dataDirectory: config.dataDirectory, audit, store: registry.access, logger });
   const dial = membership?.dial ?? plainDial(insecure);
   const link = new RedisLink(config.redis, logger);
   let work: { queue: CatchUpQueue; rounds: RoundWorker; sessions: SessionWorker } | null = null;
 
   let neighbourhood: ReturnType<typeof sayWhere> | null = null;
   const neighbours = () => neighbourhood?.found ?? [];
-  const core = wireCore({ registry, link, neighbours, queue: () => work?.queue ?? null, membership, dial, timing, logger });
+  const core = wireCore({ registry, link, neighbours, queue: () => work?.queue ?? null, membership, audit, dial, timing, logger });
   const upkeep = new Upkeep(core);
   const release = async () => {
     membership?.stop();

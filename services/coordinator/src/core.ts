@@ -15,6 +15,7 @@ import { FleetEvents } from "./events.ts";
 import type { CatchUpQueue } from "./jobs/catch-up-queue.ts";
 import { CatchUps } from "./jobs/catch-ups.ts";
 import { DialOut } from "./jobs/dial-out.ts";
+import type { AuditLog } from "@scoutsync/trust";
 import type { Membership } from "./membership.ts";
 import { LeaseDesk } from "./jobs/lease-desk.ts";
 import type { RedisLink } from "./jobs/redis.ts";
@@ -28,6 +29,8 @@ export interface Core {
   readonly clients: NodeClients;
   /** Null where the coordinator belongs to no fleet: then nothing is asked. */
   readonly membership: Membership | null;
+  /** Who was refused, and who did what. */
+  readonly audit: AuditLog;
   readonly fleet: Fleet;
   readonly prober: Prober;
   readonly missing: MissingCounter;
@@ -55,6 +58,7 @@ export function wireCore(parts: {
   queue: () => CatchUpQueue | null;
   neighbours: () => readonly Neighbour[];
   membership: Membership | null;
+  audit: AuditLog;
   dial: Dial;
   timing: Timing;
   logger: Logger;

@@ -1,10 +1,10 @@
-import { join } from "node:path";
 import type { Metadata, Server } from "@grpc/grpc-js";
 import { SyncError, toPlainError } from "@scoutsync/core";
 import { AccessService, FleetClient, FleetService, unary } from "@scoutsync/protocol";
 import type { Logger } from "@scoutsync/runtime";
 import {
-  AuditLog,
+  type Act,
+  type AuditLog,
   dialAs,
   FLEET_ACCESS,
   fleetCalls,
@@ -13,6 +13,7 @@ import {
   Guard,
   keepRenewed,
   memberKey,
+  noteAct,
   putOut,
   type Trust,
 } from "@scoutsync/trust";
@@ -25,6 +26,11 @@ import type { Operation } from "./operations/operation.ts";
 import type { AccessStore } from "./registry/access-store.ts";
 
 const REVOKE_MS = 10_000;
+
+interface CallOf {
+  getPeer(): string;
+  metadata: Metadata;
+}
 
 /** What a coordinator does because it belongs to a fleet. */
 export class Membership {
@@ -39,7 +45,10 @@ export class Membership {
   readonly #stopping = new AbortController();
 
   /** Throws INVALID_ARGUMENT for a data directory that holds the identity of something else. */
-  constructor(trust: Trust, dataDirectory: string, store: AccessStore, logger: Logger) {
+  constructor(
+    trust: Trust,
+    { dataDirectory, audit, store, logger }: { dataDirectory: string; audit: AuditLog; store: AccessStore; logger: Logger },
+  ) {
     if (trust.identity.role !== "coordinator") {
       throw new SyncError({
         code: "INVALID_ARGUMENT",
@@ -49,7 +58,7 @@ export class Membership {
     }
     this.trust = trust;
     this.#logger = logger;
-    this.audit = new AuditLog(join(dataDirectory, "audit.log"));
+    this.audit = audit;
     this.guard = new Guard({
       trust,
       audit: this.audit,
@@ -110,9 +119,15 @@ export class Membership {
     });
   }
 
-  /** Throws UNAUTHENTICATED or FORBIDDEN for a caller who may not do this. What changes something is written to the audit log. */
-  admit(call: { getPeer(): string; metadata: Metadata }, { id, method, need }: Pick<Operation, "id" | "method" | "need">): void {
-    this.guard.admit(accessFor({ need, method }), `ask ${id}`, call.getPeer(), call.metadata);
+  /**
+   * Throws UNAUTHENTICATED or FORBIDDEN for a caller who may not do this. What changes something is written to the audit log:
+   * then this is the act, else null.
+   */
+  admit(call: CallOf, { id, method, need }: Pick<Operation, "id" | "method" | "need">, input: unknown): Act | null {
+    const access = accessFor({ need, method });
+    const what = `ask ${id}`;
+    const by = this.guard.admit(access, what, call.getPeer(), call.metadata);
+    return by === null ? null : noteAct(this.audit, access.audited, by, what, input);
   }
 
   /**

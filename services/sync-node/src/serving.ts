@@ -5,7 +5,8 @@ import { HealthImplementation } from "grpc-health-check";
 import { SyncError, toPlainError } from "@scoutsync/core";
 import { addReflection, syncNodeService } from "@scoutsync/protocol";
 import type { Logger, Service } from "@scoutsync/runtime";
-import { ANYBODY, AuditLog, dialAs, FleetServerCredentials, plainDial, Trust } from "@scoutsync/trust";
+import { ANYBODY, AuditLog, dialAs, FleetServerCredentials, plainActs, plainDial, Trust } from "@scoutsync/trust";
+import { NODE_ACCESS } from "./access.ts";
 import { announce } from "./announce.ts";
 import type { ClockKeeper } from "./clock/clock-keeper.ts";
 import type { SyncNodeConfig } from "./config.ts";
@@ -124,7 +125,7 @@ export async function serve(
   };
   const audit = new AuditLog(join(config.dataDirectory, "audit.log"));
   const membership: Membership | null = trust && belong(trust, context, { audit, dataDirectory: config.dataDirectory });
-  const server = createGrpcServer(membership ? [membership.guard.interceptor] : []);
+  const server = createGrpcServer([membership ? membership.guard.interceptor : plainActs(audit, new Map(NODE_ACCESS))]);
   acceptBulk(server, (socket) => context.bulkConnections.accept(socket));
   membership?.serve(server);
   server.addService(syncNodeService, membership && trust ? routedHandlers(context, membership.guard, trust.identity) : handlers(context));

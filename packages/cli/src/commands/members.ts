@@ -11,7 +11,7 @@ export const registerMembers: Registration = (program, surroundings) => {
 
   declare<{ at?: string }>(members, surroundings, {
     usage: "list",
-    summary: "everyone who was ever given a certificate",
+    summary: "everyone who was ever given a certificate; who was put out, when and by whom",
     usesCoordinator: true,
     options: [at()],
     examples: ["scoutsync members list", "scoutsync members list --at 10.0.0.5:7071 --json"],
@@ -21,7 +21,7 @@ export const registerMembers: Registration = (program, surroundings) => {
       invocation.out.result(document, () =>
         invocation.out.table(
           ["role", "id", "name", "scope", "joined", "valid until", "revoked"],
-          document.map((one) => [one.role, one.id, one.name, one.scope ?? "", one.joined, one.valid_until, one.revoked ? "yes" : "no"]),
+          document.map((one) => [one.role, one.id, one.name, one.scope ?? "", one.joined, one.valid_until, revokedText(one)]),
         ),
       );
     },
@@ -57,6 +57,12 @@ async function asked<T>(
   }
 }
 
-function memberDocument({ role, id, name, joined, validUntil, revoked, scope }: Member) {
-  return { role, id, name, joined, valid_until: validUntil, revoked, ...(scope !== "" && { scope }) };
+function memberDocument({ role, id, name, joined, validUntil, revoked, scope, revokedAt, revokedBy }: Member) {
+  const out = revokedAt !== "" && { revoked_at: revokedAt, revoked_by: revokedBy };
+  return { role, id, name, joined, valid_until: validUntil, revoked, ...out, ...(scope !== "" && { scope }) };
+}
+
+function revokedText(member: ReturnType<typeof memberDocument>): string {
+  if (!member.revoked) return "no";
+  return "revoked_at" in member ? `${member.revoked_at} by ${member.revoked_by}` : "yes";
 }

@@ -1,5 +1,5 @@
 import { CoordinatorService } from "@scoutsync/protocol";
-import { accessOf, VIEWERS, type CallAccess, type Role } from "@scoutsync/trust";
+import { accessOf, naming, VIEWERS, type CallAccess, type Role } from "@scoutsync/trust";
 import type { Operation } from "../operations/operation.ts";
 import type { OperationCall, ServiceCall } from "../operations/rpc.ts";
 import { OPERATIONS } from "../operations/table.ts";
@@ -8,7 +8,7 @@ import { PERSON_ROLES } from "./needs.ts";
 const WORKERS: readonly Role[] = ["coordinator", "worker"];
 
 /** Calls that are no operation of a person. One that is missing here does not compile. */
-const SERVICE_ACCESS: Readonly<Record<ServiceCall, CallAccess>> = {
+const SERVICE_ACCESS: Readonly<Record<ServiceCall, CallAccess<object>>> = {
   register: { roles: ["node"], limited: "membership" },
   heartbeat: { roles: ["node"], limited: "membership" },
   acquireLease: { roles: WORKERS },
@@ -18,10 +18,13 @@ const SERVICE_ACCESS: Readonly<Record<ServiceCall, CallAccess>> = {
   watch: { roles: VIEWERS, scope: "fleet" },
 };
 
+/** What of an operation's input the audit log quotes: whom and what it is about, never a value. */
+const about = naming("node", "server_id", "id", "name", "address", "host", "port", "database", "key", "keep", "decision");
+
 /** What an operation needs of who asks for it by a call; what changes something is audited. */
-export function accessFor({ need, method }: Pick<Operation, "need" | "method">, services: readonly Role[] = []): CallAccess {
+export function accessFor({ need, method }: Pick<Operation, "need" | "method">, services: readonly Role[] = []): CallAccess<object> {
   const people = PERSON_ROLES.slice(PERSON_ROLES.indexOf(need.role));
-  return { roles: [...services, ...people], scope: need.scope, ...(method === "GET" ? {} : { audited: true }) };
+  return { roles: [...services, ...people], scope: need.scope, ...(method === "GET" ? {} : { audited: { about } }) };
 }
 
 /** Who may make the calls of a coordinator that belongs to a fleet: operations say so in their table. */
@@ -29,5 +32,5 @@ export const COORDINATOR_ACCESS: readonly [string, CallAccess][] = accessOf(Coor
   ...SERVICE_ACCESS,
   ...(Object.fromEntries(
     OPERATIONS.flatMap((one) => (one.rpc === null ? [] : [[one.rpc.call, accessFor(one, one.rpc.services)]])),
-  ) as Record<OperationCall, CallAccess>),
+  ) as Record<OperationCall, CallAccess<object>>),
 });

@@ -2,7 +2,7 @@ import type { handleUnaryCall } from "@grpc/grpc-js";
 import { SyncError } from "@scoutsync/core";
 import { AccessService, toStatus, type AccessServer, type ApiKey, type User } from "@scoutsync/protocol";
 import type { Logger } from "@scoutsync/runtime";
-import { accessOf, type CallAccess, type Role } from "@scoutsync/trust";
+import { accessOf, naming, type CallAccess, type Role } from "@scoutsync/trust";
 import type { KeyRow, UserRow } from "../registry/access-store.ts";
 import type { ApiKeys } from "./keys.ts";
 import type { Logins } from "./logins.ts";
@@ -11,12 +11,12 @@ const SUPERADMIN: readonly Role[] = ["superadmin"];
 
 /** Who may make the calls of the Access service. */
 export const ACCESS_ACCESS: readonly [string, CallAccess][] = accessOf(AccessService, {
-  createKey: { roles: SUPERADMIN, scope: "access", audited: true },
+  createKey: { roles: SUPERADMIN, scope: "access", audited: { about: naming("name", "role", "scopes") } },
   listKeys: { roles: SUPERADMIN, scope: "access" },
-  revokeKey: { roles: SUPERADMIN, scope: "access", audited: true },
-  setUser: { roles: SUPERADMIN, scope: "access", audited: true },
+  revokeKey: { roles: SUPERADMIN, scope: "access", audited: { about: naming("name") } },
+  setUser: { roles: SUPERADMIN, scope: "access", audited: { about: naming("name", "role") } },
   listUsers: { roles: SUPERADMIN, scope: "access" },
-  removeUser: { roles: SUPERADMIN, scope: "access", audited: true },
+  removeUser: { roles: SUPERADMIN, scope: "access", audited: { about: naming("name") } },
 });
 
 /** The calls of the Access service. */

@@ -1,7 +1,9 @@
-import { SyncError } from "@scoutsync/core";
+import { SyncError, toPlainError } from "@scoutsync/core";
 import { toStatus, type CoordinatorServer, type WatchRequest, type WatchResponse } from "@scoutsync/protocol";
 import { formatAddress, parseAddress } from "@scoutsync/runtime";
+import { actingFor, noteAct } from "@scoutsync/trust";
 import type { ServerUnaryCall, ServerWritableStream } from "@grpc/grpc-js";
+import { accessFor } from "../access/calls.ts";
 import type { Core } from "../core.ts";
 import type { FleetEvent } from "../events.ts";
 import { LONGEST_NAME } from "../detection/plausible.ts";
@@ -63,10 +65,18 @@ export function serviceCalls(parts: { core: Core; upkeep: Upkeep; stopped: Abort
     ask: serve(async ({ operation: id, input = {} }, call, signal) => {
       const one = OPERATIONS.find((known) => known.id === id);
       // Strangers are not told either what there is.
-      core.membership?.admit(call, one ?? UNKNOWN_OPERATION);
+      const act = core.membership
+        ? core.membership.admit(call, one ?? UNKNOWN_OPERATION, input)
+        : noteAct(core.audit, one && accessFor(one).audited, { who: call.getPeer(), role: null, own: false }, `ask ${id}`, input);
       if (one === undefined) throw noSuchOperation(OPERATIONS, id);
-      const answer = await ask(one, { core, upkeep, signal }, input);
-      return { answer: answer === null ? undefined : answer };
+      const work = () => ask(one, { core, upkeep, signal }, input);
+      try {
+        const answer = await (act === null ? work() : actingFor(act.who, work));
+        return { answer: answer === null ? undefined : answer };
+      } catch (error) {
+        act?.failed(toPlainError(error).code);
+        throw error;
+      }
     }),
 
     acquireLease: serve((request) => core.desk.acquire(request)),

@@ -1,11 +1,13 @@
 import { SyncError } from "@scoutsync/core";
 import { addReflection } from "@scoutsync/protocol";
 import { formatAddress, parseAddress } from "@scoutsync/runtime";
+import { plainActs } from "@scoutsync/trust";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { HealthImplementation } from "grpc-health-check";
 import type { Core } from "../core.ts";
 import type { Upkeep } from "../upkeep.ts";
 import { serviceCalls } from "./calls.ts";
+import { COORDINATOR_ACCESS } from "../access/calls.ts";
 import { COORDINATOR_SERVICE, operationCalls } from "./operation-calls.ts";
 
 const SERVICE_NAME = "scoutsync.v1.Coordinator";
@@ -37,7 +39,7 @@ export async function startGrpc({
   }
   const { membership } = core;
   const server = new Server({
-    interceptors: membership ? [membership.guard.interceptor] : [],
+    interceptors: [membership ? membership.guard.interceptor : plainActs(core.audit, new Map(COORDINATOR_ACCESS))],
     "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
     "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
     "grpc.max_concurrent_streams": MAX_STREAMS,

@@ -5,13 +5,13 @@ import { z } from "zod";
 import { checkNeed, holderOf, type Holder, type Need } from "../access/needs.ts";
 import { isToken, type Session } from "../access/logins.ts";
 import type { Membership } from "../membership.ts";
+import { isAct, nameOf, noteRequest } from "./acts.ts";
 import { LOGIN_PATH, loginPage } from "./login-page.ts";
 
 /** Only over HTTPS, from this host, for all of it; the prefix has browsers insist on that. */
 const SESSION_COOKIE = "__Host-scoutsync";
 const CSRF_COOKIE = "__Host-scoutsync_csrf";
 const CSRF_HEADER = "x-csrf-token";
-const SAFE_METHODS = new Set(["GET", "HEAD", "OPTIONS"]);
 /** What shows the fleet and changes nothing. */
 export const LOOK: Need = { role: "viewer", scope: "fleet" };
 /** The pages of the dashboard, which only show what the routes let through. */
@@ -64,15 +64,15 @@ export async function addGate(server: FastifyInstance, membership: Membership): 
     if (OPEN_PATHS.has(path) && request.routeOptions.url === path) return;
     reply.raw.setHeader("cache-control", "no-store");
     let who = request.ip;
-    const what = `${request.method} ${path.slice(0, 200)}`;
+    const what = nameOf(request);
     try {
       const asker = identified(request, membership);
       ({ who } = asker);
-      if (asker.session !== null && !SAFE_METHODS.has(request.method)) checkIntent(request, asker.session);
+      if (asker.session !== null && isAct(request)) checkIntent(request, asker.session);
       const need = request.routeOptions.config.need ?? (isPage(path) ? LOOK : NOBODY_ELSE);
       // There is nothing at this path: said to whoever may look at the fleet at all.
       if (request.routeOptions.url !== undefined) checkNeed(asker, need, what);
-      if (!SAFE_METHODS.has(request.method)) audit.write({ who, what, outcome: "done" });
+      if (isAct(request)) noteRequest(request, audit, who);
     } catch (error) {
       const { code, message } = toPlainError(error);
       audit.write({ who, what, outcome: "refused", details: `${code}: ${message}` });

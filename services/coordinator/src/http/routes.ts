@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
+import { actingFor } from "@scoutsync/trust";
 import type { Core } from "../core.ts";
 import type { Operation } from "../operations/operation.ts";
 import type { Upkeep } from "../upkeep.ts";
@@ -21,7 +22,9 @@ export function addRoutes(
           query: one.query.parse(request.query),
           body: one.body.parse(request.body ?? {}),
         };
-        const answer = await one.run({ core, upkeep, signal: goneSignal(reply, stopped) }, input);
+        const scene = { core, upkeep, signal: goneSignal(reply, stopped) };
+        const work = () => one.run(scene, input);
+        const answer = await (request.actor ? actingFor(request.actor, work) : work());
         return one.answer === null ? reply.code(one.status).send() : reply.code(one.status).send(answer);
       },
     });

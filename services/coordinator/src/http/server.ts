@@ -9,6 +9,7 @@ import { registerDashboard } from "../dashboard/index.ts";
 import { OPERATIONS } from "../operations/table.ts";
 import type { Upkeep } from "../upkeep.ts";
 import { EventStream } from "./event-stream.ts";
+import { noteActs, noteOpenActs } from "./acts.ts";
 import { addGate, LOOK } from "./gate.ts";
 import { coordinatorMetrics } from "./metrics.ts";
 import { openApiDocument } from "./openapi.ts";
@@ -47,10 +48,11 @@ export async function startHttp({
       .send(JSON.stringify(noSuchRoute(request.method, request.url))),
   );
   acceptEmptyBodies(server);
+  noteActs(server, core.audit);
   if (membership) {
     await addGate(server, membership);
     membership.trust.on("renewed", () => (server.server as Partial<SecureServer>).setSecureContext?.(membership.https().https));
-  }
+  } else noteOpenActs(server, core.audit);
 
   server.get("/healthz", () => ({
     status: "ok",

@@ -105,6 +105,9 @@ export interface Member {
   revoked: boolean;
   /** What a node is limited to; empty = nothing. */
   scope: string;
+  /** When it was put out, ISO 8601 UTC, and by whom, as the audit log names them; empty = it was not, or nobody wrote it down. */
+  revokedAt: string;
+  revokedBy: string;
 }
 
 export interface ListMembersResponse {
@@ -856,7 +859,17 @@ export const ListMembersRequest: MessageFns<ListMembersRequest> = {
 };
 
 function createBaseMember(): Member {
-  return { role: "", id: "", name: "", joined: "", validUntil: "", revoked: false, scope: "" };
+  return {
+    role: "",
+    id: "",
+    name: "",
+    joined: "",
+    validUntil: "",
+    revoked: false,
+    scope: "",
+    revokedAt: "",
+    revokedBy: "",
+  };
 }
 
 export const Member: MessageFns<Member> = {
@@ -881,6 +894,12 @@ export const Member: MessageFns<Member> = {
     }
     if (message.scope !== "") {
       writer.uint32(58).string(message.scope);
+    }
+    if (message.revokedAt !== "") {
+      writer.uint32(66).string(message.revokedAt);
+    }
+    if (message.revokedBy !== "") {
+      writer.uint32(74).string(message.revokedBy);
     }
     return writer;
   },
@@ -954,6 +973,22 @@ export const Member: MessageFns<Member> = {
             message.scope = reader.string();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.revokedAt = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.revokedBy = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -978,6 +1013,8 @@ export const Member: MessageFns<Member> = {
     message.validUntil = object.validUntil ?? "";
     message.revoked = object.revoked ?? false;
     message.scope = object.scope ?? "";
+    message.revokedAt = object.revokedAt ?? "";
+    message.revokedBy = object.revokedBy ?? "";
     return message;
   },
 };
