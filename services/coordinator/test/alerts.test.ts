@@ -133,7 +133,9 @@ describe.skipIf(redisProgram === null)("alerts", () => {
     expect([...kinds()].sort()).toEqual(expected);
     // What happened at one moment is one mail.
     expect(subjects()).toHaveLength(1);
-    for (const word of ["60 s ahead", "5% free", "failed in a row", "lacks 1 change,", "--kind parked"])
+    // How far the clock is off is measured over a line that a busy machine answers late.
+    expect(mail.mails[0]?.replaceAll("=\r\n", "")).toMatch(/ (5[5-9]|6[0-5]) s ahead/);
+    for (const word of ["5% free", "failed in a row", "lacks 1 change,", "--kind parked"])
       expect(mail.mails[0]?.replaceAll("=\r\n", "")).toContain(word);
 
     second!.failures = [];

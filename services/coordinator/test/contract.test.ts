@@ -69,7 +69,11 @@ describe.skipIf(redisProgram === null)("what users and tools see", () => {
   });
 
   it("GET /api/sync/catchup/status", async () => {
-    const body = (await (await fetch(fleet.url("/api/sync/catchup/status"))).json()) as Record<string, unknown>;
+    let body: Record<string, unknown> = {};
+    await eventually(async () => {
+      body = (await (await fetch(fleet.url("/api/sync/catchup/status"))).json()) as Record<string, unknown>;
+      return (body["servers_needing_catchup"] as unknown[]).length === 0;
+    }, 10_000);
     expect(Object.keys(body).sort()).toEqual(
       ["catchup_enabled", "max_catchup_days", "recent_catchup_logs", "servers_needing_catchup", "timestamp"].sort(),
     );
@@ -84,9 +88,11 @@ describe.skipIf(redisProgram === null)("what users and tools see", () => {
     fleet.nodes.push(node);
     await unary(fleet.client, "setSetting", { key: "catchup_scheduler_enabled", value: "false" });
     await node.register(fleet.client);
-    const status = (await (await fetch(fleet.url("/api/sync/catchup/status"))).json()) as {
-      servers_needing_catchup: Record<string, unknown>[];
-    };
+    let status: { servers_needing_catchup: Record<string, unknown>[] } = { servers_needing_catchup: [] };
+    await eventually(async () => {
+      status = (await (await fetch(fleet.url("/api/sync/catchup/status"))).json()) as typeof status;
+      return status.servers_needing_catchup.length === 1 && status.servers_needing_catchup[0]?.["missing_changes"] === 5;
+    }, 10_000);
     expect(status.servers_needing_catchup).toHaveLength(1);
     expect(status.servers_needing_catchup[0]).toMatchObject({ id: 3, name: "late", host: "127.0.0.1", missing_changes: 5 });
     expect(Object.keys(status.servers_needing_catchup[0] ?? {})).toEqual([

@@ -14,12 +14,15 @@ import Sqlite, { type Database } from "better-sqlite3";
 import { startCoordinator, type CoordinatorService, type Timing } from "../src/index.ts";
 import { ScriptedNode } from "./scripted-nodes.ts";
 
-/** Seconds become tenths, so that what heals within an interval is seen to heal. */
+/**
+ * Seconds become tenths, so that what heals within an interval is seen to heal. Leases and questions live long enough for a machine
+ * that does nothing for a second.
+ */
 export const QUICK: Partial<Timing> = {
-  leaseMs: 1_500,
+  leaseMs: 3_000,
   reconcileMs: 700,
   heartbeatMs: 400,
-  pingDeadlineMs: 400,
+  pingDeadlineMs: 3_000,
   settleMs: 50,
   retryFirstMs: 100,
   retryCapMs: 500,
@@ -106,16 +109,48 @@ export function quietLogger() {
 
 /** In CI, where everything runs at once on two cores, one waits longer before one says that something does not come. */
 const PATIENCE = process.env["CI"] === "true" ? 3 : 1;
+/** Nothing that comes at all is called missing sooner, because how long it takes is the machine's affair. */
+const LEAST_MS = 30_000;
 
+/**
+ * Asks again until it is so, and says how long that took, milliseconds. What has to come sooner than something else is compared with
+ * that, never with a time.
+ */
 export async function eventually(
   condition: () => boolean | Promise<boolean>,
   withinMs: number,
   describe: () => string | Promise<string> = () => "",
 ): Promise<number> {
   const startedAt = Date.now();
+  const boundMs = Math.max(withinMs, LEAST_MS) * PATIENCE;
   while (!(await condition())) {
-    if (Date.now() - startedAt > withinMs * PATIENCE) throw new Error(`not within ${withinMs} ms. ${await describe()}`);
+    if (Date.now() - startedAt > boundMs) throw new Error(`not within ${boundMs} ms. ${await describe()}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   return Date.now() - startedAt;
+}
+
+/** True as soon as it is so; false when it was not within this time, where that is nothing wrong. */
+export async function seenWithin(ms: number, condition: () => boolean | Promise<boolean>): Promise<boolean> {
+  const until = Date.now() + ms;
+  while (Date.now() < until) {
+    if (await condition()) return true;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  return false;
+}
+
+/** Waits until a figure stays as it is for this long, milliseconds: what goes on for ever never does. */
+export async function comesToRest(figure: () => number | Promise<number>, forMs: number, describe: () => string = () => ""): Promise<void> {
+  let last = await figure();
+  await eventually(
+    async () => {
+      const before = last;
+      await new Promise((resolve) => setTimeout(resolve, forMs));
+      last = await figure();
+      return last === before;
+    },
+    0,
+    describe,
+  );
 }

@@ -14,47 +14,42 @@ describe.skipIf(redisProgram === null)(`a fleet of ${NODES} (seed ${SEED})`, () 
   let fleet: LargeFleet;
   afterEach(async () => fleet.stop());
 
-  it(
-    "is brought up to date in few sessions by two workers, of which one is killed, while nodes come and go",
-    { timeout: 120_000 },
-    async () => {
-      fleet = await LargeFleet.start(NODES, SEED, { ...QUICK, idleMs: 30_000, pingDeadlineMs: 4_000 });
-      const worker = fleet.startWorker();
-      const own = (name: string) => name.includes(`:${worker.pid}:`);
-      await fleet.automatic(false);
-      await unary(fleet.client, "setSetting", { key: "max_concurrent_sessions", value: String(PLACES) });
-      await fleet.tell({ do: "pace", sessionMs: 3_000 });
-      await fleet.tell({ do: "write", nodes: fleet.some(1.1) });
-      const away = fleet.some(0.1);
-      await fleet.tell({ do: "down", nodes: away });
-      await fleet.automatic(true);
-      const scan = fleet.scan();
-      const until = Date.now() + 40_000;
-      // In the middle: its line is written before the node hears of it.
-      const isRunning = ({ worker: name, status, openedAt }: Attempt) =>
-        own(name) && status === "in_progress" && Date.now() - openedAt > 500;
-      while (!fleet.attempts().some(isRunning)) {
-        expect(Date.now(), "the second worker never had a session").toBeLessThan(until);
-        await new Promise((resolve) => setTimeout(resolve, 50));
-      }
-      const killedAt = Date.now();
-      await fleet.kill(worker);
-      await fleet.tell({ do: "pace", sessionMs: 50 });
-      const { done, of, errors } = await scan;
-      expect(of).toBe(NODES);
-      expect(done, `only those that are away are not done: ${errors.join("; ")}`).toBe(NODES - away.length);
-      await fleet.tell({ do: "up", nodes: away });
-      const standing = await fleet.equal(40_000);
-      expect(standing.overlaps, "two sessions at once on a node").toBe(0);
-      expect(standing.sessions).toBeLessThanOrEqual(Math.ceil(NODES * Math.log2(NODES)) + 2 * NODES);
-      // By what the nodes saw: none of those whose session was lost was left out.
-      const delays = await fleet.delaysAfter(worker, killedAt);
-      expect(delays.length, "the killed worker had no session").toBeGreaterThan(0);
-      const left = delays.filter(({ delayMs }) => delayMs === null).map(({ lost }) => lost.serverName);
-      expect(left, "never had another session").toEqual([]);
-      const attempts = fleet.attempts();
-      expect(attempts.length, "an attempt without a line").toBeGreaterThanOrEqual(standing.sessions);
-      expect(new Set(attempts.map((attempt) => attempt.worker)).size, "both workers had sessions").toBe(2);
-    },
-  );
+  it("is brought up to date in few sessions by two workers, of which one is killed, while nodes come and go", async () => {
+    fleet = await LargeFleet.start(NODES, SEED, { ...QUICK, idleMs: 30_000, pingDeadlineMs: 4_000 });
+    const worker = fleet.startWorker();
+    const own = (name: string) => name.includes(`:${worker.pid}:`);
+    await fleet.automatic(false);
+    await unary(fleet.client, "setSetting", { key: "max_concurrent_sessions", value: String(PLACES) });
+    await fleet.tell({ do: "pace", sessionMs: 3_000 });
+    await fleet.tell({ do: "write", nodes: fleet.some(1.1) });
+    const away = fleet.some(0.1);
+    await fleet.tell({ do: "down", nodes: away });
+    await fleet.automatic(true);
+    const scan = fleet.scan();
+    const until = Date.now() + 120_000;
+    // In the middle: its line is written before the node hears of it.
+    const isRunning = ({ worker: name, status, openedAt }: Attempt) => own(name) && status === "in_progress" && Date.now() - openedAt > 500;
+    while (!fleet.attempts().some(isRunning)) {
+      expect(Date.now(), "the second worker never had a session").toBeLessThan(until);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    const killedAt = Date.now();
+    await fleet.kill(worker);
+    await fleet.tell({ do: "pace", sessionMs: 50 });
+    const { done, of, errors } = await scan;
+    expect(of).toBe(NODES);
+    expect(done, `only those that are away are not done: ${errors.join("; ")}`).toBe(NODES - away.length);
+    await fleet.tell({ do: "up", nodes: away });
+    const standing = await fleet.equal(40_000);
+    expect(standing.overlaps, "two sessions at once on a node").toBe(0);
+    expect(standing.sessions).toBeLessThanOrEqual(Math.ceil(NODES * Math.log2(NODES)) + 2 * NODES);
+    // By what the nodes saw: none of those whose session was lost was left out.
+    const delays = await fleet.delaysAfter(worker, killedAt);
+    expect(delays.length, "the killed worker had no session").toBeGreaterThan(0);
+    const left = delays.filter(({ delayMs }) => delayMs === null).map(({ lost }) => lost.serverName);
+    expect(left, "never had another session").toEqual([]);
+    const attempts = fleet.attempts();
+    expect(attempts.length, "an attempt without a line").toBeGreaterThanOrEqual(standing.sessions);
+    expect(new Set(attempts.map((attempt) => attempt.worker)).size, "both workers had sessions").toBe(2);
+  });
 });

@@ -47,7 +47,6 @@ describe("limits on what passes a node", () => {
 
   it.skipIf(redisProgram === null)(
     "of rows and files are obeyed by running nodes from when a row of sync_config says so, until it does no more",
-    { timeout: 90_000 },
     async () => {
       const directory = folder();
       const redis = await RedisServer.start();

@@ -10,7 +10,7 @@ import { startSyncNode } from "@scoutsync/sync-node";
 import Sqlite from "better-sqlite3";
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { eventually, quietLogger } from "./fleet-under-test.ts";
+import { eventually, quietLogger, seenWithin } from "./fleet-under-test.ts";
 import { freePort, RedisServer, redisProgram } from "./redis-server.ts";
 
 /** `SCOUTSYNC_OUTAGES=long`: the product's own timing, and Redis paused for a minute; takes ten minutes. */
@@ -19,7 +19,7 @@ const TIMING = LONG ? "product" : "quick";
 /** Longer than a lease, a job's lock and every bound on an answer of Redis. */
 const PAUSE_MS = LONG ? 60_000 : 5_000;
 const PAST_LEASE_MS = LONG ? 50_000 : 4_000;
-const STEP_MS = LONG ? 180_000 : 60_000;
+const STEP_MS = LONG ? 180_000 : 90_000;
 const NODES = ["north", "south", "east", "west"] as const;
 const ROWS = 800;
 
@@ -138,7 +138,8 @@ describe.skipIf(redisProgram === null)("outages of every part", () => {
     await eventually(async () => {
       try {
         ({ results } = await unary(client, "scan", { noWait: false }, { deadlineMs: STEP_MS }));
-        return results.length === NODES.length;
+        // On a busy machine a node may have answered too late: the next one finds it.
+        return results.length === NODES.length && !results.some(({ errors }) => errors.some((text) => /answer|reach/.test(text)));
       } catch {
         return false;
       }
@@ -156,19 +157,17 @@ describe.skipIf(redisProgram === null)("outages of every part", () => {
     return lacking;
   }
 
-  it("Redis is killed and comes back empty", { timeout: STEP_MS * 2 }, async () => {
-    write();
-    await eventually(() => inSession(undefined), STEP_MS);
+  it("Redis is killed and comes back empty", { timeout: STEP_MS * 4 }, async () => {
+    await untilInSession();
     await redis.kill();
     write();
     await redis.up();
     expect(await lackingAfterOneScan("Redis killed")).toEqual([]);
   });
 
-  it("Redis is flushed while catch-ups run", { timeout: STEP_MS * 2 }, async () => {
+  it("Redis is flushed while catch-ups run", { timeout: STEP_MS * 4 }, async () => {
     const connection = new Redis(redis.url);
-    write();
-    await eventually(() => inSession(undefined), STEP_MS);
+    await untilInSession();
     await connection.flushall();
     write();
     await connection.flushall();
@@ -176,9 +175,8 @@ describe.skipIf(redisProgram === null)("outages of every part", () => {
     expect(await lackingAfterOneScan("Redis flushed")).toEqual([]);
   });
 
-  it("Redis stands still and goes on", { timeout: STEP_MS * 2 + PAUSE_MS }, async () => {
-    write();
-    await eventually(() => inSession(undefined), STEP_MS);
+  it("Redis stands still and goes on", { timeout: STEP_MS * 4 + PAUSE_MS }, async () => {
+    await untilInSession();
     redis.freeze();
     write();
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
@@ -188,10 +186,13 @@ describe.skipIf(redisProgram === null)("outages of every part", () => {
     expect(await lackingAfterOneScan(`Redis paused for ${PAUSE_MS / 1_000} s`)).toEqual([]);
   });
 
-  it("the coordinator is killed in the middle of a scan", { timeout: STEP_MS * 2 }, async () => {
-    write();
-    const scanning = unary(client, "scan", { noWait: false }, { deadlineMs: STEP_MS }).catch(() => null);
-    await eventually(() => inSession(undefined), STEP_MS);
+  it("the coordinator is killed in the middle of a scan", { timeout: STEP_MS * 4 }, async () => {
+    let scanning: Promise<unknown> = Promise.resolve();
+    do {
+      await scanning;
+      write();
+      scanning = unary(client, "scan", { noWait: false }, { deadlineMs: STEP_MS }).catch(() => null);
+    } while (!(await seenWithin(3_000, () => inSession(undefined))));
     await kill(coordinator);
     await scanning;
     write();
@@ -199,21 +200,17 @@ describe.skipIf(redisProgram === null)("outages of every part", () => {
     expect(await lackingAfterOneScan("coordinator killed")).toEqual([]);
   });
 
-  /** Writes until the second worker has a session, because it is the one to be disturbed. */
-  async function untilInSession(): Promise<void> {
+  /** Writes until a session runs, of the second worker where it is the one to be disturbed: one may be over before it was seen. */
+  async function untilInSession(by: () => number | undefined = () => undefined): Promise<void> {
     for (let attempt = 0; ; attempt++) {
-      if (attempt === 30) throw new Error("the second worker never had a session");
+      if (attempt === 30) throw new Error("no session was seen that could be disturbed");
       write();
-      const seen = await eventually(() => inSession(worker.pid), LONG ? 5_000 : 2_000).then(
-        () => true,
-        () => false,
-      );
-      if (seen) return;
+      if (await seenWithin(LONG ? 5_000 : 3_000, () => inSession(by()))) return;
     }
   }
 
-  it("a worker freezes past its lease and goes on", { timeout: STEP_MS * 2 + PAST_LEASE_MS }, async () => {
-    await untilInSession();
+  it("a worker freezes past its lease and goes on", { timeout: STEP_MS * 4 + PAST_LEASE_MS }, async () => {
+    await untilInSession(() => worker.pid);
     worker.kill("SIGSTOP");
     write();
     await new Promise((resolve) => setTimeout(resolve, PAST_LEASE_MS));
@@ -223,8 +220,8 @@ describe.skipIf(redisProgram === null)("outages of every part", () => {
     expect(await lackingAfterOneScan("the frozen worker awake again")).toEqual([]);
   });
 
-  it("a worker is killed in the middle of a session", { timeout: STEP_MS * 2 }, async () => {
-    await untilInSession();
+  it("a worker is killed in the middle of a session", { timeout: STEP_MS * 4 }, async () => {
+    await untilInSession(() => worker.pid);
     await kill(worker);
     write();
     expect(await lackingAfterOneScan("worker killed")).toEqual([]);
