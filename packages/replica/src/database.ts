@@ -75,6 +75,7 @@ import { ReplicaClock } from "./time/replica-clock.ts";
 import { restamp } from "./time/restamp.ts";
 import { BETWEEN_TURNS_MS, LONGEST_TURN_MS, pauseThread, Turns } from "./turns.ts";
 import { Exchange } from "./exchange.ts";
+import { valueStatement } from "./kept-statements.ts";
 
 /** One call to forget takes no longer than this; the next goes on, milliseconds. */
 const LONGEST_FORGETTING_MS = 20_000;
@@ -305,7 +306,7 @@ export class ReplicaDatabase implements Neighbour {
   /** True when another connection has committed since the last look. Costs one read of shared memory. */
   hasNews(): boolean {
     this.file.checkFiles();
-    const version = this.db.pragma("data_version", { simple: true }) as number;
+    const version = this.foreignCommits();
     if (version === this.dataVersion) return false;
     this.dataVersion = version;
     return true;
@@ -622,6 +623,17 @@ export class ReplicaDatabase implements Neighbour {
       message: `database "${this.options.name}" has no synced table "${name}"`,
       action: `Synced tables: ${this.rows.tables.map((each) => each.name).join(", ") || "none"}.`,
     });
+  }
+
+  /** A number that changes with every commit of another connection. */
+  private foreignCommits(): number {
+    return valueStatement(this.db, "PRAGMA data_version").get() as number;
+  }
+
+  /** Tells by another text that `state` may say something else now: of what is in the file, its schema, and beside it. */
+  stateStamp(): string {
+    const written = valueStatement(this.db, "SELECT total_changes()").get() as number;
+    return [this.foreignCommits(), written, this.rows.catalogs, this.problem, this.restored.problem].join();
   }
 
   state(): ReplicaState {

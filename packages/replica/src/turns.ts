@@ -23,6 +23,7 @@ import type { Reconciliation } from "./schema/reconcile.ts";
 import type { SeenSchema } from "./schema/seen.ts";
 import { fromSqlite } from "./sqlite-errors.ts";
 import type { ReplicaClock } from "./time/replica-clock.ts";
+import { valueStatement } from "./kept-statements.ts";
 
 /** The lock is given back this long after it was taken, so that the application's writers never wait long, milliseconds. */
 export const LONGEST_TURN_MS = 200;
@@ -316,7 +317,7 @@ export class Turns {
 
   /** Rows this connection has changed so far, but for the flag that keeps capture silent. */
   private changes(): number {
-    return (this.db.prepare("SELECT total_changes()").pluck().get() as number) - this.silence.flagged;
+    return (valueStatement(this.db, "SELECT total_changes()").get() as number) - this.silence.flagged;
   }
 
   /**

@@ -73,11 +73,11 @@ export async function pull(options: PullOptions): Promise<PullResult> {
 /** The run to start over with, when the answering one turns out to have been cut here before. */
 async function pullFrom(options: PullOptions, run: string): Promise<PullResult | string> {
   const { replica, peer, acquaintances, onProgress, onCaughtUp, follow = false, pace, batchSize = 0, stats = emptyStats() } = options;
-  const [, position, beyondDigest, members] = await Promise.all([
-    // Our own latest writes must be in the vector, or the peer would look ahead of us and digests would not compare.
-    replica.drain(),
-    run === "" ? EMPTY_VECTOR : replica.position(run),
+  const [beyondDigest, position, members] = await Promise.all([
+    // First, as it drains: our own latest writes must be in the vector, or the peer would look ahead of us and digests
+    // would not compare.
     replica.beyondDigest(),
+    run === "" ? EMPTY_VECTOR : replica.position(run),
     replica.members(),
   ]);
   const { vector: since, digest, parked: parkedBefore } = replica.state;
@@ -161,6 +161,8 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
 
 /** Says when a choice is about to be carried out that is probably wrong: it cannot be taken back. */
 async function doubt({ replica, peer, signal, onDoubt }: PullOptions, baseline: string): Promise<void> {
+  // Where both say the same nothing is left to choose.
+  if (baseline === replica.state.baseline) return;
   const choice = onDoubt && (await replica.choiceFor(baseline));
   if (!choice) return;
   const text = doubtsOf(choice, await compareByKey({ replica, peer, signal }));

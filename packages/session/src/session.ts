@@ -282,6 +282,8 @@ async function orRejoin<T>(
 
 async function peerLacks(replica: Replica, pulled: PullResult): Promise<boolean> {
   if (!isCovered(replica.state.vector, pulled.peerVector)) return true;
+  // Then what either holds beyond its vector is the same.
+  if (pulled.verified === true) return false;
   const beyond = await replica.beyondDigest();
   return beyond.length > 0 && !sameBytes(beyond, pulled.peerBeyondDigest);
 }

@@ -37,6 +37,7 @@ import { bindable } from "../rows/table-store.ts";
 import { packKey, sameValue } from "../rows/values.ts";
 import { isNamedByBirth, type Table } from "../schema/catalog.ts";
 import type { Placement } from "./placement.ts";
+import { valueStatement } from "../kept-statements.ts";
 
 /** Decisions at the end of a stream are made in transactions of about this length, milliseconds. */
 export const NORMALIZE_MS = 200;
@@ -118,7 +119,7 @@ export class Applier {
   }
 
   position(run: string): VersionVector {
-    const text = this.db.prepare("SELECT vector FROM _scoutsync_position WHERE run = ?").pluck().get(run) as string | undefined;
+    const text = valueStatement(this.db, "SELECT vector FROM _scoutsync_position WHERE run = ?").get(run) as string | undefined;
     return text === undefined ? new Map() : parseVector(text);
   }
 

@@ -22,6 +22,7 @@ import { heldReviews } from "./held.ts";
 import { noticeReviews, settleNotice } from "./notices.ts";
 import { parkedReview } from "./parked.ts";
 import { type Audited, columnName, keyOf, shown, reviewId } from "./context.ts";
+import { valueStatement } from "../kept-statements.ts";
 
 const LATER_WINS = "written on two nodes that did not know of each other; the later one is in the table";
 const REASON_OF: Readonly<Record<Rule["kind"], string>> = {
@@ -157,16 +158,12 @@ export function findReviews(audited: Audited, request: { kind: string; id: strin
 export function countReviews(db: Database, rows: RowStore): number {
   let open = 0;
   for (const table of rows.tables)
-    open +=
-      (db
-        .prepare(`SELECT coalesce(sum(open), 0) FROM ${rowsTable(table.tid)} WHERE open IS NOT NULL`)
-        .pluck()
-        .get() as number) ?? 0;
+    open += (valueStatement(db, `SELECT coalesce(sum(open), 0) FROM ${rowsTable(table.tid)} WHERE open IS NOT NULL`).get() as number) ?? 0;
   open +=
-    (db
-      .prepare("SELECT coalesce(sum(open), 0) FROM _scoutsync_out INDEXED BY _scoutsync_out_joined WHERE state = 3")
-      .pluck()
-      .get() as number) ?? 0;
+    (valueStatement(
+      db,
+      "SELECT coalesce(sum(open), 0) FROM _scoutsync_out INDEXED BY _scoutsync_out_joined WHERE state = 3",
+    ).get() as number) ?? 0;
   return open;
 }
 

@@ -4,6 +4,7 @@ import type { AppTrigger } from "../schema/app-triggers.ts";
 import { quote } from "../schema/quote.ts";
 import type { SeenSchema } from "../schema/seen.ts";
 import { captureTriggers } from "./triggers.ts";
+import { valueStatement } from "../kept-statements.ts";
 
 /** Writes of this node to the application's tables: not captured, and without triggers whose effects travel by themselves. */
 export class Silence {
@@ -35,7 +36,7 @@ export class Silence {
 
   /** True outside of `keep` where somebody else wrote the flag: nothing is captured while it stands. */
   get isForged(): boolean {
-    return this.db.prepare("SELECT 1 FROM _scoutsync_applying").get() !== undefined;
+    return valueStatement(this.db, "SELECT 1 FROM _scoutsync_applying").get() !== undefined;
   }
 
   end(): void {

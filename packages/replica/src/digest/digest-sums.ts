@@ -1,4 +1,5 @@
 import type { Database } from "better-sqlite3";
+import { rowStatement } from "../kept-statements.ts";
 
 /**
  * Buckets per table, by the first byte of the row hash: a row that differs makes the bucket of each of its versions
@@ -74,10 +75,9 @@ export class DigestSums {
 
   flush(): void {
     if (this.pending.size === 0) return;
-    const read = this.db.prepare<[number, number], { rows: number; sum: Buffer }>(
-      "SELECT rows, sum FROM _scoutsync_digest WHERE tid = ? AND bucket = ?",
-    );
-    const write = this.db.prepare(
+    const read = rowStatement(this.db, "SELECT rows, sum FROM _scoutsync_digest WHERE tid = ? AND bucket = ?");
+    const write = rowStatement(
+      this.db,
       "INSERT INTO _scoutsync_digest(tid, bucket, rows, sum) VALUES(?, ?, ?, ?) ON CONFLICT(tid, bucket) DO UPDATE SET rows = excluded.rows, sum = excluded.sum",
     );
     for (const [at, lanes] of this.pending) {
@@ -85,7 +85,7 @@ export class DigestSums {
       const bucket = at % BUCKETS;
       let difference = 0n;
       for (let lane = 0; lane < 4; lane++) difference = (difference << 32n) + BigInt(lanes[lane] as number);
-      const before = read.get(tid, bucket);
+      const before = read.get(tid, bucket) as { rows: number; sum: Buffer } | undefined;
       const sum = BigInt.asUintN(128, (before ? numberOf(before.sum) : 0n) + difference);
       const rows = (before?.rows ?? 0) + (lanes[4] as number);
       write.run(tid, bucket, rows, bytesOf(sum));

@@ -31,6 +31,7 @@ import { UnseenRows } from "./unseen-rows.ts";
 import type { Quarantine } from "../quarantine/quarantine.ts";
 import type { Doubts, Reconciliation } from "../schema/reconcile.ts";
 import { mayHoldRawText, sameValue, packKey, textFromBytes } from "../rows/values.ts";
+import { valueStatement } from "../kept-statements.ts";
 
 /** Events read at a time; between reads the clock is looked at. */
 const EVENTS_AT_ONCE = 2_000;
@@ -181,7 +182,7 @@ export class Drain {
 
   /** Captured events that wait. */
   pending(): number {
-    return this.db.prepare(`SELECT count(*) FROM ${CAPTURE}`).pluck().get() as number;
+    return valueStatement(this.db, `SELECT count(*) FROM ${CAPTURE}`).get() as number;
   }
 
   /** True when some event of a table waits. */
@@ -191,7 +192,7 @@ export class Drain {
 
   /** True when some event waits. */
   get needed(): boolean {
-    return this.db.prepare(`SELECT 1 FROM ${CAPTURE} LIMIT 1`).get() !== undefined;
+    return valueStatement(this.db, `SELECT 1 FROM ${CAPTURE} LIMIT 1`).get() !== undefined;
   }
 
   /** Drains until nothing waits or `until` (milliseconds of performance.now) has passed. Returns true when nothing waits. */

@@ -1,5 +1,6 @@
 import type { Database } from "better-sqlite3";
 import { equalVectors, formatVector, type MemberWord, type NodeName, parseVector, type VersionVector } from "@scoutsync/core";
+import { rowStatement } from "../kept-statements.ts";
 
 const MOST_MEMBERS = 10_000;
 /** Characters of a node's name or id. */
@@ -29,7 +30,7 @@ export class Members {
 
   /** Every node but this one. */
   get others(): MemberWord[] {
-    const rows = this.db.prepare("SELECT node_id, name, vector, at, retired FROM _scoutsync_member ORDER BY node_id").all();
+    const rows = rowStatement(this.db, "SELECT node_id, name, vector, at, retired FROM _scoutsync_member ORDER BY node_id").all();
     return (rows as StoredMember[]).map(fromStored);
   }
 
@@ -91,7 +92,7 @@ export class Members {
   }
 
   private one(id: string): MemberWord | null {
-    const row = this.db.prepare("SELECT node_id, name, vector, at, retired FROM _scoutsync_member WHERE node_id = ?").get(id);
+    const row = rowStatement(this.db, "SELECT node_id, name, vector, at, retired FROM _scoutsync_member WHERE node_id = ?").get(id);
     return row ? fromStored(row as StoredMember) : null;
   }
 

@@ -1,5 +1,6 @@
 import type { Database } from "better-sqlite3";
 import { readMeta, writeMeta } from "../schema/install.ts";
+import { valueStatement } from "../kept-statements.ts";
 
 /** The author recorded for origins that stand for rows which were there before syncing. */
 export const BASELINE_AUTHOR = "before syncing";
@@ -27,7 +28,7 @@ export interface BaselineStatement {
 
 /** Origins whose changes are rows that some replica had before it was attached. */
 export function baselinesOf(db: Database): string[] {
-  return db.prepare("SELECT origin FROM _scoutsync_origin WHERE author = ? ORDER BY origin").pluck().all(BASELINE_AUTHOR) as string[];
+  return valueStatement(db, "SELECT origin FROM _scoutsync_origin WHERE author = ? ORDER BY origin").all(BASELINE_AUTHOR) as string[];
 }
 
 export function formatStatement({ origins, choice, own, shared, home }: BaselineStatement): string {
@@ -58,7 +59,7 @@ export function ownBaseline(db: Database): string | null {
 
 /** Files attached before this was noted: origin 1 is the baseline, if there was one. */
 function firstBaseline(db: Database): string | null {
-  const origin = db.prepare("SELECT origin FROM _scoutsync_origin WHERE oid = 1 AND author = ?").pluck().get(BASELINE_AUTHOR);
+  const origin = valueStatement(db, "SELECT origin FROM _scoutsync_origin WHERE oid = 1 AND author = ?").get(BASELINE_AUTHOR);
   return (origin as string | undefined) ?? null;
 }
 

@@ -1,6 +1,7 @@
 import { formatVector, type NodeName, type VersionVector } from "@scoutsync/core";
 import type { Database } from "better-sqlite3";
 import type { Knowledge } from "./knowledge.ts";
+import { rowStatement } from "../kept-statements.ts";
 
 /** Drains remembered: a node that is further behind gets its receipts in larger steps. */
 const MOST_DRAINS = 10_000;
@@ -29,7 +30,7 @@ export function skipWrites(db: Database, count: number): void {
 
 /** False when the node said the same the last time: an idle pair must not write to disk. */
 export function isNews(db: Database, node: NodeName, vector: VersionVector): boolean {
-  const known = db.prepare("SELECT name, vector FROM _scoutsync_peer WHERE node_id = ?").get(node.id) as
+  const known = rowStatement(db, "SELECT name, vector FROM _scoutsync_peer WHERE node_id = ?").get(node.id) as
     | { name: string; vector: string }
     | undefined;
   return known?.name !== node.name || known.vector !== formatVector(vector);

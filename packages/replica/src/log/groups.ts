@@ -1,6 +1,7 @@
 import type { Database } from "better-sqlite3";
 import type { ChangeGroup } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
+import { rowStatement } from "../kept-statements.ts";
 
 /** A larger group is sent and applied batch by batch: its transaction would keep the application from writing. */
 export const LARGEST_GROUP = 100_000;
@@ -40,7 +41,10 @@ export class Groups {
 
   /** The groups that lie wholly between two vectors of local origins, for a receiver that will pass them on. */
   between(from: ReadonlyMap<number, number>, to: ReadonlyMap<number, number>): ChangeGroup[] {
-    const select = this.db.prepare("SELECT first, last FROM _scoutsync_group WHERE oid = ? AND first > ? AND last <= ? ORDER BY last");
+    const select = rowStatement(
+      this.db,
+      "SELECT first, last FROM _scoutsync_group WHERE oid = ? AND first > ? AND last <= ? ORDER BY last",
+    );
     const groups: ChangeGroup[] = [];
     for (const [oid, upTo] of to) {
       if (upTo <= (from.get(oid) ?? 0)) continue;

@@ -31,6 +31,7 @@ import type { Groups } from "./groups.ts";
 import { type Covered, RecordWriter, vanished } from "./record.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
 import { leftSince } from "../schema/install.ts";
+import { valueStatement } from "../kept-statements.ts";
 
 /** Log entries looked at together. */
 const ENTRIES_AT_ONCE = 4_096;
@@ -291,8 +292,8 @@ export class LogReader {
 
   /** Origins of which more is held than the vector says. */
   originsBeyond(): number[] {
-    const last = this.db.prepare("SELECT max(sequence) FROM _scoutsync_log WHERE oid = ?").pluck();
-    return (this.db.prepare("SELECT oid FROM _scoutsync_origin").pluck().all() as number[]).filter(
+    const last = valueStatement(this.db, "SELECT max(sequence) FROM _scoutsync_log WHERE oid = ?");
+    return (valueStatement(this.db, "SELECT oid FROM _scoutsync_origin").all() as number[]).filter(
       (origin) => ((last.get(origin) as number | null) ?? 0) > (this.knowledge.entries.get(origin) ?? 0),
     );
   }
@@ -304,9 +305,9 @@ export class LogReader {
 
   /** SHA-256 over the dots held beyond the vector; empty when there are none. */
   beyondDigest(): Uint8Array {
-    const sequences = this.db.prepare("SELECT sequence FROM _scoutsync_log WHERE oid = ? AND sequence > ? ORDER BY sequence").pluck();
     const origins = this.beyondInOrder();
     if (origins.length === 0) return new Uint8Array();
+    const sequences = this.db.prepare("SELECT sequence FROM _scoutsync_log WHERE oid = ? AND sequence > ? ORDER BY sequence").pluck();
     const sum = createHash("sha256");
     for (const origin of origins) {
       const name = this.knowledge.nameOf(origin);

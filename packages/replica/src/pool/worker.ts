@@ -16,6 +16,8 @@ interface Served {
   database: ReplicaDatabase | null;
   options: ReplicaOptions;
   state: ReplicaState;
+  /** What `stateStamp` said before the state was last looked at. */
+  stamp: string;
   /** Why the database that was open is not any more; null while one is. */
   lost: SyncError | null;
   timer: NodeJS.Timeout;
@@ -74,7 +76,10 @@ function sameState(a: ReplicaState, b: ReplicaState): boolean {
 }
 
 function publish(number: number, one: Served): void {
-  if (one.database) tell(number, one, one.database.state());
+  const stamp = one.database?.stateStamp();
+  if (!one.database || stamp === undefined || stamp === one.stamp) return;
+  tell(number, one, one.database.state());
+  one.stamp = stamp;
 }
 
 function tell(number: number, one: Served, state: ReplicaState): void {
@@ -97,6 +102,7 @@ function reopen(number: number, one: Served, why: SyncError): void {
     one.database = openDatabase({ ...one.options, hadBefore }, randomBytes(RUN_BYTES).toString("hex"));
     one.database.hasNews();
     one.lost = null;
+    one.stamp = "";
     // Said until the next drain that goes well.
     one.database.setProblem(why.message);
     publish(number, one);
@@ -125,6 +131,7 @@ function poll(number: number, one: Served): void {
   try {
     publish(number, one);
   } catch (error) {
+    one.stamp = "";
     one.state = { ...one.state, problem: fromSqlite(error, one.options.path).message };
     send({ kind: "state", database: number, state: one.state });
   }
@@ -137,6 +144,7 @@ function open(number: number, options: ReplicaOptions, run: string): ReplicaStat
     database,
     options,
     state: database.state(),
+    stamp: "",
     lost: null,
     timer: setInterval(() => poll(number, one), options.pollIntervalMs),
     pausedUntil: 0,

@@ -7,6 +7,7 @@ import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";
 import type { Table } from "../schema/catalog.ts";
 import { keyParts } from "../rows/kept-back-rows.ts";
+import { valueStatement } from "../kept-statements.ts";
 
 /** From when on the deletes of one group are kept back: at least so many rows, and more than this share of the table's. */
 export interface QuarantineLimits {
@@ -143,12 +144,12 @@ export class Quarantine {
 
   /** True while a decision is not carried out to its end. */
   get isOpen(): boolean {
-    return this.db.prepare("SELECT 1 FROM _scoutsync_quarantine WHERE decision IS NOT NULL LIMIT 1").get() !== undefined;
+    return valueStatement(this.db, "SELECT 1 FROM _scoutsync_quarantine WHERE decision IS NOT NULL LIMIT 1").get() !== undefined;
   }
 
   /** Mass deletes that wait for a person. */
   undecided(): number {
-    return this.db.prepare("SELECT count(*) FROM _scoutsync_quarantine WHERE draining = 0 AND decision IS NULL").pluck().get() as number;
+    return valueStatement(this.db, "SELECT count(*) FROM _scoutsync_quarantine WHERE draining = 0 AND decision IS NULL").get() as number;
   }
 
   list(): KeptBackDelete[] {

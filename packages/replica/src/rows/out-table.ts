@@ -1,5 +1,6 @@
 import type { Database, Statement } from "better-sqlite3";
 import type { Identity } from "./same-links.ts";
+import { valueStatement } from "../kept-statements.ts";
 
 /** What SELECT gives for a row of _scoutsync_out, integers as bigint. */
 export type OutRow = [
@@ -158,7 +159,7 @@ export class OutTable {
   }
 
   waitingCount(): number {
-    return this.db.prepare("SELECT count(*) FROM _scoutsync_out INDEXED BY _scoutsync_out_waiting WHERE state = 2").pluck().get() as number;
+    return valueStatement(this.db, "SELECT count(*) FROM _scoutsync_out INDEXED BY _scoutsync_out_waiting WHERE state = 2").get() as number;
   }
 
   /** Rows that others stand for. */
@@ -191,13 +192,15 @@ export class OutTable {
 
   /** True when some row is held. */
   get holds(): boolean {
-    return this.db.prepare("SELECT 1 FROM _scoutsync_out INDEXED BY _scoutsync_out_held WHERE state = 4 LIMIT 1").get() !== undefined;
+    return (
+      valueStatement(this.db, "SELECT 1 FROM _scoutsync_out INDEXED BY _scoutsync_out_held WHERE state = 4 LIMIT 1").get() !== undefined
+    );
   }
 
   /** Number of rows that are held, for one table or for all. */
   heldCount(tid: number | null): number {
     const sql = "SELECT count(*) FROM _scoutsync_out INDEXED BY _scoutsync_out_held WHERE state = 4";
-    if (tid === null) return this.db.prepare(sql).pluck().get() as number;
-    return this.db.prepare(`${sql} AND tid = ?`).pluck().get(tid) as number;
+    if (tid === null) return valueStatement(this.db, sql).get() as number;
+    return valueStatement(this.db, `${sql} AND tid = ?`).get(tid) as number;
   }
 }

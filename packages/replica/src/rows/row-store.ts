@@ -50,6 +50,8 @@ export class RowStore {
   linkedColumns: readonly { table: Table; index: number; target: LinkedTarget }[] = [];
   /** Rows of surrogate tables that this transaction stored, for databases that refer to them; null where none does. */
   touched: Map<string, Identity> | null = null;
+  /** Rises whenever the catalog of tables is taken anew. */
+  catalogs = 0;
   private stores = new Map<number, TableStore>();
   private byName = new Map<string, Table>();
   private keyless = new Map<number, KeylessRows>();
@@ -103,6 +105,7 @@ export class RowStore {
 
   /** Takes the catalog of tables, those that are not in the database included, at start and after every change of the schema. */
   setTables(tables: readonly Table[]): void {
+    this.catalogs++;
     this.stores = new Map(tables.map((table) => [table.tid, new TableStore(this.db, table)]));
     const present = tables.filter((table) => table.absent === null);
     this.byName = new Map(present.map((table) => [table.name, table]));

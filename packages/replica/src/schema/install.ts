@@ -20,6 +20,7 @@ import type { Table } from "./catalog.ts";
 import { quote } from "./quote.ts";
 import type { Shape } from "./reconcile.ts";
 import { sourceOf, withoutKeyName } from "./tables.ts";
+import { rowStatement, valueStatement } from "../kept-statements.ts";
 
 /** Steps from one version of the `_scoutsync_*` tables to the next, the first from nothing; never changed once released. */
 const STEPS = ["001-metadata.sql", "002-more.sql", "003-entities.sql", "004-scopes.sql", "005-notices.sql"];
@@ -32,12 +33,15 @@ export function hasMetadata(db: Database): boolean {
 }
 
 export function readMeta(db: Database, key: string): string | null {
-  const value = db.prepare("SELECT value FROM _scoutsync_meta WHERE key = ?").pluck().get(key) as string | number | undefined;
+  const value = valueStatement(db, "SELECT value FROM _scoutsync_meta WHERE key = ?").get(key) as string | number | undefined;
   return value === undefined ? null : String(value);
 }
 
 export function writeMeta(db: Database, key: string, value: string): void {
-  db.prepare("INSERT INTO _scoutsync_meta(key, value) VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value").run(key, value);
+  rowStatement(db, "INSERT INTO _scoutsync_meta(key, value) VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value").run(
+    key,
+    value,
+  );
 }
 
 /** Throws METADATA_NEWER when a newer version of the program wrote the metadata. */

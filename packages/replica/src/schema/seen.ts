@@ -1,4 +1,5 @@
 import type { Database } from "better-sqlite3";
+import { valueStatement } from "../kept-statements.ts";
 
 /** Whether the schema is still the one that was looked at last: SQLite counts every change of it. */
 export class SeenSchema {
@@ -24,6 +25,6 @@ export class SeenSchema {
   }
 
   private current(): number {
-    return this.db.pragma("schema_version", { simple: true }) as number;
+    return valueStatement(this.db, "PRAGMA schema_version").get() as number;
   }
 }

@@ -1,6 +1,7 @@
 import { SyncError } from "@scoutsync/core";
 import type { Database } from "better-sqlite3";
 import { readMeta, writeMeta } from "../schema/install.ts";
+import { valueStatement } from "../kept-statements.ts";
 
 const HOME = "scope home";
 
@@ -9,7 +10,7 @@ const HOME = "scope home";
  * server has a copy of its own per scope, whose rows are others. "" where they belong to none, or nobody knows.
  */
 export function homeOf(db: Database): string {
-  const isCopy = db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = '_scoutsync_scope'").get() !== undefined;
+  const isCopy = valueStatement(db, "SELECT 1 FROM main.sqlite_master WHERE name = '_scoutsync_scope'").get() !== undefined;
   if (!isCopy) return readMeta(db, HOME) ?? "";
   return db.prepare("SELECT value FROM _scoutsync_scope WHERE key = 'id'").pluck().get() as string;
 }
