@@ -51,7 +51,7 @@ export const FILE_FAULTS: Fault[] = [
   },
   {
     name: "what is found to be a database is synced as a file",
-    edits: [['if (head.toString("latin1") === SQLITE_HEADER) {', 'if (head.length === 0 && SQLITE_HEADER === "") {']],
+    edits: [["      if (isDatabase(fd)) {", "      if (fd < 0 && isDatabase(fd)) {"]],
     caughtBy: tests("care"),
   },
   {
@@ -164,6 +164,21 @@ export const FILE_FAULTS: Fault[] = [
   {
     name: "a folder counts as empty when something else stands there by now",
     edits: [["if (this.holdsSomething(row) || !this.folders.remove(row)) {", "if (!this.folders.remove(row)) {"]],
+    caughtBy: tests("care"),
+  },
+  {
+    name: "a journal comes beside another node's database",
+    edits: [
+      [
+        'if (entry.kind === "file" && withRoot(this.context, ({ root }) => belongsToDatabase(',
+        'if (entry.kind === "gone" && withRoot(this.context, ({ root }) => belongsToDatabase(',
+      ],
+    ],
+    caughtBy: tests("care"),
+  },
+  {
+    name: "a journal leaves its database",
+    edits: [['?? (belongsToDatabase(root, databases, path) ? "belongs to a database" : null)', "?? null"]],
     caughtBy: tests("care"),
   },
   {

@@ -131,6 +131,23 @@ test("a database in a root is never opened, copied or deleted, whatever it is ca
   expect(existsSync(named)).toBe(true);
 });
 
+test("no journal comes beside another node's database of that name, which would be rolled back by it, and none leaves", async () => {
+  createDatabase(join(a.root, "Cookies"), "CREATE TABLE t(x)");
+  write(a, "Cookies-journal", "of the database beside it");
+  write(a, "lab-journal", "of nobody here");
+  write(a, "notes", "no database");
+  write(a, "notes-journal", "a file like any other");
+  const lab = createDatabase(join(b.root, "lab"), "CREATE TABLE t(x)");
+  const [, up] = await sync(a, b);
+  expect(up.refused).toMatchObject([{ path: "lab-journal", code: "FILE_BLOCKED", retry: true }]);
+  expect(readdirSync(b.root).sort()).toEqual([".scoutsync-store", "lab", "notes", "notes-journal"]);
+  const remarks = (await a.engine.status()).remarks.map(({ path, reason }) => `${path} ${reason}`).sort();
+  expect(remarks).toEqual(["Cookies a database is synced as rows (--db), not as a file", "Cookies-journal belongs to a database"]);
+  rmSync(lab);
+  await sync(a, b);
+  expect(read(b, "lab-journal")).toBe("of nobody here");
+});
+
 test("a cut transfer goes on where it was, and a changed start begins anew", async () => {
   const bytes = Buffer.alloc(3_000_000, "abcdefg");
   writeFileSync(join(a.root, "large"), bytes);

@@ -12,6 +12,7 @@ import { plannerOf, withRoot, type RootContext } from "../context.ts";
 import { entryOf, State, type ManifestRow } from "../manifest/rows.ts";
 import { errorCode, inFolderOf, permissionsOf } from "../paths/folder.ts";
 import { next as bump, plan, type Plan } from "../plan/plan.ts";
+import { belongsToDatabase } from "../scan/exclusions.ts";
 import { isRacy, printOf } from "../scan/print.ts";
 import type { Scanner } from "../scan/scanner.ts";
 import type { Staging } from "../store/staging.ts";
@@ -151,8 +152,12 @@ export class EntryIntake {
     source: string,
     intake: Intake,
   ): Promise<{ step: Step; counts: "placed" | "removed" } | "again" | null> {
-    const { manifest } = this.context;
+    const { manifest, databases } = this.context;
     this.noticeRollback(entry);
+    if (entry.kind === "file" && withRoot(this.context, ({ root }) => belongsToDatabase(root, databases, entry.path))) {
+      this.inTheWay(entry, intake);
+      return null;
+    }
     const known = manifest.row(entry.path);
     const row = known?.state === State.forgotten ? null : known;
     const planned = plan(row && entryOf(row), entry, plannerOf(this.context));

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
-import { statSync } from "node:fs";
+import { closeSync, readSync, statSync } from "node:fs";
 import ignore, { type Ignore } from "ignore";
-import { errorCode } from "../paths/folder.ts";
+import { errorCode, inFolderOf, type Folder } from "../paths/folder.ts";
 import type { Part } from "../paths/part.ts";
 
 const DATABASE = /\.(db3?|sqlite3?)$/i;
@@ -9,7 +9,13 @@ const DATABASE = /\.(db3?|sqlite3?)$/i;
 const BESIDE = /^(.+)-(wal|shm|journal)$/i;
 /** What programs write before they rename it, or keep while a file is open. */
 const TEMPORARY = /(\.(tmp|swp|part|partial|crdownload)|~)$|^\.~lock\..*#$/i;
-export const SQLITE_HEADER = "SQLite format 3\0";
+const SQLITE_HEADER = "SQLite format 3\0";
+
+/** True for a file that SQLite would open, by its first bytes. */
+export function isDatabase(fd: number): boolean {
+  const head = Buffer.alloc(SQLITE_HEADER.length);
+  return readSync(fd, head, 0, head.length, 0) === head.length && head.toString("latin1") === SQLITE_HEADER;
+}
 
 /** Why a name is never opened or synced, whatever the rules say; null when it may be. Looks at nothing but names. */
 export function excludedName(name: string, siblings: ReadonlySet<string> = new Set()): string | null {
@@ -73,5 +79,32 @@ export class IgnoreRules {
 
   ignores(path: string, isFolder: boolean): boolean {
     return this.part?.leavesOut(path) === true || (this.rules !== null && this.rules.ignores(isFolder ? `${path}/` : path));
+  }
+}
+
+/**
+ * True for what SQLite keeps beside a database that is here, whatever that is called: put beside another server's database of
+ * that name, a journal would be rolled back into it. A live database is not opened to find out.
+ */
+export function belongsToDatabase(root: Folder, databases: KnownDatabases, path: string): boolean {
+  const base = BESIDE.exec(path)?.[1];
+  if (base === undefined || base.endsWith("/")) return false;
+  try {
+    return inFolderOf(root, base, (folder, name) => {
+      const stats = folder.look(name);
+      if (!stats?.isFile()) return false;
+      if (databases.has(stats) || folder.look(`${name}-wal`) !== null || folder.look(`${name}-shm`) !== null) return true;
+      const fd = folder.read(name);
+      try {
+        return isDatabase(fd);
+      } finally {
+        closeSync(fd);
+      }
+    });
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR", "ELOOP"].includes(errorCode(error))) return false;
+    // Nobody can say what it is.
+    if (errorCode(error) === "EACCES" || errorCode(error) === "EPERM") return true;
+    throw error;
   }
 }

@@ -8,7 +8,7 @@ import { type FileEntry, EMPTY_VECTOR } from "@scoutsync/core";
 import { entryOf, State, type ManifestRow } from "../manifest/rows.ts";
 import { next } from "../plan/plan.ts";
 import { hashOpen } from "../store/hash.ts";
-import { excludedName, SQLITE_HEADER } from "./exclusions.ts";
+import { belongsToDatabase, excludedName, isDatabase } from "./exclusions.ts";
 import { inodeIn, isRacy, modifiedIn, printOf } from "./print.ts";
 import type { Remark, ScanReport } from "./report.ts";
 
@@ -92,7 +92,7 @@ export class Scanner {
         return;
       }
       const name = path.split("/").pop() ?? "";
-      if (!stats || this.leftAlone(path, name, stats, siblings, row)) return;
+      if (!stats || this.leftAlone(root, path, name, stats, siblings, row)) return;
       if (stats.isDirectory()) this.noteFolder(path, row, report);
       else if (stats.isFile()) await this.readGroup(root, [{ path, name, stats, row }], report);
     });
@@ -136,7 +136,7 @@ export class Scanner {
           continue;
         }
         const row = rows.get(full) ?? null;
-        if (this.leftAlone(full, name, stats, siblings, row)) continue;
+        if (this.leftAlone(root, full, name, stats, siblings, row)) continue;
         const fold = name.toLowerCase();
         const twin = folded.get(fold);
         if (twin !== undefined) this.remark(full, "case", `differs from "${twin}" only in case; both are kept apart`);
@@ -187,7 +187,14 @@ export class Scanner {
   }
 
   /** True for what is not synced; what is known of it then stays as it is, and counts neither as here nor as deleted. */
-  private leftAlone(path: string, name: string, stats: BigIntStats, siblings: ReadonlySet<string>, row: ManifestRow | null): boolean {
+  private leftAlone(
+    root: Folder,
+    path: string,
+    name: string,
+    stats: BigIntStats,
+    siblings: ReadonlySet<string>,
+    row: ManifestRow | null,
+  ): boolean {
     const { databases, rules, limits } = this.context;
     const aside = (kind: Remark["kind"] | null, reason: string) => {
       if (kind) this.remark(path, kind, reason);
@@ -200,7 +207,7 @@ export class Scanner {
       ? null
       : databases.has(stats)
         ? "a database of this node is synced as rows"
-        : excludedName(name, siblings);
+        : (excludedName(name, siblings) ?? (belongsToDatabase(root, databases, path) ? "belongs to a database" : null));
     if (excluded !== null) return aside("excluded", excluded);
     if (rules.ignores(path, stats.isDirectory())) return aside(null, "");
     if (!stats.isDirectory() && !stats.isFile())
@@ -336,19 +343,19 @@ export class Scanner {
     try {
       const before = fstatSync(fd, { bigint: true });
       if (!before.isFile() || this.context.databases.has(before)) return null;
-      const { hash, head } = await hashOpen(fd);
+      if (isDatabase(fd)) {
+        this.remark(candidate.path, "excluded", "a database is synced as rows (--db), not as a file");
+        const { row } = candidate;
+        if (row && row.state === State.here)
+          this.context.manifest.transaction(() => this.context.manifest.observe(row.path, { state: State.ignored }));
+        return null;
+      }
+      const { hash } = await hashOpen(fd);
       report.hashed += 1;
       const seenUs = this.context.diskClock.nowUs();
       const stats = fstatSync(fd, { bigint: true });
       if (printOf(before) !== printOf(stats)) {
         report.busy += 1;
-        return null;
-      }
-      if (head.toString("latin1") === SQLITE_HEADER) {
-        this.remark(candidate.path, "excluded", "a database is synced as rows (--db), not as a file");
-        const { row } = candidate;
-        if (row && row.state === State.here)
-          this.context.manifest.transaction(() => this.context.manifest.observe(row.path, { state: State.ignored }));
         return null;
       }
       kept = true;
