@@ -173,7 +173,8 @@ export class ReplicaDatabase implements Neighbour {
       const groups = new Groups(parts);
       this.audited = { ...parts, members: entityMembers, veil: this.veil };
       this.reconciliation = new Reconciliation(this.db, this.rows);
-      this.placement = new Placement({ ...parts, members: entityMembers, park: options.park ?? [] });
+      const isComparing = () => this.reconciliation.isOpen;
+      this.placement = new Placement({ ...parts, members: entityMembers, park: options.park ?? [], isComparing });
       this.quarantine = new Quarantine({
         db: this.db,
         rows: this.rows,

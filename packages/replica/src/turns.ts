@@ -338,9 +338,15 @@ export class Turns {
     this.rows.flush();
     this.digest.flush();
     if (!drained || this.drainer.foundWithoutKey) return false;
+    const wasOpen = this.reconciliation.isOpen;
     const { through, toFill } = this.reconciliation.turn(until);
     if (toFill.length > 0) this.silently(() => this.delivery.columns(toFill));
     if (through && this.follower.followUniques()) this.unsettled = true;
+    // What is kept was left alone while nobody could say what refers to it.
+    if (through && wasOpen) {
+      this.followReferences();
+      this.rows.flush();
+    }
     if (!through || !this.quarantine.isOpen) return through;
     return this.silently(() => this.quarantine.turn(until));
   }

@@ -26,6 +26,8 @@ export class KeptRows {
   private readonly knowledge: Knowledge;
   private readonly placement: Placement;
   private readonly related: RelatedRows;
+  /** Tables are being compared after a migration: rows may refer to others of which that is not known yet. */
+  private readonly isComparing: () => boolean;
   /** Rows in their table whose delete has won, with the values they end with. */
   private dying: Dying[] = [];
   /** Rows that are being placed just now, and what they refer to with them. */
@@ -34,11 +36,12 @@ export class KeptRows {
   private cameDeleted: Write[] = [];
   private readonly deletedTargets: DeletedTargets;
 
-  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement }) {
+  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement; isComparing: () => boolean }) {
     this.db = options.db;
     this.rows = options.rows;
     this.knowledge = options.knowledge;
     this.placement = options.placement;
+    this.isComparing = options.isComparing;
     this.related = options.placement.related;
     this.deletedTargets = new DeletedTargets(options.rows);
   }
@@ -70,6 +73,10 @@ export class KeptRows {
       return state?.place.kind === "table" && !isAlive(state, this.knowledge) ? [state] : [];
     });
     this.dying = [];
+    if (this.isComparing()) {
+      for (const state of left) this.keep(state, endOf(state));
+      left = [];
+    }
     // A dead entity stands in its table for what waits, too: removed here, what waits would bring it back, and so on for ever.
     const waiting = this.waitingFor(left.filter((state) => this.placement.entities.concerns(state)));
     const waitingOf = ({ identity }: RowState) => waiting.get(`${identity.origin}:${identity.sequence}`) ?? [];
@@ -292,8 +299,12 @@ export class KeptRows {
     return this.db.prepare("SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
   }
 
-  /** Kept rows that nothing refers to apart any more go after all, and then those that only they referred to. */
+  /**
+   * Kept rows that nothing refers to apart any more go after all, and then those that only they referred to. While tables are
+   * being compared all of them stay: it is asked again at the end of that.
+   */
   reviewKept(): void {
+    if (this.isComparing()) return;
     const names = this.db.prepare("SELECT oid, sequence FROM _scoutsync_kept").all() as { oid: number; sequence: number }[];
     const left: RowState[] = [];
     const forget = this.db.prepare("DELETE FROM _scoutsync_kept WHERE oid = ? AND sequence = ?");

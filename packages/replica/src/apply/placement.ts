@@ -51,7 +51,14 @@ export class Placement {
   /** Lower-case names of tables whose rows are never decided to be one; "*" stands for all. */
   private readonly parking: ReadonlySet<string>;
 
-  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; members: EntityMembers; park: readonly string[] }) {
+  constructor(options: {
+    db: Database;
+    rows: RowStore;
+    knowledge: Knowledge;
+    members: EntityMembers;
+    park: readonly string[];
+    isComparing: () => boolean;
+  }) {
     this.db = options.db;
     this.rows = options.rows;
     this.knowledge = options.knowledge;
