@@ -46,3 +46,35 @@ test("a row that is kept for one that goes just before a migration goes with it"
   expect(a.rows("SELECT * FROM team")).toEqual([]);
   expectAll(all, "SELECT name FROM team UNION SELECT note FROM visit", []);
 });
+
+const REBUILD = `CREATE TABLE made(team INTEGER REFERENCES team(id), note TEXT);
+  INSERT INTO made SELECT team, note FROM visit; DROP TABLE visit; ALTER TABLE made RENAME TO visit`;
+
+test.each([
+  ["dropped", "ALTER TABLE visit DROP COLUMN old"],
+  ["left out of a table made anew", REBUILD],
+])("a row without a key that others deleted stays deleted where a column is %s: seed 900400 of test/simulation/fleet", (_, migration) => {
+  const all = sites();
+  const [a] = all;
+  a.edit("INSERT INTO visit(note, old) VALUES('stays', 'x'), ('edited', 'x'), ('stays', 'y'), ('gone', 'x')", at(0));
+  settle(...all);
+  a.edit("DELETE FROM visit WHERE note = 'gone'; UPDATE visit SET note = 'edited by a' WHERE note = 'edited'", at(2));
+  for (const site of all) site.edit(migration, at(3));
+  expectAll(all, "SELECT note FROM visit ORDER BY note", [{ note: "edited by a" }, { note: "stays" }, { note: "stays" }]);
+});
+
+test("a column that is dropped from a table without a key is no edit of its rows", () => {
+  const all = sites();
+  const [a, b] = all;
+  a.edit("INSERT INTO visit(note, old) VALUES('1', 'x'), ('2', 'y'), ('2', 'z')", at(0));
+  settle(...all);
+  for (const site of all) site.edit("ALTER TABLE visit DROP COLUMN old; ALTER TABLE visit ADD COLUMN more TEXT DEFAULT 'more'", at(1));
+  expect(b.pull(a).at(-1)).toMatchObject({ received: 0, verified: true });
+  b.edit("UPDATE visit SET more = 'of b' WHERE note = '1'", at(2));
+  a.edit("UPDATE visit SET note = 'of a' WHERE note = '1'", at(3));
+  expectAll(all, "SELECT note, more FROM visit ORDER BY note, more", [
+    { note: "2", more: "more" },
+    { note: "2", more: "more" },
+    { note: "of a", more: "of b" },
+  ]);
+});

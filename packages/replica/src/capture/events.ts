@@ -10,6 +10,8 @@ export const MASK_BITS = 60;
 
 /** `julianday` is the one clock every SQLite since 3.24 has; better than a millisecond, constant within a statement. */
 export const NOW = "julianday('now')";
+/** As a Julian day: makes the drain date a write right after the row's latest. */
+export const EARLIEST = 2_440_587.5;
 /** Cheaper than NOT EXISTS, measured. */
 export const NOT_APPLYING = "(SELECT 1 FROM _scoutsync_applying) IS NULL";
 

@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import type { Write } from "@scoutsync/core";
-import { CAPTURE, copyWideSql, eventCode, imageTable, isWide, Op } from "../capture/events.ts";
+import { CAPTURE, copyWideSql, EARLIEST, eventCode, imageTable, isWide, NOW, Op } from "../capture/events.ts";
 import { pages } from "../rows/pages.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
@@ -11,12 +11,14 @@ import { quote } from "./quote.ts";
 
 type Stored = [id: bigint, local: Buffer | null];
 type Found = [rowid: bigint, written: bigint];
+type Pair = [id: bigint, rowid: bigint, hash: Buffer, written: bigint];
 
 /**
  * As `Reconciliation`, in one go, for a table without a primary key: rows are compared as a multiset. What is left on both sides at one
- * rowid is an edited row; the rest came, or went. Returns the births of rows with held values for added columns.
+ * rowid is an edited row; the rest came, or went. `blind`: writes may have gone uncaptured. Returns the births of rows with
+ * held values for added columns.
  */
-export function reconcileKeyless(db: Database, rows: RowStore, table: Table, former: FormerShape | null): Write[] {
+export function reconcileKeyless(db: Database, rows: RowStore, table: Table, former: FormerShape | null, blind: boolean): Write[] {
   const toFill: Write[] = [];
   const stored = `main.${rowsTable(table.tid)}`;
   db.exec(`
@@ -27,7 +29,7 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
     INSERT INTO temp.stored SELECT id, hash, local FROM ${stored}`);
   const add = db.prepare("INSERT INTO temp.found VALUES(?, ?, ?, ?)");
   for (const { key, values } of pages(db, table)) {
-    const old = former && former.hash(null, values);
+    const old = former?.isWhole ? former.hash(null, values) : null;
     add.run(key[0], rowHash(table, null, values), old, former?.written(values).some((mask) => mask > 0n) ? 1 : 0);
   }
   const take = (hash: "hash" | "old") => {
@@ -40,22 +42,33 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
       )
       .safeIntegers(true)
       .raw(true)
-      .all() as [bigint, bigint, Buffer, bigint][];
-    const forget = [db.prepare("DELETE FROM temp.stored WHERE id = ?"), db.prepare("DELETE FROM temp.found WHERE at = ?")] as const;
-    for (const [id, at] of pairs) {
-      forget[0].run(id);
-      forget[1].run(at);
-      rows.of(table).setLocal(id, packKey(table.key, [at]));
-    }
+      .all() as Pair[];
+    forget(pairs);
+    for (const [id, at] of pairs) rows.of(table).setLocal(id, packKey(table.key, [at]));
     return pairs;
   };
-  take("hash");
-  const note = noteEvents(db, table);
-  const edit = (slot: bigint, at: bigint) => {
-    note(Op.update, at, slot);
-    note(Op.insert, at, 0n);
+  const forget = (pairs: readonly Pair[]) => {
+    const [known, there] = [db.prepare("DELETE FROM temp.stored WHERE id = ?"), db.prepare("DELETE FROM temp.found WHERE at = ?")];
+    for (const [id, at] of pairs) {
+      known.run(id);
+      there.run(at);
+    }
   };
-  for (const [id, at, hash, written] of former ? take("old") : []) {
+  take("hash");
+  // A column that went took what the hashes were made of with it. Where all was captured each row is where it was, if all are.
+  const inPlace = () => {
+    const pairs = blind ? null : pairsByPlace(db, table);
+    if (pairs) forget(pairs);
+    return pairs ?? [];
+  };
+  const note = noteEvents(db, table);
+  // Where nobody can tell whether a row was edited it was right after the latest write that is known of, if at all.
+  const day = former && !former.isWhole ? EARLIEST : null;
+  const edit = (slot: bigint, at: bigint) => {
+    note(Op.update, at, slot, day);
+    note(Op.insert, at, 0n, day);
+  };
+  for (const [id, at, hash, written] of former ? (former.isWhole ? take("old") : inPlace()) : []) {
     const state = rows.atLog(table.tid, id);
     if (state) rows.rehash(state, hash);
     if (written !== 0n) edit(id, at);
@@ -76,23 +89,37 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
   return toFill;
 }
 
-/** Puts an event on the dirty list, with the row's values as they are now where it is there. */
+/** What is left on both sides, row by row as noted; null where one of them is elsewhere, as VACUUM moves them all. */
+function pairsByPlace(db: Database, table: Table): Pair[] | null {
+  const stored = db.prepare("SELECT id, local FROM temp.stored ORDER BY id").safeIntegers(true).raw(true).all() as Stored[];
+  const found = db.prepare("SELECT at, hash, written FROM temp.found").safeIntegers(true).raw(true).all() as [bigint, Buffer, bigint][];
+  const there = new Map(found.map((row) => [packKey(table.key, [row[0]]).toString("latin1"), row]));
+  const pairs = stored.flatMap(([id, local]): Pair[] => {
+    const name = local?.toString("latin1") ?? "";
+    const row = there.get(name);
+    there.delete(name);
+    return row ? [[id, ...row]] : [];
+  });
+  return pairs.length === stored.length && there.size === 0 ? pairs : null;
+}
+
+/** Puts an event on the dirty list, with the row's values as they are now where it is there. `day`: as `julianday`; null for now. */
 function noteEvents(db: Database, table: Table) {
-  const event = db.prepare(`INSERT INTO ${CAPTURE}(event, at, k0, m0) VALUES(?, julianday('now'), ?, ?)`);
+  const event = db.prepare(`INSERT INTO ${CAPTURE}(event, at, k0, m0) VALUES(?, coalesce(?, ${NOW}), ?, ?)`);
   const columns = table.columns.map(({ name }) => quote(name)).join(", ");
   const rowid = quote((table.key[0] as { name: string }).name);
   if (isWide(table)) {
     const into = copyWideSql(table, `SELECT max(n) AS n FROM ${CAPTURE}`, `${quote(table.source)} AS t WHERE t.${rowid} = $at`);
-    return (op: number, at: bigint | null, slot: bigint) => {
-      event.run(eventCode(table.tid, op), at, slot);
+    return (op: number, at: bigint | null, slot: bigint, day: number | null = null) => {
+      event.run(eventCode(table.tid, op), day, at, slot);
       if (op === Op.insert && at !== null) db.exec(into.replaceAll("$at", String(at)));
     };
   }
   const image = db.prepare(
     `INSERT INTO ${imageTable(table.tid)} SELECT (SELECT max(n) FROM ${CAPTURE}), ${columns} FROM ${quote(table.source)} WHERE ${rowid} = ?`,
   );
-  return (op: number, at: bigint | null, slot: bigint) => {
-    event.run(eventCode(table.tid, op), at, slot);
+  return (op: number, at: bigint | null, slot: bigint, day: number | null = null) => {
+    event.run(eventCode(table.tid, op), day, at, slot);
     if (op === Op.insert) image.run(at);
   };
 }

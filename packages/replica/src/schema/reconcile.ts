@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import type { SqlValue, Write } from "@scoutsync/core";
-import { CAPTURE, eventCode, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
+import { CAPTURE, EARLIEST, eventCode, maskCount, MASK_BITS, NOW, Op } from "../capture/triggers.ts";
 import { pages } from "../rows/pages.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -54,9 +54,6 @@ const ROWS_AT_ONCE = 500;
 /** Differences noted before they are drained: each costs several times what comparing it does. */
 const NOTES_AT_ONCE = 2_000;
 const EVERY_ROW = -(2n ** 63n);
-/** Makes the drain date a write right after the row's latest. */
-const EARLIEST = "2440587.5";
-const NOW = "julianday('now')";
 
 /**
  * Finds what was written to a table while it was not captured, by comparing row hashes in turns, and puts it on the
@@ -167,7 +164,7 @@ export class Reconciliation {
       if (table.keyless) {
         const [first] = comparison.shapes;
         const former = first ? new FormerShape(table, first) : null;
-        toFill.push(...reconcileKeyless(this.db, this.rows, table, former?.isWhole ? former : null));
+        toFill.push(...reconcileKeyless(this.db, this.rows, table, former, comparison.blind));
         this.end(tid);
         return { through: false, toFill };
       }
@@ -225,7 +222,7 @@ export class Reconciliation {
     // Without a column that went, nobody can tell whether the others were edited. If they were, then since the latest
     // edit known of: dated like that it never beats what others wrote meanwhile.
     const isUnclear = !former && !trusted && shapes.some((shape) => !shape.isWhole);
-    if (bits.some((mask) => mask > 0n)) notes.add(Op.update, key, bits, isUnclear ? EARLIEST : NOW);
+    if (bits.some((mask) => mask > 0n)) notes.add(Op.update, key, bits, isUnclear ? String(EARLIEST) : NOW);
   }
 
   /** A row that is as it was but for columns that came: its hash is made anew, and nobody has written those columns. */
