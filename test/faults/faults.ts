@@ -16,6 +16,16 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("migration-deletes"),
   },
   {
+    name: "rows without a key count as edited now where a column went",
+    edits: [["const day = former && !former.isWhole ? EARLIEST : null;", "const day = null;"]],
+    caughtBy: tests("migration-deletes"),
+  },
+  {
+    name: "nobody hears of a write whose value went with its column",
+    edits: [["      ...gone.map((write) => ({ ...write, alive: true })),\n", ""]],
+    caughtBy: tests("migration-deletes"),
+  },
+  {
     name: "what a vector covers counts as deleted, whether or not it was forgotten",
     edits: [["if (this.hasNews(state) || !this.mayBeForgotten(state)) return true;", "if (this.hasNews(state)) return true;"]],
     caughtBy: tests("forgetting"),

@@ -78,3 +78,40 @@ test("a column that is dropped from a table without a key is no edit of its rows
     { note: "of a", more: "of b" },
   ]);
 });
+
+test("a row that was written after others deleted it lives though the column that was written is dropped: seed 900422 of test/simulation/fleet", () => {
+  const all = sites();
+  const [a, b, c] = all;
+  a.edit(
+    "INSERT INTO team VALUES(1, 'parent', 'x'), (2, 'written', 'x'), (3, 'gone', 'x'); INSERT INTO visit VALUES(1, 'child', 'x')",
+    at(0),
+  );
+  settle(...all);
+  a.edit("UPDATE team SET old = 'y' WHERE id = 3", at(1));
+  c.edit("DELETE FROM visit; DELETE FROM team", at(2));
+  a.edit("UPDATE team SET old = 'y' WHERE id = 2; UPDATE visit SET old = 'y'", at(3));
+  for (const site of all) site.edit("ALTER TABLE team DROP COLUMN old; ALTER TABLE visit DROP COLUMN old", at(4));
+  // Who hears of the delete first, of the write first, and of both at once.
+  b.pull(c);
+  expectAll(all, "SELECT name, note FROM team LEFT JOIN visit ON team = id ORDER BY id", [
+    { name: "parent", note: "child" },
+    { name: "written", note: null },
+  ]);
+  b.edit("DELETE FROM visit; DELETE FROM team", at(5));
+  expectAll(all, "SELECT name FROM team UNION SELECT note FROM visit", []);
+});
+
+test("a new server hears of a write to a column that is dropped before it hears of an earlier delete", () => {
+  const all = sites();
+  const [a, b, c] = all;
+  a.edit("INSERT INTO team VALUES(1, 'written', 'x')", at(0));
+  c.pull(a);
+  c.edit("DELETE FROM team", at(1));
+  a.edit("UPDATE team SET old = 'y'", at(2));
+  for (const site of all) site.edit("ALTER TABLE team DROP COLUMN old", at(3));
+  b.pull(a);
+  b.pull(c);
+  expectAll(all, "SELECT name FROM team", [{ name: "written" }]);
+  b.edit("UPDATE team SET name = 'again'", at(4));
+  expectAll(all, "SELECT name FROM team", [{ name: "again" }]);
+});

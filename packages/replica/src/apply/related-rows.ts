@@ -150,7 +150,8 @@ export class RelatedRows {
   writtenApart(row: RowState, deleted: Write): boolean {
     if ([row.birth, ...row.twins].some((birth) => concurrent(birth, deleted, this.knowledge))) return true;
     for (const writes of row.columns.values()) if (writes.some((write) => concurrent(write, deleted, this.knowledge))) return true;
-    return false;
+    // That is how others tell of a write to a column that is gone, too.
+    return row.deletes.some((write) => write.alive && concurrent(write, deleted, this.knowledge));
   }
 }
 

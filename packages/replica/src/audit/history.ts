@@ -91,7 +91,7 @@ function entriesOf(audited: Audited, state: RowState): HistoryEntry[] {
     );
   }
   for (const write of state.deletes) {
-    if (write.alive) entries.push(entry("insert", write, null, null, "brought back"));
+    if (write.alive) entries.push(entry("insert", write, null, null, "brought back, or written in a column that is gone"));
     else entries.push(entry("delete", write, null, null, state.kept ? "kept: a row written elsewhere refers to it" : ""));
   }
   if (state.rekey) {

@@ -10,7 +10,7 @@ import {
   type Write,
 } from "@scoutsync/core";
 import type { Table } from "../schema/catalog.ts";
-import { ownedDots, type RowState, type SameFact, valueOf } from "../rows/row-state.ts";
+import { type ColumnWrite, ownedDots, type RowState, type SameFact, valueOf } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { wireColumns } from "./wire-columns.ts";
 
@@ -184,10 +184,19 @@ export class RecordWriter {
     const covered: Covered = this.isWhole(state) ? () => false : this.covered;
     const birthHere = !state.partial && !covered(birth.origin, birth.sequence);
     const byBirth = (write: Write) => write.origin === birth.origin && write.sequence === birth.sequence;
-    const columns = [...state.columns]
+    const lacked = [...state.columns]
       .map(([cid, writes]) => [cid, writes.filter((write) => !covered(write.origin, write.sequence) && !byBirth(write))] as const)
       .filter(([, writes]) => writes.length > 0);
-    const deletes = state.deletes.filter((write) => !covered(write.origin, write.sequence));
+    // A value that went with its column has nothing to say any more. Its write still says, against a delete, that the row lives.
+    const isGone = (cid: number, { value }: ColumnWrite) => value === undefined && !table.indexOf.has(cid);
+    const gone = lacked.flatMap(([cid, writes]) => writes.filter((write) => isGone(cid, write)));
+    const columns = lacked
+      .map(([cid, writes]) => [cid, writes.filter((write) => !isGone(cid, write))] as const)
+      .filter(([, writes]) => writes.length > 0);
+    const deletes = [
+      ...state.deletes.filter((write) => !covered(write.origin, write.sequence)),
+      ...gone.map((write) => ({ ...write, alive: true })),
+    ];
     const rekey = state.rekey && !covered(state.rekey.origin, state.rekey.sequence) ? state.rekey : null;
     const closed = state.closed.filter((record) => !covered(record.origin, record.sequence));
     const twins = state.twins.filter((write) => !covered(write.origin, write.sequence));
@@ -237,14 +246,11 @@ export class RecordWriter {
       const known = columns.filter(([cid]) => position(cid) !== undefined);
       payload.body.varint(known.length);
       for (const [cid, writes] of known) {
-        const index = table.indexOf.get(cid);
-        // A value that went with its column has nothing to say any more.
-        const told = index === undefined ? writes.filter(({ value }) => value !== undefined) : writes;
         payload.body.varint(position(cid) as number);
-        payload.body.varint(told.length);
-        for (const write of told) {
+        payload.body.varint(writes.length);
+        for (const write of writes) {
           payload.write(write);
-          payload.value(valueOf(write, values[index ?? -1] ?? null));
+          payload.value(valueOf(write, values[table.indexOf.get(cid) ?? -1] ?? null));
         }
       }
     }
