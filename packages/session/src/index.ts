@@ -11,6 +11,7 @@ export * from "./verify.ts";
 export * from "./kept-out.ts";
 export * from "./difference.ts";
 export * from "./meet.ts";
+export * from "./other-file.ts";
 export * from "./codecs.ts";
 export * from "./members.ts";
 export * from "./rejoin.ts";

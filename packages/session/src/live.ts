@@ -22,6 +22,8 @@ import type { RowPace } from "./rate.ts";
 
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 30_000;
+/** Pauses grow no further than after so many failures while a node that was restored waits for what it lost. */
+const RESTORED_FAILURES = 3;
 
 export interface LiveOptions {
   replica: Replica;
@@ -53,7 +55,7 @@ export interface LiveOptions {
  * long as the peer does not follow us itself. Each direction comes back by itself after any failure. Never throws.
  */
 export async function runLive(options: LiveOptions): Promise<void> {
-  const link: Link = { run: "", node: null, looked: false, changed: new Wakeup() };
+  const link: Link = { run: "", node: null, looked: false, refusals: 0, given: 0, changed: new Wakeup() };
   await Promise.all([
     persist(
       options,
@@ -62,6 +64,11 @@ export async function runLive(options: LiveOptions): Promise<void> {
       (error) => {
         // It answered, if only to refuse: what we have may still be welcome.
         if (error instanceof SyncError && error.code === "PEER_UNREACHABLE") return;
+        if (error instanceof SyncError && error.code === "RESTORED") {
+          // It has less than it said, and serves nobody before it was given what others have: by us, if it dials nobody.
+          Object.assign(link, { run: "", node: null });
+          link.refusals += 1;
+        }
         link.looked = true;
         link.changed.raise();
       },
@@ -85,6 +92,9 @@ interface Link {
   node: NodeName | null;
   /** The peer was asked what it has: pushing before that would send it what it may have by now. */
   looked: boolean;
+  /** How often the peer refused to serve as it was restored, and how many of these were answered by all that we have. */
+  refusals: number;
+  given: number;
   readonly changed: Wakeup;
 }
 
@@ -107,7 +117,9 @@ async function persist(
       const ms = refused
         ? LONGEST_PAUSE_MS
         : backoffMs(failures, { firstMs: FIRST_PAUSE_MS, capMs: LONGEST_PAUSE_MS, ...(random && { random }) });
-      failures += 1;
+      // One that was restored has answered, and serves as soon as it was given what it lacks.
+      const restored = error instanceof SyncError && error.code === "RESTORED";
+      failures = restored ? Math.min(failures + 1, RESTORED_FAILURES) : failures + 1;
       if (!refused) onTrouble?.(direction, error, ms);
       await pause(ms, signal);
     }
@@ -134,6 +146,7 @@ async function follow(
       link.run = result.run;
       link.node = result.node;
       link.looked = true;
+      link.given = link.refusals;
       link.changed.raise();
       onCaughtUp?.(result.verified);
     },
@@ -155,13 +168,18 @@ async function feed(
   let sent: VersionVector = EMPTY_VECTOR;
   const lacking = () =>
     link.looked &&
-    !acquaintances.follows(link.run, link.node) &&
-    !isCovered(replica.state.vector, join(sent, acquaintances.known(link.run, link.node)));
+    (link.refusals > link.given ||
+      (!acquaintances.follows(link.run, link.node) &&
+        !isCovered(replica.state.vector, join(sent, acquaintances.known(link.run, link.node)))));
   const stops = [replica.onChange(link.changed.raise), acquaintances.onFollow(link.changed.raise)];
   const stop = new AbortController();
   try {
     await link.changed.until(lacking, signal);
     if (signal.aborted) return;
+    const own = replica.run;
+    const run = link.run;
+    // Another file is in the place of one of the two: what was said when the stream was opened is of the file before.
+    const stale = () => replica.run !== own || (run !== "" && link.run !== run);
     const stream = await peer.openPush(
       { database: replica.name, name: nodeName, run: replica.run, baseline: replica.state.baseline },
       AbortSignal.any([signal, stop.signal]),
@@ -185,7 +203,9 @@ async function feed(
     let beyondAfter: ChangeBatch["beyondTo"];
     let from = join(stream.ready.vector, stream.ready.position);
     while (!signal.aborted && !over) {
+      if (stale()) return;
       if (lacking()) {
+        const { refusals } = link;
         from = join(from, acquaintances.known(link.run, link.node));
         const batch = await replica.read({
           from,
@@ -201,9 +221,11 @@ async function feed(
         if (signal.aborted) break;
         await window.send(await withMembers(batch));
         from = join(from, batch.to);
-        if (batch.final) sent = join(sent, batch.vector);
+        if (!batch.final) continue;
+        sent = join(sent, batch.vector);
+        link.given = refusals;
       } else {
-        await link.changed.until(() => over || lacking(), signal);
+        await link.changed.until(() => over || stale() || lacking(), signal);
       }
     }
     if (!signal.aborted) {

@@ -12,6 +12,7 @@ import type { Replica } from "@scoutsync/replica";
 import type { Acquaintances } from "./acquaintances.ts";
 import { CODECS } from "./codecs.ts";
 import { compareByKey, doubtsOf } from "./difference.ts";
+import { otherFile } from "./other-file.ts";
 import type { Peer } from "./peer.ts";
 import type { RowPace } from "./rate.ts";
 import { emptyStats, type SessionStats } from "./stats.ts";
@@ -84,6 +85,11 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
   // Leaving the loop must end the stream even while it waits for the peer.
   const stop = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+  const own = replica.run;
+  // What comes goes on from what the file before had: a peer that has nothing new would never let us know.
+  const unwatch = replica.onChange(() => {
+    if (replica.run !== own) stop.abort(otherFile(replica.name));
+  });
   const stream = peer.getChanges(
     {
       database: replica.name,
@@ -148,6 +154,7 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
   } finally {
     // Not summed from batches: a row that waits in the middle of a stream finds its place at the end.
     stats.parked += Math.max(0, replica.state.parked - parkedBefore);
+    unwatch();
     stop.abort(new Error("the stream was left"));
   }
   await acquaintances.receipts.settle();

@@ -24,7 +24,7 @@ import {
 } from "@scoutsync/protocol";
 import type { Replica } from "@scoutsync/replica";
 import type { Speaker } from "@scoutsync/trust";
-import { checkFloor, meet, tellingMembers, type SessionDatabase } from "@scoutsync/session";
+import { checkFloor, meet, otherFile, tellingMembers, type SessionDatabase } from "@scoutsync/session";
 import type { NodeContext } from "../context.ts";
 import type { Outbox } from "./calls.ts";
 
@@ -108,6 +108,7 @@ async function batches(
   const node = id === "" ? null : { id, name: callerName };
   acquaintances.learn(callerRun, since, node);
   const changed = new Wakeup();
+  const { run } = replica;
   const withMembers = tellingMembers(replica);
   const stops = follow ? [replica.onChange(changed.raise), acquaintances.follow(callerRun, node)] : [];
   try {
@@ -130,7 +131,12 @@ async function batches(
       from = join(from, batch.vector);
       beyondDigest = batch.beyondDigest;
       // What the caller itself pushed here moves our vector too, and is not news to it.
-      await changed.until(() => !isCovered(replica.state.vector, join(from, acquaintances.known(callerRun, node))), signal);
+      await changed.until(
+        () => replica.run !== run || !isCovered(replica.state.vector, join(from, acquaintances.known(callerRun, node))),
+        signal,
+      );
+      // With less than before it has nothing to send, and the caller may be the one who has what it lost.
+      if (replica.run !== run) throw otherFile(replica.name);
       from = join(from, acquaintances.known(callerRun, node));
     }
     signal.throwIfAborted();
