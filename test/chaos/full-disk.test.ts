@@ -133,6 +133,16 @@ test(
         await until(isRefused, { withinMs: 60_000, everyMs: 500, what: "a session that says what is lacking" });
         expect(readFileSync(join(small, name), "utf8")).toBe(name);
       }
+      writeFileSync(join(roomy, "from a stick"), "from a stick");
+      const bundle = fleet.path("stick", "bundle");
+      mkdirSync(fleet.path("stick"), { recursive: true });
+      expect((await scoutsync(["export", a.address, "--files", "files", "-o", bundle])).code).toBe(0);
+      const isImportRefused = async () => {
+        const { code, stderr } = await scoutsync(["import", b.address, bundle]);
+        return code === 1 && /bytes are lacking for a file of 20971520 bytes.*Import the file again/s.test(stderr);
+      };
+      await until(isImportRefused, { withinMs: 60_000, everyMs: 500, what: "an import that says what is lacking" });
+      expect(readFileSync(join(small, "from a stick"), "utf8")).toBe("from a stick");
       await until(() => existsSync(join(small, "small, listed after it")) && existsSync(join(small, "z, as well")), {
         withinMs: 60_000,
         everyMs: 500,

@@ -1,3 +1,4 @@
+import { SyncError } from "./errors.ts";
 import type { VersionVector } from "./vector.ts";
 
 /** What is, or was, at a path: a regular file, a folder, or nothing any more (a tombstone). */
@@ -80,6 +81,20 @@ export interface FileRefusal {
   code: string;
   message: string;
   retry: boolean;
+}
+
+/**
+ * Throws DISK_FULL where something was refused for want of room, after all the rest was taken. `next`: how it goes on, as a
+ * sentence.
+ */
+export function throwForRoom(refused: readonly FileRefusal[], next = "It goes on by itself."): void {
+  const [first, ...more] = refused.filter(({ code }) => code === "DISK_FULL");
+  if (!first) return;
+  throw new SyncError({
+    code: "DISK_FULL",
+    message: first.message + (more.length > 0 ? `, and ${more.length} more files wait for room` : ""),
+    action: `Free space there. Everything else was taken, and nothing was lost. ${next}`,
+  });
 }
 
 /** True when both hold the same thing: what a version stands for. Modification times are not part of it. */

@@ -1,4 +1,4 @@
-import { SyncError, type FileListEnd, type FileRefusal } from "@scoutsync/core";
+import { SyncError, throwForRoom, type FileListEnd, type FileRefusal } from "@scoutsync/core";
 import {
   FileBytes,
   fileClient,
@@ -35,7 +35,8 @@ type Put = Awaited<ReturnType<ReturnType<typeof fileClient>["openPut"]>>;
 /**
  * Puts what a bundle holds into the same root of the node, as a session does: what is there already is not taken again, a
  * file that was cut goes on where it was, and nothing is visible before its SHA-256 has been checked. Every section is
- * checked before it is used. Throws what reading the file or the node refuses; what was committed before stays.
+ * checked before it is used. Throws what reading the file or the node refuses, DISK_FULL after all that there was room for; what was
+ * committed before stays.
  */
 export async function importFiles(
   client: NodeConnection,
@@ -61,6 +62,7 @@ export async function importFiles(
     if (!end) throw unreadable(reader.path, "holds a list of files without its end");
     const isWhole = !taken.refused.some(({ retry }) => retry);
     const there = await put.done({ index, seq: isWhole ? end.seq : put.ready.received, digest: end.digest });
+    throwForRoom(taken.refused, "Import the file again then.");
     const { entries, files, placed, removed, conflicts } = taken;
     const refused = taken.refused.map(({ path, code, message }) => ({ path, code, message }));
     const verified = there.digest === end.digest && there.pending === 0 && refused.length === 0;

@@ -1,9 +1,17 @@
-import { SyncError, type FileEntry, type FileListEnd, type FileRefusal, type FileWant, type ListedEntry } from "@scoutsync/core";
+import {
+  SyncError,
+  throwForRoom,
+  type FileEntry,
+  type FileListEnd,
+  type FileRefusal,
+  type FileWant,
+  type ListedEntry,
+} from "@scoutsync/core";
 import type { FileRoot } from "@scoutsync/files";
 import type { SessionStats } from "../stats.ts";
 import type { FilePart, FilePeer } from "./file-peer.ts";
 import type { Rate } from "../rate.ts";
-import { Reception, refuseForRoom } from "./reception.ts";
+import { Reception } from "./reception.ts";
 
 /** Entries taken in together: their folders are made durable, and the manifest is written, once for all. */
 const BATCH_ENTRIES = 256;
@@ -63,7 +71,7 @@ export async function pullFiles(exchange: FileExchange): Promise<PulledFiles> {
   if (root.state.wanted > 0) refused.push(...(await takeIn(exchange, source, [])));
   // What was refused for now is listed again next time, and all that came after it; that has nothing new then.
   if (!refused.some(({ retry }) => retry)) await root.noteReceived(end.index, end.seq);
-  refuseForRoom(refused);
+  throwForRoom(refused);
   return { end, refused };
 }
 

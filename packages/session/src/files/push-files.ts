@@ -1,8 +1,7 @@
-import { PIECE_BYTES, SyncError, type FileEntry, type FileListEnd, type FileRefusal, type FileWant } from "@scoutsync/core";
+import { PIECE_BYTES, SyncError, throwForRoom, type FileEntry, type FileListEnd, type FileRefusal, type FileWant } from "@scoutsync/core";
 import { SMALL_BYTES } from "@scoutsync/files";
 import type { FilePart, PutStream } from "./file-peer.ts";
 import type { FileExchange } from "./pull-files.ts";
-import { refuseForRoom } from "./reception.ts";
 
 const BATCH_ENTRIES = 256;
 /** Small files read in one trip to the roots' thread. */
@@ -42,7 +41,7 @@ export async function pushFiles(exchange: FileExchange): Promise<{ end: FileList
       digest: root.state.digest,
     });
     signal?.throwIfAborted();
-    refuseForRoom(refused);
+    throwForRoom(refused);
     return { end, refused };
   } finally {
     stream.cancel();

@@ -1,4 +1,4 @@
-import { SyncError, Wakeup, type FileEntry, type FileRefusal, type FileWant } from "@scoutsync/core";
+import { SyncError, Wakeup, type FileEntry, type FileWant } from "@scoutsync/core";
 import { DELTA_FROM_BYTES, SMALL_BYTES, type FileRoot, type Intake, type SmallFile } from "@scoutsync/files";
 import type { FilePart } from "./file-peer.ts";
 
@@ -264,15 +264,4 @@ export class Reception {
       action: "Offer an entry first, and send what is wanted for it.",
     });
   }
-}
-
-/** Throws DISK_FULL where something was refused for want of room: a session that ends so comes again later each time. */
-export function refuseForRoom(refused: readonly FileRefusal[]): void {
-  const [first, ...more] = refused.filter(({ code }) => code === "DISK_FULL");
-  if (!first) return;
-  throw new SyncError({
-    code: "DISK_FULL",
-    message: first.message + (more.length > 0 ? `, and ${more.length} more files wait for room` : ""),
-    action: "Free space there. Everything else was synced, nothing was lost, and it goes on by itself.",
-  });
 }
