@@ -148,7 +148,10 @@ async function selfMadeIdentity(): Promise<string> {
   const member = { fleet: of, role: "superadmin", id: "root", name: "root" } as const;
   return key + (await issueCertificate(request, { ca: own, member, serial: 900, lifetimeMs: 86_400_000, hosts: [] }));
 }
-afterAll(() => fleet.stop());
+afterAll(() => {
+  for (const channel of channels.values()) channel.close();
+  return fleet.stop();
+});
 
 /** A TLS connection with this identity, as somebody who has its file makes it. */
 function connectWith(pem: string, address: string): Promise<TLSSocket> {
@@ -166,6 +169,16 @@ function tls(identity: string | null): ChannelCredentials {
   return credentials.createSsl(Buffer.from(ca), pem, pem, { checkServerIdentity: () => undefined });
 }
 
+/** Channels by address and identity: a handshake for each of a thousand calls would take most of the time. */
+const channels = new Map<string, Client>();
+
+function channelTo(address: string, identity: string | null): Client {
+  const name = `${address} ${identity ?? ""}`;
+  const known = channels.get(name) ?? new Client(address, tls(identity), { "grpc.ssl_target_name_override": "localhost" });
+  channels.set(name, known);
+  return known;
+}
+
 /** Calls any method with an empty message; the code it ends with. */
 function call(
   address: string,
@@ -174,7 +187,7 @@ function call(
   key?: string,
   message: Buffer = Buffer.alloc(0),
 ): Promise<{ code: number; answers: Buffer[] }> {
-  const client = new Client(address, tls(identity), { "grpc.ssl_target_name_override": "localhost" });
+  const client = channelTo(address, identity);
   const metadata = new Metadata();
   // Only a coordinator is believed.
   metadata.set("scoutsync-acting-for", "somebody else");
@@ -190,7 +203,6 @@ function call(
     });
     stream.on("error", () => {});
     stream.on("status", ({ code }) => {
-      client.close();
       resolve({ code, answers });
     });
     stream.write(message);
@@ -431,6 +443,43 @@ test("who guesses has to wait, also with the right password", async () => {
   expect((await login("grace", PASSWORD)).status).toBe(429);
   // Others are not locked out by that.
   expect((await login("ada", PASSWORD)).status).toBe(200);
+});
+
+test("what is open ends with the key or login that it was opened with", async () => {
+  const opened = async (headers: Record<string, string>) => {
+    let begun = false;
+    let ended = false;
+    const request = httpsRequest(`https://${coordinator.http}/api/events`, { headers, ca, servername: "localhost" }, (response) => {
+      begun = response.statusCode === 200;
+      response.resume().once("end", () => (ended = true));
+    });
+    request.on("error", () => (ended = true));
+    request.end();
+    await until(() => begun, { what: "the stream has begun" });
+    return () => ended;
+  };
+  const watched = (key: string) => {
+    let code: number | null = null;
+    const client = channelTo(coordinator.address, null);
+    const metadata = new Metadata();
+    metadata.set("authorization", `Bearer ${key}`);
+    const same = (bytes: Buffer) => bytes;
+    const stream = client.makeServerStreamRequest("/scoutsync.v1.Coordinator/Watch", same, same, Buffer.alloc(0), metadata);
+    stream.on("error", () => {});
+    stream.on("status", (ended: { code: number }) => (code = ended.code));
+    stream.resume();
+    return () => code;
+  };
+  await run(["users", "add", "hopper"], { SCOUTSYNC_PASSWORD: PASSWORD });
+  const { key: leaving = "" } = await run(["keys", "create", "leaving"]);
+  const cookie = cookiesOf(await login("hopper", PASSWORD)).join("; ");
+  const staying = await opened(bearer(keys["viewer"]!));
+  const [byKey, byLogin, byCall] = [await opened(bearer(leaving)), await opened({ cookie }), watched(leaving)];
+  await run(["keys", "revoke", "leaving"]);
+  await run(["users", "remove", "hopper"]);
+  await until(() => byKey() && byLogin(), { what: "the streams of events have ended" });
+  await until(() => byCall() === status.UNAUTHENTICATED, { what: "the call has ended" });
+  expect(staying()).toBe(false);
 });
 
 test("the fleet works as ever: the coordinator catches up, and removes for good", async () => {

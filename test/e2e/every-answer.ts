@@ -15,8 +15,8 @@ interface Definition {
 const CALLS: readonly Definition[] = [SyncNodeService, FleetService].flatMap(
   (service) => Object.values(service) as unknown as Definition[],
 );
-/** What differs from call to call, and says nothing of anybody. */
-const TIMES = new Set(["time", "timeUs", "receivedUs", "sentUs", "date"]);
+/** What differs from call to call, and says nothing of anybody: times, and the hash of a frame in which one is. */
+const TIMES = new Set(["time", "timeUs", "receivedUs", "sentUs", "atUs", "frameSha256", "date"]);
 /** A stream that does not end by itself is cut; none of those that are asked is one. */
 const CUT_MS = 10_000;
 /** These are there to become a member, where wrong codes are counted, and to hear who is none any more, for as long as it lasts. */
@@ -65,6 +65,11 @@ function questions(call: Definition, name: string, keys: readonly string[], path
   };
   const where = { database: "main", root: "uploads" };
   const asked = [of({}), of({ ...where, readable: true })];
+  // Whatever else can be asked for: deep, with the parts of scopes, and the like.
+  for (const [field, value] of Object.entries(empty)) {
+    if (value === false && !["follow", "dryRun"].includes(field)) asked.push(of({ ...where, [field]: true }));
+  }
+  if (name === "Ping") asked.push(of({ withScopes: true }));
   if (name === "GetChanges") asked.push(of({ ...where, countOnly: true }));
   if (name === "Digest") for (const table of ["scouting", "label", "match", "account"]) asked.push(of({ ...where, table, deep: true }));
   if ("key" in empty) for (const key of keys) asked.push(of({ ...where, table: "scouting", key }));
@@ -104,10 +109,11 @@ function ask(client: Client, { path, responseStream, responseDeserialize }: Defi
 
 /** As JSON, bytes as the text in them. */
 function print(value: unknown): string {
-  return JSON.stringify(value, (field, one: unknown) => {
+  return JSON.stringify(value, function (this: Record<string, unknown>, field, one: unknown) {
     if (TIMES.has(field)) return undefined;
     if (typeof one === "bigint") return String(one);
-    if (one instanceof Uint8Array) return Buffer.from(one).toString("latin1");
-    return one;
+    // A Buffer has become a list of numbers by now, in which nobody finds a text.
+    const held = this[field];
+    return held instanceof Uint8Array ? Buffer.from(held).toString("latin1") : one;
   });
 }

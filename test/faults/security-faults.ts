@@ -1,6 +1,7 @@
 import type { Fault } from "./faults.ts";
 
 const ACCESS = "test/e2e/access.test.ts";
+const TEAMS = "test/e2e/two-teams.test.ts";
 
 /** Rules of who may do what, and what is written down of it, broken. */
 export const SECURITY_FAULTS: Fault[] = [
@@ -28,5 +29,44 @@ export const SECURITY_FAULTS: Fault[] = [
       ],
     ],
     caughtBy: ACCESS,
+  },
+  // What other tests notice sooner is noticed between real processes, too.
+  {
+    name: "a team's scope shows the rows of all teams",
+    edits: [["AS x WHERE ${whole} AND (${own})`);", "AS x WHERE ${whole}`);"]],
+    caughtBy: TEAMS,
+  },
+  {
+    name: "a team's scope shows the columns that it leaves out",
+    edits: [["asked.columns === null ? present : present.filter", "asked.columns !== undefined ? present : present.filter"]],
+    caughtBy: TEAMS,
+  },
+  {
+    name: "what a team's rows refer to brings all rows of that table along",
+    edits: [["JOIN main.${quote(parent.name)} AS p ON ${referred}", "JOIN main.${quote(parent.name)} AS p ON ${inScope}"]],
+    caughtBy: TEAMS,
+  },
+  {
+    name: "a team's nodes are answered from the whole root of files",
+    edits: [["isPart: true, databases, files: files.roots,", "isPart: true, databases,"]],
+    caughtBy: TEAMS,
+  },
+  {
+    name: "a team's nodes are told of the parts of other teams",
+    edits: [["rowFiles: [], scopes: [] };", "rowFiles: [] };"]],
+    caughtBy: TEAMS,
+  },
+  {
+    name: "a team's nodes read what other teams' nodes wrote and the server did not take",
+    edits: [
+      ["rowFiles: [], scopes: [] };", "rowFiles: [] };"],
+      ["  listReviews: { roles: [...SERVICES, ...VIEWERS] },", '  listReviews: { roles: [...SERVICES, ...VIEWERS], limited: "exchange" },'],
+    ],
+    caughtBy: TEAMS,
+  },
+  {
+    name: "a team's nodes are told how full the disk is by what others do",
+    edits: [["...(context.isPart !== true && { clock", "...(context.isPart !== undefined && { clock"]],
+    caughtBy: TEAMS,
   },
 ];

@@ -68,7 +68,8 @@ export function diagnose(path: string, exclude: readonly string[], scopes: reado
         planScope(db, rule, { exclude });
       } catch (error) {
         if (!(error instanceof SyncError)) throw error;
-        problems.push({ severity: "error", message: error.message, action: error.action });
+        // Its message ends with what to do.
+        problems.push({ severity: "error", message: error.message.replace(`. ${error.action}`, ""), action: error.action });
       }
     }
     const count = ({ source, where, nullable }: TableShape) => {

@@ -20,6 +20,8 @@ export interface Actor {
   readonly role: Role | null;
   /** The service's own certificate, which its operator uses on its own machine. */
   readonly own: boolean;
+  /** Throws where they may not any more: a key has no connection of its own that would be cut. Left out where that is. */
+  readonly lookAgain?: () => void;
 }
 
 /** An act that has a line in the audit log. */
@@ -29,6 +31,8 @@ export interface Act {
   failed(code: string): void;
 }
 
+/** A call that lasts is looked at again this often, milliseconds. */
+const LOOK_AGAIN_MS = 2_000;
 /** Longest part of a request that a line quotes, characters. */
 const LONGEST_QUOTE = 120;
 
@@ -94,15 +98,27 @@ export function actInterceptor(parts: {
     let by: Actor | null = null;
     let isFirst = true;
     let act: Act | null = null;
+    let looking: NodeJS.Timeout | undefined;
+    const refuse = (error: unknown) => {
+      clearInterval(looking);
+      call.sendStatus(toStatus(error));
+    };
+    const look = () => {
+      try {
+        by?.lookAgain?.();
+      } catch (error) {
+        refuse(error);
+      }
+    };
     return new ServerInterceptingCall(call, {
       start: (next) =>
         next({
           onReceiveMetadata: (metadata, proceed) => {
             try {
               by = admit(method.path, call.getPeer(), metadata);
+              if (by?.lookAgain !== undefined) looking = setInterval(look, LOOK_AGAIN_MS);
             } catch (error) {
-              call.sendStatus(toStatus(error));
-              return;
+              return refuse(error);
             }
             proceed(metadata);
           },
@@ -111,14 +127,15 @@ export function actInterceptor(parts: {
               if (isFirst && by !== null) act = noteAct(audit, auditedOf(method.path), by, method.path, message);
               isFirst = false;
             } catch (error) {
-              call.sendStatus(toStatus(error));
-              return;
+              return refuse(error);
             }
             proceed(message);
           },
           onReceiveHalfClose: (proceed) => (act === null ? proceed() : actingFor(act.who, proceed)),
+          onCancel: () => clearInterval(looking),
         }),
       sendStatus: (ended, proceed) => {
+        clearInterval(looking);
         if (ended.code !== status.OK && ended.code !== undefined) act?.failed(status[ended.code] ?? String(ended.code));
         act = null;
         proceed(ended);

@@ -113,7 +113,8 @@ export class Guard {
       if (!own) this.#checkLimits(path, rule, caller.identity);
       const [other] = caller.role === "coordinator" ? metadata.get(ACTING_FOR) : [];
       if (other !== undefined) who += ` for ${other.toString().slice(0, LONGEST_ACTOR)}`;
-      return { who, role: caller.role, own };
+      const lookAgain = () => void this.admit(rule, path, peer, metadata);
+      return { who, role: caller.role, own, ...(caller.identity === null && { lookAgain }) };
     } catch (error) {
       const { code, message } = toPlainError(error);
       audit.write({ who, what: path, outcome: "refused", details: `${code}: ${message}` });

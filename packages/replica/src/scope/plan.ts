@@ -121,7 +121,7 @@ export function planScope(
     if (shape.keyless) {
       throw fail(
         `table "${asked.table}" has no primary key: nothing tells its equal rows apart, so not which of them a node of the scope changed or deleted, which is not supported in a scope`,
-        "Give it a primary key, or leave that table out of the scope.",
+        `Leave that table out of the scope: all else works without it. Or give it a primary key: make another table with "id INTEGER PRIMARY KEY", copy the rows there, drop this one and rename.`,
       );
     }
     if (shape.key.some(({ collation }) => collation !== "BINARY"))

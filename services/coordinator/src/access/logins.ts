@@ -72,6 +72,12 @@ export class Logins {
     return { name: found.name, role: found.role, csrfHash: found.csrf_hash };
   }
 
+  /** Whether a session was neither ended nor lasted too long, however long ago it was used: somebody may be looking on. */
+  isOpen(token: string): boolean {
+    const found = this.#store.login(hashOf(token));
+    return found !== null && Date.now() <= found.ends_ms;
+  }
+
   logout(token: string): void {
     this.#store.removeLogin(hashOf(token));
   }

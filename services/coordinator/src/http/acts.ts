@@ -8,6 +8,8 @@ declare module "fastify" {
   interface FastifyRequest {
     /** Who asked for something that is written down as theirs; null where nothing is. */
     actor: string | null;
+    /** Whether whoever asked would still be let in, for answers that last; null where nobody has to be known. */
+    mayStill: (() => boolean) | null;
   }
 }
 
@@ -30,6 +32,7 @@ export function noteRequest(request: FastifyRequest, audit: AuditLog, who: strin
 /** Adds a line for each act that came to nothing. Has to be added before the routes. */
 export function noteActs(server: FastifyInstance, audit: AuditLog): void {
   server.decorateRequest("actor", null);
+  server.decorateRequest("mayStill", null);
   server.addHook("onResponse", (request, reply, done) => {
     const { actor: who } = request;
     if (who !== null && reply.statusCode >= 400) {

@@ -13,6 +13,8 @@ const CHANGES_INTERVAL_MS = 1_000;
 const INTERVAL_PER_NODE_MS = 3;
 /** Proxies drop a connection that says nothing for a minute. */
 const COMMENT_INTERVAL_MS = 15_000;
+/** Whether a reader's key or login is one yet. */
+const LOOK_AGAIN_MS = 2_000;
 /** A reader that is this far behind misses what happens rather than filling memory; it is told how things are when it has read on. */
 const MOST_UNREAD_BYTES = 1024 * 1024;
 /** So much of what happens is told each second; in a large fleet the rest is seen in what changed. */
@@ -42,7 +44,7 @@ export class EventStream {
   }
 
   register(server: FastifyInstance): void {
-    server.get("/api/events", { config: { need: LOOK } }, (_request, reply) => {
+    server.get("/api/events", { config: { need: LOOK } }, (request, reply) => {
       reply.hijack();
       reply.raw.writeHead(200, {
         "content-type": "text/event-stream; charset=utf-8",
@@ -51,8 +53,12 @@ export class EventStream {
         "x-accel-buffering": "no",
       });
       const comments = setInterval(() => reply.raw.write(": still here\n\n"), COMMENT_INTERVAL_MS);
+      const looking = setInterval(() => {
+        if (request.mayStill?.() === false) reply.raw.end();
+      }, LOOK_AGAIN_MS);
       reply.raw.once("close", () => {
         clearInterval(comments);
+        clearInterval(looking);
         this.#readers.delete(reply);
       });
       void this.#welcome(reply);

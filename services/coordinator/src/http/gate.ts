@@ -68,6 +68,7 @@ export async function addGate(server: FastifyInstance, membership: Membership): 
     try {
       const asker = identified(request, membership);
       ({ who } = asker);
+      request.mayStill = () => mayStill(request, membership);
       if (asker.session !== null && isAct(request)) checkIntent(request, asker.session);
       const need = request.routeOptions.config.need ?? (isPage(path) ? LOOK : NOBODY_ELSE);
       // There is nothing at this path: said to whoever may look at the fleet at all.
@@ -121,8 +122,7 @@ export async function addGate(server: FastifyInstance, membership: Membership): 
 function identified(request: FastifyRequest, membership: Membership): Asker {
   const { authorization } = request.headers;
   if (authorization !== undefined) {
-    const key = /^Bearer (\S+)$/i.exec(authorization)?.[1] ?? "";
-    const row = membership.keys.holder(key);
+    const row = membership.keys.holder(keyIn(authorization));
     return { ...holderOf(row), who: `key:${row.name}`, session: null };
   }
   const session = sessionOf(request, membership);
@@ -133,6 +133,21 @@ function identified(request: FastifyRequest, membership: Membership): Asker {
     action: `Log in at ${LOGIN_PATH}, or send a key from \`scoutsync keys create\` as "authorization: Bearer KEY".`,
   });
 }
+
+/** Whether the key or login of a request is one yet. To look is not to use it. */
+function mayStill(request: FastifyRequest, { keys, logins }: Membership): boolean {
+  const { authorization } = request.headers;
+  if (authorization === undefined) return logins.isOpen(request.cookies[SESSION_COOKIE] ?? "");
+  try {
+    keys.holder(keyIn(authorization));
+    return true;
+  } catch (error) {
+    if (error instanceof SyncError) return false;
+    throw error;
+  }
+}
+
+const keyIn = (authorization: string): string => /^Bearer (\S+)$/i.exec(authorization)?.[1] ?? "";
 
 function sessionOf(request: FastifyRequest, { logins }: Membership): Session | null {
   const token = request.cookies[SESSION_COOKIE];
