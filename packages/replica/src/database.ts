@@ -25,6 +25,7 @@ import { Joining } from "./apply/joining.ts";
 import { Placement } from "./apply/placement.ts";
 import type { Audited } from "./audit/context.ts";
 import { rowHistory } from "./audit/history.ts";
+import { countNotices } from "./audit/notices.ts";
 import { writeParked } from "./audit/parked.ts";
 import { readableChanges } from "./audit/readable.ts";
 import { decideQuarantine, quarantineReviews } from "./audit/quarantine-reviews.ts";
@@ -647,6 +648,7 @@ export class ReplicaDatabase implements Neighbour {
       parked: this.rows.waitingCount(),
       held: this.rows.heldCount(),
       keptBack: this.quarantine.undecided(),
+      notices: countNotices(this.audited),
       conflicts: countReviews(this.db, this.rows),
       rows: this.digest.rows,
       tables: this.rows.tables.map((table) => table.name),

@@ -79,6 +79,8 @@ export interface ReplicaState {
   held: number;
   /** Mass deletes that wait for a person. */
   keptBack: number;
+  /** Rows that may not be those that somebody meant, as entries of a person's list. */
+  notices: number;
   conflicts: number;
   rows: number;
   tables: string[];

@@ -193,7 +193,11 @@ describe("a node that was retired comes back", () => {
     // What went is kept for a person, with the values it had.
     expect(c.rows("SELECT key, image FROM _scoutsync_gone WHERE key = 'w'")).toHaveLength(1);
     // All of it is listed there, and only there, until somebody has seen it.
-    const listed = () => c.replica.reviews({ kind: "identity", id: "", limit: 100 });
+    const listed = () => {
+      const found = c.replica.reviews({ kind: "identity", id: "", limit: 100 });
+      expect(c.replica.state().notices).toBe(found.length);
+      return found;
+    };
     expect(listed().filter(({ image }) => image !== null)).toHaveLength(4);
     expect(listed().filter(({ image }) => image === null)).toHaveLength(3);
     expect(listed().find(({ key }) => key === "w")).toMatchObject({ table: "word", image: [{ name: "k", value: "w" }, { name: "x" }] });

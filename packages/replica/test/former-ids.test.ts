@@ -147,7 +147,11 @@ describe("nobody is asked about", () => {
 });
 
 describe("a new row that refers to an integer which a sync gave to another row", () => {
-  const listed = (site: Site) => site.replica.reviews({ kind: "identity", id: "", limit: 100 });
+  const listed = (site: Site) => {
+    const found = site.replica.reviews({ kind: "identity", id: "", limit: 100 });
+    expect(site.replica.state().notices).toBe(found.length);
+    return found;
+  };
   const robotOf = (site: Site, part: string) =>
     site.one(`SELECT robot.m FROM part JOIN robot ON robot.id = robot_id WHERE part.m = '${part}'`);
 

@@ -58,7 +58,7 @@ export interface Node {
   round_trip_ms: number;
   reliability: number;
   review: number;
-  review_counts: { conflict: number; parked: number; quarantine: number; file: number; schema: number };
+  review_counts: { conflict: number; parked: number; quarantine: number; file: number; schema: number; identity: number };
   disk: { free_bytes: number; total_bytes: number } | null;
   databases: NodeDatabase[];
   files: FileRoot[];

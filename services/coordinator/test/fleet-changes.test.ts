@@ -31,7 +31,7 @@ function nodeOf(id: number): Node {
     round_trip_ms: 0,
     reliability: 1,
     review: 0,
-    review_counts: { conflict: 0, parked: 0, quarantine: 0, file: 0, schema: 0 },
+    review_counts: { conflict: 0, parked: 0, quarantine: 0, file: 0, schema: 0, identity: 0 },
     advice: "",
     disk: null,
     databases: [],

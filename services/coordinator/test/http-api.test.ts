@@ -297,6 +297,23 @@ describe.skipIf(redisProgram === null)("the HTTP API", () => {
     nodes[0]!.reviews = nodes[1]!.reviews = [];
   });
 
+  it("counts rows that may not be what somebody meant among what a node has for people, of each node its own", async () => {
+    const counted = async () => {
+      const { nodes: seen } = (await ask("GET", "/api/fleet")) as { nodes: { review: number; review_counts: Json }[] };
+      return seen.slice(0, 2).map(({ review, review_counts: { identity } }) => [review, identity]);
+    };
+    nodes[1]!.lie = (truth) => ({ ...truth, databases: truth.databases.map((database) => ({ ...database, notices: 2n })) });
+    await nodes[1]!.heartbeatLie(fleet.client);
+    await eventually(async () => JSON.stringify(await counted()) === "[[0,0],[2,2]]", 10_000);
+    nodes[1]!.lie = null;
+    await nodes[1]!.heartbeat(fleet.client);
+    await eventually(async () => JSON.stringify(await counted()) === "[[0,0],[0,0]]", 10_000);
+    expect(await counted()).toEqual([
+      [0, 0],
+      [0, 0],
+    ]);
+  });
+
   it("pauses, cancels and retries jobs", async () => {
     expect(await ask("POST", "/api/jobs/pause")).toMatchObject({ counts: { paused: true } });
     nodes[0]!.write(1);

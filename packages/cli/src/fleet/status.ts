@@ -49,7 +49,7 @@ function trouble(node: FleetNode, ago: (time: string | null) => string): string[
 }
 
 function reviewText({ review_counts, files }: FleetNode): string {
-  const { conflict, parked, quarantine, file, schema } = review_counts;
+  const { conflict, parked, quarantine, file, schema, identity } = review_counts;
   const braked = files
     .filter(({ held_back }) => held_back)
     .map(({ root, missing }) => `${missing} files of "${root}" are gone at once, which the others do not follow`);
@@ -63,6 +63,7 @@ function reviewText({ review_counts, files }: FleetNode): string {
     countText(conflict, "conflict", "conflicts"),
     countText(parked, "row is kept out of its table", "rows are kept out of their tables"),
     countText(file - braked.length, "file conflict", "file conflicts"),
+    countText(identity, "row may not be the one that somebody meant", "rows may not be those that somebody meant"),
     countText(
       schema,
       "row is held for a table or column that is not there yet",

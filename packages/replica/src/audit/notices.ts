@@ -4,6 +4,8 @@ import type { RowState } from "../rows/row-state.ts";
 import type { Identity } from "../rows/same-links.ts";
 import { type Audited, columnName, keyOf, reviewId } from "./context.ts";
 
+/** Of more noted rows it is not looked whether each is still as it was. */
+const MOST_LOOKED_AT = 100;
 /** Keys of rows that an entry names. */
 const KEYS_SHOWN = 5;
 
@@ -20,6 +22,16 @@ interface Listed {
  */
 export function noticeReviews(audited: Audited): Review[] {
   return listed(audited).map(({ review }) => review);
+}
+
+/** How many entries there are; where there are very many, how many rows there were when they were noted. */
+export function countNotices(audited: Audited): number {
+  const { db, rows } = audited;
+  const byTable = db.prepare("SELECT tid, count(*) FROM _scoutsync_gone GROUP BY tid").raw().all() as [number, number][];
+  const gone = byTable.reduce((sum, [tid, count]) => sum + (rows.byTid(tid) ? count : 0), 0);
+  const noted = db.prepare("SELECT count(*) FROM _scoutsync_notice").pluck().get() as number;
+  // Asked after every commit: where nothing was noted, and where looking at each would cost more than the commit, they are only counted.
+  return gone + (noted === 0 || noted > MOST_LOOKED_AT ? noted : notedRows(audited).length);
 }
 
 /**
@@ -47,10 +59,12 @@ export function settleNotice(
   return { review, rows: change?.rows ?? [], values: change ? [{ name: review.column as string, value: change.value }] : [] };
 }
 
-function listed(audited: Audited): Listed[] {
+const listed = (audited: Audited): Listed[] => [...goneRows(audited), ...notedRows(audited)];
+
+function notedRows(audited: Audited): Listed[] {
   const notices = new Notices(audited.db);
   const groups = new Map<string, { notices: Notice[]; rows: RowState[] }>();
-  const found: Listed[] = goneRows(audited);
+  const found: Listed[] = [];
   for (const notice of notices.all()) {
     const row = audited.rows.byDot(notice.birth.origin, notice.birth.sequence);
     if (row?.place.kind !== "table") continue;

@@ -164,13 +164,14 @@ function ofClock(node: Node): Concern[] {
 }
 
 function ofReview({ nodes }: Fleet): Concern[] {
-  const { conflict, parked, file: all } = reviewCounts(nodes);
+  const { conflict, parked, identity, file: all } = reviewCounts(nodes);
   // Files that are gone at once have a line of their own.
   const file = all - nodes.flatMap(({ files }) => files).filter(({ held_back }) => held_back).length;
   const parts = [
     conflict > 0 ? counted(conflict, "conflict") : "",
     parked > 0 ? counted(parked, "parked row") : "",
     file > 0 ? `${counted(file, "entry", "entries")} about files` : "",
+    identity > 0 ? `${counted(identity, "row")} that may not be what somebody meant` : "",
   ].filter((part) => part !== "");
   const keptBack = nodes.filter(({ review_counts }) => review_counts.quarantine > 0).map(ofKeptBack);
   if (parts.length === 0) return [...keptBack, ...ofSchema(nodes)];

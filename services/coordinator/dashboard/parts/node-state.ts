@@ -45,13 +45,15 @@ export function reviewTotal(nodes: readonly Node[]): number {
 /** The same by kind. */
 export function reviewCounts(nodes: readonly Node[]): Node["review_counts"] {
   const most = (kind: "conflict" | "parked") => Math.max(0, ...nodes.map(({ review_counts }) => review_counts[kind]));
-  const all = (kind: "quarantine" | "file" | "schema") => nodes.reduce((sum, { review_counts }) => sum + review_counts[kind], 0);
+  const all = (kind: "quarantine" | "file" | "schema" | "identity") =>
+    nodes.reduce((sum, { review_counts }) => sum + review_counts[kind], 0);
   return {
     conflict: most("conflict"),
     parked: most("parked"),
     quarantine: all("quarantine"),
     file: all("file"),
     schema: all("schema"),
+    identity: all("identity"),
   };
 }
 

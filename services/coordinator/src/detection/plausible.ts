@@ -53,6 +53,7 @@ export function databasesIn(statuses: readonly DatabaseStatus[]): DatabaseReport
       kept_back: countOf(status.keptBack),
       restored: isVector && status.restored ? 1 : 0,
       schema: schemaIn(status.schema),
+      notices: countOf(status.notices),
     };
   });
 }

@@ -23,7 +23,7 @@ export function oneNodeView(core: Core, node: FleetNode): NodeView {
 
 function nodeView(core: Core, node: FleetNode, session: RunningSession | null, inequality: Inequality | null): NodeView {
   const { row, reports, missing, unsent, files } = node;
-  const sum = (field: "conflicts" | "parked" | "pending" | "held" | "kept_back") =>
+  const sum = (field: "conflicts" | "parked" | "pending" | "held" | "kept_back" | "notices") =>
     reports.reduce((total, report) => total + report[field], 0);
   const review_counts = {
     conflict: sum("conflicts"),
@@ -32,6 +32,7 @@ function nodeView(core: Core, node: FleetNode, session: RunningSession | null, i
     // A root whose files are missing has one entry for all of them.
     file: files.reduce((total, root) => total + root.conflicts + root.held_back, 0),
     schema: sum("held"),
+    identity: sum("notices"),
   };
   return {
     id: row.id,

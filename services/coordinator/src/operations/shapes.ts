@@ -22,6 +22,7 @@ export const DatabaseShape = z
     conflicts: count.describe("Open conflicts"),
     held: count.describe("Rows held for tables that this database does not have"),
     kept_back: count.describe("Mass deletes that the other nodes do not follow until somebody decides"),
+    notices: count.describe("Rows that may not be those that somebody meant, as their integer ids were given to other rows"),
     missing_changes: count.describe("Changes of this database that others hold and the node lacks"),
     oldest_missing_age_s: z.number().min(0),
     unsent_changes: count.describe("Changes that it holds and another node that is online lacks"),
@@ -94,7 +95,7 @@ export const NodeShape = z
     round_trip_ms: z.number().min(0),
     reliability: rate,
     review: count.describe("Entries that may want a person, of all kinds"),
-    review_counts: z.object({ conflict: count, parked: count, quarantine: count, file: count, schema: count }),
+    review_counts: z.object({ conflict: count, parked: count, quarantine: count, file: count, schema: count, identity: count }),
     disk: z
       .object({ free_bytes: z.number().min(0), total_bytes: z.number().min(0) })
       .nullable()

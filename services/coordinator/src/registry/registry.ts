@@ -21,6 +21,7 @@ const SCHEMA_STEPS = [
   "0005-kept-back.sql",
   "0006-restored.sql",
   "0007-schema.sql",
+  "0008-notices.sql",
 ];
 
 /** "scou" as a number in the file header, so that `file` and SQLite tools can tell whose database it is. */

@@ -19,6 +19,8 @@ export interface DatabaseReport {
   restored: number;
   /** Stands for the tables and columns that the digest is of; empty: the node did not say. */
   schema: string;
+  /** Rows that may not be those that somebody meant, as entries of a person's list. */
+  notices: number;
 }
 
 /** What a node said about one of its file roots. */
@@ -139,8 +141,8 @@ export class Servers {
     );
     this.#dropReports = database.prepare<[number]>("DELETE FROM server_databases WHERE server_id = ?");
     this.#addReport = database.prepare(
-      `INSERT OR REPLACE INTO server_databases (server_id, name, vector, digest, pending, parked, conflicts, rows, tables, problem, held, kept_back, restored, schema)
-       VALUES (@server_id, @name, @vector, @digest, @pending, @parked, @conflicts, @rows, @tables, @problem, @held, @kept_back, @restored, @schema)`,
+      `INSERT OR REPLACE INTO server_databases (server_id, name, vector, digest, pending, parked, conflicts, rows, tables, problem, held, kept_back, restored, schema, notices)
+       VALUES (@server_id, @name, @vector, @digest, @pending, @parked, @conflicts, @rows, @tables, @problem, @held, @kept_back, @restored, @schema, @notices)`,
     );
     this.#files = database.prepare<[], FileRootReport & { server_id: number }>("SELECT * FROM server_files ORDER BY server_id, root");
     this.#dropFiles = database.prepare<[number]>("DELETE FROM server_files WHERE server_id = ?");

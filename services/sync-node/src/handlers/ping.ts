@@ -53,6 +53,7 @@ function databaseStatuses({ databases, scope }: Pick<NodeContext, "databases" | 
     problem: state.problem,
     held: BigInt(state.held),
     keptBack: BigInt(state.keptBack),
+    notices: BigInt(state.notices),
     baseline: state.baseline,
     scope: scope ?? "",
     restored: state.restored,

@@ -114,6 +114,8 @@ export interface DatabaseStatus {
   restored: boolean;
   /** Which tables and columns `digest` is of, as in Batch: digests of different ones say nothing. Empty: not told. */
   schema: string;
+  /** Rows that may not be those that somebody meant; `review` with kind "identity" says which. */
+  notices: bigint;
 }
 
 /** One file root as this node sees it. */
@@ -1700,6 +1702,7 @@ function createBaseDatabaseStatus(): DatabaseStatus {
     scope: "",
     restored: false,
     schema: "",
+    notices: 0n,
   };
 }
 
@@ -1767,6 +1770,12 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
     }
     if (message.schema !== "") {
       writer.uint32(162).string(message.schema);
+    }
+    if (message.notices !== 0n) {
+      if (BigInt.asUintN(64, message.notices) !== message.notices) {
+        throw new globalThis.Error("value provided for field message.notices of type uint64 too large");
+      }
+      writer.uint32(168).uint64(message.notices);
     }
     return writer;
   },
@@ -1904,6 +1913,14 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
             message.schema = reader.string();
             continue;
           }
+          case 21: {
+            if (tag !== 168) {
+              break;
+            }
+
+            message.notices = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1936,6 +1953,7 @@ export const DatabaseStatus: MessageFns<DatabaseStatus> = {
     message.scope = object.scope ?? "";
     message.restored = object.restored ?? false;
     message.schema = object.schema ?? "";
+    message.notices = (object.notices !== undefined && object.notices !== null) ? BigInt(object.notices) : 0n;
     return message;
   },
 };
