@@ -548,7 +548,7 @@ test.skipIf(findChromium() === null)("a person logs in with a browser, acts at t
   try {
     // The fleet's own authority is nothing that a browser knows.
     const page = await (await browser.newContext({ ignoreHTTPSErrors: true })).newPage();
-    page.setDefaultTimeout(20_000);
+    page.setDefaultTimeout(60_000);
     await page.goto(`https://${coordinator.http}/`);
     await page.getByLabel("Name").fill("ada");
     await page.getByLabel("Password").fill(PASSWORD);

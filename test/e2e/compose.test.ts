@@ -69,7 +69,6 @@ function isHealthy(name: string): boolean {
 
 test.skipIf(!has("redis-server"))(
   "the commands of docker-compose.yml, each run by itself (skipped where there is no redis-server): health checks pass, and rows travel",
-  { timeout: 120_000 },
   async () => {
     // In the order that they wait for each other in.
     for (const [name, service] of Object.entries(services)) {

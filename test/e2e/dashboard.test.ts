@@ -91,7 +91,7 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
   async function open(viewport: { width: number; height: number }, colorScheme: "light" | "dark"): Promise<Page> {
     const context = await browser.newContext({ viewport, colorScheme, hasTouch: viewport === PHONE, reducedMotion: "reduce" });
     const page = await context.newPage();
-    page.setDefaultTimeout(20_000);
+    page.setDefaultTimeout(60_000);
     page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
     page.on("pageerror", (error) => complaints.push(String(error)));
     await page.goto(`http://${coordinator.http}/`);

@@ -1,6 +1,12 @@
 import { pause } from "@scoutsync/runtime";
 
+/** In CI, where everything runs at once on two cores, one waits longer before one says that something does not come. */
+const PATIENCE = process.env["CI"] === "true" ? 3 : 1;
+/** Nothing that comes at all is called missing sooner: how long it takes is the machine's affair. */
+const LEAST_MS = 30_000;
+
 export interface WaitOptions {
+  /** Milliseconds; no less than half a minute, and three times as long in CI. */
   withinMs?: number;
   everyMs?: number;
   /** What is awaited, for the error. */
@@ -10,9 +16,10 @@ export interface WaitOptions {
 /** Asks again until the answer is neither null nor false; throws with the last error or answer when time is up. */
 export async function until<T>(
   ask: () => Promise<T | null | undefined | false> | T | null | undefined | false,
-  { withinMs = 30_000, everyMs = 100, what }: WaitOptions,
+  { withinMs = LEAST_MS, everyMs = 100, what }: WaitOptions,
 ): Promise<T> {
-  const end = Date.now() + withinMs;
+  const boundMs = Math.max(withinMs, LEAST_MS) * PATIENCE;
+  const end = Date.now() + boundMs;
   let last: unknown = null;
   for (;;) {
     try {
@@ -25,5 +32,5 @@ export async function until<T>(
     if (Date.now() >= end) break;
     await pause(everyMs);
   }
-  throw new Error(`not within ${withinMs / 1000} s: ${what}`, { cause: last });
+  throw new Error(`not within ${boundMs / 1000} s: ${what}`, { cause: last });
 }
