@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import {
   accessibilityProblems,
@@ -31,6 +31,8 @@ const ROWS_PER_WRITE = 250;
 const WRITES = 8;
 /** More than may go at once without a question. */
 const FILES = 30;
+/** Their folder goes in one step: of files that go one by one a node may see the first ones go by themselves. */
+const ROBOTS = "robots";
 
 const program = findChromium();
 
@@ -53,7 +55,8 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
     fleet = new Fleet("dashboard");
     writer = startWriter();
     paths = { hub: createDatabase(fleet.path("hub", "app.db"), SCHEMA), venue: createDatabase(fleet.path("venue", "app.db"), SCHEMA) };
-    for (let i = 0; i < FILES; i++) writeFileSync(join(uploads("hub"), `robot-${i}.txt`), String(i));
+    mkdirSync(join(uploads("hub"), ROBOTS));
+    for (let i = 0; i < FILES; i++) writeFileSync(join(uploads("hub"), ROBOTS, `robot-${i}.txt`), String(i));
     [coordinator, hub, browser] = await Promise.all([
       fleet.privateRedis().then(({ url }) => fleet.coordinator({ redis: url })),
       fleet.node({ name: "hub", databases: { app: paths.hub }, flags: ["--files", `uploads=${uploads("hub")}`] }),
@@ -309,13 +312,16 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
   });
 
   test("a mass delete, files gone at once and a table that one lacks are on the fleet page with what to do, and are decided", async () => {
-    const files = (name: string) => readdirSync(uploads(name)).filter((file) => file.startsWith("robot"));
+    const files = (name: string) => {
+      const folder = join(uploads(name), ROBOTS);
+      return existsSync(folder) ? readdirSync(folder).filter((file) => file.startsWith("robot-")) : [];
+    };
     await until(() => files("venue").length === FILES, { what: "the files on the other node" });
     const before = selectOne(paths.hub, "SELECT count(*) FROM photo");
     await write(paths.hub, "CREATE TABLE late(id TEXT PRIMARY KEY)");
     await write(paths.hub, "INSERT INTO late VALUES ('migrated here first')");
     await write(paths.hub, "DELETE FROM photo WHERE id % 100 <> 0");
-    for (const file of files("hub")) rmSync(join(uploads("hub"), file));
+    renameSync(join(uploads("hub"), ROBOTS), fleet.path("hub", "taken-away"));
     // This node was added by its address and is asked now and then.
     const isHeld = async () => {
       const { nodes } = (await (await fetch(`http://${coordinator.http}/api/fleet`)).json()) as {
@@ -333,7 +339,7 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
       const needs = page.locator(".concerns");
       for (const text of [
         "A mass delete on hub is kept back",
-        `${FILES} files of uploads are gone on hub`,
+        /3[01] files of uploads are gone on hub/,
         "Say whether they should come back, or go everywhere.",
         "Say whether the rows should come back, or go everywhere.",
         "venue has no table or column yet for some rows",

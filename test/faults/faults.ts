@@ -938,6 +938,11 @@ export const FAULTS: Fault[] = [
     caughtBy: "services/coordinator/test/canary.test.ts",
   },
   {
+    name: "those who watch are not told that a short session is over",
+    edits: [['this.#nodes.get(id)?.set("session", JSON.stringify(session));', 'this.#nodes.get(id)?.set("session", "null");']],
+    caughtBy: "services/coordinator/test/fleet-changes.test.ts",
+  },
+  {
     name: "a node that can only dial out is not told to when it holds other files",
     edits: [
       [

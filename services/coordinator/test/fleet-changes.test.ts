@@ -85,6 +85,15 @@ describe("what those who watch are told", () => {
     }
   });
 
+  it("says that a session is over that began and ended between two looks, to those who were told of it", () => {
+    const told = new ToldFleet();
+    const nodes = [nodeOf(1), nodeOf(2)];
+    told.changes(fleetOf(nodes));
+    told.heardOf(2, { job_id: "", peer: "x", role: "node", database: "", phase: "pull", done: 3, total: 3 });
+    expect(told.changes(fleetOf(nodes))?.nodes).toEqual([{ id: 2, session: null }]);
+    expect(told.changes(fleetOf(nodes))).toBe(null);
+  });
+
   it("says of a thousand nodes only what changed, and refreshes what moves all the time little by little", () => {
     const told = new ToldFleet();
     const quiet = (round: number): Node[] => Array.from({ length: 1_000 }, (_, index) => ({ ...nodeOf(index + 1), last_seen: `${round}` }));

@@ -77,7 +77,7 @@ interface Known {
 }
 
 const NOTHING_SHOWN: Shown = { reports: [], files: [], vectors: new Map() };
-const NO_BACKLOG: Backlog = { changes: 0, oldestUs: 0, databases: new Map() };
+export const NO_BACKLOG: Backlog = { changes: 0, oldestUs: 0, databases: new Map() };
 
 /** Who is there and who holds what, from what the nodes said last. In memory, written behind to the registry. */
 export class Fleet {

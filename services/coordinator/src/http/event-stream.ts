@@ -104,7 +104,9 @@ export class EventStream {
   readonly #onProgress = (session: RunningSession): void => {
     if (this.#readers.size === 0) return;
     for (const id of this.#mayTell() ? [session.serverId, session.sourceId] : []) {
-      this.#send("progress", { server_id: id, session: sessionView(this.#core, session, id) });
+      const view = sessionView(this.#core, session, id);
+      this.#told.heardOf(id, view);
+      this.#send("progress", { server_id: id, session: view });
     }
     // The first word of a session makes its node one that syncs.
     this.#onChanged();

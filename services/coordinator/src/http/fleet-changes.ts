@@ -86,6 +86,11 @@ export class ToldFleet {
     return nothing ? null : changes;
   }
 
+  /** They were told of a session apart from this: where it is over when the fleet is looked at next, they have to be told that. */
+  heardOf(id: number, session: Node["session"]): void {
+    this.#nodes.get(id)?.set("session", JSON.stringify(session));
+  }
+
   #dueForRefresh(nodes: readonly Node[]): Set<number> {
     const from = nodes.length <= REFRESHED_AT_ONCE ? 0 : this.#refreshed % nodes.length;
     this.#refreshed = from + REFRESHED_AT_ONCE;

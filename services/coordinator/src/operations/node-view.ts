@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import type { Core } from "../core.ts";
-import { ageSeconds, type Backlog, type FleetNode } from "../detection/fleet.ts";
+import { ageSeconds, NO_BACKLOG, type Backlog, type FleetNode } from "../detection/fleet.ts";
 import type { Inequality } from "../detection/certificate.ts";
 import type { RunningSession } from "../jobs/running-sessions.ts";
 import { adviceFor, keepsRowsOut } from "./advice.ts";
@@ -22,7 +22,9 @@ export function oneNodeView(core: Core, node: FleetNode): NodeView {
 }
 
 function nodeView(core: Core, node: FleetNode, session: RunningSession | null, inequality: Inequality | null): NodeView {
-  const { row, reports, missing, unsent, files } = node;
+  const { row, reports, unsent, files } = node;
+  // Counted every now and then; that it lacks nothing is known as soon as it has said so.
+  const missing = node.enabled && inequality === null ? NO_BACKLOG : node.missing;
   const sum = (field: "conflicts" | "parked" | "pending" | "held" | "kept_back" | "notices") =>
     reports.reduce((total, report) => total + report[field], 0);
   const review_counts = {
