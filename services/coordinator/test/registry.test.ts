@@ -26,9 +26,9 @@ describe("registry", () => {
     const file = new Sqlite(registry.path);
     file.pragma("user_version = 99");
     file.close();
-    expect(() => openRegistry(directory)).toThrow(/newer version of scoutsync \(schema 99, this program knows 7\)/);
+    expect(() => openRegistry(directory)).toThrow(/newer version of scoutsync \(schema 99, this program knows 8\)/);
     const again = new Sqlite(registry.path);
-    again.pragma("user_version = 7");
+    again.pragma("user_version = 8");
     again.close();
     registry = openRegistry(directory);
   });

@@ -1,3 +1,4 @@
+import { connectivityState } from "@grpc/grpc-js";
 import { PROTOCOL_VERSION, SyncError } from "@scoutsync/core";
 import {
   GetChangesRequest,
@@ -36,6 +37,16 @@ export class NodeClients {
       this.#clients.set(address, client);
     }
     return client;
+  }
+
+  /**
+   * The same, over a channel that does not pause before it dials: one whose node was away fails every call until its pause is over,
+   * also when the node is back. No call goes on over such a one.
+   */
+  ready(address: string): ServiceClient<SyncNodeService> {
+    const state = this.#clients.get(address)?.channel.getChannel().getConnectivityState(false);
+    if (state === connectivityState.TRANSIENT_FAILURE) this.forget(address);
+    return this.to(address);
   }
 
   /** Closes the channel to an address, so that the next call dials at once instead of after a pause for a dead peer. */

@@ -118,7 +118,7 @@ export class SessionWorker {
       result = await runSession({
         lease,
         port: this.#port,
-        client: this.#clients.to(lease.nodeAddress),
+        client: this.#clients.ready(lease.nodeAddress),
         logger: this.#logger,
         signal: abortError(signal),
         onProgress: this.#progressOf(job),

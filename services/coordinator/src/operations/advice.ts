@@ -31,6 +31,8 @@ function offlineAdvice({ row }: FleetNode): string {
   if (/ECONNREFUSED|connection refused/i.test(error)) return "The machine is on, but the node on it does not run: start it there.";
   if (/certificate has expired|certificate .* is valid from/i.test(error))
     return "Its certificate has run out, as after weeks without contact, or one of the clocks is wrong. Start it with a new code: --join CODE from scoutsync invite.";
+  if (/self-signed certificate/i.test(error))
+    return "What answers there is no member of this fleet: look whether another program has its port. A node of another fleet joins this one with --join CODE from scoutsync invite.";
   if (/certificate|TLS|UNAUTHENTICATED|FORBIDDEN/i.test(error)) return "";
   return "Look whether the machine is on and on this network. It loses nothing meanwhile.";
 }
