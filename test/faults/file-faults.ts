@@ -182,6 +182,11 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("care"),
   },
   {
+    name: "what lies too deep to travel is offered all the same",
+    edits: [["const problem = nameProblem(name) ?? lengthProblem(path);", "const problem = nameProblem(name);"]],
+    caughtBy: tests("care"),
+  },
+  {
     name: "a file is as old as a look at it took",
     edits: [["const racy = isRacy(stats, seenUs);", "const racy = isRacy(stats, seenUs + this.context.diskClock.nowUs() - seenUs);"]],
     caughtBy: tests("care"),

@@ -2,6 +2,7 @@ import type { Value } from "@scoutsync/protocol";
 import { expect, test } from "vitest";
 import { parseAssignment } from "../src/commands/assignment.ts";
 import { jsonValue } from "../src/output/json.ts";
+import { shown } from "../src/output/shown.ts";
 import { renderTable } from "../src/output/table.ts";
 
 const of = (kind: Value["kind"]): Value => ({ kind });
@@ -53,4 +54,8 @@ test("a table is as wide as its content, numbers to the right, cut at the screen
     ),
   ).toBe("name    rows\n────────────\npits       7\nstands   120");
   expect(renderTable(["name"], [["abcdefghij"]], 6)).toBe("name\n─────…\nabcde…");
+});
+
+test("a name of a file gives a terminal no orders, and pretends no further line", () => {
+  expect(shown("a\u001b[2J\nb\u009b1m\u007fü")).toBe("a\\x1b[2J\\x0ab\\x9b1m\\x7fü");
 });

@@ -1,6 +1,6 @@
 import { accessSync, constants, readFileSync, type BigIntStats } from "node:fs";
 import { join } from "node:path";
-import { IGNORE_FILE, nameProblem, OWN_ROOT, STORE_FOLDER } from "./paths/check-path.ts";
+import { IGNORE_FILE, lengthProblem, nameProblem, OWN_ROOT, STORE_FOLDER } from "./paths/check-path.ts";
 import { errorCode, Folder } from "./paths/folder.ts";
 import { excludedName, IgnoreRules } from "./scan/exclusions.ts";
 import { isRootLocked, rootAround } from "./store/root-lock.ts";
@@ -79,7 +79,7 @@ function walk(folder: Folder, path: string, dev: bigint, rules: IgnoreRules, fou
     const full = path === "" ? name : `${path}/${name}`;
     const isUtf8 = Buffer.from(name).equals(Buffer.from(dirent.name));
     const stats: BigIntStats | null = isUtf8 ? folder.look(name) : null;
-    const reason = !isUtf8 ? "is not valid UTF-8" : (nameProblem(name) ?? reasonOf(name, stats, siblings, dev));
+    const reason = !isUtf8 ? "is not valid UTF-8" : (nameProblem(name) ?? lengthProblem(full) ?? reasonOf(name, stats, siblings, dev));
     if (reason !== null) {
       found.leftAlone.push({ path: full, reason });
     } else if (stats && rules.ignores(full, stats.isDirectory())) {

@@ -118,6 +118,18 @@ test("what cannot be read is not deleted, and links and devices are left alone",
   expect(existsSync(join(a.root, "pipe"))).toBe(true);
 });
 
+test("what lies too deep to travel is left alone and named where it lies, and not offered to others for ever", async () => {
+  const deep = Array.from({ length: 20 }, () => "d".repeat(60)).join("/");
+  mkdirSync(join(a.root, deep), { recursive: true });
+  write(a, `${deep}/x`, "too deep");
+  write(a, "y", "in reach");
+  const [, up] = await sync(a, b);
+  expect(up.refused).toEqual([]);
+  expect((await a.engine.status()).remarks).toMatchObject([{ path: deep.slice(0, 17 * 61 - 1), kind: "name" }]);
+  expect([read(a, `${deep}/x`), read(b, "y")]).toEqual(["too deep", "in reach"]);
+  expect(a.engine.state().digest).toBe(b.engine.state().digest);
+});
+
 test("a database in a root is never opened, copied or deleted, whatever it is called", async () => {
   const named = createDatabase(join(a.root, "app.db"), "CREATE TABLE t(x)");
   createDatabase(join(a.root, "Cookies"), "CREATE TABLE t(x)");

@@ -5,6 +5,7 @@ import type { ScopeRule } from "@scoutsync/replica";
 import { scopesFromFile } from "../config/load.ts";
 import { Negative, usageError } from "../exit.ts";
 import type { Output } from "../output/output.ts";
+import { shown } from "../output/shown.ts";
 
 /** `scoutsync doctor`: what sync would do to a database or a folder and what stands in the way; changes nothing. */
 export const registerDoctor: Registration = (program, surroundings) => {
@@ -68,7 +69,7 @@ async function examineRoot(path: string, exclude: readonly string[], out: Output
   out.result({ path, status, files, folders, bytes, ignored, in_use: inUse, left_alone: leftAlone, problems }, () => {
     out.line(`${path}: ${SENTENCE[status]} (${files} files in ${folders} folders, ${bytes} bytes; ${ignored} ignored)`);
     if (inUse) out.line("a node runs on it");
-    for (const one of leftAlone) out.line(`left alone: ${one.path} ${one.reason}`);
+    for (const one of leftAlone) out.line(`left alone: ${shown(one.path)} ${one.reason}`);
     for (const { message, action } of problems) out.line(`error: ${message}. ${action}`);
   });
   if (status === "refused") throw new Negative();

@@ -4,6 +4,7 @@ import { declare, wholeNumber, type Registration } from "../command.ts";
 import { LONG_DEADLINE_MS, withNode } from "../connect.ts";
 import { count } from "../output/json.ts";
 import type { Surroundings } from "../surroundings.ts";
+import { shown } from "../output/shown.ts";
 
 /** `scoutsync files`: what file roots hold, how they are, and earlier versions back. */
 export const registerFiles: Registration = (program, surroundings) => {
@@ -93,9 +94,10 @@ function declareStatus(files: Command, surroundings: Surroundings): void {
           if (one.problem !== "") out.line(`  ${one.problem}`);
           if (one.held_back) out.line(`  ${one.missing} are missing at once and held back: see \`scoutsync review list\``);
           if (one.pending > 0) out.line(`  ${one.pending} known versions are not here yet`);
-          for (const { path, kind, reason } of one.left_alone) out.line(`  ${kind === "case" ? "note" : "left alone"}: ${path} ${reason}`);
-          for (const { path, reason } of one.unmet) out.line(`  named by a row: ${path} ${reason}`);
-          for (const { time, peer, what } of one.refused) out.line(`  refused: ${time} from ${peer}: ${what}`);
+          for (const { path, kind, reason } of one.left_alone)
+            out.line(`  ${kind === "case" ? "note" : "left alone"}: ${shown(path)} ${reason}`);
+          for (const { path, reason } of one.unmet) out.line(`  named by a row: ${shown(path)} ${reason}`);
+          for (const { time, peer, what } of one.refused) out.line(`  refused: ${time} from ${shown(peer)}: ${shown(what)}`);
         }
       });
     },

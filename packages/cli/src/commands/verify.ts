@@ -3,6 +3,7 @@ import { unary } from "@scoutsync/protocol";
 import { declare, repeatable, type Registration } from "../command.ts";
 import { LONG_DEADLINE_MS, resolveNode, withNode } from "../connect.ts";
 import { Negative } from "../exit.ts";
+import { shown } from "../output/shown.ts";
 
 /** `scoutsync verify`: equal, or the rows that differ. */
 export const registerVerify: Registration = (program, surroundings) => {
@@ -71,8 +72,8 @@ export const registerVerify: Registration = (program, surroundings) => {
         }
         for (const { root, equal, differences, left_alone: leftAlone, unmet } of document.files) {
           out.line(`files ${root}: ${equal ? "equal" : `${differences.length} paths differ`}`);
-          for (const { path, kind, reason } of leftAlone) out.line(`${kind === "case" ? "note" : "left alone"}: ${path} ${reason}`);
-          for (const { path, reason } of unmet) out.line(`named by a row: ${path} ${reason}`);
+          for (const { path, kind, reason } of leftAlone) out.line(`${kind === "case" ? "note" : "left alone"}: ${shown(path)} ${reason}`);
+          for (const { path, reason } of unmet) out.line(`named by a row: ${shown(path)} ${reason}`);
           if (differences.length > 0) {
             out.table(
               ["path", "difference"],

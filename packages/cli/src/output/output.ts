@@ -1,5 +1,6 @@
 import type { Surroundings } from "../surroundings.ts";
 import { progressBar } from "./bar.ts";
+import { shown } from "./shown.ts";
 import { cut, renderTable } from "./table.ts";
 
 export type Cell = string | number | boolean | bigint | null | undefined;
@@ -44,9 +45,10 @@ export class Output {
 
   /** Aligned with a rule on a terminal, tab-separated otherwise. */
   table(columns: readonly string[], rows: readonly (readonly Cell[])[]): void {
-    const cells = rows.map((row) => row.map((cell) => (cell === null || cell === undefined ? "" : String(cell))));
+    const text = (cell: Cell) => (cell === null || cell === undefined ? "" : shown(String(cell).replace(/[\t\n\r]+/g, " ")));
+    const cells = rows.map((row) => row.map(text));
     if (this.terminal) this.line(renderTable(columns, cells, this.#surroundings.stdout.columns || 120));
-    else for (const row of [columns, ...cells]) this.line(row.map((cell) => cell.replace(/[\t\n\r]+/g, " ")).join("\t"));
+    else for (const row of [columns, ...cells]) this.line(row.join("\t"));
   }
 
   /** Somebody sees a line that is rewritten. */

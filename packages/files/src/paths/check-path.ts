@@ -28,14 +28,19 @@ export function nameProblem(name: string): string | null {
   return null;
 }
 
+/** Why a path of names that may travel may not; null when it may. */
+export function lengthProblem(path: string): string | null {
+  if (Buffer.byteLength(path) > MAX_PATH_BYTES) return `is longer than ${MAX_PATH_BYTES} bytes with the folders that it is in`;
+  return path.split("/").length > MAX_COMPONENTS ? `is deeper than ${MAX_COMPONENTS} folders` : null;
+}
+
 /** Why a path may not travel; null when it may. */
 export function pathProblem(path: string): string | null {
   if (path === "") return "is empty";
   if (path.startsWith("/")) return "is absolute";
-  if (Buffer.byteLength(path) > MAX_PATH_BYTES) return `is longer than ${MAX_PATH_BYTES} bytes`;
-  const components = path.split("/");
-  if (components.length > MAX_COMPONENTS) return `is deeper than ${MAX_COMPONENTS} folders`;
-  for (const component of components) {
+  const long = lengthProblem(path);
+  if (long !== null) return long;
+  for (const component of path.split("/")) {
     const problem = nameProblem(component);
     if (problem !== null) return problem;
   }

@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, fsync, type BigIntStats } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
 import { promisify } from "node:util";
-import { nameProblem, OWN_ROOT, STORE_FOLDER } from "../paths/check-path.ts";
+import { lengthProblem, nameProblem, OWN_ROOT, STORE_FOLDER } from "../paths/check-path.ts";
 import { errorCode, type Folder, inFolderOf } from "../paths/folder.ts";
 import { ownEntry, plannerOf, withRoot, type RootContext } from "../context.ts";
 import { type FileEntry, EMPTY_VECTOR } from "@scoutsync/core";
@@ -201,7 +201,7 @@ export class Scanner {
       if (row && row.kind !== "gone" && row.state === State.here) this.setAside(row);
       return true;
     };
-    const problem = nameProblem(name);
+    const problem = nameProblem(name) ?? lengthProblem(path);
     if (problem !== null) return name.startsWith(".scoutsync-") ? aside(null, "") : aside("name", problem);
     const excluded = stats.isDirectory()
       ? null
