@@ -11,6 +11,11 @@ const tests = (name: string) => `packages/replica/test/${name}.test.ts`;
 
 export const FAULTS: Fault[] = [
   {
+    name: "a row goes in a drain before the new ones are born that it was made to refer to",
+    edits: [[": end?.op === Op.delete && !last;", ": false;"]],
+    caughtBy: tests("kept-values"),
+  },
+  {
     name: "a kept row goes while the rows that refer to it are not known",
     edits: [["    if (this.isComparing()) return;\n", ""]],
     caughtBy: tests("migration-deletes"),

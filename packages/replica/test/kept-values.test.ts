@@ -90,3 +90,24 @@ test("an edit of a row that is deleted in the same drain, with an integer used a
   // The later edit of the other column brings it back, with what was edited before the delete.
   for (const site of [a, b]) expect(site.rows("SELECT * FROM tag")).toEqual([{ id: 1, m: "edited", u: "v" }]);
 });
+
+test("a row that was made to refer to a new one, and is replaced under its integer, goes on naming that one", () => {
+  const schema = "CREATE TABLE bot(id INTEGER PRIMARY KEY, m TEXT, r INTEGER REFERENCES bot(id) ON UPDATE CASCADE, u TEXT UNIQUE)";
+  const all = ["a", "b", "c", "d"].map((name) => new Site(name, schema, { park: ["*"] })) as [Site, Site, Site, Site];
+  const [a, b, c, d] = all;
+  a.edit("INSERT INTO bot VALUES(1, 'first', NULL, 'A'), (2, 'child', 1, 'B')", at(0));
+  settle(...all);
+  a.app.pragma("recursive_triggers = ON");
+  // The cascade comes before the row that it points to.
+  a.edit("UPDATE bot SET id = 1000, m = 'new' WHERE id = 1; REPLACE INTO bot SELECT id, 'in its place', r, u FROM bot WHERE id = 2", at(1));
+  // The first lives again and keeps the new one out, the child is kept for another, and so has nobody to refer to.
+  c.edit("UPDATE bot SET m = 'edited' WHERE id = 1", at(2));
+  d.edit("INSERT INTO bot VALUES(3, 'grandchild', 2, 'C')", at(3));
+  for (const from of [a, c, d]) b.pull(from);
+  settle(...all);
+  for (const site of all) {
+    expect(site.rows("SELECT id, m FROM bot"), site.name).toEqual([{ id: 1, m: "edited" }]);
+    expect(site.replica.state()).toMatchObject({ parked: 4 });
+    expect(Buffer.from(site.replica.state().digest).equals(a.replica.state().digest), site.name).toBe(true);
+  }
+});

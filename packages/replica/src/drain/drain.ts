@@ -277,9 +277,9 @@ export class Drain {
           this.keyless.drain(table, events.map(keylessEvent));
           continue;
         }
-        // Where it was displaced and its key is taken again, the table holds another row.
+        // Where its key is taken again, by an event yet to come if it was deleted, the table holds another row.
         const end = events.at(-1);
-        const isGone = end?.op === Op.displaced && end.n < (retaken.get(name) ?? 0);
+        const isGone = end?.op === Op.displaced ? end.n < (retaken.get(name) ?? 0) : end?.op === Op.delete && !last;
         const values = isGone ? null : this.read(table, events);
         if (values === null) gone.push({ table, events, bore: this.bearGone(table, events) });
         else {
