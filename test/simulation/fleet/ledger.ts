@@ -155,6 +155,8 @@ export class FleetLedger {
       const was = before.get(label);
       const entry = this.entry(label, row, event);
       if (!was && entry.deletes.length > 0) entry.again = true;
+      for (const { parent, columns } of this.tables.get(row.table)?.references ?? [])
+        this.rows.get(`${parent} ${columns.map((name) => row.cells.get(name)).join(" ")}`)?.referrers.add(entry);
       for (const [column, value] of row.cells) {
         const old = was?.cells.get(column);
         if (old === value) continue;
