@@ -180,7 +180,13 @@ describe.skipIf(redisProgram === null)("the HTTP API", () => {
     }
     expect(sessions.some(({ database_changes }) => database_changes.sent > 0)).toBe(true);
     await ask("GET", "/api/nodes/99", { template: "/api/nodes/{id}", status: 404 });
-    await ask("GET", "/api/sync/sqlite3/reliability/1", { template: "/api/sync/sqlite3/reliability/{server_id}" });
+    // One figure, wherever it is shown; attempts are written a moment after they were made.
+    await eventually(async () => {
+      const figures = await ask("GET", "/api/sync/sqlite3/reliability/3", { template: "/api/sync/sqlite3/reliability/{server_id}" });
+      const { nodes: seen } = (await ask("GET", "/api/fleet")) as { nodes: Json[] };
+      // It was away: not every question to it was answered.
+      return Number(figures["overall_reliability"]) < 1 && seen[2]?.["reliability"] === figures["overall_reliability"];
+    }, 10_000);
   });
 
   it("adds, syncs and removes nodes", async () => {

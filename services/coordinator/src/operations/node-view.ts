@@ -60,7 +60,7 @@ function nodeView(core: Core, node: FleetNode, session: RunningSession | null, i
     last_seen: row.last_seen,
     clock_offset_ms: row.clock_offset_ms,
     round_trip_ms: row.round_trip_ms,
-    reliability: core.registry.logs.successRate(row.id),
+    reliability: core.reliability.overall(row.id),
     review: Object.values(review_counts).reduce((total, open) => total + open, 0),
     review_counts,
     disk:

@@ -93,7 +93,7 @@ export const NodeShape = z
     last_seen: time.nullable().describe("Last sign of life"),
     clock_offset_ms: z.number().describe("The node's clock minus the coordinator's"),
     round_trip_ms: z.number().min(0),
-    reliability: rate,
+    reliability: rate.describe("As overall_reliability of its figures"),
     review: count.describe("Entries that may want a person, of all kinds"),
     review_counts: z.object({ conflict: count, parked: count, quarantine: count, file: count, schema: count, identity: count }),
     disk: z

@@ -39,7 +39,6 @@ export class Logs {
   readonly #database: Database;
   readonly #open;
   readonly #close;
-  readonly #outcomes;
   readonly #countOld;
   readonly #dropOld;
   readonly #countKept;
@@ -52,10 +51,6 @@ export class Logs {
     );
     this.#close = database.prepare<[string, string, string, number]>(
       "UPDATE sync_logs SET status = ?, details = ?, completed_at = ? WHERE id = ? AND status = 'in_progress'",
-    );
-    this.#outcomes = database.prepare<[number, number], { status: LogStatus }>(
-      `SELECT status FROM sync_logs WHERE server_id = ? AND status IN ('completed', 'failed') AND operation = '${CATCH_UP_OPERATION}'
-       ORDER BY id DESC LIMIT ?`,
     );
     this.#countOld = database.prepare<[string], { n: number }>(`SELECT count(*) AS n FROM sync_logs WHERE ${ENDED_AND_OLD}`);
     this.#dropOld = database.prepare<[string]>(`DELETE FROM sync_logs WHERE ${ENDED_AND_OLD}`);
@@ -82,13 +77,6 @@ export class Logs {
   /** Ends the line of an attempt. A line that has ended stays as it is. */
   close(id: number, status: "completed" | "failed", details: Record<string, unknown>, now: Date): void {
     this.#close.run(status, JSON.stringify(details), now.toISOString(), id);
-  }
-
-  /** Share of catch-ups that went well among the node's last `count`; 1 when there were none. */
-  successRate(serverId: number, count = 50): number {
-    const outcomes = this.#outcomes.all(serverId, count);
-    if (outcomes.length === 0) return 1;
-    return outcomes.filter((outcome) => outcome.status === "completed").length / outcomes.length;
   }
 
   /** Lines, newest first. */

@@ -39,6 +39,7 @@ export class ReliabilityStore {
   readonly #add;
   readonly #note;
   readonly #forgetOldest;
+  readonly #totals;
   readonly #buckets;
   readonly #patterns;
   readonly #rollUp;
@@ -64,6 +65,9 @@ export class ReliabilityStore {
     this.#forgetOldest = database.prepare<[number, number, number]>(
       `DELETE FROM error_patterns WHERE server_id = ? AND last_seen < (
          SELECT last_seen FROM error_patterns WHERE server_id = ? ORDER BY last_seen DESC LIMIT 1 OFFSET ?)`,
+    );
+    this.#totals = database.prepare<[number], { total: number; failed: number }>(
+      "SELECT sum(total) AS total, sum(failed) AS failed FROM reliability WHERE server_id = ? GROUP BY operation",
     );
     this.#buckets = database.prepare<[number], ReliabilityBucket>(
       "SELECT operation, bucket, total, failed, duration_s, max_duration_s FROM reliability WHERE server_id = ? ORDER BY bucket",
@@ -97,6 +101,11 @@ export class ReliabilityStore {
     const message = error.message.slice(0, MESSAGE_LENGTH);
     const noted = this.#note.run({ serverId, operation, code: error.code, pattern, message, now: now.toISOString() });
     if (noted.changes > 0) this.#forgetOldest.run(serverId, serverId, PATTERNS_PER_SERVER - 1);
+  }
+
+  /** How often each step was tried with one node, and failed. */
+  totals(serverId: number): { total: number; failed: number }[] {
+    return this.#totals.all(serverId);
   }
 
   /** Hours and days of one node, oldest first. */

@@ -41,6 +41,11 @@ export function overallOf(operations: readonly { success_rate: number; total: nu
   return rounded(tried.reduce((sum, operation) => sum + operation.success_rate, 0) / tried.length);
 }
 
+/** As `overall_reliability`, from how often each step was tried and failed. */
+export function overallFrom(totals: readonly { total: number; failed: number }[]): number {
+  return overallOf(totals.map(({ total, failed }) => ({ total, success_rate: total === 0 ? 1 : rounded((total - failed) / total) })));
+}
+
 function figuresOf(buckets: readonly ReliabilityBucket[], now: Date): Figures {
   const recentFrom = new Date(now.getTime() - RECENT_MS).toISOString();
   const recent = sumOf(buckets.filter((bucket) => startOf(bucket.bucket) >= recentFrom));

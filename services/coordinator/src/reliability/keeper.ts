@@ -4,6 +4,7 @@ import type { Logger } from "@scoutsync/runtime";
 import type { OperationName } from "../operations/shapes.ts";
 import type { Attempt } from "../registry/reliability-store.ts";
 import type { Registry } from "../registry/registry.ts";
+import { overallFrom } from "./figures.ts";
 
 /** Attempts are written this much later, many in one transaction: figures may lose a second in a crash, rows may not. */
 const WRITE_DELAY_MS = 500;
@@ -30,6 +31,8 @@ export class ReliabilityKeeper {
   readonly #logger: Logger;
   readonly #unwritten: Attempt[] = [];
   readonly #awayCountedAt = new Map<number, number>();
+  /** Overall figures of nodes of which nothing was written since. */
+  readonly #overall = new Map<number, number>();
   #timer: NodeJS.Timeout | null = null;
 
   constructor(parts: { registry: Registry; logger: Logger }) {
@@ -64,6 +67,16 @@ export class ReliabilityKeeper {
     }
   }
 
+  /** How well a node works, all steps together, between 0 and 1: the figure that its page begins with. Cheap to ask often. */
+  overall(serverId: number): number {
+    let known = this.#overall.get(serverId);
+    if (known === undefined) {
+      known = overallFrom(this.#registry.reliability.totals(serverId));
+      this.#overall.set(serverId, known);
+    }
+    return known;
+  }
+
   /** Writes what has not been written yet. */
   flush(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
@@ -71,6 +84,7 @@ export class ReliabilityKeeper {
     const attempts = this.#unwritten.splice(0);
     if (attempts.length === 0) return;
     const now = new Date();
+    for (const { serverId } of attempts) this.#overall.delete(serverId);
     this.#registry.transaction(() => {
       for (const attempt of attempts) this.#registry.reliability.add(attempt, now);
     });
