@@ -30,6 +30,21 @@ export const SECURITY_FAULTS: Fault[] = [
     ],
     caughtBy: ACCESS,
   },
+  {
+    name: "where nobody has to be known, nothing is written down",
+    edits: [["if (by.role === null ? unlessBy.length > 0 : ", "if (by.role === null ? unlessBy.length >= 0 : "]],
+    caughtBy: "services/sync-node/test/calls.test.ts",
+  },
+  {
+    name: "others on the machine read the registry",
+    edits: [["    keepFromOthers(path);\n", ""]],
+    caughtBy: "services/coordinator/test/logins.test.ts",
+  },
+  {
+    name: "a stream goes on with a key that was revoked",
+    edits: [["...(caller.identity === null && { lookAgain }) };", "...(caller.role === undefined && { lookAgain }) };"]],
+    caughtBy: ACCESS,
+  },
   // What other tests notice sooner is noticed between real processes, too.
   {
     name: "a team's scope shows the rows of all teams",

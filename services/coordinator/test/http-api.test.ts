@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { Review, unary } from "@scoutsync/protocol";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { eventually, FleetUnderTest } from "./fleet-under-test.ts";
@@ -429,6 +431,22 @@ describe.skipIf(redisProgram === null)("the HTTP API", () => {
     await expect(asked("listLogs", { colour: "red" })).rejects.toThrow(/takes no "colour"/);
     await expect(asked("deleteEverything")).rejects.toMatchObject({ code: "NOT_FOUND" });
     await expect(asked("getNode", { id: "nobody" })).rejects.toMatchObject({ code: "NOT_FOUND" });
+    await fleet.equal(8_000);
+  });
+
+  it("writes down what is done, also where nobody has to be known", async () => {
+    const asked = (operation: string, input: Record<string, unknown>) => unary(fleet.client, "ask", { operation, input });
+    await asked("pauseNode", { id: 2 });
+    await expect(asked("resumeNode", { id: "nobody" })).rejects.toMatchObject({ code: "NOT_FOUND" });
+    await ask("POST", "/api/nodes/2/resume", { template: "/api/nodes/{id}/resume" });
+    await ask("GET", "/api/nodes");
+    const lines = readFileSync(join(fleet.directory, "audit.log"), "utf8").trim().split("\n").slice(-4);
+    expect(lines.map((line) => JSON.parse(line) as object)).toMatchObject([
+      { what: "ask pauseNode", outcome: "done", details: "id 2", who: expect.stringMatching(/^127\./) as string },
+      { what: "ask resumeNode", outcome: "done", details: "id nobody" },
+      { what: "ask resumeNode", outcome: "failed", details: "id nobody: NOT_FOUND" },
+      { what: "POST /api/nodes/2/resume", outcome: "done", who: expect.stringMatching(/^127\./) as string },
+    ]);
     await fleet.equal(8_000);
   });
 

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -14,7 +14,10 @@ test("a login outlives the coordinator's process, its secrets are in no file, an
     const registry = openRegistry(folder);
     return { logins: new Logins(registry.access), stop: () => registry.close() };
   };
+  // As a version before this one left it.
+  writeFileSync(join(folder, "coordinator.db"), "", { mode: 0o644 });
   const first = start();
+  for (const name of readdirSync(folder)) expect([name, statSync(join(folder, name)).mode & 0o007]).toEqual([name, 0]);
   await first.logins.setUser({ name: "ada", role: "operator", password: PASSWORD });
   const { token, csrf } = await first.logins.login("ada", PASSWORD, "127.0.0.1");
   first.stop();

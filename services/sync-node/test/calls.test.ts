@@ -1,3 +1,6 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { PROTOCOL_VERSION, formatVector } from "@scoutsync/core";
 import {
   GetChangesRequest,
@@ -253,6 +256,25 @@ describe("streams that end early", () => {
     await expect(ack).rejects.toMatchObject({ code: "SHUTTING_DOWN" });
     await checkListenAddress(node.address);
     await expect(unary(node.client.client, "ping", { callerTimeUs: 0n })).rejects.toMatchObject({ code: "PEER_UNREACHABLE" });
+  });
+
+  test("what is done is written down where nobody has to be known, too, and what services do as a matter of course is not", async () => {
+    const dataDirectory = mkdtempSync(join(tmpdir(), "scoutsync-acts-"));
+    afterTest(() => rmSync(dataDirectory, { recursive: true, force: true }));
+    const [a, b] = [await startNode("a", { dataDirectory }), await startNode("b")];
+    await syncWith(a, b.address);
+    const { client } = connectPeer(a.address);
+    afterTest(() => client.close());
+    const decision = { id: "no-such", keep: "winner", set: [], decision: "" };
+    await expect(unary(client, "resolveReview", decision)).rejects.toMatchObject({ code: "NOT_FOUND" });
+    await unary(client, "forget", { database: "main", dryRun: true });
+    await unary(client, "forget", { database: "main", dryRun: false });
+    const lines = readFileSync(join(dataDirectory, "audit.log"), "utf8").trim().split("\n");
+    expect(lines.map((line) => JSON.parse(line) as object)).toMatchObject([
+      { what: "/scoutsync.v1.SyncNode/ResolveReview", outcome: "done", details: "id no-such, keep winner" },
+      { what: "/scoutsync.v1.SyncNode/ResolveReview", outcome: "failed", details: "id no-such, keep winner: NOT_FOUND" },
+      { what: "/scoutsync.v1.SyncNode/Forget", outcome: "done", details: "database main" },
+    ]);
   });
 
   test("a taken port says so", async () => {

@@ -16,6 +16,8 @@ import { openApiDocument } from "./openapi.ts";
 import { noSuchRoute, problemOf } from "./problems.ts";
 import { addRoutes } from "./routes.ts";
 
+/** Whoever opens more leaves the other ports of this process their sockets. */
+const MOST_CONNECTIONS = 1_000;
 const PROBLEM_TYPE = "application/problem+json; charset=utf-8";
 
 /** Serves the JSON routes, the events, the metrics and the pages. Throws PORT_TAKEN or INVALID_ARGUMENT. */
@@ -34,6 +36,7 @@ export async function startHttp({
   const events = new EventStream(core);
   const { membership } = core;
   const server = fastify({ forceCloseConnections: true, ...membership?.https() } as FastifyServerOptions);
+  server.server.maxConnections = MOST_CONNECTIONS;
   const stopped = new AbortController();
 
   server.setErrorHandler((error, _request, reply) => {

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { SyncError } from "@scoutsync/core";
 import Sqlite, { type Database } from "better-sqlite3";
@@ -23,6 +23,10 @@ const SCHEMA_STEPS = [
   "0007-schema.sql",
   "0008-notices.sql",
 ];
+
+const PERMISSIONS = 0o777;
+/** What everybody on the machine may do with a file; its group is for its owner to choose. */
+const OTHERS = 0o007;
 
 /** "scou" as a number in the file header, so that `file` and SQLite tools can tell whose database it is. */
 const APPLICATION_ID = 0x73636f75;
@@ -110,7 +114,8 @@ export function openRegistry(directory: string, presets: Readonly<Record<string,
 
 function openFile(directory: string, path: string): Database {
   try {
-    mkdirSync(directory, { recursive: true });
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    keepFromOthers(path);
     // Somebody's INSERT into sync_config may hold the lock for a moment; 5 s is longer than any such statement.
     const database = new Sqlite(path, { timeout: 5_000 });
     database.pragma("journal_mode = WAL");
@@ -126,6 +131,13 @@ function openFile(directory: string, path: string): Database {
       cause: error,
     });
   }
+}
+
+/** Settings may hold passwords. SQLite gives the files beside it the same rights. */
+function keepFromOthers(path: string): void {
+  const known = statSync(path, { throwIfNoEntry: false });
+  if (known === undefined) closeSync(openSync(path, "ax", 0o600));
+  else if ((known.mode & OTHERS) !== 0 && known.uid === process.getuid?.()) chmodSync(path, known.mode & PERMISSIONS & ~OTHERS);
 }
 
 function migrate(database: Database, path: string): void {
