@@ -660,13 +660,18 @@ export const FAULTS: Fault[] = [
     name: "row hashes are combined by XOR",
     edits: [
       [
-        "lanes[lane] = (lanes[lane] as number) + sign * hash.readUInt32BE(lane * 4);",
-        "lanes[lane] = ((lanes[lane] as number) ^ hash.readUInt32BE(lane * 4)) >>> 0;",
+        "lanes[lane] = (lanes[lane] as number) + sign * ((hash[byte] as number) * 0x100_0000 + low);",
+        "lanes[lane] = ((lanes[lane] as number) ^ ((hash[byte] as number) * 0x100_0000 + low)) >>> 0;",
       ],
-      ["(before ? numberOf(before.sum) : 0n) + difference);", "(before ? numberOf(before.sum) : 0n) ^ difference);"],
+      ["(before?.sum ?? 0n) + difference);", "(before?.sum ?? 0n) ^ difference);"],
       ["this.total = BigInt.asUintN(128, this.total + difference);", "this.total = BigInt.asUintN(128, this.total ^ difference);"],
     ],
     caughtBy: tests("digest-sums"),
+  },
+  {
+    name: "new rows are taken for one after the other where a change of another table came between",
+    edits: [["        sequence === (waiting[at - 4] as number) + 1 &&\n", ""]],
+    caughtBy: tests("queued-rows"),
   },
   {
     name: "the application's own triggers run again on apply",

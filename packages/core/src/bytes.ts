@@ -16,6 +16,9 @@ export type CellValue = SqlValue | Ref;
 /** Storage classes as they are tagged in packed bytes. Integers are tagged 1..8 by their length in bytes. */
 export const Tag = { null: 0, real: 16, text: 17, blob: 18, rawText: 19, ref: 20 } as const;
 
+/** Characters up to which text is written one by one. */
+const SHORT_TEXT = 32;
+
 /** A value of this size or more is not copied on its way: it may be as large as a row can be, bytes. */
 export const LARGE_VALUE_BYTES = 1024 * 1024;
 
@@ -105,9 +108,22 @@ export class ByteWriter {
     const most = value.length * 3;
     this.reserve(most + 8);
     const width = lengthWidth(most);
-    const written = this.buffer.write(value, this.length + width, "utf8");
+    const written = this.shortAscii(value, this.length + width) || this.buffer.write(value, this.length + width, "utf8");
     this.paddedVarint(written, width);
     this.length += written;
+  }
+
+  /** Writes a short string of ASCII at `start`, cheaper than a call for it; returns its bytes, 0 where it is no such string. */
+  private shortAscii(value: string, start: number): number {
+    const { length } = value;
+    if (length > SHORT_TEXT) return 0;
+    const { buffer } = this;
+    for (let i = 0; i < length; i++) {
+      const code = value.charCodeAt(i);
+      if (code >= 128) return 0;
+      buffer[start + i] = code;
+    }
+    return length;
   }
 
   /** The length that `text` writes before the `bytes` bytes of a string. */

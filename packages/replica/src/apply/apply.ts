@@ -12,6 +12,7 @@ import {
   formatVector,
   PAYLOAD_FORMATS,
   PayloadReader,
+  RawText,
   RecordFlags,
   Ref,
   releaseLarge,
@@ -34,13 +35,15 @@ import { type ColumnWrite, openConflicts, ownedDots, type RowState, UNSTORED } f
 import { lacksTarget } from "../rows/foreign-keys.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";
-import { packKey, sameValue } from "../rows/values.ts";
+import { type Bindable, packKey, sameValue } from "../rows/values.ts";
 import { isNamedByBirth, type Table } from "../schema/catalog.ts";
 import type { Placement } from "./placement.ts";
 import { valueStatement } from "../kept-statements.ts";
 
 /** Decisions at the end of a stream are made in transactions of about this length, milliseconds. */
 export const NORMALIZE_MS = 200;
+
+const NO_RAW_TEXT: readonly number[] = [];
 
 /** A row that has just been born says nothing but what its table shows. */
 const NOTHING_ELSE: RowState["own"] = new Map();
@@ -244,15 +247,18 @@ export class Applier {
     const cells: CellValue[] = new Array<CellValue>(table.columns.length);
     if (!same) table.columns.forEach((column, i) => (cells[i] = column.fallback));
     let stray = false;
+    let raw = !same;
     for (let i = 0; i < positions.length; i++) {
       const position = positions[i] as number;
       const value = (cells[position] = reader.value());
+      if (value === null || typeof value !== "object") continue;
       if (value instanceof Ref) stray ||= isStray(table, position, value);
+      else raw ||= value instanceof RawText;
     }
     if (this.knowledge.covers(origin, sequence)) return false;
     const birth = { origin, sequence, time, context };
     const identity = this.rows.shared.has(origin) ? this.rows.shared.identity(table, claim) : birth;
-    if (this.isNew(origin, sequence) && !stray && this.insertPlain(table, claim, birth, identity, cells)) return true;
+    if (this.isNew(origin, sequence) && !stray && this.insertPlain(table, claim, birth, identity, cells, raw)) return true;
     return this.applyRow({
       table,
       identity,
@@ -273,13 +279,17 @@ export class Applier {
     });
   }
 
-  /** Inserts at once when nothing stands in the way; false leaves everything to the general path. */
+  /**
+   * Inserts at once when nothing stands in the way; false leaves everything to the general path. `mayBeRaw`: some value
+   * may be text that is not UTF-8, which is bound as bytes.
+   */
   private insertPlain(
     table: Table,
     id: bigint,
     birth: { origin: number; sequence: number; time: number; context: number },
     identity: { origin: number; sequence: number },
     cells: readonly CellValue[],
+    mayBeRaw: boolean,
   ): boolean {
     if (this.placement.isAwaited(identity.origin, identity.sequence) || this.rows.same.names(identity)) return false;
     // Another copy's row of this name may be here, deleted or under another integer.
@@ -314,8 +324,8 @@ export class Applier {
     // Rows that a deleted one left behind may show its integer.
     if (table.referencedBy.length > 0 && this.rows.wasUsed(table, id)) return false;
     this.clashing = false;
-    const bound = bindable(values);
     try {
+      const bound = mayBeRaw ? bindable(values) : { values: values as Bindable[], raw: NO_RAW_TEXT };
       this.rows.of(table).insert(id, bound.values, bound.raw);
     } catch (error) {
       if (!((error as { code?: string }).code ?? "").startsWith("SQLITE_CONSTRAINT") || !this.db.inTransaction) throw error;

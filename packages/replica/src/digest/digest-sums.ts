@@ -7,6 +7,9 @@ import { rowStatement } from "../kept-statements.ts";
  */
 export const BUCKETS = 256;
 
+/** Sums written by one statement. */
+const CHUNK = 16;
+
 /**
  * Sums of row hashes modulo 2^128 per table and bucket. Addition commutes and is not XOR: a row counted twice shows.
  * Differences are collected in four 32-bit lanes and written by `flush`, in the transaction that changed the rows.
@@ -14,6 +17,8 @@ export const BUCKETS = 256;
 export class DigestSums {
   private readonly db: Database;
   private readonly pending = new Map<number, Float64Array>();
+  /** What the file has, by table and bucket. */
+  private readonly stored = new Map<number, { rows: number; sum: bigint }>();
   /** The sum over everything, as it is in the file. */
   private total = 0n;
   private rowCount = 0;
@@ -32,12 +37,16 @@ export class DigestSums {
     this.total = 0n;
     this.rowCount = 0;
     this.counts.clear();
-    for (const { tid, rows, sum } of this.db.prepare("SELECT tid, rows, sum FROM _scoutsync_digest").all() as {
+    this.stored.clear();
+    for (const { tid, bucket, rows, sum } of rowStatement(this.db, "SELECT tid, bucket, rows, sum FROM _scoutsync_digest").all() as {
       tid: number;
+      bucket: number;
       rows: number;
       sum: Buffer;
     }[]) {
-      this.total = BigInt.asUintN(128, this.total + numberOf(sum));
+      const number = numberOf(sum);
+      this.stored.set(tid * BUCKETS + bucket, { rows, sum: number });
+      this.total = BigInt.asUintN(128, this.total + number);
       this.count(tid, rows);
     }
   }
@@ -69,30 +78,44 @@ export class DigestSums {
       lanes = new Float64Array(5);
       this.pending.set(at, lanes);
     }
-    for (let lane = 0; lane < 4; lane++) lanes[lane] = (lanes[lane] as number) + sign * hash.readUInt32BE(lane * 4);
+    for (let lane = 0; lane < 4; lane++) {
+      const byte = lane * 4;
+      const low = ((hash[byte + 1] as number) << 16) | ((hash[byte + 2] as number) << 8) | (hash[byte + 3] as number);
+      lanes[lane] = (lanes[lane] as number) + sign * ((hash[byte] as number) * 0x100_0000 + low);
+    }
     lanes[4] = (lanes[4] as number) + sign;
   }
 
   flush(): void {
     if (this.pending.size === 0) return;
-    const read = rowStatement(this.db, "SELECT rows, sum FROM _scoutsync_digest WHERE tid = ? AND bucket = ?");
-    const write = rowStatement(
-      this.db,
-      "INSERT INTO _scoutsync_digest(tid, bucket, rows, sum) VALUES(?, ?, ?, ?) ON CONFLICT(tid, bucket) DO UPDATE SET rows = excluded.rows, sum = excluded.sum",
-    );
+    const changed: (number | Buffer)[] = [];
     for (const [at, lanes] of this.pending) {
       const tid = Math.floor(at / BUCKETS);
       const bucket = at % BUCKETS;
       let difference = 0n;
       for (let lane = 0; lane < 4; lane++) difference = (difference << 32n) + BigInt(lanes[lane] as number);
-      const before = read.get(tid, bucket) as { rows: number; sum: Buffer } | undefined;
-      const sum = BigInt.asUintN(128, (before ? numberOf(before.sum) : 0n) + difference);
+      const before = this.stored.get(at);
+      const sum = BigInt.asUintN(128, (before?.sum ?? 0n) + difference);
       const rows = (before?.rows ?? 0) + (lanes[4] as number);
-      write.run(tid, bucket, rows, bytesOf(sum));
+      this.stored.set(at, { rows, sum });
+      changed.push(tid, bucket, rows, bytesOf(sum));
       this.total = BigInt.asUintN(128, this.total + difference);
       this.count(tid, lanes[4] as number);
     }
+    for (let at = 0; at < changed.length;) {
+      const count = changed.length - at >= 4 * CHUNK ? CHUNK : 1;
+      this.write(count).run(changed.slice(at, at + 4 * count));
+      at += 4 * count;
+    }
     this.pending.clear();
+  }
+
+  private write(count: number) {
+    const values = Array(count).fill("(?, ?, ?, ?)").join(", ");
+    return rowStatement(
+      this.db,
+      `INSERT INTO _scoutsync_digest(tid, bucket, rows, sum) VALUES ${values} ON CONFLICT(tid, bucket) DO UPDATE SET rows = excluded.rows, sum = excluded.sum`,
+    );
   }
 
   /** 16 bytes. Call after `flush`. */

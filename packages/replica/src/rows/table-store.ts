@@ -39,6 +39,9 @@ export type StoredRow = [
   key: Buffer | null,
 ];
 
+/** Integer, author, sequence, time, context, hash. */
+type QueuedValue = bigint | number | Buffer;
+
 /** Rows inserted into _scoutsync_rows_<tid> and _scoutsync_log by one statement: measured, half the cost of single ones. */
 const CHUNK = 16;
 /** Columns compared to find a row by its values: an expression of SQLite must not be deeper than 1,000. */
@@ -53,8 +56,11 @@ export class TableStore {
   private readonly statements = new Map<string, Statement>();
   private readonly columnList: string;
   private plainInsert: Statement | null = null;
-  private waitingRows: unknown[] = [];
-  private waitingDots: unknown[] = [];
+  /** Rows that `addPlain` queued, six values each. */
+  private waiting: QueuedValue[] = [];
+  /** Each queued row comes right after the one before: integer and sequence are one more, author and context the same. */
+  private isRun = true;
+  private nextId = 0n;
 
   /** Where rows are whose delete is kept back; null when there are none. */
   keptBack: KeptBackRows | null = null;
@@ -311,22 +317,54 @@ export class TableStore {
 
   /** Queues a plain new row and its birth's log entry; `flush` writes what is queued. */
   addPlain(id: bigint, oid: number, sequence: number, time: number, context: number, hash: Buffer): void {
-    this.waitingRows.push(id, oid, sequence, time, context, hash);
-    this.waitingDots.push(oid, sequence, this.table.tid, id);
-    if (this.waitingRows.length === CHUNK * 6) this.flushFull();
+    const { waiting } = this;
+    const at = waiting.length;
+    this.isRun =
+      at === 0 ||
+      (this.isRun &&
+        id === this.nextId &&
+        sequence === (waiting[at - 4] as number) + 1 &&
+        oid === waiting[at - 5] &&
+        context === waiting[at - 2]);
+    this.nextId = id + 1n;
+    waiting.push(id, oid, sequence, time, context, hash);
+    if (waiting.length === CHUNK * 6) this.flushFull();
   }
 
   private flushFull(): void {
-    const rows = this.waitingRows;
-    const dots = this.waitingDots;
-    this.waitingRows = [];
-    this.waitingDots = [];
+    const rows = this.waiting;
+    this.waiting = [];
+    if (this.isRun) return this.flushRun(rows);
+    const dots: QueuedValue[] = [];
+    for (let at = 0; at < rows.length; at += 6) dots.push(...this.dotOf(rows, at));
     this.rowInsert(CHUNK).run(rows);
     this.dotInsert(CHUNK).run(dots);
   }
 
+  /** The log entry of the queued row at `at`. */
+  private dotOf(rows: readonly QueuedValue[], at: number): QueuedValue[] {
+    return [rows[at + 1] as number, rows[at + 2] as number, this.table.tid, rows[at] as bigint];
+  }
+
+  /** What follows from the first row is counted by SQLite: handing a value over costs as much as storing it. */
+  private flushRun(rows: readonly QueuedValue[]): void {
+    const [id, oid, sequence, , context] = rows;
+    const first = { id, oid, sequence: BigInt(sequence as number), context };
+    const rest: QueuedValue[] = [];
+    for (let at = 0; at < rows.length; at += 6) rest.push(rows[at + 3] as number, rows[at + 5] as Buffer);
+    const list = (each: (i: number) => string) => Array.from({ length: CHUNK }, (_, i) => each(i)).join(", ");
+    this.prepared("row run", () => {
+      const each = (i: number) => `(@id + ${i}, @oid, @sequence + ${i}, ?, @context, NULL, NULL, ?)`;
+      return `INSERT INTO ${rowsTable(this.table.tid)}(id, oid, sequence, time, context, open, extra, hash) VALUES ${list(each)}`;
+    }).run(rest, first);
+    this.prepared("dot run", () => {
+      const each = (i: number) => `(@oid, @sequence + ${i}, ${this.table.tid}, @id + ${i})`;
+      return `INSERT INTO _scoutsync_log(oid, sequence, tid, slot) VALUES ${list(each)}`;
+    }).run(first);
+  }
+
   private isQueued(id: bigint): boolean {
-    for (let at = 0; at < this.waitingRows.length; at += 6) if (this.waitingRows[at] === id) return true;
+    for (let at = 0; at < this.waiting.length; at += 6) if (this.waiting[at] === id) return true;
     return false;
   }
 
@@ -346,16 +384,18 @@ export class TableStore {
 
   /** Writes what `addPlain` queued. */
   flush(): void {
-    while (this.waitingRows.length > 0) {
-      this.rowInsert(1).run(this.waitingRows.splice(0, 6));
-      this.dotInsert(1).run(this.waitingDots.splice(0, 4));
+    const rows = this.waiting;
+    if (rows.length === 0) return;
+    this.waiting = [];
+    for (let at = 0; at < rows.length; at += 6) {
+      this.rowInsert(1).run(rows.slice(at, at + 6));
+      this.dotInsert(1).run(this.dotOf(rows, at));
     }
   }
 
   /** Forgets what was queued, after a rollback. */
   discard(): void {
-    this.waitingRows = [];
-    this.waitingDots = [];
+    this.waiting = [];
   }
 
   /** Inserts a row; returns its number. */
