@@ -1,4 +1,4 @@
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   createDatabase,
@@ -66,15 +66,21 @@ test("files whose delete was undone on the node that misses them are fetched aga
   const roots = { north: fleet.path("north", "uploads"), south: fleet.path("south", "uploads") };
   for (const root of Object.values(roots)) mkdirSync(root, { recursive: true });
   const names = Array.from({ length: 40 }, (_, at) => `file ${String(at).padStart(2, "0")}.txt`);
-  for (const name of names) writeFileSync(join(roots.north, name), `what is in ${name}`);
+  // In a folder, which goes in one step: of files that go one by one a node may see the first ones go by themselves.
+  const folder = "all of them";
+  mkdirSync(join(roots.north, folder));
+  for (const name of names) writeFileSync(join(roots.north, folder, name), `what is in ${name}`);
   const [, south] = await Promise.all(
     Object.entries(roots).map(([name, root]) =>
       fleet.node({ name, databases: {}, coordinator: coordinator.address, flags: ["--files", `uploads=${root}`] }),
     ),
   );
-  const here = () => readdirSync(roots.south).filter((name) => names.includes(name)).length;
+  const here = () => {
+    const there = join(roots.south, folder);
+    return existsSync(there) ? readdirSync(there).filter((name) => names.includes(name)).length : 0;
+  };
   await until(() => here() === names.length, { withinMs: 45_000, what: "the files to be on both nodes" });
-  for (const name of names) rmSync(join(roots.south, name));
+  renameSync(join(roots.south, folder), fleet.path("taken-away"));
   const address = south?.address ?? "";
   const held = await until(
     async () => {
@@ -86,7 +92,7 @@ test("files whose delete was undone on the node that misses them are fetched aga
   const undone = await scoutsync(["review", "resolve", address, held.id, "--undo", "--json"]);
   expect(undone.code, undone.stderr).toBe(0);
   await until(() => here() === names.length, { withinMs: 45_000, what: "the files to be back" });
-  for (const name of names) expect(readFileSync(join(roots.south, name), "utf8")).toBe(`what is in ${name}`);
+  for (const name of names) expect(readFileSync(join(roots.south, folder, name), "utf8")).toBe(`what is in ${name}`);
   await until(converged, { what: "the coordinator to call both equal" });
 });
 
