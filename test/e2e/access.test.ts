@@ -418,6 +418,9 @@ test("the dashboard asks for a login, and nothing changes without the session's 
   expect(headers).toMatchObject({ "x-frame-options": "DENY", "x-content-type-options": "nosniff" });
   expect(headers["strict-transport-security"]).toBeTruthy();
 
+  const asAda = JSON.stringify({ name: "ada", password: PASSWORD });
+  const elsewhere = { origin: "https://evil.example", "content-type": "application/json" };
+  expect((await ask("POST", "/login", { headers: elsewhere, body: asAda })).status).toBe(403);
   const answer = await login("ada", PASSWORD);
   expect(answer.status).toBe(200);
   expect([answer.headers["set-cookie"]].flat().join("\n")).toMatch(/__Host-scoutsync=[^;]+;.*HttpOnly; Secure; SameSite=Strict/);

@@ -45,6 +45,11 @@ export const SECURITY_FAULTS: Fault[] = [
     edits: [["...(caller.identity === null && { lookAgain }) };", "...(caller.role === undefined && { lookAgain }) };"]],
     caughtBy: ACCESS,
   },
+  {
+    name: "a stranger fills the disk with refusals",
+    edits: [["return own.take(nowMs) && this.#all.take(nowMs);", "return own.take(nowMs) || this.#all.take(nowMs);"]],
+    caughtBy: "packages/trust/test/audit.test.ts",
+  },
   // What other tests notice sooner is noticed between real processes, too.
   {
     name: "a team's scope shows the rows of all teams",

@@ -88,11 +88,11 @@ export async function addGate(server: FastifyInstance, membership: Membership): 
   });
 
   server.post(LOGIN_PATH, async (request, reply) => {
-    checkOrigin(request);
     const form = !/json/.test(request.headers["content-type"] ?? "");
     const parsed = LoginBody.safeParse(request.body ?? {});
     const { name, password } = parsed.success ? parsed.data : { name: "", password: "" };
     try {
+      checkOrigin(request);
       const { token, csrf, session } = await logins.login(name, password, request.ip);
       audit.write({ who: `user:${session.name}`, what: "login", outcome: "done", details: request.ip });
       const common = { path: "/", secure: true, sameSite: "strict" } as const;
@@ -105,7 +105,7 @@ export async function addGate(server: FastifyInstance, membership: Membership): 
       const { code, message } = toPlainError(error);
       audit.write({ who: request.ip, what: "login", outcome: "refused", details: `${code}: user "${name.slice(0, 64)}"` });
       if (!form) throw error;
-      const status = code === "LIMIT_EXCEEDED" ? 429 : 401;
+      const status = code === "LIMIT_EXCEEDED" ? 429 : code === "FORBIDDEN" ? 403 : 401;
       return reply.code(status).type("text/html; charset=utf-8").header("cache-control", "no-store").send(loginPage(message));
     }
   });
