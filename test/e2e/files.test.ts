@@ -84,6 +84,17 @@ test("files, folders, renames and deletes travel both ways, and a second sync mo
   const verified = await scoutsync(["verify", a.address, b.address, "--json"]);
   expect(verified.code, verified.stdout).toBe(0);
   execFileSync("diff", ["-r", "-x", ".scoutsync-store", roots.a, roots.b]);
+
+  // What either of the two leaves alone is told, whichever is asked.
+  createDatabase(join(roots.b, "live.db"), "CREATE TABLE t(x)");
+  await sync();
+  for (const order of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    const told = await scoutsync(["verify", ...order.map(({ address }) => address), "--json"]);
+    expect(told.json()).toMatchObject({ equal: true, files: [{ left_alone: [{ path: "live.db", node: b.address }] }] });
+  }
 });
 
 test("of two edits at once both are kept: one has the name, the other is listed on both nodes and can be chosen", async () => {

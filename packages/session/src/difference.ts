@@ -131,7 +131,7 @@ export async function explainChoice(options: DifferenceOptions, refused: SyncErr
   const tables = await compareByKey(options);
   return new SyncError({
     code: "BASELINE_CHOICE",
-    message: `"${options.replica.name}" here and at ${options.peer.address}: ${refused.message.replace(`. ${refused.action}`, "")}.\n  ${describeDifference(tables)}\n`,
+    message: `"${options.replica.name}" here and at ${options.peer.address}: ${refused.message.replace(`. ${refused.action}`, "")}.\n  ${describeDifference(tables)}`,
     action:
       "Both began as copies of one file: start this node with --baseline shared; rows with the same key are one row, and of values that differ one is in the table and the other in `scoutsync review`. Filled independently: --baseline distinct; every row of both sides stays a row of its own.",
     cause: refused,

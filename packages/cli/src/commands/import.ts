@@ -27,8 +27,8 @@ export const registerImport: Registration = (program, surroundings) => {
           return;
         }
         out.line(
-          `"${done.database}" from ${done.from}, ${done.created}: ${done.received} changes taken, ${done.applied} of them new, ` +
-            `${done.skipped} were here already, ${done.conflicts} conflicts, ${done.parked} parked.`,
+          `"${done.database}" from ${done.from}, ${done.created}: ${done.received + done.skipped} changes in it, ${done.applied} of them new here, ` +
+            `${done.conflicts} conflicts, ${done.parked} parked.`,
         );
         out.line(`Now at ${done.vector}`);
       });

@@ -1,9 +1,29 @@
 import { Option } from "commander";
-import { unary } from "@scoutsync/protocol";
-import { declare, repeatable, type Registration } from "../command.ts";
+import { toPlainError } from "@scoutsync/core";
+import { unary, type FileRemark } from "@scoutsync/protocol";
+import { declare, repeatable, type Invocation, type Registration } from "../command.ts";
 import { LONG_DEADLINE_MS, resolveNode, withNode } from "../connect.ts";
 import { Negative } from "../exit.ts";
 import { shown } from "../output/shown.ts";
+
+interface LeftAloneAt {
+  /** By root. */
+  remarks: Map<string, FileRemark[]>;
+  /** Why it is not known; "" when it is. */
+  unknown: string;
+}
+
+/** What the other node never syncs as a file, by root: `verify` has only the first one's. Whoever may not ask there is told so. */
+async function leftAloneAt(peer: string, invocation: Invocation): Promise<LeftAloneAt> {
+  try {
+    const { roots } = await withNode(peer, invocation, (client) =>
+      unary(client, "fileStatus", { root: "" }, { deadlineMs: LONG_DEADLINE_MS }),
+    );
+    return { remarks: new Map(roots.map(({ status, remarks }) => [status?.root ?? "", remarks])), unknown: "" };
+  } catch (error) {
+    return { remarks: new Map(), unknown: toPlainError(error).message };
+  }
+}
 
 /** `scoutsync verify`: equal, or the rows that differ. */
 export const registerVerify: Registration = (program, surroundings) => {
@@ -38,6 +58,7 @@ export const registerVerify: Registration = (program, surroundings) => {
           { deadlineMs: LONG_DEADLINE_MS },
         ),
       );
+      const there: LeftAloneAt = answer.files.length > 0 ? await leftAloneAt(peer, invocation) : { remarks: new Map(), unknown: "" };
       const document = {
         equal: answer.equal,
         databases: answer.databases.map(({ name, equal, differences, repaired, notCompared }) => ({
@@ -51,7 +72,10 @@ export const registerVerify: Registration = (program, surroundings) => {
           root,
           equal,
           differences: differences.map(({ path, what }) => ({ path, what })),
-          left_alone: leftAlone.map(({ path, kind, reason }) => ({ path, kind, reason })),
+          left_alone: [
+            ...leftAlone.map(({ path, kind, reason }) => ({ path, kind, reason, node })),
+            ...(there.remarks.get(root) ?? []).map(({ path, kind, reason }) => ({ path, kind, reason, node: peer })),
+          ],
           unmet: unmet.map(({ path, reason }) => ({ path, reason })),
         })),
       };
@@ -72,7 +96,8 @@ export const registerVerify: Registration = (program, surroundings) => {
         }
         for (const { root, equal, differences, left_alone: leftAlone, unmet } of document.files) {
           out.line(`files ${root}: ${equal ? "equal" : `${differences.length} paths differ`}`);
-          for (const { path, kind, reason } of leftAlone) out.line(`${kind === "case" ? "note" : "left alone"}: ${shown(path)} ${reason}`);
+          for (const { path, kind, reason, node: at } of leftAlone)
+            out.line(`${kind === "case" ? "note" : "left alone"} at ${at}: ${shown(path)} ${reason}`);
           for (const { path, reason } of unmet) out.line(`named by a row: ${shown(path)} ${reason}`);
           if (differences.length > 0) {
             out.table(
@@ -82,6 +107,7 @@ export const registerVerify: Registration = (program, surroundings) => {
           }
         }
       });
+      if (there.unknown !== "") out.note(`What ${peer} leaves alone could not be asked: ${there.unknown}`);
       if (!document.equal) throw new Negative();
     },
   });

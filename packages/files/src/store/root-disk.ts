@@ -134,7 +134,7 @@ export class RootDisk {
   }
 
   private replaced(found: string | null): SyncError {
-    const what = found === null ? "holds no mark of this node: is its disk mounted?" : "is another folder than before";
+    const what = found === null ? "holds no mark of this node, as when its disk is not mounted" : "is another folder than before";
     return new SyncError({
       code: "ROOT_UNAVAILABLE",
       message: `the root "${this.name}" at ${this.path} ${what}`,
