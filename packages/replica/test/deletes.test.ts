@@ -271,3 +271,26 @@ test("a row and its parent are kept together: sums of what the table holds stay 
     expect(site.replica.state().digest).toEqual(a.replica.state().digest);
   }
 });
+
+test("a row that waits for its place has its parent when it gets in, though its own node deleted that without seeing it: seed 4098 of test/simulation/fleet", () => {
+  const schema = `CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT);
+    CREATE TABLE seat(team INTEGER NOT NULL REFERENCES team(id) ON DELETE CASCADE, badge TEXT UNIQUE, PRIMARY KEY(team, badge))`;
+  const all = ["a", "b", "c"].map((name) => new Site(name, schema, { park: ["*"] })) as [Site, Site, Site];
+  const [a, b, c] = all;
+  for (const { app } of all) app.pragma("foreign_keys = ON");
+  a.edit("INSERT INTO team VALUES(1, 'first'); INSERT INTO seat VALUES(1, 'badge')", at(0));
+  b.edit("INSERT INTO team VALUES(2, 'second'); INSERT INTO seat VALUES(2, 'badge')", at(1));
+  b.pull(a);
+  expect(b.rows("SELECT * FROM seat")).toEqual([{ team: 1, badge: "badge" }]);
+  b.edit("DELETE FROM team", at(2));
+  c.pull(b);
+  settle(...all);
+  for (const site of all) {
+    expect(site.rows("SELECT name, badge FROM team JOIN seat ON team = id"), site.name).toEqual([{ name: "second", badge: "badge" }]);
+    expect(site.rows("SELECT * FROM team"), site.name).toHaveLength(1);
+  }
+  // Now it is seen, and goes with its parent.
+  b.edit("DELETE FROM team", at(3));
+  settle(...all);
+  for (const site of all) expect(site.rows("SELECT name FROM team UNION SELECT badge FROM seat"), site.name).toEqual([]);
+});

@@ -135,7 +135,9 @@ export class FleetVerdict {
       return;
     }
     const last = row.deletes.at(-1);
-    if (last && !last.uncertain && !row.again && [...authorsOf(row)].every((author) => author === last.author))
+    // Who deleted a row without seeing one that waits for its place and refers to it has it back for that one.
+    const isNeeded = [...row.referrers].some(({ deletes }) => deletes.length === 0);
+    if (last && !last.uncertain && !row.again && !isNeeded && [...authorsOf(row)].every((author) => author === last.author))
       this.failures.push(`${row.label} came back on ${node.name} though only its deleter ever touched it`);
     for (const [column, value] of here.cells) {
       const values = row.values.get(column);

@@ -1,8 +1,9 @@
 import { hash } from "node:crypto";
-import { type CellValue, concurrent, Ref, type SqlValue, type Write } from "@scoutsync/core";
+import { type CellValue, concurrent, knew, Ref, type SqlValue, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isStray } from "../log/incoming.ts";
 import { dependants, stateAt } from "../rows/foreign-keys.ts";
+import { sawNothing } from "../rows/registers.ts";
 import type { ownedDots, RowState, WaitingReason } from "../rows/row-state.ts";
 import type { EntityMembers } from "../rows/members.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -148,10 +149,14 @@ export class RelatedRows {
 
   /** True when something of the row was written by someone who did not know of the delete, nor its author of it. */
   writtenApart(row: RowState, deleted: Write): boolean {
-    if ([row.birth, ...row.twins].some((birth) => concurrent(birth, deleted, this.knowledge))) return true;
-    for (const writes of row.columns.values()) if (writes.some((write) => concurrent(write, deleted, this.knowledge))) return true;
+    const { knowledge } = this;
+    const unseeing = sawNothing(deleted, knowledge);
+    const isApart = (write: Write) =>
+      unseeing ? !knew(write, deleted.origin, deleted.sequence, knowledge) : concurrent(write, deleted, knowledge);
+    if ([row.birth, ...row.twins].some(isApart)) return true;
+    for (const writes of row.columns.values()) if (writes.some(isApart)) return true;
     // That is how others tell of a write to a column that is gone, too.
-    return row.deletes.some((write) => write.alive && concurrent(write, deleted, this.knowledge));
+    return row.deletes.some((write) => write.alive && isApart(write));
   }
 }
 

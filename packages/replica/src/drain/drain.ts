@@ -16,6 +16,7 @@ import {
   registerOf,
   replaceColumn,
   tellBirth,
+  unseeingDelete,
   writeBeside,
   writeUnseen,
 } from "../rows/registers.ts";
@@ -707,12 +708,12 @@ export class Drain {
   }
 
   /**
-   * True where the application could not see everything that may refer to this row: what is not in a table here, and, in
+   * True where the application could not see everything that may refer to this row: what there is no table for here, and, in
    * mid-stream, what somebody knew who had it live again. A delete would inherit that author's knowledge.
    */
   private mayBeMissed(row: RowState): boolean {
     const isNews = row.deletes.some(({ alive, origin, sequence }) => alive && !this.knowledge.covers(origin, sequence));
-    return isNews || this.rowsAreHeld || this.unseen.referTo(row);
+    return isNews || this.rowsAreHeld;
   }
 
   private delete(
@@ -723,8 +724,10 @@ export class Drain {
     wall: number,
     before: ReadonlyMap<string, { origin: number; sequence: number }>,
   ): void {
-    const writeTo = (row: RowState, at: number) =>
-      this.mayBeMissed(row) ? blindWrite(row, at, this.knowledge) : localWrite(row, at, row.deletes, this.knowledge);
+    const writeTo = (row: RowState, at: number) => {
+      if (this.unseen.referTo(row)) return unseeingDelete(row, at, this.knowledge);
+      return this.mayBeMissed(row) ? blindWrite(row, at, this.knowledge) : localWrite(row, at, row.deletes, this.knowledge);
+    };
     const members = this.members.standing(state);
     const at = members.length < 2 ? wall : afterAll(members, wall);
     for (const member of members) {

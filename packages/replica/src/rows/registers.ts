@@ -224,6 +224,20 @@ export function blindWrite(held: RowState, wall: number, knowledge: Knowledge): 
 }
 
 /**
+ * A local delete by an application that could not see every row that refers to this one: it knows nothing, what its own author wrote
+ * before included. Its context says so by a sequence of 0 of its own origin; see `sawNothing`.
+ */
+export function unseeingDelete(held: RowState, wall: number, knowledge: Knowledge): Write {
+  const write = blindWrite(held, wall, knowledge);
+  return { ...write, context: knowledge.contextOf(new Map([[write.origin, 0]])) };
+}
+
+/** True for an `unseeingDelete`, also where it was issued again. */
+export function sawNothing(write: Write, knowledge: Knowledge): boolean {
+  return knowledge.context(write.context).get(rootOf(write.origin, knowledge)) === 0;
+}
+
+/**
  * Adds a blind write to a column whose held value the table has not been given. Under a rule the row may have to show
  * something else than what was written: that is held as well, until the table is given what all of them come to.
  */
