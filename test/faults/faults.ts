@@ -46,6 +46,16 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("snapshot"),
   },
   {
+    name: "a stream goes on from what the file before had, when another is in its place",
+    edits: [["if (replica.run !== own) stop.abort(otherFile(replica.name));", ""]],
+    caughtBy: "test/e2e/replaced-live.test.ts",
+  },
+  {
+    name: "a node that was restored counts as having what it had",
+    edits: [['Object.assign(link, { run: "", node: null });', ""]],
+    caughtBy: "test/e2e/replaced-live.test.ts",
+  },
+  {
     name: "a bundle says nothing of who was put out",
     edits: [["    await carryRevocations(client, head.revocations);\n", ""]],
     caughtBy: "test/e2e/trust.test.ts",
