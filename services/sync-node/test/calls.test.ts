@@ -10,6 +10,7 @@ import {
   serverStream,
   type syncNodeService,
   toWireBatches,
+  PingRequest,
   unary,
   type ServiceClient,
 } from "@scoutsync/protocol";
@@ -153,6 +154,16 @@ describe("over gRPC", () => {
     a.replica.fill("more", 3);
     expect(await syncWith(a, b.address)).toMatchObject({ success: true, stats: { localChangesSent: 3n } });
     expect(Object.keys(a.replica.rows())).toHaveLength(8);
+  });
+
+  test("ping tells of what was committed just now where that is asked for", async () => {
+    const replica = await openTestReplica({ pollIntervalMs: 3_600_000 });
+    const { client } = await startNode("a", {}, replica);
+    const told = async (fresh: boolean) => (await unary(client.client, "ping", PingRequest.create({ fresh }))).databases[0];
+    const before = (await told(true))?.vector;
+    replica.fill("just now", 3);
+    expect(await told(false)).toMatchObject({ vector: before });
+    expect(await told(true)).toMatchObject({ rows: 3n, pending: 0n });
   });
 
   test("ping answers while databases are busy", async () => {

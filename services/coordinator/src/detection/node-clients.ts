@@ -55,10 +55,10 @@ export class NodeClients {
     this.#clients.delete(address);
   }
 
-  /** Throws PEER_UNREACHABLE when no answer came in time. */
-  async ping(address: string, deadlineMs: number): Promise<PingAnswer> {
+  /** `fresh`: with what its applications committed by now. Throws PEER_UNREACHABLE when no answer came in time. */
+  async ping(address: string, { deadlineMs, fresh }: { deadlineMs: number; fresh: boolean }): Promise<PingAnswer> {
     const sentAt = Date.now();
-    const request = PingRequest.fromPartial({ callerTimeUs: BigInt(sentAt) * 1_000n, withScopes: true });
+    const request = PingRequest.fromPartial({ callerTimeUs: BigInt(sentAt) * 1_000n, withScopes: true, fresh });
     const sentTick = performance.now();
     const response = await unary(this.to(address), "ping", request, { deadlineMs });
     const roundTripMs = performance.now() - sentTick;

@@ -25,7 +25,7 @@ export class Prober {
   readonly #timing: Timing;
   readonly #reliability: ReliabilityKeeper;
   readonly #logger: Logger;
-  readonly #running = new Map<number, Promise<boolean>>();
+  readonly #running = new Map<number, { fresh: boolean; answer: Promise<boolean> }>();
 
   constructor(parts: {
     registry: Registry;
@@ -43,20 +43,24 @@ export class Prober {
     this.#logger = parts.logger;
   }
 
-  /** Pings one node; false when it does not answer as itself. Never throws. */
-  ping(id: number): Promise<boolean> {
+  /** Pings one node; false when it does not answer as itself. `fresh`: with what its applications committed by now. Never throws. */
+  ping(id: number, fresh = false): Promise<boolean> {
     const running = this.#running.get(id);
-    if (running !== undefined) return running;
-    const started = this.#ask(id).finally(() => this.#running.delete(id));
+    if (running !== undefined && (running.fresh || !fresh)) return running.answer;
+    const answer = (running?.answer ?? Promise.resolve()).then(() => this.#ask(id, fresh));
+    const started = { fresh, answer };
     this.#running.set(id, started);
-    return started;
+    void answer.finally(() => {
+      if (this.#running.get(id) === started) this.#running.delete(id);
+    });
+    return answer;
   }
 
   /** Pings all these nodes, those that were online first, so that dead ones hold up nobody. */
-  async pingAll(nodes: readonly FleetNode[]): Promise<void> {
+  async pingAll(nodes: readonly FleetNode[], fresh = false): Promise<void> {
     const waiting = [...nodes].sort((a, b) => Number(b.online) - Number(a.online)).map((node) => node.id);
     const lane = async () => {
-      for (let id = waiting.shift(); id !== undefined; id = waiting.shift()) await this.ping(id);
+      for (let id = waiting.shift(); id !== undefined; id = waiting.shift()) await this.ping(id, fresh);
     };
     await Promise.all(Array.from({ length: Math.min(CONCURRENT_PINGS, waiting.length) }, lane));
   }
@@ -66,11 +70,11 @@ export class Prober {
     return Math.min(this.#timing.pingDeadlineMs, this.#registry.settings.get("connection_timeout") * 1_000);
   }
 
-  async #ask(id: number): Promise<boolean> {
+  async #ask(id: number, fresh: boolean): Promise<boolean> {
     const node = this.#fleet.node(id);
     if (node === null) return false;
     try {
-      const { response, clockOffsetMs, roundTripMs } = await this.#clients.ping(node.address, this.deadlineMs);
+      const { response, clockOffsetMs, roundTripMs } = await this.#clients.ping(node.address, { deadlineMs: this.deadlineMs, fresh });
       const row = this.#registry.servers.get(id);
       if (row === null || !this.#recognise(row, response)) return false;
       this.#watchClock(row, clockOffsetMs);

@@ -1,5 +1,5 @@
 import { EMPTY_VECTOR, SyncError, type VersionVector } from "@scoutsync/core";
-import { pause, type Logger } from "@scoutsync/runtime";
+import { pause, within, type Logger } from "@scoutsync/runtime";
 import type { Timing } from "../config.ts";
 import { rootsApart } from "../detection/file-roots.ts";
 import { companions, type Fleet, type FleetNode } from "../detection/fleet.ts";
@@ -205,7 +205,7 @@ export class CatchUps {
     const asked: Promise<void>[] = [];
     for (let from = 0; from < nodes.length && !this.#stopped; from += atOnce) {
       if (from > 0) await pause(1_000);
-      asked.push(this.#prober.pingAll(nodes.slice(from, from + atOnce)));
+      asked.push(this.#prober.pingAll(nodes.slice(from, from + atOnce), true));
     }
     await Promise.all(asked);
     // Who is behind is told by vectors. Counts say who goes first, and of a large fleet that moves they take minutes.
@@ -407,15 +407,6 @@ export class CatchUps {
     if (!now.idle) return null;
     return this.#link.ready ? "No session could be run; see the log of the node" : this.#link.problem;
   }
-}
-
-/** Resolves when `work` is done, or after `ms`; rejects when it failed before. */
-async function within(work: Promise<void>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  // Should it fail later, there is nobody any more who waits for it.
-  work.catch(() => {});
-  await Promise.race([work, new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)))]);
-  clearTimeout(timer);
 }
 
 /** Resolves a moment after something changed, so that a burst is looked at once, or after `ms`. */

@@ -1,13 +1,18 @@
 import { formatVector } from "@scoutsync/core";
 import { formatTime, hearClock, type DatabaseStatus, type FileRootStatus, type PingRequest, type PingResponse } from "@scoutsync/protocol";
 import { PROTOCOL_VERSION } from "@scoutsync/core";
+import { within } from "@scoutsync/runtime";
 import type { Speaker } from "@scoutsync/trust";
 import type { NodeContext } from "../context.ts";
 import { fileStatuses } from "./files.ts";
 
+/** A database that has more to drain than this goes on with it after the answer, milliseconds. */
+const FRESH_MS = 100;
+
 /** Answers from what the databases last reported: it must answer while all of them are busy. */
-export function ping(context: NodeContext, request: PingRequest, speaker: Speaker): PingResponse {
+export async function ping(context: NodeContext, request: PingRequest, speaker: Speaker): Promise<PingResponse> {
   speaker.speaksFor(request.callerNodeId ?? "");
+  if (request.fresh === true) await within(drained(context), FRESH_MS);
   const timeUs = context.clock.nowUs();
   hearClock(context.clock, { nodeId: request.callerNodeId ?? "", receivedUs: 0n, sentUs: request.callerTimeUs });
   return {
@@ -23,6 +28,11 @@ export function ping(context: NodeContext, request: PingRequest, speaker: Speake
     // How full the disk is, and whose clocks this one was compared with, tells nodes of a scope what others do.
     ...(context.isPart !== true && { clock: context.clock.status, disk: context.disk.status }),
   };
+}
+
+/** Why one cannot be drained is said by its state. */
+async function drained({ databases }: NodeContext): Promise<void> {
+  await Promise.allSettled(databases.all().map(({ replica }) => replica.drain()));
 }
 
 /** Every database as it last reported itself, and every part of one that nodes of scopes are shown. */

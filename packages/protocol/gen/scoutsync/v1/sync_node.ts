@@ -35,7 +35,11 @@ export interface PingRequest {
     | string
     | undefined;
   /** Also tell of the parts that this node serves to scopes. */
-  withScopes?: boolean | undefined;
+  withScopes?:
+    | boolean
+    | undefined;
+  /** First turn what was committed by now into changes, as far as that takes a tenth of a second. */
+  fresh?: boolean | undefined;
 }
 
 /** A wall clock at a contact. In a request only the time of sending is set. */
@@ -1162,7 +1166,7 @@ export interface HistoryEntry {
 }
 
 function createBasePingRequest(): PingRequest {
-  return { callerTimeUs: 0n, callerNodeId: undefined, withScopes: undefined };
+  return { callerTimeUs: 0n, callerNodeId: undefined, withScopes: undefined, fresh: undefined };
 }
 
 export const PingRequest: MessageFns<PingRequest> = {
@@ -1178,6 +1182,9 @@ export const PingRequest: MessageFns<PingRequest> = {
     }
     if (message.withScopes !== undefined) {
       writer.uint32(248).bool(message.withScopes);
+    }
+    if (message.fresh !== undefined) {
+      writer.uint32(256).bool(message.fresh);
     }
     return writer;
   },
@@ -1219,6 +1226,14 @@ export const PingRequest: MessageFns<PingRequest> = {
             message.withScopes = reader.bool();
             continue;
           }
+          case 32: {
+            if (tag !== 256) {
+              break;
+            }
+
+            message.fresh = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1241,6 +1256,7 @@ export const PingRequest: MessageFns<PingRequest> = {
       : 0n;
     message.callerNodeId = object.callerNodeId ?? undefined;
     message.withScopes = object.withScopes ?? undefined;
+    message.fresh = object.fresh ?? undefined;
     return message;
   },
 };
