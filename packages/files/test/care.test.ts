@@ -521,3 +521,21 @@ test("a clock that was set back, or just set, makes no file older than it is", (
   expect(clock.mayBeUnwritten(changed(wallMs - 600_000))).toBe(false);
   expect(clock.nowUs()).toBe(wallMs * 1_000);
 });
+
+test("what was first missed while the clock was ahead is deleted everywhere all the same, not when that time has come", async () => {
+  let aheadUs = 3_600_000_000;
+  const c = await openSite(folder.path, "c", { nowUs: () => Date.now() * 1000 + aheadUs, sightingGapMs: 200 });
+  try {
+    write(c, "note.txt", "thrown away");
+    await sync(c, b);
+    rmSync(join(c.root, "note.txt"));
+    await c.engine.scan({});
+    aheadUs = 0;
+    await sync(c, b);
+    await sync(c, b);
+    expect(c.engine.state()).toMatchObject({ missing: 0 });
+    expect(existsSync(join(b.root, "note.txt"))).toBe(false);
+  } finally {
+    await c.engine.close();
+  }
+});

@@ -181,7 +181,8 @@ export class Scanner {
       for (const one of rows) {
         if (one.state !== State.here || one.kind === "gone") continue;
         report.missing += 1;
-        if (one.missingUs === 0) manifest.observe(one.path, { missingUs: nowUs });
+        // A first sighting under a clock that was ahead would be the only one until that time has come.
+        if (one.missingUs === 0 || one.missingUs > nowUs) manifest.observe(one.path, { missingUs: nowUs });
       }
     });
   }
