@@ -5,6 +5,9 @@ const PATIENCE = process.env["CI"] === "true" ? 3 : 1;
 /** Nothing that comes at all is called missing sooner: how long it takes is the machine's affair. */
 const LEAST_MS = 30_000;
 
+/** How long a test waits for what should take `withinMs`, both in milliseconds. */
+export const boundOf = (withinMs: number): number => Math.max(withinMs, LEAST_MS) * PATIENCE;
+
 export interface WaitOptions {
   /** Milliseconds; no less than half a minute, and three times as long in CI. */
   withinMs?: number;
@@ -18,7 +21,7 @@ export async function until<T>(
   ask: () => Promise<T | null | undefined | false> | T | null | undefined | false,
   { withinMs = LEAST_MS, everyMs = 100, what }: WaitOptions,
 ): Promise<T> {
-  const boundMs = Math.max(withinMs, LEAST_MS) * PATIENCE;
+  const boundMs = boundOf(withinMs);
   const end = Date.now() + boundMs;
   let last: unknown = null;
   for (;;) {

@@ -10,6 +10,7 @@ import {
   type CoordinatorService as Calls,
 } from "@scoutsync/protocol";
 import { createLogger } from "@scoutsync/runtime";
+import { boundOf } from "@scoutsync/testkit";
 import Sqlite, { type Database } from "better-sqlite3";
 import { startCoordinator, type CoordinatorService, type Timing } from "../src/index.ts";
 import { ScriptedNode } from "./scripted-nodes.ts";
@@ -107,11 +108,6 @@ export function quietLogger() {
   return createLogger("test", process.env["SCOUTSYNC_TEST_LOG"] ?? "silent");
 }
 
-/** In CI, where everything runs at once on two cores, one waits longer before one says that something does not come. */
-const PATIENCE = process.env["CI"] === "true" ? 3 : 1;
-/** Nothing that comes at all is called missing sooner, because how long it takes is the machine's affair. */
-const LEAST_MS = 30_000;
-
 /**
  * Asks again until it is so, and says how long that took, milliseconds. What has to come sooner than something else is compared with
  * that, never with a time.
@@ -122,7 +118,7 @@ export async function eventually(
   describe: () => string | Promise<string> = () => "",
 ): Promise<number> {
   const startedAt = Date.now();
-  const boundMs = Math.max(withinMs, LEAST_MS) * PATIENCE;
+  const boundMs = boundOf(withinMs);
   while (!(await condition())) {
     if (Date.now() - startedAt > boundMs) throw new Error(`not within ${boundMs} ms. ${await describe()}`);
     await new Promise((resolve) => setTimeout(resolve, 20));

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { createLogger } from "@scoutsync/runtime";
 import { connectPeer, type PeerClient } from "@scoutsync/protocol";
 import type { Acquaintances } from "@scoutsync/session";
+import { boundOf } from "@scoutsync/testkit";
 import { Databases } from "../src/databases.ts";
 import { FileRoots } from "../src/files/file-roots.ts";
 import { ClockKeeper } from "../src/clock/clock-keeper.ts";
@@ -68,14 +69,12 @@ export async function startNode(
   return { replica, service, address: service.ready.listen, client, clock, acquaintances: databases.get("main").acquaintances, connect };
 }
 
-/** In CI, where everything runs at once on two cores, one waits longer before one says that something does not come. */
-const PATIENCE = process.env["CI"] === "true" ? 3 : 1;
-
 /** Looks again every few milliseconds until `condition` holds. */
 export async function eventually(what: string, condition: () => boolean, withinMs = 5_000): Promise<void> {
-  const end = Date.now() + withinMs * PATIENCE;
+  const boundMs = boundOf(withinMs);
+  const end = Date.now() + boundMs;
   while (!condition()) {
-    if (Date.now() > end) throw new Error(`not within ${withinMs} ms: ${what}`);
+    if (Date.now() > end) throw new Error(`not within ${boundMs} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
