@@ -77,6 +77,7 @@ test.each([
   ["7693e1a", "2", ["a", "b", "c"]],
   ["a44bd02", "3", ["c", "a", "b"]],
   ["6703054", "4", ["b", "c", "a"]],
+  ["6ea6fc8", "5", ["a", "c", "b"]],
 ] as const)("a fleet of %s, metadata %s, is upgraded node by node: nothing is lost, and it goes on", async (commit, version, order) => {
   for (const server of SERVERS) unpack(commit, server);
   const running: FleetNode[] = [];
