@@ -1,4 +1,4 @@
-// What `npm start`, `npm test`, `npm run demo`, `npm run bench`, `npm run faults` and `npm run fuzz` go through: installs what is missing, then runs it on the right Node.
+// What `npm start`, `npm test`, `npm run demo`, `npm run bench`, `npm run faults`, `npm run fuzz` and `npm run seeds` go through: installs what is missing, then runs it on the right Node.
 import { spawnSync } from "node:child_process";
 import { existsSync, statSync, utimesSync } from "node:fs";
 import { delimiter, join } from "node:path";
@@ -11,12 +11,13 @@ const TASKS = {
   bench: ["test/bench/main.ts"],
   faults: ["test/faults/main.ts"],
   fuzz: ["test/fuzz/main.ts"],
+  seeds: ["test/simulation/main.ts"],
 };
 
 const [task = "", ...rest] = process.argv.slice(2);
 if (!Object.hasOwn(TASKS, task))
   refuse(
-    `"${task}" is not one of ${Object.keys(TASKS).join(", ")}. Use npm start, npm test, npm run demo, npm run bench, npm run faults or npm run fuzz.`,
+    `"${task}" is not one of ${Object.keys(TASKS).join(", ")}. Use npm start, npm test, npm run demo, npm run bench, npm run faults, npm run fuzz or npm run seeds.`,
   );
 
 process.chdir(ROOT);

@@ -56,6 +56,7 @@ const rule = (name: string, numbers: readonly number[]): ScopeRule => {
 export class ScopeSimulation {
   readonly failures: string[] = [];
   readonly counts = { passes: 0, toMain: 0, toCopy: 0, kept: 0, lost: 0, words: 0 };
+  private readonly endings: (() => void)[] = [];
   private readonly random: () => number;
   private readonly joint: boolean;
   private readonly server: Site;
@@ -71,7 +72,9 @@ export class ScopeSimulation {
   constructor(seed: number, { joint = false } = {}) {
     this.random = seeded(seed);
     this.joint = joint;
-    this.server = new Site("server", SCHEMA);
+    // The same seed draws the same origins, whatever ran before it.
+    const run = { random: seeded(~seed), atEnd: (work: () => void) => void this.endings.unshift(work) };
+    this.server = new Site("server", SCHEMA, run);
     this.server.write("PRAGMA foreign_keys = OFF; INSERT INTO event VALUES(1, 'north'), (2, 'south'), (3, 'west')");
     this.teams = [
       { name: "A", numbers: [1] },
@@ -80,12 +83,13 @@ export class ScopeSimulation {
       name,
       numbers,
       copy: new Site("server", "", {
-        path: join(testFolder(), `copy-${name}.db`),
+        ...run,
+        path: join(testFolder(run.atEnd), `copy-${name}.db`),
         quarantine: null,
         scope: { rule: rule(name, numbers), main: this.server.path, exclude: [], rules: [] },
       }),
       laptops: [1, 2].map((n) => {
-        const laptop = new Site(`laptop-${name}${n}`, SCHEMA, { exclude: ["scouting.secret", "diary"], quarantine: null });
+        const laptop = new Site(`laptop-${name}${n}`, SCHEMA, { ...run, exclude: ["scouting.secret", "diary"], quarantine: null });
         laptop.write("PRAGMA foreign_keys = OFF");
         return laptop;
       }),
@@ -95,12 +99,16 @@ export class ScopeSimulation {
   }
 
   run(): string[] {
-    for (let step = 0; step < STEPS; step++) {
-      this.nowUs += SECOND_US;
-      this.step();
+    try {
+      for (let step = 0; step < STEPS; step++) {
+        this.nowUs += SECOND_US;
+        this.step();
+      }
+      this.comeToRest();
+      this.check();
+    } finally {
+      for (const end of this.endings) end();
     }
-    this.comeToRest();
-    this.check();
     return this.failures;
   }
 

@@ -169,7 +169,7 @@ export class Site {
 
   /** A copy of the file as a backup tool makes it. */
   backup(): string {
-    const path = joinPath(testFolder(), "backup.db");
+    const path = joinPath(testFolder(this.options.atEnd), "backup.db");
     this.app.prepare("VACUUM INTO ?").run(path);
     return path;
   }
