@@ -11,6 +11,16 @@ const tests = (name: string) => `packages/replica/test/${name}.test.ts`;
 
 export const FAULTS: Fault[] = [
   {
+    name: "a row goes to others without what is kept for it by value",
+    edits: [["for (const target of dependsOn(this.rows, table, id, values)) if (target.kept) this.mention(target);", ""]],
+    caughtBy: tests("forgotten-parents"),
+  },
+  {
+    name: "a row that waits goes to others without the deleted ones that it refers to",
+    edits: [['    if (state.place.kind === "waiting" || this.needed.has(placeName(state))) this.mentionMeant(state);\n', ""]],
+    caughtBy: tests("forgotten-parents"),
+  },
+  {
     name: "a row goes in a drain before the new ones are born that it was made to refer to",
     edits: [[": end?.op === Op.delete && !last;", ": false;"]],
     caughtBy: tests("kept-values"),

@@ -367,7 +367,7 @@ export class Simulation {
       if (words.length === 0) return;
       const word = this.pick(words);
       node.app.prepare("INSERT INTO remark(m, k, x, y) VALUES(?, ?, ?, ?)").run(marker, word, x, y);
-      if (this.ledger.deleted.has(`word-${word}`)) this.ledger.lives(`word-${word}`);
+      this.ledger.parents.set(marker, `word-${word}`);
     } else {
       const parents = node.app.prepare("SELECT id, m FROM parent ORDER BY m").all() as { id: number; m: string }[];
       if (parents.length === 0) return;
@@ -495,6 +495,7 @@ export class Simulation {
     if (table === "word") {
       const of = node.app.prepare("SELECT remark.m FROM remark JOIN word USING(k) WHERE word.m = ?").pluck().all(marker) as string[];
       for (const m of of) {
+        this.noteApart(node, "remark", m);
         this.ledger.deleted.add(m);
         node.remembered.delete(m);
       }

@@ -100,7 +100,14 @@ export class Verdict {
         continue;
       }
       const parent = this.ledger.parents.get(marker);
-      if (parent && node.app.prepare("SELECT m FROM parent WHERE id = ?").pluck().get(row["p"]) !== parent)
+      const named = table === "remark" ? ["SELECT m FROM word WHERE k = ?", row["k"]] : ["SELECT m FROM parent WHERE id = ?", row["p"]];
+      if (
+        parent &&
+        node.app
+          .prepare(named[0] as string)
+          .pluck()
+          .get(named[1]) !== parent
+      )
         this.failures.push(`${marker} hangs on another parent`);
       if (this.ledger.deleted.has(marker)) continue;
       const hits = this.ledger.hits.get(marker) ?? 0;

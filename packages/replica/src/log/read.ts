@@ -179,7 +179,8 @@ export class LogReader {
       }),
       context: (context: number) => this.knowledge.context(context),
     };
-    const writer = new RecordWriter(this.rows, has, this.knowledge, names, this.body);
+    const keeps = valueStatement(this.db, "SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
+    const writer = new RecordWriter(this.rows, { ...has, keeps }, this.knowledge, names, this.body);
     if (this.rows.shared.active) writer.payload.needsSecondFormat();
     return writer;
   }

@@ -4,12 +4,13 @@ import {
   PayloadWriter,
   putTally,
   RecordFlags,
-  type Ref,
+  Ref,
   type SqlValue,
   SyncError,
   type Write,
 } from "@scoutsync/core";
 import type { Table } from "../schema/catalog.ts";
+import { DeletedTargets, dependsOn } from "../rows/foreign-keys.ts";
 import { type ColumnWrite, ownedDots, type RowState, type SameFact, valueOf } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { wireColumns } from "./wire-columns.ts";
@@ -32,22 +33,28 @@ export class RecordWriter {
   private readonly covered: Covered;
   private readonly causality: Causality;
   private readonly forgotten: Covered;
+  private readonly keeps: boolean;
+  /** Deleted rows that rows of this batch refer to. */
+  private readonly needed = new Set<string>();
+  private readonly deletedTargets: DeletedTargets;
   /** By table, and by columns where a row's are not those of its table. */
   private readonly tableIndex = new Map<string | number, number>();
   private readonly mentioned = new Set<string>();
   private depth = 0;
   private readonly refs = new Map<number, Map<bigint, Ref | null>>();
 
-  /** `forgotten` is true for dots that the receiver may have forgotten. */
+  /** `forgotten` is true for dots that the receiver may have forgotten. `keeps`: deleted rows are kept here for what refers to them. */
   constructor(
     rows: RowStore,
-    { covered, forgotten }: { covered: Covered; forgotten: Covered },
+    { covered, forgotten, keeps }: { covered: Covered; forgotten: Covered; keeps: boolean },
     causality: Causality,
     ...payload: ConstructorParameters<typeof PayloadWriter>
   ) {
     this.rows = rows;
     this.covered = covered;
     this.forgotten = forgotten;
+    this.keeps = keeps;
+    this.deletedTargets = new DeletedTargets(rows);
     this.causality = causality;
     this.payload = new PayloadWriter(...payload);
   }
@@ -75,13 +82,43 @@ export class RecordWriter {
       known.set(id, (ref = this.rows.refOf(parent, id)));
       const state = ref && this.depth < DEEPEST_MENTION ? this.rows.byId(parent, id) : null;
       if (state) this.mention(state);
+      else if (ref) this.mentionDeleted(this.rows.byIdentity(parent, ref.origin, ref.sequence));
     }
     return ref;
   }
 
+  /** What rows in their table refer to by value and what is kept here for them. */
+  private mentionKept(table: Table, id: bigint | null, values: readonly SqlValue[]): void {
+    if (!this.keeps || this.depth >= DEEPEST_MENTION) return;
+    this.depth++;
+    for (const target of dependsOn(this.rows, table, id, values)) if (target.kept) this.mention(target);
+    this.depth--;
+  }
+
+  /** Deleted rows to which one out of its table refers: they are kept for it, or are once it gets in. */
+  private mentionMeant(state: RowState): void {
+    if (this.depth >= DEEPEST_MENTION) return;
+    const cells = this.rows.cells(state);
+    this.depth++;
+    for (const { index, parent } of state.table.references) {
+      const ref = cells[index];
+      if (ref instanceof Ref) this.mentionDeleted(this.rows.byIdentity(parent, ref.origin, ref.sequence));
+    }
+    const id = state.table.surrogate ? this.rows.outId(state) : null;
+    for (const target of this.deletedTargets.of(state.table, id, cells)) this.mentionDeleted(target);
+    this.depth--;
+  }
+
+  private mentionDeleted(state: RowState | null): void {
+    if (!state || !this.covered(state.birth.origin, state.birth.sequence)) return;
+    if (state.place.kind === "dead") this.needed.add(placeName(state));
+    else if (!state.kept) return;
+    this.mention(state);
+  }
+
   /** True the first time a row is named in this batch. */
   private isFirst(state: RowState): boolean {
-    const name = `${state.place.kind === "table" ? state.table.tid : -state.table.tid}:${state.slot}`;
+    const name = placeName(state);
     if (this.mentioned.has(name)) return false;
     this.mentioned.add(name);
     return true;
@@ -93,15 +130,19 @@ export class RecordWriter {
    */
   mention(state: RowState): void {
     if (!this.isFirst(state)) return;
-    if (state.table.references.length > 0 && state.place.kind === "table" && this.depth < DEEPEST_MENTION) {
+    const { table } = state;
+    const refers = table.references.length > 0 || (this.keeps && table.dependsOn.length > 0);
+    if (refers && state.place.kind === "table" && this.depth < DEEPEST_MENTION) {
       this.depth++;
       const values = this.rows.tableValues(state);
-      for (const { index, parent } of state.table.references) {
+      for (const { index, parent } of table.references) {
         const id = values?.[index];
         if (typeof id === "bigint") this.refOf(parent, id);
       }
+      if (values) this.mentionKept(table, table.surrogate ? state.slot : null, values);
       this.depth--;
     }
+    if (state.place.kind === "waiting" || this.needed.has(placeName(state))) this.mentionMeant(state);
     // What it is one entity with, too: the receiver need not put the row into its table only to take it out again.
     if (this.depth < DEEPEST_MENTION) {
       this.depth++;
@@ -136,6 +177,7 @@ export class RecordWriter {
       const parentId = values[at + reference.index];
       if (typeof parentId === "bigint") this.refOf(reference.parent, parentId);
     }
+    if (this.keeps && table.dependsOn.length > 0) this.mentionKept(table, id, values.slice(at, at + table.columns.length));
     const linked = table.linked.length > 0 ? this.linkedCells(table, values, at) : null;
     this.begin(table, RecordFlags.birth);
     payload.origin(origin);
@@ -166,12 +208,13 @@ export class RecordWriter {
 
   /**
    * True for a row that the receiver may have forgotten while it was deleted, and that there is news of: it travels with
-   * everything there is to it. So does a deleted row that is kept for what refers to it, which is about to be sent.
+   * everything there is to it. So does a deleted row that is kept for what refers to it, or is to be, and that is about to be
+   * sent: what the receiver had forgotten when the stream was opened is not all by now.
    */
   private isWhole(state: RowState): boolean {
     if (state.partial || state.deletes.length === 0) return false;
+    if (state.kept || this.needed.has(placeName(state))) return true;
     const mayBeGone = this.forgotten(state.birth.origin, state.birth.sequence);
-    if (mayBeGone && state.kept) return true;
     const isDelete = ({ origin, sequence }: Dot) =>
       state.deletes.some((write) => !write.alive && write.origin === origin && write.sequence === sequence);
     return [...ownedDots(state).values()].some((dot) => !this.covered(dot.origin, dot.sequence) && (mayBeGone || !isDelete(dot)));
@@ -332,6 +375,8 @@ export class RecordWriter {
     }
   }
 }
+
+const placeName = ({ place, table, slot }: RowState): string => `${place.kind === "table" ? table.tid : -table.tid}:${slot}`;
 
 /** A row that is known and is not in its table: somebody wrote past capture. */
 export function vanished(table: Table): SyncError {
