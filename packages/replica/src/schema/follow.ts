@@ -20,6 +20,7 @@ import type { RowStore } from "../rows/row-store.ts";
 import { absentTables, noteLacking } from "./absent.ts";
 import { triggersToSuspend } from "./app-triggers.ts";
 import { catalogTables, enterWithoutKey, type Table } from "./catalog.ts";
+import { formerTables } from "./former-tables.ts";
 import {
   captureIsWhole,
   capturedShape,
@@ -38,7 +39,7 @@ import {
 import { forgetMissing, holdTable, leavingTables, rejoinTable } from "./leaving.ts";
 import type { Reconciliation } from "./reconcile.ts";
 import type { SeenSchema } from "./seen.ts";
-import { surveyTables } from "./tables.ts";
+import { surveyTables, type TableShape } from "./tables.ts";
 
 /** Where a hash of the UNIQUE constraints is kept by which it was decided which rows are one. */
 const UNIQUES = "unique constraints";
@@ -144,6 +145,7 @@ export class SchemaFollower {
     });
     for (const table of tables) this.begins.set(table.tid, rootOf(this.db, table));
     for (const { table, shape, blind } of broken) if (shape) this.reconciliation.begin(table.tid, shape, blind);
+    if (broken.length > 0 && this.rows.tables.length === 0) this.takeFormer(shapes, tables, leaving);
     if (
       broken.length > 0 &&
       this.rows.tables.length > 0 &&
@@ -283,6 +285,19 @@ export class SchemaFollower {
     if (!unpacked || !enterWithoutKey(this.db, this.rows.tables, tablesIn(unpacked))) return true;
     this.seen.forget();
     return false;
+  }
+
+  /**
+   * Knows the tables as they were before a migration that ran while nobody was here: what was captured until then is drained
+   * under them. Comparing would only find that rows went, and nothing has their values but what was captured.
+   */
+  private takeFormer(shapes: readonly TableShape[], tables: readonly Table[], leaving: readonly Table[]): void {
+    const former = formerTables(this.db, shapes, tables);
+    if (!former) return;
+    const taking = [...former, ...leaving];
+    const absent = absentTables(this.db, taking);
+    this.rows.setTables([...taking, ...absent]);
+    this.rows.shared.nameTables([...taking, ...absent]);
   }
 
   /**
