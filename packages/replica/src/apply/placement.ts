@@ -238,8 +238,11 @@ export class Placement {
     };
     const stray = strayReference(state.table, cells);
     if (stray) return wait(stray, null);
-    // Bringing a parent back wakes those who waited for it: this row may be among them.
-    if (this.kept.keepParents(state, shown) && wasWaiting && this.related.again(state.birth)?.place.kind === "table") return true;
+    // Bringing a parent back wakes those who waited for it: this row may be among them, with what was stored of it.
+    if (this.kept.keepParents(state, shown) && wasWaiting) {
+      const woken = this.related.again(state.birth);
+      if (woken?.place.kind === "table") return this.showWoken(state, woken, { cells, shown, before });
+    }
     const id = this.related.wanted(state);
     const concrete = this.valuesFor(state, shown);
     const { values, missing } = concrete;
@@ -257,6 +260,17 @@ export class Placement {
     if (wasWaiting) this.waiting--;
     if (state.table.surrogate && this.isAwaited(state.identity.origin, state.identity.sequence)) this.wake(state);
     return true;
+  }
+
+  /** A row has been put into its table as it was stored, while more of it had been merged: that is shown and stored, too. */
+  private showWoken(
+    state: RowState,
+    { place, slot, hash, own }: RowState,
+    { cells, shown, before }: { cells: readonly CellValue[]; shown: readonly CellValue[]; before: Dots },
+  ): boolean {
+    Object.assign(state, { place, slot, hash, own });
+    if (isAlive(state, this.knowledge)) this.show(state, cells, shown, before);
+    return this.related.again(state.birth)?.place.kind === "table";
   }
 
   /** The values with which a row is to be in its table: it may refer to itself, and to those of its cycle. */
