@@ -17,7 +17,8 @@ export interface RowValues {
  * Before whole rows are merged: sees to it that no value goes unseen in which the two sides differ.
  *
  * Different values for one and the same write: one side is damaged, or somebody made it up, and nobody can tell which but the
- * replica that wrote it: that one says its own again, and keeps the other as a settled conflict. Elsewhere the greater hash decides.
+ * replica that wrote it: that one says its own again, and keeps the other as a settled conflict. Elsewhere the greater hash decides,
+ * but against a column's default under the birth, which loses: nobody need have written it.
  * Where that is the other side's, the value here becomes a write of its own, concurrent with the one in
  * doubt: an ordinary conflict that every node lists with both values.
  *
@@ -33,16 +34,18 @@ export function settleDoubts(state: RowState, incoming: IncomingRow, knowledge: 
   for (const { cid, ours, theirs, value } of winners(state, incoming, knowledge)) {
     const here = values.current(cid);
     if (sameValue(here, value)) continue;
+    const { fallback } = state.table.columns[state.table.indexOf.get(cid) ?? -1] as { fallback: CellValue };
+    // What a birth does not name has the default: it may have come here, or there, from a node that has dropped the column.
+    const isUnnamed = (shown: CellValue) => same(ours, state.birth) && sameValue(shown, fallback);
     if (!same(ours, theirs)) {
       if (state.place.kind !== "table") continue;
       if (knew(ours, theirs.origin, theirs.sequence, knowledge)) moved = close(state, cid, theirs, value, ours) || moved;
       else if (knew(theirs, ours.origin, ours.sequence, knowledge)) moved = close(state, cid, ours, here, theirs) || moved;
     } else if (state.place.kind !== "table") {
-      if (here !== null && !sameValue(here, (state.table.columns[state.table.indexOf.get(cid) ?? -1] as { fallback: CellValue }).fallback))
-        continue;
+      if (here !== null && !sameValue(here, fallback)) continue;
       values.change(cid, value);
       moved = true;
-    } else if (Buffer.compare(weight(value), weight(here)) > 0) {
+    } else if (isUnnamed(value) === isUnnamed(here) ? Buffer.compare(weight(value), weight(here)) > 0 : isUnnamed(here)) {
       moved = true;
       if (knowledge.isOwn(ours.origin)) {
         // Who wrote it knows what it wrote. Whatever this replica writes now counts as knowing that: so it is an edit that settles
@@ -50,6 +53,10 @@ export function settleDoubts(state: RowState, incoming: IncomingRow, knowledge: 
         const edit = localWrite(state, ours.time, registerOf(state, cid), knowledge);
         close(state, cid, ours, value, edit);
         replaceColumn(state, cid, edit, knowledge, { value: here, found: here });
+        continue;
+      }
+      if (isUnnamed(here)) {
+        values.change(cid, value);
         continue;
       }
       // One dot for all columns of the row, as an edit has.
