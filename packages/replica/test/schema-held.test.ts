@@ -99,6 +99,25 @@ describe("a table that is dropped", () => {
     expect(held(c)).toEqual([]);
   });
 
+  test("holds what waited for a place in it until it comes back: seed 7300003 of test/simulation/fleet", () => {
+    const UNIQUE = "CREATE TABLE badge(id INTEGER PRIMARY KEY, code TEXT UNIQUE)";
+    const [a, b] = [new Site("a", NEW, { park: ["*"] }), new Site("b", NEW, { park: ["*"] })];
+    for (const site of [a, b]) site.edit(UNIQUE);
+    a.edit("INSERT INTO badge VALUES(1, 'same')", a.nowUs + 1_000_000);
+    b.edit("INSERT INTO badge VALUES(2, 'same')", b.nowUs + 2_000_000);
+    a.pull(b);
+    expect(a.replica.state().parked).toBe(1);
+    a.edit("DROP TABLE badge", a.nowUs + 1_000_000);
+    expect(a.replica.state().parked).toBe(0);
+    expect(held(a)).toEqual(["badge"]);
+    b.edit("INSERT INTO team(name) VALUES('one')", b.nowUs + 20_000_000);
+    a.nowUs = b.nowUs;
+    a.pull(b);
+    expect(a.rows("SELECT name FROM team")).toEqual([{ name: "one" }]);
+    a.edit(UNIQUE, a.nowUs + 1_000_000);
+    expect(a.rows("SELECT * FROM badge")).toEqual([{ id: 2, code: "same" }]);
+  });
+
   test("and made anew is not a delete of all its rows", () => {
     const [a, b] = [new Site("a", NEW), new Site("b", NEW)];
     a.edit("INSERT INTO note VALUES(1, NULL, 'hello'), (2, NULL, 'there'); INSERT INTO word VALUES('en', 'k', 'word')");

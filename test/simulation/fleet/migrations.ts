@@ -22,7 +22,7 @@ export function drawMigrations(random: Random, tables: readonly ModelTable[], op
   let now = [...tables];
   const count = 1 + random.below(4);
   for (let i = 0; i < count; i++) {
-    const migration = drawMigration(random, now, i);
+    const migration = (options.drops && drawDrop(random, now)) || drawMigration(random, now, i);
     migrations.push(migration);
     now = migration.tables;
   }
@@ -38,6 +38,17 @@ function drawMigration(random: Random, tables: readonly ModelTable[], number: nu
   if (choice < 35) return createTable(random, tables, number);
   if (choice < 65) return rebuild(tables, table, random.pick(REBUILDS));
   return addColumn(random, tables, table, number);
+}
+
+/** A table that nothing refers to goes, with all its rows: a decision of the application, that each node carries out in its own time. */
+function drawDrop(random: Random, tables: readonly ModelTable[]): Migration | null {
+  const free = tables.filter(
+    ({ name, derived }) => !derived && tables.every((other) => other.references.every(({ parent }) => parent !== name)),
+  );
+  if (free.length === 0 || tables.length < 3 || random.below(2) === 0) return null;
+  const { name } = random.pick(free);
+  const text = `DROP TABLE ${name}`;
+  return { text, tables: tables.filter((table) => table.name !== name), unclear: null, run: (db) => void db.exec(text) };
 }
 
 /** True for a column that nothing else in the schema names. */

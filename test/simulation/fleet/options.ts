@@ -23,6 +23,8 @@ export interface FleetOptions {
   recursive: boolean;
   /** Applications change their schema, each node in its own time. */
   migrations: boolean;
+  /** With `migrations`: tables are dropped for good, while nodes that have not migrated yet write to them. */
+  drops: boolean;
   /** Tables without a primary key, with rows of their own and with equal ones. */
   keyless: boolean;
   /** Names of tables that take part; empty: all that the seed drew. */
@@ -43,6 +45,7 @@ export const FULL: FleetOptions = {
   selfReferences: false,
   recursive: false,
   migrations: false,
+  drops: false,
   keyless: false,
   tables: [],
   trace: false,

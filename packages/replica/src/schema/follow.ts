@@ -36,7 +36,7 @@ import {
   removeStaleCapture,
   writeMeta,
 } from "./install.ts";
-import { forgetMissing, holdTable, leavingTables, rejoinTable } from "./leaving.ts";
+import { forgetMissing, holdTable, holdWaiting, leavingTables, rejoinTable } from "./leaving.ts";
 import type { Reconciliation } from "./reconcile.ts";
 import type { SeenSchema } from "./seen.ts";
 import { surveyTables, type TableShape } from "./tables.ts";
@@ -172,6 +172,7 @@ export class SchemaFollower {
     this.silence.suspended = triggersToSuspend(this.db, tables, this.options.triggers);
     this.seen.see();
     if (leaving.length > 0) this.leave(leaving, tables, absent);
+    holdWaiting(this.db, absent);
     this.delivery.begin();
     this.mayMoveUniques = true;
     this.forgetSums(absent);

@@ -2,6 +2,7 @@ import type { Database } from "better-sqlite3";
 import type { CellValue, SqlValue } from "@scoutsync/core";
 import { imageTable } from "../capture/events.ts";
 import { type ColumnWrite, ownedDots, type RowState, valueOf } from "../rows/row-state.ts";
+import { OutState } from "../rows/out-table.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
 import { registerOf } from "../rows/registers.ts";
@@ -49,10 +50,22 @@ export function holdTable(db: Database, rows: RowStore, table: Table, present: r
       if (state) hold(rows, state, held);
     }
   }
-  // The images of rows that are out of the table become values held with their writes when they are next stored.
+  holdOut(db, table, [OutState.dead, OutState.waiting, OutState.joined]);
+}
+
+/**
+ * Tables that the application has dropped: rows that waited for a place in them, or that another row stood for, wait for the
+ * table now. Inside a write transaction.
+ */
+export function holdWaiting(db: Database, absent: readonly Table[]): void {
+  for (const table of absent) holdOut(db, table, [OutState.waiting, OutState.joined]);
+}
+
+/** The images of rows that are out of the table become values held with their writes when they are next stored. */
+function holdOut(db: Database, { tid }: Table, states: readonly OutState[]): void {
   db.prepare(
-    "UPDATE _scoutsync_out SET state = 4, reason = NULL, blocker_oid = NULL, blocker_sequence = NULL WHERE tid = ? AND state IN (1, 2, 3)",
-  ).run(table.tid);
+    `UPDATE _scoutsync_out SET state = ${OutState.held}, reason = NULL, blocker_oid = NULL, blocker_sequence = NULL WHERE tid = ? AND state IN (${states.join(", ")})`,
+  ).run(tid);
 }
 
 function hold(rows: RowStore, state: RowState, held: Table): void {
