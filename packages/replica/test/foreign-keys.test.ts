@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { settle, Site } from "./site.ts";
+import { SECOND_US, settle, Site, START_US } from "./site.ts";
 
 const KINDS: [string, string, string, string, string][] = [
   [
@@ -164,5 +164,24 @@ test.each(["change first", "child first"])("a child follows a UNIQUE value that 
     ]);
     expect(site.app.pragma("foreign_key_check")).toEqual([]);
     expect(site.conflicts).toEqual([]);
+  }
+});
+
+test("a row whose key names one row twice follows it in both places", () => {
+  const schema = `CREATE TABLE person(id INTEGER PRIMARY KEY, name TEXT);
+    CREATE TABLE trusts(who INTEGER NOT NULL REFERENCES person(id), whom INTEGER NOT NULL REFERENCES person(id), x TEXT, PRIMARY KEY(who, whom))`;
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  b.edit("INSERT INTO person VALUES(1, 'ben'); INSERT INTO trusts VALUES(1, 1, 'of ben')");
+  a.edit("INSERT INTO person VALUES(1, 'ann'); INSERT INTO trusts VALUES(1, 1, 'of ann')", START_US + SECOND_US);
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(
+      site.rows("SELECT x, p.name AS who, q.name AS whom FROM trusts JOIN person p ON p.id = who JOIN person q ON q.id = whom ORDER BY x"),
+    ).toEqual([
+      { x: "of ann", who: "ann", whom: "ann" },
+      { x: "of ben", who: "ben", whom: "ben" },
+    ]);
+    const { entries } = site.replica.digests({ table: "", buckets: [], deep: true });
+    expect(entries).toEqual(site.replica.digests({ table: "", buckets: [], deep: false }).entries);
   }
 });

@@ -340,21 +340,28 @@ export class Placement {
     const to = this.related.idFor(state);
     if (this.rows.byId(state.table, to)) return this.evict(state, cells, "integer", null, before);
     this.moves++;
-    const children = this.related.referring(state);
+    const children = this.related.referringRows(state);
     this.rows.former.left(state);
     this.rows.of(state.table).move(from, to);
     this.rows.saveInTable(state, to, values, before);
-    for (const { child, cid } of children) {
+    for (const { child, cids, key } of children) {
       const itself = child.table === state.table && child.slot === from;
       const current = itself ? state : this.related.again(child.birth);
-      if (!current || this.meansAnother(current, cid, state)) continue;
+      const meant = current ? cids.filter((cid) => !this.meansAnother(current, cid, state)) : [];
+      if (!current || meant.length === 0) continue;
+      const { table } = current;
+      const store = this.rows.of(table);
       const dots = ownedDots(current);
-      const index = current.table.indexOf.get(cid) as number;
+      store.update(
+        itself ? [to] : key,
+        meant.map((cid) => table.indexOf.get(cid) as number),
+        meant.map(() => to),
+        [],
+      );
       // A natural key that contains the reference changes in the table with it; its identity does not.
-      const key = itself ? [to] : this.related.keyBefore(current, from, state);
-      this.rows.of(current.table).update(key, [index], [to], []);
-      const read = current.table.keyless ? this.rows.of(current.table).read(key) : this.rows.tableValues(current);
-      if (read) this.rows.saveInTable(current, current.table.surrogate ? current.slot : null, read, dots);
+      const moved = itself || table.keyless ? null : key.map((part, i) => (meant.includes(table.key[i]?.cid as number) ? to : part));
+      const read = store.read(moved ?? (itself ? [to] : key));
+      if (read) this.rows.saveInTable(current, table.surrogate ? current.slot : null, read, dots, moved);
     }
   }
 

@@ -94,6 +94,22 @@ export class RelatedRows {
     );
   }
 
+  /** As `referring`, once per row, with its key as its table holds it: what else that names may be anywhere. */
+  referringRows(parent: RowState): { child: RowState; cids: number[]; key: SqlValue[] }[] {
+    const found = new Map<string, { child: RowState; cids: number[]; key: SqlValue[] }>();
+    for (const { child: table, column } of parent.table.surrogate ? parent.table.referencedBy : []) {
+      for (const key of this.rows.of(table).keysWhere(column.name, parent.slot)) {
+        const child = this.stateAt(table, key);
+        if (!child) continue;
+        const name = `${child.birth.origin}:${child.birth.sequence}`;
+        const row = found.get(name) ?? { child, cids: [], key };
+        row.cids.push(column.cid);
+        found.set(name, row);
+      }
+    }
+    return [...found.values()];
+  }
+
   stateAt(table: Table, key: readonly SqlValue[]): RowState | null {
     return stateAt(this.rows, table, key);
   }
@@ -106,21 +122,6 @@ export class RelatedRows {
     const values = own ? this.rows.concrete(parent.table, own).values : this.rows.tableValues(parent);
     const id = parent.place.kind === "table" ? parent.slot : this.wanted(parent);
     return values ? [...children, ...dependants(this.rows, parent, id, values)] : children;
-  }
-
-  /** The key as the table still holds it while a referenced row has just got another integer. */
-  keyBefore(child: RowState, from: bigint, parent: RowState): SqlValue[] {
-    if (child.table.surrogate) return [child.slot];
-    if (child.table.keyless) return this.rows.keyValues(child) ?? [null];
-    const cells = this.rows.keyCells(child);
-    for (const { index, parent: table } of child.table.keyReferences) {
-      const ref = cells[index];
-      if (!(ref instanceof Ref)) continue;
-      const stands = this.rows.representative(table, ref);
-      const same = table === parent.table && stands.origin === parent.identity.origin && stands.sequence === parent.identity.sequence;
-      cells[index] = same ? from : this.rows.idOf(table, stands);
-    }
-    return cells as SqlValue[];
   }
 
   /** True when a row refers to one of these, or to a row that does, and so on: without them it has no place. */
