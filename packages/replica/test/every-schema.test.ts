@@ -121,6 +121,21 @@ describe("every kind of table", () => {
     expect(b.one("SELECT max(id) FROM t")).toBe(4);
   });
 
+  test.each([
+    ["AUTOINCREMENT", 5],
+    ["autoincrement CHECK(id <> 'x')", 5],
+    ["CHECK(id <> 'AUTOINCREMENT')", 1],
+  ])("with %s: an id whose row was deleted before it came", (key, next) => {
+    const schema = `CREATE TABLE t(id INTEGER PRIMARY KEY ${key}, v); CREATE TABLE other(id INTEGER PRIMARY KEY AUTOINCREMENT)`;
+    const [a, b] = [0, 1].map((i) => new Site(`s${i}`, schema)) as [Site, Site];
+    a.edit("INSERT INTO t(v) VALUES(1), (2), (3), (4)");
+    a.edit("DELETE FROM t");
+    settle(a, b);
+    b.edit("INSERT INTO t(v) VALUES(5)");
+    expect(b.one("SELECT max(id) FROM t")).toBe(next);
+    expect(b.rows("SELECT * FROM sqlite_sequence WHERE name = 't'")).toEqual(next === 5 ? [{ name: "t", seq: 5 }] : []);
+  });
+
   test("whose names look like ours, or differ in case only in columns", () => {
     const schema = 'CREATE TABLE "_scoutsync"(id INTEGER PRIMARY KEY, "Ä", "ä"); CREATE TABLE scoutsync_rows_1(k TEXT PRIMARY KEY)';
     const [a, b] = [new Site("a", schema), new Site("b", schema)];

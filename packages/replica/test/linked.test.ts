@@ -16,10 +16,10 @@ class Node {
 
   constructor(
     name: string,
-    options: { users?: SiteOptions; scouting?: SiteOptions; filled?: string; wrote?: string; rules?: string[] } = {},
+    options: { users?: SiteOptions; scouting?: SiteOptions; schema?: string; filled?: string; wrote?: string; rules?: string[] } = {},
   ) {
     // Told before it starts that it is referred to.
-    this.users = new Site(name, `${USERS};${options.filled ?? ""}`, { ...options.users, dependents: [] });
+    this.users = new Site(name, `${options.schema ?? USERS};${options.filled ?? ""}`, { ...options.users, dependents: [] });
     this.scouting = new Site(name, `${SCOUTING};${options.wrote ?? ""}`, {
       rules: options.rules ?? RULES,
       ...options.scouting,
@@ -168,6 +168,19 @@ describe("a column that refers to a row of another database of the node", () => 
     b.users.edit("INSERT INTO user(name) VALUES('ben')", at(2));
     agree([a, b], ["scouting", "users"]);
     for (const node of [a, b]) expect(node.wrong).toEqual([]);
+  });
+
+  test("never means the next row of a server that has not seen the deleted one, where AUTOINCREMENT gives no integer out again", () => {
+    const schema = USERS.replace("KEY", "KEY AUTOINCREMENT");
+    const [a, b] = [new Node("a", { schema }), new Node("b", { schema })];
+    a.signUp("ann", 0);
+    agree([a, b]);
+    a.signUp("ben", 1);
+    a.users.edit("DELETE FROM user WHERE name = 'ben'", at(2));
+    agree([a, b]);
+    b.signUp("cleo", 3);
+    agree([a, b]);
+    for (const node of [a, b]) expect(node.wrong).toEqual(["ben -> undefined (2)", "ben -> undefined (2)"]);
   });
 
   test("is right after either file was put back from a backup", () => {

@@ -15,6 +15,7 @@ import { packImage, unpackImage } from "./images.ts";
 import { OutState, OutTable, type OutRow, type WaitingRows } from "./out-table.ts";
 import { KeptBackRows } from "./kept-back-rows.ts";
 import type { FormerIds } from "./former-ids.ts";
+import { SpentIds } from "./spent-ids.ts";
 import { bindable, hasLocalKey, type StoredRow, TableStore } from "./table-store.ts";
 import { packKey, rowHash, sameValue } from "./values.ts";
 
@@ -46,6 +47,7 @@ export class RowStore {
   /** Which rows are one entity. */
   readonly same: SameLinks;
   private readonly out: OutTable;
+  private readonly spent: SpentIds;
   /** Columns that refer to rows of other databases of the node. */
   linkedColumns: readonly { table: Table; index: number; target: LinkedTarget }[] = [];
   /** Rows of surrogate tables that this transaction stored, for databases that refer to them; null where none does. */
@@ -78,6 +80,7 @@ export class RowStore {
     this.former = former;
     this.same = new SameLinks(db);
     this.out = new OutTable(db);
+    this.spent = new SpentIds(db);
     const prepare = (sql: string) => {
       const statement = db.prepare(sql).safeIntegers(true);
       return statement.reader ? statement.raw(true) : statement;
@@ -106,6 +109,7 @@ export class RowStore {
   /** Takes the catalog of tables, those that are not in the database included, at start and after every change of the schema. */
   setTables(tables: readonly Table[]): void {
     this.catalogs++;
+    this.spent.forget();
     this.stores = new Map(tables.map((table) => [table.tid, new TableStore(this.db, table)]));
     const present = tables.filter((table) => table.absent === null);
     this.byName = new Map(present.map((table) => [table.name, table]));
@@ -765,6 +769,7 @@ export class RowStore {
       state.slot = UNSTORED;
     }
     const place = state.place;
+    if (place.kind === "dead" && !wasInTable && wanted !== null && !state.rekey) this.spent.note(state.table, wanted);
     this.touchedRow(state.table, state.identity);
     const named = place.kind === "waiting" ? place.blocker : place.kind === "joined" ? place.rep : null;
     state.own.clear();
