@@ -61,7 +61,7 @@ export const ENTITY_FAULTS: Fault[] = [
   },
   {
     name: "one entity: a row follows an integer that its own reference does not mean",
-    edits: [["if (!current || this.meansAnother(current, cid, state)) continue;", "if (!current) continue;"]],
+    edits: [["cids.filter((cid) => !this.meansAnother(current, cid, state))", "cids"]],
     caughtBy: tests("entity-simulation"),
   },
   {

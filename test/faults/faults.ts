@@ -1179,6 +1179,21 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("short-lived-rows"),
   },
   {
+    name: "move: of a key that names one row twice one place follows it",
+    edits: [["        row.cids.push(column.cid);", "        if (row.cids.length === 0) row.cids.push(column.cid);"]],
+    caughtBy: tests("foreign-keys"),
+  },
+  {
+    name: "linked: the integer of a row that came deleted is given out again",
+    edits: [
+      [
+        "if (id <= 0n || id === GREATEST || !this.isNumbered(table)) return;",
+        "if (id <= 0n || id === GREATEST || this.isNumbered(table)) return;",
+      ],
+    ],
+    caughtBy: tests("linked"),
+  },
+  {
     name: "linked: who refers to a row of another database does not follow it",
     edits: [
       ["for (const dependent of locked) dependent.followLinked();", ""],
