@@ -19,6 +19,22 @@ const OLDEST = [24, 12];
 process.env.NODE_COMPILE_CACHE ??= join(ROOT, "node_modules", ".cache", "compiled");
 module.enableCompileCache?.(process.env.NODE_COMPILE_CACHE);
 
+/** Commands that run until they are told to stop. */
+const SERVICES = ["node", "coordinator", "worker"];
+/**
+ * With how little memory a service makes do. What a node has in hand is garbage as soon as it was passed on: V8 lets three
+ * times 16 MiB of it come together, and glibc gives every thread heaps of its own, in which what was freed stays, also
+ * buffers of a megabyte. Both have to be said before the process begins.
+ */
+const FRUGAL_FLAGS = ["--max-semi-space-size=8"];
+const FRUGAL_ENV = { MALLOC_ARENA_MAX: "2", MALLOC_MMAP_THRESHOLD_: String(256 * 1024) };
+
+/** The flags and the environment that Node is started with for a command line; none for commands that end by themselves. */
+export function serviceNode(args) {
+  if (!SERVICES.some((service) => args.includes(service))) return { flags: [], env: {} };
+  return { flags: FRUGAL_FLAGS, env: FRUGAL_ENV };
+}
+
 function isRecent(version) {
   const [major = 0, minor = 0] = version.replace(/^v/, "").split(".").map(Number);
   return major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1]);

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { SyncError } from "@scoutsync/core";
 import { tether } from "@scoutsync/runtime";
 
-const MAIN = fileURLToPath(new URL("../main.ts", import.meta.url));
+const PROGRAM = fileURLToPath(new URL("../../bin/scoutsync.mjs", import.meta.url));
 /** A node that attaches a large database for the first time reads all of it before it serves. */
 const READY_MS = 60_000;
 const LOG_TAIL_CHARACTERS = 20_000;
@@ -50,7 +50,7 @@ export interface ServiceProcess {
 /** Starts a service and waits until it serves. Throws with its own words when it ends before. */
 export async function startService({ args, env, cwd, logFile, readyMs = READY_MS }: ServiceOptions): Promise<ServiceProcess> {
   // A session of its own: Ctrl-C in the terminal reaches only us, and we stop services in order.
-  const child = spawn(process.execPath, [MAIN, ...args], {
+  const child = spawn(process.execPath, [PROGRAM, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
     detached: true,
     env: { ...env },
