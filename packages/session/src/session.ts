@@ -1,4 +1,4 @@
-import { SyncError, isCovered, toPlainError, type ErrorCode } from "@scoutsync/core";
+import { SyncError, equalVectors, isCovered, toPlainError, type ErrorCode } from "@scoutsync/core";
 import type { FileRoot } from "@scoutsync/files";
 import type { Replica } from "@scoutsync/replica";
 import { backoffMs, pause } from "@scoutsync/runtime";
@@ -206,6 +206,7 @@ async function syncDatabase(
   let why = "";
   for (let round = 0; round < MAX_ROUNDS; round++) {
     let restored = false;
+    const before = replica.state.vector;
     const pulled = await orRejoin(
       options,
       replica,
@@ -242,7 +243,11 @@ async function syncDatabase(
       }
       onProgress?.({ database, phase: "verify", done: pulled.verified ? 1 : 0, total: 1 });
       if (pulled.verified !== true) why = await whyUnverified(replica, peer.address, pulled, options.pullOnly === true);
-      if (options.pullOnly || !(await peerLacks(replica, pulled))) return pulled.verified === true ? null : why;
+      if (options.pullOnly || !(await peerLacks(replica, pulled))) {
+        // What was asked for says what was here before. The application there may be waiting to read that it has arrived.
+        if (!equalVectors(before, replica.state.vector)) await pull({ ...shared, run });
+        return pulled.verified === true ? null : why;
+      }
     }
     const pushed = await push({
       ...shared,

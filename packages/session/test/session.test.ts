@@ -132,7 +132,8 @@ describe("a session", () => {
       here.write(`here${writes++}`, "x");
     };
     expect(await session()).toMatchObject({ success: true, verified: true });
-    expect(peer.calls).toEqual(["getChanges", "pushChanges", "getChanges"]);
+    // The last one says that what the one before it fetched has arrived.
+    expect(peer.calls).toEqual(["getChanges", "pushChanges", "getChanges", "getChanges"]);
     expect(writes).toBe(1);
     expect(here.rows()).toEqual(there.rows());
   });
@@ -147,7 +148,7 @@ describe("a session", () => {
       unverified: [expect.stringContaining("only fetched")],
       stats: { localChangesSent: 0 },
     });
-    expect(peer.calls).toEqual(["getChanges"]);
+    expect(peer.calls).toEqual(["getChanges", "getChanges"]);
     expect(Object.keys(there.rows())).toHaveLength(3);
   });
 

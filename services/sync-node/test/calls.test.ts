@@ -71,6 +71,18 @@ describe("over gRPC", () => {
     expect(receipts(b)).toEqual([{ peer: "a", node_id: "id-of-a", has_up_to: ofB }]);
   });
 
+  test("after a session that had nothing to send the peer's application can read that what was fetched has arrived", async () => {
+    const [a, b] = [await startNode("a"), await startNode("b")];
+    const has = () => b.replica.application.prepare("SELECT has_up_to FROM _scoutsync_receipts WHERE peer = 'a'").pluck().get();
+    for (const pullOnly of [false, true]) {
+      b.replica.fill(`pull only ${pullOnly}`, 5);
+      const written = b.replica.application.prepare("SELECT write FROM _scoutsync_last_write").pluck().get();
+      await syncWith(a, b.address, { pullOnly });
+      await eventually("b knows that a has them", () => has() === written);
+      expect(has()).toBeGreaterThan(0);
+    }
+  });
+
   test("nodes with different rules refuse each other and say which columns", async () => {
     const ruled = await openTestReplica({ nodeName: "b", rules: ["t.v=max"] });
     const [a, b, c] = [
