@@ -773,6 +773,21 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("joining"),
   },
   {
+    name: "copies joined as shared: rows without a key that came before keep the name of their copy",
+    edits: [["this.rows.keyCells(state).map((cell) => shared.nameOfKeyless(cell)),", "this.rows.keyCells(state),"]],
+    caughtBy: tests("joining-keyless"),
+  },
+  {
+    name: "rows without a key are named by their place among all rows of a file",
+    edits: [["copy = last?.equals(hash) ? copy + 1 : 1;", "copy += 1;"]],
+    caughtBy: tests("joining-keyless"),
+  },
+  {
+    name: "rows without a key are one with equal ones of every file",
+    edits: [['[Buffer.concat([name, Buffer.from(origin, "latin1")])]', "[Buffer.concat([name, Buffer.alloc(origin.length - 16)])]"]],
+    caughtBy: tests("joining-keyless"),
+  },
+  {
     name: "copies joined as shared: keys made of references keep their old names",
     edits: [
       [

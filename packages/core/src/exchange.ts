@@ -15,7 +15,7 @@ export type Codec = "identity" | "zstd";
  * Layouts of a payload. A later one is written only where a record needs what those before have no word for (see
  * `RecordFlags`), so that a program of the version before reads everything it can understand and refuses the rest whole.
  */
-export const PAYLOAD_FORMATS = ["packed-1", "packed-2", "packed-3"] as const;
+export const PAYLOAD_FORMATS = ["packed-1", "packed-2", "packed-3", "packed-4"] as const;
 export type PayloadFormat = (typeof PAYLOAD_FORMATS)[number];
 
 /** One value as SQLite holds it. Integers are bigint and reals are number, so that 1 and 1.0 stay different. */

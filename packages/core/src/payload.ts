@@ -134,6 +134,11 @@ export class PayloadWriter {
     this.needs("packed-2");
   }
 
+  /** Rows without a key that are named by what they held before syncing: a word of "packed-4". */
+  needsNamesByContent(): void {
+    this.needs("packed-4");
+  }
+
   private needs(format: PayloadFormat): void {
     if (PAYLOAD_FORMATS.indexOf(format) > PAYLOAD_FORMATS.indexOf(this.format)) this.format = format;
   }

@@ -4,6 +4,7 @@ import { join as joinPath } from "node:path";
 import Database from "better-sqlite3";
 import { type ApplyResult, type ChangeBatch, formatVector, isCovered, join, SyncError, type VersionVector } from "@scoutsync/core";
 import { ReplicaDatabase } from "../src/index.ts";
+import { BAG_SCHEMA, CopiedBags } from "./copied-bags.ts";
 import { Ledger } from "./ledger.ts";
 import { rejoin } from "./rejoin.ts";
 import { seeded } from "./seeded.ts";
@@ -80,6 +81,8 @@ export class Simulation {
   private readonly ledger = new Ledger();
   private readonly old: ChangeBatch[] = [];
   private readonly failures: string[] = [];
+  /** Rows without a key that copies had before they were attached; null in other histories. */
+  private readonly bags: CopiedBags | null;
   private values = 0;
   /** Who wrote a value. */
   private readonly authors = new Map<string, string>();
@@ -104,6 +107,9 @@ export class Simulation {
       trace: false,
       ...options,
     };
+    this.bags = this.options.copies
+      ? new CopiedBags({ random: this.random, value: () => this.value(), trace: (text) => this.trace(text) })
+      : null;
     this.folder = mkdtempSync(joinPath(tmpdir(), "scoutsync-sim-"));
     for (let i = 0; i < this.options.replicas; i++) this.nodes.push(this.open(i));
   }
@@ -234,11 +240,13 @@ export class Simulation {
     const path = joinPath(this.folder, `${number}.db`);
     const app = new Database(path);
     app.exec(SCHEMA);
+    if (this.bags) app.exec(BAG_SCHEMA);
     if (this.options.rules)
       for (const table of RULED)
         app.exec(`ALTER TABLE ${table} ADD COLUMN hits INTEGER DEFAULT 0; ALTER TABLE ${table} ADD COLUMN tags TEXT DEFAULT '[]'`);
     app.pragma("foreign_keys = ON");
     if (this.options.copies) this.copy(app, number);
+    this.bags?.fill(app);
     const skewUs = Math.floor((this.random() * 2 - 1) * this.options.skewS * 1e6);
     const node = { name: `n${number}`, path, app, runs: 0, skewUs, remembered: new Map<string, number>() } as Node;
     this.start(node);
@@ -324,6 +332,7 @@ export class Simulation {
   }
 
   private write(node: Node): void {
+    if (this.bags && this.random() < 0.3) return this.bags.write(node);
     const table = this.pick<string>(this.options.moreTables ? MORE_TABLES : TABLES);
     if (this.options.moreTables && this.random() < 0.05) node.app.exec("VACUUM");
     const choice = this.random();
@@ -588,6 +597,11 @@ export class Simulation {
     let rounds = 0;
     if (this.options.lose) this.lose(this.pick(this.nodes));
     this.away = null;
+    if (this.bags) {
+      for (let round = 0; round < 2; round++) for (const a of this.nodes) for (const b of this.nodes) this.pull(a, b, 0, 100);
+      this.bags.upgrade(this.nodes);
+      for (const node of this.nodes) this.bags.write(node);
+    }
     for (; rounds < 12; rounds++) {
       let moved = 0;
       if (this.options.lose || this.options.reissue) for (const node of this.nodes) moved += node.replica.reissue(0);
@@ -598,6 +612,7 @@ export class Simulation {
     const [first] = this.nodes as [Node, ...Node[]];
     const verdict = new Verdict(this.ledger, this.options);
     for (const node of this.nodes) verdict.compare(first, node);
+    if (this.bags) for (const node of this.nodes) this.failures.push(...this.bags.check(node));
     if (this.options.lose || this.options.reissue) for (const node of this.nodes) this.checkComparable(node);
     // What went with a replica is in the ledger all the same.
     if (!this.options.lose) verdict.checkRows(first);

@@ -1,6 +1,7 @@
 import type Database from "better-sqlite3";
 import { formatVector } from "@scoutsync/core";
 import type { ReplicaDatabase } from "../src/index.ts";
+import { BAGS } from "./copied-bags.ts";
 import type { Ledger } from "./ledger.ts";
 
 export const TABLES = ["parent", "child", "word", "link", "tag"] as const;
@@ -29,14 +30,20 @@ export class Verdict {
   /** What was written under a remembered integer may count as not known to have replaced what it did. */
   private readonly keepsIds: boolean;
 
-  constructor(ledger: Ledger, { forgetting = false, keepsIds = false } = {}) {
+  /** There are tables of rows without a key that copies had. */
+  private readonly copies: boolean;
+
+  constructor(ledger: Ledger, { forgetting = false, keepsIds = false, copies = false } = {}) {
     this.ledger = ledger;
+    this.copies = copies;
     this.forgetting = forgetting;
     this.keepsIds = keepsIds;
   }
 
   private dump(node: Node): string {
-    return MORE_TABLES.map((table) => JSON.stringify(node.app.prepare(`SELECT * FROM ${table} ORDER BY 1, 2`).all())).join("\n");
+    const inOrder = (table: string, order: string) => JSON.stringify(node.app.prepare(`SELECT * FROM ${table} ORDER BY ${order}`).all());
+    const bags = this.copies ? BAGS.map((table) => inOrder(table, "m, x")) : [];
+    return [...MORE_TABLES.map((table) => inOrder(table, "1, 2")), ...bags].join("\n");
   }
 
   private reviews(node: Node): string {

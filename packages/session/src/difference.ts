@@ -67,18 +67,25 @@ async function compareTable({ replica, peer, signal }: DifferenceOptions, table:
     const [ours, theirs] = await Promise.all([replica.digest(request), peer.digest({ database: replica.name, ...request }, signal)]);
     // Equal rows have equal hashes, and are in the same bucket.
     const hashes = new Map(ours.entries.map(({ key, digest }) => [key, Buffer.from(digest).toString("latin1")]));
-    for (const { key, digest } of theirs.entries) {
-      if (hashes.get(key) === Buffer.from(digest).toString("latin1")) {
-        result.equal++;
-        hashes.delete(key);
-      } else if (there.size < MOST_UNMATCHED) there.add(key);
+    const matches = (key: string | undefined, { digest }: DigestEntry) => {
+      if (key === undefined || hashes.get(key) !== Buffer.from(digest).toString("latin1")) return false;
+      result.equal++;
+      return hashes.delete(key);
+    };
+    const unequal = theirs.entries.filter((entry) => !matches(entry.key, entry));
+    const common = new Map([...hashes.keys()].map((key) => [commonName(key), key]));
+    for (const entry of unequal) {
+      const name = commonName(entry.key);
+      if (matches(common.get(name), entry)) continue;
+      if (there.size < MOST_UNMATCHED) there.add(there.has(name) ? entry.key : name);
       else {
         result.exact = false;
         result.onlyThere++;
       }
     }
     for (const key of hashes.keys()) {
-      if (here.size < MOST_UNMATCHED) here.add(key);
+      const name = commonName(key);
+      if (here.size < MOST_UNMATCHED) here.add(here.has(name) ? key : name);
       else {
         result.exact = false;
         result.onlyHere++;
@@ -93,6 +100,12 @@ async function compareTable({ replica, peer, signal }: DifferenceOptions, table:
   for (const key of there) if (!here.has(key)) note("onlyThere", key);
   return result;
 }
+
+/**
+ * A row without a key that was there before syncing is named by which copy held it, too, until copies are joined as shared:
+ * what both would call it then.
+ */
+const commonName = (key: string): string => key.replace(/^[a-z2-7]{16}=(?=[0-9a-f]{32}$)/, "");
 
 /** One line per table, for people. */
 export function describeDifference(tables: readonly TableDifference[]): string {

@@ -48,7 +48,8 @@ test.each([{ here: "shared" as const }, { there: "shared" as const }])("one word
 
 const IDS = `CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT, city TEXT);
   CREATE TABLE robot(team INTEGER REFERENCES team(id), slot TEXT, note TEXT, PRIMARY KEY(team, slot));
-  INSERT INTO team VALUES(1, 'one', 'Rome'), (2, 'two', 'Bonn'), (3, 'three', 'Oslo'); INSERT INTO robot VALUES(1, 'a', 'x'), (2, 'a', 'y')`;
+  INSERT INTO team VALUES(1, 'one', 'Rome'), (2, 'two', 'Bonn'), (3, 'three', 'Oslo'); INSERT INTO robot VALUES(1, 'a', 'x'), (2, 'a', 'y');
+  CREATE TABLE visit(line TEXT, n); INSERT INTO visit VALUES('x', 1), ('x', 1), ('y', 2)`;
 
 /** Everything in a file, sync metadata included. */
 function contents({ application }: TestReplica): string {
@@ -59,11 +60,11 @@ function contents({ application }: TestReplica): string {
 test.each(["shared", "distinct"] as const)("a dry run says what the session then does, and changes nothing: %s", async (baseline) => {
   const here = await openTestReplica(
     { baseline },
-    `${IDS}; UPDATE team SET city = 'here' WHERE id = 1; UPDATE robot SET note = 'z' WHERE team = 2`,
+    `${IDS}; UPDATE team SET city = 'here' WHERE id = 1; UPDATE robot SET note = 'z' WHERE team = 2; DELETE FROM visit WHERE line = 'y'`,
   );
   const there = await openTestReplica(
     {},
-    `${IDS}; UPDATE team SET city = 'there' WHERE id = 1; INSERT INTO team VALUES(9, 'only there', '')`,
+    `${IDS}; UPDATE team SET city = 'there' WHERE id = 1; INSERT INTO team VALUES(9, 'only there', ''); INSERT INTO visit VALUES('x', 1), ('only there', 1)`,
   );
   const folder = mkdtempSync(join(tmpdir(), "scoutsync-copy-"));
   afterTest(() => rmSync(folder, { recursive: true, force: true }));
@@ -86,6 +87,8 @@ test.each(["shared", "distinct"] as const)("a dry run says what the session then
   expect(said.tables).toMatchObject([
     { table: "team", equal: 2, different: 1, onlyHere: 0, onlyThere: 1, exact: true },
     { table: "robot", equal: 1, different: 1, onlyHere: 0, onlyThere: 0, exact: true },
+    // Without a key, so a row is what it holds, and which of those that hold the same.
+    { table: "visit", equal: 2, different: 0, onlyHere: 0, onlyThere: 3, exact: true },
   ]);
   const acquaintances = new Acquaintances();
   const doubts: string[] = [];
@@ -102,6 +105,23 @@ test.each(["shared", "distinct"] as const)("a dry run says what the session then
     park: stats.parked,
     rekey: here.application.prepare("SELECT count(*) FROM team WHERE id > 1000").pluck().get(),
   });
+  expect(here.application.prepare("SELECT count(*) FROM visit").pluck().get()).toBe(baseline === "shared" ? 2 + 3 : 2 + 5);
+  // Joined, both call the rows the same, and a dry run does not take those of the other copy for others.
+  expect(
+    (await rehearse({ replica: here, peer, withCopy: (work) => work(here) })).tables.map(({ equal, onlyThere }) => [equal, onlyThere]),
+  ).toEqual(
+    baseline === "shared"
+      ? [
+          [4, 0],
+          [2, 0],
+          [5, 0],
+        ]
+      : [
+          [7, 0],
+          [4, 0],
+          [7, 0],
+        ],
+  );
   expect(said.conflict).toBe(baseline === "shared" ? 2 : 0);
   expect(said.rekey).toBe(baseline === "shared" ? 0 : 3);
 });

@@ -363,6 +363,7 @@ export class Applier {
       row.key = row.key?.map(rename) ?? null;
       row.values = row.values.map(rename);
     }
+    if (table.keyless) row.key = row.key?.map((cell) => shared.nameOfKeyless(cell)) ?? null;
     if (row.birth && table.surrogate && shared.has(row.birth.origin)) row.identity = shared.identity(table, row.claim);
     for (const write of [
       ...(row.birth ? [row.birth] : []),

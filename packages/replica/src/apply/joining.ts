@@ -253,7 +253,13 @@ export class Joining {
         writes.map((write) => (write.value instanceof Ref ? { ...write, value: this.cell(write.value) } : write)),
       );
     state.closed = state.closed.map((record) => ({ ...record, value: this.cell(record.value) }));
-    if (state.key) state.key = packKey(state.table.key, this.cells(this.rows.keyCells(state)));
+    const { shared } = this.rows;
+    if (state.table.keyless)
+      state.key = packKey(
+        state.table.key,
+        this.rows.keyCells(state).map((cell) => shared.nameOfKeyless(cell)),
+      );
+    else if (state.key) state.key = packKey(state.table.key, this.cells(this.rows.keyCells(state)));
     for (const [cid, value] of state.own) state.own.set(cid, this.cell(value));
     if (state.place.kind === "joined" && state.place.rep) {
       const { origin, sequence } = state.place.rep;

@@ -5,6 +5,7 @@ import type { Knowledge } from "../identity/knowledge.ts";
 import type { EntityMembers } from "../rows/members.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
+import { keylessText } from "../rows/content-names.ts";
 import { keyText } from "../rows/values.ts";
 import type { Veil } from "./veil.ts";
 import type { Table } from "../schema/catalog.ts";
@@ -18,12 +19,11 @@ export interface Audited {
   veil: Veil;
 }
 
-/** The row's key as a person sees it in the table; the dot of its birth where there is none. */
+/** The row's key as a person sees it in the table; `keylessText` where there is none. */
 export function keyOf({ rows, knowledge }: Audited, state: RowState): string {
   if (state.table.surrogate) return state.place.kind === "table" ? String(state.slot) : String(state.claim);
   const cells = rows.keyCells(state);
-  const [birth] = cells;
-  if (state.table.keyless && birth instanceof Ref) return knowledge.dotText(birth.origin, birth.sequence);
+  if (state.table.keyless) return keylessText(cells[0] ?? null, (origin, sequence) => knowledge.dotText(origin, sequence));
   for (const { index, parent } of state.table.keyReferences) {
     const value = cells[index];
     if (value instanceof Ref) cells[index] = rows.shownId(parent, value) ?? value.sequence.toString();

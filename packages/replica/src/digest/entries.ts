@@ -4,7 +4,8 @@ import { bytesOf, numberOf } from "./digest-sums.ts";
 import { tablePrint } from "./schema-print.ts";
 import { pages } from "../rows/pages.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
-import { keylessDot } from "../rows/keyless-rows.ts";
+import { keylessText } from "../rows/content-names.ts";
+import { keylessCell } from "../rows/keyless-rows.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
 import { keyText, rowHash } from "../rows/values.ts";
@@ -98,7 +99,7 @@ function* rowHashes(db: Database, rows: RowStore, table: Table, deep: boolean): 
   }
 }
 
-/** Rows without a key are named by their births. Those that nothing is known of have only the rowid of this file. */
+/** Rows without a key are named by their births, or by what they held before syncing. Those that nothing is known of have only the rowid of this file. */
 function* keylessHashes(
   db: Database,
   rows: RowStore,
@@ -107,10 +108,7 @@ function* keylessHashes(
   deep: boolean,
 ): Generator<{ key: string; hash: Buffer }> {
   const stored = db.prepare(`SELECT key, hash FROM ${rowsTable(table.tid)} ORDER BY id`).raw(true);
-  const nameOf = (key: Buffer) => {
-    const { origin, sequence } = keylessDot(key);
-    return knowledge.dotText(origin, sequence);
-  };
+  const nameOf = (key: Buffer) => keylessText(keylessCell(key), (origin, sequence) => knowledge.dotText(origin, sequence));
   if (!deep) {
     for (const [key, hash] of stored.all() as [Buffer, Buffer][]) yield { key: nameOf(key), hash };
     return;

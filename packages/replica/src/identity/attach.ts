@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { Database } from "better-sqlite3";
 import { type CellValue, Ref, type Terms } from "@scoutsync/core";
 import { DigestSums } from "../digest/digest-sums.ts";
-import { keylessIdentity } from "../rows/keyless-rows.ts";
+import { contentIdentity, contentName, contentOf } from "../rows/content-names.ts";
 import { hasLocalKey, rowsTable } from "../rows/table-store.ts";
 import { pages } from "../rows/pages.ts";
 import { packKey, rowHash } from "../rows/values.ts";
@@ -107,20 +107,38 @@ function addNatural(db: Database, table: Table, add: { run(...values: unknown[])
   db.exec("DROP TABLE temp.unordered");
 }
 
-/** Rows without a key are numbered by their hash, copies of equal ones as they come. */
-function addKeyless(db: Database, table: Table, add: { run(...values: unknown[]): { lastInsertRowid: number | bigint } }): void {
-  db.exec("CREATE TEMP TABLE unordered(local BLOB, hash BLOB)");
-  const park = db.prepare("INSERT INTO temp.unordered(local, hash) VALUES(?, ?)");
-  for (const { key, values } of pages(db, table)) park.run(packKey(table.key, key), rowHash(table, null, values));
-  let n = db.prepare("SELECT coalesce(max(n), 0) FROM temp.baseline").pluck().get() as number;
-  const rows = db.prepare("SELECT local, hash FROM temp.unordered ORDER BY hash, rowid LIMIT ? OFFSET ?").raw(true);
+/** Rows without a key are numbered by their hash, copies of equal ones as they come, and named by what they hold and as which copy. */
+function addKeyless(db: Database, table: Table, add: { run(...values: unknown[]): unknown }): void {
+  db.exec("CREATE TEMP TABLE unordered(local BLOB, hash BLOB, content BLOB)");
+  const park = db.prepare("INSERT INTO temp.unordered(local, hash, content) VALUES(?, ?, ?)");
+  for (const { key, values } of pages(db, table)) park.run(packKey(table.key, key), rowHash(table, null, values), contentOf(table, values));
+  const rows = db.prepare("SELECT local, hash, content FROM temp.unordered ORDER BY hash, rowid LIMIT ? OFFSET ?").raw(true);
+  let last: Buffer | null = null;
+  let copy = 0;
   for (let offset = 0; ; offset += ROWS_AT_ONCE) {
-    const page = rows.all(ROWS_AT_ONCE, offset) as [Buffer, Buffer][];
-    // Origin 1 is the baseline: the first that `record` makes.
-    for (const [local, hash] of page) add.run(table.tid, null, local, keylessIdentity(table, { origin: 1, sequence: ++n }), hash);
+    const page = rows.all(ROWS_AT_ONCE, offset) as [Buffer, Buffer, Buffer][];
+    for (const [local, hash, content] of page) {
+      copy = last?.equals(hash) ? copy + 1 : 1;
+      last = hash;
+      // With the origin it makes the identity: that follows from all rows.
+      add.run(table.tid, null, local, contentName(content, copy), hash);
+    }
     if (page.length < ROWS_AT_ONCE) break;
   }
   db.exec("DROP TABLE temp.unordered");
+}
+
+/** Makes the names of a table's rows their identities. */
+function nameByContent(db: Database, table: Table, origin: string): void {
+  const page = db.prepare("SELECT n, key FROM temp.baseline WHERE tid = ? AND n > ? ORDER BY n LIMIT ?").raw(true);
+  const name = db.prepare("UPDATE temp.baseline SET key = ? WHERE n = ?");
+  for (let after = 0; ;) {
+    const rows = page.all(table.tid, after, ROWS_AT_ONCE) as [number, Buffer][];
+    for (const [n, content] of rows) name.run(contentIdentity(table, content, origin), n);
+    const last = rows.at(-1);
+    if (!last) return;
+    [after] = last;
+  }
 }
 
 /** Records the numbered rows in turns, and their origin with the last one: only then is the database attached. */
@@ -137,11 +155,17 @@ function record(db: Database, tables: readonly Table[], count: number): void {
     const to = from + ROWS_AT_ONCE;
     for (const [, tid, id, sort, hash] of page.all(from, to) as [bigint, bigint, bigint | null, Buffer | null, Buffer][]) {
       sum.update(`${names.get(Number(tid))}:${id ?? ""}:`);
-      // A rowid is no content: VACUUM changes it.
-      if (sort && !keyless.has(tid)) sum.update(sort);
+      // A rowid is no content: VACUUM changes it. Versions that named such rows by their births had other origins.
+      if (keyless.has(tid)) sum.update("named by content:");
+      else if (sort) sum.update(sort);
       sum.update(hash);
       digest.add(Number(tid), hash);
     }
+  }
+  const origin = drawOrigin(sum.digest());
+  for (const table of tables) if (table.keyless) nameByContent(db, table, origin);
+  for (let from = 0; from < count; from += ROWS_AT_ONCE) {
+    const to = from + ROWS_AT_ONCE;
     immediate(db, () => {
       for (const table of tables) {
         const rows = rowsTable(table.tid);
@@ -161,7 +185,7 @@ function record(db: Database, tables: readonly Table[], count: number): void {
   }
   immediate(db, () => {
     if (count > 0) {
-      db.prepare("UPDATE _scoutsync_origin SET origin = ? WHERE oid = 1").run(drawOrigin(sum.digest()));
+      db.prepare("UPDATE _scoutsync_origin SET origin = ? WHERE oid = 1").run(origin);
       db.prepare("INSERT INTO _scoutsync_vector(oid, sequence) VALUES(1, ?)").run(count);
     }
     digest.flush();

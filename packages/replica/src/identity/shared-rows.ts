@@ -1,5 +1,7 @@
 import { createHash, hash } from "node:crypto";
 import type { Database } from "better-sqlite3";
+import type { CellValue } from "@scoutsync/core";
+import { sharedName } from "../rows/content-names.ts";
 import { readMeta, writeMeta } from "../schema/install.ts";
 import type { Table } from "../schema/catalog.ts";
 import { BASELINE_AUTHOR } from "./baseline.ts";
@@ -78,6 +80,11 @@ export class SharedRows {
   /** The integer that a name stands for; null where it is a hash. */
   claimOf(sequence: number): bigint | null {
     return sequence < FIRST_HASHED ? BigInt(sequence) : null;
+  }
+
+  /** The name of a row without a key: of joined copies, what it held before syncing is the same row whichever copy held it. */
+  nameOfKeyless(cell: CellValue): CellValue {
+    return this.active ? sharedName(cell, (name) => this.members.has(this.knowledge.numberOf(name) ?? -1)) : cell;
   }
 
   /** Adds origins to those whose rows are the same. The caller makes what is stored of their rows follow. */

@@ -12,6 +12,7 @@ import {
   type Write,
 } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
+import { isKeylessName } from "../rows/content-names.ts";
 import type { ClosedConflict, ColumnWrite, ExistenceWrite, SameFact } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { addAbsentTable, lackedColumn } from "../schema/absent.ts";
@@ -164,7 +165,8 @@ export function readRow(reader: PayloadReader, incoming: IncomingTable, flags: n
   };
   if (table.surrogate) row.identity = { origin: reader.origin(), sequence: reader.sequence() };
   else row.key = table.key.map(() => reader.value());
-  if (table.keyless && !(row.key?.[0] instanceof Ref)) throw new MalformedBytes("a row without a key has no birth for a name");
+  if (table.keyless && !isKeylessName(row.key?.[0]))
+    throw new MalformedBytes("a row without a key has neither a birth nor its content for a name");
   if (flags & RecordFlags.birth) {
     const own = !table.surrogate || (flags & RecordFlags.renamedBirth) !== 0;
     const dot = own ? { origin: reader.origin(), sequence: reader.sequence() } : (row.identity as { origin: number; sequence: number });

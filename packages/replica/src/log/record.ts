@@ -371,6 +371,7 @@ export class RecordWriter {
       this.payload.sequence(state.identity.sequence);
     } else {
       const cells = this.rows.keyCells(state);
+      if (state.table.keyless && !(cells[0] instanceof Ref)) this.payload.needsNamesByContent();
       for (const cell of cells) this.payload.value(cell);
     }
   }

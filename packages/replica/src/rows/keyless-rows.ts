@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import { ByteReader, Ref, type SqlValue } from "@scoutsync/core";
+import { ByteReader, type CellValue, Ref, type SqlValue } from "@scoutsync/core";
 import { pages } from "./pages.ts";
 import type { Table } from "../schema/catalog.ts";
 import { rowsTable, type TableStore } from "./table-store.ts";
@@ -20,9 +20,9 @@ export function keylessIdentity(table: Table, birth: { origin: number; sequence:
   return packKey(table.key, [new Ref(birth.origin, birth.sequence)]);
 }
 
-/** The dot that names a row without a key. */
-export function keylessDot(key: Buffer): Ref {
-  return new ByteReader(key).value() as Ref;
+/** What names a row without a key: the dot of its birth, or what it held before syncing. */
+export function keylessCell(key: Buffer): CellValue {
+  return new ByteReader(key).value();
 }
 
 /**

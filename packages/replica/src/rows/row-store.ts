@@ -7,6 +7,7 @@ import type { LinkedRows } from "../linked/linked-rows.ts";
 import type { LinkedTarget } from "../schema/tables.ts";
 import { forgetDefaults, waitingColumns } from "./held-columns.ts";
 import { keyFromText } from "./key-text.ts";
+import { contentCell } from "./content-names.ts";
 import { keylessIdentity, KeylessRows } from "./keyless-rows.ts";
 import type { SharedRows } from "../identity/shared-rows.ts";
 import { type Identity, SameLinks } from "./same-links.ts";
@@ -475,14 +476,23 @@ export class RowStore {
     return state && this.keyValues(state);
   }
 
-  /** The row without a key that a person names by its birth, wherever it is. */
+  /** The row without a key that a person names by its birth, or as `keylessText`, wherever it is. */
   keylessNamed(table: Table, text: string): RowState | null {
+    const content = contentCell(text);
+    if (content) return this.byKey(table, packKey(table.key, [this.shared.nameOfKeyless(content)]));
     const [, name, sequence] = /^([a-z2-7]{16}):(\d{1,15})$/.exec(text) ?? [];
     const origin = this.db
       .prepare("SELECT oid FROM _scoutsync_origin WHERE origin = ?")
       .pluck()
       .get(name ?? "") as number | undefined;
-    return origin === undefined ? null : this.byKey(table, keylessIdentity(table, { origin, sequence: Number(sequence) }));
+    if (origin === undefined) return null;
+    const named = this.byKey(table, keylessIdentity(table, { origin, sequence: Number(sequence) }));
+    if (named) return named;
+    const born = this.byDot(origin, Number(sequence));
+    const isBirth =
+      born?.table.tid === table.tid &&
+      [born.birth, ...born.twins].some((one) => one.origin === origin && one.sequence === Number(sequence));
+    return isBirth ? born : null;
   }
 
   /**

@@ -611,7 +611,7 @@ export interface Batch {
   count: number;
   /** How the payload is compressed: "identity" or "zstd". */
   codec: string;
-  /** Layout of the payload: "packed-1", or "packed-2" or "packed-3" where a change needs it (packages/core DESIGN). */
+  /** Layout of the payload: "packed-1", or "packed-2" to "packed-4" where a change needs it (packages/core DESIGN). */
   format: string;
   /** SHA-256 of `payload` as transmitted. */
   sha256: Buffer;
