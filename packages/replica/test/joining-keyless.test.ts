@@ -53,7 +53,8 @@ function bag(site: Site, table: "visit" | "seat"): unknown[] {
 /** Equal rows, audits and vectors on all of them, and digests that are those of the rows. */
 function expectEqual(...sites: Site[]): void {
   const [first, ...others] = sites as [Site, ...Site[]];
-  const reviews = (site: Site) => site.replica.reviews({ kind: "", id: "", limit: 1000 }).map(({ kind, table, key }) => [kind, table, key]);
+  const reviews = (site: Site) =>
+    site.replica.reviews({ kind: "", id: "", limit: 1000 }).map(({ kind, table, key }) => `${kind} ${table} ${key}`);
   for (const site of others) {
     expect(site.vector).toBe(first.vector);
     for (const table of ["visit", "seat"] as const) expect(bag(site, table)).toEqual(bag(first, table));

@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import type { Write } from "@scoutsync/core";
+import { ByteReader, type Write } from "@scoutsync/core";
 import { CAPTURE, copyWideSql, EARLIEST, eventCode, imageTable, isWide, NOW, Op } from "../capture/events.ts";
 import { pages } from "../rows/pages.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -55,7 +55,7 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
     }
   };
   take("hash");
-  // A column that went took what the hashes were made of with it. Where all was captured each row is where it was, if all are.
+  // A column that went took what the hashes were made of with it. Where all was captured each row is where it was, or all have moved.
   const inPlace = () => {
     const pairs = blind ? null : pairsByPlace(db, table);
     if (pairs) forget(pairs);
@@ -89,10 +89,18 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
   return toFill;
 }
 
-/** What is left on both sides, row by row as noted; null where one of them is elsewhere, as VACUUM moves them all. */
+/**
+ * What is left on both sides, row by row as noted. Where one of them is elsewhere VACUUM has moved them all, and kept their order: in that
+ * they are paired, if they were stored in it. (A row that came after the VACUUM was noted at a place that another one had before, or at one
+ * before such.) Null where that does not hold.
+ */
 function pairsByPlace(db: Database, table: Table): Pair[] | null {
   const stored = db.prepare("SELECT id, local FROM temp.stored ORDER BY id").safeIntegers(true).raw(true).all() as Stored[];
-  const found = db.prepare("SELECT at, hash, written FROM temp.found").safeIntegers(true).raw(true).all() as [bigint, Buffer, bigint][];
+  const found = db.prepare("SELECT at, hash, written FROM temp.found ORDER BY at").safeIntegers(true).raw(true).all() as [
+    bigint,
+    Buffer,
+    bigint,
+  ][];
   const there = new Map(found.map((row) => [packKey(table.key, [row[0]]).toString("latin1"), row]));
   const pairs = stored.flatMap(([id, local]): Pair[] => {
     const name = local?.toString("latin1") ?? "";
@@ -100,7 +108,10 @@ function pairsByPlace(db: Database, table: Table): Pair[] | null {
     there.delete(name);
     return row ? [[id, ...row]] : [];
   });
-  return pairs.length === stored.length && there.size === 0 ? pairs : null;
+  if (pairs.length === stored.length && there.size === 0) return pairs;
+  const noted = stored.map(([, local]) => local && (new ByteReader(local).value() as bigint));
+  const inOrder = noted.every((at, i) => at !== null && (i === 0 || at > (noted[i - 1] as bigint)));
+  return inOrder && found.length === stored.length ? stored.map(([id], i): Pair => [id, ...(found[i] as (typeof found)[number])]) : null;
 }
 
 /** Puts an event on the dirty list, with the row's values as they are now where it is there. `day`: as `julianday`; null for now. */
