@@ -1,10 +1,10 @@
-import type { Database } from "better-sqlite3";
+import type { Database, Statement } from "better-sqlite3";
 import { type CellValue, releaseLarge, type SqlValue, type Write } from "@scoutsync/core";
 import { CAPTURE, captureColumns, eventCode, imageNumber, imageTable, maskCount, MASK_BITS, Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { Groups } from "../log/groups.ts";
 import { dependsOn } from "../rows/foreign-keys.ts";
-import { noteDrained } from "../identity/receipts.ts";
+import { noteDrained, skipWrites } from "../identity/receipts.ts";
 import { Notices } from "../rows/notices.ts";
 import {
   blindWrite,
@@ -199,22 +199,10 @@ export class Drain {
   /** Drains until nothing waits or `until` (milliseconds of performance.now) has passed. Returns true when nothing waits. */
   run(until: number): boolean {
     const tables = new Map(this.rows.tables.map((table, order) => [table.tid, { table, order }]));
-    const keys = Math.max(0, ...this.rows.tables.map((table) => table.key.length));
-    const masks = Math.max(0, ...this.rows.tables.map(maskCount));
     if (tables.size === 0) return true;
-    this.clock.look(this.knowledge.lastSequence);
+    this.begin();
     const startedUs = this.clock.nowUs();
-    this.groupAfter ??= this.knowledge.lastSequence;
-    this.into = this.quarantine.into();
-    this.rowsAreKept = this.db.prepare("SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
-    this.rowsAreHeld = this.rows.holdsRows;
-    this.unseen.forget();
-    const select = this.db
-      .prepare(
-        `SELECT n, event >> 3, event & 7, at, ${captureColumns(keys, masks).join(", ")} FROM ${CAPTURE} WHERE n > ? ORDER BY n LIMIT ${EVENTS_AT_ONCE + 1}`,
-      )
-      .safeIntegers(true)
-      .raw(true);
+    const { keys, select } = this.selectEvents("1");
     const displaced: Displaced = new Map();
     for (let at: SqlValue = 0n; ;) {
       const raw = select.all(at) as SqlValue[][];
@@ -239,6 +227,53 @@ export class Drain {
       this.forget(at as bigint, tables, displaced);
       if (performance.now() > until) return false;
     }
+  }
+
+  private begin(): void {
+    this.clock.look(this.knowledge.lastSequence);
+    this.groupAfter ??= this.knowledge.lastSequence;
+    this.into = this.quarantine.into();
+    this.rowsAreKept = this.db.prepare("SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
+    this.rowsAreHeld = this.rows.holdsRows;
+    this.unseen.forget();
+  }
+
+  /** Events after a number, one more than is read at a time, of those that `where` says; and how many key parts they have. */
+  private selectEvents(where: string): { keys: number; select: Statement } {
+    const keys = Math.max(0, ...this.rows.tables.map((table) => table.key.length));
+    const columns = captureColumns(keys, Math.max(0, ...this.rows.tables.map(maskCount)));
+    const select = this.db
+      .prepare(
+        `SELECT n, event >> 3, event & 7, at, ${columns.join(", ")} FROM ${CAPTURE} WHERE n > ? AND ${where} ORDER BY n LIMIT ${EVENTS_AT_ONCE + 1}`,
+      )
+      .safeIntegers(true)
+      .raw(true);
+    return { keys, select };
+  }
+
+  /**
+   * Drains what waits of a table without a primary key, and nothing else: each event has its whole row, so that no table has to be
+   * read under columns which a migration has dropped. What an OR REPLACE may have displaced is not looked at.
+   */
+  runKeyless(table: Table): void {
+    this.begin();
+    const codes = [Op.insert, Op.update, Op.delete].map((op) => eventCode(table.tid, op));
+    const ours = `event IN (${codes.join(", ")})`;
+    const { keys, select } = this.selectEvents(ours);
+    for (let at: SqlValue | undefined = 0n; at !== undefined;) {
+      const raw = select.all(at) as SqlValue[][];
+      // An update is two events: the second begins the next page.
+      if (raw.length > EVENTS_AT_ONCE && Number(raw.at(-1)?.[2]) === Op.update) raw.pop();
+      this.keyless.drain(
+        table,
+        raw.map((values) => keylessEvent(this.event(table, values, keys))),
+      );
+      at = raw.at(-1)?.[0];
+    }
+    this.rows.flush();
+    const last = this.db.prepare(`SELECT max(n) FROM ${CAPTURE}`).pluck().get() as number | null;
+    if (last !== null) skipWrites(this.db, last);
+    this.db.exec(`DELETE FROM ${CAPTURE} WHERE ${ours}`);
   }
 
   /** Removes events up to `at` but for those that the end of the list decides. */

@@ -306,12 +306,24 @@ export class SchemaFollower {
    * False when `until` has passed before the end of them.
    */
   private drainOld(broken: readonly Table[], until: number): boolean {
+    const drained = this.attempt(broken, () => this.drainer.run(until));
+    if (drained !== null) return drained;
+    // Of rows without a key that went nothing else has the values.
+    for (const { tid, keyless } of broken) {
+      const former = keyless ? this.rows.byTid(tid) : undefined;
+      if (former?.absent === null) this.attempt(broken, () => this.drainer.runKeyless(former));
+    }
+    return true;
+  }
+
+  /** What `work` gives; null where the shape of the tables does not allow it, and nothing has come of it. */
+  private attempt<T>(broken: readonly Table[], work: () => T): T | null {
     this.db.exec("SAVEPOINT old_shape");
     try {
-      const drained = this.drainer.run(until);
+      const done = work();
       this.rows.flush();
       this.db.exec("RELEASE old_shape");
-      return drained;
+      return done;
     } catch (error) {
       this.db.exec("ROLLBACK TO old_shape; RELEASE old_shape");
       this.rows.discard();
@@ -320,7 +332,7 @@ export class SchemaFollower {
       this.quarantine.forget();
       this.rows.lookForKeptBack();
       this.noteProblem(`schema of ${broken.map((table) => table.name).join(", ")} changed: ${(error as Error).message}`);
-      return true;
+      return null;
     }
   }
 }
