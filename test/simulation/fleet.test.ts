@@ -14,7 +14,7 @@ const KINDS: [string, Partial<FleetOptions>, number][] = [
   // Together: what one of them alone did not find.
   ["with rows that refer to each other and parents with natural keys", { selfReferences: true, naturalParents: true }, 0.8],
   ["upgraded node by node, with tables without a key", { migrations: true, keyless: true }, 0.6],
-  ["that drops tables while others write to them", { migrations: true, drops: true }, 0.2],
+  ["that drops tables, and makes them again, while others write to them", { migrations: true, drops: true, returns: true }, 0.2],
 ];
 
 function failuresOf(seed: number, options: Partial<FleetOptions>): string[] {

@@ -42,6 +42,7 @@ const KINDS: readonly Kind[] = [
   { name: "fleets, migrations", program: FLEET, options: { migrations: true } },
   { name: "fleets, migrations, keyless", program: FLEET, options: { migrations: true, keyless: true } },
   { name: "fleets, tables dropped", program: FLEET, options: { migrations: true, drops: true, keyless: true } },
+  { name: "fleets, tables dropped and back", program: FLEET, options: { migrations: true, drops: true, returns: true } },
   { name: "fleets, circles", program: FLEET, options: { selfReferences: true, naturalParents: true, recursive: true } },
 ];
 

@@ -118,6 +118,21 @@ describe("a table that is dropped", () => {
     expect(a.rows("SELECT * FROM badge")).toEqual([{ id: 2, code: "same" }]);
   });
 
+  test("and made anew can be read by others though only a delete is held of some row: seed 7300342 of test/simulation/fleet", () => {
+    const [a, b, c] = [new Site("a", NEW), new Site("b", NEW), new Site("c", NEW)];
+    a.edit("INSERT INTO word VALUES('en', 'k', 'first')");
+    b.pull(a);
+    b.edit("DROP TABLE word", b.nowUs + 1_000_000);
+    a.edit("DELETE FROM word", a.nowUs + 20_000_000);
+    b.nowUs = a.nowUs;
+    b.pull(a);
+    b.edit(`${WORD}; INSERT INTO word VALUES('de', 'k', 'second')`, b.nowUs + 1_000_000);
+    // Both rows in one batch.
+    c.pull(b);
+    settle(a, b, c);
+    for (const site of [a, b, c]) expect(site.rows("SELECT line FROM word"), site.name).toEqual([{ line: "second" }]);
+  });
+
   test("and made anew is not a delete of all its rows", () => {
     const [a, b] = [new Site("a", NEW), new Site("b", NEW)];
     a.edit("INSERT INTO note VALUES(1, NULL, 'hello'), (2, NULL, 'there'); INSERT INTO word VALUES('en', 'k', 'word')");

@@ -464,6 +464,8 @@ export class FleetSimulation {
     if (!here || !there) return false;
     const differing = differingRows(here, there);
     for (const [table, keys] of differing) {
+      // What a node had when it dropped the table is gone there, and brought back by whoever still has it.
+      if (this.returned.has(table)) continue;
       const left = this.columnsLeft(table);
       for (const key of keys) {
         const [ours, theirs] = [here.row(table, key), there.row(table, key)];
@@ -476,6 +478,11 @@ export class FleetSimulation {
     mend(here, there, differing);
     this.counts.mended++;
     return differingRows(here, there).size === 0;
+  }
+
+  /** Tables that are back after they were dropped. */
+  private get returned(): Set<string> {
+    return new Set(this.migrations.flatMap(({ returned }) => returned ?? []));
   }
 
   /** Columns of a table that some node had and has dropped. */
@@ -588,7 +595,7 @@ export class FleetSimulation {
     }
     if (moved) this.fail(`R7 something still moves after ${rounds} rounds`);
     if (this.failures.length > 0) return rounds;
-    const verdict = new FleetVerdict(this.ledger, this.nodes, this.migrations.at(-1)?.tables ?? this.tables, this.options);
+    const verdict = new FleetVerdict(this.ledger, this.nodes, this.migrations.at(-1)?.tables ?? this.tables, this.options, this.returned);
     for (const text of verdict.check()) this.fail(text);
     this.checkBags();
     return rounds;
@@ -610,6 +617,7 @@ export class FleetSimulation {
   /** A whole session over a good line; true when it moved something. */
   private calm(to: SimulatedNode, from: SimulatedNode): boolean {
     let moved = false;
+    const { mended } = this.counts;
     const done = this.alive([to, from], () => {
       const session = new Session({ from, to, weather: CALM, batchSize: 0, random: seededRandom(1) });
       for (let messages = 0; !session.over; messages++) {
@@ -621,6 +629,6 @@ export class FleetSimulation {
       }
     });
     // One that serves no one yet will, once it has pulled.
-    return moved || !done;
+    return moved || !done || this.counts.mended > mended;
   }
 }

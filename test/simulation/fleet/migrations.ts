@@ -9,6 +9,8 @@ export interface Migration {
   tables: ModelTable[];
   /** A table of whose rows nobody can tell afterwards which columns were written meanwhile: all of them count as written. */
   unclear: string | null;
+  /** A table that was dropped before and is back. */
+  returned?: string;
   run: (db: Database) => void;
 }
 
@@ -20,9 +22,12 @@ export function drawMigrations(random: Random, tables: readonly ModelTable[], op
   if (!options.migrations) return [];
   const migrations: Migration[] = [];
   let now = [...tables];
+  const known = new Map<string, ModelTable>();
   const count = 1 + random.below(4);
   for (let i = 0; i < count; i++) {
-    const migration = (options.drops && drawDrop(random, now)) || drawMigration(random, now, i);
+    for (const table of now) if (!known.has(table.name)) known.set(table.name, table);
+    const back = options.returns ? drawReturn(random, now, [...known.values()]) : null;
+    const migration = back ?? ((options.drops && drawDrop(random, now)) || drawMigration(random, now, i));
     migrations.push(migration);
     now = migration.tables;
   }
@@ -49,6 +54,16 @@ function drawDrop(random: Random, tables: readonly ModelTable[]): Migration | nu
   const { name } = random.pick(free);
   const text = `DROP TABLE ${name}`;
   return { text, tables: tables.filter((table) => table.name !== name), unclear: null, run: (db) => void db.exec(text) };
+}
+
+/** A table that was dropped is made again, as it was at first and without rows. */
+function drawReturn(random: Random, tables: readonly ModelTable[], known: readonly ModelTable[]): Migration | null {
+  const has = (name: string) => tables.some((table) => table.name === name);
+  const gone = known.filter(({ name, references }) => !has(name) && references.every(({ parent }) => has(parent)));
+  if (gone.length === 0 || random.below(3) === 0) return null;
+  const table = random.pick(gone);
+  const run = (db: Database) => table.sql.forEach((sql) => db.exec(sql));
+  return { text: `${table.name} is back`, tables: [...tables, table], unclear: table.name, returned: table.name, run };
 }
 
 /** True for a column that nothing else in the schema names. */

@@ -25,6 +25,8 @@ export interface FleetOptions {
   migrations: boolean;
   /** With `migrations`: tables are dropped for good, while nodes that have not migrated yet write to them. */
   drops: boolean;
+  /** With `drops`: and are made again later. */
+  returns: boolean;
   /** Tables without a primary key, with rows of their own and with equal ones. */
   keyless: boolean;
   /** Names of tables that take part; empty: all that the seed drew. */
@@ -46,6 +48,7 @@ export const FULL: FleetOptions = {
   recursive: false,
   migrations: false,
   drops: false,
+  returns: false,
   keyless: false,
   tables: [],
   trace: false,

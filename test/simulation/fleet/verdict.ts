@@ -40,13 +40,22 @@ export class FleetVerdict {
   private readonly nodes: readonly SimulatedNode[];
   private readonly tables: readonly ModelTable[];
   private readonly options: FleetOptions;
+  private readonly returned: ReadonlySet<string>;
   private readonly failures: string[] = [];
 
-  constructor(ledger: FleetLedger, nodes: readonly SimulatedNode[], tables: readonly ModelTable[], options: FleetOptions) {
+  /** `returned`: tables that each node had dropped before it made them again. */
+  constructor(
+    ledger: FleetLedger,
+    nodes: readonly SimulatedNode[],
+    tables: readonly ModelTable[],
+    options: FleetOptions,
+    returned: ReadonlySet<string>,
+  ) {
     this.ledger = ledger;
     this.nodes = nodes;
     this.tables = tables;
     this.options = options;
+    this.returned = returned;
   }
 
   check(): string[] {
@@ -127,6 +136,8 @@ export class FleetVerdict {
     if (!this.tables.some(({ name }) => name === row.table)) return;
     const here = held.rows.get(row.label);
     const waits = [...row.markers].some((marker) => parked.has(marker));
+    // Gone where the table was dropped, which is no delete: there as long as anybody had it then.
+    if (this.returned.has(row.table)) return here && this.checkValues(node, row, here);
     if (!here) {
       if (waits || row.born.uncertain) return;
       if (row.deletes.length === 0) this.failures.push(`R1 ${row.label} is lost on ${node.name}`);
@@ -139,14 +150,18 @@ export class FleetVerdict {
     const isNeeded = [...row.referrers].some(({ deletes }) => deletes.length === 0);
     if (last && !last.uncertain && !row.again && !isNeeded && [...authorsOf(row)].every((author) => author === last.author))
       this.failures.push(`${row.label} came back on ${node.name} though only its deleter ever touched it`);
+    this.checkValues(node, row, here);
+    if (row.deletes.length > 0) return;
+    this.checkCells(held, row, here);
+  }
+
+  private checkValues(node: SimulatedNode, row: LedgerRow, here: SeenRow): void {
     for (const [column, value] of here.cells) {
       const values = row.values.get(column);
       // Rows that go in one statement may set each other's references to NULL on the way.
       if (values && !values.has(value) && !value.startsWith("nothing") && value !== "NULL")
         this.failures.push(`${row.label}.${column} on ${node.name} is ${value}, which nobody wrote`);
     }
-    if (row.deletes.length > 0) return;
-    this.checkCells(held, row, here);
   }
 
   /** The table and the open conflicts hold exactly what no later write knew. */

@@ -61,7 +61,8 @@ export class RecordWriter {
 
   /** `cids` where the row's columns are not simply those of the table. */
   private begin(table: Table, flags: number, cids: readonly number[] | null = null): void {
-    const name = cids === null ? table.tid : `${table.tid}:${cids.join()}`;
+    // A row of which only a part is held has no columns of its own, whatever its table has.
+    const name = cids === null && table.absent === null ? table.tid : `${table.tid}:${cids?.join() ?? ""}`;
     let index = this.tableIndex.get(name);
     if (index === undefined) {
       const columns = cids === null ? table.columns.map((column) => column.name) : cids.map((cid) => columnName(table, cid));
