@@ -7,6 +7,7 @@ import {
   formatTerms,
   isComparable,
   MalformedBytes,
+  ownedMemory,
   SyncError,
   type Terms,
 } from "@scoutsync/core";
@@ -140,6 +141,15 @@ export class Exchange {
 
   private applyOnce(batch: ChangeBatch): ApplyResult {
     const unpacked = unpackBatch(batch);
+    try {
+      return this.applyUnpacked(batch, unpacked);
+    } finally {
+      // What was unpacked of the next batch would be there beside it until the collector comes by.
+      if (unpacked && batch.codec !== "identity") ownedMemory(unpacked)?.transfer(0);
+    }
+  }
+
+  private applyUnpacked(batch: ChangeBatch, unpacked: Buffer | null): ApplyResult {
     this.turns.drain();
     this.meet(batch.baseline, batch.count > 0);
     if (batch.count > 0 && !this.options.trial) this.joining.checkNames(batch.baseline);

@@ -48,6 +48,9 @@ const NO_RAW_TEXT: readonly number[] = [];
 /** A row that has just been born says nothing but what its table shows. */
 const NOTHING_ELSE: RowState["own"] = new Map();
 
+/** zlib takes no smaller pieces, bytes. */
+const LEAST_PIECE = 64;
+
 /** A payload that says it is larger than this is refused before it is unpacked, bytes. */
 const LARGEST_PAYLOAD = 1024 * 1024 * 1024;
 
@@ -607,10 +610,7 @@ export function unpackBatch(batch: ChangeBatch): Buffer | null {
   }
   if (batch.payloadSize > LARGEST_PAYLOAD) throw corrupt("a batch says it is larger than 1 GiB");
   try {
-    const plain =
-      batch.codec === "zstd"
-        ? zstdDecompressSync(batch.payload, { maxOutputLength: Math.max(1, batch.payloadSize) })
-        : asBuffer(batch.payload);
+    const plain = batch.codec === "zstd" ? decompressed(batch.payload, batch.payloadSize) : asBuffer(batch.payload);
     if (plain.length !== batch.payloadSize) throw corrupt("a batch unpacks to another size than it says");
     return plain;
   } catch (error) {
@@ -622,6 +622,12 @@ export function unpackBatch(batch: ChangeBatch): Buffer | null {
       cause: error,
     });
   }
+}
+
+/** In one piece of memory: of pieces of the usual size all would be there twice while they are put together. */
+function decompressed(payload: Uint8Array, size: number): Buffer {
+  // One byte more than it says: a piece that is full would make room for another one.
+  return zstdDecompressSync(payload, { maxOutputLength: Math.max(1, size), chunkSize: Math.max(LEAST_PIECE, size + 1) });
 }
 
 const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -6,8 +6,8 @@ import { fromSqlite } from "../sqlite-errors.ts";
 import { attach } from "./attach.ts";
 import { lockDatabaseFile, refuseHardLinks } from "./file-lock.ts";
 
-/** What a connection keeps of the file in memory, KiB. */
-export const CACHE_KIB = 64 * 1024;
+/** What a connection keeps of the file in memory, KiB: more than a batch writes to; the rest is in the system's cache. */
+export const CACHE_KIB = 32 * 1024;
 
 /** A database file that this process has for itself as far as other nodes go. */
 export interface OpenedFile {

@@ -11,6 +11,7 @@ import {
   type NodeName,
   DEFAULT_BATCH_BYTES,
   DEFAULT_BATCH_CHANGES,
+  ownedMemory,
   type SchemaPrint,
   type SqlValue,
   SyncError,
@@ -423,6 +424,8 @@ export class LogReader {
     const plain = count === 0 ? Buffer.alloc(0) : writer.payload.finish();
     const compress = request.codecs.includes("zstd") && isWorthCompressing(plain);
     const payload = compress ? zstdCompressSync(plain, FASTEST) : plain;
+    const payloadSize = plain.length;
+    if (compress) ownedMemory(plain)?.transfer(0);
     const floor = this.floor.vector;
     const reached = new Map(request.from);
     for (const [oid, sequence] of to) reached.set(this.knowledge.nameOf(oid), sequence);
@@ -434,7 +437,7 @@ export class LogReader {
       format: writer.payload.format,
       sha256: hash("sha256", payload, "buffer"),
       payload,
-      payloadSize: plain.length,
+      payloadSize,
       final,
       vector: final ? this.knowledge.vector : new Map(),
       digest: final ? this.digest.digest : new Uint8Array(),

@@ -1,5 +1,5 @@
 import type { Database, Statement } from "better-sqlite3";
-import { ByteReader, type Authorship, type CellValue, MalformedBytes, Ref, type SqlValue } from "@scoutsync/core";
+import { ByteReader, type Authorship, type CellValue, MalformedBytes, ownedMemory, Ref, type SqlValue } from "@scoutsync/core";
 import { type Table } from "../schema/catalog.ts";
 import { CAPTURE, eventCode, MASK_BITS, maskCount, Op } from "../capture/triggers.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
@@ -800,6 +800,8 @@ export class RowStore {
     const code = place.kind === "table" ? OutState.waiting : OutState[place.kind];
     if (state.slot === UNSTORED) state.slot = this.out.add(state.table.tid, code, state.key, columns);
     else this.out.change(state.slot, code, columns);
+    // SQLite has its own: the next thing may be to read the row again.
+    ownedMemory(columns[7])?.transfer(0);
     this.syncLog(state, before);
   }
 

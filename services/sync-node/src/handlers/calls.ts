@@ -12,8 +12,11 @@ export class CallerGone extends Error {}
 
 /** Where a handler puts its responses. */
 export interface Outbox<P> {
-  /** Resolves when the next one may be written. Rejects when the caller is gone or the node stops. */
-  write(response: P): Promise<void>;
+  /**
+   * Resolves when the next one may be written. Rejects when the caller is gone or the node stops. `written` is called when the
+   * transport has a copy of this one; never where the caller is gone before.
+   */
+  write(response: P, written?: () => void): Promise<void>;
 }
 
 /** A unary handler from an async function; what it throws becomes the status. */
@@ -89,11 +92,12 @@ function watch<P>(context: NodeContext, call: WritableCall<P>): { signal: AbortS
   return {
     signal,
     outbox: {
-      async write(response) {
+      async write(response, done) {
         signal.throwIfAborted();
         unwritten += 1;
         call.write(response, () => {
           unwritten -= 1;
+          done?.();
           written.raise();
         });
         // The signal matters: write callbacks stop coming once a call is cancelled, and so does "drain".

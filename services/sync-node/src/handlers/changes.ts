@@ -4,6 +4,7 @@ import {
   SyncError,
   isCovered,
   join,
+  ownedMemory,
   parseVector,
   Wakeup,
   type ChangeBatch,
@@ -70,8 +71,7 @@ export async function getChanges(
   if (request.wholeRows) {
     const { table, keys } = request.wholeRows;
     const batch = await replica.wholeRows({ table, keys, codecs: knownCodecs(request.codecs) });
-    for (const wire of toWireBatches(batch)) await outbox.write({ batch: wire, changes: [], count: undefined });
-    return;
+    return sendBatch(batch, outbox);
   }
   if (request.callerRun !== "") checkTerms(request.database, replica.terms, request.terms);
   await batches(context, database, since, request, outbox, signal);
@@ -117,11 +117,8 @@ async function batches(
       const batch = await replica.read({ from, batchSize: most, codecs, beyondDigest, whole, beyondAfter, floor });
       beyondAfter = batch.beyondTo;
       await pace.changes.pass(batch.count, signal);
-      for (const wire of toWireBatches(await withMembers(batch))) {
-        // A large transaction is one batch in many messages.
-        await pace.bytes.pass(wire.payload.length, signal);
-        await outbox.write({ batch: wire, changes: [], count: undefined });
-      }
+      // A large transaction is one batch in many messages.
+      await sendBatch(await withMembers(batch), outbox, (bytes) => pace.bytes.pass(bytes, signal));
       from = join(from, batch.to);
       sent += batch.count;
       if (sent >= limit) return;
@@ -142,6 +139,22 @@ async function batches(
     signal.throwIfAborted();
   } finally {
     for (const stop of stops) stop();
+  }
+}
+
+/**
+ * Writes a batch, a message at a time after `before`, which is told its bytes. The memory of a large payload is given back when
+ * the transport has a copy of it: the collector may come by only when there are several.
+ */
+async function sendBatch(batch: ChangeBatch, outbox: Answers, before: (bytes: number) => Promise<void> = async () => {}): Promise<void> {
+  const memory = ownedMemory(batch.payload);
+  const messages = toWireBatches(batch);
+  let left = messages.length;
+  for (const wire of messages) {
+    await before(wire.payload.length);
+    await outbox.write({ batch: wire, changes: [], count: undefined }, () => {
+      if (--left === 0) memory?.transfer(0);
+    });
   }
 }
 
