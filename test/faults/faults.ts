@@ -351,7 +351,7 @@ export const FAULTS: Fault[] = [
   {
     name: "a batch is applied before what waits in the dirty list is drained",
     edits: [
-      ["const unpacked = unpackBatch(batch);\n    this.turns.drain();", "const unpacked = unpackBatch(batch);"],
+      ["unpacked: Buffer | null): ApplyResult {\n    this.turns.drain();", "unpacked: Buffer | null): ApplyResult {"],
       ["const drained = this.drainer.run(until);\n    this.rows.flush();", "const drained = true;"],
     ],
     caughtBy: tests("rules-drain"),
