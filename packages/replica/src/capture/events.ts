@@ -89,7 +89,9 @@ export function imageSql(table: Table, row: string): string {
 
 /**
  * Logs the row that an OR REPLACE may be about to displace, which `match` finds among rows `t`, and its image: by the key
- * just logged, and for that event only.
+ * just logged, and for that event only. Every write to the table runs this, clash or none, so nothing here may need a
+ * table of SQLite's own (an IN over a query, a query that is not the first of a join): making one costs more than the
+ * write, and where the application's allocator gives its memory back each time, a hundred times that.
  */
 export function displacedSql(table: Table, match: string): string {
   if (isWide(table)) return displacedWideSql(table, match);
@@ -104,15 +106,15 @@ export function displacedSql(table: Table, match: string): string {
   const found =
     table.key.length === 1
       ? `SELECT (${clash}) FROM ${gone}`
-      : `SELECT ${key("p")} FROM ${gone}, ${on} AS p WHERE (${key("p")}) IN (${clash})`;
+      : `SELECT ${key("p")} FROM ${gone} CROSS JOIN ${on} AS p WHERE (${key("p")}) = (${clash})`;
   const logged = table.key.map((column, i) => `r.${quote(column.name)} = e.k${i}`).join(" AND ");
   const image = table.columns.map((column) => `, (SELECT r.${quote(column.name)} FROM ${on} AS r WHERE ${logged})`).join("");
   const images = imageTable(table.tid);
-  const rows = table.columns.length > 0 ? `, ${nulls("r", table.columns)}` : "";
+  const rows = table.columns.length > 0 ? `${nulls("r", table.columns)} CROSS JOIN ` : "";
   return (
     `INSERT INTO ${CAPTURE}(event, at, ${table.key.map((_, i) => `k${i}`).join(", ")}) SELECT ${code}, ${NOW}, ${key("r")} ` +
-    `FROM ${on} AS r, ${nulls("NEW", named(table.key))} WHERE (${key("r")}) IN (${found}); ` +
-    `INSERT INTO ${images} SELECT e.n${image} FROM ${CAPTURE} AS e${rows} WHERE e.n = (SELECT max(n) FROM ${CAPTURE}) ` +
+    `FROM ${nulls("NEW", named(table.key))} CROSS JOIN ${on} AS r WHERE (${key("r")}) = (${found}); ` +
+    `INSERT INTO ${images} SELECT e.n${image} FROM ${rows}${CAPTURE} AS e WHERE e.n = (SELECT max(n) FROM ${CAPTURE}) ` +
     `AND e.event = ${code} AND NOT EXISTS (SELECT 1 FROM ${images} AS i WHERE i.n = e.n);`
   );
 }

@@ -97,7 +97,7 @@ function foundSql(table: Table, ruled: readonly { name: string; stored: string }
   const images = imageTable(table.tid);
   return (
     `INSERT INTO ${CAPTURE}(event, at, ${keys}) SELECT ${code}, ${NOW}, ${key} FROM ${on} AS t WHERE ${match} LIMIT 1; ` +
-    `INSERT INTO ${images}(${imageNumber(table)}${ruled.map(({ stored }) => `, ${stored}`).join("")}) SELECT e.n${values} FROM ${CAPTURE} AS e, ${nulls("r", ruled)} ` +
+    `INSERT INTO ${images}(${imageNumber(table)}${ruled.map(({ stored }) => `, ${stored}`).join("")}) SELECT e.n${values} FROM ${nulls("r", ruled)} CROSS JOIN ${CAPTURE} AS e ` +
     `WHERE e.n = (SELECT max(n) FROM ${CAPTURE}) AND e.event = ${code} AND NOT EXISTS (SELECT 1 FROM ${images} AS i WHERE i.${imageNumber(table)} = e.n);`
   );
 }
