@@ -210,6 +210,34 @@ describe("the application's triggers", () => {
     expect(a.rows("SELECT name FROM sqlite_master WHERE type = 'trigger' AND name NOT LIKE '_scoutsync%'")).toHaveLength(6);
   });
 
+  test("rest while changes of others come, and the schema does not count as changed: every connection would read it anew", () => {
+    const schema = `CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE log(line TEXT); CREATE TABLE n(k TEXT PRIMARY KEY, v);
+      CREATE TRIGGER log_it AFTER INSERT ON t BEGIN INSERT INTO log VALUES(NEW.v); END`;
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    const number = () => b.app.pragma("schema_version", { simple: true }) as number;
+    settle(a, b);
+    const before = number();
+    for (const v of [1, 2]) {
+      a.edit(`INSERT INTO t(v) VALUES(${v})`);
+      settle(a, b);
+    }
+    expect(number()).toBe(before);
+    b.edit("INSERT INTO t(v) VALUES(3)");
+    // The first row with NULL in its key makes triggers there: that is a change, and everybody has to see it.
+    a.edit("INSERT INTO n VALUES(NULL, 'a'); INSERT INTO t(v) VALUES(4)");
+    settle(a, b);
+    expect(number()).toBeGreaterThan(before);
+    b.edit("INSERT INTO n VALUES(NULL, 'b')");
+    b.write("ALTER TABLE t ADD COLUMN w DEFAULT 'w'; INSERT INTO t(v) VALUES(5)");
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(bag(site, "log").toSorted()).toEqual(bag(b, "log").toSorted());
+      expect(bag(site, "log")).toHaveLength(5);
+      expect(site.rows("SELECT v FROM n ORDER BY v")).toEqual([{ v: "a" }, { v: "b" }]);
+      expect(site.one("SELECT count(*) FROM t")).toBe(5);
+    }
+  });
+
   test("of a connection alone, and writes through an attached name, are captured", () => {
     const schema = "CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE log(line TEXT)";
     const [a, b] = [new Site("a", schema), new Site("b", schema)];

@@ -25,12 +25,26 @@ export class Silence {
   /** Runs `work` inside the caller's transaction, whose rollback restores everything when it throws. */
   keep<T>(work: () => T): T {
     this.db.exec("INSERT INTO _scoutsync_applying VALUES(1)");
-    for (const { name } of this.suspended) this.db.exec(`DROP TRIGGER ${quote(name)}`);
-    const result = work();
-    for (const { sql } of this.suspended) this.db.exec(sql);
-    if (this.suspended.length > 0) this.seen.see();
+    const result = this.suspended.length > 0 ? this.withoutSuspended(work) : work();
     this.db.exec("DELETE FROM _scoutsync_applying");
     this.flagged += 2;
+    return result;
+  }
+
+  /**
+   * Drops the triggers that do not run meanwhile and makes them again. The schema is then what it was, so it gets the number
+   * that it had: with another one each connection of the application would read it anew after every batch, in the middle of
+   * whatever it does, and in SQLite before 3.42 or so a write to a table with a full-text index then fails with "no such table".
+   */
+  private withoutSuspended<T>(work: () => T): T {
+    const before = this.seen.current();
+    for (const { name } of this.suspended) this.db.exec(`DROP TRIGGER ${quote(name)}`);
+    const without = this.seen.current();
+    const result = work();
+    const isAllTheSame = this.seen.current() === without;
+    for (const { sql } of this.suspended) this.db.exec(sql);
+    if (isAllTheSame) this.seen.setBack(before);
+    this.seen.see();
     return result;
   }
 

@@ -24,7 +24,22 @@ export class SeenSchema {
     this.version = -1;
   }
 
-  private current(): number {
+  /**
+   * Gives the schema the number that it had before changes that were undone since, in the same transaction: nobody else
+   * has seen others. SQLite has this connection read it anew.
+   */
+  setBack(version: number): void {
+    // What SQLite calls defensive leaves the number alone.
+    this.db.unsafeMode(true);
+    try {
+      this.db.pragma(`schema_version = ${version}`);
+    } finally {
+      this.db.unsafeMode(false);
+    }
+  }
+
+  /** The number of the schema; each change of it makes it one greater. */
+  current(): number {
     return valueStatement(this.db, "PRAGMA schema_version").get() as number;
   }
 }
