@@ -239,6 +239,11 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("left-behind"),
   },
   {
+    name: "rows that refer to each other are placed as if deleted rows' integers were theirs",
+    edits: [["isContested || this.cycle.size > 0 || this.rows.same.exist", "isContested || this.rows.same.exist"]],
+    caughtBy: tests("circles"),
+  },
+  {
     name: "what was left behind comes to mean the row that was there first",
     edits: [["return taken.length > 0;", "return false;"]],
     caughtBy: tests("left-behind"),

@@ -127,6 +127,21 @@ test("three writers at once leave two conflicts, the same on all", () => {
   }
 });
 
+test("what two gave one key is a question still where one of them gave it to another row, not knowing of the other's", () => {
+  const [a, b] = pair();
+  a.edit("INSERT INTO word VALUES('other', 'of another row', NULL)");
+  settle(a, b);
+  a.edit("UPDATE word SET k = 'new' WHERE k = 'k'", at(1));
+  b.edit("UPDATE word SET k = 'new' WHERE k = 'k'", at(2));
+  a.edit("UPDATE OR REPLACE word SET k = 'new' WHERE k = 'other'", at(3));
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("SELECT k, x FROM word")).toEqual([{ k: "new", x: "of another row" }]);
+    const found = site.conflicts.filter(({ column }) => column === "x");
+    expect(found.map(({ key, winner, loser }) => [key, winner?.author, loser?.author, loser?.value])).toEqual([["new", "a", "b", "first"]]);
+  }
+});
+
 test("both sides writing the same value is no question to anyone", () => {
   const [a, b] = pair();
   a.edit("UPDATE word SET x = 'same'", at(1));

@@ -146,8 +146,9 @@ export class Decisions {
     const members = [...inside.values()].sort((x, y) => this.related.compareBirths(x, y));
     const used = new Set<string>();
     for (const member of members) {
-      const name = `${member.table.tid}:${this.related.idFor(member)}`;
-      if (used.has(name) || this.rows.byId(member.table, this.related.idFor(member))) {
+      const id = this.related.idFor(member);
+      const name = `${member.table.tid}:${id}`;
+      if (used.has(name) || this.rows.byId(member.table, id) || this.placement.leftBehind.hold(member, id)) {
         // Integers first: the caller comes back when this one has another.
         this.placement.cycle = new Map();
         this.rekeyLaterBorn(member);
@@ -176,7 +177,10 @@ export class Decisions {
       }
     }
     // What was placed may have left again just now, for one that was refused: the next pass would only do the same.
-    return members.some(({ birth }) => this.related.again(birth)?.place.kind === "table");
+    const placed = members.flatMap(({ birth }) => this.related.again(birth) ?? []).filter((state) => state.place.kind === "table");
+    // What they said of rows that were not there yet, their tables show now.
+    for (const state of placed) if (state.own.size > 0) this.rows.saveRegisters(state, this.rows.cells(state), ownedDots(state));
+    return placed.length > 0;
   }
 
   /** Leaves only those rows that wait for nobody outside, and says under which integers they are to be placed together. */

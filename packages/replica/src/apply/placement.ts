@@ -255,7 +255,8 @@ export class Placement {
     const isContested = this.leftBehind.note(concrete, state.birth);
     const refused = refusal(this.db, state.table, () => (rowid = this.rows.of(state.table).insert(id, bound.values, bound.raw)));
     if (refused) return wait(refused, null);
-    this.rows.noteOwn(state, cells, values, isContested || this.rows.same.exist);
+    // Until those that are placed together with it are there, their integers may be ones of deleted rows.
+    this.rows.noteOwn(state, cells, values, isContested || this.cycle.size > 0 || this.rows.same.exist);
     this.rows.saveInTable(state, id, values, before, state.table.keyless ? [rowid] : null);
     if (wasWaiting) this.waiting--;
     if (state.table.surrogate && this.isAwaited(state.identity.origin, state.identity.sequence)) this.wake(state);
