@@ -6,7 +6,7 @@ import { seededRandom, type Random } from "@scoutsync/testkit";
 import Database from "better-sqlite3";
 import { Author } from "./author.ts";
 import { BAG, BagLedger, bagStatement, countBag, type Counts } from "./bag.ts";
-import { FleetLedger, takeSnapshot, textOf, type Snapshot } from "./ledger.ts";
+import { FleetLedger, takeSnapshot, textOf, type SeenRow, type Snapshot } from "./ledger.ts";
 import { differingRows, mend } from "./mending.ts";
 import { drawMigrations, levelOf, migrate, type Migration } from "./migrations.ts";
 import { SimulatedNode, type Connection } from "./node.ts";
@@ -384,7 +384,8 @@ export class FleetSimulation {
   private commit(node: SimulatedNode, { db }: Connection, states: readonly Snapshot[]): void {
     db.exec("COMMIT");
     this.counts.transactions++;
-    const event = this.ledger.committed(node.author, states, (row, column, value) => node.losersAgainst(row.table, column, value));
+    const losers = (row: SeenRow, column: string, value: string) => node.losersAgainst(row.table, column, value);
+    const event = this.ledger.committed(node.author, states, losers, levelOf(db));
     this.noteBag(node.author, states, () => event.uncertain);
     raise(node.known, event.author, event.number);
   }
@@ -480,9 +481,9 @@ export class FleetSimulation {
     return differingRows(here, there).size === 0;
   }
 
-  /** Tables that are back after they were dropped. */
-  private get returned(): Set<string> {
-    return new Set(this.migrations.flatMap(({ returned }) => returned ?? []));
+  /** Tables that are back after they were dropped, each with the release that made it last. */
+  private get returned(): Map<string, number> {
+    return new Map(this.migrations.flatMap(({ returned }, i) => (returned === undefined ? [] : [[returned, i + 1] as const])));
   }
 
   /** Columns of a table that some node had and has dropped. */

@@ -70,6 +70,8 @@ export function takeSnapshot(app: Database, tables: readonly ModelTable[]): Snap
 export interface Event {
   author: number;
   number: number;
+  /** The release of its author's application. */
+  level: number;
   /** Its file went back to an earlier day before anyone was seen to have all of this. */
   uncertain: boolean;
 }
@@ -126,10 +128,15 @@ export class FleetLedger {
    * A transaction as its writer saw it: `states` are the tables before it and after each statement. `losers`: what the
    * writer's node lists as lost against the value that is in the table.
    */
-  committed(author: number, states: readonly Snapshot[], losers: (row: SeenRow, column: string, value: string) => string[]): Event {
+  committed(
+    author: number,
+    states: readonly Snapshot[],
+    losers: (row: SeenRow, column: string, value: string) => string[],
+    level = 0,
+  ): Event {
     const number = (this.counts.get(author) ?? 0) + 1;
     this.counts.set(author, number);
-    const event: Event = { author, number, uncertain: false };
+    const event: Event = { author, number, level, uncertain: false };
     this.events.push(event);
     states.slice(1).forEach((after, i) => this.statement(event, states[i] ?? after, after, losers));
     const [before, after] = [states[0], states.at(-1)];

@@ -40,16 +40,16 @@ export class FleetVerdict {
   private readonly nodes: readonly SimulatedNode[];
   private readonly tables: readonly ModelTable[];
   private readonly options: FleetOptions;
-  private readonly returned: ReadonlySet<string>;
+  private readonly returned: ReadonlyMap<string, number>;
   private readonly failures: string[] = [];
 
-  /** `returned`: tables that each node had dropped before it made them again. */
+  /** `returned`: tables that each node had dropped before it made them again, with the release in which they are back. */
   constructor(
     ledger: FleetLedger,
     nodes: readonly SimulatedNode[],
     tables: readonly ModelTable[],
     options: FleetOptions,
-    returned: ReadonlySet<string>,
+    returned: ReadonlyMap<string, number>,
   ) {
     this.ledger = ledger;
     this.nodes = nodes;
@@ -136,8 +136,14 @@ export class FleetVerdict {
     if (!this.tables.some(({ name }) => name === row.table)) return;
     const here = held.rows.get(row.label);
     const waits = [...row.markers].some((marker) => parked.has(marker));
-    // Gone where the table was dropped, which is no delete: there as long as anybody had it then.
-    if (this.returned.has(row.table)) return here && this.checkValues(node, row, here);
+    // What was there before its table was dropped is gone, which is no delete; it is there as long as anybody had it then.
+    const returned = this.returned.get(row.table);
+    if (returned !== undefined) {
+      if (here) this.checkValues(node, row, here);
+      else if (row.born.level >= returned && !waits && !row.born.uncertain && row.deletes.length === 0)
+        this.failures.push(`R1 ${row.label}, written since its table is back, is lost on ${node.name}`);
+      return;
+    }
     if (!here) {
       if (waits || row.born.uncertain) return;
       if (row.deletes.length === 0) this.failures.push(`R1 ${row.label} is lost on ${node.name}`);
