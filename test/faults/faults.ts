@@ -41,6 +41,36 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("migration-deletes"),
   },
   {
+    name: "what was captured before a migration that the node was down for is thrown away",
+    edits: [["    if (broken.length > 0 && this.rows.tables.length === 0) this.takeFormer(shapes, tables, leaving);\n", ""]],
+    caughtBy: tests("migration-undrained"),
+  },
+  {
+    name: "rows without a key are not drained where a migration hides what another table held",
+    edits: [["      if (former?.absent === null) this.attempt(broken, () => this.drainer.runKeyless(former));\n", ""]],
+    caughtBy: tests("migration-undrained"),
+  },
+  {
+    name: "a row that its parent woke while it was being placed stays as it was stored",
+    edits: [["return this.showWoken(state, woken, { cells, shown, before });", "return true;"]],
+    caughtBy: tests("woken"),
+  },
+  {
+    name: "rows go on waiting for a place in a table that was dropped",
+    edits: [["    holdWaiting(this.db, absent);\n", ""]],
+    caughtBy: tests("schema-held"),
+  },
+  {
+    name: "a part of a row is told under the columns of whole rows",
+    edits: [["cids === null && table.absent === null ? table.tid", "cids === null ? table.tid"]],
+    caughtBy: tests("schema-held"),
+  },
+  {
+    name: "the default of a row that came without a column counts as written",
+    edits: [["=> same(ours, state.birth) && sameValue(shown, fallback);", "=> same(ours, state.birth) && shown === undefined;"]],
+    caughtBy: tests("dropped-column"),
+  },
+  {
     name: "nobody hears of a write whose value went with its column",
     edits: [["      ...gone.map((write) => ({ ...write, alive: true })),\n", ""]],
     caughtBy: tests("migration-deletes"),
