@@ -68,11 +68,14 @@ export function lenient(row: string, columns: readonly { name: string }[]): stri
 }
 
 /**
- * A mask, with columns that are gone taken for unchanged. Two queries with one row of NULLs each: SQLite puts the second
- * one of a join into a table of its own, which costs as much as all the rest of the trigger.
+ * A mask, with columns that are gone taken for unchanged. Here the rows of NULLs are there for their names alone: a count
+ * where nothing can be found is one row, a 0, for which SQLite makes none of them; making them cost half as much as the mask.
+ * They name a table because SQLite merges only such a query into the one around it.
  */
 export function lenientMask(mask: string, columns: readonly { name: string }[]): string {
-  return `(SELECT (SELECT (SELECT ${mask}) FROM ${nulls("NEW", columns)}) FROM ${nulls("OLD", columns)})`;
+  const names = (row: string) =>
+    `(SELECT ${columns.map(({ name }) => `NULL AS ${quote(name)}`).join(", ")} FROM _scoutsync_applying) AS ${row}`;
+  return `(SELECT (SELECT ${mask}) + count(*) FROM ${names("OLD")}, ${names("NEW")} WHERE 0)`;
 }
 
 /** Logs the image of a row that is going, for the last event: `row` is OLD or NEW. */
