@@ -79,7 +79,9 @@ describe("over a real channel", () => {
         }
       };
       await expect(read()).rejects.toMatchObject(expected);
-      await expect(unary(client, "verify", { peer: "", databases: [], deep: false, repair: false, noFiles: false })).rejects.toMatchObject({
+      await expect(
+        unary(client, "verify", { peer: "", databases: [], deep: false, repair: false, noFiles: false, readRows: false }),
+      ).rejects.toMatchObject({
         code: "PEER_FAILED",
       });
     } finally {

@@ -1,7 +1,7 @@
 import { Option } from "commander";
 import { unary } from "@scoutsync/protocol";
 import { declare, type Registration } from "../command.ts";
-import { QUICK_DEADLINE_MS, withNode } from "../connect.ts";
+import { LONG_DEADLINE_MS, withNode } from "../connect.ts";
 import { jsonValue, plainValue } from "../output/json.ts";
 
 /** `scoutsync history`: who wrote a row, when, and what became of its integer id. */
@@ -14,7 +14,7 @@ export const registerHistory: Registration = (program, surroundings) => {
     examples: ["scoutsync history 127.0.0.1:7071 --db main Artist 276", "scoutsync history pits --db users user 12 --json"],
     run: async ({ db }, invocation, node = "", table = "", key = "") => {
       const { entries } = await withNode(node, invocation, (client) =>
-        unary(client, "getHistory", { database: db, table, key }, { deadlineMs: QUICK_DEADLINE_MS }),
+        unary(client, "getHistory", { database: db, table, key }, { deadlineMs: LONG_DEADLINE_MS }),
       );
       const document = entries.map(({ operation, column, value, author, time, dot, note }) => ({
         operation,

@@ -2,7 +2,7 @@ import { Option, type Command } from "commander";
 import { SyncError } from "@scoutsync/core";
 import { unary, type ColumnValue, type Review, type ReviewVersion } from "@scoutsync/protocol";
 import { declare, repeatable, wholeNumber, type Invocation, type Registration } from "../command.ts";
-import { QUICK_DEADLINE_MS, withCoordinator, withNode } from "../connect.ts";
+import { LONG_DEADLINE_MS, withCoordinator, withNode } from "../connect.ts";
 import { usageError } from "../exit.ts";
 import { jsonColumns, jsonValue, plainValue } from "../output/json.ts";
 import { parseAssignment } from "./assignment.ts";
@@ -138,7 +138,8 @@ function declareResolve(review: Command, surroundings: Surroundings): void {
           client,
           "resolveReview",
           { id, keep: options.keep ?? "", set, decision: quarantineDecision(options) },
-          { deadlineMs: QUICK_DEADLINE_MS },
+          // A mass delete is let go or put back before the answer.
+          { deadlineMs: LONG_DEADLINE_MS },
         ),
       );
       if (answer.review) printOne(answer.review, invocation);
@@ -165,7 +166,7 @@ function fetchReviews(
   invocation: Invocation,
 ): Promise<Review[]> {
   return withNode(node, invocation, async (client) => {
-    const { reviews } = await unary(client, "listReviews", request, { deadlineMs: QUICK_DEADLINE_MS });
+    const { reviews } = await unary(client, "listReviews", request, { deadlineMs: LONG_DEADLINE_MS });
     return reviews;
   });
 }

@@ -27,19 +27,20 @@ async function leftAloneAt(peer: string, invocation: Invocation): Promise<LeftAl
 
 /** `scoutsync verify`: equal, or the rows that differ. */
 export const registerVerify: Registration = (program, surroundings) => {
-  declare<{ db?: string[]; deep?: boolean; repair?: boolean; files: boolean }>(program, surroundings, {
+  declare<{ db?: string[]; deep?: boolean; stored?: boolean; repair?: boolean; files: boolean }>(program, surroundings, {
     usage: "verify <node> <peer>",
     summary: "compare two nodes down to single rows; exit code 1 when they differ",
     usesCoordinator: true,
     options: [
       repeatable("--db <name>", "only this database; repeat for more"),
       new Option("--no-files", "leave file roots out"),
-      new Option("--deep", "read every row again instead of trusting stored hashes"),
+      new Option("--stored", "trust the hashes that are stored of rows: quick, and blind to what changed a file behind everybody's back"),
+      new Option("--deep", "read every file again, too, instead of trusting stored hashes"),
       new Option("--repair", "merge the rows that differ, both ways and without wiping anything, and compare again"),
     ],
     examples: [
       "scoutsync verify 127.0.0.1:7071 127.0.0.1:7072",
-      "scoutsync verify pits stands --db scouting --deep --json",
+      "scoutsync verify pits stands --db scouting --stored --json",
       "scoutsync verify pits stands --repair",
     ],
     run: async (options, invocation, node = "", peer = "") => {
@@ -52,6 +53,7 @@ export const registerVerify: Registration = (program, surroundings) => {
             peer: peerAddress,
             databases: options.db ?? [],
             deep: options.deep === true,
+            readRows: options.stored !== true,
             repair: options.repair === true,
             noFiles: !options.files,
           },

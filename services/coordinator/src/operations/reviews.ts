@@ -18,6 +18,8 @@ const KINDS = ["conflict", "parked", "quarantine", "file", "schema", "identity"]
 const ENTRIES_PER_NODE = 500;
 const NODES_AT_ONCE = 32;
 const DEADLINE_MS = 10_000;
+/** A mass delete is let go or put back before the answer. */
+const DECISION_DEADLINE_MS = 10 * 60_000;
 const SETTLED_MS = 2_000;
 /** What can be decided about an entry, by its kind. */
 const DECISIONS: Readonly<Record<ReviewView["kind"], ReviewView["decisions"]>> = {
@@ -83,7 +85,7 @@ export async function decideReview(
 ): Promise<FleetEntry> {
   const node = findNode(core, text);
   const request = ResolveReviewRequest.fromPartial(decision);
-  const { review } = await unary(core.clients.to(node.address), "resolveReview", request, { deadlineMs: DEADLINE_MS });
+  const { review } = await unary(core.clients.to(node.address), "resolveReview", request, { deadlineMs: DECISION_DEADLINE_MS });
   void askAgain(core, node.id);
   if (review !== undefined) return { node, review, alsoOn: [] };
   throw new SyncError({

@@ -159,7 +159,7 @@ async function compareWith(
       const { equal, differences, notCompared, vector, peerVector } = await compare({
         replica,
         peer,
-        deep: request.deep || request.repair,
+        deep: request.deep || request.readRows || request.repair,
         signal,
       });
       const veiled = new Set(replica.state.veiled);

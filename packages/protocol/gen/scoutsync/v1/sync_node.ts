@@ -936,6 +936,8 @@ export interface VerifyRequest {
   /** Mend what differs by merging whole rows in both directions, then compare again. */
   repair: boolean;
   noFiles: boolean;
+  /** Read every row again as with `deep`, but no file. */
+  readRows: boolean;
 }
 
 export interface VerifyResponse {
@@ -9763,7 +9765,7 @@ export const SyncError: MessageFns<SyncError> = {
 };
 
 function createBaseVerifyRequest(): VerifyRequest {
-  return { peer: "", databases: [], deep: false, repair: false, noFiles: false };
+  return { peer: "", databases: [], deep: false, repair: false, noFiles: false, readRows: false };
 }
 
 export const VerifyRequest: MessageFns<VerifyRequest> = {
@@ -9782,6 +9784,9 @@ export const VerifyRequest: MessageFns<VerifyRequest> = {
     }
     if (message.noFiles !== false) {
       writer.uint32(40).bool(message.noFiles);
+    }
+    if (message.readRows !== false) {
+      writer.uint32(48).bool(message.readRows);
     }
     return writer;
   },
@@ -9839,6 +9844,14 @@ export const VerifyRequest: MessageFns<VerifyRequest> = {
             message.noFiles = reader.bool();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.readRows = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -9861,6 +9874,7 @@ export const VerifyRequest: MessageFns<VerifyRequest> = {
     message.deep = object.deep ?? false;
     message.repair = object.repair ?? false;
     message.noFiles = object.noFiles ?? false;
+    message.readRows = object.readRows ?? false;
     return message;
   },
 };
