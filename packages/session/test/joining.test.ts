@@ -34,6 +34,17 @@ test("without a word a session stops and shows how the rows differ", async () =>
   expect([here.rows(), there.rows()]).toEqual(before);
 });
 
+test("where the rows have become equal since they were attached the question does not say that they differ", async () => {
+  const { here, there, session } = await meeting({});
+  here.application.exec(
+    "UPDATE t SET v = 'there' WHERE k = 'b'; DELETE FROM t WHERE k IN ('c', 'h'); INSERT INTO t VALUES('t1', ''), ('t2', '')",
+  );
+  expect(here.rows()).toEqual(there.rows());
+  const { errors } = await session();
+  expect(errors).toMatchObject([{ code: "BASELINE_CHOICE", message: expect.stringContaining("t: 4 rows equal") as string }]);
+  expect(errors[0]?.message).not.toContain("the rows differ");
+});
+
 test.each([{ here: "shared" as const }, { there: "shared" as const }])("one word of either side is enough: %o", async (choices) => {
   const { here, there, session } = await meeting(choices);
   expect(await session()).toMatchObject({ success: true, verified: true, errors: [] });

@@ -139,7 +139,8 @@ export class Joining {
     if (choice !== "") return choice;
     throw new SyncError({
       code: "BASELINE_CHOICE",
-      message: "both databases hold rows from before syncing, the rows differ, and nobody said whether they are the same rows",
+      message:
+        "both databases hold rows from before syncing, these were not the same when each was attached, and nobody said whether they mean the same rows",
       action:
         "Start one of the two nodes with --baseline shared if both began as copies of one file, or with --baseline distinct if they were filled independently; nothing was exchanged.",
     });
