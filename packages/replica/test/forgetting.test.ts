@@ -146,6 +146,39 @@ describe("what was deleted is forgotten", () => {
     expect(forget(a, 1)).toMatchObject({ forgotten: 4, referredTo: 0 });
   });
 
+  test("and what lost a conflict that was settled, though the row lives: only histories tell of it", () => {
+    const [a, b, c] = fleet();
+    const settled = (site: Site) => site.replica.history("word", "w").filter(({ operation }) => operation === "closed");
+    a.edit("UPDATE word SET x = 'of a' WHERE k = 'w'", START_US + SECOND_US);
+    b.edit("UPDATE word SET x = 'of b' WHERE k = 'w'", START_US + 2 * SECOND_US);
+    meet(a, b, c);
+    a.nowUs = START_US + DAY_US;
+    expect(forget(a)).toMatchObject({ settled: 0 });
+    a.edit("UPDATE word SET x = 'settled' WHERE k = 'w'", START_US + 2 * DAY_US);
+    meet(a, b);
+    a.nowUs += DAY_US / 2;
+    expect(forget(a)).toMatchObject({ settled: 0 });
+    meet(a, b, c);
+    expect(forget(a, 1)).toMatchObject({ settled: 0 });
+    expect(settled(a)).toMatchObject([{ value: "of a" }]);
+    const before = a.contents();
+    expect(a.replica.forget({ retentionDays: 0, dryRun: true })).toMatchObject({ settled: 1 });
+    expect(a.contents()).toBe(before);
+    expect(forget(a)).toMatchObject({ settled: 1, forgotten: 0 });
+    expect(settled(a)).toEqual([]);
+    expect(settled(b)).toHaveLength(1);
+    expect(forget(a)).toMatchObject({ settled: 0 });
+    expectEqual(a, b, c);
+    // Nobody has to join again for it, and nothing brings it back.
+    expect(a.replica.state().floor.size).toBe(0);
+    expect(a.pull(b).at(-1)).toMatchObject({ received: 0, verified: true });
+    const d = new Site("d", SCHEMA);
+    d.pull(a);
+    meet(a, b, c, d);
+    expect(settled(a)).toEqual([]);
+    expectEqual(a, b, c, d);
+  });
+
   test("and an old batch, or one of a node that was away, brings nothing back", () => {
     const [a, b, c] = fleet();
     const old = a.streamFor(new Site("x", SCHEMA), 0);

@@ -89,6 +89,7 @@ export const registerForget: Registration = (program, surroundings) => {
           found.push({
             database: name,
             forgotten: count(answer.forgotten),
+            settled: count(answer.settled),
             young: count(answer.young),
             referred_to: count(answer.referredTo),
             awaited: count(answer.awaited),
@@ -110,7 +111,8 @@ export const registerForget: Registration = (program, surroundings) => {
       out.result(document, () => {
         for (const one of document) {
           out.line(
-            `"${one.database}": ${one.forgotten} deleted rows ${dryRun ? "would be" : "were"} forgotten. Kept: ${one.young} deleted within ` +
+            `"${one.database}": ${one.forgotten} deleted rows and ${one.settled} settled conflicts of others ` +
+              `${dryRun ? "would be" : "were"} forgotten. Kept: ${one.young} deleted within ` +
               `${one.retention_days} days, ${one.awaited} that some node may not know of, ${one.referred_to} that something refers to.`,
           );
           for (const kept of one.kept_for) out.line(`  ${kept.rows} for ${kept.name}, last heard of ${kept.heard ?? "never"}`);

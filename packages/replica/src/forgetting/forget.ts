@@ -10,14 +10,22 @@ import type { Table } from "../schema/catalog.ts";
 import type { Floor } from "./floor.ts";
 import { Needed } from "./needed.ts";
 import type { Members } from "./members.ts";
+import { SettledConflicts } from "./settled.ts";
 
 /** Deleted rows looked at before the clock is looked at. */
 const ROWS_AT_ONCE = 200;
 const DAY_US = 86_400_000_000;
 
-/** What was forgotten, or would be, and what is kept and why. Counts are of deleted rows. */
+interface Dot {
+  origin: number;
+  sequence: number;
+}
+
+/** What was forgotten, or would be, and what is kept and why. Counts are of deleted rows where nothing else is said. */
 export interface Forgetting {
   forgotten: number;
+  /** Settled conflicts of rows that live. */
+  settled: number;
   /** Deleted more recently than the retention. */
   young: number;
   /** Something that is still here refers to them, or they are or were one with others. */
@@ -36,6 +44,7 @@ export interface Forgetting {
 
 export const nothingForgotten = (): Forgetting => ({
   forgotten: 0,
+  settled: 0,
   young: 0,
   referredTo: 0,
   awaited: 0,
@@ -70,7 +79,10 @@ export class Forgetter {
   /** What is still to be looked at: tables that refer to others before these. Null before the first turn. */
   private left: Step[] | null = null;
   private after = 0n;
+  /** The nodes that nothing may be forgotten without, as known in this turn. */
+  private counting: MemberWord[] = [];
   private readonly needed: Needed;
+  private readonly settled: SettledConflicts;
 
   constructor(
     parts: { db: Database; rows: RowStore; knowledge: Knowledge; floor: Floor; members: Members; entities: EntityMembers },
@@ -84,11 +96,17 @@ export class Forgetter {
     this.entities = parts.entities;
     this.options = options;
     this.needed = new Needed(parts.rows);
+    this.settled = new SettledConflicts(parts, {
+      youngUs: this.youngUs,
+      dryRun: options.dryRun,
+      isKnownToAll: (dot) => this.isStable([dot]) && this.waitedFor([dot]).length === 0,
+    });
   }
 
   /** One turn up to `until` (milliseconds of performance.now), inside a write transaction, drained. True at the end. */
   turn(until: number): boolean {
-    const members = this.members.counting;
+    this.counting = this.members.counting;
+    const { counting: members } = this;
     const { vector } = this.knowledge;
     this.result.alone = members.length === 0;
     this.result.ahead = members.filter((member) => !isCovered(member.vector, vector)).map(({ node }) => node.name);
@@ -105,7 +123,7 @@ export class Forgetter {
         const slots = page.all(step.table.tid, this.after, ROWS_AT_ONCE) as bigint[];
         for (const slot of slots) {
           const state = this.rows.atLog(-step.table.tid, slot);
-          if (state && (step.isLook || !this.consider(state, members))) this.needed.note(state);
+          if (state && (step.isLook || !this.consider(state))) this.needed.note(state);
         }
         this.after = slots.at(-1) ?? this.after;
         if (slots.length < ROWS_AT_ONCE) break;
@@ -114,27 +132,42 @@ export class Forgetter {
       this.left.shift();
       this.after = 0n;
     }
-    return true;
+    const isThrough = this.settled.turn(until);
+    this.result.settled = this.settled.forgotten;
+    return isThrough;
+  }
+
+  /** What was written after this is young. */
+  private get youngUs(): number {
+    return this.options.nowUs - this.options.retentionDays * DAY_US;
+  }
+
+  /** True where everything that other nodes have is here, these changes included. */
+  private isStable(dots: readonly Dot[]): boolean {
+    return !this.result.alone && this.result.ahead.length === 0 && dots.every((dot) => this.knowledge.covers(dot.origin, dot.sequence));
+  }
+
+  /** The nodes that may lack one of these changes. */
+  private waitedFor(dots: readonly Dot[]): MemberWord[] {
+    return this.counting.filter(({ vector }) =>
+      dots.some(({ origin, sequence }) => (vector.get(this.knowledge.nameOf(origin)) ?? 0) < sequence),
+    );
   }
 
   /** True when the row was forgotten, or would have been. */
-  private consider(state: RowState, members: readonly MemberWord[]): boolean {
+  private consider(state: RowState): boolean {
     const { result } = this;
     const deleted = winnerOf(state.deletes, this.knowledge);
     if (!deleted || deleted.alive || state.kept || state.partial || isAlive(state, this.knowledge)) return false;
-    const young = this.options.nowUs - this.options.retentionDays * DAY_US;
     // By the latest of its writes: a clock that was ahead only makes it stay.
-    if (state.deletes.some(({ time }) => time > young)) {
+    if (state.deletes.some(({ time }) => time > this.youngUs)) {
       result.young++;
       return false;
     }
     const dots = [...ownedDots(state).values()];
-    const waitedFor = members.filter(({ vector }) =>
-      dots.some(({ origin, sequence }) => (vector.get(this.knowledge.nameOf(origin)) ?? 0) < sequence),
-    );
+    const waitedFor = this.waitedFor(dots);
     for (const { node, atUs } of waitedFor) this.keepFor(node.id, node.name, atUs);
-    const isStable = !result.alone && result.ahead.length === 0 && dots.every((dot) => this.knowledge.covers(dot.origin, dot.sequence));
-    if (!isStable || waitedFor.length > 0) {
+    if (!this.isStable(dots) || waitedFor.length > 0) {
       result.awaited++;
       return false;
     }

@@ -138,6 +138,9 @@ function talliesOf(state: RowState): { cid: number; write: ColumnWrite; tally: T
   return found;
 }
 
+/** False where the first byte of what `packExtra` gave says that the row has no settled conflicts. */
+export const mayHoldSettled = (extra: Uint8Array): boolean => ((extra[0] ?? 0) & Extra.closed) !== 0;
+
 /** Packs what a plain row does not have; null for a plain row, which is most of them. */
 export function packExtra(state: RowState, id: bigint | null): Buffer | null {
   let flags = 0;

@@ -28,6 +28,7 @@ export async function forget(context: NodeContext, request: ForgetRequest): Prom
   const { keptFor, ...counts } = await replica.forget({ retentionDays, dryRun: request.dryRun });
   return {
     forgotten: BigInt(counts.forgotten),
+    settled: BigInt(counts.settled),
     young: BigInt(counts.young),
     referredTo: BigInt(counts.referredTo),
     awaited: BigInt(counts.awaited),

@@ -1113,7 +1113,7 @@ export interface ForgetRequest {
   dryRun: boolean;
 }
 
-/** Counts are of deleted rows. */
+/** Counts are of deleted rows, but for `settled`. */
 export interface ForgetResponse {
   /** Forgotten, or with `dry_run` to be forgotten. */
   forgotten: bigint;
@@ -1133,6 +1133,8 @@ export interface ForgetResponse {
   complete: boolean;
   /** The node's retention, days. */
   retentionDays: number;
+  /** Settled conflicts of rows that live, forgotten or to be: histories tell of them no longer. */
+  settled: bigint;
 }
 
 export interface KeptFor {
@@ -11868,6 +11870,7 @@ function createBaseForgetResponse(): ForgetResponse {
     alone: false,
     complete: false,
     retentionDays: 0,
+    settled: 0n,
   };
 }
 
@@ -11911,6 +11914,12 @@ export const ForgetResponse: MessageFns<ForgetResponse> = {
     }
     if (message.retentionDays !== 0) {
       writer.uint32(73).double(message.retentionDays);
+    }
+    if (message.settled !== 0n) {
+      if (BigInt.asUintN(64, message.settled) !== message.settled) {
+        throw new globalThis.Error("value provided for field message.settled of type uint64 too large");
+      }
+      writer.uint32(80).uint64(message.settled);
     }
     return writer;
   },
@@ -12000,6 +12009,14 @@ export const ForgetResponse: MessageFns<ForgetResponse> = {
             message.retentionDays = reader.double();
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.settled = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -12028,6 +12045,7 @@ export const ForgetResponse: MessageFns<ForgetResponse> = {
     message.alone = object.alone ?? false;
     message.complete = object.complete ?? false;
     message.retentionDays = object.retentionDays ?? 0;
+    message.settled = (object.settled !== undefined && object.settled !== null) ? BigInt(object.settled) : 0n;
     return message;
   },
 };
