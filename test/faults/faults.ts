@@ -21,6 +21,11 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("forgotten-parents"),
   },
   {
+    name: "another integer counts as an edit of a row",
+    edits: [["if (this.hasEdits(state) || !this", "if (this.hasNews(state) || !this"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
     name: "a row goes in a drain before the new ones are born that it was made to refer to",
     edits: [[": end?.op === Op.delete && !last;", ": false;"]],
     caughtBy: tests("kept-values"),
@@ -77,7 +82,7 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "what a vector covers counts as deleted, whether or not it was forgotten",
-    edits: [["if (this.hasNews(state) || !this.mayBeForgotten(state)) return true;", "if (this.hasNews(state)) return true;"]],
+    edits: [["if (this.hasEdits(state) || !this.mayBeForgotten(state)) return true;", "if (this.hasEdits(state)) return true;"]],
     caughtBy: tests("forgetting"),
   },
   {

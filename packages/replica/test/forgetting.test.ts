@@ -242,6 +242,23 @@ describe("a node that was retired comes back", () => {
     expect(a.replica.memberWords().filter(({ retired }) => retired)).toEqual([]);
   });
 
+  test("a row that only got another integer there is no edited one: it goes", () => {
+    const [a, b, c] = fleet();
+    c.edit("INSERT INTO team VALUES(4, 'of c', 'x')", START_US + 10 * SECOND_US);
+    a.edit("INSERT INTO team VALUES(4, 'of a', 'x')", START_US + 20 * SECOND_US);
+    c.pull(a);
+    expect(c.rows("SELECT name FROM team WHERE id > 4")).toEqual([{ name: "of a" }]);
+    a.edit("DELETE FROM team WHERE name = 'of a'", START_US + 30 * SECOND_US);
+    meet(a, b);
+    a.nowUs = START_US + 120 * SECOND_US;
+    a.replica.retire("c");
+    expect(forget(a)).toMatchObject({ forgotten: 1 });
+    expect(rejoin(c.replica, a.replica)).toMatchObject({ gone: 1, reborn: 0 });
+    meet(a, b, c);
+    expectEqual(a, b, c);
+    expect(a.rows("SELECT id, name FROM team WHERE id > 3")).toEqual([{ id: 4, name: "of c" }]);
+  });
+
   test("a parent that was deleted but not forgotten yet lives for the rows that only it has below it", () => {
     const [a, b, c] = fleet();
     c.edit("INSERT INTO part VALUES(1, 'head', 'of c')", START_US + 30 * SECOND_US);

@@ -185,6 +185,15 @@ export class Rejoin {
   }
 
   /**
+   * As `hasNews`, but for decisions about identity: which integer a row has, or that it and another are one, is nobody's edit,
+   * and was decided here by whoever met both rows.
+   */
+  private hasEdits({ birth, twins, columns, deletes, closed }: RowState): boolean {
+    const isNews = (dot: Dot) => !this.serverHas(dot);
+    return [birth, ...twins, ...deletes, ...closed].some(isNews) || [...columns.values()].some((writes) => writes.some(isNews));
+  }
+
+  /**
    * What the server has forgotten is below its floor. A vector alone is no proof that it ever had a row: somebody may have
    * told it that it had everything.
    */
@@ -193,10 +202,10 @@ export class Rejoin {
     return [...ownedDots(state).values()].some(({ origin, sequence }) => (floor.get(this.knowledge.nameOf(origin)) ?? 0) >= sequence);
   }
 
-  /** As `hasNews`, of whichever of the live rows that are one with it. What the server cannot have forgotten is news to it. */
+  /** As `hasEdits`, of whichever of the live rows that are one with it. What the server cannot have forgotten is news to it. */
   private entityHasNews(state: RowState): boolean {
-    if (this.hasNews(state) || !this.mayBeForgotten(state)) return true;
-    return this.placement.entities.concerns(state) && this.placement.members.entityOf(state).some((member) => this.hasNews(member.state));
+    if (this.hasEdits(state) || !this.mayBeForgotten(state)) return true;
+    return this.placement.entities.concerns(state) && this.placement.members.entityOf(state).some((member) => this.hasEdits(member.state));
   }
 
   /** Rows connected to one that goes: which of them is in the table is looked at again. */
