@@ -21,6 +21,11 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("forgotten-parents"),
   },
   {
+    name: "a settled conflict is forgotten before every node has what settled it",
+    edits: [[" && this.options.isKnownToAll({ origin, sequence });", ";"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
     name: "another integer counts as an edit of a row",
     edits: [["if (this.hasEdits(state) || !this", "if (this.hasNews(state) || !this"]],
     caughtBy: tests("forgetting"),
@@ -1054,17 +1059,22 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "forgetting: a node that is away is not waited for",
-    edits: [["if (!isStable || waitedFor.length > 0) {", "if (!isStable) {"]],
+    edits: [["if (!this.isStable(dots) || waitedFor.length > 0) {", "if (!this.isStable(dots)) {"]],
     caughtBy: tests("forgetting"),
   },
   {
     name: "forgetting: a tombstone goes before its time",
-    edits: [["if (state.deletes.some(({ time }) => time > young)) {", "if (state.deletes.some(({ time }) => time > young + 1e18)) {"]],
+    edits: [
+      [
+        "if (state.deletes.some(({ time }) => time > this.youngUs)) {",
+        "if (state.deletes.some(({ time }) => time > this.youngUs + 1e18)) {",
+      ],
+    ],
     caughtBy: tests("forgetting"),
   },
   {
     name: "forgetting: what others have and this replica lacks is not looked at",
-    edits: [["const isStable = !result.alone && result.ahead.length === 0 &&", "const isStable = !result.alone &&"]],
+    edits: [["return !this.result.alone && this.result.ahead.length === 0 &&", "return !this.result.alone &&"]],
     caughtBy: tests("forgetting"),
   },
   {
