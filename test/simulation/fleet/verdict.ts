@@ -102,6 +102,8 @@ export class FleetVerdict {
       reviews
         // What a node holds for columns that it does not have depends on when it dropped them.
         .filter(({ kind }) => kind !== "schema" && kind !== "identity")
+        // What lost went with the table where that was dropped; whoever had it at another time has it.
+        .filter(({ kind, table }) => kind !== "conflict" || !this.returned.has(table))
         .map(({ id, kind, table, key, column, winner, loser }) =>
           [id, kind, table, key, column ?? "", textOf(winner?.value), textOf(loser?.value)].join(" "),
         )
