@@ -445,6 +445,16 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("groups"),
   },
   {
+    name: "a drain ends a transaction whose rows a later one has edited",
+    edits: [["if ((event & 7) === Op.insert && isNew)", "if (isNew)"]],
+    caughtBy: tests("groups"),
+  },
+  {
+    name: "a drain ends a transaction whose rows a later one has replaced",
+    edits: [["if ((event & 7) === Op.insert && isNew)", "if ((event & 7) === Op.insert)"]],
+    caughtBy: tests("groups"),
+  },
+  {
     name: "a damaged range is believed",
     edits: [["wire.protocol !== WITHOUT_FRAME_SUM && !frameSum(wire)", "wire.protocol > 9 && !frameSum(wire)"]],
     caughtBy: "packages/protocol/test/conversion.test.ts",

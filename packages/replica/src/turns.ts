@@ -263,6 +263,7 @@ export class Turns {
       this.file.checkMark();
       this.changesBefore = this.changes();
       this.placement.begin();
+      this.drainer.remember();
       const result = work();
       if (this.db.inTransaction) {
         this.seal();
@@ -294,6 +295,7 @@ export class Turns {
     this.quarantine.forget();
     this.rows.lookForKeptBack();
     this.placement.forget();
+    this.drainer.reload();
     this.seen.forget();
   }
 

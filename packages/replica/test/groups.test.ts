@@ -12,6 +12,13 @@ function addInOneTransaction(site: Site, rows: number): void {
     INSERT INTO word VALUES('last', ''); COMMIT`);
 }
 
+/** One transaction of the application that adds so many persons. */
+function addPersons(site: Site, rows: number): void {
+  site.app.exec(
+    `INSERT INTO person(name) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${rows}) SELECT 'p' || i FROM n`,
+  );
+}
+
 /** What `to` shows after each batch that it takes from `from`: persons, words. */
 function shows(to: Site, from: Site, batchSize: number): string[] {
   const seen: string[] = [];
@@ -47,6 +54,30 @@ describe("a transaction of the application", () => {
     addInOneTransaction(a, 3_998);
     a.replica.drain();
     expect(shows(b, a, 1_000)).toEqual(["3998 2"]);
+  });
+
+  test("is not made one with the next that came while it was drained, where both only inserted", () => {
+    const [a, b] = [new Site("a", SCHEMA, { turnMs: 0 }), new Site("b", SCHEMA)];
+    addPersons(a, 5_000);
+    expect(a.replica.drainTurn()).toBe(false);
+    addPersons(a, 4_500);
+    expect(a.replica.drainTurn()).toBe(false);
+    addPersons(a, 3_000);
+    a.replica.drain();
+    expect(shows(b, a, 1_000)).toEqual(["5000 0", "9500 0", "12500 0"]);
+  });
+
+  test.each([
+    "UPDATE person SET name = 'edited' WHERE id = 4999",
+    "DELETE FROM person WHERE id = 4999",
+    "REPLACE INTO person VALUES(4999, '')",
+  ])("is made one with the next that came while it was drained and did more: %s", (sql) => {
+    const [a, b] = [new Site("a", SCHEMA, { turnMs: 0 }), new Site("b", SCHEMA)];
+    addPersons(a, 5_000);
+    expect(a.replica.drainTurn()).toBe(false);
+    a.app.exec(`BEGIN; ${sql}; INSERT INTO person(name) VALUES('with it'); COMMIT`);
+    a.replica.drain();
+    expect(shows(b, a, 1_000)).toEqual([sql.startsWith("DELETE") ? "5000 0" : "5001 0"]);
   });
 
   test("of more than 100,000 changes comes batch by batch", () => {

@@ -29,6 +29,7 @@ import type { Table } from "../schema/catalog.ts";
 import { KeylessDrain } from "./keyless-drain.ts";
 import { TakenOver } from "./taken-over.ts";
 import { UnseenRows } from "./unseen-rows.ts";
+import { WholeParts } from "./whole-parts.ts";
 import type { Quarantine } from "../quarantine/quarantine.ts";
 import type { Doubts, Reconciliation } from "../schema/reconcile.ts";
 import { mayHoldRawText, sameValue, packKey, textFromBytes } from "../rows/values.ts";
@@ -100,8 +101,10 @@ export class Drain {
   /** A row with NULL in its key was captured, and the table's rows without a key do not take part yet. */
   foundWithoutKey = false;
   private readonly groups: Groups;
+  private readonly parts: WholeParts;
   /** The last sequence before the group that the drain is in the middle of; null between groups. */
   private groupAfter: number | null = null;
+  private groupAtBegin: number | null = null;
 
   constructor(options: {
     db: Database;
@@ -123,6 +126,7 @@ export class Drain {
     this.takenOver = new TakenOver(options);
     this.notices = new Notices(options.db);
     this.groups = options.groups;
+    this.parts = new WholeParts(options.db);
     this.reconciliation = options.reconciliation;
     this.quarantine = options.quarantine;
   }
@@ -202,21 +206,25 @@ export class Drain {
     if (tables.size === 0) return true;
     this.begin();
     const startedUs = this.clock.nowUs();
-    const { keys, select } = this.selectEvents("1");
+    this.parts.look();
+    const { keys, select } = this.selectEvents("n <= ?");
     const displaced: Displaced = new Map();
     for (let at: SqlValue = 0n; ;) {
-      const raw = select.all(at) as SqlValue[][];
+      const part = this.parts.next();
+      const raw = select.all(at, part ?? Number.MAX_SAFE_INTEGER) as SqlValue[][];
       // One more than is drained: a turn that ended with the last event would leave the group without its end.
       const complete = raw.length <= EVENTS_AT_ONCE;
       if (!complete) raw.pop();
       // An update of a row without a key is two events: the second begins the next page.
       if (!complete && isFirstOfTwo(raw.at(-1) as SqlValue[], tables)) raw.pop();
       at = raw.at(-1)?.[0] ?? at;
-      this.drainEvents(raw, tables, keys, complete, displaced);
+      const isAll = complete && part === null;
+      this.drainEvents(raw, tables, keys, isAll, displaced);
       this.rows.flush();
-      if (complete) {
+      if (isAll) {
         for (const [table, events] of displaced) this.keyless.displaced(table, events.map(keylessEvent));
         this.endGroup();
+        this.parts.begin();
         this.quarantine.drained();
         if (at === 0n) return true;
         noteDrained(this.db, Number(at), this.knowledge.lastDot, startedUs);
@@ -224,6 +232,11 @@ export class Drain {
         for (const { table } of tables.values()) this.db.exec(`DELETE FROM ${imageTable(table.tid)}`);
         return true;
       }
+      if (complete) {
+        this.endGroup();
+        this.groupAfter = this.knowledge.lastSequence;
+      }
+      this.parts.drained(complete ? (part as number) : Number(at));
       this.forget(at as bigint, tables, displaced);
       if (performance.now() > until) return false;
     }
@@ -257,6 +270,8 @@ export class Drain {
    */
   runKeyless(table: Table): void {
     this.begin();
+    // Some of a later transaction is drained with an earlier one.
+    this.parts.forget();
     const codes = [Op.insert, Op.update, Op.delete].map((op) => eventCode(table.tid, op));
     const ours = `event IN (${codes.join(", ")})`;
     const { keys, select } = this.selectEvents(ours);
@@ -286,7 +301,18 @@ export class Drain {
     }
   }
 
-  /** Nothing waits: no transaction is cut in two here. */
+  /** A transaction begins. */
+  remember(): void {
+    this.groupAtBegin = this.groupAfter;
+  }
+
+  /** It was rolled back. */
+  reload(): void {
+    this.groupAfter = this.groupAtBegin;
+    this.parts.forget();
+  }
+
+  /** Nothing waits that belongs to what was drained: no transaction is cut in two here. */
   private endGroup(): void {
     const { lastDot } = this.knowledge;
     if (lastDot && this.groupAfter !== null) this.groups.note(lastDot.origin, this.groupAfter + 1, lastDot.sequence);
