@@ -843,6 +843,11 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("joining-keyless"),
   },
   {
+    name: "copies joined as shared: a birth without a column counts as having written NULL there",
+    edits: [["if (isNamedByBirth(state.table) && state.twins.length === 0) return none;", "if (isNamedByBirth(state.table)) return none;"]],
+    caughtBy: tests("joining-keyless"),
+  },
+  {
     name: "rows without a key are one with equal ones of every file",
     edits: [['[Buffer.concat([name, Buffer.from(origin, "latin1")])]', "[Buffer.concat([name, Buffer.alloc(origin.length - 16)])]"]],
     caughtBy: tests("joining-keyless"),

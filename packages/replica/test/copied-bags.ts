@@ -6,7 +6,7 @@ export const BAGS = ["entry", "slot"] as const;
 
 export const BAG_SCHEMA = "CREATE TABLE entry(m TEXT, x TEXT); CREATE TABLE slot(k TEXT PRIMARY KEY, m TEXT, x TEXT);";
 
-/** A column that every node gets by a migration once all have met. */
+/** A column that every node gets by a migration at some time, before it has met others or after. */
 const LATER = "ALTER TABLE entry ADD COLUMN z TEXT DEFAULT 'none'";
 
 /** Markers of rows of which none is deleted once its copy is attached. */
@@ -75,6 +75,7 @@ export class CopiedBags {
 
   write(node: Node): void {
     const { app, name } = node;
+    if (this.draws.random() < 0.1) this.migrate(node);
     if (this.draws.random() < 0.1) app.exec("VACUUM");
     const table = this.pick(BAGS);
     const choice = this.draws.random();
@@ -111,7 +112,7 @@ export class CopiedBags {
     this.open.set(name, values.add(value));
   }
 
-  /** The application is upgraded everywhere. */
+  /** Everyone has the same version in the end. */
   upgrade(nodes: readonly Node[]): void {
     for (const node of nodes) this.migrate(node);
   }

@@ -124,6 +124,24 @@ describe("rows without a key in copies of one file that are joined as shared", (
     ]);
   });
 
+  // Of two births the greater origin's is told, which may be the one that was made without the column.
+  test.each(["a", "b"])("hold the default of a column that %s alone had when they met", (first) => {
+    const more = "ALTER TABLE visit ADD COLUMN mark TEXT DEFAULT 'none'; ALTER TABLE team ADD COLUMN mark TEXT DEFAULT 'none'";
+    const sites = [copy("a", null), copy("b")] as [Site, Site];
+    for (const site of sites) if (site.name === first) site.edit(more);
+    settle(...sites);
+    for (const site of sites) if (site.name !== first) site.edit(more);
+    for (const from of sites) {
+      const fresh = new Site(`filled by ${from.name}`, `${SCHEMA}${more}`);
+      fresh.pull(from);
+      expect(bag(fresh, "visit")).toEqual(bag(from, "visit"));
+      for (const table of ["visit", "team"]) expect(fresh.one(`SELECT group_concat(DISTINCT quote(mark)) FROM ${table}`)).toBe("'none'");
+      expectEqual(from, fresh);
+    }
+    settle(...sites);
+    expectEqual(...sites);
+  });
+
   test("stay two rows where the copies are joined as distinct", () => {
     const [a, b] = [copy("a", null), copy("b", "distinct")];
     settle(a, b);

@@ -47,7 +47,8 @@ export function wireColumns(
 function unwrittenColumns(state: RowState, causality: Causality): number[] {
   const { birth } = state;
   const none: number[] = [];
-  if (isNamedByBirth(state.table)) return none;
+  // A write always knows the only birth. Of several, one may have been made where the column did not exist.
+  if (isNamedByBirth(state.table) && state.twins.length === 0) return none;
   for (const [cid, writes] of state.columns) {
     if (writes.some((write) => write.origin === birth.origin && write.sequence === birth.sequence)) continue;
     if (!writes.some((write) => knew(write, birth.origin, birth.sequence, causality))) none.push(cid);
