@@ -12,11 +12,12 @@ import {
 import type { Replica } from "@scoutsync/replica";
 import { backoffMs, pause } from "@scoutsync/runtime";
 import type { Acquaintances } from "./acquaintances.ts";
+import { Arrivals } from "./arrivals.ts";
 import { meet } from "./meet.ts";
 import { tellingMembers } from "./members.ts";
 import { checkFloor, isBehind, rejoin, type Rejoined } from "./rejoin.ts";
 import type { Peer } from "./peer.ts";
-import { pull } from "./pull.ts";
+import { ask, pull } from "./pull.ts";
 import { PushWindow } from "./push-window.ts";
 import type { RowPace } from "./rate.ts";
 
@@ -131,6 +132,11 @@ async function follow(
   link: Link,
   progress: () => void,
 ): Promise<void> {
+  const arrivals = new Arrivals({
+    vector: () => replica.state.vector,
+    say: () => ask({ replica, peer, run: link.run, signal }),
+    signal,
+  });
   const following = pull({
     replica,
     peer,
@@ -148,6 +154,7 @@ async function follow(
       link.looked = true;
       link.given = link.refusals;
       link.changed.raise();
+      arrivals.note();
       onCaughtUp?.(result.verified);
     },
   });

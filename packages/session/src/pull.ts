@@ -166,6 +166,28 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
   });
 }
 
+/** Asks as a pull does, and takes nothing of the answer: the question says what is here. */
+export async function ask({
+  replica,
+  peer,
+  run,
+  signal,
+}: Pick<PullOptions, "replica" | "peer" | "signal"> & { run: string }): Promise<void> {
+  const [beyondDigest, position, members] = await Promise.all([replica.beyondDigest(), replica.position(run), replica.members()]);
+  const { vector: since, digest, baseline, floor } = replica.state;
+  const { name: database, run: callerRun, node: caller, terms } = replica;
+  const stop = new AbortController();
+  const asked = { database, since, position, run, callerRun, caller, terms, beyondDigest, digest, codecs: CODECS, batchSize: 1 };
+  const ended = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
+  const answers = peer.getChanges({ ...asked, follow: false, baseline, floor, members }, ended)[Symbol.asyncIterator]();
+  try {
+    await answers.next();
+    await answers.return?.();
+  } finally {
+    stop.abort(new Error("the stream was left"));
+  }
+}
+
 /** Says when a choice is about to be carried out that is probably wrong: it cannot be taken back. */
 async function doubt({ replica, peer, signal, onDoubt }: PullOptions, baseline: string): Promise<void> {
   // Where both say the same nothing is left to choose.

@@ -46,6 +46,19 @@ describe("live", () => {
     expect(before.map((count, i) => ([again, b][i]?.replica.changesApplied ?? 0) - count)).toEqual([10, 10]);
   });
 
+  test("the application can read that a node which only follows has its writes", async () => {
+    const a = await startNode("a");
+    await startNode("b", { peers: [a.address] });
+    const read = (what: string) => a.replica.application.prepare(what).pluck().get() as number | undefined;
+    const has = () => read("SELECT has_up_to FROM _scoutsync_receipts WHERE peer = 'b'");
+    for (const prefix of ["a", "b"]) {
+      a.replica.fill(prefix, 3);
+      const written = read("SELECT write FROM _scoutsync_last_write");
+      await eventually("a knows that b has them", () => has() === written);
+      expect(has()).toBeGreaterThan(0);
+    }
+  });
+
   test("a chain relays", async () => {
     const a = await startNode("a");
     const b = await startNode("b", { peers: [a.address] });
