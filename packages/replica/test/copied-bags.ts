@@ -97,8 +97,11 @@ export class CopiedBags {
       return;
     }
     const value = this.draws.value();
+    // Who edits a row has seen what its replica lists beside the value.
+    const losers = node.replica.reviews({ kind: "conflict", id: "", limit: 10_000 });
+    const seen = [was, ...losers.filter(({ winner }) => winner?.value === was).map(({ loser }) => loser?.value as string)];
     app.prepare(`UPDATE ${table} SET x = ? WHERE rowid = ?`).run(value, rowid);
-    this.open.get(`${table} ${marker}`)?.delete(was);
+    for (const value of seen) this.open.get(`${table} ${marker}`)?.delete(value);
     this.note(`${table} ${marker}`, value);
     this.draws.trace(`${name} sets ${marker} ${was} to ${value} in ${table}`);
   }
