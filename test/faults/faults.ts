@@ -11,6 +11,11 @@ const tests = (name: string) => `packages/replica/test/${name}.test.ts`;
 
 export const FAULTS: Fault[] = [
   {
+    name: "nobody is told of a deleted row that stays because others refer to it",
+    edits: [["return referring.length === 0 ? [] : [keptReview(audited, state, referring)];", "return [];"]],
+    caughtBy: tests("deletes"),
+  },
+  {
     name: "a row goes to others without what is kept for it by value",
     edits: [["for (const target of dependsOn(this.rows, table, id, values)) if (target.kept) this.mention(target);", ""]],
     caughtBy: tests("forgotten-parents"),

@@ -29,7 +29,8 @@ import { countNotices } from "./audit/notices.ts";
 import { writeParked } from "./audit/parked.ts";
 import { readableChanges } from "./audit/readable.ts";
 import { decideQuarantine, quarantineReviews } from "./audit/quarantine-reviews.ts";
-import { countReviews, findReviews, resolveReview } from "./audit/reviews.ts";
+import { keepAlive, keptReviews } from "./audit/kept.ts";
+import { countReviews, findReviews, oldestFirst, resolveReview } from "./audit/reviews.ts";
 import { restoreRow } from "./audit/restore.ts";
 import { Veil } from "./audit/veil.ts";
 import { digestEntries } from "./digest/entries.ts";
@@ -424,11 +425,13 @@ export class ReplicaDatabase implements Neighbour {
 
   reviews(request: { kind: string; id: string; limit: number }): Review[] {
     return this.turns.snapshot(() => {
-      const found = findReviews(this.audited, request).map((one) => this.veil.review(one));
-      if (request.kind !== "" && request.kind !== "quarantine") return found;
-      const lists = quarantineReviews(this.quarantine).map((one) => this.veil.review(one));
-      const kept = lists.filter(({ id }) => request.id === "" || request.id === id);
-      return [...found, ...kept].slice(0, request.limit > 0 ? request.limit : found.length + kept.length);
+      const wants = (kind: string) => request.kind === "" || request.kind === kind;
+      const others = [
+        ...(wants("conflict") ? keptReviews(this.audited, this.placement.related) : []),
+        ...(wants("quarantine") ? quarantineReviews(this.quarantine) : []),
+      ].filter(({ id }) => request.id === "" || request.id === id);
+      const found = [...findReviews(this.audited, request), ...others].toSorted(oldestFirst).map((one) => this.veil.review(one));
+      return found.slice(0, request.limit > 0 ? request.limit : found.length);
     });
   }
 
@@ -437,6 +440,8 @@ export class ReplicaDatabase implements Neighbour {
     const { review, parked } = this.turns.write(() => {
       const kept = decideQuarantine(this.quarantine, request.id, request.decision ?? "");
       if (kept) return { review: kept, parked: null };
+      const alive = this.turns.silently(() => keepAlive(this.audited, this.placement, request, this.clock.nowUs()));
+      if (alive) return { review: alive, parked: null };
       const resolution = resolveReview(this.audited, request);
       const state = resolution.parked;
       if (state) this.turns.silently(() => writeParked(this.audited, this.placement, state, request.set, this.clock.nowUs()));

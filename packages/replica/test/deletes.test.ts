@@ -253,6 +253,43 @@ test("a deleted row that is kept keeps what it refers to, as long as it is kept"
   for (const site of [a, b]) expect(site.rows("SELECT m FROM room UNION ALL SELECT m FROM house")).toEqual([]);
 });
 
+test("a deleted row that others refer to is listed on every server, for as long as it is kept, and may be decided to live", () => {
+  const schema = `CREATE TABLE house(id INTEGER PRIMARY KEY, m TEXT);
+    CREATE TABLE room(id INTEGER PRIMARY KEY, house INTEGER REFERENCES house(id), m TEXT)`;
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  a.edit("INSERT INTO house VALUES(1, 'first'), (2, 'second')");
+  b.pull(a);
+  a.edit("DELETE FROM house", at(1));
+  b.edit("INSERT INTO room VALUES(5, 1, 'red'), (6, 1, 'blue'), (7, 2, 'green')", at(2));
+  settle(a, b);
+  const listed = (site: Site) =>
+    site.conflicts.map(({ id, table, key, image, loser, sinceUs }) => ({ id, table, key, image, loser, sinceUs }));
+  expect(listed(b)).toEqual(listed(a));
+  expect(b.conflicts.map(({ key, image }) => [key, image?.[0]?.value]).toSorted()).toEqual([
+    ["1", "first"],
+    ["2", "second"],
+  ]);
+  const first = b.conflicts.find(({ key }) => key === "1")!;
+  expect(first).toMatchObject({ table: "house", column: null, winner: null, loser: { value: null }, sinceUs: at(1) });
+  expect(first.reason).toContain(`row 5 of "room", row 6 of "room" refer to it`);
+  for (const site of [a, b]) expect(site.replica.state().conflicts).toBe(2);
+
+  const to = (keep: "winner" | "loser") => b.replica.resolve({ id: first.id, keep, set: [] });
+  expect(() => to("loser")).toThrow(
+    expect.objectContaining({ code: "INVALID_ARGUMENT", action: expect.stringContaining("--keep winner") }),
+  );
+  expect(to("winner")).toMatchObject({ id: first.id, resolved: true });
+  settle(a, b);
+  // What was decided to live does so without them; what was not goes with what kept it.
+  a.edit("DELETE FROM room", at(9));
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("SELECT m FROM house")).toEqual([{ m: "first" }]);
+    expect(site.conflicts).toEqual([]);
+    expect(site.replica.state().conflicts).toBe(0);
+  }
+});
+
 test("a row and its parent are kept together: sums of what the table holds stay right", () => {
   const schema = "CREATE TABLE task(id INTEGER PRIMARY KEY AUTOINCREMENT, m TEXT, part_of INTEGER REFERENCES task(id) ON DELETE CASCADE)";
   const [a, b, c] = [new Site("a", schema), new Site("b", schema), new Site("c", schema)];

@@ -6,7 +6,7 @@ import type { EntityMembers } from "../rows/members.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { keylessText } from "../rows/content-names.ts";
-import { keyText } from "../rows/values.ts";
+import { keyText, valueText } from "../rows/values.ts";
 import type { Veil } from "./veil.ts";
 import type { Table } from "../schema/catalog.ts";
 
@@ -35,6 +35,15 @@ export function keyOf({ rows, knowledge }: Audited, state: RowState): string {
 export function shown({ rows }: Audited, table: Table, index: number, value: CellValue): SqlValue {
   if (!(value instanceof Ref)) return value;
   return rows.idAt(table, index, value);
+}
+
+/** Who a row is, the same on every node. */
+export function identityText({ knowledge, rows }: Audited, state: RowState): string {
+  if (state.table.surrogate) return knowledge.dotText(state.identity.origin, state.identity.sequence);
+  return rows
+    .keyCells(state)
+    .map((cell) => (cell instanceof Ref ? knowledge.dotText(cell.origin, cell.sequence) : valueText(cell)))
+    .join(",");
 }
 
 export function columnName(table: Table, cid: number): string {

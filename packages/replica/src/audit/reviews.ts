@@ -2,7 +2,6 @@ import type { Database } from "better-sqlite3";
 import {
   type CellValue,
   compareWrites,
-  Ref,
   rootOf,
   type Review,
   type ReviewVersion,
@@ -17,11 +16,11 @@ import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { judge, ruleOf } from "../rows/ruled-columns.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
-import { sameValue, valueText } from "../rows/values.ts";
+import { sameValue } from "../rows/values.ts";
 import { heldReviews } from "./held.ts";
 import { noticeReviews, settleNotice } from "./notices.ts";
 import { parkedReview } from "./parked.ts";
-import { type Audited, columnName, keyOf, shown, reviewId } from "./context.ts";
+import { type Audited, columnName, identityText, keyOf, shown, reviewId } from "./context.ts";
 import { valueStatement } from "../kept-statements.ts";
 
 const LATER_WINS = "written on two nodes that did not know of each other; the later one is in the table";
@@ -107,14 +106,6 @@ function* conflictsOf(audited: Audited, state: RowState): Generator<Review> {
 
 const parkedId = (audited: Audited, state: RowState): string => reviewId("parked", state.table.name, identityText(audited, state), "", "");
 
-function identityText({ knowledge, rows }: Audited, state: RowState): string {
-  if (state.table.surrogate) return knowledge.dotText(state.identity.origin, state.identity.sequence);
-  return rows
-    .keyCells(state)
-    .map((cell) => (cell instanceof Ref ? knowledge.dotText(cell.origin, cell.sequence) : valueText(cell)))
-    .join(",");
-}
-
 /** Live rows with unsettled losers, their own or of rows that they stand for. */
 function* openRows({ db, rows, members }: Audited): Generator<RowState> {
   const parked = new Map(rows.waiting({ open: true }).map((state) => [state.slot, state]));
@@ -138,6 +129,9 @@ function* openRows({ db, rows, members }: Audited): Generator<RowState> {
   yield* parked.values();
 }
 
+/** The order of a list, the same on every node. */
+export const oldestFirst = (a: Review, b: Review): number => a.sinceUs - b.sinceUs || (a.id < b.id ? -1 : 1);
+
 /** Everything that may want a person, newest last. */
 export function findReviews(audited: Audited, request: { kind: string; id: string; limit: number }): Review[] {
   const found: Review[] = [];
@@ -151,12 +145,12 @@ export function findReviews(audited: Audited, request: { kind: string; id: strin
     for (const state of audited.rows.waiting()) take(parkedReview(audited, state, parkedId(audited, state)));
   if (request.kind === "" || request.kind === "schema") for (const review of heldReviews(audited)) take(review);
   if (request.kind === "" || request.kind === "identity") for (const review of noticeReviews(audited)) take(review);
-  return found.sort((a, b) => a.sinceUs - b.sinceUs || (a.id < b.id ? -1 : 1)).slice(0, limit);
+  return found.toSorted(oldestFirst).slice(0, limit);
 }
 
-/** Number of open conflict records, those with equal values left out of the list included. */
+/** Number of open conflict records, those with equal values left out of the list included, and of deleted rows that are kept. */
 export function countReviews(db: Database, rows: RowStore): number {
-  let open = 0;
+  let open = valueStatement(db, "SELECT count(*) FROM _scoutsync_kept").get() as number;
   for (const table of rows.tables)
     open += (valueStatement(db, `SELECT coalesce(sum(open), 0) FROM ${rowsTable(table.tid)} WHERE open IS NOT NULL`).get() as number) ?? 0;
   open +=
