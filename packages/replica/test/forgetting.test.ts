@@ -242,6 +242,21 @@ describe("a node that was retired comes back", () => {
     expect(a.replica.memberWords().filter(({ retired }) => retired)).toEqual([]);
   });
 
+  test("under its old name an edited row is gone for good, though a clock that was ahead wrote to it where it is not forgotten", () => {
+    const [a, b, c] = fleet();
+    a.edit("UPDATE team SET x = 'ahead' WHERE id = 2", START_US + 500 * SECOND_US);
+    a.edit("DELETE FROM robot WHERE id = 2; DELETE FROM team WHERE id = 2", START_US + 501 * SECOND_US);
+    meet(a, b);
+    a.nowUs = START_US + 600 * SECOND_US;
+    a.replica.retire("c");
+    expect(forget(a)).toMatchObject({ forgotten: 2 });
+    c.edit("UPDATE team SET name = 'of c' WHERE id = 2", START_US + 30 * SECOND_US);
+    expect(rejoin(c.replica, a.replica)).toMatchObject({ reborn: 1 });
+    meet(a, b, c);
+    expectEqual(a, b, c);
+    expect(a.rows("SELECT name FROM team WHERE id > 3 OR id = 2")).toEqual([{ name: "of c" }]);
+  });
+
   test("a row that only got another integer there is no edited one: it goes", () => {
     const [a, b, c] = fleet();
     c.edit("INSERT INTO team VALUES(4, 'of c', 'x')", START_US + 10 * SECOND_US);

@@ -36,14 +36,16 @@ export function latestTime(state: RowState): number {
 
 /**
  * Existence is one more register: alive when its winner says so, or a birth or column write beats it. A birth that knew
- * of the delete does, whatever the clocks say: where the deleted row was forgotten, its author could not see its times.
+ * of the delete does, whatever the clocks say, and nothing that the delete knew: where the deleted row was forgotten, neither
+ * author could see its times.
  */
 export function isAlive(state: RowState, knowledge: Knowledge): boolean {
   const deleted = winnerOf(state.deletes, knowledge);
   if (!deleted || deleted.alive) return true;
   if (knew(state.birth, deleted.origin, deleted.sequence, knowledge)) return true;
-  if (compareWrites(state.birth, deleted, knowledge) > 0) return true;
-  for (const writes of state.columns.values()) for (const write of writes) if (compareWrites(write, deleted, knowledge) > 0) return true;
+  const beats = (write: Write) => compareWrites(write, deleted, knowledge) > 0 && !knew(deleted, write.origin, write.sequence, knowledge);
+  if (beats(state.birth)) return true;
+  for (const writes of state.columns.values()) if (writes.some(beats)) return true;
   return false;
 }
 
