@@ -16,6 +16,16 @@ export const FAULTS: Fault[] = [
     caughtBy: tests("deletes"),
   },
   {
+    name: "whoever knows of one of several deletes counts as having the row",
+    edits: [["const mayBeGone = knowsDelete || ", "const mayBeGone = "]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "a write that a delete knew may beat it",
+    edits: [[" && !knew(deleted, write.origin, write.sequence, knowledge);", ";"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
     name: "a row goes to others without what is kept for it by value",
     edits: [["for (const target of dependsOn(this.rows, table, id, values)) if (target.kept) this.mention(target);", ""]],
     caughtBy: tests("forgotten-parents"),
@@ -623,12 +633,7 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "a delete beats every later edit",
-    edits: [
-      [
-        "if (compareWrites(state.birth, deleted, knowledge) > 0) return true;\n  for (const writes of",
-        "if (deleted) return false;\n  for (const writes of",
-      ],
-    ],
+    edits: [["  if (beats(state.birth)) return true;\n", "  if (deleted) return false;\n"]],
     caughtBy: tests("rules-merge"),
   },
   {

@@ -101,7 +101,7 @@ export class CopiedBags {
     const losers = node.replica.reviews({ kind: "conflict", id: "", limit: 10_000 });
     const seen = [was, ...losers.filter(({ winner }) => winner?.value === was).map(({ loser }) => loser?.value as string)];
     app.prepare(`UPDATE ${table} SET x = ? WHERE rowid = ?`).run(value, rowid);
-    for (const value of seen) this.open.get(`${table} ${marker}`)?.delete(value);
+    for (const each of seen) this.open.get(`${table} ${marker}`)?.delete(each);
     this.note(`${table} ${marker}`, value);
     this.draws.trace(`${name} sets ${marker} ${was} to ${value} in ${table}`);
   }

@@ -265,10 +265,7 @@ test("a deleted row that others refer to is listed on every server, for as long 
   const listed = (site: Site) =>
     site.conflicts.map(({ id, table, key, image, loser, sinceUs }) => ({ id, table, key, image, loser, sinceUs }));
   expect(listed(b)).toEqual(listed(a));
-  expect(b.conflicts.map(({ key, image }) => [key, image?.[0]?.value]).toSorted()).toEqual([
-    ["1", "first"],
-    ["2", "second"],
-  ]);
+  expect(Object.fromEntries(b.conflicts.map(({ key, image }) => [key, image?.[0]?.value]))).toEqual({ 1: "first", 2: "second" });
   const first = b.conflicts.find(({ key }) => key === "1")!;
   expect(first).toMatchObject({ table: "house", column: null, winner: null, loser: { value: null }, sinceUs: at(1) });
   expect(first.reason).toContain(`row 5 of "room", row 6 of "room" refer to it`);

@@ -390,6 +390,25 @@ describe("after something was forgotten", () => {
     expect(a.rows("SELECT * FROM word WHERE k = 'z'")).toEqual([]);
   });
 
+  test("another delete of it, which comes on a stream that was opened before, is no news of a row whose rest is not here", () => {
+    const [a, b, c] = fleet();
+    c.edit("DELETE FROM word WHERE k = 'w'", START_US + 30 * SECOND_US);
+    a.edit("DELETE FROM word WHERE k = 'w'", START_US + 60 * SECOND_US);
+    meet(a, b);
+    a.nowUs += 60 * SECOND_US;
+    a.replica.retire("c");
+    expect(forget(a)).toMatchObject({ forgotten: 1 });
+    c.pull(b);
+    b.pull(c);
+    a.pull(b);
+    expect(a.replica.reviews({ kind: "held", id: "", limit: 10 })).toEqual([]);
+    expect(a.one("SELECT count(*) FROM _scoutsync_out WHERE state = 4")).toBe(0);
+    meet(a, b, c);
+    expectEqual(a, b, c);
+    tell(a, b, c);
+    expect(forget(a)).toMatchObject({ forgotten: 1 });
+  });
+
   test("a key that is used again lives everywhere, though the clock of who uses it is behind the delete", () => {
     const [a, b, c] = fleet();
     a.edit("DELETE FROM word WHERE k = 'w'", START_US + 100 * SECOND_US);

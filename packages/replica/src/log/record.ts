@@ -215,7 +215,9 @@ export class RecordWriter {
   private isWhole(state: RowState): boolean {
     if (state.partial || state.deletes.length === 0) return false;
     if (state.kept || this.needed.has(placeName(state))) return true;
-    const mayBeGone = this.forgotten(state.birth.origin, state.birth.sequence);
+    // Whoever knows of one of several deletes may have forgotten the row by it, also since the stream was opened.
+    const knowsDelete = state.deletes.some(({ alive, origin, sequence }) => !alive && this.covered(origin, sequence));
+    const mayBeGone = knowsDelete || this.forgotten(state.birth.origin, state.birth.sequence);
     const isDelete = ({ origin, sequence }: Dot) =>
       state.deletes.some((write) => !write.alive && write.origin === origin && write.sequence === sequence);
     return [...ownedDots(state).values()].some((dot) => !this.covered(dot.origin, dot.sequence) && (mayBeGone || !isDelete(dot)));
