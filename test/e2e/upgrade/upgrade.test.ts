@@ -125,6 +125,8 @@ test.each([
     const told = found.map(({ kind, table, column, loser }) => [kind, table, column, loser?.value].join(" "));
     expect(told.toSorted((one, other) => one.localeCompare(other))).toEqual([
       "conflict tag note of a",
+      // It was deleted, and stays as a robot that was added apart refers to it.
+      "conflict team  ",
       "conflict team rank 20",
       "parked tag  ",
     ]);
