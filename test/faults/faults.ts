@@ -11,6 +11,11 @@ const tests = (name: string) => `packages/replica/test/${name}.test.ts`;
 
 export const FAULTS: Fault[] = [
   {
+    name: "a drain commits while the application is at it",
+    edits: [["if (!news || urgent || this.#waited === MOST_WAITS) {", "if (!news || urgent || this.#waited >= 0) {"]],
+    caughtBy: tests("quiet"),
+  },
+  {
     name: "nobody is told of a deleted row that stays because others refer to it",
     edits: [["return referring.length === 0 ? [] : [keptReview(audited, state, referring)];", "return [];"]],
     caughtBy: tests("deletes"),

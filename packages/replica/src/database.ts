@@ -301,6 +301,11 @@ export class ReplicaDatabase implements Neighbour {
     return this.drainer.needed;
   }
 
+  /** True when at least so many events are captured and not drained. */
+  isCaptured(count: number): boolean {
+    return this.drainer.isPending(count);
+  }
+
   /** True when everything that is referred to in other databases is where it is there. */
   get isFollowing(): boolean {
     return this.turns.isFollowing;

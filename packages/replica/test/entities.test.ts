@@ -217,7 +217,7 @@ describe("deleted rows that are one", () => {
     for (const site of sites) {
       expect(site.rows(POSTS)).toEqual([{ name: "alice", text: "post of c" }]);
       expect(site.rows(USER)).toEqual([{ id: 1, name: "alice", email: "alice@b" }]);
-      expect(conflicts(site)).toEqual(["users.email: alice@b over alice@a"]);
+      expect(conflicts(site)).toEqual(["users.email: alice@b over alice@a", "users.null: undefined over null"]);
     }
     const [a, b, c] = sites;
     b.edit("UPDATE users SET name = 'alicia'", LATER + SECOND_US);

@@ -190,6 +190,11 @@ export class Drain {
     return valueStatement(this.db, `SELECT count(*) FROM ${CAPTURE}`).get() as number;
   }
 
+  /** True when at least so many captured events wait; counts no further. */
+  isPending(count: number): boolean {
+    return valueStatement(this.db, `SELECT 1 FROM ${CAPTURE} LIMIT 1 OFFSET ${count - 1}`).get() !== undefined;
+  }
+
   /** True when some event of a table waits. */
   hasEventsOf(table: Table): boolean {
     return this.db.prepare(`SELECT 1 FROM ${CAPTURE} WHERE event >> 3 = ? LIMIT 1`).get(table.tid) !== undefined;

@@ -6,9 +6,12 @@ import { isReplaced } from "../identity/same-file.ts";
 import type { ReplicaOptions, ReplicaState } from "../replica.ts";
 import { fromSqlite } from "../sqlite-errors.ts";
 import type { FromWorker, ToWorker } from "./calls.ts";
+import { Quiet } from "./quiet.ts";
 
 /** After a failed drain the next try waits this long, milliseconds. */
 const RETRY_MS = 1_000;
+/** Events that are drained without waiting for the application to be quiet: they would become one group, and one lock. */
+const MUCH = 1_000;
 const RUN_BYTES = 10;
 
 interface Served {
@@ -24,6 +27,7 @@ interface Served {
   pausedUntil: number;
   /** The last turn of a drain left more to do. */
   isBehind: boolean;
+  quiet: Quiet;
 }
 
 /** The databases of this thread by name, but for copies. */
@@ -118,7 +122,9 @@ function poll(number: number, one: Served): void {
     const { database } = one;
     if (one.lost) return reopen(number, one, one.lost);
     if (!database) return;
-    if (!database.hasNews() && !one.isBehind && !database.hasProblem && database.isFollowing) return;
+    const news = database.hasNews();
+    if (!news && !one.quiet.isWaiting && !one.isBehind && !database.hasProblem && database.isFollowing) return;
+    if (!one.quiet.isDue({ news, urgent: one.isBehind || database.isCaptured(MUCH) })) return;
     // Turn by turn, so that this thread's other databases and calls are not kept waiting.
     one.isBehind = !database.drainTurn();
     if (!one.isBehind) database.drain();
@@ -149,6 +155,7 @@ function open(number: number, options: ReplicaOptions, run: string): ReplicaStat
     timer: setInterval(() => poll(number, one), options.pollIntervalMs),
     pausedUntil: 0,
     isBehind: false,
+    quiet: new Quiet(),
   };
   served.set(number, one);
   return one.state;
