@@ -32,7 +32,9 @@ const FRUGAL_ENV = { MALLOC_ARENA_MAX: "2", MALLOC_MMAP_THRESHOLD_: String(256 *
 /** The flags and the environment that Node is started with for a command line; none for commands that end by themselves. */
 export function serviceNode(args) {
   if (!SERVICES.some((service) => args.includes(service))) return { flags: [], env: {} };
-  return { flags: FRUGAL_FLAGS, env: FRUGAL_ENV };
+  // A flag would outdo the variable.
+  const isSaid = /--max[-_]semi[-_]space[-_]size/.test(process.env.NODE_OPTIONS ?? "");
+  return { flags: isSaid ? [] : FRUGAL_FLAGS, env: FRUGAL_ENV };
 }
 
 function isRecent(version) {

@@ -11,7 +11,7 @@ if (node === null) noNode();
 else if (node !== process.execPath) become(node, [...flags, main, ...args], { ...env, ...process.env });
 else {
   // In our place, under the same process id. Where that cannot be done (Windows) it runs as it is, in more memory.
-  if (flags.length > 0 && process.execve && process.platform !== "win32")
+  if (Object.keys(env).length > 0 && process.execve && process.platform !== "win32")
     process.execve(node, [node, ...flags, ...process.execArgv, main, ...args], { ...env, ...process.env });
   await import(main);
 }

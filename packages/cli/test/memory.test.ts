@@ -8,9 +8,12 @@ const PROGRAM = fileURLToPath(new URL("../bin/scoutsync.mjs", import.meta.url));
 const SAYS = `data:text/javascript,${encodeURIComponent('console.error(JSON.stringify([process.pid, process.execArgv, process.env.MALLOC_ARENA_MAX ?? ""]))')}`;
 
 /** [process id, flags of Node, heaps of glibc] of each program that a command line ran as, in turn. */
-function ranAs(args: readonly string[], env: Record<string, string> = {}): [pid: number, flags: string[], heaps: string][] {
+function ranAs(
+  args: readonly string[],
+  { NODE_OPTIONS = "", ...env }: Record<string, string> = {},
+): [pid: number, flags: string[], heaps: string][] {
   const done = spawnSync(process.execPath, [PROGRAM, ...args], {
-    env: { ...childEnvironment(), ...env, NODE_OPTIONS: `--import=${SAYS}` },
+    env: { ...childEnvironment(), ...env, NODE_OPTIONS: `${NODE_OPTIONS} --import=${SAYS}` },
     encoding: "utf8",
   });
   expect(done.status, done.stderr).toBe(0);
@@ -29,5 +32,7 @@ test.skipIf(process.platform === "win32")(
     expect(first?.slice(1)).toEqual([[], ""]);
     expect(ranAs(["ping", "--help"])).toHaveLength(1);
     expect(ranAs(["worker", "--help"], { MALLOC_ARENA_MAX: "5" }).at(-1)?.[2], "what somebody has set holds").toBe("5");
+    const said = ranAs(["node", "--help"], { NODE_OPTIONS: "--max-semi-space-size=32" });
+    expect(said.map(([, flags, heaps]) => [flags, heaps]).at(-1), "in NODE_OPTIONS as well: a flag would outdo it").toEqual([[], "2"]);
   },
 );

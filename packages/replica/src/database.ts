@@ -398,10 +398,13 @@ export class ReplicaDatabase implements Neighbour {
   }
 
   digests(request: { table: string; buckets: number[]; deep: boolean }): { vector: VersionVector; entries: DigestEntry[] } {
-    return this.turns.snapshot(() => ({
-      vector: this.knowledge.vector,
-      entries: digestEntries({ db: this.db, rows: this.rows, knowledge: this.knowledge }, request),
-    }));
+    return this.turns.snapshot(
+      () => ({
+        vector: this.knowledge.vector,
+        entries: digestEntries({ db: this.db, rows: this.rows, knowledge: this.knowledge }, request),
+      }),
+      request.deep,
+    );
   }
 
   row(tableName: string, key: string): { name: string; value: SqlValue }[] | null {
@@ -432,7 +435,7 @@ export class ReplicaDatabase implements Neighbour {
     return this.turns.snapshot(() => {
       const wants = (kind: string) => request.kind === "" || request.kind === kind;
       const others = [
-        ...(wants("conflict") ? keptReviews(this.audited, this.placement.related) : []),
+        ...(wants("conflict") ? keptReviews(this.audited, this.placement.kept) : []),
         ...(wants("quarantine") ? quarantineReviews(this.quarantine) : []),
       ].filter(({ id }) => request.id === "" || request.id === id);
       const found = [...findReviews(this.audited, request), ...others].toSorted(oldestFirst).map((one) => this.veil.review(one));
@@ -445,7 +448,7 @@ export class ReplicaDatabase implements Neighbour {
     const { review, parked } = this.turns.write(() => {
       const kept = decideQuarantine(this.quarantine, request.id, request.decision ?? "");
       if (kept) return { review: kept, parked: null };
-      const alive = this.turns.silently(() => keepAlive(this.audited, this.placement, request, this.clock.nowUs()));
+      const alive = this.turns.silently(() => keepAlive(this.audited, this.placement.kept, request, this.clock.nowUs()));
       if (alive) return { review: alive, parked: null };
       const resolution = resolveReview(this.audited, request);
       const state = resolution.parked;

@@ -37,6 +37,8 @@ const PAUSE_MS = 105;
 export const BETWEEN_TURNS_MS = 25;
 /** Snapshots tried before a reader takes the write lock to hold the application still. */
 const READ_ATTEMPTS = 5;
+/** The same where so much is read that the application would wait for that lock longer than it does for any. */
+const LONG_READ_ATTEMPTS = 200;
 
 /** So often a database that refers to another one is drained before both are changed together; then it is drained in that transaction. */
 const MOST_TRIES = 40;
@@ -377,10 +379,11 @@ export class Turns {
 
   /**
    * Runs `work` on one snapshot in which everything committed has been drained: a row that is newer than the log would
-   * be served under the wrong dots, or not at all. Where an application writes without pause, in a write transaction.
+   * be served under the wrong dots, or not at all. Where an application writes without pause, in a write transaction; `isLong`
+   * says that this is to be avoided.
    */
-  snapshot<T>(work: () => T): T {
-    for (let attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
+  snapshot<T>(work: () => T, isLong = false): T {
+    for (let attempt = 0; attempt < (isLong ? LONG_READ_ATTEMPTS : READ_ATTEMPTS); attempt++) {
       this.drain();
       this.db.exec("BEGIN");
       this.rows.mayWrite = false;

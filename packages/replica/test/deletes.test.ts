@@ -276,6 +276,10 @@ test("a deleted row that others refer to is listed on every server, for as long 
     expect.objectContaining({ code: "INVALID_ARGUMENT", action: expect.stringContaining("--keep winner") }),
   );
   expect(to("winner")).toMatchObject({ id: first.id, resolved: true });
+  expect([b.conflicts.map(({ key }) => key), b.replica.state().conflicts], "counted as listed, before anything else happens").toEqual([
+    ["2"],
+    1,
+  ]);
   settle(a, b);
   // What was decided to live does so without them; what was not goes with what kept it.
   a.edit("DELETE FROM room", at(9));
@@ -285,6 +289,37 @@ test("a deleted row that others refer to is listed on every server, for as long 
     expect(site.conflicts).toEqual([]);
     expect(site.replica.state().conflicts).toBe(0);
   }
+});
+
+test("a deleted row that only a row without a place refers to is listed as it is counted", () => {
+  const schema = `CREATE TABLE house(id INTEGER PRIMARY KEY, m TEXT);
+    CREATE TABLE room(id INTEGER PRIMARY KEY, house INTEGER REFERENCES house(id), m TEXT UNIQUE)`;
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  a.edit("INSERT INTO house VALUES(1, 'first'); INSERT INTO room VALUES(5, NULL, 'white')");
+  b.pull(a);
+  a.edit("DELETE FROM house; UPDATE room SET m = 'red'", at(1));
+  b.edit("INSERT INTO room VALUES(6, 1, 'red')", at(2));
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("SELECT m FROM house UNION ALL SELECT m FROM room")).toEqual([{ m: "first" }, { m: "red" }]);
+    expect(site.replica.state()).toMatchObject({ parked: 1, conflicts: 1 });
+    expect(site.conflicts).toMatchObject([
+      { table: "house", key: "1", reason: expect.stringContaining(`had row 6 of "room" refer to it`) },
+    ]);
+  }
+});
+
+test("a deleted row that is kept and has no place itself is listed as parked alone, and counted so", () => {
+  const schema = `CREATE TABLE house(id INTEGER PRIMARY KEY, m TEXT UNIQUE);
+    CREATE TABLE room(id INTEGER PRIMARY KEY, house INTEGER REFERENCES house(id))`;
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  a.edit("INSERT INTO house VALUES(1, 'white')", at(0));
+  a.edit("INSERT INTO house VALUES(2, 'red')", at(1));
+  b.pull(a);
+  a.edit("DELETE FROM house WHERE id = 2; UPDATE house SET m = 'red'", at(2));
+  b.edit("INSERT INTO room VALUES(6, 2)", at(3));
+  settle(a, b);
+  for (const site of [a, b]) expect([site.replica.state().parked, site.conflicts, site.replica.state().conflicts]).toEqual([2, [], 0]);
 });
 
 test("a row and its parent are kept together: sums of what the table holds stay right", () => {

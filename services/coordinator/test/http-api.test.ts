@@ -265,6 +265,10 @@ describe.skipIf(redisProgram === null)("the HTTP API", () => {
       winner: dot(1),
       loser: dot(2),
     });
+    const kept = Review.fromPartial({ id: "k", kind: "conflict", database: "main", table: "note", key: "7", loser: dot(3) });
+    nodes[0]!.reviews = [kept];
+    const { reviews: listedKept } = (await ask("GET", "/api/review")) as { reviews: Json[] };
+    expect(listedKept, "a deleted row that others refer to").toMatchObject([{ id: "k", decisions: ["winner"] }]);
     nodes[0]!.reviews = [
       Review.create({ ...conflict, id: "c0" }),
       Review.fromPartial({ id: "p", kind: "parked", database: "main", table: "note", key: "9" }),

@@ -249,6 +249,7 @@ export class KeptRows {
       mine.deletes = [{ ...localWrite(mine, at, mine.deletes, this.knowledge), alive: true }];
       mine.kept = false;
       this.rows.saveRegisters(mine, cells, before);
+      this.unmarkKept(mine);
       if (members.length > 1 || this.placement.entities.concerns(mine)) this.placement.entities.touch(mine.birth);
     }
   }
@@ -292,6 +293,17 @@ export class KeptRows {
     this.db
       .prepare("INSERT INTO _scoutsync_kept(oid, sequence) VALUES(?, ?) ON CONFLICT DO NOTHING")
       .run(state.birth.origin, state.birth.sequence);
+  }
+
+  /** Nobody may come to look through all of them: they are counted for people. */
+  private unmarkKept({ birth }: RowState): void {
+    this.db.prepare("DELETE FROM _scoutsync_kept WHERE oid = ? AND sequence = ?").run(birth.origin, birth.sequence);
+  }
+
+  /** Gives of each of these rows those that refer to it, in their tables or waiting for a place. */
+  referring(rows: readonly RowState[]): (state: RowState) => RowState[] {
+    const waiting = this.waitingFor(rows);
+    return (state) => [...this.related.referrers(state), ...(waiting.get(`${state.identity.origin}:${state.identity.sequence}`) ?? [])];
   }
 
   /** True when some row is kept. */

@@ -1,6 +1,5 @@
 import { type Review, SyncError, winnerOf } from "@scoutsync/core";
 import type { KeptRows } from "../apply/kept-rows.ts";
-import type { RelatedRows } from "../apply/related-rows.ts";
 import type { RowState } from "../rows/row-state.ts";
 import { type Audited, identityText, keyOf, reviewId } from "./context.ts";
 
@@ -8,9 +7,11 @@ import { type Audited, identityText, keyOf, reviewId } from "./context.ts";
 const ROWS_SHOWN = 3;
 
 /** Deleted rows that are in their tables all the same: rows that their deleter could not know of refer to them. */
-export function keptReviews(audited: Audited, related: RelatedRows): Review[] {
-  return keptStates(audited).flatMap((state) => {
-    const referring = related.referrers(state);
+export function keptReviews(audited: Audited, kept: KeptRows): Review[] {
+  const states = keptStates(audited);
+  const referringTo = kept.referring(states);
+  return states.flatMap((state) => {
+    const referring = referringTo(state);
     return referring.length === 0 ? [] : [keptReview(audited, state, referring)];
   });
 }
@@ -60,13 +61,13 @@ function keptReview(audited: Audited, state: RowState, referring: readonly RowSt
  */
 export function keepAlive(
   audited: Audited,
-  { related, kept }: { related: RelatedRows; kept: KeptRows },
+  kept: KeptRows,
   { id, keep, set }: { id: string; keep: "winner" | "loser" | ""; set: readonly unknown[] },
   wall: number,
 ): Review | null {
   for (const state of keptStates(audited)) {
     if (reviewId("kept", state.table.name, identityText(audited, state)) !== id) continue;
-    const review = keptReview(audited, state, related.referrers(state));
+    const review = keptReview(audited, state, kept.referring([state])(state));
     if (keep !== "winner" || set.length > 0) {
       throw new SyncError({
         code: "INVALID_ARGUMENT",

@@ -148,9 +148,12 @@ export function findReviews(audited: Audited, request: { kind: string; id: strin
   return found.toSorted(oldestFirst).slice(0, limit);
 }
 
-/** Number of open conflict records, those with equal values left out of the list included, and of deleted rows that are kept. */
+/** Number of open conflict records, those with equal values left out of the list included, and of deleted rows that are kept in their tables. */
 export function countReviews(db: Database, rows: RowStore): number {
-  let open = valueStatement(db, "SELECT count(*) FROM _scoutsync_kept").get() as number;
+  let open = valueStatement(
+    db,
+    "SELECT count(*) FROM _scoutsync_kept AS k JOIN _scoutsync_log AS l USING(oid, sequence) WHERE l.tid > 0",
+  ).get() as number;
   for (const table of rows.tables)
     open += (valueStatement(db, `SELECT coalesce(sum(open), 0) FROM ${rowsTable(table.tid)} WHERE open IS NOT NULL`).get() as number) ?? 0;
   open +=

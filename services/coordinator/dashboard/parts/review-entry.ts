@@ -12,6 +12,8 @@ import type { IconName } from "./icons.ts";
 
 /** About files that were deleted at once, or a folder that is not there, and not about versions of one file. */
 const isWholeRoot = ({ kind, key }: Review) => kind === "file" && key === "";
+/** About a deleted row that is in its table as others refer to it, and not about two values. */
+const isKeptRow = ({ kind, column }: Review) => kind === "conflict" && column === undefined;
 
 const KINDS: Readonly<Record<ReviewKind, { one: string; many: string; icon: IconName }>> = {
   conflict: { one: "Conflict", many: "Conflicts", icon: "review" },
@@ -40,7 +42,7 @@ export function reviewEntry(review: Review, decided: () => void): TemplateResult
     </header>
     <div class="review-body">
       ${review.reason === "" ? nothing : html`<p class="review-reason wrap">${asTold(plainReason(review))}</p>`}
-      ${review.winner !== undefined || review.loser !== undefined ? versions(review, decided) : nothing}
+      ${!isKeptRow(review) && (review.winner !== undefined || review.loser !== undefined) ? versions(review, decided) : nothing}
       ${review.image === undefined ? nothing : image(review)} ${otherDecisions(review, decided)}
     </div>
   </article>`;
@@ -54,6 +56,7 @@ function plainReason({ reason }: Review): string {
     .replace(/\s*\(here: review resolve [^)]*\)/, "")
     .replace(/; --keep winner once this has been seen$/, "")
     .replace(/\. --keep winner if .*$/s, "")
+    .replace("--keep winner has it live on; to have", "To have")
     .replace(/: review resolve with --set \S+/, "");
 }
 
@@ -110,6 +113,15 @@ function image({ image: columns }: Review): TemplateResult {
 function otherDecisions(review: Review, decided: () => void): TemplateResult | typeof nothing {
   const { decisions } = review;
   const buttons = [
+    isKeptRow(review) && decisions.includes("winner")
+      ? button({
+          label: "Let it live on",
+          icon: "check",
+          look: "main",
+          action: `review ${review.id}`,
+          run: () => decide(review, { keep: "winner" }, "The row lives on, on every node.", decided),
+        })
+      : nothing,
     decisions.includes("set")
       ? button({
           label: review.column === undefined ? "Change the row…" : "Write another value…",

@@ -182,7 +182,7 @@ function messageOf(name: string, { faults, unknown }: Pick<Findings, "faults" | 
   }
   if (unknown.length > 0) {
     sentences.push(
-      `${name} holds rows in ${unknown.join(", ")} that its capture knows nothing of: something wrote past it. scoutsync verify ${name} PEER --deep names them, --repair takes them in.`,
+      `${name} holds rows in ${unknown.join(", ")} that its capture knows nothing of: something wrote past it. scoutsync verify ${name} PEER names them, --repair takes them in.`,
     );
   }
   return sentences.join(" ");

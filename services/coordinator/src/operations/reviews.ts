@@ -136,6 +136,8 @@ function decisionsOf({ node, review }: FleetEntry): ReviewView["decisions"] {
   // What a node of a scope wrote and its server did not take: taken off the list, taken after all, or with other values.
   if (review.id.startsWith("scope-")) return ["winner", "loser", "set"];
   const kind = kindOf(review);
+  // A deleted row that others refer to: it may live on, and goes where nothing refers to it.
+  if (kind === "conflict" && review.column === "") return ["winner"];
   if (kind !== "file" || review.key !== "") return DECISIONS[kind];
   return node.files.some(({ root, held_back }) => root === review.table && held_back !== 0) ? ["release", "undo"] : ["release"];
 }
