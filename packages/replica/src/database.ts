@@ -252,6 +252,7 @@ export class ReplicaDatabase implements Neighbour {
         terms: this.terms,
         nowUs,
         silently: (work) => this.turns.silently(work),
+        isFollowing: () => this.turns.isFollowing,
         noteProblem: (problem) => (this.problem = problem),
       });
       this.turns.follower = this.follower;

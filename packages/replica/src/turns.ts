@@ -259,6 +259,8 @@ export class Turns {
   private transaction<T>(work: () => T): T {
     this.letOthersWrite();
     const taken = performance.now();
+    const { catalogs } = this.rows;
+    const tables = [...this.rows.tables, ...this.rows.absent];
     try {
       this.file.checkFiles();
       this.db.exec("BEGIN IMMEDIATE");
@@ -277,6 +279,11 @@ export class Turns {
       // Nothing is read from it any more: the thread closes it.
       if (isReplaced(error)) throw error;
       this.reload();
+      // What was captured still waits under the tables as they were.
+      if (this.rows.catalogs !== catalogs) {
+        this.rows.setTables(tables);
+        this.rows.shared.nameTables(tables);
+      }
       throw error instanceof ParentBehind || error instanceof DependentBusy ? error : fromSqlite(error, this.path);
     } finally {
       this.released = performance.now();

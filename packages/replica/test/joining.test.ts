@@ -232,3 +232,45 @@ describe("what was not said is not done", () => {
     expect(a.rows("SELECT * FROM _scoutsync_alias")).toEqual([]);
   });
 });
+
+describe("a column that was there in some copies when they were attached, and came in one of them later", () => {
+  const ROWS = `CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT); CREATE TABLE word(k TEXT PRIMARY KEY, v TEXT);`;
+  const FILLED = `${ROWS} INSERT INTO team VALUES(1, 'one'), (2, 'two'); INSERT INTO word VALUES('a', 'b');`;
+  const MARK = "ALTER TABLE team ADD COLUMN mark TEXT DEFAULT 'none'; ALTER TABLE word ADD COLUMN mark TEXT DEFAULT 'none';";
+  const marks = (site: Site) =>
+    site.rows("SELECT 'team' AS t, id, mark FROM team UNION ALL SELECT 'word', k, mark FROM word ORDER BY 1, 2");
+  /** A copy without the column has another row more. */
+  const marked = (name: string, mark: string | null) => {
+    const apart =
+      mark === null ? "INSERT INTO team VALUES(10, 'ten')" : `${MARK} UPDATE team SET mark = '${mark}'; UPDATE word SET mark = '${mark}'`;
+    return new Site(name, `${FILLED} ${apart}`, { baseline: "shared" });
+  };
+  const expectMarks = (site: Site, of: Site) => {
+    expect(marks(site)).toEqual(marks(of));
+    expect(conflicts(site)).toEqual(conflicts(of));
+    expect(Buffer.from(site.replica.state().digest)).toEqual(Buffer.from(of.replica.state().digest));
+  };
+
+  // Of two births the greater origin's is told, which may be the one that was made without the column.
+  test.each(["a", "b"])("has its values on a node that is filled by either of two: %s had it", (first) => {
+    const sites = ["a", "b"].map((name) => marked(name, name === first ? "x" : null)) as [Site, Site];
+    settle(...sites);
+    for (const site of sites) if (site.name !== first) site.edit(MARK);
+    settle(...sites);
+    expect(sites[0].one("SELECT mark FROM team WHERE id = 1")).toBe("x");
+    for (const from of sites) {
+      const fresh = new Site(`filled by ${from.name}`, `${ROWS} ${MARK}`);
+      fresh.pull(from);
+      expectMarks(fresh, sites[0]);
+    }
+  });
+
+  test.each(["abc", "acb", "bac", "bca", "cab", "cba"])("has equal values on three: of %s the first lacked it", (names) => {
+    const [lacks, x, y] = [marked(names[0]!, null), marked(names[1]!, "x"), marked(names[2]!, "y")];
+    settle(lacks, x);
+    lacks.edit(MARK);
+    settle(lacks, y);
+    settle(lacks, x, y);
+    for (const site of [x, y]) expectMarks(site, lacks);
+  });
+});

@@ -227,6 +227,19 @@ describe("a column that refers to a row of another database of the node", () => 
     for (const node of filled) expect(node.wrong).toEqual([]);
   });
 
+  test("what was written after a row moved means who has its integer then, also where a migration came before the next start", () => {
+    const [a, b] = [new Node("a"), new Node("b")];
+    a.signUp("ann", 0);
+    b.signUp("ben", 1);
+    // As after a crash between the two commits.
+    b.scouting.isOpen = false;
+    b.scouting.replica.close();
+    b.users.pull(a.users);
+    b.scouting.write("INSERT INTO scouting(scout_id, wrote) VALUES(1, 'ann'); ALTER TABLE scouting ADD COLUMN more TEXT");
+    b.scouting.start();
+    expect(b.wrong).toEqual([]);
+  });
+
   test("finds a number that was changed behind the triggers' back", () => {
     const [a, b] = [new Node("a"), new Node("b")];
     a.signUp("ann", 0);

@@ -498,8 +498,8 @@ export class Applier {
       row.held.map(({ cid, value }) => [cid, [{ ...birth, value, tally: row.tallies.get(cid) }]]),
     );
     for (const [cid, tally] of row.tallies) if (!columns.has(cid)) columns.set(cid, [{ ...birth, value: undefined, tally }]);
-    // A birth that comes before whatever else was written may as well have written the default.
-    if (!isNamedByBirth(row.table)) for (const cid of row.unwritten) columns.set(cid, []);
+    // A birth that comes before whatever else was written may as well have written the default; of several, none comes first.
+    if (!isNamedByBirth(row.table) || row.twins.length > 0) for (const cid of row.unwritten) columns.set(cid, []);
     return {
       table: row.table,
       place: { kind: "waiting", reason: "", blocker: null },

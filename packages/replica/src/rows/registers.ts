@@ -106,7 +106,7 @@ export function mergeColumn(
  * Merges a birth of a row that several replicas may give birth to: one with a natural key, or one of copies that were
  * joined as shared. The greatest is the birth, and each of its column values, `written`, is a write to that column.
  * Where it is a twin of the birth here, columns that both wrote alike need no list of their own, and writes of others come
- * by themselves. Other rows with surrogate keys have one birth, which may have been issued again.
+ * by themselves. One that it has not written, as it was made without it, is not one of those. Other rows with surrogate keys have one birth, which may have been issued again.
  */
 export function mergeBirth(
   state: RowState,
@@ -124,7 +124,8 @@ export function mergeBirth(
   const isAlike = (cid: number, value: CellValue) =>
     isTwin && state.table.indexOf.has(cid) && !state.columns.has(cid) && sameValue(current(cid), value);
   const apart = written.filter(({ cid, value }) => !isAlike(cid, value));
-  for (const { cid } of isTwin ? apart : state.table.columns) {
+  const told = new Set(written.map(({ cid }) => cid));
+  for (const { cid } of isTwin ? [...apart, ...state.table.columns.filter((column) => !told.has(column.cid))] : state.table.columns) {
     const value = state.twins.length > 0 && !state.columns.has(cid) && state.table.indexOf.has(cid) ? current(cid) : undefined;
     const writes = registerOf(state, cid).map((held, at) => (at === 0 || held.value !== undefined ? held : { ...held, value }));
     if (writes.length > 0 || state.columns.has(cid)) state.columns.set(cid, writes);

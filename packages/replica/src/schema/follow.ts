@@ -73,6 +73,8 @@ interface Parts {
   seen: SeenSchema;
   /** Writes to the application's tables as `Turns.silently`. */
   silently: <T>(work: () => T) => T;
+  /** True when everything that is referred to in other databases is where it is there. */
+  isFollowing: () => boolean;
   /** Takes why the database cannot take part just now. */
   noteProblem: (problem: string) => void;
 }
@@ -95,6 +97,7 @@ export class SchemaFollower {
   private readonly silence: Silence;
   private readonly seen: SeenSchema;
   private readonly silently: Parts["silently"];
+  private readonly isFollowing: Parts["isFollowing"];
   private readonly noteProblem: Parts["noteProblem"];
   /** Where in the file each table began when capture was last looked at, by number: a table that was made anew begins elsewhere. */
   private readonly begins = new Map<number, number>();
@@ -118,6 +121,7 @@ export class SchemaFollower {
     this.silence = parts.silence;
     this.seen = parts.seen;
     this.silently = parts.silently;
+    this.isFollowing = parts.isFollowing;
     this.noteProblem = parts.noteProblem;
   }
 
@@ -143,7 +147,6 @@ export class SchemaFollower {
       if (byHand) this.faults.note({ table: table.name, reason: TAKEN_OFF, atUs: this.nowUs() });
       return [{ table, shape, blind: byHand || !isCaptured(this.db, table) }];
     });
-    for (const table of tables) this.begins.set(table.tid, rootOf(this.db, table));
     for (const { table, shape, blind } of broken) if (shape) this.reconciliation.begin(table.tid, shape, blind);
     if (broken.length > 0 && this.rows.tables.length === 0) this.takeFormer(shapes, tables, leaving);
     if (
@@ -155,6 +158,8 @@ export class SchemaFollower {
       )
     )
       return false;
+    // Not before: where that takes several turns, the next would take tables that were made anew for ones whose triggers went.
+    for (const table of tables) this.begins.set(table.tid, rootOf(this.db, table));
     // What could not be drained under the shape that was goes, and is found by comparing.
     for (const { table, shape } of broken) if (shape && this.drainer.hasEventsOf(table)) this.reconciliation.begin(table.tid, shape, true);
     for (const { table } of broken) installCapture(this.db, table);
@@ -306,7 +311,8 @@ export class SchemaFollower {
    * False when `until` has passed before the end of them.
    */
   private drainOld(broken: readonly Table[], until: number): boolean {
-    const drained = this.attempt(broken, () => this.drainer.run(until));
+    // Before integers of other databases' rows are followed nothing is drained that may have been written with new ones.
+    const drained = this.isFollowing() ? this.attempt(broken, () => this.drainer.run(until)) : null;
     if (drained !== null) return drained;
     // Of rows without a key that went nothing else has the values.
     for (const { tid, keyless } of broken) {
