@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { rejoin } from "./rejoin.ts";
 import { SECOND_US, settle, Site, START_US } from "./site.ts";
 
 const SCHEMA = `
@@ -84,4 +85,29 @@ describe("a row of a node that was away refers to what one node has forgotten an
       expect(a.rows("SELECT word.x, language.code FROM word JOIN language ON code = language")).toEqual([{ x: "x", code: "en" }]);
     });
   }
+
+  test("also where a clock was ahead and a node that joined again has deleted it without having seen that", () => {
+    const [a, b, c, d] = ["a", "b", "c", "d"].map((name) => new Site(name, SCHEMA)) as [Site, Site, Site, Site];
+    a.edit("INSERT INTO team VALUES(1, 'one', NULL)", START_US);
+    meet(a, b, c, d);
+    d.edit("INSERT INTO robot VALUES(1, 1, NULL)", START_US + 40 * SECOND_US);
+    a.edit("UPDATE team SET name = 'ahead'", START_US + 500 * SECOND_US);
+    a.edit("DELETE FROM team", START_US + 501 * SECOND_US);
+    meet(a, b);
+    a.nowUs = b.nowUs = START_US + 600 * SECOND_US;
+    for (const name of ["c", "d"]) a.replica.retire(name);
+    expect(a.replica.forget({ retentionDays: 0, dryRun: false })).toMatchObject({ forgotten: 1 });
+    c.edit("UPDATE team SET name = 'of c'", START_US + 30 * SECOND_US);
+    expect(rejoin(c.replica, a.replica)).toMatchObject({ reborn: 1 });
+    meet(a, b, c);
+    // What has come back, deleted by c, is forgotten here again; b has all of it.
+    meet(a, b, c);
+    expect(a.replica.forget({ retentionDays: 0, dryRun: false })).toMatchObject({ forgotten: 1 });
+    d.pull(b);
+    b.pull(d);
+    a.pull(b);
+    expect(a.replica.state().parked).toBe(0);
+    expectEqual(a, b);
+    expect(a.rows("SELECT team.id FROM robot JOIN team ON team.id = team")).toHaveLength(1);
+  });
 });

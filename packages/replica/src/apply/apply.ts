@@ -4,7 +4,6 @@ import {
   type CellValue,
   type ChangeBatch,
   compareDots,
-  compareWrites,
   isCovered,
   join,
   MalformedBytes,
@@ -19,7 +18,6 @@ import {
   type SqlValue,
   SyncError,
   type VersionVector,
-  winnerOf,
   type Write,
 } from "@scoutsync/core";
 import type { Database } from "better-sqlite3";
@@ -30,7 +28,7 @@ import type { Floor } from "../forgetting/floor.ts";
 import type { Rejoin, Rejoined } from "../forgetting/rejoin.ts";
 import { Contested } from "../repair/contested.ts";
 import { settleDoubts } from "../repair/doubt.ts";
-import { mergeBirth, mergeColumn, mergeExistence, mergeRekey, mergeSame } from "../rows/registers.ts";
+import { isAlive, mergeBirth, mergeColumn, mergeExistence, mergeRekey, mergeSame } from "../rows/registers.ts";
 import { type ColumnWrite, openConflicts, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import { lacksTarget } from "../rows/foreign-keys.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -476,10 +474,9 @@ export class Applier {
 
   /** True for a record of a row whose delete has won: taking it can bring nothing back. */
   private isDeleted({ birth, columns, deletes }: IncomingRow): boolean {
-    const deleted = winnerOf(deletes, this.knowledge);
-    if (!deleted || deleted.alive) return false;
-    const writes = [...(birth ? [birth] : []), ...columns.flatMap(({ writes: held }) => held)];
-    return writes.every((write) => compareWrites(write, deleted, this.knowledge) < 0);
+    return (
+      birth !== null && !isAlive({ birth, deletes, columns: new Map(columns.map(({ cid, writes }) => [cid, writes])) }, this.knowledge)
+    );
   }
 
   /** True when some write of the record is not covered by the vector, or the vector does not count. */

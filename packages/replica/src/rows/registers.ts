@@ -39,7 +39,7 @@ export function latestTime(state: RowState): number {
  * of the delete does, whatever the clocks say, and nothing that the delete knew: where the deleted row was forgotten, neither
  * author could see its times.
  */
-export function isAlive(state: RowState, knowledge: Knowledge): boolean {
+export function isAlive(state: Pick<RowState, "birth" | "columns" | "deletes">, knowledge: Knowledge): boolean {
   const deleted = winnerOf(state.deletes, knowledge);
   if (!deleted || deleted.alive) return true;
   if (knew(state.birth, deleted.origin, deleted.sequence, knowledge)) return true;
