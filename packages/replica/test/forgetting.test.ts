@@ -257,6 +257,25 @@ describe("a node that was retired comes back", () => {
     expect(a.rows("SELECT name FROM team WHERE id > 3 OR id = 2")).toEqual([{ name: "of c" }]);
   });
 
+  test("so it is where somebody else had deleted it, too, who did not know of that write", () => {
+    const [a, b, c] = fleet();
+    const d = new Site("d", SCHEMA);
+    meet(a, b, c, d);
+    d.edit("DELETE FROM robot WHERE id = 2; DELETE FROM team WHERE id = 2", START_US + 400 * SECOND_US);
+    a.edit("UPDATE team SET x = 'ahead' WHERE id = 2", START_US + 500 * SECOND_US);
+    a.edit("DELETE FROM robot WHERE id = 2; DELETE FROM team WHERE id = 2", START_US + 501 * SECOND_US);
+    meet(a, b);
+    a.nowUs = START_US + 600 * SECOND_US;
+    for (const name of ["c", "d"]) a.replica.retire(name);
+    expect(forget(a)).toMatchObject({ forgotten: 2 });
+    c.edit("UPDATE team SET name = 'of c' WHERE id = 2", START_US + 30 * SECOND_US);
+    expect(rejoin(c.replica, a.replica)).toMatchObject({ reborn: 1 });
+    meet(a, b, c);
+    d.pull(b);
+    b.pull(d);
+    expect(b.rows("SELECT name FROM team WHERE id > 3 OR id = 2")).toEqual([{ name: "of c" }]);
+  });
+
   test("a row that only got another integer there is no edited one: it goes", () => {
     const [a, b, c] = fleet();
     c.edit("INSERT INTO team VALUES(4, 'of c', 'x')", START_US + 10 * SECOND_US);

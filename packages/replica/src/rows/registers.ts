@@ -36,14 +36,15 @@ export function latestTime(state: RowState): number {
 
 /**
  * Existence is one more register: alive when its winner says so, or a birth or column write beats it. A birth that knew
- * of the delete does, whatever the clocks say, and nothing that the delete knew: where the deleted row was forgotten, neither
+ * of the delete does, whatever the clocks say, and nothing that a delete knew: where the deleted row was forgotten, neither
  * author could see its times.
  */
 export function isAlive(state: Pick<RowState, "birth" | "columns" | "deletes">, knowledge: Knowledge): boolean {
   const deleted = winnerOf(state.deletes, knowledge);
   if (!deleted || deleted.alive) return true;
   if (knew(state.birth, deleted.origin, deleted.sequence, knowledge)) return true;
-  const beats = (write: Write) => compareWrites(write, deleted, knowledge) > 0 && !knew(deleted, write.origin, write.sequence, knowledge);
+  const isKnown = ({ origin, sequence }: Write) => state.deletes.some((write) => !write.alive && knew(write, origin, sequence, knowledge));
+  const beats = (write: Write) => compareWrites(write, deleted, knowledge) > 0 && !isKnown(write);
   if (beats(state.birth)) return true;
   for (const writes of state.columns.values()) if (writes.some(beats)) return true;
   return false;
