@@ -27,7 +27,7 @@ export const FAULTS: Fault[] = [
   },
   {
     name: "a write that a delete knew may beat it",
-    edits: [[" && !knew(deleted, write.origin, write.sequence, knowledge);", ";"]],
+    edits: [["compareWrites(write, deleted, knowledge) > 0 && !isKnown(write);", "compareWrites(write, deleted, knowledge) > 0;"]],
     caughtBy: tests("forgetting"),
   },
   {
