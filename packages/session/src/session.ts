@@ -245,7 +245,13 @@ async function syncDatabase(
       if (pulled.verified !== true) why = await whyUnverified(replica, peer.address, pulled, options.pullOnly === true);
       if (options.pullOnly || !(await peerLacks(replica, pulled))) {
         // What was asked for says what was here before. The application there may be waiting to read that it has arrived.
-        if (!equalVectors(before, replica.state.vector)) await pull({ ...shared, run });
+        if (!equalVectors(before, replica.state.vector)) {
+          try {
+            await pull({ ...shared, run });
+          } catch {
+            // Everything is through, and the next contact says so: a peer that went just now makes no failed session of it.
+          }
+        }
         return pulled.verified === true ? null : why;
       }
     }

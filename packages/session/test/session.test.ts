@@ -152,6 +152,20 @@ describe("a session", () => {
     expect(Object.keys(there.rows())).toHaveLength(3);
   });
 
+  test("that has everything is no failed one where its peer goes before it has heard so", async () => {
+    const { here, there, peer, session } = await pair();
+    there.fill("there", 2);
+    const changes = peer.getChanges.bind(peer);
+    let asked = 0;
+    peer.getChanges = async function* (request) {
+      if (++asked > 1) throw new SyncError({ code: "SHUTTING_DOWN", message: "the peer is stopping", action: "Try again." });
+      yield* changes(request);
+    };
+    expect(await session()).toMatchObject({ success: true, verified: true, errors: [] });
+    expect(asked).toBe(2);
+    expect(here.rows()).toEqual(there.rows());
+  });
+
   test("a peer that only receives is given what it lacks", async () => {
     const { here, there, peer, session } = await pair();
     here.fill("a", 3);
