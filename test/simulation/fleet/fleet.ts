@@ -7,7 +7,7 @@ import Database from "better-sqlite3";
 import { Author } from "./author.ts";
 import { BAG, BagLedger, bagStatement, countBag, type Counts } from "./bag.ts";
 import { FleetLedger, takeSnapshot, textOf, type SeenRow, type Snapshot } from "./ledger.ts";
-import { differingRows, mend } from "./mending.ts";
+import { differingRows, mend, type Differing } from "./mending.ts";
 import { drawMigrations, levelOf, migrate, type Migration } from "./migrations.ts";
 import { SimulatedNode, type Connection } from "./node.ts";
 import { FULL, type FleetOptions } from "./options.ts";
@@ -59,6 +59,8 @@ export class FleetSimulation {
   private readonly nodes: SimulatedNode[] = [];
   private readonly ledger: FleetLedger;
   private readonly migrations: Migration[];
+  /** Tables that the application of some node has dropped, whether or not it has made them again. */
+  private readonly dropped = new Set<string>();
   private readonly bag = new BagLedger();
   /** What the bag held when a snapshot was taken. */
   private readonly bags = new WeakMap<Snapshot, Counts>();
@@ -258,7 +260,9 @@ export class FleetSimulation {
     this.trace(`  ${node.name}: ${migration.text}`);
     if (this.lastEvent(connection.db) > 0) this.ledger.unclear.add(node.author);
     if (migration.unclear !== null) this.ledger.unclearTables.add(migration.unclear);
+    const before = this.tablesIn(connection.db);
     migrate(connection.db, migration, level + 1);
+    for (const { name } of before) if (!migration.tables.some((table) => table.name === name)) this.dropped.add(name);
     this.counts.migrated++;
     // Others' connections learn of it with their next statement.
     const done = this.alive([node], () => {
@@ -459,14 +463,15 @@ export class FleetSimulation {
 
   /**
    * A node that has dropped a column passes rows on without its values: who gets them there lacks the values alone, which a
-   * session with a node that has them finds, and mends. False for any other difference, and where it stays.
+   * session with a node that has them finds, and mends. One that has dropped a table passes its rows over: who pulls from it lacks
+   * them, and what was written to them. False for any other difference, and where it stays.
    */
   private mend({ replica: here }: SimulatedNode, { replica: there }: SimulatedNode): boolean {
     if (!here || !there) return false;
     const differing = differingRows(here, there);
+    const passedOver = this.passedOver(differing);
     for (const [table, keys] of differing) {
-      // What a node had when it dropped the table is gone there, and brought back by whoever still has it.
-      if (this.returned.has(table)) continue;
+      if (passedOver.has(table)) continue;
       const left = this.columnsLeft(table);
       for (const key of keys) {
         const [ours, theirs] = [here.row(table, key), there.row(table, key)];
@@ -479,6 +484,19 @@ export class FleetSimulation {
     mend(here, there, differing);
     this.counts.mended++;
     return differingRows(here, there).size === 0;
+  }
+
+  /**
+   * Of tables that differ those that some node has dropped: whoever still has the rows brings them back, also to one that never
+   * dropped them, or has not yet (seed 20000057). And what they refer to: a deleted row is kept by who has the row that it is kept
+   * for, and keeps another out that has its UNIQUE value (seed 20000123).
+   */
+  private passedOver(differing: Differing): Set<string> {
+    const tables = [this.tables, ...this.migrations.map((migration) => migration.tables)].flat();
+    const found = new Set([...differing.keys()].filter((table) => this.dropped.has(table)));
+    for (const name of found)
+      for (const table of tables) if (table.name === name) for (const { parent } of table.references) found.add(parent);
+    return found;
   }
 
   /** Tables that are back after they were dropped, each with the release that made it last. */
