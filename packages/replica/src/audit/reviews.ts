@@ -152,7 +152,8 @@ export function findReviews(audited: Audited, request: { kind: string; id: strin
 export function countReviews(db: Database, rows: RowStore): number {
   let open = valueStatement(
     db,
-    "SELECT count(*) FROM _scoutsync_kept AS k JOIN _scoutsync_log AS l USING(oid, sequence) WHERE l.tid > 0",
+    // In this order: there are few of the one, and as many of the other as there are rows.
+    "SELECT count(*) FROM _scoutsync_kept AS k CROSS JOIN _scoutsync_log AS l USING(oid, sequence) WHERE l.tid > 0",
   ).get() as number;
   for (const table of rows.tables)
     open += (valueStatement(db, `SELECT coalesce(sum(open), 0) FROM ${rowsTable(table.tid)} WHERE open IS NOT NULL`).get() as number) ?? 0;
