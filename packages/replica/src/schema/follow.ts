@@ -335,6 +335,7 @@ export class SchemaFollower {
       this.rows.discard();
       this.digest.reload();
       this.knowledge.reload();
+      this.drainer.reload();
       this.quarantine.forget();
       this.rows.lookForKeptBack();
       this.noteProblem(`schema of ${broken.map((table) => table.name).join(", ")} changed: ${(error as Error).message}`);
