@@ -1,6 +1,4 @@
-import type { Fault } from "./faults.ts";
-
-const tests = (name: string) => `packages/replica/test/${name}.test.ts`;
+import { type Fault, replicaTest as tests } from "./fault.ts";
 
 /** Rules of rows that are one, broken. */
 export const ENTITY_FAULTS: Fault[] = [

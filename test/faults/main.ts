@@ -4,17 +4,13 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { type Fault, FAULTS as ROW_FAULTS } from "./faults.ts";
-import { ENTITY_FAULTS } from "./entity-faults.ts";
-import { FILE_FAULTS } from "./file-faults.ts";
-import { SCOPE_FAULTS } from "./scope-faults.ts";
-import { SECURITY_FAULTS } from "./security-faults.ts";
+import type { Fault } from "./fault.ts";
+import { FAULTS } from "./faults.ts";
 
 // `npm run faults [-- WORDS]`: breaks one rule of the product after the other in a scratch copy and runs the test that
 // must notice. Prints a table; exit 1 when a fault survives or its text is not in the sources any more. WORDS picks faults by their
 // names and by what catches them (`packages/files/`); `--sample N` takes N of them, others every day; `--from K` repeats such a set.
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const FAULTS: readonly Fault[] = [...ROW_FAULTS, ...ENTITY_FAULTS, ...FILE_FAULTS, ...SCOPE_FAULTS, ...SECURITY_FAULTS];
 const LONGEST_MS = 240_000;
 const SOURCES = ["packages", "services"];
 const DAY_MS = 86_400_000;

@@ -1,4 +1,4 @@
-import type { Fault } from "./faults.ts";
+import type { Fault } from "./fault.ts";
 
 const SCOPE_TESTS = "packages/replica/test/scope.test.ts";
 const SCHEMAS = "packages/replica/test/scope-schemas.test.ts";

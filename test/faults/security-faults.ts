@@ -1,4 +1,4 @@
-import type { Fault } from "./faults.ts";
+import type { Fault } from "./fault.ts";
 
 const ACCESS = "test/e2e/access.test.ts";
 const TEAMS = "test/e2e/two-teams.test.ts";
@@ -88,5 +88,42 @@ export const SECURITY_FAULTS: Fault[] = [
     name: "a team's nodes are told how full the disk is by what others do",
     edits: [["...(context.isPart !== true && { clock", "...(context.isPart !== undefined && { clock"]],
     caughtBy: TEAMS,
+  },
+  {
+    name: "a certificate that another CA signed is taken",
+    edits: [["if (!read.checkIssued(this.ca) || !read.verify(this.ca.publicKey)) {", "if (!read.checkIssued(this.ca)) {"]],
+    caughtBy: "packages/trust/test/trust.test.ts",
+  },
+  {
+    name: "who was put out is let in",
+    edits: [["if (this.#revocations.includes(identity)) {", "if (this.#revocations.version < 0) {"]],
+    caughtBy: "packages/trust/test/trust.test.ts",
+  },
+  {
+    name: "a certificate that ran out is taken",
+    edits: [["if (now > identity.validUntilMs || now < identity.validFromMs) {", "if (now < identity.validFromMs) {"]],
+    caughtBy: "packages/trust/test/trust.test.ts",
+  },
+  {
+    name: "a join code lets in more than one",
+    edits: [["renameSync(path, join(used, `${this.#hash(asked.secret)}.json`));", ""]],
+    caughtBy: "packages/trust/test/trust.test.ts",
+  },
+  {
+    name: "a list of revoked identities needs no signature",
+    edits: [
+      ['wire.content.length <= MOST_BYTES && verify("sha256", wire.content, caKey, wire.signature);', "wire.content.length <= MOST_BYTES;"],
+    ],
+    caughtBy: "packages/trust/test/trust.test.ts",
+  },
+  {
+    name: "who answers may answer as another node",
+    edits: [['if (nodeId === "" || (identity.role === "node" && identity.id === nodeId)) return;', "if (identity.id !== nodeId) return;"]],
+    caughtBy: "services/sync-node/test/impersonation.test.ts",
+  },
+  {
+    name: "a member may say what another node has",
+    edits: [["(identity.id === nodeId || memberKey(identity) === memberKey(own))", '(identity.id !== "" || memberKey(own) !== "")']],
+    caughtBy: "services/sync-node/test/impersonation.test.ts",
   },
 ];

@@ -1,0 +1,178 @@
+import { type Fault, replicaTest as tests } from "./fault.ts";
+
+/** Rules by which the rows of others are taken in, broken. */
+export const APPLY_FAULTS: Fault[] = [
+  {
+    name: "a kept row goes while the rows that refer to it are not known",
+    edits: [["    if (this.isComparing()) return;\n", ""]],
+    caughtBy: tests("migration-deletes"),
+  },
+  {
+    name: "a row that its parent woke while it was being placed stays as it was stored",
+    edits: [["return this.showWoken(state, woken, { cells, shown, before });", "return true;"]],
+    caughtBy: tests("woken"),
+  },
+  {
+    name: "two rows under one dot share a place in the log",
+    edits: [["    if (this.repairing) this.contested.yieldTo(row);\n", ""]],
+    caughtBy: tests("snapshot"),
+  },
+  {
+    name: "a reference by configuration keeps a deleted row",
+    edits: [["this.referring(parent, true).map", "this.referring(parent).map"]],
+    caughtBy: tests("soft-references"),
+  },
+  {
+    name: "a deleted row that stays is written as if what it refers to were there",
+    edits: [['if (stray || missing) return this.placement.evict(state, cells, stray ?? "parent", missing, before);', ""]],
+    caughtBy: tests("circles"),
+  },
+  {
+    name: "another server's new row takes over what a deleted one left behind",
+    edits: [["this.rows.byId(state.table, id) || this.leftBehind.hold(state, id)", "this.rows.byId(state.table, id)"]],
+    caughtBy: tests("left-behind"),
+  },
+  {
+    name: "rows that refer to each other are placed as if deleted rows' integers were theirs",
+    edits: [["isContested || this.cycle.size > 0 || this.rows.same.exist", "isContested || this.rows.same.exist"]],
+    caughtBy: tests("circles"),
+  },
+  {
+    name: "what was left behind comes to mean the row that was there first",
+    edits: [["return taken.length > 0;", "return false;"]],
+    caughtBy: tests("left-behind"),
+  },
+  {
+    name: "a row gives way to one that refers to it",
+    edits: [["if (this.related.leansOn(waiting, holders)) return false;", ""]],
+    caughtBy: tests("circles"),
+  },
+  {
+    name: "who holds the value of a UNIQUE expression is not asked",
+    edits: [["return derived ? this.displacedHolders(waiting, values)", "return derived ? []"]],
+    caughtBy: tests("unique"),
+  },
+  {
+    name: "a deleted row that is referred to by value goes, whoever knew of the reference",
+    edits: [
+      [
+        "const dead = [...this.rows.concrete(state.table, cells).dead, ...byValue.map((target) => ({ state: target, ref: null }))];",
+        "const { dead } = this.rows.concrete(state.table, cells);",
+      ],
+    ],
+    caughtBy: tests("foreign-keys"),
+  },
+  {
+    name: "a reference to a UNIQUE value stays behind when somebody else changes the value",
+    edits: [["const touched = table.dependants.filter(", "const touched = [].filter("]],
+    caughtBy: tests("foreign-keys"),
+  },
+  {
+    name: "a parent that a concurrent child refers to goes all the same",
+    edits: [["if (!state.kept && !this.isApart(state, parent, ref)) continue;", "continue;"]],
+    caughtBy: tests("rules-merge"),
+  },
+  {
+    name: "the vector moves with every batch, not at the end of a stream",
+    edits: [["else this.savePosition(batch.run, join(this.position(batch.run), batch.to));", "else this.knowledge.join(batch.to);"]],
+    caughtBy: tests("rules-exchange"),
+  },
+  {
+    name: "a batch is taken whatever range it starts from",
+    edits: [["if (!isCovered(batch.from, known)) {", "if (known === null) {"]],
+    caughtBy: tests("rules-exchange"),
+  },
+  {
+    name: "a position is taken for that of any run",
+    edits: [['"SELECT vector FROM _scoutsync_position WHERE run = ?"', '"SELECT vector FROM _scoutsync_position WHERE run = ? OR 1"']],
+    caughtBy: tests("rules-exchange"),
+  },
+  {
+    name: "what a relay passes on is cut anywhere",
+    edits: [["this.groups.learn(batch.groups ?? []);", "this.groups.learn([]);"]],
+    caughtBy: tests("groups"),
+  },
+  {
+    name: "a batch's SHA-256 is not looked at",
+    edits: [["if (Buffer.compare(sum, batch.sha256) !== 0) throw", "if (sum === null) throw"]],
+    caughtBy: tests("poison"),
+  },
+  {
+    name: "others may claim changes of this run",
+    edits: [["if (this.knowledge.isSelf(origin) && !this.knowledge.covers(origin, sequence)) throw new NeverMade();", ""]],
+    caughtBy: tests("snapshot"),
+  },
+  {
+    name: "the row that arrived last gets another integer, not the one born last",
+    edits: [["holder && this.related.compareBirths(holder, waiting) > 0 ? holder : waiting", "waiting"]],
+    caughtBy: tests("rules-identity"),
+  },
+  {
+    name: "a contested UNIQUE value stays with who came first",
+    edits: [["holders.some((holder) => this.related.compareBirths(holder, waiting) < 0)", "holders.length > 0"]],
+    caughtBy: { seeds: [1, 40] },
+  },
+  {
+    name: "copies joined as shared: rows without a key that came before keep the name of their copy",
+    edits: [["this.rows.keyCells(state).map((cell) => shared.nameOfKeyless(cell)),", "this.rows.keyCells(state),"]],
+    caughtBy: tests("joining-keyless"),
+  },
+  {
+    name: "copies joined as shared: keys made of references keep their old names",
+    edits: [
+      [
+        "if (state.key) state.key = packKey(state.table.key, this.cells(",
+        "if (state.key) state.key = packKey(state.table.key, ((x) => x)(",
+      ],
+    ],
+    caughtBy: tests("joining"),
+  },
+  {
+    name: "copies joined as shared: a row under another integer is not looked for",
+    edits: [["if (identity !== birth && this.rows.hasAlias(identity.origin, identity.sequence)) return false;", ""]],
+    caughtBy: tests("joining"),
+  },
+  {
+    name: "copies that differ are joined though nobody said what they are",
+    edits: [['if (choice !== "") return choice;', 'if (choice !== "" || ours === "") return "shared";']],
+    caughtBy: tests("joining"),
+  },
+  {
+    name: "a kept row does not keep what it refers to",
+    edits: [
+      ["if (!state.kept && !this.isApart(state, parent, ref)) continue;", "if (!this.isApart(state, parent, ref)) continue;"],
+      [".some((child) => child.kept || this.meansApart(child, state))", ".some((child) => this.meansApart(child, state))"],
+    ],
+    caughtBy: tests("rules-merge"),
+  },
+  {
+    name: "rows of a table that is not here are not put in when it comes",
+    edits: [["this.due = [...this.store.tables, ...this.renamed()].some(", "this.due = this.renamed().some("]],
+    caughtBy: tests("schema-held"),
+  },
+  {
+    name: "held values overwrite what a migration has written",
+    edits: [["heldForTable(state, this.knowledge, isUnwritten)", "heldForTable(state, this.knowledge)"]],
+    caughtBy: tests("schema-held"),
+  },
+  {
+    name: "a birth that has not written a column counts as its writer",
+    edits: [["...here.filter(({ cid }) => !unwritten.has(cid))", "...here"]],
+    caughtBy: tests("rolling"),
+  },
+  {
+    name: "forgetting: an old batch brings a forgotten row back",
+    edits: [["return this.rejoining || this.holdsNews(row) ||", "return row.birth !== null || this.rejoining || this.holdsNews(row) ||"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "nobody gives way to rows that refer to each other",
+    edits: [["if (holders.length === 0) return [];", "return [];"]],
+    caughtBy: "packages/replica/test/circles.test.ts",
+  },
+  {
+    name: "move: of a key that names one row twice one place follows it",
+    edits: [["        row.cids.push(column.cid);", "        if (row.cids.length === 0) row.cids.push(column.cid);"]],
+    caughtBy: tests("foreign-keys"),
+  },
+];

@@ -1,0 +1,138 @@
+import { type Fault, replicaTest as tests } from "./fault.ts";
+
+/** Rules that make writes of what was captured, broken. */
+export const DRAIN_FAULTS: Fault[] = [
+  {
+    name: "a row goes in a drain before the new ones are born that it was made to refer to",
+    edits: [[": end?.op === Op.delete && !last;", ": false;"]],
+    caughtBy: tests("kept-values"),
+  },
+  {
+    name: "nobody is told that children refer to the row which took their parent's integer",
+    edits: [["&& this.rows.wasUsed(table, id)) this.takenOver.follow(", "&& id < 0n) this.takenOver.follow("]],
+    caughtBy: tests("rules-identity"),
+  },
+  {
+    name: "a delete in mid-stream knows what whoever revived its row knew",
+    edits: [["return isNews || this.rowsAreHeld", "return this.rowsAreHeld"]],
+    caughtBy: "packages/replica/test/entity-simulation.test.ts",
+  },
+  {
+    name: "nobody is asked about a new row that refers to an integer which a sync gave to another row",
+    edits: [["if (meant) this.notices.refers(", "if (meant && id < 0n) this.notices.refers("]],
+    caughtBy: tests("former-ids"),
+  },
+  {
+    name: "a row that a migration hid from the drain is named by its bare integer",
+    edits: [["for (const { index, parent } of table.keyReferences) this.bearUncompared(parent, first.key[index], first.wall);", ""]],
+    caughtBy: tests("migration-undrained"),
+  },
+  {
+    name: "what one row says is kept as the value of another that it is one with",
+    edits: [["own === undefined ? was : own", "own ?? was"]],
+    caughtBy: tests("former-ids"),
+  },
+  {
+    name: "an edit under an integer that another row had overwrites what its author never saw",
+    edits: [
+      [
+        "writeUnseen(state, cid, wall, this.knowledge, own === undefined ? was : own);\n      state.own.delete(cid);\n      return false;",
+        "return true;",
+      ],
+    ],
+    caughtBy: tests("former-ids"),
+  },
+  {
+    name: "an edit of a counter does not say what it found",
+    edits: [["if (alive) found ??= event.found;", ""]],
+    caughtBy: tests("column-rules"),
+  },
+  {
+    name: "rows without a key that OR REPLACE displaced are not looked for",
+    edits: [["for (let left = known - there; left > 0; left--)", "for (let left = 0; left > 0; left--)"]],
+    caughtBy: tests("keyless"),
+  },
+  {
+    name: "a row with NULL in its key is nobody's",
+    edits: [["this.foundWithoutKey ||= table.twin === null;", ""]],
+    caughtBy: tests("keyless"),
+  },
+  {
+    name: "a drain whose turn ends with the last event ends no group",
+    edits: [
+      ["ORDER BY n LIMIT ${EVENTS_AT_ONCE + 1}`", "ORDER BY n LIMIT ${EVENTS_AT_ONCE}`"],
+      ["const complete = raw.length <= EVENTS_AT_ONCE;\n      if (!complete) raw.pop();", "const complete = raw.length < EVENTS_AT_ONCE;"],
+    ],
+    caughtBy: tests("groups"),
+  },
+  {
+    name: "a drain ends a transaction whose rows a later one has edited",
+    edits: [["if ((event & 7) === Op.insert && isNew)", "if (isNew)"]],
+    caughtBy: tests("groups"),
+  },
+  {
+    name: "a drain ends a transaction whose rows a later one has replaced",
+    edits: [["if ((event & 7) === Op.insert && isNew)", "if ((event & 7) === Op.insert)"]],
+    caughtBy: tests("groups"),
+  },
+  {
+    name: "a row without a key refers to a kept row, and that goes all the same",
+    edits: [["noteReferred: (state, values) => this.noteReferred(state, values)", "noteReferred: () => undefined"]],
+    caughtBy: tests("foreign-keys"),
+  },
+  {
+    name: "a row that is inserted again under a kept-back key counts as written whole",
+    edits: [["if (alive && comeBack()) continue;", "if (alive && comeBack()) written = written.map(() => true);"]],
+    caughtBy: tests("quarantine"),
+  },
+  {
+    name: "a captured write to a row that is not compared yet hides what nobody captured",
+    edits: [["return written.map((was, i) => was || doubts.written[i] === true);", "return written;"]],
+    caughtBy: tests("migration-turns"),
+  },
+  {
+    name: "an edit that is cut off from its row's delete gets no dot",
+    edits: [
+      [
+        "else if (alive && state && written.includes(true) && !hasCombiningRule(table)) {",
+        "else if (alive && state && written.length > 9_999) {",
+      ],
+    ],
+    caughtBy: tests("kept-values"),
+  },
+  {
+    name: "what a parked row held is gone when its key is written anew",
+    edits: [['if (existing.place.kind !== "table") closeWinners(', 'if (existing.place.kind === "dead") closeWinners(']],
+    caughtBy: tests("kept-values"),
+  },
+  {
+    name: "a row that was displaced is followed only where its insert was drained with it",
+    edits: [
+      [
+        "if (displaced) die(displaced.image, displaced.wall);",
+        "if (displaced && (alive || born !== null)) die(displaced.image, displaced.wall);",
+      ],
+    ],
+    caughtBy: tests("kept-values"),
+  },
+  {
+    name: "what a migration writes knows what was held",
+    edits: [
+      [
+        "const unseen = new Set(this.rows.columnsToFill(state));\n    if (unseen.size > 0) {",
+        "const unseen = new Set<number>();\n    if (unseen.size > 0) {",
+      ],
+    ],
+    caughtBy: tests("rolling"),
+  },
+  {
+    name: "rows that came and went between two drains are not there for what referred to them",
+    edits: [["bore: this.bearGone(table, events)", "bore: false"]],
+    caughtBy: tests("short-lived-rows"),
+  },
+  {
+    name: "a row that goes after what it refers to was replaced does not say so",
+    edits: [["written = this.takenOver.withReferences(state, image, written);", ""]],
+    caughtBy: tests("short-lived-rows"),
+  },
+];

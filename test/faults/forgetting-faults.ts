@@ -1,0 +1,149 @@
+import { type Fault, replicaTest as tests } from "./fault.ts";
+
+/** Rules of what is forgotten, kept back or left for a person to decide, broken. */
+export const FORGETTING_FAULTS: Fault[] = [
+  {
+    name: "nobody is told of a deleted row that stays because others refer to it",
+    edits: [["return referring.length === 0 ? [] : [keptReview(audited, state, referring)];", "return [];"]],
+    caughtBy: tests("deletes"),
+  },
+  {
+    name: "a settled conflict is forgotten before every node has what settled it",
+    edits: [[" && this.options.isKnownToAll({ origin, sequence });", ";"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "another integer counts as an edit of a row",
+    edits: [["if (this.hasEdits(state) || !this", "if (this.hasNews(state) || !this"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "what a vector covers counts as deleted, whether or not it was forgotten",
+    edits: [["if (this.hasEdits(state) || !this.mayBeForgotten(state)) return true;", "if (this.hasEdits(state)) return true;"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "what a peer says was forgotten counts as forgotten",
+    edits: [["if (!batch.floor || !isFilled) return;", "if (!batch.floor) return;"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "a sensitive value is shown in lists of conflicts",
+    edits: [["return value !== null && this.#covers(table, column) ? VEILED : value;", "return value;"]],
+    caughtBy: tests("sensitive"),
+  },
+  {
+    name: "a conflict is decided by what stands for a sensitive value",
+    edits: [
+      [
+        "const version = ({ write, value }: Version): ReviewVersion => ({\n        value,",
+        'const version = ({ write }: Version): ReviewVersion => ({\n        value: "(sensitive)",',
+      ],
+    ],
+    caughtBy: tests("sensitive"),
+  },
+  {
+    name: "joining again leaves the key of a row that waits as it was",
+    edits: [
+      ["if (key !== null && !state.key?.equals(key)) this.rebear(state, result);", "if (key === undefined) this.rebear(state, result);"],
+      [": this.renamedKey(state);", ": state.key;"],
+    ],
+    caughtBy: "packages/replica/test/entity-simulation.test.ts",
+  },
+  {
+    name: "a row that lives on as a new one since a node joined again is not listed",
+    edits: [["if (isKnown) this.notices.reborn(", "if (!isKnown) this.notices.reborn("]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "a delete of most of a table at once is an ordinary delete",
+    edits: [["count.deleted >= rows && count.deleted > count.live * share", "count.deleted < 0"]],
+    caughtBy: tests("quarantine"),
+  },
+  {
+    name: "a restart in the middle of a mass delete lets the rest of it go",
+    edits: [["FROM _scoutsync_quarantine WHERE draining = 1", "FROM _scoutsync_quarantine WHERE draining = 9"]],
+    caughtBy: tests("quarantine"),
+  },
+  {
+    name: "a mass delete that is let go takes what others wrote since with it",
+    edits: [
+      [
+        "Buffer.compare(state.hash, hash) !== 0;\n  }\n\n  /** Puts a row into",
+        "Buffer.compare(state.hash, hash) > 9;\n  }\n\n  /** Puts a row into",
+      ],
+    ],
+    caughtBy: tests("quarantine"),
+  },
+  {
+    name: "forgetting: a node that is away is not waited for",
+    edits: [["if (!this.isStable(dots) || waitedFor.length > 0) {", "if (!this.isStable(dots)) {"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "forgetting: a tombstone goes before its time",
+    edits: [
+      [
+        "if (state.deletes.some(({ time }) => time > this.youngUs)) {",
+        "if (state.deletes.some(({ time }) => time > this.youngUs + 1e18)) {",
+      ],
+    ],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "forgetting: what others have and this replica lacks is not looked at",
+    edits: [["return !this.result.alone && this.result.ahead.length === 0 &&", "return !this.result.alone &&"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "forgetting: a row goes though a deleted one that stays refers to it",
+    edits: [["if (this.needed.has(state)) return true;", ""]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "forgetting: who lacks what was forgotten goes on from its vector",
+    edits: [
+      ["if (!isCovered(floor, vector) && !this.isFilling(batch, floor, vector)) {", 'if (batch.run === "" && !isCovered(floor, vector)) {'],
+    ],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "forgetting: a sender that lacks what was forgotten here is believed",
+    edits: [
+      ["if (batch.final && !isCovered(this.vector, batch.vector) &&", 'if (batch.run === "" && !isCovered(this.vector, batch.vector) &&'],
+    ],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "joining again: rows that were edited here go with those that were deleted elsewhere",
+    edits: [["if (this.entityHasNews(state)) reborn.push(state);", "if (this.entityHasNews(state) && table.keyless) reborn.push(state);"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "joining again: what a new row refers to goes",
+    edits: [
+      ["const isNeeded = this.placement.related.referrers(state).some(", "const isNeeded = this.placement.related.referrers(state).every("],
+    ],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "joining again: what was deleted elsewhere stays",
+    edits: [["return { reborn, gone: [...open.values()] };", "return { reborn, gone: [] };"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "joining again: a comparison that was cut is taken for whole",
+    edits: [
+      [
+        "if (this.active && this.run === batch.run && isCovered(floor, this.floor)) return;",
+        "if (this.run === batch.run) return this.active ? undefined : this.begin();",
+      ],
+    ],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "joining again: rows of a table that the peer has dropped are taken for deleted",
+    edits: [["if (!this.prints.has(tablePrint(state.table))) throw notTheSameTable(state.table);", ""]],
+    caughtBy: tests("forgetting"),
+  },
+];

@@ -1,0 +1,120 @@
+import { type Fault, replicaTest as tests } from "./fault.ts";
+
+/** Rules that hold where a schema changes, broken. */
+export const SCHEMA_FAULTS: Fault[] = [
+  {
+    name: "rows without a key count as edited now where a column went",
+    edits: [["const day = former && !former.isWhole ? EARLIEST : null;", "const day = null;"]],
+    caughtBy: tests("migration-deletes"),
+  },
+  {
+    name: "rows without a key that VACUUM moved while a column went are taken for what is at their places now",
+    edits: [["const inOrder = noted.every(", "const inOrder = noted.length < 0 && noted.every("]],
+    caughtBy: tests("migration-deletes"),
+  },
+  {
+    name: "what was captured before a migration that the node was down for is thrown away",
+    edits: [["    if (broken.length > 0 && this.rows.tables.length === 0) this.takeFormer(shapes, tables, leaving);\n", ""]],
+    caughtBy: tests("migration-undrained"),
+  },
+  {
+    name: "rows without a key are not drained where a migration hides what another table held",
+    edits: [["      if (former?.absent === null) this.attempt(broken, () => this.drainer.runKeyless(former));\n", ""]],
+    caughtBy: tests("migration-undrained"),
+  },
+  {
+    name: "rows go on waiting for a place in a table that was dropped",
+    edits: [["    holdWaiting(this.db, absent);\n", ""]],
+    caughtBy: tests("schema-held"),
+  },
+  {
+    name: "the default of a row that came without a column counts as written",
+    edits: [["=> same(ours, state.birth) && sameValue(shown, fallback);", "=> same(ours, state.birth) && shown === undefined;"]],
+    caughtBy: tests("dropped-column"),
+  },
+  {
+    name: "what was written past broken capture is left out",
+    edits: [
+      [
+        "      this.reconciliation.begin(table.tid, null, true);\n      installCapture(this.db, table);",
+        "      installCapture(this.db, table);",
+      ],
+    ],
+    caughtBy: tests("capture-check"),
+  },
+  {
+    name: "one write with two times is ordered by each side's own",
+    edits: [["let moved = agreeOnTimes(state, incoming);", "let moved = false;"]],
+    caughtBy: tests("snapshot"),
+  },
+  {
+    name: "a column that refers by configuration is a number like any other",
+    edits: [["column.references = parent.name;\n    column.soft = true;", "column.soft = true;"]],
+    caughtBy: tests("soft-references"),
+  },
+  {
+    name: "a migration throws away the values of rows that were deleted just before it",
+    edits: [["const kept = setDeletesAside(db, table);", "const kept = false;"]],
+    caughtBy: tests("migration-undrained"),
+  },
+  {
+    name: "rows keep the value of the rule before",
+    edits: [["if (termsMoved(this.db, this.terms))", "if (termsMoved(this.db, this.terms) && this.unsettled)"]],
+    caughtBy: tests("column-rules"),
+  },
+  {
+    name: "numbers of writes are given again when a table's events are dropped",
+    edits: [["  skipWrites(db, db.prepare(`SELECT max(n) FROM ${CAPTURE}`).pluck().get() as number);\n", ""]],
+    caughtBy: tests("receipts"),
+  },
+  {
+    name: "rows that a migration seeds without a key are new on every server",
+    edits: [["const isNew = shape === null && table.keyless && !this.wasJustWritten(table);", "const isNew = false;"]],
+    caughtBy: tests("keyless"),
+  },
+  {
+    name: "a trigger runs that needs what only the application has",
+    edits: [["for (const trigger of unrunnable(db, tables, ours, suspended, virtual)) suspended.add(trigger);", ""]],
+    caughtBy: tests("every-schema"),
+  },
+  {
+    name: "triggers that a person decided about do as they seem to",
+    edits: [["triggersToSuspend(this.db, tables, this.options.triggers)", "triggersToSuspend(this.db, tables)"]],
+    caughtBy: tests("every-schema"),
+  },
+  {
+    name: "triggers that write what is captured run where it is applied, too",
+    edits: [["writtenTables(body).every(harmless);", "true;"]],
+    caughtBy: tests("every-schema"),
+  },
+  {
+    name: "a table rebuilt by a migration is not compared with what is known",
+    edits: [["if (shape) this.reconciliation.begin(", "if (!shape) this.reconciliation.begin("]],
+    caughtBy: tests("migrations"),
+  },
+  {
+    name: "where capture never stopped, a row that is not compared yet counts as written in every column",
+    edits: [["(isOld(name) ? comparison.blind : differs(", "(isOld(name) ? true : differs("]],
+    caughtBy: tests("migration-turns"),
+  },
+  {
+    name: "a crash ends the comparison of a migrated table",
+    edits: [["this.open = new Map(stored.map(", "this.open = new Map(stored.slice(99).map("]],
+    caughtBy: tests("migration-turns"),
+  },
+  {
+    name: "the application's own triggers run again on apply",
+    edits: [["return /\\bRAISE\\s*\\(/i.test(body) || !writtenTables(body).every(harmless);", 'return body === "";']],
+    caughtBy: tests("migrations"),
+  },
+  {
+    name: "a table that comes back without its rows deletes them everywhere",
+    edits: [["if (!table.keyless) forgetMissing(this.db, this.rows, table);", ""]],
+    caughtBy: tests("schema-held"),
+  },
+  {
+    name: "a table that is taken in again takes its old rows for new ones",
+    edits: [["const renewed = rejoinTable(", "const renewed = ((..._: unknown[]) => [] as ReturnType<typeof rejoinTable>)("]],
+    caughtBy: tests("schema-held"),
+  },
+];

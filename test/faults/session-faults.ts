@@ -1,0 +1,60 @@
+import type { Fault } from "./fault.ts";
+
+/** Rules of sessions between nodes, broken. */
+export const SESSION_FAULTS: Fault[] = [
+  {
+    name: "a stream goes on from what the file before had, when another is in its place",
+    edits: [["if (replica.run !== own) stop.abort(otherFile(replica.name));", ""]],
+    caughtBy: "test/e2e/replaced-live.test.ts",
+  },
+  {
+    name: "a node that was restored counts as having what it had",
+    edits: [['Object.assign(link, { run: "", node: null });', ""]],
+    caughtBy: "test/e2e/replaced-live.test.ts",
+  },
+  {
+    name: "a bundle says nothing of who was put out",
+    edits: [["    await carryRevocations(client, head.revocations);\n", ""]],
+    caughtBy: "test/e2e/trust.test.ts",
+  },
+  {
+    name: "a node does not care how many rows may pass",
+    edits: [["      changesPerSecond: Number(changesPerSecond),", "      changesPerSecond: 0 * Number(changesPerSecond),"]],
+    caughtBy: "services/coordinator/test/limits.test.ts",
+  },
+  {
+    name: "what a node says under another one's run is taken for that one's word",
+    edits: [['`${node?.id ?? ""}/${run}`', '`${node === undefined ? "" : ""}/${run}`']],
+    caughtBy: "packages/session/test/acquaintances.test.ts",
+  },
+  {
+    name: "live nodes that hold different rows leave it at that",
+    edits: [["  await mend(context, peer.address, database, signal);\n", ""]],
+    caughtBy: "services/sync-node/test/hostile.test.ts",
+  },
+  {
+    name: "clock: one clock that is behind decides for all",
+    edits: [["offsets[Math.floor((offsets.length - 1) / 2)]", "offsets[0]"]],
+    caughtBy: "services/sync-node/test/clock.test.ts",
+  },
+  {
+    name: "a dry run tells the peer what to note",
+    edits: [['peer.getChanges({ ...request, baseline: "" }, stop)', "peer.getChanges(request, stop)"]],
+    caughtBy: "packages/session/test/joining.test.ts",
+  },
+  {
+    name: "rows that look like copies are joined as distinct without a word",
+    edits: [['if (choice === "distinct" && equal * 2 > smaller)', 'if (choice === "distinct" && equal > smaller * 2)']],
+    caughtBy: "packages/session/test/joining.test.ts",
+  },
+  {
+    name: "one row that is kept out explains whatever differs",
+    edits: [["if (!(await isExplained(difference))) return 0;", "await isExplained(difference);"]],
+    caughtBy: "packages/session/test/session.test.ts",
+  },
+  {
+    name: "a live link calls rows that are kept out diverged",
+    edits: [["if (rows > 0) return context.logger.info({ ...about, rows }", "if (rows < 0) return context.logger.info({ ...about, rows }"]],
+    caughtBy: "services/sync-node/test/live.test.ts",
+  },
+];
