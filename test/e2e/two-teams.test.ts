@@ -20,7 +20,7 @@ test.each(seeds)(
     await teams.converge();
 
     const heard = teams.heardOf("blue");
-    const { answers, refused } = await teams.answersTo("red", heard);
+    const { answers, refused } = await teams.answersWhenAllIsSaid("red", heard);
     expect(refused).toBeGreaterThan(20);
     // A path that was asked for may be said back: in the message, and once more in its details, where quotes are escaped.
     const echoes = /"path":"[^"]*"|no file \\?"[^"\\]*\\?"/g;

@@ -299,6 +299,20 @@ export class TwoTeams {
     return answersOf(this.server.address, this.fleet.path(color, "node-data"), heard);
   }
 
+  /**
+   * The same once the server has heard from each laptop of the team that it has everything. They say so some time after the rows
+   * are in their tables, and the server tells it to the others of the team: an answer from before changes by what red itself does.
+   */
+  async answersWhenAllIsSaid(color: Color, heard: Heard): Promise<{ answers: string[]; refused: number }> {
+    let last: { answers: string[]; refused: number } = { answers: [], refused: 0 };
+    const saysAll = async () => {
+      last = await this.answersTo(color, heard);
+      return last.answers.every(membersHaveAll);
+    };
+    await until(saysAll, { withinMs: 60_000, everyMs: 1000, what: `the server has heard that team ${color} has everything` });
+    return last;
+  }
+
   /** What a laptop lists for a person, asked on it. */
   async listedAt(name: string): Promise<string> {
     const laptop = COLORS.flatMap((color) => this.teams[color].laptops).find((one) => one.name === name) as FleetNode;
@@ -324,3 +338,17 @@ function define(fleet: Fleet, isWide: Record<Color, boolean>): void {
 function print(path: string | undefined, sql: string): string {
   return JSON.stringify(select(path ?? "", sql), (_, value: unknown) => (typeof value === "bigint" ? String(value) : value));
 }
+
+/** Of an answer of changes: whether all nodes that it names are said to have what its sender has. */
+function membersHaveAll(answer: string): boolean {
+  if (!answer.startsWith("/scoutsync.v1.SyncNode/GetChanges: {")) return true;
+  const { batch } = JSON.parse(answer.slice(answer.indexOf("{"))) as { batch?: { vector?: Entries; members?: { vector: Entries }[] } };
+  return (batch?.members ?? []).every(({ vector }) => sorted(vector) === sorted(batch?.vector));
+}
+
+interface Entries {
+  entries: { origin: string; sequence: string }[];
+}
+
+const sorted = (vector: Entries | undefined) =>
+  JSON.stringify(vector?.entries.map(({ origin, sequence }) => `${origin}:${sequence}`).sort());
