@@ -77,7 +77,7 @@ export const DRAIN_FAULTS: Fault[] = [
   },
   {
     name: "a row without a key refers to a kept row, and that goes all the same",
-    edits: [["noteReferred: (state, values) => this.noteReferred(state, values)", "noteReferred: () => undefined"]],
+    edits: [["noteReferred: (state, values) => this.affected.noteReferred(state, values)", "noteReferred: () => undefined"]],
     caughtBy: tests("foreign-keys"),
   },
   {
@@ -127,7 +127,7 @@ export const DRAIN_FAULTS: Fault[] = [
   },
   {
     name: "rows that came and went between two drains are not there for what referred to them",
-    edits: [["bore: this.bearGone(table, events)", "bore: false"]],
+    edits: [["bore: this.row.bearGone(table, events)", "bore: false"]],
     caughtBy: tests("short-lived-rows"),
   },
   {

@@ -172,7 +172,7 @@ export class SchemaFollower {
       const isAdopted = isNew && adoptKeyless(this.db, this.rows, this.knowledge, table);
       if (shape === null && !isAdopted) this.reconciliation.begin(table.tid, null, true);
     }
-    this.drainer.foundWithoutKey = false;
+    this.drainer.lookedForWithoutKey();
     this.reconciliation.restart();
     this.silence.suspended = triggersToSuspend(this.db, tables, this.options.triggers);
     this.seen.see();

@@ -1,0 +1,173 @@
+import type { Database, Statement } from "better-sqlite3";
+import type { SqlValue } from "@scoutsync/core";
+import { CAPTURE, captureColumns, eventCode, imageNumber, imageTable, maskCount, Op } from "../capture/triggers.ts";
+import { valueStatement } from "../kept-statements.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import { hasCombiningRule } from "../rows/ruled-columns.ts";
+import { mayHoldRawText, packKey, textFromBytes } from "../rows/values.ts";
+import type { Table } from "../schema/catalog.ts";
+import type { ReplicaClock } from "../time/replica-clock.ts";
+
+/** Events read at a time; between reads the clock is looked at. */
+export const EVENTS_AT_ONCE = 2_000;
+
+/** Unix epoch as a Julian day, and microseconds in a day. */
+const EPOCH_DAY = 2_440_587.5;
+const DAY_US = 86_400_000_000;
+
+export interface Event {
+  /** Its place in the dirty list. */
+  n: number;
+  op: number;
+  /** Unix microseconds, corrected, never later than the drain's own clock. */
+  wall: number;
+  /** Bits of changed columns; every column for an insert. */
+  masks: bigint[];
+  key: SqlValue[];
+  image: SqlValue[];
+  /** False where nothing captured the image, which is then NULLs. */
+  seen: boolean;
+  /** Of an update: what it found in columns whose rule asks for that; null where nothing noted it. */
+  found: SqlValue[] | null;
+}
+
+/** Rows of a table that an OR REPLACE may have displaced are looked at when nothing waits any more: until then their events stay. */
+export type Displaced = Map<Table, Event[]>;
+
+/** Names one row of one table while a drain lasts. */
+export const nameOf = (table: Table, key: SqlValue[]): string => `${table.tid} ${packKey(table.key, key).toString("latin1")}`;
+
+/** Reads the dirty list: what capture noted, and takes off it what has been drained. */
+export class Captured {
+  private readonly db: Database;
+  private readonly rows: RowStore;
+  private readonly clock: ReplicaClock;
+
+  constructor({ db, rows, clock }: { db: Database; rows: RowStore; clock: ReplicaClock }) {
+    this.db = db;
+    this.rows = rows;
+    this.clock = clock;
+  }
+
+  /** Captured events that wait. */
+  pending(): number {
+    return valueStatement(this.db, `SELECT count(*) FROM ${CAPTURE}`).get() as number;
+  }
+
+  /** True when at least so many captured events wait; counts no further. */
+  isPending(count: number): boolean {
+    return valueStatement(this.db, `SELECT 1 FROM ${CAPTURE} LIMIT 1 OFFSET ${count - 1}`).get() !== undefined;
+  }
+
+  /** True when some event of a table waits. */
+  hasEventsOf(table: Table): boolean {
+    return this.db.prepare(`SELECT 1 FROM ${CAPTURE} WHERE event >> 3 = ? LIMIT 1`).get(table.tid) !== undefined;
+  }
+
+  /** True when some event waits. */
+  get needed(): boolean {
+    return valueStatement(this.db, `SELECT 1 FROM ${CAPTURE} LIMIT 1`).get() !== undefined;
+  }
+
+  /** Events after a number, one more than is read at a time, of those that `where` says; and how many key parts they have. */
+  select(where: string): { keys: number; select: Statement } {
+    const keys = Math.max(0, ...this.rows.tables.map((table) => table.key.length));
+    const columns = captureColumns(keys, Math.max(0, ...this.rows.tables.map(maskCount)));
+    const select = this.db
+      .prepare(
+        `SELECT n, event >> 3, event & 7, at, ${columns.join(", ")} FROM ${CAPTURE} WHERE n > ? AND ${where} ORDER BY n LIMIT ${EVENTS_AT_ONCE + 1}`,
+      )
+      .safeIntegers(true)
+      .raw(true);
+    return { keys, select };
+  }
+
+  /** Removes events up to `at` but for those that the end of the list decides. */
+  forget(at: bigint, tables: ReadonlyMap<number, { table: Table }>, displaced: Displaced): void {
+    const kept = [...displaced].map(([table]) => eventCode(table.tid, Op.displaced));
+    this.db.prepare(`DELETE FROM ${CAPTURE} WHERE n <= ? AND event NOT IN (${kept.join(", ")})`).run(at);
+    for (const { table } of tables.values()) {
+      const stays = displaced.has(table) ? `AND ${imageNumber(table)} NOT IN (SELECT n FROM ${CAPTURE})` : "";
+      this.db.prepare(`DELETE FROM ${imageTable(table.tid)} WHERE ${imageNumber(table)} <= ? ${stays}`).run(at);
+    }
+  }
+
+  /** What a row of `select` says. `keys`: how many key parts it has. */
+  event(table: Table, values: SqlValue[], keys: number): Event {
+    const op = Number(values[2]);
+    const image = table.keyless || op === Op.delete || op === Op.displaced ? this.image(table, values[0] as bigint) : [];
+    return {
+      n: Number(values[0]),
+      op,
+      wall: this.clock.stamp(Math.round(((values[3] as number) - EPOCH_DAY) * DAY_US)),
+      masks: values.slice(4 + keys, 4 + keys + maskCount(table)).map((mask) => (mask as bigint | null) ?? 0n),
+      key: this.key(table, values),
+      image: image ?? table.columns.map(({ fallback }) => fallback),
+      seen: image !== null,
+      found: (op === Op.update || op === Op.found) && hasCombiningRule(table) ? this.image(table, values[0] as bigint) : null,
+    };
+  }
+
+  /**
+   * Of rows that OR REPLACE displaced, the number of the last event that inserts under their key: what is there then is
+   * another row. A displacement is noted before it is known whether it happens: OR IGNORE does nothing. Where it did,
+   * the same statement wrote another row, at the same time.
+   */
+  retaken(raw: SqlValue[][], tables: ReadonlyMap<number, { table: Table }>, keys: number): Map<string, number> {
+    const last = new Map<string, number>();
+    if (!raw.some((values) => Number(values[2]) === Op.displaced)) return last;
+    const displaced = new Set<string>();
+    raw.forEach((values, i) => {
+      const table = tables.get(Number(values[1]))?.table;
+      if (!table?.surrogate || table.keyless) return;
+      const op = Number(values[2]);
+      const name = nameOf(table, this.event(table, values, keys).key);
+      if (op === Op.insert && displaced.has(name)) last.set(name, Number(values[0]));
+      if (op !== Op.displaced) return;
+      for (const later of raw.slice(i + 1)) {
+        if (later[3] !== values[3]) break;
+        if (later[1] !== values[1] || later[2] === BigInt(Op.displaced) || later[4] === values[4]) continue;
+        displaced.add(name);
+        break;
+      }
+    });
+    return last;
+  }
+
+  private key(table: Table, values: SqlValue[]): SqlValue[] {
+    const key = values.slice(4, 4 + table.key.length);
+    if (!table.utf8 || !mayHoldRawText(key)) return key;
+    const columns = key.map((_, i) => `CAST(k${i} AS BLOB)`).join(", ");
+    const bytes = this.db.prepare(`SELECT ${columns} FROM ${CAPTURE} WHERE n = ?`).raw(true).get(values[0]) as Buffer[];
+    return key.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
+  }
+
+  /** The row as it was; null when nothing captured it. */
+  private image(table: Table, n: bigint): SqlValue[] | null {
+    if (table.columns.length === 0) return [];
+    const columns = table.columns.map((_, i) => `c${i}`);
+    const from = `FROM ${imageTable(table.tid)} WHERE ${imageNumber(table)} = ?`;
+    const image = this.db
+      .prepare(`SELECT ${columns.join(", ")} ${from}`)
+      .safeIntegers(true)
+      .raw(true)
+      .get(n) as SqlValue[] | undefined;
+    if (!image) return null;
+    if (!table.utf8 || !mayHoldRawText(image)) return image;
+    const bytes = this.db
+      .prepare(`SELECT ${columns.map((column) => `CAST(${column} AS BLOB)`).join(", ")} ${from}`)
+      .raw(true)
+      .get(n) as Buffer[];
+    return image.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
+  }
+}
+
+/** True for the event of an update of a row without a key that has the old values: the new ones are the next event's. */
+export function isFirstOfTwo(values: readonly SqlValue[], tables: ReadonlyMap<number, { table: Table }>): boolean {
+  return Number(values[2]) === Op.update && tables.get(Number(values[1]))?.table.keyless === true;
+}
+
+/** The event as tables without a primary key have it. */
+export function keylessEvent({ op, wall, key, masks, image }: Event) {
+  return { op, wall, rowid: key[0] as bigint | null, slot: masks[0] ?? 0n, image };
+}

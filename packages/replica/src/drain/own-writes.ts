@@ -1,0 +1,268 @@
+import type { CellValue, SqlValue, Write } from "@scoutsync/core";
+import type { Knowledge } from "../identity/knowledge.ts";
+import { isSame, type EntityMembers, type Member } from "../rows/members.ts";
+import {
+  blindWrite,
+  closeWinners,
+  isAlive,
+  latestTime,
+  localWrite,
+  rebirth,
+  registerOf,
+  replaceColumn,
+  tellBirth,
+  unseeingDelete,
+  writeBeside,
+  writeUnseen,
+} from "../rows/registers.ts";
+import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import { type Edit, hasCombiningRule, ruleOf } from "../rows/ruled-columns.ts";
+import { sameValue } from "../rows/values.ts";
+import type { Table } from "../schema/catalog.ts";
+import type { Affected } from "./affected.ts";
+import { UnseenRows } from "./unseen-rows.ts";
+
+/** What was written to a row, and what it held before as far as somebody saw that; in catalog order. */
+export interface Written {
+  values: readonly CellValue[];
+  found: readonly CellValue[] | null;
+}
+
+export const NO_DOTS: ReadonlyMap<string, { origin: number; sequence: number }> = new Map();
+
+/** What the application did to one row becomes writes of this run, in the registers of the row and of all that are one entity with it. */
+export class OwnWrites {
+  private readonly rows: RowStore;
+  private readonly knowledge: Knowledge;
+  private readonly members: EntityMembers;
+  private readonly affected: Affected;
+  private readonly unseen: UnseenRows;
+  private toFill: Write[] = [];
+  private rowsAreHeld = false;
+
+  constructor(options: { rows: RowStore; knowledge: Knowledge; members: EntityMembers; affected: Affected }) {
+    this.rows = options.rows;
+    this.knowledge = options.knowledge;
+    this.members = options.members;
+    this.affected = options.affected;
+    this.unseen = new UnseenRows(options);
+  }
+
+  /** Call at the start of a drain. */
+  begin(): void {
+    this.rowsAreHeld = this.rows.holdsRows;
+    this.unseen.forget();
+  }
+
+  /** Takes the births of rows in which a column with a rule has been written beside what is held for it. */
+  takeToFill(): Write[] {
+    const toFill = this.toFill;
+    this.toFill = [];
+    return toFill;
+  }
+
+  /** A row is born, or again. `unseen`: what others wrote of this row while there was no table here for it. */
+  birth(
+    table: Table,
+    existing: RowState | null,
+    unseen: RowState | null,
+    id: bigint | null,
+    key: Buffer | null,
+    wall: number,
+    values: readonly SqlValue[],
+  ): RowState {
+    if (existing) {
+      const found = hasCombiningRule(table) ? this.rows.cells(existing) : null;
+      const replaced: Write[] = [existing.birth, ...existing.deletes];
+      for (const writes of existing.columns.values()) replaced.push(...writes);
+      const write = localWrite(existing, wall, replaced, this.knowledge);
+      // The application could not see the row that is out of its table under its key: what that one held stays in the history.
+      if (existing.place.kind !== "table") closeWinners(existing, this.rows.cells(existing), write, this.knowledge);
+      rebirth(existing, write, this.knowledge, editsOf(table, { values, found }));
+      return existing;
+    }
+    const birth = unseen ? blindWrite(unseen, wall, this.knowledge) : localWrite(null, wall, [], this.knowledge);
+    const state: RowState = {
+      table,
+      place: { kind: "table" },
+      slot: UNSTORED,
+      identity: { origin: birth.origin, sequence: birth.sequence },
+      key,
+      birth,
+      claim: id ?? 0n,
+      twins: [],
+      columns: new Map(),
+      deletes: [],
+      rekey: null,
+      closed: [],
+      same: [],
+      own: new Map(),
+      kept: false,
+      hash: null,
+    };
+    tellBirth(state, editsOf(table, { values, found: null }), this.knowledge);
+    return state;
+  }
+
+  /** Stores a row that has just been born, as its table shows it. `before`: the dots that were its own. */
+  saveBirth(state: RowState, id: bigint | null, values: SqlValue[], before: ReturnType<typeof ownedDots> | typeof NO_DOTS): void {
+    this.affected.noteReferred(state, values);
+    if (state.slot === UNSTORED && id !== null && state.deletes.length === 0) {
+      const hash = this.rows.hashOf(state, id, values);
+      this.rows.digest.add(state.table.tid, hash);
+      this.rows.touchedRow(state.table, state.identity);
+      this.rows.of(state.table).addPlain(id, state.birth.origin, state.birth.sequence, state.birth.time, state.birth.context, hash);
+      return;
+    }
+    this.rows.saveInTable(state, id, values, new Map(before));
+  }
+
+  /** A write to a row that is in its table, and stores it. */
+  edit(
+    state: RowState,
+    id: bigint | null,
+    row: { values: SqlValue[]; found: readonly SqlValue[] | null },
+    written: boolean[],
+    wall: number,
+    before: ReadonlyMap<string, { origin: number; sequence: number }>,
+  ): void {
+    this.write(state, written, wall, row);
+    this.affected.noteReferred(state, row.values, written);
+    if (!isAlive(state, this.knowledge)) state.deletes = [];
+    state.kept = false;
+    this.rows.saveInTable(state, id, row.values, new Map(before));
+  }
+
+  /** A write to a row, and to every live row that is one entity with it. `row`: its values, and what was there before. */
+  write(state: RowState, written: readonly boolean[], wall: number, row: Written): void {
+    const members = this.members.standing(state);
+    if (members.length < 2) return this.writeColumns(state, written, wall, row);
+    const values = this.rows.abstract(state.table, row.values as readonly SqlValue[]);
+    const { columns, key, surrogate } = state.table;
+    // A natural key says which row it is: each member keeps its own.
+    const edited = columns.map((column, i) => written[i] === true && (surrogate || !key.some(({ cid }) => cid === column.cid)));
+    const at = afterAll(members, wall);
+    const shown = new Map(columns.map(({ cid }) => [cid, this.members.shownWrite(members, cid).write]));
+    for (const member of members) {
+      const others = !isSame(member.state, state);
+      const target = others ? member.state : state;
+      const before = ownedDots(target);
+      const was = (index: number, cid: number) => (others ? (member.cells[index] as CellValue) : state.own.get(cid));
+      const lost = columns.flatMap(({ cid }, index) => {
+        const value = was(index, cid);
+        return value === undefined ? [] : [[cid, { shown: shown.get(cid) as Write, value }] as const];
+      });
+      // Under a rule that combines, each of them changes from what it had itself to what was written.
+      const had = others
+        ? member.cells
+        : row.found && columns.map(({ cid }, i) => state.own.get(cid) ?? (row.found as CellValue[])[i] ?? null);
+      this.writeColumns(target, edited, at, { values: row.values, found: had }, new Map(lost));
+      if (!others) continue;
+      const cells = member.cells.map((cell, i) => (edited[i] ? (values[i] as CellValue) : cell));
+      this.rows.saveRegisters(target, cells, before);
+    }
+  }
+
+  /** One dot for all columns that were written. `was`: what an entity showed in them, and what this member said itself. */
+  writeColumns(
+    state: RowState,
+    written: readonly boolean[],
+    wall: number,
+    row: Written,
+    was: ReadonlyMap<number, { shown: Write; value: CellValue }> | null = null,
+  ): void {
+    const editOf = editsOf(state.table, row);
+    const unseen = new Set(this.rows.columnsToFill(state));
+    if (unseen.size > 0) {
+      const fresh = state.table.columns.filter((column, i) => written[i] && unseen.has(column.cid));
+      const write = fresh.length > 0 ? blindWrite(state, wall, this.knowledge) : null;
+      const cells = this.rows.abstract(state.table, row.values as SqlValue[]);
+      for (const { cid } of fresh) {
+        const value = cells[state.table.indexOf.get(cid) as number] as CellValue;
+        writeBeside(state, cid, write as Write, this.knowledge, { ...editOf(cid), value });
+      }
+      if (fresh.length > 0) this.toFill.push(state.birth);
+    }
+    const meant = state.table.columns.flatMap((column, i) => (written[i] && !unseen.has(column.cid) ? [column.cid] : []));
+    const cids = this.overwriteUnseen(state, meant, wall, row);
+    if (cids.length === 0) return;
+    const replaced = cids.flatMap((cid) => [...registerOf(state, cid)]);
+    const write = localWrite(state, wall, replaced, this.knowledge);
+    if (!state.table.surrogate && cids.length === state.table.columns.length) rebirth(state, write, this.knowledge, editOf);
+    else for (const cid of cids) replaceColumn(state, cid, write, this.knowledge, editOf(cid), was?.get(cid) ?? null);
+  }
+
+  /**
+   * Of a row that has had its integer only since a sync: columns in which the application overwrote what it may never have
+   * seen. Returns the other ones.
+   */
+  private overwriteUnseen(state: RowState, cids: readonly number[], wall: number, { values }: Written): readonly number[] {
+    const held = this.rows.former.unseenBy(state);
+    if (!held) return cids;
+    const cells = this.rows.abstract(state.table, values as SqlValue[]);
+    return cids.filter((cid) => {
+      const was = held.get(cid);
+      const index = state.table.indexOf.get(cid) as number;
+      // What adds up loses nothing by an increment.
+      if (was === undefined || ruleOf(state.table, cid).kind !== "lww" || sameValue(was, cells[index] ?? null)) return true;
+      // Of rows that are one the table may show what another of them says.
+      const own = state.own.get(cid);
+      writeUnseen(state, cid, wall, this.knowledge, own === undefined ? was : own);
+      state.own.delete(cid);
+      return false;
+    });
+  }
+
+  /**
+   * True where the application could not see everything that may refer to this row: what there is no table for here, and, in
+   * mid-stream, what somebody knew who had it live again. A delete would inherit that author's knowledge.
+   */
+  private mayBeMissed(row: RowState): boolean {
+    const isNews = row.deletes.some(({ alive, origin, sequence }) => alive && !this.knowledge.covers(origin, sequence));
+    return isNews || this.rowsAreHeld;
+  }
+
+  /** A delete of a row, and of every live row that is one entity with it. `image`: what it held, references as identities. */
+  delete(
+    state: RowState,
+    inTable: boolean,
+    id: bigint | null,
+    image: CellValue[],
+    wall: number,
+    before: ReadonlyMap<string, { origin: number; sequence: number }>,
+  ): void {
+    const writeTo = (row: RowState, at: number) => {
+      if (this.unseen.referTo(row)) return unseeingDelete(row, at, this.knowledge);
+      return this.mayBeMissed(row) ? blindWrite(row, at, this.knowledge) : localWrite(row, at, row.deletes, this.knowledge);
+    };
+    const members = this.members.standing(state);
+    const at = members.length < 2 ? wall : afterAll(members, wall);
+    for (const member of members) {
+      if (isSame(member.state, state)) continue;
+      const dots = ownedDots(member.state);
+      member.state.deletes = [{ ...writeTo(member.state, at), alive: false }];
+      this.rows.saveRegisters(member.state, member.cells, dots);
+    }
+    const write = writeTo(state, at);
+    state.deletes = [{ ...write, alive: false }];
+    state.kept = false;
+    for (const [cid, value] of state.own) image[state.table.indexOf.get(cid) ?? image.length] = value;
+    state.place = { kind: "dead" };
+    if (this.members.concerns(state)) this.affected.touch(state.birth);
+    this.rows.saveOut(state, inTable && state.slot !== UNSTORED, id, image, new Map(before), { used: true });
+  }
+}
+
+/** What was done to a column, by its number. */
+function editsOf(table: Table, { values, found }: Written): (cid: number) => Edit {
+  return (cid) => {
+    const index = table.indexOf.get(cid) as number;
+    return { value: values[index] ?? null, found: found ? (found[index] ?? null) : undefined };
+  };
+}
+
+/** A time after everything that any of these rows knows. */
+function afterAll(members: readonly Member[], wall: number): number {
+  return Math.max(wall, ...members.map(({ state }) => latestTime(state) + 1));
+}
