@@ -53,6 +53,21 @@ export const DRAIN_FAULTS: Fault[] = [
     caughtBy: tests("keyless"),
   },
   {
+    name: "rows without a key that were displaced just before a migration are not looked for",
+    edits: [["    this.keyless.displaced(table, displaced.map(keylessEvent));\n", ""]],
+    caughtBy: tests("migration-undrained"),
+  },
+  {
+    name: "rows without a key are counted by columns that a migration has dropped",
+    edits: [["const left = store.columnsLeft();", "const left = table.columns;"]],
+    caughtBy: tests("migration-undrained"),
+  },
+  {
+    name: "text that is not UTF-8 is looked for as bytes, and its row taken for displaced",
+    edits: [['IS ${raw.includes(index) ? "CAST(? AS TEXT)" : "?"} COLLATE', "IS ? COLLATE"]],
+    caughtBy: tests("keyless"),
+  },
+  {
     name: "a row with NULL in its key is nobody's",
     edits: [["this.foundWithoutKey ||= table.twin === null;", ""]],
     caughtBy: tests("keyless"),

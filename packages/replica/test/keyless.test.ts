@@ -171,6 +171,20 @@ describe("tables without a primary key", () => {
     expect(bag(b, "badge")).toEqual(bag(a, "badge"));
   });
 
+  test("stay where IGNORE spares them though their text is not UTF-8", () => {
+    const [a, b] = pair("CREATE TABLE badge(code TEXT UNIQUE, owner TEXT)");
+    a.edit("INSERT INTO badge VALUES('a', CAST(x'ff41' AS TEXT)), ('b', CAST(x'ff42' AS TEXT))");
+    settle(a, b);
+    b.edit("INSERT OR IGNORE INTO badge VALUES('a', 'never'); INSERT OR REPLACE INTO badge VALUES('b', 'new')");
+    settle(a, b);
+    for (const site of [a, b])
+      expect(site.rows("SELECT code, hex(owner) AS owner FROM badge ORDER BY 1")).toEqual([
+        { code: "a", owner: "FF41" },
+        { code: "b", owner: "6E6577" },
+      ]);
+    expect(a.pull(b).at(-1)?.verified).toBe(true);
+  });
+
   test("are named by their births: in changes, history, digests and restore", () => {
     const [a, b] = pair();
     a.edit("INSERT INTO log(line) VALUES('x'), ('y')");

@@ -66,20 +66,23 @@ test.each([
 ])("rows without a key that were deleted just before a migration can be restored: %s", (_, isDown, migration) => {
   const all: [Site, Site] = [new Site("a", KEYLESS), new Site("b", KEYLESS)];
   const [a, b] = all;
-  a.edit("INSERT INTO visit VALUES('deleted', 'x'), ('edited and deleted', 'x'), ('stays', 'x')", at(0));
+  a.edit("INSERT INTO visit VALUES('deleted', 'x'), ('displaced', 'x'), ('edited and deleted', 'x'), ('stays', 'x')", at(0));
   settle(...all);
   if (isDown) a.replica.close();
   a.nowUs = at(1);
   a.write(`INSERT INTO team VALUES(1, 'new', 'x'); INSERT INTO visit VALUES('came and went', 'x');
-    UPDATE visit SET note = 'edited' WHERE note LIKE 'edited%'; DELETE FROM visit WHERE note <> 'stays'; ${migration}`);
+    UPDATE visit SET note = 'edited' WHERE note LIKE 'edited%';
+    INSERT OR REPLACE INTO visit(rowid, note) SELECT rowid, 'stays, too' FROM visit WHERE note = 'displaced';
+    INSERT OR IGNORE INTO visit(rowid, note) SELECT rowid, 'never' FROM visit WHERE note = 'stays';
+    DELETE FROM visit WHERE note NOT LIKE 'stays%'; ${migration}`);
   b.write(migration);
   if (isDown) a.start();
   settle(...all);
-  expect(b.rows("SELECT note FROM visit")).toEqual([{ note: "stays" }]);
+  expect(b.rows("SELECT note FROM visit ORDER BY 1")).toEqual([{ note: "stays" }, { note: "stays, too" }]);
   const { changes } = b.replica.readable(new Map(), 100);
   for (const { operation, key } of changes) if (operation === "delete") b.replica.restore("visit", key);
   settle(...all);
-  const notes = ["came and went", "deleted", "edited", "stays"].map((note) => ({ note }));
+  const notes = ["came and went", "deleted", "displaced", "edited", "stays", "stays, too"].map((note) => ({ note }));
   for (const site of all) expect(site.rows("SELECT note FROM visit ORDER BY 1"), site.name).toEqual(notes);
   expect(Buffer.from(a.replica.state().digest).equals(b.replica.state().digest)).toBe(true);
 });

@@ -151,25 +151,26 @@ export class Drain {
 
   /**
    * Drains what waits of a table without a primary key, and nothing else: each event has its whole row, so that no table has to be
-   * read under columns which a migration has dropped. What an OR REPLACE may have displaced is not looked at.
+   * read under columns which a migration has dropped.
    */
   runKeyless(table: Table): void {
     this.begin();
     // Some of a later transaction is drained with an earlier one.
     this.parts.forget();
-    const codes = [Op.insert, Op.update, Op.delete].map((op) => eventCode(table.tid, op));
+    const codes = [Op.insert, Op.update, Op.delete, Op.displaced].map((op) => eventCode(table.tid, op));
     const ours = `event IN (${codes.join(", ")})`;
     const { keys, select } = this.captured.select(ours);
+    const displaced: Event[] = [];
     for (let at: SqlValue | undefined = 0n; at !== undefined;) {
       const raw = select.all(at) as SqlValue[][];
       // An update is two events: the second begins the next page.
       if (raw.length > EVENTS_AT_ONCE && Number(raw.at(-1)?.[2]) === Op.update) raw.pop();
-      this.keyless.drain(
-        table,
-        raw.map((values) => keylessEvent(this.captured.event(table, values, keys))),
-      );
+      const events = raw.map((values) => this.captured.event(table, values, keys));
+      this.keyless.drain(table, events.map(keylessEvent));
+      displaced.push(...events.filter(({ op }) => op === Op.displaced));
       at = raw.at(-1)?.[0];
     }
+    this.keyless.displaced(table, displaced.map(keylessEvent));
     this.rows.flush();
     const last = this.db.prepare(`SELECT max(n) FROM ${CAPTURE}`).pluck().get() as number | null;
     if (last !== null) skipWrites(this.db, last);

@@ -49,8 +49,10 @@ export class KeylessDrain {
    * values than the table has, so many went.
    */
   displaced(table: Table, events: readonly KeylessEvent[]): void {
+    const count = this.rows.equalCounter(table);
+    if (!count) return;
     for (const event of events) {
-      const { known, there } = this.rows.countEqual(table, event.image);
+      const { known, there } = count(event.image);
       for (let left = known - there; left > 0; left--) this.delete(table, event);
     }
   }

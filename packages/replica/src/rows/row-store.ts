@@ -510,14 +510,20 @@ export class RowStore {
     return first === undefined ? null : this.atLog(table.tid, first);
   }
 
-  /** How many rows with these values are known of a table without a primary key, and how many it has. */
-  countEqual(table: Table, values: readonly SqlValue[]): { known: number; there: number } {
-    const hash = rowHash(table, null, values);
+  /**
+   * Counts, of rows with given values, how many are known of a table without a primary key, and how many it has. Where a
+   * migration has dropped columns since these are counted by the others: then it may have fewer. Null where nothing of it is left.
+   */
+  equalCounter(table: Table): ((values: readonly SqlValue[]) => { known: number; there: number }) | null {
     const store = this.of(table);
-    const known = store.withHash(hash).length;
-    if (known === 0) return { known, there: 0 };
-    const keys = store.keysEqual(bindable(values).values);
-    return { known, there: keys.filter((key) => rowHash(table, null, store.read(key) ?? []).equals(hash)).length };
+    const left = store.columnsLeft();
+    if (left.length === 0) return null;
+    const there = left.length === table.columns.length ? store : new TableStore(this.db, { ...table, columns: left });
+    const places = left.map(({ cid }) => table.indexOf.get(cid) as number);
+    return (values) => {
+      const known = store.withHash(rowHash(table, null, values)).length;
+      return { known, there: known === 0 ? 0 : there.countEqual(places.map((index) => values[index] as SqlValue)) };
+    };
   }
 
   /** Finds the rows of a table without a primary key again after something has given them other rowids. */

@@ -3,7 +3,7 @@ import { type CellValue, RawText, Ref, type SqlValue } from "@scoutsync/core";
 import { quote } from "../schema/quote.ts";
 import type { Column, Table } from "../schema/catalog.ts";
 import type { KeptBackRows } from "./kept-back-rows.ts";
-import { type Bindable, mayHoldRawText, textFromBytes } from "./values.ts";
+import { type Bindable, mayHoldRawText, sameValue, textFromBytes } from "./values.ts";
 
 export const rowsTable = (tid: number): string => `_scoutsync_rows_${tid}`;
 
@@ -214,20 +214,40 @@ export class TableStore {
     );
   }
 
+  /** Columns that the table has in the file as it stands: a migration may have dropped some, or all of it. */
+  columnsLeft(): Column[] {
+    const there = new Set(
+      (this.db.pragma(`main.table_xinfo(${quote(this.table.source)})`) as { name: string }[]).map((column) => column.name),
+    );
+    if (!this.table.nullable.every((name) => there.has(name))) return [];
+    return this.table.columns.filter(({ name }) => there.has(name));
+  }
+
+  /** How many rows hold these values, in catalog order. */
+  countEqual(values: readonly SqlValue[]): number {
+    return this.keysEqual(values).filter((key) => this.read(key)?.every((value, i) => sameValue(value, values[i] as SqlValue))).length;
+  }
+
   /**
    * Keys of the rows whose first columns SQLite finds equal to these values, those of UNIQUE indexes before others: few,
    * and found through an index, where there is one. `values` in catalog order.
    */
-  keysEqual(values: readonly Bindable[]): SqlValue[][] {
+  private keysEqual(values: readonly SqlValue[]): SqlValue[][] {
+    const { values: bound, raw } = bindable(values);
     // Compared as the index that may find them does; a column's own collation may be one that only the application has.
     const unique = new Map(this.table.uniques.flatMap((index) => index.parts.map(({ name, collation }) => [name, collation])));
     const order = this.table.columns.map(({ name }, index) => ({ name, index }));
     const compared = [...order.filter(({ name }) => unique.has(name)), ...order.filter(({ name }) => !unique.has(name))];
     const first = compared.slice(0, MOST_COMPARED);
-    const where = first.map(({ name }) => `${quote(name)} IS ? COLLATE ${unique.get(name) ?? "BINARY"}`).join(" AND ");
+    const where = first.map(
+      ({ name, index }) => `${quote(name)} IS ${raw.includes(index) ? "CAST(? AS TEXT)" : "?"} COLLATE ${unique.get(name) ?? "BINARY"}`,
+    );
     return this.keys(
-      this.prepared("equal", () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${where}${this.among}`),
-      first.map(({ index }) => values[index] as Bindable),
+      this.prepared(
+        `equal ${raw.join()}`,
+        () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${where.join(" AND ")}${this.among}`,
+      ),
+      first.map(({ index }) => bound[index] as Bindable),
     );
   }
 
