@@ -7,14 +7,30 @@ const PATIENCE = process.env["CI"] === "true" ? 3 : 1;
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
-/** Minutes on one core: begun last, they would have the other core wait for them. */
-const LONGEST = ["packages/replica/test/simulation.test.ts", "test/e2e/crash.test.ts", "test/simulation/fleet.test.ts"];
+/**
+ * Begun last, the others would have to wait for them: minutes on one core, and between them those that mostly wait, for a lease
+ * or a browser, while somebody else has the core.
+ */
+const LONGEST = [
+  "packages/replica/test/simulation.test.ts",
+  "test/e2e/crash.test.ts",
+  "test/e2e/dashboard.test.ts",
+  "test/simulation/fleet.test.ts",
+  "services/coordinator/test/pacing.test.ts",
+  "services/coordinator/test/outages.test.ts",
+  "services/coordinator/test/canary.test.ts",
+  "test/e2e/catch-up.test.ts",
+  "test/e2e/scope-coordinator.test.ts",
+  "test/chaos/full-disk.test.ts",
+  "test/chaos/long-transactions.test.ts",
+];
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const isLong = ({ moduleId }: TestSpecification) => LONGEST.some((path) => moduleId.endsWith(path));
+    const place = ({ moduleId }: TestSpecification) => LONGEST.findIndex((path) => moduleId.endsWith(path));
     const sorted = await super.sort(files);
-    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))];
+    const long = sorted.filter((file) => place(file) >= 0).toSorted((one, other) => place(one) - place(other));
+    return [...long, ...sorted.filter((file) => place(file) < 0)];
   }
 }
 
@@ -24,8 +40,9 @@ export default defineConfig({
     root,
     // Worker threads and native modules are part of what is tested: each file gets a process of its own.
     pool: "forks",
-    // Two cores are the smallest machine this has to pass on; real fleets are several processes per file.
-    maxWorkers: 2,
+    // Two cores are the smallest machine this has to pass on; real fleets are several processes per file. Many files wait for
+    // most of their time, for a heartbeat, a lease or a browser: with two at a time a core had nothing to do.
+    maxWorkers: 3,
     sequence: { sequencer: LongestFirst },
     globalSetup: ["test/setup/redis.ts"],
     // In CI a test that waited in vain on a busy machine is run once more, and the report says so. What found something
