@@ -1,10 +1,9 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync } from "node:fs";
 import { join as joinPath } from "node:path";
 import Database from "better-sqlite3";
 import { join } from "@scoutsync/core";
 import { ReplicaDatabase } from "@scoutsync/replica";
-import { createDatabase, differences, dumpDatabase, seededRandom } from "@scoutsync/testkit";
+import { createDatabase, differences, dumpDatabase, memoryFolder, seededRandom } from "@scoutsync/testkit";
 
 const SCHEMA = `
   CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, rank INTEGER);
@@ -124,7 +123,7 @@ export function history(seed: number, length: number): Step[] {
 
 /** Runs a history on one replica, pulls it into another that nobody writes to, and says how they differ in the end. */
 export function play(steps: readonly Step[]): string[] {
-  const folder = mkdtempSync(joinPath(tmpdir(), "scoutsync-application-"));
+  const folder = memoryFolder("application");
   const random = seededRandom(1);
   let nowUs = 1_700_000_000_000_000;
   const start = (name: string) => {

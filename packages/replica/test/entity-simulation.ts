@@ -1,6 +1,6 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync } from "node:fs";
 import { join as joinPath } from "node:path";
+import { memoryFolder } from "@scoutsync/testkit/memory";
 import Database from "better-sqlite3";
 import { type ChangeBatch, formatVector, join, type Review, SyncError } from "@scoutsync/core";
 import { ReplicaDatabase } from "../src/index.ts";
@@ -73,7 +73,7 @@ export class EntitySimulation {
   constructor(seed: number, options: Partial<EntityOptions> = {}) {
     this.random = seeded(seed * 6007 + 29);
     this.options = { replicas: 3, steps: 50, restarts: true, park: [], forgetting: false, trace: false, ...options };
-    this.folder = mkdtempSync(joinPath(tmpdir(), "scoutsync-entities-"));
+    this.folder = memoryFolder("entities");
     for (let i = 0; i < this.options.replicas; i++) {
       const path = joinPath(this.folder, `${i}.db`);
       const app = new Database(path);

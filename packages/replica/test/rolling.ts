@@ -1,6 +1,6 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync } from "node:fs";
 import { join as joinPath } from "node:path";
+import { memoryFolder } from "@scoutsync/testkit/memory";
 import Database from "better-sqlite3";
 import { formatVector, join } from "@scoutsync/core";
 import { ReplicaDatabase } from "../src/index.ts";
@@ -53,7 +53,7 @@ export class RollingUpgrade {
   readonly failures: string[] = [];
   private readonly options: RollingOptions;
   private readonly random: () => number;
-  private readonly folder = mkdtempSync(joinPath(tmpdir(), "scoutsync-rolling-"));
+  private readonly folder = memoryFolder("rolling");
   private readonly nodes: Node[] = [];
   private readonly ledger = new Ledger();
   private values = 0;

@@ -1,6 +1,6 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync } from "node:fs";
 import { join as joinPath } from "node:path";
+import { memoryFolder } from "@scoutsync/testkit/memory";
 import Database from "better-sqlite3";
 import { type ApplyResult, type ChangeBatch, formatVector, isCovered, join, SyncError, type VersionVector } from "@scoutsync/core";
 import { ReplicaDatabase } from "../src/index.ts";
@@ -110,7 +110,7 @@ export class Simulation {
     this.bags = this.options.copies
       ? new CopiedBags({ random: this.random, value: () => this.value(), trace: (text) => this.trace(text) })
       : null;
-    this.folder = mkdtempSync(joinPath(tmpdir(), "scoutsync-sim-"));
+    this.folder = memoryFolder("sim");
     for (let i = 0; i < this.options.replicas; i++) this.nodes.push(this.open(i));
   }
 

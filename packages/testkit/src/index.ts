@@ -16,6 +16,7 @@ export * from "./dump.ts";
 export * from "./environment.ts";
 export * from "./fleet.ts";
 export * from "./ledger.ts";
+export * from "./memory.ts";
 export * from "./proxy.ts";
 export * from "./sqlite.ts";
 export * from "./temp.ts";

@@ -1,8 +1,5 @@
-import { existsSync, mkdtempSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { SyncError } from "@scoutsync/core";
-import { seededRandom, type Random } from "@scoutsync/testkit";
+import { memoryFolder, seededRandom, type Random } from "@scoutsync/testkit";
 import type Database from "better-sqlite3";
 import { FleetLedger } from "./ledger.ts";
 import { drawMigrations, levelOf, type Migration } from "./migrations.ts";
@@ -11,8 +8,6 @@ import { FULL, type FleetOptions } from "./options.ts";
 import { drawSchema, type ModelTable } from "./schema.ts";
 
 const START_US = 1_700_000_000_000_000;
-/** In memory where the system has such a folder: what a disk does is none of this simulation's matter. */
-const ROOM = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
 
 /** What everybody in one history shares: its nodes, its day, what was written down of it, and what went wrong. */
 export class FleetHistory {
@@ -20,7 +15,7 @@ export class FleetHistory {
   readonly options: FleetOptions;
   readonly tables: ModelTable[];
   readonly migrations: Migration[];
-  readonly folder = mkdtempSync(join(ROOM, "scoutsync-fleet-"));
+  readonly folder = memoryFolder("fleet");
   readonly nodes: SimulatedNode[] = [];
   readonly ledger: FleetLedger;
   /** Tables that the application of some node has dropped, whether or not it has made them again. */
