@@ -3,6 +3,16 @@ import { type Fault, replicaTest as tests } from "./fault.ts";
 /** Rules that make writes of what was captured, broken. */
 export const DRAIN_FAULTS: Fault[] = [
   {
+    name: "an application that has dropped a table counts as one that saw its rows",
+    edits: [[" || (missesRows && wentBefore)) return unseeingDelete", ") return unseeingDelete"]],
+    caughtBy: tests("out-of-sight"),
+  },
+  {
+    name: "rows that an application leaves behind count as ones that it did not see",
+    edits: [[" && !this.unseen.areLeftBy(state, id, image);", ";"]],
+    caughtBy: tests("out-of-sight"),
+  },
+  {
     name: "a row goes in a drain before the new ones are born that it was made to refer to",
     edits: [[": end?.op === Op.delete && !last;", ": false;"]],
     caughtBy: tests("kept-values"),
@@ -14,7 +24,7 @@ export const DRAIN_FAULTS: Fault[] = [
   },
   {
     name: "a delete in mid-stream knows what whoever revived its row knew",
-    edits: [["return isNews || this.rowsAreHeld", "return this.rowsAreHeld"]],
+    edits: [["if (missesRows || this.isNews(row)) return", "if (missesRows) return"]],
     caughtBy: "packages/replica/test/entity-simulation.test.ts",
   },
   {

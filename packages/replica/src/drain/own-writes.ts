@@ -1,3 +1,4 @@
+import type { Database } from "better-sqlite3";
 import type { CellValue, SqlValue, Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isSame, type EntityMembers, type Member } from "../rows/members.ts";
@@ -41,7 +42,7 @@ export class OwnWrites {
   private toFill: Write[] = [];
   private rowsAreHeld = false;
 
-  constructor(options: { rows: RowStore; knowledge: Knowledge; members: EntityMembers; affected: Affected }) {
+  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; members: EntityMembers; affected: Affected }) {
     this.rows = options.rows;
     this.knowledge = options.knowledge;
     this.members = options.members;
@@ -215,12 +216,11 @@ export class OwnWrites {
   }
 
   /**
-   * True where the application could not see everything that may refer to this row: what there is no table for here, and, in
-   * mid-stream, what somebody knew who had it live again. A delete would inherit that author's knowledge.
+   * True where, in mid-stream, somebody had this row live who knew what may refer to it. A delete would inherit that author's
+   * knowledge.
    */
-  private mayBeMissed(row: RowState): boolean {
-    const isNews = row.deletes.some(({ alive, origin, sequence }) => alive && !this.knowledge.covers(origin, sequence));
-    return isNews || this.rowsAreHeld;
+  private isNews(row: RowState): boolean {
+    return row.deletes.some(({ alive, origin, sequence }) => alive && !this.knowledge.covers(origin, sequence));
   }
 
   /** A delete of a row, and of every live row that is one entity with it. `image`: what it held, references as identities. */
@@ -232,9 +232,14 @@ export class OwnWrites {
     wall: number,
     before: ReadonlyMap<string, { origin: number; sequence: number }>,
   ): void {
+    // The application may have been unable to see what refers to this row. Not what it leaves behind: it would be kept for
+    // that elsewhere, and not here.
+    const wentBefore = this.unseen.mayReferTo(state.table);
+    const missesRows = (wentBefore || this.rowsAreHeld) && !this.unseen.areLeftBy(state, id, image);
     const writeTo = (row: RowState, at: number) => {
-      if (this.unseen.referTo(row)) return unseeingDelete(row, at, this.knowledge);
-      return this.mayBeMissed(row) ? blindWrite(row, at, this.knowledge) : localWrite(row, at, row.deletes, this.knowledge);
+      if (this.unseen.referTo(row) || (missesRows && wentBefore)) return unseeingDelete(row, at, this.knowledge);
+      if (missesRows || this.isNews(row)) return blindWrite(row, at, this.knowledge);
+      return localWrite(row, at, row.deletes, this.knowledge);
     };
     const members = this.members.standing(state);
     const at = members.length < 2 ? wall : afterAll(members, wall);

@@ -1,21 +1,28 @@
-import { Ref } from "@scoutsync/core";
+import type { Database } from "better-sqlite3";
+import { type CellValue, Ref } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
+import { dependants } from "../rows/foreign-keys.ts";
 import { isAlive } from "../rows/registers.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import type { Table } from "../schema/catalog.ts";
+import { parentsOutOfSight } from "../schema/out-of-sight.ts";
 
 /**
- * Rows that are out of their tables and not deleted: parked ones, and those that another row stands for. The application
- * that deletes what they refer to cannot see them, so its delete says nothing of them.
+ * Rows that are out of their tables and not deleted: parked ones, those that another row stands for, and those whose table
+ * the application has dropped. The application that deletes what they refer to cannot see them, so its delete says nothing of them.
  */
 export class UnseenRows {
+  private readonly db: Database;
   private readonly rows: RowStore;
   private readonly knowledge: Knowledge;
   /** By number of a table, the identities of its rows that are referred to; read once per drain. */
   private readonly named = new Map<number, ReadonlySet<string>>();
+  /** Tables, by number, to which rows of tables referred that have gone. */
+  private outOfSight: ReadonlySet<number> = new Set();
 
-  constructor({ rows, knowledge }: { rows: RowStore; knowledge: Knowledge }) {
+  constructor({ db, rows, knowledge }: { db: Database; rows: RowStore; knowledge: Knowledge }) {
+    this.db = db;
     this.rows = rows;
     this.knowledge = knowledge;
   }
@@ -23,6 +30,25 @@ export class UnseenRows {
   /** Call at the start of a drain. */
   forget(): void {
     this.named.clear();
+    this.outOfSight = parentsOutOfSight(this.db);
+  }
+
+  /** True when rows may refer to one of this table that went with theirs: which ones they referred to nobody can tell. */
+  mayReferTo(table: Table): boolean {
+    return this.outOfSight.has(table.tid);
+  }
+
+  /**
+   * True when rows in their tables refer to this one, which has gone from its own: an application that leaves them there means
+   * to. `image`: its last values.
+   */
+  areLeftBy(state: RowState, id: bigint | null, image: readonly CellValue[]): boolean {
+    const { table } = state;
+    // They refer to the row that has its integer now.
+    if (id !== null && this.rows.of(table).read([id]) !== null) return false;
+    const refers = ({ child, column }: Table["referencedBy"][number]) =>
+      !column.soft && id !== null && this.rows.of(child).keysWhere(column.name, id).length > 0;
+    return table.referencedBy.some(refers) || dependants(this.rows, state, id, this.rows.concrete(table, image).values).length > 0;
   }
 
   /** True when such a row refers to this one; where references are by value, when there is any that may. */

@@ -37,6 +37,7 @@ import {
   writeMeta,
 } from "./install.ts";
 import { forgetMissing, holdTable, holdWaiting, leavingTables, rejoinTable } from "./leaving.ts";
+import { loseSight, noteParents, regainSight } from "./out-of-sight.ts";
 import type { Reconciliation } from "./reconcile.ts";
 import type { SeenSchema } from "./seen.ts";
 import { surveyTables, type TableShape } from "./tables.ts";
@@ -137,7 +138,8 @@ export class SchemaFollower {
     const absent = absentTables(this.db, tables);
     const leaving = leavingTables(this.db, tables);
     const returned = tables.filter((table) => leftSince(this.db, table.tid) !== null);
-    removeStaleCapture(this.db, [...tables, ...leaving], this.nowUs());
+    for (const tid of removeStaleCapture(this.db, [...tables, ...leaving], this.nowUs())) loseSight(this.db, tid);
+    noteParents(this.db, tables);
     noteLacking(this.db, tables, absent, this.nowUs());
     const broken = tables.flatMap((table) => {
       const shape = capturedShape(this.db, table);
@@ -249,7 +251,7 @@ export class SchemaFollower {
   private rejoin(returned: readonly Table[]): void {
     for (const table of returned) {
       const renewed = rejoinTable(this.rows, table, (key, indexes) => this.rows.touch(this.db, table, key, indexes));
-      if (!table.keyless) forgetMissing(this.db, this.rows, table);
+      if (!table.keyless && forgetMissing(this.db, this.rows, table) === 0) regainSight(this.db, table.tid);
       this.digest.flush();
       resum(this.db, table);
       this.digest.reload();
@@ -266,7 +268,7 @@ export class SchemaFollower {
     this.drainer.run(Number.POSITIVE_INFINITY);
     this.rows.flush();
     for (const table of leaving) holdTable(this.db, this.rows, table, tables);
-    removeStaleCapture(this.db, tables, this.nowUs());
+    for (const tid of removeStaleCapture(this.db, tables, this.nowUs())) loseSight(this.db, tid);
     this.rows.setTables([...tables, ...absent]);
     this.seen.see();
   }

@@ -191,18 +191,22 @@ export function noteReturn(db: Database, tid: number): void {
   db.prepare("DELETE FROM _scoutsync_meta WHERE key = ?").run(`${LEFT}${tid}`);
 }
 
-/** Removes capture of tables that do not take part any more: their triggers would fill lists that nobody empties. */
-export function removeStaleCapture(db: Database, tables: readonly Table[], nowUs: number): void {
+/**
+ * Removes capture of tables that do not take part any more: their triggers would fill lists that nobody empties. Returns their
+ * numbers.
+ */
+export function removeStaleCapture(db: Database, tables: readonly Table[], nowUs: number): number[] {
   const current = new Set(tables.map((table) => table.tid));
   const tids = db.prepare("SELECT tid FROM _scoutsync_table").pluck().all() as number[];
   const captured = db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = ?");
-  for (const tid of tids) {
-    if (current.has(tid) || captured.get(imageTable(tid)) === undefined) continue;
+  const left = tids.filter((tid) => !current.has(tid) && captured.get(imageTable(tid)) !== undefined);
+  for (const tid of left) {
     writeMeta(db, `${LEFT}${tid}`, String(nowUs));
     removeTriggers(db, tid);
     dropEvents(db, tid);
     db.exec(`DROP TABLE IF EXISTS ${imageTable(tid)}`);
   }
+  return left;
 }
 
 const MERGED = "rows belong to ";

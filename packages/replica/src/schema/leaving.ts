@@ -120,9 +120,10 @@ export function rejoinTable(
 
 /**
  * A table that was dropped is back: rows that it does not have are gone here, which is no delete. Whoever has them still
- * has them, and a comparison brings them back.
+ * has them, and a comparison brings them back. Returns how many there are.
  */
-export function forgetMissing(db: Database, rows: RowStore, table: Table): void {
+export function forgetMissing(db: Database, rows: RowStore, table: Table): number {
+  let missing = 0;
   const known = db
     .prepare(`SELECT id FROM ${rowsTable(table.tid)} ORDER BY id`)
     .safeIntegers(true)
@@ -134,7 +135,9 @@ export function forgetMissing(db: Database, rows: RowStore, table: Table): void 
     if (!state || (key && rows.of(table).read(key))) continue;
     for (const { origin, sequence } of ownedDots(state).values()) drop.run(origin, sequence, table.tid, slot);
     rows.of(table).remove(slot);
+    missing++;
   }
+  return missing;
 }
 
 /** Makes a value one that is held beside what the table has. */
