@@ -19,6 +19,9 @@ export function textFromBytes(bytes: Buffer): string | RawText {
   return Buffer.from(text, "utf8").equals(bytes) ? text : new RawText(bytes);
 }
 
+/** SHA-256 is cut to so many bytes. */
+const HASH_BYTES = 16;
+
 const scratch = new ByteWriter(64 * 1024);
 
 /**
@@ -47,7 +50,9 @@ export function rowHash(table: { name: string }, id: bigint | null, values: read
     out.reset();
   }
   const rest = out.buffer.subarray(0, out.length);
-  return (sum ? sum.update(rest).digest() : (hash("sha256", rest, "buffer") as Buffer)).subarray(0, 16);
+  if (sum) return sum.update(rest).digest().subarray(0, HASH_BYTES);
+  // As text on the way: measured, half of what a buffer with memory of its own takes.
+  return Buffer.from(hash("sha256", rest, "binary").slice(0, HASH_BYTES), "latin1");
 }
 
 /** The bytes of a large text or blob; null for everything else. */
