@@ -1,4 +1,5 @@
-import { Simulation, type SimulationOptions } from "./simulation.ts";
+import { Simulation } from "./simulation.ts";
+import type { SimulationOptions } from "./simulation-options.ts";
 
 // usage: node simulate.ts FROM COUNT [JSON options]: prints failing seeds and totals.
 // {"bail":true} stops at the first one.
