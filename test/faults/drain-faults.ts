@@ -91,6 +91,21 @@ export const DRAIN_FAULTS: Fault[] = [
     caughtBy: tests("groups"),
   },
   {
+    name: "a part of a drain ends where no transaction did",
+    edits: [["this.commits.push(latest)", "this.commits.push(latest - 1)"]],
+    caughtBy: tests("groups"),
+  },
+  {
+    name: "commits are not seen by a drain that waits for the lock",
+    edits: [["pauseThread(Math.min(left, LOOK_EVERY_MS));\n    look();", "pauseThread(Math.min(left, LOOK_EVERY_MS));"]],
+    caughtBy: tests("groups"),
+  },
+  {
+    name: "a look at the database sees no commit",
+    edits: [["    this.file.checkMark();\n    this.drainer.see();\n    return true;", "    return true;"]],
+    caughtBy: tests("groups"),
+  },
+  {
     name: "a drain ends a transaction whose rows a later one has edited",
     edits: [["if ((event & 7) === Op.insert && isNew)", "if (isNew)"]],
     caughtBy: tests("groups"),

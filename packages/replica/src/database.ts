@@ -75,9 +75,10 @@ import { applyKept, dismissKept, keptOfScope } from "./scope/kept.ts";
 import { makeScopeCopy, type ScopeSource } from "./scope/copy.ts";
 import { ReplicaClock } from "./time/replica-clock.ts";
 import { restamp } from "./time/restamp.ts";
-import { BETWEEN_TURNS_MS, LONGEST_TURN_MS, pauseThread, Turns } from "./turns.ts";
+import { BETWEEN_TURNS_MS, LONGEST_TURN_MS, Turns } from "./turns.ts";
 import { Exchange } from "./exchange.ts";
 import { valueStatement } from "./kept-statements.ts";
+import { pauseThread } from "./write-lock.ts";
 
 /** One call to forget takes no longer than this; the next goes on, milliseconds. */
 const LONGEST_FORGETTING_MS = 20_000;
@@ -312,12 +313,14 @@ export class ReplicaDatabase implements Neighbour {
     return this.turns.isFollowing;
   }
 
-  /** True when another connection has committed since the last look. Costs one read of shared memory. */
+  /** True when another connection has committed since the last look. Where none has, it costs one read of shared memory. */
   hasNews(): boolean {
     this.file.checkFiles();
     const version = this.foreignCommits();
     if (version === this.dataVersion) return false;
     this.dataVersion = version;
+    this.file.checkMark();
+    this.drainer.see();
     return true;
   }
 

@@ -24,6 +24,7 @@ import type { SeenSchema } from "./schema/seen.ts";
 import { fromSqlite } from "./sqlite-errors.ts";
 import type { ReplicaClock } from "./time/replica-clock.ts";
 import { valueStatement } from "./kept-statements.ts";
+import { beginWriting, pauseLooking } from "./write-lock.ts";
 
 /** The lock is given back this long after it was taken, so that the application's writers never wait long, milliseconds. */
 export const LONGEST_TURN_MS = 200;
@@ -167,7 +168,7 @@ export class Turns {
         if (!(error instanceof DependentBusy)) throw error;
         if (performance.now() > end) throw error.reason;
       }
-      pauseThread(BETWEEN_TURNS_MS);
+      this.pause(BETWEEN_TURNS_MS);
     }
   }
 
@@ -263,7 +264,7 @@ export class Turns {
     const tables = [...this.rows.tables, ...this.rows.absent];
     try {
       this.file.checkFiles();
-      this.db.exec("BEGIN IMMEDIATE");
+      beginWriting(this.db, () => this.look());
       this.file.checkMark();
       this.changesBefore = this.changes();
       this.placement.begin();
@@ -375,11 +376,27 @@ export class Turns {
     );
   }
 
+  /** Lets others have the lock. */
+  private pause(ms: number): void {
+    pauseLooking(ms, () => this.look());
+  }
+
+  /** Looks at what others have committed while this thread waits. In a transaction there is nothing to be seen. */
+  private look(): void {
+    if (this.db.inTransaction) return;
+    try {
+      this.file.checkMark();
+      this.drainer.see();
+    } catch (error) {
+      throw fromSqlite(error, this.path);
+    }
+  }
+
   /** See LONGEST_WITHOUT_PAUSE_MS. This thread serves nothing else meanwhile. */
   private letOthersWrite(): void {
     if (performance.now() - this.released >= PAUSE_MS) this.heldMs = 0;
     else if (this.heldMs >= LONGEST_WITHOUT_PAUSE_MS) {
-      pauseThread(PAUSE_MS);
+      this.pause(PAUSE_MS);
       this.heldMs = 0;
     }
   }
@@ -433,7 +450,7 @@ export class Turns {
   /** Turns everything committed so far into changes, giving the lock back every 200 ms. */
   drain(): void {
     this.file.check();
-    while (!this.drainTurn()) pauseThread(BETWEEN_TURNS_MS);
+    while (!this.drainTurn()) this.pause(BETWEEN_TURNS_MS);
     this.deliver();
     this.settle();
   }
@@ -443,7 +460,7 @@ export class Turns {
     while (this.delivery.due) {
       this.write(() => this.silently(() => this.delivery.rows(performance.now() + NORMALIZE_MS)));
       this.unsettled ||= this.mayPlaceWaiting();
-      if (this.delivery.due) pauseThread(BETWEEN_TURNS_MS);
+      if (this.delivery.due) this.pause(BETWEEN_TURNS_MS);
     }
   }
 
@@ -480,13 +497,8 @@ export class Turns {
    */
   settle(): void {
     while (this.unsettled) {
-      pauseThread(BETWEEN_TURNS_MS);
+      this.pause(BETWEEN_TURNS_MS);
       this.unsettled = !this.write(() => this.silently(() => this.placement.decisions.normalize(performance.now() + NORMALIZE_MS)));
     }
   }
-}
-
-/** Puts this thread to sleep. */
-export function pauseThread(ms: number): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }

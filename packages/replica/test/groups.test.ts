@@ -1,3 +1,4 @@
+import Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
 import { Site } from "./site.ts";
 
@@ -65,6 +66,37 @@ describe("a transaction of the application", () => {
     addPersons(a, 3_000);
     a.replica.drain();
     expect(shows(b, a, 1_000)).toEqual(["5000 0", "9500 0", "12500 0"]);
+  });
+
+  test("is not made one with the next where both were seen to come before either was drained", () => {
+    const [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
+    for (const rows of [5_000, 4_500, 50, 3_000]) {
+      addPersons(a, rows);
+      a.replica.hasNews();
+    }
+    a.replica.drain();
+    expect(shows(b, a, 1_000)).toEqual(["5000 0", "9500 0", "12550 0"]);
+  });
+
+  test("is not made one with the next where both came while the drain waited for the lock", () => {
+    let commits = 0;
+    // The application has the lock, and each time it is asked for has just committed once more.
+    const connect = (path: string, options: Database.Options) => {
+      const db = new Database(path, options);
+      const exec = db.exec.bind(db);
+      db.exec = (sql) => {
+        if (sql !== "BEGIN IMMEDIATE" || commits === 0) return exec(sql);
+        commits--;
+        addPersons(a, 3_000);
+        throw Object.assign(new Error("database is locked"), { code: "SQLITE_BUSY" });
+      };
+      return db;
+    };
+    const [a, b] = [new Site("a", SCHEMA, { connect }), new Site("b", SCHEMA)];
+    commits = 3;
+    addPersons(a, 10);
+    a.replica.drain();
+    expect(shows(b, a, 1_000)).toEqual(["3010 0", "6010 0", "9010 0"]);
   });
 
   test.each([

@@ -89,6 +89,11 @@ export class Drain {
     return this.captured.isPending(count);
   }
 
+  /** As `WholeParts.see`. */
+  see(): void {
+    this.parts.see();
+  }
+
   /** True when some event of a table waits. */
   hasEventsOf(table: Table): boolean {
     return this.captured.hasEventsOf(table);
@@ -175,6 +180,11 @@ export class Drain {
     const last = this.db.prepare(`SELECT max(n) FROM ${CAPTURE}`).pluck().get() as number | null;
     if (last !== null) skipWrites(this.db, last);
     this.db.exec(`DELETE FROM ${CAPTURE} WHERE ${ours}`);
+  }
+
+  /** Events may be taken off the list, so that their numbers are used again. */
+  forgetParts(): void {
+    this.parts.forget();
   }
 
   /** A transaction begins. */

@@ -3,15 +3,20 @@ import { CAPTURE, Op } from "../capture/triggers.ts";
 import { LARGEST_GROUP } from "../log/groups.ts";
 import { rowStatement, valueStatement } from "../kept-statements.ts";
 
+/** Transactions are one part until they have so many events: a batch holds more anyway, and groups are remembered by number. */
+const SMALLEST_PART = 2_000;
+
 /**
  * Where the dirty list may be taken for drained before all of it is, so that the changes of one drain are no more than they
  * have to be: whoever gets them applies them in one transaction. At a commit of the application, which the end of the list is
- * whenever the write lock has just been taken. And only while nothing waits but inserts under rising keys: a row is read as it
- * is now, and what a later transaction did to a row of an earlier one would be seen without the rest of that transaction.
- * (An insert may be an OR REPLACE of the row that has the key.)
+ * whenever no transaction of ours is open: whoever waits looks at it. And only while nothing waits but inserts under rising
+ * keys: a row is read as it is now, and what a later transaction did to a row of an earlier one would be seen without the rest
+ * of that transaction. (An insert may be an OR REPLACE of the row that has the key.)
  */
 export class WholeParts {
   private readonly db: Database;
+  /** Where the list ended at commits that were seen and not looked at, rising. */
+  private commits: number[] = [];
   /** Numbers of events with which a transaction ended, rising. */
   private ends: number[] = [];
   /** All events up to here were looked at. */
@@ -26,29 +31,48 @@ export class WholeParts {
     this.db = db;
   }
 
+  /** Somebody may have committed: remembers where the list ends. Outside of transactions, where nothing else can be seen. */
+  see(): void {
+    if (!this.mayEnd) return;
+    const latest = this.latest();
+    const seen = this.commits.at(-1) ?? this.lookedTo;
+    // Numbers are used again.
+    if (latest < seen) this.forget();
+    else if (latest > seen) this.commits.push(latest);
+  }
+
   /** Looks at what has come to the dirty list. At the beginning of a turn, under the write lock. */
   look(): void {
     const first = valueStatement(this.db, `SELECT min(n) FROM ${CAPTURE}`).get() as number | null;
-    const latest = valueStatement(this.db, `SELECT max(n) FROM ${CAPTURE}`).get() as number | null;
+    const latest = this.latest();
+    const commits = [...this.commits.filter((end) => end < latest), latest];
     // Somebody else has removed events, so that numbers are used again.
     if ((first ?? 0) <= this.drainedTo && this.drainedTo > 0) this.forget();
-    if ((latest ?? 0) < this.lookedTo) this.forget();
+    if (latest < (this.commits.at(-1) ?? this.lookedTo)) this.forget();
+    this.commits = [];
+    for (const end of commits) if (end === latest || end - this.lookedTo >= SMALLEST_PART) this.lookUpTo(end);
+  }
+
+  private lookUpTo(end: number): void {
     // So much comes batch by batch anyway.
-    if ((latest ?? 0) - this.lookedTo > LARGEST_GROUP) this.forget();
-    if (!this.mayEnd) return;
+    if (end - this.lookedTo > LARGEST_GROUP) this.forget();
+    if (!this.mayEnd || end <= this.lookedTo) return;
     const news = rowStatement(
       this.db,
-      `SELECT event, min(k0) AS low, max(k0) AS high, max(n) AS last FROM ${CAPTURE} WHERE n > ? GROUP BY event`,
-    ).all(this.lookedTo) as { event: number; low: unknown; high: unknown; last: number }[];
-    if (news.length === 0) return;
-    for (const { event, low, high, last } of news) {
+      `SELECT event, min(k0) AS low, max(k0) AS high FROM ${CAPTURE} WHERE n > ? AND n <= ? GROUP BY event`,
+    ).all(this.lookedTo, end) as { event: number; low: unknown; high: unknown }[];
+    for (const { event, low, high } of news) {
       const isNew = typeof low === "number" && typeof high === "number" && low > (this.highest.get(event) ?? Number.NEGATIVE_INFINITY);
       if ((event & 7) === Op.insert && isNew) this.highest.set(event, high);
       else this.mayEnd = false;
-      this.lookedTo = Math.max(this.lookedTo, last);
     }
-    if (this.mayEnd) this.ends.push(this.lookedTo);
+    this.lookedTo = end;
+    if (this.mayEnd) this.ends.push(end);
     else this.ends = [];
+  }
+
+  private latest(): number {
+    return (valueStatement(this.db, `SELECT max(n) FROM ${CAPTURE}`).get() as number | null) ?? 0;
   }
 
   /** The event up to which the next part goes; null where it is all there is. */
@@ -65,12 +89,14 @@ export class WholeParts {
 
   /** It is not known any more what waits: nothing ends before all is drained. */
   forget(): void {
+    this.commits = [];
     this.ends = [];
     this.mayEnd = false;
   }
 
   /** Nothing waits any more. */
   begin(): void {
+    this.commits = [];
     this.ends = [];
     this.lookedTo = 0;
     this.drainedTo = 0;

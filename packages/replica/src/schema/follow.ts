@@ -132,6 +132,7 @@ export class SchemaFollower {
    */
   follow(until: number): boolean {
     if (this.seen.isCurrent && !this.drainer.foundWithoutKey) return true;
+    this.drainer.forgetParts();
     const { tables: shapes } = surveyTables(this.db, this.options.exclude, this.terms);
     followRenames(this.db, new Set(shapes.map((shape) => shape.name)));
     const tables = catalogTables(this.db, shapes);

@@ -1,0 +1,50 @@
+import type { Database } from "better-sqlite3";
+
+/** How long SQLite itself waits for a lock between two tries, milliseconds. */
+const WAITS_MS = [1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50];
+const LONGEST_WAIT_MS = 100;
+/** While this thread sleeps it looks so often at what others commit, milliseconds. */
+const LOOK_EVERY_MS = 5;
+
+/**
+ * Begins a write transaction, waiting for the lock for as long as the connection's busy timeout says: as SQLite does it, but
+ * with `look` called meanwhile. Throws SQLite's error when the time is over.
+ */
+export function beginWriting(db: Database, look: () => void): void {
+  const timeoutMs = db.pragma("busy_timeout", { simple: true }) as number;
+  const end = performance.now() + timeoutMs;
+  for (let tries = 0; ; tries++) {
+    const busy = tryToBegin(db, timeoutMs);
+    if (busy === null) return;
+    const leftMs = end - performance.now();
+    if (leftMs <= 0) throw busy;
+    pauseLooking(Math.min(leftMs, WAITS_MS[tries] ?? LONGEST_WAIT_MS), look);
+  }
+}
+
+/** Null when it has the lock; what SQLite said when somebody else has it. */
+function tryToBegin(db: Database, timeoutMs: number): Error | null {
+  db.pragma("busy_timeout = 0");
+  try {
+    db.exec("BEGIN IMMEDIATE");
+    return null;
+  } catch (error) {
+    if ((error as { code?: string }).code?.startsWith("SQLITE_BUSY")) return error as Error;
+    throw error;
+  } finally {
+    db.pragma(`busy_timeout = ${timeoutMs}`);
+  }
+}
+
+/** Puts this thread to sleep, but for `look` every few milliseconds. */
+export function pauseLooking(ms: number, look: () => void): void {
+  for (let left = ms; left > 0; left -= LOOK_EVERY_MS) {
+    pauseThread(Math.min(left, LOOK_EVERY_MS));
+    look();
+  }
+}
+
+/** Puts this thread to sleep. */
+export function pauseThread(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
