@@ -6,6 +6,7 @@ import { isReplaced } from "../identity/same-file.ts";
 import type { ReplicaOptions, ReplicaState } from "../replica.ts";
 import { fromSqlite } from "../sqlite-errors.ts";
 import type { FromWorker, ToWorker } from "./calls.ts";
+import { collectGrown } from "./collect.ts";
 import { Quiet } from "./quiet.ts";
 
 /** After a failed drain the next try waits this long, milliseconds. */
@@ -128,6 +129,7 @@ function poll(number: number, one: Served): void {
     // Turn by turn, so that this thread's other databases and calls are not kept waiting.
     one.isBehind = !database.drainTurn();
     if (!one.isBehind) database.drain();
+    collectGrown();
     database.setProblem("");
   } catch (error) {
     if (isReplaced(error)) return reopen(number, one, error);
@@ -202,6 +204,7 @@ port.on("message", (message: ToWorker) => {
     // What refers to its rows may have followed them.
     for (const [number, dependent] of dependentsOf(one.options)) publish(number, dependent);
     send({ kind: "answer", call: message.call, value, state: null }, transferable(value));
+    collectGrown();
   } catch (error) {
     send({ kind: "failure", call: message.call, error: toPlainError(error) });
   }
