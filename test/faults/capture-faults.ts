@@ -58,7 +58,7 @@ export const CAPTURE_FAULTS: Fault[] = [
   {
     name: "identity: a database file that was replaced is written to all the same",
     edits: [
-      ['      this.file.checkFiles();\n      this.db.exec("BEGIN IMMEDIATE");', '      this.db.exec("BEGIN IMMEDIATE");'],
+      ["      this.file.checkFiles();\n      beginWriting(", "      beginWriting("],
       ["    this.file.check();\n    while (!this.drainTurn())", "    while (!this.drainTurn())"],
       ["    // What went to a file that no path leads to is not durable, whatever SQLite says.\n    this.file.checkFiles();\n", ""],
     ],
