@@ -63,6 +63,16 @@ export const DRAIN_FAULTS: Fault[] = [
     caughtBy: tests("keyless"),
   },
   {
+    name: "rows without a key go on meaning the row whose integer another one took",
+    edits: [["table.keyless ? this.equalTo(table, values, hashes) : [", "table.keyless ? [] : ["]],
+    caughtBy: tests("keyless"),
+  },
+  {
+    name: "rows without a key that were written or deleted since go on meaning the row whose integer another one took",
+    edits: [["const written = this.takenOver.withReferences(state, image, marked);", "const written = marked;"]],
+    caughtBy: tests("keyless"),
+  },
+  {
     name: "rows without a key that were displaced just before a migration are not looked for",
     edits: [["    this.keyless.displaced(table, displaced.map(keylessEvent));\n", ""]],
     caughtBy: tests("migration-undrained"),

@@ -1,7 +1,7 @@
 import Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
 import { diagnose } from "../src/index.ts";
-import { settle, Site, testFolder } from "./site.ts";
+import { SECOND_US, settle, Site, START_US, testFolder } from "./site.ts";
 
 const SCHEMA = "CREATE TABLE log(line TEXT, n, at REAL)";
 
@@ -143,6 +143,27 @@ describe("tables without a primary key", () => {
       const joined = site.rows("SELECT name, note FROM visit JOIN team ON team.id = team ORDER BY 1");
       expect(joined.map(({ name, note }) => `${String(name)} ${String(note)}`)).toEqual(["a a", "a a", "b b", "b b"]);
     }
+  });
+
+  test.each([
+    ["left alone", ""],
+    ["edited, then", "UPDATE visit SET note = 'edited' WHERE note = 'y';"],
+    ["deleted, and edited by others", "DELETE FROM visit;"],
+  ])("refer to who takes a deleted row's number, on every server: %s", (_, more) => {
+    const [a, b] = pair(
+      "CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT); CREATE TABLE visit(team INTEGER REFERENCES team, note TEXT)",
+    );
+    a.edit("INSERT INTO team VALUES(1, 'first'); INSERT INTO visit VALUES(1, 'x'), (1, 'x'), (1, 'y')");
+    settle(a, b);
+    a.app.pragma("recursive_triggers = ON");
+    a.edit(`INSERT OR REPLACE INTO team VALUES(1, 'second'); ${more}`, START_US + SECOND_US);
+    b.edit("UPDATE team SET name = 'first, edited'; UPDATE visit SET note = 'of b' WHERE note = 'y'", START_US + 2 * SECOND_US);
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(site.rows("SELECT DISTINCT name FROM visit JOIN team ON team.id = team"), site.name).toEqual([{ name: "second" }]);
+      expect(site.rows("SELECT name FROM team ORDER BY 1"), site.name).toEqual([{ name: "first, edited" }, { name: "second" }]);
+    }
+    expect(a.pull(b).at(-1)?.verified).toBe(true);
   });
 
   test("wait for a value that an earlier row has in a UNIQUE column, and displace a later one", () => {

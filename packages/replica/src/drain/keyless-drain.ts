@@ -6,7 +6,8 @@ import { blindWrite, isAlive, localWrite, registerOf, replaceColumn, writeBeside
 import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { sameValue } from "../rows/values.ts";
-import type { Table } from "../schema/catalog.ts";
+import type { Column, Table } from "../schema/catalog.ts";
+import { TakenOver } from "./taken-over.ts";
 
 /** What was captured of a row without a key. */
 export interface KeylessEvent {
@@ -26,12 +27,14 @@ const NO_DOTS: ReturnType<typeof ownedDots> = new Map();
 export class KeylessDrain {
   private readonly rows: RowStore;
   private readonly knowledge: Knowledge;
+  private readonly takenOver: TakenOver;
   private readonly noteReferred: (state: RowState, values: readonly SqlValue[]) => void;
 
   constructor(options: { rows: RowStore; knowledge: Knowledge; noteReferred: (state: RowState, values: readonly SqlValue[]) => void }) {
     this.rows = options.rows;
     this.noteReferred = options.noteReferred;
     this.knowledge = options.knowledge;
+    this.takenOver = new TakenOver(options);
   }
 
   /** Events in their order; an update is two of them, the old row and then the new one, and never cut in half. */
@@ -91,6 +94,8 @@ export class KeylessDrain {
     const state = this.find(table, event);
     if (!state) return;
     const before = ownedDots(state);
+    const none = table.columns.map(() => false);
+    this.overwrite(state, this.written(state, event.image, none), event.wall);
     const write = localWrite(state, event.wall, state.deletes, this.knowledge);
     state.deletes = [{ ...write, alive: false }];
     state.kept = false;
@@ -102,20 +107,33 @@ export class KeylessDrain {
     const state = this.find(table, old);
     if (!state) return this.insert(table, event);
     const before = ownedDots(state);
-    const written = table.columns.filter((_, i) => old.slot !== 0n || !sameValue(old.image[i] as SqlValue, event.image[i] as SqlValue));
+    const differing = table.columns.map((_, i) => old.slot !== 0n || !sameValue(old.image[i] as SqlValue, event.image[i] as SqlValue));
+    const written = this.written(state, event.image, differing);
     if (written.length > 0) {
       // A birth names the row here, so that an edit of every column is no new one.
       const unseen = new Set(this.rows.columnsToFill(state));
       const blind = unseen.size > 0 ? blindWrite(state, event.wall, this.knowledge) : null;
       const seen = written.filter(({ cid }) => !unseen.has(cid));
-      const replaced: Write[] = seen.flatMap(({ cid }) => [...registerOf(state, cid)]);
-      const write = localWrite(state, event.wall, replaced, this.knowledge);
-      for (const { cid } of seen) replaceColumn(state, cid, write, this.knowledge);
+      this.overwrite(state, seen, event.wall);
       if (blind) for (const cid of unseen) writeBeside(state, cid, blind, this.knowledge);
       if (!isAlive(state, this.knowledge)) state.deletes = [];
       state.kept = false;
     }
     this.noteReferred(state, event.image);
     this.rows.saveInTable(state, null, event.image, before, [event.rowid]);
+  }
+
+  /** Columns that were written, and those that have come to mean another row since: what they refer to was replaced in this drain. */
+  private written(state: RowState, image: readonly SqlValue[], marked: readonly boolean[]): readonly Column[] {
+    const written = this.takenOver.withReferences(state, image, marked);
+    return state.table.columns.filter((_, i) => written[i]);
+  }
+
+  /** One dot for all of these columns. */
+  private overwrite(state: RowState, columns: readonly Column[], wall: number): void {
+    if (columns.length === 0) return;
+    const replaced: Write[] = columns.flatMap(({ cid }) => [...registerOf(state, cid)]);
+    const write = localWrite(state, wall, replaced, this.knowledge);
+    for (const { cid } of columns) replaceColumn(state, cid, write, this.knowledge);
   }
 }

@@ -4,6 +4,7 @@ import { stateAt } from "../rows/foreign-keys.ts";
 import { localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
+import { rowHash } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 
 /**
@@ -22,11 +23,8 @@ export class TakenOver {
   /** Call when a row has been born under an integer that a deleted one had: writes references to it anew. */
   follow(parent: Table, id: bigint, wall: number): void {
     for (const { child: table, column } of parent.referencedBy) {
-      if (table.keyless || table.key.some(({ cid }) => cid === column.cid)) continue;
-      for (const key of this.rows.of(table).keysWhere(column.name, id)) {
-        const child = stateAt(this.rows, table, key);
-        const values = child && this.rows.tableValues(child);
-        if (!child || !values) continue;
+      if (table.key.some(({ cid }) => cid === column.cid)) continue;
+      for (const { child, values } of this.childrenOf(table, column.name, id)) {
         const before = ownedDots(child);
         replaceColumn(child, column.cid, localWrite(child, wall, registerOf(child, column.cid), this.knowledge), this.knowledge);
         this.rows.saveInTable(child, table.surrogate ? child.slot : null, values, before);
@@ -34,9 +32,31 @@ export class TakenOver {
     }
   }
 
+  /** Rows with this integer in the column; of those without a key the ones that are as they were drained last. */
+  private *childrenOf(table: Table, column: string, id: bigint): Generator<{ child: RowState; values: readonly SqlValue[] }> {
+    const hashes = new Set<string>();
+    // Without a column that a migration has dropped nothing says which row is which: that table is compared.
+    if (table.keyless && this.rows.of(table).columnsLeft().length < table.columns.length) return;
+    for (const key of this.rows.of(table).keysWhere(column, id)) {
+      const values = this.rows.of(table).read(key);
+      if (!values) continue;
+      const children = table.keyless ? this.equalTo(table, values, hashes) : [stateAt(this.rows, table, key)];
+      for (const child of children) if (child) yield { child, values };
+    }
+  }
+
+  /** Rows without a key that have these values, all at once: none when they are asked for again. */
+  private equalTo(table: Table, values: readonly SqlValue[], asked: Set<string>): RowState[] {
+    const hash = rowHash(table, null, values);
+    const name = hash.toString("latin1");
+    if (asked.has(name)) return [];
+    asked.add(name);
+    return this.rows.withHash(table, hash);
+  }
+
   /**
    * Marks what a row that goes now had not been written anew for: it left its table after the row to which it refers was
-   * replaced, so `follow` did not find it there.
+   * replaced, so `follow` did not find it there. So it is with a row without a key that was written after that.
    */
   withReferences(state: RowState, image: readonly SqlValue[], written: readonly boolean[]): boolean[] {
     const { table } = state;

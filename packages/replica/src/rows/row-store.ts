@@ -510,6 +510,13 @@ export class RowStore {
     return first === undefined ? null : this.atLog(table.tid, first);
   }
 
+  /** Every known row of a table without a primary key that has this hash in its table. */
+  withHash(table: Table, hash: Buffer): RowState[] {
+    return this.of(table)
+      .withHash(hash)
+      .flatMap((slot) => this.atLog(table.tid, slot) ?? []);
+  }
+
   /**
    * Counts, of rows with given values, how many are known of a table without a primary key, and how many it has. Where a
    * migration has dropped columns since these are counted by the others: then it may have fewer. Null where nothing of it is left.
