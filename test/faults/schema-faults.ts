@@ -3,6 +3,11 @@ import { type Fault, replicaTest as tests } from "./fault.ts";
 /** Rules that hold where a schema changes, broken. */
 export const SCHEMA_FAULTS: Fault[] = [
   {
+    name: "a table without a key that comes back without its rows deletes them everywhere",
+    edits: [["if (former?.isWhole === false) return () => true;", "if (!former || former.isWhole) return () => true;"]],
+    caughtBy: tests("returned-keyless"),
+  },
+  {
     name: "rows without a key count as edited now where a column went",
     edits: [["const day = former && !former.isWhole ? EARLIEST : null;", "const day = null;"]],
     caughtBy: tests("migration-deletes"),
@@ -109,7 +114,9 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "a table that comes back without its rows deletes them everywhere",
-    edits: [["if (!table.keyless && forgetMissing(this.db, this.rows, table) === 0) regain", "if (table.absent !== null) regain"]],
+    edits: [
+      ["if (forgetMissing(this.db, this.rows, table, captured.get(table) ?? null) === 0) regain", "if (table.absent !== null) regain"],
+    ],
     caughtBy: tests("schema-held"),
   },
   {

@@ -43,6 +43,11 @@ const KINDS: readonly Kind[] = [
   { name: "fleets, migrations, keyless", program: FLEET, options: { migrations: true, keyless: true } },
   { name: "fleets, tables dropped", program: FLEET, options: { migrations: true, drops: true, keyless: true } },
   { name: "fleets, tables dropped and back", program: FLEET, options: { migrations: true, drops: true, returns: true } },
+  {
+    name: "fleets, tables dropped and back, keyless",
+    program: FLEET,
+    options: { migrations: true, drops: true, returns: true, keyless: true },
+  },
   { name: "fleets, circles", program: FLEET, options: { selfReferences: true, naturalParents: true, recursive: true } },
 ];
 

@@ -5,6 +5,7 @@ const TEAM = "CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT)";
 const NOTES = [
   ["by integer", "CREATE TABLE note(id INTEGER PRIMARY KEY, team INTEGER REFERENCES team(id), line TEXT)"],
   ["in its key", "CREATE TABLE note(team INTEGER NOT NULL REFERENCES team(id), line TEXT, PRIMARY KEY(team, line))"],
+  ["without a key", "CREATE TABLE note(team INTEGER REFERENCES team(id), line TEXT)"],
 ] as const;
 const NOTE = NOTES[0][1];
 const WRITTEN = "INSERT INTO team VALUES(1, 'one'); INSERT INTO note(team, line) VALUES(1, 'stays')";

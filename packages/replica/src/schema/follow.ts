@@ -38,7 +38,7 @@ import {
 } from "./install.ts";
 import { forgetMissing, holdTable, holdWaiting, leavingTables, rejoinTable } from "./leaving.ts";
 import { loseSight, noteParents, regainSight } from "./out-of-sight.ts";
-import type { Reconciliation } from "./reconcile.ts";
+import type { Reconciliation, Shape } from "./reconcile.ts";
 import type { SeenSchema } from "./seen.ts";
 import { surveyTables, type TableShape } from "./tables.ts";
 
@@ -169,7 +169,7 @@ export class SchemaFollower {
     for (const table of tables) completeRowsTable(this.db, table);
     this.rows.setTables([...tables, ...leaving, ...absent.filter(({ tid }) => leaving.every((table) => table.tid !== tid))]);
     this.rows.shared.nameTables([...tables, ...absent]);
-    this.rejoin(returned);
+    this.rejoin(returned, new Map(broken.map(({ table, shape }) => [table, shape])));
     for (const { table, shape } of broken) {
       const isNew = shape === null && table.keyless && !this.wasJustWritten(table);
       const isAdopted = isNew && adoptKeyless(this.db, this.rows, this.knowledge, table);
@@ -248,11 +248,11 @@ export class SchemaFollower {
     return true;
   }
 
-  /** Tables that are back: what is held of their rows, and what of them is not here any more. */
-  private rejoin(returned: readonly Table[]): void {
+  /** Tables that are back: what is held of their rows, and what of them is not here any more. `captured`: the shapes they had. */
+  private rejoin(returned: readonly Table[], captured: ReadonlyMap<Table, Shape | null>): void {
     for (const table of returned) {
       const renewed = rejoinTable(this.rows, table, (key, indexes) => this.rows.touch(this.db, table, key, indexes));
-      if (!table.keyless && forgetMissing(this.db, this.rows, table) === 0) regainSight(this.db, table.tid);
+      if (forgetMissing(this.db, this.rows, table, captured.get(table) ?? null) === 0) regainSight(this.db, table.tid);
       this.digest.flush();
       resum(this.db, table);
       this.digest.reload();

@@ -6,9 +6,12 @@ import { OutState } from "../rows/out-table.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
 import { registerOf } from "../rows/registers.ts";
-import { sameValue } from "../rows/values.ts";
+import { pages } from "../rows/pages.ts";
+import { rowHash, sameValue } from "../rows/values.ts";
 import { absentTables } from "./absent.ts";
 import { catalogTables, type Table } from "./catalog.ts";
+import { isShapeOf } from "./install.ts";
+import { FormerShape, type Shape } from "./reconcile.ts";
 import { surveyTables } from "./tables.ts";
 
 /** Rows moved at a time. */
@@ -120,9 +123,10 @@ export function rejoinTable(
 
 /**
  * A table that was dropped is back: rows that it does not have are gone here, which is no delete. Whoever has them still
- * has them, and a comparison brings them back. Returns how many there are.
+ * has them, and a comparison brings them back. `captured` is the shape that their hashes were made under. Returns how many there are.
  */
-export function forgetMissing(db: Database, rows: RowStore, table: Table): number {
+export function forgetMissing(db: Database, rows: RowStore, table: Table, captured: Shape | null): number {
+  const isThere = table.keyless ? isThereByHash(db, table, captured) : isThereByKey(rows, table);
   let missing = 0;
   const known = db
     .prepare(`SELECT id FROM ${rowsTable(table.tid)} ORDER BY id`)
@@ -131,13 +135,37 @@ export function forgetMissing(db: Database, rows: RowStore, table: Table): numbe
   const drop = db.prepare("DELETE FROM _scoutsync_log WHERE oid = ? AND sequence = ? AND tid = ? AND slot = ?");
   for (const slot of known.all() as bigint[]) {
     const state = rows.atLog(table.tid, slot);
-    const key = state && rows.keyValues(state);
-    if (!state || (key && rows.of(table).read(key))) continue;
+    if (!state || isThere(state)) continue;
     for (const { origin, sequence } of ownedDots(state).values()) drop.run(origin, sequence, table.tid, slot);
     rows.of(table).remove(slot);
     missing++;
   }
   return missing;
+}
+
+function isThereByKey(rows: RowStore, table: Table): (state: RowState) => boolean {
+  return (state) => {
+    const key = rows.keyValues(state);
+    return key !== null && rows.of(table).read(key) !== null;
+  };
+}
+
+/** Rows without a key are those that hold the same: of as many as were known, as many as are there. */
+function isThereByHash(db: Database, table: Table, captured: Shape | null): (state: RowState) => boolean {
+  const former = captured && !isShapeOf(captured, table) ? new FormerShape(table, captured) : null;
+  // What the hashes of a column that went were made of is gone: the comparison that follows says which rows are which.
+  if (former?.isWhole === false) return () => true;
+  const left = new Map<string, number>();
+  for (const { values } of pages(db, table)) {
+    const hash = (former ? former.hash(null, values) : rowHash(table, null, values)).toString("latin1");
+    left.set(hash, (left.get(hash) ?? 0) + 1);
+  }
+  return ({ hash }) => {
+    const name = hash?.toString("latin1") ?? "";
+    const count = left.get(name) ?? 0;
+    left.set(name, count - 1);
+    return count > 0;
+  };
 }
 
 /** Makes a value one that is held beside what the table has. */
