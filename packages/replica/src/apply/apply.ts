@@ -36,7 +36,7 @@ import { bindable } from "../rows/table-store.ts";
 import { type Bindable, packKey, sameValue } from "../rows/values.ts";
 import { isNamedByBirth, type Table } from "../schema/catalog.ts";
 import type { Placement } from "./placement.ts";
-import { valueStatement } from "../kept-statements.ts";
+import { rowStatement, valueStatement } from "../kept-statements.ts";
 
 /** Decisions at the end of a stream are made in transactions of about this length, milliseconds. */
 export const NORMALIZE_MS = 200;
@@ -182,9 +182,10 @@ export class Applier {
   }
 
   private savePosition(run: string, position: VersionVector): void {
-    this.db
-      .prepare("INSERT INTO _scoutsync_position(run, vector) VALUES(?, ?) ON CONFLICT(run) DO UPDATE SET vector = excluded.vector")
-      .run(run, formatVector(position));
+    rowStatement(
+      this.db,
+      "INSERT INTO _scoutsync_position(run, vector) VALUES(?, ?) ON CONFLICT(run) DO UPDATE SET vector = excluded.vector",
+    ).run(run, formatVector(position));
   }
 
   /** Merges a row that was held here, silently and in the caller's transaction. */

@@ -1,5 +1,6 @@
 import type { Database } from "better-sqlite3";
 import { type CellValue, Ref, winnerOf, type Write } from "@scoutsync/core";
+import { valueStatement } from "../kept-statements.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isSame } from "../rows/members.ts";
 import { isAlive, latestTime, localWrite } from "../rows/registers.ts";
@@ -308,7 +309,7 @@ export class KeptRows {
 
   /** True when some row is kept. */
   get keepsRows(): boolean {
-    return this.db.prepare("SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
+    return valueStatement(this.db, "SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
   }
 
   /**

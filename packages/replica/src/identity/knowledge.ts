@@ -1,4 +1,5 @@
 import type { Database } from "better-sqlite3";
+import { rowStatement } from "../kept-statements.ts";
 import { BASELINE_AUTHOR } from "./baseline.ts";
 import { ByteReader, ByteWriter, type Causality, type VersionVector } from "@scoutsync/core";
 
@@ -250,7 +251,9 @@ export class Knowledge implements Causality {
 
   /** Writes the moved entries of the vector; part of the caller's transaction. */
   flush(): void {
-    const upsert = this.db.prepare(
+    if (this.changed.size === 0) return;
+    const upsert = rowStatement(
+      this.db,
       "INSERT INTO _scoutsync_vector(oid, sequence) VALUES(?, ?) ON CONFLICT(oid) DO UPDATE SET sequence = excluded.sequence",
     );
     for (const oid of this.changed) upsert.run(oid, this.vectorEntries.get(oid));

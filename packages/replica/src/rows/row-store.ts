@@ -19,6 +19,7 @@ import type { FormerIds } from "./former-ids.ts";
 import { SpentIds } from "./spent-ids.ts";
 import { bindable, hasLocalKey, type StoredRow, TableStore } from "./table-store.ts";
 import { packKey, rowHash, sameValue } from "./values.ts";
+import { valueStatement } from "../kept-statements.ts";
 
 const NOBODY: ReadonlyMap<string, bigint> = new Map();
 /** Every packed key has at least one byte. */
@@ -443,8 +444,8 @@ export class RowStore {
   /** Largest sequence of an origin that owns something or names a row; 0 when there is none. */
   lastSequence(origin: number): number {
     this.flush();
-    const owns = this.db.prepare("SELECT max(sequence) FROM _scoutsync_log WHERE oid = ?").pluck().get(origin) as number | null;
-    const names = this.db.prepare("SELECT max(sequence) FROM _scoutsync_alias WHERE oid = ?").pluck().get(origin) as number | null;
+    const owns = valueStatement(this.db, "SELECT max(sequence) FROM _scoutsync_log WHERE oid = ?").get(origin) as number | null;
+    const names = valueStatement(this.db, "SELECT max(sequence) FROM _scoutsync_alias WHERE oid = ?").get(origin) as number | null;
     return Math.max(owns ?? 0, names ?? 0);
   }
 
