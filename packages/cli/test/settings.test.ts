@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { nodeSettingsFromEnvironment, nodeSettingsFromFile, resolveNodeSettings } from "../src/config/load.ts";
+import { nodeSettingsFromEnvironment, resolveNodeSettings } from "../src/config/load.ts";
+import { nodeSettingsFromFile } from "../src/config/yaml.ts";
 
 let folder: string;
 beforeAll(() => {

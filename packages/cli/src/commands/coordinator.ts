@@ -4,7 +4,7 @@ import { createLogger, printReady, runUntilSignal } from "@scoutsync/runtime";
 import { declare, isSet, type Registration } from "../command.ts";
 import { joinAs } from "../identity/joining.ts";
 import { checkAddress, redisUrlOf } from "../config/addresses.ts";
-import { isInterface } from "../config/node-settings.ts";
+import { isInterface } from "../config/interface.ts";
 import { usageError } from "../exit.ts";
 
 interface CoordinatorOptions {

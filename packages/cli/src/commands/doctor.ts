@@ -2,7 +2,6 @@ import { resolve } from "node:path";
 import { Option } from "commander";
 import { declare, repeatable, type Registration } from "../command.ts";
 import type { ScopeRule } from "@scoutsync/replica";
-import { scopesFromFile } from "../config/load.ts";
 import { Negative, usageError } from "../exit.ts";
 import type { Output } from "../output/output.ts";
 import { shown } from "../output/shown.ts";
@@ -55,6 +54,7 @@ export const registerDoctor: Registration = (program, surroundings) => {
 /** What the scopes in a file show of a database. */
 async function rulesIn(path: string, database: string): Promise<ScopeRule[]> {
   const { scopesOf } = await import("@scoutsync/sync-node");
+  const { scopesFromFile } = await import("../config/yaml.ts");
   const rules = scopesOf(scopesFromFile(path)).flatMap(({ databases }) =>
     databases.filter((one) => one.database === database).map(({ rule }) => rule),
   );

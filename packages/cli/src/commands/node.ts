@@ -3,14 +3,7 @@ import { dirname, join, resolve } from "node:path";
 import { Option } from "commander";
 import { createLogger, printReady, runUntilSignal } from "@scoutsync/runtime";
 import { declare, repeatable, type Registration } from "../command.ts";
-import {
-  nodeSettingsFromEnvironment,
-  nodeSettingsFromFile,
-  parseDatabase,
-  parseFileRoot,
-  resolveNodeSettings,
-  scopesFromFile,
-} from "../config/load.ts";
+import { parseDatabase, parseFileRoot } from "../config/entries.ts";
 import type { NodeSettings, NodeSource } from "../config/node-settings.ts";
 
 const MIB = 1024 * 1024;
@@ -125,7 +118,9 @@ export const registerNode: Registration = (program, surroundings) => {
     ],
     run: async (options, { surroundings: { env, cwd }, logLevel }) => {
       const configPath = options.config ?? env["SCOUTSYNC_CONFIG"];
-      const file = configPath === undefined ? {} : nodeSettingsFromFile(resolve(cwd, configPath));
+      // Not every command has to read what checks settings and YAML.
+      const { nodeSettingsFromEnvironment, resolveNodeSettings } = await import("../config/load.ts");
+      const file = configPath === undefined ? {} : (await import("../config/yaml.ts")).nodeSettingsFromFile(resolve(cwd, configPath));
       const environment = nodeSettingsFromEnvironment({ env, cwd });
       const settings = resolveNodeSettings(flagsOf(options, cwd), environment, { name: hostname(), ...file });
       const { nodeIdentity, startSyncNode } = await import("@scoutsync/sync-node");
@@ -155,7 +150,7 @@ export const registerNode: Registration = (program, surroundings) => {
         triggers: { run: settings.run_triggers, suspend: settings.suspend_triggers },
         rules: settings.rules,
         references: settings.references,
-        ...(settings.scopes !== undefined && { scopes: scopesFromFile(settings.scopes) }),
+        ...(settings.scopes !== undefined && { scopes: (await import("../config/yaml.ts")).scopesFromFile(settings.scopes) }),
         park: settings.park,
         receiveOnly: settings.receive_only,
         reissueAfterDays: settings.reissue_after_days,

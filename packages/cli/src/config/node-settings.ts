@@ -1,14 +1,9 @@
-import { isIP } from "node:net";
 import { z } from "zod";
 import { parseTerms, SyncError } from "@scoutsync/core";
 import { parseAddress } from "@scoutsync/runtime";
+import { isInterface } from "./interface.ts";
 
 const address = z.string().refine((text) => parseAddress(text) !== null, { error: (issue) => `"${String(issue.input)}" is not host:port` });
-
-/** "all", or the IPv4 address of a network interface. */
-export function isInterface(text: string): boolean {
-  return text === "all" || isIP(text) === 4;
-}
 
 const databaseName = z
   .string()
