@@ -41,7 +41,8 @@ export interface NodeContext {
   readonly dial: Dial;
   readonly clock: ClockKeeper;
   readonly disk: DiskRoom;
-  readonly counts: NodeCounts;
+  /** What is counted of its sessions for Prometheus; null where nobody can ask for it. */
+  readonly counts: NodeCounts | null;
   /** Who makes a call, as far as it says something of a node. */
   speakerOf(call: { getPeer(): string; getPath(): string }): Speaker;
   readonly logger: Logger;

@@ -29,14 +29,18 @@ export class NodeCounts {
 }
 
 /** Serves `GET /metrics` of a node for Prometheus until `stop`. Throws INVALID_ARGUMENT or PORT_TAKEN. */
-export async function serveMetrics(listen: string, context: NodeContext): Promise<{ listen: string; stop(): Promise<void> }> {
+export async function serveMetrics(
+  listen: string,
+  context: NodeContext,
+  { registry }: NodeCounts,
+): Promise<{ listen: string; stop(): Promise<void> }> {
   const address = parseAddress(listen);
   if (address === null) throw notServed(listen, "it is not host:port");
-  const text = metricsOf(context);
+  const text = metricsOf(context, registry);
   const server = createServer((request, response) => {
     const answer = async () => {
       if (request.method !== "GET" || request.url?.split("?", 1)[0] !== "/metrics") return response.writeHead(404).end("GET /metrics\n");
-      return response.writeHead(200, { "content-type": context.counts.registry.contentType }).end(await text());
+      return response.writeHead(200, { "content-type": registry.contentType }).end(await text());
     };
     answer().catch((error: unknown) => {
       context.logger.warn({ error: String(error) }, "metrics could not be read");
@@ -58,8 +62,7 @@ export async function serveMetrics(listen: string, context: NodeContext): Promis
   };
 }
 
-function metricsOf(context: NodeContext): () => Promise<string> {
-  const { registry } = context.counts;
+function metricsOf(context: NodeContext, registry: Registry): () => Promise<string> {
   collectDefaultMetrics({ register: registry });
   const gauges = {
     rows: gauge(NODE_METRICS.rows, registry),

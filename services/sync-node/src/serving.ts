@@ -26,7 +26,6 @@ import { PassingLimits } from "./limits.ts";
 import { belong, checkLimits, contacts, type Membership } from "./membership.ts";
 import { meetNeighbours } from "./neighbours.ts";
 import { takeOver } from "./reissuing.ts";
-import { NodeCounts, serveMetrics } from "./metrics.ts";
 import { keepScope } from "./scopes/carrying.ts";
 import { keepFileCopy } from "./scopes/file-copies.ts";
 import { contextOf, routedHandlers } from "./scopes/routing.ts";
@@ -89,6 +88,8 @@ export async function serve(
   // Who was limited once and is not any more has all of its roots again.
   if (limitedTo === null) for (const root of files.all()) if (root.state.part !== null) await root.limitTo(null);
   clock.serve([...databases.all().map(({ replica }) => replica), ...copies]);
+  // Most nodes are started without: what it needs is not read for them.
+  const metering = config.metrics ? await import("./metrics.ts") : null;
   const stopping = new AbortController();
   const context: NodeContext = {
     name: config.name,
@@ -118,7 +119,7 @@ export async function serve(
     dial,
     clock,
     disk: new DiskRoom([...databases.all().map(({ replica }) => dirname(replica.path)), ...files.all().map(({ path }) => path)]),
-    counts: new NodeCounts(),
+    counts: metering && new metering.NodeCounts(),
     speakerOf: (call) => membership?.speakers.of(call) ?? ANYBODY,
     logger,
     stopping: stopping.signal,
@@ -133,9 +134,9 @@ export async function serve(
   health.addToServer(server);
   addReflection(server, membership ? [SERVICE, FLEET_SERVICE] : [SERVICE]);
   const listen = await listenOn(server, config.listen, trust ? new FleetServerCredentials(trust) : undefined);
-  let metrics: Awaited<ReturnType<typeof serveMetrics>> | null = null;
+  let metrics: { listen: string; stop(): Promise<void> } | null = null;
   try {
-    if (config.metrics) metrics = await serveMetrics(config.metrics, context);
+    if (config.metrics && metering && context.counts) metrics = await metering.serveMetrics(config.metrics, context, context.counts);
   } catch (error) {
     await shutDown(server, 0);
     throw error;

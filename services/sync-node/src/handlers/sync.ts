@@ -77,7 +77,7 @@ export async function sync(context: NodeContext, request: SyncRequest, outbox: O
   );
   signal.throwIfAborted();
   const { stats, success, verified, errors } = result;
-  context.counts.session(toCounted(result));
+  context.counts?.session(toCounted(result));
   context.logger.info({ peer: address, success, verified, stats, errors }, "session over");
   await outbox.write({ kind: { $case: "result", value: { ...toWireResult(result), doubts, keptOut } } });
 }
