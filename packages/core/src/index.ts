@@ -1,6 +1,7 @@
 export * from "./errors.ts";
 export * from "./vector.ts";
 export * from "./exchange.ts";
+export * from "./member-words.ts";
 export * from "./bytes.ts";
 export * from "./merge.ts";
 export * from "./payload.ts";

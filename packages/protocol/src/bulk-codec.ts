@@ -63,7 +63,7 @@ export const syncNodeService = {
   getChanges: {
     ...SyncNodeService.getChanges,
     responseSerialize: (value: GetChangesResponse): Buffer =>
-      value.batch && value.changes.length === 0 && !value.count
+      value.batch && value.changes.length === 0 && !value.count && !value.clock
         ? encodeBatchField(RESPONSE_BATCH_TAG, value.batch)
         : SyncNodeService.getChanges.responseSerialize(value),
     responseDeserialize: (bytes: Buffer): GetChangesResponse => {

@@ -6,6 +6,7 @@ import {
   type ChangeBatch,
   type ChangeCount,
   type DigestEntry,
+  EMPTY_VECTOR,
   isCovered,
   type HistoryEntry,
   type MemberWord,
@@ -55,7 +56,7 @@ import { LinkedRows, type Neighbour } from "./linked/linked-rows.ts";
 import { LogReader } from "./log/read.ts";
 import { leftBehind, type Reissue, reissue } from "./repair/reissue.ts";
 import { recheckRows, resum, rowsNamed } from "./repair/recheck.ts";
-import type { CaptureCheck, ReadRequest, ReplicaOptions, ReplicaState, Resolution, WholeRowsRequest } from "./replica.ts";
+import type { CaptureCheck, ReadRequest, ReplicaOptions, ReplicaState, Resolution, Standing, WholeRowsRequest } from "./replica.ts";
 import { FormerIds, REMEMBERED_US } from "./rows/former-ids.ts";
 import { EntityMembers } from "./rows/members.ts";
 import { RowStore } from "./rows/row-store.ts";
@@ -335,7 +336,9 @@ export class ReplicaDatabase implements Neighbour {
   }
 
   read(request: ReadRequest): ChangeBatch {
-    return this.exchange.read(request);
+    if (request.learn) this.learnMembers(request.learn);
+    const batch = this.exchange.read(request);
+    return request.tellMembers && batch.final ? { ...batch, members: this.memberWords() } : batch;
   }
 
   apply(batch: ChangeBatch): ApplyResult {
@@ -380,6 +383,18 @@ export class ReplicaDatabase implements Neighbour {
     if (baseline === null || baseline === said) return said;
     writeMeta(this.db, CHOICE, baseline);
     return baseline;
+  }
+
+  /** As `Replica.standing`. */
+  standing(run: string): Standing {
+    return this.turns.snapshot(() => ({
+      vector: this.knowledge.vector,
+      digest: this.digest.digest,
+      schema: this.reader.schemaPrint(),
+      beyondDigest: this.reader.beyondDigest(),
+      position: run === "" ? EMPTY_VECTOR : this.position(run),
+      members: this.memberWords(),
+    }));
   }
 
   position(run: string): VersionVector {
@@ -584,6 +599,8 @@ export class ReplicaDatabase implements Neighbour {
   }
 
   correctClock(correctionUs: number): void {
+    // Every contact says so again.
+    if (this.clock.isRight(correctionUs, this.knowledge.lastSequence)) return;
     this.drain();
     const wrong = this.clock.misstamped(correctionUs, this.knowledge.lastSequence);
     if (wrong.length === 0) return this.clock.correct(correctionUs);
@@ -652,7 +669,7 @@ export class ReplicaDatabase implements Neighbour {
   /** Tells by another text that `state` may say something else now: of what is in the file, its schema, and beside it. */
   stateStamp(): string {
     const written = valueStatement(this.db, "SELECT total_changes()").get() as number;
-    return [this.foreignCommits(), written, this.rows.catalogs, this.problem, this.restored.problem].join();
+    return [this.foreignCommits(), written, this.rows.catalogs, this.problem, this.restored.problem, this.clock.foundRightUs].join();
   }
 
   state(): ReplicaState {
@@ -675,6 +692,7 @@ export class ReplicaDatabase implements Neighbour {
       problem: this.problem === "" ? this.restored.problem : this.problem,
       baseline: this.joining.statementText,
       floor: this.floor.vector,
+      clockFoundRightUs: this.clock.foundRightUs,
     };
   }
 

@@ -95,6 +95,22 @@ export interface ReplicaState {
   baseline: string;
   /** Below this, deleted rows have been forgotten. */
   floor: VersionVector;
+  /** The correction of its clock that the last comparison of clocks found right, microseconds; null: the next one is news to it. */
+  clockFoundRightUs: number | null;
+}
+
+/** What a replica says of itself when it asks a peer, of one moment in which everything committed was drained. */
+export interface Standing {
+  vector: VersionVector;
+  /** Of the rows at `vector`, and what tables and columns it is of; as in ReplicaState. */
+  digest: Uint8Array;
+  schema: string;
+  /** Digest of what is held beyond the vector, empty when there is nothing. */
+  beyondDigest: Uint8Array;
+  /** How far the stream of the peer's run has been applied. */
+  position: VersionVector;
+  /** The nodes that take part as far as is known here, this one included. */
+  members: MemberWord[];
 }
 
 export interface ReadRequest {
@@ -111,6 +127,10 @@ export interface ReadRequest {
   floor?: VersionVector | undefined;
   /** Go on after this, where the batch before did not hold all that is held beyond the vector. */
   beyondAfter?: BeyondPosition | undefined;
+  /** What the receiver said of nodes that take part: taken note of before anything is read, as `learnMembers` does. */
+  learn?: readonly MemberWord[] | undefined;
+  /** Add to a final batch the nodes that are known here. */
+  tellMembers?: boolean | undefined;
 }
 
 /** A decision about one review entry: a side, values, or for a mass delete that is kept back what becomes of it. */
@@ -194,6 +214,8 @@ export interface Replica {
   retire(which: string): Promise<NodeName>;
   /** Writes a copy of the database file, sync metadata included, as of now. `path` must not exist. */
   copyTo(path: string): Promise<void>;
+  /** Drains, then says what a question to the peer's run says of this replica; "" where no run of the peer is known. */
+  standing(run: string): Promise<Standing>;
   /** How far the stream of the peer's run has been applied: what to ask that run to continue after. */
   position(run: string): Promise<VersionVector>;
   /** Digest of what is held beyond the vector, empty when there is nothing. */

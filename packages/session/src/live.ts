@@ -14,7 +14,7 @@ import { backoffMs, pause } from "@scoutsync/runtime";
 import type { Acquaintances } from "./acquaintances.ts";
 import { Arrivals } from "./arrivals.ts";
 import { meet } from "./meet.ts";
-import { tellingMembers } from "./members.ts";
+import { readTelling } from "./members.ts";
 import { checkFloor, isBehind, rejoin, type Rejoined } from "./rejoin.ts";
 import type { Peer } from "./peer.ts";
 import { ask, pull } from "./pull.ts";
@@ -206,7 +206,7 @@ async function feed(
     };
     // What the receiver says now is what counts: it may have been restored from a backup since we last met.
     sent = stream.ready.vector;
-    const withMembers = tellingMembers(replica);
+    const read = readTelling(replica);
     let beyondAfter: ChangeBatch["beyondTo"];
     let from = join(stream.ready.vector, stream.ready.position);
     while (!signal.aborted && !over) {
@@ -214,7 +214,7 @@ async function feed(
       if (lacking()) {
         const { refusals } = link;
         from = join(from, acquaintances.known(link.run, link.node));
-        const batch = await replica.read({
+        const batch = await read({
           from,
           batchSize: pace?.batchSize(0, DEFAULT_BATCH_CHANGES) ?? 0,
           codecs: stream.ready.codecs,
@@ -226,7 +226,7 @@ async function feed(
         beyondAfter = batch.beyondTo;
         await pace?.pass(batch, signal);
         if (signal.aborted) break;
-        await window.send(await withMembers(batch));
+        await window.send(batch);
         from = join(from, batch.to);
         if (!batch.final) continue;
         sent = join(sent, batch.vector);

@@ -74,14 +74,10 @@ export async function pull(options: PullOptions): Promise<PullResult> {
 /** The run to start over with, when the answering one turns out to have been cut here before. */
 async function pullFrom(options: PullOptions, run: string): Promise<PullResult | string> {
   const { replica, peer, acquaintances, onProgress, onCaughtUp, follow = false, pace, batchSize = 0, stats = emptyStats() } = options;
-  const [beyondDigest, position, members] = await Promise.all([
-    // First, as it drains: our own latest writes must be in the vector, or the peer would look ahead of us and digests
-    // would not compare.
-    replica.beyondDigest(),
-    run === "" ? EMPTY_VECTOR : replica.position(run),
-    replica.members(),
-  ]);
-  const { vector: since, digest, parked: parkedBefore } = replica.state;
+  // It drains: our own latest writes must be in the vector, or the peer would look ahead of us and digests would not compare.
+  const said = await replica.standing(run);
+  const { vector: since, position, beyondDigest } = said;
+  const { parked: parkedBefore } = replica.state;
   // Leaving the loop must end the stream even while it waits for the peer.
   const stop = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
@@ -100,13 +96,13 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
       caller: replica.node,
       terms: replica.terms,
       beyondDigest,
-      digest,
+      digest: said.digest,
       codecs: options.codecs ?? CODECS,
       batchSize: pace?.batchSize(batchSize, DEFAULT_BATCH_CHANGES) ?? batchSize,
       follow,
       baseline: replica.state.baseline,
       floor: replica.state.floor,
-      members,
+      members: said.members,
     },
     signal,
   );
@@ -128,14 +124,14 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
         if (!isCovered(stopped, join(since, position))) return batch.run;
       }
       if (first) await doubt(options, batch.baseline);
-      first = false;
       result.run = batch.run;
       result.node = batch.node ?? result.node;
       if (batch.final) acquaintances.learn(batch.run, batch.vector, batch.node);
       await pace?.pass(batch, signal);
       signal.throwIfAborted();
       const bytes = batch.payload.length;
-      const outcome = await takeBatch(replica, batch);
+      const outcome = await takeBatch(replica, batch, first ? said : undefined);
+      first = false;
       if (outcome.originGivenUp) options.onOriginGivenUp?.();
       stats.remoteChangesReceived += batch.count;
       stats.bytesReceived += bytes;
@@ -173,8 +169,8 @@ export async function ask({
   run,
   signal,
 }: Pick<PullOptions, "replica" | "peer" | "signal"> & { run: string }): Promise<void> {
-  const [beyondDigest, position, members] = await Promise.all([replica.beyondDigest(), replica.position(run), replica.members()]);
-  const { vector: since, digest, baseline, floor } = replica.state;
+  const { vector: since, digest, beyondDigest, position, members } = await replica.standing(run);
+  const { baseline, floor } = replica.state;
   const { name: database, run: callerRun, node: caller, terms } = replica;
   const stop = new AbortController();
   const asked = { database, since, position, run, callerRun, caller, terms, beyondDigest, digest, codecs: CODECS, batchSize: 1 };

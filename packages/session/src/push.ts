@@ -3,7 +3,7 @@ import type { Replica } from "@scoutsync/replica";
 import type { Acquaintances } from "./acquaintances.ts";
 import { PushWindow } from "./push-window.ts";
 import { meet } from "./meet.ts";
-import { tellingMembers } from "./members.ts";
+import { readTelling } from "./members.ts";
 import { checkFloor } from "./rejoin.ts";
 import type { Peer } from "./peer.ts";
 import type { RowPace } from "./rate.ts";
@@ -68,14 +68,14 @@ export async function push(options: PushOptions): Promise<PushResult> {
     let beyondAfter: ChangeBatch["beyondTo"];
     checkFloor(floor, { side: "caller", name: `node "${options.nodeName}"`, vector: replica.state.vector });
     checkFloor(replica.state.floor, { side: "peer", name: peer.address, vector });
-    const withMembers = tellingMembers(replica);
+    const read = readTelling(replica);
     for (let from = join(vector, position), final = false; !final;) {
       const batchSize = pace?.batchSize(asked, DEFAULT_BATCH_CHANGES) ?? asked;
-      const batch = await replica.read({ from, batchSize, codecs, beyondDigest, beyondAfter, whole: true, floor });
+      const batch = await read({ from, batchSize, codecs, beyondDigest, beyondAfter, whole: true, floor });
       beyondAfter = batch.beyondTo;
       await pace?.pass(batch, signal);
       signal.throwIfAborted();
-      await window.send(await withMembers(batch));
+      await window.send(batch);
       from = join(from, batch.to);
       final = batch.final;
     }

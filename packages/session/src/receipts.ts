@@ -1,7 +1,14 @@
-import type { NodeName, VersionVector } from "@scoutsync/core";
+import { equalVectors, type NodeName, type VersionVector } from "@scoutsync/core";
 
 /** In live mode vectors are told many times a second; what is stored of them follows at this distance, milliseconds. */
 const STORE_AFTER_MS = 1_000;
+/** Nodes whose last word is remembered; that of one more is taken for news when it says the same again. */
+const MOST_REMEMBERED = 1_000;
+
+interface Word {
+  node: NodeName;
+  vector: VersionVector;
+}
 
 /** Where what a node said it has is kept. */
 export type StoreReceipt = (node: NodeName, vector: VersionVector) => Promise<void>;
@@ -13,9 +20,13 @@ export type StoreReceipt = (node: NodeName, vector: VersionVector) => Promise<vo
 export class Receipts {
   readonly #store: StoreReceipt;
   readonly #failed: (error: unknown) => void;
-  readonly #told = new Map<string, { node: NodeName; vector: VersionVector }>();
+  readonly #told = new Map<string, Word>();
+  /** The word of each node that is stored, or is being stored now. */
+  readonly #last = new Map<string, Word>();
   #timer: NodeJS.Timeout | null = null;
   #storing: Promise<void> = Promise.resolve();
+  /** As `#storing`, as far as a word was news. */
+  #storingNews: Promise<void> = Promise.resolve();
 
   constructor(store: StoreReceipt, failed: (error: unknown) => void = () => {}) {
     this.#store = store;
@@ -28,21 +39,38 @@ export class Receipts {
     this.#timer ??= setTimeout(() => void this.settle(), STORE_AFTER_MS).unref();
   }
 
-  /** Resolves when everything noted so far is stored. Never throws. */
+  /**
+   * Resolves when everything noted so far is stored. Never throws. What a node only says again is handed on as well, as it
+   * may have been retired since, but nobody waits for that.
+   */
   settle(): Promise<void> {
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = null;
-    this.#storing = this.#storing.then(() => this.#storeAll());
-    return this.#storing;
-  }
-
-  async #storeAll(): Promise<void> {
     const told = [...this.#told.values()];
     this.#told.clear();
+    const isNews = told.filter((word) => this.#isNews(word)).length > 0;
+    this.#storing = this.#storing.then(() => this.#storeAll(told));
+    if (isNews) this.#storingNews = this.#storing;
+    return this.#storingNews;
+  }
+
+  /** Remembers the word, too. */
+  #isNews(word: Word): boolean {
+    const { node, vector } = word;
+    const last = this.#last.get(node.id);
+    if (last?.node.name === node.name && equalVectors(last.vector, vector)) return false;
+    this.#last.delete(node.id);
+    this.#last.set(node.id, word);
+    if (this.#last.size > MOST_REMEMBERED) this.#last.delete(this.#last.keys().next().value ?? "");
+    return true;
+  }
+
+  async #storeAll(told: readonly Word[]): Promise<void> {
     for (const { node, vector } of told) {
       try {
         await this.#store(node, vector);
       } catch (error) {
+        this.#last.delete(node.id);
         this.#failed(error);
       }
     }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Acquaintances } from "../src/index.ts";
+import { Acquaintances, Receipts } from "../src/index.ts";
 
 test("what one node says under another one's run keeps nothing from that one", () => {
   const acquaintances = new Acquaintances();
@@ -15,4 +15,54 @@ test("what one node says under another one's run keeps nothing from that one", (
   expect(acquaintances.follows("run-of-other", other!)).toBe(true);
   unfollow();
   expect(acquaintances.follows("run-of-other", other!)).toBe(false);
+});
+
+test("what a node says for the first time is waited for, what it says again is handed on all the same", async () => {
+  const node = { id: "id-of-other", name: "other" };
+  const [older, newer] = [1, 2].map((sequence) => new Map([["cccccccccccccccc", sequence]]));
+  const stored: unknown[] = [];
+  const failures: unknown[] = [];
+  let done = () => {};
+  const storing = () => new Promise<void>((resolve) => (done = resolve));
+  let work = storing;
+  const receipts = new Receipts(
+    async (_, vector) => {
+      stored.push(vector);
+      await work();
+    },
+    (error) => failures.push(error),
+  );
+  const isSettled = async () => {
+    let settled = false;
+    void receipts.settle().then(() => (settled = true));
+    await new Promise(setImmediate);
+    return settled;
+  };
+  receipts.note(node, older!);
+  expect(await isSettled()).toBe(false);
+  // Said again while the first is on its way: there is still that to wait for.
+  receipts.note(node, older!);
+  expect(await isSettled()).toBe(false);
+  done();
+  await new Promise(setImmediate);
+  expect(stored).toEqual([older, older]);
+  receipts.note(node, older!);
+  expect(await isSettled()).toBe(true);
+  done();
+  receipts.note(node, newer!);
+  expect(await isSettled()).toBe(false);
+  done();
+  await new Promise(setImmediate);
+  done();
+  await receipts.settle();
+  // A word that could not be stored is news when it is said again.
+  work = () => Promise.reject(new Error("no room"));
+  receipts.note(node, older!);
+  await receipts.settle();
+  expect(failures).toHaveLength(1);
+  work = storing;
+  receipts.note(node, older!);
+  expect(await isSettled()).toBe(false);
+  done();
+  await receipts.settle();
 });

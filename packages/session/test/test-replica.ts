@@ -30,11 +30,22 @@ export class TestReplica implements Replica {
   applyDelayMs = 0;
   afterRead: (batch: ChangeBatch) => ChangeBatch = (batch) => batch;
   reads = 0;
+  /** What its thread was asked to do, each a way there and back. */
+  readonly asked: string[] = [];
   /** What the clock was last said to be off by, microseconds. */
   correctionUs = 0;
 
   constructor(inner: Replica, application: Database.Database) {
-    this.inner = inner;
+    this.inner = new Proxy(inner, {
+      get: (target, name) => {
+        const value: unknown = Reflect.get(target, name);
+        if (typeof value !== "function") return value;
+        return (...args: unknown[]) => {
+          if (name !== "onChange") this.asked.push(String(name));
+          return value.apply(target, args) as unknown;
+        };
+      },
+    });
     this.application = application;
   }
 
@@ -111,6 +122,7 @@ export class TestReplica implements Replica {
   copyTo = (path: string) => this.inner.copyTo(path);
   choiceFor = (baseline: string) => this.inner.choiceFor(baseline);
   meet = (baseline: string) => this.inner.meet(baseline);
+  standing = (run: string) => this.inner.standing(run);
   position = (run: string) => this.inner.position(run);
   beyondDigest = () => this.inner.beyondDigest();
   count: Replica["count"] = (since) => this.inner.count(since);

@@ -57,6 +57,24 @@ describe("over gRPC", () => {
     });
   });
 
+  test("a session with nothing to do waits for each side's thread once, asks for no clock again and writes nothing", async () => {
+    const [a, b] = [await startNode("a"), await startNode("b")];
+    a.replica.fill("a", 7);
+    b.replica.fill("b", 5);
+    const settled = () => Promise.all([a, b].map(({ acquaintances }) => acquaintances.receipts.settle()));
+    for (let i = 0; i < 3; i++) await syncWith(a, b.address);
+    await settled();
+    const commits = () => [a, b].map(({ replica }) => replica.application.pragma("data_version", { simple: true }));
+    const before = commits();
+    for (const { replica } of [a, b]) replica.asked.length = 0;
+    expect(await syncWith(a, b.address)).toMatchObject({ success: true, verified: true, unverified: [] });
+    // Receipts are handed on without anybody waiting.
+    const waitedFor = ({ replica }: TestNode) => replica.asked.filter((method) => method !== "acknowledge");
+    expect([waitedFor(a), waitedFor(b)]).toEqual([["standing"], ["read"]]);
+    await settled();
+    expect(commits()).toEqual(before);
+  });
+
   test("after a session the application on both sides can read that its writes have arrived", async () => {
     const [a, b] = [await startNode("a"), await startNode("b")];
     a.replica.fill("a", 7);

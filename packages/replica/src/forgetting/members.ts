@@ -1,10 +1,16 @@
 import type { Database } from "better-sqlite3";
-import { equalVectors, formatVector, type MemberWord, type NodeName, parseVector, type VersionVector } from "@scoutsync/core";
+import {
+  formatVector,
+  isNewWord,
+  LONGEST_NODE_NAME,
+  type MemberWord,
+  type NodeName,
+  parseVector,
+  type VersionVector,
+} from "@scoutsync/core";
 import { rowStatement } from "../kept-statements.ts";
 
 const MOST_MEMBERS = 10_000;
-/** Characters of a node's name or id. */
-const LONGEST_NAME = 200;
 
 interface StoredMember {
   node_id: string;
@@ -58,16 +64,16 @@ export class Members {
 
   /** Whether words that others pass on say anything new. */
   areNews(words: readonly MemberWord[]): boolean {
-    return words.some((word) => this.isNewer(word));
+    return words.some((word) => this.isNew(word));
   }
 
   /** What a peer invents only makes this replica keep more; so many nodes are no fleet, and are not stored. */
   learn(words: readonly MemberWord[]): void {
     let known = this.db.prepare("SELECT count(*) FROM _scoutsync_member").pluck().get() as number;
     for (const word of words) {
-      if (!this.isNewer(word)) continue;
+      if (!this.isNew(word)) continue;
       if (!this.one(word.node.id) && ++known > MOST_MEMBERS) continue;
-      this.put({ ...word, node: { id: word.node.id, name: word.node.name.slice(0, LONGEST_NAME) } });
+      this.put({ ...word, node: { id: word.node.id, name: word.node.name.slice(0, LONGEST_NODE_NAME) } });
     }
   }
 
@@ -83,12 +89,8 @@ export class Members {
     return exact.node;
   }
 
-  /** A later word that says the same is no news: an idle fleet must not write to disk. */
-  private isNewer({ node, vector, atUs, retired }: MemberWord): boolean {
-    if (node.id === this.self.id || node.id === "" || node.id.length > LONGEST_NAME) return false;
-    const known = this.one(node.id);
-    if (!known) return true;
-    return atUs > known.atUs && (retired !== known.retired || node.name !== known.node.name || !equalVectors(vector, known.vector));
+  private isNew(word: MemberWord): boolean {
+    return isNewWord(word, this.self, (id) => this.one(id));
   }
 
   private one(id: string): MemberWord | null {

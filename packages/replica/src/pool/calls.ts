@@ -15,6 +15,7 @@ export type Method =
   | "retire"
   | "choiceFor"
   | "copyTo"
+  | "standing"
   | "position"
   | "beyondDigest"
   | "count"

@@ -27,6 +27,7 @@ import type {
   ReplicaState,
   Resolution,
   ScopeCopy,
+  Standing,
   WholeRowsRequest,
 } from "../replica.ts";
 import type { Forgetting } from "../forgetting/forget.ts";
@@ -269,6 +270,10 @@ class PooledReplica implements ScopeCopy {
 
   meet(baseline: string): Promise<void> {
     return this.call("meet", baseline);
+  }
+
+  standing(run: string): Promise<Standing> {
+    return this.call("standing", run);
   }
 
   position(run: string): Promise<VersionVector> {

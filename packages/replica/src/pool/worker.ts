@@ -75,6 +75,7 @@ function sameState(a: ReplicaState, b: ReplicaState): boolean {
       state.rows,
       state.problem,
       state.baseline,
+      state.clockFoundRightUs,
       ...state.tables,
     ].join();
   return numbers(a) === numbers(b) && Buffer.compare(a.digest, b.digest) === 0 && formatVector(a.vector) === formatVector(b.vector);

@@ -96,6 +96,18 @@ export class ReplicaClock {
     return found;
   }
 
+  /** True where the comparison says nothing new: everything of this run was stamped by a clock that it found right. */
+  isRight(correctionUs: number, last: number): boolean {
+    this.look(last);
+    return this.foundRightUs === correctionUs;
+  }
+
+  /** The correction that a comparison has found to be that of everything stamped since; null where one is due. Microseconds. */
+  get foundRightUs(): number | null {
+    const [stretch, ...more] = this.stretches;
+    return more.length === 0 && stretch?.compared === true && stretch.stepsUs === 0 ? stretch.correctionUs : null;
+  }
+
   /** Goes by the comparison from now on; what was stamped wrongly has been stamped again. */
   correct(correctionUs: number): void {
     this.correctionUs = correctionUs;

@@ -60,10 +60,11 @@ export class ClockKeeper implements OwnClock {
   }
 
   measured(sample: ClockSample): void {
-    this.look();
+    const wasSet = this.look();
     const changed = this.clock.measured(sample);
-    // Always: a database also learns that its clock has been compared, and that what it stamped is right.
+    // A database also learns that its clock has been compared, and that what it stamped is right: once, until something is new.
     for (const replica of this.replicas) {
+      if (!wasSet && replica.state.clockFoundRightUs === this.clock.correctionUs) continue;
       replica
         .correctClock(this.clock.correctionUs)
         .catch((error: unknown) => this.logger.warn(toPlainError(error), "a clock could not be corrected"));
@@ -89,9 +90,10 @@ export class ClockKeeper implements OwnClock {
     }
   }
 
-  private look(): void {
+  /** True when the wall clock was set since the last look. */
+  private look(): boolean {
     const stepUs = this.clock.look();
-    if (stepUs === 0) return;
+    if (stepUs === 0) return false;
     const seconds = (stepUs / 1e6).toFixed(1);
     this.logger.warn(
       { step_s: Number(seconds) },
@@ -102,6 +104,7 @@ export class ClockKeeper implements OwnClock {
     this.keep();
     this.stepped.abort();
     this.stepped = new AbortController();
+    return true;
   }
 
   private warn(): void {

@@ -20,12 +20,13 @@ import {
   toWireBatches,
   toWireChange,
   toWireCount,
+  type ClockReading,
   type GetChangesRequest,
   type GetChangesResponse,
 } from "@scoutsync/protocol";
 import type { Replica } from "@scoutsync/replica";
 import type { Speaker } from "@scoutsync/trust";
-import { checkFloor, meet, otherFile, tellingMembers, type SessionDatabase } from "@scoutsync/session";
+import { checkFloor, meet, otherFile, readTelling, type SessionDatabase } from "@scoutsync/session";
 import type { NodeContext } from "../context.ts";
 import type { Outbox } from "./calls.ts";
 
@@ -33,6 +34,9 @@ import type { Outbox } from "./calls.ts";
 const READABLE_PAGE = 500;
 /** Largest batch a caller may ask for. */
 const MAX_BATCH_CHANGES = 100_000;
+
+/** A payload up to this size travels with the clock, bytes. */
+const LITTLE_BYTES = 16 * 1024;
 
 type Answers = Outbox<GetChangesResponse>;
 
@@ -66,15 +70,48 @@ export async function getChanges(
     speaker.speaksFor(request.clock.nodeId);
     // Before anything is read: what nobody has seen yet is stamped by the right time.
     hearClock(context.clock, request.clock);
-    await outbox.write({ batch: undefined, changes: [], count: undefined, clock: tellClock(context.clock, receivedUs) });
   }
-  if (request.wholeRows) {
-    const { table, keys } = request.wholeRows;
-    const batch = await replica.wholeRows({ table, keys, codecs: knownCodecs(request.codecs) });
-    return sendBatch(batch, outbox);
+  const answers = request.clock ? tellingClock(outbox, () => tellClock(context.clock, receivedUs)) : { outbox, tell: async () => {} };
+  try {
+    if (request.wholeRows) {
+      const { table, keys } = request.wholeRows;
+      const batch = await replica.wholeRows({ table, keys, codecs: knownCodecs(request.codecs) });
+      await sendBatch(batch, answers.outbox);
+      return;
+    }
+    if (request.callerRun !== "") checkTerms(request.database, replica.terms, request.terms);
+    await batches(context, database, since, request, answers.outbox, signal);
+  } catch (error) {
+    // Whoever is refused compares clocks all the same.
+    if (!signal.aborted) await answers.tell();
+    throw error;
   }
-  if (request.callerRun !== "") checkTerms(request.database, replica.terms, request.terms);
-  await batches(context, database, since, request, outbox, signal);
+}
+
+/**
+ * Answers of which the first says what time it is here: a message less for an answer that says little else. Before one that is
+ * long on its way the time goes alone; `tell` is for where none comes.
+ */
+function tellingClock(outbox: Answers, reading: () => ClockReading): { outbox: Answers; tell(): Promise<void> } {
+  let isTold = false;
+  const tell = async () => {
+    if (isTold) return;
+    isTold = true;
+    await outbox.write({ batch: undefined, changes: [], count: undefined, clock: reading() });
+  };
+  return {
+    tell,
+    outbox: {
+      async write(response, written) {
+        if (isTold || (response.batch?.payload.length ?? 0) > LITTLE_BYTES) {
+          await tell();
+          return outbox.write(response, written);
+        }
+        isTold = true;
+        return outbox.write({ ...response, clock: reading() }, written);
+      },
+    },
+  };
 }
 
 async function batches(
@@ -92,7 +129,6 @@ async function batches(
   const caller = request.callerName === "" ? "whoever asks" : `node "${request.callerName}"`;
   checkFloor(replica.state.floor, { side: "caller", name: caller, vector: since });
   checkFloor(floor, { side: "peer", name: `node "${context.name}"`, vector });
-  if (request.members.length > 0) await replica.learnMembers(request.members.map(fromWireKnownNode));
   const limit = request.limit === 0n ? Number.POSITIVE_INFINITY : Number(request.limit);
   const pace = context.limits.rows;
   const batchSize = pace.batchSize(Math.min(request.batchSize || DEFAULT_BATCH_CHANGES, MAX_BATCH_CHANGES), DEFAULT_BATCH_CHANGES);
@@ -102,6 +138,7 @@ async function batches(
   let from = request.run === replica.run ? join(since, parseVector(request.position)) : since;
   let beyondDigest: Uint8Array = request.beyondDigest;
   let beyondAfter: ChangeBatch["beyondTo"];
+  let learn = request.members.length > 0 ? request.members.map(fromWireKnownNode) : undefined;
   let sent = 0;
 
   const { callerNodeId: id, callerName } = request;
@@ -109,16 +146,17 @@ async function batches(
   acquaintances.learn(callerRun, since, node);
   const changed = new Wakeup();
   const { run } = replica;
-  const withMembers = tellingMembers(replica);
+  const read = readTelling(replica);
   const stops = follow ? [replica.onChange(changed.raise), acquaintances.follow(callerRun, node)] : [];
   try {
     while (!signal.aborted) {
       const most = Math.min(batchSize, limit - sent);
-      const batch = await replica.read({ from, batchSize: most, codecs, beyondDigest, whole, beyondAfter, floor });
+      const batch = await read({ from, batchSize: most, codecs, beyondDigest, whole, beyondAfter, floor, learn });
       beyondAfter = batch.beyondTo;
+      learn = undefined;
       await pace.changes.pass(batch.count, signal);
       // A large transaction is one batch in many messages.
-      await sendBatch(await withMembers(batch), outbox, (bytes) => pace.bytes.pass(bytes, signal));
+      await sendBatch(batch, outbox, (bytes) => pace.bytes.pass(bytes, signal));
       from = join(from, batch.to);
       sent += batch.count;
       if (sent >= limit) return;

@@ -217,6 +217,8 @@ function throttled(emit: (progress: SyncProgress) => void): (progress: SessionPr
   let last = "";
   let next = 0;
   return ({ database, phase, done, total }) => {
+    // Of a database in which nothing was to do the result says enough.
+    if (total === 0 || (last === "" && phase === "verify" && done === total)) return;
     const now = performance.now();
     if (`${database}\0${phase}` === last && now < next && done < total) return;
     last = `${database}\0${phase}`;

@@ -554,7 +554,7 @@ export interface GetChangesRequest {
   /** The caller's node: what it says it has is remembered under this identity. Empty = not said. */
   callerNodeId: string;
   callerName: string;
-  /** The caller's clock: asks for a first message that holds nothing but the server's. */
+  /** The caller's clock: asks for the server's, which comes with the first message, alone where what it has to say is long. */
   clock?:
     | ClockReading
     | undefined;
