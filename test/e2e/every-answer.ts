@@ -30,12 +30,13 @@ export interface Heard {
 
 /**
  * What a node's certificate gets by every call that there is, with questions about these rows and paths: texts of messages,
- * and of errors with all that comes with them. Times are left out.
+ * and of errors with all that comes with them. Times are left out. Some calls are not only questions: `isAsked` leaves them out.
  */
 export async function answersOf(
   address: string,
   identity: string,
   { keys, paths }: Heard,
+  isAsked: (name: string) => boolean = () => true,
 ): Promise<{ answers: string[]; refused: number }> {
   const peer = connectPeer(address, undefined, dialAs(Trust.open(identity) as Trust));
   const answers: string[] = [];
@@ -43,7 +44,7 @@ export async function answersOf(
   try {
     for (const call of CALLS) {
       const name = call.path.split("/").at(-1) ?? "";
-      if (LEFT_OUT.has(name)) continue;
+      if (LEFT_OUT.has(name) || !isAsked(name)) continue;
       for (const question of questions(call, name, keys, paths)) {
         const answer = await ask(peer.client.channel, call, question);
         if (answer.some((line) => line.includes("PERMISSION_DENIED"))) refused++;

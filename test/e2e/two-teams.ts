@@ -300,20 +300,25 @@ export class TwoTeams {
   }
 
   /**
-   * The same once the server has heard from each laptop of the team that it has everything. They say so some time after the rows
-   * are in their tables, and the server tells it to the others of the team: an answer from before changes by what red itself does.
+   * The same once each laptop of the team and the server have told each other everything, also what changes no row (two deletes of
+   * one, what somebody has): an answer from before would change by what red itself does.
    */
   async answersWhenAllIsSaid(color: Color, heard: Heard): Promise<{ answers: string[]; refused: number }> {
     let last: { answers: string[]; refused: number } = { answers: [], refused: 0 };
     const saysAll = async () => {
       last = await this.answersTo(color, heard);
-      return last.answers.every(membersHaveAll);
+      const known = new Set(vectorsIn(last.answers, true));
+      for (const { address, name } of this.teams[color].laptops) {
+        const { answers } = await answersOf(address, this.fleet.path(name, "node-data"), NOTHING, (call) => call === "GetChanges");
+        for (const vector of vectorsIn(answers, false)) known.add(vector);
+      }
+      return known.size === 1;
     };
-    await until(saysAll, { withinMs: 60_000, everyMs: 1000, what: `the server has heard that team ${color} has everything` });
+    await until(saysAll, { withinMs: 60_000, everyMs: 1000, what: `the server and team ${color} have told each other everything` });
     return last;
   }
 
-  /** What a laptop lists for a person, asked on it. */
+  /** What a laptop lists for a person, asked on it. It does what is asked, too: it issues again what is left of runs that ended. */
   async listedAt(name: string): Promise<string> {
     const laptop = COLORS.flatMap((color) => this.teams[color].laptops).find((one) => one.name === name) as FleetNode;
     const { answers } = await answersOf(laptop.address, this.fleet.path(name, "node-data"), { keys: ["1", "2"], paths: [] });
@@ -339,16 +344,20 @@ function print(path: string | undefined, sql: string): string {
   return JSON.stringify(select(path ?? "", sql), (_, value: unknown) => (typeof value === "bigint" ? String(value) : value));
 }
 
-/** Of an answer of changes: whether all nodes that it names are said to have what its sender has. */
-function membersHaveAll(answer: string): boolean {
-  if (!answer.startsWith("/scoutsync.v1.SyncNode/GetChanges: {")) return true;
-  const { batch } = JSON.parse(answer.slice(answer.indexOf("{"))) as { batch?: { vector?: Entries; members?: { vector: Entries }[] } };
-  return (batch?.members ?? []).every(({ vector }) => sorted(vector) === sorted(batch?.vector));
-}
+const NOTHING: Heard = { keys: [], paths: [] };
 
 interface Entries {
-  entries: { origin: string; sequence: string }[];
+  entries: readonly { origin: string; sequence: string }[];
 }
 
-const sorted = (vector: Entries | undefined) =>
-  JSON.stringify(vector?.entries.map(({ origin, sequence }) => `${origin}:${sequence}`).sort());
+/** What the node that was asked has, and with `others` what it has heard that each node has: of that, laptops are told less often. */
+function vectorsIn(answers: readonly string[], others: boolean): string[] {
+  return answers.flatMap((answer) => {
+    if (!answer.startsWith("/scoutsync.v1.SyncNode/GetChanges: {")) return [];
+    const { batch } = JSON.parse(answer.slice(answer.indexOf("{"))) as { batch?: { vector?: Entries; members?: { vector: Entries }[] } };
+    const said = [batch?.vector, ...(others ? (batch?.members ?? []) : []).map(({ vector }) => vector)].filter(
+      (vector) => vector !== undefined,
+    );
+    return said.map(({ entries }) => JSON.stringify(entries.map(({ origin, sequence }) => `${origin}:${sequence}`).sort()));
+  });
+}
