@@ -87,6 +87,34 @@ test.each([
   expect(Buffer.from(a.replica.state().digest).equals(b.replica.state().digest)).toBe(true);
 });
 
+test.each([
+  ["while the node was down", true, "ALTER TABLE visit DROP COLUMN old"],
+  ["while the node is there", false, "ALTER TABLE visit DROP COLUMN old"],
+  ["beside a table with a column less", false, `ALTER TABLE visit DROP COLUMN old; ${DROP}`],
+])("rows without a key mean who took a number just before a column of theirs was dropped: %s", (_, isDown, migration) => {
+  const schema =
+    "CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT, old TEXT); CREATE TABLE visit(team INTEGER REFERENCES team, note TEXT, old TEXT)";
+  const all: [Site, Site] = [new Site("a", schema), new Site("b", schema)];
+  const [a, b] = all;
+  a.edit("INSERT INTO team VALUES(1, 'first', 'x'); INSERT INTO visit VALUES(1, 'left', 'x'), (1, 'left', 'x'), (1, 'edited', 'x')", at(0));
+  settle(...all);
+  if (isDown) a.replica.close();
+  a.nowUs = at(1);
+  a.app.pragma("recursive_triggers = ON");
+  a.write(`INSERT OR REPLACE INTO team VALUES(1, 'second', 'x'); ${migration}`);
+  if (isDown) a.start();
+  a.replica.drain();
+  b.edit("UPDATE team SET name = 'first, edited'; UPDATE visit SET note = 'edited on b' WHERE note = 'edited'", at(2));
+  b.write(migration);
+  settle(...all);
+  const rows = ["edited on b", "left", "left"].map((note) => ({ name: "second", note }));
+  for (const site of all) {
+    expect(site.rows("SELECT name, note FROM visit JOIN team ON team.id = team ORDER BY note"), site.name).toEqual(rows);
+    expect(site.rows("SELECT name FROM team ORDER BY 1"), site.name).toEqual([{ name: "first, edited" }, { name: "second" }]);
+  }
+  expect(Buffer.from(a.replica.state().digest).equals(b.replica.state().digest)).toBe(true);
+});
+
 const COLUMNS = "CREATE TABLE item(id INTEGER PRIMARY KEY, alpha TEXT, beta TEXT, gamma TEXT)";
 const ROW = "INSERT INTO item VALUES(1, 'alpha', 'beta', 'gamma')";
 const LESS = "ALTER TABLE item DROP COLUMN alpha";

@@ -179,6 +179,13 @@ export class TableStore {
     );
   }
 
+  /** Every integer that a column holds. */
+  integersIn(column: string): bigint[] {
+    const name = quote(column);
+    const sql = () => `SELECT DISTINCT ${name} FROM ${quote(this.table.source)} WHERE typeof(${name}) = 'integer'${this.among}`;
+    return (this.prepared(`integers ${column}`, sql).all() as [bigint][]).map(([id]) => id);
+  }
+
   /** Which of the application's rows are this table's. */
   private get among(): string {
     return this.table.where === null ? "" : ` AND ${this.table.where}`;

@@ -85,8 +85,27 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
     else note(Op.delete, null, id);
   }
   for (const at of places.values()) note(Op.insert, at, 0n);
+  // The drain finds none of these rows while a column is gone: which of them are written anew it says when they are written as they are.
+  for (const at of former && !former.isWhole ? takenOver(rows, table) : []) {
+    note(Op.update, at, 0n, EARLIEST, true);
+    note(Op.insert, at, 0n, EARLIEST);
+  }
   db.exec("DROP TABLE temp.found; DROP TABLE temp.stored");
   return toFill;
+}
+
+/** Rowids of rows that refer to an integer which another row had before: see `TakenOver`. */
+function takenOver(rows: RowStore, table: Table): Set<bigint> {
+  const found = new Set<bigint>();
+  for (const { index, parent } of table.references) {
+    const { name } = table.columns[index] as { name: string };
+    for (const id of rows.of(table).integersIn(name)) {
+      // To write a row as it is says that a kept one lives.
+      const isTaken = rows.wasUsed(parent, id) && rows.byId(parent, id)?.kept === false;
+      if (isTaken) for (const [at] of rows.of(table).keysWhere(name, id)) found.add(at as bigint);
+    }
+  }
+  return found;
 }
 
 /**
@@ -114,23 +133,26 @@ function pairsByPlace(db: Database, table: Table): Pair[] | null {
   return inOrder && found.length === stored.length ? stored.map(([id], i): Pair => [id, ...(found[i] as (typeof found)[number])]) : null;
 }
 
-/** Puts an event on the dirty list, with the row's values as they are now where it is there. `day`: as `julianday`; null for now. */
+/**
+ * Puts an event on the dirty list; one of an insert, or where `imaged` says so, with the row's values as they are now. `day`: as
+ * `julianday`; null for now.
+ */
 function noteEvents(db: Database, table: Table) {
   const event = db.prepare(`INSERT INTO ${CAPTURE}(event, at, k0, m0) VALUES(?, coalesce(?, ${NOW}), ?, ?)`);
   const columns = table.columns.map(({ name }) => quote(name)).join(", ");
   const rowid = quote((table.key[0] as { name: string }).name);
   if (isWide(table)) {
     const into = copyWideSql(table, `SELECT max(n) AS n FROM ${CAPTURE}`, `${quote(table.source)} AS t WHERE t.${rowid} = $at`);
-    return (op: number, at: bigint | null, slot: bigint, day: number | null = null) => {
+    return (op: number, at: bigint | null, slot: bigint, day: number | null = null, imaged = op === Op.insert) => {
       event.run(eventCode(table.tid, op), day, at, slot);
-      if (op === Op.insert && at !== null) db.exec(into.replaceAll("$at", String(at)));
+      if (imaged && at !== null) db.exec(into.replaceAll("$at", String(at)));
     };
   }
   const image = db.prepare(
     `INSERT INTO ${imageTable(table.tid)} SELECT (SELECT max(n) FROM ${CAPTURE}), ${columns} FROM ${quote(table.source)} WHERE ${rowid} = ?`,
   );
-  return (op: number, at: bigint | null, slot: bigint, day: number | null = null) => {
+  return (op: number, at: bigint | null, slot: bigint, day: number | null = null, imaged = op === Op.insert) => {
     event.run(eventCode(table.tid, op), day, at, slot);
-    if (op === Op.insert) image.run(at);
+    if (imaged) image.run(at);
   };
 }
