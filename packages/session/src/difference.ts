@@ -146,7 +146,7 @@ export async function explainChoice(options: DifferenceOptions, refused: SyncErr
     code: "BASELINE_CHOICE",
     message: `"${options.replica.name}" here and at ${options.peer.address}: ${refused.message.replace(`. ${refused.action}`, "")}.\n  ${describeDifference(tables)}`,
     action:
-      "Both began as copies of one file: start this node with --baseline shared; rows with the same key are one row, and of values that differ one is in the table and the other in `scoutsync review`. Filled independently: --baseline distinct; every row of both sides stays a row of its own.",
+      "Both began as copies of one file: start this node with --baseline shared; rows with the same key are one row, and of values that differ one is in the table and the other in `scoutsync review`. Filled independently: --baseline distinct; every row of both sides stays a row of its own. A file that took part and was detached: begin with an empty one instead, or each row written meanwhile is there twice.",
     cause: refused,
   });
 }

@@ -17,7 +17,7 @@ export const registerDetach: Registration = (program, surroundings) => {
         out.line(
           removed.length === 0
             ? `${path} held no trace of sync; journal mode ${journalMode}.`
-            : `${path} is as if it had never been in sync: removed ${removed.join(", ")}; journal mode ${journalMode}.`,
+            : `${path} is as if it had never been in sync: removed ${removed.join(", ")}; journal mode ${journalMode}. To take part again, begin with an empty database or a copy of another node's: the rows here would be there twice.`,
         ),
       );
     },
