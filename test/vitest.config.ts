@@ -23,6 +23,11 @@ const LONGEST = [
   "test/e2e/scope-coordinator.test.ts",
   "test/chaos/full-disk.test.ts",
   "test/chaos/long-transactions.test.ts",
+  "test/e2e/large-row.test.ts",
+  "test/e2e/put-back.test.ts",
+  "services/coordinator/test/large-fleet.test.ts",
+  "packages/replica/test/entity-simulation.test.ts",
+  "test/simulation/application.test.ts",
 ];
 
 class LongestFirst extends BaseSequencer {
