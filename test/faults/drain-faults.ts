@@ -122,12 +122,12 @@ export const DRAIN_FAULTS: Fault[] = [
   },
   {
     name: "a drain ends a transaction whose rows a later one has edited",
-    edits: [["if ((event & 7) === Op.insert && isNew)", "if (isNew)"]],
+    edits: [["&& low > this.highestOf(tid);", "&& (op === Op.update || low > this.highestOf(tid));"]],
     caughtBy: tests("groups"),
   },
   {
     name: "a drain ends a transaction whose rows a later one has replaced",
-    edits: [["if ((event & 7) === Op.insert && isNew)", "if ((event & 7) === Op.insert)"]],
+    edits: [["&& low > this.highestOf(tid);", "&& (op === Op.insert || low > this.highestOf(tid));"]],
     caughtBy: tests("groups"),
   },
   {

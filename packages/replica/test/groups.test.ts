@@ -20,14 +20,21 @@ function addPersons(site: Site, rows: number): void {
   );
 }
 
+const EDITED = "SELECT count(*) FROM person WHERE name = 'edited'";
+
 /** What `to` shows after each batch that it takes from `from`: persons, words. */
-function shows(to: Site, from: Site, batchSize: number): string[] {
+function shows(
+  to: Site,
+  from: Site,
+  batchSize: number,
+  sql = "SELECT (SELECT count(*) FROM person) || ' ' || (SELECT count(*) FROM word)",
+): string[] {
   const seen: string[] = [];
   for (let final = false; !final;) {
     const batch = from.batchFor(to, batchSize, true);
     to.replica.apply(batch);
     final = batch.final;
-    seen.push(String(to.one("SELECT (SELECT count(*) FROM person) || ' ' || (SELECT count(*) FROM word)")));
+    seen.push(String(to.one(sql)));
   }
   return [...new Set(seen)];
 }
@@ -76,6 +83,33 @@ describe("a transaction of the application", () => {
     }
     a.replica.drain();
     expect(shows(b, a, 1_000)).toEqual(["5000 0", "9500 0", "12550 0"]);
+  });
+
+  test("is not made one with the next where each edited rows of its own, in their order", () => {
+    const [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
+    addPersons(a, 12_000);
+    a.replica.drain();
+    shows(b, a, 0);
+    for (const range of ["1 AND 3000", "3001 AND 6000", "6500 AND 12000"]) {
+      a.app.exec(`UPDATE person SET name = 'edited' WHERE id BETWEEN ${range}`);
+      a.replica.hasNews();
+    }
+    a.replica.drain();
+    expect(shows(b, a, 1_000, EDITED)).toEqual(["3000", "6000", "11501"]);
+    expect(b.replica.state().digest).toEqual(a.replica.state().digest);
+  });
+
+  test("is made one with the next that edited one of its rows again", () => {
+    const [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
+    addPersons(a, 12_000);
+    a.replica.drain();
+    shows(b, a, 0);
+    for (const range of ["1 AND 3000", "3000 AND 6000", "6500 AND 12000"]) {
+      a.app.exec(`UPDATE person SET name = 'edited' WHERE id BETWEEN ${range}`);
+      a.replica.hasNews();
+    }
+    a.replica.drain();
+    expect(shows(b, a, 1_000, EDITED)).toEqual(["11501"]);
   });
 
   test("is not made one with the next where both came while the drain waited for the lock", () => {

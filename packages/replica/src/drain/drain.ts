@@ -56,7 +56,7 @@ export class Drain {
     this.writes = new OwnWrites({ ...options, affected: this.affected });
     this.row = new RowDrain({ ...options, writes: this.writes });
     this.keyless = new KeylessDrain({ ...options, noteReferred: (state, values) => this.affected.noteReferred(state, values) });
-    this.parts = new WholeParts(options.db);
+    this.parts = new WholeParts(options);
   }
 
   /** As `Affected.take`. */
@@ -123,7 +123,8 @@ export class Drain {
       if (!complete && isFirstOfTwo(raw.at(-1) as SqlValue[], tables)) raw.pop();
       at = raw.at(-1)?.[0] ?? at;
       const isAll = complete && part === null;
-      this.drainEvents(raw, tables, keys, isAll, displaced);
+      // No row of a part has an event after it.
+      this.drainEvents(raw, tables, keys, complete, displaced);
       this.rows.flush();
       if (isAll) {
         for (const [table, events] of displaced) this.keyless.displaced(table, events.map(keylessEvent));
