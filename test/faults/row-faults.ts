@@ -194,4 +194,9 @@ export const ROW_FAULTS: Fault[] = [
     edits: [["if (table.linked.length === 0) return rowHash(table, id, values);", "return rowHash(table, id, values);"]],
     caughtBy: tests("linked"),
   },
+  {
+    name: "of rows whose keys are written the same only one is found",
+    edits: [["return exact.length > 0 ? exact : found.slice(0, 1);", "return found.slice(0, 1);"]],
+    caughtBy: tests("key-text"),
+  },
 ];

@@ -445,7 +445,7 @@ export class ReplicaDatabase implements Neighbour {
     });
     return this.turns.snapshot(() => {
       const table = this.table(name);
-      const states = keys.flatMap((key) => rowsNamed(this.db, this.rows, table, key));
+      const states = [...new Set(keys)].flatMap((key) => rowsNamed(this.db, this.rows, table, key));
       return this.reader.wholeRows(states, codecs);
     });
   }

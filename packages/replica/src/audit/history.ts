@@ -18,9 +18,8 @@ export function rowHistory(audited: Audited, table: Table, key: string): History
 function statesNamed({ db, rows }: Audited, table: Table, text: string): RowState[] {
   const named = table.keyless ? rows.keylessNamed(table, text) : null;
   if (named) return [named];
-  const key = rows.keyNamed(table, text);
   const states: RowState[] = [];
-  if (key) {
+  for (const key of rows.keysNamed(table, text)) {
     const state = table.surrogate ? rows.byId(table, key[0] as bigint) : rows.byKey(table, rows.keyFromValues(table, key));
     if (state) states.push(state);
   }

@@ -20,13 +20,14 @@ export function restoreRow(
   wall: number,
 ): { name: string; value: SqlValue }[] {
   const { rows } = audited;
-  if (rows.keyNamed(table, text)) {
+  const state = deletedRow(audited, table, text);
+  // A row with another key may be written the same.
+  if (rows.keyNamed(table, text) && (table.surrogate || !state)) {
     throw refused(
       `"${table.name}" has a row ${text}`,
       "Nothing has to be restored. If it is another row than the one that was deleted, add that one in the application under a new key; `scoutsync history` shows what it held.",
     );
   }
-  const state = deletedRow(audited, table, text);
   if (!state) {
     throw new SyncError({
       code: "NOT_FOUND",

@@ -1,6 +1,7 @@
 import type { Database } from "better-sqlite3";
+import type { SqlValue } from "@scoutsync/core";
 import { bytesOf, numberOf } from "../digest/digest-sums.ts";
-import { keyFromText } from "../rows/key-text.ts";
+import { keysFromText } from "../rows/key-text.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
@@ -15,29 +16,32 @@ import type { Reconciliation } from "../schema/reconcile.ts";
  */
 export function recheckRows(rows: RowStore, reconciliation: Reconciliation, table: Table, keys: readonly string[]): void {
   const every = table.columns.map((_, index) => index);
-  const edited: (readonly NonNullable<ReturnType<typeof keyFromText>>[number][])[] = [];
+  const edited: SqlValue[][] = [];
   if (table.keyless) return reconciliation.begin(table.tid, null, true);
   for (const text of keys) {
-    const verdict = look(rows.db, rows, table, text);
-    if (verdict === "unclear") return reconciliation.begin(table.tid, null, true);
-    if (verdict !== "as stored") edited.push(verdict);
+    const named = keysFromText(rows.db, table, text);
+    if (named.length === 0 && !isAbsent(rows, table, text)) return reconciliation.begin(table.tid, null, true);
+    for (const key of named) {
+      const verdict = look(rows, table, key);
+      if (verdict === "unclear") return reconciliation.begin(table.tid, null, true);
+      if (verdict === "edited") edited.push(key);
+    }
   }
   if (keys.length === 0) reconciliation.begin(table.tid, null, true);
   for (const key of edited) rows.touch(rows.db, table, key, every);
 }
 
-/** The key of a row whose values are not those of its stored hash; "unclear" when it came or went behind our back. */
-function look(db: Database, rows: RowStore, table: Table, text: string) {
-  const key = keyFromText(db, table, text);
-  if (!key) {
-    const absent = table.surrogate && /^-?\d+$/.test(text) && !rows.byId(table, BigInt(text));
-    return absent ? "as stored" : "unclear";
-  }
+/** True where neither the table nor what is stored of it has a row of this integer. */
+const isAbsent = (rows: RowStore, table: Table, text: string): boolean =>
+  table.surrogate && /^-?\d+$/.test(text) && !rows.byId(table, BigInt(text));
+
+/** Whether a row's values are those of its stored hash; "unclear" when it came or went behind our back. */
+function look(rows: RowStore, table: Table, key: readonly SqlValue[]): "as stored" | "edited" | "unclear" {
   const id = table.surrogate ? (key[0] as bigint) : null;
   const state = id === null ? rows.byKey(table, rows.keyFromValues(table, key)) : rows.byId(table, id);
   const values = rows.of(table).read(key);
   if (!values || state?.place.kind !== "table" || !state.hash) return "unclear";
-  return Buffer.compare(rows.hashOf(state, id, values), state.hash) === 0 ? "as stored" : key;
+  return Buffer.compare(rows.hashOf(state, id, values), state.hash) === 0 ? "as stored" : "edited";
 }
 
 /** Makes the sums of a table's row hashes again what the stored hashes add up to. The caller reloads what it keeps of them. */
@@ -64,8 +68,7 @@ export function rowsNamed(db: Database, rows: RowStore, table: Table, text: stri
     return state ? [state] : [];
   }
   const states: RowState[] = [];
-  const key = keyFromText(db, table, text);
-  if (key) {
+  for (const key of keysFromText(db, table, text)) {
     const state = table.surrogate ? rows.byId(table, key[0] as bigint) : rows.byKey(table, rows.keyFromValues(table, key));
     if (state) states.push(state);
   }

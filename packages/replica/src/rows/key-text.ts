@@ -1,33 +1,73 @@
 import type { Database } from "better-sqlite3";
 import type { SqlValue } from "@scoutsync/core";
 import { quote } from "../schema/quote.ts";
-import type { Table } from "../schema/catalog.ts";
-import { type Bindable, textFromBytes } from "./values.ts";
+import type { Column, Table } from "../schema/catalog.ts";
+import { type Bindable, keyText, textFromBytes } from "./values.ts";
+
+/** Ways to read a text as the parts of a key that are looked up; a text with more commas than that is nobody's name for a row. */
+const MOST_READINGS = 1000;
 
 /** The key, as the table holds it, of the row that a person names by `keyText`; null when there is no such row. */
 export function keyFromText(db: Database, table: Table, text: string): SqlValue[] | null {
-  const parts = text.split(",");
-  const last = table.key.length - 1;
-  const given = table.key.map((_, i) => (i === last ? parts.slice(last).join(",") : (parts[i] ?? ""))).map(fromText);
-  const match = table.key
-    .map(
-      (column, i) =>
-        `${quote(column.name)} = ${(parts[i] ?? "").startsWith("text:") ? "CAST(? AS TEXT)" : "?"} COLLATE ${column.collation}`,
-    )
-    .join(" AND ");
+  return keysFromText(db, table, text)[0] ?? null;
+}
+
+/**
+ * The keys, as the table holds them, of all rows that `keyText` writes like this: parts may hold commas themselves, and 5 and
+ * '5' are two keys where a column takes both. Where none is written exactly so, of the one that the table takes for it.
+ */
+export function keysFromText(db: Database, table: Table, text: string): SqlValue[][] {
+  const found = readings(text.split(","), table.key.length).flatMap((parts) => rowsAt(db, table, parts));
+  const exact = found.filter((key) => keyText(key) === text);
+  return exact.length > 0 ? exact : found.slice(0, 1);
+}
+
+/** Every way to make `count` parts of the pieces between commas; first the one that leaves all commas to the last part. */
+function readings(pieces: readonly string[], count: number): string[][] {
+  if (pieces.length <= count || count === 1) {
+    const parts = Array.from({ length: count }, (_, i) => (i === count - 1 ? pieces.slice(i).join(",") : (pieces[i] ?? "")));
+    return [parts];
+  }
+  const all: string[][] = [];
+  for (let first = 1; first <= pieces.length - count + 1 && all.length < MOST_READINGS; first++) {
+    for (const rest of readings(pieces.slice(first), count - 1)) all.push([pieces.slice(0, first).join(","), ...rest]);
+  }
+  return all.slice(0, MOST_READINGS);
+}
+
+function rowsAt(db: Database, table: Table, parts: readonly string[]): SqlValue[][] {
+  const meant = parts.map((part) => (table.surrogate ? [{ value: part, cast: false }] : valuesMeant(part)));
+  const match = table.key.map((column, i) => matches(column, meant[i] as Meant[])).join(" AND ");
   const names = table.key.map((column) => quote(column.name));
   const keys = [...names, ...names.map((name) => `CAST(${name} AS BLOB)`)].join(", ");
   const found = db
     .prepare(`SELECT ${keys} FROM ${quote(table.source)} WHERE ${match}`)
     .safeIntegers(true)
     .raw(true)
-    .get(given) as SqlValue[] | undefined;
-  if (!found) return null;
-  return found
-    .slice(0, names.length)
-    .map((part, i) => (typeof part === "string" && table.utf8 ? textFromBytes(found[names.length + i] as Buffer) : part));
+    .all(meant.flat().map(({ value }) => value)) as SqlValue[][];
+  return found.map((row) =>
+    row
+      .slice(0, names.length)
+      .map((part, i) => (typeof part === "string" && table.utf8 ? textFromBytes(row[names.length + i] as Buffer) : part)),
+  );
 }
 
-function fromText(text: string): Bindable {
-  return /^(blob|text):/.test(text) ? Buffer.from(text.slice(5), "hex") : text;
+function matches(column: Column, meant: readonly Meant[]): string {
+  const each = meant.map(({ cast }) => `${quote(column.name)} = ${cast ? "CAST(? AS TEXT)" : "?"} COLLATE ${column.collation}`);
+  return each.length === 1 ? (each[0] as string) : `(${each.join(" OR ")})`;
+}
+
+interface Meant {
+  value: Bindable;
+  cast: boolean;
+}
+
+/** The values that are written so; a column with a type of its own takes the text for the others by itself. */
+function valuesMeant(text: string): Meant[] {
+  const meant: Meant[] = [{ value: text, cast: false }];
+  if (/^(blob|text):([0-9a-f]{2})*$/.test(text)) meant.push({ value: Buffer.from(text.slice(5), "hex"), cast: text.startsWith("text:") });
+  const integer = /^-?\d{1,19}$/.test(text) ? BigInt(text) : null;
+  if (integer !== null && BigInt.asIntN(64, integer) === integer) meant.push({ value: integer, cast: false });
+  else if (text !== "" && String(Number(text)) === text && text !== "NaN") meant.push({ value: Number(text), cast: false });
+  return meant;
 }

@@ -6,7 +6,7 @@ import type { DigestSums } from "../digest/digest-sums.ts";
 import type { LinkedRows } from "../linked/linked-rows.ts";
 import type { LinkedTarget } from "../schema/tables.ts";
 import { forgetDefaults, waitingColumns } from "./held-columns.ts";
-import { keyFromText } from "./key-text.ts";
+import { keyFromText, keysFromText } from "./key-text.ts";
 import { contentCell } from "./content-names.ts";
 import { keylessIdentity, KeylessRows } from "./keyless-rows.ts";
 import type { SharedRows } from "../identity/shared-rows.ts";
@@ -475,6 +475,13 @@ export class RowStore {
     if (!table.keyless) return keyFromText(this.db, table, text);
     const state = this.keylessNamed(table, text);
     return state && this.keyValues(state);
+  }
+
+  /** The keys of all rows that are written so: parts joined by commas may hold commas. */
+  keysNamed(table: Table, text: string): SqlValue[][] {
+    if (!table.keyless) return keysFromText(this.db, table, text);
+    const key = this.keyNamed(table, text);
+    return key ? [key] : [];
   }
 
   /** The row without a key that a person names by its birth, or as `keylessText`, wherever it is. */

@@ -1,0 +1,57 @@
+import { beforeEach, expect, test } from "vitest";
+import { settle, Site } from "./site.ts";
+
+const SCHEMA = `
+  CREATE TABLE pair(a TEXT, b TEXT, v TEXT, PRIMARY KEY(a, b));
+  CREATE TABLE any_key(k PRIMARY KEY, v TEXT)`;
+const PAIRS = [
+  ["x,y", "1"],
+  ["a,b", "c"],
+  ["a", "b,c"],
+  [",", ","],
+  ["blob:00", "text:6"],
+] as const;
+const KEYS = ["5", "'5'", "5.5", "9223372036854775807", "x'05'", "'blob:05'", "'a,b'", "''"];
+
+let a: Site;
+let b: Site;
+beforeEach(() => {
+  [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
+  for (const pair of PAIRS) a.app.prepare("INSERT INTO pair VALUES(?, ?, 'as written')").run(pair);
+  a.edit(KEYS.map((key) => `INSERT INTO any_key VALUES(${key}, 'as written');`).join(" "));
+  settle(a, b);
+});
+
+/** The rows of a table as a node names them to people and to others. */
+const named = (site: Site, table: string) =>
+  site.replica.digests({ table, buckets: Array.from({ length: 256 }, (_, i) => i), deep: false }).entries.map(({ key }) => key);
+
+test.each(["pair", "any_key"])("every row of %s is found by the name that it is shown under", (table) => {
+  for (const key of named(a, table)) {
+    expect(a.replica.history(table, key), key).not.toEqual([]);
+    expect(a.replica.row(table, key), key).not.toBeNull();
+  }
+});
+
+test.each(["pair", "any_key"])("what was written past capture to any row of %s is mended by its name", (table) => {
+  const triggers = b.rows("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND name LIKE '\\_scoutsync%' ESCAPE '\\'");
+  for (const { name } of triggers) b.app.exec(`DROP TRIGGER "${String(name)}"`);
+  b.app.exec(`UPDATE "${table}" SET v = 'past capture'`);
+  for (const { sql } of triggers) b.app.exec(String(sql));
+  const request = { table, keys: named(b, table), codecs: [] };
+  const [ours, theirs] = [a.replica.wholeRows(request), b.replica.wholeRows(request)];
+  expect(ours.count).toBeGreaterThanOrEqual(table === "pair" ? PAIRS.length : KEYS.length);
+  a.replica.apply(theirs);
+  b.replica.apply(ours);
+  for (const site of [a, b]) expect(site.rows(`SELECT DISTINCT v FROM "${table}"`)).toEqual([{ v: "past capture" }]);
+});
+
+test.each(["pair", "any_key"])("every deleted row of %s comes back by the name that it had", (table) => {
+  const before = a.rows(`SELECT * FROM "${table}" ORDER BY 1, 2`);
+  const names = named(a, table);
+  b.edit(`DELETE FROM "${table}"`);
+  settle(a, b);
+  for (const key of names) a.replica.restore(table, key);
+  settle(a, b);
+  for (const site of [a, b]) expect(site.rows(`SELECT * FROM "${table}" ORDER BY 1, 2`)).toEqual(before);
+});
