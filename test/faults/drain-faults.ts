@@ -190,4 +190,39 @@ export const DRAIN_FAULTS: Fault[] = [
     edits: [["written = this.takenOver.withReferences(state, image, written);", ""]],
     caughtBy: tests("short-lived-rows"),
   },
+  {
+    name: "drain: a reference that is older than the row it names stays a bare integer",
+    edits: [["    this.early.note(state, values, written);\n", ""]],
+    caughtBy: tests("early-references"),
+  },
+  {
+    name: "drain: everybody who has a reference that named nobody says whom it means",
+    edits: [["    return meant !== undefined && this.knowledge.isOwn(meant.origin);", "    return meant !== undefined;"]],
+    caughtBy: tests("early-references"),
+  },
+  {
+    name: "drain: a row that comes back with a reference that named nobody is not looked at",
+    edits: [["    this.early.placed(state, cells);\n", ""]],
+    caughtBy: tests("early-references"),
+  },
+  {
+    name: "drain: whom a reference means is said while a node joins again, and brings back what was deleted",
+    edits: [["    if (this.isJoining()) {", "    if (this.isDue === null) {"]],
+    caughtBy: tests("early-references"),
+  },
+  {
+    name: "drain: the word of whom a reference means beats what others wrote apart",
+    edits: [["time: latestTime(state) + 1, context,", "time: latestTime(state) + 1_000_000_000, context,"]],
+    caughtBy: tests("early-references"),
+  },
+  {
+    name: "drain: what comes with the row that it refers to is written twice",
+    edits: [["state === OPEN ? [] : [id]", "[id]"]],
+    caughtBy: tests("early-references"),
+  },
+  {
+    name: "linked: everybody who has a number that named nobody says whom it means",
+    edits: [["if (isFirst && !this.isOurs(state, cid, id, target)) state", "if (isFirst && id < 0n) state"]],
+    caughtBy: tests("linked"),
+  },
 ];

@@ -28,6 +28,7 @@ const KINDS: readonly Kind[] = [
   { name: "replicas, clocks corrected", program: REPLICA, options: { replicas: 5, clocks: true, skewS: 200_000 } },
   { name: "replicas, issued again", program: REPLICA, options: { reissue: true, clocks: true, skewS: 200_000 } },
   { name: "replicas, integers remembered", program: REPLICA, options: { keepsIds: true, steps: 90 } },
+  { name: "replicas, children first", program: REPLICA, options: { early: true, moreTables: true } },
   { name: "replicas, forgetting", program: REPLICA, options: { replicas: 4, steps: 90, forgetting: true } },
   { name: "replicas, forgetting, keyless", program: REPLICA, options: { forgetting: true, moreTables: true } },
   { name: "copies", program: REPLICA, options: { copies: true } },

@@ -37,6 +37,7 @@ import { Veil } from "./audit/veil.ts";
 import { digestEntries } from "./digest/entries.ts";
 import { DigestSums } from "./digest/digest-sums.ts";
 import { Drain } from "./drain/drain.ts";
+import { EarlyReferences } from "./drain/early-references.ts";
 import type { BaselineChoice } from "./identity/baseline.ts";
 import { openFile, prepareFile } from "./identity/open.ts";
 import { Restored } from "./identity/restored.ts";
@@ -178,7 +179,8 @@ export class ReplicaDatabase implements Neighbour {
       this.audited = { ...parts, members: entityMembers, veil: this.veil };
       this.reconciliation = new Reconciliation(this.db, this.rows);
       const isComparing = () => this.reconciliation.isOpen;
-      this.placement = new Placement({ ...parts, members: entityMembers, park: options.park ?? [], isComparing });
+      const early = new EarlyReferences({ ...parts, isJoining: () => this.rejoining.active });
+      this.placement = new Placement({ ...parts, members: entityMembers, park: options.park ?? [], isComparing, early });
       this.quarantine = new Quarantine({
         db: this.db,
         rows: this.rows,
@@ -193,10 +195,11 @@ export class ReplicaDatabase implements Neighbour {
         groups,
         reconciliation: this.reconciliation,
         quarantine: this.quarantine,
+        early,
       });
       this.floor = new Floor(parts);
       this.members = new Members(this.db, { id: options.nodeId, name: options.nodeName });
-      this.rejoining = new Rejoin({ ...parts, placement: this.placement });
+      this.rejoining = new Rejoin({ ...parts, placement: this.placement, early });
       this.joining = new Joining({ ...parts, placement: this.placement, choice: this.choice(), limited: options.limited === true });
       this.reader = new LogReader({
         ...parts,
@@ -243,6 +246,7 @@ export class ReplicaDatabase implements Neighbour {
         floor: this.floor,
         clock: this.clock,
         reader: this.reader,
+        early,
         linkedRows: this.linkedRows,
         linkedFollower: new LinkedFollower({ ...parts, placement: this.placement }),
         dependents: () => (options.isReferredTo === true ? (surroundings.dependents?.() ?? []).map(({ turns }) => turns) : []),

@@ -7,6 +7,7 @@ import type { CaptureFaults } from "./capture/faults.ts";
 import type { Silence } from "./capture/silence.ts";
 import type { DigestSums } from "./digest/digest-sums.ts";
 import type { Drain } from "./drain/drain.ts";
+import type { EarlyReferences } from "./drain/early-references.ts";
 import type { Floor } from "./forgetting/floor.ts";
 import type { Knowledge } from "./identity/knowledge.ts";
 import { isReplaced, type SameFile } from "./identity/same-file.ts";
@@ -83,6 +84,7 @@ interface Parts {
   faults: CaptureFaults;
   silence: Silence;
   seen: SeenSchema;
+  early: EarlyReferences;
   linkedRows: LinkedParent;
   linkedFollower: LinkedFollower;
   /** Databases of the node that refer to rows of this one, and can just now. */
@@ -118,6 +120,7 @@ export class Turns {
   private readonly faults: Parts["faults"];
   private readonly silence: Parts["silence"];
   private readonly seen: Parts["seen"];
+  private readonly early: Parts["early"];
   private readonly linkedRows: Parts["linkedRows"];
   private readonly linkedFollower: Parts["linkedFollower"];
   private readonly dependents: Parts["dependents"];
@@ -145,6 +148,7 @@ export class Turns {
     this.faults = parts.faults;
     this.silence = parts.silence;
     this.seen = parts.seen;
+    this.early = parts.early;
     this.linkedRows = parts.linkedRows;
     this.linkedFollower = parts.linkedFollower;
     this.dependents = parts.dependents;
@@ -311,6 +315,7 @@ export class Turns {
 
   /** Everything that the transaction leaves goes into the file. */
   private seal(): void {
+    this.early.settle();
     this.rows.flush();
     this.digest.flush();
     this.knowledge.flush();

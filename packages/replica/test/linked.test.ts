@@ -134,6 +134,24 @@ describe("a column that refers to a row of another database of the node", () => 
     expect([...a.wrong, ...b.wrong]).toEqual([]);
   });
 
+  test.each([
+    ["users", "scouting"],
+    ["scouting", "users"],
+  ] as const)("that was written before that row, here and there, means the one of its own author: %s first", (...order) => {
+    const nodes = ["a", "b", "c"].map((name) => new Node(name));
+    const [a, b] = nodes as [Node, Node, Node];
+    a.scouting.edit("INSERT INTO scouting(scout_id, wrote) VALUES(1, 'ann'); INSERT INTO mark VALUES('by ann', 1, 'ann')", at(0));
+    b.scouting.edit("INSERT INTO scouting(scout_id, wrote) VALUES(1, 'ben'); INSERT INTO mark VALUES('by ben', 1, 'ben')", at(1));
+    agree(nodes);
+    b.users.edit("INSERT INTO user VALUES(1, 'ben', NULL)", at(2));
+    a.users.edit("INSERT INTO user VALUES(1, 'ann', NULL)", at(3));
+    agree(nodes, [...order]);
+    for (const node of nodes) {
+      expect(node.wrong).toEqual([]);
+      expect(node.scouting.conflicts).toEqual([]);
+    }
+  });
+
   test("may hold a number that names no row, and means the row that gets it later", () => {
     const [a, b] = [new Node("a"), new Node("b")];
     a.scouting.edit("INSERT INTO scouting(scout_id, wrote) VALUES(77, 'kim'), (NULL, 'nobody'), ('text', 'text')", at(0));

@@ -1,5 +1,6 @@
 import type Database from "better-sqlite3";
 import type { CopiedBags } from "./copied-bags.ts";
+import type { EarlyRows } from "./early-rows.ts";
 import type { Ledger } from "./ledger.ts";
 import type { SimulationOptions } from "./simulation-options.ts";
 import { MORE_TABLES, type Node, TABLES } from "./verdict.ts";
@@ -32,6 +33,8 @@ export interface SimulatedHistory {
   readonly ledger: Ledger;
   /** Rows without a key that copies had before they were attached; null in other histories. */
   readonly bags: CopiedBags | null;
+  /** Children that wait for their parents to be written; null in other histories. */
+  readonly early: EarlyRows | null;
   readonly nowUs: number;
   trace(text: string): void;
   pick<T>(list: readonly T[]): T;
@@ -92,6 +95,7 @@ export class SimulatedApplications {
 
   write(node: Node): void {
     if (this.history.bags && this.history.random() < 0.3) return this.history.bags.write(node);
+    if (this.history.early && this.history.random() < 0.4) return this.writeEarly(node, this.history.early);
     const table = this.history.pick<string>(this.history.options.moreTables ? MORE_TABLES : TABLES);
     if (this.history.options.moreTables && this.history.random() < 0.05) node.app.exec("VACUUM");
     const choice = this.history.random();
@@ -122,6 +126,19 @@ export class SimulatedApplications {
 
   private rowsOf(node: Node, table: string): { m: string }[] {
     return node.app.prepare(`SELECT m FROM ${table} ORDER BY m`).all() as { m: string }[];
+  }
+
+  /** A child before its parent, or the parent of one. */
+  private writeEarly(node: Node, early: EarlyRows): void {
+    if (this.history.random() < 0.5 || !early.complete(node)) {
+      const table = this.history.options.moreTables && this.history.random() < 0.5 ? "note" : "child";
+      const marker = `${table}-${this.history.nextNumber()}`;
+      const [x, y] = [this.history.value(), this.history.value()];
+      for (const value of [x, y]) this.authors.set(value, node.name);
+      early.insert(node, table, { marker, x, y });
+      this.inserted(node, table, { of: marker, x, y }, { x: [], y: [] });
+    }
+    if (this.history.random() < 0.5) node.replica.drain();
   }
 
   private insert(node: Node, table: string): void {
@@ -164,6 +181,10 @@ export class SimulatedApplications {
         this.history.ledger.parents.set(of, parent.m);
       }
     }
+    this.inserted(node, table, { of, x, y }, saw);
+  }
+
+  private inserted(node: Node, table: string, { of, x, y }: { of: string; x: string; y: string }, saw: Record<"x" | "y", string[]>): void {
     this.remember(node, table, of);
     this.history.trace(`${node.name} inserts ${of} ${x} ${y}`);
     this.history.ledger.rows.set(of, table);

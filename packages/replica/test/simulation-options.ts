@@ -24,6 +24,8 @@ export interface SimulationOptions {
   forgetting: boolean;
   /** Databases are copies of one that moved apart before they were attached; the first node says that they are shared. */
   copies: boolean;
+  /** Applications that enforce no foreign keys write children before their parents, under integers that others give to theirs. */
+  early: boolean;
   /** Applications write to integers that they read before, whatever row has them by now. */
   keepsIds: boolean;
 }
@@ -55,5 +57,6 @@ export const ORDINARY: SimulationOptions = {
   lose: false,
   forgetting: false,
   keepsIds: false,
+  early: false,
   trace: false,
 };

@@ -23,6 +23,7 @@ const KINDS: [string, number, Partial<SimulationOptions>][] = [
   ["four replicas of which one is destroyed", 0.2, { replicas: 4, lose: true }],
   ["four replicas that forget what was deleted, are retired, come back and join", 0.15, { replicas: 4, steps: 90, forgetting: true }],
   ["three replicas whose applications go on using integers that they read before", 0.2, { keepsIds: true, steps: 90 }],
+  ["three replicas whose applications write children before their parents", 0.1, { early: true, moreTables: true }],
   ["two replicas in a long history", 0.3, { replicas: 2, steps: 200 }],
 ];
 

@@ -1,5 +1,6 @@
 import type { SqlValue } from "@scoutsync/core";
 import type { Database } from "better-sqlite3";
+import type { EarlyReferences } from "../drain/early-references.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { ownedDots, type RowState, type WaitingReason } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -19,6 +20,7 @@ export class Decisions {
   private readonly knowledge: Knowledge;
   private readonly placement: Placement;
   private readonly related: RelatedRows;
+  private readonly early: EarlyReferences;
   /** Where the pass over waiting rows is, and whether it has placed any. */
   private passAfter = 0n;
   private passMoved = false;
@@ -26,8 +28,9 @@ export class Decisions {
   private settledVersion = -1;
   private settledWaiting = -1;
 
-  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement }) {
+  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement; early: EarlyReferences }) {
     this.db = options.db;
+    this.early = options.early;
     this.rows = options.rows;
     this.knowledge = options.knowledge;
     this.placement = options.placement;
@@ -112,6 +115,7 @@ export class Decisions {
 
   /** Gives the row with this integer its next one, and what refers to it follows. Nothing where there is none. */
   renumber(table: Table, id: bigint): void {
+    this.early.settle();
     const state = this.rows.byId(table, id);
     if (!state) return;
     const before = ownedDots(state);
@@ -122,6 +126,8 @@ export class Decisions {
   }
 
   private rekeyLaterBorn(waiting: RowState): void {
+    // Before it moves: rows that show an integer for whoever has it go with that one, and say so.
+    this.early.settle();
     const holder = this.rows.byId(waiting.table, this.related.idFor(waiting));
     const later = holder && this.related.compareBirths(holder, waiting) > 0 ? holder : waiting;
     const before = ownedDots(later);

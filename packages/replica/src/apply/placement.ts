@@ -1,5 +1,6 @@
 import type { Database } from "better-sqlite3";
 import { type CellValue, Ref, releaseLarge, type SqlValue, type Write } from "@scoutsync/core";
+import type { EarlyReferences } from "../drain/early-references.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isAlive } from "../rows/registers.ts";
 import { ownedDots, type RowState, UNSTORED, type WaitingReason } from "../rows/row-state.ts";
@@ -41,6 +42,7 @@ export class Placement {
   private readonly db: Database;
   private readonly rows: RowStore;
   private readonly knowledge: Knowledge;
+  private readonly early: EarlyReferences;
   /** Rows that the current batch put to wait or took out, by the dot of their birth. */
   private waited: Write[] = [];
   /** Rows to be tried because what they waited for is there. */
@@ -58,12 +60,14 @@ export class Placement {
     members: EntityMembers;
     park: readonly string[];
     isComparing: () => boolean;
+    early: EarlyReferences;
   }) {
     this.db = options.db;
     this.rows = options.rows;
     this.knowledge = options.knowledge;
     this.parking = new Set(options.park.map((name) => name.toLowerCase()));
     this.members = options.members;
+    this.early = options.early;
     this.related = new RelatedRows(options);
     this.leftBehind = new LeftBehind({ ...options, related: this.related });
     this.entities = new Entities({ ...options, placement: this });
@@ -258,6 +262,7 @@ export class Placement {
     // Until those that are placed together with it are there, their integers may be ones of deleted rows.
     this.rows.noteOwn(state, cells, values, isContested || this.cycle.size > 0 || this.rows.same.exist);
     this.rows.saveInTable(state, id, values, before, state.table.keyless ? [rowid] : null);
+    this.early.placed(state, cells);
     if (wasWaiting) this.waiting--;
     if (state.table.surrogate && this.isAwaited(state.identity.origin, state.identity.sequence)) this.wake(state);
     return true;

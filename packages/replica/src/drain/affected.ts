@@ -5,7 +5,9 @@ import type { EntityMembers } from "../rows/members.ts";
 import { Notices } from "../rows/notices.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
+import type { Table } from "../schema/catalog.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
+import type { EarlyReferences } from "./early-references.ts";
 
 /** What a drained row means for other rows: those it refers to, and those that are arranged anew because of it. */
 export class Affected {
@@ -14,21 +16,28 @@ export class Affected {
   private readonly members: EntityMembers;
   private readonly clock: ReplicaClock;
   private readonly notices: Notices;
+  private readonly early: EarlyReferences;
   private referred: Write[] = [];
   private touched: Write[] = [];
   private rowsAreKept = false;
 
-  constructor({ db, rows, members, clock }: { db: Database; rows: RowStore; members: EntityMembers; clock: ReplicaClock }) {
-    this.db = db;
-    this.rows = rows;
-    this.members = members;
-    this.clock = clock;
-    this.notices = new Notices(db);
+  constructor(options: { db: Database; rows: RowStore; members: EntityMembers; clock: ReplicaClock; early: EarlyReferences }) {
+    this.db = options.db;
+    this.rows = options.rows;
+    this.members = options.members;
+    this.clock = options.clock;
+    this.early = options.early;
+    this.notices = new Notices(options.db);
   }
 
   /** Call at the start of a drain. */
   begin(): void {
     this.rowsAreKept = this.db.prepare("SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
+  }
+
+  /** A row has been born under an integer by which others may refer to it. */
+  born(table: Table, id: bigint): void {
+    this.early.born(table, id);
   }
 
   /** This row is to be arranged anew. */
@@ -50,6 +59,7 @@ export class Affected {
   /** A new reference to a deleted row that is only kept: the application sees that row, and means it. */
   noteReferred(state: RowState, values: readonly SqlValue[], written: readonly boolean[] | null = null): void {
     this.noteFormer(state, values, written);
+    this.early.note(state, values, written);
     if (this.rows.same.exist) this.noteStale(state, values);
     if (!this.rowsAreKept) return;
     for (const { index, parent } of state.table.references) {

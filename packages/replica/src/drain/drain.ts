@@ -11,6 +11,7 @@ import type { Table } from "../schema/catalog.ts";
 import type { Reconciliation } from "../schema/reconcile.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
 import { Affected } from "./affected.ts";
+import type { EarlyReferences } from "./early-references.ts";
 import { Captured, type Displaced, type Event, EVENTS_AT_ONCE, isFirstOfTwo, keylessEvent, nameOf } from "./captured.ts";
 import { KeylessDrain } from "./keyless-drain.ts";
 import { OwnWrites } from "./own-writes.ts";
@@ -31,6 +32,7 @@ export class Drain {
   private readonly row: RowDrain;
   private readonly keyless: KeylessDrain;
   private readonly parts: WholeParts;
+  private readonly early: EarlyReferences;
   /** The last sequence before the group that the drain is in the middle of; null between groups. */
   private groupAfter: number | null = null;
   private groupAtBegin: number | null = null;
@@ -44,6 +46,7 @@ export class Drain {
     groups: Groups;
     reconciliation: Reconciliation;
     quarantine: Quarantine;
+    early: EarlyReferences;
   }) {
     this.db = options.db;
     this.rows = options.rows;
@@ -51,6 +54,7 @@ export class Drain {
     this.clock = options.clock;
     this.quarantine = options.quarantine;
     this.groups = options.groups;
+    this.early = options.early;
     this.captured = new Captured(options);
     this.affected = new Affected(options);
     this.writes = new OwnWrites({ ...options, affected: this.affected });
@@ -126,7 +130,10 @@ export class Drain {
       // No row of a part has an event after it.
       this.drainEvents(raw, tables, keys, complete, displaced);
       this.rows.flush();
+      this.early.look();
+      this.early.settle();
       if (isAll) {
+        this.early.end();
         for (const [table, events] of displaced) this.keyless.displaced(table, events.map(keylessEvent));
         this.endGroup();
         this.parts.begin();
@@ -153,6 +160,7 @@ export class Drain {
     this.row.begin();
     this.affected.begin();
     this.writes.begin();
+    this.early.begin();
   }
 
   /**
@@ -178,6 +186,7 @@ export class Drain {
     }
     this.keyless.displaced(table, displaced.map(keylessEvent));
     this.rows.flush();
+    this.early.look();
     const last = this.db.prepare(`SELECT max(n) FROM ${CAPTURE}`).pluck().get() as number | null;
     if (last !== null) skipWrites(this.db, last);
     this.db.exec(`DELETE FROM ${CAPTURE} WHERE ${ours}`);
@@ -197,6 +206,7 @@ export class Drain {
   reload(): void {
     this.groupAfter = this.groupAtBegin;
     this.parts.forget();
+    this.early.reload();
   }
 
   /** Nothing waits that belongs to what was drained: no transaction is cut in two here. */

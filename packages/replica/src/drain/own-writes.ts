@@ -109,6 +109,7 @@ export class OwnWrites {
   /** Stores a row that has just been born, as its table shows it. `before`: the dots that were its own. */
   saveBirth(state: RowState, id: bigint | null, values: SqlValue[], before: ReturnType<typeof ownedDots> | typeof NO_DOTS): void {
     this.affected.noteReferred(state, values);
+    if (id !== null && state.table.referencedBy.length > 0) this.affected.born(state.table, id);
     if (state.slot === UNSTORED && id !== null && state.deletes.length === 0) {
       const hash = this.rows.hashOf(state, id, values);
       this.rows.digest.add(state.table.tid, hash);

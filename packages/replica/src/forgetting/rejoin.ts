@@ -11,6 +11,7 @@ import {
 } from "@scoutsync/core";
 import type { Placement } from "../apply/placement.ts";
 import { tablePrint } from "../digest/schema-print.ts";
+import type { EarlyReferences } from "../drain/early-references.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { keylessIdentity } from "../rows/keyless-rows.ts";
 import { isAlive, latestTime, localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
@@ -71,10 +72,12 @@ export class Rejoin {
   private unseen: Needed | null = null;
   /** Kept rows that renewed ones refer to. */
   private keptFor: Write[] = [];
+  private readonly early: EarlyReferences;
   private readonly notices: Notices;
 
-  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement }) {
+  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement; early: EarlyReferences }) {
     this.db = options.db;
+    this.early = options.early;
     this.notices = new Notices(options.db);
     this.rows = options.rows;
     this.knowledge = options.knowledge;
@@ -336,6 +339,7 @@ export class Rejoin {
     };
     if (inTable && values) {
       this.rows.saveInTable(fresh, id, values, new Map(), key);
+      this.early.placed(fresh, cells);
       // What a row that was born apart from a delete keeps in its table lives from now on: the birth of now knows of the delete.
       this.keptFor.push(...this.placement.kept.keptParents(fresh));
     } else this.rows.saveOut(fresh, false, id, shown, new Map());

@@ -1,16 +1,17 @@
 import type { Database } from "better-sqlite3";
-import { type CellValue, Ref, type Write } from "@scoutsync/core";
+import { type CellValue, Ref, winnerOf, type Write } from "@scoutsync/core";
 import type { Placement } from "../apply/placement.ts";
 import { CAPTURE, MASK_BITS, Op } from "../capture/triggers.ts";
+import { BASELINE_AUTHOR } from "../identity/baseline.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { stateAt } from "../rows/foreign-keys.ts";
 import { localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
-import { ownedDots } from "../rows/row-state.ts";
+import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import type { Table } from "../schema/catalog.ts";
 import type { LinkedTarget } from "../schema/tables.ts";
 import type { RowName } from "./linked-parent.ts";
-import { HAS, type Link, type LinkedRows, type Neighbour, STOOD_FOR, targetName } from "./linked-rows.ts";
+import { HAS, type Link, type LinkedRows, type Neighbour, STOOD_FOR, type Taken, targetName } from "./linked-rows.ts";
 
 /** Brings integers that refer to rows of other databases of the node in line with those. */
 export class LinkedFollower {
@@ -170,19 +171,51 @@ export class LinkedFollower {
     return this.db.prepare(sql).get(...key) !== undefined;
   }
 
+  /**
+   * True where the write that a column shows was made here; of rows from before syncing, which several may have brought, where the
+   * row that it names was.
+   */
+  private isOurs(state: RowState, cid: number, id: bigint, target: LinkedTarget): boolean {
+    const said = winnerOf(registerOf(state, cid), this.knowledge);
+    if (!said || this.knowledge.authorOf(said.origin) !== BASELINE_AUTHOR) return said !== undefined && this.knowledge.isOwn(said.origin);
+    const parent = this.linked.parentOf(target.database)?.linkedRows;
+    const holder = parent?.holder(target.table, id);
+    return parent !== undefined && holder != null && parent.isBornHere(holder);
+  }
+
   /** Rows that show an integer which means a row only now refer to that: an ordinary write, so that others hear of it. */
   private writeTaken(): void {
-    for (const { target, id } of this.linked.takeTaken()) {
-      for (const { birth, table, index } of this.rowsShowing(target, new Set([id]))) {
-        const state = this.rows.byDot(birth.origin, birth.sequence);
-        const values = state && this.rows.tableValues(state);
-        if (!state || !values) continue;
-        const before = ownedDots(state);
-        const { cid } = table.columns[index] as { cid: number };
-        replaceColumn(state, cid, localWrite(state, 0, registerOf(state, cid), this.knowledge), this.knowledge);
-        this.rows.saveInTable(state, table.surrogate ? state.slot : null, values, before);
-      }
-    }
+    const taken = this.linked.takeTaken();
+    // Of all before any is written: a row may show several.
+    const shown = taken.flatMap((one) => this.rowsShowing(one.target, new Set([one.id])).map((row) => ({ ...one, ...row })));
+    const isBare = shown.map((row) => row.isFirst && this.saysBare(row.birth, taken));
+    shown.forEach(({ target, id, isFirst, birth, table, index }, at) => {
+      const state = this.rows.byDot(birth.origin, birth.sequence);
+      const values = state && this.rows.tableValues(state);
+      const { cid } = table.columns[index] as { cid: number };
+      // Came to show it as the number of the row that it names.
+      if (!state || !values || (isFirst && (!isBare[at] || state.own.get(cid) instanceof Ref))) return;
+      const before = ownedDots(state);
+      // Who wrote it says whom it means: until then it is the bare integer for everybody.
+      if (isFirst && !this.isOurs(state, cid, id, target)) state.own.set(cid, id);
+      else replaceColumn(state, cid, localWrite(state, 0, registerOf(state, cid), this.knowledge), this.knowledge);
+      this.rows.saveInTable(state, table.surrogate ? state.slot : null, values, before);
+    });
     this.rows.flush();
+  }
+
+  /** True for a row that was stored with such integers as they are, and not as a row's: its hash tells. */
+  private saysBare({ origin, sequence }: Write, taken: readonly Taken[]): boolean {
+    const state = this.rows.byDot(origin, sequence);
+    const values = state && this.rows.tableValues(state);
+    if (!state?.hash || !values) return false;
+    const own = new Map(state.own);
+    for (const { index, target } of state.table.linked) {
+      const { cid } = state.table.columns[index] as { cid: number };
+      const value = values[index];
+      const isTaken = taken.some((one) => one.isFirst && one.id === value && targetName(one.target) === targetName(target));
+      if (typeof value === "bigint" && isTaken && !own.has(cid)) own.set(cid, value);
+    }
+    return this.rows.hash(state.table, state.table.surrogate ? state.slot : null, values, own).equals(state.hash);
   }
 }

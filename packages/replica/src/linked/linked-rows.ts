@@ -39,12 +39,22 @@ export const STOOD_FOR = 3;
 const NOBODY_FROM = 2 ** 30 + 2 ** 29;
 const NOBODY_BELOW = 2 ** 31;
 
+/** An integer that has come to name a row. */
+export interface Taken {
+  target: LinkedTarget;
+  id: bigint;
+  /** It had named nobody. */
+  isFirst: boolean;
+}
+
 interface Links {
   byId: Map<bigint, Link>;
   byRef: Map<string, Link>;
 }
 
 export const targetName = ({ database, table }: LinkedTarget): string => `${database}.${table}`;
+/** As `targetName`, of a table of this database itself, by its number: no other database has an empty name. */
+export const targetWithin = (tid: number): string => `.${tid}`;
 const refName = ({ origin, sequence }: Identity): string => `${origin}:${sequence}`;
 
 /**
@@ -60,7 +70,7 @@ export class LinkedRows {
   /** False in a transaction that only reads. */
   mayWrite = true;
   /** Integers that named nobody, or a deleted row, and name a row now, by target: what shows them is to be written anew. */
-  private taken: { target: LinkedTarget; id: bigint }[] = [];
+  private taken: Taken[] = [];
 
   constructor(db: Database, knowledge: Knowledge, neighbour: (database: string) => Neighbour | null) {
     this.db = db;
@@ -205,7 +215,7 @@ export class LinkedRows {
     if (holder?.ref && refName(holder.ref) !== refName(stands)) return { id: this.unused(target, ref), ref, state: OPEN };
     if (holder && !holder.ref) {
       this.drop(target, holder);
-      this.taken.push({ target, id: found.id });
+      this.taken.push({ target, id: found.id, isFirst: true });
     }
     if (itself) return { id: found.id, ref, state: HAS };
     if (!holder?.ref) this.store(target, { id: found.id, ref: stands, state: HAS });
@@ -216,11 +226,11 @@ export class LinkedRows {
   takeOver(target: LinkedTarget, from: Link, to: RowName): void {
     this.drop(target, from);
     this.store(target, { id: from.id, ref: this.refOfName(to), state: HAS });
-    this.taken.push({ target, id: from.id });
+    this.taken.push({ target, id: from.id, isFirst: from.ref === null });
   }
 
   /** What shows these integers was written before they meant a row, and is to be written anew. */
-  takeTaken(): { target: LinkedTarget; id: bigint }[] {
+  takeTaken(): Taken[] {
     const { taken } = this;
     this.taken = [];
     return taken;

@@ -3,7 +3,7 @@ import { ByteReader, type Authorship, type CellValue, MalformedBytes, ownedMemor
 import { type Table } from "../schema/catalog.ts";
 import { CAPTURE, eventCode, MASK_BITS, maskCount, Op } from "../capture/triggers.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
-import type { LinkedRows } from "../linked/linked-rows.ts";
+import { type LinkedRows, targetWithin } from "../linked/linked-rows.ts";
 import type { LinkedTarget } from "../schema/tables.ts";
 import { forgetDefaults, waitingColumns } from "./held-columns.ts";
 import { keyFromText, keysFromText } from "./key-text.ts";
@@ -54,6 +54,8 @@ export class RowStore {
   linkedColumns: readonly { table: Table; index: number; target: LinkedTarget }[] = [];
   /** Rows of surrogate tables that this transaction stored, for databases that refer to them; null where none does. */
   touched: Map<string, Identity> | null = null;
+  /** Rises whenever no row may have an integer any more, nor have had it as a deleted one. */
+  erased = 0;
   /** Rises whenever the catalog of tables is taken anew. */
   catalogs = 0;
   private stores = new Map<number, TableStore>();
@@ -120,6 +122,7 @@ export class RowStore {
     );
     this.linkedColumns = present.flatMap((table) => table.linked.map(({ index, target }) => ({ table, index, target })));
     this.lookForKeptBack();
+    this.lookForEarly();
   }
 
   /** Notes in which tables rows are whose delete is kept back: after a change of the schema, a rollback, a decision. */
@@ -127,6 +130,13 @@ export class RowStore {
     const tids = new Set(this.db.prepare("SELECT DISTINCT tid FROM _scoutsync_quarantined").pluck().all() as number[]);
     for (const store of this.stores.values())
       store.keptBack = tids.has(store.table.tid) ? (store.keptBack ?? new KeptBackRows(this, store.table)) : null;
+  }
+
+  /** Notes for which tables integers are kept that named nobody: after a change of the schema, a rollback. */
+  private lookForEarly(): void {
+    const sql = "SELECT DISTINCT target FROM _scoutsync_linked WHERE target >= '.' AND target < '/'";
+    const targets = new Set(this.db.prepare(sql).pluck().all() as string[]);
+    for (const store of this.stores.values()) store.came = targets.has(targetWithin(store.table.tid)) ? [] : null;
   }
 
   /** Rows of a table whose delete is kept back, there or to be. */
@@ -170,6 +180,7 @@ export class RowStore {
     for (const store of this.stores.values()) store.discard();
     this.same.forget();
     this.linked.reload();
+    this.lookForEarly();
     this.touched?.clear();
   }
 
@@ -735,6 +746,7 @@ export class RowStore {
     const store = this.of(state.table);
     if (state.place.kind !== "table" && state.slot !== UNSTORED) {
       this.out.remove(state.slot);
+      this.erased++;
       state.slot = UNSTORED;
     }
     const fresh = state.slot === UNSTORED || state.place.kind !== "table";
@@ -760,6 +772,7 @@ export class RowStore {
     if (fresh) state.slot = store.add(state.table.surrogate ? id : null, row);
     else if (state.table.surrogate && id !== null && id !== state.slot) {
       store.remove(state.slot);
+      this.erased++;
       state.slot = store.add(id, row);
     } else store.change(state.slot, row);
     if (id !== null && state.table.surrogate && this.former.has(state.table, id))
@@ -794,6 +807,7 @@ export class RowStore {
     { used = false } = {},
   ): void {
     if (wasInTable) {
+      if (state.table.surrogate && wanted !== state.slot) this.erased++;
       if (state.hash) this.digest.remove(state.table.tid, state.hash);
       this.of(state.table).remove(state.slot);
       state.hash = null;
@@ -840,6 +854,7 @@ export class RowStore {
   }
 
   private eraseDots(state: RowState): void {
+    this.erased++;
     this.touchedRow(state.table, state.identity);
     for (const { origin, sequence } of ownedDots(state).values()) this.dropDot.run(origin, sequence);
     if (state.table.surrogate) {

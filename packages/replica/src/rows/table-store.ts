@@ -65,6 +65,9 @@ export class TableStore {
   /** Where rows are whose delete is kept back; null when there are none. */
   keptBack: KeptBackRows | null = null;
 
+  /** Integers under which rows have come to be stored, where some row may wait for one of them to name somebody; null when none does. */
+  came: bigint[] | null = null;
+
   constructor(db: Database, table: Table) {
     this.db = db;
     this.table = table;
@@ -184,6 +187,13 @@ export class TableStore {
     const name = quote(column);
     const sql = () => `SELECT DISTINCT ${name} FROM ${quote(this.table.source)} WHERE typeof(${name}) = 'integer'${this.among}`;
     return (this.prepared(`integers ${column}`, sql).all() as [bigint][]).map(([id]) => id);
+  }
+
+  /** Keys of the rows in which `column` holds one of these integers. */
+  keysAmong(column: string, ids: ReadonlySet<bigint>): SqlValue[][] {
+    const sql = () =>
+      `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${quote(column)} IN (SELECT value FROM json_each(?))${this.among}`;
+    return this.keys(this.prepared(`among ${column}`, sql), [`[${[...ids].join()}]`]);
   }
 
   /** Which of the application's rows are this table's. */
@@ -356,6 +366,7 @@ export class TableStore {
         context === waiting[at - 2]);
     this.nextId = id + 1n;
     waiting.push(id, oid, sequence, time, context, hash);
+    this.came?.push(id);
     if (waiting.length === CHUNK * 6) this.flushFull();
   }
 
@@ -445,6 +456,7 @@ export class TableStore {
     const result = this.prepared("add", () => {
       return `INSERT INTO ${rowsTable(this.table.tid)}(id, oid, sequence, time, context, open, extra, hash${keyed ? ", key" : ""}) VALUES(?, ?, ?, ?, ?, ?, ?, ?${keyed ? ", ?" : ""})`;
     }).run(id, row.oid, row.sequence, row.time, row.context, row.open, row.extra, row.hash, ...(keyed ? [row.key] : []));
+    if (id !== null) this.came?.push(id);
     return BigInt(result.lastInsertRowid);
   }
 
