@@ -50,6 +50,7 @@ const KINDS: readonly Kind[] = [
     options: { migrations: true, drops: true, returns: true, keyless: true },
   },
   { name: "fleets, circles", program: FLEET, options: { selfReferences: true, naturalParents: true, recursive: true } },
+  { name: "fleets, keys taken again", program: FLEET, options: { retakes: true, naturalParents: true } },
 ];
 
 const { values, positionals } = parseArgs({

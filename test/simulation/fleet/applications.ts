@@ -24,7 +24,7 @@ export class Applications {
 
   /** Rows that were there before anyone synced, the same everywhere. */
   writeBefore(file: Database.Database, random: Random): void {
-    const author = new Author(random, this.history.tables, () => ++this.values, false);
+    const author = new Author(random, this.history.tables, () => ++this.values);
     const before = this.look(file);
     for (let i = 0; i < 12; i++) this.attempt(file, author.statement(file));
     if (this.history.options.keyless) for (let i = 0; i < 6; i++) this.attempt(file, bagStatement(random));
@@ -53,7 +53,10 @@ export class Applications {
     for (let i = 0; i < count; i++) {
       if (step.without.includes(i)) continue;
       const chance = seededRandom(step.seed + i + 1);
-      const author = new Author(chance, tables, () => ++this.values, connection.recursive);
+      const author = new Author(chance, tables, () => ++this.values, {
+        recursive: connection.recursive,
+        retakes: this.history.options.retakes,
+      });
       const sql = this.history.options.keyless && random.below(7) === 0 ? bagStatement(chance) : author.statement(db);
       if (sql === null) continue;
       this.history.trace(`  ${node.name}: ${sql}`);

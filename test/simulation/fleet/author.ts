@@ -8,13 +8,18 @@ export class Author {
   private readonly tables: readonly ModelTable[];
   private readonly fresh: () => number;
   private readonly recursive: boolean;
+  private readonly retakes: boolean;
 
-  /** `fresh` numbers values; no number is given twice in a history. `recursive`: the connection has recursive_triggers on. */
-  constructor(random: Random, tables: readonly ModelTable[], fresh: () => number, recursive: boolean) {
+  /**
+   * `fresh` numbers values; no number is given twice in a history. `recursive`: the connection has recursive_triggers on.
+   * `retakes`: keys are changed, more often, to integers that other rows had.
+   */
+  constructor(random: Random, tables: readonly ModelTable[], fresh: () => number, { recursive = false, retakes = false } = {}) {
     this.random = random;
     this.tables = tables;
     this.fresh = fresh;
     this.recursive = recursive;
+    this.retakes = retakes;
   }
 
   /** Null where there is nothing to write to. */
@@ -25,7 +30,7 @@ export class Author {
     if (choice < 38 || row === null) return this.insert(app, table);
     if (choice < 68) return this.update(table, row);
     if (choice < 73) return this.updateMany(table);
-    if (choice < 80) return this.change(app, table, row);
+    if (choice < 80 && !this.retakes) return this.change(app, table, row);
     if (choice < 85) return this.rekey(table, row);
     if (choice < 92) return this.remove(table, row);
     if (choice < 94)
@@ -142,9 +147,10 @@ export class Author {
   private rekey(table: ModelTable, row: string): string {
     if (table.key.kind === "none") return this.update(table, row);
     if (table.key.kind === "surrogate") {
-      // Another key is another row: it gets a name of its own. Never an integer that was used: where a cascade runs before
-      // the key's own triggers, and the integer had another row in the same drain, children are taken for that one's.
-      return `UPDATE ${table.name} SET id = ${1_000_000 + this.fresh()}, m = ${this.marker()} WHERE m = '${row}'`;
+      // Another key is another row: it gets a name of its own.
+      const n = this.fresh();
+      const [id, how] = this.retakes ? [1 + (n % 6), "UPDATE OR IGNORE"] : [1_000_000 + n, "UPDATE"];
+      return `${how} ${table.name} SET id = ${id}, m = ${this.marker()} WHERE m = '${row}' AND id <> ${id}`;
     }
     const part = table.key.columns.find(({ kind }) => kind === "part") as ModelColumn;
     return `UPDATE ${this.chance(30) ? "OR REPLACE " : ""}${table.name} SET ${part.name} = ${this.keyPart(table, part)} WHERE m = '${row}'`;

@@ -21,6 +21,8 @@ export interface FleetOptions {
   selfReferences: boolean;
   /** Some connections of applications have recursive_triggers on. */
   recursive: boolean;
+  /** Keys are changed to integers that rows had which have been deleted, and what refers to them with them. */
+  retakes: boolean;
   /** Applications change their schema, each node in its own time. */
   migrations: boolean;
   /** With `migrations`: tables are dropped for good, while nodes that have not migrated yet write to them. */
@@ -46,6 +48,7 @@ export const FULL: FleetOptions = {
   naturalParents: false,
   selfReferences: false,
   recursive: false,
+  retakes: false,
   migrations: false,
   drops: false,
   returns: false,

@@ -254,6 +254,13 @@ export class Drain {
       }
       groups = new Map();
     };
+    let noted: Noted[] = [];
+    const note = (one: Noted) => {
+      noted.push(one);
+      const group = groups.get(one.name);
+      if (group) group.events.push(one.event);
+      else groups.set(one.name, { table: one.table, order: one.order, events: [one.event] });
+    };
     for (const values of raw) {
       const found = tables.get(Number(values[1]));
       if (!found) continue;
@@ -265,19 +272,49 @@ export class Drain {
         continue;
       }
       const name = found.table.keyless ? `${found.table.tid}` : nameOf(found.table, event.key);
-      let group = groups.get(name);
-      if (
-        group &&
-        event.op === Op.insert &&
-        found.table.surrogate &&
-        group.events.some(({ op }) => op === Op.delete || op === Op.displaced)
-      ) {
+      const one = { ...found, name, event, at: values[3] };
+      const isRetaken = event.op === Op.insert && found.table.surrogate;
+      if (isRetaken && groups.get(name)?.events.some(({ op }) => op === Op.delete || op === Op.displaced)) {
+        const cascaded = cascadedBefore(noted, one);
+        for (const { name: itsName } of cascaded) {
+          const { events } = groups.get(itsName) as { events: Event[] };
+          events.pop();
+          if (events.length === 0) groups.delete(itsName);
+        }
         flush(false);
-        group = undefined;
+        noted = [];
+        for (const moved of cascaded) note(moved);
       }
-      if (group) group.events.push(event);
-      else groups.set(name, { ...found, events: [event] });
+      note(one);
     }
     flush(complete);
   }
+}
+
+/** An event, the row it is of, and when it was captured, as the triggers say it: one time for all that one statement did. */
+interface Noted {
+  table: Table;
+  order: number;
+  name: string;
+  event: Event;
+  at: SqlValue | undefined;
+}
+
+/**
+ * Where a row's key was changed to an integer that is taken again: the events that came before this one and mean the row that has it
+ * now. SQLite changes what refers to a row before the triggers on its key run. In their order, with the row's own; none otherwise.
+ */
+function cascadedBefore(noted: readonly Noted[], came: Noted): Noted[] {
+  const isOfStatement = (one: Noted | undefined): one is Noted => one !== undefined && one.at === came.at;
+  const isOwn = ({ table }: Noted) => table === came.table;
+  let at = noted.length;
+  let went = false;
+  for (let one = noted[at - 1]; isOfStatement(one) && isOwn(one); one = noted[at - 1]) {
+    if (one.event.op === Op.update ? one.name !== came.name : one.event.op !== Op.delete || one.name === came.name || went) break;
+    went ||= one.event.op === Op.delete;
+    at--;
+  }
+  const own = at;
+  for (let one = noted[at - 1]; isOfStatement(one) && (!isOwn(one) || one.event.op === Op.update); one = noted[at - 1]) at--;
+  return went && at < own ? noted.slice(at) : [];
 }
