@@ -83,6 +83,16 @@ export const DRAIN_FAULTS: Fault[] = [
     caughtBy: tests("migration-undrained"),
   },
   {
+    name: "what was captured of a table that was renamed while the node was down is drained under its new name",
+    edits: [["table.name = names.get(table.name) ?? table.name;", "names.delete(table.name);"]],
+    caughtBy: tests("migration-undrained"),
+  },
+  {
+    name: "a table that is renamed is looked for under its former name",
+    edits: [["(this.rows.tables.length === 0 || this.hasRenamed(tables))", "this.rows.tables.length === 0"]],
+    caughtBy: tests("migration-undrained"),
+  },
+  {
     name: "rows without a key that were displaced just before a migration are not looked for",
     edits: [["    this.keyless.displaced(table, displaced.map(keylessEvent));\n", ""]],
     caughtBy: tests("migration-undrained"),

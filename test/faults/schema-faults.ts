@@ -19,7 +19,12 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "what was captured before a migration that the node was down for is thrown away",
-    edits: [["    if (broken.length > 0 && this.rows.tables.length === 0) this.takeFormer(shapes, tables, leaving);\n", ""]],
+    edits: [
+      [
+        "    if (broken.length > 0 && (this.rows.tables.length === 0 || this.hasRenamed(tables))) this.takeFormer(shapes, tables, leaving);\n",
+        "",
+      ],
+    ],
     caughtBy: tests("migration-undrained"),
   },
   {

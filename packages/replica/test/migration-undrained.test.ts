@@ -63,6 +63,10 @@ test.each([
   ["made anew beside a table with a column less while the node was down", true, `${REMADE}; ${DROP}`],
   ["made anew beside a table with a column less", false, `${REMADE}; ${DROP}`],
   ["a column less beside a table with a column less", false, `ALTER TABLE visit DROP COLUMN old; ${DROP}`],
+  ["made anew beside a renamed table while the node was down", true, `${REMADE}; ALTER TABLE team RENAME TO squad`],
+  ["renamed while the node was down", true, "ALTER TABLE visit RENAME TO call"],
+  ["renamed and a column less while the node was down", true, "ALTER TABLE visit RENAME TO call; ALTER TABLE call DROP COLUMN old"],
+  ["renamed", false, "ALTER TABLE visit RENAME TO call"],
 ])("rows without a key that were deleted just before a migration can be restored: %s", (_, isDown, migration) => {
   const all: [Site, Site] = [new Site("a", KEYLESS), new Site("b", KEYLESS)];
   const [a, b] = all;
@@ -78,12 +82,13 @@ test.each([
   b.write(migration);
   if (isDown) a.start();
   settle(...all);
-  expect(b.rows("SELECT note FROM visit ORDER BY 1")).toEqual([{ note: "stays" }, { note: "stays, too" }]);
+  const table = migration.includes("RENAME TO call") ? "call" : "visit";
+  expect(b.rows(`SELECT note FROM ${table} ORDER BY 1`)).toEqual([{ note: "stays" }, { note: "stays, too" }]);
   const { changes } = b.replica.readable(new Map(), 100);
-  for (const { operation, key } of changes) if (operation === "delete") b.replica.restore("visit", key);
+  for (const { operation, key } of changes) if (operation === "delete") b.replica.restore(table, key);
   settle(...all);
   const notes = ["came and went", "deleted", "displaced", "edited", "stays", "stays, too"].map((note) => ({ note }));
-  for (const site of all) expect(site.rows("SELECT note FROM visit ORDER BY 1"), site.name).toEqual(notes);
+  for (const site of all) expect(site.rows(`SELECT note FROM ${table} ORDER BY 1`), site.name).toEqual(notes);
   expect(Buffer.from(a.replica.state().digest).equals(b.replica.state().digest)).toBe(true);
 });
 

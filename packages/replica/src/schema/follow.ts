@@ -151,7 +151,7 @@ export class SchemaFollower {
       return [{ table, shape, blind: byHand || !isCaptured(this.db, table) }];
     });
     for (const { table, shape, blind } of broken) if (shape) this.reconciliation.begin(table.tid, shape, blind);
-    if (broken.length > 0 && this.rows.tables.length === 0) this.takeFormer(shapes, tables, leaving);
+    if (broken.length > 0 && (this.rows.tables.length === 0 || this.hasRenamed(tables))) this.takeFormer(shapes, tables, leaving);
     if (
       broken.length > 0 &&
       this.rows.tables.length > 0 &&
@@ -296,14 +296,19 @@ export class SchemaFollower {
     return false;
   }
 
+  /** True where a table that takes part is under another name now than the one by which it is read. */
+  private hasRenamed(tables: readonly Table[]): boolean {
+    const renamed = tables.filter(({ tid, source }) => (this.rows.tables.find((one) => one.tid === tid)?.source ?? source) !== source);
+    for (const { tid } of renamed) this.begins.delete(tid);
+    return renamed.length > 0;
+  }
+
   /**
-   * Knows the tables as they were before a migration that ran while nobody was here: what was captured until then is drained
-   * under them. Comparing would only find that rows went, and nothing has their values but what was captured.
+   * Knows the tables as they were before a migration that ran while nobody was here, or that renamed some: what was captured until
+   * then is drained under them. Comparing would only find that rows went, and nothing has their values but what was captured.
    */
   private takeFormer(shapes: readonly TableShape[], tables: readonly Table[], leaving: readonly Table[]): void {
-    const former = formerTables(this.db, shapes, tables);
-    if (!former) return;
-    const taking = [...former, ...leaving];
+    const taking = [...formerTables(this.db, shapes, tables), ...leaving];
     const absent = absentTables(this.db, taking);
     this.rows.setTables([...taking, ...absent]);
     this.rows.shared.nameTables([...taking, ...absent]);

@@ -5,21 +5,25 @@ import { capturedShape } from "./install.ts";
 import type { TableColumn, TableShape } from "./tables.ts";
 
 /**
- * The tables under the columns for which capture was installed, as a node knows them that was there before the migration:
- * one that was down has to drain what was captured until then as that one does. Those that were not captured are left out.
- * Null where one has been renamed: its rows have hashes under its former name. Inside the caller's transaction.
+ * The tables under the columns and names for which capture was installed, read where they are now: as a node knows them that was there
+ * before the migration. One that was down has to drain what was captured until then as that one does. Those that were not captured are
+ * left out. Inside the caller's transaction.
  */
-export function formerTables(db: Database, shapes: readonly TableShape[], tables: readonly Table[]): Table[] | null {
+export function formerTables(db: Database, shapes: readonly TableShape[], tables: readonly Table[]): Table[] {
   const former: TableShape[] = [];
+  const names = new Map<string, string>();
   for (const table of tables) {
     const captured = capturedShape(db, table);
     const shape = shapes.find(({ name }) => name === table.name);
     if (!captured || !shape) continue;
-    if (captured.name !== table.name) return null;
     const columns = captured.columns.map((name) => shape.columns.find((column) => column.name === name) ?? goneColumn(name));
     former.push({ ...shape, columns });
+    names.set(table.name, captured.name);
   }
-  return catalogTables(db, former);
+  const found = catalogTables(db, former);
+  // Its rows have hashes under the name that it had.
+  for (const table of found) table.name = names.get(table.name) ?? table.name;
+  return found;
 }
 
 /** A column that a migration has dropped. */
