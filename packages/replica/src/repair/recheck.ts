@@ -1,7 +1,7 @@
 import type { Database } from "better-sqlite3";
 import type { SqlValue } from "@scoutsync/core";
 import { bytesOf, numberOf } from "../digest/digest-sums.ts";
-import { keysFromText } from "../rows/key-text.ts";
+import { keysFromText, keysWritten } from "../rows/key-text.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
@@ -20,7 +20,7 @@ export function recheckRows(rows: RowStore, reconciliation: Reconciliation, tabl
   if (table.keyless) return reconciliation.begin(table.tid, null, true);
   for (const text of keys) {
     const named = keysFromText(rows.db, table, text);
-    if (named.length === 0 && !isAbsent(rows, table, text)) return reconciliation.begin(table.tid, null, true);
+    if (named.length === 0 ? !isAbsent(rows, table, text) : isGone(rows, table, text)) return reconciliation.begin(table.tid, null, true);
     for (const key of named) {
       const verdict = look(rows, table, key);
       if (verdict === "unclear") return reconciliation.begin(table.tid, null, true);
@@ -34,6 +34,13 @@ export function recheckRows(rows: RowStore, reconciliation: Reconciliation, tabl
 /** True where neither the table nor what is stored of it has a row of this integer. */
 const isAbsent = (rows: RowStore, table: Table, text: string): boolean =>
   table.surrogate && /^-?\d+$/.test(text) && !rows.byId(table, BigInt(text));
+
+/** True where a row is stored that is written so and is not in the table any more; others may be written the same. */
+const isGone = (rows: RowStore, table: Table, text: string): boolean =>
+  !table.surrogate &&
+  keysWritten(table, text).some(
+    (key) => rows.byKey(table, rows.keyFromValues(table, key))?.place.kind === "table" && rows.of(table).read(key) === null,
+  );
 
 /** Whether a row's values are those of its stored hash; "unclear" when it came or went behind our back. */
 function look(rows: RowStore, table: Table, key: readonly SqlValue[]): "as stored" | "edited" | "unclear" {

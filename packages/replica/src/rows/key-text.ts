@@ -35,6 +35,20 @@ function readings(pieces: readonly string[], count: number): string[][] {
   return all.slice(0, MOST_READINGS);
 }
 
+/** Every key that `keyText` may write like this, whether there is such a row or not; the most likely ones where there are too many. */
+export function keysWritten(table: Table, text: string): SqlValue[][] {
+  return readings(text.split(","), table.key.length).flatMap((parts) =>
+    parts
+      .map(valuesWritten)
+      .reduce<SqlValue[][]>((keys, values) => keys.flatMap((key) => values.map((value) => [...key, value])).slice(0, MOST_READINGS), [[]]),
+  );
+}
+
+function valuesWritten(text: string): SqlValue[] {
+  const numbers = /^-?[\d.]+(e[-+]?\d+)?$/.test(text) ? [Number(text)] : [];
+  return [...numbers, ...valuesMeant(text).map(({ value, cast }) => (cast ? textFromBytes(value as Buffer) : (value as SqlValue)))];
+}
+
 function rowsAt(db: Database, table: Table, parts: readonly string[]): SqlValue[][] {
   const meant = parts.map((part) => (table.surrogate ? [{ value: part, cast: false }] : valuesMeant(part)));
   const match = table.key.map((column, i) => matches(column, meant[i] as Meant[])).join(" AND ");
