@@ -12,6 +12,8 @@ export class EarlyRows {
   private readonly history: Pick<SimulatedHistory, "value" | "trace" | "ledger">;
   /** Children whose parent is still to be written, by node. */
   private readonly open = new Map<string, { marker: string; table: string; id: number }[]>();
+  /** Children that another application has written anew with the integer that it saw: two say whom they mean. */
+  private readonly disputed = new Set<string>();
   private readonly next = new Map<string, number>();
   private parents = 0;
 
@@ -38,6 +40,16 @@ export class EarlyRows {
     this.open.set(node.name, open);
   }
 
+  /** The application writes a row anew as a whole: whom it means is for this one to say, too. */
+  replaced(node: Node, table: string, marker: string, id: unknown): void {
+    if ((table !== "child" && table !== "note") || typeof id !== "number" || id < FROM || id >= FROM + 1_000) return;
+    this.disputed.add(marker);
+    this.history.ledger.parents.delete(marker);
+    const open = this.open.get(node.name) ?? [];
+    open.push({ marker, table, id });
+    this.open.set(node.name, open);
+  }
+
   /** Writes the parent of the child that has waited longest, unless a sync has brought one. False where none waits. */
   complete(node: Node): boolean {
     const child = this.open.get(node.name)?.shift();
@@ -59,7 +71,7 @@ export class EarlyRows {
       this.history.ledger.wrote(parent, "y", y, []);
     }
     const parent = means();
-    if (parent === undefined) return true;
+    if (parent === undefined || this.disputed.has(marker)) return true;
     this.history.trace(`${node.name} has ${marker} hang on ${parent}`);
     this.history.ledger.parents.set(marker, parent);
     // Whoever deleted one of the two meanwhile could not know of the other, nor whom it means.

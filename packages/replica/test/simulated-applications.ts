@@ -256,6 +256,7 @@ export class SimulatedApplications {
     ] as const)
       this.history.ledger.wrote(marker, column, value, this.seen(node, table, marker, column));
     this.history.trace(`${node.name} replaces ${marker} ${x} ${y}`);
+    this.history.early?.replaced(node, table, marker, row["p"]);
     const next = { ...row, x, y };
     const names = Object.keys(next);
     // Children of a replaced parent would go with it: the application turns foreign keys off for that, as ORMs do.
