@@ -291,6 +291,32 @@ test("a deleted row that others refer to is listed on every server, for as long 
   }
 });
 
+test("a kept row that another server inserted, too, is listed once, whichever of the two came first: fleet seeds 7110, 41240005", () => {
+  const schema =
+    "CREATE TABLE house(k TEXT PRIMARY KEY, m TEXT); CREATE TABLE room(id INTEGER PRIMARY KEY, house TEXT REFERENCES house(k))";
+  const all = ["a", "b", "c", "d", "e"].map((name) => new Site(name, schema));
+  const [a, b, c, d, e] = all as [Site, Site, Site, Site, Site];
+  a.edit("INSERT INTO house VALUES('k', 'of a')", at(0));
+  b.pull(a);
+  d.edit("INSERT INTO house VALUES('k', 'of d')", at(1));
+  a.edit("INSERT INTO room VALUES(5, 'k')", at(2));
+  b.edit("DELETE FROM house", at(3));
+  for (const first of [b, a, d]) c.pull(first);
+  for (const first of [d, b, a]) e.pull(first);
+  settle(...all);
+  for (const site of all) {
+    expect([site.name, site.conflicts.map(({ key, column }) => [key, column])]).toEqual([
+      site.name,
+      [
+        ["k", "m"],
+        ["k", null],
+      ],
+    ]);
+    // The two keys, which are equal, are counted, too.
+    expect(site.replica.state().conflicts).toBe(3);
+  }
+});
+
 test("a deleted row that only a row without a place refers to is listed as it is counted", () => {
   const schema = `CREATE TABLE house(id INTEGER PRIMARY KEY, m TEXT);
     CREATE TABLE room(id INTEGER PRIMARY KEY, house INTEGER REFERENCES house(id), m TEXT UNIQUE)`;

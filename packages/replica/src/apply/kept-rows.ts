@@ -323,7 +323,9 @@ export class KeptRows {
     const forget = this.db.prepare("DELETE FROM _scoutsync_kept WHERE oid = ? AND sequence = ?");
     for (const { oid, sequence } of names) {
       const state = this.rows.byDot(oid, sequence);
-      if (state?.kept && !isAlive(state, this.knowledge)) left.push(state);
+      // Noted by the birth that it had, too, where another one has come to count since, which is noted as well.
+      const isBirth = state?.birth.origin === oid && state.birth.sequence === sequence;
+      if (isBirth && state.kept && !isAlive(state, this.knowledge)) left.push(state);
       else forget.run(oid, sequence);
     }
     // From rows that live down to what they keep: rows that only keep each other go.
