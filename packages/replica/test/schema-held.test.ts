@@ -118,6 +118,32 @@ describe("a table that is dropped", () => {
     expect(a.rows("SELECT * FROM badge")).toEqual([{ id: 2, code: "same" }]);
   });
 
+  test("and made anew gives what waited for a place in it to all once that has one: seed 41295012 of test/simulation/fleet", () => {
+    const schema = "CREATE TABLE badge(id INTEGER PRIMARY KEY, code TEXT UNIQUE)";
+    const LOAN = "CREATE TABLE loan(k TEXT PRIMARY KEY, badge INTEGER REFERENCES badge(id))";
+    const [a, b] = ["a", "b"].map((name) => new Site(name, `${schema}; ${LOAN}`, { park: ["*"] })) as [Site, Site];
+    const later = (seconds: number) => Math.max(a.nowUs, b.nowUs) + seconds * 1_000_000;
+    a.edit("INSERT INTO badge VALUES(1, 'same')", later(1));
+    b.edit("INSERT INTO badge VALUES(2, 'same'); INSERT INTO loan VALUES('k', 2)", later(1));
+    a.pull(b);
+    expect(a.replica.state().parked).toBe(2);
+    for (const site of [b, a]) {
+      site.edit("DROP TABLE loan", later(1));
+      site.edit(LOAN, later(20));
+    }
+    settle(a, b);
+    // Where it was in the table it went with that.
+    expect([a, b].map((site) => site.replica.state().parked)).toEqual([2, 1]);
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+    b.edit("UPDATE badge SET code = 'other' WHERE id = 1", later(1));
+    settle(a, b);
+    expect(a.rows("SELECT code FROM loan JOIN badge ON badge.id = badge")).toEqual([{ code: "same" }]);
+    expect(b.pull(a).at(-1)?.verified).toBe(false);
+    b.replica.apply(a.replica.wholeRows({ table: "loan", keys: ["k"], codecs: [] }));
+    expect(b.rows("SELECT code FROM loan JOIN badge ON badge.id = badge")).toEqual([{ code: "same" }]);
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+  });
+
   test("and made anew can be read by others though only a delete is held of some row: seed 7300342 of test/simulation/fleet", () => {
     const [a, b, c] = [new Site("a", NEW), new Site("b", NEW), new Site("c", NEW)];
     a.edit("INSERT INTO word VALUES('en', 'k', 'first')");

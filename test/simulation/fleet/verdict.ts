@@ -104,11 +104,23 @@ export class FleetVerdict {
         .filter(({ kind }) => kind !== "schema" && kind !== "identity")
         // What lost went with the table where that was dropped; whoever had it at another time has it.
         .filter(({ kind, table }) => kind !== "conflict" || !this.returned.has(table))
+        .filter((review) => !this.waitedBefore(review))
         .map(({ id, kind, table, key, column, winner, loser }) =>
           [id, kind, table, key, column ?? "", textOf(winner?.value), textOf(loser?.value)].join(" "),
         )
         .join("\n");
     if (audit(a) !== audit(b)) this.failures.push(`R2 the audits of ${pair} differ\n${audit(a)}\n--\n${audit(b)}`);
+  }
+
+  /**
+   * True for a row that waits for a place in a table and was written before that was dropped. Where it waited then it is kept, as its
+   * application had not seen it; where it was in the table it went with that. It is in no digest before it has a place.
+   */
+  private waitedBefore({ kind, table, image }: Review): boolean {
+    const returned = this.returned.get(table);
+    if (kind !== "parked" || returned === undefined) return false;
+    const marker = image?.find(({ name }) => name === "m")?.value as string;
+    return [...this.ledger.rows.values()].some((row) => row.table === table && row.markers.has(marker) && row.born.level < returned);
   }
 
   private checkFile(node: SimulatedNode): void {
