@@ -1,3 +1,4 @@
+import Database from "better-sqlite3";
 import { beforeEach, expect, test } from "vitest";
 import { settle, Site } from "./site.ts";
 
@@ -78,4 +79,24 @@ test.each(["pair", "any_key"])("every deleted row of %s comes back by the name t
   for (const key of names) a.replica.restore(table, key);
   settle(a, b);
   for (const site of [a, b]) expect(site.rows(`SELECT * FROM "${table}" ORDER BY 1, 2`)).toEqual(before);
+});
+
+test("a name that peers ask for costs little, however many commas it has", () => {
+  let isAsked = false;
+  let read = 0;
+  const name = ",".repeat(100_000);
+  const connect = (path: string, options: Database.Options) => {
+    const db = new Database(path, options);
+    const prepare = db.prepare.bind(db);
+    db.prepare = (sql: string) => {
+      if (isAsked && sql.includes('FROM "pair" WHERE')) read += name.length;
+      return prepare(sql);
+    };
+    return db;
+  };
+  const site = new Site("c", SCHEMA, { connect });
+  isAsked = true;
+  expect(site.replica.row("pair", name)).toBeNull();
+  expect(read).toBeGreaterThan(0);
+  expect(read).toBeLessThan(8 * 1024 * 1024);
 });

@@ -6,6 +6,8 @@ import { type Bindable, keyText, textFromBytes } from "./values.ts";
 
 /** Ways to read a text as the parts of a key that are looked up; a text with more commas than that is nobody's name for a row. */
 const MOST_READINGS = 1000;
+/** Characters of all readings of one text together: they are looked up under the write lock, and peers say which. */
+const MOST_CHARACTERS = 4 * 1024 * 1024;
 
 /** The key, as the table holds it, of the row that a person names by `keyText`; null when there is no such row. */
 export function keyFromText(db: Database, table: Table, text: string): SqlValue[] | null {
@@ -17,27 +19,35 @@ export function keyFromText(db: Database, table: Table, text: string): SqlValue[
  * '5' are two keys where a column takes both. Where none is written exactly so, of the one that the table takes for it.
  */
 export function keysFromText(db: Database, table: Table, text: string): SqlValue[][] {
-  const found = readings(text.split(","), table.key.length).flatMap((parts) => rowsAt(db, table, parts));
+  const found = readings(text, table.key.length).flatMap((parts) => rowsAt(db, table, parts));
   const exact = found.filter((key) => keyText(key) === text);
   return exact.length > 0 ? exact : found.slice(0, 1);
 }
 
-/** Every way to make `count` parts of the pieces between commas; first the one that leaves all commas to the last part. */
-function readings(pieces: readonly string[], count: number): string[][] {
-  if (pieces.length <= count || count === 1) {
-    const parts = Array.from({ length: count }, (_, i) => (i === count - 1 ? pieces.slice(i).join(",") : (pieces[i] ?? "")));
-    return [parts];
-  }
+/** Every way to make `count` parts of a text with commas; the most likely ones where there are too many. */
+function readings(text: string, count: number): string[][] {
+  const pieces = text.split(",");
+  if (pieces.length <= count) return [Array.from({ length: count }, (_, i) => pieces[i] ?? "")];
+  const most = Math.min(MOST_READINGS, Math.max(1, Math.floor(MOST_CHARACTERS / text.length)));
+  return splits(text, pieces.length - 1, count, most);
+}
+
+/** First the one that leaves all commas, of which there are enough, to the last part. */
+function splits(text: string, commas: number, count: number, most: number): string[][] {
+  if (count === 1) return [[text]];
   const all: string[][] = [];
-  for (let first = 1; first <= pieces.length - count + 1 && all.length < MOST_READINGS; first++) {
-    for (const rest of readings(pieces.slice(first), count - 1)) all.push([pieces.slice(0, first).join(","), ...rest]);
+  let comma = -1;
+  for (let left = commas - 1; left >= count - 2 && all.length < most; left--) {
+    comma = text.indexOf(",", comma + 1);
+    const first = text.slice(0, comma);
+    for (const rest of splits(text.slice(comma + 1), left, count - 1, most - all.length)) all.push([first, ...rest]);
   }
-  return all.slice(0, MOST_READINGS);
+  return all;
 }
 
 /** Every key that `keyText` may write like this, whether there is such a row or not; the most likely ones where there are too many. */
 export function keysWritten(table: Table, text: string): SqlValue[][] {
-  return readings(text.split(","), table.key.length).flatMap((parts) =>
+  return readings(text, table.key.length).flatMap((parts) =>
     parts
       .map(valuesWritten)
       .reduce<SqlValue[][]>((keys, values) => keys.flatMap((key) => values.map((value) => [...key, value])).slice(0, MOST_READINGS), [[]]),
