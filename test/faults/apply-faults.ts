@@ -56,8 +56,8 @@ export const APPLY_FAULTS: Fault[] = [
     name: "a deleted row that is referred to by value goes, whoever knew of the reference",
     edits: [
       [
-        "const dead = [...this.rows.concrete(state.table, cells).dead, ...byValue.map((target) => ({ state: target, ref: null }))];",
-        "const { dead } = this.rows.concrete(state.table, cells);",
+        "const dead = [...this.rows.references.concrete(state.table, cells).dead, ...byValue.map((target) => ({ state: target, ref: null }))];",
+        "const { dead } = this.rows.references.concrete(state.table, cells);",
       ],
     ],
     caughtBy: tests("foreign-keys"),
@@ -129,7 +129,7 @@ export const APPLY_FAULTS: Fault[] = [
   },
   {
     name: "copies joined as shared: a row under another integer is not looked for",
-    edits: [["if (identity !== birth && this.rows.hasAlias(identity.origin, identity.sequence)) return false;", ""]],
+    edits: [["if (identity !== birth && this.rows.log.hasAlias(identity.origin, identity.sequence)) return false;", ""]],
     caughtBy: tests("joining"),
   },
   {

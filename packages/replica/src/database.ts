@@ -81,6 +81,7 @@ import { BETWEEN_TURNS_MS, LONGEST_TURN_MS, Turns } from "./turns.ts";
 import { Exchange } from "./exchange.ts";
 import { valueStatement } from "./kept-statements.ts";
 import { pauseThread } from "./write-lock.ts";
+import { keyNamed } from "./rows/named-rows.ts";
 
 /** One call to forget takes no longer than this; the next goes on, milliseconds. */
 const LONGEST_FORGETTING_MS = 20_000;
@@ -433,7 +434,7 @@ export class ReplicaDatabase implements Neighbour {
   row(tableName: string, key: string): { name: string; value: SqlValue }[] | null {
     return this.turns.snapshot(() => {
       const table = this.table(tableName);
-      const found = this.rows.keyNamed(table, key);
+      const found = keyNamed(this.rows, table, key);
       const values = found && this.rows.of(table).read(found);
       return values ? table.columns.map((column, i) => ({ name: column.name, value: values[i] as SqlValue })) : null;
     });
@@ -683,8 +684,8 @@ export class ReplicaDatabase implements Neighbour {
       digest: this.digest.digest,
       schema: this.reader.schemaPrint(),
       pending: this.problem === "" ? 0 : this.drainer.pending(),
-      parked: this.rows.waitingCount(),
-      held: this.rows.heldCount(),
+      parked: this.rows.out.waitingCount(),
+      held: this.rows.out.heldCount(null),
       keptBack: this.quarantine.undecided(),
       notices: countNotices(this.audited),
       conflicts: countReviews(this.db, this.rows),

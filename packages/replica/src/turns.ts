@@ -449,7 +449,7 @@ export class Turns {
 
   /** What the application wrote or deleted may have freed a value that a row waits for. In mid-stream the end decides. */
   mayPlaceWaiting(): boolean {
-    return (this.rows.waitingCount() > 0 || this.rows.same.due.length > 0) && !this.reader.isMidStream;
+    return (this.rows.out.waitingCount() > 0 || this.rows.same.due.length > 0) && !this.reader.isMidStream;
   }
 
   /** Turns everything committed so far into changes, giving the lock back every 200 ms. */

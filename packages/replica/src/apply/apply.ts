@@ -37,6 +37,7 @@ import { type Bindable, packKey, sameValue } from "../rows/values.ts";
 import { isNamedByBirth, type Table } from "../schema/catalog.ts";
 import type { Placement } from "./placement.ts";
 import { rowStatement, valueStatement } from "../kept-statements.ts";
+import { heldOnly } from "../rows/stored-states.ts";
 
 /** Decisions at the end of a stream are made in transactions of about this length, milliseconds. */
 export const NORMALIZE_MS = 200;
@@ -295,7 +296,7 @@ export class Applier {
   ): boolean {
     if (this.placement.isAwaited(identity.origin, identity.sequence) || this.rows.same.names(identity)) return false;
     // Another copy's row of this name may be here, deleted or under another integer.
-    if (identity !== birth && this.rows.hasAlias(identity.origin, identity.sequence)) return false;
+    if (identity !== birth && this.rows.log.hasAlias(identity.origin, identity.sequence)) return false;
     let values = cells;
     if (table.references.length > 0 || table.linked.length > 0) {
       const resolved = [...cells];
@@ -352,7 +353,7 @@ export class Applier {
     let known = origins.get(ref.origin);
     if (!known) origins.set(ref.origin, (known = new Map()));
     let id = known.get(ref.sequence);
-    if (id === undefined || id === null) known.set(ref.sequence, (id = this.rows.idOf(parent, ref)));
+    if (id === undefined || id === null) known.set(ref.sequence, (id = this.rows.references.idOf(parent, ref)));
     return id;
   }
 
@@ -522,7 +523,7 @@ export class Applier {
   private createPartial(row: IncomingRow): RowState {
     const identity = row.identity ?? { origin: 0, sequence: 0 };
     return {
-      table: this.rows.heldOnly(row.table),
+      table: heldOnly(row.table),
       place: { kind: "held", left: "" },
       slot: UNSTORED,
       identity,

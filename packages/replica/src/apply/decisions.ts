@@ -121,7 +121,7 @@ export class Decisions {
     const before = ownedDots(state);
     const cells = this.rows.cells(state);
     state.rekey = { generation: (state.rekey?.generation ?? 0) + 1, ...this.knowledge.nextDot() };
-    const { values } = this.rows.concrete(table, cells);
+    const { values } = this.rows.references.concrete(table, cells);
     this.placement.move(state, values, cells, before);
   }
 
@@ -195,7 +195,7 @@ export class Decisions {
       shrunk = false;
       this.placement.cycle = new Map([...inside].map(([name, state]) => [name, this.related.idFor(state)]));
       for (const [name, state] of inside) {
-        if (!this.rows.concrete(state.table, this.rows.cells(state), this.placement.cycle).missing) continue;
+        if (!this.rows.references.concrete(state.table, this.rows.cells(state), this.placement.cycle).missing) continue;
         inside.delete(name);
         shrunk = true;
       }

@@ -43,7 +43,7 @@ export class Delivery {
   begin(): void {
     this.passed.clear();
     this.merged = mergedTables(this.store.db);
-    this.due = [...this.store.tables, ...this.renamed()].some((table) => this.store.heldSlots(table, 0n, 1).length > 0);
+    this.due = [...this.store.tables, ...this.renamed()].some((table) => this.store.out.heldSlots(table.tid, 0n, 1).length > 0);
   }
 
   /** Tables that are not here under their name, but under the one they had before the application renamed them. */
@@ -74,7 +74,7 @@ export class Delivery {
   }
 
   private next(table: Table): bigint[] {
-    return this.store.heldSlots(table, this.passed.get(table.tid) ?? 0n, ROWS_AT_ONCE);
+    return this.store.out.heldSlots(table.tid, this.passed.get(table.tid) ?? 0n, ROWS_AT_ONCE);
   }
 
   /** Puts held values into columns of rows in their table that have come, and that the application has not written since. */

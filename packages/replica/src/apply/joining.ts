@@ -206,15 +206,15 @@ export class Joining {
         if (!state) continue;
         this.renameIn(state);
         this.rows.of(table).rename(slot, this.rows.packed(state), state.key);
-        this.rows.alias(state);
+        this.rows.log.alias(state);
         if (state.rekey && this.isShared(state)) moved.push(state);
       }
-      for (const slot of this.rows.outSlots(table)) {
+      for (const slot of this.rows.out.slots(table.tid)) {
         const state = this.rows.atLog(-table.tid, slot);
         if (!state) continue;
         this.renameIn(state);
         this.rows.renameOut(state, this.cells(this.rows.cells(state)));
-        this.rows.alias(state);
+        this.rows.log.alias(state);
         if (state.rekey && this.isShared(state)) moved.push(state);
       }
     }

@@ -139,7 +139,7 @@ export class KeptRows {
     return child.table.references.flatMap(({ index, parent: table }) => {
       const ref = cells[index];
       if (table !== parent.table || child.table.columns[index]?.soft || !(ref instanceof Ref)) return [];
-      const stands = this.rows.representative(table, ref);
+      const stands = this.rows.references.representative(table, ref);
       return stands.origin === parent.identity.origin && stands.sequence === parent.identity.sequence ? [ref] : [];
     });
   }
@@ -154,7 +154,7 @@ export class KeptRows {
       for (const { index, parent } of child.table.references) {
         const ref = cells[index];
         if (!(ref instanceof Ref) || child.table.columns[index]?.soft) continue;
-        const { origin, sequence } = this.rows.representative(parent, ref);
+        const { origin, sequence } = this.rows.references.representative(parent, ref);
         const name = `${origin}:${sequence}`;
         const others = found.get(name);
         if (others) others.push(child);
@@ -196,7 +196,7 @@ export class KeptRows {
       return;
     }
     const stray = strayReference(state.table, cells);
-    const { values: wanted, missing } = this.rows.concrete(state.table, shown);
+    const { values: wanted, missing } = this.rows.references.concrete(state.table, shown);
     // Edited before it was deleted, to refer to a row that is not here or waits itself; or that has come back just now, and waits.
     if (stray || missing) return this.placement.evict(state, cells, stray ?? "parent", missing, before);
     if (end && end.changed.length > 0) {
@@ -207,7 +207,7 @@ export class KeptRows {
     const values = this.rows.tableValues(state);
     if (!values) return;
     if (state.table.surrogate && this.related.idFor(state) !== state.slot)
-      this.placement.move(state, values, this.rows.abstract(state.table, values), before);
+      this.placement.move(state, values, this.rows.references.abstract(state.table, values), before);
     else this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
   }
 
@@ -258,7 +258,7 @@ export class KeptRows {
   /** Brings back deleted rows that this one refers to, where neither author knew of the other or this one is kept itself. */
   keepParents(state: RowState, cells: readonly CellValue[]): boolean {
     const byValue = state.table.dependsOn.length > 0 ? this.deletedTargets.of(state.table, this.related.wanted(state), cells) : [];
-    const dead = [...this.rows.concrete(state.table, cells).dead, ...byValue.map((target) => ({ state: target, ref: null }))];
+    const dead = [...this.rows.references.concrete(state.table, cells).dead, ...byValue.map((target) => ({ state: target, ref: null }))];
     if (dead.length === 0) return false;
     let kept = false;
     const self = dotName(state.birth);

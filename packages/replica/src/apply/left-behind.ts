@@ -2,7 +2,8 @@ import { knew, Ref, winnerOf, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isAlive } from "../rows/registers.ts";
 import type { RowState } from "../rows/row-state.ts";
-import type { Concrete, RowStore } from "../rows/row-store.ts";
+import type { Concrete } from "../rows/references.ts";
+import type { RowStore } from "../rows/row-store.ts";
 import type { Table } from "../schema/catalog.ts";
 import type { RelatedRows } from "./related-rows.ts";
 
@@ -69,7 +70,7 @@ export class LeftBehind {
 
   /** True for another row than the deleted one, by somebody who did not know of the delete. */
   private isStranger({ identity, birth }: RowState, gone: RowState): boolean {
-    const stands = this.rows.representative(gone.table, gone.identity);
+    const stands = this.rows.references.representative(gone.table, gone.identity);
     if (stands.origin === identity.origin && stands.sequence === identity.sequence) return false;
     const deleted = winnerOf(gone.deletes, this.knowledge);
     return deleted !== undefined && !isAlive(gone, this.knowledge) && !knew(birth, deleted.origin, deleted.sequence, this.knowledge);

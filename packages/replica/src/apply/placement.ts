@@ -5,7 +5,8 @@ import type { Knowledge } from "../identity/knowledge.ts";
 import { isAlive } from "../rows/registers.ts";
 import { ownedDots, type RowState, UNSTORED, type WaitingReason } from "../rows/row-state.ts";
 import type { EntityMembers } from "../rows/members.ts";
-import type { Concrete, RowStore } from "../rows/row-store.ts";
+import type { Concrete } from "../rows/references.ts";
+import type { RowStore } from "../rows/row-store.ts";
 import type { Identity } from "../rows/same-links.ts";
 import { bindable } from "../rows/table-store.ts";
 import { type Bindable, sameValue } from "../rows/values.ts";
@@ -98,7 +99,7 @@ export class Placement {
     this.kept.begin();
     this.leftBehind.begin();
     this.entities.begin();
-    this.waiting = this.rows.waitingCount();
+    this.waiting = this.rows.out.waitingCount();
     if (this.waiting === 0) this.awaited = new Set();
   }
 
@@ -111,7 +112,7 @@ export class Placement {
   /** True when some row may wait for this one to be in its table. */
   isAwaited(origin: number, sequence: number): boolean {
     if (this.waiting === 0) return false;
-    this.awaited ??= new Set(this.rows.blockers());
+    this.awaited ??= new Set(this.rows.out.blockers());
     return this.awaited.has(`${origin}:${sequence}`);
   }
 
@@ -153,7 +154,7 @@ export class Placement {
     this.kept.keepParents(state, cells);
     const stray = strayReference(state.table, cells);
     if (stray) return this.evict(state, cells, stray, null, before);
-    const concrete = this.rows.concrete(state.table, cells);
+    const concrete = this.rows.references.concrete(state.table, cells);
     const { values, missing } = concrete;
     if (missing) return this.evict(state, cells, "parent", missing, before);
     const followers = changed.length > 0 && state.table.dependants.length > 0 ? followersOf(this.rows, this.knowledge, state, changed) : [];
@@ -206,7 +207,7 @@ export class Placement {
     }
     if (!alive) this.kept.died({ birth: state.birth, cells, changed: [] });
     if (alive || state.kept) this.kept.keepParents(state, shown);
-    const concrete = this.rows.concrete(state.table, shown);
+    const concrete = this.rows.references.concrete(state.table, shown);
     const { values, missing } = concrete;
     if (missing) return this.evict(state, cells, "parent", missing, before);
     const current = this.rows.tableValues(state) ?? [];
@@ -281,7 +282,7 @@ export class Placement {
 
   /** The values with which a row is to be in its table: it may refer to itself, and to those of its cycle. */
   valuesFor(state: RowState, shown: readonly CellValue[]): Concrete {
-    return this.rows.concrete(state.table, shown, this.together(state, this.related.wanted(state)));
+    return this.rows.references.concrete(state.table, shown, this.together(state, this.related.wanted(state)));
   }
 
   /** Rows of a cycle that are placed at once, by identity; the row itself is always one. */
@@ -375,7 +376,7 @@ export class Placement {
   private meansAnother(child: RowState, cid: number, { table, identity }: RowState): boolean {
     const said = child.own.get(cid);
     if (!(said instanceof Ref)) return false;
-    const stands = this.rows.representative(table, said);
+    const stands = this.rows.references.representative(table, said);
     return stands.origin !== identity.origin || stands.sequence !== identity.sequence;
   }
 
@@ -403,7 +404,7 @@ export class Placement {
     const taken = this.rows.byId(parent.table, from) !== null;
     for (const { child: table, column } of parent.table.referencedBy) {
       for (const key of this.rows.of(table).keysWhere(column.name, from)) {
-        const child = taken ? this.rows.byKeyOf(table, key, parent) : this.related.stateAt(table, key);
+        const child = taken ? this.rows.references.byKeyOf(table, key, parent) : this.related.stateAt(table, key);
         if (child?.place.kind !== "table") continue;
         const before = ownedDots(child);
         this.rows.of(table).update(key, [table.indexOf.get(column.cid) as number], [to], []);

@@ -119,7 +119,7 @@ export class RelatedRows {
     const children = parent.place.kind === "table" ? this.referring(parent, true).map(({ child }) => child) : [];
     if (parent.table.dependants.length === 0) return children;
     const own = cells ?? (parent.place.kind === "table" ? null : this.rows.cells(parent));
-    const values = own ? this.rows.concrete(parent.table, own).values : this.rows.tableValues(parent);
+    const values = own ? this.rows.references.concrete(parent.table, own).values : this.rows.tableValues(parent);
     const id = parent.place.kind === "table" ? parent.slot : this.wanted(parent);
     return values ? [...children, ...dependants(this.rows, parent, id, values)] : children;
   }
@@ -135,7 +135,7 @@ export class RelatedRows {
         for (const { index, parent } of row.table.references) {
           const ref = cells[index];
           if (!(ref instanceof Ref)) continue;
-          const { origin, sequence } = this.rows.representative(parent, ref);
+          const { origin, sequence } = this.rows.references.representative(parent, ref);
           const name = `${origin}:${sequence}`;
           if (sought.has(name)) return true;
           const target = met.has(name) ? null : this.rows.byIdentity(parent, origin, sequence);

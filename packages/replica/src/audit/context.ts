@@ -26,7 +26,7 @@ export function keyOf({ rows, knowledge }: Audited, state: RowState): string {
   if (state.table.keyless) return keylessText(cells[0] ?? null, (origin, sequence) => knowledge.dotText(origin, sequence));
   for (const { index, parent } of state.table.keyReferences) {
     const value = cells[index];
-    if (value instanceof Ref) cells[index] = rows.shownId(parent, value) ?? value.sequence.toString();
+    if (value instanceof Ref) cells[index] = rows.references.shownId(parent, value) ?? value.sequence.toString();
   }
   return keyText(cells as SqlValue[]);
 }
@@ -34,7 +34,7 @@ export function keyOf({ rows, knowledge }: Audited, state: RowState): string {
 /** A value as the table would hold it: a reference as the integer its row has here, NULL when it is not here. */
 export function shown({ rows }: Audited, table: Table, index: number, value: CellValue): SqlValue {
   if (!(value instanceof Ref)) return value;
-  return rows.idAt(table, index, value);
+  return rows.references.idAt(table, index, value);
 }
 
 /** Who a row is, the same on every node. */

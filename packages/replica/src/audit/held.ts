@@ -13,7 +13,7 @@ export function heldReviews(audited: Audited): Review[] {
   const { rows } = audited;
   return [
     ...rows.absent.flatMap((table) => {
-      const count = rows.heldCount(table);
+      const count = rows.out.heldCount(table.tid);
       return count === 0 ? [] : [heldReview(audited, table, 0, null, `${counted(count)} ${tableReason(table)}`)];
     }),
     ...rows.tables.flatMap((table) =>

@@ -5,6 +5,7 @@ import { judge } from "../rows/ruled-columns.ts";
 import { type RowState, valueOf } from "../rows/row-state.ts";
 import type { Table } from "../schema/catalog.ts";
 import { type Audited, columnName, shown } from "./context.ts";
+import { keylessNamed, keysNamed } from "../rows/named-rows.ts";
 
 /** Who wrote this row, column by column, what lost, and what became of its integer. Oldest first. Empty when there is no such row. */
 export function rowHistory(audited: Audited, table: Table, key: string): HistoryEntry[] {
@@ -16,10 +17,10 @@ export function rowHistory(audited: Audited, table: Table, key: string): History
 }
 
 function statesNamed({ db, rows }: Audited, table: Table, text: string): RowState[] {
-  const named = table.keyless ? rows.keylessNamed(table, text) : null;
+  const named = table.keyless ? keylessNamed(rows, table, text) : null;
   if (named) return [named];
   const states: RowState[] = [];
-  for (const key of rows.keysNamed(table, text)) {
+  for (const key of keysNamed(rows, table, text)) {
     const state = table.surrogate ? rows.byId(table, key[0] as bigint) : rows.byKey(table, rows.keyFromValues(table, key));
     if (state) states.push(state);
   }

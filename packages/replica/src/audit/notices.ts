@@ -183,7 +183,7 @@ function staleReference(audited: Audited, notices: Notices, group: { notices: No
 }
 
 function movedRow({ rows }: Audited, parent: RowState["table"], meant: Identity): RowState | null {
-  const stands = rows.representative(parent, meant);
+  const stands = rows.references.representative(parent, meant);
   const row = rows.byIdentity(parent, stands.origin, stands.sequence);
   return row?.place.kind === "table" ? row : null;
 }

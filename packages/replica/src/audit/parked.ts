@@ -58,7 +58,7 @@ function uniqueReason(audited: Audited, state: RowState, cells: readonly CellVal
 
 /** Rows in the table that have what these values want under a UNIQUE constraint. */
 function holders({ rows }: Audited, table: Table, cells: readonly CellValue[]): { holder: RowState; columns: string[] }[] {
-  const { values } = rows.concrete(table, cells);
+  const { values } = rows.references.concrete(table, cells);
   return table.uniques.flatMap((unique, number) => {
     const columns = unique.parts.map(({ name }) => name ?? "");
     const wanted = columns.map((name) => values[table.columns.findIndex((column) => column.name === name)]);
@@ -77,8 +77,8 @@ function parentReason(audited: Audited, state: RowState, cells: readonly CellVal
   const { rows } = audited;
   for (const { index, parent } of state.table.references) {
     const ref = cells[index];
-    if (!(ref instanceof Ref) || rows.shownId(parent, ref) !== null) continue;
-    const stands = rows.representative(parent, ref);
+    if (!(ref instanceof Ref) || rows.references.shownId(parent, ref) !== null) continue;
+    const stands = rows.references.representative(parent, ref);
     const target = rows.byIdentity(parent, stands.origin, stands.sequence);
     const column = state.table.columns[index]?.name ?? "";
     if (!target) return `${column} refers to a row of "${parent.name}" that has not come yet; it gets in with that one`;
@@ -114,7 +114,7 @@ export function writeParked(
         action: isKey ? "Add the row under another key in the application." : "Name a column of the row.",
       });
     }
-    written.set(index, (typeof value === "bigint" ? rows.refAt(table, index, value) : null) ?? value);
+    written.set(index, (typeof value === "bigint" ? rows.references.refAt(table, index, value) : null) ?? value);
   }
   const standing = members.standing(state);
   const states = standing.length > 1 ? standing.map((member) => member.state) : [state];

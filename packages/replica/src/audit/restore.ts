@@ -5,6 +5,7 @@ import { keyText } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import { type Audited, keyOf as shownKeyOf } from "./context.ts";
 import type { Veil } from "./veil.ts";
+import { keyNamed, keylessNamed } from "../rows/named-rows.ts";
 
 /**
  * Brings a deleted row back from its image, as the row it was: an ordinary write to its existence, so that whoever
@@ -22,7 +23,7 @@ export function restoreRow(
   const { rows } = audited;
   const state = deletedRow(audited, table, text);
   // A row with another key may be written the same.
-  if (rows.keyNamed(table, text) && (table.surrogate || !state)) {
+  if (keyNamed(rows, table, text) && (table.surrogate || !state)) {
     throw refused(
       `"${table.name}" has a row ${text}`,
       "Nothing has to be restored. If it is another row than the one that was deleted, add that one in the application under a new key; `scoutsync history` shows what it held.",
@@ -36,7 +37,7 @@ export function restoreRow(
     });
   }
   const cells = rows.cells(state);
-  const [gone] = rows.concrete(table, cells).dead;
+  const [gone] = rows.references.concrete(table, cells).dead;
   if (gone) {
     throw refused(
       `row ${text} of "${table.name}" refers to a row of "${gone.state.table.name}" that is deleted too`,
@@ -60,7 +61,7 @@ export function restoreRow(
 /** The row that was deleted last of those that had this key. */
 function deletedRow(audited: Audited, table: Table, text: string): RowState | null {
   if (table.keyless) {
-    const state = audited.rows.keylessNamed(table, text);
+    const state = keylessNamed(audited.rows, table, text);
     return state?.place.kind === "dead" ? state : null;
   }
   const byId = table.surrogate && /^-?\d{1,19}$/.test(text);

@@ -22,6 +22,7 @@ import { noticeReviews, settleNotice } from "./notices.ts";
 import { parkedReview } from "./parked.ts";
 import { type Audited, columnName, identityText, keyOf, shown, reviewId } from "./context.ts";
 import { valueStatement } from "../kept-statements.ts";
+import { touchColumns } from "../capture/touch.ts";
 
 const LATER_WINS = "written on two nodes that did not know of each other; the later one is in the table";
 const REASON_OF: Readonly<Record<Rule["kind"], string>> = {
@@ -248,5 +249,5 @@ function writeColumns({ rows, db }: Audited, state: RowState, key: SqlValue[], v
   rows.former.wasSeen(state, state.slot);
   rows.of(table).update(key, indexes, bound.values, bound.raw);
   // Keeping the value that is there changes nothing for the trigger, but it is a decision: the mask says so.
-  rows.touch(db, table, key, indexes);
+  touchColumns(db, table, key, indexes);
 }

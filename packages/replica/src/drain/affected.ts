@@ -87,8 +87,8 @@ export class Affected {
   private noteStale(state: RowState, values: readonly SqlValue[]): void {
     for (const { index, parent } of state.table.references) {
       const id = values[index];
-      const ref = typeof id === "bigint" && !this.rows.byId(parent, id) ? this.rows.refOf(parent, id) : null;
-      if (ref && this.rows.shownId(parent, ref) !== null) this.touched.push(state.birth);
+      const ref = typeof id === "bigint" && !this.rows.byId(parent, id) ? this.rows.references.refOf(parent, id) : null;
+      if (ref && this.rows.references.shownId(parent, ref) !== null) this.touched.push(state.birth);
     }
     if (this.members.concerns(state)) this.touched.push(state.birth);
   }

@@ -8,6 +8,7 @@ import type { RowStore } from "../rows/row-store.ts";
 import { sameValue } from "../rows/values.ts";
 import type { Column, Table } from "../schema/catalog.ts";
 import { TakenOver } from "./taken-over.ts";
+import { equalCounter, equalRow } from "../rows/equal-rows.ts";
 
 /** What was captured of a row without a key. */
 export interface KeylessEvent {
@@ -52,7 +53,7 @@ export class KeylessDrain {
    * values than the table has, so many went.
    */
   displaced(table: Table, events: readonly KeylessEvent[]): void {
-    const count = this.rows.equalCounter(table);
+    const count = equalCounter(this.rows, table);
     if (!count) return;
     for (const event of events) {
       const { known, there } = count(event.image);
@@ -63,7 +64,7 @@ export class KeylessDrain {
   /** The stored row that an event means. */
   private find(table: Table, event: KeylessEvent): RowState | null {
     if (event.slot !== 0n) return this.rows.atLog(table.tid, event.slot);
-    return this.rows.equalRow(table, event.image, event.rowid);
+    return equalRow(this.rows, table, event.image, event.rowid);
   }
 
   private insert(table: Table, event: KeylessEvent): void {
@@ -100,7 +101,7 @@ export class KeylessDrain {
     state.deletes = [{ ...write, alive: false }];
     state.kept = false;
     state.place = { kind: "dead" };
-    this.rows.saveOut(state, true, null, this.rows.abstract(table, event.image), before);
+    this.rows.saveOut(state, true, null, this.rows.references.abstract(table, event.image), before);
   }
 
   private update(table: Table, old: KeylessEvent, event: KeylessEvent): void {

@@ -52,7 +52,7 @@ export class OwnWrites {
 
   /** Call at the start of a drain. */
   begin(): void {
-    this.rowsAreHeld = this.rows.holdsRows;
+    this.rowsAreHeld = this.rows.out.holds;
     this.unseen.forget();
   }
 
@@ -140,7 +140,7 @@ export class OwnWrites {
   write(state: RowState, written: readonly boolean[], wall: number, row: Written): void {
     const members = this.members.standing(state);
     if (members.length < 2) return this.writeColumns(state, written, wall, row);
-    const values = this.rows.abstract(state.table, row.values as readonly SqlValue[]);
+    const values = this.rows.references.abstract(state.table, row.values as readonly SqlValue[]);
     const { columns, key, surrogate } = state.table;
     // A natural key says which row it is: each member keeps its own.
     const edited = columns.map((column, i) => written[i] === true && (surrogate || !key.some(({ cid }) => cid === column.cid)));
@@ -179,7 +179,7 @@ export class OwnWrites {
     if (unseen.size > 0) {
       const fresh = state.table.columns.filter((column, i) => written[i] && unseen.has(column.cid));
       const write = fresh.length > 0 ? blindWrite(state, wall, this.knowledge) : null;
-      const cells = this.rows.abstract(state.table, row.values as SqlValue[]);
+      const cells = this.rows.references.abstract(state.table, row.values as SqlValue[]);
       for (const { cid } of fresh) {
         const value = cells[state.table.indexOf.get(cid) as number] as CellValue;
         writeBeside(state, cid, write as Write, this.knowledge, { ...editOf(cid), value });
@@ -202,7 +202,7 @@ export class OwnWrites {
   private overwriteUnseen(state: RowState, cids: readonly number[], wall: number, { values }: Written): readonly number[] {
     const held = this.rows.former.unseenBy(state);
     if (!held) return cids;
-    const cells = this.rows.abstract(state.table, values as SqlValue[]);
+    const cells = this.rows.references.abstract(state.table, values as SqlValue[]);
     return cids.filter((cid) => {
       const was = held.get(cid);
       const index = state.table.indexOf.get(cid) as number;

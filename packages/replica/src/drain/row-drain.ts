@@ -118,7 +118,7 @@ export class RowDrain {
         // The image holds edits that no drain has seen: they have authors and times of their own.
         if (written.includes(true)) this.writes.write(state, written, at, { values: image, found });
       }
-      this.writes.delete(state, alive, id, this.rows.abstract(table, image), at, before);
+      this.writes.delete(state, alive, id, this.rows.references.abstract(table, image), at, before);
       if (table.surrogate) {
         state = null;
         before = NO_DOTS;
@@ -217,7 +217,7 @@ export class RowDrain {
   deleteBorn(table: Table, { key, image, wall }: Event): void {
     const id = key[0] as bigint;
     const state = this.rows.byId(table, id);
-    if (state) this.writes.delete(state, true, id, this.rows.abstract(table, image), wall, ownedDots(state));
+    if (state) this.writes.delete(state, true, id, this.rows.references.abstract(table, image), wall, ownedDots(state));
   }
 }
 

@@ -6,6 +6,7 @@ import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowHash } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
+import { rowsWithHash } from "../rows/equal-rows.ts";
 
 /**
  * Rows that a deleted row has left behind refer to the one that has its integer now. Others know whom they referred to when
@@ -51,7 +52,7 @@ export class TakenOver {
     const name = hash.toString("latin1");
     if (asked.has(name)) return [];
     asked.add(name);
-    return this.rows.withHash(table, hash);
+    return rowsWithHash(this.rows, table, hash);
   }
 
   /**

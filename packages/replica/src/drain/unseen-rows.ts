@@ -48,7 +48,9 @@ export class UnseenRows {
     if (id !== null && this.rows.of(table).read([id]) !== null) return false;
     const refers = ({ child, column }: Table["referencedBy"][number]) =>
       !column.soft && id !== null && this.rows.of(child).keysWhere(column.name, id).length > 0;
-    return table.referencedBy.some(refers) || dependants(this.rows, state, id, this.rows.concrete(table, image).values).length > 0;
+    return (
+      table.referencedBy.some(refers) || dependants(this.rows, state, id, this.rows.references.concrete(table, image).values).length > 0
+    );
   }
 
   /** True when such a row refers to this one; where references are by value, when there is any that may. */

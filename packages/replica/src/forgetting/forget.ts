@@ -198,7 +198,7 @@ export class Forgetter {
     if (this.needed.has(state)) return true;
     const id = this.rows.outId(state);
     if (table.dependants.length > 0) {
-      const { values } = this.rows.concrete(table, this.rows.cells(state));
+      const { values } = this.rows.references.concrete(table, this.rows.cells(state));
       if (dependants(this.rows, state, id, values).length > 0) return true;
     }
     if (!table.surrogate) return false;

@@ -154,7 +154,7 @@ export class Rejoin {
         if (state?.place.kind === "table") this.rebear(state, result);
       }
     }
-    for (const table of this.rows.tables) for (const slot of this.rows.outSlots(table)) this.judgeOut(table, slot, result);
+    for (const table of this.rows.tables) for (const slot of this.rows.out.slots(table.tid)) this.judgeOut(table, slot, result);
     this.followRenamed(result);
     this.placement.entities.arrangeTouched();
     this.placement.kept.revive(this.keptFor, nowUs);

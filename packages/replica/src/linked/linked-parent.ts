@@ -98,15 +98,15 @@ export class LinkedParent {
     const oid = this.knowledge.numberOf(origin);
     if (!parent || oid === undefined) return null;
     const ref = { origin: oid, sequence };
-    const stands = this.rows.representative(parent, ref);
-    const id = this.rows.idOf(parent, stands);
+    const stands = this.rows.references.representative(parent, ref);
+    const id = this.rows.references.idOf(parent, stands);
     if (id !== null) {
       const state = this.rows.byId(parent, id);
       if (!state) return null;
       const itself = stands === ref;
       return { self: itself ? this.nameOf(state) : { origin, sequence }, stands: this.nameOf(state), id, live: true };
     }
-    const dead = this.rows.deadParent(parent, stands);
+    const dead = this.rows.references.deadParent(parent, stands);
     if (!dead) return null;
     const self = this.nameOf(dead.state);
     return { self, stands: self, id: dead.id, live: false };

@@ -80,7 +80,7 @@ export class RecordWriter {
     if (!known) this.refs.set(parent.tid, (known = new Map()));
     let ref = known.get(id);
     if (ref === undefined) {
-      known.set(id, (ref = this.rows.refOf(parent, id)));
+      known.set(id, (ref = this.rows.references.refOf(parent, id)));
       const state = ref && this.depth < DEEPEST_MENTION ? this.rows.byId(parent, id) : null;
       if (state) this.mention(state);
       else if (ref) this.mentionDeleted(this.rows.byIdentity(parent, ref.origin, ref.sequence));

@@ -46,7 +46,7 @@ export class Contested {
     const name = this.knowledge.nameOf(source);
     // By name: what a rolled-back transaction drew has no number.
     const known = this.knowledge.numberOf(this.issued.get(name) ?? "");
-    if (known !== undefined && !dots.some(({ sequence }) => this.rows.holds(known, sequence))) return known;
+    if (known !== undefined && !dots.some(({ sequence }) => this.rows.log.holds(known, sequence))) return known;
     const drawn = this.knowledge.drawReissue(source);
     this.issued.set(name, this.knowledge.nameOf(drawn));
     return drawn;

@@ -8,6 +8,8 @@ import { rowsTable } from "../rows/table-store.ts";
 import { keyText } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import type { Reconciliation } from "../schema/reconcile.ts";
+import { keylessNamed } from "../rows/named-rows.ts";
+import { touchColumns } from "../capture/touch.ts";
 
 /**
  * Looks at rows that are suspected to differ from what is stored of them, and puts those that do on the dirty list:
@@ -28,7 +30,7 @@ export function recheckRows(rows: RowStore, reconciliation: Reconciliation, tabl
     }
   }
   if (keys.length === 0) reconciliation.begin(table.tid, null, true);
-  for (const key of edited) rows.touch(rows.db, table, key, every);
+  for (const key of edited) touchColumns(rows.db, table, key, every);
 }
 
 /** True where neither the table nor what is stored of it has a row of this integer. */
@@ -71,7 +73,7 @@ export function resum(db: Database, table: Table): void {
 /** Everything known under a key as people write it: the row in its table, and rows out of it that had that key. */
 export function rowsNamed(db: Database, rows: RowStore, table: Table, text: string): RowState[] {
   if (table.keyless) {
-    const state = rows.keylessNamed(table, text);
+    const state = keylessNamed(rows, table, text);
     return state ? [state] : [];
   }
   const states: RowState[] = [];

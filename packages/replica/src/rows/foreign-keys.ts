@@ -80,7 +80,7 @@ export class DeletedTargets {
         const state = this.rows.byKey(parent, packKey(parent.key, key));
         return state?.place.kind === "dead" ? [state] : [];
       }
-      const { values, missing } = this.rows.concrete(table, cells);
+      const { values, missing } = this.rows.references.concrete(table, cells);
       const there = pick(table, foreign.columns, id, values) as SqlValue[] | null;
       if (missing || !there) return [];
       if (this.rows.of(parent).keysHolding(foreign.targets, foreign.collations, bindable(there)).length > 0) return [];
@@ -92,7 +92,7 @@ export class DeletedTargets {
   private read(foreign: ForeignKey): Map<string, Write[]> {
     const births = new Map<string, Write[]>();
     for (const { state, id, cells } of this.rows.deadRows(foreign.parent)) {
-      const { values } = this.rows.concrete(foreign.parent, cells);
+      const { values } = this.rows.references.concrete(foreign.parent, cells);
       const target = pick(foreign.parent, foreign.targets, id, values);
       if (!target) continue;
       const name = packed(target);

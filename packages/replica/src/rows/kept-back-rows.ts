@@ -32,14 +32,14 @@ export class KeptBackRows {
 
   read(key: readonly SqlValue[]): SqlValue[] | null {
     const image = this.image(key);
-    return image === undefined ? null : this.rows.concrete(this.table, unpackCells(this.table, image)).values;
+    return image === undefined ? null : this.rows.references.concrete(this.table, unpackCells(this.table, image)).values;
   }
 
   /** Keeps a row back; one that is kept back already stays as it is. */
   add(key: readonly SqlValue[], values: readonly SqlValue[], hash: Buffer, quarantine: number): void {
     this.db
       .prepare("INSERT INTO _scoutsync_quarantined(tid, local, quarantine, hash, image) VALUES(?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
-      .run(this.table.tid, this.local(key), quarantine, hash, packCells(this.table, this.rows.abstract(this.table, values)));
+      .run(this.table.tid, this.local(key), quarantine, hash, packCells(this.table, this.rows.references.abstract(this.table, values)));
   }
 
   update(key: readonly SqlValue[], indexes: readonly number[], values: readonly Bindable[], raw: readonly number[]): void {
@@ -47,11 +47,11 @@ export class KeptBackRows {
     if (image === undefined) return;
     const cells = unpackCells(this.table, image);
     const changed = values.map((value, i): SqlValue => (raw.includes(i) ? new RawText(value as Buffer) : value));
-    const next = this.rows.concrete(this.table, cells).values;
+    const next = this.rows.references.concrete(this.table, cells).values;
     indexes.forEach((index, i) => (next[index] = changed[i] as SqlValue));
     this.db
       .prepare("UPDATE _scoutsync_quarantined SET image = ? WHERE tid = ? AND local = ?")
-      .run(packCells(this.table, this.rows.abstract(this.table, next)), this.table.tid, this.local(key));
+      .run(packCells(this.table, this.rows.references.abstract(this.table, next)), this.table.tid, this.local(key));
   }
 
   remove(key: readonly SqlValue[]): void {

@@ -100,9 +100,9 @@ export class EntityMembers {
       keys = keys.flatMap((key) => {
         const ref = key[index];
         if (!(ref instanceof Ref)) return [key];
-        const stands = this.rows.representative(parent, ref);
+        const stands = this.rows.references.representative(parent, ref);
         const same = this.identities(ref).filter((other) => {
-          const its = this.rows.representative(parent, other);
+          const its = this.rows.references.representative(parent, other);
           return its.origin === stands.origin && its.sequence === stands.sequence;
         });
         return same.map(({ origin, sequence }) => key.map((cell, i) => (i === index ? new Ref(origin, sequence) : cell)));
@@ -169,12 +169,12 @@ export class EntityMembers {
       const cell = cells[index];
       if (cell === undefined || cell === null) return null;
       const parent = cell instanceof Ref ? table.references.find((reference) => reference.index === index)?.parent : undefined;
-      const stands = parent ? this.rows.representative(parent, cell as Ref) : null;
+      const stands = parent ? this.rows.references.representative(parent, cell as Ref) : null;
       parts.push(stands ? new Ref(stands.origin, stands.sequence) : cell);
     }
     if (unique.where !== null) {
       const values = cells.map((cell, index) => {
-        return cell instanceof Ref ? this.rows.idAt(table, index, cell) : cell;
+        return cell instanceof Ref ? this.rows.references.idAt(table, index, cell) : cell;
       });
       if (!this.rows.of(table).satisfies(unique.where, values)) return null;
     }

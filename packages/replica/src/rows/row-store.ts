@@ -1,40 +1,27 @@
-import type { Database, Statement } from "better-sqlite3";
+import type { Database } from "better-sqlite3";
 import { ByteReader, type Authorship, type CellValue, MalformedBytes, ownedMemory, Ref, type SqlValue } from "@scoutsync/core";
 import { type Table } from "../schema/catalog.ts";
-import { CAPTURE, eventCode, MASK_BITS, maskCount, Op } from "../capture/triggers.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
 import { type LinkedRows, targetWithin } from "../linked/linked-rows.ts";
 import type { LinkedTarget } from "../schema/tables.ts";
-import { forgetDefaults, waitingColumns } from "./held-columns.ts";
-import { keyFromText, keysFromText } from "./key-text.ts";
-import { contentCell } from "./content-names.ts";
-import { keylessIdentity, KeylessRows } from "./keyless-rows.ts";
+import { waitingColumns } from "./held-columns.ts";
+import { KeylessRows } from "./keyless-rows.ts";
+import { type LogEntry, LogEntries } from "./log-entries.ts";
+import { References } from "./references.ts";
+import { stateInTable, stateOut } from "./stored-states.ts";
 import type { SharedRows } from "../identity/shared-rows.ts";
 import { type Identity, SameLinks } from "./same-links.ts";
-import { openConflicts, ownedDots, packExtra, type RowState, unpackExtra, UNSTORED } from "./row-state.ts";
+import { openConflicts, type ownedDots, packExtra, type RowState, UNSTORED } from "./row-state.ts";
 import { packImage, unpackImage } from "./images.ts";
 import { OutState, OutTable, type OutRow, type WaitingRows } from "./out-table.ts";
 import { KeptBackRows } from "./kept-back-rows.ts";
 import type { FormerIds } from "./former-ids.ts";
 import { SpentIds } from "./spent-ids.ts";
-import { bindable, hasLocalKey, type StoredRow, TableStore } from "./table-store.ts";
+import { hasLocalKey, type StoredRow, TableStore } from "./table-store.ts";
 import { packKey, rowHash, sameValue } from "./values.ts";
-import { valueStatement } from "../kept-statements.ts";
 
-const NOBODY: ReadonlyMap<string, bigint> = new Map();
 /** Every packed key has at least one byte. */
 const NO_KEY = Buffer.alloc(0);
-
-/** A row's values as its table is to hold them, and what is to be known about the rows they refer to. */
-export interface Concrete {
-  values: SqlValue[];
-  /** The first row referred to that is not here or waits. */
-  missing: Identity | null;
-  /** Rows referred to that have been deleted, with the identity that the reference names. */
-  dead: { state: RowState; ref: Identity }[];
-  /** Deleted rows whose last integer is shown for want of another, those by configuration included. */
-  left: { parent: RowState; id: bigint }[];
-}
 
 /** Rows and what is known of them: finds, reads and writes row states with their log entries and hashes. */
 export class RowStore {
@@ -48,7 +35,12 @@ export class RowStore {
   readonly linked: LinkedRows;
   /** Which rows are one entity. */
   readonly same: SameLinks;
-  private readonly out: OutTable;
+  /** Rows that are not in their table. */
+  readonly out: OutTable;
+  /** What rows refer to. */
+  readonly references: References;
+  /** Where the rows are that own a dot. */
+  readonly log: LogEntries;
   private readonly spent: SpentIds;
   /** Columns that refer to rows of other databases of the node. */
   linkedColumns: readonly { table: Table; index: number; target: LinkedTarget }[] = [];
@@ -63,13 +55,6 @@ export class RowStore {
   private keyless = new Map<number, KeylessRows>();
   /** False in a transaction that only reads: rows that have moved cannot be noted where they are now. */
   private writable = true;
-  private readonly findDot: Statement;
-  private readonly findAlias: Statement;
-  /** Some row may be found by an alias; once true it stays so. */
-  private aliased: boolean;
-  private readonly putAlias: Statement;
-  private readonly putDot: Statement;
-  private readonly dropDot: Statement;
 
   constructor(
     db: Database,
@@ -84,21 +69,9 @@ export class RowStore {
     this.former = former;
     this.same = new SameLinks(db);
     this.out = new OutTable(db);
+    this.references = new References(this);
+    this.log = new LogEntries(db);
     this.spent = new SpentIds(db);
-    const prepare = (sql: string) => {
-      const statement = db.prepare(sql).safeIntegers(true);
-      return statement.reader ? statement.raw(true) : statement;
-    };
-    this.findDot = prepare("SELECT tid, slot FROM _scoutsync_log WHERE oid = ? AND sequence = ?");
-    this.findAlias = prepare("SELECT birth_oid, birth_sequence FROM _scoutsync_alias WHERE oid = ? AND sequence = ?");
-    this.aliased = db.prepare("SELECT 1 FROM _scoutsync_alias LIMIT 1").get() !== undefined;
-    this.putAlias = prepare(
-      "INSERT INTO _scoutsync_alias(oid, sequence, birth_oid, birth_sequence) VALUES(?, ?, ?, ?) ON CONFLICT(oid, sequence) DO UPDATE SET birth_oid = excluded.birth_oid, birth_sequence = excluded.birth_sequence",
-    );
-    this.putDot = prepare(
-      "INSERT INTO _scoutsync_log(oid, sequence, tid, slot) VALUES(?, ?, ?, ?) ON CONFLICT(oid, sequence) DO UPDATE SET tid = excluded.tid, slot = excluded.slot",
-    );
-    this.dropDot = prepare("DELETE FROM _scoutsync_log WHERE oid = ? AND sequence = ?");
   }
 
   get mayWrite(): boolean {
@@ -192,62 +165,13 @@ export class RowStore {
   // ---- finding
 
   private fromStored(table: Table, row: StoredRow): RowState {
-    const birth = { origin: Number(row[1]), sequence: Number(row[2]), time: Number(row[3]), context: Number(row[4]) };
-    const state: RowState = {
-      table,
-      place: { kind: "table" },
-      slot: row[0],
-      identity: { origin: birth.origin, sequence: birth.sequence },
-      key: row[7],
-      birth,
-      claim: row[0],
-      twins: [],
-      columns: new Map(),
-      deletes: [],
-      rekey: null,
-      closed: [],
-      same: [],
-      own: new Map(),
-      kept: false,
-      hash: row[6],
-    };
-    unpackExtra(state, row[5]);
-    forgetDefaults(state);
-    return this.named(state);
+    return this.named(stateInTable(table, row));
   }
 
-  private fromOut(row: OutRow): { state: RowState; values: CellValue[] } {
-    const table = this.byTid(Number(row[1])) as Table;
-    const birth = { origin: Number(row[5]), sequence: Number(row[6]), time: Number(row[7]), context: Number(row[8]) };
-    const named = row[12] === null ? null : { origin: Number(row[12]), sequence: Number(row[13]) };
-    const state: RowState = {
-      table,
-      place:
-        row[2] === OutState.dead
-          ? { kind: "dead" }
-          : row[2] === OutState.joined
-            ? { kind: "joined", rep: named }
-            : row[2] === OutState.held
-              ? { kind: "held", left: row[11] ?? "" }
-              : { kind: "waiting", reason: row[11] ?? "", blocker: named },
-      slot: row[0],
-      identity: { origin: birth.origin, sequence: birth.sequence },
-      key: row[3],
-      birth,
-      claim: row[4] ?? 0n,
-      twins: [],
-      columns: new Map(),
-      deletes: [],
-      rekey: null,
-      closed: [],
-      same: [],
-      own: new Map(),
-      kept: false,
-      hash: null,
-    };
-    unpackExtra(state, row[9]);
-    if (state.partial) state.table = this.heldOnly(table);
-    return { state: this.named(state), values: unpackImage(state, row[10], this.causality) };
+  /** A row that is out of its table, with its image. */
+  fromOut(row: OutRow): { state: RowState; values: CellValue[] } {
+    const state = this.named(stateOut(this.byTid(Number(row[1])) as Table, row));
+    return { state, values: unpackImage(state, row[10], this.causality) };
   }
 
   /** Rows of copies joined as shared are named by their key. */
@@ -271,14 +195,6 @@ export class RowStore {
     return out ? this.fromOut(out).state : null;
   }
 
-  /** A table as one that is not here: whatever is known of a row is then held with its writes. */
-  heldOnly(table: Table): Table {
-    if (table.absent !== null) return table;
-    const names = table.columns.map(({ cid, name }) => [cid, name] as const);
-    const lacking = new Map([...table.lacking, ...names]);
-    return { ...table, columns: [], indexOf: new Map(), references: [], linked: [], lacking, absent: "missing" };
-  }
-
   /** What is held of a row of which only later writes have come. */
   partial(table: Table, key: Buffer): RowState | null {
     const out = this.out.withKey(table.tid, key);
@@ -287,30 +203,20 @@ export class RowStore {
   }
 
   /** Where the log says a dot's row is. Queued rows must have been flushed. */
-  private dotAt(origin: number, sequence: number): [bigint, bigint] | undefined {
+  dotAt(origin: number, sequence: number): LogEntry | undefined {
     const tid = this.shared.tableOf(origin);
-    if (tid !== undefined) return this.keyAt(tid, origin, sequence);
-    // First: where a row was issued again for another one's sake, that one may have the dot that names it.
-    const alias = this.aliased ? (this.findAlias.get(origin, sequence) as [bigint, bigint] | undefined) : undefined;
-    const named = alias ? (this.findDot.get(...alias) as [bigint, bigint] | undefined) : undefined;
-    return named ?? (this.findDot.get(origin, sequence) as [bigint, bigint] | undefined);
+    return tid === undefined ? this.log.named(origin, sequence) : this.keyAt(tid, origin, sequence);
   }
 
   /** Where a row named by its key is: mostly in its table under that integer, else an alias says. */
-  private keyAt(tid: number, origin: number, sequence: number): [bigint, bigint] | undefined {
+  private keyAt(tid: number, origin: number, sequence: number): LogEntry | undefined {
     const table = this.byTid(tid);
     const claim = this.shared.claimOf(sequence);
     if (table && claim !== null) {
       const { identity } = this.byId(table, claim) ?? {};
       if (identity?.origin === origin && identity.sequence === sequence) return [BigInt(tid), claim];
     }
-    const alias = this.findAlias.get(origin, sequence) as [bigint, bigint] | undefined;
-    return alias ? (this.findDot.get(...alias) as [bigint, bigint] | undefined) : undefined;
-  }
-
-  /** True when a row with this name may be somewhere else than under its integer in its table. */
-  hasAlias(origin: number, sequence: number): boolean {
-    return this.findAlias.get(origin, sequence) !== undefined;
+    return this.log.byAlias(origin, sequence);
   }
 
   /** The row that the log entry points at. */
@@ -342,38 +248,6 @@ export class RowStore {
     return at ? this.atLog(Number(at[0]), at[1]) : null;
   }
 
-  /** The integer under which a referenced row is in its table now; null when it is not there. */
-  idOf(parent: Table, ref: Identity): bigint | null {
-    this.of(parent).flush();
-    const at = this.dotAt(ref.origin, ref.sequence);
-    return at && Number(at[0]) === parent.tid ? at[1] : null;
-  }
-
-  /** The identity of the row that stands for a referenced one: itself, unless it is one entity with another that does. */
-  representative(parent: Table, ref: Identity): Identity {
-    if (!this.same.exist) return ref;
-    this.of(parent).flush();
-    const at = this.dotAt(ref.origin, ref.sequence);
-    if (!at || Number(at[0]) !== -parent.tid) return ref;
-    const out = this.out.at(at[1]);
-    return out && out[2] === OutState.joined && out[12] !== null ? { origin: Number(out[12]), sequence: Number(out[13]) } : ref;
-  }
-
-  /** The integer that stands for a referenced row in its table now; null when there is none. */
-  shownId(parent: Table, ref: Identity): bigint | null {
-    return this.idOf(parent, ref) ?? (this.same.exist ? this.idOf(parent, this.representative(parent, ref)) : null);
-  }
-
-  /** A referenced row that has been deleted, with the integer it had last; null when it lives, waits or is unknown. */
-  deadParent(parent: Table, ref: Identity): { state: RowState; id: bigint } | null {
-    this.of(parent).flush();
-    const at = this.dotAt(ref.origin, ref.sequence);
-    if (!at || Number(at[0]) !== -parent.tid) return null;
-    const out = this.out.at(at[1]);
-    const { state } = out ? this.fromOut(out) : { state: null };
-    return state?.place.kind === "dead" && out?.[4] != null ? { state, id: out[4] } : null;
-  }
-
   /** The deleted row that had this integer last; null where it lives, waits or never was. */
   deadAt(table: Table, id: bigint): RowState | null {
     const out = this.out.withId(table.tid, id);
@@ -397,44 +271,6 @@ export class RowStore {
     return out?.[4] ?? null;
   }
 
-  /** The row with a natural key whose reference to `parent`'s table means `parent`, whoever has that integer now. */
-  byKeyOf(table: Table, key: readonly SqlValue[], parent: RowState): RowState | null {
-    if (table.surrogate || table.keyReferences.length === 0) return null;
-    const cells: CellValue[] = [...key];
-    for (const { index, parent: target } of table.keyReferences) {
-      const id = key[index];
-      if (target === parent.table) cells[index] = new Ref(parent.identity.origin, parent.identity.sequence);
-      else if (typeof id === "bigint") cells[index] = this.refOf(target, id) ?? id;
-    }
-    return this.byKey(table, packKey(table.key, cells));
-  }
-
-  /** The identity of the row that has, or last had, this integer; null when there never was one. */
-  refOf(parent: Table, id: bigint): Ref | null {
-    const state = this.byId(parent, id);
-    if (state) return new Ref(state.identity.origin, state.identity.sequence);
-    const out = this.out.withId(parent.tid, id);
-    if (!out) return null;
-    const { identity } = this.fromOut(out).state;
-    return new Ref(identity.origin, identity.sequence);
-  }
-
-  /** The row that an integer in a column means; null where it means none or the column refers to nothing. */
-  refAt(table: Table, index: number, id: bigint): Ref | null {
-    const parent = table.references.find((reference) => reference.index === index)?.parent;
-    if (parent) return this.refOf(parent, id);
-    const target = table.linked.find((reference) => reference.index === index)?.target;
-    return target ? this.linked.refOf(target, id) : null;
-  }
-
-  /** The integer that a column shows for a row that it refers to; null when there is none. */
-  idAt(table: Table, index: number, ref: Ref): bigint | null {
-    const parent = table.references.find((reference) => reference.index === index)?.parent;
-    if (parent) return this.shownId(parent, ref);
-    const target = table.linked.find((reference) => reference.index === index)?.target;
-    return target ? this.linked.idOf(target, ref) : null;
-  }
-
   /** True when a row that is out of its table had this integer. */
   wasUsed(table: Table, id: bigint): boolean {
     return this.out.withId(table.tid, id) !== undefined;
@@ -443,21 +279,14 @@ export class RowStore {
   /** The row that owns this dot, wherever it is. */
   byDot(origin: number, sequence: number): RowState | null {
     this.flush();
-    const at = this.findDot.get(origin, sequence) as [bigint, bigint] | undefined;
+    const at = this.log.owned(origin, sequence);
     return at ? this.atLog(Number(at[0]), at[1]) : null;
-  }
-
-  /** True when the log has this dot. */
-  holds(origin: number, sequence: number): boolean {
-    return this.findDot.get(origin, sequence) !== undefined;
   }
 
   /** Largest sequence of an origin that owns something or names a row; 0 when there is none. */
   lastSequence(origin: number): number {
     this.flush();
-    const owns = valueStatement(this.db, "SELECT max(sequence) FROM _scoutsync_log WHERE oid = ?").get(origin) as number | null;
-    const names = valueStatement(this.db, "SELECT max(sequence) FROM _scoutsync_alias WHERE oid = ?").get(origin) as number | null;
-    return Math.max(owns ?? 0, names ?? 0);
+    return this.log.lastSequence(origin);
   }
 
   /** Points the log at a row whose dots have other names now. */
@@ -467,124 +296,9 @@ export class RowStore {
 
   // ---- values
 
-  /** References as identities instead of integers, for images and the wire. Integers that name no row stay. */
-  abstract(table: Table, values: readonly SqlValue[]): CellValue[] {
-    const result: CellValue[] = [...values];
-    for (const { index, parent } of table.references) {
-      const value = values[index];
-      if (typeof value === "bigint") result[index] = this.refOf(parent, value) ?? value;
-    }
-    for (const { index, target } of table.linked) {
-      const value = values[index];
-      if (typeof value === "bigint") result[index] = this.linked.refOf(target, value) ?? value;
-    }
-    return result;
-  }
-
-  /** The key, as the table holds it, of the row that a person names: its key parts, or the dot of a row without a key; null when there is none. */
-  keyNamed(table: Table, text: string): SqlValue[] | null {
-    if (!table.keyless) return keyFromText(this.db, table, text);
-    const state = this.keylessNamed(table, text);
-    return state && this.keyValues(state);
-  }
-
-  /** The keys of all rows that are written so: parts joined by commas may hold commas. */
-  keysNamed(table: Table, text: string): SqlValue[][] {
-    if (!table.keyless) return keysFromText(this.db, table, text);
-    const key = this.keyNamed(table, text);
-    return key ? [key] : [];
-  }
-
-  /** The row without a key that a person names by its birth, or as `keylessText`, wherever it is. */
-  keylessNamed(table: Table, text: string): RowState | null {
-    const content = contentCell(text);
-    if (content) return this.byKey(table, packKey(table.key, [this.shared.nameOfKeyless(content)]));
-    const [, name, sequence] = /^([a-z2-7]{16}):(\d{1,15})$/.exec(text) ?? [];
-    const origin = this.db
-      .prepare("SELECT oid FROM _scoutsync_origin WHERE origin = ?")
-      .pluck()
-      .get(name ?? "") as number | undefined;
-    if (origin === undefined) return null;
-    const named = this.byKey(table, keylessIdentity(table, { origin, sequence: Number(sequence) }));
-    if (named) return named;
-    const born = this.byDot(origin, Number(sequence));
-    const isBirth =
-      born?.table.tid === table.tid &&
-      [born.birth, ...born.twins].some((one) => one.origin === origin && one.sequence === Number(sequence));
-    return isBirth ? born : null;
-  }
-
-  /**
-   * The row without a key that has these values in its table: where several have, the one noted at `rowid`, else the
-   * first stored. Null when none is known.
-   */
-  equalRow(table: Table, values: readonly SqlValue[], rowid: bigint | null): RowState | null {
-    const hash = rowHash(table, null, values);
-    const store = this.of(table);
-    for (const slot of rowid === null ? [] : store.withLocal(packKey(table.key, [rowid]))) {
-      const state = this.atLog(table.tid, slot);
-      if (state?.hash?.equals(hash)) return state;
-    }
-    const [first] = store.withHash(hash, 1);
-    return first === undefined ? null : this.atLog(table.tid, first);
-  }
-
-  /** Every known row of a table without a primary key that has this hash in its table. */
-  withHash(table: Table, hash: Buffer): RowState[] {
-    return this.of(table)
-      .withHash(hash)
-      .flatMap((slot) => this.atLog(table.tid, slot) ?? []);
-  }
-
-  /**
-   * Counts, of rows with given values, how many are known of a table without a primary key, and how many it has. Where a
-   * migration has dropped columns since these are counted by the others: then it may have fewer. Null where nothing of it is left.
-   */
-  equalCounter(table: Table): ((values: readonly SqlValue[]) => { known: number; there: number }) | null {
-    const store = this.of(table);
-    const left = store.columnsLeft();
-    if (left.length === 0) return null;
-    const there = left.length === table.columns.length ? store : new TableStore(this.db, { ...table, columns: left });
-    const places = left.map(({ cid }) => table.indexOf.get(cid) as number);
-    return (values) => {
-      const known = store.withHash(rowHash(table, null, values)).length;
-      return { known, there: known === 0 ? 0 : there.countEqual(places.map((index) => values[index] as SqlValue)) };
-    };
-  }
-
   /** Finds the rows of a table without a primary key again after something has given them other rowids. */
   locate(table: Table): void {
     this.keyless.get(table.tid)?.locate();
-  }
-
-  /**
-   * Integers instead of references. Deleted rows keep the integer they had, as they do in the table of an application
-   * that deletes a parent alone. `together` are rows, by identity, that are about to be placed under these integers.
-   */
-  concrete(table: Table, values: readonly CellValue[], together: ReadonlyMap<string, bigint> = NOBODY): Concrete {
-    let missing: Identity | null = null;
-    const dead: Concrete["dead"] = [];
-    const left: Concrete["left"] = [];
-    const result = [...values];
-    for (const { index, parent } of table.references) {
-      const value = values[index];
-      if (!(value instanceof Ref)) continue;
-      let id = this.idOf(parent, value);
-      const stands = id === null ? this.representative(parent, value) : value;
-      id ??= (stands === value ? null : this.idOf(parent, stands)) ?? together.get(`${stands.origin}:${stands.sequence}`) ?? null;
-      const gone = id === null ? this.deadParent(parent, stands) : null;
-      // Nothing is enforced of what refers by configuration only.
-      if (gone && !table.columns[index]?.soft) dead.push({ state: gone.state, ref: value });
-      if (gone) left.push({ parent: gone.state, id: gone.id });
-      if (id === null && !gone) missing ??= stands;
-      else result[index] = (id ?? gone?.id) as bigint;
-    }
-    // Never missing: the other database may come by its rows later, and another integer follows then.
-    for (const { index, target } of table.linked) {
-      const value = values[index];
-      if (value instanceof Ref) result[index] = this.linked.idOf(target, value);
-    }
-    return { values: result as SqlValue[], missing, dead, left };
   }
 
   /** The packed identity of a natural key from its values in the table; one that no row has where nothing is known of a row without a key. */
@@ -596,7 +310,7 @@ export class RowStore {
     let resolved = false;
     for (const { index, parent } of table.keyReferences) {
       const value = values[index];
-      const ref = typeof value === "bigint" ? this.refOf(parent, value) : null;
+      const ref = typeof value === "bigint" ? this.references.refOf(parent, value) : null;
       if (!ref) continue;
       cells[index] = ref;
       resolved = true;
@@ -620,7 +334,8 @@ export class RowStore {
     for (const { index, parent } of state.table.keyReferences) {
       const value = values[index];
       if (!(value instanceof Ref)) continue;
-      const id = this.shownId(parent, value) ?? this.deadParent(parent, this.representative(parent, value))?.id;
+      const id =
+        this.references.shownId(parent, value) ?? this.references.deadParent(parent, this.references.representative(parent, value))?.id;
       if (id === undefined) return state.place.kind === "table" ? this.notedKey(state) : null;
       values[index] = id;
     }
@@ -652,7 +367,7 @@ export class RowStore {
     if (state.place.kind === "table") {
       const values = this.tableValues(state);
       if (!values) return state.table.columns.map(() => null);
-      const cells = this.abstract(state.table, values);
+      const cells = this.references.abstract(state.table, values);
       for (const [cid, value] of state.own) {
         const index = state.table.indexOf.get(cid);
         if (index !== undefined) cells[index] = value;
@@ -669,7 +384,7 @@ export class RowStore {
     const isPlain = state.own.size === 0 && state.same.length === 0 && !differ && !this.same.exist;
     if (isPlain && state.table.linked.length === 0) return;
     state.own.clear();
-    this.abstract(state.table, values).forEach((shown, index) => {
+    this.references.abstract(state.table, values).forEach((shown, index) => {
       const cell = cells[index] as CellValue;
       if (!sameValue(shown, cell)) state.own.set((state.table.columns[index] as { cid: number }).cid, cell);
     });
@@ -709,10 +424,7 @@ export class RowStore {
 
   /** Points the log at the row: entries of dots that own nothing any more go. */
   private syncLog(state: RowState, before: ReadonlyMap<string, { origin: number; sequence: number }>): void {
-    const tid = state.place.kind === "table" ? state.table.tid : -state.table.tid;
-    const now = ownedDots(state);
-    for (const [dot, { origin, sequence }] of before) if (!now.has(dot)) this.dropDot.run(origin, sequence);
-    for (const { origin, sequence } of now.values()) this.putDot.run(origin, sequence, tid, state.slot);
+    this.log.point(state, before);
     // Noted by its birth, which may have been issued again.
     if (state.kept) {
       this.db
@@ -720,15 +432,7 @@ export class RowStore {
         .run(state.birth.origin, state.birth.sequence);
     }
     for (const { other, apart } of state.same) this.same.set(state.identity, other, apart);
-    this.alias(state);
-  }
-
-  /** Notes how a row is found that is named by another dot than its birth's. */
-  alias(state: RowState): void {
-    const { identity, birth, table } = state;
-    if (!table.surrogate || (identity.origin === birth.origin && identity.sequence === birth.sequence)) return;
-    this.putAlias.run(identity.origin, identity.sequence, birth.origin, birth.sequence);
-    this.aliased = true;
+    this.log.alias(state);
   }
 
   /**
@@ -776,7 +480,7 @@ export class RowStore {
       state.slot = store.add(id, row);
     } else store.change(state.slot, row);
     if (id !== null && state.table.surrogate && this.former.has(state.table, id))
-      this.former.placed(state, id, this.abstract(state.table, values));
+      this.former.placed(state, id, this.references.abstract(state.table, values));
     if (state.table.keyless) {
       // A row that was there stays where it is.
       if (key) store.setLocal(state.slot, packKey(state.table.key, key));
@@ -856,17 +560,12 @@ export class RowStore {
   private eraseDots(state: RowState): void {
     this.erased++;
     this.touchedRow(state.table, state.identity);
-    for (const { origin, sequence } of ownedDots(state).values()) this.dropDot.run(origin, sequence);
+    this.log.drop(state);
     if (state.table.surrogate) {
       this.db.prepare("DELETE FROM _scoutsync_alias WHERE oid = ? AND sequence = ?").run(state.identity.origin, state.identity.sequence);
       this.same.leave(state.identity);
     }
     this.db.prepare("DELETE FROM _scoutsync_kept WHERE oid = ? AND sequence = ?").run(state.birth.origin, state.birth.sequence);
-  }
-
-  /** Slots of a table's rows that are out of it. */
-  outSlots(table: Table): bigint[] {
-    return this.out.slots(table.tid);
   }
 
   /** What else there is of a row in its table, as it is stored. */
@@ -911,53 +610,14 @@ export class RowStore {
     this.out.setOpen(state.slot, open === 0 ? null : open);
   }
 
-  /** Identities that some row waits for, as `origin:sequence` of local numbers. */
-  blockers(): string[] {
-    return this.out.blockers();
-  }
-
-  /** Puts an update of these columns on the dirty list, whether or not their values change. */
-  touch(db: Database, table: Table, key: readonly SqlValue[], indexes: readonly number[]): void {
-    const masks = Array.from({ length: maskCount(table) }, () => 0n);
-    for (const index of indexes)
-      masks[Math.floor(index / MASK_BITS)] = (masks[Math.floor(index / MASK_BITS)] ?? 0n) | (1n << BigInt(index % MASK_BITS));
-    const columns = [...masks.map((_, i) => `m${i}`), ...key.map((_, i) => `k${i}`)];
-    const { values, raw } = bindable(key);
-    const places = columns.map((_, i) => (raw.includes(i - masks.length) ? "CAST(? AS TEXT)" : "?"));
-    db.prepare(
-      `INSERT INTO ${CAPTURE}(event, at, ${columns.join(", ")}) VALUES(${eventCode(table.tid, Op.update)}, julianday('now'), ${places.join(", ")})`,
-    ).run(...masks, ...values);
-  }
-
-  /** Numbers in _scoutsync_out of rows held for a table. */
-  heldSlots(table: Table, after: bigint, limit: number): bigint[] {
-    return this.out.heldSlots(table.tid, after, limit);
-  }
-
-  /** True when some row is held for a table that is not here. */
-  get holdsRows(): boolean {
-    return this.out.holds;
-  }
-
-  /** Number of rows held for tables that are not here; of one table where one is given. */
-  heldCount(table: Table | null = null): number {
-    return this.out.heldCount(table?.tid ?? null);
-  }
-
   /** Removes a row that is out of its table with its log entries: the caller stores it anew in the same transaction. */
   lift(state: RowState): void {
     this.out.remove(state.slot);
-    const drop = this.db.prepare("DELETE FROM _scoutsync_log WHERE oid = ? AND sequence = ? AND tid = ? AND slot = ?");
-    for (const { origin, sequence } of ownedDots(state).values()) drop.run(origin, sequence, -state.table.tid, state.slot);
+    this.log.lift(state);
   }
 
   /** Columns of a row in its table whose value is still held, though the table has them now. */
   columnsToFill(state: RowState): number[] {
     return waitingColumns(state, this.causality).map(({ cid }) => cid);
-  }
-
-  /** Number of live rows that wait for a place. */
-  waitingCount(): number {
-    return this.out.waitingCount();
   }
 }

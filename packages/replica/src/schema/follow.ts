@@ -41,6 +41,7 @@ import { loseSight, noteParents, regainSight } from "./out-of-sight.ts";
 import type { Reconciliation, Shape } from "./reconcile.ts";
 import type { SeenSchema } from "./seen.ts";
 import { surveyTables, type TableShape } from "./tables.ts";
+import { touchColumns } from "../capture/touch.ts";
 
 /** Where a hash of the UNIQUE constraints is kept by which it was decided which rows are one. */
 const UNIQUES = "unique constraints";
@@ -251,7 +252,7 @@ export class SchemaFollower {
   /** Tables that are back: what is held of their rows, and what of them is not here any more. `captured`: the shapes they had. */
   private rejoin(returned: readonly Table[], captured: ReadonlyMap<Table, Shape | null>): void {
     for (const table of returned) {
-      const renewed = rejoinTable(this.rows, table, (key, indexes) => this.rows.touch(this.db, table, key, indexes));
+      const renewed = rejoinTable(this.rows, table, (key, indexes) => touchColumns(this.db, table, key, indexes));
       if (forgetMissing(this.db, this.rows, table, captured.get(table) ?? null) === 0) regainSight(this.db, table.tid);
       this.digest.flush();
       resum(this.db, table);

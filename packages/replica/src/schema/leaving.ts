@@ -96,9 +96,9 @@ export function rejoinTable(
 ): { state: RowState; cells: CellValue[]; changed: number[] }[] {
   const renewed: { state: RowState; cells: CellValue[]; changed: number[] }[] = [];
   for (
-    let slots = rows.heldSlots(table, 0n, ROWS_AT_ONCE);
+    let slots = rows.out.heldSlots(table.tid, 0n, ROWS_AT_ONCE);
     slots.length > 0;
-    slots = rows.heldSlots(table, slots.at(-1) as bigint, ROWS_AT_ONCE)
+    slots = rows.out.heldSlots(table.tid, slots.at(-1) as bigint, ROWS_AT_ONCE)
   ) {
     for (const slot of slots) {
       const state = rows.atLog(-table.tid, slot);
@@ -108,7 +108,7 @@ export function rejoinTable(
       if (!key || !values || (table.surrogate && rows.byId(table, key[0] as bigint))) continue;
       const id = table.surrogate ? (key[0] as bigint) : null;
       const cells = rows.cells(state);
-      const here = rows.abstract(table, values);
+      const here = rows.references.abstract(table, values);
       const differing = [...table.columns.keys()].filter((index) => !sameValue(here[index] ?? null, cells[index] ?? null));
       const isUntouched = rows.hash(table, id, values, state.own).toString("hex") === state.place.left;
       const before = ownedDots(state);

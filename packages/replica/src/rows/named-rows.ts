@@ -1,0 +1,40 @@
+import type { SqlValue } from "@scoutsync/core";
+import type { Table } from "../schema/catalog.ts";
+import { contentCell } from "./content-names.ts";
+import { keyFromText, keysFromText } from "./key-text.ts";
+import { keylessIdentity } from "./keyless-rows.ts";
+import type { RowState } from "./row-state.ts";
+import type { RowStore } from "./row-store.ts";
+import { packKey } from "./values.ts";
+
+/** The key, as the table holds it, of the row that a person names: its key parts, or the dot of a row without a key; null when there is none. */
+export function keyNamed(rows: RowStore, table: Table, text: string): SqlValue[] | null {
+  if (!table.keyless) return keyFromText(rows.db, table, text);
+  const state = keylessNamed(rows, table, text);
+  return state && rows.keyValues(state);
+}
+
+/** The keys of all rows that are written so: parts joined by commas may hold commas. */
+export function keysNamed(rows: RowStore, table: Table, text: string): SqlValue[][] {
+  if (!table.keyless) return keysFromText(rows.db, table, text);
+  const key = keyNamed(rows, table, text);
+  return key ? [key] : [];
+}
+
+/** The row without a key that a person names by its birth, or as `keylessText`, wherever it is. */
+export function keylessNamed(rows: RowStore, table: Table, text: string): RowState | null {
+  const content = contentCell(text);
+  if (content) return rows.byKey(table, packKey(table.key, [rows.shared.nameOfKeyless(content)]));
+  const [, name, sequence] = /^([a-z2-7]{16}):(\d{1,15})$/.exec(text) ?? [];
+  const origin = rows.db
+    .prepare("SELECT oid FROM _scoutsync_origin WHERE origin = ?")
+    .pluck()
+    .get(name ?? "") as number | undefined;
+  if (origin === undefined) return null;
+  const named = rows.byKey(table, keylessIdentity(table, { origin, sequence: Number(sequence) }));
+  if (named) return named;
+  const born = rows.byDot(origin, Number(sequence));
+  const isBirth =
+    born?.table.tid === table.tid && [born.birth, ...born.twins].some((one) => one.origin === origin && one.sequence === Number(sequence));
+  return isBirth ? born : null;
+}
