@@ -69,7 +69,7 @@ export const DRAIN_FAULTS: Fault[] = [
   },
   {
     name: "rows without a key go on meaning the row whose integer another one took",
-    edits: [["table.keyless ? this.equalTo(table, values, hashes) : [", "table.keyless ? [] : ["]],
+    edits: [["table.keyless ? (equalRowsOnce(this.rows, table, values, hashes) ?? []) : [", "table.keyless ? [] : ["]],
     caughtBy: tests("keyless"),
   },
   {
@@ -227,7 +227,17 @@ export const DRAIN_FAULTS: Fault[] = [
   },
   {
     name: "drain: the word of whom a reference means beats what others wrote apart",
-    edits: [["time: latestTime(state) + 1, context,", "time: latestTime(state) + 1_000_000_000, context,"]],
+    edits: [["time: meant.time, context,", "time: meant.time + 1, context,"]],
+    caughtBy: tests("early-references"),
+  },
+  {
+    name: "drain: a row whose reference is written anew counts as drained and compared, whatever its application wrote before",
+    edits: [["    if (hash && state.hash && !hash.equals(state.hash)) this.rehash(state, hash);\n", ""]],
+    caughtBy: tests("retaken-keys"),
+  },
+  {
+    name: "drain: nobody looks again at a row without a key that was not read yet when a row took the integer it holds",
+    edits: [["        if (states === null) this.readLater(parent, id);\n", ""]],
     caughtBy: tests("early-references"),
   },
   {

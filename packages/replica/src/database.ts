@@ -180,7 +180,7 @@ export class ReplicaDatabase implements Neighbour {
       this.audited = { ...parts, members: entityMembers, veil: this.veil };
       this.reconciliation = new Reconciliation(this.db, this.rows);
       const isComparing = () => this.reconciliation.isOpen;
-      const early = new EarlyReferences({ ...parts, isJoining: () => this.rejoining.active });
+      const early = new EarlyReferences({ ...parts, isJoining: () => this.rejoining.active, isComparing });
       this.placement = new Placement({ ...parts, members: entityMembers, park: options.park ?? [], isComparing, early });
       this.quarantine = new Quarantine({
         db: this.db,

@@ -35,3 +35,20 @@ test.each(KINDS)("a row whose key becomes that of a deleted one takes what refer
   expect(b.pull(a).at(-1)?.verified).toBe(true);
   expect(b.rows(SEATS)).toEqual(a.rows(SEATS));
 });
+
+test.each(["up", "down"])(
+  "a row that was edited before another took the integer it refers to, and a column of its table went, node %s",
+  (node) => {
+    const schema = `${ROOM}; CREATE TABLE seat(id INTEGER PRIMARY KEY, room INTEGER ${CASCADE}, line TEXT, x TEXT)`;
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    a.app.pragma("foreign_keys = OFF");
+    a.edit("INSERT INTO room VALUES(1, 'one'); INSERT INTO seat VALUES(1, 1, 'first', 'x')");
+    settle(a, b);
+    if (node === "down") a.replica.close();
+    a.write("DELETE FROM room; INSERT INTO room VALUES(1, 'another'); UPDATE seat SET line = 'edited'; ALTER TABLE seat DROP COLUMN x");
+    if (node === "down") a.start();
+    a.edit("", a.nowUs + 1_000_000);
+    settle(a, b);
+    for (const site of [a, b]) expect(site.rows(SEATS)).toEqual([{ name: "another", line: "edited" }]);
+  },
+);

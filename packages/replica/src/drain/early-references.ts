@@ -2,8 +2,9 @@ import type { Database } from "better-sqlite3";
 import { type CellValue, knew, Ref, type SqlValue, winnerOf } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { targetWithin } from "../linked/linked-rows.ts";
+import { equalRowsOnce } from "../rows/equal-rows.ts";
 import { stateAt } from "../rows/foreign-keys.ts";
-import { contextOfReplacing, latestTime, mergeColumn, registerOf } from "../rows/registers.ts";
+import { contextOfReplacing, mergeColumn, registerOf } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
@@ -26,19 +27,26 @@ export class EarlyReferences {
   private readonly rows: RowStore;
   private readonly knowledge: Knowledge;
   private readonly isJoining: () => boolean;
+  private readonly isComparing: () => boolean;
   private readonly known = new Map<Table, KnownIds>();
   private erased = 0;
   private catalogs = 0;
   /** A row may have come to any of the integers that are kept: it is not known to which. */
   private isDue = true;
   private mayBeOpen = true;
+  /** Integers that rows hold which the drain has not read yet. */
+  private unread: { parent: Table; id: bigint }[] = [];
 
-  /** `isJoining`: rows that were deleted elsewhere are about to be told from those with news, which a write would make of them. */
-  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; isJoining: () => boolean }) {
+  /**
+   * `isJoining`: rows that were deleted elsewhere are about to be told from those with news, which a write would make of them.
+   * `isComparing`: some rows are not known yet as a migration has left them.
+   */
+  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; isJoining: () => boolean; isComparing: () => boolean }) {
     this.db = options.db;
     this.rows = options.rows;
     this.knowledge = options.knowledge;
     this.isJoining = options.isJoining;
+    this.isComparing = options.isComparing;
   }
 
   /** Call at the start of a turn of a drain. */
@@ -80,6 +88,7 @@ export class EarlyReferences {
   /** Call when what was noted has been stored: keeps the integers that no row has, or as a deleted one had. */
   look(): void {
     for (const [parent, known] of this.known) for (const id of known.takeAbsent()) this.keep(parent, id, OPEN);
+    for (const { parent, id } of this.unread.splice(0)) this.rows.of(parent).came?.push(id);
   }
 
   private keep(parent: Table, id: bigint, state: bigint): void {
@@ -92,6 +101,7 @@ export class EarlyReferences {
 
   /** Call when nothing of the drain is left: what others get from here on has these integers. */
   end(): void {
+    if (!this.isComparing()) this.unread = [];
     if (!this.mayBeOpen) return;
     this.db.prepare("UPDATE _scoutsync_linked SET state = ? WHERE target >= '.' AND target < '/' AND state = ?").run(NAMES_NOBODY, OPEN);
     this.mayBeOpen = false;
@@ -143,28 +153,38 @@ export class EarlyReferences {
     for (const { child, column } of parent.referencedBy) {
       if (child.key.some(({ cid }) => cid === column.cid)) continue;
       const index = child.indexOf.get(column.cid) as number;
+      const hashes = new Set<string>();
       for (const key of this.rows.of(child).keysAmong(column.name, ids)) {
-        const state = stateAt(this.rows, child, key);
-        const id = state && this.rows.tableValues(state)?.[index];
-        if (state && typeof id === "bigint" && ids.has(id)) this.say(state, column.cid, parent, id);
+        const values = this.rows.of(child).read(key);
+        const id = values?.[index];
+        if (!values || typeof id !== "bigint" || !ids.has(id)) continue;
+        const states = child.keyless ? equalRowsOnce(this.rows, child, values, hashes) : [stateAt(this.rows, child, key)];
+        if (states === null) this.readLater(parent, id);
+        for (const state of states ?? []) if (state) this.say(state, column.cid, parent, id, values);
       }
     }
     this.rows.flush();
   }
 
+  /** A row without a key that is not as it was drained last: which one it is is known when it has been. */
+  private readLater(parent: Table, id: bigint): void {
+    this.keep(parent, id, NAMES_NOBODY);
+    this.unread.push({ parent, id });
+  }
+
   /**
    * Writes a reference anew for the row that has its integer. It knows no more than the write it stands for, and that row: what
-   * others wrote to the column apart from that one stays beside it, and a later edit or delete of theirs beats it.
+   * others wrote to the column apart from that one stays beside it. Nor is it any later: an edit or a delete of theirs that knew that
+   * one beats it, also right after it by the clock of who wrote it.
    */
-  private say(state: RowState, cid: number, parent: Table, id: bigint): void {
+  private say(state: RowState, cid: number, parent: Table, id: bigint, values: readonly SqlValue[]): void {
     const target = this.rows.byId(parent, id);
     const meant = winnerOf(registerOf(state, cid), this.knowledge);
-    const values = this.rows.tableValues(state);
-    if (!target || !meant || !values || state.own.get(cid) instanceof Ref || !this.isOurs(state, cid)) return;
+    if (!target || !meant || state.own.get(cid) instanceof Ref || !this.isOurs(state, cid)) return;
     if (knew(meant, target.birth.origin, target.birth.sequence, this.knowledge)) return;
     const before = ownedDots(state);
     const context = contextOfReplacing([meant, target.birth], this.knowledge, false);
-    const write = { ...this.knowledge.nextDot(), time: latestTime(state) + 1, context, value: id };
+    const write = { ...this.knowledge.nextDot(), time: meant.time, context, value: id };
     mergeColumn(
       state,
       cid,
@@ -174,7 +194,7 @@ export class EarlyReferences {
       () => undefined,
     );
     state.own.delete(cid);
-    this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
+    this.rows.saveReference(state, values, before);
   }
 
   /** Whoever wrote it says whom it means: two that did would write against each other. */

@@ -4,9 +4,8 @@ import { stateAt } from "../rows/foreign-keys.ts";
 import { localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
-import { rowHash } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
-import { rowsWithHash } from "../rows/equal-rows.ts";
+import { equalRowsOnce } from "../rows/equal-rows.ts";
 
 /**
  * Rows that a deleted row has left behind refer to the one that has its integer now. Others know whom they referred to when
@@ -28,7 +27,7 @@ export class TakenOver {
       for (const { child, values } of this.childrenOf(table, column.name, id)) {
         const before = ownedDots(child);
         replaceColumn(child, column.cid, localWrite(child, wall, registerOf(child, column.cid), this.knowledge), this.knowledge);
-        this.rows.saveInTable(child, table.surrogate ? child.slot : null, values, before);
+        this.rows.saveReference(child, values, before);
       }
     }
   }
@@ -41,18 +40,9 @@ export class TakenOver {
     for (const key of this.rows.of(table).keysWhere(column, id)) {
       const values = this.rows.of(table).read(key);
       if (!values) continue;
-      const children = table.keyless ? this.equalTo(table, values, hashes) : [stateAt(this.rows, table, key)];
+      const children = table.keyless ? (equalRowsOnce(this.rows, table, values, hashes) ?? []) : [stateAt(this.rows, table, key)];
       for (const child of children) if (child) yield { child, values };
     }
-  }
-
-  /** Rows without a key that have these values, all at once: none when they are asked for again. */
-  private equalTo(table: Table, values: readonly SqlValue[], asked: Set<string>): RowState[] {
-    const hash = rowHash(table, null, values);
-    const name = hash.toString("latin1");
-    if (asked.has(name)) return [];
-    asked.add(name);
-    return rowsWithHash(this.rows, table, hash);
   }
 
   /**

@@ -20,12 +20,18 @@ export function equalRow(rows: RowStore, table: Table, values: readonly SqlValue
   return first === undefined ? null : rows.atLog(table.tid, first);
 }
 
-/** Every known row of a table without a primary key that has this hash in its table. */
-export function rowsWithHash(rows: RowStore, table: Table, hash: Buffer): RowState[] {
-  return rows
-    .of(table)
-    .withHash(hash)
-    .flatMap((slot) => rows.atLog(table.tid, slot) ?? []);
+/**
+ * Every known row of a table without a primary key that has these values in its table; none when they are `asked` for again. Null
+ * where none is known.
+ */
+export function equalRowsOnce(rows: RowStore, table: Table, values: readonly SqlValue[], asked: Set<string>): RowState[] | null {
+  const hash = rowHash(table, null, values);
+  const name = hash.toString("latin1");
+  if (asked.has(name)) return [];
+  const found = rows.of(table).withHash(hash);
+  if (found.length === 0) return null;
+  asked.add(name);
+  return found.flatMap((slot) => rows.atLog(table.tid, slot) ?? []);
 }
 
 /**

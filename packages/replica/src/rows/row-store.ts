@@ -491,6 +491,17 @@ export class RowStore {
     this.syncLog(state, before);
   }
 
+  /**
+   * As `saveInTable`, of a row that is in its table and of which a reference was written while its application wrote nothing. What
+   * that may have written before, and nobody has drained or compared yet, is still to be found: by the hash, which stays.
+   */
+  saveReference(state: RowState, values: readonly SqlValue[], before: ReturnType<typeof ownedDots>): void {
+    const id = state.table.surrogate ? state.slot : null;
+    const { hash } = state;
+    this.saveInTable(state, id, values, before);
+    if (hash && state.hash && !hash.equals(state.hash)) this.rehash(state, hash);
+  }
+
   /** Replaces only the stored hash of a row in its table: its values are as they were, read with other columns. */
   rehash(state: RowState, hash: Buffer): void {
     if (state.hash) this.digest.remove(state.table.tid, state.hash);
