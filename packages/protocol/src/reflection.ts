@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { BinaryReader } from "@bufbuild/protobuf/wire";
-import type { handleBidiStreamingCall, Server, ServerDuplexStream, ServiceDefinition } from "@grpc/grpc-js";
+import { type handleBidiStreamingCall, type Server, type ServerDuplexStream, type ServiceDefinition, status } from "@grpc/grpc-js";
 
 /** Written by `npm run generate`: a FileDescriptorSet with every file and its imports. */
 export const CONTRACT = new URL("../gen/descriptors.binpb", import.meta.url);
@@ -27,7 +27,7 @@ export function addReflection(server: Server, services: readonly string[]): void
       made ??= makeReflection([...services, HEALTH_SERVICE]);
       made.then(
         (byPath) => byPath.get(pathOf(name))?.(call),
-        (error: unknown) => call.destroy(error instanceof Error ? error : new Error(String(error))),
+        (error: unknown) => refuse(call, status.INTERNAL, String(error)),
       );
     };
     server.addService(bytesService(name), { [REFLECTION_METHOD]: answer });
@@ -36,6 +36,11 @@ export function addReflection(server: Server, services: readonly string[]): void
 
 type BytesCall = ServerDuplexStream<Buffer, Buffer>;
 type AnswerBytes = (call: BytesCall) => void;
+
+/** Ends the call with a status; to throw where messages arrive would end the process. */
+function refuse(call: BytesCall, code: status, details: string): void {
+  call.emit("error", { code, details });
+}
 
 const pathOf = (service: string): string => `/${service}/${REFLECTION_METHOD}`;
 
@@ -54,14 +59,20 @@ async function makeReflection(services: string[]): Promise<Map<string, AnswerByt
   const addService: Server["addService"] = (definition, implementation) => {
     for (const [method, { path, requestDeserialize, responseSerialize }] of Object.entries(definition)) {
       const handler = implementation[method] as handleBidiStreamingCall<unknown, unknown>;
-      byPath.set(path, (call) =>
+      byPath.set(path, (call) => {
+        const take = (listener: (message: unknown) => void) => (bytes: Buffer) => {
+          try {
+            listener(requestDeserialize(bytes));
+          } catch (error) {
+            refuse(call, status.INVALID_ARGUMENT, `the question cannot be read: ${String(error)}`);
+          }
+        };
         handler({
-          on: (event: string, listener: (message?: unknown) => void) =>
-            call.on(event, event === "data" ? (bytes: Buffer) => listener(requestDeserialize(bytes)) : listener),
+          on: (event: string, listener: (message?: unknown) => void) => call.on(event, event === "data" ? take(listener) : listener),
           write: (message: unknown) => call.write(responseSerialize(message)),
           end: () => call.end(),
-        } as unknown as ServerDuplexStream<unknown, unknown>),
-      );
+        } as unknown as ServerDuplexStream<unknown, unknown>);
+      });
     }
   };
   new ReflectionService(described as never, { services }).addToServer({ addService });

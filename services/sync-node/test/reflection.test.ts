@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import { Client, credentials, loadPackageDefinition, type ClientDuplexStream, type ServiceClientConstructor } from "@grpc/grpc-js";
+import { Client, credentials, loadPackageDefinition, status, type ClientDuplexStream, type ServiceClientConstructor } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { fileDescriptors } from "@scoutsync/protocol";
@@ -87,6 +87,22 @@ describe.each(["v1", "v1alpha"] as const)("reflection %s", (version) => {
     const written = proto.flatMap((text) => [...text.matchAll(/^message (\w+)/gm)].map((match) => match[1] ?? ""));
     expect(described).toEqual(new Set(written));
   });
+});
+
+test.each(["v1", "v1alpha"] as const)("reflection %s refuses what is no question, and the node goes on", async (version) => {
+  const { address } = await startNode("a");
+  const client = new Client(address, credentials.createInsecure());
+  const asIs = (bytes: Buffer): Buffer => bytes;
+  const refused = await new Promise((resolve) => {
+    const call = client.makeBidiStreamRequest(`/grpc.reflection.${version}.ServerReflection/ServerReflectionInfo`, asIs, asIs);
+    call.on("data", resolve);
+    call.on("error", resolve);
+    call.write(Buffer.alloc(12, 0xff));
+    call.write(Buffer.alloc(12, 0xff));
+  });
+  client.close();
+  expect(refused).toMatchObject({ code: status.INVALID_ARGUMENT });
+  expect(await ask(address, version, { listServices: "*" })).toHaveProperty("listServicesResponse");
 });
 
 test("the health service knows the node and its service", async () => {
