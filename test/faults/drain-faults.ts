@@ -51,7 +51,7 @@ export const DRAIN_FAULTS: Fault[] = [
     name: "an edit under an integer that another row had overwrites what its author never saw",
     edits: [
       [
-        "writeUnseen(state, cid, wall, this.knowledge, own === undefined ? was : own);\n      state.own.delete(cid);\n      return false;",
+        "writeUnseen(state, cid, at, this.knowledge, own === undefined ? was : own);\n      state.own.delete(cid);\n      return false;",
         "return true;",
       ],
     ],

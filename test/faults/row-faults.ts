@@ -29,7 +29,10 @@ export const ROW_FAULTS: Fault[] = [
   },
   {
     name: "a new write is not later than its row: the wall clock decides",
-    edits: [["state ? Math.max(wall, latestTime(state) + 1) : wall", "wall"]],
+    edits: [
+      ["state ? Math.max(wall, latestTime(state) + 1) : wall", "wall"],
+      ["const at = Math.max(wall, latestTime(state) + 1);", "const at = wall;"],
+    ],
     caughtBy: tests("rules-drain"),
   },
   {

@@ -66,6 +66,20 @@ describe("an application goes on using an integer that a sync gave to another se
     }
   });
 
+  test("an edit of several columns wins or loses in all of them, in whichever order the origins are: linked seed 841077", () => {
+    const [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
+    for (const [i, site] of [a, b].entries())
+      site.edit("INSERT INTO robot(m, x, y) VALUES('first', 'x', 'y'), ('second', 'x', 'y')", START_US + i * SECOND_US);
+    settle(a, b);
+    const at = START_US + 5 * SECOND_US;
+    b.edit("UPDATE robot SET x = 'of b', y = 'of b' WHERE id < 3", at);
+    // The first at the same microsecond, the second right after it.
+    for (const [i, id] of [1, 2].entries()) a.edit(`UPDATE robot SET x = 'of a', y = 'of a' WHERE id = ${id}`, at + i);
+    settle(a, b);
+    const mixed = "SELECT m FROM robot WHERE id < 3 AND x <> y";
+    expect([a.one("SELECT count(*) FROM robot"), a.rows(mixed), b.rows(mixed)]).toEqual([4, [], []]);
+  });
+
   test("what comes in between is kept, too", () => {
     const [a, b] = moved();
     a.edit("UPDATE robot SET x = 'newer of a' WHERE id = 1", START_US + 4 * SECOND_US);

@@ -166,7 +166,10 @@ export class OwnWrites {
     }
   }
 
-  /** One dot for all columns that were written. `was`: what an entity showed in them, and what this member said itself. */
+  /**
+   * One dot for all columns that were written, and one more for each that may not have been seen; all of one time, or of two edits of one
+   * moment each would win in some columns. `was`: what an entity showed in them, and what this member said itself.
+   */
   writeColumns(
     state: RowState,
     written: readonly boolean[],
@@ -175,10 +178,11 @@ export class OwnWrites {
     was: ReadonlyMap<number, { shown: Write; value: CellValue }> | null = null,
   ): void {
     const editOf = editsOf(state.table, row);
+    const at = Math.max(wall, latestTime(state) + 1);
     const unseen = new Set(this.rows.columnsToFill(state));
     if (unseen.size > 0) {
       const fresh = state.table.columns.filter((column, i) => written[i] && unseen.has(column.cid));
-      const write = fresh.length > 0 ? blindWrite(state, wall, this.knowledge) : null;
+      const write = fresh.length > 0 ? blindWrite(state, at, this.knowledge) : null;
       const cells = this.rows.references.abstract(state.table, row.values as SqlValue[]);
       for (const { cid } of fresh) {
         const value = cells[state.table.indexOf.get(cid) as number] as CellValue;
@@ -187,10 +191,10 @@ export class OwnWrites {
       if (fresh.length > 0) this.toFill.push(state.birth);
     }
     const meant = state.table.columns.flatMap((column, i) => (written[i] && !unseen.has(column.cid) ? [column.cid] : []));
-    const cids = this.overwriteUnseen(state, meant, wall, row);
+    const cids = this.overwriteUnseen(state, meant, at, row);
     if (cids.length === 0) return;
     const replaced = cids.flatMap((cid) => [...registerOf(state, cid)]);
-    const write = localWrite(state, wall, replaced, this.knowledge);
+    const write = localWrite(null, at, replaced, this.knowledge);
     if (!state.table.surrogate && cids.length === state.table.columns.length) rebirth(state, write, this.knowledge, editOf);
     else for (const cid of cids) replaceColumn(state, cid, write, this.knowledge, editOf(cid), was?.get(cid) ?? null);
   }
@@ -199,7 +203,7 @@ export class OwnWrites {
    * Of a row that has had its integer only since a sync: columns in which the application overwrote what it may never have
    * seen. Returns the other ones.
    */
-  private overwriteUnseen(state: RowState, cids: readonly number[], wall: number, { values }: Written): readonly number[] {
+  private overwriteUnseen(state: RowState, cids: readonly number[], at: number, { values }: Written): readonly number[] {
     const held = this.rows.former.unseenBy(state);
     if (!held) return cids;
     const cells = this.rows.references.abstract(state.table, values as SqlValue[]);
@@ -210,7 +214,7 @@ export class OwnWrites {
       if (was === undefined || ruleOf(state.table, cid).kind !== "lww" || sameValue(was, cells[index] ?? null)) return true;
       // Of rows that are one the table may show what another of them says.
       const own = state.own.get(cid);
-      writeUnseen(state, cid, wall, this.knowledge, own === undefined ? was : own);
+      writeUnseen(state, cid, at, this.knowledge, own === undefined ? was : own);
       state.own.delete(cid);
       return false;
     });

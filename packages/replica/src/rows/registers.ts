@@ -253,14 +253,15 @@ export function writeBeside(state: RowState, cid: number, write: Write, knowledg
 
 /**
  * A local write to a column by somebody who may have meant another row, and then never saw what this one held: `shown`. It
- * replaces what was written in this database before; what came from others stays beside it, and is shown as a conflict.
+ * replaces what was written in this database before; what came from others stays beside it, and is shown as a conflict. `at` is
+ * later than all that the row held before the edit.
  */
-export function writeUnseen(state: RowState, cid: number, wall: number, knowledge: Knowledge, shown: CellValue): void {
+export function writeUnseen(state: RowState, cid: number, at: number, knowledge: Knowledge, shown: CellValue): void {
   const before = registerOf(state, cid).map((write) => ({ ...write, value: valueOf(write, shown) }));
   const replaced = before.filter((write) => knowledge.isOwn(write.origin));
   const context = contextOfReplacing(replaced, knowledge, false);
   const { origin, sequence } = knowledge.nextDot();
-  const write: ColumnWrite = { origin, sequence, time: Math.max(wall, latestTime(state) + 1), context, value: undefined };
+  const write: ColumnWrite = { origin, sequence, time: at, context, value: undefined };
   const winner = winnerOf(before, knowledge);
   const kept = mergeWrite(before, write, knowledge);
   for (const lost of before) {
