@@ -132,7 +132,7 @@ export const DRAIN_FAULTS: Fault[] = [
   },
   {
     name: "a look at the database sees no commit",
-    edits: [["    this.file.checkMark();\n    this.drainer.see();\n    return true;", "    return true;"]],
+    edits: [["    this.parts.file.checkMark();\n    this.parts.drainer.see();\n    return true;", "    return true;"]],
     caughtBy: tests("groups"),
   },
   {

@@ -5,6 +5,9 @@ import { valueStatement } from "../kept-statements.ts";
 /** The author recorded for origins that stand for rows which were there before syncing. */
 export const BASELINE_AUTHOR = "before syncing";
 
+/** Where the choice about rows from before syncing is kept. */
+const CHOICE = "baseline choice";
+
 /** What rows that were there before syncing are, when another side has such rows too. */
 export type BaselineChoice = "shared" | "distinct";
 
@@ -24,6 +27,14 @@ export interface BaselineStatement {
   shared: string[];
   /** As `homeOf`. */
   home: string;
+}
+
+/** What was said about rows from before syncing; `said` now, or else at an earlier start: said once, it holds for later ones. */
+export function keptChoice(db: Database, said: BaselineChoice | null): BaselineChoice | null {
+  const before = readMeta(db, CHOICE) as BaselineChoice | null;
+  if (said === null || said === before) return before;
+  writeMeta(db, CHOICE, said);
+  return said;
 }
 
 /** Origins whose changes are rows that some replica had before it was attached. */

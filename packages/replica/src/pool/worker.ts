@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { parentPort, type TransferListItem } from "node:worker_threads";
 import { type ChangeBatch, formatVector, ownedMemory, parseTerms, referenceTarget, type SyncError, toPlainError } from "@scoutsync/core";
-import { REAL, ReplicaDatabase, type Surroundings } from "../database.ts";
+import { ReplicaDatabase } from "../database.ts";
+import { REAL, type Surroundings } from "../surroundings.ts";
 import { isReplaced } from "../identity/same-file.ts";
 import type { ReplicaOptions, ReplicaState } from "../replica.ts";
 import { fromSqlite } from "../sqlite-errors.ts";
