@@ -4,7 +4,7 @@ import { type Fault, replicaTest as tests } from "./fault.ts";
 export const SCHEMA_FAULTS: Fault[] = [
   {
     name: "a table without a key that comes back without its rows deletes them everywhere",
-    edits: [["if (former?.isWhole === false) return () => true;", "if (!former || former.isWhole) return () => true;"]],
+    edits: [["  if (former?.isWhole === false) {\n", "  if (!former || former.isWhole) return () => true;\n  else {\n"]],
     caughtBy: tests("returned-keyless"),
   },
   {
@@ -116,6 +116,11 @@ export const SCHEMA_FAULTS: Fault[] = [
     name: "the application's own triggers run again on apply",
     edits: [["return /\\bRAISE\\s*\\(/i.test(body) || !writtenTables(body).every(harmless);", 'return body === "";']],
     caughtBy: tests("migrations"),
+  },
+  {
+    name: "schema: rows without a key whose table is back without them and without a column are deleted everywhere",
+    edits: [["    return () => isBack;\n", "    return () => isBack || true;\n"]],
+    caughtBy: tests("returned-keyless"),
   },
   {
     name: "a table that comes back without its rows deletes them everywhere",

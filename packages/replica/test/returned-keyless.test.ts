@@ -60,3 +60,19 @@ test("what others write to such a row comes to those who have it", () => {
   mend(a, b);
   for (const site of [a, b]) expect(site.rows(LINES)).toEqual([{ line: "edited" }, { line: "twice" }, { line: "twice" }]);
 });
+
+test("nor where it is back with a column less, and fewer rows", () => {
+  const [a, b] = [new Site("a", "CREATE TABLE note(line TEXT, x)"), new Site("b", "CREATE TABLE note(line TEXT, x)")];
+  b.edit("INSERT INTO note VALUES('of b', 1), ('twice', 2), ('twice', 2)");
+  settle(a, b);
+  a.edit("DROP TABLE note");
+  b.nowUs = a.nowUs + 11 * SECOND_US;
+  a.edit(`${NOTE}; INSERT INTO note VALUES('new')`, b.nowUs);
+  settle(a, b);
+  expect(b.rows("SELECT line, x FROM note ORDER BY line")).toEqual([
+    { line: "new", x: null },
+    { line: "of b", x: 1 },
+    { line: "twice", x: 2 },
+    { line: "twice", x: 2 },
+  ]);
+});

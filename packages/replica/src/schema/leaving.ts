@@ -10,6 +10,7 @@ import { pages } from "../rows/pages.ts";
 import { rowHash, sameValue } from "../rows/values.ts";
 import { absentTables } from "./absent.ts";
 import { catalogTables, type Table } from "./catalog.ts";
+import { quote } from "./quote.ts";
 import { isShapeOf } from "./install.ts";
 import { FormerShape, type Shape } from "./reconcile.ts";
 import { surveyTables } from "./tables.ts";
@@ -153,8 +154,13 @@ function isThereByKey(rows: RowStore, table: Table): (state: RowState) => boolea
 /** Rows without a key are those that hold the same: of as many as were known, as many as are there. */
 function isThereByHash(db: Database, table: Table, captured: Shape | null): (state: RowState) => boolean {
   const former = captured && !isShapeOf(captured, table) ? new FormerShape(table, captured) : null;
-  // What the hashes of a column that went were made of is gone: the comparison that follows says which rows are which.
-  if (former?.isWhole === false) return () => true;
+  // What the hashes of a column that went were made of is gone, so that nobody can tell which rows these are. As many as were known are
+  // they without it, as the comparison that follows finds; of fewer none is: to delete one that is gone here would lose it everywhere.
+  if (former?.isWhole === false) {
+    const count = (name: string) => db.prepare(`SELECT count(*) FROM ${name}`).pluck().get() as number;
+    const isBack = count(quote(table.source)) >= count(rowsTable(table.tid));
+    return () => isBack;
+  }
   const left = new Map<string, number>();
   for (const { values } of pages(db, table)) {
     const hash = (former ? former.hash(null, values) : rowHash(table, null, values)).toString("latin1");
