@@ -99,7 +99,7 @@ export const APPLY_FAULTS: Fault[] = [
   },
   {
     name: "others may claim changes of this run",
-    edits: [["if (this.knowledge.isSelf(origin) && !this.knowledge.covers(origin, sequence)) throw new NeverMade();", ""]],
+    edits: [["if (knowledge.isSelf(origin) && !knowledge.covers(origin, sequence)) throw new NeverMade();", ""]],
     caughtBy: tests("snapshot"),
   },
   {

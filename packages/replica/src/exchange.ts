@@ -11,7 +11,9 @@ import {
   SyncError,
   type Terms,
 } from "@scoutsync/core";
-import { type Applier, NeverMade, unpackBatch } from "./apply/apply.ts";
+import { type Applier } from "./apply/apply.ts";
+import { NeverMade } from "./apply/never-made.ts";
+import { unpackBatch } from "./apply/payload.ts";
 import type { Joining } from "./apply/joining.ts";
 import type { Silence } from "./capture/silence.ts";
 import type { DigestSums } from "./digest/digest-sums.ts";

@@ -1,5 +1,3 @@
-import { hash } from "node:crypto";
-import { zstdDecompressSync } from "node:zlib";
 import {
   type CellValue,
   type ChangeBatch,
@@ -9,13 +7,11 @@ import {
   MalformedBytes,
   parseVector,
   formatVector,
-  PAYLOAD_FORMATS,
   PayloadReader,
   RawText,
   RecordFlags,
   Ref,
   releaseLarge,
-  type SqlValue,
   SyncError,
   type VersionVector,
   type Write,
@@ -29,29 +25,17 @@ import type { Rejoin, Rejoined } from "../forgetting/rejoin.ts";
 import { Contested } from "../repair/contested.ts";
 import { settleDoubts } from "../repair/doubt.ts";
 import { isAlive, mergeBirth, mergeColumn, mergeExistence, mergeRekey, mergeSame } from "../rows/registers.ts";
-import { type ColumnWrite, openConflicts, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
-import { lacksTarget } from "../rows/foreign-keys.ts";
+import { openConflicts, ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
-import { bindable } from "../rows/table-store.ts";
-import { type Bindable, packKey, sameValue } from "../rows/values.ts";
-import { isNamedByBirth, type Table } from "../schema/catalog.ts";
+import { packKey, sameValue } from "../rows/values.ts";
 import type { Placement } from "./placement.ts";
 import { rowStatement, valueStatement } from "../kept-statements.ts";
-import { heldOnly } from "../rows/stored-states.ts";
+import { refuseForged } from "./never-made.ts";
+import { bornState, partialKey, partialState, writtenByBirth } from "./new-states.ts";
+import { PlainBirths } from "./plain-births.ts";
 
 /** Decisions at the end of a stream are made in transactions of about this length, milliseconds. */
 export const NORMALIZE_MS = 200;
-
-const NO_RAW_TEXT: readonly number[] = [];
-
-/** A row that has just been born says nothing but what its table shows. */
-const NOTHING_ELSE: RowState["own"] = new Map();
-
-/** zlib takes no smaller pieces, bytes. */
-const LEAST_PIECE = 64;
-
-/** A payload that says it is larger than this is refused before it is unpacked, bytes. */
-const LARGEST_PAYLOAD = 1024 * 1024 * 1024;
 
 export interface Applied {
   /** After the last batch of a re-join: what became of rows that the server does not hold. */
@@ -64,17 +48,6 @@ export interface Applied {
   parked: number;
 }
 
-/** A batch holds changes of this run that it never made. Nothing of it was applied. */
-export class NeverMade extends SyncError {
-  constructor() {
-    super({
-      code: "BATCH_CORRUPT",
-      message: "a batch claims changes of this node that it never made",
-      action: "Nothing of it was applied. Check which node sent it: it does not run this program, or its memory is damaged.",
-    });
-  }
-}
-
 /** Merges batches of others into this replica, inside the caller's write transaction. */
 export class Applier {
   private readonly db: Database;
@@ -82,11 +55,7 @@ export class Applier {
   private readonly knowledge: Knowledge;
   private readonly placement: Placement;
   private readonly nowUs: () => number;
-  private readonly lastSequences = new Map<number, number>();
-  private readonly ids = new Map<Table, Map<number, Map<number, bigint | null>>>();
   private opened = 0;
-  private movesSeen = 0;
-  private clashing = false;
   /** The batch holds whole rows to mend a difference: what the vector covers is merged all the same. */
   private repairing = false;
   /** A row that was held here is given to its table: the vector covers it already. */
@@ -97,6 +66,7 @@ export class Applier {
   private readonly floor: Floor;
   private readonly rejoin: Rejoin;
   private readonly contested: Contested;
+  private readonly plain: PlainBirths;
   /** Every row of the batch is noted as one that the server holds. */
   private rejoining = false;
   /** Gives references of a peer that names rows of joined copies in the old way their names; only on a trial copy. */
@@ -121,6 +91,7 @@ export class Applier {
     this.floor = options.floor;
     this.rejoin = options.rejoin;
     this.contested = new Contested(options);
+    this.plain = new PlainBirths(options);
   }
 
   position(run: string): VersionVector {
@@ -130,8 +101,7 @@ export class Applier {
 
   /** Applies one batch; the caller has drained in the same transaction. */
   apply(batch: ChangeBatch, unpacked: Buffer | null): Applied {
-    this.lastSequences.clear();
-    this.ids.clear();
+    this.plain.begin();
     this.opened = 0;
     const { vector } = this.knowledge;
     const known = join(vector, this.position(batch.run));
@@ -148,7 +118,7 @@ export class Applier {
     }
     for (const [origin, sequence] of batch.vector) {
       const oid = this.knowledge.numberOf(origin);
-      if (oid !== undefined) this.refuseForged(oid, sequence);
+      if (oid !== undefined) refuseForged(this.knowledge, oid, sequence);
     }
     this.placement.begin();
     const parkedBefore = this.placement.waitingRows;
@@ -229,16 +199,6 @@ export class Applier {
     return applied;
   }
 
-  /** Largest sequence of an origin that the log holds: a birth beyond it is new without looking. */
-  private isNew(origin: number, sequence: number): boolean {
-    this.refuseForged(origin, sequence);
-    let last = this.lastSequences.get(origin);
-    if (last === undefined) this.lastSequences.set(origin, (last = this.rows.lastSequence(origin)));
-    if (sequence <= last) return false;
-    this.lastSequences.set(origin, sequence);
-    return true;
-  }
-
   /** A row of a surrogate table that nothing but its birth has written: the hot path. */
   private applyPlain(reader: PayloadReader, { table, positions, same, unwritten }: IncomingTable): boolean {
     const origin = reader.origin();
@@ -261,7 +221,7 @@ export class Applier {
     if (this.knowledge.covers(origin, sequence)) return false;
     const birth = { origin, sequence, time, context };
     const identity = this.rows.shared.has(origin) ? this.rows.shared.identity(table, claim) : birth;
-    if (this.isNew(origin, sequence) && !stray && this.insertPlain(table, claim, birth, identity, cells, raw)) return true;
+    if (this.plain.isNew(origin, sequence) && !stray && this.plain.insert(table, claim, birth, identity, cells, raw)) return true;
     return this.applyRow({
       table,
       identity,
@@ -280,81 +240,6 @@ export class Applier {
       tallies: new Map(),
       same: [],
     });
-  }
-
-  /**
-   * Inserts at once when nothing stands in the way; false leaves everything to the general path. `mayBeRaw`: some value
-   * may be text that is not UTF-8, which is bound as bytes.
-   */
-  private insertPlain(
-    table: Table,
-    id: bigint,
-    birth: { origin: number; sequence: number; time: number; context: number },
-    identity: { origin: number; sequence: number },
-    cells: readonly CellValue[],
-    mayBeRaw: boolean,
-  ): boolean {
-    if (this.placement.isAwaited(identity.origin, identity.sequence) || this.rows.same.names(identity)) return false;
-    // Another copy's row of this name may be here, deleted or under another integer.
-    if (identity !== birth && this.rows.log.hasAlias(identity.origin, identity.sequence)) return false;
-    let values = cells;
-    if (table.references.length > 0 || table.linked.length > 0) {
-      const resolved = [...cells];
-      for (const { index, target } of table.linked) {
-        const value = resolved[index];
-        // A bare integer may be one that means a row here, and a row may be stood for by another.
-        if (typeof value === "bigint" || this.rows.linked.hasStoodFor(target)) return false;
-        if (!(value instanceof Ref)) continue;
-        const shown = this.rows.linked.idOf(target, value);
-        if (!sameValue(this.rows.linked.refOf(target, shown), value)) return false;
-        resolved[index] = shown;
-      }
-      for (const { index, parent } of table.references) {
-        const value = resolved[index];
-        if (!(value instanceof Ref)) continue;
-        const target = this.idOf(parent, value);
-        if (target === null) return false;
-        resolved[index] = target;
-      }
-      values = resolved;
-    }
-    // What it refers to by value may have been deleted by someone who did not know of it.
-    if (table.dependsOn.length > 0 && lacksTarget(this.rows, table, id, values as SqlValue[])) return false;
-    // Once one integer was taken the next ones mostly are, too.
-    const mayClash = this.clashing || this.rows.of(table).keptBack !== null;
-    if (mayClash && this.rows.byId(table, id)) return false;
-    if (this.rows.former.has(table, id)) return false;
-    // Rows that a deleted one left behind may show its integer.
-    if (table.referencedBy.length > 0 && this.rows.wasUsed(table, id)) return false;
-    this.clashing = false;
-    try {
-      const bound = mayBeRaw ? bindable(values) : { values: values as Bindable[], raw: NO_RAW_TEXT };
-      this.rows.of(table).insert(id, bound.values, bound.raw);
-    } catch (error) {
-      if (!((error as { code?: string }).code ?? "").startsWith("SQLITE_CONSTRAINT") || !this.db.inTransaction) throw error;
-      this.clashing = true;
-      return false;
-    }
-    const rowSum = this.rows.hash(table, id, values as SqlValue[], NOTHING_ELSE);
-    this.rows.touchedRow(table, identity);
-    this.rows.digest.add(table.tid, rowSum);
-    this.rows.of(table).addPlain(id, birth.origin, birth.sequence, birth.time, birth.context, rowSum);
-    return true;
-  }
-
-  /** The integer of a referenced row, remembered for the batch unless a row has moved since. */
-  private idOf(parent: Table, ref: Ref): bigint | null {
-    if (this.movesSeen !== this.placement.moves) {
-      this.ids.clear();
-      this.movesSeen = this.placement.moves;
-    }
-    let origins = this.ids.get(parent);
-    if (!origins) this.ids.set(parent, (origins = new Map()));
-    let known = origins.get(ref.origin);
-    if (!known) origins.set(ref.origin, (known = new Map()));
-    let id = known.get(ref.sequence);
-    if (id === undefined || id === null) known.set(ref.sequence, (id = this.rows.references.idOf(parent, ref)));
-    return id;
   }
 
   /** Any record: merges register by register, then settles where the row is. */
@@ -377,7 +262,7 @@ export class Applier {
       ...(row.rekey ? [row.rekey] : []),
       ...row.same,
     ]) {
-      this.refuseForged(write.origin, write.sequence);
+      refuseForged(this.knowledge, write.origin, write.sequence);
     }
     if (this.repairing) this.contested.yieldTo(row);
     if (this.rejoining) this.rejoin.saw(table, row.identity, row.key && packKey(table.key, row.key));
@@ -450,11 +335,6 @@ export class Applier {
     return true;
   }
 
-  /** Nobody knows more of this run's changes than this run. */
-  private refuseForged(origin: number, sequence: number): void {
-    if (this.knowledge.isSelf(origin) && !this.knowledge.covers(origin, sequence)) throw new NeverMade();
-  }
-
   private find(row: IncomingRow): RowState | null {
     if (!row.identity) return this.rows.byKey(row.table, packKey(row.table.key, row.key as CellValue[]));
     const { origin, sequence } = row.identity;
@@ -491,56 +371,9 @@ export class Applier {
   private create(row: IncomingRow): RowState | null {
     const { birth } = row;
     // What the vector covers and is not here was forgotten, and is no news.
-    if (!birth) return this.holdsNews(row) ? this.createPartial(row) : null;
+    if (!birth) return this.holdsNews(row) ? partialState(row) : null;
     if (!this.repairing && !this.delivering && this.knowledge.covers(birth.origin, birth.sequence)) return null;
-    const columns = new Map<number, ColumnWrite[]>(
-      row.held.map(({ cid, value }) => [cid, [{ ...birth, value, tally: row.tallies.get(cid) }]]),
-    );
-    for (const [cid, tally] of row.tallies) if (!columns.has(cid)) columns.set(cid, [{ ...birth, value: undefined, tally }]);
-    // A birth that comes before whatever else was written may as well have written the default; of several, none comes first.
-    if (!isNamedByBirth(row.table) || row.twins.length > 0) for (const cid of row.unwritten) columns.set(cid, []);
-    return {
-      table: row.table,
-      place: { kind: "waiting", reason: "", blocker: null },
-      slot: UNSTORED,
-      identity: row.identity ?? { origin: birth.origin, sequence: birth.sequence },
-      key: row.key ? packKey(row.table.key, row.key) : null,
-      birth,
-      claim: row.claim,
-      twins: [],
-      columns,
-      deletes: [],
-      rekey: null,
-      closed: [],
-      same: [],
-      own: new Map(),
-      kept: false,
-      hash: null,
-    };
-  }
-
-  /** A row that others write to and that went from here with a dropped table: what they write is held. */
-  private createPartial(row: IncomingRow): RowState {
-    const identity = row.identity ?? { origin: 0, sequence: 0 };
-    return {
-      table: heldOnly(row.table),
-      place: { kind: "held", left: "" },
-      slot: UNSTORED,
-      identity,
-      key: partialKey(row),
-      birth: { ...identity, time: 0, context: 0 },
-      twins: [],
-      claim: 0n,
-      columns: new Map(),
-      deletes: [],
-      rekey: null,
-      closed: [],
-      same: [],
-      own: new Map(),
-      kept: false,
-      partial: true,
-      hash: null,
-    };
+    return bornState(row, birth);
   }
 
   /** The rest of a row has come: what was held of it goes with the record. */
@@ -569,64 +402,3 @@ export class Applier {
     return true;
   }
 }
-
-/** The name of a row whose birth is not here: its natural key, or the dot of the birth. */
-function partialKey({ table, identity, key }: IncomingRow): Buffer {
-  if (!identity) return packKey(table.key, key as CellValue[]);
-  return packKey(table.key, [new Ref(identity.origin, identity.sequence)]);
-}
-
-/** The values that a record's birth wrote, columns that the table lacks included. */
-function writtenByBirth({ table, values, unwritten, held }: IncomingRow): { cid: number; value: CellValue }[] {
-  const here = table.columns.map(({ cid }, index) => ({ cid, value: values[index] ?? null }));
-  return [...here.filter(({ cid }) => !unwritten.has(cid)), ...held];
-}
-
-/** Names of the tables in a payload; none where it cannot be read, which applying it will say. */
-export function tablesIn(unpacked: Buffer): string[] {
-  try {
-    return new PayloadReader(unpacked).head.tables.map(({ name }) => name);
-  } catch (error) {
-    if (error instanceof MalformedBytes) return [];
-    throw error;
-  }
-}
-
-/** Checks that the payload is what was sent, and unpacks it. Null when it is empty. */
-export function unpackBatch(batch: ChangeBatch): Buffer | null {
-  const corrupt = (message: string) =>
-    new SyncError({ code: "BATCH_CORRUPT", message, action: "Nothing of it was applied; it is asked for again." });
-  const sum = hash("sha256", batch.payload, "buffer");
-  if (Buffer.compare(sum, batch.sha256) !== 0) throw corrupt("a batch's SHA-256 does not match its bytes");
-  if (batch.count === 0 && batch.payload.length > 0) throw corrupt("a batch says that it is empty and is not");
-  if (batch.count === 0) return null;
-  if (!(PAYLOAD_FORMATS as readonly string[]).includes(batch.format)) {
-    throw new SyncError({
-      code: "PROTOCOL_VERSION",
-      message: `a batch has the layout "${batch.format}", which this version does not know`,
-      action: "Nothing of it was applied. Upgrade this node to the version its peer runs; the changes stay with the peer until then.",
-    });
-  }
-  if (batch.payloadSize > LARGEST_PAYLOAD) throw corrupt("a batch says it is larger than 1 GiB");
-  try {
-    const plain = batch.codec === "zstd" ? decompressed(batch.payload, batch.payloadSize) : asBuffer(batch.payload);
-    if (plain.length !== batch.payloadSize) throw corrupt("a batch unpacks to another size than it says");
-    return plain;
-  } catch (error) {
-    if (error instanceof SyncError) throw error;
-    throw new SyncError({
-      code: "BATCH_CORRUPT",
-      message: "a batch cannot be unpacked",
-      action: "Nothing of it was applied; it is asked for again.",
-      cause: error,
-    });
-  }
-}
-
-/** In one piece of memory: of pieces of the usual size all would be there twice while they are put together. */
-function decompressed(payload: Uint8Array, size: number): Buffer {
-  // One byte more than it says: a piece that is full would make room for another one.
-  return zstdDecompressSync(payload, { maxOutputLength: Math.max(1, size), chunkSize: Math.max(LEAST_PIECE, size + 1) });
-}
-
-const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import type { Database } from "better-sqlite3";
 import type { Terms } from "@scoutsync/core";
-import { tablesIn } from "../apply/apply.ts";
+import { tablesIn } from "../apply/payload.ts";
 import type { Delivery } from "../apply/delivery.ts";
 import type { Placement } from "../apply/placement.ts";
 import type { CaptureFaults } from "../capture/faults.ts";
