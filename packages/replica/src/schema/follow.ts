@@ -333,10 +333,12 @@ export class SchemaFollower {
 
   /** What `work` gives; null where the shape of the tables does not allow it, and nothing has come of it. */
   private attempt<T>(broken: readonly Table[], work: () => T): T | null {
+    // What was done before stays when this is undone, and what this does when a later attempt is: reloading reads it from the file.
+    this.flush();
     this.db.exec("SAVEPOINT old_shape");
     try {
       const done = work();
-      this.rows.flush();
+      this.flush();
       this.db.exec("RELEASE old_shape");
       return done;
     } catch (error) {
@@ -350,6 +352,12 @@ export class SchemaFollower {
       this.noteProblem(`schema of ${broken.map((table) => table.name).join(", ")} changed: ${(error as Error).message}`);
       return null;
     }
+  }
+
+  private flush(): void {
+    this.rows.flush();
+    this.digest.flush();
+    this.knowledge.flush();
   }
 }
 
