@@ -128,7 +128,7 @@ test("a row that was deleted just before a migration keeps its values where the 
   const a = new Site("a", COLUMNS);
   a.edit(ROW, at(0));
   a.write(`DELETE FROM item; ${LESS}`);
-  const { reconciliation } = a.replica as unknown as { reconciliation: { turn: (until: number) => unknown } };
+  const { reconciliation } = (a.replica as unknown as { parts: { reconciliation: { turn: (until: number) => unknown } } }).parts;
   const turn = reconciliation.turn.bind(reconciliation);
   reconciliation.turn = () => {
     reconciliation.turn = turn;

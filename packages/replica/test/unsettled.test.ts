@@ -18,7 +18,7 @@ test.each(["a restart", "the next drain"])("decisions cut off after the vector h
   // A clock that jumps at every look ends each turn at once; what follows the first turn does not come to pass.
   let now = 0;
   vi.spyOn(performance, "now").mockImplementation(() => (now += 1_000));
-  const { turns: cut } = b.replica as unknown as { turns: { unsettled: boolean; settle(): void } };
+  const { turns: cut } = (b.replica as unknown as { parts: { turns: { unsettled: boolean; settle(): void } } }).parts;
   vi.spyOn(cut, "settle").mockImplementation(() => {
     if (cut.unsettled) throw new Error("cut off");
   });
