@@ -34,7 +34,7 @@ import type { Forgetting } from "../forgetting/forget.ts";
 import type { ScopeCarried } from "../scope/carry.ts";
 import type { ScopeSource } from "../scope/copy.ts";
 import type { FromWorker, Method, ToWorker } from "./calls.ts";
-import { COLLECT_FROM, collectGarbage } from "./collect.ts";
+import { COLLECT_FROM, collectGarbage, collectPassed } from "./collect.ts";
 
 /**
  * A batch is garbage as soon as it is applied: a small young generation keeps a thread from growing to several
@@ -86,6 +86,8 @@ class Pool implements ReplicaPool {
       this.replicas.get(message.database)?.moved(message.state);
       return;
     }
+    // What was handed on of the answers before.
+    collectPassed();
     const waiting = this.waiting.get(message.call);
     this.waiting.delete(message.call);
     if (this.waiting.size === 0) for (const { worker } of this.threads) worker.unref();
