@@ -179,9 +179,21 @@ export class FleetVerdict {
     for (const [column, value] of here.cells) {
       const values = row.values.get(column);
       // Rows that go in one statement may set each other's references to NULL on the way.
-      if (values && !values.has(value) && !value.startsWith("nothing") && value !== "NULL")
+      if (values && !values.has(value) && !value.startsWith("nothing") && value !== "NULL" && !this.hasFollowed(row, column, here))
         this.failures.push(`${row.label}.${column} on ${node.name} is ${value}, which nobody wrote`);
     }
+  }
+
+  /** True where the row follows the one that it refers to: the key of that was changed while this waited for its place. */
+  private hasFollowed(row: LedgerRow, column: string, { cells }: SeenRow): boolean {
+    const references = this.tables.find(({ name }) => name === row.table)?.references ?? [];
+    return references.some(({ parent, columns }) => {
+      if (!columns.includes(column)) return false;
+      const now = this.ledger.rows.get(`${parent} ${columns.map((name) => cells.get(name)).join(" ")}`);
+      return [...this.ledger.rows.values()].some(
+        (former) => former.table === parent && former.referrers.has(row) && [...former.markers].some((marker) => now?.markers.has(marker)),
+      );
+    });
   }
 
   /** The table and the open conflicts hold exactly what no later write knew. */
