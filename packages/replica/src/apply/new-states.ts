@@ -1,6 +1,6 @@
 import { type CellValue, Ref, type Write } from "@scoutsync/core";
 import type { IncomingRow } from "../log/incoming.ts";
-import { type ColumnWrite, type RowState, UNSTORED } from "../rows/row-state.ts";
+import { type ColumnWrite, newState, type RowState } from "../rows/row-state.ts";
 import { heldOnly } from "../rows/stored-states.ts";
 import { packKey } from "../rows/values.ts";
 import { isNamedByBirth } from "../schema/catalog.ts";
@@ -13,48 +13,20 @@ export function bornState(row: IncomingRow, birth: Write): RowState {
   for (const [cid, tally] of row.tallies) if (!columns.has(cid)) columns.set(cid, [{ ...birth, value: undefined, tally }]);
   // A birth that comes before whatever else was written may as well have written the default; of several, none comes first.
   if (!isNamedByBirth(row.table) || row.twins.length > 0) for (const cid of row.unwritten) columns.set(cid, []);
-  return {
-    table: row.table,
-    place: { kind: "waiting", reason: "", blocker: null },
-    slot: UNSTORED,
-    identity: row.identity ?? { origin: birth.origin, sequence: birth.sequence },
-    key: row.key ? packKey(row.table.key, row.key) : null,
-    birth,
-    claim: row.claim,
-    twins: [],
-    columns,
-    deletes: [],
-    rekey: null,
-    closed: [],
-    same: [],
-    own: new Map(),
-    kept: false,
-    hash: null,
-  };
+  const { table, claim } = row;
+  const key = row.key ? packKey(table.key, row.key) : null;
+  const state = newState({ table, place: { kind: "waiting", reason: "", blocker: null }, identity: row.identity, key, birth, claim });
+  state.columns = columns;
+  return state;
 }
 
 /** A row that others write to and that went from here with a dropped table: what they write is held. */
 export function partialState(row: IncomingRow): RowState {
   const identity = row.identity ?? { origin: 0, sequence: 0 };
-  return {
-    table: heldOnly(row.table),
-    place: { kind: "held", left: "" },
-    slot: UNSTORED,
-    identity,
-    key: partialKey(row),
-    birth: { ...identity, time: 0, context: 0 },
-    twins: [],
-    claim: 0n,
-    columns: new Map(),
-    deletes: [],
-    rekey: null,
-    closed: [],
-    same: [],
-    own: new Map(),
-    kept: false,
-    partial: true,
-    hash: null,
-  };
+  const birth = { ...identity, time: 0, context: 0 };
+  const state = newState({ table: heldOnly(row.table), place: { kind: "held", left: "" }, identity, key: partialKey(row), birth });
+  state.partial = true;
+  return state;
 }
 
 /** The name of a row whose birth is not here: its natural key, or the dot of the birth. */

@@ -3,7 +3,7 @@ import { Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { keylessIdentity } from "../rows/keyless-rows.ts";
 import { blindWrite, isAlive, localWrite, registerOf, replaceColumn, writeBeside } from "../rows/registers.ts";
-import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
+import { newState, ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { sameValue } from "../rows/values.ts";
 import type { Column, Table } from "../schema/catalog.ts";
@@ -69,24 +69,7 @@ export class KeylessDrain {
 
   private insert(table: Table, event: KeylessEvent): void {
     const birth = localWrite(null, event.wall, [], this.knowledge);
-    const state: RowState = {
-      table,
-      place: { kind: "table" },
-      slot: UNSTORED,
-      identity: { origin: birth.origin, sequence: birth.sequence },
-      key: keylessIdentity(table, birth),
-      birth,
-      claim: 0n,
-      twins: [],
-      columns: new Map(),
-      deletes: [],
-      rekey: null,
-      closed: [],
-      same: [],
-      own: new Map(),
-      kept: false,
-      hash: null,
-    };
+    const state = newState({ table, place: { kind: "table" }, key: keylessIdentity(table, birth), birth });
     this.noteReferred(state, event.image);
     this.rows.saveInTable(state, null, event.image, NO_DOTS, [event.rowid]);
   }

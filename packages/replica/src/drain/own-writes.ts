@@ -16,7 +16,7 @@ import {
   writeBeside,
   writeUnseen,
 } from "../rows/registers.ts";
-import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
+import { newState, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { type Edit, hasCombiningRule, ruleOf } from "../rows/ruled-columns.ts";
 import { sameValue } from "../rows/values.ts";
@@ -84,24 +84,7 @@ export class OwnWrites {
       return existing;
     }
     const birth = unseen ? blindWrite(unseen, wall, this.knowledge) : localWrite(null, wall, [], this.knowledge);
-    const state: RowState = {
-      table,
-      place: { kind: "table" },
-      slot: UNSTORED,
-      identity: { origin: birth.origin, sequence: birth.sequence },
-      key,
-      birth,
-      claim: id ?? 0n,
-      twins: [],
-      columns: new Map(),
-      deletes: [],
-      rekey: null,
-      closed: [],
-      same: [],
-      own: new Map(),
-      kept: false,
-      hash: null,
-    };
+    const state = newState({ table, place: { kind: "table" }, key, birth, claim: id ?? 0n });
     tellBirth(state, editsOf(table, { values, found: null }), this.knowledge);
     return state;
   }

@@ -17,7 +17,7 @@ import { keylessIdentity } from "../rows/keyless-rows.ts";
 import { isAlive, latestTime, localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
 import { isSame, type Member } from "../rows/members.ts";
 import { Notices } from "../rows/notices.ts";
-import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
+import { newState, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
 import { keyText, packKey, valueText } from "../rows/values.ts";
@@ -319,24 +319,7 @@ export class Rejoin {
         : key
           ? this.rows.keyFromValues(table, key)
           : this.renamedKey(state);
-    const fresh: RowState = {
-      table,
-      place: state.place,
-      slot: UNSTORED,
-      identity: { origin: birth.origin, sequence: birth.sequence },
-      key: packed,
-      birth,
-      claim: id ?? 0n,
-      twins: [],
-      columns: new Map(),
-      deletes: [],
-      rekey: null,
-      closed: [],
-      same: [],
-      own: new Map(),
-      kept: false,
-      hash: null,
-    };
+    const fresh = newState({ table, place: state.place, key: packed, birth, claim: id ?? 0n });
     if (inTable && values) {
       this.rows.saveInTable(fresh, id, values, new Map(), key);
       this.early.placed(fresh, cells);

@@ -106,6 +106,35 @@ export interface RowState {
   hash: Buffer | null;
 }
 
+/** A row of which nothing is known but its birth, and which is not stored yet. */
+export function newState({
+  table,
+  place,
+  identity = null,
+  key,
+  birth,
+  claim = 0n,
+}: Pick<RowState, "table" | "place" | "key" | "birth"> & { identity?: RowState["identity"] | null; claim?: bigint }): RowState {
+  return {
+    table,
+    place,
+    slot: UNSTORED,
+    identity: identity ?? { origin: birth.origin, sequence: birth.sequence },
+    key,
+    birth,
+    claim,
+    twins: [],
+    columns: new Map(),
+    deletes: [],
+    rekey: null,
+    closed: [],
+    same: [],
+    own: new Map(),
+    kept: false,
+    hash: null,
+  };
+}
+
 const Extra = {
   identity: 1,
   claim: 2,

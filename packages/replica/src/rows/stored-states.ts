@@ -1,30 +1,15 @@
 import type { Table } from "../schema/catalog.ts";
 import { forgetDefaults } from "./held-columns.ts";
 import { type OutRow, OutState } from "./out-table.ts";
-import { type RowState, unpackExtra } from "./row-state.ts";
+import { newState, type RowState, unpackExtra } from "./row-state.ts";
 import type { StoredRow } from "./table-store.ts";
 
 /** What is known of a row in its table. */
 export function stateInTable(table: Table, row: StoredRow): RowState {
   const birth = { origin: Number(row[1]), sequence: Number(row[2]), time: Number(row[3]), context: Number(row[4]) };
-  const state: RowState = {
-    table,
-    place: { kind: "table" },
-    slot: row[0],
-    identity: { origin: birth.origin, sequence: birth.sequence },
-    key: row[7],
-    birth,
-    claim: row[0],
-    twins: [],
-    columns: new Map(),
-    deletes: [],
-    rekey: null,
-    closed: [],
-    same: [],
-    own: new Map(),
-    kept: false,
-    hash: row[6],
-  };
+  const state = newState({ table, place: { kind: "table" }, key: row[7], birth, claim: row[0] });
+  state.slot = row[0];
+  state.hash = row[6];
   unpackExtra(state, row[5]);
   forgetDefaults(state);
   return state;
@@ -34,7 +19,7 @@ export function stateInTable(table: Table, row: StoredRow): RowState {
 export function stateOut(table: Table, row: OutRow): RowState {
   const birth = { origin: Number(row[5]), sequence: Number(row[6]), time: Number(row[7]), context: Number(row[8]) };
   const named = row[12] === null ? null : { origin: Number(row[12]), sequence: Number(row[13]) };
-  const state: RowState = {
+  const state = newState({
     table,
     place:
       row[2] === OutState.dead
@@ -44,21 +29,11 @@ export function stateOut(table: Table, row: OutRow): RowState {
           : row[2] === OutState.held
             ? { kind: "held", left: row[11] ?? "" }
             : { kind: "waiting", reason: row[11] ?? "", blocker: named },
-    slot: row[0],
-    identity: { origin: birth.origin, sequence: birth.sequence },
     key: row[3],
     birth,
     claim: row[4] ?? 0n,
-    twins: [],
-    columns: new Map(),
-    deletes: [],
-    rekey: null,
-    closed: [],
-    same: [],
-    own: new Map(),
-    kept: false,
-    hash: null,
-  };
+  });
+  state.slot = row[0];
   unpackExtra(state, row[9]);
   if (state.partial) state.table = heldOnly(table);
   return state;
