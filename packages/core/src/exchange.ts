@@ -37,7 +37,10 @@ export interface NodeName {
   name: string;
 }
 
-/** Changes of one origin that became visible together where they were written, sequences inclusive. */
+/**
+ * Changes of one origin that became visible together where they were written, sequences inclusive. A `first` of 0: together with
+ * the last ones of the origin of the group before it in the list.
+ */
 export interface ChangeGroup {
   origin: string;
   first: number;

@@ -146,6 +146,61 @@ describe("a transaction of the application", () => {
     expect(shows(b, a, 1_000)).toEqual([sql.startsWith("DELETE") ? "5000 0" : "5001 0"]);
   });
 
+  describe("in the middle of whose drain the node was killed", () => {
+    /** A node, and what kills it in one run after the other, just before its drain would leave no more than so many events waiting. */
+    function mortal(): { a: Site; die: (waiting: number[]) => void } {
+      let least = 0;
+      const connect = (path: string, options: Database.Options) => {
+        const db = new Database(path, options);
+        const exec = db.exec.bind(db);
+        const left = () => db.prepare("SELECT count(*) FROM _scoutsync_capture").pluck().get() as number;
+        db.exec = (sql) => {
+          if (sql === "COMMIT" && least > 0 && left() <= least) throw new Error("killed");
+          return exec(sql);
+        };
+        return db;
+      };
+      const a = new Site("a", SCHEMA, { turnMs: 0, connect });
+      a.edit("INSERT INTO word VALUES('before', '')");
+      const die = (waiting: number[]) => {
+        for (const [run, count] of waiting.entries()) {
+          least = count;
+          expect(() => (run === 0 ? a.replica.drain() : a.start())).toThrow("killed");
+          if (run === 0) a.kill();
+        }
+        least = 0;
+        a.start();
+      };
+      return { a, die };
+    }
+
+    test.each([[[4_000]], [[5]], [[4_500, 2_500, 500]]])("is whole, here and behind it (%j events waiting)", (waiting) => {
+      const { a, die } = mortal();
+      const [b, c] = [new Site("b", SCHEMA), new Site("c", SCHEMA)];
+      addInOneTransaction(a, 6_000);
+      die(waiting);
+      a.edit("INSERT INTO word VALUES('after', '')");
+      expect(shows(b, a, 500)).toEqual(["6000 3", "6000 4"]);
+      expect(shows(c, b, 700)).toEqual(["6000 3", "6000 4"]);
+      expect(c.replica.state().digest).toEqual(a.replica.state().digest);
+    });
+
+    test("is whole though whoever passes it on came to know others in between", () => {
+      const { a, die } = mortal();
+      const [b, c, d] = [new Site("b", SCHEMA), new Site("c", SCHEMA), new Site("d", SCHEMA)];
+      b.pull(a);
+      addPersons(c, 100);
+      b.pull(c);
+      addInOneTransaction(a, 6_000);
+      die([4_000]);
+      b.pull(a);
+      // The transaction of a, then the hundred of c.
+      expect(shows(d, b, 10)[0]).toBe("6000 3");
+      d.pull(b);
+      expect(d.replica.state().digest).toEqual(b.replica.state().digest);
+    });
+  });
+
   test("of more than 100,000 changes comes batch by batch", () => {
     const [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
     addInOneTransaction(a, 100_001);

@@ -56,6 +56,8 @@ export const julianDay = (us: number): number => us / 86_400_000_000 + 2_440_587
 
 let drawn = 0;
 
+const open = (path: string, options: Database.Options): Database.Database => new Database(path, options);
+
 /** A folder that goes when the test ends. */
 export function testFolder(atEnd: (work: () => void) => void = onTestFinished): string {
   const path = mkdtempSync(joinPath(tmpdir(), "scoutsync-replica-"));
@@ -134,7 +136,7 @@ export class Site {
         nowUs: () => this.nowUs,
         neighbour: (other) => (this.options.refersTo?.[other]?.isOpen === true ? this.options.refersTo[other].replica : null),
         dependents: () => (this.options.dependents ?? []).filter(({ isOpen }) => isOpen).map(({ replica }) => replica),
-        ...(this.options.connect && { connect: this.options.connect }),
+        connect: (path, options) => (this.connection = (this.options.connect ?? open)(path, options)),
         ...(uptimeUs && { uptimeUs }),
         ...(turnMs !== undefined && { turnMs }),
         random: (bytes) => Uint8Array.from({ length: bytes }, () => Math.floor((this.options.random ?? this.random)() * 256)),
@@ -145,6 +147,14 @@ export class Site {
 
   /** The replica runs. */
   isOpen = false;
+  private connection!: Database.Database;
+
+  /** The node's process is killed: what it had not committed is gone. */
+  kill(): void {
+    this.isOpen = false;
+    this.connection.close();
+    this.replica.close();
+  }
 
   stop(): void {
     this.isOpen = false;

@@ -150,7 +150,10 @@ export class Drain {
       }
       this.parts.drained(complete ? (part as number) : Number(at));
       this.captured.forget(at as bigint, tables, displaced);
-      if (performance.now() > until) return false;
+      if (performance.now() > until) {
+        this.groups.leaveOpen(this.groupAfter as number);
+        return false;
+      }
     }
   }
 
@@ -205,14 +208,14 @@ export class Drain {
   /** It was rolled back. */
   reload(): void {
     this.groupAfter = this.groupAtBegin;
+    this.groups.reload();
     this.parts.forget();
     this.early.reload();
   }
 
   /** Nothing waits that belongs to what was drained: no transaction is cut in two here. */
   private endGroup(): void {
-    const { lastDot } = this.knowledge;
-    if (lastDot && this.groupAfter !== null) this.groups.note(lastDot.origin, this.groupAfter + 1, lastDot.sequence);
+    if (this.groupAfter !== null) this.groups.end(this.groupAfter);
     this.groupAfter = null;
   }
 

@@ -121,10 +121,9 @@ export class LogReader {
     });
     let left = limit;
     let final = true;
-    for (const origin of this.originsInOrder()) {
+    for (const origin of this.originsInOrder(from)) {
       const goal = this.knowledge.entries.get(origin) ?? 0;
       let at = from.get(origin) ?? 0;
-      if (at >= goal) continue;
       while (at < goal && left > 0 && writer.payload.size < DEFAULT_BATCH_BYTES) {
         const entries = this.entries(origin, at, goal, Math.min(ENTRIES_AT_ONCE, left));
         if (entries.length === 0) {
@@ -195,9 +194,20 @@ export class LogReader {
     return local;
   }
 
-  private originsInOrder(): number[] {
-    // In the order in which they became known here: what came first was mostly referred to by what came later.
-    return [...this.knowledge.entries.keys()].sort((a, b) => a - b);
+  /**
+   * Origins of which something lies after `from`, in the order in which they became known here: what came first was mostly referred to
+   * by what came later. But where a group has parts in two, one right behind the other.
+   */
+  private originsInOrder(from: ReadonlyMap<number, number>): number[] {
+    const known = [...this.knowledge.entries].flatMap(([oid, goal]) => (goal > (from.get(oid) ?? 0) ? [oid] : []));
+    const origins = known.toSorted((a, b) => a - b);
+    for (const origin of known) {
+      const before = this.groups.continued(origin);
+      if (before === null || !origins.includes(before)) continue;
+      origins.splice(origins.indexOf(origin), 1);
+      origins.splice(origins.indexOf(before) + 1, 0, origin);
+    }
+    return origins;
   }
 
   private entries(origin: number, after: number, upTo: number, limit: number): Entry[] {
