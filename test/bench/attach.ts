@@ -12,7 +12,8 @@ const ROWS_AT_ONCE = 100_000;
 
 /**
  * A node attaches a database of this size while an application writes: a third of it in values of 64 MiB, the rest in rows
- * of 2.4 kB. For how long a writer finds the lock taken, what the node needs of memory, and how long it takes.
+ * of 2.4 kB, and short rows with a text for a key and with none. For how long a writer finds the lock taken, what the node
+ * needs of memory, and how long it takes.
  */
 export async function measureAttach(folder: string, gigabytes: number): Promise<void> {
   const path = `${folder}/attached.db`;
@@ -57,6 +58,7 @@ function makeDatabase(path: string, bytes: number): number {
   db.pragma("synchronous = OFF");
   db.exec(`CREATE TABLE film(id INTEGER PRIMARY KEY, name TEXT NOT NULL, picture BLOB);
     CREATE TABLE report(id INTEGER PRIMARY KEY, team INTEGER NOT NULL, line TEXT NOT NULL); CREATE INDEX report_team ON report(team);
+    CREATE TABLE code(code TEXT PRIMARY KEY, team INTEGER NOT NULL); CREATE TABLE line(at INTEGER, line TEXT);
     CREATE TABLE beat(id INTEGER PRIMARY KEY, at INTEGER)`);
   const films = Math.floor(bytes / 3 / LARGE);
   const film = db.prepare("INSERT INTO film(name, picture) VALUES(?, randomblob(?))");
@@ -66,9 +68,13 @@ function makeDatabase(path: string, bytes: number): number {
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) INSERT INTO report(team, line) SELECT i % 5000, hex(randomblob(?)) FROM n",
   );
   for (let left = reports; left > 0; left -= ROWS_AT_ONCE) fill.run(Math.min(left, ROWS_AT_ONCE), ORDINARY / 2);
+  const few = Math.ceil(reports / 4);
+  const up = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)";
+  db.prepare(`INSERT INTO code(code, team) ${up} SELECT hex(randomblob(8)), i FROM n`).run(few);
+  db.prepare(`INSERT INTO line(at, line) ${up} SELECT i / 2, 'line ' || i / 2 FROM n`).run(few);
   db.pragma("wal_checkpoint(TRUNCATE)");
   db.close();
-  return films + reports;
+  return films + reports + 2 * few;
 }
 
 /** Milliseconds for reading every value once. */

@@ -194,3 +194,31 @@ test("an attach that was cut off is made whole by the next start", () => {
   b.pull(a);
   expect(b.rows("SELECT k FROM word")).toEqual([{ k: "k" }]);
 });
+
+test("attaching looks up each page of rows, and sorts and reads through none of them again", () => {
+  const path = joinPath(testFolder(), "app.db");
+  const app = new Database(path);
+  app.exec(`CREATE TABLE item(id INTEGER PRIMARY KEY, m TEXT); CREATE TABLE word(k TEXT PRIMARY KEY, x TEXT); CREATE TABLE line(m TEXT);
+    INSERT INTO item VALUES(1, 'one'); INSERT INTO word VALUES('a', 'b'); INSERT INTO line VALUES('c'), ('c')`);
+  app.close();
+  const again: string[] = [];
+  let paged = 0;
+  const connect = (file: string, options: Database.Options) => {
+    const db = new Database(file, options);
+    const prepare = db.prepare.bind(db);
+    db.prepare = (sql: string) => {
+      if (/temp[.].*(LIMIT|n >)/.test(sql)) {
+        paged++;
+        const nulls = (sql.match(/[?]/g) ?? []).map(() => null);
+        const plan = prepare(`EXPLAIN QUERY PLAN ${sql}`).all(...nulls) as { detail: string }[];
+        for (const { detail } of plan) if (/TEMP B-TREE|[(]tid=[?][)]/.test(detail)) again.push(`${sql}: ${detail}`);
+      }
+      return prepare(sql);
+    };
+    return db;
+  };
+  const site = new Site("a", "", { path, connect });
+  expect(site.rows("SELECT count(*) AS n FROM line")).toEqual([{ n: 2 }]);
+  expect(paged).toBeGreaterThan(6);
+  expect(again).toEqual([]);
+});

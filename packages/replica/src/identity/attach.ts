@@ -68,7 +68,7 @@ function snapshot(db: Database, tables: readonly Table[]): number {
       if (table.keyless) addKeyless(db, table, add);
       else if (table.surrogate)
         for (const { key, values } of pages(db, table)) add.run(table.tid, key[0], null, null, rowHash(table, key[0] as bigint, values));
-      else addNatural(db, table, add);
+      else addNatural(db, table);
     }
   } finally {
     db.exec("COMMIT");
@@ -82,11 +82,12 @@ const ordered = (tables: readonly Table[]): Table[] => [
 ];
 
 /** Rows of a natural key are numbered by the packed key, which no copy changes; their order on disk may differ. */
-function addNatural(db: Database, table: Table, add: { run(...values: unknown[]): unknown }): void {
+function addNatural(db: Database, table: Table): void {
   db.exec("CREATE TEMP TABLE unordered(sort BLOB, key BLOB, hash BLOB)");
   const park = db.prepare("INSERT INTO temp.unordered(sort, key, hash) VALUES(?, ?, ?)");
   const numberOf = db.prepare("SELECT n FROM temp.baseline WHERE tid = ? AND id = ?").pluck();
-  db.exec("CREATE INDEX IF NOT EXISTS temp.baseline_id ON baseline(tid, id)");
+  // Of rows with an integer only: by `tid` alone nobody may look rows up, `record` would read the whole index for every turn.
+  db.exec("CREATE INDEX IF NOT EXISTS temp.baseline_id ON baseline(tid, id) WHERE id IS NOT NULL");
   for (const { key, values } of pages(db, table)) {
     if (key.includes(null)) continue;
     const cells: CellValue[] = [...key];
@@ -98,12 +99,7 @@ function addNatural(db: Database, table: Table, add: { run(...values: unknown[])
     }
     park.run(packKey(table.key, key), packKey(table.key, cells), rowHash(table, null, values));
   }
-  const rows = db.prepare("SELECT sort, key, hash FROM temp.unordered ORDER BY sort LIMIT ? OFFSET ?").raw(true);
-  for (let offset = 0; ; offset += ROWS_AT_ONCE) {
-    const page = rows.all(ROWS_AT_ONCE, offset) as [Buffer, Buffer, Buffer][];
-    for (const [sort, key, hash] of page) add.run(table.tid, null, sort, key, hash);
-    if (page.length < ROWS_AT_ONCE) break;
-  }
+  db.prepare("INSERT INTO temp.baseline(tid, sort, key, hash) SELECT ?, sort, key, hash FROM temp.unordered ORDER BY sort").run(table.tid);
   db.exec("DROP TABLE temp.unordered");
 }
 
@@ -112,20 +108,23 @@ function addKeyless(db: Database, table: Table, add: { run(...values: unknown[])
   db.exec("CREATE TEMP TABLE unordered(local BLOB, hash BLOB, content BLOB)");
   const park = db.prepare("INSERT INTO temp.unordered(local, hash, content) VALUES(?, ?, ?)");
   for (const { key, values } of pages(db, table)) park.run(packKey(table.key, key), rowHash(table, null, values), contentOf(table, values));
-  const rows = db.prepare("SELECT local, hash, content FROM temp.unordered ORDER BY hash, rowid LIMIT ? OFFSET ?").raw(true);
+  // Sorted once, not once a page.
+  db.exec("CREATE TEMP TABLE equal AS SELECT local, hash, content FROM temp.unordered ORDER BY hash, rowid; DROP TABLE temp.unordered");
+  const rows = db.prepare("SELECT rowid, local, hash, content FROM temp.equal WHERE rowid > ? ORDER BY rowid LIMIT ?").raw(true);
   let last: Buffer | null = null;
   let copy = 0;
-  for (let offset = 0; ; offset += ROWS_AT_ONCE) {
-    const page = rows.all(ROWS_AT_ONCE, offset) as [Buffer, Buffer, Buffer][];
-    for (const [local, hash, content] of page) {
+  for (let after = 0; ;) {
+    const page = rows.all(after, ROWS_AT_ONCE) as [number, Buffer, Buffer, Buffer][];
+    for (const [at, local, hash, content] of page) {
       copy = last?.equals(hash) ? copy + 1 : 1;
       last = hash;
+      after = at;
       // With the origin it makes the identity: that follows from all rows.
       add.run(table.tid, null, local, contentName(content, copy), hash);
     }
     if (page.length < ROWS_AT_ONCE) break;
   }
-  db.exec("DROP TABLE temp.unordered");
+  db.exec("DROP TABLE temp.equal");
 }
 
 /** Makes the names of a table's rows their identities. */
