@@ -166,6 +166,26 @@ describe("a column that refers to a row of another database of the node", () => 
     for (const node of [a, b]) expect(node.wrong.filter((line) => line.startsWith("kim"))).toEqual([]);
   });
 
+  test.each([
+    ["edit", "UPDATE scouting SET scout_id = 5", 2, "5, a later"],
+    ["edit that is older than one beside it", "UPDATE scouting SET scout_id = 5", 4, "5, a later"],
+    ["delete", "DELETE FROM scouting", 2, ""],
+  ])("says whom a number means that named nobody without beating another server's %s", (_, sql, besideS, shown) => {
+    const [a, b] = [new Node("a"), new Node("b")];
+    a.users.edit("INSERT INTO user VALUES(5, 'eve', NULL)", at(0));
+    a.scouting.edit("INSERT INTO scouting(scout_id, wrote) VALUES(77, 'a')", at(1));
+    agree([a, b]);
+    a.scouting.edit("UPDATE scouting SET wrote = 'a later'", at(besideS));
+    b.scouting.edit(sql, at(3));
+    a.users.edit("INSERT INTO user VALUES(77, 'kim', NULL)", at(5));
+    a.scouting.replica.drain();
+    agree([a, b]);
+    for (const node of [a, b])
+      expect(node.scouting.rows("SELECT scout_id, wrote FROM scouting").map((row) => Object.values(row).join(", "))).toEqual(
+        shown === "" ? [] : [shown],
+      );
+  });
+
   test("keeps the number of a deleted row, and never shows another one for it", () => {
     const [a, b] = [new Node("a"), new Node("b")];
     a.signUp("ann", 0);

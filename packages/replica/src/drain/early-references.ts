@@ -4,7 +4,7 @@ import type { Knowledge } from "../identity/knowledge.ts";
 import { targetWithin } from "../linked/linked-rows.ts";
 import { equalRowsOnce } from "../rows/equal-rows.ts";
 import { stateAt } from "../rows/foreign-keys.ts";
-import { contextOfReplacing, mergeColumn, registerOf } from "../rows/registers.ts";
+import { registerOf, sayMeant } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
@@ -172,27 +172,14 @@ export class EarlyReferences {
     this.unread.push({ parent, id });
   }
 
-  /**
-   * Writes a reference anew for the row that has its integer. It knows no more than the write it stands for, and that row: what
-   * others wrote to the column apart from that one stays beside it. Nor is it any later: an edit or a delete of theirs that knew that
-   * one beats it, also right after it by the clock of who wrote it.
-   */
+  /** Writes a reference anew for the row that has its integer. */
   private say(state: RowState, cid: number, parent: Table, id: bigint, values: readonly SqlValue[]): void {
     const target = this.rows.byId(parent, id);
     const meant = winnerOf(registerOf(state, cid), this.knowledge);
     if (!target || !meant || state.own.get(cid) instanceof Ref || !this.isOurs(state, cid)) return;
     if (knew(meant, target.birth.origin, target.birth.sequence, this.knowledge)) return;
     const before = ownedDots(state);
-    const context = contextOfReplacing([meant, target.birth], this.knowledge, false);
-    const write = { ...this.knowledge.nextDot(), time: meant.time, context, value: id };
-    mergeColumn(
-      state,
-      cid,
-      write,
-      this.knowledge,
-      () => id,
-      () => undefined,
-    );
+    sayMeant(state, cid, meant, [target.birth], id, this.knowledge);
     state.own.delete(cid);
     this.rows.saveReference(state, values, before);
   }

@@ -5,7 +5,7 @@ import { CAPTURE, MASK_BITS, Op } from "../capture/triggers.ts";
 import { BASELINE_AUTHOR } from "../identity/baseline.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { stateAt } from "../rows/foreign-keys.ts";
-import { localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
+import { localWrite, registerOf, replaceColumn, sayMeant } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import type { Table } from "../schema/catalog.ts";
@@ -196,8 +196,10 @@ export class LinkedFollower {
       // Came to show it as the number of the row that it names.
       if (!state || !values || (isFirst && (!isBare[at] || state.own.get(cid) instanceof Ref))) return;
       const before = ownedDots(state);
+      const meant = winnerOf(registerOf(state, cid), this.knowledge);
       // Who wrote it says whom it means: until then it is the bare integer for everybody.
       if (isFirst && !this.isOurs(state, cid, id, target)) state.own.set(cid, id);
+      else if (isFirst && meant) sayMeant(state, cid, meant, [], id, this.knowledge);
       else replaceColumn(state, cid, localWrite(state, 0, registerOf(state, cid), this.knowledge), this.knowledge);
       this.rows.saveInTable(state, table.surrogate ? state.slot : null, values, before);
     });

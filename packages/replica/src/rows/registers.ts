@@ -273,6 +273,24 @@ export function writeUnseen(state: RowState, cid: number, at: number, knowledge:
 }
 
 /**
+ * Says whom a reference means that was a bare integer, `value`, in the write `meant`. It knows no more than that write, and `seen`: what
+ * others wrote to the column apart from that one stays beside it. Nor is it any later: an edit or a delete of theirs that knew that
+ * one beats it, also right after it by the clock of who wrote it.
+ */
+export function sayMeant(state: RowState, cid: number, meant: Write, seen: readonly Write[], value: CellValue, knowledge: Knowledge): void {
+  const context = contextOfReplacing([meant, ...seen], knowledge, false);
+  const write = { ...knowledge.nextDot(), time: meant.time, context, value };
+  mergeColumn(
+    state,
+    cid,
+    write,
+    knowledge,
+    () => value,
+    () => undefined,
+  );
+}
+
+/**
  * Replaces a column's writes by a local one; what lost there before is closed under the new dot. `write` serves several
  * columns. `edit` says what it changed, where the column's rule needs that. Where the row is one of several that are one
  * entity, `shown` is the write whose value the entity had, and `value` what this row says itself: a value that lost against
