@@ -40,6 +40,26 @@ describe("an application asks whether a write has reached others", () => {
     expect(new Set(writes.map(({ number }) => number)).size).toBe(writes.length);
   });
 
+  test("a write is not said to be there that a run drained which was killed, though the next run had nothing to add", () => {
+    const [a, b] = [new Site("a", SCHEMA, { turnMs: 0 }), new Site("b", SCHEMA)];
+    a.edit("INSERT INTO note(text) VALUES('old')");
+    settle(a, b);
+    a.write("BEGIN; INSERT INTO note(text) VALUES('new')");
+    for (let i = 0; i < 3_000; i++) a.write("UPDATE note SET text = text WHERE id = 1");
+    a.write("COMMIT");
+    const number = a.one("SELECT write FROM _scoutsync_last_write") as number;
+    expect(a.replica.drainTurn()).toBe(false);
+    a.kill();
+    a.start();
+    tell(a, b);
+    expect(holds(b, "new")).toBe(false);
+    expect(has(a, b)).toBeLessThan(number);
+    settle(a, b);
+    tell(a, b);
+    expect(holds(b, "new")).toBe(true);
+    expect(has(a, b)).toBe(number);
+  });
+
   test("numbers only rise, whatever a migration or a drain does to the dirty list", () => {
     const a = new Site("a", `${SCHEMA}; CREATE TABLE other(id INTEGER PRIMARY KEY, x TEXT)`);
     let last = written(a, "first");

@@ -13,8 +13,10 @@ const MOST_DRAINS = 10_000;
 export function noteDrained(db: Database, events: number, dot: { origin: number; sequence: number } | null, startedUs: number): void {
   skipWrites(db, events);
   const until = Math.floor(startedUs / 1000);
-  // A run that has changed nothing yet adds nothing to what the run before it had.
-  const last = dot ?? db.prepare("SELECT oid AS origin, sequence FROM _scoutsync_drained ORDER BY id DESC LIMIT 1").get();
+  // A run that has changed nothing yet adds nothing to what the run before it had: also of a drain that a kill ended in its middle.
+  const last =
+    dot ??
+    db.prepare("SELECT oid AS origin, sequence FROM _scoutsync_own JOIN _scoutsync_vector USING(oid) ORDER BY oid DESC LIMIT 1").get();
   if (!last) return;
   const { origin, sequence } = last as { origin: number; sequence: number };
   const { lastInsertRowid } = db
