@@ -1,7 +1,9 @@
-import { equalVectors, type NodeName, type VersionVector } from "@scoutsync/core";
+import { equalVectors, type NodeName, SyncError, type VersionVector } from "@scoutsync/core";
 
 /** In live mode vectors are told many times a second; what is stored of them follows at this distance, milliseconds. */
 const STORE_AFTER_MS = 1_000;
+/** What could not be stored just now is tried again at this distance, milliseconds. */
+const AGAIN_AFTER_MS = 10_000;
 /** Nodes whose last word is remembered; that of one more is taken for news when it says the same again. */
 const MOST_REMEMBERED = 1_000;
 
@@ -15,7 +17,7 @@ export type StoreReceipt = (node: NodeName, vector: VersionVector) => Promise<vo
 
 /**
  * What nodes say they have, on its way into the database: the last word of each, at most once a second. A word that
- * could not be stored is dropped, and told to `failed`: the next contact says it again.
+ * could not be stored is told to `failed`, and tried again where that may help, as a node that has nothing new says nothing again.
  */
 export class Receipts {
   readonly #store: StoreReceipt;
@@ -36,7 +38,11 @@ export class Receipts {
   /** The node has everything up to `vector`, durably. */
   note(node: NodeName, vector: VersionVector): void {
     this.#told.set(node.id, { node, vector });
-    this.#timer ??= setTimeout(() => void this.settle(), STORE_AFTER_MS).unref();
+    this.#storeAfter(STORE_AFTER_MS);
+  }
+
+  #storeAfter(ms: number): void {
+    this.#timer ??= setTimeout(() => void this.settle(), ms).unref();
   }
 
   /**
@@ -66,13 +72,24 @@ export class Receipts {
   }
 
   async #storeAll(told: readonly Word[]): Promise<void> {
-    for (const { node, vector } of told) {
+    for (const word of told) {
       try {
-        await this.#store(node, vector);
+        await this.#store(word.node, word.vector);
       } catch (error) {
-        this.#last.delete(node.id);
         this.#failed(error);
+        this.#tryAgain(word, error instanceof SyncError && error.retryable);
       }
     }
+  }
+
+  /** Forgets a word that was not stored, or keeps it for another try; where the node has said another one since, that counts. */
+  #tryAgain(word: Word, mayHelp: boolean): void {
+    const { id } = word.node;
+    const last = this.#last.get(id);
+    if (last && !equalVectors(last.vector, word.vector)) return;
+    this.#last.delete(id);
+    if (!mayHelp || this.#told.has(id)) return;
+    this.#told.set(id, word);
+    this.#storeAfter(AGAIN_AFTER_MS);
   }
 }

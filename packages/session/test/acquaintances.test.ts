@@ -1,4 +1,5 @@
-import { expect, test } from "vitest";
+import { SyncError } from "@scoutsync/core";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { Acquaintances, Receipts } from "../src/index.ts";
 
 test("what one node says under another one's run keeps nothing from that one", () => {
@@ -65,4 +66,33 @@ test("what a node says for the first time is waited for, what it says again is h
   expect(await isSettled()).toBe(false);
   done();
   await receipts.settle();
+});
+
+test("what a node said while the database was locked is stored later, unless it has said something else since", async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const node = { id: "id-of-other", name: "other" };
+  const [older, newer] = [1, 2].map((sequence) => new Map([["cccccccccccccccc", sequence]]));
+  let isLocked = true;
+  const stored: unknown[] = [];
+  const receipts = new Receipts((_, vector) => {
+    if (isLocked) return Promise.reject(new SyncError({ code: "DATABASE_LOCKED", message: "it is locked", action: "Wait." }));
+    stored.push(vector);
+    return Promise.resolve();
+  });
+  receipts.note(node, older!);
+  await vi.advanceTimersByTimeAsync(60_000);
+  isLocked = false;
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(stored).toEqual([older]);
+  isLocked = true;
+  receipts.note(node, newer!);
+  void receipts.settle();
+  receipts.note(node, older!);
+  const storing = receipts.settle();
+  await Promise.resolve();
+  isLocked = false;
+  await storing;
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(stored).toEqual([older, older]);
 });

@@ -63,7 +63,10 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
   };
   try {
     const databases = new Databases(config.name, (database, error) =>
-      config.logger.warn({ err: error, database }, "what a peer has could not be noted; its next contact says it again"),
+      config.logger.warn(
+        { err: error, database },
+        "what a peer has could not be noted; it is tried again, or said again by its next contact",
+      ),
     );
     const opened = new Map<string, ReplicaOptions>();
     for (const { name, path } of linked.inOrder) {
