@@ -25,16 +25,10 @@ import type { SeenSchema } from "./schema/seen.ts";
 import { fromSqlite } from "./sqlite-errors.ts";
 import type { ReplicaClock } from "./time/replica-clock.ts";
 import { valueStatement } from "./kept-statements.ts";
-import { beginWriting, pauseLooking } from "./write-lock.ts";
+import { beginWriting, LockTurns, pauseLooking } from "./write-lock.ts";
 
 /** The lock is given back this long after it was taken, so that the application's writers never wait long, milliseconds. */
 export const LONGEST_TURN_MS = 200;
-/**
- * A writer that waits for the lock looks again after at most 100 ms. After this much time under locks of ours without
- * a pause of that length one is made, so that no writer with an ordinary busy timeout goes away empty, milliseconds.
- */
-const LONGEST_WITHOUT_PAUSE_MS = 2_000;
-const PAUSE_MS = 105;
 /** Between two turns of a long drain, milliseconds. */
 export const BETWEEN_TURNS_MS = 25;
 /** Snapshots tried before a reader takes the write lock to hold the application still. */
@@ -126,8 +120,7 @@ export class Turns {
   private readonly dependents: Parts["dependents"];
   private readonly drainNeighbour: Parts["drainNeighbour"];
   private changesBefore = 0;
-  private heldMs = 0;
-  private released = 0;
+  private readonly lock = new LockTurns();
 
   constructor(parts: Parts) {
     this.db = parts.db;
@@ -262,8 +255,7 @@ export class Turns {
 
   /** One write transaction; everything is rolled back and forgotten when `work` throws. */
   private transaction<T>(work: () => T): T {
-    this.letOthersWrite();
-    const taken = performance.now();
+    this.lock.take(() => this.look());
     const { catalogs } = this.rows;
     const tables = [...this.rows.tables, ...this.rows.absent];
     try {
@@ -291,8 +283,7 @@ export class Turns {
       }
       throw error instanceof ParentBehind || error instanceof DependentBusy ? error : fromSqlite(error, this.path);
     } finally {
-      this.released = performance.now();
-      this.heldMs += this.released - taken;
+      this.lock.release();
     }
   }
 
@@ -394,15 +385,6 @@ export class Turns {
       this.drainer.see();
     } catch (error) {
       throw fromSqlite(error, this.path);
-    }
-  }
-
-  /** See LONGEST_WITHOUT_PAUSE_MS. This thread serves nothing else meanwhile. */
-  private letOthersWrite(): void {
-    if (performance.now() - this.released >= PAUSE_MS) this.heldMs = 0;
-    else if (this.heldMs >= LONGEST_WITHOUT_PAUSE_MS) {
-      this.pause(PAUSE_MS);
-      this.heldMs = 0;
     }
   }
 

@@ -1,8 +1,9 @@
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join as joinPath } from "node:path";
 import Database from "better-sqlite3";
-import { SyncError } from "@scoutsync/core";
-import { describe, expect, test } from "vitest";
+import { NO_TERMS, SyncError } from "@scoutsync/core";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { attach } from "../src/identity/attach.ts";
 import { detach, diagnose, ReplicaDatabase } from "../src/index.ts";
 import { refusal, Site, testFolder } from "./site.ts";
 
@@ -221,4 +222,30 @@ test("attaching looks up each page of rows, and sorts and reads through none of 
   expect(site.rows("SELECT count(*) AS n FROM line")).toEqual([{ n: 2 }]);
   expect(paged).toBeGreaterThan(6);
   expect(again).toEqual([]);
+});
+
+test("attaching leaves writers that wait a moment for theirs between its turns under the lock, however many there are", () => {
+  const db = new Database(joinPath(testFolder(), "app.db"));
+  onTestFinished(() => void db.close());
+  db.exec(`CREATE TABLE item(id INTEGER PRIMARY KEY);
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000) INSERT INTO item SELECT i FROM n`);
+  let nowMs = 0;
+  const clock = vi.spyOn(performance, "now").mockImplementation(() => (nowMs += 50));
+  const sleeps: boolean[] = [];
+  const sleep = vi.spyOn(Atomics, "wait").mockImplementation(() => {
+    sleeps.push(db.inTransaction);
+    nowMs += 5;
+    return "timed-out";
+  });
+  onTestFinished(() => [clock, sleep].forEach((spy) => spy.mockRestore()));
+  const exec = db.exec.bind(db);
+  // Each turn seems to take a second.
+  db.exec = (sql: string) => {
+    if (sql === "COMMIT") nowMs += 1_000;
+    return exec(sql);
+  };
+  attach(db, [], NO_TERMS, "delete");
+  expect(db.prepare("SELECT count(*) FROM _scoutsync_rows_1").pluck().get()).toBe(30_000);
+  expect(sleeps.length).toBeGreaterThan(0);
+  expect(sleeps).not.toContain(true);
 });

@@ -9,6 +9,7 @@ import { packKey, rowHash } from "../rows/values.ts";
 import { catalogTables, type Table } from "../schema/catalog.ts";
 import { createMetadata, hasMetadata, installCapture, readMeta, removeMetadata, upgradeMetadata, writeMeta } from "../schema/install.ts";
 import { surveyTables } from "../schema/tables.ts";
+import { LockTurns } from "../write-lock.ts";
 import { BASELINE_AUTHOR } from "./baseline.ts";
 import { drawOrigin } from "./knowledge.ts";
 
@@ -163,8 +164,10 @@ function record(db: Database, tables: readonly Table[], count: number): void {
   }
   const origin = drawOrigin(sum.digest());
   for (const table of tables) if (table.keyless) nameByContent(db, table, origin);
+  const lock = new LockTurns();
   for (let from = 0; from < count; from += ROWS_AT_ONCE) {
     const to = from + ROWS_AT_ONCE;
+    lock.take();
     immediate(db, () => {
       for (const table of tables) {
         const rows = rowsTable(table.tid);
@@ -181,6 +184,7 @@ function record(db: Database, tables: readonly Table[], count: number): void {
         ).run(from, to, table.tid);
       }
     });
+    lock.release();
   }
   immediate(db, () => {
     if (count > 0) {
