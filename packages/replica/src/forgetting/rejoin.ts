@@ -13,7 +13,8 @@ import type { Placement } from "../apply/placement.ts";
 import { tablePrint } from "../digest/schema-print.ts";
 import type { EarlyReferences } from "../drain/early-references.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
-import { keylessIdentity } from "../rows/keyless-rows.ts";
+import { isSharedName } from "../rows/content-names.ts";
+import { keylessCell, keylessIdentity } from "../rows/keyless-rows.ts";
 import { isAlive, latestTime, localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
 import { isSame, type Member } from "../rows/members.ts";
 import { Notices } from "../rows/notices.ts";
@@ -21,7 +22,7 @@ import { newState, ownedDots, type RowState, UNSTORED } from "../rows/row-state.
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
 import { keyText, packKey, valueText } from "../rows/values.ts";
-import { isNamedByBirth, type Table } from "../schema/catalog.ts";
+import type { Table } from "../schema/catalog.ts";
 import { rejoinNeeded } from "./floor.ts";
 import { Needed } from "./needed.ts";
 import { endTogether, letHeldOnesLive } from "./united.ts";
@@ -169,13 +170,18 @@ export class Rejoin {
    * nobody can tell: an earlier one of that name may have been deleted and forgotten.
    */
   private isUnknown(state: RowState): boolean {
-    const isNamedByAuthor = isNamedByBirth(state.table) && !this.rows.shared.has(state.birth.origin);
-    if (state.partial || (isNamedByAuthor && !(this.serverHas(state.birth) && this.mayBeForgotten(state)))) return false;
+    if (state.partial || (!this.isOthersToo(state) && !(this.serverHas(state.birth) && this.mayBeForgotten(state)))) return false;
     const name = nameOf(state.table, state.table.surrogate ? state.identity : null, state.key);
     if (this.db.prepare("SELECT 1 FROM temp.seen WHERE name = ?").get(name) !== undefined) return false;
     // Rows of a table that the server's application has dropped are not deleted.
     if (!this.prints.has(tablePrint(state.table))) throw notTheSameTable(state.table);
     return true;
+  }
+
+  /** True for a row that others may bear under the same name: by its key, or as copies of one file name what they had alike. */
+  private isOthersToo({ table, identity, key }: RowState): boolean {
+    if (table.keyless) return key !== null && isSharedName(keylessCell(key));
+    return !table.surrogate || this.rows.shared.tableOf(identity.origin) !== undefined;
   }
 
   private serverHas({ origin, sequence }: Dot): boolean {
@@ -296,8 +302,10 @@ export class Rejoin {
     if (inTable && (!key || !values)) return;
     const isKnown = this.serverHas(state.birth);
     if (isKnown) result.reborn++;
-    // While the table still tells whose they are.
-    const children = (inTable ? this.placement.related.referring(state) : []).map(({ child, cid }) => ({
+    // As a new row, it would be there once more with every copy that comes and has it. Rows that are one go by the new one's name.
+    const keepsName = this.isOthersToo(state) && !this.placement.entities.concerns(state);
+    // While the table still tells whose they are. Under its name they go on referring to it.
+    const children = (inTable && !keepsName ? this.placement.related.referring(state) : []).map(({ child, cid }) => ({
       child,
       cid,
       shape: this.look(child),
@@ -313,13 +321,19 @@ export class Rejoin {
     const birth = localWrite(null, this.nowUs, [], this.knowledge);
     if (isKnown) this.notices.reborn(birth, this.nowUs);
     const packed = table.keyless
-      ? keylessIdentity(table, birth)
+      ? keepsName
+        ? state.key
+        : keylessIdentity(table, birth)
       : table.surrogate
         ? null
         : key
           ? this.rows.keyFromValues(table, key)
           : this.renamedKey(state);
-    const fresh = newState({ table, place: state.place, key: packed, birth, claim: id ?? 0n });
+    const staysItself = table.surrogate ? keepsName : packed !== null && state.key?.equals(packed) === true;
+    const named = table.surrogate && staysItself ? { identity: state.identity, claim: state.claim } : { claim: id ?? 0n };
+    const fresh = newState({ table, place: state.place, key: packed, birth, ...named });
+    // Who has forgotten the row has forgotten that, too.
+    if (staysItself && state.rekey) fresh.rekey = { generation: state.rekey.generation, origin: birth.origin, sequence: birth.sequence };
     if (inTable && values) {
       this.rows.saveInTable(fresh, id, values, new Map(), key);
       this.early.placed(fresh, cells);
@@ -327,11 +341,11 @@ export class Rejoin {
       this.keptFor.push(...this.placement.kept.keptParents(fresh));
     } else this.rows.saveOut(fresh, false, id, shown, new Map());
     const at = Math.max(this.nowUs, ...[state, ...others.map((other) => other.state)].map((one) => latestTime(one) + 1));
-    if (table.surrogate)
+    if (table.surrogate && !staysItself)
       for (const { identity } of [state, ...others.map((other) => other.state)])
         this.renamed.set(`${identity.origin}:${identity.sequence}`, new Ref(birth.origin, birth.sequence));
     // An edit from here may have reached somebody who still held the row, and then it lives there under its old name.
-    if (isNews && (packed === null || !state.key?.equals(packed))) this.endFormer(state, id, cells, dots, at);
+    if (isNews && !staysItself) this.endFormer(state, id, cells, dots, at);
     for (const other of links) this.rows.same.set(state.identity, other, false);
     for (const other of others) endTogether({ rows: this.rows, knowledge: this.knowledge, placement: this.placement }, other, at);
     for (const { child, cid, shape: before } of children) {

@@ -43,6 +43,9 @@ export function sharedName(cell: CellValue, isShared: (origin: string) => boolea
   return isShared(origin) ? Buffer.from(cell.subarray(0, CONTENT_BYTES)) : cell;
 }
 
+/** True for the name that a row without a key has in every copy that was joined as shared. */
+export const isSharedName = (cell: CellValue): boolean => cell instanceof Uint8Array && cell.length === CONTENT_BYTES;
+
 /** The name of a row without a key for people; the inverse is `contentCell`. `dotText` names an origin. */
 export function keylessText(cell: CellValue, dotText: (origin: number, sequence: number) => string): string {
   if (cell instanceof Ref) return dotText(cell.origin, cell.sequence);
