@@ -102,6 +102,25 @@ describe("an application asks whether a write has reached others", () => {
     expect(early).toBeLessThan(late);
   });
 
+  test("a node that was retired is no longer waited for, where it is said and where word of it comes, and is listed again when it is back", () => {
+    const [a, b, c] = [new Site("a", SCHEMA), new Site("b", SCHEMA), new Site("c", SCHEMA)];
+    const sites = [a, b, c];
+    settle(...sites);
+    for (const from of sites) for (const to of sites) if (to !== from) tell(to, from);
+    const number = written(a, "for those that take part");
+    settle(a, b);
+    tell(a, b);
+    const lacking = (site: Site) => site.rows(`SELECT peer FROM _scoutsync_receipts WHERE has_up_to < ${number}`);
+    expect(lacking(a)).toEqual([{ peer: "c" }]);
+    a.replica.retire("c");
+    expect(lacking(a)).toEqual([]);
+    b.replica.learnMembers(a.replica.memberWords());
+    expect(b.rows("SELECT peer FROM _scoutsync_receipts")).toEqual([{ peer: "a" }]);
+    settle(...sites);
+    tell(a, c);
+    expect(has(a, c)).toBe(number);
+  });
+
   test("a write that changed nothing has arrived with what came before it", () => {
     const [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
     written(a, "x");

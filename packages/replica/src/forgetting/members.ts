@@ -105,6 +105,8 @@ export class Members {
           "name = excluded.name, vector = excluded.vector, at = excluded.at, retired = excluded.retired",
       )
       .run(node.id, node.name, formatVector(vector), atUs, retired ? 1 : 0);
+    // An application that waits until every node has its write would wait for this one for ever.
+    if (retired) this.db.prepare("DELETE FROM _scoutsync_peer WHERE node_id = ?").run(node.id);
   }
 }
 
