@@ -1,4 +1,6 @@
-import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, lstatSync, readdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import {
   createDatabase,
   differences,
@@ -221,6 +223,23 @@ test("files that are no bundle, or for another database, are refused with the re
   newer[11] = 9;
   writeFileSync(fleet.path("stick", "newer"), newer);
   expect((await attempt(b, fleet.path("stick", "newer"))).stdout).toMatch(/PROTOCOL_VERSION/);
+});
+
+test("an export takes the place of no folder, pipe or link, and goes where a link leads", async () => {
+  const pipe = fleet.path("stick", "pipe");
+  execFileSync("mkfifo", [pipe]);
+  for (const path of [pipe, dirname(pipe)]) {
+    const done = await scoutsync(["export", a.address, "--db", "app", "-o", path]);
+    expect(done.code).toBe(1);
+    expect(done.stderr).toContain(`${path} is `);
+  }
+  expect(lstatSync(pipe).isFIFO()).toBe(true);
+  const link = fleet.path("stick", "link");
+  writeFileSync(fleet.path("stick", "earlier"), "a bundle from yesterday");
+  symlinkSync("earlier", link);
+  await exported(a, "link");
+  expect(lstatSync(link).isSymbolicLink()).toBe(true);
+  expect((await scoutsync(["import", b.address, fleet.path("stick", "earlier")])).code).toBe(0);
 });
 
 test("an export that cannot be finished leaves no file", async () => {

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
-import { open, rename, rm, type FileHandle } from "node:fs/promises";
+import { open, realpath, rename, rm, stat, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
+import { SyncError } from "@scoutsync/core";
 import { Batch, FileListEnd } from "@scoutsync/protocol";
 import { LAYOUT_VERSION, MAGIC, SECTION_HEAD_BYTES, Tags, fromFileSystem, type BundleHead } from "./layout.ts";
 
@@ -19,7 +20,8 @@ export class BundleWriter {
   }
 
   /** Throws BUNDLE_UNREADABLE when nothing can be written there. */
-  static async create(path: string): Promise<BundleWriter> {
+  static async create(output: string): Promise<BundleWriter> {
+    const path = await fileAt(output);
     const partial = `${path}.${process.pid}.part`;
     try {
       const writer = new BundleWriter(path, partial, await open(partial, "w"));
@@ -92,6 +94,21 @@ export class BundleWriter {
     for (let at = 0; at < bytes.length;) at += (await this.#file.write(bytes, at)).bytesWritten;
     this.bytes += bytes.length;
   }
+}
+
+/**
+ * Where a bundle named so belongs: where a link leads. Its name is taken over when it is whole, so what is no file would be gone:
+ * a folder, `/dev/stdout`, the device of the stick itself. Throws BUNDLE_UNREADABLE there.
+ */
+async function fileAt(path: string): Promise<string> {
+  const there = await stat(path).catch(() => null);
+  if (!there) return path;
+  if (there.isFile()) return realpath(path);
+  throw new SyncError({
+    code: "BUNDLE_UNREADABLE",
+    message: `${path} is ${there.isDirectory() ? "a folder" : "no file"}`,
+    action: "Name a file with -o: it appears there when it is whole.",
+  });
 }
 
 /** Makes the new name durable. Some file systems of sticks cannot; there the rename itself has to do. */
