@@ -28,7 +28,7 @@ import {
 } from "../gen/scoutsync/v1/sync_node.ts";
 import { answeringOf, type Answering } from "./answering.ts";
 import { BatchAssembler, knownCodecs, toWireBatches } from "./batch.ts";
-import { askClock, type ClockQuestion, type OwnClock } from "./clock.ts";
+import { askClock, decides, type ClockQuestion, type OwnClock } from "./clock.ts";
 import { bidi, createClient, serverStream, unary, type Dial, type ServiceClient, type StreamOptions } from "./client.ts";
 import { fileClient, type FileClient } from "./file-client.ts";
 import { fromWireCount, fromWireDigestEntry } from "./people.ts";
@@ -131,11 +131,13 @@ export function connectPeer(address: string, clock?: OwnClock, dial: Dial = crea
       const question = clock && askClock(clock);
       const callerTimeUs = question?.reading.sentUs ?? BigInt(Date.now()) * 1000n;
       const answering = answeringOf(client);
-      const request = { callerTimeUs, callerNodeId: clock?.nodeId };
+      const request = { callerTimeUs, callerNodeId: clock?.nodeId, callerCorrectionUs: question?.reading.correctionUs };
       const response = await unary(client, "ping", request, { ...options, onCall: answering.onCall });
       answering.check(response.nodeId);
+      const { nodeId, timeUs, clock: status } = response;
+      const correctionUs = status && decides(status.compared) ? status.correctionUs : undefined;
       // Answered at once, so the two times are one.
-      question?.answered({ nodeId: response.nodeId, receivedUs: response.timeUs, sentUs: response.timeUs });
+      question?.answered({ nodeId, receivedUs: timeUs, sentUs: timeUs, correctionUs });
       return response;
     },
     getChanges(request, signal) {

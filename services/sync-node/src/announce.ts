@@ -92,7 +92,7 @@ export async function announce(context: NodeContext, coordinators: readonly stri
       context.limits.told(answer.limits);
       if (answer.syncWith !== "") sessions.run(() => dialOut(context, answer, signal));
       if (order !== undefined) looks.run(() => lookAtCapture(context, order, signal));
-      question.answered({ nodeId: COORDINATOR, receivedUs: timeUs, sentUs: timeUs });
+      question.answered({ nodeId: COORDINATOR, receivedUs: timeUs, sentUs: timeUs, correctionUs: undefined });
       if (unknown) return;
     }
   }

@@ -50,6 +50,23 @@ describe("the clock that counts", () => {
     }
   });
 
+  test.each([YEAR, -YEAR])("who has met one node only takes its word, once that one has met more (%d µs apart)", (apart) => {
+    const clock = new FleetClock(machine().surroundings);
+    clock.measured({ ...exact("hub", apart), correctionUs: 0 });
+    expect(clock).toMatchObject({ correctionUs: apart, decidedUs: undefined });
+    expect(clock.warning).toContain("the clock of this machine is 365 days");
+    clock.measured({ ...exact("hub", apart), correctionUs: -apart });
+    expect(clock.correctionUs).toBe(0);
+    expect(clock.warning).toContain("the clock of node hub is 365 days");
+    // Nothing is said any more: it has been started anew and has met nobody but this one.
+    clock.measured({ ...exact("hub", apart), uncertaintyUs: 500_000 });
+    expect(clock.correctionUs).toBe(Math.min(0, apart));
+    // With two others it decides by itself, and says so.
+    clock.measured({ ...exact("hub", apart), correctionUs: -apart });
+    clock.measured(exact("third", 0));
+    expect(clock).toMatchObject({ correctionUs: 0, decidedUs: 0 });
+  });
+
   test("a node counts once however often it is met, by its latest word", () => {
     const clock = new FleetClock(machine().surroundings);
     for (let i = 0; i < 5; i++) clock.measured(exact("wrong", YEAR));
@@ -125,6 +142,23 @@ describe("nodes whose clocks differ", () => {
     for (const node of [a, b]) expect((await node.client.ping()).clock?.warning).toContain("365 days apart");
     await eventually("the database knows", () => a.replica.correctionUs < -YEAR + 60 * SECOND);
   });
+
+  test.each([YEAR, -YEAR])(
+    "of nodes around a hub the one that is off stamps by the others' time, though it has met only the hub (%d µs)",
+    async (off) => {
+      const [hub, right] = [await startNode("hub"), await startNode("right")];
+      const spoke = await startNode("wrong", {}, undefined, wrong(off));
+      for (const node of [spoke, right, spoke]) await session(node, hub);
+      for (const [node, correction] of [
+        [hub, 0],
+        [right, 0],
+        [spoke, -off],
+      ] as const) {
+        expect(Math.abs(Number((await node.client.ping()).clock?.correctionUs) - correction)).toBeLessThan(SECOND);
+      }
+      await eventually("the database knows", () => Math.abs(spoke.replica.correctionUs + off) < SECOND);
+    },
+  );
 
   test("that agree say nothing", async () => {
     const [a, b] = [await startNode("a"), await startNode("b")];

@@ -82,7 +82,7 @@ test("a member speaks for itself only: not for another node's state or clock, no
   expect(await code(push(asB))).toBe("FORBIDDEN");
   expect(await code(push({ id: "id-of-thief", name: "thief" }))).toBe("nothing was refused");
   // What its clock says.
-  const clock = { nodeId: "id-of-b", nowUs: () => Date.now() * 1_000, measured: () => {} };
+  const clock = { nodeId: "id-of-b", decidedUs: undefined, nowUs: () => Date.now() * 1_000, measured: () => {} };
   const lying = connectPeer(a.address, clock, dialAs(Trust.open(thief)!));
   onTestFinished(() => lying.close());
   expect(await code(lying.ping())).toBe("FORBIDDEN");

@@ -50,6 +50,10 @@ export class ClockKeeper implements OwnClock {
     return this.clock.correctionUs;
   }
 
+  get decidedUs(): number | undefined {
+    return this.clock.decidedUs;
+  }
+
   get status(): ClockStatus {
     return { correctionUs: BigInt(this.clock.correctionUs), compared: this.clock.compared, warning: this.clock.warning };
   }

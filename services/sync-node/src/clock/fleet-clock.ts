@@ -1,4 +1,4 @@
-import type { ClockSample } from "@scoutsync/protocol";
+import { type ClockSample, decides } from "@scoutsync/protocol";
 
 /** Clocks that differ by no more are taken for equal, microseconds. */
 export const TOLERANCE_US = 5_000_000;
@@ -12,6 +12,8 @@ const PREFERRED_US = 600_000_000;
 interface Measured {
   offsetUs: number;
   uncertaintyUs: number;
+  /** What that node adds to its clock, where three or more decided it. */
+  correctionUs: number | undefined;
   atUs: number;
 }
 
@@ -28,6 +30,8 @@ export interface Surroundings {
  * The lower median of all clocks counts, the one here among them. With three or more, one that is wrong is outvoted and
  * the others stay as they are. Of two nobody can know which is right; both must come to the same, and the earlier one does
  * less harm: a stamp that is too early loses, visibly, against what it did not know of, one that is too late wins.
+ * Who has met one other only, as around a hub, takes that one's word where it has met more: it would otherwise be the only one
+ * that stamps by a clock which all others know to be wrong.
  */
 export class FleetClock {
   private readonly surroundings: Surroundings;
@@ -61,14 +65,14 @@ export class FleetClock {
   }
 
   /** Takes what a contact showed. Returns whether the correction is another one now. */
-  measured({ nodeId, offsetUs, uncertaintyUs }: ClockSample): boolean {
+  measured({ nodeId, offsetUs, uncertaintyUs, correctionUs: theirs }: ClockSample): boolean {
     this.look();
     const atUs = this.surroundings.uptimeUs();
     const held = this.clocks.get(nodeId);
     const agrees = held && Math.abs(held.offsetUs - offsetUs) <= held.uncertaintyUs + uncertaintyUs;
     if (!agrees || uncertaintyUs <= held.uncertaintyUs || atUs - held.atUs > PREFERRED_US) {
-      this.clocks.set(nodeId, { offsetUs, uncertaintyUs, atUs });
-    }
+      this.clocks.set(nodeId, { offsetUs, uncertaintyUs, correctionUs: theirs, atUs });
+    } else held.correctionUs = theirs;
     for (const [other, { atUs: then }] of this.clocks) if (atUs - then > MEMORY_US) this.clocks.delete(other);
     const middle = this.middleUs;
     const correctionUs = Math.abs(middle) > TOLERANCE_US ? middle : 0;
@@ -83,7 +87,14 @@ export class FleetClock {
     return this.clocks.size;
   }
 
+  /** What is added to the clock here, where it is what three clocks or more decided; microseconds. */
+  get decidedUs(): number | undefined {
+    return decides(this.clocks.size) ? this.correctionUs : undefined;
+  }
+
   private get middleUs(): number {
+    const [first] = this.clocks.values();
+    if (first?.correctionUs !== undefined && this.clocks.size === 1) return offsetOf(first) + first.correctionUs;
     const offsets = [0, ...[...this.clocks.values()].map(offsetOf)].sort((a, b) => a - b);
     return offsets[Math.floor((offsets.length - 1) / 2)] as number;
   }
@@ -91,14 +102,16 @@ export class FleetClock {
   /** What is wrong, for people; empty when nothing is. */
   get warning(): string {
     const far = [...this.clocks].filter(([, clock]) => Math.abs(offsetOf(clock) - this.correctionUs) > TOLERANCE_US);
-    const doubt = this.clocks.size === 1 && (far.length > 0 || this.correctionUs !== 0);
+    const [only] = this.clocks.size === 1 ? this.clocks.values() : [];
+    const doubt = only && only.correctionUs === undefined && (far.length > 0 || this.correctionUs !== 0);
     if (doubt) {
       const [[nodeId, clock]] = [...this.clocks] as [[string, Measured]];
       return `the clock here and that of node ${nodeId} are ${duration(offsetOf(clock))} apart, and there is no third to tell which is right: changes are stamped by the earlier one. Set the wrong one`;
     }
     if (this.correctionUs !== 0) {
       const way = this.correctionUs < 0 ? "ahead of" : "behind";
-      const others = this.clocks.size === 0 ? "others, as was found before this start" : `those of ${this.clocks.size} others`;
+      const met = only ? "those of others that its only peer has met" : `those of ${this.clocks.size} others`;
+      const others = this.clocks.size === 0 ? "others, as was found before this start" : met;
       return `the clock of this machine is ${duration(this.correctionUs)} ${way} ${others}: changes are stamped by corrected time. Set it`;
     }
     const [first] = far;

@@ -14,7 +14,8 @@ export async function ping(context: NodeContext, request: PingRequest, speaker: 
   speaker.speaksFor(request.callerNodeId ?? "");
   if (request.fresh === true) await within(drained(context), FRESH_MS);
   const timeUs = context.clock.nowUs();
-  hearClock(context.clock, { nodeId: request.callerNodeId ?? "", receivedUs: 0n, sentUs: request.callerTimeUs });
+  const { callerNodeId = "", callerTimeUs, callerCorrectionUs } = request;
+  hearClock(context.clock, { nodeId: callerNodeId, receivedUs: 0n, sentUs: callerTimeUs, correctionUs: callerCorrectionUs });
   return {
     name: context.name,
     nodeId: context.nodeId,

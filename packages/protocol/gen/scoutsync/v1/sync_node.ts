@@ -39,7 +39,11 @@ export interface PingRequest {
     | boolean
     | undefined;
   /** First turn what was committed by now into changes, as far as that takes a tenth of a second. */
-  fresh?: boolean | undefined;
+  fresh?:
+    | boolean
+    | undefined;
+  /** As ClockReading.correction_us, of the caller's clock. */
+  callerCorrectionUs?: bigint | undefined;
 }
 
 /** A wall clock at a contact. In a request only the time of sending is set. */
@@ -49,6 +53,8 @@ export interface ClockReading {
   /** When the request arrived, and when this message was sent; Unix microseconds, uncorrected. */
   receivedUs: bigint;
   sentUs: bigint;
+  /** What this clock is off by, microseconds to be added; only where that was decided by three clocks or more, of which one was this. */
+  correctionUs?: bigint | undefined;
 }
 
 export interface PingResponse {
@@ -1170,7 +1176,13 @@ export interface HistoryEntry {
 }
 
 function createBasePingRequest(): PingRequest {
-  return { callerTimeUs: 0n, callerNodeId: undefined, withScopes: undefined, fresh: undefined };
+  return {
+    callerTimeUs: 0n,
+    callerNodeId: undefined,
+    withScopes: undefined,
+    fresh: undefined,
+    callerCorrectionUs: undefined,
+  };
 }
 
 export const PingRequest: MessageFns<PingRequest> = {
@@ -1189,6 +1201,12 @@ export const PingRequest: MessageFns<PingRequest> = {
     }
     if (message.fresh !== undefined) {
       writer.uint32(256).bool(message.fresh);
+    }
+    if (message.callerCorrectionUs !== undefined) {
+      if (BigInt.asIntN(64, message.callerCorrectionUs) !== message.callerCorrectionUs) {
+        throw new globalThis.Error("value provided for field message.callerCorrectionUs of type int64 too large");
+      }
+      writer.uint32(264).int64(message.callerCorrectionUs);
     }
     return writer;
   },
@@ -1238,6 +1256,14 @@ export const PingRequest: MessageFns<PingRequest> = {
             message.fresh = reader.bool();
             continue;
           }
+          case 33: {
+            if (tag !== 264) {
+              break;
+            }
+
+            message.callerCorrectionUs = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1261,12 +1287,15 @@ export const PingRequest: MessageFns<PingRequest> = {
     message.callerNodeId = object.callerNodeId ?? undefined;
     message.withScopes = object.withScopes ?? undefined;
     message.fresh = object.fresh ?? undefined;
+    message.callerCorrectionUs = (object.callerCorrectionUs !== undefined && object.callerCorrectionUs !== null)
+      ? BigInt(object.callerCorrectionUs)
+      : undefined;
     return message;
   },
 };
 
 function createBaseClockReading(): ClockReading {
-  return { nodeId: "", receivedUs: 0n, sentUs: 0n };
+  return { nodeId: "", receivedUs: 0n, sentUs: 0n, correctionUs: undefined };
 }
 
 export const ClockReading: MessageFns<ClockReading> = {
@@ -1285,6 +1314,12 @@ export const ClockReading: MessageFns<ClockReading> = {
         throw new globalThis.Error("value provided for field message.sentUs of type int64 too large");
       }
       writer.uint32(24).int64(message.sentUs);
+    }
+    if (message.correctionUs !== undefined) {
+      if (BigInt.asIntN(64, message.correctionUs) !== message.correctionUs) {
+        throw new globalThis.Error("value provided for field message.correctionUs of type int64 too large");
+      }
+      writer.uint32(240).int64(message.correctionUs);
     }
     return writer;
   },
@@ -1326,6 +1361,14 @@ export const ClockReading: MessageFns<ClockReading> = {
             message.sentUs = reader.int64() as bigint;
             continue;
           }
+          case 30: {
+            if (tag !== 240) {
+              break;
+            }
+
+            message.correctionUs = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1348,6 +1391,9 @@ export const ClockReading: MessageFns<ClockReading> = {
       ? BigInt(object.receivedUs)
       : 0n;
     message.sentUs = (object.sentUs !== undefined && object.sentUs !== null) ? BigInt(object.sentUs) : 0n;
+    message.correctionUs = (object.correctionUs !== undefined && object.correctionUs !== null)
+      ? BigInt(object.correctionUs)
+      : undefined;
     return message;
   },
 };
