@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { chmodSync, mkdirSync } from "node:fs";
+import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { childEnvironment, createDatabase, differences, dumpDatabase, Fleet, runProgram } from "@scoutsync/testkit";
 import { expect, test } from "vitest";
@@ -19,12 +19,26 @@ test.for([
   { what: "that may not be read", file: 0o600, folder: 0o777, says: /cannot be opened.*may read and write/s },
   { what: "that may not be written", file: 0o644, folder: 0o777, says: /may not be written.*write permission/s },
   {
+    what: "and a folder that may not be written any more, where a node had run",
+    file: 0o644,
+    folder: 0o755,
+    lock: 0o666,
+    says: /may not be written.*write permission/s,
+  },
+  {
+    what: "beside the lock of a node that another user had run",
+    file: 0o666,
+    folder: 0o777,
+    lock: 0o644,
+    says: /may not be written.*write permission/s,
+  },
+  {
     what: "in a folder that may not be written",
     file: 0o666,
     folder: 0o755,
     says: /(may not be written.*write permission|cannot be opened.*may read and write)/s,
   },
-])("a database $what: the node says so, says what to do, and changes nothing", async ({ file, folder, says }, context) => {
+])("a database $what: the node says so, says what to do, and changes nothing", async ({ file, folder, lock, says }, context) => {
   const why = whyNotNobody();
   if (why !== "") context.skip(why);
   const fleet = new Fleet("permissions");
@@ -34,7 +48,11 @@ test.for([
     const before = dumpDatabase(path);
     const own = fleet.path("node-data", "x");
     mkdirSync(own);
+    // Left there as by a node that could not remove it.
+    const left = `${path}-scoutsync-lock`;
+    if (lock !== undefined) writeFileSync(left, "");
     for (const [one, mode] of [
+      ...(lock === undefined ? [] : ([[left, lock]] as const)),
       [path, file],
       [fleet.path("app"), folder],
       [own, 0o777],

@@ -18,6 +18,8 @@ export function lockDatabaseFile(path: string): () => void {
     lock.exec("PRAGMA journal_mode = DELETE; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; CREATE TABLE IF NOT EXISTS held(by)");
   } catch (error) {
     lock.close();
+    // Another's lock makes SQLite busy. Whatever else it says is about a file that this user may not write.
+    if (!(error as { code?: string }).code?.startsWith("SQLITE_BUSY")) throw error;
     throw new SyncError({
       code: "DATABASE_IN_USE",
       message: `another sync-node runs on ${path}`,
@@ -28,7 +30,11 @@ export function lockDatabaseFile(path: string): () => void {
   const mine = fileId(lockPath(path));
   return () => {
     // While it is held: afterwards it may be another node's. One that somebody else put there is not ours to remove.
-    if (mine !== null && fileId(lockPath(path)) === mine) rmSync(lockPath(path), { force: true });
+    try {
+      if (mine !== null && fileId(lockPath(path)) === mine) rmSync(lockPath(path), { force: true });
+    } catch {
+      // In a folder that may not be written any more it stays; nobody holds it.
+    }
     lock.close();
   };
 }
