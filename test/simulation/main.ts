@@ -32,6 +32,7 @@ const KINDS: readonly Kind[] = [
   { name: "replicas, forgetting", program: REPLICA, options: { replicas: 4, steps: 90, forgetting: true } },
   { name: "replicas, forgetting, keyless", program: REPLICA, options: { forgetting: true, moreTables: true } },
   { name: "copies", program: REPLICA, options: { copies: true } },
+  { name: "copies, forgetting", program: REPLICA, options: { copies: true, forgetting: true, moreTables: true } },
   { name: "entities", program: ENTITIES, options: {} },
   { name: "entities, forgetting", program: ENTITIES, options: { forgetting: true } },
   { name: "linked databases, deletes", program: LINKED, options: { deletes: true } },

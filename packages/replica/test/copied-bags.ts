@@ -67,8 +67,18 @@ export class CopiedBags {
     }
   }
 
-  private migrate({ app, name }: Node): void {
-    if ((app.pragma("table_info(entry)") as { name: string }[]).some((column) => column.name === "z")) return;
+  private hasMigrated({ app }: Node): boolean {
+    return (app.pragma("table_info(entry)") as { name: string }[]).some((column) => column.name === "z");
+  }
+
+  /** True while only one of the two has migrated: of rows that only one holds nobody can tell then whether they were deleted. */
+  differ(a: Node, b: Node): boolean {
+    return this.hasMigrated(a) !== this.hasMigrated(b);
+  }
+
+  private migrate(node: Node): void {
+    const { app, name } = node;
+    if (this.hasMigrated(node)) return;
     this.draws.trace(`${name} migrates entry`);
     app.exec(LATER);
   }

@@ -5,6 +5,8 @@ export class Ledger {
   readonly deleted = new Set<string>();
   /** Deleted rows that may live all the same: somebody wrote to them, or to a row below them, who did not know of the delete. */
   readonly mayLive = new Set<string>();
+  /** Deleted rows that may be back, once: a copy that nobody who deleted them had met has them from before it was attached. */
+  readonly mayReturn = new Set<string>();
   /** marker.column -> value -> values that the writer saw. */
   readonly writes = new Map<string, Map<string, Set<string>>>();
   readonly parents = new Map<string, string>();
@@ -31,6 +33,13 @@ export class Ledger {
     this.mayLive.add(marker);
     const parent = this.parents.get(marker);
     if (parent !== undefined) this.lives(parent);
+  }
+
+  /** A deleted row may be back, and what it hangs on. */
+  returns(marker: string): void {
+    this.mayReturn.add(marker);
+    const parent = this.parents.get(marker);
+    if (parent !== undefined) this.returns(parent);
   }
 
   wrote(marker: string, column: string, value: string, saw: readonly string[]): void {

@@ -49,6 +49,8 @@ export class SimulatedApplications {
   private readonly history: SimulatedHistory;
   /** Who wrote a value. */
   private readonly authors = new Map<string, string>();
+  /** Nodes whose database had a row when it was attached, by marker. */
+  private readonly copied = new Map<string, string[]>();
 
   constructor(history: SimulatedHistory) {
     this.history = history;
@@ -60,12 +62,13 @@ export class SimulatedApplications {
    */
   copy(app: Database.Database, copy: number): void {
     const markers: [table: string, marker: string][] = [];
-    for (let id = 1; id <= 6; id++) app.prepare("INSERT INTO parent VALUES(?, ?, ?, ?)").run(id, `parent-c${id}`, `px${id}`, `py${id}`);
+    for (let id = 1; id <= 6; id++)
+      app.prepare("INSERT INTO parent(id, m, x, y) VALUES(?, ?, ?, ?)").run(id, `parent-c${id}`, `px${id}`, `py${id}`);
     for (let id = 1; id <= 6; id++) {
-      app.prepare("INSERT INTO child VALUES(?, ?, ?, ?, ?)").run(id, `child-c${id}`, (id % 3) + 1, `cx${id}`, `cy${id}`);
-      app.prepare("INSERT INTO word VALUES(?, ?, ?, ?)").run(`w${id}`, `word-w${id}`, `wx${id}`, `wy${id}`);
-      app.prepare("INSERT INTO link VALUES(?, 'k0', ?, ?, ?)").run(id, `link-parent-c${id}-k0`, `lx${id}`, `ly${id}`);
-      app.prepare("INSERT INTO tag VALUES(?, ?, ?, ?, ?)").run(id, `tag-c${id}`, `label${id}`, `tx${id}`, `ty${id}`);
+      app.prepare("INSERT INTO child(id, m, p, x, y) VALUES(?, ?, ?, ?, ?)").run(id, `child-c${id}`, (id % 3) + 1, `cx${id}`, `cy${id}`);
+      app.prepare("INSERT INTO word(k, m, x, y) VALUES(?, ?, ?, ?)").run(`w${id}`, `word-w${id}`, `wx${id}`, `wy${id}`);
+      app.prepare("INSERT INTO link(p, k, m, x, y) VALUES(?, 'k0', ?, ?, ?)").run(id, `link-parent-c${id}-k0`, `lx${id}`, `ly${id}`);
+      app.prepare("INSERT INTO tag(id, m, label, x, y) VALUES(?, ?, ?, ?, ?)").run(id, `tag-c${id}`, `label${id}`, `tx${id}`, `ty${id}`);
     }
     for (let edits = 0; edits < 6; edits++) {
       const table = this.history.pick(KEYED);
@@ -76,12 +79,17 @@ export class SimulatedApplications {
       else if (table !== "parent") app.prepare(`DELETE FROM ${table} WHERE ${rowid}`).run(id);
     }
     const own = 100 + copy;
-    app.prepare("INSERT INTO parent VALUES(?, ?, ?, ?)").run(own, `parent-o${own}`, this.history.value(), this.history.value());
-    app.prepare("INSERT INTO child VALUES(?, ?, ?, ?, ?)").run(own, `child-o${own}`, own, this.history.value(), this.history.value());
+    app
+      .prepare("INSERT INTO parent(id, m, x, y) VALUES(?, ?, ?, ?)")
+      .run(own, `parent-o${own}`, this.history.value(), this.history.value());
+    app
+      .prepare("INSERT INTO child(id, m, p, x, y) VALUES(?, ?, ?, ?, ?)")
+      .run(own, `child-o${own}`, own, this.history.value(), this.history.value());
     for (const table of KEYED) {
       for (const row of app.prepare(`SELECT * FROM ${table}`).all() as Record<string, string>[]) {
         const marker = row["m"] as string;
         markers.push([table, marker]);
+        this.copied.set(marker, [...(this.copied.get(marker) ?? []), `n${copy}`]);
         for (const column of ["x", "y"]) {
           this.history.ledger.wrote(marker, column, row[column] as string, []);
           this.history.ledger.before.add(`${marker}.${column}=${row[column] as string}`);
@@ -267,8 +275,12 @@ export class SimulatedApplications {
     node.app.pragma("foreign_keys = ON");
   }
 
-  /** Rows of other nodes that differ from what the deleting node sees were written by someone who could not know. */
+  /**
+   * Rows of other nodes that differ from what the deleting node sees were written by someone who could not know. So was the same
+   * row of a copy that it has not met: who has forgotten the delete by then cannot tell that row from one that it never had.
+   */
   private noteApart(node: Node, table: string, marker: string): void {
+    if (this.copied.get(marker)?.some((name) => !node.met.has(name))) this.history.ledger.returns(marker);
     const look = ({ app }: Node) => {
       const ruled = this.history.options.rules && RULED.includes(table) ? ", hits, tags" : "";
       const row = app.prepare(`SELECT x, y${ruled} FROM ${table} WHERE m = ?`).get(marker);

@@ -143,7 +143,15 @@ export class Simulation implements SimulatedHistory {
     if (this.options.copies) this.applications.copy(app, number);
     this.bags?.fill(app);
     const skewUs = Math.floor((this.random() * 2 - 1) * this.options.skewS * 1e6);
-    const node = { name: `n${number}`, path, app, runs: 0, skewUs, remembered: new Map<string, number>() } as Node;
+    const node = {
+      name: `n${number}`,
+      path,
+      app,
+      runs: 0,
+      skewUs,
+      remembered: new Map(),
+      met: new Set([`n${number}`]),
+    } as Partial<Node> as Node;
     this.start(node);
     return node;
   }
@@ -192,17 +200,28 @@ export class Simulation implements SimulatedHistory {
   /** What sessions do before vectors are compared. Returns false when nothing may be exchanged. */
   private checkFloors(to: Node, from: Node): boolean {
     const [mine, theirs] = [to.replica.state(), from.replica.state()];
-    if (mine.vector.size > 0 && !isCovered(theirs.floor, mine.vector)) this.rejoin(to, from);
+    if (mine.vector.size > 0 && !isCovered(theirs.floor, mine.vector) && !this.rejoin(to, from)) return false;
     // It has to come back by itself.
     return isCovered(to.replica.state().floor, from.replica.state().vector);
   }
 
-  private rejoin(to: Node, from: Node): void {
-    const { gone, reborn } = rejoin(to.replica, from.replica, 3);
+  /** False where one of the two has still to migrate: nothing is changed. */
+  private rejoin(to: Node, from: Node): boolean {
+    let rejoined;
+    try {
+      rejoined = rejoin(to.replica, from.replica, 3);
+    } catch (error) {
+      if (!(error instanceof SyncError) || error.code !== "SCHEMA_UNSUPPORTED" || !this.bags?.differ(to, from)) throw error;
+      this.trace(`${to.name} may not re-join from ${from.name} before both have migrated`);
+      return false;
+    }
+    const { gone, reborn } = rejoined;
     this.rejoins.times++;
     this.rejoins.gone += gone;
     this.rejoins.reborn += reborn;
+    for (const name of from.met) to.met.add(name);
     this.trace(`${to.name} re-joins from ${from.name}: ${gone} rows gone, ${reborn} new ones`);
+    return true;
   }
 
   private restart(node: Node): void {
@@ -244,6 +263,7 @@ export class Simulation implements SimulatedHistory {
       if (this.options.forgetting) from.replica.acknowledge({ id: to.name, name: to.name }, to.replica.state().vector);
       const result = this.take(to, batch);
       if (!result) return moved + 1;
+      if (batch.final) for (const name of from.met) to.met.add(name);
       if (this.options.forgetting && batch.final) {
         to.replica.acknowledge({ id: from.name, name: from.name }, batch.vector);
         if (this.random() < 0.8) to.replica.learnMembers(from.replica.memberWords());

@@ -17,6 +17,8 @@ export interface Node {
   skewUs: number;
   /** Integers under which the application has seen rows, by marker. */
   remembered: Map<string, number>;
+  /** Names of nodes whose rows from before attaching are known here, this one's among them. */
+  met: Set<string>;
 }
 
 /** Compares what the replicas hold in the end with each other and with what writers were told. */
@@ -82,7 +84,7 @@ export class Verdict {
   /** A row that everyone who wrote to it knew to be deleted is not back. */
   checkDeleted(node: Node): void {
     for (const marker of this.ledger.deleted) {
-      if (this.ledger.mayLive.has(marker)) continue;
+      if (this.ledger.mayLive.has(marker) || this.ledger.mayReturn.has(marker)) continue;
       const table = this.ledger.rows.get(marker) as string;
       if (node.app.prepare(`SELECT 1 FROM ${table} WHERE m = ?`).get(marker) !== undefined)
         this.failures.push(`${marker} was deleted and is back`);
