@@ -90,6 +90,25 @@ describe("a session", () => {
     expect(here.applied + there.applied).toBe(applied);
   });
 
+  test("writes nothing, and tells whoever is behind, also where all that happened is that deleted rows were forgotten", async () => {
+    const { here, there, session } = await pair();
+    const away = await openTestReplica();
+    const withAway = () => session({ peer: new DirectPeer(away) });
+    here.fill("a", 3);
+    await withAway();
+    here.application.exec("DELETE FROM t WHERE k = 'a1'");
+    await session();
+    for (const replica of [here, there]) {
+      await replica.acknowledge({ id: "id-of-c", name: "c" }, here.state.vector);
+      expect(await replica.forget({ retentionDays: 0, dryRun: false })).toMatchObject({ forgotten: 1 });
+    }
+    const commits = () => [here, there].map(({ application }) => application.pragma("data_version", { simple: true }));
+    const before = commits();
+    expect(await session()).toMatchObject({ success: true, verified: true });
+    expect(commits()).toEqual(before);
+    expect(await withAway()).toMatchObject({ success: false, errors: [{ code: "PEER_BEHIND" }] });
+  });
+
   test.each([0, 1, 2, 5, 9])("cut after %i batches goes on where it stopped", async (cut) => {
     const { here, there, peer, session } = await pair();
     await here.fillApart("a", 40);

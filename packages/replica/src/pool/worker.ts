@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import { parentPort, type TransferListItem } from "node:worker_threads";
-import { type ChangeBatch, formatVector, ownedMemory, parseTerms, referenceTarget, type SyncError, toPlainError } from "@scoutsync/core";
+import { type ChangeBatch, ownedMemory, parseTerms, referenceTarget, type SyncError, toPlainError } from "@scoutsync/core";
 import { ReplicaDatabase } from "../database.ts";
 import { REAL, type Surroundings } from "../surroundings.ts";
 import { isReplaced } from "../identity/same-file.ts";
@@ -62,26 +63,6 @@ const served = new Map<number, Served>();
 
 const send = (message: FromWorker, transfer: TransferListItem[] = []) => port.postMessage(message, transfer);
 
-function sameState(a: ReplicaState, b: ReplicaState): boolean {
-  const numbers = (state: ReplicaState) =>
-    [
-      state.run,
-      state.restored,
-      state.pending,
-      state.parked,
-      state.held,
-      state.keptBack,
-      state.schema,
-      state.conflicts,
-      state.rows,
-      state.problem,
-      state.baseline,
-      state.clockFoundRightUs,
-      ...state.tables,
-    ].join();
-  return numbers(a) === numbers(b) && Buffer.compare(a.digest, b.digest) === 0 && formatVector(a.vector) === formatVector(b.vector);
-}
-
 function publish(number: number, one: Served): void {
   const stamp = one.database?.stateStamp();
   if (!one.database || stamp === undefined || stamp === one.stamp) return;
@@ -92,7 +73,7 @@ function publish(number: number, one: Served): void {
 function tell(number: number, one: Served, state: ReplicaState): void {
   const before = one.state;
   one.state = state;
-  if (!sameState(before, state)) send({ kind: "state", database: number, state });
+  if (!isDeepStrictEqual(before, state)) send({ kind: "state", database: number, state });
 }
 
 /**
