@@ -1,3 +1,4 @@
+export * from "./brief.ts";
 export * from "./errors.ts";
 export * from "./vector.ts";
 export * from "./exchange.ts";

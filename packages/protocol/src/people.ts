@@ -1,5 +1,5 @@
 import type { ChangeCount, DigestEntry, HistoryEntry, ReadableChange, Review, ReviewKind, ReviewVersion } from "@scoutsync/core";
-import { formatVector, parseVector } from "@scoutsync/core";
+import { brief, briefColumns, formatVector, parseVector } from "@scoutsync/core";
 import type {
   Change,
   ChangeCount as WireCount,
@@ -11,11 +11,11 @@ import type {
 import { formatTime, parseTime } from "./time.ts";
 import { asBuffer, fromWireColumns, fromWireValue, toWireColumns, toWireValue } from "./value.ts";
 
-// What people see: names instead of numbers, times as ISO 8601, values as themselves.
+// What people see: names instead of numbers, times as ISO 8601, values as themselves, but for the longest of them.
 
-export function toWireChange(change: ReadableChange): Change {
+export function toWireChange(change: ReadableChange, longest?: number): Change {
   const { dot, table, key, operation, author } = change;
-  return { dot, table, key, operation, author, time: formatTime(change.timeUs), columns: toWireColumns(change.columns) };
+  return { dot, table, key, operation, author, time: formatTime(change.timeUs), columns: toWireColumns(briefColumns(change.columns, longest)) };
 }
 
 export function fromWireChange(wire: Change): ReadableChange {
@@ -49,8 +49,8 @@ export function fromWireCount(wire: WireCount): ChangeCount {
   };
 }
 
-/** `database` is not part of core's review, which lives inside one database. */
-export function toWireReview(database: string, review: Review): WireReview {
+/** `database` is not part of core's review, which lives inside one database; values longer than `longest` are shown in brief. */
+export function toWireReview(database: string, review: Review, longest?: number): WireReview {
   return {
     id: review.id,
     kind: review.kind,
@@ -58,9 +58,9 @@ export function toWireReview(database: string, review: Review): WireReview {
     table: review.table,
     key: review.key,
     column: review.column ?? "",
-    winner: review.winner ? toWireVersion(review.winner) : undefined,
-    loser: review.loser ? toWireVersion(review.loser) : undefined,
-    image: toWireColumns(review.image ?? []),
+    winner: review.winner ? toWireVersion(review.winner, longest) : undefined,
+    loser: review.loser ? toWireVersion(review.loser, longest) : undefined,
+    image: toWireColumns(briefColumns(review.image ?? [], longest)),
     reason: review.reason,
     since: formatTime(review.sinceUs),
     resolved: review.resolved,
@@ -83,17 +83,17 @@ export function fromWireReview(wire: WireReview): Review {
   };
 }
 
-function toWireVersion({ value, author, timeUs, dot }: ReviewVersion): WireReviewVersion {
-  return { value: toWireValue(value), origin: author, time: formatTime(timeUs), dot };
+function toWireVersion({ value, author, timeUs, dot }: ReviewVersion, longest?: number): WireReviewVersion {
+  return { value: toWireValue(brief(value, longest)), origin: author, time: formatTime(timeUs), dot };
 }
 
 function fromWireVersion({ value, origin, time, dot }: WireReviewVersion): ReviewVersion {
   return { value: fromWireValue(value), author: origin, timeUs: parseTime(time), dot };
 }
 
-export function toWireHistory(entry: HistoryEntry): WireHistoryEntry {
+export function toWireHistory(entry: HistoryEntry, longest?: number): WireHistoryEntry {
   const { operation, author, dot, note } = entry;
-  return { operation, author, dot, note, column: entry.column ?? "", value: toWireValue(entry.value), time: formatTime(entry.timeUs) };
+  return { operation, author, dot, note, column: entry.column ?? "", value: toWireValue(brief(entry.value, longest)), time: formatTime(entry.timeUs) };
 }
 
 export function fromWireHistory(wire: WireHistoryEntry): HistoryEntry {

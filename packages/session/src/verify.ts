@@ -1,4 +1,4 @@
-import { RawText, equalVectors, type DigestEntry, type SqlValue, type VersionVector } from "@scoutsync/core";
+import { brief, LONGEST_COMPARED, RawText, equalVectors, type DigestEntry, type SqlValue, type VersionVector } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
 import { sameBytes } from "./bytes.ts";
 import type { Peer } from "./peer.ts";
@@ -113,8 +113,9 @@ async function compareColumns({ replica, peer, signal }: VerifyOptions, table: s
 }
 
 function differingColumns(here: { name: string; value: SqlValue }[], there: { name: string; value: SqlValue }[]): string[] {
-  const ours = new Map(here.map(({ name, value }) => [name, value]));
-  const theirs = new Map(there.map(({ name, value }) => [name, value]));
+  const ours = new Map(here.map(({ name, value }) => [name, brief(value, LONGEST_COMPARED)]));
+  // A node of the version before sends them whole.
+  const theirs = new Map(there.map(({ name, value }) => [name, brief(value, LONGEST_COMPARED)]));
   return [...new Set([...ours.keys(), ...theirs.keys()])].filter((name) => !sameValue(ours.get(name), theirs.get(name)));
 }
 

@@ -1,4 +1,4 @@
-import { type HistoryEntry, type ReadableChange, type Review, type SqlValue, SyncError, type VersionVector } from "@scoutsync/core";
+import { briefColumns, type HistoryEntry, type ReadableChange, type Review, type SqlValue, SyncError, type VersionVector } from "@scoutsync/core";
 import type { Placement } from "../apply/placement.ts";
 import type { Quarantine } from "../quarantine/quarantine.ts";
 import type { Resolution } from "../replica.ts";
@@ -106,7 +106,7 @@ export class Questions {
           restoreRow(this.audited, { placement: this.placement, veil: this.audited.veil }, table, key, this.nowUs()),
         ),
       );
-      return this.audited.veil.columns(table.name, restored);
+      return this.audited.veil.columns(table.name, briefColumns(restored));
     });
   }
 

@@ -1,4 +1,4 @@
-import { type ReadableChange, type VersionVector, type Write } from "@scoutsync/core";
+import { brief, type ReadableChange, type VersionVector, type Write } from "@scoutsync/core";
 import { registerOf } from "../rows/registers.ts";
 import { valueOf } from "../rows/row-state.ts";
 import { type Audited, keyOf, shown } from "./context.ts";
@@ -44,7 +44,7 @@ function readable(audited: Audited, oid: number, sequence: number, tid: number, 
   const columns = table.columns.flatMap((column, index) => {
     const write = registerOf(state, column.cid).find(mine);
     if (!write) return [];
-    return [{ name: column.name, value: shown(audited, table, index, valueOf(write, cells[index] ?? null)) }];
+    return [{ name: column.name, value: brief(shown(audited, table, index, valueOf(write, cells[index] ?? null))) }];
   });
   const write = deleted ?? (born ? state.birth : [...state.columns.values()].flat().find(mine));
   return {

@@ -9,6 +9,7 @@ import {
   Wakeup,
   type ChangeBatch,
   type VersionVector,
+  longestOf,
 } from "@scoutsync/core";
 import {
   checkProtocol,
@@ -213,7 +214,9 @@ async function readable(
       const { vector } = replica.state;
       const page = await replica.readable(from, Math.min(left, READABLE_PAGE));
       left -= page.changes.length;
-      if (page.changes.length > 0) await outbox.write({ batch: undefined, changes: page.changes.map(toWireChange), count: undefined });
+      const longest = longestOf(page.changes.flatMap(({ columns }) => columns.map(({ value }) => value)));
+      const changes = page.changes.map((change) => toWireChange(change, longest));
+      if (changes.length > 0) await outbox.write({ batch: undefined, changes, count: undefined });
       if (page.next) {
         from = page.next;
         continue;

@@ -1,4 +1,4 @@
-import { SyncError, formatVector } from "@scoutsync/core";
+import { briefColumns, LONGEST_COMPARED, SyncError, formatVector } from "@scoutsync/core";
 import { toWireColumns, toWireDigestEntry, type DigestRequest, type DigestResponse } from "@scoutsync/protocol";
 import type { NodeContext } from "../context.ts";
 
@@ -22,7 +22,7 @@ export async function digest(context: NodeContext, request: DigestRequest): Prom
   const rows = await Promise.all(
     keys.map(async (key) => {
       const columns = await replica.row(table, key);
-      return { key, present: columns !== null, columns: toWireColumns(columns ?? []) };
+      return { key, present: columns !== null, columns: toWireColumns(briefColumns(columns ?? [], LONGEST_COMPARED)) };
     }),
   );
   return { vector: formatVector(replica.state.vector), entries: [], rows };

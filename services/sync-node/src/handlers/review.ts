@@ -1,4 +1,4 @@
-import { SyncError } from "@scoutsync/core";
+import { longestOf, type Review, SyncError } from "@scoutsync/core";
 import {
   fromWireColumns,
   toWireHistory,
@@ -22,24 +22,28 @@ const FILES = "files";
 
 export async function listReviews(context: NodeContext, request: ListReviewsRequest): Promise<ListReviewsResponse> {
   const limit = request.limit || DEFAULT_LIMIT;
-  const reviews: ListReviewsResponse["reviews"] = [];
+  const reviews: { database: string; review: Review }[] = [];
   for (const { replica } of context.databases.select(request.database === "" ? [] : [request.database])) {
     if (reviews.length >= limit) break;
     const found = await replica.reviews({ kind: request.kind, id: request.id, limit: limit - reviews.length });
-    reviews.push(...found.map((review) => toWireReview(replica.name, review)));
+    reviews.push(...found.map((review) => ({ database: replica.name, review })));
   }
   if (request.database === "" && context.scopes.length > 0) {
     const found = await scopeReviews(context.scopes, { kind: request.kind, id: request.id, limit: Math.max(0, limit - reviews.length) });
-    reviews.push(...found.map(({ database, review }) => toWireReview(database, review)));
+    reviews.push(...found);
   }
   if (request.database === "" && (request.kind === "" || request.kind === "file")) {
     for (const root of context.files.all()) {
       const found = (await root.reviews()).filter(({ id }) => request.id === "" || id === request.id);
-      reviews.push(...found.map((review) => toWireReview(FILES, review)));
+      reviews.push(...found.map((review) => ({ database: FILES, review })));
     }
   }
-  return { reviews: reviews.slice(0, limit) };
+  const listed = reviews.slice(0, limit);
+  const longest = longestOf(listed.flatMap(({ review }) => valuesOf(review)));
+  return { reviews: listed.map(({ database, review }) => toWireReview(database, review, longest)) };
 }
+
+const valuesOf = ({ winner, loser, image }: Review) => [winner?.value ?? null, loser?.value ?? null, ...(image ?? []).map(({ value }) => value)];
 
 export async function resolveReview(context: NodeContext, request: ResolveReviewRequest): Promise<ResolveReviewResponse> {
   const { id, keep, decision } = request;
@@ -87,7 +91,9 @@ export async function resolveReview(context: NodeContext, request: ResolveReview
 
 export async function getHistory(context: NodeContext, request: GetHistoryRequest): Promise<GetHistoryResponse> {
   const { replica } = context.databases.get(request.database);
-  return { entries: (await replica.history(request.table, request.key)).map(toWireHistory) };
+  const entries = await replica.history(request.table, request.key);
+  const longest = longestOf(entries.map(({ value }) => value));
+  return { entries: entries.map((entry) => toWireHistory(entry, longest)) };
 }
 
 export async function restoreRow(context: NodeContext, request: RestoreRowRequest): Promise<RestoreRowResponse> {
