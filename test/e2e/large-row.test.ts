@@ -65,41 +65,45 @@ test(`a blob of ${BLOB_MIB} MiB arrives whole, and neither node takes more than 
   }
 });
 
-test("what no message holds is shown in brief: a conflict, a history, changes, a restored row, a difference", { timeout: 240_000 }, async () => {
-  const paths = { a: createDatabase(fleet.path("a", "app.db"), SCHEMA), b: createDatabase(fleet.path("b", "app.db"), SCHEMA) };
-  const a = await fleet.node({ name: "a", databases: { app: paths.a } });
-  const b = await fleet.node({ name: "b", databases: { app: paths.b } });
-  const large = 70 * MIB;
-  sqliteProgram(paths.a, "INSERT INTO clip VALUES(1, 'final', x'00'); INSERT INTO caption VALUES('final', 'short');");
-  expect((await fleet.sync(a, b)).code).toBe(0);
-  sqliteProgram(paths.a, `UPDATE clip SET video = zeroblob(${large});`);
-  sqliteProgram(paths.b, `UPDATE clip SET video = zeroblob(${large + 1}); UPDATE caption SET body = 'of b';`);
-  sqliteProgram(paths.a, "UPDATE caption SET body = 'of a';");
-  expect((await fleet.sync(a, b)).code).toBe(0);
-  const asked = async (...args: string[]) => {
-    const done = await scoutsync([...args, "--json"]);
-    expect(done.stderr + done.stdout).not.toContain("RESOURCE_EXHAUSTED");
-    return done;
-  };
-  const reviews = (await asked("review", "list", a.address)).json<{ id: string; column: string; loser: { value: unknown } }[]>();
-  expect(reviews.map(({ column }) => column).sort()).toEqual(["body", "video"]);
-  const video = reviews.find(({ column }) => column === "video");
-  expect(video?.loser.value).toContain(`${large} bytes, SHA-256`);
-  expect(reviews.find(({ column }) => column === "body")?.loser.value).toBe("of b");
-  expect((await asked("history", a.address, "--db", "app", "clip", "1")).code).toBe(0);
-  expect((await asked("changes", a.address, "--db", "app")).stdout).toContain("bytes, SHA-256");
-  // What is decided is the value, not what was shown of it.
-  expect((await asked("review", "resolve", a.address, video?.id ?? "", "--keep", "loser")).code).toBe(0);
-  expect(select(paths.a, "SELECT length(video) AS n FROM clip")).toEqual([{ n: BigInt(large) }]);
+test(
+  "what no message holds is shown in brief: a conflict, a history, changes, a restored row, a difference",
+  { timeout: 240_000 },
+  async () => {
+    const paths = { a: createDatabase(fleet.path("a", "app.db"), SCHEMA), b: createDatabase(fleet.path("b", "app.db"), SCHEMA) };
+    const a = await fleet.node({ name: "a", databases: { app: paths.a } });
+    const b = await fleet.node({ name: "b", databases: { app: paths.b } });
+    const large = 70 * MIB;
+    sqliteProgram(paths.a, "INSERT INTO clip VALUES(1, 'final', x'00'); INSERT INTO caption VALUES('final', 'short');");
+    expect((await fleet.sync(a, b)).code).toBe(0);
+    sqliteProgram(paths.a, `UPDATE clip SET video = zeroblob(${large});`);
+    sqliteProgram(paths.b, `UPDATE clip SET video = zeroblob(${large + 1}); UPDATE caption SET body = 'of b';`);
+    sqliteProgram(paths.a, "UPDATE caption SET body = 'of a';");
+    expect((await fleet.sync(a, b)).code).toBe(0);
+    const asked = async (...args: string[]) => {
+      const done = await scoutsync([...args, "--json"]);
+      expect(done.stderr + done.stdout).not.toContain("RESOURCE_EXHAUSTED");
+      return done;
+    };
+    const reviews = (await asked("review", "list", a.address)).json<{ id: string; column: string; loser: { value: unknown } }[]>();
+    expect(reviews.map(({ column }) => column).sort()).toEqual(["body", "video"]);
+    const video = reviews.find(({ column }) => column === "video");
+    expect(video?.loser.value).toContain(`${large} bytes, SHA-256`);
+    expect(reviews.find(({ column }) => column === "body")?.loser.value).toBe("of b");
+    expect((await asked("history", a.address, "--db", "app", "clip", "1")).code).toBe(0);
+    expect((await asked("changes", a.address, "--db", "app")).stdout).toContain("bytes, SHA-256");
+    // What is decided is the value, not what was shown of it.
+    expect((await asked("review", "resolve", a.address, video?.id ?? "", "--keep", "loser")).code).toBe(0);
+    expect(select(paths.a, "SELECT length(video) AS n FROM clip")).toEqual([{ n: BigInt(large) }]);
 
-  sqliteProgram(paths.a, "DELETE FROM clip;");
-  expect((await asked("restore", a.address, "--db", "app", "clip", "1")).code).toBe(0);
-  expect(select(paths.a, "SELECT length(video) AS n FROM clip")).toEqual([{ n: BigInt(large) }]);
-  expect((await fleet.sync(a, b)).code).toBe(0);
-  const past = new Database(paths.b);
-  past.exec("BEGIN; INSERT INTO _scoutsync_applying VALUES(1)");
-  past.exec(`UPDATE clip SET video = zeroblob(${large + 2}); DELETE FROM _scoutsync_applying; COMMIT`);
-  past.close();
-  const verified = await asked("verify", a.address, b.address);
-  expect(verified.json()).toMatchObject({ databases: [{ differences: [{ table: "clip", key: "1", columns: ["video"] }] }] });
-});
+    sqliteProgram(paths.a, "DELETE FROM clip;");
+    expect((await asked("restore", a.address, "--db", "app", "clip", "1")).code).toBe(0);
+    expect(select(paths.a, "SELECT length(video) AS n FROM clip")).toEqual([{ n: BigInt(large) }]);
+    expect((await fleet.sync(a, b)).code).toBe(0);
+    const past = new Database(paths.b);
+    past.exec("BEGIN; INSERT INTO _scoutsync_applying VALUES(1)");
+    past.exec(`UPDATE clip SET video = zeroblob(${large + 2}); DELETE FROM _scoutsync_applying; COMMIT`);
+    past.close();
+    const verified = await asked("verify", a.address, b.address);
+    expect(verified.json()).toMatchObject({ databases: [{ differences: [{ table: "clip", key: "1", columns: ["video"] }] }] });
+  },
+);

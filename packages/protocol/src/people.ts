@@ -15,7 +15,15 @@ import { asBuffer, fromWireColumns, fromWireValue, toWireColumns, toWireValue } 
 
 export function toWireChange(change: ReadableChange, longest?: number): Change {
   const { dot, table, key, operation, author } = change;
-  return { dot, table, key, operation, author, time: formatTime(change.timeUs), columns: toWireColumns(briefColumns(change.columns, longest)) };
+  return {
+    dot,
+    table,
+    key,
+    operation,
+    author,
+    time: formatTime(change.timeUs),
+    columns: toWireColumns(briefColumns(change.columns, longest)),
+  };
 }
 
 export function fromWireChange(wire: Change): ReadableChange {
@@ -93,7 +101,15 @@ function fromWireVersion({ value, origin, time, dot }: WireReviewVersion): Revie
 
 export function toWireHistory(entry: HistoryEntry, longest?: number): WireHistoryEntry {
   const { operation, author, dot, note } = entry;
-  return { operation, author, dot, note, column: entry.column ?? "", value: toWireValue(brief(entry.value, longest)), time: formatTime(entry.timeUs) };
+  return {
+    operation,
+    author,
+    dot,
+    note,
+    column: entry.column ?? "",
+    value: toWireValue(brief(entry.value, longest)),
+    time: formatTime(entry.timeUs),
+  };
 }
 
 export function fromWireHistory(wire: WireHistoryEntry): HistoryEntry {

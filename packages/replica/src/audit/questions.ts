@@ -1,4 +1,12 @@
-import { briefColumns, type HistoryEntry, type ReadableChange, type Review, type SqlValue, SyncError, type VersionVector } from "@scoutsync/core";
+import {
+  briefColumns,
+  type HistoryEntry,
+  type ReadableChange,
+  type Review,
+  type SqlValue,
+  SyncError,
+  type VersionVector,
+} from "@scoutsync/core";
 import type { Placement } from "../apply/placement.ts";
 import type { Quarantine } from "../quarantine/quarantine.ts";
 import type { Resolution } from "../replica.ts";

@@ -43,7 +43,11 @@ export async function listReviews(context: NodeContext, request: ListReviewsRequ
   return { reviews: listed.map(({ database, review }) => toWireReview(database, review, longest)) };
 }
 
-const valuesOf = ({ winner, loser, image }: Review) => [winner?.value ?? null, loser?.value ?? null, ...(image ?? []).map(({ value }) => value)];
+const valuesOf = ({ winner, loser, image }: Review) => [
+  winner?.value ?? null,
+  loser?.value ?? null,
+  ...(image ?? []).map(({ value }) => value),
+];
 
 export async function resolveReview(context: NodeContext, request: ResolveReviewRequest): Promise<ResolveReviewResponse> {
   const { id, keep, decision } = request;
