@@ -276,6 +276,36 @@ describe("a node that was retired comes back", () => {
     expect(b.rows("SELECT name FROM team WHERE id > 3 OR id = 2")).toEqual([{ name: "of c" }]);
   });
 
+  test("what lost in a row that lives on as a new one stays in its history, on every node", () => {
+    const [a, b, c] = fleet();
+    const d = new Site("d", SCHEMA);
+    meet(a, b, c, d);
+    c.edit("UPDATE team SET x = 'of c' WHERE id = 2; UPDATE word SET x = 'first of c' WHERE k = 'w'", START_US + SECOND_US);
+    d.edit("UPDATE team SET x = 'of d' WHERE id = 2; UPDATE word SET x = 'first of d' WHERE k = 'w'", START_US + 2 * SECOND_US);
+    meet(c, d);
+    c.edit("UPDATE word SET x = 'of c' WHERE k = 'w'", START_US + 3 * SECOND_US);
+    d.edit("UPDATE word SET x = 'of d' WHERE k = 'w'", START_US + 4 * SECOND_US);
+    meet(c, d);
+    for (const site of [a, b]) site.replica.retire("d");
+    forgetWithout(a, b);
+    for (const late of [c, d]) {
+      rejoin(late.replica, a.replica);
+      meet(a, b, late);
+    }
+    meet(a, b, c, d);
+    for (const site of [a, b, c, d]) {
+      const lost = (table: string, key: string) =>
+        site.replica
+          .history(table, key)
+          .filter(({ operation }) => operation === "closed")
+          .map(({ value }) => value);
+      const id = site.one("SELECT id FROM team WHERE x = 'of d'");
+      expect(lost("word", "w")).toEqual(expect.arrayContaining(["first of c", "of c"]));
+      expect(lost("team", String(id))).toContain("of c");
+    }
+    expectEqual(a, b, c, d);
+  });
+
   test("a row that only got another integer there is no edited one: it goes", () => {
     const [a, b, c] = fleet();
     c.edit("INSERT INTO team VALUES(4, 'of c', 'x')", START_US + 10 * SECOND_US);

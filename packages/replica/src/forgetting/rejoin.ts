@@ -15,7 +15,7 @@ import type { EarlyReferences } from "../drain/early-references.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isSharedName } from "../rows/content-names.ts";
 import { keylessCell, keylessIdentity } from "../rows/keyless-rows.ts";
-import { isAlive, latestTime, localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
+import { closeLosers, isAlive, latestTime, localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
 import { isSame, type Member } from "../rows/members.ts";
 import { Notices } from "../rows/notices.ts";
 import { newState, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
@@ -334,6 +334,9 @@ export class Rejoin {
     const fresh = newState({ table, place: state.place, key: packed, birth, ...named });
     // Who has forgotten the row has forgotten that, too.
     if (staysItself && state.rekey) fresh.rekey = { generation: state.rekey.generation, origin: birth.origin, sequence: birth.sequence };
+    // The new birth knows what lost in the row, and replaces it everywhere: it goes into the history, as it does with an edit.
+    for (const [cid, writes] of state.columns) closeLosers(fresh, cid, writes, birth, this.knowledge);
+    if (staysItself) for (const record of state.closed) fresh.closed.push({ ...record, origin: birth.origin, sequence: birth.sequence });
     if (inTable && values) {
       this.rows.saveInTable(fresh, id, values, new Map(), key);
       this.early.placed(fresh, cells);

@@ -370,7 +370,8 @@ export function closeWinners(state: RowState, cells: readonly CellValue[], by: W
   });
 }
 
-function closeLosers(state: RowState, cid: number, writes: readonly ColumnWrite[], by: Write, knowledge: Knowledge): void {
+/** Notes in the row what lost among `writes` to the column: `by`, which replaces them, settles that. */
+export function closeLosers(state: RowState, cid: number, writes: readonly ColumnWrite[], by: Write, knowledge: Knowledge): void {
   for (const { origin, sequence, time, context, value } of lostWrites(state, cid, writes, knowledge)) {
     // Under the name that everybody knows, also those who have not heard that it was issued again.
     const loser = { origin: rootOf(origin, knowledge), sequence, time, context };
