@@ -171,6 +171,11 @@ export const APPLY_FAULTS: Fault[] = [
     caughtBy: "packages/replica/test/circles.test.ts",
   },
   {
+    name: "a row that waits and was written elsewhere is not decided about again",
+    edits: [["if (wasWaiting) this.decisions.forget();", ""]],
+    caughtBy: tests("unique"),
+  },
+  {
     name: "move: of a key that names one row twice one place follows it",
     edits: [["        row.cids.push(column.cid);", "        if (row.cids.length === 0) row.cids.push(column.cid);"]],
     caughtBy: tests("foreign-keys"),

@@ -81,3 +81,26 @@ test("a row that refers to itself and waits for a value under a condition does n
     for (const site of [a, b]) expect(site.rows("SELECT name, boss FROM users")).toEqual([{ name: shown, boss: 1 }]);
   }
 });
+
+test("a row that waits and is edited elsewhere takes the value that a later-born row has", () => {
+  const schema = "CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT UNIQUE)";
+  const sites = ["a", "b", "c", "d"].map((name) => new Site(name, schema, { park: ["users"] }));
+  const [a, b, c, d] = sites as [Site, Site, Site, Site];
+  a.edit("INSERT INTO users VALUES(1, 'one')");
+  b.edit("INSERT INTO users VALUES(2, 'one')", b.nowUs + 1_000_000);
+  c.pull(b);
+  a.edit("INSERT INTO users VALUES(3, 'two')", a.nowUs + 2_000_000);
+  c.edit("UPDATE users SET name = 'two' WHERE id = 2", c.nowUs + 3_000_000);
+  d.pull(a);
+  d.pull(b);
+  // It waits for another value now, and nothing else has changed.
+  d.pull(c);
+  settle(...sites);
+  for (const site of sites) {
+    expect(site.rows("SELECT id, name FROM users ORDER BY id")).toEqual([
+      { id: 1, name: "one" },
+      { id: 2, name: "two" },
+    ]);
+    expect(site.replica.reviews({ kind: "parked", id: "", limit: 5 })).toMatchObject([{ key: "3" }]);
+  }
+});

@@ -239,6 +239,8 @@ export class Placement {
       if (!wasWaiting) this.waiting++;
       if (blocker) this.awaited?.add(`${blocker.origin}:${blocker.sequence}`);
       this.waited.push(state.birth);
+      // As many rows wait as before, and it may want what it has a right to.
+      if (wasWaiting) this.decisions.forget();
       return false;
     };
     const stray = strayReference(state.table, cells);
