@@ -49,7 +49,7 @@ export const APPLY_FAULTS: Fault[] = [
   },
   {
     name: "who holds the value of a UNIQUE expression is not asked",
-    edits: [["return derived ? this.displacedHolders(waiting, values)", "return derived ? []"]],
+    edits: [["return derived ? this.displacedHolders(waiting, values, at)", "return derived ? []"]],
     caughtBy: tests("unique"),
   },
   {
@@ -167,8 +167,21 @@ export const APPLY_FAULTS: Fault[] = [
   },
   {
     name: "nobody gives way to rows that refer to each other",
-    edits: [["if (holders.length === 0) return [];", "return [];"]],
-    caughtBy: "packages/replica/test/circles.test.ts",
+    edits: [["if (holders.length === 0 && rivals.length === 0) return [];", "return [];"]],
+    caughtBy: tests("circles"),
+  },
+  {
+    name: "which of rows that are placed together has a UNIQUE value is decided as they come",
+    edits: [["if (unique.length < 2) return [];", "return [];"]],
+    caughtBy: tests("circles"),
+  },
+  {
+    name: "whom rows that are placed together wake comes before the rest of them",
+    edits: [
+      ["this.placement.wakeLater(() => {\n      for (const member of members)", "(() => {\n      for (const member of members)"],
+      ["      this.evictWithout(members);\n    });", "      this.evictWithout(members);\n    })();"],
+    ],
+    caughtBy: tests("circles"),
   },
   {
     name: "a row that waits and was written elsewhere is not decided about again",

@@ -154,3 +154,28 @@ test.each([
     expect(site.replica.state().parked).toBe(0);
   }
 });
+
+test.each([
+  ["left to people", ["team"]],
+  ["taken for one", []],
+])("rows that refer to each other come where one of them and what refers to them have one UNIQUE value: %s", (_, park) => {
+  const schema = "CREATE TABLE team(id INTEGER PRIMARY KEY, mark TEXT, name TEXT UNIQUE, rival INTEGER REFERENCES team(id))";
+  const [a, b] = [new Site("a", schema, { park }), new Site("b", schema, { park })];
+  a.edit("INSERT INTO team VALUES(1, 'base', NULL, NULL)");
+  settle(a, b);
+  // Born first, it would leave with the row that it refers to.
+  b.edit("INSERT INTO team VALUES(2, 'of b', 'taken', 1)", at(1));
+  a.edit("INSERT INTO team VALUES(2, 'of a', 'taken', 1); UPDATE team SET rival = 2 WHERE id = 1", at(2));
+  b.pull(a);
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(
+      site.rows("SELECT team.mark, other.mark AS rival FROM team LEFT JOIN team other ON other.id = team.rival ORDER BY team.id"),
+    ).toEqual([
+      { mark: "base", rival: "of a" },
+      { mark: "of a", rival: "base" },
+    ]);
+    expect(site.replica.state().parked).toBe(park.length);
+    expect(site.rows("SELECT * FROM team ORDER BY id")).toEqual(a.rows("SELECT * FROM team ORDER BY id"));
+  }
+});

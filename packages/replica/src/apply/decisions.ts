@@ -13,6 +13,14 @@ import { rowsDisplacedBy } from "./unique-holders.ts";
 /** Waiting rows looked at before the clock is looked at. */
 const ROWS_AT_ONCE = 200;
 
+/** Two rows that are to be placed together and have one UNIQUE value. */
+interface Rivals {
+  earlier: RowState;
+  later: RowState;
+}
+
+type RowAt = (table: Table, key: readonly SqlValue[]) => RowState | null;
+
 /** What is decided when everything up to a point is known: who keeps a contested integer or UNIQUE value. */
 export class Decisions {
   private readonly db: Database;
@@ -165,9 +173,21 @@ export class Decisions {
     const contest = this.contestFor(inside);
     if (contest === "one") return true;
     this.giveWay(contest);
-    for (const member of members) if (inside.has(nameOf(member))) this.placement.retry(member);
-    this.placement.cycle = new Map();
-    // One that a constraint refused after all leaves the others without what they refer to.
+    // Whom they wake comes after them: it may have a UNIQUE value of one that is yet to come.
+    this.placement.wakeLater(() => {
+      for (const member of members) if (inside.has(nameOf(member))) this.placement.retry(member);
+      this.placement.cycle = new Map();
+      this.evictWithout(members);
+    });
+    // What was placed may have left again just now, for one that was refused: the next pass would only do the same.
+    const placed = members.flatMap(({ birth }) => this.related.again(birth) ?? []).filter((state) => state.place.kind === "table");
+    // What they said of rows that were not there yet, their tables show now.
+    for (const state of placed) if (state.own.size > 0) this.rows.saveRegisters(state, this.rows.cells(state), ownedDots(state));
+    return placed.length > 0;
+  }
+
+  /** Of rows that were placed together, one that a constraint refused after all leaves the others without what they refer to. */
+  private evictWithout(members: readonly RowState[]): void {
     const refused = members.flatMap(({ birth }) => this.related.again(birth) ?? []).filter((state) => state.place.kind !== "table");
     for (const state of refused) {
       for (const table of this.rows.tables) {
@@ -182,11 +202,6 @@ export class Decisions {
         }
       }
     }
-    // What was placed may have left again just now, for one that was refused: the next pass would only do the same.
-    const placed = members.flatMap(({ birth }) => this.related.again(birth) ?? []).filter((state) => state.place.kind === "table");
-    // What they said of rows that were not there yet, their tables show now.
-    for (const state of placed) if (state.own.size > 0) this.rows.saveRegisters(state, this.rows.cells(state), ownedDots(state));
-    return placed.length > 0;
   }
 
   /** Leaves only those rows that wait for nobody outside, and says under which integers they are to be placed together. */
@@ -204,43 +219,89 @@ export class Decisions {
 
   /**
    * Who has UNIQUE values of rows that are to be placed together and was born later; "one" when one of them has been decided
-   * to be one with who has it. Leaves out of `inside` whom an earlier-born row or another constraint keeps out, and who
-   * waits for such: nobody gives way to rows that cannot come.
+   * to be one with who has it. Leaves out of `inside` whom an earlier-born row, another one of them or another constraint keeps
+   * out, and who waits for such: nobody gives way to rows that cannot come.
    */
   private contestFor(inside: Map<string, RowState>): RowState[] | "one" {
     for (;;) {
       const contest = new Map([...inside.values()].map((state) => [state, this.holdersAgainst(state)]));
       const holders = [...contest.values()].flat();
-      if (holders.length === 0) return [];
+      const rivals = this.rivalsAmong(inside);
+      if (holders.length === 0 && rivals.length === 0) return [];
       const together = this.placement.cycle;
       // What becomes one is placed by itself, or comes back here.
       this.placement.cycle = new Map();
       for (const [state, against] of contest) if (against.some((holder) => this.placement.entities.unify(state, holder))) return "one";
+      if (rivals.some(({ earlier, later }) => this.placement.entities.unify(later, earlier))) return "one";
       this.placement.cycle = together;
       const before = inside.size;
       for (const [state, against] of contest) {
         const isKeptOut = against.some((holder) => this.related.compareBirths(holder, state) < 0);
         if (isKeptOut || this.isRefusedAnyway(state) || this.related.leansOn(state, holders)) inside.delete(nameOf(state));
       }
-      if (inside.size === before) return holders;
+      if (inside.size === before) {
+        if (rivals.length === 0) return holders;
+        inside.delete(nameOf(this.loserOf(rivals)));
+      }
       this.keepComplete(inside);
     }
   }
 
+  /** Which rows that are to be placed together have one UNIQUE value. Nothing stays of the attempt. */
+  private rivalsAmong(inside: ReadonlyMap<string, RowState>): Rivals[] {
+    const unique = [...inside.values()].filter(({ table }) => table.uniques.length > 0);
+    if (unique.length < 2) return [];
+    const tried = new Map<string, RowState>();
+    const rivals: Rivals[] = [];
+    this.db.exec("SAVEPOINT rivals");
+    try {
+      for (const later of unique.sort((x, y) => this.related.compareBirths(x, y))) {
+        const earlier = this.holdersAgainst(later, (table, [id]) => tried.get(`${table.tid}:${id as bigint}`) ?? null);
+        rivals.push(...earlier.map((holder) => ({ earlier: holder, later })));
+        // Whoever was there before gives way, or has been looked at.
+        if (earlier.length > 0 || this.isRefused(later)) continue;
+        tried.set(`${later.table.tid}:${this.related.idFor(later)}`, later);
+      }
+      return rivals;
+    } finally {
+      if (this.db.inTransaction) this.db.exec("ROLLBACK TO rivals; RELEASE rivals");
+    }
+  }
+
+  /**
+   * Which of these rows stays out: of two the later-born one, or the earlier-born one where it would leave with the other.
+   * Those come first of which the one that gets in hangs on no other of these contests.
+   */
+  private loserOf(rivals: readonly Rivals[]): RowState {
+    const decided = rivals.map(({ earlier, later }) =>
+      this.related.leansOn(earlier, [later]) ? { winner: later, loser: earlier } : { winner: earlier, loser: later },
+    );
+    const losers = decided.map(({ loser }) => loser);
+    const certain = decided.find(({ winner }) => !losers.includes(winner) && !this.related.leansOn(winner, losers));
+    return (certain ?? decided[0])?.loser as RowState;
+  }
+
   /** True when a constraint would refuse the row though nobody had its UNIQUE values. Nothing stays of the attempt. */
   private isRefusedAnyway(waiting: RowState): boolean {
+    this.db.exec("SAVEPOINT attempt");
+    try {
+      return this.isRefused(waiting);
+    } finally {
+      if (this.db.inTransaction) this.db.exec("ROLLBACK TO attempt; RELEASE attempt");
+    }
+  }
+
+  /** Puts a row into the application's table alone, instead of those that have its UNIQUE values; true when a constraint refused it. */
+  private isRefused(waiting: RowState): boolean {
     const { values, missing } = this.placement.valuesFor(waiting, this.placement.entities.shown(waiting));
     if (missing) return true;
     const bound = bindable(values);
-    this.db.exec("SAVEPOINT attempt");
     try {
       this.rows.of(waiting.table).insert(this.related.wanted(waiting), bound.values, bound.raw, "REPLACE");
       return false;
     } catch (error) {
       if (!((error as { code?: string }).code ?? "").startsWith("SQLITE_CONSTRAINT") || !this.db.inTransaction) throw error;
       return true;
-    } finally {
-      if (this.db.inTransaction) this.db.exec("ROLLBACK TO attempt; RELEASE attempt");
     }
   }
 
@@ -251,13 +312,13 @@ export class Decisions {
     return this.displaceLaterBorn(waiting, holders);
   }
 
-  /** Rows that have what a waiting row wants. */
-  private holdersAgainst(waiting: RowState): RowState[] {
+  /** Rows that have what a waiting row wants. `at` gives the row with a key, if it counts. */
+  private holdersAgainst(waiting: RowState, at: RowAt = (table, key) => this.related.stateAt(table, key)): RowState[] {
     const { table } = waiting;
     const { values, missing } = this.placement.valuesFor(waiting, this.placement.entities.shown(waiting));
     if (missing) return [];
     const derived = table.uniques.some((unique) => unique.derived);
-    return derived ? this.displacedHolders(waiting, values) : this.holders(waiting, values);
+    return derived ? this.displacedHolders(waiting, values, at) : this.holders(waiting, values, at);
   }
 
   /** Lets an earlier-born row have its UNIQUE values when all who hold them were born later. */
@@ -278,21 +339,21 @@ export class Decisions {
   }
 
   /** Who holds a UNIQUE value, where indexes compare expressions or hold some rows only. */
-  private displacedHolders(waiting: RowState, values: readonly SqlValue[]): RowState[] {
+  private displacedHolders(waiting: RowState, values: readonly SqlValue[], at: RowAt): RowState[] {
     const { table } = waiting;
     const whole = table.where === null ? table : (table.twin ?? table);
     return rowsDisplacedBy(this.db, this.rows, table, this.related.wanted(waiting), values).flatMap(({ rowid, key }) => {
-      const [part, at] = key.length > 0 && !key.includes(null) ? [whole, key] : [whole.keyless ? whole : whole.twin, [rowid]];
-      return (part && this.related.stateAt(part, at)) ?? [];
+      const [part, its] = key.length > 0 && !key.includes(null) ? [whole, key] : [whole.keyless ? whole : whole.twin, [rowid]];
+      return (part && at(part, its)) ?? [];
     });
   }
 
   /** Who holds a UNIQUE value of the row, or its key. */
-  private holders(waiting: RowState, values: readonly SqlValue[]): RowState[] {
+  private holders(waiting: RowState, values: readonly SqlValue[], at: RowAt): RowState[] {
     const { table } = waiting;
     const holders: RowState[] = [];
     const contested = table.surrogate ? null : this.rows.keyValues(waiting);
-    const sameKey = contested && this.related.stateAt(table, contested);
+    const sameKey = contested && at(table, contested);
     if (sameKey) holders.push(sameKey);
     table.uniques.forEach((unique, number) => {
       const wanted = unique.parts.map((part) => {
@@ -302,7 +363,7 @@ export class Decisions {
       if (wanted.includes(null)) return;
       for (const part of table.twin ? [table, table.twin] : [table]) {
         for (const key of this.rows.of(part).keysClashing(number, bindable(wanted).values)) {
-          const clashing = this.related.stateAt(part, key);
+          const clashing = at(part, key);
           if (clashing) holders.push(clashing);
         }
       }
