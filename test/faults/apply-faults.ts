@@ -184,6 +184,16 @@ export const APPLY_FAULTS: Fault[] = [
     caughtBy: tests("circles"),
   },
   {
+    name: "of a circle it is asked what a row says itself, not what is shown for all that are one with it",
+    edits: [
+      [
+        "this.placement.valuesFor(state, this.placement.entities.shown(state)).missing) continue",
+        "this.placement.valuesFor(state, this.rows.cells(state)).missing) continue",
+      ],
+    ],
+    caughtBy: tests("circles"),
+  },
+  {
     name: "a row that waits and was written elsewhere is not decided about again",
     edits: [["if (wasWaiting) this.decisions.forget();", ""]],
     caughtBy: tests("unique"),

@@ -179,3 +179,24 @@ test.each([
     expect(site.rows("SELECT * FROM team ORDER BY id")).toEqual(a.rows("SELECT * FROM team ORDER BY id"));
   }
 });
+
+test("rows that are one refer to what the latest of them says, though the earliest refers to a row that cannot come", () => {
+  const schema = "CREATE TABLE part(id INTEGER PRIMARY KEY, name TEXT UNIQUE, inside INTEGER REFERENCES part(id))";
+  const [a, b, c, d] = [new Site("a", schema), new Site("b", schema), new Site("c", schema), new Site("d", schema)];
+  // That was not its name when it was born: it is not one with the row of `a`.
+  c.edit("INSERT INTO part VALUES(9, 'given up', NULL)", at(1));
+  c.edit("UPDATE part SET name = 'taken'", at(2));
+  a.edit("INSERT INTO part VALUES(5, 'taken', NULL), (2, 'two', 5)", at(3));
+  b.edit("INSERT INTO part VALUES(3, 'two', NULL), (4, 'around two', 3); UPDATE part SET inside = 4 WHERE id = 3", at(4));
+  settle(a, b, c);
+  d.pull(a);
+  for (const site of [a, b, c, d]) {
+    expect(
+      site.rows("SELECT child.name, parent.name AS inside FROM part child LEFT JOIN part parent ON parent.id = child.inside ORDER BY 1"),
+    ).toEqual([
+      { name: "around two", inside: "two" },
+      { name: "taken", inside: null },
+      { name: "two", inside: "around two" },
+    ]);
+  }
+});

@@ -210,7 +210,7 @@ export class Decisions {
       shrunk = false;
       this.placement.cycle = new Map([...inside].map(([name, state]) => [name, this.related.idFor(state)]));
       for (const [name, state] of inside) {
-        if (!this.rows.references.concrete(state.table, this.rows.cells(state), this.placement.cycle).missing) continue;
+        if (!this.placement.valuesFor(state, this.placement.entities.shown(state)).missing) continue;
         inside.delete(name);
         shrunk = true;
       }
