@@ -1,4 +1,6 @@
+import { connectPeer, SyncRequest } from "@scoutsync/protocol";
 import { differences, dumpDatabase, Fleet, runProgram, selectOne, isPythonHere } from "@scoutsync/testkit";
+import Database from "better-sqlite3";
 import { writeFileSync } from "node:fs";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
@@ -32,6 +34,39 @@ beforeEach(() => {
   fleet = new Fleet("lossless");
 });
 afterEach(() => fleet.stop());
+
+test("a write that was committed just before a session is in it, after sessions that had nothing to do as after others", async () => {
+  const paths = { a: fleet.path("a", "app.db"), b: fleet.path("b", "app.db") };
+  const apps = Object.entries(paths).map(([name, path]) => {
+    const db = new Database(path);
+    db.exec("PRAGMA journal_mode = WAL; CREATE TABLE t(k TEXT PRIMARY KEY, v INTEGER) STRICT");
+    return { name, db };
+  });
+  const a = await fleet.node({ name: "a", databases: { app: paths.a } });
+  const b = await fleet.node({ name: "b", databases: { app: paths.b } });
+  const client = connectPeer(b.address);
+  const written = new Map<string, bigint>();
+  try {
+    for (let i = 0; i < 120; i++) {
+      // One in three has nothing to do: the next may be asked before it is known that there is something.
+      for (const { name, db } of i % 3 === 0 ? [] : apps.slice(i % 2)) {
+        db.prepare("INSERT INTO t VALUES(?, ?)").run(`${name} ${i}`, i);
+        written.set(`${name} ${i}`, BigInt(i));
+      }
+      let last: unknown;
+      for await (const { kind } of client.sync(SyncRequest.create({ peer: a.address }))) last = kind;
+      expect(last, `session ${i}`).toMatchObject({ $case: "result", value: { success: true, verified: true, errors: [] } });
+      for (const { name, db } of apps)
+        expect(
+          new Map(db.prepare("SELECT k, v FROM t").safeIntegers(true).raw().all() as [string, bigint][]),
+          `session ${i}, at ${name}`,
+        ).toEqual(written);
+    }
+  } finally {
+    client.close();
+    for (const { db } of apps) db.close();
+  }
+});
 
 test.skipIf(!isPythonHere())("every SQLite value arrives as the source's own SELECT returns it, in keys and in columns", async () => {
   const script = fleet.path("write.py");

@@ -15,6 +15,7 @@ import { compareByKey, doubtsOf } from "./difference.ts";
 import { otherFile } from "./other-file.ts";
 import type { Peer } from "./peer.ts";
 import type { RowPace } from "./rate.ts";
+import { lastStood, mustSayAnew, stand } from "./standing.ts";
 import { emptyStats, type SessionStats } from "./stats.ts";
 import { takeBatch } from "./take.ts";
 
@@ -71,16 +72,19 @@ export async function pull(options: PullOptions): Promise<PullResult> {
   }
 }
 
-/** The run to start over with, when the answering one turns out to have been cut here before. */
+/** The run to start over with, when the answering one turns out to have been cut here before; "" to ask it anew. */
 async function pullFrom(options: PullOptions, run: string): Promise<PullResult | string> {
   const { replica, peer, acquaintances, onProgress, onCaughtUp, follow = false, pace, batchSize = 0, stats = emptyStats() } = options;
-  // It drains: our own latest writes must be in the vector, or the peer would look ahead of us and digests would not compare.
-  const said = await replica.standing(run);
+  // It drains: our own latest writes must be in what the answer is compared with.
+  const standing = stand(replica, run);
+  // Where nothing was reported since, the peer reads while that is looked up: what was here then is here now.
+  const said = (!follow && run === "" ? lastStood(replica) : null) ?? (await standing);
   const { vector: since, position, beyondDigest } = said;
-  const { parked: parkedBefore } = replica.state;
+  let { parked: parkedBefore } = replica.state;
   // Leaving the loop must end the stream even while it waits for the peer.
   const stop = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+  standing.catch((error: unknown) => stop.abort(error));
   const own = replica.run;
   // What comes goes on from what the file before had: a peer that has nothing new would never let us know.
   const unwatch = replica.onChange(() => {
@@ -119,6 +123,11 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
   let done = 0;
   try {
     for await (const batch of stream) {
+      const stands = first ? await standing : undefined;
+      if (stands) {
+        if (mustSayAnew(said, stands, { self: replica.node, peer: batch.node })) return "";
+        ({ parked: parkedBefore } = replica.state);
+      }
       if (first && batch.run !== run && batch.count > 0) {
         const stopped = await replica.position(batch.run);
         if (!isCovered(stopped, join(since, position))) return batch.run;
@@ -130,7 +139,7 @@ async function pullFrom(options: PullOptions, run: string): Promise<PullResult |
       await pace?.pass(batch, signal);
       signal.throwIfAborted();
       const bytes = batch.payload.length;
-      const outcome = await takeBatch(replica, batch, first ? said : undefined);
+      const outcome = await takeBatch(replica, batch, stands);
       first = false;
       if (outcome.originGivenUp) options.onOriginGivenUp?.();
       stats.remoteChangesReceived += batch.count;

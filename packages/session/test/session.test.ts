@@ -109,6 +109,61 @@ describe("a session", () => {
     expect(await withAway()).toMatchObject({ success: false, errors: [{ code: "PEER_BEHIND" }] });
   });
 
+  test("asks the peer while it looks up how it stands, once nothing happened since it was last looked up", async () => {
+    const { here, peer, session } = await pair();
+    here.fill("a", 3);
+    const askedBefore: number[] = [];
+    here.standing = async (run) => {
+      await new Promise((resolve) => setImmediate(resolve));
+      askedBefore.push(peer.calls.length);
+      return here.inner.standing(run);
+    };
+    for (let i = 0; i < 3; i++) {
+      peer.calls.length = 0;
+      askedBefore.length = 0;
+      expect(await session()).toMatchObject({ success: true, verified: true });
+    }
+    expect({ askedBefore, calls: peer.calls }).toEqual({ askedBefore: [1], calls: ["getChanges"] });
+  });
+
+  test("takes in what is committed on either side just before it, whatever was said last", async () => {
+    const { here, there, session } = await pair();
+    const written: Record<string, string> = {};
+    for (let i = 0; i < 60; i++) {
+      // Now and then nothing, so that the next one says what the last one said.
+      for (const [name, replica] of i % 4 === 0 ? [] : Object.entries(i % 4 === 1 ? { here } : i % 4 === 2 ? { there } : { here, there })) {
+        replica.write(`${name} ${i}`, `value ${i}`);
+        written[`${name} ${i}`] = `value ${i}`;
+      }
+      expect(await session(), `session ${i}`).toMatchObject({ success: true, verified: true });
+      expect([here.rows(), there.rows()], `session ${i}`).toEqual([written, written]);
+    }
+  });
+
+  test("tells the peer of nodes that it heard of since it last said how it stands", async () => {
+    const { here, there, peer, session } = await pair();
+    here.fill("a", 3);
+    for (let i = 0; i < 3; i++) await session();
+    const told: string[][] = [];
+    const changes = peer.getChanges.bind(peer);
+    peer.getChanges = (request) => {
+      told.push(request.members.map(({ node }) => node.id));
+      return changes(request);
+    };
+    await here.learnMembers([{ node: { id: "id-of-c", name: "c" }, vector: there.state.vector, atUs: 1, retired: false }]);
+    expect(await session()).toMatchObject({ success: true, verified: true });
+    expect(told.at(-1)).toContain("id-of-c");
+  });
+
+  test("fails with what looking up how it stands throws, and lets go of the peer", async () => {
+    const { here, session } = await pair();
+    for (let i = 0; i < 2; i++) await session();
+    const failure = new SyncError({ code: "DATABASE_FAILED", message: "it cannot be read", action: "Look at it." });
+    here.standing = () => Promise.reject(failure);
+    expect(await session()).toMatchObject({ success: false, verified: false, errors: [{ code: "DATABASE_FAILED" }] });
+    expect(here.listeners).toBe(0);
+  });
+
   test.each([0, 1, 2, 5, 9])("cut after %i batches goes on where it stopped", async (cut) => {
     const { here, there, peer, session } = await pair();
     await here.fillApart("a", 40);
