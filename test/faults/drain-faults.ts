@@ -179,8 +179,8 @@ export const DRAIN_FAULTS: Fault[] = [
     name: "a row that was displaced is followed only where its insert was drained with it",
     edits: [
       [
-        "if (displaced) die(displaced.image, displaced.wall);",
-        "if (displaced && (alive || born !== null)) die(displaced.image, displaced.wall);",
+        "if (displaced) die(displaced.image, displaced.wall, displaced.seen);",
+        "if (displaced && (alive || born !== null)) die(displaced.image, displaced.wall, displaced.seen);",
       ],
     ],
     caughtBy: tests("kept-values"),

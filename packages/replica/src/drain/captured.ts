@@ -25,7 +25,7 @@ export interface Event {
   masks: bigint[];
   key: SqlValue[];
   image: SqlValue[];
-  /** False where nothing captured the image, which is then NULLs. */
+  /** False where nothing captured the image, which is then `unseenImage`. */
   seen: boolean;
   /** Of an update: what it found in columns whose rule asks for that; null where nothing noted it. */
   found: SqlValue[] | null;
@@ -96,13 +96,14 @@ export class Captured {
   event(table: Table, values: SqlValue[], keys: number): Event {
     const op = Number(values[2]);
     const image = table.keyless || op === Op.delete || op === Op.displaced ? this.image(table, values[0] as bigint) : [];
+    const key = this.key(table, values);
     return {
       n: Number(values[0]),
       op,
       wall: this.clock.stamp(Math.round(((values[3] as number) - EPOCH_DAY) * DAY_US)),
       masks: values.slice(4 + keys, 4 + keys + maskCount(table)).map((mask) => (mask as bigint | null) ?? 0n),
-      key: this.key(table, values),
-      image: image ?? table.columns.map(({ fallback }) => fallback),
+      key,
+      image: image ?? unseenImage(table, key),
       seen: image !== null,
       found: (op === Op.update || op === Op.found) && hasCombiningRule(table) ? this.image(table, values[0] as bigint) : null,
     };
@@ -160,6 +161,12 @@ export class Captured {
       .get(n) as Buffer[];
     return image.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
   }
+}
+
+/** What stands for the values of a row that went past capture: its key, and the columns' defaults. */
+export function unseenImage(table: Table, key: readonly SqlValue[]): SqlValue[] {
+  const inKey = new Map(table.key.map(({ cid }, i) => [cid, key[i] ?? null]));
+  return table.columns.map(({ cid, fallback }) => (table.keyless ? fallback : (inKey.get(cid) ?? fallback)));
 }
 
 /** True for the event of an update of a row without a key that has the old values: the new ones are the next event's. */

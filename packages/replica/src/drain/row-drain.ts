@@ -2,14 +2,14 @@ import type { SqlValue } from "@scoutsync/core";
 import { MASK_BITS, Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { Quarantine } from "../quarantine/quarantine.ts";
-import { isAlive } from "../rows/registers.ts";
+import { forgetValues, isAlive } from "../rows/registers.ts";
 import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { hasCombiningRule } from "../rows/ruled-columns.ts";
 import { sameValue } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import type { Doubts, Reconciliation } from "../schema/reconcile.ts";
-import type { Event } from "./captured.ts";
+import { type Event, unseenImage } from "./captured.ts";
 import { NO_DOTS, type OwnWrites } from "./own-writes.ts";
 import { TakenOver } from "./taken-over.ts";
 
@@ -104,12 +104,14 @@ export class RowDrain {
       return true;
     };
 
-    const die = (image: SqlValue[], at: number) => {
+    /** `seen`: the image is what the row held. Otherwise nothing captured where it went, and nobody here has its values. */
+    const die = (image: SqlValue[], at: number, seen: boolean) => {
       for (const { index, parent } of table.references) this.bearUncompared(parent, image[index], at);
       if (!state || !alive) {
         state = this.writes.birth(table, state, unseen, id, packed, at, image);
         before = before.size > 0 && state.slot !== UNSTORED ? before : NO_DOTS;
-      } else {
+      } else if (!seen) forgetValues(state);
+      else {
         const doubts = this.reconciliation.doubts(table, id, image);
         if (doubts && state.hash && Buffer.compare(this.rows.hashOf(state, id, image), state.hash) !== 0) {
           written = withDoubts(state, written, doubts);
@@ -141,20 +143,16 @@ export class RowDrain {
       } else if (event.op === Op.update) {
         written = written.map((was, i) => was || (((event.masks[Math.floor(i / MASK_BITS)] ?? 0n) >> BigInt(i % MASK_BITS)) & 1n) === 1n);
       } else if (event.op === Op.delete) {
-        if (!keepBack(event)) die(event.image, event.wall);
+        if (!keepBack(event)) die(event.image, event.wall, event.seen);
       }
     }
 
     if (values === null) {
       if (isKeptBack || (displaced && keepBack(displaced))) return;
       // Known or not: its insert may have been among events drained before these, when it was gone already.
-      if (displaced) die(displaced.image, displaced.wall);
+      if (displaced) die(displaced.image, displaced.wall, displaced.seen);
       // Without a later event nothing captured where the row went: it is gone all the same.
-      else if (alive && complete && state)
-        die(
-          table.columns.map(({ fallback }) => fallback),
-          wall,
-        );
+      else if (alive && complete && state) die(unseenImage(table, first.key), wall, false);
       else if (alive && state && written.includes(true) && !hasCombiningRule(table)) {
         // Its delete is among the events to come: the edit has a dot of its own all the same, but for columns whose rule
         // needs the values, which nobody has any more.

@@ -26,9 +26,10 @@ export interface RowValues {
  * so that the history shows it. Returns whether anything changed.
  */
 export function settleDoubts(state: RowState, incoming: IncomingRow, knowledge: Knowledge, values: RowValues): boolean {
+  let moved = takeForgotten(state, incoming, knowledge, values);
   // The image of a row that was deleted past capture is empty, and says nothing about its values.
-  if (incoming.deletes.some(({ alive }) => !alive)) return false;
-  let moved = agreeOnTimes(state, incoming);
+  if (incoming.deletes.some(({ alive }) => !alive)) return moved;
+  moved = agreeOnTimes(state, incoming) || moved;
   moved = agreeOnClaim(state, incoming) || moved;
   let dot: { origin: number; sequence: number } | null = null;
   for (const { cid, ours, theirs, value } of winners(state, incoming, knowledge)) {
@@ -67,6 +68,28 @@ export function settleDoubts(state: RowState, incoming: IncomingRow, knowledge: 
       if (!sameValue(verdict.value, here)) values.change(cid, verdict.value);
       state.columns.set(cid, keepValues(ruleOf(state.table, cid), verdict, register, here));
     }
+  }
+  return moved;
+}
+
+/**
+ * Columns that nobody has written as far as is known here, since the row went past capture; or that have the default under the
+ * birth, as the row was deleted when it came from where it went so. The other side has what the birth wrote. Other writes are
+ * merged as ever. Returns whether anything changed.
+ */
+function takeForgotten(state: RowState, incoming: IncomingRow, knowledge: Knowledge, values: RowValues): boolean {
+  const { birth } = incoming;
+  if (!birth || !same(birth, state.birth)) return false;
+  let moved = false;
+  for (const [index, { cid, fallback }] of state.table.columns.entries()) {
+    const value = incoming.values[index] ?? null;
+    // A column that was written since does not show what the birth wrote.
+    if (incoming.unwritten.has(cid) || incoming.columns.some((column) => column.cid === cid) || sameValue(value, fallback)) continue;
+    const writes = state.columns.get(cid);
+    if (writes ? writes.length > 0 : knowledge.isOwn(birth.origin) || !sameValue(values.current(cid), fallback)) continue;
+    state.columns.delete(cid);
+    values.change(cid, value);
+    moved = true;
   }
   return moved;
 }

@@ -242,6 +242,19 @@ export function sawNothing(write: Write, knowledge: Knowledge): boolean {
 }
 
 /**
+ * A row went past capture, and its values with it: nobody has written its columns as far as is known here, so that whoever has
+ * a value for them is believed. What stands for its values would otherwise count as written by whoever wrote these.
+ */
+export function forgetValues(state: RowState): void {
+  for (const { cid } of state.table.columns) {
+    if (!state.table.surrogate && state.table.key.some((part) => part.cid === cid)) continue;
+    const writes = state.columns.get(cid) ?? [];
+    // Values that have lost are kept beside the row, and so are what increments add up to.
+    if (writes.length < 2 && !writes.some(({ tally }) => tally)) state.columns.set(cid, []);
+  }
+}
+
+/**
  * Adds a blind write to a column whose held value the table has not been given. Under a rule the row may have to show
  * something else than what was written: that is held as well, until the table is given what all of them come to.
  */
