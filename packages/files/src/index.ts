@@ -8,6 +8,7 @@ export type { FileLimits } from "./context.ts";
 export type { Remark, ScanReport } from "./scan/report.ts";
 export type { Brake } from "./scan/deletions.ts";
 export { FileRootEngine, type EngineSeams } from "./engine.ts";
+export { takeLock } from "./store/root-lock.ts";
 export { FileRootPool } from "./pool/pool.ts";
 export type { Forgotten } from "./store/retention.ts";
 export { SMALL_BYTES, type SmallFile } from "./store/staging.ts";

@@ -2,8 +2,10 @@ import { randomUUID } from "node:crypto";
 import { mkdirSync, openSync, closeSync, fsyncSync, readFileSync, renameSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { SyncError } from "@scoutsync/core";
+import { takeLock } from "@scoutsync/files";
 
 const FILE = "node.json";
+const LOCK = "node.lock";
 
 /**
  * The node's stable random identity, drawn at its first start and kept in the data directory. Written whole or not at
@@ -35,6 +37,26 @@ export function nodeIdentity(dataDirectory: string): string {
       cause: error,
     });
   }
+}
+
+/**
+ * Keeps other nodes from running under this identity with the same data directory, until it is released or the process dies.
+ * Throws INVALID_ARGUMENT when one does.
+ */
+export function holdIdentity(dataDirectory: string): () => void {
+  let release: (() => void) | null;
+  try {
+    release = takeLock(join(dataDirectory, LOCK));
+  } catch {
+    // A directory that may only be read still says who the node is.
+    return () => {};
+  }
+  if (release) return release;
+  throw new SyncError({
+    code: "INVALID_ARGUMENT",
+    message: `another sync-node runs with the data directory ${dataDirectory}, which says who it is`,
+    action: "Stop that node, or give each node a directory of its own with --data DIR.",
+  });
 }
 
 function read(path: string): string | null {

@@ -19,7 +19,7 @@ import { FileRoots } from "./files/file-roots.ts";
 import { fileRootOptions } from "./files/file-settings.ts";
 import { rowFilesOf } from "./files/row-files.ts";
 import { DatabaseMemory } from "./memory.ts";
-import { nodeIdentity } from "./identity.ts";
+import { holdIdentity, nodeIdentity } from "./identity.ts";
 import { checkListenAddress } from "./server.ts";
 import { openScopes } from "./scopes/scopes.ts";
 import { serve, type SyncNodeService } from "./serving.ts";
@@ -55,11 +55,13 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
   const memory = new DatabaseMemory(config.dataDirectory, config.logger);
   const roots = fileRootOptions(config);
   rowFilesOf(config);
+  const letGo = holdIdentity(config.dataDirectory);
   const pool = openReplicaPool({ threads: threadCount(config) });
   const filePool = new FileRootPool();
   const release = async () => {
     await filePool.close();
     await pool.close();
+    letGo();
   };
   try {
     const databases = new Databases(config.name, (database, error) =>

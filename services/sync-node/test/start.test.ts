@@ -75,6 +75,21 @@ describe("starting", () => {
     ]);
   });
 
+  test("of two nodes with one data directory the second is refused while the first runs, and nothing of its database is touched", async () => {
+    const [left, right] = [database("left.db"), database("right.db")];
+    const first = await start({ name: "a", databases: [{ name: "main", path: left }] });
+    await expect(start({ name: "b", databases: [{ name: "main", path: right }] })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining(join(folder, "data")) as string,
+      action: expect.stringContaining("--data") as string,
+    });
+    const db = new Database(right);
+    expect(db.prepare("SELECT count(*) FROM sqlite_schema WHERE name LIKE '%scoutsync%'").pluck().get()).toBe(0);
+    db.close();
+    await first.stop();
+    await start({ name: "b", databases: [{ name: "main", path: right }] });
+  });
+
   test("two started nodes stay in step", async () => {
     const [left, right] = [database("left.db"), database("right.db")];
     const a = await start({ name: "a", databases: [{ name: "main", path: left }], dataDirectory: join(folder, "a") });

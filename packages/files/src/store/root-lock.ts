@@ -14,18 +14,24 @@ const WAIT_MS = 250;
  * Throws ROOT_IN_USE.
  */
 export function lockRoot(path: string): () => void {
-  const lock = new Database(join(path, STORE_FOLDER, LOCK), { timeout: WAIT_MS });
+  const release = takeLock(join(path, STORE_FOLDER, LOCK));
+  if (release) return release;
+  throw new SyncError({
+    code: "ROOT_IN_USE",
+    message: `another sync-node runs on the folder ${path}`,
+    action: "Stop that node, or give each folder to one node only.",
+  });
+}
+
+/** Takes the lock of that name, which is made where it is not there. Returns how to release it; null when another process has it. */
+export function takeLock(path: string): (() => void) | null {
+  const lock = new Database(path, { timeout: WAIT_MS });
   try {
     lock.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE");
   } catch (error) {
     lock.close();
     if ((error as { code?: string }).code !== "SQLITE_BUSY") throw error;
-    throw new SyncError({
-      code: "ROOT_IN_USE",
-      message: `another sync-node runs on the folder ${path}`,
-      action: "Stop that node, or give each folder to one node only.",
-      cause: error,
-    });
+    return null;
   }
   return () => lock.close();
 }
