@@ -120,6 +120,29 @@ describe("what is kept over a restart", () => {
   });
 });
 
+test("a hub that is started anew goes by all clocks it had measured, not by the one it meets first", () => {
+  const dataDirectory = mkdtempSync(join(tmpdir(), "scoutsync-clock-"));
+  afterTest(() => rmSync(dataDirectory, { recursive: true, force: true }));
+  const { state, surroundings } = machine();
+  const start = () => new ClockKeeper({ nodeId: "hub", dataDirectory, logger: createLogger("test", "silent"), surroundings });
+  const before = start();
+  before.measured(exact("wrong", -YEAR));
+  before.measured(exact("right", 0));
+  expect(before.correctionUs).toBe(0);
+  state.wall += 60 * SECOND;
+  state.up += 60 * SECOND;
+  const hub = start();
+  hub.measured(exact("wrong", -YEAR));
+  expect(hub).toMatchObject({ correctionUs: 0, decidedUs: 0 });
+  // Long afterwards they may be gone.
+  state.wall += 2 * 3_600 * SECOND;
+  state.up += 2 * 3_600 * SECOND;
+  expect(start().decidedUs).toBeUndefined();
+  // After another start of the machine nothing of it holds.
+  state.up = 5 * SECOND;
+  expect(start().status.compared).toBe(0);
+});
+
 describe("nodes whose clocks differ", () => {
   const wrong = (offUs: number) => ({ nowUs: () => Date.now() * 1000 + offUs, uptimeUs: () => performance.now() * 1000 });
   const session = (from: TestNode, to: TestNode) =>

@@ -5,7 +5,7 @@ import { toPlainError } from "@scoutsync/core";
 import type { ClockSample, ClockStatus, OwnClock } from "@scoutsync/protocol";
 import type { Replica } from "@scoutsync/replica";
 import { type Logger, pause } from "@scoutsync/runtime";
-import { FleetClock, STEP_US, type Surroundings } from "./fleet-clock.ts";
+import { FleetClock, type Measured, STEP_US, type Surroundings } from "./fleet-clock.ts";
 
 /** How often to look whether the wall clock was set, milliseconds. */
 const LOOK_MS = 1_000;
@@ -20,6 +20,8 @@ interface Kept {
   correctionUs: number;
   baseUs: number;
   boot: string;
+  /** What it was found by: a hub that starts anew would otherwise go by whichever node it meets first. Absent from versions before. */
+  clocks?: [string, Measured][];
 }
 
 /** Keeps what is known of this machine's clock, tells the databases of a correction, and people of what is wrong. */
@@ -38,7 +40,8 @@ export class ClockKeeper implements OwnClock {
     this.path = join(options.dataDirectory, FILE);
     this.logger = options.logger;
     this.surroundings = options.surroundings ?? REAL;
-    this.clock = new FleetClock(this.surroundings, this.restored());
+    const kept = this.restored();
+    this.clock = new FleetClock(this.surroundings, kept?.correctionUs, kept?.clocks);
   }
 
   nowUs(): number {
@@ -65,7 +68,8 @@ export class ClockKeeper implements OwnClock {
 
   measured(sample: ClockSample): void {
     const wasSet = this.look();
-    const changed = this.clock.measured(sample);
+    const { compared } = this.clock;
+    const changed = this.clock.measured(sample) || this.clock.compared !== compared;
     // A database also learns that its clock has been compared, and that what it stamped is right: once, until something is new.
     for (const replica of this.replicas) {
       if (!wasSet && replica.state.clockFoundRightUs === this.clock.correctionUs) continue;
@@ -122,20 +126,25 @@ export class ClockKeeper implements OwnClock {
     this.warned = kind;
   }
 
-  private restored(): number {
+  private restored(): Kept | null {
     try {
       const kept = JSON.parse(readFileSync(this.path, "utf8")) as Kept;
       const baseUs = this.surroundings.nowUs() - this.surroundings.uptimeUs();
       const same = kept.boot === bootId() && Math.abs(baseUs - kept.baseUs) <= STEP_US;
-      return same && Number.isSafeInteger(kept.correctionUs) ? kept.correctionUs : 0;
+      return same && Number.isSafeInteger(kept.correctionUs) ? { ...kept, clocks: (kept.clocks ?? []).filter(isMeasured) } : null;
     } catch {
       // Nothing kept, or nothing readable: then the next contact tells.
-      return 0;
+      return null;
     }
   }
 
   private keep(): void {
-    const kept: Kept = { correctionUs: this.clock.correctionUs, baseUs: this.clock.baseUs, boot: bootId() };
+    const kept: Kept = {
+      correctionUs: this.clock.correctionUs,
+      baseUs: this.clock.baseUs,
+      boot: bootId(),
+      clocks: this.clock.measurements,
+    };
     try {
       writeFileSync(`${this.path}.tmp`, `${JSON.stringify(kept)}\n`);
       renameSync(`${this.path}.tmp`, this.path);
@@ -143,6 +152,13 @@ export class ClockKeeper implements OwnClock {
       this.logger.warn(toPlainError(error), "what is known of the clock could not be kept; the next contact tells again");
     }
   }
+}
+
+function isMeasured(entry: unknown): boolean {
+  if (!Array.isArray(entry)) return false;
+  const [nodeId, measured] = entry as [unknown, Partial<Measured> | null | undefined];
+  const numbers = [measured?.offsetUs, measured?.uncertaintyUs, measured?.atUs, measured?.correctionUs ?? 0];
+  return typeof nodeId === "string" && numbers.every(Number.isFinite);
 }
 
 /** Names this run of the machine; empty where the system has no such name. */

@@ -9,7 +9,7 @@ const MEMORY_US = 3_600_000_000;
 /** A better measurement is preferred to a newer one for this long, microseconds. */
 const PREFERRED_US = 600_000_000;
 
-interface Measured {
+export interface Measured {
   offsetUs: number;
   uncertaintyUs: number;
   /** What that node adds to its clock, where three or more decided it. */
@@ -40,10 +40,18 @@ export class FleetClock {
   /** What is added to the wall clock; 0 unless it is off by more than the tolerance. */
   correctionUs: number;
 
-  constructor(surroundings: Surroundings, correctionUs = 0) {
+  /** `kept`: clocks measured before, in this run of the machine and before its clock was set. */
+  constructor(surroundings: Surroundings, correctionUs = 0, kept: readonly (readonly [string, Measured])[] = []) {
     this.surroundings = surroundings;
     this.startedUs = this.baseUs;
     this.correctionUs = correctionUs;
+    for (const [nodeId, measured] of kept) this.clocks.set(nodeId, measured);
+    this.forgetOld();
+  }
+
+  /** What was measured, to be kept. */
+  get measurements(): [string, Measured][] {
+    return [...this.clocks];
   }
 
   /** The wall clock at the start of the machine: changes when it is set. */
@@ -73,13 +81,18 @@ export class FleetClock {
     if (!agrees || uncertaintyUs <= held.uncertaintyUs || atUs - held.atUs > PREFERRED_US) {
       this.clocks.set(nodeId, { offsetUs, uncertaintyUs, correctionUs: theirs, atUs });
     } else held.correctionUs = theirs;
-    for (const [other, { atUs: then }] of this.clocks) if (atUs - then > MEMORY_US) this.clocks.delete(other);
+    this.forgetOld();
     const middle = this.middleUs;
     const correctionUs = Math.abs(middle) > TOLERANCE_US ? middle : 0;
     // No two measurements are quite the same: that alone is no news.
     if (correctionUs === this.correctionUs || (correctionUs !== 0 && Math.abs(correctionUs - this.correctionUs) <= STEP_US)) return false;
     this.correctionUs = correctionUs;
     return true;
+  }
+
+  private forgetOld(): void {
+    const atUs = this.surroundings.uptimeUs();
+    for (const [other, { atUs: then }] of this.clocks) if (atUs - then > MEMORY_US) this.clocks.delete(other);
   }
 
   /** Clocks of others that are compared with. */
