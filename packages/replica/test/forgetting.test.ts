@@ -306,6 +306,29 @@ describe("a node that was retired comes back", () => {
     expectEqual(a, b, c, d);
   });
 
+  test("so does what is held in it for a column that its table lacks: it is delivered when the column comes, on every node", () => {
+    const [a, b, c] = fleet();
+    const d = new Site("d", SCHEMA);
+    meet(a, b, c, d);
+    const column = "ALTER TABLE team ADD COLUMN z TEXT; ALTER TABLE word ADD COLUMN z TEXT; ALTER TABLE line ADD COLUMN z TEXT";
+    d.edit(column);
+    d.edit(
+      "UPDATE team SET z = 'kept' WHERE id = 2; UPDATE word SET z = 'kept' WHERE k = 'w'; UPDATE line SET z = 'kept'",
+      START_US + SECOND_US,
+    );
+    meet(c, d);
+    for (const site of [a, b]) site.replica.retire("d");
+    forgetWithout(a, b);
+    rejoin(c.replica, a.replica);
+    meet(a, b, c);
+    for (const site of [a, b, c]) site.edit(column);
+    meet(a, b, c);
+    for (const site of [a, b, c]) {
+      for (const table of ["team", "word", "line"]) expect(site.rows(`SELECT z FROM ${table} WHERE z NOT NULL`)).toEqual([{ z: "kept" }]);
+    }
+    expectEqual(a, b, c);
+  });
+
   test("a row that only got another integer there is no edited one: it goes", () => {
     const [a, b, c] = fleet();
     c.edit("INSERT INTO team VALUES(4, 'of c', 'x')", START_US + 10 * SECOND_US);

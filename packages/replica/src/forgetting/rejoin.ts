@@ -7,6 +7,7 @@ import {
   SyncError,
   type SqlValue,
   type VersionVector,
+  winnerOf,
   type Write,
 } from "@scoutsync/core";
 import type { Placement } from "../apply/placement.ts";
@@ -335,7 +336,12 @@ export class Rejoin {
     // Who has forgotten the row has forgotten that, too.
     if (staysItself && state.rekey) fresh.rekey = { generation: state.rekey.generation, origin: birth.origin, sequence: birth.sequence };
     // The new birth knows what lost in the row, and replaces it everywhere: it goes into the history, as it does with an edit.
-    for (const [cid, writes] of state.columns) closeLosers(fresh, cid, writes, birth, this.knowledge);
+    for (const [cid, writes] of state.columns) {
+      closeLosers(fresh, cid, writes, birth, this.knowledge);
+      // What is held for a column that this table lacks: no table shows it.
+      const held = table.indexOf.has(cid) ? undefined : winnerOf(writes, this.knowledge);
+      if (held?.value !== undefined) fresh.columns.set(cid, [{ ...birth, value: held.value, tally: held.tally }]);
+    }
     if (staysItself) for (const record of state.closed) fresh.closed.push({ ...record, origin: birth.origin, sequence: birth.sequence });
     if (inTable && values) {
       this.rows.saveInTable(fresh, id, values, new Map(), key);
