@@ -136,13 +136,25 @@ export const DRAIN_FAULTS: Fault[] = [
     caughtBy: tests("groups"),
   },
   {
-    name: "a drain ends a transaction whose rows a later one has edited",
-    edits: [["&& low > this.highestOf(tid);", "&& (op === Op.update || low > this.highestOf(tid));"]],
+    name: "a drain ends a transaction whose rows a later one has written again",
+    edits: [["if (last > this.endedTo && last <= this.lookedTo) again = Math.min(again, last);", ""]],
     caughtBy: tests("groups"),
   },
   {
-    name: "a drain ends a transaction whose rows a later one has replaced",
-    edits: [["&& low > this.highestOf(tid);", "&& (op === Op.insert || low > this.highestOf(tid));"]],
+    name: "a drain ends a transaction that refers to a row which a later one has edited",
+    edits: [
+      ["if (!isNew) for (const { child } of table.referencedBy)", "if (!isNew && last > 0) for (const { child } of table.referencedBy)"],
+    ],
+    caughtBy: tests("groups"),
+  },
+  {
+    name: "a drain ends a transaction that refers to a row which a later one has written over",
+    edits: [["(values[3] as bigint) > highestOf(table)", "(values[3] as bigint) > 0n * highestOf(table)"]],
+    caughtBy: tests("groups"),
+  },
+  {
+    name: "a drain ends a transaction though a later one has taken the integer of a row that it deleted",
+    edits: [["if (table.surrogate && isInsert && last > 0) return null;", ""]],
     caughtBy: tests("groups"),
   },
   {

@@ -1,26 +1,24 @@
 import type { Database } from "better-sqlite3";
-import { CAPTURE, Op } from "../capture/triggers.ts";
+import type { SqlValue } from "@scoutsync/core";
+import { CAPTURE, captureColumns, Op } from "../capture/triggers.ts";
 import { LARGEST_GROUP } from "../log/groups.ts";
-import { rowStatement, valueStatement } from "../kept-statements.ts";
+import { valueStatement } from "../kept-statements.ts";
 import type { RowStore } from "../rows/row-store.ts";
+import { rowsTable } from "../rows/table-store.ts";
+import { packKey } from "../rows/values.ts";
+import type { Table } from "../schema/catalog.ts";
 
 /** Transactions are one part until they have so many events: a batch holds more anyway, and groups are remembered by number. */
 const SMALLEST_PART = 2_000;
-
-/** Events of one kind that came together, with the range of their keys. */
-interface News {
-  event: number;
-  low: unknown;
-  high: unknown;
-}
+/** Rows that are remembered of what waits; where more wait nothing ends before all is drained: some 50 MB. */
+const MOST_ROWS = 1_000_000;
 
 /**
  * Where the dirty list may be taken for drained before all of it is, so that the changes of one drain are no more than they
  * have to be: whoever gets them applies them in one transaction. At a commit of the application, which the end of the list is
- * whenever no transaction of ours is open: whoever waits looks at it. And only while nothing waits but inserts, and updates of
- * rows with an integer key, of each table under keys that rise from one transaction to the next: a row is read as it is now, and
- * what a later transaction did to a row of an earlier one would be seen without the rest of that transaction. (An insert may be
- * an OR REPLACE of the row that has the key.)
+ * whenever no transaction of ours is open: whoever waits looks at it. And only where no row has events on both sides: a row is
+ * read as it is now, and what a later transaction did to a row of an earlier one would be seen without the rest of that
+ * transaction. Of rows without a key nothing but inserts may wait: what else became of one only its values tell.
  */
 export class WholeParts {
   private readonly db: Database;
@@ -33,8 +31,12 @@ export class WholeParts {
   private lookedTo = 0;
   /** All events up to here have been drained. */
   private drainedTo = 0;
-  /** The highest key so far, by number of the table. */
-  private readonly highest = new Map<number, number>();
+  /** All parts up to here have been drained to their end. */
+  private endedTo = 0;
+  /** The last event of each row that was looked at, by number of the table and the row's key. */
+  private readonly lastOf = new Map<number, Map<number | string, number>>();
+  /** The first event that was looked at of each table, by its number, but for parts that have ended. */
+  private readonly firstOf = new Map<number, number>();
   private mayEnd = true;
 
   constructor({ db, rows }: { db: Database; rows: RowStore }) {
@@ -61,6 +63,8 @@ export class WholeParts {
     if ((first ?? 0) <= this.drainedTo && this.drainedTo > 0) this.forget();
     if (latest < (this.commits.at(-1) ?? this.lookedTo)) this.forget();
     this.commits = [];
+    // So little is drained in one turn: there is nothing to be remembered.
+    if (this.lookedTo === 0 && latest - (first ?? latest) < SMALLEST_PART) return;
     for (const end of commits) if (end === latest || end - this.lookedTo >= SMALLEST_PART) this.lookUpTo(end);
   }
 
@@ -68,26 +72,72 @@ export class WholeParts {
     // So much comes batch by batch anyway.
     if (end - this.lookedTo > LARGEST_GROUP) this.forget();
     if (!this.mayEnd || end <= this.lookedTo) return;
-    const news = rowStatement(
-      this.db,
-      `SELECT event, min(k0) AS low, max(k0) AS high FROM ${CAPTURE} WHERE n > ? AND n <= ? GROUP BY event`,
-    ).all(this.lookedTo, end) as News[];
-    this.mayEnd = news.every((one) => this.isRising(one));
-    for (const { event, high } of news) this.highest.set(event >> 3, Math.max(high as number, this.highestOf(event >> 3)));
+    const again = this.firstTouchedAgain(end);
     this.lookedTo = end;
-    if (this.mayEnd) this.ends.push(end);
-    else this.ends = [];
+    if (again === null) return this.forget();
+    this.ends = this.ends.filter((before) => before < again);
+    this.ends.push(end);
   }
 
-  private isRising({ event, low, high }: News): boolean {
-    const tid = event >> 3;
-    const op = event & 7;
-    if (op !== Op.insert && (op !== Op.update || this.rows.byTid(tid)?.surrogate !== true)) return false;
-    return typeof low === "number" && typeof high === "number" && low > this.highestOf(tid);
+  /**
+   * Notes the rows of what came to the list up to `end`. Returns the earliest event of a part that has not ended after which one of these
+   * rows was not touched until now, infinity where there is none; null where nothing can be said of rows.
+   */
+  private firstTouchedAgain(end: number): number | null {
+    let again = Number.POSITIVE_INFINITY;
+    const tables = new Map(this.rows.tables.map((table) => [table.tid, table]));
+    const columns = captureColumns(Math.max(0, ...this.rows.tables.map(({ key }) => key.length)), 0);
+    const highest = new Map<Table, bigint>();
+    const highestOf = (table: Table) => {
+      let id = highest.get(table);
+      if (id === undefined) highest.set(table, (id = this.highestKnown(table)));
+      return id;
+    };
+    const select = this.db.prepare(
+      `SELECT ${["n", "event >> 3", "event & 7", ...columns].join(", ")} FROM ${CAPTURE} WHERE n > ? AND n <= ?`,
+    );
+    for (const values of select.safeIntegers(true).raw(true).iterate(this.lookedTo, end) as IterableIterator<SqlValue[]>) {
+      const table = tables.get(Number(values[1]));
+      if (!table) continue;
+      const isInsert = Number(values[2]) === Op.insert;
+      if (table.keyless && !isInsert) return null;
+      const known = this.lastOfTable(table);
+      const isNew = isInsert && (table.referencedBy.length === 0 || (values[3] as bigint) > highestOf(table));
+      const row = nameInTable(table, values.slice(3, 3 + table.key.length));
+      const last = known.get(row) ?? 0;
+      // Another row with the integer: in the middle of a stream it may have to wait for that.
+      if (table.surrogate && isInsert && last > 0) return null;
+      if (last > this.endedTo && last <= this.lookedTo) again = Math.min(again, last);
+      // A row travels with what it refers to, as that is then.
+      if (!isNew) for (const { child } of table.referencedBy) again = Math.min(again, this.firstOf.get(child.tid) ?? again);
+      const n = Number(values[0]);
+      known.set(row, n);
+      if (!this.firstOf.has(table.tid)) this.firstOf.set(table.tid, n);
+    }
+    return this.isTooMuch() ? null : again;
   }
 
-  private highestOf(tid: number): number {
-    return this.highest.get(tid) ?? Number.NEGATIVE_INFINITY;
+  /** The highest integer of a row that is known already: an insert above it writes over none. */
+  private highestKnown({ tid }: Table): bigint {
+    const highest = this.db
+      .prepare(`SELECT max(id) FROM ${rowsTable(tid)}`)
+      .pluck()
+      .safeIntegers(true);
+    return (highest.get() as bigint | null) ?? 0n;
+  }
+
+  /** True when more rows are remembered than should be, also without those that only parts had which have ended. */
+  private isTooMuch(): boolean {
+    const count = () => [...this.lastOf.values()].reduce((sum, { size }) => sum + size, 0);
+    if (count() <= MOST_ROWS) return false;
+    for (const known of this.lastOf.values()) for (const [row, last] of known) if (last <= this.endedTo) known.delete(row);
+    return count() > MOST_ROWS;
+  }
+
+  private lastOfTable({ tid }: Table): Map<number | string, number> {
+    let known = this.lastOf.get(tid);
+    if (!known) this.lastOf.set(tid, (known = new Map()));
+    return known;
   }
 
   private latest(): number {
@@ -103,13 +153,19 @@ export class WholeParts {
   /** Events up to `n` have been drained. */
   drained(n: number): void {
     this.drainedTo = n;
-    if ((this.ends[0] ?? Number.POSITIVE_INFINITY) <= n) this.ends.shift();
+    const [end] = this.ends;
+    if (end === undefined || end > n) return;
+    this.ends.shift();
+    this.endedTo = end;
+    for (const [tid, first] of this.firstOf) if (first <= end) this.firstOf.set(tid, end + 1);
   }
 
   /** It is not known any more what waits: nothing ends before all is drained. */
   forget(): void {
     this.commits = [];
     this.ends = [];
+    this.lastOf.clear();
+    this.firstOf.clear();
     this.mayEnd = false;
   }
 
@@ -119,7 +175,15 @@ export class WholeParts {
     this.ends = [];
     this.lookedTo = 0;
     this.drainedTo = 0;
-    this.highest.clear();
+    this.endedTo = 0;
+    this.lastOf.clear();
+    this.firstOf.clear();
     this.mayEnd = true;
   }
+}
+
+/** Names a row among those of its table. Two rows may have one name, which only makes a part longer; one row has no two. */
+function nameInTable(table: Table, key: readonly SqlValue[]): number | string {
+  if (table.surrogate || table.keyless) return Number(key[0]);
+  return packKey(table.key, key).toString("latin1");
 }
