@@ -73,6 +73,18 @@ export class Delivery {
     this.due = false;
   }
 
+  /** Takes a held row of a table that is here now out, as the record that would bring it. */
+  takeOut(state: RowState): IncomingRow {
+    const held = asIncoming(this.store, state, state.table);
+    this.store.lift(state);
+    return held;
+  }
+
+  /** Merges what was held of rows with what is in their tables by now. */
+  merge(held: readonly IncomingRow[]): void {
+    for (const row of held) this.applier.deliver(row);
+  }
+
   private next(table: Table): bigint[] {
     return this.store.out.heldSlots(table.tid, this.passed.get(table.tid) ?? 0n, ROWS_AT_ONCE);
   }

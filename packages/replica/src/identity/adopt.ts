@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import type { Database } from "better-sqlite3";
 import { keylessIdentity } from "../rows/keyless-rows.ts";
 import type { RowStore } from "../rows/row-store.ts";
+import type { RowState } from "../rows/row-state.ts";
 import { packKey, rowHash } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import { pages } from "../rows/pages.ts";
@@ -44,4 +45,42 @@ export function adoptKeyless(db: Database, rows: RowStore, knowledge: Knowledge,
   } finally {
     db.exec("DROP TABLE temp.adopted");
   }
+}
+
+/** More rows than a migration writes into a table that it makes: those are compared, in turns. */
+const MOST_SEEDED = 10_000;
+
+/**
+ * The same for rows of a table with a surrogate key, which a migration wrote before the table was captured, on every server
+ * again: as new rows of each server they would be there once per server. Not for rows that refer to others, whose integers mean rows
+ * of this server alone. Returns false, and does nothing, where the rows have to be compared. Of what was held of them,
+ * as a server that ran the migration first has written since: `takeOut` is called for each, before the table's take its place.
+ */
+export function adoptSeeded(db: Database, rows: RowStore, knowledge: Knowledge, table: Table, takeOut: (held: RowState) => void): boolean {
+  const store = rows.of(table);
+  if (!table.surrogate || table.references.length > 0 || table.linked.length > 0 || table.dependsOn.length > 0 || store.hasRows)
+    return false;
+  const found: { id: bigint; hash: Buffer }[] = [];
+  const content = createHash("sha256").update(`numbered rows of ${table.name}:`);
+  for (const { key, values } of pages(db, table)) {
+    if (found.length === MOST_SEEDED) return false;
+    const id = key[0] as bigint;
+    const hash = rowHash(table, id, values);
+    content.update(hash);
+    found.push({ id, hash });
+  }
+  if (found.length === 0) return false;
+  const name = drawOrigin(content.digest());
+  const known = knowledge.numberOf(name);
+  const held = known === undefined ? [] : found.map((_, i) => rows.byIdentity(table, known, i + 1));
+  const isWhole = (state: RowState | null): state is RowState => state?.place.kind === "held" && !state.partial;
+  if (!held.every(isWhole)) return false;
+  const origin = known ?? knowledge.origin(name, ADOPTED_AUTHOR);
+  held.forEach(takeOut);
+  found.forEach(({ id, hash }, i) => {
+    store.addPlain(id, origin, i + 1, 0, 0, hash);
+    rows.digest.add(table.tid, hash);
+  });
+  if (known === undefined) knowledge.advance(origin, found.length);
+  return true;
 }

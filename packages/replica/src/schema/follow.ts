@@ -10,12 +10,13 @@ import type { Silence } from "../capture/silence.ts";
 import { captureTriggers } from "../capture/triggers.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
 import type { Drain } from "../drain/drain.ts";
-import { adoptKeyless } from "../identity/adopt.ts";
+import { adoptKeyless, adoptSeeded } from "../identity/adopt.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
+import type { IncomingRow } from "../log/incoming.ts";
 import type { Quarantine } from "../quarantine/quarantine.ts";
 import { resum } from "../repair/recheck.ts";
 import type { ReplicaOptions } from "../replica.ts";
-import { ownedDots } from "../rows/row-state.ts";
+import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { absentTables, noteLacking } from "./absent.ts";
 import { triggersToSuspend } from "./app-triggers.ts";
@@ -171,9 +172,13 @@ export class SchemaFollower {
     this.rows.setTables([...tables, ...leaving, ...absent.filter(({ tid }) => leaving.every((table) => table.tid !== tid))]);
     this.rows.shared.nameTables([...tables, ...absent]);
     this.rejoin(returned, new Map(broken.map(({ table, shape }) => [table, shape])));
+    const held: IncomingRow[] = [];
+    const takeOut = (state: RowState) => held.push(this.delivery.takeOut(state));
     for (const { table, shape } of broken) {
       const isNew = shape === null && table.keyless && !this.wasJustWritten(table);
-      const isAdopted = isNew && adoptKeyless(this.db, this.rows, this.knowledge, table);
+      const isAdopted =
+        (isNew && adoptKeyless(this.db, this.rows, this.knowledge, table)) ||
+        (shape === null && adoptSeeded(this.db, this.rows, this.knowledge, table, takeOut));
       if (shape === null && !isAdopted) this.reconciliation.begin(table.tid, null, true);
     }
     this.drainer.lookedForWithoutKey();
@@ -182,6 +187,7 @@ export class SchemaFollower {
     this.seen.see();
     if (leaving.length > 0) this.leave(leaving, tables, absent);
     holdWaiting(this.db, absent);
+    if (held.length > 0) this.silently(() => this.delivery.merge(held));
     this.delivery.begin();
     this.mayMoveUniques = true;
     this.forgetSums(absent);
