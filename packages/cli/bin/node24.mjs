@@ -28,13 +28,18 @@ const SERVICES = ["node", "coordinator", "worker"];
  */
 const FRUGAL_FLAGS = ["--max-semi-space-size=8"];
 const FRUGAL_ENV = { MALLOC_ARENA_MAX: "2", MALLOC_MMAP_THRESHOLD_: String(256 * 1024) };
+/**
+ * What a service is asked comes seldom and is waited for, by code that V8 would interpret until it has run often. Who knows
+ * whether the V8 of a later Node has such a flag: it would refuse to begin.
+ */
+const READY_FLAGS = Number.parseInt(process.versions.node, 10) <= OLDEST[0] ? ["--always-sparkplug"] : [];
 
 /** The flags and the environment that Node is started with for a command line; none for commands that end by themselves. */
 export function serviceNode(args) {
   if (!SERVICES.some((service) => args.includes(service))) return { flags: [], env: {} };
   // A flag would outdo the variable.
   const isSaid = /--max[-_]semi[-_]space[-_]size/.test(process.env.NODE_OPTIONS ?? "");
-  return { flags: isSaid ? [] : FRUGAL_FLAGS, env: FRUGAL_ENV };
+  return { flags: [...READY_FLAGS, ...(isSaid ? [] : FRUGAL_FLAGS)], env: FRUGAL_ENV };
 }
 
 function isRecent(version) {
