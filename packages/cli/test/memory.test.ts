@@ -35,6 +35,9 @@ test.skipIf(process.platform === "win32")(
     expect(ranAs(["ping", "--help"])).toHaveLength(1);
     expect(ranAs(["worker", "--help"], { MALLOC_ARENA_MAX: "5" }).at(-1)?.[2], "what somebody has set holds").toBe("5");
     const said = ranAs(["node", "--help"], { NODE_OPTIONS: "--max-semi-space-size=32" });
-    expect(said.map(([, flags, heaps]) => [flags, heaps]).at(-1), "in NODE_OPTIONS as well: a flag would outdo it").toEqual([READY_FLAGS, "2"]);
+    expect(said.map(([, flags, heaps]) => [flags, heaps]).at(-1), "in NODE_OPTIONS as well: a flag would outdo it").toEqual([
+      READY_FLAGS,
+      "2",
+    ]);
   },
 );
