@@ -14,14 +14,20 @@ const PAUSE_MS = 105;
 
 /** Sees to it that turns under the lock that follow each other leave others a moment for theirs. */
 export class LockTurns {
+  private readonly longestMs: number;
   private heldMs = 0;
   private takenAtMs = 0;
   private releasedAtMs = 0;
 
+  /** `longestMs`: for how long locks of ours may follow each other without a pause. */
+  constructor(longestMs = LONGEST_WITHOUT_PAUSE_MS) {
+    this.longestMs = longestMs;
+  }
+
   /** Before the lock is asked for; `look` is called while this thread sleeps, which serves nothing else meanwhile. */
   take(look: () => void = () => {}): void {
     if (performance.now() - this.releasedAtMs >= PAUSE_MS) this.heldMs = 0;
-    else if (this.heldMs >= LONGEST_WITHOUT_PAUSE_MS) {
+    else if (this.heldMs >= this.longestMs) {
       pauseLooking(PAUSE_MS, look);
       this.heldMs = 0;
     }

@@ -15,6 +15,8 @@ import { drawOrigin } from "./knowledge.ts";
 
 /** Rows read, and rows recorded, at a time: each turn holds a lock for some tens of milliseconds. */
 const ROWS_AT_ONCE = 5_000;
+/** Recording goes on for minutes, and of several writers that wait each pause may serve one only, milliseconds. */
+const WITHOUT_PAUSE_MS = 500;
 
 /**
  * Makes a database a replica. Capture comes first, then the rows that are there are recorded from one snapshot while
@@ -164,7 +166,7 @@ function record(db: Database, tables: readonly Table[], count: number): void {
   }
   const origin = drawOrigin(sum.digest());
   for (const table of tables) if (table.keyless) nameByContent(db, table, origin);
-  const lock = new LockTurns();
+  const lock = new LockTurns(WITHOUT_PAUSE_MS);
   for (let from = 0; from < count; from += ROWS_AT_ONCE) {
     const to = from + ROWS_AT_ONCE;
     lock.take();
