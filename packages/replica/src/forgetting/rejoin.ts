@@ -185,8 +185,15 @@ export class Rejoin {
     return !table.surrogate || this.rows.shared.tableOf(identity.origin) !== undefined;
   }
 
-  private serverHas({ origin, sequence }: Dot): boolean {
-    return (this.server.get(this.knowledge.nameOf(origin)) ?? 0) >= sequence;
+  private serverHas(dot: Dot): boolean {
+    return this.isBelow(this.server, dot);
+  }
+
+  /** A write that was issued again is known by every name that it has. */
+  private isBelow(vector: VersionVector, { origin, sequence }: Dot): boolean {
+    for (let named: number | undefined = origin; named !== undefined; named = this.knowledge.sourceOf(named))
+      if ((vector.get(this.knowledge.nameOf(named)) ?? 0) >= sequence) return true;
+    return false;
   }
 
   /** True when something of the row is news to the server. */
@@ -209,7 +216,7 @@ export class Rejoin {
    */
   private mayBeForgotten(state: RowState): boolean {
     const floor = this.floor ?? new Map<string, number>();
-    return [...ownedDots(state).values()].some(({ origin, sequence }) => (floor.get(this.knowledge.nameOf(origin)) ?? 0) >= sequence);
+    return [...ownedDots(state).values()].some((dot) => this.isBelow(floor, dot));
   }
 
   /** As `hasEdits`, of whichever of the live rows that are one with it. What the server cannot have forgotten is news to it. */
