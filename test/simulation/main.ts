@@ -31,6 +31,11 @@ const KINDS: readonly Kind[] = [
   { name: "replicas, children first", program: REPLICA, options: { early: true, moreTables: true } },
   { name: "replicas, forgetting", program: REPLICA, options: { replicas: 4, steps: 90, forgetting: true } },
   { name: "replicas, forgetting, keyless", program: REPLICA, options: { forgetting: true, moreTables: true } },
+  {
+    name: "replicas, forgetting, issued again",
+    program: REPLICA,
+    options: { replicas: 4, steps: 90, forgetting: true, reissue: true, rules: true, clocks: true, moreTables: true },
+  },
   { name: "copies", program: REPLICA, options: { copies: true } },
   { name: "copies, forgetting", program: REPLICA, options: { copies: true, forgetting: true, moreTables: true } },
   { name: "entities", program: ENTITIES, options: {} },
