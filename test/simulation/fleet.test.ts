@@ -39,6 +39,11 @@ test.each(KINDS)("no write of a fleet is lost and everyone agrees: %s", { timeou
 /** Histories that nobody has found a shorter form of. */
 const FOUND: [number, Partial<FleetOptions>, string][] = [
   [800203, { selfReferences: true, naturalParents: true }, "a deleted parent that comes back to wait is tried like the others"],
+  [
+    50000086,
+    { selfReferences: true, naturalParents: true, recursive: true },
+    "a row that came before a cut of its drain and went after it is named",
+  ],
 ];
 
 test.each(FOUND)("seed %i", { timeout: 300_000 }, (seed, options) => {

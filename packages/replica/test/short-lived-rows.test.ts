@@ -77,3 +77,28 @@ test("a row that goes after what it refers to was replaced, before a drain, refe
   const shown = inBoth(both, "SELECT x, name FROM word LEFT JOIN team ON team.id = word.team");
   expect(shown).toEqual([{ x: "edited", name: "second" }]);
 });
+
+test("a row that came before an integer is used again and went after it is meant by what referred to it, and went before it", () => {
+  const schema = `CREATE TABLE room(id INTEGER PRIMARY KEY, name TEXT, up INTEGER REFERENCES room(id));
+    CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT);
+    CREATE TABLE seat(room INTEGER REFERENCES room(id) ON DELETE CASCADE, line TEXT, x TEXT, PRIMARY KEY(room, line))`;
+  const [a, b, c] = [new Site("a", schema), new Site("b", schema), new Site("c", schema)];
+  a.app.pragma("foreign_keys = ON");
+  a.edit(
+    "INSERT INTO room VALUES(1, 'base', NULL), (2, 'kept', NULL); INSERT INTO item VALUES(2, 'item'); INSERT INTO seat VALUES(2, 'k', 'x')",
+  );
+  settle(a, b, c);
+  // Another room under that integer, and an edit for which the deleted one is kept.
+  c.edit("INSERT INTO room VALUES(5, 'other', NULL)", c.nowUs + 5_000_000);
+  b.edit("UPDATE seat SET x = 'edited'", b.nowUs + 20_000_000);
+  a.edit(
+    `INSERT INTO room VALUES(5, 'short', NULL); UPDATE room SET up = 5 WHERE id = 2; DELETE FROM room WHERE id = 2;
+    DELETE FROM item WHERE id = 2; INSERT INTO item VALUES(2, 'again'); DELETE FROM room WHERE id = 5`,
+    a.nowUs + 6_000_000,
+  );
+  settle(a, b, c);
+  for (const site of [a, b, c]) {
+    expect(site.one("SELECT up.name FROM room JOIN room AS up ON up.id = room.up WHERE room.name = 'kept'")).toBe("short");
+    expect(site.rows("SELECT * FROM room ORDER BY id")).toEqual(a.rows("SELECT * FROM room ORDER BY id"));
+  }
+});

@@ -232,6 +232,17 @@ export class Drain {
   ): void {
     let groups = new Map<string, { table: Table; order: number; events: Event[] }>();
     const retaken = this.captured.retaken(raw, tables, keys);
+    /** The event, yet to come, by which a row goes that these have inserted. */
+    const later = (table: Table, events: readonly Event[]): Event | null => {
+      const n = events.at(-1)?.n ?? 0;
+      const id = events.find(({ op }) => op === Op.insert)?.key[0];
+      if (!table.surrogate || typeof id !== "bigint") return null;
+      const isEnd = (values: SqlValue[]) =>
+        values[4] === id && Number(values[1]) === table.tid && Number(values[2]) === Op.delete && Number(values[0]) > n;
+      const end = raw.find(isEnd);
+      const event = end ? this.captured.event(table, end, keys) : null;
+      return event?.seen ? event : null;
+    };
     const flush = (last: boolean) => {
       const gone: { table: Table; events: Event[]; bore: boolean }[] = [];
       for (const [name, { table, events }] of [...groups].sort(([, a], [, b]) => a.order - b.order)) {
@@ -243,6 +254,9 @@ export class Drain {
         const end = events.at(-1);
         const isGone = end?.op === Op.displaced ? end.n < (retaken.get(name) ?? 0) : end?.op === Op.delete && !last;
         const values = isGone ? null : this.row.read(table, events);
+        // It goes by an event after this part: until then what refers to it means it.
+        const went = values === null && !isGone && !last ? later(table, events) : null;
+        if (went && this.row.bearGone(table, [...events, went])) continue;
         if (values === null) gone.push({ table, events, bore: this.row.bearGone(table, events) });
         else {
           this.row.follow(table, events, values, last);
