@@ -396,10 +396,10 @@ export class Turns {
   snapshot<T>(work: () => T, isLong = false): T {
     for (let attempt = 0; attempt < (isLong ? LONG_READ_ATTEMPTS : READ_ATTEMPTS); attempt++) {
       this.drain();
-      this.db.exec("BEGIN");
       this.rows.mayWrite = false;
       let moved: Table;
       try {
+        this.db.exec("BEGIN");
         this.file.checkMark();
         if (this.isCaughtUp) return work();
         continue;
@@ -408,7 +408,8 @@ export class Turns {
         moved = error.table;
       } finally {
         this.rows.mayWrite = true;
-        if (this.db.inTransaction) this.db.exec("COMMIT");
+        // Nothing was written, and a COMMIT that fails would leave the transaction to whatever comes next.
+        if (this.db.inTransaction) this.db.exec("ROLLBACK");
       }
       this.write(() => this.rows.locate(moved));
     }

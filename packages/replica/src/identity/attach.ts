@@ -50,8 +50,10 @@ export function attach(db: Database, exclude: readonly string[], terms: Terms, j
   }
 }
 
-function immediate<T>(db: Database, work: () => T): T {
-  db.exec("BEGIN IMMEDIATE");
+const immediate = <T>(db: Database, work: () => T): T => transaction(db, "BEGIN IMMEDIATE", work);
+
+function transaction<T>(db: Database, begin: string, work: () => T): T {
+  db.exec(begin);
   try {
     const result = work();
     db.exec("COMMIT");
@@ -65,17 +67,14 @@ function immediate<T>(db: Database, work: () => T): T {
 /** Reads every row once in one read transaction and numbers it: surrogate tables first, parents before children, rows by key. */
 function snapshot(db: Database, tables: readonly Table[]): number {
   const add = db.prepare("INSERT INTO temp.baseline(tid, id, sort, key, hash) VALUES(?, ?, ?, ?, ?)");
-  db.exec("BEGIN");
-  try {
+  transaction(db, "BEGIN", () => {
     for (const table of ordered(tables)) {
       if (table.keyless) addKeyless(db, table, add);
       else if (table.surrogate)
         for (const { key, values } of pages(db, table)) add.run(table.tid, key[0], null, null, rowHash(table, key[0] as bigint, values));
       else addNatural(db, table);
     }
-  } finally {
-    db.exec("COMMIT");
-  }
+  });
   return db.prepare("SELECT coalesce(max(n), 0) FROM temp.baseline").pluck().get() as number;
 }
 
