@@ -60,3 +60,8 @@ export function fromSqlite(error: unknown, path: string): SyncError {
     cause: error,
   });
 }
+
+const SURROUNDINGS = /^SQLITE_(BUSY|LOCKED|NOMEM|READONLY|INTERRUPT|IOERR|FULL|CANTOPEN|PROTOCOL)/;
+
+/** True for SQLite's errors that say nothing about the statement or the schema: a disk without room, a lock, memory. */
+export const isOfSurroundings = (error: unknown): boolean => SURROUNDINGS.test((error as { code?: string }).code ?? "");

@@ -41,6 +41,7 @@ import { forgetMissing, holdTable, holdWaiting, leavingTables, rejoinTable } fro
 import { loseSight, noteParents, regainSight } from "./out-of-sight.ts";
 import type { Reconciliation, Shape } from "./reconcile.ts";
 import type { SeenSchema } from "./seen.ts";
+import { isOfSurroundings } from "../sqlite-errors.ts";
 import { surveyTables, type TableShape } from "./tables.ts";
 import { touchColumns } from "../capture/touch.ts";
 
@@ -348,6 +349,8 @@ export class SchemaFollower {
       this.db.exec("RELEASE old_shape");
       return done;
     } catch (error) {
+      // It would go as well another time, and what goes on without it gives up values that nothing else has.
+      if (isOfSurroundings(error)) throw error;
       this.db.exec("ROLLBACK TO old_shape; RELEASE old_shape");
       this.rows.discard();
       this.digest.reload();
