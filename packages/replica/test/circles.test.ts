@@ -200,3 +200,28 @@ test("rows that are one refer to what the latest of them says, though the earlie
     ]);
   }
 });
+
+test("rows that are one go on referring to themselves where only the latest of them does and they get another integer", () => {
+  const schema = "CREATE TABLE part(id INTEGER PRIMARY KEY, mark TEXT, name TEXT UNIQUE, inside INTEGER REFERENCES part(id))";
+  const [a, b, c] = [new Site("a", schema), new Site("b", schema), new Site("c", schema)];
+  a.edit("INSERT INTO part VALUES(1, 'base', NULL, NULL)");
+  settle(a, b, c);
+  b.edit("INSERT INTO part VALUES(2, 'of b', NULL, 1)", at(1));
+  c.edit("INSERT INTO part VALUES(2, 'of c', 'taken', 1)", at(2));
+  a.edit("INSERT INTO part VALUES(3, 'of a', 'taken', 1)", at(3));
+  a.edit("UPDATE part SET inside = 3 WHERE id = 3", at(4));
+  c.pull(a);
+  // Born first, its row has a right to the integer 2.
+  c.pull(b);
+  settle(a, b, c);
+  for (const site of [a, b, c]) {
+    expect(
+      site.rows("SELECT child.mark, parent.mark AS inside FROM part child LEFT JOIN part parent ON parent.id = child.inside ORDER BY 1"),
+    ).toEqual([
+      { mark: "base", inside: null },
+      { mark: "of a", inside: "of a" },
+      { mark: "of b", inside: "base" },
+    ]);
+    expect(site.rows("SELECT * FROM part ORDER BY id")).toEqual(a.rows("SELECT * FROM part ORDER BY id"));
+  }
+});

@@ -376,7 +376,9 @@ export class Placement {
 
   /** True when a row is known to refer to another row than the one which has the integer that its table shows: that one had it before. */
   private meansAnother(child: RowState, cid: number, { table, identity }: RowState): boolean {
-    const said = child.own.get(cid);
+    if (!(child.own.get(cid) instanceof Ref)) return false;
+    // Who stands for others shows their values: what it says itself may be about another row.
+    const said = this.entities.concerns(child) ? this.entities.shown(child)[child.table.indexOf.get(cid) as number] : child.own.get(cid);
     if (!(said instanceof Ref)) return false;
     const stands = this.rows.references.representative(table, said);
     return stands.origin !== identity.origin || stands.sequence !== identity.sequence;
