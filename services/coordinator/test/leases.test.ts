@@ -181,9 +181,12 @@ describe.skipIf(redisProgram === null)("leases and workers", () => {
         if (round > 50) throw new Error("the other process never got a job");
         await eventually(() => worker() === "", 5_000);
         b!.sessionMs = 8_000;
+        const begun = b!.sessions;
         a!.write(1);
         await a!.heartbeat(fleet.client);
         await eventually(() => worker() !== "", 5_000);
+        // Only a session that its node knows of is counted: one that begins later would look like the one in its place.
+        await eventually(() => b!.sessions > begun, 5_000);
         if (worker().includes(`:${child.pid}:`)) break;
         b!.finishNow();
       }
