@@ -5,7 +5,7 @@ import { NO_TERMS, SyncError } from "@scoutsync/core";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { attach } from "../src/identity/attach.ts";
 import { detach, diagnose, ReplicaDatabase } from "../src/index.ts";
-import { refusal, Site, testFolder } from "./site.ts";
+import { refusal, settle, Site, testFolder } from "./site.ts";
 
 const SCHEMA = `
   CREATE TABLE word(k TEXT PRIMARY KEY, x TEXT);
@@ -249,4 +249,42 @@ test("attaching leaves writers that wait a moment for theirs between its turns u
   // A pause of 105 ms before each but the first of six turns, in naps of 5 ms.
   expect(sleeps.length).toBeGreaterThanOrEqual(5 * 21);
   expect(sleeps).not.toContain(true);
+});
+
+test.each([
+  ["INSERT INTO line VALUES('new')", ["new", "one", "same", "same"]],
+  ["UPDATE line SET v = 'new' WHERE v = 'one'", ["new", "same", "same"]],
+  ["UPDATE line SET v = 'same' WHERE v = 'one'", ["same", "same", "same"]],
+  ["DELETE FROM line WHERE v = 'one'", ["same", "same"]],
+  ["DELETE FROM line WHERE rowid = (SELECT max(rowid) FROM line)", ["one", "same"]],
+])("what is written to rows without a key once attaching captures and before it reads them is there once: %s", (sql, expected) => {
+  const path = joinPath(testFolder(), "app.db");
+  const app = new Database(path);
+  onTestFinished(() => void app.close());
+  app.exec("PRAGMA journal_mode = WAL; CREATE TABLE line(v TEXT); INSERT INTO line VALUES('one'), ('same'), ('same')");
+  let written = false;
+  const a = new Site("a", "", {
+    path,
+    quarantine: null,
+    connect: (file, options) => {
+      const db = new Database(file, options);
+      const exec = db.exec.bind(db);
+      db.exec = (text) => {
+        exec(text);
+        if (text === "BEGIN" && !written) app.exec(sql);
+        written ||= text === "BEGIN";
+        return db;
+      };
+      return db;
+    },
+  });
+  const b = new Site("b", "CREATE TABLE line(v TEXT)", { quarantine: null });
+  a.replica.drain();
+  settle(a, b);
+  expect(written).toBe(true);
+  for (const site of [a, b]) expect(site.rows("SELECT v FROM line ORDER BY v").map(({ v }) => v)).toEqual(expected);
+  a.edit("INSERT INTO line VALUES('later')");
+  settle(a, b);
+  expect(b.rows("SELECT v FROM line WHERE v = 'later'")).toHaveLength(1);
+  expect(b.replica.state().digest).toEqual(a.replica.state().digest);
 });

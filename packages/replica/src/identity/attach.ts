@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Database } from "better-sqlite3";
 import { type CellValue, Ref, type Terms } from "@scoutsync/core";
+import { CAPTURE, eventCode, Op } from "../capture/events.ts";
 import { DigestSums } from "../digest/digest-sums.ts";
 import { contentIdentity, contentName, contentOf } from "../rows/content-names.ts";
 import { hasLocalKey, rowsTable } from "../rows/table-store.ts";
@@ -43,8 +44,7 @@ export function attach(db: Database, exclude: readonly string[], terms: Terms, j
     "DROP TABLE IF EXISTS temp.baseline; CREATE TEMP TABLE baseline(n INTEGER PRIMARY KEY, tid INTEGER, id INTEGER, sort BLOB, key BLOB, hash BLOB)",
   );
   try {
-    const count = snapshot(db, tables);
-    record(db, tables, count);
+    record(db, tables, snapshot(db, tables));
   } finally {
     db.exec("DROP TABLE IF EXISTS temp.baseline");
   }
@@ -64,18 +64,35 @@ function transaction<T>(db: Database, begin: string, work: () => T): T {
   }
 }
 
+/** How many rows were numbered, and the last captured event whose outcome is among them. */
+interface Snapshot {
+  count: number;
+  seen: number;
+}
+
 /** Reads every row once in one read transaction and numbers it: surrogate tables first, parents before children, rows by key. */
-function snapshot(db: Database, tables: readonly Table[]): number {
+function snapshot(db: Database, tables: readonly Table[]): Snapshot {
   const add = db.prepare("INSERT INTO temp.baseline(tid, id, sort, key, hash) VALUES(?, ?, ?, ?, ?)");
-  transaction(db, "BEGIN", () => {
+  const seen = transaction(db, "BEGIN", () => {
+    const last = db.prepare(`SELECT coalesce(max(n), 0) FROM ${CAPTURE}`).pluck().get() as number;
     for (const table of ordered(tables)) {
       if (table.keyless) addKeyless(db, table, add);
       else if (table.surrogate)
         for (const { key, values } of pages(db, table)) add.run(table.tid, key[0], null, null, rowHash(table, key[0] as bigint, values));
       else addNatural(db, table);
     }
+    return last;
   });
-  return db.prepare("SELECT coalesce(max(n), 0) FROM temp.baseline").pluck().get() as number;
+  return { count: db.prepare("SELECT coalesce(max(n), 0) FROM temp.baseline").pluck().get() as number, seen };
+}
+
+/**
+ * Events of rows without a key that were recorded as these left them: nothing but its values tells such a row, so an insert
+ * would be one more row, and a delete that of an equal one. They stay on the list, and mean nothing: writes are numbered by it.
+ */
+function passOver(db: Database, tables: readonly Table[], seen: number): void {
+  const pass = db.prepare(`UPDATE ${CAPTURE} SET event = ? WHERE n <= ? AND event >> 3 = ?`);
+  for (const table of tables) if (table.keyless) pass.run(eventCode(table.tid, Op.found), seen, table.tid);
 }
 
 const ordered = (tables: readonly Table[]): Table[] => [
@@ -143,7 +160,7 @@ function nameByContent(db: Database, table: Table, origin: string): void {
 }
 
 /** Records the numbered rows in turns, and their origin with the last one: only then is the database attached. */
-function record(db: Database, tables: readonly Table[], count: number): void {
+function record(db: Database, tables: readonly Table[], { count, seen }: Snapshot): void {
   const sum = createHash("sha256");
   const names = new Map(tables.map((table) => [table.tid, table.name]));
   const keyless = new Set(tables.filter((table) => table.keyless).map((table) => BigInt(table.tid)));
@@ -193,6 +210,7 @@ function record(db: Database, tables: readonly Table[], count: number): void {
       db.prepare("INSERT INTO _scoutsync_vector(oid, sequence) VALUES(1, ?)").run(count);
     }
     digest.flush();
+    passOver(db, tables, seen);
     writeMeta(db, "attached", "yes");
   });
 }
