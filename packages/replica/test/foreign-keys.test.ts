@@ -185,3 +185,27 @@ test("a row whose key names one row twice follows it in both places", () => {
     expect(entries).toEqual(site.replica.digests({ table: "", buckets: [], deep: false }).entries);
   }
 });
+
+test.each([0, 1])(
+  "a row that names a parked row in its key, written where nothing is enforced, has its values everywhere: by site %i",
+  (writer) => {
+    const schema = `CREATE TABLE shelf(id INTEGER PRIMARY KEY, name TEXT UNIQUE);
+    CREATE TABLE part(shelf INTEGER NOT NULL REFERENCES shelf(id), slot TEXT NOT NULL, x TEXT, PRIMARY KEY(shelf, slot))`;
+    const sites = ["a", "b"].map((name) => new Site(name, schema, { park: ["shelf"] })) as [Site, Site];
+    const [a, b] = sites;
+    a.edit("INSERT INTO shelf VALUES(7, 'top')");
+    b.edit("INSERT INTO shelf VALUES(9, 'top')", START_US + SECOND_US);
+    settle(a, b);
+    const site = sites[writer] as Site;
+    site.app.pragma("foreign_keys = OFF");
+    site.edit("INSERT INTO part VALUES(9, 's', 'written')", START_US + 2 * SECOND_US);
+    settle(a, b);
+    a.edit("UPDATE shelf SET name = 'moved' WHERE id = 7", START_US + 3 * SECOND_US);
+    settle(a, b);
+    for (const one of sites) {
+      expect(one.rows("SELECT name, slot, x FROM part JOIN shelf ON id = shelf")).toEqual([{ name: "top", slot: "s", x: "written" }]);
+      expect(one.replica.state().digest).toEqual(a.replica.state().digest);
+      expect(one.replica.state().parked).toBe(0);
+    }
+  },
+);

@@ -485,7 +485,8 @@ export class RowStore {
       // A row that was there stays where it is.
       if (key) store.setLocal(state.slot, packKey(state.table.key, key));
     } else if (hasLocalKey(state.table)) {
-      const inTable = key ?? this.keyValues(state);
+      // What it refers to may wait: an application that enforces nothing names a row that it cannot see.
+      const inTable = key ?? this.keyValues(state) ?? keyIn(state.table, values);
       store.setLocal(state.slot, inTable && packKey(state.table.key, inTable));
     }
     this.syncLog(state, before);
@@ -631,4 +632,10 @@ export class RowStore {
   columnsToFill(state: RowState): number[] {
     return waitingColumns(state, this.causality).map(({ cid }) => cid);
   }
+}
+
+/** The key of a row whose values these are; null where a part of it is no column. */
+function keyIn({ key, columns }: Table, values: readonly SqlValue[]): SqlValue[] | null {
+  const at = key.map((part) => columns.findIndex(({ name }) => name === part.name));
+  return at.includes(-1) ? null : at.map((index) => values[index] as SqlValue);
 }
