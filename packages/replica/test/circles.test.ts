@@ -21,6 +21,28 @@ test.each([
   expect(a.rows("SELECT * FROM part ORDER BY id")).toEqual(b.rows("SELECT * FROM part ORDER BY id"));
 });
 
+test("deleted rows that refer to each other are kept, and go on doing so where another row has the integer of one", () => {
+  const schema = `${SCHEMA}; CREATE TABLE label(id INTEGER PRIMARY KEY, part INTEGER REFERENCES part(id))`;
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  a.edit("INSERT INTO part VALUES(1, 'one', NULL), (2, 'two', 1); UPDATE part SET inside = 2 WHERE id = 1");
+  settle(a, b);
+  b.edit("INSERT INTO label VALUES(1, 1)", at(1));
+  a.edit("DELETE FROM part", at(2));
+  a.edit("INSERT INTO part VALUES(1, 'another', NULL)", at(3));
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(
+      site.rows("SELECT child.name, parent.name AS inside FROM part child LEFT JOIN part parent ON parent.id = child.inside ORDER BY 1"),
+    ).toEqual([
+      { name: "another", inside: null },
+      { name: "one", inside: "two" },
+      { name: "two", inside: "one" },
+    ]);
+    expect(site.one("SELECT name FROM part JOIN label ON label.part = part.id")).toBe("one");
+  }
+  expect(a.rows("SELECT * FROM part ORDER BY id")).toEqual(b.rows("SELECT * FROM part ORDER BY id"));
+});
+
 test("a deleted row that stays for what refers to it was edited before to refer to one that still waits", () => {
   const [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
   a.edit("INSERT INTO part VALUES(1, 'one', NULL)");

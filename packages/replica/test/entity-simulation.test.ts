@@ -11,8 +11,11 @@ test.each(FOUND)("seed %i, which found something", (seed) => {
   expect(new EntitySimulation(seed).run().failures).toEqual([]);
 });
 
-test("a row that waits and whose key names one that lives on under another name, when a node joins again", () => {
-  expect(new EntitySimulation(700002, { forgetting: true }).run().failures).toEqual([]);
+test.each([
+  [700002, "a row that waits and whose key names one that lives on under another name"],
+  [70000017, "a circle of deleted rows that is brought back while another row has the integer of one"],
+])("seed %i, with nodes that join again: %s", (seed) => {
+  expect(new EntitySimulation(seed, { forgetting: true }).run().failures).toEqual([]);
 });
 
 test("so they do where nodes are away for long and the others forget, by seed", () => {
