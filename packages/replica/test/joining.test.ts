@@ -158,12 +158,17 @@ describe("copies of one file that moved apart before they were attached", () => 
   });
 
   test("a long run of rows, some deleted on one side after it was attached", () => {
-    const many = `${SCHEMA} WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60) INSERT INTO team SELECT i, 'team ' || i, '' FROM n;`;
+    // Nothing refers to a remark: of one that went, nothing but its name in the log is left.
+    const many = `${SCHEMA} CREATE TABLE remark(id INTEGER PRIMARY KEY, text TEXT);
+      WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60) INSERT INTO team SELECT i, 'team ' || i, '' FROM n;
+      INSERT INTO remark SELECT id, name FROM team;`;
     const [a, b] = [new Site("a", many), new Site("b", `${many} UPDATE team SET city = 'Rome' WHERE id = 30`, { baseline: "shared" })];
-    a.edit("DELETE FROM team WHERE id IN (7, 40)", START_US + SECOND_US);
+    a.edit("DELETE FROM team WHERE id IN (7, 40); DELETE FROM remark WHERE id IN (7, 40)", START_US + SECOND_US);
     settle(a, b);
     expectEqual(a, b);
     expect(a.rows("SELECT count(*) AS rows, count(DISTINCT name) AS names FROM team")).toEqual([{ rows: 58, names: 58 }]);
+    for (const site of [a, b])
+      expect(site.rows("SELECT count(*) AS rows, count(DISTINCT text) AS texts FROM remark")).toEqual([{ rows: 58, texts: 58 }]);
     expect(conflicts(a)).toHaveLength(1);
   });
 
