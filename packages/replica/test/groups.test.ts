@@ -162,10 +162,11 @@ describe("a transaction of the application", () => {
   });
 
   test.each([
-    ["edited a row to which one of its rows refers", "UPDATE person SET name = 'edited' WHERE id = 1"],
-    ["wrote over a row to which one of its rows refers", "REPLACE INTO person VALUES(1, 'edited')"],
-    ["gave the integer of a row that it deleted to another one", "INSERT INTO person VALUES(2, 'edited')"],
-  ])("is made one with the next that %s", (_, sql) => {
+    ["edited a row to which one of its rows refers", "UPDATE person SET name = 'edited' WHERE id = 1", ["1 6000", "1 9000"]],
+    ["wrote over a row to which one of its rows refers", "REPLACE INTO person VALUES(1, 'edited')", ["1 6000", "1 9000"]],
+    // Until the end of the stream that one waits for what else is to become of the integer.
+    ["gave the integer of a row that it deleted to another one", "INSERT INTO person VALUES(2, 'edited')", ["1 9000"]],
+  ])("is made one with the next that %s", (_, sql, shown) => {
     const schema = `${SCHEMA}; CREATE TABLE visit(id INTEGER PRIMARY KEY, person_id INTEGER REFERENCES person(id));`;
     const [a, b] = [new Site("a", schema), new Site("b", schema)];
     addPersons(a, 3);
@@ -175,12 +176,13 @@ describe("a transaction of the application", () => {
     for (const [word, more] of [
       ["v", "INSERT INTO visit VALUES(1, 1); DELETE FROM person WHERE id = 2;"],
       ["w", `${sql};`],
+      ["x", ""],
     ]) {
       a.app.exec(`BEGIN; ${more} INSERT INTO word ${add} SELECT '${word} ' || i, '' FROM n; COMMIT`);
       a.replica.hasNews();
     }
     a.replica.drain();
-    expect(shows(b, a, 1_000, `SELECT (${EDITED}) || ' ' || (SELECT count(*) FROM word)`)).toEqual(["1 6000"]);
+    expect(shows(b, a, 1_000, `SELECT (${EDITED}) || ' ' || (SELECT count(*) FROM word)`)).toEqual(shown);
     expect(b.replica.state().digest).toEqual(a.replica.state().digest);
   });
 
