@@ -4,7 +4,8 @@ import { seeded } from "./seeded.ts";
 import { julianDay, SECOND_US, Site, START_US } from "./site.ts";
 
 const ROWS = 300;
-const BETWEEN = 40;
+/** More than twice what is stored at once. */
+const BETWEEN = 130;
 
 interface Added {
   id: number;
