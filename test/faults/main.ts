@@ -100,11 +100,16 @@ function sample(faults: readonly Fault[], most: number, from: number): Fault[] {
 
 const running = new Set<ChildProcess>();
 
+/** Ends a check with the processes it has started: one that goes round and round would go on, and take what memory there is. */
+function end(child: ChildProcess): void {
+  if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) process.kill(-child.pid, "SIGKILL");
+}
+
 /** True when the check is green. A check that hangs is not: whoever waits for it would notice. */
 async function isGreen(scratch: Scratch, fault: Fault): Promise<boolean> {
-  const child = spawn(process.execPath, commandOf(fault), { cwd: scratch.path, stdio: "ignore" });
+  const child = spawn(process.execPath, commandOf(fault), { cwd: scratch.path, stdio: "ignore", detached: true });
   running.add(child);
-  const timer = setTimeout(() => child.kill("SIGKILL"), LONGEST_MS);
+  const timer = setTimeout(() => end(child), LONGEST_MS);
   const code = await new Promise<number | null>((done) => child.on("exit", done));
   clearTimeout(timer);
   running.delete(child);
@@ -151,7 +156,8 @@ async function work(): Promise<void> {
   }
 }
 
-process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+process.on("exit", () => running.forEach(end));
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 await Promise.all(Array.from({ length: Math.min(2, availableParallelism()) }, work));
 const caught = results.filter(({ outcome }) => outcome === "caught").length;
 console.log(`\n${caught} of ${chosen.length} planted faults caught`);
