@@ -320,6 +320,24 @@ describe("a name that changes on one node first", () => {
     expect(b.pull(a).at(-1)?.verified).toBe(true);
   });
 
+  test.each(["edited before the table was renamed", "edited afterwards"])(
+    "of a table: a row %s and deleted there goes here, too",
+    (when) => {
+      const [a, b] = [new Site("a", OLD), new Site("b", OLD)];
+      a.edit("INSERT INTO team VALUES(1, 'one')");
+      settle(a, b);
+      const rename = "ALTER TABLE team RENAME TO squad";
+      const edit = "UPDATE team SET name = 'edited'";
+      const steps = when === "edited afterwards" ? [rename, edit.replace("team", "squad")] : [edit, rename];
+      for (const step of [...steps, "DELETE FROM squad"]) b.edit(step, b.nowUs + 1_000_000);
+      a.pull(b);
+      a.edit(rename, b.nowUs + 1_000_000);
+      settle(a, b);
+      for (const site of [a, b]) expect(site.rows("SELECT * FROM squad")).toEqual([]);
+      expect(b.pull(a).at(-1)?.verified).toBe(true);
+    },
+  );
+
   test("of a column: every value that was written survives, and both are equal once both have changed it", () => {
     const schema = `${OLD}; ${MOTTO}`;
     const [a, b] = [new Site("a", schema), new Site("b", schema)];

@@ -18,6 +18,7 @@ import {
 } from "@scoutsync/core";
 import type { Database } from "better-sqlite3";
 import type { Knowledge } from "../identity/knowledge.ts";
+import type { Table } from "../schema/catalog.ts";
 import { type IncomingRow, type IncomingTable, incomingTables, isStray, readRow, resolveHead } from "../log/incoming.ts";
 import type { Groups } from "../log/groups.ts";
 import type { Floor } from "../forgetting/floor.ts";
@@ -272,6 +273,7 @@ export class Applier {
       // What was held is covered by the vector, and so may be what comes.
       return this.regardless(() => this.applyRow(row));
     }
+    if (!found && row.birth && this.hasUnderAnotherName(row.table, row.birth)) row.birth = null;
     if (!found && !this.delivering && this.revives(row)) return this.regardless(() => this.applyRow(row));
     const state = found ?? this.create(row);
     if (!state) return false;
@@ -339,6 +341,16 @@ export class Applier {
     if (!row.identity) return this.rows.byKey(row.table, packKey(row.table.key, row.key as CellValue[]));
     const { origin, sequence } = row.identity;
     return this.rows.byIdentity(row.table, origin, sequence) ?? this.rows.partial(row.table, partialKey(row));
+  }
+
+  /**
+   * True for a row of a table that the application has renamed elsewhere and not yet here, where it is under the old name. What is
+   * written under the new one is held without the birth: a second row of this birth would take the place of the first in the log.
+   */
+  private hasUnderAnotherName(table: Table, birth: Write): boolean {
+    if (table.absent === null || !this.knowledge.covers(birth.origin, birth.sequence)) return false;
+    const there = this.rows.byDot(birth.origin, birth.sequence);
+    return there !== null && !there.partial && there.table.tid !== table.tid && there.table.absent === null;
   }
 
   /**
