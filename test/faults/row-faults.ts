@@ -14,7 +14,23 @@ export const ROW_FAULTS: Fault[] = [
   },
   {
     name: "of concurrent increments the latest counts",
-    edits: [["if (tallies.length < writes.length) return chosen(latest);", "if (tallies.length <= writes.length) return chosen(latest);"]],
+    edits: [
+      [
+        "if (!writes.every((write) => isCombinable(rule, write))) return chosen(latest);",
+        "if (writes.every((write) => isCombinable(rule, write))) return chosen(latest);",
+      ],
+    ],
+    caughtBy: tests("column-rules"),
+  },
+  {
+    name: "a change beyond every double is kept as infinite",
+    edits: [
+      ["sum: bounded(sum) };", "sum };"],
+      [
+        "const sum = bounded(subtract(numberOf(value), sumOf({ base: known.base, totals: others }, causality)));",
+        "const sum = subtract(numberOf(value), sumOf({ base: known.base, totals: others }, causality));",
+      ],
+    ],
     caughtBy: tests("column-rules"),
   },
   {

@@ -57,8 +57,7 @@ export function decide<W extends RuledWrite>(rule: Rule, writes: readonly W[], c
     return { ...chosen(best(writes, (a, b) => sign * compareValues(a.value, b.value), causality)), lost: [] };
   }
   // A write that does not say what it changed, or is of another type, cannot be combined: people decide.
-  const tallies = writes.flatMap(({ tally, value }) => (tally?.kind === rule.kind && isCombinable(rule, value) ? [tally] : []));
-  if (tallies.length < writes.length) return chosen(latest);
+  if (!writes.every((write) => isCombinable(rule, write))) return chosen(latest);
   const joined = joinTallies(rule.kind, writes, causality);
   return { value: joined.kind === "counter" ? sumOf(joined, causality) : textOf(joined.members), winner: latest, lost: [] };
 }
@@ -72,8 +71,10 @@ function best<W extends Write>(writes: readonly W[], compare: (a: W, b: W) => nu
   return writes.reduce((a, b) => ((compare(b, a) || compareWrites(b, a, causality)) > 0 ? b : a));
 }
 
-function isCombinable({ kind }: Rule, value: CellValue): boolean {
-  return kind === "counter" ? isNumber(value) : elementsOf(value) !== null;
+function isCombinable({ kind }: Rule, { tally, value }: { value: CellValue; tally?: Tally | undefined }): boolean {
+  if (tally?.kind !== kind) return false;
+  if (tally.kind === "set") return elementsOf(value) !== null;
+  return isNumber(value) && tally.totals.every(({ sum }) => typeof sum === "bigint" || Math.abs(sum) < Number.MAX_VALUE);
 }
 
 // ---- SQLite's comparison
@@ -116,7 +117,7 @@ export function tallyOf(
   const known = joinTallies(kind, baseOf(kind, replaced, causality), causality);
   if (known.kind === "counter") {
     const others = known.totals.filter(({ origin }) => origin !== dot.origin);
-    const sum = subtract(numberOf(value), sumOf({ base: known.base, totals: others }, causality));
+    const sum = bounded(subtract(numberOf(value), sumOf({ base: known.base, totals: others }, causality)));
     return { kind: "counter", base: known.base, totals: [...others, { ...dot, sum }] };
   }
   const dotsOf = new Map(known.members.map(({ element, dots }) => [element, dots]));
@@ -189,6 +190,10 @@ const LARGEST = 2n ** 63n - 1n;
 
 const isNumber = (value: CellValue): value is bigint | number => typeof value === "bigint" || Number.isFinite(value);
 
+/** Totals that were written before they were bounded may be infinite. */
+const isTotal = (value: CellValue): value is bigint | number =>
+  typeof value === "bigint" || (typeof value === "number" && !Number.isNaN(value));
+
 const numberOf = (value: CellValue): bigint | number => (isNumber(value) ? value : 0n);
 
 /** As SQLite adds: what is too large for 64 bits becomes a real. */
@@ -196,6 +201,13 @@ const fit = (sum: bigint): bigint | number => (sum > LARGEST || sum < -LARGEST -
 
 const subtract = (a: bigint | number, b: bigint | number): bigint | number =>
   typeof a === "bigint" && typeof b === "bigint" ? fit(a - b) : Number(a) - Number(b);
+
+/**
+ * A total beyond every double, as from 1e308 to -1.7e308, is the greatest one: a number, and one that says that this
+ * counter cannot be combined until its run writes it again.
+ */
+const bounded = (sum: bigint | number): bigint | number =>
+  typeof sum === "bigint" ? sum : Math.max(-Number.MAX_VALUE, Math.min(Number.MAX_VALUE, sum));
 
 /** Integers exactly, reals in the order of origins that all agree on, so that all round alike. */
 function sumOf({ base, totals }: { base: bigint | number | null; totals: readonly Total[] }, causality: Causality): bigint | number {
@@ -252,7 +264,7 @@ const textOf = (members: readonly Member[]): string => `[${members.map(({ elemen
 /** How many writes of a register are conflicts. Values of all writes are at hand where the rule combines them. */
 export function losersAmong(rule: Rule, writes: readonly { value: CellValue; tally?: Tally | undefined }[]): number {
   if (writes.length < 2 || rule.kind === "max" || rule.kind === "min") return 0;
-  const combined = isCombining(rule) && writes.every(({ value, tally }) => tally?.kind === rule.kind && isCombinable(rule, value));
+  const combined = isCombining(rule) && writes.every((write) => isCombinable(rule, write));
   return combined ? 0 : writes.length - 1;
 }
 
@@ -298,8 +310,8 @@ export function takeTally(from: ByteReader, as: { origin(): number; value(): Cel
     const totals = list((): Total => {
       const at = dot();
       const sum = as.value();
-      if (!isNumber(sum)) throw new MalformedBytes("a total is no number");
-      return { ...at, sum };
+      if (!isTotal(sum)) throw new MalformedBytes("a total is no number");
+      return { ...at, sum: bounded(sum) };
     });
     return { kind: "counter", base, totals };
   }

@@ -232,6 +232,15 @@ describe("values that a rule cannot combine", () => {
     expect(decide({ kind: "counter" }, writes, causality).value).toBe(17n);
   });
 
+  test("a change beyond every double is a conflict, as its sum is not known, until its run writes again", () => {
+    const first: RuledWrite = { origin: 0, sequence: 1, time: 0, context: 0, value: 1e308 };
+    const low = write("counter", 1, -1.7e308, [first]);
+    const other = write("counter", 2, 1.1e308, [first]);
+    expect(decide({ kind: "counter" }, [low, other], causality)).toMatchObject({ value: 1.1e308, lost: [{ origin: 1 }] });
+    const again = { ...write("counter", 1, 1, [low]), sequence: 2 };
+    expect(decide({ kind: "counter" }, [again, other], causality)).toMatchObject({ value: 1 + 1.1e308 - 1e308, lost: [] });
+  });
+
   test("sums are exact to 64 bits and real beyond, as SQLite adds", () => {
     const most = 2n ** 63n - 1n;
     expect(decide({ kind: "counter" }, [write("counter", 1, most - 5n), write("counter", 2, 5n)], causality).value).toBe(most);

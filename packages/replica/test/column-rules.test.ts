@@ -67,6 +67,24 @@ describe("a counter", () => {
     expect(everywhere(all, "SELECT score FROM match")).toBe(124);
   });
 
+  test("stays readable where a change is too large for a double: its database could be neither synced nor opened", () => {
+    const [a, b] = ["a", "b"].map((name) => new Site(name, "CREATE TABLE c(id TEXT PRIMARY KEY, n)", { rules: ["c.n=counter"] })) as [
+      Site,
+      Site,
+    ];
+    a.edit("INSERT INTO c VALUES('x', 1e308), ('y', 1)");
+    settle(a, b);
+    a.edit("UPDATE c SET n = 1.7e308 WHERE id = 'x'; UPDATE c SET n = 2 WHERE id = 'y'", at(1));
+    b.edit("UPDATE c SET n = -1.7e308 WHERE id = 'x'; UPDATE c SET n = -9e999 WHERE id = 'y'", at(2));
+    b.restart();
+    expect(everywhere([a, b], "SELECT group_concat(n) FROM c")).toBe("-1.7e+308,-Inf");
+    for (const each of [a, b]) expect(each.conflicts).toHaveLength(2);
+    b.edit("UPDATE c SET n = 5", at(3));
+    a.edit("UPDATE c SET n = n + 1", at(4));
+    b.restart();
+    everywhere([a, b], "SELECT 1");
+  });
+
   test("counts in a chain where each knows only some of the others", () => {
     const all = sites("a", "b", "c");
     const [a, b, c] = all as [Site, Site, Site];
