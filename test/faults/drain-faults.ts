@@ -229,12 +229,12 @@ export const DRAIN_FAULTS: Fault[] = [
   },
   {
     name: "drain: a row that comes back with a reference that named nobody is not looked at",
-    edits: [["    this.early.placed(state, cells);\n", ""]],
+    edits: [["[rowid] : null);\n    this.early.placed(state, cells);\n", "[rowid] : null);\n"]],
     caughtBy: tests("early-references"),
   },
   {
     name: "drain: whom a reference means is said while a node joins again, and brings back what was deleted",
-    edits: [["    if (this.isJoining()) {", "    if (this.isDue === null) {"]],
+    edits: [["    const isJoining = this.isJoining();", "    const isJoining = this.isDue === null;"]],
     caughtBy: tests("early-references"),
   },
   {
@@ -254,7 +254,7 @@ export const DRAIN_FAULTS: Fault[] = [
   },
   {
     name: "drain: what comes with the row that it refers to is written twice",
-    edits: [["state === OPEN ? [] : [id]", "[id]"]],
+    edits: [["      if (state !== OPEN) taken.set(", "      taken.set("]],
     caughtBy: tests("early-references"),
   },
   {

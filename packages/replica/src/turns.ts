@@ -355,7 +355,8 @@ export class Turns {
       this.followReferences();
       this.rows.flush();
     }
-    if (!through || !this.quarantine.isOpen) return through;
+    if (!through || !this.early.lookBack(until)) return false;
+    if (!this.quarantine.isOpen) return true;
     return this.silently(() => this.quarantine.turn(until));
   }
 
@@ -368,6 +369,7 @@ export class Turns {
       !this.drainer.foundWithoutKey &&
       this.linkedFollower.isCurrent &&
       !this.reconciliation.isOpen &&
+      this.early.hasLookedBack &&
       !this.quarantine.isOpen
     );
   }

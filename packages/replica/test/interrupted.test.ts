@@ -184,6 +184,19 @@ function massDelete(options: SiteOptions, decision: "release" | "undo"): Scene {
   };
 }
 
+/** Rows come to integers that robots of others hold: one of its own, one that is deleted again, and the one that is meant. */
+function ofNobody(options: SiteOptions): { a: Site; b: Site } {
+  const [a, b] = pair(options, { turnMs: 0 });
+  for (const { app } of [a, b]) app.pragma("foreign_keys = OFF");
+  b.edit("INSERT INTO robot VALUES(20, 20, 'r20', ''), (21, 21, 'r21', ''), (22, 22, 'r22', '')", at(1));
+  a.pull(b);
+  b.edit("INSERT INTO team VALUES(20, 'twenty', ''); INSERT INTO robot VALUES(23, 23, 'r23', '')", at(2));
+  a.nowUs = at(3);
+  return { a, b };
+}
+const TO_NOBODY =
+  "INSERT INTO team VALUES(20, 'of a', ''), (21, 'mine', ''), (22, 'gone', ''), (23, 'gone, too', ''); DELETE FROM team WHERE id > 21";
+
 const SCENES: Record<string, Build> = {
   "a drain": (options) => {
     const [a, b] = pair(options, { turnMs: 0 });
@@ -219,6 +232,18 @@ const SCENES: Record<string, Build> = {
   },
   "releasing a delete that was kept back": (options) => massDelete(options, "release"),
   "undoing a delete that was kept back": (options) => massDelete(options, "undo"),
+  "coming to integers of nobody": (options) => {
+    const { a, b } = ofNobody(options);
+    a.write(TO_NOBODY);
+    return { sites: [a, b], victim: a, work: () => void a.pull(b, { batchSize: 1 }) };
+  },
+  "looking for integers of nobody from a former version": (options) => {
+    const { a, b } = ofNobody(options);
+    a.write(`DELETE FROM _scoutsync_linked; DELETE FROM _scoutsync_meta WHERE key = 'references looked through'; ${TO_NOBODY}`);
+    a.kill();
+    a.start();
+    return { sites: [a, b], victim: a, work: () => void a.pull(b, { batchSize: 1 }) };
+  },
   "joining again": (options) => {
     const [a, b, c] = [new Site("a", SCHEMA), new Site("b", SCHEMA), new Site("c", SCHEMA, options)];
     a.edit(FILL);

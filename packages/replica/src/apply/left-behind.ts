@@ -41,7 +41,9 @@ export class LeftBehind {
         .of(child)
         .keysWhere(column.name, id)
         .some((key) => {
-          const said = this.related.stateAt(child, key)?.own.get(column.cid);
+          const row = this.related.stateAt(child, key);
+          if (row && this.rows.isBare(row, column.cid, table, id)) return false;
+          const said = row?.own.get(column.cid);
           return !(said instanceof Ref) || said.origin !== taker.identity.origin || said.sequence !== taker.identity.sequence;
         }),
     );
@@ -64,7 +66,9 @@ export class LeftBehind {
     return contested.filter(({ by }) => {
       const row = this.related.again(by);
       // Nothing of its own: it has come to mean the other one. Where the reference is in its key, that one's rows have it.
-      return row?.place.kind === "table" ? row.own.size > 0 : row?.place.kind === "waiting" && row.place.reason === "unique";
+      return row?.place.kind === "table"
+        ? [...row.own.values()].some((said) => said instanceof Ref)
+        : row?.place.kind === "waiting" && row.place.reason === "unique";
     });
   }
 

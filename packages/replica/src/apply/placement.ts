@@ -165,6 +165,7 @@ export class Placement {
     this.rows.noteOwn(state, cells, values, this.leftBehind.note(concrete, state.birth) || this.rows.same.exist);
     if (state.table.surrogate && this.related.idFor(state) !== state.slot) this.move(state, values, cells, before);
     else this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
+    this.early.placed(state, cells, changed);
     if (followers.length === 0) return;
     const now = this.related.again(state.birth);
     if (now?.place.kind === "table") follow(this.rows, this.knowledge, now, followers);
@@ -217,6 +218,7 @@ export class Placement {
     this.rows.noteOwn(state, cells, values, this.leftBehind.note(concrete, state.birth) || this.rows.same.exist);
     if (state.table.surrogate && this.related.idFor(state) !== state.slot) this.move(state, values, cells, before);
     else this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
+    this.early.placed(state, cells, changed);
   }
 
   /** Puts a live row into its table, or notes what it waits for. */
@@ -410,7 +412,7 @@ export class Placement {
     for (const { child: table, column } of parent.table.referencedBy) {
       for (const key of this.rows.of(table).keysWhere(column.name, from)) {
         const child = taken ? this.rows.references.byKeyOf(table, key, parent) : this.related.stateAt(table, key);
-        if (child?.place.kind !== "table") continue;
+        if (child?.place.kind !== "table" || this.rows.isBare(child, column.cid, parent.table, from)) continue;
         const before = ownedDots(child);
         this.rows.of(table).update(key, [table.indexOf.get(column.cid) as number], [to], []);
         const moved = key.map((part, i) => (table.key[i]?.name === column.name ? to : part));

@@ -23,6 +23,8 @@ export class PlainBirths {
   private readonly placement: Placement;
   private readonly lastSequences = new Map<number, number>();
   private readonly ids = new Map<Table, Map<number, Map<number, bigint | null>>>();
+  /** Integers that rows may hold as they are: no row had one when the batch began, or when it was asked for. */
+  private readonly nobody = new Map<Table, Set<bigint>>();
   private movesSeen = 0;
   private clashing = false;
 
@@ -37,6 +39,7 @@ export class PlainBirths {
   begin(): void {
     this.lastSequences.clear();
     this.ids.clear();
+    this.nobody.clear();
   }
 
   /** Largest sequence of an origin that the log holds: a birth beyond it is new without looking. */
@@ -78,9 +81,11 @@ export class PlainBirths {
       }
       for (const { index, parent } of table.references) {
         const value = resolved[index];
+        // Whoever has, had or comes to have the integer is not meant: looked up once.
+        if (typeof value === "bigint" && !this.namesNobody(parent, value)) return false;
         if (!(value instanceof Ref)) continue;
         const target = this.idOf(parent, value);
-        if (target === null) return false;
+        if (target === null || this.rows.of(parent).bare.has(target)) return false;
         resolved[index] = target;
       }
       values = resolved;
@@ -107,6 +112,15 @@ export class PlainBirths {
     this.rows.digest.add(table.tid, rowSum);
     this.rows.of(table).addPlain(id, birth.origin, birth.sequence, birth.time, birth.context, rowSum);
     return true;
+  }
+
+  private namesNobody(parent: Table, id: bigint): boolean {
+    let known = this.nobody.get(parent);
+    if (!known) this.nobody.set(parent, (known = new Set()));
+    if (known.has(id)) return true;
+    const isBare = this.rows.of(parent).namesNobody(id);
+    if (isBare) known.add(id);
+    return isBare;
   }
 
   /** The integer of a referenced row, remembered for the batch unless a row has moved since. */

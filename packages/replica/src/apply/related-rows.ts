@@ -89,7 +89,7 @@ export class RelatedRows {
         .keysWhere(column.name, parent.slot)
         .flatMap((key) => {
           const child = this.stateAt(table, key);
-          return child ? [{ child, cid: column.cid }] : [];
+          return child && !this.rows.isBare(child, column.cid, parent.table, parent.slot) ? [{ child, cid: column.cid }] : [];
         }),
     );
   }
@@ -100,7 +100,7 @@ export class RelatedRows {
     for (const { child: table, column } of parent.table.surrogate ? parent.table.referencedBy : []) {
       for (const key of this.rows.of(table).keysWhere(column.name, parent.slot)) {
         const child = this.stateAt(table, key);
-        if (!child) continue;
+        if (!child || this.rows.isBare(child, column.cid, parent.table, parent.slot)) continue;
         const name = `${child.birth.origin}:${child.birth.sequence}`;
         const row = found.get(name) ?? { child, cids: [], key };
         row.cids.push(column.cid);

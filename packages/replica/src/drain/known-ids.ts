@@ -8,6 +8,10 @@ const BLOCK = 4_096;
 /** So many of a block are asked for before it is counted, which costs about as much. */
 const WORTH_COUNTING = 64;
 
+/** SQL that is true of an integer that no row of a table has or, as a deleted one, had. */
+export const isAbsent = (tid: number, id: string) =>
+  `NOT EXISTS(SELECT 1 FROM ${rowsTable(tid)} AS r WHERE r.id = ${id}) AND NOT EXISTS(SELECT 1 FROM _scoutsync_out AS o WHERE o.tid = ${tid} AND o.id = ${id})`;
+
 /**
  * Integers of one table that rows are known to have or to have had: a drain of rows that all refer to some pays next to nothing for
  * seeing that they do. Stays true as long as nothing is erased or rolled back.
@@ -23,10 +27,7 @@ export class KnownIds {
 
   constructor(db: Database, tid: number) {
     this.findAbsent = db
-      .prepare(
-        `SELECT value FROM json_each(?) WHERE NOT EXISTS(SELECT 1 FROM ${rowsTable(tid)} AS r WHERE r.id = value) ` +
-          `AND NOT EXISTS(SELECT 1 FROM _scoutsync_out AS o WHERE o.tid = ${tid} AND o.id = value)`,
-      )
+      .prepare(`SELECT value FROM json_each(?) WHERE ${isAbsent(tid, "value")}`)
       .safeIntegers(true)
       .pluck();
     this.count = db.prepare(`SELECT count(*) FROM ${rowsTable(tid)} WHERE id >= ? AND id < ?`).pluck();

@@ -25,6 +25,7 @@ export class TakenOver {
     for (const { child: table, column } of parent.referencedBy) {
       if (table.key.some(({ cid }) => cid === column.cid)) continue;
       for (const { child, values } of this.childrenOf(table, column.name, id)) {
+        if (this.rows.isBare(child, column.cid, parent, id)) continue;
         const before = ownedDots(child);
         replaceColumn(child, column.cid, localWrite(child, wall, registerOf(child, column.cid), this.knowledge), this.knowledge);
         this.rows.saveReference(child, values, before);

@@ -55,6 +55,8 @@ interface Links {
 export const targetName = ({ database, table }: LinkedTarget): string => `${database}.${table}`;
 /** As `targetName`, of a table of this database itself, by its number: no other database has an empty name. */
 export const targetWithin = (tid: number): string => `.${tid}`;
+/** The state of an integer kept under such a target: rows hold it, no row has or had it, and so they mean nobody. */
+export const NAMES_NOBODY = 1n;
 const refName = ({ origin, sequence }: Identity): string => `${origin}:${sequence}`;
 
 /**

@@ -138,7 +138,8 @@ export class RecordWriter {
       const values = this.rows.tableValues(state);
       for (const { index, parent } of table.references) {
         const id = values?.[index];
-        if (typeof id === "bigint") this.refOf(parent, id);
+        // A number that is said to be nobody's asks for nobody.
+        if (typeof id === "bigint" && state.own.get(table.columns[index]?.cid ?? -1) !== id) this.refOf(parent, id);
       }
       if (values) this.mentionKept(table, table.surrogate ? state.slot : null, values);
       this.depth--;

@@ -71,8 +71,9 @@ export class References {
     return this.rows.byKey(table, packKey(table.key, cells));
   }
 
-  /** The identity of the row that has, or last had, this integer; null when there never was one. */
+  /** The identity of the row that has, or last had, this integer; null when there never was one that rows which show it may mean. */
   refOf(parent: Table, id: bigint): Ref | null {
+    if (this.rows.of(parent)?.bare.has(id)) return null;
     const state = this.rows.byId(parent, id);
     if (state) return new Ref(state.identity.origin, state.identity.sequence);
     const out = this.rows.out.withId(parent.tid, id);

@@ -109,7 +109,10 @@ export class RowStore {
   private lookForEarly(): void {
     const sql = "SELECT DISTINCT target FROM _scoutsync_linked WHERE target >= '.' AND target < '/'";
     const targets = new Set(this.db.prepare(sql).pluck().all() as string[]);
-    for (const store of this.stores.values()) store.came = targets.has(targetWithin(store.table.tid)) ? [] : null;
+    for (const store of this.stores.values()) {
+      store.came = targets.has(targetWithin(store.table.tid)) ? [] : null;
+      store.bare.clear();
+    }
   }
 
   /** Rows of a table whose delete is kept back, there or to be. */
@@ -381,13 +384,28 @@ export class RowStore {
 
   /** Notes in the state what the row says itself, `cells`, where its table is to show something else, `values`. */
   noteOwn(state: RowState, cells: readonly CellValue[], values: readonly SqlValue[], differ = this.same.exist): void {
-    const isPlain = state.own.size === 0 && state.same.length === 0 && !differ && !this.same.exist;
+    const isPlain = state.own.size === 0 && state.same.length === 0 && !differ && !this.same.exist && !this.mayBeBare(state.table, cells);
     if (isPlain && state.table.linked.length === 0) return;
     state.own.clear();
     this.references.abstract(state.table, values).forEach((shown, index) => {
       const cell = cells[index] as CellValue;
       if (!sameValue(shown, cell)) state.own.set((state.table.columns[index] as { cid: number }).cid, cell);
     });
+  }
+
+  /** True where a row may refer to nobody by an integer that another row has or had, or to one which has an integer that others hold so. */
+  private mayBeBare({ references }: Table, cells: readonly CellValue[]): boolean {
+    return references.some(({ index, parent }) => {
+      const cell = cells[index];
+      if (typeof cell === "bigint") return !this.of(parent).namesNobody(cell);
+      return cell instanceof Ref && this.of(parent).bare.size > 0;
+    });
+  }
+
+  /** True where a row refers to nobody by this integer, which its table shows: it was written where no row had it. */
+  isBare(state: RowState, cid: number, parent: Table, id: bigint): boolean {
+    const said = state.own.get(cid);
+    return said === undefined ? this.of(parent).bare.has(id) : said === id;
   }
 
   hashOf(state: RowState, id: bigint | null, values: readonly SqlValue[]): Buffer {
@@ -460,7 +478,8 @@ export class RowStore {
     state.hash = hash;
     state.place = { kind: "table" };
     const isLinked = (cid: number) => state.table.linked.some(({ index }) => state.table.columns[index]?.cid === cid);
-    const differing = [...state.own].filter(([cid, value]) => !(value instanceof Ref) && !isLinked(cid));
+    const isShown = (cid: number, value: CellValue) => sameValue(value, values[state.table.indexOf.get(cid) ?? -1] ?? null);
+    const differing = [...state.own].filter(([cid, value]) => !(value instanceof Ref) && !isLinked(cid) && !isShown(cid, value));
     const open = openConflicts(state) + differing.length;
     this.touchedRow(state.table, state.identity);
     const row = {
@@ -530,6 +549,7 @@ export class RowStore {
       state.slot = UNSTORED;
     }
     const place = state.place;
+    if (wanted !== null) this.of(state.table).cameTo(wanted);
     if (place.kind === "dead" && !wasInTable && wanted !== null && !state.rekey) this.spent.note(state.table, wanted);
     this.touchedRow(state.table, state.identity);
     const named = place.kind === "waiting" ? place.blocker : place.kind === "joined" ? place.rep : null;

@@ -1,5 +1,6 @@
 import type { Database, Statement } from "better-sqlite3";
 import { type CellValue, RawText, Ref, type SqlValue } from "@scoutsync/core";
+import { NAMES_NOBODY, targetWithin } from "../linked/linked-rows.ts";
 import { quote } from "../schema/quote.ts";
 import type { Column, Table } from "../schema/catalog.ts";
 import type { KeptBackRows } from "./kept-back-rows.ts";
@@ -67,6 +68,15 @@ export class TableStore {
 
   /** Integers under which rows have come to be stored, where some row may wait for one of them to name somebody; null when none does. */
   came: bigint[] | null = null;
+
+  /**
+   * Of those, what nobody had and nobody here gave out: rows that hold one, and say nothing else, mean nobody until the next look at
+   * `came`, whoever has it.
+   */
+  readonly bare = new Set<bigint>();
+
+  /** The integer of the row that the application has added last, as far as that is drained since the last look at `came`. */
+  bornHere: bigint | null = null;
 
   constructor(db: Database, table: Table) {
     this.db = db;
@@ -366,8 +376,22 @@ export class TableStore {
         context === waiting[at - 2]);
     this.nextId = id + 1n;
     waiting.push(id, oid, sequence, time, context, hash);
-    this.came?.push(id);
+    this.cameTo(id);
     if (waiting.length === CHUNK * 6) this.flushFull();
+  }
+
+  /** A row has come to this integer, in its table or out of it. */
+  cameTo(id: bigint): void {
+    if (this.came === null) return;
+    this.came.push(id);
+    if (id !== this.bornHere && this.namesNobody(id)) this.bare.add(id);
+  }
+
+  /** True for an integer that rows hold and no row has or had, but for one that has just come. */
+  namesNobody(id: bigint): boolean {
+    if (this.came === null) return false;
+    const sql = `SELECT 1 FROM _scoutsync_linked WHERE target = ? AND oid = 0 AND sequence = ? AND state = ${NAMES_NOBODY}`;
+    return this.prepared("names nobody", () => sql).get(targetWithin(this.table.tid), id) !== undefined;
   }
 
   private flushFull(): void {
@@ -456,7 +480,7 @@ export class TableStore {
     const result = this.prepared("add", () => {
       return `INSERT INTO ${rowsTable(this.table.tid)}(id, oid, sequence, time, context, open, extra, hash${keyed ? ", key" : ""}) VALUES(?, ?, ?, ?, ?, ?, ?, ?${keyed ? ", ?" : ""})`;
     }).run(id, row.oid, row.sequence, row.time, row.context, row.open, row.extra, row.hash, ...(keyed ? [row.key] : []));
-    if (id !== null) this.came?.push(id);
+    if (id !== null) this.cameTo(id);
     return BigInt(result.lastInsertRowid);
   }
 
