@@ -75,6 +75,21 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("hostile"),
   },
   {
+    name: "what the disk refused is gone on with",
+    edits: [["    if (failure !== null) ftruncateSync(fd, 0);\n", ""]],
+    caughtBy: tests("failing-disk"),
+  },
+  {
+    name: "what the disk refused of a file on its way is left for the last fsync to meet",
+    edits: [["(error: Error) => void (incoming.failure = error)", "() => {}"]],
+    caughtBy: tests("failing-disk"),
+  },
+  {
+    name: "a file is gone on with while the disk may still refuse it",
+    edits: [["    await this.closing.get(hash);\n    const known", "    const known"]],
+    caughtBy: tests("failing-disk"),
+  },
+  {
     name: "work goes on after a step that failed half-way",
     edits: [["undone.\n          this.isReady = false;", "undone."]],
     caughtBy: tests("care"),
@@ -133,7 +148,7 @@ export const FILE_FAULTS: Fault[] = [
   },
   {
     name: "received bytes are whole before they are on the disk",
-    edits: [["      await sync(incoming.fd);\n      this.whole.add(hash);", "      this.whole.add(hash);"]],
+    edits: [["      await sync(incoming.fd);\n      // Of two", "      // Of two"]],
     caughtBy: tests("model"),
   },
   {

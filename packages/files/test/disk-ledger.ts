@@ -17,6 +17,13 @@ class DiskLedger {
   private readonly bytes = new Set<string>();
   /** "inode of the folder/name inode" of names that were made durable. */
   private readonly names = new Set<string>();
+  /** Inodes of which bytes could not be written and were not written anew since. */
+  private readonly lost = new Set<string>();
+  /**
+   * So many of the next fsyncs of files fail as with Linux: each says once that bytes could not be written; these count as
+   * written from then on, can be read, and are not on the disk.
+   */
+  failing = 0;
 
   /** Runs work of the product that may change these folders and nothing else. Throws where it touched anything else. */
   async watch<T>(allowed: readonly string[], work: () => Promise<T>): Promise<T> {
@@ -50,11 +57,28 @@ class DiskLedger {
     const stats = fs.fstatSync(fd, { bigint: true });
     if (stats.isFile()) {
       const key = `${stats.ino} ${hashOf(contentOf(fd))}`;
-      return () => this.bytes.add(key);
+      return () => void (this.lost.has(String(stats.ino)) || this.bytes.add(key));
     }
     const folder = `/proc/self/fd/${fd}`;
     const keys = fs.readdirSync(folder).map((name) => nameKey(stats.ino, name, inodeOf(`${folder}/${name}`)));
     return () => keys.forEach((key) => this.names.add(key));
+  }
+
+  /** True for an fsync that fails: see `failing`. */
+  loses(fd: number): boolean {
+    if (!this.allowed || this.failing === 0 || !fs.fstatSync(fd).isFile()) return false;
+    this.failing -= 1;
+    this.lost.add(String(fs.fstatSync(fd, { bigint: true }).ino));
+    return true;
+  }
+
+  /** A file begins anew. */
+  empties(inode: string): void {
+    this.lost.delete(inode);
+  }
+
+  isDurable(path: string, hash: string): boolean {
+    return this.bytes.has(`${inodeOf(path)} ${hash}`);
   }
 
   /**
@@ -120,6 +144,7 @@ const { O_CREAT, O_RDWR, O_TRUNC, O_WRONLY } = fs.constants;
 noting("openSync", (path: string | Buffer, flags: string | number) => {
   const writes = typeof flags === "number" ? (flags & (O_CREAT | O_RDWR | O_TRUNC | O_WRONLY)) !== 0 : flags !== "r";
   if (writes) diskLedger.changes("open", text(path));
+  if (typeof flags === "number" && (flags & O_TRUNC) !== 0) diskLedger.empties(inodeOf(text(path)));
 });
 for (const call of ["unlinkSync", "mkdirSync", "rmdirSync", "chmodSync", "utimesSync", "truncateSync", "writeFileSync", "rmSync"] as const)
   noting(call, (path: string | Buffer) => diskLedger.changes(call, text(path)));
@@ -132,6 +157,10 @@ noting("renameSync", (from: string | Buffer, to: string | Buffer) => {
 for (const call of ["fchmodSync", "futimesSync", "ftruncateSync", "writeSync"] as const)
   noting(call, (fd: number) => diskLedger.changesOpen(call, fd));
 
+noting("ftruncateSync", (fd: number, length: number) => {
+  if (length === 0) diskLedger.empties(String(fs.fstatSync(fd, { bigint: true }).ino));
+});
+
 const { fsync, fsyncSync } = fs;
 fs.fsyncSync = (fd) => {
   const done = diskLedger.holds(fd);
@@ -140,7 +169,9 @@ fs.fsyncSync = (fd) => {
 };
 fs.fsync = ((fd: number, answer: (error: Error | null) => void) => {
   const done = diskLedger.holds(fd);
-  fsync(fd, (error) => {
+  const failure = diskLedger.loses(fd) ? Object.assign(new Error("EIO: i/o error, fsync"), { code: "EIO" }) : null;
+  fsync(fd, (failed) => {
+    const error = failure ?? failed;
     if (!error) done();
     answer(error);
   });

@@ -23,6 +23,8 @@ interface Incoming {
   /** Bytes written since they were last sent to the disk, and that being done. */
   unsynced: number;
   syncing: Promise<void> | null;
+  /** Why it has to be received anew: the kernel tells once that bytes could not be written, and counts them as written from then on. */
+  failure: Error | null;
 }
 
 /** A large file goes to the disk while it comes, not only when it is whole. */
@@ -49,6 +51,8 @@ export class Staging {
   private readonly context: RootContext;
   private readonly incoming = new Map<string, Incoming>();
   private readonly whole = new Set<string>();
+  /** Files that are not received any more while something of them is on its way to the disk. */
+  private readonly closing = new Map<string, Promise<void>>();
   private reserved = 0;
 
   constructor(context: RootContext) {
@@ -64,6 +68,7 @@ export class Staging {
    * Begins to receive, or goes on: returns from which byte. Throws DISK_FULL where the rest would leave too little room.
    */
   async begin(hash: string, size: number): Promise<number> {
+    await this.closing.get(hash);
     const known = this.incoming.get(hash);
     if (known) return known.at;
     const { limits, disk } = this.context;
@@ -76,7 +81,7 @@ export class Staging {
         throw this.failed(error);
       }
     });
-    const incoming: Incoming = { fd: open, size, at: 0, sum: createHash("sha256"), unsynced: 0, syncing: null };
+    const incoming: Incoming = { fd: open, size, at: 0, sum: createHash("sha256"), unsynced: 0, syncing: null, failure: null };
     try {
       const there = Number(fstatSync(open, { bigint: true }).size);
       if (there > size) ftruncateSync(open, 0);
@@ -110,6 +115,7 @@ export class Staging {
     const { free, total } = disk.room();
     const floor = fileFloor(limits, total);
     if (free - floor < this.reserved + size) throw this.tooLarge({ size, needed: this.reserved + size, free, floor });
+    for (const { hash } of files) await this.closing.get(hash);
     let wrong: SyncError | null = null;
     const written: { hash: string; fd: number }[] = [];
     try {
@@ -121,13 +127,18 @@ export class Staging {
             continue;
           }
           const before = this.incoming.get(hash);
-          if (before) this.drop(hash, before);
+          if (before) {
+            this.drop(hash, before);
+            // What becomes of that file is its own affair.
+            staging.remove(stagedName(hash));
+          }
           const fd = openSync(staging.at(stagedName(hash)), O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600);
           written.push({ hash, fd });
           writeAll(fd, bytes, 0);
         }
       });
-      await Promise.all(written.map(({ fd }) => sync(fd)));
+      const synced = await Promise.allSettled(written.map(({ fd }) => sync(fd)));
+      for (const one of synced) if (one.status === "rejected") throw one.reason;
       for (const { hash } of written) this.whole.add(hash);
     } catch (error) {
       this.context.lack.bytes = size;
@@ -164,13 +175,15 @@ export class Staging {
     const incoming = this.of(hash);
     try {
       const found = incoming.sum ? incoming.sum.digest("hex") : (await hashOpen(incoming.fd)).hash;
-      if (found !== hash || Number(fstatSync(incoming.fd, { bigint: true }).size) !== incoming.size) {
-        ftruncateSync(incoming.fd, 0);
+      if (found !== hash || Number(fstatSync(incoming.fd, { bigint: true }).size) !== incoming.size)
         throw corrupt(hash, `has SHA-256 ${found}`);
-      }
       await sync(incoming.fd);
+      // Of two that sync a file at once one is told what went wrong.
+      await incoming.syncing;
+      if (incoming.failure !== null) throw incoming.failure;
       this.whole.add(hash);
     } catch (error) {
+      incoming.failure = error as Error;
       throw this.failed(error);
     } finally {
       this.drop(hash, incoming);
@@ -201,6 +214,10 @@ export class Staging {
   }
 
   private put(hash: string, incoming: Incoming, offset: number, bytes: Uint8Array): void {
+    if (incoming.failure !== null) {
+      this.drop(hash, incoming);
+      throw this.failed(incoming.failure);
+    }
     try {
       writeAll(incoming.fd, bytes, offset);
     } catch (error) {
@@ -217,9 +234,8 @@ export class Staging {
     incoming.unsynced += bytes.length;
     if (incoming.unsynced >= SYNC_EVERY_BYTES && !incoming.syncing) {
       incoming.unsynced = 0;
-      // What goes wrong with it is met again by the last one, which is waited for.
       incoming.syncing = sync(incoming.fd)
-        .catch(() => {})
+        .catch((error: Error) => void (incoming.failure = error))
         .finally(() => (incoming.syncing = null));
     }
     this.reserved = Math.max(0, this.reserved - bytes.length);
@@ -236,8 +252,14 @@ export class Staging {
     this.incoming.delete(hash);
     this.reserved = Math.max(0, this.reserved - (incoming.size - incoming.at));
     // Never under a call that is still under way.
-    if (incoming.syncing) void incoming.syncing.then(() => closeSync(incoming.fd));
-    else closeSync(incoming.fd);
+    if (!incoming.syncing) return shut(incoming);
+    const closed = incoming.syncing.then(() => {
+      shut(incoming);
+      this.closing.delete(hash);
+    });
+    // Whoever receives it next is told.
+    closed.catch(() => {});
+    this.closing.set(hash, closed);
   }
 
   private failed(error: unknown): unknown {
@@ -263,6 +285,15 @@ export class Staging {
       action: "Free space there. Nothing was lost; it goes on by itself.",
       cause,
     });
+  }
+}
+
+/** What is gone on with next time is what the disk has taken. */
+function shut({ fd, failure }: Incoming): void {
+  try {
+    if (failure !== null) ftruncateSync(fd, 0);
+  } finally {
+    closeSync(fd);
   }
 }
 
