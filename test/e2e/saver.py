@@ -8,7 +8,8 @@ is no file under the name, at this very moment.
 
 Appends to LEDGER, before each rename, the SHA-256 of what it is about to save ("saved HASH PATH"); and afterwards, where it was
 its own rename that destroyed the version it had saved before ("own HASH"): it holds that file open, and sees its last name go at
-this very moment. Whatever is "saved" and not "own" was taken from its name by somebody else, or is still there.
+this very moment. Whatever is "saved" and not "own" was taken from its name by somebody else, or is still there: then it says
+how many names that had before and after its rename ("left HASH BEFORE AFTER"), for whoever looks for it.
 A file whose first line is not the SHA-256 of the rest is written down as "torn".
 """
 import hashlib
@@ -45,11 +46,14 @@ def save(path, turn):
     os.write(fd, content)
     say("saved", name, path)
     last = held.get(path)
-    named_before = last is not None and os.fstat(last[0]).st_nlink > 0
+    before = 0 if last is None else os.fstat(last[0]).st_nlink
     os.replace(temporary, path)
     if last is not None:
-        if named_before and os.fstat(last[0]).st_nlink == 0:
+        after = os.fstat(last[0]).st_nlink
+        if before > 0 and after == 0:
             say("own", last[1])
+        else:
+            say("left", last[1], str(before), str(after))
         os.close(last[0])
     held[path] = (fd, name)
 

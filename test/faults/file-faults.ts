@@ -227,6 +227,11 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("racing"),
   },
   {
+    name: "what a program saved over while it was put back goes with the store's name",
+    edits: [["if (nlink > 0) return true;", "if (nlink >= 0) return true;"]],
+    caughtBy: tests("care"),
+  },
+  {
     name: "a link put in the place of a folder at the last moment is followed",
     edits: [["openSync(this.at(name), O_RDONLY | O_DIRECTORY | O_NOFOLLOW)", "openSync(this.at(name), O_RDONLY | O_DIRECTORY)"]],
     caughtBy: tests("racing"),

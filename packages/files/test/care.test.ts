@@ -328,6 +328,52 @@ test("a version that a program renames over one that was just placed is an edit 
   expect((await a.engine.versions("x")).map(({ size }) => size)).toEqual([1]);
 });
 
+test.each(["goes on", "dies, and begins again"])(
+  "a version that a program saves over at the moment when it is back under its name stays in the store, where the process %s",
+  async (what) => {
+    write(a, "x", "1");
+    await sync(a, b);
+    await b.engine.close();
+    const saveOver = (text: string) => {
+      write(b, "x.tmp", text);
+      renameSync(join(b.root, "x.tmp"), join(b.root, "x"));
+    };
+    let isFirst = true;
+    b = await openSite(folder.path, "b", {
+      reached: (step) => {
+        if (step !== "old file put back" || !isFirst) return;
+        isFirst = false;
+        if (what !== "goes on") throw new Error("the process dies");
+        saveOver("saved over it");
+      },
+    });
+    write(b, "x", "not looked at yet");
+    write(a, "x", "2, from a");
+    await a.engine.scan({});
+    const died = await pull(b.engine, a.engine, "a").then(
+      () => false,
+      () => true,
+    );
+    expect([isFirst, died]).toEqual([false, what !== "goes on"]);
+    if (died) {
+      await b.engine.close().catch(() => {});
+      const { remove } = Folder.prototype;
+      // Between the look at the two names and the end of the store's, which no program can time: made one here.
+      Folder.prototype.remove = function (this: Folder, name) {
+        Folder.prototype.remove = remove;
+        saveOver("saved over it");
+        remove.call(this, name);
+      };
+      b = await openSite(folder.path, "b");
+    }
+    await sync(a, b);
+    for (const text of ["not looked at yet", "saved over it"]) {
+      const hash = createHash("sha256").update(text).digest("hex");
+      expect(Buffer.from(await b.engine.read(hash, 0, 100)).toString()).toBe(text);
+    }
+  },
+);
+
 test("bytes that a crash left in the store without a word in the manifest can be had by their hash", async () => {
   write(a, "x", "1");
   await a.engine.scan({});

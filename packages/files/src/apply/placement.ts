@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { closeSync, constants, fsync, openSync, type BigIntStats } from "node:fs";
+import { closeSync, constants, fstatSync, fsync, openSync, type BigIntStats } from "node:fs";
 import { promisify } from "node:util";
 import { SyncError, type FileEntry } from "@scoutsync/core";
 import { withRoot, type RootContext } from "../context.ts";
@@ -285,8 +285,9 @@ export class Placement {
 }
 
 /**
- * Moves what was displaced back under its name, never over anything: false where a program has made the name anew.
- * A folder that a program had put under the name at the last moment goes back as well.
+ * Moves what was displaced back under its name, never over anything: false where a program has made the name anew, or saved
+ * over what was back already; it is in the store then. A folder that a program had put under the name at the last moment
+ * goes back as well.
  */
 export function giveBack(objects: Folder, id: string, folder: Folder, name: string, named = (): void => {}): boolean {
   try {
@@ -301,8 +302,33 @@ export function giveBack(objects: Folder, id: string, folder: Folder, name: stri
     throw error;
   }
   named();
-  objects.remove(id);
-  return true;
+  return unstore(objects, id);
+}
+
+/**
+ * Takes the store's name from what is back under its own. False where a program has saved over that one meanwhile: the
+ * store's was the last name of these bytes then, and they are stored anew.
+ */
+export function unstore(objects: Folder, id: string): boolean {
+  let fd: number;
+  try {
+    fd = objects.read(id);
+  } catch (error) {
+    // A link, or not this user's to read: no version.
+    if (errorCode(error) === "ENOENT") throw error;
+    objects.remove(id);
+    return true;
+  }
+  try {
+    objects.remove(id);
+    const { nlink } = fstatSync(fd);
+    if (nlink > 0) return true;
+    objects.write(id, fd);
+    objects.sync();
+    return false;
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** What a file in the store holds, as the manifest notes it. */

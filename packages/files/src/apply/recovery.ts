@@ -4,7 +4,7 @@ import { errorCode, type Folder } from "../paths/folder.ts";
 import { isRacy, printOf } from "../scan/print.ts";
 import { examineReadable, unshare } from "../store/objects.ts";
 import type { OpenRoot } from "../store/root-disk.ts";
-import { giveBack, inFolder, newId, storedObject } from "./placement.ts";
+import { giveBack, inFolder, newId, storedObject, unstore } from "./placement.ts";
 
 /** Finishes or undoes every step that a crash has cut, and forgets copies in staging that were meant for them. */
 export async function recover(context: RootContext): Promise<void> {
@@ -32,7 +32,7 @@ async function recoverStep(context: RootContext, open: OpenRoot, step: JournalSt
   const moved = open.objects.look(step.id);
   if (there && moved && there.ino === moved.ino) {
     // Put back, but for the name in the store.
-    open.objects.remove(step.id);
+    if (!unstore(open.objects, step.id)) return keepDisplaced(context, open, step);
     return manifest.transaction(() => manifest.finish(step.id));
   }
   const displaced = moved?.isFile() ? await displacedOf(context, open, step) : null;

@@ -10,15 +10,18 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  readSync,
   renameSync,
   rmdirSync,
   unlinkSync,
+  writeSync,
   type BigIntStats,
   type Dirent,
 } from "node:fs";
 import { platform } from "node:os";
 
-const { O_DIRECTORY, O_NOFOLLOW, O_RDONLY, O_NONBLOCK } = constants;
+const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY, O_NONBLOCK, O_WRONLY } = constants;
+const PIECE_BYTES = 1024 * 1024;
 /** Where a name below an open folder can be given as a path: then no folder above it can be swapped under our hands. */
 const HAS_FOLDERS_BY_NUMBER = platform() === "linux";
 
@@ -107,6 +110,19 @@ export class Folder {
   /** Moves a name, the target's being ours alone (in the store). */
   moveTo(name: string, to: Folder, newName: string): void {
     renameSync(this.at(name), to.at(newName));
+  }
+
+  /** Copies an open file, which may have no name any more, to a new one. Durable when it returns, but for the name. Throws EEXIST. */
+  write(name: string, source: number): void {
+    const fd = openSync(this.at(name), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+    try {
+      const piece = Buffer.allocUnsafe(PIECE_BYTES);
+      for (let at = 0, read = 0; (read = readSync(source, piece, 0, piece.length, at)) > 0; at += read)
+        for (let done = 0; done < read;) done += writeSync(fd, piece, done, read - done);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
   }
 
   remove(name: string): void {
