@@ -232,6 +232,16 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("care"),
   },
   {
+    name: "what can get no second name stays in the store instead of going back",
+    edits: [["if (!NO_SECOND_NAME.includes(code)) throw error;", "if (NO_SECOND_NAME.length > 0) throw error;"]],
+    caughtBy: tests("care"),
+  },
+  {
+    name: "what cannot go back as its folder is gone is in the store and nobody knows of it",
+    edits: [['"ENOTDIR", "ENOENT"].includes(code)) return false;', '"ENOTDIR"].includes(code)) return false;']],
+    caughtBy: tests("care"),
+  },
+  {
     name: "a link put in the place of a folder at the last moment is followed",
     edits: [["openSync(this.at(name), O_RDONLY | O_DIRECTORY | O_NOFOLLOW)", "openSync(this.at(name), O_RDONLY | O_DIRECTORY)"]],
     caughtBy: tests("racing"),

@@ -374,6 +374,49 @@ test.each(["goes on", "dies, and begins again"])(
   },
 );
 
+test.each(["1", "not looked at yet"])("what was displaced can be had where its folder goes at that moment: %s", async (text) => {
+  mkdirSync(join(a.root, "d"));
+  write(a, "d/x", "1");
+  await sync(a, b);
+  await b.engine.close();
+  b = await openSite(folder.path, "b", {
+    reached: (step) => {
+      if (step === "old file moved") rmSync(join(b.root, "d"), { recursive: true, force: true });
+    },
+  });
+  write(b, "d/x", text);
+  write(a, "d/x", "2, from a");
+  await a.engine.scan({});
+  await pull(b.engine, a.engine, "a");
+  const hash = createHash("sha256").update(text).digest("hex");
+  expect(Buffer.from(await b.engine.read(hash, 0, 100)).toString()).toBe(text);
+});
+
+test("a file that may get no second name goes back under its own all the same, and is not taken for a deleted one", async () => {
+  write(a, "x", "1");
+  write(a, "y", "1");
+  await sync(a, b);
+  // Another user's, on Linux; any, on file systems without links. Those that run as root may link everything.
+  const { linkTo } = Folder.prototype;
+  Folder.prototype.linkTo = () => {
+    throw Object.assign(new Error("EPERM: operation not permitted, link"), { code: "EPERM" });
+  };
+  try {
+    write(b, "x", "not looked at yet");
+    for (const path of ["x", "y"]) write(a, path, "2, from a");
+    await a.engine.scan({});
+    await pull(b.engine, a.engine, "a");
+    await b.engine.scan({ confirm: true });
+    expect([read(b, "x"), read(b, "y")]).toEqual(["not looked at yet", "1"]);
+    expect(b.engine.state()).toMatchObject({ files: 2, missing: 0 });
+  } finally {
+    Folder.prototype.linkTo = linkTo;
+  }
+  await sync(a, b);
+  expect([read(b, "x"), read(b, "y")]).toEqual(["2, from a", "2, from a"]);
+  expect((await b.engine.versions("x")).map(({ size }) => size)).toContain(17);
+});
+
 test("bytes that a crash left in the store without a word in the manifest can be had by their hash", async () => {
   write(a, "x", "1");
   await a.engine.scan({});

@@ -70,8 +70,10 @@ export class Departure {
         const object = await storedObject(this.context, open, id, { path, why: "left", author });
         if (object.hash !== hash) {
           // A program wrote something here that nobody else has seen.
-          if (!giveBack(open.objects, id, folder, name)) manifest.transaction(() => manifest.addObject({ ...object, why: "late" }));
+          const isBack = giveBack(open.objects, id, folder, name);
+          open.objects.sync();
           folder.sync();
+          if (!isBack) manifest.transaction(() => manifest.addObject({ ...object, why: "late" }));
           return become(State.ignored);
         }
         open.objects.sync();

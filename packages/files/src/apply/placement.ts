@@ -12,6 +12,8 @@ import { stagedName, type Staging } from "../store/staging.ts";
 
 const { O_DIRECTORY, O_NOFOLLOW, O_RDONLY } = constants;
 const sync = promisify(fsync);
+/** Of a file of another user, which Linux lets nobody link who may not write it, and on file systems without links. */
+const NO_SECOND_NAME = ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"];
 
 /** One step to take on disk. */
 export interface Step {
@@ -222,7 +224,7 @@ export class Placement {
         else open.staging.linkTo(journal.staged, folder, name);
       } catch (error) {
         if (!["EEXIST", "ENOTDIR", "ELOOP"].includes(errorCode(error))) {
-          if (displaced) this.putBack(open, folder, name, journal);
+          if (displaced && !this.putBack(open, folder, name, journal)) commits.push(() => this.context.manifest.addObject(displaced));
           throw error;
         }
         // A program has made the file anew this moment: that is the newest version here. What was displaced stays in the store.
@@ -285,9 +287,9 @@ export class Placement {
 }
 
 /**
- * Moves what was displaced back under its name, never over anything: false where a program has made the name anew, or saved
- * over what was back already; it is in the store then. A folder that a program had put under the name at the last moment
- * goes back as well.
+ * Moves what was displaced back under its name, never over anything: false where a program has made the name anew, saved over
+ * what was back already, or taken its folder away; it is in the store then. A folder that a program had put under the name at
+ * the last moment goes back as well.
  */
 export function giveBack(objects: Folder, id: string, folder: Folder, name: string, named = (): void => {}): boolean {
   try {
@@ -298,8 +300,14 @@ export function giveBack(objects: Folder, id: string, folder: Folder, name: stri
     }
     objects.linkTo(id, folder, name);
   } catch (error) {
-    if (["EEXIST", "ENOTEMPTY", "ENOTDIR"].includes(errorCode(error))) return false;
-    throw error;
+    const code = errorCode(error);
+    if (["EEXIST", "ENOTEMPTY", "ENOTDIR", "ENOENT"].includes(code)) return false;
+    if (!NO_SECOND_NAME.includes(code)) throw error;
+    // The one that it has is moved, then. Left in the store, it would count as deleted.
+    if (folder.look(name)) return false;
+    objects.moveTo(id, folder, name);
+    named();
+    return true;
   }
   named();
   return unstore(objects, id);
