@@ -96,7 +96,7 @@ export const FILE_FAULTS: Fault[] = [
   },
   {
     name: "what a program renames over a placed file is taken for the placed one",
-    edits: [["stats?.ino === placed && stats", "stats"]],
+    edits: [["if (stats && stats.ino === staged?.ino && stats.size === staged.size && stats.mtimeNs === staged.mtimeNs)", "if (stats)"]],
     caughtBy: tests("care"),
   },
   {

@@ -304,29 +304,35 @@ test("a folder that a program puts in the place of a file at the last moment goe
   expect(read(a, "x/precious")).toBe("in the folder");
 });
 
-test("a version that a program renames over one that was just placed is an edit of it, whatever its time says", async () => {
-  write(a, "x", "1");
-  await sync(a, b);
-  await b.engine.close();
-  let isFirst = true;
-  b = await openSite(folder.path, "b", {
-    // As if everything had been written long ago: nothing is too fresh to tell.
-    diskClock: new DiskClock(() => Date.now() + 3_600_000),
-    reached: (step) => {
-      if (step !== "file linked" || !isFirst) return;
-      isFirst = false;
-      write(b, "x.tmp", "saved this moment");
-      renameSync(join(b.root, "x.tmp"), join(b.root, "x"));
-    },
-  });
-  write(a, "x", "2");
-  await a.engine.scan({});
-  await pull(b.engine, a.engine, "a");
-  await b.engine.scan({});
-  await sync(a, b);
-  expect([read(a, "x"), read(b, "x")]).toEqual(["saved this moment", "saved this moment"]);
-  expect((await a.engine.versions("x")).map(({ size }) => size)).toEqual([1]);
-});
+test.each(["renames over", "writes into"])(
+  "a version that a program %s one that was just placed is an edit of it, whatever its time says",
+  async (how) => {
+    write(a, "x", "1");
+    await sync(a, b);
+    await b.engine.close();
+    let isFirst = true;
+    b = await openSite(folder.path, "b", {
+      // As if everything had been written long ago: nothing is too fresh to tell.
+      diskClock: new DiskClock(() => Date.now() + 3_600_000),
+      reached: (step) => {
+        if (step !== "file linked" || !isFirst) return;
+        isFirst = false;
+        const path = how === "renames over" ? "x.tmp" : "x";
+        write(b, path, "saved this moment");
+        // As programs do that copy times as well.
+        if (how === "writes into") utimesSync(join(b.root, path), 1_000_000_000, 1_000_000_000);
+        else renameSync(join(b.root, path), join(b.root, "x"));
+      },
+    });
+    write(a, "x", "2");
+    await a.engine.scan({});
+    await pull(b.engine, a.engine, "a");
+    await b.engine.scan({});
+    await sync(a, b);
+    expect([read(a, "x"), read(b, "x")]).toEqual(["saved this moment", "saved this moment"]);
+    expect((await a.engine.versions("x")).map(({ size }) => size)).toEqual([1]);
+  },
+);
 
 test.each(["goes on", "dies, and begins again"])(
   "a version that a program saves over at the moment when it is back under its name stays in the store, where the process %s",

@@ -218,6 +218,7 @@ export class Placement {
     }
     if (displaced) displaced = await unshare(open, displaced, newId());
     let print: { text: string; racy: boolean } | null = null;
+    const staged = journal.staged === "" ? null : open.staging.look(journal.staged);
     if (entry.kind !== "gone") {
       try {
         if (entry.kind === "folder") folder.make(name).close();
@@ -235,11 +236,12 @@ export class Placement {
       this.context.reached(entry.kind === "folder" ? "folder made" : "file linked");
     }
     if (entry.kind === "file") {
-      const placed = open.staging.look(journal.staged)?.ino;
       open.staging.remove(journal.staged);
       const stats = folder.look(name);
-      // A program may have renamed a file of its own over it already: then nothing is known of what is there.
-      print = stats?.ino === placed && stats ? { text: printOf(stats), racy: isRacyAsPlaced(stats, this.context.diskClock.nowUs()) } : null;
+      // A program may have renamed a file of its own over it already, or written into it and set its time: then nothing is known of
+      // what is there.
+      if (stats && stats.ino === staged?.ino && stats.size === staged.size && stats.mtimeNs === staged.mtimeNs)
+        print = { text: printOf(stats), racy: isRacyAsPlaced(stats, this.context.diskClock.nowUs()) };
     }
     commits.push(() => this.commit(step, journal, displaced, print));
     return "done";
