@@ -133,8 +133,24 @@ export const FILE_FAULTS: Fault[] = [
   },
   {
     name: "a file is told of before its bytes are on the disk",
-    edits: [["    await Promise.all([...unwritten].map(({ fd }) => sync(fd)));\n", ""]],
+    edits: [
+      [
+        "      await Promise.all(opened.filter(({ before }) => this.context.diskClock.mayBeUnwritten(before)).map(({ fd }) => sync(fd)));\n",
+        "",
+      ],
+      ["    await Promise.all([...fresh].map(({ fd }) => sync(fd)));\n", ""],
+    ],
     caughtBy: tests("model"),
+  },
+  {
+    name: "a mapped file is read before it is on the disk",
+    edits: [
+      [
+        "      await Promise.all(opened.filter(({ before }) => this.context.diskClock.mayBeUnwritten(before)).map(({ fd }) => sync(fd)));\n",
+        "",
+      ],
+    ],
+    caughtBy: tests("care"),
   },
   {
     name: "a file is told of before its name is on the disk",

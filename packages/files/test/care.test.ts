@@ -1,5 +1,6 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
 import {
   type BigIntStats,
   chmodSync,
@@ -14,11 +15,13 @@ import {
   renameSync,
   rmSync,
   statSync,
+  statfsSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createDatabase, temporaryFolder } from "@scoutsync/testkit";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -597,6 +600,44 @@ test("a file that was changed too shortly before it was looked at is read again,
   write(a, "x", "1");
   expect(await a.engine.scan({})).toMatchObject({ hashed: 1 });
   expect(await a.engine.scan({})).toMatchObject({ hashed: 1 });
+});
+
+/** Writes into a mapped file, and once more when it is told to: from its arguments the file, and two names for "go on" and "done". */
+const MAPPER = `
+import mmap, os, sys, time
+path, go, done = sys.argv[1:]
+mapped = mmap.mmap(os.open(path, os.O_RDWR), 0)
+mapped[0:1] = b"2"
+print("mapped", flush=True)
+while not os.path.exists(go): time.sleep(0.002)
+mapped[0:1] = b"3"
+mapped.close()
+open(done, "w").close()
+`;
+const TMPFS = 0x01021994;
+
+// Writes into mapped files of tmpfs change no time at all.
+test.skipIf(statfsSync(tmpdir()).type === TMPFS)("what a program writes into a mapped file while it is looked at is seen", async () => {
+  write(a, "x", "1 by everyone");
+  await sync(a, b);
+  await a.engine.close();
+  const [go, done] = [join(folder.path, "go"), join(folder.path, "done")];
+  a = await openSite(folder.path, "a", {
+    reached: (step) => {
+      if (step !== "files read" || existsSync(go)) return;
+      writeFileSync(go, "");
+      while (!existsSync(done)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
+    },
+  });
+  const mapper = spawn("python3", ["-c", MAPPER, join(a.root, "x"), go, done], { stdio: ["ignore", "pipe", "inherit"] });
+  const over = once(mapper, "exit");
+  await once(mapper.stdout, "data");
+  // Until its first write is not too fresh to tell.
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  await a.engine.scan({});
+  expect(await over).toEqual([0, null]);
+  await sync(a, b);
+  expect([read(a, "x"), read(b, "x")]).toEqual(["3 by everyone", "3 by everyone"]);
 });
 
 test("a clock that was set back, or just set, makes no file older than it is", () => {

@@ -25,12 +25,19 @@ interface Candidate {
   row: ManifestRow | null;
 }
 
-/** A file that was read from its beginning to its end while nothing changed it. */
-interface Read {
+/** A file about to be read, as it was before. */
+interface Opened {
   candidate: Candidate;
+  fd: number;
+  before: BigIntStats;
+  /** By the disk's clock, Unix microseconds. */
+  openedUs: number;
+}
+
+/** A file that was read from its beginning to its end while nothing changed it. */
+interface Read extends Opened {
   hash: string;
   stats: BigIntStats;
-  fd: number;
   /** When its print was taken, by the disk's clock, Unix microseconds. */
   seenUs: number;
 }
@@ -294,10 +301,17 @@ export class Scanner {
 
   /** Reads files of one folder and writes down what they hold, in one transaction. */
   private async readGroup(root: Folder, group: Candidate[], report: ScanReport): Promise<void> {
-    const read: Read[] = [];
+    const opened: Opened[] = [];
     try {
       for (const candidate of group) {
-        const found = await this.readOne(root, candidate, report);
+        const one = this.open(root, candidate);
+        if (one) opened.push(one);
+      }
+      // Who writes into a mapped file changes its time by the first write after the page was on the disk, and by no later one.
+      await Promise.all(opened.filter(({ before }) => this.context.diskClock.mayBeUnwritten(before)).map(({ fd }) => sync(fd)));
+      const read: Read[] = [];
+      for (const one of opened) {
+        const found = await this.readOne(one, report);
         if (found) read.push(found);
       }
       this.context.reached("files read");
@@ -307,16 +321,18 @@ export class Scanner {
       });
       this.context.reached("files recorded");
     } finally {
-      for (const { fd } of read) closeSync(fd);
+      for (const { fd } of opened) closeSync(fd);
     }
   }
 
   /** Returns those whose bytes are on the disk, under their names. What has changed since it was read is left for the next look. */
   private async makeDurable(root: Folder, read: readonly Read[], report: ScanReport): Promise<readonly Read[]> {
-    const unwritten = new Set(read.filter(({ stats }) => this.context.diskClock.mayBeUnwritten(stats)));
+    const unwritten = read.filter(({ stats }) => this.context.diskClock.mayBeUnwritten(stats));
     const [first] = unwritten;
     if (!first) return read;
-    await Promise.all([...unwritten].map(({ fd }) => sync(fd)));
+    // Written to again before it was read, maybe, in the tick of the change that was known.
+    const fresh = new Set(unwritten.filter(({ stats, openedUs }) => isRacy(stats, openedUs)));
+    await Promise.all([...fresh].map(({ fd }) => sync(fd)));
     try {
       inFolderOf(root, first.candidate.path, (folder) => folder.sync());
     } catch (error) {
@@ -325,12 +341,13 @@ export class Scanner {
       report.busy += read.length;
       return [];
     }
-    const lasting = read.filter((one) => !unwritten.has(one) || printOf(fstatSync(one.fd, { bigint: true })) === printOf(one.stats));
+    const lasting = read.filter((one) => !fresh.has(one) || printOf(fstatSync(one.fd, { bigint: true })) === printOf(one.stats));
     report.busy += read.length - lasting.length;
     return lasting;
   }
 
-  private async readOne(root: Folder, candidate: Candidate, report: ScanReport): Promise<Read | null> {
+  /** Null for what is no file to be read after all. */
+  private open(root: Folder, candidate: Candidate): Opened | null {
     let fd: number;
     try {
       fd = inFolderOf(root, candidate.path, (folder, name) => folder.read(name));
@@ -351,19 +368,21 @@ export class Scanner {
           this.context.manifest.transaction(() => this.context.manifest.observe(row.path, { state: State.ignored }));
         return null;
       }
-      const { hash } = await hashOpen(fd);
-      report.hashed += 1;
-      const seenUs = this.context.diskClock.nowUs();
-      const stats = fstatSync(fd, { bigint: true });
-      if (printOf(before) !== printOf(stats)) {
-        report.busy += 1;
-        return null;
-      }
       kept = true;
-      return { candidate, hash, stats, fd, seenUs };
+      return { candidate, fd, before, openedUs: this.context.diskClock.nowUs() };
     } finally {
       if (!kept) closeSync(fd);
     }
+  }
+
+  private async readOne(opened: Opened, report: ScanReport): Promise<Read | null> {
+    const { hash } = await hashOpen(opened.fd);
+    report.hashed += 1;
+    const seenUs = this.context.diskClock.nowUs();
+    const stats = fstatSync(opened.fd, { bigint: true });
+    if (printOf(opened.before) === printOf(stats)) return { ...opened, hash, stats, seenUs };
+    report.busy += 1;
+    return null;
   }
 
   private record({ candidate: { path }, hash, stats, seenUs }: Read, report: ScanReport): void {
