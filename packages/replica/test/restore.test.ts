@@ -34,6 +34,17 @@ function refusal(work: () => unknown): { code: string; message: string; action: 
 const contents = (site: Site) => [site.rows("SELECT * FROM word"), site.rows("SELECT * FROM parent"), site.rows("SELECT * FROM child")];
 
 describe("a deleted row", () => {
+  test.each([
+    ["word", "k,7"],
+    ["parent", "5"],
+  ])("of %s has its history under the key that it had, on every replica", (table, key) => {
+    for (const site of pair()) {
+      const history = site.replica.history(table, key);
+      expect(history.map(({ operation }) => operation)).toEqual(expect.arrayContaining(["insert", "delete"]));
+      expect(history.map(({ value }) => value)).toContain(table === "word" ? "k" : "parent");
+    }
+  });
+
   test("comes back from its image, as the row it was, on every replica", () => {
     const [a, b] = pair();
     a.nowUs = at(2);

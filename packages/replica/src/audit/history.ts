@@ -5,6 +5,7 @@ import { judge } from "../rows/ruled-columns.ts";
 import { type RowState, valueOf } from "../rows/row-state.ts";
 import type { Table } from "../schema/catalog.ts";
 import { type Audited, columnName, shown } from "./context.ts";
+import { deletedRow } from "./restore.ts";
 import { keylessNamed, keysNamed } from "../rows/named-rows.ts";
 
 /** Who wrote this row, column by column, what lost, and what became of its integer. Oldest first. Empty when there is no such row. */
@@ -16,13 +17,18 @@ export function rowHistory(audited: Audited, table: Table, key: string): History
   return once.flatMap((state) => entriesOf(audited, state)).sort((a, b) => a.timeUs - b.timeUs);
 }
 
-function statesNamed({ db, rows }: Audited, table: Table, text: string): RowState[] {
+function statesNamed(audited: Audited, table: Table, text: string): RowState[] {
+  const { db, rows } = audited;
   const named = table.keyless ? keylessNamed(rows, table, text) : null;
   if (named) return [named];
   const states: RowState[] = [];
   for (const key of keysNamed(rows, table, text)) {
     const state = table.surrogate ? rows.byId(table, key[0] as bigint) : rows.byKey(table, rows.keyFromValues(table, key));
     if (state) states.push(state);
+  }
+  if (!table.surrogate && states.length === 0) {
+    const deleted = deletedRow(audited, table, text);
+    if (deleted) states.push(deleted);
   }
   if (table.surrogate && /^-?\d+$/.test(text)) {
     // Rows that had or wanted this integer once: deleted, re-keyed or waiting.

@@ -59,7 +59,7 @@ export function restoreRow(
 }
 
 /** The row that was deleted last of those that had this key. */
-function deletedRow(audited: Audited, table: Table, text: string): RowState | null {
+export function deletedRow(audited: Audited, table: Table, text: string): RowState | null {
   if (table.keyless) {
     const state = keylessNamed(audited.rows, table, text);
     return state?.place.kind === "dead" ? state : null;
