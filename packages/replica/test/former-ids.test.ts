@@ -1,4 +1,5 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { openReplicaPool } from "../src/index.ts";
 import { SECOND_US, settle, Site, START_US } from "./site.ts";
 
 const SCHEMA =
@@ -217,4 +218,19 @@ describe("a new row that refers to an integer which a sync gave to another row",
     b.edit("INSERT INTO part(robot_id, m) VALUES(1, 'looked up')");
     expect(listed(b)[0]?.key).toBe("2");
   });
+});
+
+test("a call is answered between a migration and the node's look at it, also where rows that are listed were of the table that changed", async () => {
+  const [, b] = moved();
+  b.edit("INSERT INTO part(robot_id, m) VALUES(1, 'refers to the robot that it knew as 1')", START_US + 5 * SECOND_US);
+  b.replica.close();
+  const pool = openReplicaPool({ threads: 1 });
+  onTestFinished(() => pool.close());
+  const options = { name: "main", path: b.path, nodeName: "b", nodeId: "b", exclude: [], baseline: null, busyTimeoutMs: 200 };
+  const replica = await pool.open({ ...options, pollIntervalMs: 2 ** 30 });
+  expect(replica.state.notices).toBe(1);
+  b.write("ALTER TABLE part DROP COLUMN m");
+  await expect(replica.position("of nobody")).resolves.toEqual(new Map());
+  await replica.drain();
+  expect(replica.state.notices).toBe(1);
 });

@@ -70,6 +70,15 @@ function publish(number: number, one: Served): void {
   one.stamp = stamp;
 }
 
+/** As `publish`, after a call that is done: where a migration came after it, the poll that follows that publishes. */
+function publishSoon(number: number, one: Served): void {
+  try {
+    publish(number, one);
+  } catch {
+    one.stamp = "";
+  }
+}
+
 function tell(number: number, one: Served, state: ReplicaState): void {
   const before = one.state;
   one.state = state;
@@ -183,9 +192,9 @@ port.on("message", (message: ToWorker) => {
       throw error;
     }
     if (message.method === "apply") ownedMemory((message.args[0] as ChangeBatch).payload)?.transfer(0);
-    publish(message.database, one);
+    publishSoon(message.database, one);
     // What refers to its rows may have followed them.
-    for (const [number, dependent] of dependentsOf(one.options)) publish(number, dependent);
+    for (const [number, dependent] of dependentsOf(one.options)) publishSoon(number, dependent);
     send({ kind: "answer", call: message.call, value, state: null }, transferable(value));
     collectGrown();
   } catch (error) {
