@@ -35,8 +35,12 @@ export class Verdict {
   /** There are tables of rows without a key that copies had. */
   private readonly copies: boolean;
 
-  constructor(ledger: Ledger, { forgetting = false, keepsIds = false, copies = false } = {}) {
+  /** Two applications may each add the row that a reference was older than. */
+  private readonly early: boolean;
+
+  constructor(ledger: Ledger, { forgetting = false, keepsIds = false, copies = false, early = false } = {}) {
     this.ledger = ledger;
+    this.early = early;
     this.copies = copies;
     this.forgetting = forgetting;
     this.keepsIds = keepsIds;
@@ -61,8 +65,12 @@ export class Verdict {
   }
 
   private neverDeleted(node: Node, table: string, key: string): boolean {
-    const marker = node.replica.row(table, key)?.find(({ name }) => name === "m")?.value;
+    const marker = this.markerOf(node, table, key);
     return typeof marker === "string" && !this.ledger.deleted.has(marker);
+  }
+
+  private markerOf(node: Node, table: string, key: string): unknown {
+    return node.replica.row(table, key)?.find(({ name }) => name === "m")?.value;
   }
 
   compare(a: Node, b: Node): void {
@@ -109,14 +117,17 @@ export class Verdict {
         continue;
       }
       const parent = this.ledger.parents.get(marker);
-      const named = table === "remark" ? ["SELECT m FROM word WHERE k = ?", row["k"]] : ["SELECT m FROM parent WHERE id = ?", row["p"]];
-      if (
-        parent &&
+      const nameOf = (value: unknown) =>
         node.app
-          .prepare(named[0] as string)
+          .prepare(table === "remark" ? "SELECT m FROM word WHERE k = ?" : "SELECT m FROM parent WHERE id = ?")
           .pluck()
-          .get(named[1]) !== parent
-      )
+          .get(value);
+      const isListed = () =>
+        losers.some(
+          ({ table: of, key, column, loser }) =>
+            of === table && column === "p" && this.markerOf(node, table, key) === marker && nameOf(loser?.value) === parent,
+        );
+      if (parent && nameOf(row[table === "remark" ? "k" : "p"]) !== parent && !(this.early && isListed()))
         this.failures.push(`${marker} hangs on another parent`);
       if (this.ledger.deleted.has(marker)) continue;
       const hits = this.ledger.hits.get(marker) ?? 0;
