@@ -235,12 +235,17 @@ export class Entities {
     return this.placement.isAwaited(identity.origin, identity.sequence) ? this.rows.waiting({ blocker: identity }) : [];
   }
 
-  /** Rows that hold the integer of this one, be it in its table or deleted with rows left behind. */
+  /** Rows that hold the integer of this one, be it in its table or deleted with rows left behind: where another has it, those that say so. */
   private referring(state: RowState): { child: RowState; cid: number }[] {
     if (state.place.kind === "table") return this.related.referring(state);
     const id = state.place.kind === "dead" ? this.rows.outId(state) : null;
-    if (id === null || this.rows.byId(state.table, id)) return [];
-    return this.related.referring({ ...state, slot: id });
+    if (id === null) return [];
+    const showing = this.related.referring({ ...state, slot: id });
+    if (!this.rows.byId(state.table, id)) return showing;
+    return showing.filter(({ child, cid }) => {
+      const said = child.own.get(cid);
+      return said instanceof Ref && nameOf(said) === nameOf(state.identity);
+    });
   }
 
   private follow(birth: Write, cells: readonly CellValue[], index: number): void {
