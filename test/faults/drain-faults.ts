@@ -23,6 +23,21 @@ export const DRAIN_FAULTS: Fault[] = [
     caughtBy: tests("kept-values"),
   },
   {
+    name: "a row that goes after an integer was used again is not there for what referred to it before",
+    edits: [["if (went && this.row.bearGone(", "if (went && went.n < 0 && this.row.bearGone("]],
+    caughtBy: tests("short-lived-rows"),
+  },
+  {
+    name: "a row that is displaced after an integer was used again is not there for what referred to it before",
+    edits: [["displacedBy = event.n;", ""]],
+    caughtBy: tests("short-lived-rows"),
+  },
+  {
+    name: "rows that came and went in one list, far apart, are kept back as a mass delete",
+    edits: [[" || (goes && this.going.delete(name))", ""]],
+    caughtBy: tests("short-lived-rows"),
+  },
+  {
     name: "nobody is told that children refer to the row which took their parent's integer",
     edits: [["&& this.rows.wasUsed(table, id)) this.takenOver.follow(", "&& id < 0n) this.takenOver.follow("]],
     caughtBy: tests("rules-identity"),

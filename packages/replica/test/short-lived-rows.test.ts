@@ -78,27 +78,53 @@ test("a row that goes after what it refers to was replaced, before a drain, refe
   expect(shown).toEqual([{ x: "edited", name: "second" }]);
 });
 
-test("a row that came before an integer is used again and went after it is meant by what referred to it, and went before it", () => {
-  const schema = `CREATE TABLE room(id INTEGER PRIMARY KEY, name TEXT, up INTEGER REFERENCES room(id));
+test.each([
+  ["soon, by a delete", 0, "DELETE FROM room WHERE id = 5"],
+  ["thousands of events later, by a delete", 2_500, "DELETE FROM room WHERE id = 5"],
+  ["soon, displaced", 0, "INSERT OR REPLACE INTO room VALUES(9, 'short', NULL)"],
+  [
+    "thousands of events later, displaced, and another one under its integer, too",
+    2_500,
+    "INSERT OR REPLACE INTO room VALUES(9, 'short', NULL); INSERT INTO room VALUES(5, 'another', NULL); DELETE FROM room WHERE id = 5",
+  ],
+])(
+  "a row that came before an integer is used again is meant by what referred to it, and went before it; it goes %s",
+  (_, between, goes) => {
+    const schema = `CREATE TABLE room(id INTEGER PRIMARY KEY, name TEXT UNIQUE, up INTEGER REFERENCES room(id));
     CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT);
     CREATE TABLE seat(room INTEGER REFERENCES room(id) ON DELETE CASCADE, line TEXT, x TEXT, PRIMARY KEY(room, line))`;
-  const [a, b, c] = [new Site("a", schema), new Site("b", schema), new Site("c", schema)];
-  a.app.pragma("foreign_keys = ON");
-  a.edit(
-    "INSERT INTO room VALUES(1, 'base', NULL), (2, 'kept', NULL); INSERT INTO item VALUES(2, 'item'); INSERT INTO seat VALUES(2, 'k', 'x')",
-  );
-  settle(a, b, c);
-  // Another room under that integer, and an edit for which the deleted one is kept.
-  c.edit("INSERT INTO room VALUES(5, 'other', NULL)", c.nowUs + 5_000_000);
-  b.edit("UPDATE seat SET x = 'edited'", b.nowUs + 20_000_000);
-  a.edit(
-    `INSERT INTO room VALUES(5, 'short', NULL); UPDATE room SET up = 5 WHERE id = 2; DELETE FROM room WHERE id = 2;
-    DELETE FROM item WHERE id = 2; INSERT INTO item VALUES(2, 'again'); DELETE FROM room WHERE id = 5`,
-    a.nowUs + 6_000_000,
-  );
-  settle(a, b, c);
-  for (const site of [a, b, c]) {
-    expect(site.one("SELECT up.name FROM room JOIN room AS up ON up.id = room.up WHERE room.name = 'kept'")).toBe("short");
-    expect(site.rows("SELECT * FROM room ORDER BY id")).toEqual(a.rows("SELECT * FROM room ORDER BY id"));
-  }
+    const [a, b, c] = [new Site("a", schema), new Site("b", schema), new Site("c", schema)];
+    a.app.pragma("foreign_keys = ON");
+    a.edit(
+      "INSERT INTO room VALUES(1, 'base', NULL), (2, 'kept', NULL); INSERT INTO item VALUES(2, 'item'); INSERT INTO seat VALUES(2, 'k', 'x')",
+    );
+    settle(a, b, c);
+    // Another room under that integer, and an edit for which the deleted one is kept.
+    c.edit("INSERT INTO room VALUES(5, 'other', NULL)", c.nowUs + 5_000_000);
+    b.edit("UPDATE seat SET x = 'edited'", b.nowUs + 20_000_000);
+    a.edit(
+      `INSERT INTO room VALUES(5, 'short', NULL); UPDATE room SET up = 5 WHERE id = 2; DELETE FROM room WHERE id = 2;
+    DELETE FROM item WHERE id = 2; INSERT INTO item VALUES(2, 'again');
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) INSERT INTO item SELECT i + 10, 'between' FROM n LIMIT ${between}; ${goes}`,
+      a.nowUs + 6_000_000,
+    );
+    settle(a, b, c);
+    for (const site of [a, b, c]) {
+      expect(site.one("SELECT up.name FROM room JOIN room AS up ON up.id = room.up WHERE room.name = 'kept'")).toBe("short");
+      expect(site.rows("SELECT * FROM room ORDER BY id")).toEqual(a.rows("SELECT * FROM room ORDER BY id"));
+    }
+  },
+);
+
+test("rows that came and went in one list are not kept back with those that a mass delete takes away", () => {
+  const quarantine = { rows: 10, share: 0.5 };
+  const [a, b] = [new Site("a", SCHEMA, { quarantine }), new Site("b", SCHEMA)];
+  const insert = (from: number, name: string, count: number) =>
+    `WITH RECURSIVE n(i) AS (SELECT ${from} UNION ALL SELECT i + 1 FROM n) INSERT INTO team SELECT i, '${name}' FROM n LIMIT ${count};`;
+  a.edit(insert(1, "known", 20), at(0));
+  // More than the 2,000 events that are read at a time.
+  a.edit(`${insert(1_001, "short", 1_500)} ${insert(3_001, "short", 600)} DELETE FROM team`, at(1));
+  b.pull(a);
+  expect(a.rows("SELECT * FROM team")).toEqual([]);
+  expect(b.rows("SELECT name, count(*) AS n FROM team GROUP BY name")).toEqual([{ name: "known", n: 20 }]);
 });

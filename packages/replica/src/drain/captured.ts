@@ -42,6 +42,10 @@ export class Captured {
   private readonly db: Database;
   private readonly rows: RowStore;
   private readonly clock: ReplicaClock;
+  /** By table and integer, the events before which rows under it were inserted and went, in their order; of rows inserted meanwhile. */
+  private readonly goings = new Map<number, Map<bigint, { n: number; op: number }[]>>();
+  /** The last event that these were looked for in. */
+  private lookedTo = 0;
 
   constructor({ db, rows, clock }: { db: Database; rows: RowStore; clock: ReplicaClock }) {
     this.db = db;
@@ -133,6 +137,57 @@ export class Captured {
       }
     });
     return last;
+  }
+
+  /**
+   * The number of the event after `n` by which the row goes that has this integer, wherever on the list it is: there may be
+   * thousands in between. A displacement is one where nothing else says that the row goes. Null where there is none.
+   */
+  goesBy(table: Table, id: bigint, n: number): number | null {
+    this.lookForGoings();
+    const events = this.goings.get(table.tid)?.get(id) ?? [];
+    const after = events.findIndex((event) => event.n > n);
+    // Nobody asks for those before again.
+    events.splice(0, after === -1 ? events.length : after);
+    let displacedBy: number | null = null;
+    for (const event of events) {
+      if (event.op === Op.insert) break;
+      if (event.op === Op.delete) return event.n;
+      displacedBy = event.n;
+    }
+    return displacedBy;
+  }
+
+  /** The list begins anew, or ends otherwise than it did. */
+  forgetGoings(): void {
+    this.goings.clear();
+    this.lookedTo = 0;
+  }
+
+  /** Looks through what has come to the list since the last time; only rows of tables that others refer to are asked for. */
+  private lookForGoings(): void {
+    const last = (valueStatement(this.db, `SELECT max(n) FROM ${CAPTURE}`).get() as number | null) ?? 0;
+    if (last <= this.lookedTo) return;
+    for (const { tid } of this.rows.tables.filter(({ surrogate, referencedBy }) => surrogate && referencedBy.length > 0)) {
+      const of = this.goings.get(tid) ?? new Map<bigint, { n: number; op: number }[]>();
+      this.goings.set(tid, of);
+      const inserted = eventCode(tid, Op.insert);
+      const codes = [inserted, eventCode(tid, Op.delete), eventCode(tid, Op.displaced)].join(", ");
+      const found = this.db
+        .prepare(
+          `SELECT n, event & 7 AS op, k0 AS id FROM ${CAPTURE} WHERE n > ? AND event IN (${codes}) ` +
+            `AND k0 IN (SELECT k0 FROM ${CAPTURE} WHERE event = ${inserted}) ORDER BY n`,
+        )
+        .safeIntegers(true)
+        .all(this.lookedTo) as { n: bigint; op: bigint; id: bigint }[];
+      for (const { n, op, id } of found) {
+        const event = { n: Number(n), op: Number(op) };
+        const events = of.get(id);
+        if (events) events.push(event);
+        else of.set(id, [event]);
+      }
+    }
+    this.lookedTo = last;
   }
 
   private key(table: Table, values: SqlValue[]): SqlValue[] {

@@ -36,6 +36,8 @@ export class Drain {
   /** The last sequence before the group that the drain is in the middle of; null between groups. */
   private groupAfter: number | null = null;
   private groupAtBegin: number | null = null;
+  /** Rows that were born though they are gone, by an event that is yet to be drained: no mass delete takes anything away with them. */
+  private readonly going = new Set<string>();
 
   constructor(options: {
     db: Database;
@@ -115,11 +117,11 @@ export class Drain {
     this.begin();
     const startedUs = this.clock.nowUs();
     this.parts.look();
-    const { keys, select } = this.captured.select("n <= ?");
+    const selected = this.captured.select("n <= ?");
     const displaced: Displaced = new Map();
     for (let at: SqlValue = 0n; ;) {
       const part = this.parts.next();
-      const raw = select.all(at, part ?? Number.MAX_SAFE_INTEGER) as SqlValue[][];
+      const raw = selected.select.all(at, part ?? Number.MAX_SAFE_INTEGER) as SqlValue[][];
       // One more than is drained: a turn that ended with the last event would leave the group without its end.
       const complete = raw.length <= EVENTS_AT_ONCE;
       if (!complete) raw.pop();
@@ -128,7 +130,7 @@ export class Drain {
       at = raw.at(-1)?.[0] ?? at;
       const isAll = complete && part === null;
       // No row of a part has an event after it.
-      this.drainEvents(raw, tables, keys, complete, displaced);
+      this.drainEvents(raw, tables, selected, complete, displaced);
       this.rows.flush();
       this.early.look();
       this.early.settle();
@@ -138,6 +140,8 @@ export class Drain {
         this.endGroup();
         this.parts.begin();
         this.quarantine.drained();
+        this.captured.forgetGoings();
+        this.going.clear();
         if (at === 0n) return true;
         noteDrained(this.db, Number(at), this.knowledge.lastDot, startedUs);
         this.db.exec(`DELETE FROM ${CAPTURE}`);
@@ -198,6 +202,8 @@ export class Drain {
   /** Events may be taken off the list, so that their numbers are used again. */
   forgetParts(): void {
     this.parts.forget();
+    this.captured.forgetGoings();
+    this.going.clear();
   }
 
   /** A transaction begins. */
@@ -209,7 +215,7 @@ export class Drain {
   reload(): void {
     this.groupAfter = this.groupAtBegin;
     this.groups.reload();
-    this.parts.forget();
+    this.forgetParts();
     this.early.reload();
   }
 
@@ -226,7 +232,7 @@ export class Drain {
   private drainEvents(
     raw: SqlValue[][],
     tables: ReadonlyMap<number, { table: Table; order: number }>,
-    keys: number,
+    { keys, select }: ReturnType<Captured["select"]>,
     complete: boolean,
     displaced: Displaced,
   ): void {
@@ -234,12 +240,10 @@ export class Drain {
     const retaken = this.captured.retaken(raw, tables, keys);
     /** The event, yet to come, by which a row goes that these have inserted. */
     const later = (table: Table, events: readonly Event[]): Event | null => {
-      const n = events.at(-1)?.n ?? 0;
       const id = events.find(({ op }) => op === Op.insert)?.key[0];
-      if (!table.surrogate || typeof id !== "bigint") return null;
-      const isEnd = (values: SqlValue[]) =>
-        values[4] === id && Number(values[1]) === table.tid && Number(values[2]) === Op.delete && Number(values[0]) > n;
-      const end = raw.find(isEnd);
+      if (!table.surrogate || table.referencedBy.length === 0 || typeof id !== "bigint") return null;
+      const n = this.captured.goesBy(table, id, events.at(-1)?.n ?? 0);
+      const [end] = n === null ? [] : (select.all(n - 1, n) as SqlValue[][]);
       const event = end ? this.captured.event(table, end, keys) : null;
       return event?.seen ? event : null;
     };
@@ -256,8 +260,12 @@ export class Drain {
         const values = isGone ? null : this.row.read(table, events);
         // It goes by an event after this part: until then what refers to it means it.
         const went = values === null && !isGone && !last ? later(table, events) : null;
-        if (went && this.row.bearGone(table, [...events, went])) continue;
-        if (values === null) gone.push({ table, events, bore: this.row.bearGone(table, events) });
+        if (went && this.row.bearGone(table, [...events, went])) {
+          this.going.add(name);
+          continue;
+        }
+        const goes = end?.op === Op.delete || end?.op === Op.displaced;
+        if (values === null) gone.push({ table, events, bore: this.row.bearGone(table, events) || (goes && this.going.delete(name)) });
         else {
           this.row.follow(table, events, values, last);
           // Only its hash was needed: the row stays where it is.
