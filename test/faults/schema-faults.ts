@@ -3,6 +3,11 @@ import { type Fault, replicaTest as tests } from "./fault.ts";
 /** Rules that hold where a schema changes, broken. */
 export const SCHEMA_FAULTS: Fault[] = [
   {
+    name: "what a renamed column holds counts as written when it was renamed",
+    edits: [["isRenamed ? String(EARLIEST) : NOW", "isRenamed && !trusted ? String(EARLIEST) : NOW"]],
+    caughtBy: tests("schema-moves"),
+  },
+  {
     name: "a table without a key that comes back without its rows deletes them everywhere",
     edits: [["  if (former?.isWhole === false) {\n", "  if (!former || former.isWhole) return () => true;\n  else {\n"]],
     caughtBy: tests("returned-keyless"),

@@ -63,3 +63,19 @@ test.each(["TEXT", "INTEGER"])("a column that gets another name on every node lo
   expect(b.pull(a).at(-1)?.verified).toBe(true);
   for (const site of [a, b, c]) expect(site.rows("SELECT m FROM item ORDER BY id")).toEqual([{ m: 5 }, { m: 2 }, { m: 3 }]);
 });
+
+test.each(["TEXT", "INTEGER"])(
+  "an edit made since a column has another name stands where another node gives it that name later, key %s",
+  (key) => {
+    const items = `CREATE TABLE item(id ${key} PRIMARY KEY, n TEXT)`;
+    const [a, b] = [new Site("a", items), new Site("b", items)];
+    a.edit("INSERT INTO item VALUES(1, 'old'), (2, 'two')");
+    settle(a, b);
+    const rename = "ALTER TABLE item RENAME COLUMN n TO m";
+    a.edit(rename, a.nowUs + 1_000_000);
+    a.edit("UPDATE item SET m = 'new' WHERE id = 1", a.nowUs + 1_000_000);
+    b.edit(rename, b.nowUs + 3_000_000);
+    settle(a, b);
+    for (const site of [a, b]) expect(site.rows("SELECT m FROM item ORDER BY id")).toEqual([{ m: "new" }, { m: "two" }]);
+  },
+);

@@ -220,9 +220,10 @@ export class Reconciliation {
     const added = former ? former.added : isEqual ? null : trusted;
     if (added) this.settleAdded(state, id, values, hash, added);
     // Without a column that went, nobody can tell whether the others were edited. If they were, then since the latest
-    // edit known of: dated like that it never beats what others wrote meanwhile.
-    const isUnclear = !former && !trusted && shapes.some((shape) => !shape.isWhole);
-    if (bits.some((mask) => mask > 0n)) notes.add(Op.update, key, bits, isUnclear ? String(EARLIEST) : NOW);
+    // edit known of: dated like that it never beats what others wrote meanwhile. Nor may a column that has another name
+    // now: what it holds was written before, or the application's write of it is captured by itself.
+    const isRenamed = !former && shapes.some((shape) => !shape.isWhole);
+    if (bits.some((mask) => mask > 0n)) notes.add(Op.update, key, bits, isRenamed ? String(EARLIEST) : NOW);
   }
 
   /** A row that is as it was but for columns that came: its hash is made anew, and nobody has written those columns. */
