@@ -3,6 +3,11 @@ import { type Fault, replicaTest as tests } from "./fault.ts";
 /** Rules that hold where a schema changes, broken. */
 export const SCHEMA_FAULTS: Fault[] = [
   {
+    name: "seeds of which one is deleted and forgotten count as new rows of the server that seeds them last",
+    edits: [[" || isForgotten(state, i))", ")"]],
+    caughtBy: tests("seeded-tables"),
+  },
+  {
     name: "what a renamed column holds counts as written when it was renamed",
     edits: [["isRenamed ? String(EARLIEST) : NOW", "isRenamed && !trusted ? String(EARLIEST) : NOW"]],
     caughtBy: tests("schema-moves"),

@@ -55,6 +55,32 @@ test("a server that runs the migration later takes its rows for those it holds f
   );
 });
 
+test("a server that comes once seeds are deleted and forgotten, and runs the migration last, has none of them twice or again", () => {
+  const both = [new Site("a", PART), new Site("b", PART)];
+  const [a, b] = both as [Site, Site];
+  for (const [i, site] of both.entries()) site.edit(SEED, at(i));
+  settle(a, b);
+  a.edit("DELETE FROM status WHERE id = 3; UPDATE status SET label = 'done' WHERE id = 2", at(2));
+  settle(a, b);
+  for (const [site, other] of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    site.nowUs = at(60);
+    site.replica.acknowledge({ id: other.name, name: other.name }, other.replica.state().vector);
+    expect(site.replica.forget({ retentionDays: 0, dryRun: false })).toMatchObject({ forgotten: 1 });
+  }
+  const c = new Site("c", PART);
+  c.pull(a);
+  c.edit(SEED, at(90));
+  expectAll([a, b, c], LABELS, [SEEDED[0], { id: 2, label: "done" }]);
+  c.edit("INSERT INTO status(id, label) VALUES(3, 'new'); DELETE FROM status WHERE id = 1", at(91));
+  expectAll([a, b, c], LABELS, [
+    { id: 2, label: "done" },
+    { id: 3, label: "new" },
+  ]);
+});
+
 test("where a server's seeds are others, all of them stay", () => {
   const all = sites();
   const [a, b, c] = all;

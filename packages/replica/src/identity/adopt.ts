@@ -55,8 +55,13 @@ const MOST_SEEDED = 10_000;
  * again: as new rows of each server they would be there once per server. Not for rows that refer to others, whose integers mean rows
  * of this server alone. Returns false, and does nothing, where the rows have to be compared. Of what was held of them,
  * as a server that ran the migration first has written since: `takeOut` is called for each, before the table's take its place.
+ * What was deleted there and is forgotten goes from the table by `remove`.
  */
-export function adoptSeeded(db: Database, rows: RowStore, knowledge: Knowledge, table: Table, takeOut: (held: RowState) => void): boolean {
+export function adoptSeeded(
+  { db, rows, knowledge }: { db: Database; rows: RowStore; knowledge: Knowledge },
+  table: Table,
+  { takeOut, remove }: { takeOut: (held: RowState) => void; remove: (id: bigint) => void },
+): boolean {
   const store = rows.of(table);
   if (!table.surrogate || table.references.length > 0 || table.linked.length > 0 || table.dependsOn.length > 0 || store.hasRows)
     return false;
@@ -72,12 +77,19 @@ export function adoptSeeded(db: Database, rows: RowStore, knowledge: Knowledge, 
   if (found.length === 0) return false;
   const name = drawOrigin(content.digest());
   const known = knowledge.numberOf(name);
+  const floor = db
+    .prepare("SELECT sequence FROM _scoutsync_floor WHERE oid = ?")
+    .pluck()
+    .get(known ?? null) as number | undefined;
   const held = known === undefined ? [] : found.map((_, i) => rows.byIdentity(table, known, i + 1));
-  const isWhole = (state: RowState | null): state is RowState => state?.place.kind === "held" && !state.partial;
-  if (!held.every(isWhole)) return false;
+  const isForgotten = (state: RowState | null | undefined, i: number) =>
+    state === null && known !== undefined && knowledge.covers(known, i + 1) && i + 1 <= (floor ?? 0);
+  const isWhole = (state: RowState | null) => state?.place.kind === "held" && !state.partial;
+  if (!held.every((state, i) => isWhole(state) || isForgotten(state, i))) return false;
   const origin = known ?? knowledge.origin(name, ADOPTED_AUTHOR);
-  held.forEach(takeOut);
+  for (const state of held) if (state) takeOut(state);
   found.forEach(({ id, hash }, i) => {
+    if (isForgotten(held[i], i)) return remove(id);
     store.addPlain(id, origin, i + 1, 0, 0, hash);
     rows.digest.add(table.tid, hash);
   });

@@ -179,7 +179,11 @@ export class SchemaFollower {
       const isNew = shape === null && table.keyless && !this.wasJustWritten(table);
       const isAdopted =
         (isNew && adoptKeyless(this.db, this.rows, this.knowledge, table)) ||
-        (shape === null && adoptSeeded(this.db, this.rows, this.knowledge, table, takeOut));
+        (shape === null &&
+          adoptSeeded({ db: this.db, rows: this.rows, knowledge: this.knowledge }, table, {
+            takeOut,
+            remove: (id) => this.silently(() => this.rows.of(table).delete([id])),
+          }));
       if (shape === null && !isAdopted) this.reconciliation.begin(table.tid, null, true);
     }
     this.drainer.lookedForWithoutKey();
