@@ -40,26 +40,17 @@ const clash = (a: Expected, b: Expected): boolean =>
 
 /**
  * The rule, from scratch: tables with what they refer to before them; by birth, a row wins its UNIQUE values unless one
- * that won before has one of them; in a table that refers to itself, those of the winners whose references hold among themselves.
+ * that won before has one of them. Of a table that refers to itself: `wrongCircles`.
  */
 function admitted(rows: readonly Expected[]): Set<string> {
   const inside = new Set<string>();
-  for (const table of TABLES) {
-    const mine = rows.filter((row) => row.table === table).sort((a, b) => a.born - b.born);
-    const toItself = REFERS[table]?.to === table;
+  for (const table of TABLES.filter((name) => REFERS[name]?.to !== name)) {
     const won: Expected[] = [];
-    for (const row of mine) {
-      if (row.ref !== null && !toItself && !inside.has(row.ref)) continue;
+    for (const row of rows.filter((one) => one.table === table).sort((a, b) => a.born - b.born)) {
+      if (row.ref !== null && !inside.has(row.ref)) continue;
       if (!won.some((other) => clash(other, row))) won.push(row);
     }
-    let left = won;
-    for (let shrunk = true; shrunk;) {
-      const names = new Set(left.map(({ m }) => m));
-      const next = toItself ? left.filter(({ ref }) => ref === null || names.has(ref)) : left;
-      shrunk = next.length < left.length;
-      left = next;
-    }
-    for (const { m } of left) inside.add(m);
+    for (const { m } of won) inside.add(m);
   }
   return inside;
 }
@@ -134,18 +125,20 @@ class History {
 
   /** What the sites hold that the rule does not say; empty when all hold the same, and that. */
   differences(sites: readonly Site[]): string[] {
-    const wanted = admitted([...this.rows.values()]);
-    const out = [...this.rows.keys()].filter((m) => !wanted.has(m)).sort();
+    const rows = [...this.rows.values()];
+    const wanted = [...admitted(rows)].sort();
+    const nodes = new Map(rows.filter(({ table }) => table === "node").map((row) => [row.m, { ...row, up: row.ref }]));
     return sites.flatMap((site) => {
       const there = TABLES.flatMap((table) => site.rows(`SELECT m FROM ${table}`).map(({ m }) => String(m))).sort();
       const reviews = site.replica.reviews({ kind: "parked", id: "", limit: 1_000 });
       const parked = reviews.map(({ image }) => image?.find(({ name }) => name === "m")?.value as string).sort();
+      const out = [...this.rows.keys()].filter((m) => !there.includes(m)).sort();
+      const ruled = there.filter((m) => !nodes.has(m));
       const same = Buffer.compare(site.replica.state().digest, sites[0]?.replica.state().digest as Uint8Array) === 0;
       return [
-        ...(there.join() === [...wanted].sort().join()
-          ? []
-          : [`${site.name} holds ${there.join()}, the rule says ${[...wanted].sort().join()}`]),
-        ...(parked.join() === out.join() ? [] : [`${site.name} parks ${parked.join()}, the rule says ${out.join()}`]),
+        ...(ruled.join() === wanted.join() ? [] : [`${site.name} holds ${ruled.join()}, the rule says ${wanted.join()}`]),
+        ...wrongCircles(nodes, new Set(there), clash).map((text) => `${site.name}: ${text}`),
+        ...(parked.join() === out.join() ? [] : [`${site.name} parks ${parked.join()}, and lacks ${out.join()}`]),
         ...(same ? [] : [`${site.name} differs from ${sites[0]?.name}`]),
       ];
     });
@@ -154,9 +147,11 @@ class History {
 
 const SEEDS = Number(process.env["SCOUTSYNC_SEEDS"] ?? 6);
 const FIRST = Number(process.env["SCOUTSYNC_SEED"] ?? 1);
+/** Which integers rows have was not settled when they were compared; a row that is out has a UNIQUE value of one that is in. */
+const PINNED = process.env["SCOUTSYNC_SEED"] === undefined ? [1005, 1020, 1035] : [];
 
 test("which rows are in their table is one function of the merged state, whatever came first, and follows what frees it", () => {
-  for (let seed = FIRST; seed < FIRST + SEEDS; seed++) {
+  for (const seed of [...Array.from({ length: SEEDS }, (_, i) => FIRST + i), ...PINNED]) {
     const history = new History(seed);
     const writers = ["a", "b", "c"].map((name) => new Site(name, SCHEMA, { park: PARK }));
     for (const site of writers) site.app.pragma("foreign_keys = ON");
@@ -171,6 +166,8 @@ test("which rows are in their table is one function of the merged state, whateve
       for (const from of order) observer.pull(from, { batchSize: history.pick([1, 2, 5, 0]) });
       return observer;
     });
+    // Whoever sees two rows with one integer says which of them has it: each of them may have seen others.
+    settle(...observers);
     expect([seed, history.differences(observers)]).toEqual([seed, []]);
     settle(...writers);
     expect([seed, history.differences(writers)]).toEqual([seed, []]);
@@ -194,31 +191,40 @@ const CIRCLES: [string, string][] = [
   ],
 ];
 
-/** A row of such a table as it was written last. */
-interface CircleRow {
+/** A row that refers to one of its own table, as it was written last. */
+interface Referring {
   m: string;
   born: number;
-  label: string | null;
   up: string | null;
 }
+
+interface CircleRow extends Referring {
+  label: string | null;
+}
+
+const sameLabel = (a: CircleRow, b: CircleRow): boolean => a.label !== null && a.label === b.label;
 
 /**
  * What is wrong with these rows being in their table: each must hold with the others, and of those left out none may be
  * able to come. An earlier-born row keeps out another with its value, and a later-born one those that refer to it.
  */
-function wrongCircles(rows: ReadonlyMap<string, CircleRow>, inside: ReadonlySet<string>): string[] {
+function wrongCircles<Row extends Referring>(
+  rows: ReadonlyMap<string, Row>,
+  inside: ReadonlySet<string>,
+  clashes: (a: Row, b: Row) => boolean,
+): string[] {
   const all = [...rows.values()].sort((a, b) => a.born - b.born);
-  const clashing = (a: CircleRow, b: CircleRow) => a !== b && a.label !== null && a.label === b.label;
-  const refersTo = (row: CircleRow, other: CircleRow): boolean => {
+  const clashing = (a: Row, b: Row) => a !== b && clashes(a, b);
+  const refersTo = (row: Row, other: Row): boolean => {
     const met = new Set<string>();
-    for (let { up } = row; up !== null && !met.has(up); { up } = rows.get(up) as CircleRow) {
+    for (let { up }: Referring = row; up !== null && !met.has(up); { up } = rows.get(up) as Row) {
       if (up === other.m) return true;
       met.add(up);
     }
     return false;
   };
-  const keepsOut = (holder: CircleRow, row: CircleRow) => clashing(holder, row) && (holder.born < row.born || refersTo(row, holder));
-  const isHere = ({ m }: CircleRow) => inside.has(m);
+  const keepsOut = (holder: Row, row: Row) => clashing(holder, row) && (holder.born < row.born || refersTo(row, holder));
+  const isHere = ({ m }: Row) => inside.has(m);
   const here = all.filter(isHere);
   const wrong = here.flatMap((row) => [
     ...(row.up !== null && !inside.has(row.up) ? [`${row.m} is there without ${row.up}`] : []),
@@ -280,7 +286,9 @@ class CircleHistory {
     const shown = (site: Site) => JSON.stringify(site.rows("SELECT * FROM node ORDER BY id"));
     return sites.flatMap((site) => [
       ...(shown(site) === shown(sites[0] as Site) ? [] : [`${site.name} differs from ${sites[0]?.name}`]),
-      ...wrongCircles(this.rows, new Set(site.rows("SELECT m FROM node").map(({ m }) => String(m)))).map((text) => `${site.name}: ${text}`),
+      ...wrongCircles(this.rows, new Set(site.rows("SELECT m FROM node").map(({ m }) => String(m))), sameLabel).map(
+        (text) => `${site.name}: ${text}`,
+      ),
     ]);
   }
 }
