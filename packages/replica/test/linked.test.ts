@@ -265,6 +265,15 @@ describe("a column that refers to a row of another database of the node", () => 
     for (const node of filled) expect(node.wrong).toEqual([]);
   });
 
+  test("a migration is no problem where what was captured before it means a new user that is not drained yet", () => {
+    const node = new Node("a");
+    node.signUp("ann", 0);
+    node.users.write("INSERT INTO user(name) VALUES('new')");
+    node.scouting.edit("UPDATE scouting SET scout_id = 2, wrote = 'new'; ALTER TABLE scouting ADD COLUMN more TEXT", at(1));
+    expect(node.scouting.replica.state().problem).toBe("");
+    expect(node.wrong).toEqual([]);
+  });
+
   test("what was written after a row moved means who has its integer then, also where a migration came before the next start", () => {
     const [a, b] = [new Node("a"), new Node("b")];
     a.signUp("ann", 0);

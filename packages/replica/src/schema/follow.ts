@@ -41,6 +41,7 @@ import { forgetMissing, holdTable, holdWaiting, leavingTables, rejoinTable } fro
 import { loseSight, noteParents, regainSight } from "./out-of-sight.ts";
 import type { Reconciliation, Shape } from "./reconcile.ts";
 import type { SeenSchema } from "./seen.ts";
+import { ParentBehind } from "../linked/linked-rows.ts";
 import { isOfSurroundings } from "../sqlite-errors.ts";
 import { surveyTables, type TableShape } from "./tables.ts";
 import { touchColumns } from "../capture/touch.ts";
@@ -354,7 +355,7 @@ export class SchemaFollower {
       return done;
     } catch (error) {
       // It would go as well another time, and what goes on without it gives up values that nothing else has.
-      if (isOfSurroundings(error)) throw error;
+      if (isOfSurroundings(error) || error instanceof ParentBehind || !this.db.inTransaction) throw error;
       this.db.exec("ROLLBACK TO old_shape; RELEASE old_shape");
       this.rows.discard();
       this.digest.reload();
