@@ -338,6 +338,30 @@ describe("a name that changes on one node first", () => {
     },
   );
 
+  test("of a table that the same transaction rebuilds: its rows are not there once per server", () => {
+    const schema =
+      "CREATE TABLE team(id INTEGER PRIMARY KEY); CREATE TABLE obs(id INTEGER PRIMARY KEY, team_id INTEGER REFERENCES team(id), body TEXT)";
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    a.edit("INSERT INTO team VALUES(1); INSERT INTO obs VALUES(1, 1, 'one'), (2, 1, 'two')");
+    settle(a, b);
+    const rows = [
+      { id: 1, kind: 0, body: "one" },
+      { id: 2, kind: 0, body: "two" },
+    ];
+    for (const site of [a, b])
+      site.edit(
+        `BEGIN; CREATE TABLE n(id INTEGER PRIMARY KEY, kind INTEGER DEFAULT 0, team_id INTEGER REFERENCES team(id), body TEXT);
+         INSERT INTO n(id, team_id, body) SELECT * FROM obs; DROP TABLE obs; ALTER TABLE n RENAME TO obs; ALTER TABLE obs RENAME TO observation; COMMIT`,
+        b.nowUs + 1_000_000,
+      );
+    settle(a, b);
+    a.edit("UPDATE observation SET body = 'edited' WHERE id = 1", b.nowUs + 1_000_000);
+    b.edit("DELETE FROM observation WHERE id = 2", a.nowUs + 1_000_000);
+    settle(a, b);
+    for (const site of [a, b]) expect(site.rows("SELECT id, kind, body FROM observation")).toEqual([{ ...rows[0], body: "edited" }]);
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+  });
+
   test("of a column: every value that was written survives, and both are equal once both have changed it", () => {
     const schema = `${OLD}; ${MOTTO}`;
     const [a, b] = [new Site("a", schema), new Site("b", schema)];

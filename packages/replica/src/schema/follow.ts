@@ -21,7 +21,7 @@ import type { RowStore } from "../rows/row-store.ts";
 import { absentTables, noteLacking } from "./absent.ts";
 import { triggersToSuspend } from "./app-triggers.ts";
 import { catalogTables, enterWithoutKey, type Table } from "./catalog.ts";
-import { formerTables } from "./former-tables.ts";
+import { followRebuilt, formerTables } from "./former-tables.ts";
 import {
   captureIsWhole,
   capturedShape,
@@ -139,7 +139,8 @@ export class SchemaFollower {
     this.drainer.forgetParts();
     const { tables: shapes } = surveyTables(this.db, this.options.exclude, this.terms);
     followRenames(this.db, new Set(shapes.map((shape) => shape.name)));
-    const tables = catalogTables(this.db, shapes);
+    let tables = catalogTables(this.db, shapes);
+    if (followRebuilt(this.db, tables)) tables = catalogTables(this.db, shapes);
     const absent = absentTables(this.db, tables);
     const leaving = leavingTables(this.db, tables);
     const returned = tables.filter((table) => leftSince(this.db, table.tid) !== null);

@@ -237,18 +237,23 @@ export function followRenames(db: Database, names: ReadonlySet<string>): void {
     if (now === undefined || !names.has(now)) continue;
     const other = known.get(now);
     if (other !== undefined && captured.get(imageTable(other)) !== undefined) continue;
-    const rename = (number: number, to: string) => {
-      for (const table of ["_scoutsync_table", "_scoutsync_kind"]) db.prepare(`UPDATE ${table} SET name = ? WHERE tid = ?`).run(to, number);
-    };
-    // Others renamed it first: what is held under the new name is of the same rows.
-    if (other !== undefined) {
-      rename(other, `${now}\nnow ${tid}`);
-      writeMeta(db, `${MERGED}${other}`, String(tid));
-    }
-    rename(tid, now);
-    // Who has not renamed it yet goes on calling it by its old name.
-    writeMeta(db, `${FORMERLY}${name}`, String(tid));
+    renameTable(db, { tid, name }, now, other);
   }
+}
+
+/** Gives a catalogued table its new name. `other`: the number of the one that others' changes have told of by that name. */
+export function renameTable(db: Database, { tid, name }: { tid: number; name: string }, now: string, other: number | undefined): void {
+  const rename = (number: number, to: string) => {
+    for (const table of ["_scoutsync_table", "_scoutsync_kind"]) db.prepare(`UPDATE ${table} SET name = ? WHERE tid = ?`).run(to, number);
+  };
+  // Others renamed it first: what is held under the new name is of the same rows.
+  if (other !== undefined) {
+    rename(other, `${now}\nnow ${tid}`);
+    writeMeta(db, `${MERGED}${other}`, String(tid));
+  }
+  rename(tid, now);
+  // Who has not renamed it yet goes on calling it by its old name.
+  writeMeta(db, `${FORMERLY}${name}`, String(tid));
 }
 
 /** Drops everything of ours. Returns the names of what was dropped. */
