@@ -145,7 +145,17 @@ export const ROW_FAULTS: Fault[] = [
   },
   {
     name: "what a deleted row held unseen is gone when its key is written anew",
-    edits: [["if (winner && deletes.every((deleted) => concurrent(winner, deleted, knowledge)))", "if (winner && deletes.length === 0)"]],
+    edits: [["if (winner && !deletes.some((deleted) => knew(", "if (winner && deletes.length === 0 && !deletes.some((deleted) => knew("]],
+    caughtBy: tests("kept-values"),
+  },
+  {
+    name: "what a deleted row held unseen counts as seen by a delete before it",
+    edits: [
+      [
+        "if (winner && !deletes.some((deleted) => knew(deleted, winner.origin, winner.sequence, knowledge)))",
+        "if (winner && !deletes.some((deleted) => knew(deleted, winner.origin, winner.sequence, knowledge) || knew(winner, deleted.origin, deleted.sequence, knowledge)))",
+      ],
+    ],
     caughtBy: tests("kept-values"),
   },
   {

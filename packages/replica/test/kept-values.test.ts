@@ -44,6 +44,25 @@ test("a row that is deleted, and written anew under its key, keeps in its histor
   }
 });
 
+test("so does one that its writer had deleted and written anew, where somebody else deleted what was there before", () => {
+  const schema = "CREATE TABLE word(k TEXT PRIMARY KEY, x TEXT)";
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  a.edit("INSERT INTO word VALUES('k', 'seen')");
+  settle(a, b);
+  b.edit("DELETE FROM word", at(1));
+  b.edit("INSERT INTO word VALUES('k', 'unseen')", at(2));
+  a.edit("DELETE FROM word", at(3));
+  settle(a, b);
+  expect(a.rows("SELECT * FROM word")).toEqual([]);
+  a.edit("INSERT INTO word VALUES('k', 'anew')", at(4));
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("SELECT * FROM word")).toEqual([{ k: "k", x: "anew" }]);
+    const closed = site.replica.history("word", "k").filter(({ operation }) => operation === "closed");
+    expect(closed.map(({ value }) => value)).toEqual(["unseen"]);
+  }
+});
+
 const TAG = "CREATE TABLE tag(id INTEGER PRIMARY KEY, m TEXT, u TEXT UNIQUE); CREATE TABLE other(id INTEGER PRIMARY KEY, m TEXT)";
 /** Takes an integer again: what was captured before is drained before it. */
 const AGAIN = "INSERT INTO other VALUES(1, 'first'); DELETE FROM other; INSERT INTO other VALUES(1, 'second')";

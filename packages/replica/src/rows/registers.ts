@@ -1,15 +1,4 @@
-import {
-  type CellValue,
-  compareDots,
-  compareWrites,
-  concurrent,
-  knew,
-  mergeWrite,
-  rootOf,
-  type Tally,
-  winnerOf,
-  type Write,
-} from "@scoutsync/core";
+import { type CellValue, compareDots, compareWrites, knew, mergeWrite, rootOf, type Tally, winnerOf, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { type ColumnWrite, type ExistenceWrite, type RowState, type SameFact, valueOf } from "./row-state.ts";
 import { type Edit, hasCombiningRule, judge, keepValues, lostWrites, ruleOf, tallyFor } from "./ruled-columns.ts";
@@ -370,7 +359,7 @@ export function rebirth(state: RowState, write: Write, knowledge: Knowledge, edi
 
 /**
  * Closes under `by` what a row holds, column by column: `by` replaces values that its author had no way to see. Of a
- * deleted row those are the ones that whoever deleted it had not seen either.
+ * deleted row those are the ones that whoever deleted it had not seen either, which may have been written after its own delete.
  */
 export function closeWinners(state: RowState, cells: readonly CellValue[], by: Write, knowledge: Knowledge): void {
   const keys = new Set(state.table.key.map(({ cid }) => cid));
@@ -378,7 +367,7 @@ export function closeWinners(state: RowState, cells: readonly CellValue[], by: W
   state.table.columns.forEach(({ cid }, index) => {
     if (keys.has(cid)) return;
     const winner = winnerOf(registerOf(state, cid), knowledge);
-    if (winner && deletes.every((deleted) => concurrent(winner, deleted, knowledge)))
+    if (winner && !deletes.some((deleted) => knew(deleted, winner.origin, winner.sequence, knowledge)))
       state.closed.push({ cid, loser: winner, value: cells[index] ?? null, origin: by.origin, sequence: by.sequence });
   });
 }
