@@ -249,7 +249,12 @@ export const FILE_FAULTS: Fault[] = [
   },
   {
     name: "what can get no second name stays in the store instead of going back",
-    edits: [["if (!NO_SECOND_NAME.includes(code)) throw error;", "if (NO_SECOND_NAME.length > 0) throw error;"]],
+    edits: [["if (!NO_SECOND_NAME.includes(code)) throw stuck(name, error);", "if (NO_SECOND_NAME.length > 0) throw error;"]],
+    caughtBy: tests("care"),
+  },
+  {
+    name: "work goes on while a file cannot go back under its name",
+    edits: [["throw stuck(name, cause);", "throw cause;"]],
     caughtBy: tests("care"),
   },
   {

@@ -426,6 +426,36 @@ test("a file that may get no second name goes back under its own all the same, a
   expect((await b.engine.versions("x")).map(({ size }) => size)).toContain(17);
 });
 
+test("nothing else happens in a root while a file cannot go back under its name, which would count as deleted", async () => {
+  write(a, "x", "1");
+  await sync(a, b);
+  const { linkTo, moveTo } = Folder.prototype;
+  const refuse = (newName: string) => {
+    if (newName === "x") throw Object.assign(new Error("EACCES: permission denied"), { code: "EACCES" });
+  };
+  Folder.prototype.linkTo = function (this: Folder, ...given) {
+    refuse(given[2]);
+    linkTo.apply(this, given);
+  };
+  Folder.prototype.moveTo = function (this: Folder, ...given) {
+    refuse(given[2]);
+    moveTo.apply(this, given);
+  };
+  try {
+    write(b, "x", "not looked at yet");
+    write(a, "x", "2, from a");
+    await a.engine.scan({});
+    await expect(pull(b.engine, a.engine, "a")).rejects.toMatchObject({ code: "ROOT_UNAVAILABLE" });
+    await expect(b.engine.scan({ confirm: true })).rejects.toMatchObject({ code: "ROOT_UNAVAILABLE" });
+    expect(b.engine.state()).toMatchObject({ problemCode: "ROOT_UNAVAILABLE", files: 1 });
+  } finally {
+    Object.assign(Folder.prototype, { linkTo, moveTo });
+  }
+  await b.engine.scan({ confirm: true });
+  expect(read(b, "x")).toBe("not looked at yet");
+  expect(b.engine.state()).toMatchObject({ problemCode: "", files: 1, missing: 0 });
+});
+
 test("bytes that a crash left in the store without a word in the manifest can be had by their hash", async () => {
   write(a, "x", "1");
   await a.engine.scan({});

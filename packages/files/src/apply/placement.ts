@@ -12,8 +12,8 @@ import { stagedName, type Staging } from "../store/staging.ts";
 
 const { O_DIRECTORY, O_NOFOLLOW, O_RDONLY } = constants;
 const sync = promisify(fsync);
-/** Of a file of another user, which Linux lets nobody link who may not write it, and on file systems without links. */
-const NO_SECOND_NAME = ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"];
+/** Of a file of another user, which Linux lets nobody link who may not write it, for a confined process, and on file systems without links. */
+const NO_SECOND_NAME = ["EPERM", "EACCES", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"];
 
 /** One step to take on disk. */
 export interface Step {
@@ -291,7 +291,8 @@ export class Placement {
 /**
  * Moves what was displaced back under its name, never over anything: false where a program has made the name anew, saved over
  * what was back already, or taken its folder away; it is in the store then. A folder that a program had put under the name at
- * the last moment goes back as well.
+ * the last moment goes back as well. Throws ROOT_UNAVAILABLE where it can go nowhere: nothing else happens in the root then, since
+ * its name is empty and would count as deleted.
  */
 export function giveBack(objects: Folder, id: string, folder: Folder, name: string, named = (): void => {}): boolean {
   try {
@@ -304,15 +305,29 @@ export function giveBack(objects: Folder, id: string, folder: Folder, name: stri
   } catch (error) {
     const code = errorCode(error);
     if (["EEXIST", "ENOTEMPTY", "ENOTDIR", "ENOENT"].includes(code)) return false;
-    if (!NO_SECOND_NAME.includes(code)) throw error;
+    if (!NO_SECOND_NAME.includes(code)) throw stuck(name, error);
     // The one that it has is moved, then. Left in the store, it would count as deleted.
     if (folder.look(name)) return false;
-    objects.moveTo(id, folder, name);
+    try {
+      objects.moveTo(id, folder, name);
+    } catch (cause) {
+      throw stuck(name, cause);
+    }
     named();
     return true;
   }
   named();
   return unstore(objects, id);
+}
+
+function stuck(name: string, cause: unknown): unknown {
+  if (isNoRoom(cause)) return cause;
+  return new SyncError({
+    code: "ROOT_UNAVAILABLE",
+    message: `${JSON.stringify(name)} was moved into the store and cannot go back under its name: ${cause instanceof Error ? cause.message : String(cause)}`,
+    action: "Nothing was lost, and nothing counts as deleted. Let the node write into that folder; it goes on by itself.",
+    cause,
+  });
 }
 
 /**
