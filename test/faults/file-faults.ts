@@ -90,6 +90,11 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("failing-disk"),
   },
   {
+    name: "a large file goes to the disk when it is whole",
+    edits: [["if (incoming?.syncing && incoming.unsynced >= SYNC_EVERY_BYTES) await incoming.syncing;", "void incoming;"]],
+    caughtBy: tests("failing-disk"),
+  },
+  {
     name: "work goes on after a step that failed half-way",
     edits: [["undone.\n          this.isReady = false;", "undone."]],
     caughtBy: tests("care"),

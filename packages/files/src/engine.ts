@@ -276,6 +276,7 @@ export class FileRootEngine implements FileRootCalls {
 
   async write(hash: string, offset: number, bytes: Uint8Array): Promise<void> {
     await this.noticing(async () => this.staging.write(hash, offset, bytes));
+    await this.staging.keptUp(hash);
   }
 
   async finish(hash: string): Promise<void> {
@@ -332,6 +333,7 @@ export class FileRootEngine implements FileRootCalls {
 
   async patch(hash: string, offset: number, bytes: Uint8Array): Promise<void> {
     await this.noticing(async () => this.staging.place(hash, offset, bytes));
+    await this.staging.keptUp(hash);
   }
 
   async reviews(): Promise<Review[]> {

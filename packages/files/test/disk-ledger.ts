@@ -24,6 +24,8 @@ class DiskLedger {
    * written from then on, can be read, and are not on the disk.
    */
   failing = 0;
+  /** How large files were when an fsync of them began, bytes. */
+  readonly sizes: number[] = [];
 
   /** Runs work of the product that may change these folders and nothing else. Throws where it touched anything else. */
   async watch<T>(allowed: readonly string[], work: () => Promise<T>): Promise<T> {
@@ -56,6 +58,7 @@ class DiskLedger {
     if (!this.allowed) return () => {};
     const stats = fs.fstatSync(fd, { bigint: true });
     if (stats.isFile()) {
+      this.sizes.push(Number(stats.size));
       const key = `${stats.ino} ${hashOf(contentOf(fd))}`;
       return () => void (this.lost.has(String(stats.ino)) || this.bytes.add(key));
     }

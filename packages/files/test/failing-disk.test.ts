@@ -106,3 +106,13 @@ test("small files of which the disk refused one are received anew", () =>
     await site.engine.accept(files);
     expect(files.map(({ hash }) => isDurable(hash))).toEqual([true, true, true]);
   }));
+
+test("a large file goes to the disk while it comes, however fast it comes", async () => {
+  const file = incoming(150);
+  await watch(async () => {
+    diskLedger.sizes.splice(0);
+    await file.sendAll();
+  });
+  const mebibytes = diskLedger.sizes.map((size) => size / MIB);
+  expect(Math.max(...mebibytes.map((size, at) => size - (mebibytes[at - 1] ?? 0)))).toBeLessThanOrEqual(40);
+});

@@ -170,6 +170,12 @@ export class Staging {
     this.put(hash, incoming, offset, bytes);
   }
 
+  /** Resolves when more of a file may come: when the disk is behind no further than by what is on its way there, and as much again. */
+  async keptUp(hash: string): Promise<void> {
+    const incoming = this.incoming.get(hash);
+    if (incoming?.syncing && incoming.unsynced >= SYNC_EVERY_BYTES) await incoming.syncing;
+  }
+
   /** Makes what was received durable and checks it. Throws FILE_CORRUPT, and forgets it, where it is not what was announced. */
   async finish(hash: string): Promise<void> {
     const incoming = this.of(hash);
