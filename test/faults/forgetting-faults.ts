@@ -66,6 +66,11 @@ export const FORGETTING_FAULTS: Fault[] = [
     caughtBy: tests("quarantine"),
   },
   {
+    name: "a mass delete that is let go takes what rows of others refer to since with it",
+    edits: [["this.putBackParents(this.rows.atLog(tid, BigInt(slot)))", "this.putBackParents(null)"]],
+    caughtBy: tests("quarantine"),
+  },
+  {
     name: "a mass delete that is let go takes what others wrote since with it",
     edits: [
       [

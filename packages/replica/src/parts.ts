@@ -72,8 +72,7 @@ export function makeParts(
   const early = new EarlyReferences({ ...parts, isJoining: () => rejoining.active, isComparing });
   const placement = new Placement({ ...parts, members: entityMembers, park: options.park ?? [], isComparing, early });
   const quarantine = new Quarantine({
-    db,
-    rows,
+    ...parts,
     placement,
     limits: quarantineLimits(options),
     nowUs,

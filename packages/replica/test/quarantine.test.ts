@@ -5,6 +5,7 @@ const SCHEMA = `
   CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT NOT NULL, rank INTEGER);
   CREATE TABLE robot(id INTEGER PRIMARY KEY, team_id INTEGER NOT NULL REFERENCES team(id) ON DELETE CASCADE, label TEXT);
   CREATE TABLE word(k TEXT PRIMARY KEY COLLATE NOCASE, line TEXT);
+  CREATE TABLE said(id INTEGER PRIMARY KEY, word TEXT REFERENCES word(k) ON DELETE CASCADE);
   CREATE TABLE quiet(id INTEGER PRIMARY KEY, x)`;
 
 const numbers = (count: number) => `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${count})`;
@@ -24,7 +25,7 @@ function pair(options: SiteOptions = {}): [Site, Site] {
 
 const kept = (site: Site) => site.replica.reviews({ kind: "quarantine", id: "", limit: 0 });
 const count = (site: Site, table: string) => site.one(`SELECT count(*) FROM ${table}`);
-const dump = (site: Site) => ["team", "robot", "word", "quiet"].map((table) => site.rows(`SELECT * FROM ${table} ORDER BY 1`));
+const dump = (site: Site) => ["team", "robot", "word", "said", "quiet"].map((table) => site.rows(`SELECT * FROM ${table} ORDER BY 1`));
 
 function decide(site: Site, decision: "release" | "undo"): void {
   const [review] = kept(site);
@@ -179,6 +180,28 @@ describe("rows that are kept back", () => {
     decide(a, "release");
     expectEqual(a, b);
     expect(b.rows("SELECT * FROM word")).toEqual([{ k: "Word3", line: "edited" }]);
+  });
+
+  test("that rows of others refer to since stay when the delete is let go, with what those refer to: such rows lost their parent", () => {
+    const [a, b] = pair();
+    a.edit("DELETE FROM word; DELETE FROM team");
+    a.edit("PRAGMA foreign_keys = OFF; INSERT INTO robot VALUES(2000, 9, 'of a'); PRAGMA foreign_keys = ON");
+    b.edit(
+      "INSERT INTO robot VALUES(1000, 3, 'of b'); UPDATE robot SET label = 'edited' WHERE id = 4; INSERT INTO said VALUES(1, 'word3')",
+      b.nowUs + SECOND_US,
+    );
+    settle(a, b);
+    expect(kept(a)).toHaveLength(1);
+    decide(a, "release");
+    expectEqual(a, b);
+    expect(b.rows("SELECT id FROM team ORDER BY id")).toEqual([{ id: 3 }, { id: 5 }, { id: 9 }]);
+    expect(b.rows("SELECT id, label FROM robot ORDER BY id")).toEqual([
+      { id: 4, label: "edited" },
+      { id: 1000, label: "of b" },
+      { id: 2000, label: "of a" },
+    ]);
+    expect(b.rows("SELECT k, said.word FROM word LEFT JOIN said ON k = word")).toEqual([{ k: "Word3", word: "word3" }]);
+    for (const site of [a, b]) expect(site.rows("PRAGMA foreign_key_check")).toEqual([]);
   });
 
   test("are served to a node that has nothing, and new rows of others find their integers taken", () => {

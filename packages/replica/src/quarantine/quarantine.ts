@@ -2,11 +2,14 @@ import type { Database } from "better-sqlite3";
 import type { SqlValue } from "@scoutsync/core";
 import { CAPTURE, eventCode, imageNumber, imageTable, Op } from "../capture/triggers.ts";
 import type { Placement } from "../apply/placement.ts";
-import { ownedDots } from "../rows/row-state.ts";
+import type { Knowledge } from "../identity/knowledge.ts";
+import { pick } from "../rows/foreign-keys.ts";
+import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";
 import type { Table } from "../schema/catalog.ts";
 import { keyParts } from "../rows/kept-back-rows.ts";
+import { packKey } from "../rows/values.ts";
 import { valueStatement } from "../kept-statements.ts";
 
 /** From when on the deletes of one group are kept back: at least so many rows, and more than this share of the table's. */
@@ -38,6 +41,11 @@ export interface KeptBackDelete {
   rows: { table: Table; rows: number; sample: SqlValue[][] }[];
 }
 
+/** What the author of a mass delete knew: the last change of each origin, by its local number. */
+type Known = Record<string, number>;
+
+/** Rows looked at before the clock is. */
+const LOOKED_AT_ONCE = 200;
 /** Rows put back before the clock is looked at. */
 const PUT_AT_ONCE = 200;
 /** Deletes let go before they are drained. */
@@ -53,15 +61,24 @@ const DAY_US = 86_400_000_000;
 export class Quarantine {
   private readonly db: Database;
   private readonly rows: RowStore;
+  private readonly knowledge: Knowledge;
   private readonly placement: Placement;
   private readonly limits: QuarantineLimits | null;
   private readonly nowUs: () => number;
   /** The quarantine into which the deletes of this drain go; undefined = not looked yet. */
   private active: number | null | undefined = undefined;
 
-  constructor(options: { db: Database; rows: RowStore; placement: Placement; limits: QuarantineLimits | null; nowUs: () => number }) {
+  constructor(options: {
+    db: Database;
+    rows: RowStore;
+    knowledge: Knowledge;
+    placement: Placement;
+    limits: QuarantineLimits | null;
+    nowUs: () => number;
+  }) {
     this.db = options.db;
     this.rows = options.rows;
+    this.knowledge = options.knowledge;
     this.placement = options.placement;
     this.limits = options.limits;
     this.nowUs = options.nowUs;
@@ -127,7 +144,10 @@ export class Quarantine {
     const isLoss = Object.values(counts).some(
       ({ deleted, inserted, live }) => deleted - inserted >= rows && deleted - inserted > live * share,
     );
-    this.db.prepare("UPDATE _scoutsync_quarantine SET draining = 0, decision = ? WHERE id = ?").run(isLoss ? null : "release", id);
+    const noted = JSON.stringify({ ...counts, known: Object.fromEntries(this.knowledge.entries) });
+    this.db
+      .prepare("UPDATE _scoutsync_quarantine SET draining = 0, decision = ?, counts = ? WHERE id = ?")
+      .run(isLoss ? null : "release", noted, id);
     this.removeEmpty();
   }
 
@@ -188,6 +208,7 @@ export class Quarantine {
         .prepare("SELECT id, since, decision FROM _scoutsync_quarantine WHERE decision IS NOT NULL ORDER BY id LIMIT 1")
         .get() as { id: number; since: number; decision: QuarantineDecision } | undefined;
       if (!next) return true;
+      if (next.decision === "release" && !this.spareReferredTo(next.id, until)) return false;
       // Children go first and come back last.
       const tables = next.decision === "release" ? this.rows.tables.toReversed() : this.rows.tables;
       const table = tables.find(({ tid }) => this.page(next.id, tid, 1).length > 0);
@@ -236,6 +257,69 @@ export class Quarantine {
     const refused = this.placement.tryInsert(table, table.surrogate ? (key[0] as bigint) : null, bound.values, bound.raw);
     if (refused) this.placement.evict(state, cells, refused, null, before);
     else this.rows.saveInTable(state, table.surrogate ? (key[0] as bigint) : null, values, before, key);
+  }
+
+  /**
+   * Puts back what rows refer to that were written since: nobody's row loses its parent to a delete whose author could not
+   * know of it. Goes on where it was; false when time is up before all are looked at.
+   */
+  private spareReferredTo(id: number, until: number): boolean {
+    const counts = JSON.parse(this.db.prepare("SELECT counts FROM _scoutsync_quarantine WHERE id = ?").pluck().get(id) as string) as {
+      known?: Known;
+    };
+    // Kept back by a version that did not note it.
+    const { known } = counts;
+    if (!known) return true;
+    const since = this.db.prepare(
+      "SELECT sequence, tid, slot FROM _scoutsync_log WHERE oid = ? AND sequence > ? ORDER BY sequence LIMIT ?",
+    );
+    let through = true;
+    for (const oid of this.db.prepare("SELECT oid FROM _scoutsync_origin").pluck().all() as number[]) {
+      for (;;) {
+        const page = since.all(oid, known[oid] ?? 0, LOOKED_AT_ONCE) as { sequence: number; tid: number; slot: number }[];
+        for (const { tid, slot } of page) this.putBackParents(this.rows.atLog(tid, BigInt(slot)));
+        const last = page.at(-1);
+        if (!last) break;
+        known[oid] = last.sequence;
+        if (performance.now() > until) through = false;
+        if (!through) break;
+      }
+      if (!through) break;
+    }
+    this.db.prepare("UPDATE _scoutsync_quarantine SET counts = ? WHERE id = ?").run(JSON.stringify(counts), id);
+    return through;
+  }
+
+  /** Puts back what a row in its table refers to and is kept back, what that refers to, and so on. */
+  private putBackParents(row: RowState | null): void {
+    const open = row ? [row] : [];
+    for (const state of open) {
+      const values = this.valuesOf(state);
+      if (!values) continue;
+      const id = state.table.surrogate ? state.slot : null;
+      const named = state.table.references.flatMap(({ index, parent }) => {
+        const value = values[index];
+        return typeof value === "bigint" && !state.table.columns[index]?.soft ? (this.rows.byId(parent, value) ?? []) : [];
+      });
+      const keyed = state.table.dependsOn.flatMap((foreign) => {
+        const wanted = foreign.isKey ? pick(state.table, foreign.columns, id, values) : null;
+        if (!wanted) return [];
+        const key = foreign.parent.key.map((column) => wanted[foreign.targets.indexOf(column.name)] as SqlValue);
+        return this.rows.byKey(foreign.parent, this.rows.keyFromValues(foreign.parent, key)) ?? [];
+      });
+      for (const parent of [...named, ...keyed]) {
+        const key = this.rows.keyValues(parent);
+        if (!key || !this.rows.of(parent.table).keptBack?.read(key)) continue;
+        this.putBack(parent.table, packKey(parent.table.key, key));
+        open.push(parent);
+      }
+    }
+  }
+
+  /** What a live row holds, also one that waits for what it refers to. */
+  private valuesOf(state: RowState): SqlValue[] | null {
+    if (state.place.kind === "table") return this.rows.tableValues(state);
+    return state.place.kind === "waiting" ? this.rows.references.concrete(state.table, this.rows.cells(state)).values : null;
   }
 
   /** Makes the delete an event of the dirty list, as it was. */
