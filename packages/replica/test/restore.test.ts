@@ -89,10 +89,36 @@ describe("a deleted row", () => {
     expect(refusal(() => a.replica.restore("nothing", "6"))).toMatchObject({ code: "NOT_FOUND" });
     a.edit("INSERT INTO parent VALUES(8, 'in the way', 'one')", at(2));
     const before = a.contents();
-    expect(refusal(() => a.replica.restore("parent", "5"))).toMatchObject({ message: expect.stringContaining("unique") });
+    expect(refusal(() => a.replica.restore("parent", "5"))).toMatchObject({ message: expect.stringContaining("unique, label: row 8 has") });
     expect(a.contents()).toBe(before);
     a.edit("UPDATE parent SET label = 'two'; INSERT INTO parent VALUES(5, 'another', 'one')", at(3));
     expect(refusal(() => a.replica.restore("parent", "5"))).toMatchObject({ code: "INVALID_ARGUMENT" });
     expect(a.one("SELECT m FROM parent WHERE id = 5")).toBe("another");
+    expect(refusal(() => a.replica.restore("child", "9")).action).toMatch(/has its key 5 now.* Then restore .*parent [a-z2-7]{16}:\d/);
+  });
+
+  test("whose integer others have had since is named by its birth, and comes back once it is free, with its children", () => {
+    const [a, b] = pair();
+    a.edit("INSERT INTO parent VALUES(5, 'another', 'two')", at(2));
+    a.edit("UPDATE parent SET id = 50, label = 'three' WHERE id = 5", at(3));
+    a.nowUs = at(4);
+    // The last that had the integer is the one that was given another.
+    expect(a.replica.restore("parent", "5")).toContainEqual({ name: "m", value: "another" });
+    const { action } = refusal(() => a.replica.restore("child", "9"));
+    const [, birth = ""] = /parent (\S+)$/.exec(action) ?? [];
+    expect(refusal(() => a.replica.restore("parent", birth)).message).toContain("integer");
+    a.edit("UPDATE parent SET id = 51 WHERE id = 5", at(5));
+    a.nowUs = at(6);
+    a.replica.restore("parent", birth);
+    a.replica.restore("child", "9");
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(site.rows("SELECT id, m FROM parent ORDER BY id")).toEqual([
+        { id: 5, m: "parent" },
+        { id: 50, m: "another" },
+        { id: 51, m: "another" },
+      ]);
+      expect(site.rows("SELECT * FROM child")).toEqual([{ id: 9, p: 5, m: "child" }]);
+    }
   });
 });

@@ -56,6 +56,12 @@ function uniqueReason(audited: Audited, state: RowState, cells: readonly CellVal
   return `${found.join("; ")}. This row enters its table when either gets another value (here: review resolve with --set ${first}=VALUE) or that one is deleted. They are not made one row: ${why}`;
 }
 
+/** Which rows have the UNIQUE values of one that its table does not take, as "label: row 8"; empty where nothing tells. */
+export function rowsInTheWay(audited: Audited, state: RowState): string {
+  const found = holders(audited, state.table, audited.rows.cells(state));
+  return found.map(({ holder, columns }) => `${columns.join(", ")}: row ${keyNamed(audited, holder)} has the same value`).join("; ");
+}
+
 /** Rows in the table that have what these values want under a UNIQUE constraint. */
 function holders({ rows }: Audited, table: Table, cells: readonly CellValue[]): { holder: RowState; columns: string[] }[] {
   const { values } = rows.references.concrete(table, cells);

@@ -5,12 +5,13 @@ import { keyText } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import { type Audited, keyOf as shownKeyOf } from "./context.ts";
 import type { Veil } from "./veil.ts";
-import { keyNamed, keylessNamed } from "../rows/named-rows.ts";
+import { rowsInTheWay } from "./parked.ts";
+import { bornNamed, keyNamed, keylessNamed } from "../rows/named-rows.ts";
 
 /**
  * Brings a deleted row back from its image, as the row it was: an ordinary write to its existence, so that whoever
  * restores it elsewhere too ends with the same one row, and rows that refer to it go on meaning it. `text` is the key as
- * `keyText` writes it. Inside the caller's transaction, drained and silent. Returns the columns it has now.
+ * `keyText` writes it, or the birth of a row whose integer others have had since. Inside the caller's transaction, drained and silent. Returns the columns it has now.
  * Throws NOT_FOUND when no deleted row had that key, INVALID_ARGUMENT when its key is in use or a constraint refuses it.
  */
 export function restoreRow(
@@ -24,10 +25,10 @@ export function restoreRow(
   const state = deletedRow(audited, table, text);
   // A row with another key may be written the same.
   if (keyNamed(rows, table, text) && (table.surrogate || !state)) {
-    throw refused(
-      `"${table.name}" has a row ${text}`,
-      "Nothing has to be restored. If it is another row than the one that was deleted, add that one in the application under a new key; `scoutsync history` shows what it held.",
-    );
+    const action = state
+      ? `If it is not the one that was deleted, give it another key in the application, then restore that one by its birth: scoutsync restore … ${table.name} ${birthOf(audited, state)}`
+      : "Nothing has to be restored.";
+    throw refused(`"${table.name}" has a row ${text}`, action);
   }
   if (!state) {
     throw new SyncError({
@@ -39,17 +40,25 @@ export function restoreRow(
   const cells = rows.cells(state);
   const [gone] = rows.references.concrete(table, cells).dead;
   if (gone) {
+    const parent = gone.state.table;
+    const key = keyText(keyOf(audited, gone.state));
+    const isTaken = parent.surrogate && keyNamed(rows, parent, key) !== null;
+    // Several rows may have had the integer, one after the other.
+    const named = !parent.surrogate || (!isTaken && isSame(deletedRow(audited, parent, key), gone.state));
+    const shown = named ? veil.key(parent.name, key) : birthOf(audited, gone.state);
     throw refused(
-      `row ${text} of "${table.name}" refers to a row of "${gone.state.table.name}" that is deleted too`,
-      `Restore that one first: scoutsync restore … ${gone.state.table.name} ${veil.key(gone.state.table.name, keyText(keyOf(audited, gone.state)))}`,
+      `row ${text} of "${table.name}" refers to a row of "${parent.name}" that is deleted too`,
+      `${isTaken ? `Another row has its key ${key} now: give it another one in the application. Then restore` : "Restore"} that one first: scoutsync restore … ${parent.name} ${shown}`,
     );
   }
   placement.kept.live(state, wall);
   const placed = placement.place(state, cells, ownedDots(state));
   placement.entities.arrangeTouched();
   if (!placed && state.place.kind === "waiting") {
+    const { reason } = state.place;
+    const why = reason === "unique" ? `${reason}, ${rowsInTheWay(audited, state)}` : reason;
     throw refused(
-      `row ${text} of "${table.name}" has no place in its table: ${state.place.reason}`,
+      `row ${text} of "${table.name}" has no place in its table: ${why.replace(/, $/, "")}`,
       "Change the row that stands in its way in the application, then restore it again.",
     );
   }
@@ -65,7 +74,10 @@ export function deletedRow(audited: Audited, table: Table, text: string): RowSta
     return state?.place.kind === "dead" ? state : null;
   }
   const byId = table.surrogate && /^-?\d{1,19}$/.test(text);
-  if (table.surrogate && !byId) return null;
+  if (table.surrogate && !byId) {
+    const born = bornNamed(audited.rows, table, text);
+    return born?.place.kind === "dead" ? born : null;
+  }
   const slots = audited.db
     .prepare(`SELECT slot FROM _scoutsync_out WHERE tid = ? AND state = 1 ${byId ? "AND id = ?" : ""} ORDER BY slot DESC`)
     .safeIntegers(true)
@@ -77,6 +89,11 @@ export function deletedRow(audited: Audited, table: Table, text: string): RowSta
   }
   return null;
 }
+
+const birthOf = ({ knowledge }: Audited, { birth }: RowState): string => knowledge.dotText(birth.origin, birth.sequence);
+
+const isSame = (one: RowState | null, other: RowState): boolean =>
+  one?.birth.origin === other.birth.origin && one.birth.sequence === other.birth.sequence;
 
 /** The key that a deleted row had in its table. */
 function keyOf(audited: Audited, state: RowState): SqlValue[] {

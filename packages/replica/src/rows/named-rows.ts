@@ -25,16 +25,24 @@ export function keysNamed(rows: RowStore, table: Table, text: string): SqlValue[
 export function keylessNamed(rows: RowStore, table: Table, text: string): RowState | null {
   const content = contentCell(text);
   if (content) return rows.byKey(table, packKey(table.key, [rows.shared.nameOfKeyless(content)]));
+  const dot = dotNamed(rows, text);
+  return dot && (rows.byKey(table, keylessIdentity(table, dot)) ?? bornNamed(rows, table, text));
+}
+
+/** The row of a table that a person names by its birth, wherever it is. */
+export function bornNamed(rows: RowStore, table: Table, text: string): RowState | null {
+  const dot = dotNamed(rows, text);
+  const born = dot && rows.byDot(dot.origin, dot.sequence);
+  const isBirth =
+    born?.table.tid === table.tid && [born.birth, ...born.twins].some((one) => one.origin === dot?.origin && one.sequence === dot.sequence);
+  return isBirth ? born : null;
+}
+
+function dotNamed(rows: RowStore, text: string): { origin: number; sequence: number } | null {
   const [, name, sequence] = /^([a-z2-7]{16}):(\d{1,15})$/.exec(text) ?? [];
   const origin = rows.db
     .prepare("SELECT oid FROM _scoutsync_origin WHERE origin = ?")
     .pluck()
     .get(name ?? "") as number | undefined;
-  if (origin === undefined) return null;
-  const named = rows.byKey(table, keylessIdentity(table, { origin, sequence: Number(sequence) }));
-  if (named) return named;
-  const born = rows.byDot(origin, Number(sequence));
-  const isBirth =
-    born?.table.tid === table.tid && [born.birth, ...born.twins].some((one) => one.origin === origin && one.sequence === Number(sequence));
-  return isBirth ? born : null;
+  return origin === undefined ? null : { origin, sequence: Number(sequence) };
 }
