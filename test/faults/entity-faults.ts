@@ -38,6 +38,11 @@ export const ENTITY_FAULTS: Fault[] = [
     caughtBy: tests("entities"),
   },
   {
+    name: "one entity: who shows the integer of a deleted row does not follow it where another row has that",
+    edits: [["return said instanceof Ref && nameOf(said) === nameOf(state.identity);", "return false;"]],
+    caughtBy: tests("entity-simulation"),
+  },
+  {
     name: "one entity: join rows stay one though what they join is two",
     edits: [["    this.touchJoinedKeys(seed, moved);\n", ""]],
     caughtBy: tests("entities"),
