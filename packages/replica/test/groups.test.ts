@@ -273,6 +273,22 @@ describe("a transaction of the application", () => {
       d.pull(b);
       expect(d.replica.state().digest).toEqual(b.replica.state().digest);
     });
+
+    test("is whole though whoever passes it on came to know its middle part last, and others before that", () => {
+      const { a, die } = mortal();
+      const [b, c, d] = [new Site("b", SCHEMA), new Site("c", SCHEMA), new Site("d", SCHEMA)];
+      addInOneTransaction(a, 6_000);
+      die([3_000, 1_000]);
+      a.edit("UPDATE word SET x = 'of the last run' WHERE k = 'first'");
+      c.pull(a);
+      // Rows of the first part name the last part's run, and c, before the middle part comes.
+      c.edit("UPDATE person SET name = 'of c' WHERE id <= 100");
+      b.pull(c);
+      b.kill();
+      b.start();
+      expect(shows(d, b, 10, "SELECT count(*) FROM person")).toEqual(["6000"]);
+      expect(d.replica.state().digest).toEqual(b.replica.state().digest);
+    });
   });
 
   test("of more than 100,000 changes comes batch by batch", () => {

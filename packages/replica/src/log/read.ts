@@ -196,18 +196,25 @@ export class LogReader {
 
   /**
    * Origins of which something lies after `from`, in the order in which they became known here: what came first was mostly referred to
-   * by what came later. But where a group has parts in two, one right behind the other.
+   * by what came later. But where a group has parts in several, one right behind the other.
    */
   private originsInOrder(from: ReadonlyMap<number, number>): number[] {
     const known = [...this.knowledge.entries].flatMap(([oid, goal]) => (goal > (from.get(oid) ?? 0) ? [oid] : []));
-    const origins = known.toSorted((a, b) => a - b);
-    for (const origin of known) {
+    const origins = new Set(known.toSorted((a, b) => a - b));
+    const next = new Map<number, number>();
+    for (const origin of origins) {
       const before = this.groups.continued(origin);
-      if (before === null || !origins.includes(before)) continue;
-      origins.splice(origins.indexOf(origin), 1);
-      origins.splice(origins.indexOf(before) + 1, 0, origin);
+      if (before !== null && origins.has(before)) next.set(before, origin);
     }
-    return origins;
+    const ordered = new Set<number>();
+    const addWithNext = (origin: number): void => {
+      for (let at: number | undefined = origin; at !== undefined && !ordered.has(at); at = next.get(at)) ordered.add(at);
+    };
+    const later = new Set(next.values());
+    for (const origin of origins) if (!later.has(origin)) addWithNext(origin);
+    // Also where a peer says that they continue each other none is left out.
+    for (const origin of origins) addWithNext(origin);
+    return [...ordered];
   }
 
   private entries(origin: number, after: number, upTo: number, limit: number): Entry[] {
