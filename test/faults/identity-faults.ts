@@ -3,6 +3,16 @@ import { type Fault, replicaTest as tests } from "./fault.ts";
 /** Rules of whose a database file is and of its clock, broken. */
 export const IDENTITY_FAULTS: Fault[] = [
   {
+    name: "rows that a migration makes of others are told by integers which mean other rows elsewhere",
+    edits: [["cells[index] = knowledge.dotText(identity.origin, identity.sequence);", ""]],
+    caughtBy: tests("seeded-tables"),
+  },
+  {
+    name: "rows that a migration seeds are new ones where the others' are still on their way",
+    edits: [["const isMissing = !state && knowledge.covers(origin, sequence);", "const isMissing = !state;"]],
+    caughtBy: tests("seeded-tables"),
+  },
+  {
     name: "numbers of writes start again when the dirty list is emptied",
     edits: [["skipWrites(db, events);", ""]],
     caughtBy: tests("receipts"),

@@ -81,6 +81,85 @@ test("a server that comes once seeds are deleted and forgotten, and runs the mig
   ]);
 });
 
+const LINES = `CREATE TABLE line(label TEXT); INSERT INTO line VALUES('open'), ('late'), ('late')`;
+
+test.each([
+  ["", ["late", "late", "open"]],
+  ["INSERT INTO line VALUES('lost')", ["late", "late", "lost", "open"]],
+  ["UPDATE line SET label = 'done' WHERE label = 'open'", ["done", "late", "late"]],
+  ["DELETE FROM line WHERE rowid = 3", ["late", "open"]],
+])("so it is with rows without a key: %s", (sql, labels) => {
+  const all = sites();
+  const [a, b, c] = all;
+  a.edit(LINES, at(0));
+  if (sql) a.edit(sql, at(1));
+  settle(a, b);
+  for (const site of [b, c]) site.edit(LINES, at(2));
+  expectAll(
+    all,
+    "SELECT label FROM line ORDER BY label",
+    labels.map((label) => ({ label })),
+  );
+});
+
+test("none of them comes back that was deleted and is forgotten, without a key, either", () => {
+  const [a, b, c] = sites();
+  for (const [i, site] of [a, b].entries()) site.edit(LINES, at(i));
+  settle(a, b);
+  a.edit("DELETE FROM line WHERE rowid < 3", at(2));
+  settle(a, b);
+  a.nowUs = at(60);
+  a.replica.acknowledge({ id: b.name, name: b.name }, b.replica.state().vector);
+  expect(a.replica.forget({ retentionDays: 0, dryRun: false })).toMatchObject({ forgotten: 2 });
+  c.pull(a);
+  c.edit(LINES, at(90));
+  expectAll([a, c], "SELECT label FROM line", [{ label: "late" }]);
+});
+
+test.each([1, 2, 3, 4])("so it is where the others' rows are still on their way: %i of them have come", (batches) => {
+  const all = sites();
+  const [a, b] = all;
+  // What is written later comes first, and names the seeds.
+  a.edit("INSERT INTO part VALUES(1, 'of a', 1)", at(0));
+  a.edit(`${SEED}; ${LINES}`, at(1));
+  a.edit("UPDATE part SET name = 'edited'; UPDATE status SET label = 'done' WHERE id = 2; DELETE FROM line WHERE rowid = 3", at(2));
+  b.pull(a, { batchSize: 1, batches });
+  b.edit(`${SEED}; ${LINES}`, at(3));
+  expectAll(
+    all.slice(0, 2),
+    "SELECT label FROM status UNION ALL SELECT label FROM line ORDER BY label",
+    ["done", "late", "late", "open", "open"].map((label) => ({ label })),
+  );
+});
+
+test.each(["", "id INTEGER PRIMARY KEY, "])("rows that a migration makes of others stay those of their own: %s", (key) => {
+  const all = sites();
+  const [a, b, c] = all;
+  for (const [i, site] of [a, b].entries()) site.edit(`INSERT INTO part VALUES(1, 'of ${site.name}', 1)`, at(i));
+  c.pull(a);
+  const fill = `CREATE TABLE box(${key}part INT REFERENCES part(id), label TEXT); INSERT INTO box(part, label) SELECT id, 'full' FROM part`;
+  for (const [i, site] of [a, b].entries()) site.edit(fill, at(2 + i));
+  settle(...all);
+  c.edit(fill.split(";")[0] as string, at(5));
+  expectAll(
+    all,
+    "SELECT name, label FROM box JOIN part ON part.id = part ORDER BY name",
+    ["of a", "of b"].map((name) => ({ name, label: "full" })),
+  );
+});
+
+test("rows without a key are there once where they refer to what the same migration seeds", () => {
+  const all = sites();
+  const fill = `CREATE TABLE box(kind INT REFERENCES kind(id)); CREATE TABLE kind(id INTEGER PRIMARY KEY); INSERT INTO kind VALUES(1), (2);
+    INSERT INTO box VALUES(2), (1), (2), (NULL)`;
+  for (const [i, site] of all.entries()) site.edit(fill, at(i));
+  expectAll(
+    all,
+    "SELECT kind FROM box ORDER BY kind",
+    [null, 1, 2, 2].map((kind) => ({ kind })),
+  );
+});
+
 test("where a server's seeds are others, all of them stay", () => {
   const all = sites();
   const [a, b, c] = all;

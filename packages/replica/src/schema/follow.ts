@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import type { Database } from "better-sqlite3";
-import type { Terms } from "@scoutsync/core";
+import type { SqlValue, Terms } from "@scoutsync/core";
 import { tablesIn } from "../apply/payload.ts";
 import type { Delivery } from "../apply/delivery.ts";
 import type { Placement } from "../apply/placement.ts";
@@ -176,16 +176,14 @@ export class SchemaFollower {
     this.rows.shared.nameTables([...tables, ...absent]);
     this.rejoin(returned, new Map(broken.map(({ table, shape }) => [table, shape])));
     const held: IncomingRow[] = [];
-    const takeOut = (state: RowState) => held.push(this.delivery.takeOut(state));
+    const parts = { db: this.db, rows: this.rows, knowledge: this.knowledge };
     for (const { table, shape } of broken) {
       const isNew = shape === null && table.keyless && !this.wasJustWritten(table);
-      const isAdopted =
-        (isNew && adoptKeyless(this.db, this.rows, this.knowledge, table)) ||
-        (shape === null &&
-          adoptSeeded({ db: this.db, rows: this.rows, knowledge: this.knowledge }, table, {
-            takeOut,
-            remove: (id) => this.silently(() => this.rows.of(table).delete([id])),
-          }));
+      const taking = {
+        takeOut: (state: RowState) => held.push(this.delivery.takeOut(state)),
+        remove: (key: SqlValue[]) => this.silently(() => this.rows.of(table).delete(key)),
+      };
+      const isAdopted = (isNew && adoptKeyless(parts, table, taking)) || (shape === null && adoptSeeded(parts, table, taking));
       if (shape === null && !isAdopted) this.reconciliation.begin(table.tid, null, true);
     }
     this.drainer.lookedForWithoutKey();
