@@ -3,6 +3,11 @@ import type { Fault } from "./fault.ts";
 /** Rules of sessions between nodes, broken. */
 export const SESSION_FAULTS: Fault[] = [
   {
+    name: "what a peer has forgotten is news in every session to one that has it",
+    edits: [["!isCovered(batch.floor ?? EMPTY_VECTOR, vector)", "!isCovered(batch.floor ?? EMPTY_VECTOR, replica.state.floor)"]],
+    caughtBy: "packages/session/test/session.test.ts",
+  },
+  {
     name: "a stream goes on from what the file before had, when another is in its place",
     edits: [["if (replica.run !== own) stop.abort(otherFile(replica.name));", ""]],
     caughtBy: "test/e2e/replaced-live.test.ts",

@@ -15,9 +15,10 @@ export async function takeBatch(replica: Replica, batch: ChangeBatch, said?: Sta
     await meet(replica, batch.baseline);
     if (!said || areNews(batch.members, replica.node, said.members)) await replica.learnMembers(batch.members);
   }
-  const { vector, restored, floor } = replica.state;
-  // The end of a stream is news to a replica that waits for one before it serves others.
-  const says = restored || !isCovered(batch.floor ?? EMPTY_VECTOR, floor);
+  const { vector, restored } = replica.state;
+  // The end of a stream is news to a replica that waits for one before it serves others. What was forgotten elsewhere is none to
+  // one that has it, whose own floor stays as it is.
+  const says = restored || !isCovered(batch.floor ?? EMPTY_VECTOR, vector);
   if (says || !batch.final || batch.count > 0 || !isCovered(batch.to, vector) || !isCovered(batch.vector, vector)) {
     return replica.apply(batch);
   }

@@ -109,6 +109,19 @@ describe("a session", () => {
     expect(await withAway()).toMatchObject({ success: false, errors: [{ code: "PEER_BEHIND" }] });
   });
 
+  test("writes nothing, session after session, where only the other side has forgotten deleted rows", async () => {
+    const { here, there, session } = await pair();
+    here.fill("a", 3);
+    here.application.exec("DELETE FROM t WHERE k = 'a1'");
+    await session();
+    expect(await there.forget({ retentionDays: 0, dryRun: false })).toMatchObject({ forgotten: 1 });
+    const commits = () => [here, there].map(({ application }) => application.pragma("data_version", { simple: true }));
+    const before = commits();
+    const { applied } = here;
+    for (let i = 0; i < 3; i++) expect(await session()).toMatchObject({ success: true, verified: true });
+    expect([commits(), here.applied]).toEqual([before, applied]);
+  });
+
   test("asks the peer while it looks up how it stands, once nothing happened since it was last looked up", async () => {
     const { here, peer, session } = await pair();
     here.fill("a", 3);
