@@ -25,7 +25,7 @@ export const ROW_FAULTS: Fault[] = [
   {
     name: "a change beyond every double is kept as infinite",
     edits: [
-      ["sum: bounded(sum) };", "sum };"],
+      ["if (!isTotal(sum)) throw", "if (!isNumber(sum)) throw"],
       [
         "const sum = bounded(subtract(numberOf(value), sumOf({ base: known.base, totals: others }, causality)));",
         "const sum = subtract(numberOf(value), sumOf({ base: known.base, totals: others }, causality));",
