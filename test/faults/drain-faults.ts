@@ -3,6 +3,11 @@ import { type Fault, replicaTest as tests } from "./fault.ts";
 /** Rules that make writes of what was captured, broken. */
 export const DRAIN_FAULTS: Fault[] = [
   {
+    name: "what was just committed is in the vector only as long as the node runs",
+    edits: [["this.knowledge.flush();\n    this.linkedRows.seal();", "this.linkedRows.seal();"]],
+    caughtBy: tests("interrupted"),
+  },
+  {
     name: "what refers to a row that takes a deleted one's integer is drained before it does",
     edits: [["return went && at < own ? noted.slice(at) : [];", "return went && at < own ? noted.slice(noted.length) : [];"]],
     caughtBy: tests("retaken-keys"),
