@@ -362,6 +362,28 @@ describe("a name that changes on one node first", () => {
     expect(b.pull(a).at(-1)?.verified).toBe(true);
   });
 
+  /** SQL that makes a table anew under another name, in one transaction after `first`. */
+  const rebuilt = (from: string, to: string, first = "") =>
+    `BEGIN; ${first}; CREATE TABLE ${to}(id INTEGER PRIMARY KEY, body TEXT); INSERT INTO ${to} SELECT * FROM ${from}; DROP TABLE ${from}; COMMIT`;
+
+  test("of a table that is rebuilt under its former name and again: its rows are the same rows each time", () => {
+    const [a, b] = ["a", "b"].map((name) => new Site(name, "CREATE TABLE obs(id INTEGER PRIMARY KEY, body TEXT)")) as [Site, Site];
+    a.edit("INSERT INTO obs VALUES(1, 'one')");
+    settle(a, b);
+    for (const [from, to] of [
+      ["obs", "observation"],
+      ["observation", "obs"],
+      ["obs", "observation"],
+      ["observation", "obs"],
+    ] as const) {
+      for (const site of [a, b]) site.edit(rebuilt(from, to), b.nowUs + 1_000_000);
+      a.edit(`UPDATE ${to} SET body = body || ', ${to}'`, b.nowUs + 1_000_000);
+      settle(a, b);
+    }
+    for (const site of [a, b]) expect(site.rows("SELECT * FROM obs")).toEqual([{ id: 1, body: "one, observation, obs, observation, obs" }]);
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+  });
+
   test("of a column: every value that was written survives, and both are equal once both have changed it", () => {
     const schema = `${OLD}; ${MOTTO}`;
     const [a, b] = [new Site("a", schema), new Site("b", schema)];

@@ -246,9 +246,9 @@ export function renameTable(db: Database, { tid, name }: { tid: number; name: st
   const rename = (number: number, to: string) => {
     for (const table of ["_scoutsync_table", "_scoutsync_kind"]) db.prepare(`UPDATE ${table} SET name = ? WHERE tid = ?`).run(to, number);
   };
-  // Others renamed it first: what is held under the new name is of the same rows.
+  // Others renamed it first: what is held under the new name is of the same rows. Its label is no other's, as a name may come again.
   if (other !== undefined) {
-    rename(other, `${now}\nnow ${tid}`);
+    rename(other, `${now}\n${other} now ${tid}`);
     writeMeta(db, `${MERGED}${other}`, String(tid));
   }
   rename(tid, now);
