@@ -384,6 +384,25 @@ describe("a name that changes on one node first", () => {
     expect(b.pull(a).at(-1)?.verified).toBe(true);
   });
 
+  test("of a table that is excluded while a copy of it is made: the copy is a table of its own", () => {
+    const [a, b] = ["a", "b"].map((name) => new Site(name, "CREATE TABLE obs(id INTEGER PRIMARY KEY, body TEXT)")) as [Site, Site];
+    a.edit("INSERT INTO obs VALUES(1, 'one')");
+    settle(a, b);
+    b.replica.close();
+    b.write("CREATE TABLE copied(id INTEGER PRIMARY KEY, body TEXT); INSERT INTO copied SELECT * FROM obs");
+    b.options.exclude = ["obs"];
+    b.start();
+    b.edit("DELETE FROM copied", b.nowUs + 20_000_000);
+    a.edit("INSERT INTO obs VALUES(2, 'two')", b.nowUs + 1_000_000);
+    settle(a, b);
+    expect(a.rows("SELECT * FROM obs")).toEqual([
+      { id: 1, body: "one" },
+      { id: 2, body: "two" },
+    ]);
+    expect(b.rows("SELECT * FROM copied")).toEqual([]);
+    expect(held(b)).toContain("obs");
+  });
+
   test("of a column: every value that was written survives, and both are equal once both have changed it", () => {
     const schema = `${OLD}; ${MOTTO}`;
     const [a, b] = [new Site("a", schema), new Site("b", schema)];

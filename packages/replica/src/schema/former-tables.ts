@@ -46,11 +46,14 @@ const ROWS_COMPARED = 500;
  */
 export function followRebuilt(db: Database, tables: readonly Table[]): boolean {
   const here = new Set(tables.map(({ tid }) => tid));
-  const exists = db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = ?");
+  const exists = db.prepare("SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND name = ?");
   const fresh = tables.filter((table) => table.surrogate && exists.get(rowsTable(table.tid)) === undefined);
   if (fresh.length === 0) return false;
   const catalog = db.prepare("SELECT tid, name FROM _scoutsync_table WHERE surrogate = 1").all() as { tid: number; name: string }[];
-  const gone = catalog.filter(({ tid }) => !here.has(tid) && exists.get(imageTable(tid)) !== undefined);
+  // One that is excluded from now on is still there.
+  const gone = catalog.filter(
+    ({ tid, name }) => !here.has(tid) && exists.get(name) === undefined && exists.get(imageTable(tid)) !== undefined,
+  );
   let found = false;
   for (const former of gone) {
     const now = fresh.find((table) => here.has(table.tid) && holdsRowsOf(db, table, former.tid));
