@@ -403,6 +403,20 @@ describe("a name that changes on one node first", () => {
     expect(held(b)).toContain("obs");
   });
 
+  test("of a table that is rebuilt under the name of one that was dropped: each row is there once", () => {
+    const schema = "CREATE TABLE old(id INTEGER PRIMARY KEY, body TEXT); CREATE TABLE obs(id INTEGER PRIMARY KEY, body TEXT)";
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    a.edit("INSERT INTO old VALUES(7, 'dropped'); INSERT INTO obs VALUES(1, 'one')");
+    settle(a, b);
+    for (const site of [a, b]) {
+      site.edit("DROP TABLE old", b.nowUs + 1_000_000);
+      site.edit(rebuilt("obs", "old"), b.nowUs + 20_000_000);
+    }
+    settle(a, b);
+    for (const site of [a, b]) expect(site.rows("SELECT * FROM old")).toEqual([{ id: 1, body: "one" }]);
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+  });
+
   test("of a column: every value that was written survives, and both are equal once both have changed it", () => {
     const schema = `${OLD}; ${MOTTO}`;
     const [a, b] = [new Site("a", schema), new Site("b", schema)];

@@ -47,7 +47,7 @@ const ROWS_COMPARED = 500;
 export function followRebuilt(db: Database, tables: readonly Table[]): boolean {
   const here = new Set(tables.map(({ tid }) => tid));
   const exists = db.prepare("SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND name = ?");
-  const fresh = tables.filter((table) => table.surrogate && exists.get(rowsTable(table.tid)) === undefined);
+  const fresh = tables.filter((table) => table.surrogate && exists.get(imageTable(table.tid)) === undefined);
   if (fresh.length === 0) return false;
   const catalog = db.prepare("SELECT tid, name FROM _scoutsync_table WHERE surrogate = 1").all() as { tid: number; name: string }[];
   // One that is excluded from now on is still there.
