@@ -366,6 +366,41 @@ describe("a name that changes on one node first", () => {
   const rebuilt = (from: string, to: string, first = "") =>
     `BEGIN; ${first}; CREATE TABLE ${to}(id INTEGER PRIMARY KEY, body TEXT); INSERT INTO ${to} SELECT * FROM ${from}; DROP TABLE ${from}; COMMIT`;
 
+  test.each([
+    ["before", ["DELETE FROM obs", rebuilt("obs", "observation")]],
+    ["in it", [rebuilt("obs", "observation", "DELETE FROM obs")]],
+  ])("of a table that the same transaction rebuilds, its rows deleted %s: what others write to it is not held for good", (_, edits) => {
+    const [a, b] = ["a", "b"].map((name) => new Site(name, "CREATE TABLE obs(id INTEGER PRIMARY KEY, body TEXT)")) as [Site, Site];
+    a.edit("INSERT INTO obs VALUES(1, 'deleted')");
+    settle(a, b);
+    for (const sql of edits) b.edit(sql, b.nowUs + 1_000_000);
+    a.edit("INSERT INTO obs VALUES(2, 'apart')", b.nowUs + 1_000_000);
+    b.pull(a);
+    a.edit("ALTER TABLE obs RENAME TO observation", b.nowUs + 1_000_000);
+    settle(a, b);
+    a.edit("UPDATE observation SET body = body || ', edited'", b.nowUs + 1_000_000);
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(site.rows("SELECT * FROM observation")).toEqual([{ id: 2, body: "apart, edited" }]);
+      expect(held(site)).toEqual([]);
+    }
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+  });
+
+  test("of a table that is rebuilt under the name of one that was dropped: each row is there once", () => {
+    const schema = "CREATE TABLE old(id INTEGER PRIMARY KEY, body TEXT); CREATE TABLE obs(id INTEGER PRIMARY KEY, body TEXT)";
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    a.edit("INSERT INTO old VALUES(7, 'dropped'); INSERT INTO obs VALUES(1, 'one')");
+    settle(a, b);
+    for (const site of [a, b]) {
+      site.edit("DROP TABLE old", b.nowUs + 1_000_000);
+      site.edit(rebuilt("obs", "old"), b.nowUs + 20_000_000);
+    }
+    settle(a, b);
+    for (const site of [a, b]) expect(site.rows("SELECT * FROM old")).toEqual([{ id: 1, body: "one" }]);
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+  });
+
   test("of a table that is rebuilt under its former name and again: its rows are the same rows each time", () => {
     const [a, b] = ["a", "b"].map((name) => new Site(name, "CREATE TABLE obs(id INTEGER PRIMARY KEY, body TEXT)")) as [Site, Site];
     a.edit("INSERT INTO obs VALUES(1, 'one')");
@@ -403,18 +438,15 @@ describe("a name that changes on one node first", () => {
     expect(held(b)).toContain("obs");
   });
 
-  test("of a table that is rebuilt under the name of one that was dropped: each row is there once", () => {
-    const schema = "CREATE TABLE old(id INTEGER PRIMARY KEY, body TEXT); CREATE TABLE obs(id INTEGER PRIMARY KEY, body TEXT)";
+  test("of two empty tables with equal columns that are rebuilt at once: neither is taken for the other", () => {
+    const schema = "CREATE TABLE obs(id INTEGER PRIMARY KEY, body TEXT); CREATE TABLE pit(id INTEGER PRIMARY KEY, body TEXT)";
     const [a, b] = [new Site("a", schema), new Site("b", schema)];
-    a.edit("INSERT INTO old VALUES(7, 'dropped'); INSERT INTO obs VALUES(1, 'one')");
     settle(a, b);
-    for (const site of [a, b]) {
-      site.edit("DROP TABLE old", b.nowUs + 1_000_000);
-      site.edit(rebuilt("obs", "old"), b.nowUs + 20_000_000);
-    }
-    settle(a, b);
-    for (const site of [a, b]) expect(site.rows("SELECT * FROM old")).toEqual([{ id: 1, body: "one" }]);
-    expect(b.pull(a).at(-1)?.verified).toBe(true);
+    b.edit(`${rebuilt("obs", "report")}; ${rebuilt("pit", "match")}`, b.nowUs + 1_000_000);
+    a.edit("INSERT INTO obs VALUES(1, 'of obs'); INSERT INTO pit VALUES(2, 'of pit')", b.nowUs + 20_000_000);
+    b.pull(a);
+    for (const table of ["report", "match"]) expect(b.rows(`SELECT * FROM ${table}`)).toEqual([]);
+    expect(held(b)).toEqual(["obs", "pit"]);
   });
 
   test("of a column: every value that was written survives, and both are equal once both have changed it", () => {
