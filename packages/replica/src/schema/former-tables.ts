@@ -60,7 +60,7 @@ export function followRebuilt(db: Database, tables: readonly Table[]): boolean {
     fresh.delete(now);
     gone.delete(former);
   };
-  for (const former of [...gone]) {
+  for (const former of gone) {
     const now = [...fresh].find((table) => holdsRowsOf(db, table, former.tid));
     if (now) follow(former, now);
   }
