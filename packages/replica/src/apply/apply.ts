@@ -19,7 +19,7 @@ import {
 import type { Database } from "better-sqlite3";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { Table } from "../schema/catalog.ts";
-import { type IncomingRow, type IncomingTable, incomingTables, isStray, readRow, resolveHead } from "../log/incoming.ts";
+import { type IncomingRow, type IncomingTable, incomingTables, readRow, resolveHead } from "../log/incoming.ts";
 import type { Groups } from "../log/groups.ts";
 import type { Floor } from "../forgetting/floor.ts";
 import type { Rejoin, Rejoined } from "../forgetting/rejoin.ts";
@@ -28,6 +28,7 @@ import { settleDoubts } from "../repair/doubt.ts";
 import { isAlive, mergeBirth, mergeColumn, mergeExistence, mergeRekey, mergeSame } from "../rows/registers.ts";
 import { openConflicts, ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
+import { isStray } from "../rows/references.ts";
 import { packKey, sameValue } from "../rows/values.ts";
 import type { Placement } from "./placement.ts";
 import { rowStatement, valueStatement } from "../kept-statements.ts";
@@ -296,10 +297,15 @@ export class Applier {
       held[index] = value;
       changed.add(index);
     };
+    const shown = (cid: number, value: CellValue): CellValue => {
+      const index = table.indexOf.get(cid) as number;
+      const isLinked = table.linked.some((reference) => reference.index === index);
+      return value instanceof Ref && !isLinked ? (this.rows.references.idAt(table, index, value) ?? value) : value;
+    };
     let moved = found === null;
     const regardless = this.repairing || this.delivering;
     const covered = (write: { origin: number; sequence: number }) => !regardless && this.knowledge.covers(write.origin, write.sequence);
-    if (found && this.repairing) moved = settleDoubts(state, row, this.knowledge, { current, change });
+    if (found && this.repairing) moved = settleDoubts(state, row, this.knowledge, { current, change, shown });
     const mergeAnother = (birth: Write, written: IncomingRow["twinValues"], tallies?: IncomingRow["tallies"]) => {
       const isTwin = shared.has(birth.origin) && shared.has(state.birth.origin);
       moved = mergeBirth(state, birth, written, this.knowledge, current, change, isTwin, tallies) || moved;

@@ -10,7 +10,7 @@ import type { Concrete } from "../rows/references.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import type { Identity } from "../rows/same-links.ts";
 import type { Placement } from "./placement.ts";
-import { type RelatedRows, strayReference } from "./related-rows.ts";
+import type { RelatedRows } from "./related-rows.ts";
 
 /** A row in its table whose delete has won, with the values it ends with and the positions that differ from the table. */
 interface Dying {
@@ -196,7 +196,7 @@ export class KeptRows {
       this.placement.place(state, cells, before);
       return;
     }
-    const stray = strayReference(state.table, cells);
+    const stray = this.related.strayReference(state, shown);
     const { values: wanted, missing } = this.rows.references.concrete(state.table, shown);
     // Edited before it was deleted, to refer to a row that is not here or waits itself; or that has come back just now, and waits.
     if (stray || missing) return this.placement.evict(state, cells, stray ?? "parent", missing, before);

@@ -16,7 +16,7 @@ import { follow, followersOf } from "./followers.ts";
 import { Entities } from "./entities.ts";
 import { KeptRows } from "./kept-rows.ts";
 import { LeftBehind } from "./left-behind.ts";
-import { type Dots, RelatedRows, strayReference } from "./related-rows.ts";
+import { type Dots, RelatedRows } from "./related-rows.ts";
 
 /**
  * Decides which rows are in their table, under which integer, and which wait. Foreign keys are not enforced on this
@@ -152,7 +152,7 @@ export class Placement {
       return;
     }
     this.kept.keepParents(state, cells);
-    const stray = strayReference(state.table, cells);
+    const stray = this.related.strayReference(state, cells);
     if (stray) return this.evict(state, cells, stray, null, before);
     const concrete = this.rows.references.concrete(state.table, cells);
     const { values, missing } = concrete;
@@ -208,6 +208,8 @@ export class Placement {
     }
     if (!alive) this.kept.died({ birth: state.birth, cells, changed: [] });
     if (alive || state.kept) this.kept.keepParents(state, shown);
+    const stray = this.related.strayReference(state, shown);
+    if (stray) return this.evict(state, cells, stray, null, before);
     const concrete = this.rows.references.concrete(state.table, shown);
     const { values, missing } = concrete;
     if (missing) return this.evict(state, cells, "parent", missing, before);
@@ -245,7 +247,7 @@ export class Placement {
       if (wasWaiting) this.decisions.forget();
       return false;
     };
-    const stray = strayReference(state.table, cells);
+    const stray = this.related.strayReference(state, shown);
     if (stray) return wait(stray, null);
     // Bringing a parent back wakes those who waited for it: this row may be among them, with what was stored of it.
     if (this.kept.keepParents(state, shown) && wasWaiting) {

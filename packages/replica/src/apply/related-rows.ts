@@ -1,7 +1,6 @@
 import { hash } from "node:crypto";
 import { type CellValue, concurrent, knew, Ref, type SqlValue, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
-import { isStray } from "../log/incoming.ts";
 import { dependants, stateAt } from "../rows/foreign-keys.ts";
 import { sawNothing } from "../rows/registers.ts";
 import type { ownedDots, RowState, WaitingReason } from "../rows/row-state.ts";
@@ -159,11 +158,11 @@ export class RelatedRows {
     // That is how others tell of a write to a column that is gone, too.
     return row.deletes.some((write) => write.alive && isApart(write));
   }
-}
 
-/** Why a row cannot be in its table: a value refers to a row by a column that is no foreign key in this schema. */
-export function strayReference(table: Table, cells: readonly CellValue[]): WaitingReason | null {
-  const index = cells.findIndex((value, position) => isStray(table, position, value));
-  if (index < 0) return null;
-  return `schema: "${table.columns[index]?.name}" refers to a row where this was written, and is no foreign key here; it follows once the schema declares it`;
+  /** Why a row cannot be in its table: a value names a row that is not here, by a column that is no foreign key in this schema. */
+  strayReference(state: RowState, cells: readonly CellValue[]): WaitingReason | null {
+    const index = this.rows.references.unshownStray(state, cells);
+    if (index < 0) return null;
+    return `schema: "${state.table.columns[index]?.name}" refers to a row where this was written, and is no foreign key here; it follows once that row is here, or the schema declares it`;
+  }
 }

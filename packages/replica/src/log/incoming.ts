@@ -4,7 +4,6 @@ import {
   MalformedBytes,
   type PayloadReader,
   RecordFlags,
-  Ref,
   SyncError,
   type TableHead,
   takeTally,
@@ -133,12 +132,6 @@ export function resolveHead(reader: PayloadReader, knowledge: Knowledge): void {
     return knowledge.contextOf(vector);
   });
   reader.resolve(origins, contexts);
-}
-
-/** True when a value refers to a row by a column that is no declared foreign key here: only its own schema can hold it. */
-export function isStray(table: Table, position: number, value: CellValue): boolean {
-  const isAt = ({ index }: { index: number }) => index === position;
-  return value instanceof Ref && !table.references.some(isAt) && !table.linked.some(isAt);
 }
 
 /** Reads the rest of a record whose table and flags have been read. */

@@ -11,6 +11,8 @@ import { sameValue } from "../rows/values.ts";
 export interface RowValues {
   current(cid: number): CellValue;
   change(cid: number, value: CellValue): void;
+  /** What the table shows for a value: the integer of whom it names. */
+  shown(cid: number, value: CellValue): CellValue;
 }
 
 /**
@@ -34,7 +36,9 @@ export function settleDoubts(state: RowState, incoming: IncomingRow, knowledge: 
   let dot: { origin: number; sequence: number } | null = null;
   for (const { cid, ours, theirs, value } of winners(state, incoming, knowledge)) {
     const here = values.current(cid);
-    if (sameValue(here, value)) continue;
+    // By what the tables show: one side may name whom a column refers to that is an integer on the other.
+    const [shownHere, shownThere] = [values.shown(cid, here), values.shown(cid, value)];
+    if (sameValue(shownHere, shownThere)) continue;
     const { fallback } = state.table.columns[state.table.indexOf.get(cid) ?? -1] as { fallback: CellValue };
     // What a birth does not name has the default: it may have come here, or there, from a node that has dropped the column.
     const isUnnamed = (shown: CellValue) => same(ours, state.birth) && sameValue(shown, fallback);
@@ -46,7 +50,7 @@ export function settleDoubts(state: RowState, incoming: IncomingRow, knowledge: 
       if (here !== null && !sameValue(here, fallback)) continue;
       values.change(cid, value);
       moved = true;
-    } else if (isUnnamed(value) === isUnnamed(here) ? Buffer.compare(weight(value), weight(here)) > 0 : isUnnamed(here)) {
+    } else if (isUnnamed(value) === isUnnamed(here) ? Buffer.compare(weight(shownThere), weight(shownHere)) > 0 : isUnnamed(here)) {
       moved = true;
       if (knowledge.isOwn(ours.origin)) {
         // Who wrote it knows what it wrote. Whatever this replica writes now counts as knowing that: so it is an edit that settles

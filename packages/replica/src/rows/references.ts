@@ -6,6 +6,12 @@ import type { RowStore } from "./row-store.ts";
 import type { Identity } from "./same-links.ts";
 import { packKey } from "./values.ts";
 
+/** True when a value refers to a row by a column that is no declared foreign key here: whoever wrote it has one. */
+export function isStray(table: Table, position: number, value: CellValue): value is Ref {
+  const isAt = ({ index }: { index: number }) => index === position;
+  return value instanceof Ref && !table.references.some(isAt) && !table.linked.some(isAt);
+}
+
 const NOBODY: ReadonlyMap<string, bigint> = new Map();
 
 /** A row's values as its table is to hold them, and what is to be known about the rows they refer to. */
@@ -59,6 +65,25 @@ export class References {
     return state?.place.kind === "dead" && out?.[4] != null ? { state, id: out[4] } : null;
   }
 
+  /**
+   * The integer that a column which refers to nothing here shows for a row that is named in it: an application without the foreign key
+   * would have written it so. Null where that row is not here, and in a key, which is another one with it.
+   */
+  strayId(table: Table, index: number, ref: Identity): bigint | null {
+    const isKey = !table.surrogate && table.key.some(({ cid }) => cid === table.columns[index]?.cid);
+    const parent = isKey ? undefined : this.rows.ofIdentity(ref)?.table;
+    if (parent?.absent !== null || !parent.surrogate) return null;
+    return this.shownId(parent, ref) ?? this.deadParent(parent, this.representative(parent, ref))?.id ?? null;
+  }
+
+  /** Which column refers to nothing here and names another row that is not here, in what a row is to show; -1 where none does. */
+  unshownStray({ table, identity }: RowState, cells: readonly CellValue[]): number {
+    const isItself = (ref: Ref) => table.surrogate && ref.origin === identity.origin && ref.sequence === identity.sequence;
+    return cells.findIndex(
+      (value, index) => isStray(table, index, value) && !isItself(value) && this.strayId(table, index, value) === null,
+    );
+  }
+
   /** The row with a natural key whose reference to `parent`'s table means `parent`, whoever has that integer now. */
   byKeyOf(table: Table, key: readonly SqlValue[], parent: RowState): RowState | null {
     if (table.surrogate || table.keyReferences.length === 0) return null;
@@ -95,7 +120,7 @@ export class References {
     const parent = table.references.find((reference) => reference.index === index)?.parent;
     if (parent) return this.shownId(parent, ref);
     const target = table.linked.find((reference) => reference.index === index)?.target;
-    return target ? this.rows.linked.idOf(target, ref) : null;
+    return target ? this.rows.linked.idOf(target, ref) : this.strayId(table, index, ref);
   }
 
   /** References as identities instead of integers, for images and the wire. Integers that name no row stay. */
@@ -138,6 +163,12 @@ export class References {
     for (const { index, target } of table.linked) {
       const value = values[index];
       if (value instanceof Ref) result[index] = this.rows.linked.idOf(target, value);
+    }
+    for (const [index, value] of values.entries()) {
+      if (!isStray(table, index, value)) continue;
+      const id = this.strayId(table, index, value) ?? together.get(`${value.origin}:${value.sequence}`) ?? null;
+      if (id === null) missing ??= value;
+      else result[index] = id;
     }
     return { values: result as SqlValue[], missing, dead, left };
   }

@@ -7,7 +7,7 @@ import type { LinkedTarget } from "../schema/tables.ts";
 import { waitingColumns } from "./held-columns.ts";
 import { KeylessRows } from "./keyless-rows.ts";
 import { type LogEntry, LogEntries } from "./log-entries.ts";
-import { References } from "./references.ts";
+import { isStray, References } from "./references.ts";
 import { stateInTable, stateOut } from "./stored-states.ts";
 import type { SharedRows } from "../identity/shared-rows.ts";
 import { type Identity, SameLinks } from "./same-links.ts";
@@ -373,7 +373,10 @@ export class RowStore {
       const cells = this.references.abstract(state.table, values);
       for (const [cid, value] of state.own) {
         const index = state.table.indexOf.get(cid);
-        if (index !== undefined) cells[index] = value;
+        if (index === undefined) continue;
+        // Where the row named has another integer by now, or is forgotten, the table says what the application sees.
+        const isOther = isStray(state.table, index, value) && this.references.strayId(state.table, index, value) !== values[index];
+        if (!isOther) cells[index] = value;
       }
       return cells;
     }
@@ -394,8 +397,9 @@ export class RowStore {
   }
 
   /** True where a row may refer to nobody by an integer that another row has or had, or to one which has an integer that others hold so. */
-  private mayBeBare({ references }: Table, cells: readonly CellValue[]): boolean {
-    return references.some(({ index, parent }) => {
+  private mayBeBare(table: Table, cells: readonly CellValue[]): boolean {
+    if (cells.some((cell, index) => isStray(table, index, cell))) return true;
+    return table.references.some(({ index, parent }) => {
       const cell = cells[index];
       if (typeof cell === "bigint") return !this.of(parent).namesNobody(cell);
       return cell instanceof Ref && this.of(parent).bare.size > 0;

@@ -195,6 +195,8 @@ export class SchemaFollower {
     if (held.length > 0) this.silently(() => this.delivery.merge(held));
     this.delivery.begin();
     this.mayMoveUniques = true;
+    // What a foreign key kept out, or the want of one, may have a place now.
+    this.placement.decisions.forget();
     this.forgetSums(absent);
     return true;
   }
