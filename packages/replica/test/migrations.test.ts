@@ -36,6 +36,27 @@ describe("while the node runs", () => {
     expect(b.rows("SELECT * FROM team")).toEqual(a.rows("SELECT * FROM team"));
   });
 
+  test("a row from before a column was added has its history, and its conflicts: nobody has written that column", () => {
+    const [a, b] = ["a", "b"].map((name) => new Site(name, "CREATE TABLE word(k TEXT PRIMARY KEY, x TEXT)")) as [Site, Site];
+    a.edit("INSERT INTO word VALUES('k', 'one')");
+    settle(a, b);
+    for (const site of [a, b]) site.edit("ALTER TABLE word ADD COLUMN y TEXT DEFAULT 'none'");
+    settle(a, b);
+    const told = (site: Site) => site.replica.history("word", "k").map(({ operation, column, value }) => [operation, column, value]);
+    for (const site of [a, b])
+      expect(told(site)).toEqual([
+        ["insert", null, null],
+        ["update", "k", "k"],
+        ["update", "x", "one"],
+      ]);
+    for (const site of [a, b]) site.edit(`UPDATE word SET x = 'by ${site.name}'`, b.nowUs + 1_000_000);
+    settle(a, b);
+    for (const site of [a, b]) expect(site.conflicts).toHaveLength(1);
+    a.edit("UPDATE word SET y = 'onward'", b.nowUs + 1_000_000);
+    settle(a, b);
+    for (const site of [a, b]) expect(told(site)).toContainEqual(["update", "y", "onward"]);
+  });
+
   test("a column that is added and filled in one transaction travels with its values", () => {
     const [a, b] = pair();
     b.edit("ALTER TABLE team ADD COLUMN motto TEXT");

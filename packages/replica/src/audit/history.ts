@@ -75,6 +75,8 @@ function entriesOf(audited: Audited, state: RowState): HistoryEntry[] {
   const entries = [entry("insert", state.birth, null, null, birthNote)];
   table.columns.forEach((column, index) => {
     const writes = registerOf(state, column.cid);
+    // Nobody has written a column that came by a migration.
+    if (writes.length === 0) return;
     const { winner, lost } = judge(table, column.cid, writes, knowledge, cells[index] ?? null);
     for (const write of writes) {
       const isWinner = write.origin === winner.origin && write.sequence === winner.sequence;
