@@ -332,7 +332,7 @@ function stuck(name: string, cause: unknown): unknown {
 
 /**
  * Takes the store's name from what is back under its own. False where a program has saved over that one meanwhile: the
- * store's was the last name of these bytes then, and they are stored anew.
+ * store's is the last name of these bytes then, and stays; or they are stored anew.
  */
 export function unstore(objects: Folder, id: string): boolean {
   let fd: number;
@@ -345,8 +345,10 @@ export function unstore(objects: Folder, id: string): boolean {
     return true;
   }
   try {
+    if (fstatSync(fd).nlink === 1) return false;
     objects.remove(id);
     const { nlink } = fstatSync(fd);
+    // A program may have come between these two as well.
     if (nlink > 0) return true;
     objects.write(id, fd);
     objects.sync();
