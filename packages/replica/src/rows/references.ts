@@ -8,8 +8,9 @@ import { packKey } from "./values.ts";
 
 /** True when a value refers to a row by a column that is no declared foreign key here: whoever wrote it has one. */
 export function isStray(table: Table, position: number, value: CellValue): value is Ref {
+  if (!(value instanceof Ref)) return false;
   const isAt = ({ index }: { index: number }) => index === position;
-  return value instanceof Ref && !table.references.some(isAt) && !table.linked.some(isAt);
+  return !table.references.some(isAt) && !table.linked.some(isAt);
 }
 
 const NOBODY: ReadonlyMap<string, bigint> = new Map();
