@@ -48,7 +48,7 @@ export const FORGETTING_FAULTS: Fault[] = [
       ["if (key !== null && !state.key?.equals(key)) this.rebear(state, result);", "if (key === undefined) this.rebear(state, result);"],
       [": this.renamedKey(state);", ": state.key;"],
     ],
-    caughtBy: "packages/replica/test/entity-simulation.test.ts",
+    caughtBy: tests("entity-forgetting"),
   },
   {
     name: "a row that lives on as a new one since a node joined again is not listed",

@@ -173,3 +173,33 @@ describe("a mass delete that is kept back", () => {
     expect(a.rows("SELECT name FROM users")).toEqual([{ name: "alice" }]);
   });
 });
+
+test("a row that waits names in its key who lives on as a new row since its node joined again", () => {
+  const schema = `CREATE TABLE users(id INTEGER PRIMARY KEY, x TEXT);
+    CREATE TABLE roles(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+    CREATE TABLE user_roles(user INTEGER NOT NULL REFERENCES users(id), role INTEGER NOT NULL REFERENCES roles(id), note TEXT, PRIMARY KEY(user, role))`;
+  const [a, b, c, d] = ["a", "b", "c", "d"].map((name) => new Site(name, schema, { park: ["roles"] })) as [Site, Site, Site, Site];
+  a.edit("INSERT INTO users VALUES(1, 'alice')", at(1));
+  meet(a, b, c, d);
+  a.edit("DELETE FROM users", at(2));
+  meet(a, b);
+  d.edit("INSERT INTO roles VALUES(9, 'admin')", at(3));
+  c.edit("UPDATE users SET x = 'edited'; INSERT INTO roles VALUES(5, 'admin'); INSERT INTO user_roles VALUES(1, 5, 'note')", at(4));
+  c.pull(d);
+  expect(c.replica.state().parked).toBe(2);
+  expect(forgetAlone(a, b, 100)).toBe(1);
+  // Whose integer it is where the old name is looked up.
+  a.edit("INSERT INTO users VALUES(1, 'bob')", at(100));
+  c.nowUs = d.nowUs = at(100);
+  expect(rejoin(c.replica, a.replica)).toEqual({ gone: 0, reborn: 1 });
+  meet(a, b, c);
+  for (const site of [a, b, c]) expect(site.replica.state().parked).toBe(2);
+  a.edit("UPDATE roles SET name = 'moved'", at(101));
+  meet(a, b, c);
+  const granted = "SELECT x, name, note FROM user_roles JOIN users ON users.id = user JOIN roles ON roles.id = role";
+  for (const site of [a, b, c]) {
+    expect(site.rows(granted)).toEqual([{ x: "edited", name: "admin", note: "note" }]);
+    expect(site.replica.state().parked).toBe(0);
+    expect(site.replica.state().digest).toEqual(a.replica.state().digest);
+  }
+});

@@ -12,7 +12,6 @@ test.each(FOUND)("seed %i, which found something", (seed) => {
 });
 
 test.each([
-  [700002, "a row that waits and whose key names one that lives on under another name"],
   [70000017, "a circle of deleted rows that is brought back while another row has the integer of one"],
   [70000050, "rows that show the integer of a deleted one, which another row has, when it turns out to be one with a row that lives"],
 ])("seed %i, with nodes that join again: %s", (seed) => {
