@@ -13,6 +13,8 @@ import { FAULTS } from "./faults.ts";
 // `--after-tests` right after a green `npm test`: that its tests are green without the faults is not shown a second time.
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const LONGEST_MS = 240_000;
+/** What one process of a check may take, KiB: native memory, too, which no option of Node bounds. */
+const MOST_KIB = 3 * 1024 * 1024;
 const SOURCES = ["packages", "services"];
 const DAY_MS = 86_400_000;
 
@@ -107,7 +109,8 @@ function end(child: ChildProcess): void {
 
 /** True when the check is green. A check that hangs is not: whoever waits for it would notice. */
 async function isGreen(scratch: Scratch, fault: Fault): Promise<boolean> {
-  const child = spawn(process.execPath, commandOf(fault), { cwd: scratch.path, stdio: "ignore", detached: true });
+  const bounded = ["-c", `ulimit -d ${MOST_KIB}; exec "$@"`, "sh", process.execPath, ...commandOf(fault)];
+  const child = spawn("sh", bounded, { cwd: scratch.path, stdio: "ignore", detached: true });
   running.add(child);
   const timer = setTimeout(() => end(child), LONGEST_MS);
   const code = await new Promise<number | null>((done) => child.on("exit", done));
