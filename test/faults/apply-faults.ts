@@ -208,4 +208,19 @@ export const APPLY_FAULTS: Fault[] = [
     edits: [["        row.cids.push(column.cid);", "        if (row.cids.length === 0) row.cids.push(column.cid);"]],
     caughtBy: tests("foreign-keys"),
   },
+  {
+    name: "the key of a row that names a parked one is not noted",
+    edits: [[" ?? keyIn(state.table, values)", ""]],
+    caughtBy: tests("foreign-keys"),
+  },
+  {
+    name: "a row that is one with others means whom it says itself, not whom they show",
+    edits: [
+      [
+        "this.entities.concerns(child) ? this.entities.shown(child)[child.table.indexOf.get(cid) as number] : child.own.get(cid)",
+        "child.own.get(cid)",
+      ],
+    ],
+    caughtBy: tests("circles"),
+  },
 ];

@@ -151,4 +151,9 @@ export const FORGETTING_FAULTS: Fault[] = [
     edits: [["if (!this.prints.has(tablePrint(state.table))) throw notTheSameTable(state.table);", ""]],
     caughtBy: tests("forgetting"),
   },
+  {
+    name: "what is held for a column that is lacking is not in a row that joins again as a new one",
+    edits: [["if (held?.value !== undefined) fresh.columns.set(", "if (held === null) fresh.columns.set("]],
+    caughtBy: tests("forgetting"),
+  },
 ];

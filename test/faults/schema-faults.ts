@@ -144,4 +144,54 @@ export const SCHEMA_FAULTS: Fault[] = [
     edits: [["const renewed = rejoinTable(", "const renewed = ((..._: unknown[]) => [] as ReturnType<typeof rejoinTable>)("]],
     caughtBy: tests("schema-held"),
   },
+  {
+    name: "a table that one transaction rebuilds and renames is another table",
+    edits: [["if (followRebuilt(this.db, tables)) tables = catalogTables(this.db, shapes);", ""]],
+    caughtBy: tests("schema-held"),
+  },
+  {
+    name: "a rebuilt table is another one where its name was that of a dropped one",
+    edits: [
+      [
+        "table.surrogate && exists.get(imageTable(table.tid)) === undefined",
+        "table.surrogate && exists.get(rowsTable(table.tid)) === undefined",
+      ],
+    ],
+    caughtBy: tests("schema-held"),
+  },
+  {
+    name: "the copy of a table that is only excluded counts as the table",
+    edits: [
+      [
+        "!here.has(tid) && exists.get(name) === undefined && exists.get(imageTable(tid)) !== undefined",
+        "!here.has(tid) && exists.get(imageTable(tid)) !== undefined",
+      ],
+    ],
+    caughtBy: tests("schema-held"),
+  },
+  {
+    name: "a table that lacks columns of a rebuilt one counts as that one",
+    edits: [["  if (!shape.isWhole) return false;\n", ""]],
+    caughtBy: tests("schema-held"),
+  },
+  {
+    name: "a rebuilt table of which no row is left is another one",
+    edits: [["[...gone].filter(({ tid }) => isEmptied(db, tid))", "[...gone].filter(({ tid }) => tid < 0 && isEmptied(db, tid))"]],
+    caughtBy: tests("schema-held"),
+  },
+  {
+    name: "what was renamed away is labelled alike each time",
+    edits: [["`${now}\\n${other} now ${tid}`", "`${now}\\nnow ${tid}`"]],
+    caughtBy: tests("schema-held"),
+  },
+  {
+    name: "a write under a table's name to come is of a second row of its birth",
+    edits: [["    if (!found && row.birth && this.hasUnderAnotherName(row.table, row.birth)) row.birth = null;\n", ""]],
+    caughtBy: tests("schema-held"),
+  },
+  {
+    name: "what came before a migration is given up where the disk fails",
+    edits: [["if (isOfSurroundings(error) || error instanceof ParentBehind", "if (error instanceof ParentBehind"]],
+    caughtBy: tests("interrupted"),
+  },
 ];
