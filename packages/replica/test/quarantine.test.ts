@@ -267,3 +267,35 @@ test("a rebuild with foreign keys on, which cascades: the children are kept back
   expectEqual(a, b);
   expect(a.rows("SELECT * FROM robot ORDER BY id")).toEqual(before);
 });
+
+test.each(["undo", "release"] as const)("whose parent lost its UNIQUE value meanwhile come back with it: --%s", (decision) => {
+  const schema = `
+    CREATE TABLE team(id INTEGER PRIMARY KEY, num UNIQUE);
+    CREATE TABLE match(id INTEGER PRIMARY KEY, team_id INTEGER NOT NULL REFERENCES team(id) ON DELETE CASCADE, note);
+    CREATE TABLE score(match_id INTEGER PRIMARY KEY REFERENCES match(id) ON DELETE CASCADE, points)`;
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  for (const site of [a, b]) site.app.pragma("foreign_keys = ON");
+  a.edit(`${numbers(200)} INSERT INTO team SELECT i, i FROM n`);
+  a.edit(`${numbers(200)} INSERT INTO match SELECT i, i, 'match ' || i FROM n; INSERT INTO score SELECT id, 0 FROM match`);
+  settle(a, b);
+  a.edit("DELETE FROM team WHERE id <= 150");
+  a.edit("INSERT INTO team VALUES(1000, 41); INSERT INTO match VALUES(1000, 1000, 'of the other 41')");
+  b.edit("UPDATE match SET note = 'edited' WHERE id = 41; UPDATE score SET points = 9 WHERE match_id = 41", b.nowUs + SECOND_US);
+  settle(a, b);
+  decide(a, decision);
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.one("SELECT count(*) FROM team")).toBe(decision === "undo" ? 200 : 51);
+    expect(
+      site.rows("SELECT team.id, note, points FROM team JOIN match ON team_id = team.id JOIN score ON match_id = match.id WHERE num = 41"),
+    ).toEqual([{ id: 41, note: "edited", points: 9 }]);
+    expect(site.replica.reviews({ kind: "parked", id: "", limit: 0 })).toHaveLength(2);
+    expect(site.rows("PRAGMA foreign_key_check")).toEqual([]);
+  }
+  // The other one waits, with what refers to it, until there is room.
+  b.edit("UPDATE team SET num = 4100 WHERE id = 41", b.nowUs + 2 * SECOND_US);
+  settle(a, b);
+  for (const site of [a, b])
+    expect(site.rows("SELECT note FROM match JOIN team ON team_id = team.id WHERE num = 41")).toEqual([{ note: "of the other 41" }]);
+  expectVerified(a, b);
+});

@@ -251,8 +251,11 @@ export class Quarantine {
     if (!state || !values) return this.rows.keepBack(table).remove(key);
     const before = ownedDots(state);
     const cells = this.rows.cells(state);
+    const missing = this.rows.keepBack(table).concrete(key)?.missing;
     this.rows.keepBack(table).remove(key);
     if (store.readTable(key)) return;
+    // Its parent was put back before it, and waits: another row has its UNIQUE value by now.
+    if (missing) return this.placement.evict(state, cells, "parent", missing, before);
     const bound = bindable(values);
     const refused = this.placement.tryInsert(table, table.surrogate ? (key[0] as bigint) : null, bound.values, bound.raw);
     if (refused) this.placement.evict(state, cells, refused, null, before);

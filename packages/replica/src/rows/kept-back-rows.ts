@@ -1,5 +1,6 @@
 import type { Database } from "better-sqlite3";
 import { ByteReader, ByteWriter, type CellValue, RawText, type SqlValue } from "@scoutsync/core";
+import type { Concrete } from "./references.ts";
 import type { RowStore } from "./row-store.ts";
 import { type Bindable, packKey } from "./values.ts";
 import type { Table } from "../schema/catalog.ts";
@@ -31,8 +32,13 @@ export class KeptBackRows {
   }
 
   read(key: readonly SqlValue[]): SqlValue[] | null {
+    return this.concrete(key)?.values ?? null;
+  }
+
+  /** What `read` gives, with whom the row names that is in no table: nothing can be put in for that one. */
+  concrete(key: readonly SqlValue[]): Concrete | null {
     const image = this.image(key);
-    return image === undefined ? null : this.rows.references.concrete(this.table, unpackCells(this.table, image)).values;
+    return image === undefined ? null : this.rows.references.concrete(this.table, unpackCells(this.table, image));
   }
 
   /** Keeps a row back; one that is kept back already stays as it is. */
