@@ -44,7 +44,22 @@ export const APPLY_FAULTS: Fault[] = [
   },
   {
     name: "what was left behind comes to mean the row that was there first",
-    edits: [["return taken.length > 0;", "return false;"]],
+    edits: [["if (taken.length > 0) return true;", ""]],
+    caughtBy: tests("left-behind"),
+  },
+  {
+    name: "of deleted rows that had one integer a row that comes means the last",
+    edits: [["!isSame(this.rows.deadAt(parent.table, id), parent)", "isSame(parent, parent) === null"]],
+    caughtBy: tests("left-behind"),
+  },
+  {
+    name: "what a deleted row left behind comes to mean a later deleted one that had its integer",
+    edits: [["    if (last && wanted !== null) this.sayLast(state.table, wanted, last);\n", ""]],
+    caughtBy: tests("left-behind"),
+  },
+  {
+    name: "whoever took over from a later deleted row gets the integer that another's rows show",
+    edits: [["this.rows.byIdentity(table, said.origin, said.sequence) : last;", "last : last;"]],
     caughtBy: tests("left-behind"),
   },
   {

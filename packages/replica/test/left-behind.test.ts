@@ -84,3 +84,71 @@ test("a row keyed by two others follows one that gets another integer though the
   settle(...all);
   for (const site of all) expect(site.rows("SELECT x FROM has")).toEqual([{ x: "edited" }]);
 });
+
+/** As `sites`, but `b` has deleted ben again; what `more` does there comes before anybody has met. */
+function bothGone(visit: string, more = ""): [Site, Site, Site, Site] {
+  const schema = `CREATE TABLE person(id INTEGER PRIMARY KEY, name TEXT); ${visit}`;
+  const all: [Site, Site, Site, Site] = [new Site("a", schema), new Site("b", schema), new Site("c", schema), new Site("d", schema)];
+  for (const { app } of all) app.pragma("foreign_keys = OFF");
+  const [a, b] = all;
+  a.edit("INSERT INTO person VALUES(1, 'ann')", at(1));
+  a.edit("INSERT INTO visit(person, x) VALUES(1, 'of ann')", at(2));
+  a.edit("DELETE FROM person", at(3));
+  b.edit("INSERT INTO person VALUES(1, 'ben')", at(4));
+  b.edit("DELETE FROM person", at(5));
+  if (more) b.edit(more, at(6));
+  return all;
+}
+
+const IN_BOTH_ORDERS = KINDS.flatMap(([name, visit]) => [[name, "ann first", visit] as const, [name, "ben first", visit] as const]);
+
+test.each(IN_BOTH_ORDERS)("nor for one of another deleted one that had its integer: %s, %s", (_, order, visit) => {
+  const [a, b, c, d] = bothGone(visit);
+  for (const from of order === "ann first" ? [a, b] : [b, a]) c.pull(from);
+  d.pull(c);
+  settle(a, b, c, d);
+  for (const site of [a, b, c, d]) {
+    expect(site.rows("SELECT * FROM person")).toEqual([]);
+    expect(site.rows(VISITS)).toEqual([{ x: "of ann", name: null }]);
+    expect(site.replica.state().digest).toEqual(a.replica.state().digest);
+  }
+});
+
+test.each([KINDS[0], KINDS[2]])("nor for one of another deleted one, where it comes after both: %s", (_, visit) => {
+  const [a, b, c, d] = bothGone(visit);
+  for (const from of [a, b]) c.pull(from);
+  a.edit("INSERT INTO visit(person, x) VALUES(1, 'of ann again')", at(7));
+  c.pull(a);
+  d.pull(c);
+  settle(a, b, c, d);
+  for (const site of [a, b, c, d]) {
+    expect(site.rows("SELECT * FROM person")).toEqual([]);
+    expect(site.replica.state().digest).toEqual(a.replica.state().digest);
+  }
+});
+
+test.each(IN_BOTH_ORDERS)("nor for one of whoever took over the other's integer: %s, %s", (_, order, visit) => {
+  const [a, b, c, d] = bothGone(visit, "INSERT INTO person VALUES(1, 'carl'); INSERT INTO visit(person, x) VALUES(1, 'of carl')");
+  for (const from of order === "ann first" ? [a, b] : [b, a]) c.pull(from);
+  d.pull(c);
+  expect(c.rows(VISITS)).toContainEqual({ x: "of ann", name: null });
+  settle(a, b, c, d);
+  for (const site of [a, b, c, d]) {
+    expect(site.rows(VISITS)).toEqual([
+      { x: "of ann", name: null },
+      { x: "of carl", name: "carl" },
+    ]);
+    expect(site.replica.state().digest).toEqual(a.replica.state().digest);
+  }
+});
+
+test.each([KINDS[0], KINDS[2]])("it is taken over by a new row where two deleted ones had the integer: %s", (_, visit) => {
+  const [a, b, c, d] = bothGone(visit);
+  for (const from of [a, b]) c.pull(from);
+  c.edit("INSERT INTO person VALUES(1, 'anna')", at(7));
+  settle(a, b, c, d);
+  for (const site of [a, b, c, d]) {
+    expect(site.rows(VISITS)).toEqual([{ x: "of ann", name: "anna" }]);
+    expect(site.replica.state().digest).toEqual(a.replica.state().digest);
+  }
+});

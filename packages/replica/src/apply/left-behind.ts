@@ -34,8 +34,9 @@ export class LeftBehind {
   hold(taker: RowState, id: bigint): boolean {
     const { table } = taker;
     if (table.referencedBy.length === 0) return false;
-    const gone = this.rows.deadAt(table, id);
-    if (!gone || !this.isStranger(taker, gone)) return false;
+    // Most integers that are taken again are so by somebody who knew: no table is looked through for those.
+    const last = this.rows.deadAt(table, id);
+    if (!this.rows.allDeadAt(table, id).some((gone) => this.isStranger(taker, gone))) return false;
     return table.referencedBy.some(({ child, column }) =>
       this.rows
         .of(child)
@@ -44,19 +45,24 @@ export class LeftBehind {
           const row = this.related.stateAt(child, key);
           if (row && this.rows.isBare(row, column.cid, table, id)) return false;
           const said = row?.own.get(column.cid);
-          return !(said instanceof Ref) || said.origin !== taker.identity.origin || said.sequence !== taker.identity.sequence;
+          const gone = said instanceof Ref ? this.rows.byIdentity(table, said.origin, said.sequence) : last;
+          return gone !== null && this.isStranger(taker, gone);
         }),
     );
   }
 
-  /** True when another row has the integer of a deleted one that this row is to show; that one is to move. */
+  /**
+   * True when another row has the integer of a deleted one that this row is to show, and is to move; or had it later, and
+   * would be taken for the one that is meant.
+   */
   note({ left }: Concrete, by: Write): boolean {
     const taken = left.filter(({ parent, id }) => {
       const holder = this.rows.byId(parent.table, id);
       return holder !== null && this.isStranger(holder, parent);
     });
     this.contested.push(...taken.map(({ parent, id }) => ({ table: parent.table, id, by })));
-    return taken.length > 0;
+    if (taken.length > 0) return true;
+    return left.some(({ parent, id }) => this.rows.byId(parent.table, id) === null && !isSame(this.rows.deadAt(parent.table, id), parent));
   }
 
   /** Takes the integers whose rows are to move. */
@@ -80,3 +86,6 @@ export class LeftBehind {
     return deleted !== undefined && !isAlive(gone, this.knowledge) && !knew(birth, deleted.origin, deleted.sequence, this.knowledge);
   }
 }
+
+const isSame = (row: RowState | null, { identity }: RowState): boolean =>
+  row !== null && row.identity.origin === identity.origin && row.identity.sequence === identity.sequence;

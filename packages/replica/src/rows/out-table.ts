@@ -58,6 +58,7 @@ export class OutTable {
   private readonly bySlot: Statement;
   private readonly byKey: Statement;
   private readonly byId: Statement;
+  private readonly allById: Statement;
   private readonly insert: Statement;
   private readonly update: Statement;
   private readonly delete: Statement;
@@ -75,6 +76,7 @@ export class OutTable {
     this.byKey = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND key = ?`);
     // Nobody has seen a row that waits under the integer which it waits for.
     this.byId = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND id = ? ORDER BY state = 2, slot DESC LIMIT 1`);
+    this.allById = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND id = ?`);
     this.insert = prepare(
       "INSERT INTO _scoutsync_out(tid, state, key, id, oid, sequence, time, context, open, extra, image, reason, blocker_oid, blocker_sequence) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     );
@@ -96,6 +98,10 @@ export class OutTable {
   /** The row that had this integer last. */
   withId(tid: number, id: bigint): OutRow | undefined {
     return this.byId.get(tid, id) as OutRow | undefined;
+  }
+
+  allWithId(tid: number, id: bigint): OutRow[] {
+    return this.allById.all(tid, id) as OutRow[];
   }
 
   /** Stores a row and returns its slot. */

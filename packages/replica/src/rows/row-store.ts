@@ -8,10 +8,11 @@ import { waitingColumns } from "./held-columns.ts";
 import { KeylessRows } from "./keyless-rows.ts";
 import { type LogEntry, LogEntries } from "./log-entries.ts";
 import { isStray, References } from "./references.ts";
+import { stateAt } from "./foreign-keys.ts";
 import { stateInTable, stateOut } from "./stored-states.ts";
 import type { SharedRows } from "../identity/shared-rows.ts";
 import { type Identity, SameLinks } from "./same-links.ts";
-import { openConflicts, type ownedDots, packExtra, type RowState, UNSTORED } from "./row-state.ts";
+import { openConflicts, ownedDots, packExtra, type RowState, UNSTORED } from "./row-state.ts";
 import { packImage, unpackImage } from "./images.ts";
 import { OutState, OutTable, type OutRow, type WaitingRows } from "./out-table.ts";
 import { KeptBackRows } from "./kept-back-rows.ts";
@@ -256,6 +257,11 @@ export class RowStore {
     const out = this.out.withId(table.tid, id);
     const state = out ? this.fromOut(out).state : null;
     return state?.place.kind === "dead" ? state : null;
+  }
+
+  /** The deleted rows that had this integer. */
+  allDeadAt(table: Table, id: bigint): RowState[] {
+    return this.out.allWithId(table.tid, id).flatMap((out) => (out[2] === OutState.dead ? [this.fromOut(out).state] : []));
   }
 
   /** Every deleted row of a table, with the integer it had and its last values. */
@@ -573,11 +579,33 @@ export class RowStore {
       named?.sequence ?? null,
     ] as const;
     const code = place.kind === "table" ? OutState.waiting : OutState[place.kind];
+    const last = place.kind === "dead" && !wasInTable && wanted !== null ? this.lastAt(state.table, wanted) : null;
     if (state.slot === UNSTORED) state.slot = this.out.add(state.table.tid, code, state.key, columns);
     else this.out.change(state.slot, code, columns);
     // SQLite has its own: the next thing may be to read the row again.
     ownedMemory(columns[7])?.transfer(0);
     this.syncLog(state, before);
+    if (last && wanted !== null) this.sayLast(state.table, wanted, last);
+  }
+
+  /** Whom rows mean that show this integer, which nobody has; null where none can. */
+  private lastAt(table: Table, id: bigint): Ref | null {
+    return table.referencedBy.length > 0 && this.wasUsed(table, id) && !this.byId(table, id) ? this.references.refOf(table, id) : null;
+  }
+
+  /** Another deleted row has come to an integer: rows that show it for the one that came to it `last` before say so from here on. */
+  private sayLast(table: Table, id: bigint, last: Ref): void {
+    const now = this.references.refOf(table, id);
+    if (now === null || sameValue(now, last)) return;
+    for (const { child, column } of table.referencedBy) {
+      for (const key of this.of(child).keysWhere(column.name, id)) {
+        const row = stateAt(this, child, key);
+        const values = row && this.tableValues(row);
+        if (!row || !values || row.own.has(column.cid)) continue;
+        row.own.set(column.cid, last);
+        this.saveReference(row, values, ownedDots(row));
+      }
+    }
   }
 
   /** Lets go of everything known of a row that is out of its table. The caller has seen to it that nobody has to be told. */
