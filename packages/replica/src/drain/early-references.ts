@@ -188,8 +188,8 @@ export class EarlyReferences {
     const among = `FROM ${quote(table.source)} WHERE ${rowid} >= ? ${table.where === null ? "" : `AND ${table.where}`} ORDER BY ${rowid} LIMIT ?`;
     const last = this.db.prepare(`SELECT max(at) FROM (SELECT ${rowid} AS at ${among})`).safeIntegers(true).pluck();
     const store = this.db.prepare(
-      `INSERT INTO _scoutsync_linked(target, oid, sequence, id, state) SELECT DISTINCT ?, 0, h.id, h.id, ${NAMES_NOBODY} ` +
-        `FROM (SELECT ${quote(column.name)} AS id ${among}) AS h WHERE typeof(h.id) = 'integer' AND ${isAbsent(parent.tid, "h.id")} ${AGAIN}`,
+      `INSERT INTO _scoutsync_linked(target, oid, sequence, id, state) SELECT ?, 0, h.id, h.id, ${NAMES_NOBODY} ` +
+        `FROM (SELECT DISTINCT id FROM (SELECT ${quote(column.name)} AS id ${among}) WHERE typeof(id) = 'integer') AS h WHERE ${isAbsent(parent.tid, "h.id")} ${AGAIN}`,
     );
     return ([after], rows) => {
       const from = typeof after === "bigint" ? after + 1n : SMALLEST;

@@ -18,6 +18,8 @@ import { drawOrigin } from "./knowledge.ts";
 const ROWS_AT_ONCE = 5_000;
 /** Recording goes on for minutes, and of several writers that wait each pause may serve one only, milliseconds. */
 const WITHOUT_PAUSE_MS = 500;
+const WAITING_BYTES = 64 * 1024;
+const NAMED_BY_CONTENT = Buffer.from("named by content:");
 
 /**
  * Makes a database a replica. Capture comes first, then the rows that are there are recorded from one snapshot while
@@ -44,7 +46,8 @@ export function attach(db: Database, exclude: readonly string[], terms: Terms, j
     "DROP TABLE IF EXISTS temp.baseline; CREATE TEMP TABLE baseline(n INTEGER PRIMARY KEY, tid INTEGER, id INTEGER, sort BLOB, key BLOB, hash BLOB)",
   );
   try {
-    record(db, tables, snapshot(db, tables));
+    const content = new Content(db, tables);
+    record(db, tables, snapshot(db, tables, content), content);
   } finally {
     db.exec("DROP TABLE IF EXISTS temp.baseline");
   }
@@ -70,15 +73,64 @@ interface Snapshot {
   seen: number;
 }
 
+/** What all rows hold, in the order of their numbers. */
+class Content {
+  readonly digest: DigestSums;
+  private readonly sum = createHash("sha256");
+  private readonly names: ReadonlyMap<number, string>;
+  private readonly keyless: ReadonlySet<number>;
+  private readonly waiting = Buffer.allocUnsafe(WAITING_BYTES);
+  private length = 0;
+
+  constructor(db: Database, tables: readonly Table[]) {
+    this.digest = new DigestSums(db);
+    this.names = new Map(tables.map((table) => [table.tid, table.name]));
+    this.keyless = new Set(tables.filter((table) => table.keyless).map((table) => table.tid));
+  }
+
+  /** `id` is the integer of a row that is named by it, `sort` how others are put in order. */
+  add(tid: number, id: bigint | null, sort: Buffer | null, hash: Buffer): void {
+    this.append(Buffer.from(`${this.names.get(tid)}:${id ?? ""}:`));
+    // A rowid is no content: VACUUM changes it. Versions that named such rows by their births had other origins.
+    if (this.keyless.has(tid)) this.append(NAMED_BY_CONTENT);
+    else if (sort) this.append(sort);
+    this.append(hash);
+    this.digest.add(tid, hash);
+  }
+
+  /** Many short pieces go into the sum at once: each call costs more than what it adds. */
+  private append(bytes: Buffer): void {
+    if (this.length + bytes.length > WAITING_BYTES) this.pass();
+    if (bytes.length > WAITING_BYTES) this.sum.update(bytes);
+    else this.length += bytes.copy(this.waiting, this.length);
+  }
+
+  private pass(): void {
+    this.sum.update(this.waiting.subarray(0, this.length));
+    this.length = 0;
+  }
+
+  /** The origin of the rows; nothing may be added any more. */
+  origin(): string {
+    this.pass();
+    return drawOrigin(this.sum.digest());
+  }
+}
+
 /** Reads every row once in one read transaction and numbers it: surrogate tables first, parents before children, rows by key. */
-function snapshot(db: Database, tables: readonly Table[]): Snapshot {
+function snapshot(db: Database, tables: readonly Table[], content: Content): Snapshot {
   const add = db.prepare("INSERT INTO temp.baseline(tid, id, sort, key, hash) VALUES(?, ?, ?, ?, ?)");
   const seen = transaction(db, "BEGIN", () => {
     const last = db.prepare(`SELECT coalesce(max(n), 0) FROM ${CAPTURE}`).pluck().get() as number;
     for (const table of ordered(tables)) {
       if (table.keyless) addKeyless(db, table, add);
       else if (table.surrogate)
-        for (const { key, values } of pages(db, table)) add.run(table.tid, key[0], null, null, rowHash(table, key[0] as bigint, values));
+        for (const { key, values } of pages(db, table)) {
+          const id = key[0] as bigint;
+          const hash = rowHash(table, id, values);
+          add.run(table.tid, id, null, null, hash);
+          content.add(table.tid, id, null, hash);
+        }
       else addNatural(db, table);
     }
     return last;
@@ -160,27 +212,23 @@ function nameByContent(db: Database, table: Table, origin: string): void {
 }
 
 /** Records the numbered rows in turns, and their origin with the last one: only then is the database attached. */
-function record(db: Database, tables: readonly Table[], { count, seen }: Snapshot): void {
-  const sum = createHash("sha256");
-  const names = new Map(tables.map((table) => [table.tid, table.name]));
-  const keyless = new Set(tables.filter((table) => table.keyless).map((table) => BigInt(table.tid)));
-  const page = db.prepare("SELECT n, tid, id, sort, hash FROM temp.baseline WHERE n > ? AND n <= ?").safeIntegers(true).raw(true);
-  const digest = immediate(db, () => {
-    if (count > 0) db.prepare("INSERT INTO _scoutsync_origin(oid, origin, author) VALUES(1, 'attaching', ?)").run(BASELINE_AUTHOR);
-    return new DigestSums(db);
-  });
-  for (let from = 0; from < count; from += ROWS_AT_ONCE) {
-    const to = from + ROWS_AT_ONCE;
-    for (const [, tid, id, sort, hash] of page.all(from, to) as [bigint, bigint, bigint | null, Buffer | null, Buffer][]) {
-      sum.update(`${names.get(Number(tid))}:${id ?? ""}:`);
-      // A rowid is no content: VACUUM changes it. Versions that named such rows by their births had other origins.
-      if (keyless.has(tid)) sum.update("named by content:");
-      else if (sort) sum.update(sort);
-      sum.update(hash);
-      digest.add(Number(tid), hash);
-    }
+function record(db: Database, tables: readonly Table[], { count, seen }: Snapshot, content: Content): void {
+  // Rows with integers come first, and were added as they were read.
+  const page = db
+    .prepare("SELECT tid, sort, hash, n FROM temp.baseline WHERE n > ? AND id IS NULL ORDER BY n LIMIT ?")
+    .safeIntegers(true)
+    .raw(true);
+  for (let after = 0n; ;) {
+    const rows = page.all(after, ROWS_AT_ONCE) as [bigint, Buffer, Buffer, bigint][];
+    for (const [tid, sort, hash] of rows) content.add(Number(tid), null, sort, hash);
+    const last = rows.at(-1);
+    if (!last) break;
+    after = last[3];
   }
-  const origin = drawOrigin(sum.digest());
+  const origin = content.origin();
+  immediate(db, () => {
+    if (count > 0) db.prepare("INSERT INTO _scoutsync_origin(oid, origin, author) VALUES(1, 'attaching', ?)").run(BASELINE_AUTHOR);
+  });
   for (const table of tables) if (table.keyless) nameByContent(db, table, origin);
   const lock = new LockTurns(WITHOUT_PAUSE_MS);
   for (let from = 0; from < count; from += ROWS_AT_ONCE) {
@@ -209,7 +257,7 @@ function record(db: Database, tables: readonly Table[], { count, seen }: Snapsho
       db.prepare("UPDATE _scoutsync_origin SET origin = ? WHERE oid = 1").run(origin);
       db.prepare("INSERT INTO _scoutsync_vector(oid, sequence) VALUES(1, ?)").run(count);
     }
-    digest.flush();
+    content.digest.flush();
     passOver(db, tables, seen);
     writeMeta(db, "attached", "yes");
   });

@@ -28,7 +28,10 @@ export function* pages(
   const all = table.columns.map((column) => quote(column.name));
   const names = wide ? keys : [...keys, ...all];
   const cursor = table.rowid === null ? keys : [table.rowid];
-  const bytes = keys.map((name) => `CAST(${name} AS BLOB)`);
+  // Only text needs its bytes: an integer key has none.
+  const bytes = table.surrogate ? [] : keys.map((name) => `CAST(${name} AS BLOB)`);
+  const beforeKey = cursor.length + bytes.length;
+  const beforeValues = beforeKey + keys.length;
   const among = (condition: string) => {
     const conditions = [condition, table.where ?? ""].filter((each) => each !== "");
     return conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
@@ -57,9 +60,8 @@ export function* pages(
   for (let page = pageAfter(after); ;) {
     let at: SqlValue[] = [];
     for (const row of page.rows) {
-      const keyBytes = row.slice(cursor.length, cursor.length + keys.length) as Buffer[];
-      const rest = row.slice(cursor.length + keys.length);
-      const key = exactText(rest.slice(0, keys.length), keyBytes);
+      let key = row.slice(beforeKey, beforeValues);
+      if (bytes.length > 0) key = exactText(key, row.slice(cursor.length, beforeKey) as Buffer[]);
       at = table.rowid === null ? key : row.slice(0, 1);
       if (keyed && key.includes(null)) continue;
       const again = (columns: readonly string[]) => {
@@ -71,7 +73,7 @@ export function* pages(
           .raw(true)
           .get(here.values);
       };
-      let values = wide ? (again(all) as SqlValue[]) : rest.slice(keys.length);
+      let values = wide ? (again(all) as SqlValue[]) : row.slice(beforeValues);
       if (table.utf8 && mayHoldRawText(values))
         values = exactText(values, again(all.map((column) => `CAST(${column} AS BLOB)`)) as Buffer[]);
       yield { key, values, at };
