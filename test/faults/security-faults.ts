@@ -2,6 +2,8 @@ import type { Fault } from "./fault.ts";
 
 const ACCESS = "test/e2e/access.test.ts";
 const TEAMS = "test/e2e/two-teams.test.ts";
+const SCOPE = "packages/replica/test/scope.test.ts";
+const SCOPED_CALLS = "services/sync-node/test/scoped-calls.test.ts";
 
 /** Rules of who may do what, and what is written down of it, broken. */
 export const SECURITY_FAULTS: Fault[] = [
@@ -54,17 +56,17 @@ export const SECURITY_FAULTS: Fault[] = [
   {
     name: "a team's scope shows the rows of all teams",
     edits: [["AS x WHERE ${whole} AND (${own})`);", "AS x WHERE ${whole}`);"]],
-    caughtBy: TEAMS,
+    caughtBy: SCOPE,
   },
   {
     name: "a team's scope shows the columns that it leaves out",
     edits: [["asked.columns === null ? present : present.filter", "asked.columns !== undefined ? present : present.filter"]],
-    caughtBy: TEAMS,
+    caughtBy: SCOPE,
   },
   {
     name: "what a team's rows refer to brings all rows of that table along",
     edits: [["JOIN main.${quote(parent.name)} AS p ON ${referred}", "JOIN main.${quote(parent.name)} AS p ON ${inScope}"]],
-    caughtBy: TEAMS,
+    caughtBy: SCOPE,
   },
   {
     name: "a team's nodes are answered from the whole root of files",
@@ -82,12 +84,12 @@ export const SECURITY_FAULTS: Fault[] = [
       ["rowFiles: [], scopes: [] };", "rowFiles: [] };"],
       ["  listReviews: { roles: [...SERVICES, ...VIEWERS] },", '  listReviews: { roles: [...SERVICES, ...VIEWERS], limited: "exchange" },'],
     ],
-    caughtBy: TEAMS,
+    caughtBy: SCOPED_CALLS,
   },
   {
     name: "a team's nodes are told how full the disk is by what others do",
     edits: [["...(context.isPart !== true && { clock", "...(context.isPart !== undefined && { clock"]],
-    caughtBy: TEAMS,
+    caughtBy: SCOPED_CALLS,
   },
   {
     name: "a certificate that another CA signed is taken",
