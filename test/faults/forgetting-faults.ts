@@ -81,6 +81,11 @@ export const FORGETTING_FAULTS: Fault[] = [
     caughtBy: tests("quarantine"),
   },
   {
+    name: "forgetting: joining again ends what another node that was away wrote to the row",
+    edits: [["localWrite(null, state.birth.time, state.deletes, knowledge)", "localWrite(state, 0, state.deletes, knowledge)"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
     name: "forgetting: a node that is away is not waited for",
     edits: [["if (!this.isStable(dots) || waitedFor.length > 0) {", "if (!this.isStable(dots)) {"]],
     caughtBy: tests("forgetting"),

@@ -376,6 +376,54 @@ describe("a node that was retired comes back", () => {
     expect(new Set(twos.map(({ x }) => x))).toEqual(new Set(["edited"]));
   });
 
+  test("edits of a row that two nodes made while both were away are all there once both have joined again", () => {
+    const [a, b, c] = fleet();
+    const d = new Site("d", SCHEMA);
+    d.pull(b);
+    d.edit("UPDATE team SET name = 'two, by d' WHERE id = 2", START_US + 50 * SECOND_US);
+    c.edit("UPDATE team SET x = 'by c' WHERE id = 2", START_US + 90 * SECOND_US);
+    forgetWithout(a, b);
+    c.nowUs = d.nowUs = a.nowUs;
+    rejoin(c.replica, a.replica);
+    meet(a, b, c);
+    rejoin(d.replica, a.replica);
+    meet(a, b, c, d);
+    expectEqual(a, b, c, d);
+    expect(a.rows("SELECT name, x FROM team WHERE name LIKE 'two%' ORDER BY name")).toEqual([
+      { name: "two", x: "by c" },
+      // Under its old name, with the edits of both.
+      { name: "two, by d", x: "by c" },
+    ]);
+    // Whoever joined again is asked whether the new one is to stay.
+    expect(c.replica.reviews({ kind: "", id: "", limit: 10 }).filter(({ reason }) => reason?.includes("lives on everywhere"))).toHaveLength(
+      1,
+    );
+  });
+
+  test("what two nodes counted in a row while both were away is all there once both have joined again", () => {
+    const schema = "CREATE TABLE part(id INTEGER PRIMARY KEY, stock INTEGER NOT NULL DEFAULT 0)";
+    const rules = ["part.stock=counter"];
+    const all = ["a", "b", "c", "d"].map((name) => new Site(name, schema, { rules })) as [Site, Site, Site, Site];
+    const [a, b, c, d] = all;
+    a.edit("INSERT INTO part VALUES(1, 10)");
+    meet(...all);
+    a.edit("DELETE FROM part", START_US + 60 * SECOND_US);
+    meet(a, b);
+    d.edit("UPDATE part SET stock = stock + 5", START_US + 50 * SECOND_US);
+    c.edit("UPDATE part SET stock = stock + 3", START_US + 90 * SECOND_US);
+    for (const site of [a, b]) {
+      site.nowUs = START_US + 120 * SECOND_US;
+      for (const away of ["c", "d"]) site.replica.retire(away);
+      expect(forget(site)).toMatchObject({ forgotten: 1 });
+    }
+    c.nowUs = d.nowUs = a.nowUs;
+    rejoin(c.replica, a.replica);
+    meet(a, b, c);
+    rejoin(d.replica, a.replica);
+    meet(...all);
+    for (const site of all) expect(site.rows("SELECT stock FROM part ORDER BY stock")).toEqual([{ stock: 13 }, { stock: 18 }]);
+  });
+
   test("one that had not forgotten yet takes its edit, and the others get the whole row back", () => {
     const [a, b, c] = fleet();
     a.edit("DELETE FROM word WHERE k = 'w'; DELETE FROM robot WHERE id = 2; DELETE FROM team WHERE id = 2", START_US + 60 * SECOND_US);

@@ -16,7 +16,7 @@ import type { EarlyReferences } from "../drain/early-references.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isSharedName } from "../rows/content-names.ts";
 import { keylessCell, keylessIdentity } from "../rows/keyless-rows.ts";
-import { closeLosers, isAlive, latestTime, localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
+import { closeLosers, isAlive, localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
 import { isSame, type Member } from "../rows/members.ts";
 import { Notices } from "../rows/notices.ts";
 import { newState, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
@@ -26,7 +26,7 @@ import { keyText, packKey, valueText } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import { rejoinNeeded } from "./floor.ts";
 import { Needed } from "./needed.ts";
-import { endTogether, letHeldOnesLive } from "./united.ts";
+import { endOfKnown, endTogether, letHeldOnesLive } from "./united.ts";
 
 /** What became of rows that the server does not hold. */
 export interface Rejoined {
@@ -356,14 +356,13 @@ export class Rejoin {
       // What a row that was born apart from a delete keeps in its table lives from now on: the birth of now knows of the delete.
       this.keptFor.push(...this.placement.kept.keptParents(fresh));
     } else this.rows.saveOut(fresh, false, id, shown, new Map());
-    const at = Math.max(this.nowUs, ...[state, ...others.map((other) => other.state)].map((one) => latestTime(one) + 1));
     if (table.surrogate && !staysItself)
       for (const { identity } of [state, ...others.map((other) => other.state)])
         this.renamed.set(`${identity.origin}:${identity.sequence}`, new Ref(birth.origin, birth.sequence));
     // An edit from here may have reached somebody who still held the row, and then it lives there under its old name.
-    if (isNews && !staysItself) this.endFormer(state, id, cells, dots, at);
+    if (isNews && !staysItself) this.endFormer(state, id, cells, dots);
     for (const other of links) this.rows.same.set(state.identity, other, false);
-    for (const other of others) endTogether({ rows: this.rows, knowledge: this.knowledge, placement: this.placement }, other, at);
+    for (const other of others) endTogether({ rows: this.rows, knowledge: this.knowledge, placement: this.placement }, other);
     for (const { child, cid, shape: before } of children) {
       if (child.table === table && child.slot === slot) continue;
       const current = this.placement.related.again(child.birth);
@@ -375,19 +374,12 @@ export class Rejoin {
   }
 
   /** The row that has become another one is deleted under the name it had, by a write that everyone must get. */
-  private endFormer(
-    state: RowState,
-    id: bigint | null,
-    cells: readonly CellValue[],
-    dots: ReturnType<typeof ownedDots>,
-    atUs: number,
-  ): void {
-    const write = localWrite(state, atUs, state.deletes, this.knowledge);
+  private endFormer(state: RowState, id: bigint | null, cells: readonly CellValue[], dots: ReturnType<typeof ownedDots>): void {
     const former: RowState = {
       ...state,
       place: { kind: "dead" },
       slot: UNSTORED,
-      deletes: [{ ...write, alive: false }],
+      deletes: [endOfKnown(state, this.knowledge)],
       kept: false,
       hash: null,
     };

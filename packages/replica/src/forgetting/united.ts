@@ -3,7 +3,7 @@ import type { Placement } from "../apply/placement.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { Member } from "../rows/members.ts";
 import { latestTime, localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
-import { ownedDots, type RowState } from "../rows/row-state.ts";
+import { type ExistenceWrite, ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 
 interface Parts {
@@ -35,7 +35,7 @@ export function letHeldOnesLive(parts: Parts, server: Server, nowUs: number): Wr
       if (unknown.size === 0 || unknown.size === alive.length) continue;
       const at = Math.max(nowUs, ...alive.map(({ state }) => latestTime(state) + 1));
       for (const member of alive) if (!unknown.has(member)) takeNews(parts, server, member, { alive, unknown }, at);
-      for (const member of unknown) endTogether(parts, member, at);
+      for (const member of unknown) endTogether(parts, member);
       taken.push(...alive.map(({ state }) => state.birth));
     }
   }
@@ -75,10 +75,18 @@ function takeNews(
 }
 
 /** Deletes one of several rows that are one, where another lives on for it: what refers to it means that one. */
-export function endTogether({ rows, knowledge, placement }: Parts, { state, cells }: Member, at: number): void {
+export function endTogether({ rows, knowledge, placement }: Parts, { state, cells }: Member): void {
   const before = ownedDots(state);
-  state.deletes = [{ ...localWrite(state, at, state.deletes, knowledge), alive: false }];
+  state.deletes = [endOfKnown(state, knowledge)];
   state.kept = false;
   rows.saveRegisters(state, cells, before);
   placement.entities.touch(state.birth);
+}
+
+/**
+ * Deletes a row as far as it is known here, and no further: a delete beats all that it knew, whatever the times, and by its own
+ * time nothing that somebody else wrote meanwhile.
+ */
+export function endOfKnown(state: RowState, knowledge: Knowledge): ExistenceWrite {
+  return { ...localWrite(null, state.birth.time, state.deletes, knowledge), alive: false };
 }
