@@ -71,6 +71,7 @@ describe("copies of one file that moved apart before they were attached", () => 
     ];
     expect(conflicts(a)).toHaveLength(expected.length);
     conflicts(a).forEach((found, i) => expect(expected[i]).toContain(found));
+    for (const { reason } of a.conflicts) expect(reason).toMatch(/nobody knows which is newer/);
   });
 
   test.each([

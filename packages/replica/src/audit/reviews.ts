@@ -35,6 +35,9 @@ const REASON_OF: Readonly<Record<Rule["kind"], string>> = {
   prefer: "written on two nodes that did not know of each other; the one of the node that the column's rule prefers is in the table",
 };
 
+const BEFORE_SYNCING =
+  "both sides had a value before they were synced, and nobody knows which is newer; every node has the same one in its table";
+
 /** A write to a column with its value and the row it was to: one of several where these are one entity. */
 interface Version {
   write: Write;
@@ -55,6 +58,14 @@ function versionsOf(audited: Audited, members: readonly Member[], index: number,
 
 const withCells = ({ rows }: Audited, state: RowState, standing: readonly Member[]): Member[] =>
   standing.map((member) => (member.state === state ? { ...member, cells: rows.cells(state) } : member));
+
+/** Rows from before syncing were written at time 0: neither of two is the later one. */
+function reasonOf(winner: Version, loser: Version, rule: Rule["kind"]): string {
+  if (rule !== "prefer" && winner.write.time === 0 && loser.write.time === 0) return BEFORE_SYNCING;
+  return loser.row === winner.row
+    ? REASON_OF[rule]
+    : "two nodes created this row without knowing of each other: it is one row now, with the later value; review resolve keeps either, or sets another";
+}
 
 /** Conflicts in which both sides wrote the same value are no question to anyone. */
 function* conflictsOf(audited: Audited, state: RowState): Generator<Review> {
@@ -94,10 +105,7 @@ function* conflictsOf(audited: Audited, state: RowState): Generator<Review> {
         winner: version(winner),
         loser: version(loser),
         image: null,
-        reason:
-          loser.row === winner.row
-            ? REASON_OF[ruleOf(state.table, cid).kind]
-            : "two nodes created this row without knowing of each other: it is one row now, with the later value; review resolve keeps either, or sets another",
+        reason: reasonOf(winner, loser, ruleOf(state.table, cid).kind),
         sinceUs: Math.max(winner.write.time, loser.write.time),
         resolved: false,
       };
