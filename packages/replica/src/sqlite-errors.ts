@@ -25,7 +25,8 @@ export function fromSqlite(error: unknown, path: string): SyncError {
     return new SyncError({
       code: "DISK_FULL",
       message: `there is no room left for ${path}`,
-      action: "Free space on that disk; nothing was lost and the node goes on by itself.",
+      action:
+        "Free space on that disk; nothing was lost. A node that runs goes on by itself; one that ended at its start is started again then.",
       cause: error,
     });
   }
