@@ -63,6 +63,7 @@ interface Imported {
   received: number;
   applied: number;
   skipped: number;
+  held: number;
   vector: string;
   verified: boolean;
 }
@@ -146,6 +147,18 @@ test("a third node passes on what it got from a stick", async () => {
   await imported(a, await exported(c, "c-to-a", "--since", await vectorOf(a)));
   equal();
   expect(selectOne(paths.b, "SELECT notes FROM visit WHERE id = 3")).toBe("seen by c");
+});
+
+test("what a stick brings for a table that is not there is said, and is in it once it is made", async () => {
+  await edit(paths.a, "CREATE TABLE score(id INTEGER PRIMARY KEY, points)", "INSERT INTO score VALUES (1, 5), (2, 7)");
+  const path = await exported(a, "with-a-table-more");
+  const said = await scoutsync(["import", b.address, path]);
+  expect(said.stdout).toContain("Of 2 rows here");
+  expect(await imported(b, path)).toMatchObject({ applied: 0, held: 2 });
+  await edit(paths.b, "CREATE TABLE score(id INTEGER PRIMARY KEY, points)");
+  await drained(b);
+  expect(await imported(b, path)).toMatchObject({ held: 0 });
+  equal();
 });
 
 test(`cut anywhere, an import keeps what is whole and goes on with the whole file (seed ${SEED})`, async () => {

@@ -3,6 +3,7 @@ import {
   bidi,
   checkProtocol,
   fromWireVector,
+  unary,
   type Batch,
   type Duplex,
   type PushAck,
@@ -10,7 +11,7 @@ import {
   type PushChangesResponse,
   type PushReady,
 } from "@scoutsync/protocol";
-import type { NodeConnection } from "../connect.ts";
+import { QUICK_DEADLINE_MS, type NodeConnection } from "../connect.ts";
 import { unreadable, type BundleHead } from "./layout.ts";
 import { importFiles, type ImportedFiles } from "./import-files.ts";
 import { carryRevocations } from "./revocations.ts";
@@ -28,6 +29,8 @@ export interface Imported {
   skipped: number;
   conflicts: number;
   parked: number;
+  /** Rows of which the node keeps values for tables or columns that its database does not have. */
+  held: number;
   /** Where the node stands now. */
   vector: string;
   /** The node now holds exactly what the exporting one held. */
@@ -50,13 +53,20 @@ export async function importBundle(
     if (head.root !== undefined) return await importFiles(client, reader, head, onProgress);
     const push = await NodePush.open(client, head);
     try {
-      return await pushAll(push, reader, head, onProgress);
+      const taken = await pushAll(push, reader, head, onProgress);
+      return { ...taken, held: await heldBy(client, head.database) };
     } finally {
       push.cancel();
     }
   } finally {
     await reader.close();
   }
+}
+
+/** What the node holds of others that has no place in its database yet. */
+async function heldBy(client: NodeConnection, database: string): Promise<number> {
+  const { databases } = await unary(client, "ping", { callerTimeUs: 0n }, { deadlineMs: QUICK_DEADLINE_MS });
+  return Number(databases.find(({ name }) => name === database)?.held ?? 0n);
 }
 
 async function pushAll(
@@ -75,6 +85,7 @@ async function pushAll(
     skipped: 0,
     conflicts: 0,
     parked: 0,
+    held: 0,
     vector: push.ready.vector,
     verified: false,
   };

@@ -30,6 +30,11 @@ export const registerImport: Registration = (program, surroundings) => {
           `"${done.database}" from ${done.from}, ${done.created}: ${done.received + done.skipped} changes in it, ${done.applied} of them new here, ` +
             `${done.conflicts} conflicts, ${done.parked} parked.`,
         );
+        if (done.held > 0)
+          out.line(
+            `Of ${done.held} rows here "${done.database}" does not have the table or a column yet: their values are kept, and put in when a migration ` +
+              `makes it. \`scoutsync review list ${node} --kind schema\` says which.`,
+          );
         out.line(`Now at ${done.vector}`);
       });
     },
