@@ -3,6 +3,26 @@ import { type Fault, replicaTest as tests } from "./fault.ts";
 /** Rules by which the rows of others are taken in, broken. */
 export const APPLY_FAULTS: Fault[] = [
   {
+    name: "what was written past capture is written over unseen",
+    edits: [["if (values) stood = this.placement.pastCapture.standing(state, values);", ""]],
+    caughtBy: tests("went-past-capture"),
+  },
+  {
+    name: "what was written past capture and is not written over yet is forgotten",
+    edits: [["return this.found.has(nameOf(state));", "return this.found.delete(nameOf(state));"]],
+    caughtBy: tests("went-past-capture"),
+  },
+  {
+    name: "what was written past capture is lost where the table shows another row's value over it",
+    edits: [["if (stood) this.pastCapture.keep(state, stood, { changed, cells: shown });", ""]],
+    caughtBy: tests("went-past-capture"),
+  },
+  {
+    name: "what triggers write on each node counts as written past capture",
+    edits: [["this.placement.pastCapture.isOrdinary = this.writesUnseen(tables);", ""]],
+    caughtBy: tests("went-past-capture"),
+  },
+  {
     name: "a kept row goes while the rows that refer to it are not known",
     edits: [["    if (this.isComparing()) return;\n", ""]],
     caughtBy: tests("migration-deletes"),

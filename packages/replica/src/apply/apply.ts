@@ -30,6 +30,7 @@ import { openConflicts, ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { isStray } from "../rows/references.ts";
 import { packKey, sameValue } from "../rows/values.ts";
+import type { Standing } from "./past-capture.ts";
 import type { Placement } from "./placement.ts";
 import { rowStatement, valueStatement } from "../kept-statements.ts";
 import { refuseForged } from "./never-made.ts";
@@ -281,7 +282,13 @@ export class Applier {
     const before = found ? ownedDots(state) : new Map<string, { origin: number; sequence: number }>();
     const openBefore = found ? openConflicts(state) : 0;
     let cells: CellValue[] | null = found ? null : [...row.values];
-    const loaded = () => (cells ??= [...this.rows.cells(state)]);
+    let stood: Standing | null = null;
+    const load = (): CellValue[] => {
+      const values = state.place.kind === "table" ? this.rows.tableValues(state) : null;
+      if (values) stood = this.placement.pastCapture.standing(state, values);
+      return [...this.rows.cells(state, values)];
+    };
+    const loaded = () => (cells ??= load());
     const kept = new Set<number>();
     const current = (cid: number): CellValue => {
       const index = table.indexOf.get(cid) as number;
@@ -293,7 +300,7 @@ export class Applier {
       const index = table.indexOf.get(cid) as number;
       const held = loaded();
       // What was just read and has lost to a write that knew it. `found`: otherwise it is the batch's own.
-      if (found && !kept.has(index) && !changed.has(index)) releaseLarge(held[index]);
+      if (found && !stood && !kept.has(index) && !changed.has(index)) releaseLarge(held[index]);
       held[index] = value;
       changed.add(index);
     };
@@ -333,10 +340,13 @@ export class Applier {
     for (const fact of row.same) if (!covered(fact)) moved = mergeSame(state, fact, this.knowledge) || moved;
     for (const record of row.closed) if (!covered(record)) moved = this.mergeClosed(state, record) || moved;
     if (!moved) return false;
+    const now = loaded();
+    if (stood) this.placement.pastCapture.keep(state, stood, isAlive(state, this.knowledge) ? { changed, cells: now } : null);
+    if (this.repairing) this.placement.pastCapture.forget(state);
     this.opened += Math.max(0, openConflicts(state) - openBefore);
     this.placement.settle(
       state,
-      loaded(),
+      now,
       [...changed].sort((a, b) => a - b),
       before,
     );

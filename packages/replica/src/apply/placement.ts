@@ -16,6 +16,7 @@ import { follow, followersOf } from "./followers.ts";
 import { Entities } from "./entities.ts";
 import { KeptRows } from "./kept-rows.ts";
 import { LeftBehind } from "./left-behind.ts";
+import { PastCapture } from "./past-capture.ts";
 import { type Dots, RelatedRows } from "./related-rows.ts";
 
 /**
@@ -34,6 +35,8 @@ export class Placement {
   readonly leftBehind: LeftBehind;
   /** What is decided at the end of a stream. */
   readonly decisions: Decisions;
+  /** Rows in their tables that hold what nobody else has. */
+  readonly pastCapture: PastCapture;
   /** Number of rows that wait. */
   waiting = 0;
   /** Integers of rows that are being placed together, by identity. */
@@ -69,6 +72,7 @@ export class Placement {
     this.parking = new Set(options.park.map((name) => name.toLowerCase()));
     this.members = options.members;
     this.early = options.early;
+    this.pastCapture = new PastCapture(options);
     this.related = new RelatedRows(options);
     this.leftBehind = new LeftBehind({ ...options, related: this.related });
     this.entities = new Entities({ ...options, placement: this });
@@ -214,7 +218,9 @@ export class Placement {
     const { values, missing } = concrete;
     if (missing) return this.evict(state, cells, "parent", missing, before);
     const current = this.rows.tableValues(state) ?? [];
+    const stood = current.length > 0 ? this.pastCapture.standing(state, current) : null;
     const changed = values.flatMap((value, index) => (sameValue(value, current[index] as SqlValue) ? [] : [index]));
+    if (stood) this.pastCapture.keep(state, stood, { changed, cells: shown });
     const refused = changed.length > 0 ? this.tryUpdate(state, changed, values) : null;
     if (refused) return this.evict(state, cells, refused, null, before);
     this.rows.noteOwn(state, cells, values, this.leftBehind.note(concrete, state.birth) || this.rows.same.exist);

@@ -372,6 +372,19 @@ export function closeWinners(state: RowState, cells: readonly CellValue[], by: W
   });
 }
 
+/** Notes in the row values that stood for writes, under a dot of their own: nobody has written what replaces them knowing of these. */
+export function closeStanding(
+  state: RowState,
+  stood: readonly { cid: number; loser: Write; value: CellValue }[],
+  knowledge: Knowledge,
+): void {
+  const dot = knowledge.nextDot();
+  for (const { cid, loser, value } of stood) {
+    const { sequence, time, context } = loser;
+    state.closed.push({ cid, loser: { origin: rootOf(loser.origin, knowledge), sequence, time, context }, value, ...dot });
+  }
+}
+
 /** Notes in the row what lost among `writes` to the column: `by`, which replaces them, settles that. */
 export function closeLosers(state: RowState, cid: number, writes: readonly ColumnWrite[], by: Write, knowledge: Knowledge): void {
   for (const { origin, sequence, time, context, value } of lostWrites(state, cid, writes, knowledge)) {

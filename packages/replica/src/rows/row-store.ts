@@ -371,10 +371,12 @@ export class RowStore {
     return key ? this.of(state.table).read(key) : null;
   }
 
-  /** The row's current values with references as identities, wherever it is: its own where its table shows others. */
-  cells(state: RowState): CellValue[] {
+  /**
+   * The row's current values with references as identities, wherever it is: its own where its table shows others. `values`: what
+   * its table holds, where that has been read.
+   */
+  cells(state: RowState, values = state.place.kind === "table" ? this.tableValues(state) : null): CellValue[] {
     if (state.place.kind === "table") {
-      const values = this.tableValues(state);
       if (!values) return state.table.columns.map(() => null);
       const cells = this.references.abstract(state.table, values);
       for (const [cid, value] of state.own) {

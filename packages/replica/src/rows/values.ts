@@ -1,5 +1,5 @@
 import { createHash, hash, type Hash } from "node:crypto";
-import { ByteWriter, type CellValue, LARGE_VALUE_BYTES, RawText, Ref, type SqlValue, Tag } from "@scoutsync/core";
+import { ByteWriter, type CellValue, LARGE_VALUE_BYTES, RawText, Ref, releaseLarge, type SqlValue, Tag } from "@scoutsync/core";
 import type { Column } from "../schema/catalog.ts";
 
 /** A column value as better-sqlite3 reads and binds it, integers as bigint. */
@@ -47,6 +47,8 @@ export function rowHash(table: { name: string }, id: bigint | null, values: read
     else out.varint(bytes.length);
     sum ??= createHash("sha256");
     sum.update(out.buffer.subarray(0, out.length)).update(bytes);
+    // A copy of the text.
+    if (typeof value === "string") releaseLarge(bytes);
     out.reset();
   }
   const rest = out.buffer.subarray(0, out.length);

@@ -189,6 +189,7 @@ export class SchemaFollower {
     this.drainer.lookedForWithoutKey();
     this.reconciliation.restart();
     this.silence.suspended = triggersToSuspend(this.db, tables, this.options.triggers);
+    this.placement.pastCapture.isOrdinary = this.writesUnseen(tables);
     this.seen.see();
     if (leaving.length > 0) this.leave(leaving, tables, absent);
     holdWaiting(this.db, absent);
@@ -199,6 +200,12 @@ export class SchemaFollower {
     this.placement.decisions.forget();
     this.forgetSums(absent);
     return true;
+  }
+
+  /** True where a trigger that writes to captured tables is to run all the same while nothing is captured. */
+  private writesUnseen(tables: readonly Table[]): boolean {
+    const run = new Set((this.options.triggers?.run ?? []).map((name) => name.toLowerCase()));
+    return run.size > 0 && triggersToSuspend(this.db, tables).some(({ name }) => run.has(name.toLowerCase()));
   }
 
   /** True when nothing has changed about a table but the triggers on it, which the application has no reason to touch. */
