@@ -39,7 +39,7 @@ export const APPLY_FAULTS: Fault[] = [
   },
   {
     name: "a reference by configuration keeps a deleted row",
-    edits: [["this.referring(parent, true).map", "this.referring(parent).map"]],
+    edits: [["this.referring(parent, true) : []", "this.referring(parent) : []"]],
     caughtBy: tests("soft-references"),
   },
   {
@@ -64,12 +64,17 @@ export const APPLY_FAULTS: Fault[] = [
   },
   {
     name: "what was left behind comes to mean the row that was there first",
-    edits: [["if (taken.length > 0) return true;", ""]],
+    edits: [
+      [
+        "return left.some(({ parent, id }) => !this.related.hadLast(parent, id));",
+        "return left.some(({ parent, id }) => this.rows.byId(parent.table, id) === null && !this.related.hadLast(parent, id));",
+      ],
+    ],
     caughtBy: tests("left-behind"),
   },
   {
     name: "of deleted rows that had one integer a row that comes means the last",
-    edits: [["!isSame(this.rows.deadAt(parent.table, id), parent)", "isSame(parent, parent) === null"]],
+    edits: [["return left.some(({ parent, id }) => !this.related.hadLast(parent, id));", "return taken.length > 0;"]],
     caughtBy: tests("left-behind"),
   },
   {
@@ -81,6 +86,16 @@ export const APPLY_FAULTS: Fault[] = [
     name: "whoever took over from a later deleted row gets the integer that another's rows show",
     edits: [["this.rows.byIdentity(table, said.origin, said.sequence) : last;", "last : last;"]],
     caughtBy: tests("left-behind"),
+  },
+  {
+    name: "what was left behind comes to mean a row whose author knew that the one it means was deleted",
+    edits: [["if (id !== null) this.leftBehind.say(state, id);", ""]],
+    caughtBy: tests("bare-references"),
+  },
+  {
+    name: "a deleted row is kept for what its own node makes refer to it on others only",
+    edits: [["this.placement.kept.keepReferred(leftBehind);", ""]],
+    caughtBy: tests("bare-references"),
   },
   {
     name: "a row gives way to one that refers to it",
@@ -251,10 +266,7 @@ export const APPLY_FAULTS: Fault[] = [
   {
     name: "a row that is one with others means whom it says itself, not whom they show",
     edits: [
-      [
-        "this.entities.concerns(child) ? this.entities.shown(child)[child.table.indexOf.get(cid) as number] : child.own.get(cid)",
-        "child.own.get(cid)",
-      ],
+      ["? this.members.shown({ members: this.members.entityOf(child) })[child.table.indexOf.get(cid) as number]", "? child.own.get(cid)"],
     ],
     caughtBy: tests("circles"),
   },

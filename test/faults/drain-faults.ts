@@ -89,7 +89,7 @@ export const DRAIN_FAULTS: Fault[] = [
   },
   {
     name: "rows without a key go on meaning the row whose integer another one took",
-    edits: [["table.keyless ? (equalRowsOnce(this.rows, table, values, hashes) ?? []) : [", "table.keyless ? [] : ["]],
+    edits: [["table.keyless ? (equalRowsOnce(rows, table, values, hashes) ?? []) : [", "table.keyless ? [] : ["]],
     caughtBy: tests("keyless"),
   },
   {

@@ -64,7 +64,7 @@ export const ENTITY_FAULTS: Fault[] = [
   },
   {
     name: "one entity: a row follows an integer that its own reference does not mean",
-    edits: [["cids.filter((cid) => !this.meansAnother(current, cid, state))", "cids"]],
+    edits: [["cids.filter((cid) => !this.related.meansAnother(current, cid, state))", "cids"]],
     caughtBy: tests("entity-simulation"),
   },
   {

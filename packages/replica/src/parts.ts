@@ -85,6 +85,7 @@ export function makeParts(
     reconciliation,
     quarantine,
     early,
+    isMidStream: () => reader.isMidStream,
   });
   const floor = new Floor(parts);
   const members = new Members(db, { id: options.nodeId, name: options.nodeName });

@@ -462,15 +462,16 @@ export class Turns {
     return done;
   }
 
-  /** After a drain: kept rows that were referred to anew live again, and what is kept for nothing goes. */
+  /** After a drain: kept rows that were referred to anew live again, deleted ones are kept, and what is kept for nothing goes. */
   followReferences(): void {
-    const { referred, touched } = this.drainer.takeAffected();
-    if (referred.length === 0 && touched.length === 0 && !this.placement.kept.keepsRows) return;
+    const { referred, touched, leftBehind } = this.drainer.takeAffected();
+    if (referred.length + touched.length + leftBehind.length === 0 && !this.placement.kept.keepsRows) return;
     this.rows.flush();
     this.silently(() => {
       for (const birth of touched) this.placement.entities.touch(birth);
       this.placement.finish();
       this.placement.kept.revive(referred, this.clock.nowUs());
+      this.placement.kept.keepReferred(leftBehind);
       this.placement.kept.reviewKept();
     });
   }

@@ -227,6 +227,14 @@ export class KeptRows {
     this.placement.entities.arrangeTouched();
   }
 
+  /** Brings back deleted rows to which the application has made these refer, where others keep them for it. */
+  keepReferred(births: readonly Write[]): void {
+    for (const birth of births) {
+      const state = this.related.again(birth);
+      if (state?.place.kind === "table") this.keepParents(state, this.placement.entities.shown(state));
+    }
+  }
+
   /** Deleted rows in their tables to which one in its table refers. */
   keptParents(state: RowState): Write[] {
     const values = state.place.kind === "table" ? this.rows.tableValues(state) : null;

@@ -1,5 +1,6 @@
 import { knew, Ref, winnerOf, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
+import { isSame } from "../rows/members.ts";
 import { isAlive } from "../rows/registers.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { Concrete } from "../rows/references.ts";
@@ -52,6 +53,15 @@ export class LeftBehind {
   }
 
   /**
+   * Call before a row gets an integer that a deleted one had last: those that were left behind say that they mean that one. Where whoever
+   * gave the integer out again had them in its tables, it says otherwise (`TakenOver`).
+   */
+  say(taker: RowState, id: bigint): void {
+    const gone = taker.table.referencedBy.length > 0 ? this.rows.deadAt(taker.table, id) : null;
+    if (gone && !isSame(gone, taker)) this.rows.sayMeant(taker.table, id, new Ref(gone.identity.origin, gone.identity.sequence));
+  }
+
+  /**
    * True when another row has the integer of a deleted one that this row is to show, and is to move; or had it later, and
    * would be taken for the one that is meant.
    */
@@ -61,8 +71,7 @@ export class LeftBehind {
       return holder !== null && this.isStranger(holder, parent);
     });
     this.contested.push(...taken.map(({ parent, id }) => ({ table: parent.table, id, by })));
-    if (taken.length > 0) return true;
-    return left.some(({ parent, id }) => this.rows.byId(parent.table, id) === null && !isSame(this.rows.deadAt(parent.table, id), parent));
+    return left.some(({ parent, id }) => !this.related.hadLast(parent, id));
   }
 
   /** Takes the integers whose rows are to move. */
@@ -86,6 +95,3 @@ export class LeftBehind {
     return deleted !== undefined && !isAlive(gone, this.knowledge) && !knew(birth, deleted.origin, deleted.sequence, this.knowledge);
   }
 }
-
-const isSame = (row: RowState | null, { identity }: RowState): boolean =>
-  row !== null && row.identity.origin === identity.origin && row.identity.sequence === identity.sequence;

@@ -268,6 +268,7 @@ export class Placement {
     // Looked up rather than tried: where two servers have handed out the same ids, an exception per row is what takes time.
     if (id !== null && (this.rows.byId(state.table, id) || this.leftBehind.hold(state, id))) return wait("integer", null);
     if (hasKeyNow(state.table, values)) return wait(KEY_NOW, null);
+    if (id !== null) this.leftBehind.say(state, id);
     const bound = bindable(values);
     let rowid = 0n;
     const isContested = this.leftBehind.note(concrete, state.birth);
@@ -367,7 +368,7 @@ export class Placement {
     for (const { child, cids, key } of children) {
       const itself = child.table === state.table && child.slot === from;
       const current = itself ? state : this.related.again(child.birth);
-      const meant = current ? cids.filter((cid) => !this.meansAnother(current, cid, state)) : [];
+      const meant = current ? cids.filter((cid) => !this.related.meansAnother(current, cid, state)) : [];
       if (!current || meant.length === 0) continue;
       const { table } = current;
       const store = this.rows.of(table);
@@ -385,16 +386,6 @@ export class Placement {
     }
   }
 
-  /** True when a row is known to refer to another row than the one which has the integer that its table shows: that one had it before. */
-  private meansAnother(child: RowState, cid: number, { table, identity }: RowState): boolean {
-    if (!(child.own.get(cid) instanceof Ref)) return false;
-    // Who stands for others shows their values: what it says itself may be about another row.
-    const said = this.entities.concerns(child) ? this.entities.shown(child)[child.table.indexOf.get(cid) as number] : child.own.get(cid);
-    if (!(said instanceof Ref)) return false;
-    const stands = this.rows.references.representative(table, said);
-    return stands.origin !== identity.origin || stands.sequence !== identity.sequence;
-  }
-
   remove(state: RowState, cells: readonly CellValue[] = this.rows.cells(state)): void {
     const before = ownedDots(state);
     this.leave(state);
@@ -410,16 +401,19 @@ export class Placement {
 
   /**
    * Rows left behind by a deleted parent keep its integer; when the merged state gives it another one they follow, so
-   * that they hold the same everywhere. Where a live row has taken the integer, only keys tell whose they are.
+   * that they hold the same everywhere. Where another row has had the integer since, they say so, or their keys tell.
    */
   private repoint(parent: RowState): void {
     const from = parent.table.surrogate ? this.rows.outId(parent) : null;
     const to = this.related.wanted(parent);
     if (from === null || to === null || from === to) return;
-    const taken = this.rows.byId(parent.table, from) !== null;
+    const isLast = this.related.hadLast(parent, from);
     for (const { child: table, column } of parent.table.referencedBy) {
       for (const key of this.rows.of(table).keysWhere(column.name, from)) {
-        const child = taken ? this.rows.references.byKeyOf(table, key, parent) : this.related.stateAt(table, key);
+        const says = (row: RowState | null) =>
+          row?.own.get(column.cid) instanceof Ref && !this.related.meansAnother(row, column.cid, parent);
+        const there = this.related.stateAt(table, key);
+        const child = says(there) || (isLast && !there?.own.has(column.cid)) ? there : this.rows.references.byKeyOf(table, key, parent);
         if (child?.place.kind !== "table" || this.rows.isBare(child, column.cid, parent.table, from)) continue;
         const before = ownedDots(child);
         this.rows.of(table).update(key, [table.indexOf.get(column.cid) as number], [to], []);

@@ -115,12 +115,31 @@ export class RelatedRows {
 
   /** Rows in their tables that refer to this one in whatever declared way. `cells`: its values where it is not in its table. */
   referrers(parent: RowState, cells: readonly CellValue[] | null = null): RowState[] {
-    const children = parent.place.kind === "table" ? this.referring(parent, true).map(({ child }) => child) : [];
+    const referring = parent.place.kind === "table" ? this.referring(parent, true) : [];
+    const children = referring.flatMap(({ child, cid }) => (this.meansAnother(child, cid, parent) ? [] : child));
     if (parent.table.dependants.length === 0) return children;
     const own = cells ?? (parent.place.kind === "table" ? null : this.rows.cells(parent));
     const values = own ? this.rows.references.concrete(parent.table, own).values : this.rows.tableValues(parent);
     const id = parent.place.kind === "table" ? parent.slot : this.wanted(parent);
     return values ? [...children, ...dependants(this.rows, parent, id, values)] : children;
+  }
+
+  /** True for the row that has, or had last, this integer: rows that say nothing else mean it. */
+  hadLast({ table, identity }: RowState, id: bigint): boolean {
+    const last = this.rows.references.refOf(table, id);
+    return last?.origin === identity.origin && last.sequence === identity.sequence;
+  }
+
+  /** True when a row is known to refer to another row than the one which has the integer that its table shows: that one had it before. */
+  meansAnother(child: RowState, cid: number, { table, identity }: RowState): boolean {
+    if (!(child.own.get(cid) instanceof Ref)) return false;
+    // Who stands for others shows their values: what it says itself may be about another row.
+    const said = this.members.concerns(child)
+      ? this.members.shown({ members: this.members.entityOf(child) })[child.table.indexOf.get(cid) as number]
+      : child.own.get(cid);
+    if (!(said instanceof Ref)) return false;
+    const stands = this.rows.references.representative(table, said);
+    return stands.origin !== identity.origin || stands.sequence !== identity.sequence;
   }
 
   /** True when a row refers to one of these, or to a row that does, and so on: without them it has no place. */

@@ -1,9 +1,9 @@
 import type { SqlValue, Write } from "@scoutsync/core";
 import type { Database } from "better-sqlite3";
-import { dependsOn } from "../rows/foreign-keys.ts";
+import { dependsOn, lacksTarget } from "../rows/foreign-keys.ts";
 import type { EntityMembers } from "../rows/members.ts";
 import { Notices } from "../rows/notices.ts";
-import type { RowState } from "../rows/row-state.ts";
+import { type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import type { Table } from "../schema/catalog.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
@@ -17,22 +17,35 @@ export class Affected {
   private readonly clock: ReplicaClock;
   private readonly notices: Notices;
   private readonly early: EarlyReferences;
+  private readonly isMidStream: () => boolean;
   private referred: Write[] = [];
   private touched: Write[] = [];
+  private leftBehind: Write[] = [];
   private rowsAreKept = false;
+  /** Some of what is here its application's writes do not know; null = not asked yet. */
+  private holdsUnknown: boolean | null = null;
 
-  constructor(options: { db: Database; rows: RowStore; members: EntityMembers; clock: ReplicaClock; early: EarlyReferences }) {
+  constructor(options: {
+    db: Database;
+    rows: RowStore;
+    members: EntityMembers;
+    clock: ReplicaClock;
+    early: EarlyReferences;
+    isMidStream: () => boolean;
+  }) {
     this.db = options.db;
     this.rows = options.rows;
     this.members = options.members;
     this.clock = options.clock;
     this.early = options.early;
+    this.isMidStream = options.isMidStream;
     this.notices = new Notices(options.db);
   }
 
   /** Call at the start of a drain. */
   begin(): void {
     this.rowsAreKept = this.db.prepare("SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
+    this.holdsUnknown = null;
   }
 
   /** A row has been born under an integer by which others may refer to it. */
@@ -47,13 +60,15 @@ export class Affected {
 
   /**
    * Takes, since the last call, the births of kept rows to which drained rows refer, and of rows that are to be arranged
-   * anew: an entity that died, a row that was born into one or refers to one by an integer that is no more.
+   * anew: an entity that died, a row that was born into one or refers to one by an integer that is no more. `leftBehind`: rows
+   * that were written to refer to deleted ones, which these may be kept for.
    */
-  take(): { referred: Write[]; touched: Write[] } {
-    const { referred, touched } = this;
+  take(): { referred: Write[]; touched: Write[]; leftBehind: Write[] } {
+    const { referred, touched, leftBehind } = this;
     this.referred = [];
     this.touched = [];
-    return { referred, touched };
+    this.leftBehind = [];
+    return { referred, touched, leftBehind };
   }
 
   /** A new reference to a deleted row that is only kept: the application sees that row, and means it. */
@@ -61,6 +76,7 @@ export class Affected {
     this.noteFormer(state, values, written);
     this.early.note(state, values, written);
     if (this.rows.same.exist) this.noteStale(state, values);
+    this.noteDeleted(state, values, written);
     if (!this.rowsAreKept) return;
     for (const { index, parent } of state.table.references) {
       const id = values[index];
@@ -81,6 +97,27 @@ export class Affected {
       const { cid } = state.table.columns[index] as { cid: number };
       if (meant) this.notices.refers(state.birth, { cid, id, meant }, this.clock.nowUs());
     }
+  }
+
+  /**
+   * The application wrote a reference to a deleted row. What it wrote of the row before may be apart from that delete: then others
+   * keep the deleted one for it. Of a row that is new all is known to know of the delete, but in mid-stream.
+   */
+  private noteDeleted(state: RowState, values: readonly SqlValue[], written: readonly boolean[] | null): void {
+    const { table } = state;
+    if (table.references.length === 0 && table.dependsOn.length === 0) return;
+    const isAny = (this.holdsUnknown ??= this.isMidStream());
+    if (!isAny && written === null && state.slot === UNSTORED) return;
+    const isWritten = (index: number) => isAny || written === null || written[index] === true;
+    const isDeleted = table.references.some(({ index, parent }) => {
+      const id = values[index];
+      if (typeof id !== "bigint" || !isWritten(index) || table.columns[index]?.soft) return false;
+      return !this.rows.byId(parent, id) && this.rows.wasUsed(parent, id);
+    });
+    const isLacking = () =>
+      table.dependsOn.some(({ columns }) => table.columns.some(({ name }, index) => columns.includes(name) && isWritten(index))) &&
+      lacksTarget(this.rows, table, table.surrogate ? state.claim : null, values);
+    if (isDeleted || isLacking()) this.leftBehind.push(state.birth);
   }
 
   /** The application may still write an integer that a row had before another came to stand for it. */

@@ -49,6 +49,7 @@ export class Drain {
     reconciliation: Reconciliation;
     quarantine: Quarantine;
     early: EarlyReferences;
+    isMidStream: () => boolean;
   }) {
     this.db = options.db;
     this.rows = options.rows;
@@ -66,7 +67,7 @@ export class Drain {
   }
 
   /** As `Affected.take`. */
-  takeAffected(): { referred: Write[]; touched: Write[] } {
+  takeAffected(): ReturnType<Affected["take"]> {
     return this.affected.take();
   }
 

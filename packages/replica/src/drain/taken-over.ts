@@ -1,11 +1,10 @@
 import { knew, type SqlValue, winnerOf } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
-import { stateAt } from "../rows/foreign-keys.ts";
 import { localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
+import { rowsShowing } from "../rows/equal-rows.ts";
 import type { Table } from "../schema/catalog.ts";
-import { equalRowsOnce } from "../rows/equal-rows.ts";
 
 /**
  * Rows that a deleted row has left behind refer to the one that has its integer now. Others know whom they referred to when
@@ -24,25 +23,12 @@ export class TakenOver {
   follow(parent: Table, id: bigint, wall: number): void {
     for (const { child: table, column } of parent.referencedBy) {
       if (table.key.some(({ cid }) => cid === column.cid)) continue;
-      for (const { child, values } of this.childrenOf(table, column.name, id)) {
+      for (const { child, values } of rowsShowing(this.rows, table, column.name, id)) {
         if (this.rows.isBare(child, column.cid, parent, id)) continue;
         const before = ownedDots(child);
         replaceColumn(child, column.cid, localWrite(child, wall, registerOf(child, column.cid), this.knowledge), this.knowledge);
         this.rows.saveReference(child, values, before);
       }
-    }
-  }
-
-  /** Rows with this integer in the column; of those without a key the ones that are as they were drained last. */
-  private *childrenOf(table: Table, column: string, id: bigint): Generator<{ child: RowState; values: readonly SqlValue[] }> {
-    const hashes = new Set<string>();
-    // Without a column that a migration has dropped nothing says which row is which: that table is compared.
-    if (table.keyless && this.rows.of(table).columnsLeft().length < table.columns.length) return;
-    for (const key of this.rows.of(table).keysWhere(column, id)) {
-      const values = this.rows.of(table).read(key);
-      if (!values) continue;
-      const children = table.keyless ? (equalRowsOnce(this.rows, table, values, hashes) ?? []) : [stateAt(this.rows, table, key)];
-      for (const child of children) if (child) yield { child, values };
     }
   }
 

@@ -1,5 +1,6 @@
 import type { SqlValue } from "@scoutsync/core";
 import type { Table } from "../schema/catalog.ts";
+import { stateAt } from "./foreign-keys.ts";
 import type { RowState } from "./row-state.ts";
 import type { RowStore } from "./row-store.ts";
 import { TableStore } from "./table-store.ts";
@@ -32,6 +33,25 @@ export function equalRowsOnce(rows: RowStore, table: Table, values: readonly Sql
   if (found.length === 0) return null;
   asked.add(name);
   return found.flatMap((slot) => rows.atLog(table.tid, slot) ?? []);
+}
+
+/** Known rows that show this integer in a column of their table; of those without a key the ones that are as they were drained last. */
+export function* rowsShowing(
+  rows: RowStore,
+  table: Table,
+  column: string,
+  id: bigint,
+): Generator<{ child: RowState; values: readonly SqlValue[] }> {
+  const hashes = new Set<string>();
+  const store = rows.of(table);
+  // Without a column that a migration has dropped nothing says which row is which: that table is compared.
+  if (table.keyless && store.columnsLeft().length < table.columns.length) return;
+  for (const key of store.keysWhere(column, id)) {
+    const values = store.read(key);
+    if (!values) continue;
+    const children = table.keyless ? (equalRowsOnce(rows, table, values, hashes) ?? []) : [stateAt(rows, table, key)];
+    for (const child of children) if (child) yield { child, values };
+  }
 }
 
 /**

@@ -8,7 +8,7 @@ import { waitingColumns } from "./held-columns.ts";
 import { KeylessRows } from "./keyless-rows.ts";
 import { type LogEntry, LogEntries } from "./log-entries.ts";
 import { isStray, References } from "./references.ts";
-import { stateAt } from "./foreign-keys.ts";
+import { rowsShowing } from "./equal-rows.ts";
 import { stateInTable, stateOut } from "./stored-states.ts";
 import type { SharedRows } from "../identity/shared-rows.ts";
 import { type Identity, SameLinks } from "./same-links.ts";
@@ -598,14 +598,16 @@ export class RowStore {
   /** Another deleted row has come to an integer: rows that show it for the one that came to it `last` before say so from here on. */
   private sayLast(table: Table, id: bigint, last: Ref): void {
     const now = this.references.refOf(table, id);
-    if (now === null || sameValue(now, last)) return;
-    for (const { child, column } of table.referencedBy) {
-      for (const key of this.of(child).keysWhere(column.name, id)) {
-        const row = stateAt(this, child, key);
-        const values = row && this.tableValues(row);
-        if (!row || !values || row.own.has(column.cid)) continue;
-        row.own.set(column.cid, last);
-        this.saveReference(row, values, ownedDots(row));
+    if (now !== null && !sameValue(now, last)) this.sayMeant(table, id, last);
+  }
+
+  /** Rows that show this integer and say nothing else say from here on that they mean this row. */
+  sayMeant(table: Table, id: bigint, meant: Ref): void {
+    for (const { child: of, column } of table.referencedBy) {
+      for (const { child, values } of rowsShowing(this, of, column.name, id)) {
+        if (child.own.has(column.cid) || this.isBare(child, column.cid, table, id)) continue;
+        child.own.set(column.cid, meant);
+        this.saveReference(child, values, ownedDots(child));
       }
     }
   }
