@@ -98,6 +98,11 @@ export const APPLY_FAULTS: Fault[] = [
     caughtBy: tests("bare-references"),
   },
   {
+    name: "a row that is deleted already goes on as before where somebody else deleted it, too",
+    edits: [["this.kept.cameDead(state, wasDead)", "this.kept.cameDead(state, false)"]],
+    caughtBy: tests("bare-references"),
+  },
+  {
     name: "a row gives way to one that refers to it",
     edits: [["if (this.related.leansOn(waiting, holders)) return false;", ""]],
     caughtBy: tests("circles"),
@@ -196,7 +201,10 @@ export const APPLY_FAULTS: Fault[] = [
     name: "a kept row does not keep what it refers to",
     edits: [
       ["if (!state.kept && !this.isApart(state, parent, ref)) continue;", "if (!this.isApart(state, parent, ref)) continue;"],
-      [".some((child) => child.kept || this.meansApart(child, state))", ".some((child) => this.meansApart(child, state))"],
+      [
+        "children.some((child) => child.kept || this.meansApart(child, parent))",
+        "children.some((child) => this.meansApart(child, parent))",
+      ],
     ],
     caughtBy: tests("rules-merge"),
   },

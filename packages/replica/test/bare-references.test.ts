@@ -88,6 +88,19 @@ describe.each(KINDS)("a visit of nobody, by %s", (...kind) => {
     expectAll([a, b, c], [...(isKept ? [{ id: 1, name: "ann" }] : []), ...persons], [{ x: "v", person: 1, name: isKept ? "ann" : null }]);
   });
 
+  test.each([["first"], ["last"]])("keeps a deleted person whom another server deletes apart from it, which was told %s", (order) => {
+    const [a, b, c] = open(kind, ["a", "b", "c"]) as [Site, Site, Site];
+    a.edit("INSERT INTO person VALUES(1, 'ann')", at(0));
+    for (const site of [b, c]) site.pull(a);
+    a.edit("DELETE FROM person", at(1));
+    a.edit("INSERT INTO visit(person, x) VALUES(1, 'v')", at(2));
+    b.edit("DELETE FROM person", at(3));
+    c.pull(order === "first" ? b : a);
+    a.pull(b);
+    const isKept = kind[2].length === 0;
+    expectAll([a, b, c], isKept ? [{ id: 1, name: "ann" }] : [], [{ x: "v", person: 1, name: isKept ? "ann" : null }]);
+  });
+
   test.each([
     ["comes deleted"],
     ["comes deleted after others have the visit"],

@@ -35,7 +35,7 @@ export class KeptRows {
   /** Rows that are being placed just now, and what they refer to with them. */
   private readonly placing = new Set<string>();
   /** Rows that came deleted: what refers to them by value may be here already. */
-  private cameDeleted: Write[] = [];
+  private cameDeleted: { birth: Write; again: boolean }[] = [];
   private readonly deletedTargets: DeletedTargets;
 
   constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement; isComparing: () => boolean }) {
@@ -61,9 +61,10 @@ export class KeptRows {
     this.dying.push(end);
   }
 
-  /** A row came, or is, deleted and out of its table. */
-  cameDead(state: RowState): void {
-    if (state.table.dependants.length > 0) this.cameDeleted.push(state.birth);
+  /** A row came deleted, or `again`: somebody else deleted it, too, who may have known less of what it left behind. */
+  cameDead(state: RowState, again: boolean): void {
+    const { birth, table } = state;
+    if (table.dependants.length > 0 || (again && table.referencedBy.length > 0)) this.cameDeleted.push({ birth, again });
   }
 
   /** Removes what has died. Rows that refer to each other go together; a row that a concurrent write refers to stays, kept. */
@@ -106,11 +107,11 @@ export class KeptRows {
       }
     }
     for (const state of left) this.placement.remove(this.now(state), endOf(state)?.cells);
-    for (const birth of this.cameDeleted) {
+    for (const { birth, again } of this.cameDeleted) {
       const state = this.related.again(birth);
       if (state?.place.kind !== "dead") continue;
       const cells = this.rows.cells(state);
-      if (this.isReferredToApart(state, cells)) this.bringBack(state, cells);
+      if (this.isReferredToApart(state, cells) || (again && this.areApart(this.related.leftBy(state), state))) this.bringBack(state, cells);
     }
     this.cameDeleted = [];
   }
@@ -120,7 +121,11 @@ export class KeptRows {
    * `cells` as for `referrers`.
    */
   private isReferredToApart(state: RowState, cells: readonly CellValue[] | null = null): boolean {
-    return this.related.referrers(state, cells).some((child) => child.kept || this.meansApart(child, state));
+    return this.areApart(this.related.referrers(state, cells), state);
+  }
+
+  private areApart(children: readonly RowState[], parent: RowState): boolean {
+    return children.some((child) => child.kept || this.meansApart(child, parent));
   }
 
   /**

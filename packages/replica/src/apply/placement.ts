@@ -137,10 +137,11 @@ export class Placement {
       if (alive) this.place(state, cells, before);
       else {
         if (state.place.kind === "waiting" && state.slot !== UNSTORED) this.waiting--;
-        if (state.place.kind === "dead") this.repoint(state);
+        const wasDead = state.place.kind === "dead" && state.slot !== UNSTORED;
+        if (wasDead) this.repoint(state);
         state.place = { kind: "dead" };
         this.rows.saveOut(state, false, this.related.wanted(state), cells, before);
-        this.kept.cameDead(state);
+        this.kept.cameDead(state, wasDead);
       }
       return;
     }

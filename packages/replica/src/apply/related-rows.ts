@@ -124,6 +124,25 @@ export class RelatedRows {
     return values ? [...children, ...dependants(this.rows, parent, id, values)] : children;
   }
 
+  /** Rows in their tables that show the integer of this deleted row for want of another, and mean it. */
+  leftBy(gone: RowState): RowState[] {
+    const id = this.wanted(gone);
+    if (id === null) return [];
+    const isLast = this.hadLast(gone, id);
+    const declared = gone.table.referencedBy.filter(({ column }) => !column.soft);
+    return declared.flatMap(({ child: table, column }) =>
+      this.rows
+        .of(table)
+        .keysWhere(column.name, id)
+        .flatMap((key) => {
+          const child = this.stateAt(table, key);
+          if (!child || this.rows.isBare(child, column.cid, gone.table, id)) return [];
+          const isMeant = child.own.get(column.cid) instanceof Ref ? !this.meansAnother(child, column.cid, gone) : isLast;
+          return isMeant ? [child] : [];
+        }),
+    );
+  }
+
   /** True for the row that has, or had last, this integer: rows that say nothing else mean it. */
   hadLast({ table, identity }: RowState, id: bigint): boolean {
     const last = this.rows.references.refOf(table, id);
