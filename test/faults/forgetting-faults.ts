@@ -86,6 +86,11 @@ export const FORGETTING_FAULTS: Fault[] = [
     caughtBy: tests("forgetting"),
   },
   {
+    name: "forgetting: a row that joins again under its name says nothing of what was counted in it",
+    edits: [["        (cid) => registerOf(state, cid),\n", ""]],
+    caughtBy: tests("forgetting"),
+  },
+  {
     name: "forgetting: a node that is away is not waited for",
     edits: [["if (!this.isStable(dots) || waitedFor.length > 0) {", "if (!this.isStable(dots)) {"]],
     caughtBy: tests("forgetting"),

@@ -65,6 +65,15 @@ function forgetWithout(a: Site, b: Site): void {
   }
 }
 
+/** a and b forget the one row that they have deleted without c and d, which do not know. */
+function forgetAway(a: Site, b: Site, c: Site, d: Site): void {
+  for (const site of [a, b, c, d]) site.nowUs = START_US + 120 * SECOND_US;
+  for (const site of [a, b]) {
+    for (const away of ["c", "d"]) site.replica.retire(away);
+    expect(forget(site)).toMatchObject({ forgotten: 1 });
+  }
+}
+
 describe("what was deleted is forgotten", () => {
   test("only once everybody has it", () => {
     const [a, b, c] = fleet();
@@ -411,17 +420,36 @@ describe("a node that was retired comes back", () => {
     meet(a, b);
     d.edit("UPDATE part SET stock = stock + 5", START_US + 50 * SECOND_US);
     c.edit("UPDATE part SET stock = stock + 3", START_US + 90 * SECOND_US);
-    for (const site of [a, b]) {
-      site.nowUs = START_US + 120 * SECOND_US;
-      for (const away of ["c", "d"]) site.replica.retire(away);
-      expect(forget(site)).toMatchObject({ forgotten: 1 });
-    }
-    c.nowUs = d.nowUs = a.nowUs;
+    forgetAway(a, b, c, d);
     rejoin(c.replica, a.replica);
     meet(a, b, c);
     rejoin(d.replica, a.replica);
     meet(...all);
     for (const site of all) expect(site.rows("SELECT stock FROM part ORDER BY stock")).toEqual([{ stock: 13 }, { stock: 18 }]);
+  });
+
+  test.each([
+    ["counter", "10", "n + 3", "n + 5", 18],
+    ["set", `'["x"]'`, `'["c","x"]'`, `'["d","x"]'`, '["c","x","d"]'],
+  ])("also where they have the row's key in common: it is one row, with what both did to a %s", (rule, first, byC, byD, both) => {
+    const schema = "CREATE TABLE part(k TEXT PRIMARY KEY, n)";
+    const all = ["a", "b", "c", "d"].map((name) => new Site(name, schema, { rules: [`part.n=${rule}`] })) as [Site, Site, Site, Site];
+    const [a, b, c, d] = all;
+    a.edit(`INSERT INTO part VALUES('k', ${first})`);
+    meet(...all);
+    a.edit("DELETE FROM part", START_US + 60 * SECOND_US);
+    meet(a, b);
+    d.edit(`UPDATE part SET n = ${byD}`, START_US + 50 * SECOND_US);
+    c.edit(`UPDATE part SET n = ${byC}`, START_US + 90 * SECOND_US);
+    forgetAway(a, b, c, d);
+    rejoin(c.replica, a.replica);
+    meet(a, b, c);
+    rejoin(d.replica, a.replica);
+    meet(...all);
+    for (const site of all) {
+      expect(site.rows("SELECT n FROM part")).toEqual([{ n: both }]);
+      expect(site.conflicts).toEqual([]);
+    }
   });
 
   test("one that had not forgotten yet takes its edit, and the others get the whole row back", () => {

@@ -16,7 +16,7 @@ import type { EarlyReferences } from "../drain/early-references.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isSharedName } from "../rows/content-names.ts";
 import { keylessCell, keylessIdentity } from "../rows/keyless-rows.ts";
-import { closeLosers, isAlive, localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
+import { closeLosers, isAlive, localWrite, registerOf, replaceColumn, tellBirth } from "../rows/registers.ts";
 import { isSame, type Member } from "../rows/members.ts";
 import { Notices } from "../rows/notices.ts";
 import { newState, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
@@ -348,6 +348,16 @@ export class Rejoin {
       // What is held for a column that this table lacks: no table shows it.
       const held = table.indexOf.has(cid) ? undefined : winnerOf(writes, this.knowledge);
       if (held?.value !== undefined) fresh.columns.set(cid, [{ ...birth, value: held.value, tally: held.tally }]);
+    }
+    // Who was away, too, has counted on from what was counted here before: that is no total of this birth's.
+    if (staysItself && !table.keyless) {
+      const had = (cid: number) => (values ?? cells)[table.indexOf.get(cid) ?? -1] ?? null;
+      tellBirth(
+        fresh,
+        (cid) => ({ value: had(cid), found: had(cid) }),
+        this.knowledge,
+        (cid) => registerOf(state, cid),
+      );
     }
     if (staysItself) for (const record of state.closed) fresh.closed.push({ ...record, origin: birth.origin, sequence: birth.sequence });
     if (inTable && values) {

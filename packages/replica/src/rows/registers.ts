@@ -332,11 +332,19 @@ function own({ origin, sequence, time, context }: Write, tally: Tally | undefine
   return { origin, sequence, time, context, value: undefined, ...(tally ? { tally } : {}) };
 }
 
-/** What a birth of a natural key says of columns with a combining rule: others may bear the same row. */
-export function tellBirth(state: RowState, editOf: (cid: number) => Edit, knowledge: Knowledge): void {
+/**
+ * What a birth of a natural key says of columns with a combining rule: others may bear the same row. `replaced`: what had been
+ * written to a column of the row for which it is born again.
+ */
+export function tellBirth(
+  state: RowState,
+  editOf: (cid: number) => Edit,
+  knowledge: Knowledge,
+  replaced: (cid: number) => readonly ColumnWrite[] = () => [],
+): void {
   if (state.table.surrogate || !hasCombiningRule(state.table)) return;
   for (const { cid } of state.table.columns) {
-    const tally = tallyFor(state.table, cid, state.birth, [], editOf(cid), knowledge);
+    const tally = tallyFor(state.table, cid, state.birth, replaced(cid), editOf(cid), knowledge);
     if (tally) state.columns.set(cid, [own(state.birth, tally)]);
   }
 }
