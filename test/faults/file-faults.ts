@@ -184,7 +184,7 @@ export const FILE_FAULTS: Fault[] = [
   },
   {
     name: "a stored version has its bytes in common with another name",
-    edits: [["if (displaced) displaced = await unshare(open, displaced, newId());\n", ""]],
+    edits: [["const kept = displaced && (await unshare(open, displaced, newId()));\n    commits", "const kept = displaced;\n    commits"]],
     caughtBy: tests("care"),
   },
   {

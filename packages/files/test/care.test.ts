@@ -23,12 +23,15 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate as turn, setTimeout as pause } from "node:timers/promises";
 import { createDatabase, temporaryFolder } from "@scoutsync/testkit";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { diagnoseRoot } from "../src/index.ts";
 import { Folder } from "../src/paths/folder.ts";
 import { DiskClock } from "../src/scan/disk-clock.ts";
 import { openSite, pull, sync, type Site } from "./exchange.ts";
+
+const MIB = 1024 * 1024;
 
 let folder: { path: string; remove(): void };
 let a: Site;
@@ -226,6 +229,63 @@ test("a version that a program writes between the two steps of a replacement sta
   expect(await b.engine.reviews()).toMatchObject([{ key: "x" }]);
   await sync(a, b);
   expect(read(a, "x")).toBe("written this very moment");
+});
+
+test.each(["one name", "another name elsewhere"])("a large file with %s keeps its name while it is read to be replaced", async (names) => {
+  const [first, second] = [Buffer.alloc(80 * MIB, 1), Buffer.alloc(80 * MIB, 2)];
+  writeFileSync(join(a.root, "x"), first);
+  await sync(a, b);
+  if (names !== "one name") linkSync(join(b.root, "x"), join(folder.path, "elsewhere"));
+  await pause(150);
+  writeFileSync(join(a.root, "x"), second);
+  await a.engine.scan({});
+  const pulled = pull(b.engine, a.engine, "a");
+  let isOver = false;
+  void pulled.finally(() => (isOver = true)).catch(() => {});
+  // Whoever opens it whenever the node gives the thread away.
+  let [opened, missing] = [0, 0];
+  while (!isOver) {
+    try {
+      closeSync(openSync(join(b.root, "x"), "r"));
+      opened++;
+    } catch {
+      missing++;
+    }
+    await turn();
+  }
+  await pulled;
+  expect(opened).toBeGreaterThan(0);
+  expect(missing).toBe(0);
+  expect(readFileSync(join(b.root, "x")).equals(second)).toBe(true);
+  const [stored] = await b.engine.versions("x");
+  expect(stored).toMatchObject({ hash: createHash("sha256").update(first).digest("hex"), size: first.length, why: "replaced" });
+  const elsewhere = names === "one name" ? [] : [readFileSync(join(folder.path, "elsewhere"))];
+  expect(elsewhere.every((bytes) => bytes.equals(first))).toBe(true);
+});
+
+test.each(["written to", "replaced"])("a large file that is %s after it was read to be replaced is an edit, and stays", async (how) => {
+  writeFileSync(join(a.root, "x"), Buffer.alloc(2 * MIB, 1));
+  await sync(a, b);
+  await pause(150);
+  await b.engine.close();
+  const edited = Buffer.alloc(2 * MIB, 3);
+  let isFirst = true;
+  b = await openSite(folder.path, "b", {
+    reached: (step) => {
+      // The very file, which has left its name this moment; or another one in its place.
+      if (step !== "old file moved" || !isFirst) return;
+      isFirst = false;
+      const store = join(b.root, ".scoutsync-store", "objects");
+      if (how === "replaced") writeFileSync(join(b.root, "x"), edited);
+      else for (const name of readdirSync(store)) writeFileSync(join(store, name), edited);
+    },
+  });
+  writeFileSync(join(a.root, "x"), Buffer.alloc(2 * MIB, 2));
+  await a.engine.scan({});
+  await pull(b.engine, a.engine, "a");
+  expect(isFirst).toBe(false);
+  expect(readFileSync(join(b.root, "x")).equals(edited)).toBe(true);
+  expect(await b.engine.reviews()).toMatchObject([{ key: "x" }]);
 });
 
 test.each(["journal written", "old file moved", "file linked", "names changed", "folders durable", "manifest written"])(

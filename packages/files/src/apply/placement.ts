@@ -6,7 +6,7 @@ import { withRoot, type RootContext } from "../context.ts";
 import { State, type JournalStep, type ManifestRow, type StoredObject } from "../manifest/rows.ts";
 import { errorCode, type Folder, inFolderOf, permissionsOf } from "../paths/folder.ts";
 import { isRacyAsPlaced, printOf } from "../scan/print.ts";
-import { copyVerified, examine, unshare } from "../store/objects.ts";
+import { copyVerified, examine, isAsRead, readInPlace, type ReadInPlace, unshare } from "../store/objects.ts";
 import type { OpenRoot } from "../store/root-disk.ts";
 import { stagedName, type Staging } from "../store/staging.ts";
 
@@ -14,6 +14,9 @@ const { O_DIRECTORY, O_NOFOLLOW, O_RDONLY } = constants;
 const sync = promisify(fsync);
 /** Of a file of another user, which Linux lets nobody link who may not write it, for a confined process, and on file systems without links. */
 const NO_SECOND_NAME = ["EPERM", "EACCES", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"];
+
+/** From this size on a file is read before it is moved, bytes: its name would be free for as long as that takes. */
+const READ_FIRST_BYTES = 1024n * 1024n;
 
 /** One step to take on disk. */
 export interface Step {
@@ -205,7 +208,12 @@ export class Placement {
     }
     let displaced: StoredObject | null = null;
     if (there) {
-      displaced = await this.displace(open, folder, name, step, journal);
+      const read = there.size < READ_FIRST_BYTES ? null : await readInPlace(this.context, folder, name);
+      if (read && read.hash !== expected && isAsRead(read, folder.look(name))) {
+        this.drop(open, journal);
+        return "changed";
+      }
+      displaced = await this.displace(open, folder, name, { step, journal, read });
       if (displaced?.hash !== expected) {
         // A newer version of this node's own, or no file at all: it goes back, and is looked at like any edit.
         if (!this.putBack(open, folder, name, journal) && displaced) {
@@ -216,7 +224,6 @@ export class Placement {
         return "changed";
       }
     }
-    if (displaced) displaced = await unshare(open, displaced, newId());
     let print: { text: string; racy: boolean } | null = null;
     const staged = journal.staged === "" ? null : open.staging.look(journal.staged);
     if (entry.kind !== "gone") {
@@ -225,12 +232,12 @@ export class Placement {
         else open.staging.linkTo(journal.staged, folder, name);
       } catch (error) {
         if (!["EEXIST", "ENOTDIR", "ELOOP"].includes(errorCode(error))) {
-          if (displaced && !this.putBack(open, folder, name, journal)) commits.push(() => this.context.manifest.addObject(displaced));
+          if (displaced && !this.putBack(open, folder, name, journal)) await this.keep(open, displaced, commits);
           throw error;
         }
         // A program has made the file anew this moment: that is the newest version here. What was displaced stays in the store.
         this.drop(open, journal);
-        if (displaced) commits.push(() => this.context.manifest.addObject(displaced));
+        if (displaced) await this.keep(open, displaced, commits);
         return "changed";
       }
       this.context.reached(entry.kind === "folder" ? "folder made" : "file linked");
@@ -243,17 +250,41 @@ export class Placement {
       if (stats && stats.ino === staged?.ino && stats.size === staged.size && stats.mtimeNs === staged.mtimeNs)
         print = { text: printOf(stats), racy: isRacyAsPlaced(stats, this.context.diskClock.nowUs()) };
     }
-    commits.push(() => this.commit(step, journal, displaced, print));
+    // Its name is taken again by now: copying a large file takes its time.
+    const kept = displaced && (await unshare(open, displaced, newId()));
+    commits.push(() => this.commit(step, journal, kept, print));
     return "done";
   }
 
-  /** Moves what is at the path into the store, and says what it is; null when that cannot be read. */
-  private async displace(open: OpenRoot, folder: Folder, name: string, step: Step, journal: JournalStep): Promise<StoredObject | null> {
+  /** What was displaced stays in the store though nothing was put in its place. */
+  private async keep(open: OpenRoot, displaced: StoredObject, commits: (() => void)[]): Promise<void> {
+    const kept = await unshare(open, displaced, newId());
+    commits.push(() => this.context.manifest.addObject(kept));
+  }
+
+  /**
+   * Moves what is at the path into the store, and says what it is; null when that cannot be read. What was `read` before
+   * counts where nobody has written to it since.
+   */
+  private async displace(
+    open: OpenRoot,
+    folder: Folder,
+    name: string,
+    { step, journal, read }: { step: Step; journal: JournalStep; read: ReadInPlace | null },
+  ): Promise<StoredObject | null> {
+    const isRead = read !== null && isAsRead(read, folder.look(name));
     folder.moveTo(name, open.objects, journal.id);
     this.context.reached("old file moved");
-    if (!open.objects.look(journal.id)?.isFile()) return null;
+    const moved = open.objects.look(journal.id);
+    if (!moved?.isFile()) return null;
+    const about = { path: step.entry.path, why: step.why, author: step.displacedAuthor };
+    if (isRead && isAsRead(read, moved, true)) {
+      const { hash, size } = read;
+      const modifiedUs = Number(moved.mtimeNs / 1000n);
+      return { ...about, id: journal.id, hash, size, print: printOf(moved), modifiedUs, storedUs: this.context.nowUs() };
+    }
     try {
-      return await storedObject(this.context, open, journal.id, { path: step.entry.path, why: step.why, author: step.displacedAuthor });
+      return await storedObject(this.context, open, journal.id, about);
     } catch (error) {
       if (errorCode(error) === "EACCES") return null;
       throw error;

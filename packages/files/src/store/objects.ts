@@ -1,10 +1,13 @@
-import { closeSync, constants, copyFileSync, fstatSync, fsyncSync, openSync } from "node:fs";
+import { type BigIntStats, closeSync, constants, copyFileSync, fstatSync, fsync, fsyncSync, openSync } from "node:fs";
+import { promisify } from "node:util";
 import type { RootContext } from "../context.ts";
-import { printOf } from "../scan/print.ts";
+import { isRacy, printOf } from "../scan/print.ts";
 import { errorCode, type Folder } from "../paths/folder.ts";
 import type { StoredObject } from "../manifest/rows.ts";
 import { hashOpen } from "./hash.ts";
 import type { OpenRoot } from "./root-disk.ts";
+
+const sync = promisify(fsync);
 
 /** A program that still has a displaced file open may write into it: after this long without a write it is settled, µs. */
 const SETTLED_AFTER_US = 60_000_000;
@@ -19,6 +22,41 @@ export async function examine(folder: Folder, name: string): Promise<{ hash: str
   } finally {
     closeSync(fd);
   }
+}
+
+/** A file as it was read under its own name. */
+export interface ReadInPlace {
+  hash: string;
+  size: number;
+  stats: BigIntStats;
+}
+
+/**
+ * Reads a file that is about to be displaced while it still has its name. Null where a write during that could leave no trace
+ * (it was written to this moment), or it cannot be read: then it is read in the store.
+ */
+export async function readInPlace({ diskClock }: RootContext, folder: Folder, name: string): Promise<ReadInPlace | null> {
+  let fd: number;
+  try {
+    fd = folder.read(name);
+  } catch {
+    return null;
+  }
+  try {
+    // Whoever has it mapped changes its time by the next write after this, and by no later one.
+    await sync(fd);
+    const stats = fstatSync(fd, { bigint: true });
+    if (!stats.isFile() || isRacy(stats, diskClock.nowUs())) return null;
+    return { ...(await hashOpen(fd)), stats };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** True where the file is the one that was read, and nobody has written to it since. `moved`: its status has changed by that alone. */
+export function isAsRead({ stats }: ReadInPlace, now: BigIntStats | null, moved = false): boolean {
+  const { ino, size, mtimeNs, ctimeNs } = stats;
+  return now !== null && now.ino === ino && now.size === size && now.mtimeNs === mtimeNs && (moved || now.ctimeNs === ctimeNs);
 }
 
 /** A copy of a file, durable, whose bytes were read back; false when they are not those of `hash`. The source may change meanwhile. */
