@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { LARGE_VALUE_BYTES } from "./bytes.ts";
 import { RawText, type SqlValue } from "./exchange.ts";
 
 /** Nobody reads more of one value, bytes. */
@@ -29,6 +30,12 @@ export function brief(value: SqlValue, longest = LONGEST_SHOWN): SqlValue {
 
 const textOf = (value: string | RawText): string =>
   typeof value === "string" ? value : Buffer.from(value.bytes.subarray(0, HEAD)).toString();
+
+/** Below what any list shows of a value: shown in brief once, it stays as it is. */
+const LONGEST_OF_LARGE = 512;
+
+/** A large value in brief, before it goes to another thread, where it would be there once more; any other one as it is. */
+export const briefLarge = (value: SqlValue): SqlValue => (sizeOf(value) < LARGE_VALUE_BYTES ? value : brief(value, LONGEST_OF_LARGE));
 
 export const briefColumns = <T extends { value: SqlValue }>(columns: readonly T[], longest?: number): T[] =>
   columns.map((column) => ({ ...column, value: brief(column.value, longest) }));

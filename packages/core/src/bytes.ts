@@ -30,6 +30,11 @@ export function releaseLarge(value: unknown): void {
   if (value instanceof Uint8Array && value.buffer.byteLength === value.length) ownedMemory(value)?.transfer(0);
 }
 
+/** As `releaseLarge`, of what was packed or read for one purpose: of all that is in its memory. */
+export function releasePacked(value: unknown): void {
+  if (value instanceof Uint8Array) ownedMemory(value)?.transfer(0);
+}
+
 /** The memory of which a large value is most; null for small values and those of shared memory. */
 export function ownedMemory(value: Uint8Array): ArrayBuffer | null {
   const { buffer } = value;
@@ -44,6 +49,13 @@ export class ByteWriter {
 
   constructor(capacity = 4096) {
     this.buffer = Buffer.allocUnsafeSlow(capacity);
+  }
+
+  /** One that grows for none of these: grown by doubling, a large value would be there three times. */
+  static withRoomFor(values: Iterable<CellValue>): ByteWriter {
+    let bytes = 64;
+    for (const value of values) if (value instanceof Uint8Array) bytes += value.length;
+    return new ByteWriter(bytes);
   }
 
   /** Makes room for `more` bytes. */
@@ -62,6 +74,11 @@ export class ByteWriter {
   /** A copy of what was written. */
   toBytes(): Buffer {
     return Buffer.from(this.buffer.subarray(0, this.length));
+  }
+
+  /** What was written, at the end: where that is large the memory that it is in, since a copy would be there beside it. */
+  takeBytes(): Buffer {
+    return this.length < LARGE_VALUE_BYTES ? this.toBytes() : this.buffer.subarray(0, this.length);
   }
 
   byte(value: number): void {

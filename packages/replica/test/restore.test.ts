@@ -122,3 +122,15 @@ describe("a deleted row", () => {
     }
   });
 });
+
+test("a large value of a column that has gone since the row was deleted comes to those who have the column", () => {
+  const schema = "CREATE TABLE clip(id INTEGER PRIMARY KEY, name TEXT, video BLOB)";
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  a.edit("INSERT INTO clip VALUES(1, 'final', CAST(printf('%.*c', 2000000, 'x') AS BLOB))");
+  a.edit("DELETE FROM clip", at(1));
+  a.edit("ALTER TABLE clip DROP COLUMN video", at(2));
+  a.nowUs = at(3);
+  a.replica.restore("clip", "1");
+  settle(a, b);
+  expect(b.rows("SELECT name, video FROM clip")).toEqual([{ name: "final", video: Buffer.alloc(2_000_000, "x") }]);
+});

@@ -12,6 +12,7 @@ import {
   RecordFlags,
   Ref,
   releaseLarge,
+  releasePacked,
   SyncError,
   type VersionVector,
   type Write,
@@ -59,6 +60,8 @@ export class Applier {
   private readonly placement: Placement;
   private readonly nowUs: () => number;
   private opened = 0;
+  /** What the batch's own values lie in. */
+  private memory: ArrayBufferLike | null = null;
   /** The batch holds whole rows to mend a difference: what the vector covers is merged all the same. */
   private repairing = false;
   /** A row that was held here is given to its table: the vector covers it already. */
@@ -186,6 +189,7 @@ export class Applier {
   }
 
   private applyRecords(unpacked: Buffer, count: number): number {
+    this.memory = unpacked.buffer;
     const reader = new PayloadReader(unpacked);
     if (reader.count !== count) throw new MalformedBytes("the number of changes differs from what the batch says");
     const tables = incomingTables(reader, this.rows, this.nowUs());
@@ -350,7 +354,18 @@ export class Applier {
       [...changed].sort((a, b) => a - b),
       before,
     );
+    if (found) this.letGo(state, loaded());
     return true;
+  }
+
+  /**
+   * Gives back what was read of a row that is merged and stored: what is read of it next would be there beside it until the
+   * collector comes by. One that has died is removed with what was read of it; what is the batch's own shares its memory, and stays.
+   */
+  private letGo(state: RowState, cells: readonly CellValue[]): void {
+    if (this.delivering || !isAlive(state, this.knowledge)) return;
+    for (const value of [...cells, ...[...state.columns.values()].flatMap((writes) => writes.map((write) => write.value))])
+      if (value instanceof Uint8Array && value.buffer !== this.memory) releasePacked(value);
   }
 
   private find(row: IncomingRow): RowState | null {

@@ -242,6 +242,7 @@ export class KeptRows {
 
   /** Deleted rows in their tables to which one in its table refers. */
   keptParents(state: RowState): Write[] {
+    if (state.table.references.length === 0 && state.table.dependsOn.length === 0) return [];
     const values = state.place.kind === "table" ? this.rows.tableValues(state) : null;
     if (!values) return [];
     const named = state.table.references.flatMap(({ index, parent }) => {
@@ -254,19 +255,25 @@ export class KeptRows {
 
   /** Writes that a deleted row lives, with those it was one with when it was deleted. Stored; its place is the caller's matter. */
   live(state: RowState, wall: number): void {
-    const { entities } = this.placement.members.divide(this.placement.members.connected(state));
-    const its = entities[0]?.members ?? [];
-    const members = its.some((member) => isSame(member.state, state)) ? its.map((member) => member.state) : [state];
-    const at = Math.max(wall, ...members.map((member) => latestTime(member) + 1));
-    for (const member of members) {
+    const { members, entities } = this.placement;
+    const its = entities.concerns(state) ? (members.divide(members.connected(state)).entities[0]?.members ?? []) : [];
+    const together = its.some((member) => isSame(member.state, state)) ? its.map((member) => member.state) : [state];
+    const at = Math.max(wall, ...together.map((member) => latestTime(member) + 1));
+    for (const member of together) {
       const mine = isSame(member, state) ? state : member;
       const [before, cells] = [ownedDots(mine), this.rows.cells(mine)];
-      mine.deletes = [{ ...localWrite(mine, at, mine.deletes, this.knowledge), alive: true }];
-      mine.kept = false;
+      this.decideToLive(mine, at);
       this.rows.saveRegisters(mine, cells, before);
-      this.unmarkKept(mine);
-      if (members.length > 1 || this.placement.entities.concerns(mine)) this.placement.entities.touch(mine.birth);
+      if (entities.concerns(mine)) entities.touch(mine.birth);
     }
+  }
+
+  /** Writes that a deleted row lives, at this time or after all that it knows. Whoever places it stores it, too. */
+  decideToLive(state: RowState, wall: number): void {
+    const write = localWrite(state, Math.max(wall, latestTime(state) + 1), state.deletes, this.knowledge);
+    state.deletes = [{ ...write, alive: true }];
+    state.kept = false;
+    this.unmarkKept(state);
   }
 
   /** Brings back deleted rows that this one refers to, where neither author knew of the other or this one is kept itself. */

@@ -1,5 +1,7 @@
 import {
   briefColumns,
+  briefLarge,
+  releaseLarge,
   type HistoryEntry,
   type ReadableChange,
   type Review,
@@ -75,9 +77,20 @@ export class Questions {
         ...(wants("conflict") ? keptReviews(this.audited, this.placement.kept) : []),
         ...(wants("quarantine") ? quarantineReviews(this.quarantine) : []),
       ].filter(({ id }) => request.id === "" || request.id === id);
-      const found = [...findReviews(this.audited, request), ...others].toSorted(oldestFirst).map((one) => this.audited.veil.review(one));
+      const found = [...findReviews(this.audited, request), ...others].toSorted(oldestFirst).map((one) => this.told(one));
       return found.slice(0, request.limit > 0 ? request.limit : found.length);
     });
+  }
+
+  /** As people may see it, and without values of which each thread on the way would have a copy. */
+  private told(review: Review): Review {
+    const { winner, loser, image, ...rest } = this.audited.veil.review(review);
+    return {
+      ...rest,
+      winner: winner && { ...winner, value: briefLarge(winner.value) },
+      loser: loser && { ...loser, value: briefLarge(loser.value) },
+      image: image?.map(({ name, value }) => ({ name, value: briefLarge(value) })) ?? null,
+    };
   }
 
   resolve(request: Resolution): Review {
@@ -95,13 +108,14 @@ export class Questions {
     if (parked) this.turns.decideWaiting();
     this.turns.drain();
     const left = parked ? this.reviews({ kind: "parked", id: request.id, limit: 1 })[0] : undefined;
-    return left ?? { ...this.audited.veil.review(review), resolved: true };
+    return left ?? { ...this.told(review), resolved: true };
   }
 
   history(tableName: string, key: string): HistoryEntry[] {
     return this.turns.snapshot(() => {
       const table = this.table(tableName);
-      return this.audited.veil.history(table.name, rowHistory(this.audited, table, key));
+      const entries = this.audited.veil.history(table.name, rowHistory(this.audited, table, key));
+      return entries.map((entry) => ({ ...entry, value: briefLarge(entry.value) }));
     });
   }
 
@@ -114,7 +128,9 @@ export class Questions {
           restoreRow(this.audited, { placement: this.placement, veil: this.audited.veil }, table, key, this.nowUs()),
         ),
       );
-      return this.audited.veil.columns(table.name, briefColumns(restored));
+      const told = this.audited.veil.columns(table.name, briefColumns(restored));
+      for (const { value } of restored) releaseLarge(value);
+      return told;
     });
   }
 

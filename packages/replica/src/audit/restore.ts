@@ -1,4 +1,4 @@
-import { type SqlValue, SyncError } from "@scoutsync/core";
+import { type CellValue, releasePacked, type SqlValue, SyncError } from "@scoutsync/core";
 import type { Placement } from "../apply/placement.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import { keyText } from "../rows/values.ts";
@@ -51,9 +51,7 @@ export function restoreRow(
       `${isTaken ? `Another row has its key ${key} now: give it another one in the application. Then restore` : "Restore"} that one first: scoutsync restore … ${parent.name} ${shown}`,
     );
   }
-  placement.kept.live(state, wall);
-  const placed = placement.place(state, cells, ownedDots(state));
-  placement.entities.arrangeTouched();
+  const placed = placeAlive(placement, state, cells, wall);
   if (!placed && state.place.kind === "waiting") {
     const { reason } = state.place;
     const why = reason === "unique" ? `${reason}, ${rowsInTheWay(audited, state)}` : reason;
@@ -65,6 +63,21 @@ export function restoreRow(
   placement.kept.revive(placement.kept.keptParents(state), wall);
   const values = rows.tableValues(state) ?? [];
   return table.columns.map((column, i) => ({ name: column.name, value: values[i] ?? null }));
+}
+
+/** Writes that it lives, and puts it into its table. False where it waits for a place. */
+function placeAlive(placement: Placement, state: RowState, cells: readonly CellValue[], wall: number): boolean {
+  if (placement.entities.concerns(state)) {
+    placement.kept.live(state, wall);
+    const placed = placement.place(state, cells, ownedDots(state));
+    placement.entities.arrangeTouched();
+    return placed;
+  }
+  const before = ownedDots(state);
+  placement.kept.decideToLive(state, wall);
+  const placed = placement.place(state, cells, before);
+  cells.forEach(releasePacked);
+  return placed;
 }
 
 /** The row that was deleted last of those that had this key. */

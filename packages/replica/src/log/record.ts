@@ -268,7 +268,9 @@ export class RecordWriter {
     if (wire && birthHere && wire.unwritten.length > 0) flags |= RecordFlags.unwritten;
     this.begin(table, flags, wire?.cids);
     this.identity(state);
-    const values = birthHere || columns.length > 0 || twins.length > 0 ? cells() : [];
+    // What lost has its value with it.
+    const shows = columns.some(([, writes]) => writes.some(({ value }) => value === undefined));
+    const values = birthHere || shows || twins.length > 0 ? cells() : [];
     const position = (cid: number) => (wire ? wire.indexOf.get(cid) : table.indexOf.get(cid));
     if (birthHere) {
       if (renamed || !table.surrogate) {

@@ -1,19 +1,26 @@
-import { type Authorship, ByteReader, ByteWriter, type CellValue, LARGE_VALUE_BYTES, releaseLarge } from "@scoutsync/core";
+import { type Authorship, ByteReader, ByteWriter, type CellValue, RawText, releaseLarge } from "@scoutsync/core";
 import { isNamedByBirth, type Table } from "../schema/catalog.ts";
 import { heldForTable, holdValue } from "./held-columns.ts";
 import type { RowState } from "./row-state.ts";
 
 /** The packed values of a row that is not in its table: (column number, value) pairs, references as identities. `used`: nobody reads the values again. */
 export function packImage(table: Table, values: readonly CellValue[], used = false): Buffer {
-  // Grown by doubling, one large value would be there three times.
-  const large = values.reduce((sum: number, value) => sum + (value instanceof Uint8Array ? value.length : 0), 0);
-  const out = new ByteWriter(256 + large);
+  const out = ByteWriter.withRoomFor(values);
   values.forEach((value, i) => {
     out.varint((table.columns[i] as { cid: number }).cid);
     out.value(value);
     if (used) releaseLarge(value);
   });
-  return large < LARGE_VALUE_BYTES ? out.toBytes() : out.buffer.subarray(0, out.length);
+  return out.takeBytes();
+}
+
+/** True where a value that is held with its write lies in the memory of this image. */
+export function holdsPartOf({ columns }: RowState, { buffer }: Buffer): boolean {
+  const isIn = (value: CellValue | undefined) => {
+    const bytes = value instanceof RawText ? value.bytes : value;
+    return bytes instanceof Uint8Array && bytes.buffer === buffer;
+  };
+  return [...columns.values()].some((writes) => writes.some(({ value }) => isIn(value)));
 }
 
 /**
@@ -22,7 +29,8 @@ export function packImage(table: Table, values: readonly CellValue[], used = fal
  */
 export function unpackImage(state: RowState, image: Buffer, causality: Authorship): CellValue[] {
   const { table } = state;
-  const values: CellValue[] = table.columns.map((column) => column.fallback);
+  // A copy: whoever is done with the row may give back the memory of its values.
+  const values = table.columns.map(({ fallback }): CellValue => (fallback instanceof Uint8Array ? Buffer.from(fallback) : fallback));
   const from = new ByteReader(image);
   const seen = new Set<number>();
   while (!from.done) {

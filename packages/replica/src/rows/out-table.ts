@@ -56,6 +56,7 @@ export interface WaitingRows {
 export class OutTable {
   private readonly db: Database;
   private readonly bySlot: Statement;
+  private readonly idBySlot: Statement;
   private readonly byKey: Statement;
   private readonly byId: Statement;
   private readonly allById: Statement;
@@ -73,6 +74,7 @@ export class OutTable {
       return statement.reader ? statement.raw(true) : statement;
     };
     this.bySlot = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE slot = ?`);
+    this.idBySlot = prepare("SELECT id FROM _scoutsync_out WHERE slot = ?");
     this.byKey = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND key = ?`);
     // Nobody has seen a row that waits under the integer which it waits for.
     this.byId = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND id = ? ORDER BY state = 2, slot DESC LIMIT 1`);
@@ -89,6 +91,11 @@ export class OutTable {
 
   at(slot: bigint): OutRow | undefined {
     return this.bySlot.get(slot) as OutRow | undefined;
+  }
+
+  /** The integer stored with a row. */
+  idAt(slot: bigint): bigint | null {
+    return (this.idBySlot.get(slot) as [bigint | null] | undefined)?.[0] ?? null;
   }
 
   withKey(tid: number, key: Buffer): OutRow | undefined {

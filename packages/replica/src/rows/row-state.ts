@@ -188,7 +188,7 @@ export function packExtra(state: RowState, id: bigint | null): Buffer | null {
   if (state.partial) flags |= Extra.partial;
   if (state.same.length > 0 || state.own.size > 0) flags |= Extra.entity;
   if (flags === 0) return null;
-  const out = new ByteWriter(64);
+  const out = ByteWriter.withRoomFor(valuesIn(state));
   out.varint(flags);
   if (flags & Extra.identity) {
     out.varint(state.identity.origin);
@@ -257,7 +257,14 @@ export function packExtra(state: RowState, id: bigint | null): Buffer | null {
       out.value(value);
     }
   }
-  return out.toBytes();
+  return out.takeBytes();
+}
+
+/** Values that are known of a row besides those in its table or image. */
+function* valuesIn({ columns, closed, own }: RowState): Generator<CellValue> {
+  for (const writes of columns.values()) for (const { value } of writes) if (value !== undefined) yield value;
+  for (const { value } of closed) yield value;
+  yield* own.values();
 }
 
 /** The inverse of `packExtra`, onto a state that holds a plain row. */

@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import { ByteReader, type Authorship, type CellValue, MalformedBytes, ownedMemory, Ref, type SqlValue } from "@scoutsync/core";
+import { ByteReader, type Authorship, type CellValue, MalformedBytes, Ref, releasePacked, type SqlValue } from "@scoutsync/core";
 import { type Table } from "../schema/catalog.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
 import { type LinkedRows, targetWithin } from "../linked/linked-rows.ts";
@@ -13,7 +13,7 @@ import { stateInTable, stateOut } from "./stored-states.ts";
 import type { SharedRows } from "../identity/shared-rows.ts";
 import { type Identity, SameLinks } from "./same-links.ts";
 import { openConflicts, ownedDots, packExtra, type RowState, UNSTORED } from "./row-state.ts";
-import { packImage, unpackImage } from "./images.ts";
+import { holdsPartOf, packImage, unpackImage } from "./images.ts";
 import { OutState, OutTable, type OutRow, type WaitingRows } from "./out-table.ts";
 import { KeptBackRows } from "./kept-back-rows.ts";
 import type { FormerIds } from "./former-ids.ts";
@@ -178,6 +178,13 @@ export class RowStore {
     return { state, values: unpackImage(state, row[10], this.causality) };
   }
 
+  /** As `fromOut`, of which nobody wants the image: several of a large row would be there until the collector comes by. */
+  private stateFromOut(row: OutRow): RowState {
+    const { state } = this.fromOut(row);
+    if (!holdsPartOf(state, row[10])) releasePacked(row[10]);
+    return state;
+  }
+
   /** Rows of copies joined as shared are named by their key. */
   private named(state: RowState): RowState {
     if (state.table.surrogate && this.shared.has(state.birth.origin)) state.identity = this.shared.identity(state.table, state.claim);
@@ -196,13 +203,13 @@ export class RowStore {
     const row = table.absent === null ? this.of(table).byKey(key) : undefined;
     if (row) return this.fromStored(table, row);
     const out = this.out.withKey(table.tid, key);
-    return out ? this.fromOut(out).state : null;
+    return out ? this.stateFromOut(out) : null;
   }
 
   /** What is held of a row of which only later writes have come. */
   partial(table: Table, key: Buffer): RowState | null {
     const out = this.out.withKey(table.tid, key);
-    const state = out ? this.fromOut(out).state : null;
+    const state = out ? this.stateFromOut(out) : null;
     return state?.partial ? state : null;
   }
 
@@ -232,7 +239,7 @@ export class RowStore {
     }
     if (!this.byTid(-tid)) return null;
     const out = this.out.at(slot);
-    return out ? this.fromOut(out).state : null;
+    return out ? this.stateFromOut(out) : null;
   }
 
   /** The row of a surrogate table that this dot names. */
@@ -255,13 +262,13 @@ export class RowStore {
   /** The deleted row that had this integer last; null where it lives, waits or never was. */
   deadAt(table: Table, id: bigint): RowState | null {
     const out = this.out.withId(table.tid, id);
-    const state = out ? this.fromOut(out).state : null;
+    const state = out ? this.stateFromOut(out) : null;
     return state?.place.kind === "dead" ? state : null;
   }
 
   /** The deleted rows that had this integer. */
   allDeadAt(table: Table, id: bigint): RowState[] {
-    return this.out.allWithId(table.tid, id).flatMap((out) => (out[2] === OutState.dead ? [this.fromOut(out).state] : []));
+    return this.out.allWithId(table.tid, id).flatMap((out) => (out[2] === OutState.dead ? [this.stateFromOut(out)] : []));
   }
 
   /** Every deleted row of a table, with the integer it had and its last values. */
@@ -276,8 +283,7 @@ export class RowStore {
 
   /** The integer stored with a surrogate row that is out of its table. */
   outId(state: RowState): bigint | null {
-    const out = this.out.at(state.slot);
-    return out?.[4] ?? null;
+    return this.out.idAt(state.slot);
   }
 
   /** True when a row that is out of its table had this integer. */
@@ -510,6 +516,7 @@ export class RowStore {
       this.erased++;
       state.slot = store.add(id, row);
     } else store.change(state.slot, row);
+    releasePacked(row.extra);
     if (id !== null && state.table.surrogate && this.former.has(state.table, id))
       this.former.placed(state, id, this.references.abstract(state.table, values));
     if (state.table.keyless) {
@@ -585,7 +592,8 @@ export class RowStore {
     if (state.slot === UNSTORED) state.slot = this.out.add(state.table.tid, code, state.key, columns);
     else this.out.change(state.slot, code, columns);
     // SQLite has its own: the next thing may be to read the row again.
-    ownedMemory(columns[7])?.transfer(0);
+    releasePacked(columns[6]);
+    releasePacked(columns[7]);
     this.syncLog(state, before);
     if (last && wanted !== null) this.sayLast(state.table, wanted, last);
   }
@@ -665,12 +673,12 @@ export class RowStore {
   /** Rows that wait for a place, of one table or of all. */
   waiting({ table, ...where }: { table?: Table } & Omit<WaitingRows, "tid"> = {}): RowState[] {
     const rows = this.out.waiting({ tid: table?.tid, ...where });
-    return rows.filter((row) => this.byTid(Number(row[1]))).map((row) => this.fromOut(row).state);
+    return rows.filter((row) => this.byTid(Number(row[1]))).map((row) => this.stateFromOut(row));
   }
 
   /** Rows of a table that others stand for. */
   joined(table: Table): RowState[] {
-    return this.out.joined(table.tid).map((row) => this.fromOut(row).state);
+    return this.out.joined(table.tid).map((row) => this.stateFromOut(row));
   }
 
   /** Notes how many values of a row out of its table are not shown. */
