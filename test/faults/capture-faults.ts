@@ -92,4 +92,9 @@ export const CAPTURE_FAULTS: Fault[] = [
     edits: [["    passOver(db, tables, seen);\n", ""]],
     caughtBy: tests("opening"),
   },
+  {
+    name: "linked: a migration does not wait until another database is drained",
+    edits: [["error instanceof ParentBehind || !this.db.inTransaction) throw error;", "!this.db.inTransaction) throw error;"]],
+    caughtBy: tests("linked"),
+  },
 ];

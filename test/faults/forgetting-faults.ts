@@ -166,4 +166,32 @@ export const FORGETTING_FAULTS: Fault[] = [
     edits: [["if (held?.value !== undefined) fresh.columns.set(", "if (held === null) fresh.columns.set("]],
     caughtBy: tests("forgetting"),
   },
+  {
+    name: "a write that was issued again is known by its last name alone where its node joins again",
+    edits: [["named = this.knowledge.sourceOf(named))\n      if ((vector.get", "named = undefined)\n      if ((vector.get"]],
+    caughtBy: {
+      seeds: [42600048, 1],
+      options: { replicas: 4, steps: 90, forgetting: true, reissue: true, rules: true, clocks: true, moreTables: true },
+    },
+  },
+  {
+    name: "what lost in a row that joins again as a new one is nowhere",
+    edits: [["      closeLosers(fresh, cid, writes, birth, this.knowledge);\n", ""]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "a row that joined copies name alike gets a name of its own where its node joins again",
+    edits: [
+      [
+        "const keepsName = this.isOthersToo(state) && !this.placement.entities.concerns(state);",
+        "const keepsName = state.key !== null && this.isOthersToo(state) && !this.placement.entities.concerns(state);",
+      ],
+    ],
+    caughtBy: tests("forgotten-copies"),
+  },
+  {
+    name: "a row that was kept back is put back though its parent has to wait",
+    edits: [['    if (missing) return this.placement.evict(state, cells, "parent", missing, before);\n    const bound', "    const bound"]],
+    caughtBy: tests("quarantine"),
+  },
 ];

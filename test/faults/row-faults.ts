@@ -228,4 +228,14 @@ export const ROW_FAULTS: Fault[] = [
     edits: [["return exact.length > 0 ? exact : found.slice(0, 1);", "return found.slice(0, 1);"]],
     caughtBy: tests("key-text"),
   },
+  {
+    name: "the history of a deleted row whose key is no integer is not known",
+    edits: [["  if (!table.surrogate && states.length === 0) {", "  if (table.keyless && states.length === 0) {"]],
+    caughtBy: tests("restore"),
+  },
+  {
+    name: "a deleted row whose integer others had since cannot be restored by its birth",
+    edits: [["  if (table.surrogate && !byId) {", "  if (table.surrogate && !byId) {\n    return null;"]],
+    caughtBy: tests("restore"),
+  },
 ];

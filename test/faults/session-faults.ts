@@ -67,4 +67,16 @@ export const SESSION_FAULTS: Fault[] = [
     edits: [["if (rows > 0) return context.logger.info({ ...about, rows }", "if (rows < 0) return context.logger.info({ ...about, rows }"]],
     caughtBy: "services/sync-node/test/live.test.ts",
   },
+  {
+    name: "a read whose end fails leaves its transaction to whatever comes next",
+    edits: [['        if (this.db.inTransaction) this.db.exec("ROLLBACK");', '        if (this.db.inTransaction) this.db.exec("COMMIT");']],
+    caughtBy: "packages/replica/test/interrupted.test.ts",
+  },
+  {
+    name: "a call that a migration came after fails though it was done",
+    edits: [
+      ['  } catch {\n    one.stamp = "";\n  }\n}\n\nfunction tell(', "  } catch (error) {\n    throw error;\n  }\n}\n\nfunction tell("],
+    ],
+    caughtBy: "packages/replica/test/former-ids.test.ts",
+  },
 ];
