@@ -122,4 +122,14 @@ export const EXCHANGE_FAULTS: Fault[] = [
     edits: [["const covered: Covered = this.isWhole(state) ? () => false : this.covered;", "const covered: Covered = this.covered;"]],
     caughtBy: tests("forgetting"),
   },
+  {
+    name: "parts of a killed transaction are sent as soon as the first that was heard of",
+    edits: [["    for (const origin of origins) if (!later.has(origin)) addWithNext(origin);\n", ""]],
+    caughtBy: tests("groups"),
+  },
+  {
+    name: "of the parts of a killed transaction only two are sent right behind each other",
+    edits: [["at = next.get(at)) ordered", "at = at === origin ? next.get(at) : undefined) ordered"]],
+    caughtBy: tests("groups"),
+  },
 ];

@@ -289,6 +289,23 @@ describe("a transaction of the application", () => {
       expect(shows(d, b, 10, "SELECT count(*) FROM person")).toEqual(["6000"]);
       expect(d.replica.state().digest).toEqual(b.replica.state().digest);
     });
+
+    test("is whole though whoever passes it on came to know its last part first", () => {
+      const { a, die } = mortal();
+      const [b, c, d] = [new Site("b", SCHEMA), new Site("c", SCHEMA), new Site("d", SCHEMA)];
+      c.edit("INSERT INTO word VALUES('of c', '')");
+      a.pull(c);
+      addInOneTransaction(a, 6_000);
+      die([3_000, 1_000]);
+      // The row of c, which comes first, names the last part's run.
+      a.edit("UPDATE word SET x = 'of the last run' WHERE k = 'of c'");
+      c.pull(a);
+      b.pull(c);
+      b.kill();
+      b.start();
+      expect(shows(d, b, 10, "SELECT count(*) FROM person")).toEqual(["6000"]);
+      expect(d.replica.state().digest).toEqual(b.replica.state().digest);
+    });
   });
 
   test("of more than 100,000 changes comes batch by batch", () => {
