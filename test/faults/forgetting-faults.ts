@@ -91,6 +91,18 @@ export const FORGETTING_FAULTS: Fault[] = [
     caughtBy: tests("forgetting"),
   },
   {
+    name: "forgetting: what a row that waits refers to goes where its node joins again",
+    edits: [["        if (stays) needed.note(state);\n", ""]],
+    caughtBy: tests("forgetting"),
+  },
+  {
+    name: "forgetting: a row that waits goes where its node joins again, though another one waits for it",
+    edits: [
+      ["this.entityHasNews(state) || this.unseen?.has(state) : this.hasNews(state)", "this.entityHasNews(state) : this.hasNews(state)"],
+    ],
+    caughtBy: tests("forgetting"),
+  },
+  {
     name: "forgetting: a node that is away is not waited for",
     edits: [["if (!this.isStable(dots) || waitedFor.length > 0) {", "if (!this.isStable(dots)) {"]],
     caughtBy: tests("forgetting"),

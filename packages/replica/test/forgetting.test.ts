@@ -452,6 +452,35 @@ describe("a node that was retired comes back", () => {
     }
   });
 
+  test.each([["itself"], ["by what waits for it"]])("what a row that waits for a place refers to lives on for it, too: new %s", (what) => {
+    const schema = `CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT);
+      CREATE TABLE badge(id INTEGER PRIMARY KEY, team INTEGER REFERENCES team(id), code TEXT UNIQUE);
+      CREATE TABLE scan(id INTEGER PRIMARY KEY, badge INTEGER REFERENCES badge(id), x TEXT)`;
+    const all = ["a", "b", "c"].map((name) => new Site(name, schema, { park: ["badge"] })) as [Site, Site, Site];
+    const [a, b, c] = all;
+    a.edit("INSERT INTO team VALUES(1, 'one')");
+    meet(...all);
+    a.edit("INSERT INTO badge(team, code) VALUES(1, 'x')", START_US + SECOND_US);
+    c.edit("INSERT INTO badge(team, code) VALUES(1, 'x')", START_US + 2 * SECOND_US);
+    if (what !== "itself") a.pull(c);
+    c.edit("INSERT INTO scan(badge, x) VALUES(1, 'new')", START_US + 3 * SECOND_US);
+    c.pull(a);
+    tell(a, c);
+    // The second badge gets its place where it is known.
+    a.edit("DELETE FROM badge", START_US + 60 * SECOND_US);
+    a.edit("DELETE FROM badge; DELETE FROM team", START_US + 61 * SECOND_US);
+    meet(a, b);
+    for (const site of all) site.nowUs = START_US + 120 * SECOND_US;
+    for (const site of [a, b]) {
+      site.replica.retire("c");
+      expect(forget(site)).toMatchObject({ forgotten: what === "itself" ? 2 : 3 });
+    }
+    rejoin(c.replica, a.replica);
+    meet(...all);
+    const scans = "SELECT x, code, name FROM scan JOIN badge ON badge.id = badge JOIN team ON team.id = team";
+    for (const site of all) expect(site.rows(scans)).toEqual([{ x: "new", code: "x", name: "one" }]);
+  });
+
   test("one that had not forgotten yet takes its edit, and the others get the whole row back", () => {
     const [a, b, c] = fleet();
     a.edit("DELETE FROM word WHERE k = 'w'; DELETE FROM robot WHERE id = 2; DELETE FROM team WHERE id = 2", START_US + 60 * SECOND_US);

@@ -70,7 +70,7 @@ export class Rejoin {
   private nowUs = 0;
   /** Rows that live on under another name, by their old one. */
   private readonly renamed = new Map<string, Ref>();
-  /** What rows that are one refer to though no table shows it. */
+  /** What rows refer to that are one, or wait, though no table shows it. */
   private unseen: Needed | null = null;
   /** Kept rows that renewed ones refer to. */
   private keptFor: Write[] = [];
@@ -266,12 +266,22 @@ export class Rejoin {
     return { reborn, gone: [...open.values()] };
   }
 
-  /** What live rows that are one with others refer to, those aside that go together. */
+  /** What is referred to though no table shows it: by live rows that are one with others, those aside that go together, and by rows that wait. */
   private meantUnseen(open: ReadonlyMap<string, RowState>): Needed {
     const needed = new Needed(this.rows);
     for (const group of this.placement.members.groups()) {
       if (group.some((state) => state.place.kind === "table" && open.has(placeOf(state)))) continue;
       for (const state of group) if (isAlive(state, this.knowledge)) needed.note(state);
+    }
+    // One that another one needs stays with that one.
+    let waiting = this.rows.waiting();
+    for (let left = -1; left !== waiting.length;) {
+      left = waiting.length;
+      waiting = waiting.filter((state) => {
+        const stays = !this.isUnknown(state) || this.entityHasNews(state) || needed.has(state);
+        if (stays) needed.note(state);
+        return !stays;
+      });
     }
     return needed;
   }
@@ -280,7 +290,7 @@ export class Rejoin {
   private judgeOut(table: Table, slot: bigint, result: Rejoined): void {
     const state = this.rows.atLog(-table.tid, slot);
     if (!state || !this.isUnknown(state)) return;
-    if (state.place.kind === "waiting" ? this.entityHasNews(state) : this.hasNews(state)) {
+    if (state.place.kind === "waiting" ? this.entityHasNews(state) || this.unseen?.has(state) : this.hasNews(state)) {
       if (state.place.kind === "waiting") this.rebear(state, result);
       return;
     }
