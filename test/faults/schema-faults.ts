@@ -3,6 +3,11 @@ import { type Fault, replicaTest as tests } from "./fault.ts";
 /** Rules that hold where a schema changes, broken. */
 export const SCHEMA_FAULTS: Fault[] = [
   {
+    name: "what is held of a row for a table that others know by another name stays a second row",
+    edits: [["for (const held of this.renamed.take(row)) this.mergeHeld(held);", ""]],
+    caughtBy: tests("rebuilt-tables"),
+  },
+  {
     name: "seeds of which one is deleted and forgotten count as new rows of the server that seeds them last",
     edits: [["if (isMissing && sequence > floor) return null;", "if (isMissing) return null;"]],
     caughtBy: tests("seeded-tables"),
@@ -181,7 +186,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "what was renamed away is labelled alike each time",
-    edits: [["`${now}\\n${other} now ${tid}`", "`${now}\\nnow ${tid}`"]],
+    edits: [["`${now.name}\\n${gone} now ${now.tid}`", "`${now.name}\\nnow ${now.tid}`"]],
     caughtBy: tests("schema-held"),
   },
   {

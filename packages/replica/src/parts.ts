@@ -110,6 +110,7 @@ export function makeParts(
     groups,
     floor,
     rejoin: rejoining,
+    renamed: () => delivery.begin(),
   });
   if (options.trial) applier.rename = (cell) => joining.cell(cell);
   const delivery = new Delivery({ ...parts, placement, applier, nowUs });

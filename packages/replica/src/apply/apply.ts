@@ -37,6 +37,7 @@ import { rowStatement, valueStatement } from "../kept-statements.ts";
 import { refuseForged } from "./never-made.ts";
 import { bornState, partialKey, partialState, writtenByBirth } from "./new-states.ts";
 import { PlainBirths } from "./plain-births.ts";
+import { RenamedElsewhere } from "./renamed-elsewhere.ts";
 
 /** Decisions at the end of a stream are made in transactions of about this length, milliseconds. */
 export const NORMALIZE_MS = 200;
@@ -73,6 +74,7 @@ export class Applier {
   private readonly rejoin: Rejoin;
   private readonly contested: Contested;
   private readonly plain: PlainBirths;
+  private readonly renamed: RenamedElsewhere;
   /** Every row of the batch is noted as one that the server holds. */
   private rejoining = false;
   /** Gives references of a peer that names rows of joined copies in the old way their names; only on a trial copy. */
@@ -87,6 +89,7 @@ export class Applier {
     groups: Groups;
     floor: Floor;
     rejoin: Rejoin;
+    renamed: () => void;
   }) {
     this.nowUs = options.nowUs;
     this.groups = options.groups;
@@ -98,6 +101,7 @@ export class Applier {
     this.rejoin = options.rejoin;
     this.contested = new Contested(options);
     this.plain = new PlainBirths(options);
+    this.renamed = new RenamedElsewhere(options);
   }
 
   position(run: string): VersionVector {
@@ -169,6 +173,14 @@ export class Applier {
   deliver(row: IncomingRow): void {
     this.repairing = false;
     this.regardless(() => this.applyRow(row));
+  }
+
+  /** Merges a row that was held here in the middle of a batch. */
+  private mergeHeld(row: IncomingRow): void {
+    const { repairing } = this;
+    this.repairing = false;
+    this.regardless(() => this.applyRow(row));
+    this.repairing = repairing;
   }
 
   /** True when what is held of a row without its birth can be merged now: the row is here. */
@@ -271,6 +283,7 @@ export class Applier {
     ]) {
       refuseForged(this.knowledge, write.origin, write.sequence);
     }
+    for (const held of this.renamed.take(row)) this.mergeHeld(held);
     if (this.repairing) this.contested.yieldTo(row);
     if (this.rejoining) this.rejoin.saw(table, row.identity, row.key && packKey(table.key, row.key));
     const found = this.find(row);

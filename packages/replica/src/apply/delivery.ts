@@ -63,7 +63,7 @@ export class Delivery {
           if (!state) continue;
           const held = asIncoming(this.store, state, table);
           const incoming = target === table ? held : retarget(held, table, target, this.store.db, this.nowUs());
-          if (state.partial && !this.applier.hasRowOf(incoming)) continue;
+          if (state.partial && target === table && !this.applier.hasRowOf(incoming)) continue;
           this.store.lift(state);
           this.applier.deliver(incoming);
         }
@@ -121,7 +121,7 @@ export class Delivery {
 }
 
 /** A record of a table that is here under another number: columns by their names. */
-function retarget(row: IncomingRow, from: Table, to: Table, db: Database, nowUs: number): IncomingRow {
+export function retarget(row: IncomingRow, from: Table, to: Table, db: Database, nowUs: number): IncomingRow {
   const cidOf = (cid: number) => {
     const name = from.lacking.get(cid) as string;
     return to.columns.find((column) => column.name === name)?.cid ?? lackedColumn(db, to, name, nowUs);
@@ -149,7 +149,7 @@ function retarget(row: IncomingRow, from: Table, to: Table, db: Database, nowUs:
 }
 
 /** A row out of its table as the record that would bring it. Its state must not have been changed. */
-function asIncoming(rows: RowStore, state: RowState, table: Table): IncomingRow {
+export function asIncoming(rows: RowStore, state: RowState, table: Table): IncomingRow {
   const { birth } = state;
   const cells = rows.cells(state);
   const byBirth = (write: Write) => !state.partial && write.origin === birth.origin && write.sequence === birth.sequence;

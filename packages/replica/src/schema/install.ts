@@ -243,17 +243,27 @@ export function followRenames(db: Database, names: ReadonlySet<string>): void {
 
 /** Gives a catalogued table its new name. `other`: the number of the one that others' changes have told of by that name. */
 export function renameTable(db: Database, { tid, name }: { tid: number; name: string }, now: string, other: number | undefined): void {
-  const rename = (number: number, to: string) => {
-    for (const table of ["_scoutsync_table", "_scoutsync_kind"]) db.prepare(`UPDATE ${table} SET name = ? WHERE tid = ?`).run(to, number);
-  };
-  // Others renamed it first: what is held under the new name is of the same rows. Its label is no other's, as a name may come again.
-  if (other !== undefined) {
-    rename(other, `${now}\n${other} now ${tid}`);
-    writeMeta(db, `${MERGED}${other}`, String(tid));
-  }
-  rename(tid, now);
+  // Others renamed it first: what is held under the new name is of the same rows.
+  if (other !== undefined) labelMerged(db, other, { tid, name: now });
+  nameTable(db, tid, now);
   // Who has not renamed it yet goes on calling it by its old name.
   writeMeta(db, `${FORMERLY}${name}`, String(tid));
+}
+
+/** Notes that a table which is gone has become another one that is here: what is held of it, and comes under its name, is of the same rows. */
+export function mergeTable(db: Database, gone: { tid: number; name: string }, now: { tid: number; name: string }): void {
+  labelMerged(db, gone.tid, now);
+  writeMeta(db, `${FORMERLY}${gone.name}`, String(now.tid));
+}
+
+/** The label is no other table's, as a name may come again. */
+function labelMerged(db: Database, gone: number, now: { tid: number; name: string }): void {
+  nameTable(db, gone, `${now.name}\n${gone} now ${now.tid}`);
+  writeMeta(db, `${MERGED}${gone}`, String(now.tid));
+}
+
+function nameTable(db: Database, tid: number, name: string): void {
+  for (const table of ["_scoutsync_table", "_scoutsync_kind"]) db.prepare(`UPDATE ${table} SET name = ? WHERE tid = ?`).run(name, tid);
 }
 
 /** Drops everything of ours. Returns the names of what was dropped. */
