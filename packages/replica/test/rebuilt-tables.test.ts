@@ -38,6 +38,13 @@ const MIGRATIONS: Record<string, Migration> = {
     dropped: "alpha",
     seeds: [],
   },
+  "one dropped and one filled": {
+    schema: table("alpha"),
+    sql: `DROP TABLE alpha; ${table("beta")}; INSERT INTO beta VALUES(1, 'seed 1'), (2, 'seed 2')`,
+    names: { alpha: "beta" },
+    dropped: "alpha",
+    seeds: ["seed 1", "seed 2"],
+  },
   "one dropped, one made, one rebuilt": {
     schema: `${table("alpha")}; ${table("gamma")}`,
     sql: `DROP TABLE alpha; ${rebuilt("gamma", "delta")}; ${table("beta")}`,

@@ -431,22 +431,39 @@ describe("a name that changes on one node first", () => {
     expect(held(b)).toContain("obs");
   });
 
-  test("of two tables that are rebuilt while the node is down, the first one's row deleted: the other's is not taken for that", () => {
+  test.each([
+    ["deleted", "DELETE FROM note", []],
+    ["edited", "UPDATE note SET line = 'edited'", [{ id: 1, line: "edited" }]],
+  ])("of two tables that are rebuilt while the node is down, the first one's row %s: the other's is not taken for that", (_, sql, left) => {
     const schema = "CREATE TABLE note(id INTEGER PRIMARY KEY, line TEXT); CREATE TABLE obs(id INTEGER PRIMARY KEY, body TEXT)";
     const [a, b] = [new Site("a", schema), new Site("b", schema)];
-    a.edit("INSERT INTO note VALUES(1, 'deleted'); INSERT INTO obs VALUES(1, 'one')");
+    a.edit("INSERT INTO note VALUES(1, 'before'); INSERT INTO obs VALUES(1, 'one')");
     settle(a, b);
     b.replica.close();
-    b.write(`DELETE FROM note; ${rebuilt("obs", "observation")}; ${rebuilt("note", "remark").replace("body", "line")}`);
+    b.write(`${sql}; ${rebuilt("obs", "observation")}; ${rebuilt("note", "remark").replace("body", "line")}`);
     b.start();
     b.edit("SELECT 1", b.nowUs + 1_000_000);
     a.edit("ALTER TABLE note RENAME TO remark; ALTER TABLE obs RENAME TO observation", b.nowUs + 20_000_000);
     settle(a, b);
     for (const site of [a, b]) {
       expect(site.rows("SELECT * FROM observation")).toEqual([{ id: 1, body: "one" }]);
-      expect(site.rows("SELECT * FROM remark")).toEqual([]);
+      expect(site.rows("SELECT * FROM remark")).toEqual(left);
     }
     expect(b.pull(a).at(-1)?.verified).toBe(true);
+  });
+
+  test("of one of two tables with equal columns, the other's row deleted and its table dropped: it is known by the rows that were left", () => {
+    const schema = "CREATE TABLE note(id INTEGER PRIMARY KEY, body TEXT); CREATE TABLE obs(id INTEGER PRIMARY KEY, body TEXT)";
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    a.edit("INSERT INTO note VALUES(1, 'deleted'); INSERT INTO obs VALUES(1, 'one'), (2, 'two')");
+    settle(a, b);
+    b.replica.close();
+    b.write(`DELETE FROM note; DROP TABLE note; ${rebuilt("obs", "observation")}`);
+    b.start();
+    b.edit("SELECT 1", b.nowUs + 1_000_000);
+    a.edit("ALTER TABLE obs RENAME TO observation", b.nowUs + 20_000_000);
+    settle(a, b);
+    for (const site of [a, b]) expect(site.rows("SELECT body FROM observation ORDER BY id")).toEqual([{ body: "one" }, { body: "two" }]);
   });
 
   test("of two empty tables with equal columns that are rebuilt at once: neither is taken for the other", () => {

@@ -1,10 +1,11 @@
 import type { Database } from "better-sqlite3";
 import { LWW } from "@scoutsync/core";
-import { catalogTables, columnNames, type Table } from "./catalog.ts";
+import { catalogTables, type Column, columnNames, type Table } from "./catalog.ts";
 import { pages } from "../rows/pages.ts";
 import { rowsTable } from "../rows/table-store.ts";
 import { CAPTURE, eventCode, imageTable, Op } from "../capture/events.ts";
 import { capturedShape, renameTable } from "./install.ts";
+import { quote } from "./quote.ts";
 import { FormerShape } from "./reconcile.ts";
 import type { TableColumn, TableShape } from "./tables.ts";
 
@@ -42,8 +43,8 @@ const ROWS_COMPARED = 500;
  * A table that one transaction rebuilds and renames, as Django does, went with its triggers, and one of another name holds its rows:
  * they are the same rows under the new name, as where it is only renamed. As new rows they would be there once per server. Told by more
  * of the first rows being what they were, under their integers, than not. With no row left it is told by its columns, where they leave
- * no choice: what others still write under the former name would be held for good. Returns whether a table has another name now, and
- * `tables` have to be read again. Inside the caller's transaction.
+ * no choice: what others still write under the former name would be held for good. What is not found here, another node's rows may say
+ * later (`RenamedElsewhere`). Returns whether a table has another name now, and `tables` have to be read again. Inside the caller's transaction.
  */
 export function followRebuilt(db: Database, tables: readonly Table[]): boolean {
   const exists = db.prepare("SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND name = ?");
@@ -60,9 +61,11 @@ export function followRebuilt(db: Database, tables: readonly Table[]): boolean {
     fresh.delete(now);
     gone.delete(former);
   };
-  for (const former of gone) {
-    const now = [...fresh].find((table) => holdsRowsOf(db, table, former.tid));
-    if (now) follow(former, now);
+  const likely = [...gone].flatMap((former) => likenesses(db, former, fresh)).sort(byLikeness);
+  for (const one of likely) {
+    const { former, now } = one;
+    const isOther = (other: Likeness) => other !== one && (other.former === former || other.now === now) && byLikeness(one, other) === 0;
+    if (gone.has(former) && fresh.has(now) && !likely.some(isOther)) follow(former, now);
   }
   const emptied = [...gone].filter(({ tid }) => isEmptied(db, tid));
   // A name that another table had before says that it may be that one, which is back.
@@ -79,25 +82,66 @@ interface Former {
   name: string;
 }
 
-/** True when the table holds rows that are known under another number, as they were. */
-function holdsRowsOf(db: Database, table: Table, tid: number): boolean {
-  const captured = capturedShape(db, { ...table, tid });
-  if (!captured) return false;
-  const shape = new FormerShape(table, captured);
+/** That a table may be one that is gone. */
+interface Likeness {
+  former: Former;
+  now: Table;
+  /** Rows that are what they were under their integers. */
+  same: number;
+  /** Rows that were written since under integers which rows here have. */
+  written: number;
+  /** Rows that were there at last and are not here. */
+  missing: number;
+}
+
+/** The likelier first. */
+const byLikeness = (a: Likeness, b: Likeness): number => b.same - a.same || a.missing - b.missing || b.written - a.written;
+
+/** Which of the tables may be the one that is gone. */
+function likenesses(db: Database, former: Former, fresh: Iterable<Table>): Likeness[] {
+  db.exec(`DROP TABLE IF EXISTS temp.written; CREATE TEMP TABLE written(id INTEGER PRIMARY KEY, is_gone INT)`);
+  // Of a GROUP BY with max() SQLite gives the row that has it: the last event says whether the row was there at last.
+  db.prepare(
+    `INSERT INTO temp.written SELECT k0, event IN (${eventCode(former.tid, Op.delete)}, ${eventCode(former.tid, Op.displaced)})
+       FROM (SELECT k0, event, max(n) FROM ${CAPTURE} WHERE event >> 3 = ${former.tid} AND typeof(k0) = 'integer' GROUP BY k0)`,
+  ).run();
+  try {
+    return [...fresh].flatMap((now) => likeness(db, former, now) ?? []);
+  } finally {
+    db.exec("DROP TABLE temp.written");
+  }
+}
+
+/** Null where too little speaks for it. */
+function likeness(db: Database, former: Former, now: Table): Likeness | null {
+  const captured = capturedShape(db, { ...now, tid: former.tid });
+  const shape = captured && new FormerShape(now, captured);
   // Rows that were written since are known by their integers alone, which other tables have, too.
-  if (!shape.isWhole) return false;
-  const known = db.prepare(`SELECT hash FROM ${rowsTable(tid)} WHERE id = ?`).pluck();
-  const written = db.prepare(`${writtenKeys(tid)} AND k0 = ?`);
-  let same = 0;
+  if (!shape?.isWhole) return null;
+  const known = db.prepare(`SELECT hash FROM ${rowsTable(former.tid)} WHERE id = ?`).pluck();
+  const event = db.prepare("SELECT is_gone FROM temp.written WHERE id = ?").pluck();
+  const found = { former, now, same: 0, written: 0, missing: missingRows(db, former, now) };
   let other = 0;
   let read = 0;
-  for (const { key, values } of pages(db, table, [], ROWS_COMPARED)) {
+  for (const { key, values } of pages(db, now, [], ROWS_COMPARED)) {
+    const isGone = event.get(key[0]) as number | undefined;
     const hash = known.get(key[0]) as Buffer | undefined;
-    if (hash && (written.get(key[0]) !== undefined || shape.isThatOf(hash, key[0] as bigint, values))) same++;
+    // One that nobody has yet is as well a new one.
+    if (hash && isGone === 0) found.written++;
+    else if (hash && isGone === undefined && shape.isThatOf(hash, key[0] as bigint, values)) found.same++;
     else if (hash) other++;
     if (++read === ROWS_COMPARED) break;
   }
-  return same > other;
+  return found.same + found.written > other ? found : null;
+}
+
+/** How many of the first rows that a table had at last are not in the other one. */
+function missingRows(db: Database, former: Former, now: Table): number {
+  const [key] = now.key as [Column];
+  const there = `SELECT 1 FROM ${quote(now.source)} AS u WHERE u.${quote(key.name)} = r.id`;
+  const had = `SELECT id FROM ${rowsTable(former.tid)} WHERE id NOT IN (SELECT id FROM temp.written) UNION ALL SELECT id FROM temp.written WHERE NOT is_gone`;
+  const sql = `SELECT count(*) FROM (${had} LIMIT ${ROWS_COMPARED}) AS r WHERE NOT EXISTS (${there})`;
+  return db.prepare(sql).pluck().get() as number;
 }
 
 /** True when all rows that are known under this number were written since: none is left that could be known again. */
@@ -105,12 +149,13 @@ function isEmptied(db: Database, tid: number): boolean {
   return db.prepare(`SELECT 1 FROM ${rowsTable(tid)} WHERE id NOT IN (${writtenKeys(tid)}) LIMIT 1`).get() === undefined;
 }
 
-/** True when the table has the key and the columns that were captured under this number, and no others. */
+/** True when the table has the key and the columns that were captured under this number, no others, and no rows, which would be new ones. */
 function hasColumnsOf(db: Database, table: Table, tid: number): boolean {
   const captured = capturedShape(db, { ...table, tid });
   const [key] = table.key;
   if (!captured || !key || ![...columnNames(db, tid).values()].includes(key.name)) return false;
-  return captured.columns.length === table.columns.length && table.columns.every(({ name }) => captured.columns.includes(name));
+  if (captured.columns.length !== table.columns.length || !table.columns.every(({ name }) => captured.columns.includes(name))) return false;
+  return db.prepare(`SELECT 1 FROM ${quote(table.source)} LIMIT 1`).get() === undefined;
 }
 
 /** SQL of the integers of rows on the dirty list. */
