@@ -103,6 +103,16 @@ export const APPLY_FAULTS: Fault[] = [
     caughtBy: tests("bare-references"),
   },
   {
+    name: "a deleted row that is kept is compared without what keeps it",
+    edits: [["for (const child of this.keeping(state)) writer.mention(child);", "continue;"]],
+    caughtBy: tests("foreign-keys"),
+  },
+  {
+    name: "an integer of nobody stays one though its author has come to name a row by it",
+    edits: [['if (value instanceof Ref && state.place.kind === "table") {', "if (state.partial) {"]],
+    caughtBy: tests("foreign-keys"),
+  },
+  {
     name: "a row gives way to one that refers to it",
     edits: [["if (this.related.leansOn(waiting, holders)) return false;", ""]],
     caughtBy: tests("circles"),

@@ -254,6 +254,32 @@ describe("a foreign key that not all nodes have", () => {
     expect(c.pull(b).at(-1)?.verified).toBe(true);
   });
 
+  test("and that is added after a row was written which refers to one that others delete: a comparison has all keep that one", () => {
+    const [a, b, c] = sites(`${OLD}; ${PLAIN_NOTE}`);
+    const at = () => Math.max(a.nowUs, b.nowUs, c.nowUs) + 1_000_000;
+    a.edit("INSERT INTO team VALUES(2, 'two')");
+    settle(a, b, c);
+    b.edit(rebuilt(NOTE), at());
+    a.edit("INSERT INTO note VALUES(1, 2, 'of a')", at());
+    b.edit("DELETE FROM team", at());
+    // It has the bare integer, under a foreign key and with nobody there.
+    b.pull(a);
+    for (const site of [a, c]) site.edit(rebuilt(NOTE), at());
+    settle(a, b, c);
+    const wrong = [a, b, c].flatMap((to) =>
+      [a, b, c].flatMap((from) => (to !== from && to.pull(from).at(-1)?.verified === false ? [[to, from] as const] : [])),
+    );
+    for (const [to, from] of wrong) to.replica.apply(from.replica.wholeRows({ table: "team", keys: ["2"], codecs: [] }));
+    settle(a, b, c);
+    for (const site of [a, b, c]) {
+      expect(site.rows(NOTES), site.name).toEqual([{ id: 1, name: "two", line: "of a" }]);
+      // That it stays is for a person to look at, and nothing else.
+      expect(site.conflicts.map(({ table }) => table)).toEqual(["team"]);
+    }
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+    expect(c.pull(b).at(-1)?.verified).toBe(true);
+  });
+
   test("and names the row itself: it is in its table", () => {
     const NODE = "CREATE TABLE node(id INTEGER PRIMARY KEY, root INTEGER REFERENCES node(id))";
     const [a, b] = [new Site("a", NODE), new Site("b", NODE.replace(" REFERENCES node(id)", ""))];

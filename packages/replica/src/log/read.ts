@@ -21,6 +21,7 @@ import type { Floor } from "../forgetting/floor.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
 import { schemaPrint } from "../digest/schema-print.ts";
+import { rowsShowing } from "../rows/equal-rows.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
@@ -33,6 +34,9 @@ import { type Covered, RecordWriter, vanished } from "./record.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
 import { leftSince } from "../schema/install.ts";
 import { valueStatement } from "../kept-statements.ts";
+
+/** So many rows at most are sent with one that is kept for them: any of them will do. */
+const MOST_KEEPING = 100;
 
 /** Log entries looked at together. */
 const ENTRIES_AT_ONCE = 4_096;
@@ -420,12 +424,26 @@ export class LogReader {
 
   // ---- whole rows
 
-  /** Everything known of these rows, and of what they refer to. */
+  /** Everything known of these rows, and of what they refer to; of deleted ones that are kept, also of what refers to them. */
   wholeRows(states: readonly RowState[], codecs: readonly Codec[]): ChangeBatch {
     const writer = this.writer({ covered: () => false, forgotten: () => false });
-    for (const state of states) writer.mention(state);
+    for (const state of states) {
+      writer.mention(state);
+      if (state.kept && state.place.kind === "table") for (const child of this.keeping(state)) writer.mention(child);
+    }
     const request = { from: new Map(), batchSize: 0, codecs, beyondDigest: new Uint8Array() };
     return { ...this.seal(request, writer, { to: new Map(), final: false, beyond: new Uint8Array(), remaining: 0 }), repair: true };
+  }
+
+  /** Some of the rows that may keep this one: others may not know that these refer to it. */
+  private *keeping({ table, slot }: RowState): Generator<RowState> {
+    let left = MOST_KEEPING;
+    for (const { child: of, column } of table.referencedBy) {
+      for (const { child } of rowsShowing(this.rows, of, column.name, slot)) {
+        if (left-- === 0) return;
+        yield child;
+      }
+    }
   }
 
   // ---- sealing

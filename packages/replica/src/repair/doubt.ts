@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import { ByteWriter, type CellValue, knew, winnerOf, type Write } from "@scoutsync/core";
+import { ByteWriter, type CellValue, knew, Ref, winnerOf, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { IncomingRow } from "../log/incoming.ts";
 import { localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
@@ -36,6 +36,14 @@ export function settleDoubts(state: RowState, incoming: IncomingRow, knowledge: 
   let dot: { origin: number; sequence: number } | null = null;
   for (const { cid, ours, theirs, value } of winners(state, incoming, knowledge)) {
     const here = values.current(cid);
+    if (same(ours, theirs) && isReference(state, cid) && here instanceof Ref !== value instanceof Ref && here !== null && value !== null) {
+      // It was written where the column refers to nothing, and has come to name a row: who got it before has an integer that names nobody.
+      if (value instanceof Ref && state.place.kind === "table") {
+        values.change(cid, value);
+        moved = true;
+      }
+      continue;
+    }
     // By what the tables show: one side may name whom a column refers to that is an integer on the other.
     const [shownHere, shownThere] = [values.shown(cid, here), values.shown(cid, value)];
     if (sameValue(shownHere, shownThere)) continue;
@@ -154,6 +162,10 @@ function close(state: RowState, cid: number, loser: Write, value: CellValue, by:
   const { origin, sequence, time, context } = loser;
   state.closed.push({ cid, loser: { origin, sequence, time, context }, value, origin: by.origin, sequence: by.sequence });
   return true;
+}
+
+function isReference({ table }: RowState, cid: number): boolean {
+  return table.references.some(({ index }) => table.columns[index]?.cid === cid);
 }
 
 function same(a: Write, b: Write): boolean {
