@@ -103,6 +103,11 @@ export const FORGETTING_FAULTS: Fault[] = [
     caughtBy: tests("forgetting"),
   },
   {
+    name: "forgetting: of a row that goes nobody is told to what it referred",
+    edits: [["(cell instanceof Ref ? (values?.[index] ?? cell) : cell)", "cell"]],
+    caughtBy: tests("forgetting"),
+  },
+  {
     name: "forgetting: a node that is away is not waited for",
     edits: [["if (!this.isStable(dots) || waitedFor.length > 0) {", "if (!this.isStable(dots)) {"]],
     caughtBy: tests("forgetting"),

@@ -242,6 +242,8 @@ describe("a node that was retired comes back", () => {
     };
     expect(listed().filter(({ image }) => image !== null)).toHaveLength(4);
     expect(listed().filter(({ image }) => image === null)).toHaveLength(3);
+    // What it referred to as the application saw it.
+    expect(listed().find(({ table, image }) => table === "robot" && image !== null)?.image).toContainEqual({ name: "team", value: "2" });
     expect(listed().find(({ key }) => key === "w")).toMatchObject({ table: "word", image: [{ name: "k", value: "w" }, { name: "x" }] });
     expect(a.replica.reviews({ kind: "identity", id: "", limit: 100 })).toEqual([]);
     expect(refusal(() => c.replica.resolve({ id: listed()[0]?.id ?? "", keep: "loser", set: [] }))).toBe("INVALID_ARGUMENT");

@@ -142,8 +142,10 @@ export class Rejoin {
     );
     const { reborn, gone } = this.verdicts();
     // Looked at before anything goes: a key made of references is found by the rows it names.
-    for (const { state, key, cells } of gone.map((one) => ({ state: one, ...this.look(one) }))) {
-      this.remember(state, key, cells, result);
+    for (const { state, key, values, cells } of gone.map((one) => ({ state: one, ...this.look(one) }))) {
+      // What it refers to by the integer that people know, and which may be nobody's by then.
+      const said = cells.map((cell, index) => (cell instanceof Ref ? (values?.[index] ?? cell) : cell));
+      this.remember(state, key, said, result);
       this.rows.former.left(state);
       this.touchOthers(state);
       this.forgetInTable(state);
