@@ -268,6 +268,21 @@ test("a rebuild with foreign keys on, which cascades: the children are kept back
   expect(a.rows("SELECT * FROM robot ORDER BY id")).toEqual(before);
 });
 
+test("that come back have their parent again, where another node deleted it meanwhile and did not know of them", () => {
+  const [a, b] = pair();
+  a.edit("INSERT INTO robot VALUES(1000, 3, 'unknown to b'); INSERT INTO said VALUES(1, 'Word5')");
+  a.edit("DELETE FROM team; DELETE FROM word");
+  b.edit("DELETE FROM team WHERE id = 3; DELETE FROM word WHERE k = 'Word5'", b.nowUs + SECOND_US);
+  settle(a, b);
+  decide(a, "undo");
+  expectEqual(a, b);
+  expect(a.rows("SELECT robot.id, team.name FROM robot JOIN team ON team.id = team_id WHERE team_id = 3")).toEqual([
+    { id: 1000, name: "team 3" },
+  ]);
+  expect(a.rows("SELECT said.id, line FROM said JOIN word ON k = word")).toEqual([{ id: 1, line: "line" }]);
+  for (const site of [a, b]) expect(site.rows("PRAGMA foreign_key_check")).toEqual([]);
+});
+
 test.each(["undo", "release"] as const)("whose parent lost its UNIQUE value meanwhile come back with it: --%s", (decision) => {
   const schema = `
     CREATE TABLE team(id INTEGER PRIMARY KEY, num UNIQUE);

@@ -251,6 +251,8 @@ export class Quarantine {
     if (!state || !values) return this.rows.keepBack(table).remove(key);
     const before = ownedDots(state);
     const cells = this.rows.cells(state);
+    // Nobody saw that it refers to a row which others deleted meanwhile, not knowing of it.
+    this.placement.kept.keepParents(state, cells);
     const missing = this.rows.keepBack(table).concrete(key)?.missing;
     this.rows.keepBack(table).remove(key);
     if (store.readTable(key)) return;
