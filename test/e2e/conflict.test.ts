@@ -116,3 +116,25 @@ test("a decision for the loser is an ordinary write that every node gets, and cl
   for (const node of [a, b]) expect((await reviews(node)).filter(({ resolved }) => !resolved)).toEqual([]);
   expect(differences(dumpDatabase(paths.a), dumpDatabase(paths.b))).toEqual([]);
 });
+
+test("a decision that the database refuses, or after which the row still waits, is no success, and says why", async () => {
+  for (const [path, name] of [
+    [paths.a, "a"],
+    [paths.b, "b"],
+  ] as const) {
+    await edit(path, "CREATE TABLE team(name TEXT PRIMARY KEY, number INTEGER UNIQUE CHECK(number > 0))");
+    await edit(path, `INSERT INTO team VALUES ('of ${name}', 1)`);
+  }
+  await sync();
+  const list = await scoutsync(["review", "list", a.address, "--kind", "parked", "--json"]);
+  const [parked] = list.json<ReviewEntry[]>();
+  const decide = (value: string) => scoutsync(["review", "resolve", a.address, parked?.id ?? "", "--set", `number:=${value}`]);
+  const refused = await decide("-1");
+  expect(refused.code, refused.stdout).toBe(1);
+  expect(refused.stderr).toMatch(/CHECK constraint failed: number > 0.*Nothing was changed.*--set/s);
+  const taken = await decide("1");
+  expect(taken.code, taken.stderr).toBe(1);
+  expect(taken.stdout).toMatch(/has the same value.*review resolve with --set number=VALUE/s);
+  const done = await decide("2");
+  expect(done.code, done.stderr).toBe(0);
+});

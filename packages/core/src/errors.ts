@@ -14,7 +14,7 @@ export const ErrorCodes = {
   SCHEMA_UNSUPPORTED: "a table cannot take part",
   BASELINE_CHOICE: "both sides hold rows from before syncing and it was not said whether they are the same rows",
   SCOPE_OTHER_SERVER: "the rows of a scope's node belong to another copy of a scope than the one that was met",
-  CONSTRAINT_REFUSED: "a constraint of the table refuses a change from another node",
+  CONSTRAINT_REFUSED: "a constraint of the table refuses a change from another node, or a decision",
   BATCH_CORRUPT: "a batch did not arrive as it was sent",
   BATCH_GAP: "a batch does not continue what is here",
   REJOIN_NEEDED: "a replica was away for longer than its peer remembers what was deleted: it has to join again",

@@ -372,8 +372,27 @@ describe("a parked row", () => {
     strict.pull(a);
     const [item] = parked(strict).filter(({ image }) => image?.some(({ value }) => value === "cheap"));
     expect(item?.reason).toContain("CHECK constraint failed");
+    const refuse = () => strict.replica.resolve({ id: item?.id ?? "", keep: "", set: [{ name: "price", value: 10n }] });
+    expect(refuse).toThrow(/stays a parked row: .*CHECK constraint failed: price > 10.*Nothing was changed/s);
+    expect(refusal(refuse)).toBe("CONSTRAINT_REFUSED");
+    expect(parked(strict).find(({ id }) => id === item?.id)?.image).toContainEqual({ name: "price", value: 3n });
     strict.replica.resolve({ id: item?.id ?? "", keep: "", set: [{ name: "price", value: 11n }] });
     settle(a, strict);
     for (const site of [a, strict]) expect(site.one("SELECT price FROM item WHERE label = 'cheap'")).toBe(11);
+  });
+
+  test("is not what a decision about a conflict makes of a row: what a CHECK refuses is refused", () => {
+    const [a, b] = shop();
+    a.edit("INSERT INTO item VALUES(3, 7, 'in its table', 3)", LATER + SECOND_US);
+    settle(a, b);
+    for (const [site, price] of [[a, 4] as const, [b, 5] as const])
+      site.edit(`UPDATE item SET price = ${price} WHERE label = 'in its table'`, LATER + 2 * SECOND_US + price);
+    settle(a, b);
+    const { id } = a.conflicts.find(({ loser }) => loser?.value === 4n)!;
+    const refuse = () => a.replica.resolve({ id, keep: "", set: [{ name: "price", value: -1n }] });
+    expect(refusal(refuse)).toBe("CONSTRAINT_REFUSED");
+    expect(refuse).toThrow(/CHECK constraint failed: price > 0.*Nothing was changed/s);
+    expect(a.one("SELECT price FROM item WHERE label = 'in its table'")).toBe(5);
+    expect(a.replica.resolve({ id, keep: "loser", set: [] }).resolved).toBe(true);
   });
 });

@@ -3,7 +3,7 @@ import { SyncError } from "@scoutsync/core";
 import { unary, type ColumnValue, type Review, type ReviewVersion } from "@scoutsync/protocol";
 import { declare, repeatable, wholeNumber, type Invocation, type Registration } from "../command.ts";
 import { LONG_DEADLINE_MS, withCoordinator, withNode } from "../connect.ts";
-import { usageError } from "../exit.ts";
+import { Negative, usageError } from "../exit.ts";
 import { jsonColumns, jsonValue, plainValue } from "../output/json.ts";
 import { parseAssignment } from "./assignment.ts";
 import type { Surroundings } from "../surroundings.ts";
@@ -112,7 +112,8 @@ function declareShow(review: Command, surroundings: Surroundings): void {
 function declareResolve(review: Command, surroundings: Surroundings): void {
   declare<ResolveOptions>(review, surroundings, {
     usage: "resolve <node> <id>",
-    summary: "decide one entry; the decision is an ordinary write that every node gets",
+    summary:
+      "decide one entry; the decision is an ordinary write that every node gets. Exit code 1 and the reason where the database refuses the value, or the row still waits",
     usesCoordinator: true,
     options: [
       new Option("--keep <side>", "keep this version; of what a node of a scope wrote and was not taken, loser takes it after all").choices(
@@ -143,6 +144,7 @@ function declareResolve(review: Command, surroundings: Surroundings): void {
         ),
       );
       if (answer.review) printOne(answer.review, invocation);
+      if (answer.review?.resolved === false) throw new Negative();
     },
   });
 }

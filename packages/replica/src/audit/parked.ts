@@ -156,3 +156,22 @@ export function writeParked(
   }
   placement.entities.arrangeTouched();
 }
+
+/** Throws CONSTRAINT_REFUSED where a row that `writeParked` has given other values is not one that its table would ever take. */
+export function refuseParked(audited: Audited, { birth }: RowState, id: string): void {
+  const state = audited.rows.byDot(birth.origin, birth.sequence);
+  if (state?.place.kind !== "waiting" || !state.place.reason.startsWith("constraint")) return;
+  const { reason } = audited.veil.review(parkedReview(audited, state, id));
+  throw constraintRefused(`review ${id} stays a parked row: ${reason.replace(/; another value.*/s, "")}`);
+}
+
+/** A decision that the table does not take; nothing of it stays. */
+export function constraintRefused(message: string, cause?: unknown): SyncError {
+  return new SyncError({
+    code: "CONSTRAINT_REFUSED",
+    message,
+    action:
+      "Nothing was changed: give a value that the table takes, with --set COLUMN=VALUE, for several columns at once where it takes that.",
+    cause,
+  });
+}

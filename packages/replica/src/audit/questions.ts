@@ -19,7 +19,7 @@ import type { Turns } from "../turns.ts";
 import type { Audited } from "./context.ts";
 import { rowHistory } from "./history.ts";
 import { keepAlive, keptReviews } from "./kept.ts";
-import { writeParked } from "./parked.ts";
+import { refuseParked, writeParked } from "./parked.ts";
 import { decideQuarantine, quarantineReviews } from "./quarantine-reviews.ts";
 import { readableChanges } from "./readable.ts";
 import { restoreRow } from "./restore.ts";
@@ -102,7 +102,10 @@ export class Questions {
       if (alive) return { review: alive, parked: null };
       const resolution = resolveReview(this.audited, request);
       const state = resolution.parked;
-      if (state) this.turns.silently(() => writeParked(this.audited, this.placement, state, request.set, this.nowUs()));
+      if (state) {
+        this.turns.silently(() => writeParked(this.audited, this.placement, state, request.set, this.nowUs()));
+        refuseParked(this.audited, state, request.id);
+      }
       return resolution;
     });
     if (parked) this.turns.decideWaiting();

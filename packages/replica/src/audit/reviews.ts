@@ -19,7 +19,7 @@ import { bindable, rowsTable } from "../rows/table-store.ts";
 import { sameValue } from "../rows/values.ts";
 import { heldReviews } from "./held.ts";
 import { noticeReviews, settleNotice } from "./notices.ts";
-import { parkedReview } from "./parked.ts";
+import { constraintRefused, parkedReview } from "./parked.ts";
 import { type Audited, columnName, identityText, keyOf, shown, reviewId } from "./context.ts";
 import { valueStatement } from "../kept-statements.ts";
 import { touchColumns } from "../capture/touch.ts";
@@ -255,7 +255,12 @@ function writeColumns({ rows, db }: Audited, state: RowState, key: SqlValue[], v
   });
   const bound = bindable(values.map(({ value }) => value));
   rows.former.wasSeen(state, state.slot);
-  rows.of(table).update(key, indexes, bound.values, bound.raw);
+  try {
+    rows.of(table).update(key, indexes, bound.values, bound.raw);
+  } catch (error) {
+    if (!((error as { code?: string }).code ?? "").startsWith("SQLITE_CONSTRAINT")) throw error;
+    throw constraintRefused(`table "${table.name}" does not take that: ${(error as Error).message}`, error);
+  }
   // Keeping the value that is there changes nothing for the trigger, but it is a decision: the mask says so.
   touchColumns(db, table, key, indexes);
 }
