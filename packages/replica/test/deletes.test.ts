@@ -72,6 +72,12 @@ describe.each(KEYS)("a row with $what", ({ table, key, where, one, other, add })
     b.edit(`UPDATE ${table} SET ${one} = 'edited'`, at(1));
     a.edit(`DELETE FROM ${table} WHERE ${where}`, at(2));
     expect(everywhere(all, values)).toEqual([]);
+    // Nobody is asked, and everybody can see it: by the key, and by the birth, which no other row comes to have.
+    for (const { name, replica } of all) {
+      const told = replica.history(table, key);
+      expect(told, name).toContainEqual(expect.objectContaining({ operation: "update", column: one, value: "edited" }));
+      expect(replica.history(table, told[0]?.dot ?? ""), name).toEqual(told);
+    }
     c.replica.restore(table, key);
     expect(everywhere(all, values)).toEqual([{ [one]: "edited", [other]: "first" }]);
   });

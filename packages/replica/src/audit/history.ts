@@ -6,7 +6,7 @@ import { type RowState, valueOf } from "../rows/row-state.ts";
 import type { Table } from "../schema/catalog.ts";
 import { type Audited, columnName, shown } from "./context.ts";
 import { deletedRow } from "./restore.ts";
-import { keylessNamed, keysNamed } from "../rows/named-rows.ts";
+import { bornNamed, keylessNamed, keysNamed } from "../rows/named-rows.ts";
 
 /** Who wrote this row, column by column, what lost, and what became of its integer. Oldest first. Empty when there is no such row. */
 export function rowHistory(audited: Audited, table: Table, key: string): HistoryEntry[] {
@@ -42,7 +42,8 @@ function statesNamed(audited: Audited, table: Table, text: string): RowState[] {
       if (state) states.push(state);
     }
   }
-  return states;
+  const born = states.length === 0 ? bornNamed(rows, table, text) : null;
+  return born ? [born] : states;
 }
 
 function entriesOf(audited: Audited, state: RowState): HistoryEntry[] {
