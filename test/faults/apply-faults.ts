@@ -3,6 +3,16 @@ import { type Fault, replicaTest as tests } from "./fault.ts";
 /** Rules by which the rows of others are taken in, broken. */
 export const APPLY_FAULTS: Fault[] = [
   {
+    name: "a value that lost in a column which is renamed then is shown to nobody",
+    edits: [["for (const review of goneColumnReviews(audited)) take(review);", ""]],
+    caughtBy: tests("dropped-column"),
+  },
+  {
+    name: "a sensitive value is shown under the name that its column had",
+    edits: [[" && this.#isGone(table, column)", " && false"]],
+    caughtBy: tests("dropped-column"),
+  },
+  {
     name: "what was written past capture is written over unseen",
     edits: [["if (values) stood = this.placement.pastCapture.standing(state, values);", ""]],
     caughtBy: tests("went-past-capture"),

@@ -1,5 +1,5 @@
-import { expect, test } from "vitest";
-import { SECOND_US, settle, Site, START_US } from "./site.ts";
+import { describe, expect, test } from "vitest";
+import { refusal, SECOND_US, settle, Site, type SiteOptions, START_US } from "./site.ts";
 
 const at = (seconds: number) => START_US + seconds * SECOND_US;
 
@@ -29,4 +29,66 @@ test("rows that came from a node without a column get its values from one that h
   }
   settle(a, c, d);
   expect(c.pull(a).at(-1)).toMatchObject({ received: 0, verified: true });
+});
+
+describe.each(["INTEGER PRIMARY KEY", "TEXT PRIMARY KEY NOT NULL"])("a conflict in a column that is renamed then, key %s", (key) => {
+  /** Three nodes with a conflict in `name`, which is called `title` afterwards; the id that it is listed by. */
+  function renamed(options: SiteOptions = {}): { all: [Site, Site, Site]; id: string } {
+    const schema = `CREATE TABLE item(id ${key}, name TEXT, n INT)`;
+    const all: [Site, Site, Site] = [new Site("a", schema, options), new Site("b", schema, options), new Site("c", schema, options)];
+    const [a, b] = all;
+    a.edit("INSERT INTO item VALUES(8, 'eight', 1)", at(0));
+    settle(...all);
+    a.edit("UPDATE item SET name = 'of a'", at(1));
+    b.edit("UPDATE item SET name = 'of b'", at(2));
+    settle(...all);
+    const { id } = a.conflicts[0]!;
+    for (const site of all) site.edit("ALTER TABLE item RENAME COLUMN name TO title", at(3));
+    settle(...all);
+    return { all, id };
+  }
+
+  const listed = ({ conflicts }: Site) => conflicts.map(({ id, column, loser }) => [id, column, loser?.value]);
+  const told = ({ replica }: Site) => replica.history("item", "8").map(({ value }) => value);
+
+  test("stays in the list and the history of every node", () => {
+    const { all, id } = renamed();
+    for (const site of all) {
+      expect(listed(site), site.name).toEqual([[id, "name", "of a"]]);
+      expect(told(site), site.name).toContain("of a");
+      expect(site.one("SELECT title FROM item")).toBe("of b");
+    }
+  });
+
+  test("is decided once, for all of them, and stays in their history", () => {
+    for (const [keep, title] of [
+      ["", "of a"],
+      ["winner", "of b"],
+    ] as const) {
+      const { all, id } = renamed();
+      const [a, , c] = all;
+      expect(refusal(() => c.replica.resolve({ id, keep: "loser", set: [] }))).toBe("INVALID_ARGUMENT");
+      expect(refusal(() => c.replica.resolve({ id, keep: "", set: [{ name: "name", value: "x" }] }))).toBe("INVALID_ARGUMENT");
+      expect(listed(c)).toEqual([[id, "name", "of a"]]);
+      expect(c.replica.resolve({ id, keep, set: keep === "" ? [{ name: "title", value: title }] : [] }).resolved).toBe(true);
+      settle(...all);
+      for (const site of all) {
+        expect(listed(site), site.name).toEqual([]);
+        expect(told(site), site.name).toContain("of a");
+        expect(site.one("SELECT title FROM item")).toBe(title);
+        expect(site.replica.state().digest, site.name).toEqual(a.replica.state().digest);
+      }
+    }
+  });
+
+  test("is not shown where the column is sensitive by its new name", () => {
+    const { all } = renamed({ sensitive: ["item.title"] });
+    for (const site of all) {
+      expect(
+        site.conflicts.map(({ loser }) => loser?.value),
+        site.name,
+      ).toEqual(["(sensitive)"]);
+      expect(told(site), site.name).not.toContain("of a");
+    }
+  });
 });

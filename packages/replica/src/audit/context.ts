@@ -47,7 +47,7 @@ export function identityText({ knowledge, rows }: Audited, state: RowState): str
 }
 
 export function columnName(table: Table, cid: number): string {
-  return table.columns[table.indexOf.get(cid) ?? -1]?.name ?? `column ${cid}`;
+  return table.columns[table.indexOf.get(cid) ?? -1]?.name ?? table.lacking.get(cid) ?? `column ${cid}`;
 }
 
 /** The same on every node where it is made of what is equal everywhere. */

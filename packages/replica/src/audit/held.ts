@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
 import type { Review } from "@scoutsync/core";
 import { heldColumns } from "../rows/held-columns.ts";
+import type { RowState } from "../rows/row-state.ts";
 import { rowsTable } from "../rows/table-store.ts";
 import type { Table } from "../schema/catalog.ts";
 import type { Audited } from "./context.ts";
@@ -54,19 +55,25 @@ function heldReview({ db }: Audited, table: Table, cid: number, column: string |
 }
 
 /** Rows of a table, in it or out of it, with held values, by number of the column. */
-function countColumns({ db, rows }: Audited, table: Table): Map<number, number> {
+function countColumns(audited: Audited, table: Table): Map<number, number> {
   const counts = new Map<number, number>();
-  if (table.lacking.size === 0) return counts;
-  const count = (tid: number, from: string) => {
-    const page = db.prepare(`SELECT slot FROM (${from}) WHERE slot > ? ORDER BY slot LIMIT ${ROWS_AT_ONCE}`).safeIntegers(true).pluck();
-    for (let slots = page.all(-(2n ** 63n)) as bigint[]; slots.length > 0; slots = page.all(slots.at(-1)) as bigint[]) {
-      for (const slot of slots) {
-        const state = rows.atLog(tid, slot);
-        for (const cid of state ? heldColumns(state) : []) counts.set(cid, (counts.get(cid) ?? 0) + 1);
-      }
-    }
-  };
-  count(table.tid, `SELECT id AS slot FROM ${rowsTable(table.tid)} WHERE extra IS NOT NULL`);
-  count(-table.tid, `SELECT slot FROM _scoutsync_out WHERE tid = ${table.tid} AND extra IS NOT NULL`);
+  const out = `SELECT slot FROM _scoutsync_out WHERE tid = ${table.tid} AND extra IS NOT NULL`;
+  const states = table.lacking.size === 0 ? [] : [statesIn(audited, table), statesFrom(audited, -table.tid, out)];
+  for (const some of states) for (const state of some) for (const cid of heldColumns(state)) counts.set(cid, (counts.get(cid) ?? 0) + 1);
   return counts;
+}
+
+/** Rows in a table that may have writes of columns which it lacks; none where it lacks none. */
+export function* statesIn(audited: Audited, { tid, lacking }: Table): Generator<RowState> {
+  if (lacking.size > 0) yield* statesFrom(audited, tid, `SELECT id AS slot FROM ${rowsTable(tid)} WHERE extra IS NOT NULL`);
+}
+
+function* statesFrom({ db, rows }: Audited, tid: number, from: string): Generator<RowState> {
+  const page = db.prepare(`SELECT slot FROM (${from}) WHERE slot > ? ORDER BY slot LIMIT ${ROWS_AT_ONCE}`).safeIntegers(true).pluck();
+  for (let slots = page.all(-(2n ** 63n)) as bigint[]; slots.length > 0; slots = page.all(slots.at(-1)) as bigint[]) {
+    for (const slot of slots) {
+      const state = rows.atLog(tid, slot);
+      if (state) yield state;
+    }
+  }
 }

@@ -5,6 +5,7 @@ import { judge } from "../rows/ruled-columns.ts";
 import { type RowState, valueOf } from "../rows/row-state.ts";
 import type { Table } from "../schema/catalog.ts";
 import { type Audited, columnName, shown } from "./context.ts";
+import { asShown, lostWithColumn } from "./gone-columns.ts";
 import { deletedRow } from "./restore.ts";
 import { bornNamed, keylessNamed, keysNamed } from "../rows/named-rows.ts";
 
@@ -87,6 +88,10 @@ function entriesOf(audited: Audited, state: RowState): HistoryEntry[] {
       else if (write.value !== undefined) entries.push(entry("conflict", write, column.name, value, "lost against a concurrent write"));
     }
   });
+  for (const { cid, loser, value } of lostWithColumn(audited, state)) {
+    const note = "lost against a concurrent write in a column that the table has not now";
+    entries.push(entry("conflict", loser, columnName(table, cid), asShown(audited, value), note));
+  }
   for (const closed of state.closed) {
     const index = table.indexOf.get(closed.cid) ?? -1;
     entries.push(

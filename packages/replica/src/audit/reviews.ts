@@ -17,6 +17,7 @@ import type { RowStore } from "../rows/row-store.ts";
 import { judge, ruleOf } from "../rows/ruled-columns.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
 import { sameValue } from "../rows/values.ts";
+import { goneColumnReviews, settleGoneColumn } from "./gone-columns.ts";
 import { heldReviews } from "./held.ts";
 import { noticeReviews, settleNotice } from "./notices.ts";
 import { constraintRefused, parkedReview } from "./parked.ts";
@@ -148,8 +149,10 @@ export function findReviews(audited: Audited, request: { kind: string; id: strin
   const take = (review: Review) => {
     if (request.id === "" || request.id === review.id) found.push(review);
   };
-  if (request.kind === "" || request.kind === "conflict")
+  if (request.kind === "" || request.kind === "conflict") {
     for (const state of openRows(audited)) for (const review of conflictsOf(audited, state)) take(review);
+    for (const review of goneColumnReviews(audited)) take(review);
+  }
   if (request.kind === "" || request.kind === "parked")
     for (const state of audited.rows.waiting()) take(parkedReview(audited, state, parkedId(audited, state)));
   if (request.kind === "" || request.kind === "schema") for (const review of heldReviews(audited)) take(review);
@@ -198,6 +201,12 @@ export function resolveReview(
       writeColumns(audited, state, key, values);
       return { review, parked: null };
     }
+  }
+  const gone = settleGoneColumn(audited, request);
+  if (gone) {
+    const key = rows.keyValues(gone.row);
+    if (key && request.set.length > 0) writeColumns(audited, gone.row, key, request.set);
+    return { review: gone.review, parked: null };
   }
   const parked = audited.rows.waiting().find((state) => parkedId(audited, state) === request.id);
   if (parked) return resolveParked(audited, parked, request);

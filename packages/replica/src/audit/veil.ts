@@ -90,7 +90,14 @@ export class Veil {
   }
 
   #covers(table: string, column: string): boolean {
-    return this.#entries.has(table.toLowerCase()) || this.#entries.has(`${table}.${column}`.toLowerCase());
+    if (this.#entries.has(table.toLowerCase()) || this.#entries.has(`${table}.${column}`.toLowerCase())) return true;
+    // It may have had the values of a column that goes by another name now.
+    return [...this.#entries].some((entry) => entry.startsWith(`${table.toLowerCase()}.`)) && this.#isGone(table, column);
+  }
+
+  #isGone(table: string, column: string): boolean {
+    const known = this.#known().find(({ name }) => name === table);
+    return column !== "" && known !== undefined && ![...known.key, ...known.columns].some(({ name }) => name === column);
   }
 
   /** That there is no value says nothing about it. */

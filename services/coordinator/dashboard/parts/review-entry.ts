@@ -57,6 +57,7 @@ function plainReason({ reason }: Review): string {
     .replace(/; --keep winner once this has been seen$/, "")
     .replace(/\. --keep winner if .*$/s, "")
     .replace("--keep winner has it live on; to have", "To have")
+    .replace(/; --keep winner leaves the row as it is, --set COLUMN=VALUE writes .*$/, "")
     .replace(/: review resolve with --set \S+/, "");
 }
 
@@ -198,10 +199,13 @@ function release(review: Review, decided: () => void): void {
 }
 
 function change(review: Review, decided: () => void): void {
-  const columns: [string, CellValue | undefined][] =
-    review.column === undefined ? Object.entries(review.image ?? {}) : [[review.column, review.winner?.value]];
+  // Of a value whose column the table has not any more nobody knows yet which one is to have it.
+  const isOfRow = review.column === undefined || review.winner === undefined;
+  const columns: [string, CellValue | undefined][] = isOfRow
+    ? Object.entries(review.image ?? {})
+    : [[review.column ?? "", review.winner?.value]];
   ask({
-    title: review.column === undefined ? `Change the row of ${review.table}` : `Write another value for ${review.column}`,
+    title: isOfRow ? `Change the row of ${review.table}` : `Write another value for ${review.column}`,
     body: () =>
       html`<p class="muted">
           ${review.kind === "parked" ? "Change what keeps it out of its table; it goes in as soon as nothing is in its way." : "It replaces both versions, on every node."}
@@ -211,7 +215,7 @@ function change(review: Review, decided: () => void): void {
     async run(form) {
       const set = Object.fromEntries(
         columns
-          .filter(([name, value]) => form.has(name) && (review.column !== undefined || typed(form, name) !== editable(value)))
+          .filter(([name, value]) => form.has(name) && (!isOfRow || typed(form, name) !== editable(value)))
           .map(([name, value]) => [name, typedLike(typed(form, name), value)]),
       );
       await api("POST", path(review), { set });

@@ -138,6 +138,8 @@ function decisionsOf({ node, review }: FleetEntry): ReviewView["decisions"] {
   const kind = kindOf(review);
   // A deleted row that others refer to: it may live on, and goes where nothing refers to it.
   if (kind === "conflict" && review.column === "") return ["winner"];
+  // What lost in a column that the table has not any more: somebody has to say which one is to have it.
+  if (kind === "conflict" && review.winner === undefined && review.image.length > 0) return ["winner", "set"];
   if (kind !== "file" || review.key !== "") return DECISIONS[kind];
   return node.files.some(({ root, held_back }) => root === review.table && held_back !== 0) ? ["release", "undo"] : ["release"];
 }

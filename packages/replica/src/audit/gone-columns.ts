@@ -1,0 +1,88 @@
+import { type CellValue, Ref, type Review, rootOf, type SqlValue, SyncError, winnerOf, type Write } from "@scoutsync/core";
+import { closeStanding } from "../rows/registers.ts";
+import { ownedDots, type RowState } from "../rows/row-state.ts";
+import { type Audited, columnName, identityText, keyOf, reviewId, shown } from "./context.ts";
+import { statesIn } from "./held.ts";
+
+/** A value that lost in a column that the table does not have any more, and that nobody has decided about. */
+interface Lost {
+  state: RowState;
+  cid: number;
+  loser: Write;
+  value: CellValue;
+}
+
+/** What lost in columns that the table had and that were renamed or dropped since. One that it never had keeps all of its values. */
+export function lostWithColumn(audited: Audited, state: RowState): Lost[] {
+  const { knowledge } = audited;
+  return [...state.columns].flatMap(([cid, writes]) => {
+    if (!state.table.lacking.has(cid) || writes.length < 2 || winnerOf(writes, knowledge)?.value !== undefined) return [];
+    return writes.flatMap(({ value, ...write }) => {
+      const loser = { ...write, origin: rootOf(write.origin, knowledge) };
+      const isClosed = state.closed.some(
+        (held) => held.cid === cid && held.loser.origin === loser.origin && held.loser.sequence === loser.sequence,
+      );
+      return value === undefined || isClosed ? [] : [{ state, cid, loser, value }];
+    });
+  });
+}
+
+function* allLost(audited: Audited): Generator<Lost> {
+  for (const table of audited.rows.tables) for (const state of statesIn(audited, table)) yield* lostWithColumn(audited, state);
+}
+
+/** As the conflict was listed while the column had its name: under the same id. */
+function reviewOf(audited: Audited, { state, cid, loser, value }: Lost): Review {
+  const { knowledge, rows } = audited;
+  const { table } = state;
+  const column = columnName(table, cid);
+  const dot = knowledge.dotText(loser.origin, loser.sequence);
+  const cells = rows.cells(state);
+  return {
+    id: reviewId("conflict", table.name, identityText(audited, state), column, dot),
+    kind: "conflict",
+    table: table.name,
+    key: keyOf(audited, state),
+    column,
+    winner: null,
+    loser: { value: asShown(audited, value), author: knowledge.authorOf(loser.origin), timeUs: loser.time, dot },
+    image: table.columns.map(({ name }, i) => ({ name, value: shown(audited, table, i, cells[i] ?? null) })),
+    reason: `lost against a concurrent write in column "${column}", which the table had then and has not now; --keep winner leaves the row as it is, --set COLUMN=VALUE writes to a column that it has`,
+    sinceUs: loser.time,
+    resolved: false,
+  };
+}
+
+/** As people are shown a value of a column of which nothing else is known. */
+export function asShown({ knowledge }: Audited, value: CellValue): SqlValue {
+  return value instanceof Ref ? knowledge.dotText(value.origin, value.sequence) : value;
+}
+
+/** One entry per value that lost in a column that was renamed or dropped since. */
+export function goneColumnReviews(audited: Audited): Review[] {
+  return [...allLost(audited)].map((lost) => reviewOf(audited, lost));
+}
+
+/**
+ * Takes such a value off the list, for all nodes on which the column is gone; what is to be written to the row is for the caller to
+ * write. Null where there is none of this id. Throws INVALID_ARGUMENT where nobody says which column is to have the value.
+ */
+export function settleGoneColumn(audited: Audited, { id, keep }: { id: string; keep: string }): { review: Review; row: RowState } | null {
+  for (const lost of allLost(audited)) {
+    const review = reviewOf(audited, lost);
+    if (review.id !== id) continue;
+    if (keep === "loser") {
+      throw new SyncError({
+        code: "INVALID_ARGUMENT",
+        message: `table "${review.table}" has no column "${review.column ?? ""}" any more`,
+        action: "Say which column is to have the value: --set COLUMN=VALUE. --keep winner leaves the row as it is.",
+      });
+    }
+    const { state, cid, loser, value } = lost;
+    const before = ownedDots(state);
+    closeStanding(state, [{ cid, loser, value }], audited.knowledge);
+    audited.rows.saveRegisters(state, audited.rows.cells(state), before);
+    return { review, row: state };
+  }
+  return null;
+}
