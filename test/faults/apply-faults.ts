@@ -123,6 +123,11 @@ export const APPLY_FAULTS: Fault[] = [
     caughtBy: tests("foreign-keys"),
   },
   {
+    name: "a row goes on showing what it did before a foreign key was declared, whomever it names",
+    edits: [["if (this.repairing && [...state.own.values()].some((said) => said instanceof Ref)) moved = true;", ""]],
+    caughtBy: tests("foreign-keys"),
+  },
+  {
     name: "a row gives way to one that refers to it",
     edits: [["if (this.related.leansOn(waiting, holders)) return false;", ""]],
     caughtBy: tests("circles"),

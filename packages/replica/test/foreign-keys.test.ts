@@ -339,6 +339,22 @@ describe("a foreign key that not all nodes have", () => {
     expect(b.pull(a).at(-1)?.verified).toBe(true);
   });
 
+  test("and is declared after the row named got another integer: a comparison has the row show whom it names", () => {
+    const [a, b, c] = sites(`${OLD}; ${NOTE}`);
+    b.edit(rebuilt(PLAIN_NOTE));
+    c.edit("INSERT INTO team VALUES(1, 'of c')", c.nowUs + 1_000_000);
+    a.edit("INSERT INTO team VALUES(1, 'of a'); INSERT INTO note VALUES(1, 1, 'of a')", a.nowUs + 2_000_000);
+    b.pull(a);
+    settle(a, c);
+    b.pull(a);
+    b.edit(rebuilt(NOTE), a.nowUs + 3_000_000);
+    settle(a, b, c);
+    if (b.pull(a).at(-1)?.verified === false) b.replica.apply(a.replica.wholeRows({ table: "note", keys: ["1"], codecs: [] }));
+    settle(a, b, c);
+    for (const site of [a, b, c]) expect(site.rows(NOTES), site.name).toEqual([{ id: 1, name: "of a", line: "of a" }]);
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+  });
+
   test("and is part of a key: rows wait for it, and are in their table as soon as it is declared", () => {
     const PICK = "CREATE TABLE pick(team_id INTEGER REFERENCES team(id), k TEXT, PRIMARY KEY(team_id, k))";
     const [a, b] = [new Site("a", `${OLD}; ${PICK}`), new Site("b", `${OLD}; ${PICK.replace(" REFERENCES team(id)", "")}`)];

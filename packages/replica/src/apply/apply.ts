@@ -356,6 +356,8 @@ export class Applier {
     if (row.rekey && !covered(row.rekey)) moved = mergeRekey(state, row.rekey, this.knowledge) || moved;
     for (const fact of row.same) if (!covered(fact)) moved = mergeSame(state, fact, this.knowledge) || moved;
     for (const record of row.closed) if (!covered(record)) moved = this.mergeClosed(state, record) || moved;
+    // What its table shows may be from before a foreign key was declared here, and the row named have moved: it is followed now.
+    if (this.repairing && [...state.own.values()].some((said) => said instanceof Ref)) moved = true;
     if (!moved) return false;
     const now = loaded();
     if (stood) this.placement.pastCapture.keep(state, stood, isAlive(state, this.knowledge) ? { changed, cells: now } : null);
