@@ -287,6 +287,20 @@ describe("a column that refers to a row of another database of the node", () => 
     expect(b.wrong).toEqual([]);
   });
 
+  test.each([
+    "ALTER TABLE scouting ADD COLUMN more TEXT",
+    `BEGIN; CREATE TABLE n(id INTEGER PRIMARY KEY, scout_id INTEGER, wrote TEXT, more TEXT); INSERT INTO n SELECT *, NULL FROM scouting;
+     DROP TABLE scouting; ALTER TABLE n RENAME TO scouting; COMMIT`,
+  ])("a migration writes no row that refers: %s", (migration) => {
+    const [a, b] = [new Node("a"), new Node("b")];
+    a.signUp("ann", 0);
+    b.signUp("ben", 1);
+    agree([a, b]);
+    const before = a.scouting.vector;
+    a.scouting.edit(migration, at(2));
+    expect(a.scouting.vector).toBe(before);
+  });
+
   test("finds a number that was changed behind the triggers' back", () => {
     const [a, b] = [new Node("a"), new Node("b")];
     a.signUp("ann", 0);

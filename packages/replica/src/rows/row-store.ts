@@ -435,7 +435,12 @@ export class RowStore {
    * in sync, too. `own` is what the row says itself; it is looked up where it is not given.
    */
   hash(table: Table, id: bigint | null, values: readonly SqlValue[], own?: RowState["own"]): Buffer {
-    if (table.linked.length === 0) return rowHash(table, id, values);
+    return rowHash(table, id, this.hashedCells(table, id, values, own));
+  }
+
+  /** What a row's hash is made of: whom it refers to in other databases of the node stands for the integer. */
+  hashedCells(table: Table, id: bigint | null, values: readonly SqlValue[], own?: RowState["own"]): readonly CellValue[] {
+    if (table.linked.length === 0) return values;
     const cells: CellValue[] = [...values];
     let says = own;
     for (const { index, target } of table.linked) {
@@ -447,7 +452,7 @@ export class RowStore {
       const cell = isShown ? said : this.linked.refOf(target, value);
       if (cell instanceof Ref) cells[index] = this.linked.textOf(cell);
     }
-    return rowHash(table, id, cells);
+    return cells;
   }
 
   private ownOf(table: Table, id: bigint | null, values: readonly SqlValue[]): RowState["own"] {

@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import type { SqlValue, Write } from "@scoutsync/core";
+import type { CellValue, SqlValue, Write } from "@scoutsync/core";
 import { CAPTURE, EARLIEST, eventCode, maskCount, MASK_BITS, NOW, Op } from "../capture/triggers.ts";
 import { pages } from "../rows/pages.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
@@ -208,10 +208,11 @@ export class Reconciliation {
     const state = id === null ? this.rows.byKey(table, this.rows.keyFromValues(table, key)) : this.rows.byId(table, id);
     if (state?.place.kind !== "table" || !state.hash) return notes.add(Op.insert, key);
     const stored = state.hash;
-    const hash = this.rows.hash(table, id, values, state.own);
+    const cells = this.rows.hashedCells(table, id, values, state.own);
+    const hash = rowHash(table, id, cells);
     const isEqual = Buffer.compare(hash, stored) === 0;
     if (isEqual && shapes.length === 0) return;
-    const former = isEqual ? undefined : shapes.find((shape) => shape.isThatOf(stored, id, values));
+    const former = isEqual ? undefined : shapes.find((shape) => shape.isThatOf(stored, id, cells));
     // A column that got another name has the values, and so the hash, that the former one had: nobody else knows them by it.
     const renamed = isEqual ? shapes.find((shape) => !shape.isWhole) : undefined;
     const bits = isEqual ? (renamed?.written(values) ?? []) : former ? former.written(values) : written(values);
@@ -314,15 +315,15 @@ export class FormerShape {
     this.added = table.columns.filter(({ name }) => !shape.columns.includes(name)).map(({ cid }) => cid);
   }
 
-  /** The hash that these values had under the former shape, which must be whole. */
-  hash(id: bigint | null, values: readonly SqlValue[]): Buffer {
-    const former = this.positions.map((i) => values[i] as SqlValue);
+  /** The hash that a row of these (`hashedCells`) had under the former shape, which must be whole. */
+  hash(id: bigint | null, cells: readonly CellValue[]): Buffer {
+    const former = this.positions.map((i) => cells[i] as CellValue);
     return rowHash(this.shape, id, former);
   }
 
-  /** True when a row with these values had this hash under the former shape. */
-  isThatOf(hash: Buffer, id: bigint | null, values: readonly SqlValue[]): boolean {
-    return this.isWhole && Buffer.compare(this.hash(id, values), hash) === 0;
+  /** True when a row of these (`hashedCells`) had this hash under the former shape. */
+  isThatOf(hash: Buffer, id: bigint | null, cells: readonly CellValue[]): boolean {
+    return this.isWhole && Buffer.compare(this.hash(id, cells), hash) === 0;
   }
 
   /** Columns that came since and hold more than their default, as masks. */
