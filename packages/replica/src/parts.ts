@@ -149,7 +149,8 @@ export function makeParts(
     terms,
     nowUs,
     silently: (work) => turns.silently(work),
-    isFollowing: () => turns.isFollowing,
+    followLinked: () => turns.followLinked(),
+    dropLinked: () => turns.dropLinked(),
     noteProblem,
   });
   turns.follower = follower;

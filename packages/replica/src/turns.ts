@@ -233,8 +233,14 @@ export class Turns {
     }
   }
 
-  private followLinked(): void {
+  /** Follows rows of other databases of the node that have moved. Inside a write transaction. */
+  followLinked(): void {
     if (!this.linkedFollower.isCurrent) this.silently(() => this.linkedFollower.follow());
+  }
+
+  /** Forgets what was followed in a transaction that is undone. */
+  dropLinked(): void {
+    this.linkedFollower.drop();
   }
 
   /** True when everything that is referred to in other databases is where it is there. */

@@ -287,6 +287,31 @@ describe("a column that refers to a row of another database of the node", () => 
     expect(b.wrong).toEqual([]);
   });
 
+  test("an edit of one column beats no other's, where a migration came before the next start", () => {
+    const [a, b] = ["a", "b"].map((name) => new Node(name, { wrote: "ALTER TABLE scouting ADD COLUMN seen TEXT" })) as [Node, Node];
+    a.signUp("ann", 0);
+    b.signUp("ben", 1);
+    agree([a, b]);
+    b.scouting.isOpen = false;
+    b.scouting.replica.close();
+    b.scouting.write("UPDATE scouting SET seen = 'by b' WHERE wrote = 'ann'; ALTER TABLE scouting ADD COLUMN more TEXT");
+    a.users.edit("UPDATE user SET name = 'anna' WHERE name = 'ann'", at(2));
+    a.scouting.edit("UPDATE scouting SET wrote = 'anna' WHERE wrote = 'ann'; UPDATE mark SET wrote = 'anna' WHERE wrote = 'ann'", at(3));
+    b.users.pull(a.users);
+    b.scouting.nowUs = at(9);
+    b.scouting.start();
+    a.scouting.edit("ALTER TABLE scouting ADD COLUMN more TEXT", at(10));
+    agree([a, b]);
+    for (const { wrong, scouting } of [a, b]) {
+      expect(wrong).toEqual([]);
+      expect(scouting.conflicts.map(({ column }) => column)).not.toContain("wrote");
+      expect(scouting.rows("SELECT wrote, seen FROM scouting ORDER BY wrote")).toEqual([
+        { wrote: "anna", seen: "by b" },
+        { wrote: "ben", seen: null },
+      ]);
+    }
+  });
+
   test.each([
     "ALTER TABLE scouting ADD COLUMN more TEXT",
     `BEGIN; CREATE TABLE n(id INTEGER PRIMARY KEY, scout_id INTEGER, wrote TEXT, more TEXT); INSERT INTO n SELECT *, NULL FROM scouting;

@@ -78,8 +78,10 @@ interface Parts {
   seen: SeenSchema;
   /** Writes to the application's tables as `Turns.silently`. */
   silently: <T>(work: () => T) => T;
-  /** True when everything that is referred to in other databases is where it is there. */
-  isFollowing: () => boolean;
+  /** Follows rows of other databases that are not where they were. Inside a write transaction. */
+  followLinked: () => void;
+  /** Forgets what was followed in a transaction that is undone. */
+  dropLinked: () => void;
   /** Takes why the database cannot take part just now. */
   noteProblem: (problem: string) => void;
 }
@@ -102,7 +104,8 @@ export class SchemaFollower {
   private readonly silence: Silence;
   private readonly seen: SeenSchema;
   private readonly silently: Parts["silently"];
-  private readonly isFollowing: Parts["isFollowing"];
+  private readonly followLinked: Parts["followLinked"];
+  private readonly dropLinked: Parts["dropLinked"];
   private readonly noteProblem: Parts["noteProblem"];
   /** Where in the file each table began when capture was last looked at, by number: a table that was made anew begins elsewhere. */
   private readonly begins = new Map<number, number>();
@@ -126,7 +129,8 @@ export class SchemaFollower {
     this.silence = parts.silence;
     this.seen = parts.seen;
     this.silently = parts.silently;
-    this.isFollowing = parts.isFollowing;
+    this.followLinked = parts.followLinked;
+    this.dropLinked = parts.dropLinked;
     this.noteProblem = parts.noteProblem;
   }
 
@@ -340,8 +344,11 @@ export class SchemaFollower {
    * False when `until` has passed before the end of them.
    */
   private drainOld(broken: readonly Table[], until: number): boolean {
-    // Before integers of other databases' rows are followed nothing is drained that may have been written with new ones.
-    const drained = this.isFollowing() ? this.attempt(broken, () => this.drainer.run(until)) : null;
+    const drained = this.attempt(broken, () => {
+      // Before integers of other databases' rows are followed nothing is drained that may have been written with new ones.
+      this.followLinked();
+      return this.drainer.run(until);
+    });
     if (drained !== null) return drained;
     // Of rows without a key that went nothing else has the values.
     for (const { tid, keyless } of broken) {
@@ -365,6 +372,7 @@ export class SchemaFollower {
       // It would go as well another time, and what goes on without it gives up values that nothing else has.
       if (isOfSurroundings(error) || error instanceof ParentBehind || !this.db.inTransaction) throw error;
       this.db.exec("ROLLBACK TO old_shape; RELEASE old_shape");
+      this.dropLinked();
       this.rows.discard();
       this.digest.reload();
       this.knowledge.reload();
