@@ -283,6 +283,23 @@ test("that come back have their parent again, where another node deleted it mean
   for (const site of [a, b]) expect(site.rows("PRAGMA foreign_key_check")).toEqual([]);
 });
 
+test.each(["undo", "release"] as const)("with a parent that was only kept for them are not left without it: --%s", (decision) => {
+  const [a, b] = pair();
+  a.edit("INSERT INTO robot VALUES(1000, 3, 'unknown to b')");
+  b.edit("DELETE FROM team WHERE id = 3", b.nowUs + SECOND_US);
+  a.pull(b);
+  expect(count(a, "team")).toBe(300);
+  a.edit("DELETE FROM team", a.nowUs + 2 * SECOND_US);
+  settle(a, b);
+  decide(a, decision);
+  expectEqual(a, b);
+  for (const site of [a, b]) {
+    expect(count(site, "team")).toBe(decision === "undo" ? 300 : 0);
+    expect(site.rows("SELECT label FROM robot WHERE team_id = 3")).toEqual(decision === "undo" ? [{ label: "unknown to b" }] : []);
+    expect(site.rows("PRAGMA foreign_key_check")).toEqual([]);
+  }
+});
+
 test.each(["undo", "release"] as const)("whose parent lost its UNIQUE value meanwhile come back with it: --%s", (decision) => {
   const schema = `
     CREATE TABLE team(id INTEGER PRIMARY KEY, num UNIQUE);

@@ -2,7 +2,7 @@ import type { SqlValue } from "@scoutsync/core";
 import { MASK_BITS, Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { Quarantine } from "../quarantine/quarantine.ts";
-import { forgetValues, isAlive } from "../rows/registers.ts";
+import { forgetValues } from "../rows/registers.ts";
 import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { hasCombiningRule } from "../rows/ruled-columns.ts";
@@ -16,7 +16,6 @@ import { TakenOver } from "./taken-over.ts";
 /** Follows one row of a table with a key through its events: what came of it, and who wrote what when. */
 export class RowDrain {
   private readonly rows: RowStore;
-  private readonly knowledge: Knowledge;
   private readonly reconciliation: Reconciliation;
   private readonly quarantine: Quarantine;
   private readonly writes: OwnWrites;
@@ -34,7 +33,6 @@ export class RowDrain {
     writes: OwnWrites;
   }) {
     this.rows = options.rows;
-    this.knowledge = options.knowledge;
     this.reconciliation = options.reconciliation;
     this.quarantine = options.quarantine;
     this.writes = options.writes;
@@ -80,7 +78,7 @@ export class RowDrain {
     if (store.keptBack && events.some(({ op }) => op === Op.insert)) values = store.readTable(first.key);
 
     const keepBack = (event: Event): boolean => {
-      if (this.into === null || !event.seen || !state || !alive || state.kept || !isAlive(state, this.knowledge)) return false;
+      if (this.into === null || !event.seen || !state || !alive) return false;
       const doubts = this.reconciliation.doubts(table, id, event.image);
       if (doubts && state.hash && !this.rows.hashOf(state, id, event.image).equals(state.hash))
         written = withDoubts(state, written, doubts);
