@@ -26,7 +26,7 @@ export class RenamedElsewhere {
   /** Takes what is held of this very row for a table that is gone out, as records of the row's table. Inside a write transaction. */
   take(row: IncomingRow): IncomingRow[] {
     const { table, identity } = row;
-    if (!table.surrogate || table.absent !== null || !identity) return [];
+    if (!this.rows.lacksTables || !table.surrogate || table.absent !== null || !identity) return [];
     const dots = [...(row.birth ? [row.birth] : []), ...row.columns.flatMap(({ writes }) => writes), ...row.deletes];
     for (const { origin, sequence } of dots) {
       const at = this.rows.log.owned(origin, sequence);

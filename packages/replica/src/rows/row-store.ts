@@ -24,6 +24,8 @@ import { packKey, rowHash, sameValue } from "./values.ts";
 /** Every packed key has at least one byte. */
 const NO_KEY = Buffer.alloc(0);
 
+const isLacking = ({ absent, surrogate }: Table): boolean => absent === "missing" && surrogate;
+
 /** Rows and what is known of them: finds, reads and writes row states with their log entries and hashes. */
 export class RowStore {
   readonly db: Database;
@@ -51,6 +53,8 @@ export class RowStore {
   erased = 0;
   /** Rises whenever the catalog of tables is taken anew. */
   catalogs = 0;
+  /** Some table whose rows are known by birth is gone from here, or was never there. */
+  lacksTables = false;
   private stores = new Map<number, TableStore>();
   private byName = new Map<string, Table>();
   private keyless = new Map<number, KeylessRows>();
@@ -89,6 +93,7 @@ export class RowStore {
     this.catalogs++;
     this.spent.forget();
     this.stores = new Map(tables.map((table) => [table.tid, new TableStore(this.db, table)]));
+    this.lacksTables = tables.some(isLacking);
     const present = tables.filter((table) => table.absent === null);
     this.byName = new Map(present.map((table) => [table.name, table]));
     this.keyless = new Map(
@@ -124,6 +129,7 @@ export class RowStore {
   /** A table that this database lacks. */
   addAbsent(table: Table): void {
     this.stores.set(table.tid, new TableStore(this.db, table));
+    this.lacksTables ||= isLacking(table);
   }
 
   /** Tables that take part. */
