@@ -193,3 +193,18 @@ test("a table is renamed and another put in its place: no row is there once per 
     ["edited", "new", "one"].map((name) => ({ name })),
   );
 });
+
+test.each([false, true])(
+  "seeds with integers that refer to what the same migration seeds are there once; each server was met before: %s",
+  (met) => {
+    const all = sites();
+    const fill = `CREATE TABLE kind(id INTEGER PRIMARY KEY, name TEXT); CREATE TABLE box(id INTEGER PRIMARY KEY, kind INT REFERENCES kind(id));
+    INSERT INTO kind VALUES(1, 'one'), (2, 'two'); INSERT INTO box VALUES(1, 2), (2, 1), (3, 2)`;
+    for (const [i, site] of all.entries()) {
+      site.edit(fill, at(i));
+      for (const other of met ? all : []) if (other !== site) other.pull(site);
+    }
+    const names = ["two", "one", "two"].map((name, i) => ({ id: i + 1, name }));
+    expectAll(all, "SELECT box.id, name FROM box JOIN kind ON kind.id = kind ORDER BY box.id", names);
+  },
+);

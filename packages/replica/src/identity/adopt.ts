@@ -82,7 +82,13 @@ export function adoptKeyless({ db, rows, knowledge }: Parts, table: Table, { tak
  * The hash of a row in which whom it refers to stands for the integer, which means another row on another server. Null where
  * nobody is known to have the integer.
  */
-function contentOf(rows: RowStore, knowledge: Knowledge, table: Table, values: readonly SqlValue[]): Buffer | null {
+function contentOf(
+  rows: RowStore,
+  knowledge: Knowledge,
+  table: Table,
+  values: readonly SqlValue[],
+  key: bigint | null = null,
+): Buffer | null {
   const cells = [...values];
   for (const { index, parent } of table.references) {
     const id = values[index];
@@ -91,7 +97,7 @@ function contentOf(rows: RowStore, knowledge: Knowledge, table: Table, values: r
     if (!identity) return null;
     cells[index] = knowledge.dotText(identity.origin, identity.sequence);
   }
-  return rowHash(table, null, cells);
+  return rowHash(table, key, cells);
 }
 
 /**
@@ -124,21 +130,22 @@ const MOST_SEEDED = 10_000;
 
 /**
  * The same for rows of a table with a surrogate key, which a migration wrote before the table was captured, on every server
- * again: as new rows of each server they would be there once per server. Not for rows that refer to others, whose integers mean rows
- * of this server alone. Returns false, and does nothing, where the rows have to be compared. Of what was held of them,
+ * again: as new rows of each server they would be there once per server. Not for rows that refer into
+ * other databases or by value, nor to rows that nobody knows yet. Returns false, and does nothing, where the rows have to be compared. Of what was held of them,
  * as a server that ran the migration first has written since: `takeOut` is called for each, before the table's take its place.
  */
 export function adoptSeeded({ db, rows, knowledge }: Parts, table: Table, { takeOut, remove }: Taking): boolean {
   const store = rows.of(table);
-  if (!table.surrogate || table.references.length > 0 || table.linked.length > 0 || table.dependsOn.length > 0 || store.hasRows)
-    return false;
+  if (!table.surrogate || table.linked.length > 0 || table.dependsOn.length > 0 || store.hasRows) return false;
   const found: { id: bigint; hash: Buffer }[] = [];
   const content = createHash("sha256").update(`numbered rows of ${table.name}:`);
   for (const { key, values } of pages(db, table)) {
     if (found.length === MOST_SEEDED) return false;
     const id = key[0] as bigint;
     const hash = rowHash(table, id, values);
-    content.update(hash);
+    const named = contentOf(rows, knowledge, table, values, id);
+    if (!named) return false;
+    content.update(named);
     found.push({ id, hash });
   }
   if (found.length === 0) return false;
