@@ -71,6 +71,11 @@ export const FORGETTING_FAULTS: Fault[] = [
     caughtBy: tests("quarantine"),
   },
   {
+    name: "a mass delete that is let go takes the parents of rows that were put back out of another one",
+    edits: [["this.putBackParents(state && this.rows.byDot(", "this.putBackParents(null && this.rows.byDot("]],
+    caughtBy: tests("quarantine"),
+  },
+  {
     name: "a mass delete that is let go takes what others wrote since with it",
     edits: [
       [

@@ -300,6 +300,39 @@ test.each(["undo", "release"] as const)("with a parent that was only kept for th
   }
 });
 
+test("that come back have their parents again that another mass delete took: their author knew of them", () => {
+  const schema = `
+    CREATE TABLE team(id INTEGER PRIMARY KEY, name);
+    CREATE TABLE match(id INTEGER PRIMARY KEY, team_id INTEGER NOT NULL REFERENCES team(id) ON DELETE CASCADE);
+    CREATE TABLE tag(k TEXT PRIMARY KEY);
+    CREATE TABLE marked(match_id INTEGER REFERENCES match(id) ON DELETE CASCADE, tag TEXT REFERENCES tag(k) ON DELETE CASCADE, note, PRIMARY KEY(match_id, tag))`;
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  for (const site of [a, b]) site.app.pragma("foreign_keys = ON");
+  a.edit(`${numbers(300)} INSERT INTO team SELECT i, 'team ' || i FROM n; INSERT INTO match SELECT id, id FROM team`);
+  a.edit(
+    `${numbers(200)} INSERT INTO tag SELECT 'tag ' || i FROM n; INSERT INTO marked SELECT id, 'tag ' || id, id FROM match WHERE id <= 200`,
+  );
+  settle(a, b);
+  a.edit("DELETE FROM tag");
+  settle(a, b);
+  a.edit("DELETE FROM team");
+  settle(a, b);
+  expect(kept(a)).toHaveLength(2);
+  decide(a, "undo");
+  settle(a, b);
+  expect(a.rows("PRAGMA foreign_key_check")).toEqual([]);
+  decide(a, "release");
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("PRAGMA foreign_key_check")).toEqual([]);
+    expect(
+      site.one("SELECT count(*) FROM marked JOIN match ON match.id = match_id JOIN team ON team.id = team_id JOIN tag ON k = tag"),
+    ).toBe(200);
+    expect(count(site, "team")).toBe(200);
+  }
+  expectVerified(a, b);
+});
+
 test.each(["undo", "release"] as const)("whose parent lost its UNIQUE value meanwhile come back with it: --%s", (decision) => {
   const schema = `
     CREATE TABLE team(id INTEGER PRIMARY KEY, num UNIQUE);

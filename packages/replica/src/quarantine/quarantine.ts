@@ -219,7 +219,7 @@ export class Quarantine {
         continue;
       }
       for (const { local, hash } of this.page(next.id, table.tid, next.decision === "release" ? LET_GO_AT_ONCE : PUT_AT_ONCE))
-        if (next.decision === "undo" || this.isEdited(table, local, hash)) this.putBack(table, local);
+        if (next.decision === "undo" || this.isEdited(table, local, hash)) this.putBackWithParents(table, local);
         else this.letGo(table, local, next.since);
       if (next.decision === "release" || performance.now() > until) return false;
     }
@@ -262,6 +262,13 @@ export class Quarantine {
     const refused = this.placement.tryInsert(table, table.surrogate ? (key[0] as bigint) : null, bound.values, bound.raw);
     if (refused) this.placement.evict(state, cells, refused, null, before);
     else this.rows.saveInTable(state, table.surrogate ? (key[0] as bigint) : null, values, before, key);
+  }
+
+  /** What a row refers to may be kept back with another mass delete: whoever lets that go knows of the row, and it would have no parent. */
+  private putBackWithParents(table: Table, local: Buffer): void {
+    const state = this.stateOf(table, keyParts(table, local));
+    this.putBack(table, local);
+    this.putBackParents(state && this.rows.byDot(state.birth.origin, state.birth.sequence));
   }
 
   /**
