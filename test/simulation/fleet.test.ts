@@ -44,6 +44,11 @@ const FOUND: [number, Partial<FleetOptions>, string][] = [
     { selfReferences: true, naturalParents: true, recursive: true },
     "a row that came before a cut of its drain and went after it is named",
   ],
+  [
+    88200013,
+    { migrations: true, drops: true, returns: true, keyless: true },
+    "what lost in a column that is gone is listed where that was known as it went",
+  ],
 ];
 
 test.each(FOUND)("seed %i", { timeout: 300_000 }, (seed, options) => {

@@ -34,6 +34,9 @@ export function shownTables({ connections }: SimulatedNode, tables: readonly Mod
   });
 }
 
+/** What lost in a column that the table has not any more: the one conflict of a column in which nothing is known to have won. */
+const isOfGoneColumn = ({ kind, column, winner }: Review): boolean => kind === "conflict" && column !== "" && winner === null;
+
 /** Compares what the replicas hold in the end with each other and with what writers were told. */
 export class FleetVerdict {
   private readonly ledger: FleetLedger;
@@ -102,6 +105,8 @@ export class FleetVerdict {
       reviews
         // What a node holds for columns that it does not have depends on when it dropped them.
         .filter(({ kind }) => kind !== "schema" && kind !== "identity")
+        // So does whether it knows that a value lost there: the birth that won wrote the column as long as that was there.
+        .filter((review) => !isOfGoneColumn(review))
         // What lost went with the table where that was dropped; whoever had it at another time has it.
         .filter(({ kind, table }) => kind !== "conflict" || !this.returned.has(table))
         .filter((review) => !this.waitedBefore(review))
