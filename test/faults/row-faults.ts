@@ -139,6 +139,16 @@ export const ROW_FAULTS: Fault[] = [
     caughtBy: tests("joining"),
   },
   {
+    name: "a column that a birth does not tell of is not its own any more once that was issued again",
+    edits: [["    if (renameWrites(state, birth, knowledge)) moved = true;\n", ""]],
+    caughtBy: tests("reissue"),
+  },
+  {
+    name: "a shared row's birth that was issued again is none of the copies' births",
+    edits: [["this.members.has(rootOf(oid, this.knowledge))", "this.members.has(oid)"]],
+    caughtBy: tests("reissue"),
+  },
+  {
     name: "rows without a key are one with equal ones of every file",
     edits: [['[Buffer.concat([name, Buffer.from(origin, "latin1")])]', "[Buffer.concat([name, Buffer.alloc(origin.length - 16)])]"]],
     caughtBy: tests("joining-keyless"),

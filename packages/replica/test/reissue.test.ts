@@ -151,6 +151,48 @@ describe("what an origin left that ended for good", () => {
     }
   });
 
+  test("keeps its default of a column that came since, where whoever issued it again has not migrated yet", () => {
+    const [a, b, c, d] = ["a", "b", "c", "d"].map((name) => new Site(name, SCHEMA)) as [Site, Site, Site, Site];
+    a.edit("INSERT INTO log VALUES('line'); INSERT INTO team VALUES(1, 'team', 'label'); INSERT INTO word VALUES('k', 'x', 'y')");
+    a.edit("INSERT INTO log VALUES('rest')");
+    b.pull(a, { batchSize: 1, batches: 1 });
+    settle(a, c, d);
+    a.stop();
+    for (const site of [c, d])
+      site.edit(["log", "team", "word"].map((table) => `ALTER TABLE ${table} ADD COLUMN z TEXT DEFAULT 'none'`).join("; "));
+    expect(b.replica.reissue(0)).toBe(1);
+    c.pull(b);
+    d.pull(c);
+    for (const site of [c, d]) {
+      for (const table of ["log", "team", "word"]) expect(site.rows(`SELECT z FROM ${table} WHERE z IS NOT 'none'`)).toEqual([]);
+      expect(site.conflicts).toEqual([]);
+    }
+  });
+
+  test("is a row of joined copies by another name, and not one that others had not: a column that came since keeps its default", () => {
+    const [a, b, c, d] = ["a", "b", "c", "d"].map(
+      (name) => new Site(name, `${SCHEMA}; INSERT INTO log VALUES('line 1'), ('line 2'), ('of ${name}')`, { baseline: "shared" }),
+    ) as [Site, Site, Site, Site];
+    const migrate = (site: Site) => site.edit("ALTER TABLE log ADD COLUMN z TEXT DEFAULT 'none'");
+    settle(a, b);
+    for (const site of [c, d]) {
+      migrate(site);
+      site.pull(a, { batchSize: 1, batches: 4 });
+    }
+    migrate(a);
+    migrate(b);
+    expect(c.replica.reissue(0)).toBeGreaterThan(0);
+    d.pull(c);
+    b.pull(d);
+    settle(a, b, c, d);
+    d.replica.reissue(0);
+    settle(a, b, c, d);
+    equal(a, b, c, d);
+    expect(b.rows("SELECT * FROM log ORDER BY text")).toEqual(
+      ["line 1", "line 2", "of a", "of b", "of c", "of d"].map((text) => ({ text, z: "none" })),
+    );
+  });
+
   test("is left alone while it may still come, and taken over after a time without news", () => {
     const [a, b] = halfSent();
     expect(b.replica.reissue(7 * DAY_US)).toBe(0);

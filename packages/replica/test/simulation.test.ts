@@ -44,6 +44,10 @@ test("a row that was issued again is the forgotten one by another name where its
   expect(outcomeOf(42600048, options)).toEqual([]);
 });
 
+test("a copy's row that was issued again by who had migrated earlier keeps its default on all nodes: seed 88400008, which found it", () => {
+  expect(outcomeOf(88400008, { forgetting: true, moreTables: true, reissue: true, copies: true })).toEqual([]);
+});
+
 test("two servers each add a row under the integer of a deleted one, to which a third one's row points: the answer that lost is listed: seed 42610000", () => {
   expect(outcomeOf(42610000, { keepsIds: true, forgetting: true, moreTables: true, early: true, steps: 90 })).toEqual([]);
 });

@@ -331,7 +331,7 @@ export class Applier {
     const covered = (write: { origin: number; sequence: number }) => !regardless && this.knowledge.covers(write.origin, write.sequence);
     if (found && this.repairing) moved = settleDoubts(state, row, this.knowledge, { current, change, shown });
     const mergeAnother = (birth: Write, written: IncomingRow["twinValues"], tallies?: IncomingRow["tallies"]) => {
-      const isTwin = shared.has(birth.origin) && shared.has(state.birth.origin);
+      const isTwin = shared.hasAsIssued(birth.origin) && shared.hasAsIssued(state.birth.origin);
       moved = mergeBirth(state, birth, written, this.knowledge, current, change, isTwin, tallies) || moved;
     };
     // A row of a surrogate table has several only where copies were joined, and where its birth was issued again.

@@ -1,6 +1,6 @@
 import { createHash, hash } from "node:crypto";
 import type { Database } from "better-sqlite3";
-import type { CellValue } from "@scoutsync/core";
+import { type CellValue, rootOf } from "@scoutsync/core";
 import { sharedName } from "../rows/content-names.ts";
 import { readMeta, writeMeta } from "../schema/install.ts";
 import type { Table } from "../schema/catalog.ts";
@@ -65,6 +65,11 @@ export class SharedRows {
   /** True when the dots of this origin are births of shared rows. */
   has(oid: number): boolean {
     return this.members.has(oid);
+  }
+
+  /** As `has`, by whatever name these births were issued again. */
+  hasAsIssued(oid: number): boolean {
+    return this.members.has(rootOf(oid, this.knowledge));
   }
 
   /** The table whose rows this origin names by key; undefined for every origin that writes. */

@@ -96,7 +96,8 @@ export function mergeColumn(
  * Merges a birth of a row that several replicas may give birth to: one with a natural key, or one of copies that were
  * joined as shared. The greatest is the birth, and each of its column values, `written`, is a write to that column.
  * Where it is a twin of the birth here, columns that both wrote alike need no list of their own, and writes of others come
- * by themselves. One that it has not written, as it was made without it, is not one of those. Other rows with surrogate keys have one birth, which may have been issued again.
+ * by themselves. One that it has not written, as it was made without it, is not one of those. Other rows with surrogate keys have one birth, which may have been issued again:
+ * what the row has by its former name, in columns that `written` does not tell of, it has by the new one.
  */
 export function mergeBirth(
   state: RowState,
@@ -134,6 +135,7 @@ export function mergeBirth(
   }
   const best = winnerOf(merged, knowledge) as Write;
   if (merged !== births) {
+    if (renameWrites(state, birth, knowledge)) moved = true;
     if (isTwin || (best.origin === birth.origin && best.sequence === birth.sequence)) moved = true;
     const { origin, sequence, time, context } = best;
     state.birth = { origin, sequence, time, context };
@@ -141,6 +143,25 @@ export function mergeBirth(
   }
   for (const { cid } of state.table.columns) collapse(state, cid);
   return moved;
+}
+
+/**
+ * Gives what a birth wrote the name under which it was issued again. By the former one, it would not be the birth's any more, which then counts
+ * as having written NULL: told by somebody whose table lacks a column, it says nothing of that. Returns whether there was any.
+ */
+function renameWrites(state: RowState, birth: Write, knowledge: Knowledge): boolean {
+  if (knowledge.sourceOf(birth.origin) === undefined) return false;
+  const { origin, sequence } = birth;
+  const root = rootOf(origin, knowledge);
+  const isFormer = (write: Write) =>
+    write.sequence === sequence && rootOf(write.origin, knowledge) === root && compareDots(birth, write, knowledge) > 0;
+  const renamed = [...state.columns].filter(([, writes]) => writes.some(isFormer));
+  for (const [cid, writes] of renamed)
+    state.columns.set(
+      cid,
+      writes.map((write) => (isFormer(write) ? { ...write, origin } : write)),
+    );
+  return renamed.length > 0;
 }
 
 const plainWrite = ({ origin, sequence, time, context }: Write): Write => ({ origin, sequence, time, context });
