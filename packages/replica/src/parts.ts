@@ -66,7 +66,7 @@ export function makeParts(
   const linkedRows = new LinkedParent(parts);
   const entityMembers = new EntityMembers(parts);
   const groups = new Groups(parts);
-  const audited = { ...parts, members: entityMembers, veil };
+  const audited = { ...parts, members: entityMembers, veil, rules: terms.rules };
   const reconciliation = new Reconciliation(db, rows);
   const isComparing = () => reconciliation.isOpen;
   const early = new EarlyReferences({ ...parts, isJoining: () => rejoining.active, isComparing });

@@ -81,6 +81,42 @@ describe.each(["INTEGER PRIMARY KEY", "TEXT PRIMARY KEY NOT NULL"])("a conflict 
     }
   });
 
+  test("is none where all wrote the same, unless some other column happens to say what lost", () => {
+    for (const [values, lost] of [
+      [["1", "1", "1"], []],
+      [["1", "2", "2"], ["1"]],
+    ] as const) {
+      const all = ["a", "b", "c"].map((name) => new Site(name, `CREATE TABLE item(id ${key}, name TEXT, n TEXT)`));
+      all[0]!.edit("INSERT INTO item VALUES(8, 'eight', '1')", at(0));
+      settle(...all);
+      for (const [i, site] of all.entries()) site.edit(`UPDATE item SET name = '${values[i]}'`, at(i + 1));
+      settle(...all);
+      for (const site of all) expect(listed(site).map(([, , value]) => value)).toEqual(lost);
+      for (const site of all) site.edit("ALTER TABLE item RENAME COLUMN name TO title", at(5));
+      settle(...all);
+      for (const site of all) expect(listed(site).map(([, , value]) => value)).toEqual(lost);
+    }
+  });
+
+  test.each(["counter", "max", "min", "set"])("is none where the rule %s made one value of all", (rule) => {
+    for (const values of [
+      [1, 2, 3],
+      [3, 2, 1],
+    ]) {
+      const schema = `CREATE TABLE item(id ${key}, name, n INT)`;
+      const all = ["a", "b", "c"].map((name) => new Site(name, schema, { rules: [`item.name=${rule}`] }));
+      all[0]!.edit(`INSERT INTO item VALUES(8, ${rule === "set" ? "'[]'" : 0}, 7)`, at(0));
+      settle(...all);
+      for (const [i, site] of all.entries())
+        site.edit(`UPDATE item SET name = ${rule === "set" ? `'[${values[i]}]'` : values[i]}`, at(i + 1));
+      settle(...all);
+      for (const site of all) expect(listed(site)).toEqual([]);
+      for (const site of all) site.edit("ALTER TABLE item DROP COLUMN name", at(5));
+      settle(...all);
+      for (const site of all) expect(listed(site)).toEqual([]);
+    }
+  });
+
   test("is not shown where the column is sensitive by its new name", () => {
     const { all } = renamed({ sensitive: ["item.title"] });
     for (const site of all) {

@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import type { Database } from "better-sqlite3";
-import { type CellValue, Ref, type SqlValue } from "@scoutsync/core";
+import { type CellValue, Ref, type Rule, type SqlValue } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { EntityMembers } from "../rows/members.ts";
 import type { RowState } from "../rows/row-state.ts";
@@ -17,6 +17,8 @@ export interface Audited {
   knowledge: Knowledge;
   members: EntityMembers;
   veil: Veil;
+  /** By `table.column` in lower case, of columns that are gone as well. */
+  rules: ReadonlyMap<string, Rule>;
 }
 
 /** The row's key as a person sees it in the table; `keylessText` where there is none. */

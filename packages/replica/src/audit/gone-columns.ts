@@ -1,6 +1,8 @@
-import { type CellValue, Ref, type Review, rootOf, type SqlValue, SyncError, winnerOf, type Write } from "@scoutsync/core";
+import { type CellValue, decide, LWW, Ref, type Review, rootOf, type Rule, type SqlValue, SyncError, type Write } from "@scoutsync/core";
 import { closeStanding } from "../rows/registers.ts";
-import { ownedDots, type RowState } from "../rows/row-state.ts";
+import { type ColumnWrite, ownedDots, type RowState, valueOf } from "../rows/row-state.ts";
+import { sameValue } from "../rows/values.ts";
+import type { Table } from "../schema/catalog.ts";
 import { type Audited, columnName, identityText, keyOf, reviewId, shown } from "./context.ts";
 import { statesIn } from "./held.ts";
 
@@ -16,8 +18,12 @@ interface Lost {
 export function lostWithColumn(audited: Audited, state: RowState): Lost[] {
   const { knowledge } = audited;
   return [...state.columns].flatMap(([cid, writes]) => {
-    if (!state.table.lacking.has(cid) || writes.length < 2 || winnerOf(writes, knowledge)?.value !== undefined) return [];
-    return writes.flatMap(({ value, ...write }) => {
+    if (!state.table.lacking.has(cid) || writes.length < 2) return [];
+    const valued = writes.map((write) => ({ ...write, value: valueOf(write, null) }));
+    const { winner, lost } = decide(ruleOfGone(audited, state.table, cid, writes), valued, knowledge);
+    if (writes[valued.indexOf(winner)]?.value !== undefined) return [];
+    return lost.flatMap((write) => {
+      const { value } = writes[valued.indexOf(write)] as ColumnWrite;
       const loser = { ...write, origin: rootOf(write.origin, knowledge) };
       const isClosed = state.closed.some(
         (held) => held.cid === cid && held.loser.origin === loser.origin && held.loser.sequence === loser.sequence,
@@ -27,8 +33,30 @@ export function lostWithColumn(audited: Audited, state: RowState): Lost[] {
   });
 }
 
+/** The column's rule is that of its name; a tally says which one it was written under, whatever is configured now. */
+function ruleOfGone(audited: Audited, table: Table, cid: number, writes: readonly ColumnWrite[]): Rule {
+  const kind = writes.find(({ tally }) => tally)?.tally?.kind;
+  return kind ? { kind } : (audited.rules.get(`${table.name}.${columnName(table, cid)}`.toLowerCase()) ?? LWW);
+}
+
 function* allLost(audited: Audited): Generator<Lost> {
-  for (const table of audited.rows.tables) for (const state of statesIn(audited, table)) yield* lostWithColumn(audited, state);
+  for (const table of audited.rows.tables) {
+    for (const state of statesIn(audited, table))
+      for (const lost of lostWithColumn(audited, state)) if (!isShown(audited, lost)) yield lost;
+  }
+}
+
+/**
+ * True for a value that the row was given since, in a column that came since, as one that was renamed has it where both sides had
+ * written the same: what won went with the old name. Columns are numbered as they come, and their values then told after all others.
+ */
+function isShown({ rows }: Audited, { state, cid, loser, value }: Lost): boolean {
+  const cells = rows.cells(state);
+  const cameSince = (column: number) => {
+    const writes = state.columns.get(column) ?? [];
+    return column > cid && writes.length > 0 && writes.every(({ time }) => time > loser.time);
+  };
+  return state.table.columns.some((column, i) => sameValue(cells[i] ?? null, value) && cameSince(column.cid));
 }
 
 /** As the conflict was listed while the column had its name: under the same id. */
