@@ -81,6 +81,26 @@ describe.each(["INTEGER PRIMARY KEY", "TEXT PRIMARY KEY NOT NULL"])("a conflict 
     }
   });
 
+  test("is listed as before once a column has its name again, also of a row that was edited meanwhile", () => {
+    const { all, id } = renamed();
+    const [a, b, c] = all;
+    c.edit("UPDATE item SET title = 'of c'", at(4));
+    settle(...all);
+    for (const site of all) {
+      site.edit("ALTER TABLE item ADD COLUMN name TEXT", at(5));
+      expect(listed(site), site.name).toEqual([[id, "name", "of a"]]);
+      expect(site.replica.state().conflicts, site.name).toBe(1);
+    }
+    settle(...all);
+    b.replica.resolve({ id, keep: "loser", set: [] });
+    settle(...all);
+    for (const site of all) {
+      expect(listed(site), site.name).toEqual([]);
+      expect(site.rows("SELECT title, name FROM item"), site.name).toEqual([{ title: "of c", name: "of a" }]);
+      expect(site.replica.state().digest, site.name).toEqual(a.replica.state().digest);
+    }
+  });
+
   test("is none where all wrote the same, unless some other column happens to say what lost", () => {
     for (const [values, lost] of [
       [["1", "1", "1"], []],

@@ -227,10 +227,12 @@ export class Reconciliation {
     if (bits.some((mask) => mask > 0n)) notes.add(Op.update, key, bits, isRenamed ? String(EARLIEST) : NOW);
   }
 
-  /** A row that is as it was but for columns that came: its hash is made anew, and nobody has written those columns. */
+  /** A row that is as it was but for columns that came: its hash is made anew, and nobody has written those that are new. */
   private settleAdded(state: RowState, id: bigint | null, values: readonly SqlValue[], hash: Buffer, added: readonly number[]): void {
     const fresh = state.table.surrogate ? [] : added.filter((cid) => !state.columns.has(cid));
-    if (fresh.length === 0) return this.rows.rehash(state, hash);
+    // What lost in one that was there before and is again counts as open once more.
+    const isContested = added.some((cid) => (state.columns.get(cid)?.length ?? 0) > 1);
+    if (fresh.length === 0 && !isContested) return this.rows.rehash(state, hash);
     for (const cid of fresh) state.columns.set(cid, []);
     this.rows.saveInTable(state, id, values, ownedDots(state));
   }
