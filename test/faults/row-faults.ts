@@ -149,6 +149,11 @@ export const ROW_FAULTS: Fault[] = [
     caughtBy: tests("reissue"),
   },
   {
+    name: "a delete that nobody has yet goes on knowing of rows whose table was dropped since",
+    edits: [["    unseeDeletes(parts, this.clock.sharedTo);\n", ""]],
+    caughtBy: tests("out-of-sight"),
+  },
+  {
     name: "rows without a key are one with equal ones of every file",
     edits: [['[Buffer.concat([name, Buffer.from(origin, "latin1")])]', "[Buffer.concat([name, Buffer.alloc(origin.length - 16)])]"]],
     caughtBy: tests("joining-keyless"),

@@ -128,6 +128,7 @@ export function makeParts(
     faults,
     silence,
     seen,
+    clock,
   };
   const turns = new Turns({
     ...shared,
@@ -135,7 +136,6 @@ export function makeParts(
     turnMs: surroundings.turnMs ?? LONGEST_TURN_MS,
     file,
     floor,
-    clock,
     reader,
     early,
     linkedRows,

@@ -43,6 +43,25 @@ test.each(NOTES)("a delete by an application that has dropped a table says nothi
   expect(a.pull(b).at(-1)?.verified).toBe(true);
 });
 
+test.each([NOTES[0], NOTES[2]])("nor does one from before it dropped the table, where others hear of it only then: %s", (_, note) => {
+  const [a, b] = sites(note);
+  a.edit(WRITTEN);
+  settle(a, b);
+  // The row that went from the one team to the other went with its table: others have it as it was.
+  a.edit("INSERT INTO team VALUES(2, 'two'); UPDATE note SET team = 2; DELETE FROM team WHERE id = 1");
+  a.edit("DROP TABLE note", a.nowUs + SECOND_US);
+  a.nowUs += 11 * SECOND_US;
+  settle(a, b);
+  expect(b.app.pragma("foreign_key_check")).toEqual([]);
+  expect(b.rows(LINES)).toEqual([{ line: "stays", name: "one" }]);
+  a.edit(note, a.nowUs + SECOND_US);
+  settle(a, b);
+  mend(a, b, "note");
+  settle(a, b);
+  for (const site of [a, b]) expect(site.rows(LINES)).toEqual([{ line: "stays", name: "one" }]);
+  expect(a.pull(b).at(-1)?.verified).toBe(true);
+});
+
 test("nor does one that has made it again, as long as the rows are not back", () => {
   const [a, b] = sites(NOTE);
   a.edit(WRITTEN);
@@ -84,6 +103,19 @@ test("where the application leaves rows behind that it sees, it means to", () =>
   settle(a, b);
   for (const site of [a, b]) site.edit("DROP TABLE note");
   a.edit("DELETE FROM team", a.nowUs + 11 * SECOND_US);
+  b.nowUs = a.nowUs;
+  expectLeft(a, b);
+});
+
+test("also where it dropped the table after it had deleted what they refer to", () => {
+  const [a, b] = sites(`${NOTE}; ${VISIT}`, "OFF");
+  b.edit(`${WRITTEN}; INSERT INTO visit VALUES(1, 1)`);
+  settle(a, b);
+  b.edit("DROP TABLE note");
+  a.edit("DELETE FROM note; DELETE FROM team", a.nowUs + SECOND_US);
+  a.edit("INSERT INTO note(line) VALUES('another')");
+  a.edit("DROP TABLE note");
+  a.nowUs += 11 * SECOND_US;
   b.nowUs = a.nowUs;
   expectLeft(a, b);
 });

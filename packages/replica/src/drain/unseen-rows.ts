@@ -2,8 +2,8 @@ import type { Database } from "better-sqlite3";
 import { type CellValue, Ref } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { dependants } from "../rows/foreign-keys.ts";
-import { isAlive } from "../rows/registers.ts";
-import type { RowState } from "../rows/row-state.ts";
+import { asUnseeing, isAlive } from "../rows/registers.ts";
+import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import type { Table } from "../schema/catalog.ts";
 import { parentsOutOfSight } from "../schema/out-of-sight.ts";
@@ -76,5 +76,33 @@ export class UnseenRows {
       }
     }
     return names;
+  }
+}
+
+/**
+ * Deletes of this run that nobody has yet, those beyond sequence `shared`, become ones of an application that saw nothing, where rows of a
+ * table that has gone may have referred to the deleted one: what it had those refer to instead went with their table, and others
+ * have them as they were. Inside a write transaction, drained, with the tables that are left.
+ */
+export function unseeDeletes(parts: { db: Database; rows: RowStore; knowledge: Knowledge }, shared: number): void {
+  const { db, rows, knowledge } = parts;
+  const { self } = knowledge;
+  const parents = parentsOutOfSight(db);
+  if (self === null || parents.size === 0) return;
+  const unseen = new UnseenRows(parts);
+  const slots = db
+    .prepare("SELECT DISTINCT slot FROM _scoutsync_log WHERE oid = ? AND sequence > ? AND tid = ?")
+    .safeIntegers(true)
+    .pluck();
+  for (const table of rows.tables.filter(({ tid, absent }) => absent === null && parents.has(tid))) {
+    for (const slot of slots.all(self, shared, -table.tid) as bigint[]) {
+      const state = rows.atLog(-table.tid, slot);
+      if (state?.place.kind !== "dead") continue;
+      const isUnshared = ({ origin, sequence, alive }: RowState["deletes"][number]) => !alive && origin === self && sequence > shared;
+      const [id, cells] = [rows.outId(state), rows.cells(state)];
+      if (!state.deletes.some(isUnshared) || unseen.areLeftBy(state, id, cells)) continue;
+      state.deletes = state.deletes.map((write) => (isUnshared(write) ? asUnseeing(write, knowledge) : write));
+      rows.saveOut(state, false, id, cells, ownedDots(state));
+    }
   }
 }

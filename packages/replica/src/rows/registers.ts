@@ -242,7 +242,11 @@ export function blindWrite(held: RowState, wall: number, knowledge: Knowledge): 
  * before included. Its context says so by a sequence of 0 of its own origin; see `sawNothing`.
  */
 export function unseeingDelete(held: RowState, wall: number, knowledge: Knowledge): Write {
-  const write = blindWrite(held, wall, knowledge);
+  return asUnseeing(blindWrite(held, wall, knowledge), knowledge);
+}
+
+/** A delete as one of an application that saw nothing; of one that nobody else has yet. */
+export function asUnseeing<T extends Write>(write: T, knowledge: Knowledge): T {
   return { ...write, context: knowledge.contextOf(new Map([[write.origin, 0]])) };
 }
 

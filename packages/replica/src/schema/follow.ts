@@ -41,6 +41,8 @@ import { forgetMissing, holdTable, holdWaiting, leavingTables, rejoinTable } fro
 import { loseSight, noteParents, regainSight } from "./out-of-sight.ts";
 import type { Reconciliation, Shape } from "./reconcile.ts";
 import type { SeenSchema } from "./seen.ts";
+import type { ReplicaClock } from "../time/replica-clock.ts";
+import { unseeDeletes } from "../drain/unseen-rows.ts";
 import { ParentBehind } from "../linked/linked-rows.ts";
 import { isOfSurroundings } from "../sqlite-errors.ts";
 import { surveyTables, type TableShape } from "./tables.ts";
@@ -76,6 +78,7 @@ interface Parts {
   faults: CaptureFaults;
   silence: Silence;
   seen: SeenSchema;
+  clock: ReplicaClock;
   /** Writes to the application's tables as `Turns.silently`. */
   silently: <T>(work: () => T) => T;
   /** Follows rows of other databases that are not where they were. Inside a write transaction. */
@@ -103,6 +106,7 @@ export class SchemaFollower {
   private readonly faults: CaptureFaults;
   private readonly silence: Silence;
   private readonly seen: SeenSchema;
+  private readonly clock: ReplicaClock;
   private readonly silently: Parts["silently"];
   private readonly followLinked: Parts["followLinked"];
   private readonly dropLinked: Parts["dropLinked"];
@@ -128,6 +132,7 @@ export class SchemaFollower {
     this.faults = parts.faults;
     this.silence = parts.silence;
     this.seen = parts.seen;
+    this.clock = parts.clock;
     this.silently = parts.silently;
     this.followLinked = parts.followLinked;
     this.dropLinked = parts.dropLinked;
@@ -197,6 +202,7 @@ export class SchemaFollower {
     this.seen.see();
     if (leaving.length > 0) this.leave(leaving, tables, absent);
     holdWaiting(this.db, absent);
+    unseeDeletes(parts, this.clock.sharedTo);
     if (held.length > 0) this.silently(() => this.delivery.merge(held));
     this.delivery.begin();
     this.mayMoveUniques = true;

@@ -72,6 +72,11 @@ export class ReplicaClock {
     this.shared = Math.max(this.shared, last);
   }
 
+  /** The last sequence of this run that has left this replica. */
+  get sharedTo(): number {
+    return this.shared;
+  }
+
   /** A new origin counts its sequences anew. */
   restart(): void {
     this.shared = 0;
