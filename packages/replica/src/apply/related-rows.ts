@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import { type CellValue, concurrent, knew, Ref, type SqlValue, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
-import { dependants, stateAt } from "../rows/foreign-keys.ts";
+import { dependants, pick, stateAt } from "../rows/foreign-keys.ts";
 import { sawNothing } from "../rows/registers.ts";
 import type { ownedDots, RowState, WaitingReason } from "../rows/row-state.ts";
 import type { EntityMembers } from "../rows/members.ts";
@@ -113,15 +113,39 @@ export class RelatedRows {
     return stateAt(this.rows, table, key);
   }
 
-  /** Rows in their tables that refer to this one in whatever declared way. `cells`: its values where it is not in its table. */
+  /**
+   * Rows in their tables that refer to this one in whatever declared way, those whose delete is kept back included. `cells`: its values
+   * where it is not in its table.
+   */
   referrers(parent: RowState, cells: readonly CellValue[] | null = null): RowState[] {
     const referring = parent.place.kind === "table" ? this.referring(parent, true) : [];
-    const children = referring.flatMap(({ child, cid }) => (this.meansAnother(child, cid, parent) ? [] : child));
+    const named = referring.flatMap(({ child, cid }) => (this.meansAnother(child, cid, parent) ? [] : child));
+    const children = parent.place.kind === "table" ? [...named, ...this.keptBackNaming(parent)] : named;
     if (parent.table.dependants.length === 0) return children;
     const own = cells ?? (parent.place.kind === "table" ? null : this.rows.cells(parent));
     const values = own ? this.rows.references.concrete(parent.table, own).values : this.rows.tableValues(parent);
     const id = parent.place.kind === "table" ? parent.slot : this.wanted(parent);
-    return values ? [...children, ...dependants(this.rows, parent, id, values)] : children;
+    return values ? [...children, ...dependants(this.rows, parent, id, values), ...this.keptBackHolding(parent, id, values)] : children;
+  }
+
+  /** Rows whose delete is kept back and that name this one, or one that it stands for. */
+  private keptBackNaming(parent: RowState): RowState[] {
+    return parent.table.referencedBy.flatMap(({ child, column }) => {
+      const { keptBack } = this.rows.of(child);
+      if (!keptBack || column.soft) return [];
+      const index = child.indexOf.get(column.cid) as number;
+      const targets = this.members.entityOf(parent).map(({ state }) => keptBack.namedTarget(index, state.identity));
+      return keptBack.keysReferring(targets).flatMap((key) => this.stateAt(child, key) ?? []);
+    });
+  }
+
+  private keptBackHolding(parent: RowState, id: bigint | null, values: readonly SqlValue[]): RowState[] {
+    return parent.table.dependants.flatMap((foreign) => {
+      const { keptBack } = this.rows.of(foreign.child);
+      const target = keptBack ? pick(parent.table, foreign.targets, id, values) : null;
+      if (!keptBack || !target) return [];
+      return keptBack.keysReferring([keptBack.valueTarget(foreign, target)]).flatMap((key) => this.stateAt(foreign.child, key) ?? []);
+    });
   }
 
   /** Rows in their tables that show the integer of this deleted row for want of another, and mean it. */

@@ -1,9 +1,11 @@
 import type { Database } from "better-sqlite3";
-import { ByteReader, ByteWriter, type CellValue, RawText, type SqlValue } from "@scoutsync/core";
+import { ByteReader, ByteWriter, type CellValue, RawText, Ref, type SqlValue } from "@scoutsync/core";
+import { pick } from "./foreign-keys.ts";
 import type { Concrete } from "./references.ts";
 import type { RowStore } from "./row-store.ts";
+import type { Identity } from "./same-links.ts";
 import { type Bindable, packKey } from "./values.ts";
-import type { Table } from "../schema/catalog.ts";
+import type { ForeignKey, Table } from "../schema/catalog.ts";
 
 /**
  * Rows of one table that the application deleted and whose delete is kept back. What is known of them says that they are
@@ -13,6 +15,8 @@ export class KeptBackRows {
   private readonly db: Database;
   private readonly rows: RowStore;
   private readonly table: Table;
+  /** Keys as hex by what their rows refer to; null = not read yet. Rows may have gone since, or refer to something else. */
+  private byTarget: Map<string, Set<string>> | null = null;
 
   constructor(rows: RowStore, table: Table) {
     this.db = rows.db;
@@ -43,9 +47,64 @@ export class KeptBackRows {
 
   /** Keeps a row back; one that is kept back already stays as it is. */
   add(key: readonly SqlValue[], values: readonly SqlValue[], hash: Buffer, quarantine: number): void {
+    const cells = this.rows.references.abstract(this.table, values);
     this.db
       .prepare("INSERT INTO _scoutsync_quarantined(tid, local, quarantine, hash, image) VALUES(?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
-      .run(this.table.tid, this.local(key), quarantine, hash, packCells(this.table, this.rows.references.abstract(this.table, values)));
+      .run(this.table.tid, this.local(key), quarantine, hash, packCells(this.table, cells));
+    if (this.byTarget) this.noteTargets(this.byTarget, this.local(key), cells);
+  }
+
+  /** Keys of the rows that refer to one of these, as `namedTarget` and `valueTarget` give them. */
+  keysReferring(targets: readonly string[]): SqlValue[][] {
+    this.byTarget ??= this.readTargets();
+    const locals = new Set(targets.flatMap((target) => [...(this.byTarget?.get(target) ?? [])]));
+    return [...locals].flatMap((hex) => {
+      const local = Buffer.from(hex, "hex");
+      const key = keyParts(this.table, local);
+      const image = this.image(key);
+      const its = image === undefined ? [] : this.targetsOf(local, unpackCells(this.table, image));
+      return its.some((target) => targets.includes(target)) ? [key] : [];
+    });
+  }
+
+  /** A row that a column refers to. */
+  namedTarget(index: number, { origin, sequence }: Identity): string {
+    return `${index} ${origin}:${sequence}`;
+  }
+
+  /** A row that a foreign key refers to by its values. */
+  valueTarget(foreign: ForeignKey, values: readonly CellValue[]): string {
+    const compared = foreign.columns.map((_, i) => ({ collation: foreign.collations[i] ?? "BINARY" }));
+    return `by ${this.table.dependsOn.indexOf(foreign)} ${packKey(compared, values).toString("hex")}`;
+  }
+
+  private targetsOf(local: Buffer, cells: readonly CellValue[]): string[] {
+    const named = this.table.references.flatMap(({ index }) => {
+      const ref = cells[index];
+      return ref instanceof Ref && !this.table.columns[index]?.soft ? [this.namedTarget(index, ref)] : [];
+    });
+    if (this.table.dependsOn.length === 0) return named;
+    const id = this.table.surrogate ? (keyParts(this.table, local)[0] as bigint) : null;
+    const { values } = this.rows.references.concrete(this.table, cells);
+    const keyed = this.table.dependsOn.flatMap((foreign) => {
+      const wanted = pick(this.table, foreign.columns, id, values);
+      return wanted ? [this.valueTarget(foreign, wanted)] : [];
+    });
+    return [...named, ...keyed];
+  }
+
+  private noteTargets(into: Map<string, Set<string>>, local: Buffer, cells: readonly CellValue[]): void {
+    for (const target of this.targetsOf(local, cells)) {
+      const held = into.get(target);
+      if (held) held.add(local.toString("hex"));
+      else into.set(target, new Set([local.toString("hex")]));
+    }
+  }
+
+  private readTargets(): Map<string, Set<string>> {
+    const found = new Map<string, Set<string>>();
+    for (const key of this.keys()) this.noteTargets(found, this.local(key), unpackCells(this.table, this.image(key) as Buffer));
+    return found;
   }
 
   update(key: readonly SqlValue[], indexes: readonly number[], values: readonly Bindable[], raw: readonly number[]): void {
@@ -55,9 +114,11 @@ export class KeptBackRows {
     const changed = values.map((value, i): SqlValue => (raw.includes(i) ? new RawText(value as Buffer) : value));
     const next = this.rows.references.concrete(this.table, cells).values;
     indexes.forEach((index, i) => (next[index] = changed[i] as SqlValue));
+    const now = this.rows.references.abstract(this.table, next);
     this.db
       .prepare("UPDATE _scoutsync_quarantined SET image = ? WHERE tid = ? AND local = ?")
-      .run(packCells(this.table, this.rows.references.abstract(this.table, next)), this.table.tid, this.local(key));
+      .run(packCells(this.table, now), this.table.tid, this.local(key));
+    if (this.byTarget) this.noteTargets(this.byTarget, this.local(key), now);
   }
 
   remove(key: readonly SqlValue[]): void {
@@ -75,6 +136,7 @@ export class KeptBackRows {
     this.db
       .prepare("UPDATE _scoutsync_quarantined SET local = ? WHERE tid = ? AND local = ?")
       .run(this.local([to]), this.table.tid, this.local([from]));
+    this.byTarget = null;
   }
 
   /** Keys of rows after `after`, as they were in the table. */
