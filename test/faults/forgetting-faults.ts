@@ -76,6 +76,16 @@ export const FORGETTING_FAULTS: Fault[] = [
     caughtBy: tests("quarantine"),
   },
   {
+    name: "a kept-back row whose key names a row is nowhere once that has another integer",
+    edits: [["if (noted && keptBack.has(noted)) return noted;", ""]],
+    caughtBy: tests("quarantine"),
+  },
+  {
+    name: "whoever looks for what keeps a deleted row does not see kept-back rows",
+    edits: [["...named, ...this.keptBackNaming(parent)]", "...named]"]],
+    caughtBy: tests("quarantine"),
+  },
+  {
     name: "a mass delete that is let go takes what others wrote since with it",
     edits: [
       [

@@ -336,6 +336,31 @@ test("that come back have their parents again that another mass delete took: the
   expectVerified(a, b);
 });
 
+test("whose key names a row that gets another integer meanwhile reach others, and are as before when they come back", () => {
+  const schema = `
+    CREATE TABLE match(id INTEGER PRIMARY KEY, name);
+    CREATE TABLE tag(k TEXT PRIMARY KEY);
+    CREATE TABLE marked(match_id INTEGER REFERENCES match(id), tag TEXT REFERENCES tag(k) ON DELETE CASCADE, note, PRIMARY KEY(match_id, tag))`;
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  for (const site of [a, b]) site.app.pragma("foreign_keys = ON");
+  b.edit("INSERT INTO match VALUES(1, 'of b')");
+  a.edit(`${numbers(200)} INSERT INTO match SELECT i, 'of a' FROM n`, a.nowUs + SECOND_US);
+  a.edit("INSERT INTO tag SELECT 'tag ' || id FROM match; INSERT INTO marked SELECT id, 'tag ' || id, 'note ' || id FROM match");
+  a.edit("DELETE FROM tag");
+  settle(a, b);
+  const marks = (site: Site) => site.rows("SELECT name, note FROM marked JOIN match ON match.id = match_id WHERE tag = 'tag 1'");
+  expect(marks(b)).toEqual([{ name: "of a", note: "note 1" }]);
+  decide(a, "undo");
+  settle(a, b);
+  a.edit("UPDATE marked SET note = 'edited' WHERE tag = 'tag 1'", a.nowUs + 2 * SECOND_US);
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(marks(site)).toEqual([{ name: "of a", note: "edited" }]);
+    expect(count(site, "marked")).toBe(200);
+  }
+  expectVerified(a, b);
+});
+
 test.each(["undo", "release"] as const)("whose parent lost its UNIQUE value meanwhile come back with it: --%s", (decision) => {
   const schema = `
     CREATE TABLE team(id INTEGER PRIMARY KEY, num UNIQUE);

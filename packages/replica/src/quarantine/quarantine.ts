@@ -261,7 +261,7 @@ export class Quarantine {
     const bound = bindable(values);
     const refused = this.placement.tryInsert(table, table.surrogate ? (key[0] as bigint) : null, bound.values, bound.raw);
     if (refused) this.placement.evict(state, cells, refused, null, before);
-    else this.rows.saveInTable(state, table.surrogate ? (key[0] as bigint) : null, values, before, key);
+    else this.rows.saveInTable(state, table.surrogate ? (key[0] as bigint) : null, values, before);
   }
 
   /** What a row refers to may be kept back with another mass delete: whoever lets that go knows of the row, and it would have no parent. */

@@ -35,6 +35,10 @@ export class KeptBackRows {
       .get(this.table.tid, this.local(key)) as Buffer | undefined;
   }
 
+  has(key: readonly SqlValue[]): boolean {
+    return this.image(key) !== undefined;
+  }
+
   read(key: readonly SqlValue[]): SqlValue[] | null {
     return this.concrete(key)?.values ?? null;
   }

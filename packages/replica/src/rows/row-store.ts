@@ -351,6 +351,12 @@ export class RowStore {
       if (state.place.kind !== "table" || state.hash === null) return null;
       return this.keyless.get(state.table.tid)?.keyOf(state.slot, state.hash, this.mayWrite) ?? null;
     }
+    const { keptBack } = this.of(state.table);
+    if (keptBack && state.place.kind === "table" && hasLocalKey(state.table)) {
+      // Kept back under the integers of then, whatever the rows it refers to have now.
+      const noted = this.notedKey(state);
+      if (noted && keptBack.has(noted)) return noted;
+    }
     const values = this.keyCells(state);
     for (const { index, parent } of state.table.keyReferences) {
       const value = values[index];
