@@ -303,7 +303,7 @@ function diverged(database: string, address: string): SyncError {
   return new SyncError({
     code: "DIVERGED",
     message: `"${database}" here and at ${address} know the same changes but hold different rows`,
-    action: `Run \`scoutsync verify\` with both nodes to see which rows; with --repair it merges them, if this session could not.`,
+    action: `Run \`scoutsync verify\` with both nodes to see which rows; with --repair it merges them, if this session could not. Where one of the two keeps a mass delete back (\`scoutsync review list --kind quarantine\`), decide about that first.`,
   });
 }
 
