@@ -113,6 +113,16 @@ export const DRAIN_FAULTS: Fault[] = [
     caughtBy: tests("migration-undrained"),
   },
   {
+    name: "drain: a decision about one column of a row without a key writes all of them",
+    edits: [["event.slot || -1n", "-1n"]],
+    caughtBy: tests("decided-keyless"),
+  },
+  {
+    name: "drain: an event of a decision that was not carried out is taken for half of another one",
+    edits: [["event.slot !== 0n && next.rowid !== event.rowid", "false"]],
+    caughtBy: tests("decided-keyless"),
+  },
+  {
     name: "rows without a key that were displaced just before a migration are not looked for",
     edits: [["    this.keyless.displaced(table, displaced.map(keylessEvent));\n", ""]],
     caughtBy: tests("migration-undrained"),

@@ -271,5 +271,5 @@ function writeColumns({ rows, db }: Audited, state: RowState, key: SqlValue[], v
     throw constraintRefused(`table "${table.name}" does not take that: ${(error as Error).message}`, error);
   }
   // Keeping the value that is there changes nothing for the trigger, but it is a decision: the mask says so.
-  touchColumns(db, table, key, indexes);
+  touchColumns(db, table, { key, slot: state.slot }, indexes);
 }

@@ -17,7 +17,10 @@ export interface KeylessEvent {
   wall: number;
   /** The rowid it had then; null where only `slot` names the row. */
   rowid: bigint | null;
-  /** The number of the stored row that is meant, where a comparison of the table found the event; 0 otherwise. */
+  /**
+   * The number of the stored row that is meant, where a comparison of the table found the event or somebody decided about it; 0
+   * otherwise. Of the second of an update's two, bits of the columns that were written; 0: all of them.
+   */
   slot: bigint;
   image: SqlValue[];
 }
@@ -44,7 +47,12 @@ export class KeylessDrain {
       const event = events[i] as KeylessEvent;
       if (event.op === Op.insert) this.insert(table, event);
       else if (event.op === Op.delete) this.delete(table, event);
-      else if (event.op === Op.update) this.update(table, event, events[++i] as KeylessEvent);
+      else if (event.op === Op.update) {
+        const next = events[i + 1];
+        // One alone was left by a version that could not take what somebody had decided about such a row: nothing of it was carried out.
+        const isAlone = next?.op !== Op.insert || (event.slot !== 0n && next.rowid !== event.rowid);
+        if (!isAlone) this.update(table, event, events[++i] as KeylessEvent);
+      }
     }
   }
 
@@ -91,7 +99,10 @@ export class KeylessDrain {
     const state = this.find(table, old);
     if (!state) return this.insert(table, event);
     const before = ownedDots(state);
-    const differing = table.columns.map((_, i) => old.slot !== 0n || !sameValue(old.image[i] as SqlValue, event.image[i] as SqlValue));
+    const marked = old.slot === 0n ? 0n : event.slot || -1n;
+    const differing = table.columns.map((_, i) =>
+      old.slot === 0n ? !sameValue(old.image[i] as SqlValue, event.image[i] as SqlValue) : ((marked >> BigInt(i)) & 1n) === 1n,
+    );
     const written = this.written(state, event.image, differing);
     if (written.length > 0) {
       // A birth names the row here, so that an edit of every column is no new one.

@@ -30,7 +30,7 @@ export function recheckRows(rows: RowStore, reconciliation: Reconciliation, tabl
     }
   }
   if (keys.length === 0) reconciliation.begin(table.tid, null, true);
-  for (const key of edited) touchColumns(rows.db, table, key, every);
+  for (const key of edited) touchColumns(rows.db, table, { key, slot: 0n }, every);
 }
 
 /** True where neither the table nor what is stored of it has a row of this integer. */

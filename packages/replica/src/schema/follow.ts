@@ -282,7 +282,7 @@ export class SchemaFollower {
   /** Tables that are back: what is held of their rows, and what of them is not here any more. `captured`: the shapes they had. */
   private rejoin(returned: readonly Table[], captured: ReadonlyMap<Table, Shape | null>): void {
     for (const table of returned) {
-      const renewed = rejoinTable(this.rows, table, (key, indexes) => touchColumns(this.db, table, key, indexes));
+      const renewed = rejoinTable(this.rows, table, (row, indexes) => touchColumns(this.db, table, row, indexes));
       if (forgetMissing(this.db, this.rows, table, captured.get(table) ?? null) === 0) regainSight(this.db, table.tid);
       this.digest.flush();
       resum(this.db, table);

@@ -93,7 +93,7 @@ function hold(rows: RowStore, state: RowState, held: Table): void {
 export function rejoinTable(
   rows: RowStore,
   table: Table,
-  edited: (key: readonly SqlValue[], indexes: readonly number[]) => void,
+  edited: (row: { key: readonly SqlValue[]; slot: bigint }, indexes: readonly number[]) => void,
 ): { state: RowState; cells: CellValue[]; changed: number[] }[] {
   const renewed: { state: RowState; cells: CellValue[]; changed: number[] }[] = [];
   for (
@@ -116,7 +116,7 @@ export function rejoinTable(
       if (!isUntouched) for (const index of differing) keepHeld(state, (table.columns[index] as { cid: number }).cid, cells[index] ?? null);
       rows.saveInTable(state, id, values, before);
       if (isUntouched) renewed.push({ state, cells, changed: differing });
-      else if (differing.length > 0) edited(key, differing);
+      else if (differing.length > 0) edited({ key, slot: state.slot }, differing);
     }
   }
   return renewed;

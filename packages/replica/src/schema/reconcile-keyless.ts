@@ -1,13 +1,13 @@
 import type { Database } from "better-sqlite3";
 import { ByteReader, type Write } from "@scoutsync/core";
-import { CAPTURE, copyWideSql, EARLIEST, eventCode, imageTable, isWide, NOW, Op } from "../capture/events.ts";
+import { EARLIEST, Op } from "../capture/events.ts";
+import { noteEvents } from "../capture/touch.ts";
 import { pages } from "../rows/pages.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
 import { packKey, rowHash } from "../rows/values.ts";
 import type { Table } from "./catalog.ts";
 import type { FormerShape } from "./reconcile.ts";
-import { quote } from "./quote.ts";
 
 type Stored = [id: bigint, local: Buffer | null];
 type Found = [rowid: bigint, written: bigint];
@@ -131,28 +131,4 @@ function pairsByPlace(db: Database, table: Table): Pair[] | null {
   const noted = stored.map(([, local]) => local && (new ByteReader(local).value() as bigint));
   const inOrder = noted.every((at, i) => at !== null && (i === 0 || at > (noted[i - 1] as bigint)));
   return inOrder && found.length === stored.length ? stored.map(([id], i): Pair => [id, ...(found[i] as (typeof found)[number])]) : null;
-}
-
-/**
- * Puts an event on the dirty list; one of an insert, or where `imaged` says so, with the row's values as they are now. `day`: as
- * `julianday`; null for now.
- */
-function noteEvents(db: Database, table: Table) {
-  const event = db.prepare(`INSERT INTO ${CAPTURE}(event, at, k0, m0) VALUES(?, coalesce(?, ${NOW}), ?, ?)`);
-  const columns = table.columns.map(({ name }) => quote(name)).join(", ");
-  const rowid = quote((table.key[0] as { name: string }).name);
-  if (isWide(table)) {
-    const into = copyWideSql(table, `SELECT max(n) AS n FROM ${CAPTURE}`, `${quote(table.source)} AS t WHERE t.${rowid} = $at`);
-    return (op: number, at: bigint | null, slot: bigint, day: number | null = null, imaged = op === Op.insert) => {
-      event.run(eventCode(table.tid, op), day, at, slot);
-      if (imaged && at !== null) db.exec(into.replaceAll("$at", String(at)));
-    };
-  }
-  const image = db.prepare(
-    `INSERT INTO ${imageTable(table.tid)} SELECT (SELECT max(n) FROM ${CAPTURE}), ${columns} FROM ${quote(table.source)} WHERE ${rowid} = ?`,
-  );
-  return (op: number, at: bigint | null, slot: bigint, day: number | null = null, imaged = op === Op.insert) => {
-    event.run(eventCode(table.tid, op), day, at, slot);
-    if (imaged) image.run(at);
-  };
 }
