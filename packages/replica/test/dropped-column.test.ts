@@ -148,3 +148,37 @@ describe.each(["INTEGER PRIMARY KEY", "TEXT PRIMARY KEY NOT NULL"])("a conflict 
     }
   });
 });
+
+test("what lost in a table without a key is listed as before once its column has its name again, also of a row that was edited meanwhile", () => {
+  const all = ["a", "b", "c"].map((name) => new Site(name, "CREATE TABLE item(k TEXT, name TEXT)")) as [Site, Site, Site];
+  const [a, b, c] = all;
+  a.edit("INSERT INTO item VALUES('k', 'eight'), ('l', 'nine')", at(0));
+  settle(...all);
+  a.edit("UPDATE item SET name = 'of a' WHERE k = 'k'", at(1));
+  b.edit("UPDATE item SET name = 'of b' WHERE k = 'k'", at(2));
+  settle(...all);
+  const { id } = a.conflicts[0]!;
+  for (const site of all) site.edit("ALTER TABLE item RENAME COLUMN name TO title", at(3));
+  settle(...all);
+  c.edit("UPDATE item SET title = 'of c' WHERE k = 'k'", at(4));
+  settle(...all);
+  for (const site of all) {
+    site.edit("ALTER TABLE item ADD COLUMN name TEXT", at(5));
+    expect(
+      site.conflicts.map((review) => [review.id, review.loser?.value]),
+      site.name,
+    ).toEqual([[id, "of a"]]);
+  }
+  settle(...all);
+  b.replica.resolve({ id, keep: "loser", set: [] });
+  settle(...all);
+  for (const site of all) {
+    expect(site.conflicts, site.name).toEqual([]);
+    const rows = site.rows("SELECT k, title, name FROM item ORDER BY k");
+    expect(rows, site.name).toEqual([
+      { k: "k", title: "of c", name: "of a" },
+      { k: "l", title: "nine", name: null },
+    ]);
+    expect(site.replica.state().digest, site.name).toEqual(a.replica.state().digest);
+  }
+});

@@ -3,6 +3,7 @@ import { ByteReader, type Write } from "@scoutsync/core";
 import { EARLIEST, Op } from "../capture/events.ts";
 import { noteEvents } from "../capture/touch.ts";
 import { pages } from "../rows/pages.ts";
+import { isContested, ownedDots } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
 import { packKey, rowHash } from "../rows/values.ts";
@@ -70,7 +71,9 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
   };
   for (const [id, at, hash, written] of former ? (former.isWhole ? take("old") : inPlace()) : []) {
     const state = rows.atLog(table.tid, id);
-    if (state) rows.rehash(state, hash);
+    const values = state && former?.isWhole && isContested(state, former.added) ? rows.of(table).read([at]) : null;
+    if (state && values) rows.saveInTable(state, null, values, ownedDots(state));
+    else if (state) rows.rehash(state, hash);
     if (written !== 0n) edit(id, at);
     else if (state && rows.columnsToFill(state).length > 0) toFill.push(state.birth);
   }

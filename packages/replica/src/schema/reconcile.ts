@@ -2,7 +2,7 @@ import type { Database } from "better-sqlite3";
 import type { CellValue, SqlValue, Write } from "@scoutsync/core";
 import { CAPTURE, EARLIEST, eventCode, maskCount, MASK_BITS, NOW, Op } from "../capture/triggers.ts";
 import { pages } from "../rows/pages.ts";
-import { ownedDots, type RowState } from "../rows/row-state.ts";
+import { isContested, ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
 import { rowHash, valueText } from "../rows/values.ts";
@@ -230,9 +230,7 @@ export class Reconciliation {
   /** A row that is as it was but for columns that came: its hash is made anew, and nobody has written those that are new. */
   private settleAdded(state: RowState, id: bigint | null, values: readonly SqlValue[], hash: Buffer, added: readonly number[]): void {
     const fresh = state.table.surrogate ? [] : added.filter((cid) => !state.columns.has(cid));
-    // What lost in one that was there before and is again counts as open once more.
-    const isContested = added.some((cid) => (state.columns.get(cid)?.length ?? 0) > 1);
-    if (fresh.length === 0 && !isContested) return this.rows.rehash(state, hash);
+    if (fresh.length === 0 && !isContested(state, added)) return this.rows.rehash(state, hash);
     for (const cid of fresh) state.columns.set(cid, []);
     this.rows.saveInTable(state, id, values, ownedDots(state));
   }
