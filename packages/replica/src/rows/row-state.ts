@@ -333,7 +333,8 @@ export function ownedDots(state: RowState): Map<string, { origin: number; sequen
 }
 
 /** True where one of these columns has several writes: what lost in one that was gone counts as open once it is back. */
-export const isContested = ({ columns }: RowState, cids: readonly number[]): boolean => cids.some((cid) => (columns.get(cid)?.length ?? 0) > 1);
+export const isContested = ({ columns }: RowState, cids: readonly number[]): boolean =>
+  cids.some((cid) => (columns.get(cid)?.length ?? 0) > 1);
 
 /** Writes that lost against a concurrent one and that nobody has settled. */
 export function openConflicts(state: RowState): number {
