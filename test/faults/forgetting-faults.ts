@@ -96,6 +96,11 @@ export const FORGETTING_FAULTS: Fault[] = [
     caughtBy: tests("quarantine"),
   },
   {
+    name: "quarantine: a row that comes back has no parent where that was deleted alone meanwhile",
+    edits: [["    this.placement.kept.reviveParents(state, cells, this.nowUs());\n", ""]],
+    caughtBy: tests("quarantine"),
+  },
+  {
     name: "forgetting: joining again ends what another node that was away wrote to the row",
     edits: [["localWrite(null, state.birth.time, state.deletes, knowledge)", "localWrite(state, 0, state.deletes, knowledge)"]],
     caughtBy: tests("forgetting"),

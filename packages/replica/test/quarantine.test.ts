@@ -336,6 +336,39 @@ test("that come back have their parents again that another mass delete took: the
   expectVerified(a, b);
 });
 
+test.each(["by its node", "by another"])(
+  "that come back have their parent again that was deleted alone meanwhile, %s, with what that refers to",
+  (by) => {
+    const schema = `
+    CREATE TABLE club(id INTEGER PRIMARY KEY, name);
+    CREATE TABLE team(id INTEGER PRIMARY KEY, club_id INTEGER NOT NULL REFERENCES club(id), name);
+    CREATE TABLE match(id INTEGER PRIMARY KEY, team_id INTEGER NOT NULL REFERENCES team(id))`;
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    for (const site of [a, b]) site.app.pragma("foreign_keys = ON");
+    a.edit(`${numbers(300)} INSERT INTO club SELECT i, 'club ' || i FROM n; INSERT INTO team SELECT id, id, 'team ' || id FROM club`);
+    a.edit("INSERT INTO match SELECT id, id FROM team");
+    settle(a, b);
+    a.edit("DELETE FROM match");
+    if (by === "by another") {
+      settle(a, b);
+      b.edit("DELETE FROM match WHERE id = 3");
+      settle(a, b);
+    }
+    (by === "by another" ? b : a).edit("DELETE FROM team WHERE id = 3; DELETE FROM club WHERE id = 3");
+    settle(a, b);
+    decide(a, "undo");
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(site.rows("PRAGMA foreign_key_check"), site.name).toEqual([]);
+      const rows = site.rows(
+        "SELECT team.name AS team, club.name AS club FROM match JOIN team ON team.id = team_id JOIN club ON club.id = club_id WHERE match.id = 3",
+      );
+      expect(rows, site.name).toEqual(by === "by another" ? [] : [{ team: "team 3", club: "club 3" }]);
+    }
+    expectVerified(a, b);
+  },
+);
+
 test("whose key names a row that gets another integer meanwhile reach others, and are as before when they come back", () => {
   const schema = `
     CREATE TABLE match(id INTEGER PRIMARY KEY, name);

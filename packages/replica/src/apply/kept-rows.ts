@@ -276,10 +276,14 @@ export class KeptRows {
     this.unmarkKept(state);
   }
 
+  private deadReferred(state: RowState, cells: readonly CellValue[]) {
+    const byValue = state.table.dependsOn.length > 0 ? this.deletedTargets.of(state.table, this.related.wanted(state), cells) : [];
+    return [...this.rows.references.concrete(state.table, cells).dead, ...byValue.map((target) => ({ state: target, ref: null }))];
+  }
+
   /** Brings back deleted rows that this one refers to, where neither author knew of the other or this one is kept itself. */
   keepParents(state: RowState, cells: readonly CellValue[]): boolean {
-    const byValue = state.table.dependsOn.length > 0 ? this.deletedTargets.of(state.table, this.related.wanted(state), cells) : [];
-    const dead = [...this.rows.references.concrete(state.table, cells).dead, ...byValue.map((target) => ({ state: target, ref: null }))];
+    const dead = this.deadReferred(state, cells);
     if (dead.length === 0) return false;
     let kept = false;
     const self = dotName(state.birth);
@@ -296,6 +300,21 @@ export class KeptRows {
     }
     if (outermost) this.placing.delete(self);
     return kept;
+  }
+
+  /** Writes that deleted rows which this one refers to live, and what they refer to: a person has brought this one back. */
+  reviveParents(state: RowState, cells: readonly CellValue[], wall: number): void {
+    for (const { state: parent } of this.deadReferred(state, cells)) {
+      const current = this.related.again(parent.birth);
+      if (current?.place.kind !== "dead" || this.placing.has(dotName(current.birth))) continue;
+      this.placing.add(dotName(current.birth));
+      const held = this.rows.cells(current);
+      this.reviveParents(current, held, wall);
+      this.live(current, wall);
+      this.placing.delete(dotName(current.birth));
+      this.placement.place(current, held, ownedDots(current));
+    }
+    this.placement.entities.arrangeTouched();
   }
 
   /**

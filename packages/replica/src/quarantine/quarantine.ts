@@ -253,6 +253,8 @@ export class Quarantine {
     const cells = this.rows.cells(state);
     // Nobody saw that it refers to a row which others deleted meanwhile, not knowing of it.
     this.placement.kept.keepParents(state, cells);
+    // Whoever deleted one alone meanwhile knew this row for deleted, too.
+    this.placement.kept.reviveParents(state, cells, this.nowUs());
     const missing = this.rows.keepBack(table).concrete(key)?.missing;
     this.rows.keepBack(table).remove(key);
     if (store.readTable(key)) return;
