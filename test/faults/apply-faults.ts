@@ -141,8 +141,8 @@ export const APPLY_FAULTS: Fault[] = [
     name: "a deleted row that is referred to by value goes, whoever knew of the reference",
     edits: [
       [
-        "const dead = [...this.rows.references.concrete(state.table, cells).dead, ...byValue.map((target) => ({ state: target, ref: null }))];",
-        "const { dead } = this.rows.references.concrete(state.table, cells);",
+        "return [...this.rows.references.concrete(state.table, cells).dead, ...byValue.map((target) => ({ state: target, ref: null }))];",
+        "return this.rows.references.concrete(state.table, cells).dead;",
       ],
     ],
     caughtBy: tests("foreign-keys"),
