@@ -304,7 +304,9 @@ export class KeptRows {
 
   /** Writes that deleted rows which this one refers to live, and what they refer to: a person has brought this one back. */
   reviveParents(state: RowState, cells: readonly CellValue[], wall: number): void {
-    for (const { state: parent } of this.deadReferred(state, cells)) {
+    const dead = this.deadReferred(state, cells);
+    if (dead.length === 0) return;
+    for (const { state: parent } of dead) {
       const current = this.related.again(parent.birth);
       if (current?.place.kind !== "dead" || this.placing.has(dotName(current.birth))) continue;
       this.placing.add(dotName(current.birth));
