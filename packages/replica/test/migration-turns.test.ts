@@ -105,6 +105,15 @@ describe("a table that is compared in turns after a migration", () => {
     expect(b.rows("SELECT rank FROM team WHERE id = 1799")).toEqual([{ rank: -1 }]);
   });
 
+  test("is not served before it is compared to the end where capture was silent and no schema moved", () => {
+    const [a, b] = pair();
+    settle(a, b);
+    a.write("INSERT INTO _scoutsync_applying VALUES(1); UPDATE team SET rank = -1 WHERE id = 1799");
+    expect(turns(a, 1)).toBe(1);
+    b.pull(a);
+    expect(b.rows("SELECT rank FROM team WHERE id = 1799")).toEqual([{ rank: -1 }]);
+  });
+
   test("does not lose a change that arrives meanwhile", () => {
     const [a, b] = pair();
     a.write(rebuild("motto TEXT DEFAULT 'none'", "UPDATE team SET rank = -1 WHERE id = 1799;"));
