@@ -49,6 +49,7 @@ const FOUND: [number, Partial<FleetOptions>, string][] = [
     { migrations: true, drops: true, returns: true, keyless: true },
     "what lost in a column that is gone is listed where that was known as it went",
   ],
+  [95000001, { migrations: true, drops: true, returns: true }, "what is kept for a row that waited in a dropped table is so where that is"],
 ];
 
 test.each(FOUND)("seed %i", { timeout: 300_000 }, (seed, options) => {

@@ -119,13 +119,22 @@ export class FleetVerdict {
 
   /**
    * True for a row that waits for a place in a table and was written before that was dropped. Where it waited then it is kept, as its
-   * application had not seen it; where it was in the table it went with that. It is in no digest before it has a place.
+   * application had not seen it; where it was in the table it went with that. It is in no digest before it has a place. Nor is a deleted
+   * row that waits and is kept for such a one: it is so only where that is.
    */
   private waitedBefore({ kind, table, image }: Review): boolean {
-    const returned = this.returned.get(table);
-    if (kind !== "parked" || returned === undefined) return false;
+    if (kind !== "parked") return false;
     const marker = image?.find(({ name }) => name === "m")?.value as string;
-    return [...this.ledger.rows.values()].some((row) => row.table === table && row.markers.has(marker) && row.born.level < returned);
+    return [...this.ledger.rows.values()].some((row) => row.table === table && row.markers.has(marker) && this.mayBeGone(row));
+  }
+
+  /** True for a row of before its table was dropped, and for a deleted one that such a row may keep, directly or not. */
+  private mayBeGone(row: LedgerRow, met = new Set<LedgerRow>()): boolean {
+    if (met.has(row)) return false;
+    met.add(row);
+    const returned = this.returned.get(row.table);
+    if (returned !== undefined && row.born.level < returned) return true;
+    return row.deletes.length > 0 && [...row.referrers].some((child) => this.mayBeGone(child, met));
   }
 
   private checkFile(node: SimulatedNode): void {
