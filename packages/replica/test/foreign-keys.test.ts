@@ -368,4 +368,39 @@ describe("a foreign key that not all nodes have", () => {
     expect(b.rows("SELECT * FROM pick")).toEqual([{ team_id: 1, k: "k" }]);
     expect(b.replica.state().parked).toBe(0);
   });
+
+  const PERSON = "CREATE TABLE person(id INTEGER PRIMARY KEY, team INTEGER REFERENCES team(id), n TEXT)";
+  const TEAM = "CREATE TABLE team(id INTEGER PRIMARY KEY, captain INTEGER REFERENCES person(id), n TEXT CHECK(n <> 'bad'))";
+  const plain = (sql: string) => sql.replace(/ REFERENCES \w+\(id\)/, "");
+  const CIRCLE = "INSERT INTO person VALUES(1, 1, 'ann'); INSERT INTO team VALUES(1, 1, 'reds')";
+  const PAIRS = "SELECT person.n, team.n AS t FROM person JOIN team ON team.id = person.team AND team.captain = person.id";
+
+  test.each([
+    ["by both", `${plain(PERSON)}; ${plain(TEAM)}`],
+    ["by one of them", `${PERSON}; ${plain(TEAM)}`],
+  ])("and rows name each other %s: they are in their tables, though nobody declares it", (_, schema) => {
+    const [a, b, c] = [new Site("a", `${PERSON}; ${TEAM}`), new Site("b", schema), new Site("c", `${PERSON}; ${TEAM}`)] as const;
+    for (const { app } of [a, b, c]) app.pragma("foreign_keys = OFF");
+    // Both get other integers on the way.
+    c.edit("INSERT INTO person VALUES(1, NULL, 'cid'); INSERT INTO team VALUES(1, NULL, 'blues')", a.nowUs - 1_000_000);
+    a.edit(CIRCLE);
+    b.pull(a);
+    expect(b.rows(PAIRS)).toEqual([{ n: "ann", t: "reds" }]);
+    settle(a, b, c);
+    for (const site of [a, c]) expect(site.rows(PAIRS), site.name).toEqual([{ n: "ann", t: "reds" }]);
+    for (const site of [a, b, c]) expect(site.replica.state().parked, site.name).toBe(0);
+  });
+
+  test("and rows name each other, of which a constraint refuses one: both wait", () => {
+    const a = new Site("a", `${PERSON}; ${TEAM.replace(" CHECK(n <> 'bad')", "")}`);
+    const b = new Site("b", `${plain(PERSON)}; ${plain(TEAM)}`);
+    for (const { app } of [a, b]) app.pragma("foreign_keys = OFF");
+    a.edit(CIRCLE.replace("reds", "bad"));
+    b.pull(a);
+    expect([b.rows("SELECT * FROM person"), b.rows("SELECT * FROM team"), b.replica.state().parked]).toEqual([[], [], 2]);
+    a.edit("UPDATE team SET n = 'good'", a.nowUs + 1_000_000);
+    b.pull(a);
+    expect(b.rows(PAIRS)).toEqual([{ n: "ann", t: "good" }]);
+    expect(b.replica.state().parked).toBe(0);
+  });
 });

@@ -7,7 +7,7 @@ import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";
 import type { Table } from "../schema/catalog.ts";
 import type { Placement } from "./placement.ts";
-import type { RelatedRows } from "./related-rows.ts";
+import { type RelatedRows, STRAY } from "./related-rows.ts";
 import { rowsDisplacedBy } from "./unique-holders.ts";
 
 /** Waiting rows looked at before the clock is looked at. */
@@ -155,8 +155,12 @@ export class Decisions {
    */
   private placeCycles(): boolean {
     const inside = new Map<string, RowState>();
-    for (const state of this.rows.waiting({ reason: "parent" })) if (state.table.surrogate) inside.set(nameOf(state), state);
+    const strays = this.rows.waiting({ like: STRAY });
+    for (const state of [...this.rows.waiting({ reason: "parent" }), ...strays])
+      if (state.table.surrogate) inside.set(nameOf(state), state);
     this.keepComplete(inside);
+    // Who names one that is refused after all is not found again where no foreign key tells of it.
+    if (strays.some((state) => inside.has(nameOf(state)))) this.leaveOutRefused(inside);
     const members = [...inside.values()].sort((x, y) => this.related.compareBirths(x, y));
     const used = new Set<string>();
     for (const member of members) {
@@ -214,6 +218,16 @@ export class Decisions {
         inside.delete(name);
         shrunk = true;
       }
+    }
+  }
+
+  /** Leaves out whom a constraint refuses, whoever has its UNIQUE values, and who waits for such. */
+  private leaveOutRefused(inside: Map<string, RowState>): void {
+    for (;;) {
+      const refused = [...inside.values()].filter((state) => this.isRefusedAnyway(state));
+      if (refused.length === 0) return;
+      for (const state of refused) inside.delete(nameOf(state));
+      this.keepComplete(inside);
     }
   }
 

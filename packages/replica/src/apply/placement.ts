@@ -254,7 +254,7 @@ export class Placement {
       if (wasWaiting) this.decisions.forget();
       return false;
     };
-    const stray = this.related.strayReference(state, shown);
+    const stray = this.related.strayReference(state, shown, this.cycle);
     if (stray) return wait(stray, null);
     // Bringing a parent back wakes those who waited for it: this row may be among them, with what was stored of it.
     if (this.kept.keepParents(state, shown) && wasWaiting) {

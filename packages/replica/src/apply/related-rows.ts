@@ -21,6 +21,9 @@ export function rekeyedId(origin: string, sequence: number, generation: number):
   return BigInt(REKEY_FROM + (mixed % (REKEY_BELOW - REKEY_FROM)));
 }
 
+/** How the reason begins why a row waits that names another one by a column which is no foreign key here. */
+export const STRAY = "schema: ";
+
 /** Which rows refer to which, as the tables are now, and how two rows compare. Changes nothing. */
 export class RelatedRows {
   private readonly rows: RowStore;
@@ -222,9 +225,9 @@ export class RelatedRows {
   }
 
   /** Why a row cannot be in its table: a value names a row that is not here, by a column that is no foreign key in this schema. */
-  strayReference(state: RowState, cells: readonly CellValue[]): WaitingReason | null {
-    const index = this.rows.references.unshownStray(state, cells);
+  strayReference(state: RowState, cells: readonly CellValue[], together?: ReadonlyMap<string, bigint>): WaitingReason | null {
+    const index = this.rows.references.unshownStray(state, cells, together);
     if (index < 0) return null;
-    return `schema: "${state.table.columns[index]?.name}" refers to a row where this was written, and is no foreign key here; it follows once that row is here, or the schema declares it`;
+    return `${STRAY}"${state.table.columns[index]?.name}" refers to a row where this was written, and is no foreign key here; it follows once that row is here, or the schema declares it`;
   }
 }

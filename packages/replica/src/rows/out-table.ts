@@ -45,6 +45,8 @@ export type OutColumns = readonly [
 export interface WaitingRows {
   tid?: number | undefined;
   reason?: string;
+  /** How the reason begins. */
+  like?: string;
   blocker?: Identity;
   after?: bigint;
   limit?: number;
@@ -145,7 +147,7 @@ export class OutTable {
   }
 
   /** Rows that wait for a place, by slot. */
-  waiting({ tid, reason, blocker, after, limit, open }: WaitingRows): OutRow[] {
+  waiting({ tid, reason, like, blocker, after, limit, open }: WaitingRows): OutRow[] {
     const conditions = ["state = 2"];
     const values: unknown[] = [];
     if (tid !== undefined) {
@@ -155,6 +157,10 @@ export class OutTable {
     if (reason !== undefined) {
       conditions.push("reason = ?");
       values.push(reason);
+    }
+    if (like !== undefined) {
+      conditions.push("substr(reason, 1, ?) = ?");
+      values.push(like.length, like);
     }
     if (blocker) {
       conditions.push("blocker_oid = ? AND blocker_sequence = ?");

@@ -68,20 +68,26 @@ export class References {
 
   /**
    * The integer that a column which refers to nothing here shows for a row that is named in it: an application without the foreign key
-   * would have written it so. Null where that row is not here, and in a key, which is another one with it.
+   * would have written it so. Null where that row is not here, and in a key, which is another one with it. `together` as for `concrete`.
    */
-  strayId(table: Table, index: number, ref: Identity): bigint | null {
-    const isKey = !table.surrogate && table.key.some(({ cid }) => cid === table.columns[index]?.cid);
-    const parent = isKey ? undefined : this.rows.ofIdentity(ref)?.table;
-    if (parent?.absent !== null || !parent.surrogate) return null;
-    return this.shownId(parent, ref) ?? this.deadParent(parent, this.representative(parent, ref))?.id ?? null;
+  strayId(table: Table, index: number, ref: Identity, together = NOBODY): bigint | null {
+    if (!table.surrogate && table.key.some(({ cid }) => cid === table.columns[index]?.cid)) return null;
+    const parent = this.rows.ofIdentity(ref)?.table;
+    // It may name itself, and be new.
+    if (parent?.absent !== null || !parent.surrogate) return together.get(`${ref.origin}:${ref.sequence}`) ?? null;
+    const stands = this.representative(parent, ref);
+    const id = this.idOf(parent, ref) ?? this.idOf(parent, stands) ?? together.get(`${stands.origin}:${stands.sequence}`);
+    return id ?? this.deadParent(parent, stands)?.id ?? null;
   }
 
-  /** Which column refers to nothing here and names another row that is not here, in what a row is to show; -1 where none does. */
-  unshownStray({ table, identity }: RowState, cells: readonly CellValue[]): number {
+  /**
+   * Which column refers to nothing here and names another row that is not here, in what a row is to show; -1 where none does.
+   * `together` as for `concrete`.
+   */
+  unshownStray({ table, identity }: RowState, cells: readonly CellValue[], together = NOBODY): number {
     const isItself = (ref: Ref) => table.surrogate && ref.origin === identity.origin && ref.sequence === identity.sequence;
     return cells.findIndex(
-      (value, index) => isStray(table, index, value) && !isItself(value) && this.strayId(table, index, value) === null,
+      (value, index) => isStray(table, index, value) && !isItself(value) && this.strayId(table, index, value, together) === null,
     );
   }
 
@@ -167,7 +173,7 @@ export class References {
     }
     for (const [index, value] of values.entries()) {
       if (!isStray(table, index, value)) continue;
-      const id = this.strayId(table, index, value) ?? together.get(`${value.origin}:${value.sequence}`) ?? null;
+      const id = this.strayId(table, index, value, together);
       if (id === null) missing ??= value;
       else result[index] = id;
     }
