@@ -166,7 +166,7 @@ export class RowDrain {
       // A row that is there though no insert was seen: capture began between.
       const birth = this.writes.birth(table, state, unseen, id, packed, born ?? wall, values);
       this.writes.saveBirth(birth, id, values, state ? before : NO_DOTS);
-      if (id !== null && table.referencedBy.length > 0 && this.rows.wasUsed(table, id)) this.takenOver.follow(table, id, birth.birth.time);
+      if (id !== null && table.referencedBy.length > 0 && this.rows.wasUsed(table, id)) this.takenOver.follow(table, id);
     } else if (state && written.includes(true)) {
       this.writes.edit(
         state,
@@ -192,7 +192,7 @@ export class RowDrain {
     const wall = events.find(({ op }) => op === Op.insert)?.wall ?? last.wall;
     const birth = this.writes.birth(table, null, null, id, null, wall, last.image);
     this.writes.saveBirth(birth, id, last.image, NO_DOTS);
-    if (this.rows.wasUsed(table, id)) this.takenOver.follow(table, id, birth.birth.time);
+    if (this.rows.wasUsed(table, id)) this.takenOver.follow(table, id);
     return true;
   }
 
@@ -206,7 +206,7 @@ export class RowDrain {
     const values = this.rows.of(parent).read([id]);
     if (values === null) return;
     this.writes.saveBirth(this.writes.birth(parent, null, null, id, null, wall, values), id, values, NO_DOTS);
-    if (this.rows.wasUsed(parent, id)) this.takenOver.follow(parent, id, wall);
+    if (this.rows.wasUsed(parent, id)) this.takenOver.follow(parent, id);
   }
 
   /** Deletes a row that `bearGone` bore. */

@@ -1,6 +1,6 @@
 import { knew, type SqlValue, winnerOf } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
-import { localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
+import { registerOf, writeTakenOver } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsShowing } from "../rows/equal-rows.ts";
@@ -20,13 +20,13 @@ export class TakenOver {
   }
 
   /** Call when a row has been born under an integer that a deleted one had: writes references to it anew. */
-  follow(parent: Table, id: bigint, wall: number): void {
+  follow(parent: Table, id: bigint): void {
     for (const { child: table, column } of parent.referencedBy) {
       if (table.key.some(({ cid }) => cid === column.cid)) continue;
       for (const { child, values } of rowsShowing(this.rows, table, column.name, id)) {
         if (this.rows.isBare(child, column.cid, parent, id)) continue;
         const before = ownedDots(child);
-        replaceColumn(child, column.cid, localWrite(child, wall, registerOf(child, column.cid), this.knowledge), this.knowledge);
+        writeTakenOver(child, column.cid, this.knowledge);
         this.rows.saveReference(child, values, before);
       }
     }

@@ -5,7 +5,7 @@ import { CAPTURE, MASK_BITS, Op } from "../capture/triggers.ts";
 import { BASELINE_AUTHOR } from "../identity/baseline.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { stateAt } from "../rows/foreign-keys.ts";
-import { localWrite, registerOf, replaceColumn, sayMeant } from "../rows/registers.ts";
+import { registerOf, sayMeant, writeTakenOver } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import type { Table } from "../schema/catalog.ts";
@@ -200,7 +200,7 @@ export class LinkedFollower {
       // Who wrote it says whom it means: until then it is the bare integer for everybody.
       if (isFirst && !this.isOurs(state, cid, id, target)) state.own.set(cid, id);
       else if (isFirst && meant) sayMeant(state, cid, meant, [], id, this.knowledge);
-      else replaceColumn(state, cid, localWrite(state, 0, registerOf(state, cid), this.knowledge), this.knowledge);
+      else writeTakenOver(state, cid, this.knowledge);
       this.rows.saveInTable(state, table.surrogate ? state.slot : null, values, before);
     });
     this.rows.flush();

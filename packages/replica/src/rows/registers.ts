@@ -318,6 +318,19 @@ export function sayMeant(state: RowState, cid: number, meant: Write, seen: reado
 }
 
 /**
+ * Writes a reference anew for a row that has its integer now, instead of a deleted one. The application wrote that row and not this
+ * one: an edit of others, or their delete, comes before it as before the write that it stands for; and who wrote that comes before others
+ * whose application gave the integer to a row, too.
+ */
+export function writeTakenOver(state: RowState, cid: number, knowledge: Knowledge): void {
+  const register = registerOf(state, cid);
+  const meant = winnerOf(register, knowledge);
+  if (!meant) return;
+  const time = meant.time + (knowledge.isOwn(meant.origin) ? 1 : 0);
+  replaceColumn(state, cid, { ...localWrite(state, time, register, knowledge), time }, knowledge);
+}
+
+/**
  * Replaces a column's writes by a local one; what lost there before is closed under the new dot. `write` serves several
  * columns. `edit` says what it changed, where the column's rule needs that. Where the row is one of several that are one
  * entity, `shown` is the write whose value the entity had, and `value` what this row says itself: a value that lost against
