@@ -146,7 +146,10 @@ export const DRAIN_FAULTS: Fault[] = [
     name: "a drain whose turn ends with the last event ends no group",
     edits: [
       ["ORDER BY n LIMIT ${EVENTS_AT_ONCE + 1}`", "ORDER BY n LIMIT ${EVENTS_AT_ONCE}`"],
-      ["const complete = raw.length <= EVENTS_AT_ONCE;\n      if (!complete) raw.pop();", "const complete = raw.length < EVENTS_AT_ONCE;"],
+      [
+        "const complete = raw.length <= EVENTS_AT_ONCE;\n      const next = complete ? undefined : raw.pop();",
+        "const complete = raw.length < EVENTS_AT_ONCE;\n      const next = undefined;",
+      ],
     ],
     caughtBy: tests("groups"),
   },
@@ -219,12 +222,7 @@ export const DRAIN_FAULTS: Fault[] = [
   },
   {
     name: "a row that was displaced is followed only where its insert was drained with it",
-    edits: [
-      [
-        "if (displaced) die(displaced.image, displaced.wall, displaced.seen);",
-        "if (displaced && (alive || born !== null)) die(displaced.image, displaced.wall, displaced.seen);",
-      ],
-    ],
+    edits: [["if (displaced) die(displaced);", "if (displaced && (alive || born !== null)) die(displaced);"]],
     caughtBy: tests("kept-values"),
   },
   {

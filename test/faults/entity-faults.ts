@@ -24,7 +24,7 @@ export const ENTITY_FAULTS: Fault[] = [
   },
   {
     name: "one entity: a delete goes to one of the rows only",
-    edits: [["member.state.deletes = [{ ...writeTo(member.state, at), alive: false }];", ""]],
+    edits: [["member.state.deletes = [deleted(writeTo(member.state, at), replaced)];", ""]],
     caughtBy: tests("entities"),
   },
   {

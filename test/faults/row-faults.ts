@@ -154,6 +154,16 @@ export const ROW_FAULTS: Fault[] = [
     caughtBy: tests("out-of-sight"),
   },
   {
+    name: "a row whose key was changed goes for all though the other one went with its table",
+    edits: [["isKeyChange(values, raw[i + 1]) || ", ""]],
+    caughtBy: tests("migration-deletes"),
+  },
+  {
+    name: "a mass delete that only moved rows to other keys says nothing of that",
+    edits: [["moved === 1 ? REPLACED : null", "null"]],
+    caughtBy: tests("migration-deletes"),
+  },
+  {
     name: "rows without a key are one with equal ones of every file",
     edits: [['[Buffer.concat([name, Buffer.from(origin, "latin1")])]', "[Buffer.concat([name, Buffer.alloc(origin.length - 16)])]"]],
     caughtBy: tests("joining-keyless"),

@@ -135,3 +135,106 @@ test.each(["VACUUM; ALTER TABLE log DROP COLUMN n", "ALTER TABLE log DROP COLUMN
     expect(a.pull(b).at(-1)?.verified).toBe(true);
   },
 );
+
+const KEYS = {
+  integer: "CREATE TABLE item(id INTEGER PRIMARY KEY, code TEXT UNIQUE, name TEXT)",
+  text: "CREATE TABLE item(id TEXT PRIMARY KEY, code TEXT UNIQUE, name TEXT)",
+  composite: "CREATE TABLE item(id TEXT, code INTEGER, name TEXT, PRIMARY KEY(id, code))",
+};
+
+/** Drops the table with what was written to it last, before anybody has heard of that. */
+function dropUnheard(schema: string, sql: string, how: "running" | "restarted" = "running"): [Site, Site] {
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  b.edit("INSERT INTO item VALUES('1', '10', 'one'), ('2', '20', 'two'), ('3', '30', 'three')", at(0));
+  settle(a, b);
+  a.replica.acknowledge({ id: "b", name: "b" }, b.replica.state().vector);
+  a.edit(sql, at(1));
+  if (how === "restarted") a.restart();
+  a.edit("DROP TABLE item", at(2));
+  a.nowUs = at(13);
+  settle(a, b);
+  return [a, b];
+}
+
+const WAYS = [
+  ["another key", "integer", "UPDATE item SET id = 7 WHERE id = 1"],
+  ["another key, and edited", "text", "UPDATE item SET id = 'x' WHERE id = '1'; UPDATE item SET name = 'edited' WHERE id = 'x'"],
+  ["edited, and another key", "integer", "UPDATE item SET name = 'edited' WHERE id = 1; UPDATE item SET id = 7 WHERE id = 1"],
+  ["another key in one of two parts", "composite", "UPDATE item SET code = 77 WHERE id = '1'"],
+  ["other keys for all", "integer", "UPDATE item SET id = id + 100"],
+  [
+    "other keys one after the other",
+    "integer",
+    "UPDATE item SET id = 100 WHERE id = 1; UPDATE item SET id = 1 WHERE id = 2; UPDATE item SET id = 2 WHERE id = 100",
+  ],
+  [
+    "a key that another row had",
+    "text",
+    "UPDATE item SET id = 'x' WHERE id = '1'; UPDATE item SET id = '1' WHERE id = '2'; UPDATE item SET id = 'y' WHERE id = '1'",
+  ],
+  ["OR REPLACE", "integer", "INSERT OR REPLACE INTO item VALUES(9, '10', 'replaced')"],
+  ["OR REPLACE of an update", "text", "UPDATE OR REPLACE item SET code = '20' WHERE id = '1'"],
+] as const;
+
+test.each(WAYS)("a row whose table is dropped after another was put in its place stays for who has not heard: %s", (_, kind, sql) => {
+  const [a, b] = dropUnheard(KEYS[kind], sql);
+  expect(b.rows("SELECT count(*) AS rows FROM item")).toEqual([{ rows: 3 }]);
+  expect(b.conflicts).toEqual([]);
+  // Where the table is back, so is what of it is here.
+  a.edit(KEYS[kind], at(14));
+  settle(a, b);
+  expect(b.rows("SELECT count(*) AS rows FROM item")).toEqual([{ rows: 3 }]);
+  expect(a.rows("SELECT * FROM item EXCEPT SELECT * FROM item WHERE name IN ('one', 'two', 'three', 'edited')")).toEqual([]);
+});
+
+test("so it stays where the node is restarted before the table is dropped, unless somebody has said to have heard", () => {
+  expect(dropUnheard(KEYS.integer, "UPDATE item SET id = 7 WHERE id = 1", "restarted")[1].rows("SELECT id FROM item")).toHaveLength(3);
+  const [a, b] = [new Site("a", KEYS.integer), new Site("b", KEYS.integer)];
+  b.edit("INSERT INTO item VALUES(1, '10', 'one')", at(0));
+  settle(a, b);
+  a.edit("UPDATE item SET id = 7", at(1));
+  settle(a, b);
+  a.replica.acknowledge({ id: "b", name: "b" }, b.replica.state().vector);
+  a.restart();
+  a.edit("DROP TABLE item", at(2));
+  a.edit(KEYS.integer, at(13));
+  settle(a, b);
+  expect(a.rows("SELECT id FROM item")).toEqual([]);
+  expect(b.rows("SELECT id FROM item")).toEqual([{ id: 7 }]);
+});
+
+test.each([undefined, null])("so do many rows that have other keys: quarantine %s", (quarantine) => {
+  const options = quarantine === undefined ? {} : { quarantine };
+  const [a, b] = [new Site("a", KEYS.integer, options), new Site("b", KEYS.integer)];
+  b.edit(
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1100) INSERT INTO item SELECT i, i, 'row' FROM n",
+    at(0),
+  );
+  settle(a, b);
+  a.edit("INSERT INTO item VALUES(5000, 'new', 'new'); UPDATE item SET id = id + 10000", at(1));
+  a.edit("DROP TABLE item", at(2));
+  a.nowUs = at(13);
+  settle(a, b);
+  expect(b.rows("SELECT count(*) AS rows FROM item WHERE id <= 1100")).toEqual([{ rows: 1_100 }]);
+});
+
+test("what the application deleted before it dropped the table is deleted", () => {
+  const [, b] = dropUnheard(KEYS.integer, "DELETE FROM item WHERE id = 1; UPDATE item SET id = 7 WHERE id = 2");
+  expect(b.rows("SELECT id FROM item")).toEqual([{ id: 2 }, { id: 3 }]);
+});
+
+test("a row that got a key, or lost it, stays for who has not heard where its table is dropped", () => {
+  const schema = "CREATE TABLE item(id TEXT PRIMARY KEY, name TEXT)";
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  b.edit("INSERT INTO item VALUES(NULL, 'without'), ('1', 'with'), (NULL, 'deleted')", at(0));
+  settle(a, b);
+  a.edit("UPDATE item SET id = 'x' WHERE name = 'without'; UPDATE item SET id = NULL WHERE name = 'with'", at(1));
+  a.edit("DELETE FROM item WHERE name = 'deleted'", at(2));
+  a.edit("DROP TABLE item", at(3));
+  a.nowUs = at(14);
+  settle(a, b);
+  expect(b.rows("SELECT * FROM item ORDER BY name")).toEqual([
+    { id: "1", name: "with" },
+    { id: null, name: "without" },
+  ]);
+});

@@ -5,6 +5,9 @@ import type { UniqueIndex } from "../schema/unique-indexes.ts";
 /** What a captured event says happened. */
 export const Op = { insert: 1, update: 2, delete: 3, displaced: 4, found: 5 } as const;
 
+/** The mask of a delete that the drain noted itself: the row only moved to another key. */
+export const REPLACED = 1n;
+
 /** Columns per mask: an update marks changed columns as bits of 64-bit integers, the sign bit left alone. */
 export const MASK_BITS = 60;
 

@@ -1,6 +1,6 @@
 import type { Database, Statement } from "better-sqlite3";
 import type { SqlValue } from "@scoutsync/core";
-import { CAPTURE, captureColumns, eventCode, imageNumber, imageTable, maskCount, Op } from "../capture/triggers.ts";
+import { CAPTURE, captureColumns, eventCode, imageNumber, imageTable, maskCount, Op, REPLACED } from "../capture/triggers.ts";
 import { valueStatement } from "../kept-statements.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { hasCombiningRule } from "../rows/ruled-columns.ts";
@@ -27,6 +27,8 @@ export interface Event {
   image: SqlValue[];
   /** False where nothing captured the image, which is then `unseenImage`. */
   seen: boolean;
+  /** Of a row that went: its application put another one in its place, by another key or by an OR REPLACE. */
+  replaced: boolean;
   /** Of an update: what it found in columns whose rule asks for that; null where nothing noted it. */
   found: SqlValue[] | null;
 }
@@ -109,6 +111,7 @@ export class Captured {
       key,
       image: image ?? unseenImage(table, key),
       seen: image !== null,
+      replaced: op === Op.displaced || (op === Op.delete && !table.keyless && values[4 + keys] === REPLACED),
       found: (op === Op.update || op === Op.found) && hasCombiningRule(table) ? this.image(table, values[0] as bigint) : null,
     };
   }
@@ -230,6 +233,12 @@ export function isFirstOfTwo(values: readonly SqlValue[], tables: ReadonlyMap<nu
 }
 
 /** The event as tables without a primary key have it. */
-export function keylessEvent({ op, wall, key, masks, image }: Event) {
-  return { op, wall, rowid: key[0] as bigint | null, slot: masks[0] ?? 0n, image };
+export function keylessEvent({ op, wall, key, masks, image, replaced }: Event) {
+  return { op, wall, rowid: key[0] as bigint | null, slot: masks[0] ?? 0n, image, replaced };
+}
+
+/** True for the event of a row that went whose next one is of the row that came in its place: a statement changed the key. */
+export function isKeyChange(values: readonly SqlValue[], next: readonly SqlValue[] | undefined): boolean {
+  const [went, came] = [Number(values[2]), Number(next?.[2])];
+  return went === Op.delete && came === Op.insert && values[1] === next?.[1] && values[3] === next?.[3];
 }

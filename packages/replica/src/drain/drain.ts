@@ -12,7 +12,7 @@ import type { Reconciliation } from "../schema/reconcile.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
 import { Affected } from "./affected.ts";
 import type { EarlyReferences } from "./early-references.ts";
-import { Captured, type Displaced, type Event, EVENTS_AT_ONCE, isFirstOfTwo, keylessEvent, nameOf } from "./captured.ts";
+import { Captured, type Displaced, type Event, EVENTS_AT_ONCE, isFirstOfTwo, isKeyChange, keylessEvent, nameOf } from "./captured.ts";
 import { KeylessDrain } from "./keyless-drain.ts";
 import { OwnWrites } from "./own-writes.ts";
 import { RowDrain } from "./row-drain.ts";
@@ -125,9 +125,10 @@ export class Drain {
       const raw = selected.select.all(at, part ?? Number.MAX_SAFE_INTEGER) as SqlValue[][];
       // One more than is drained: a turn that ended with the last event would leave the group without its end.
       const complete = raw.length <= EVENTS_AT_ONCE;
-      if (!complete) raw.pop();
-      // An update of a row without a key is two events: the second begins the next page.
-      if (!complete && isFirstOfTwo(raw.at(-1) as SqlValue[], tables)) raw.pop();
+      const next = complete ? undefined : raw.pop();
+      const last = raw.at(-1) as SqlValue[];
+      // An update of a row without a key is two events, and so is a changed key: the second begins the next page.
+      if (!complete && (isFirstOfTwo(last, tables) || isKeyChange(last, next))) raw.pop();
       at = raw.at(-1)?.[0] ?? at;
       const isAll = complete && part === null;
       // No row of a part has an event after it.
@@ -287,10 +288,14 @@ export class Drain {
       if (group) group.events.push(one.event);
       else groups.set(one.name, { table: one.table, order: one.order, events: [one.event] });
     };
-    for (const values of raw) {
+    const came = cameToTwins(raw, tables);
+    for (const [i, values] of raw.entries()) {
       const found = tables.get(Number(values[1]));
       if (!found) continue;
       const event = this.captured.event(found.table, values, keys);
+      const { twin } = found.table;
+      const changedSides = event.op === Op.delete && twin !== null && came.has(`${twin.tid} ${Number(values[3])}`);
+      event.replaced ||= isKeyChange(values, raw[i + 1]) || changedSides;
       if (found.table.keyless && event.op === Op.displaced) {
         const held = displaced.get(found.table);
         if (held) held.push(event);
@@ -315,6 +320,12 @@ export class Drain {
     }
     flush(complete);
   }
+}
+
+/** When rows came to tables that have a twin: one that went from the twin by the same statement got a key, or lost it. */
+function cameToTwins(raw: readonly SqlValue[][], tables: ReadonlyMap<number, { table: Table }>): ReadonlySet<string> {
+  const hasTwin = (tid: SqlValue | undefined) => tables.get(Number(tid))?.table.twin != null;
+  return new Set(raw.flatMap(([, tid, op, at]) => (Number(op) === Op.insert && hasTwin(tid) ? [`${Number(tid)} ${Number(at)}`] : [])));
 }
 
 /** An event, the row it is of, and when it was captured, as the triggers say it: one time for all that one statement did. */

@@ -7,6 +7,7 @@ import { newState, ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { sameValue } from "../rows/values.ts";
 import type { Column, Table } from "../schema/catalog.ts";
+import { deleted } from "./own-writes.ts";
 import { TakenOver } from "./taken-over.ts";
 import { equalCounter, equalRow } from "../rows/equal-rows.ts";
 
@@ -23,6 +24,8 @@ export interface KeylessEvent {
    */
   slot: bigint;
   image: SqlValue[];
+  /** As of an `Event`. */
+  replaced: boolean;
 }
 
 const NO_DOTS: ReturnType<typeof ownedDots> = new Map();
@@ -89,7 +92,7 @@ export class KeylessDrain {
     const none = table.columns.map(() => false);
     this.overwrite(state, this.written(state, event.image, none), event.wall);
     const write = localWrite(state, event.wall, state.deletes, this.knowledge);
-    state.deletes = [{ ...write, alive: false }];
+    state.deletes = [deleted(write, event.replaced)];
     state.kept = false;
     state.place = { kind: "dead" };
     this.rows.saveOut(state, true, null, this.rows.references.abstract(table, event.image), before);

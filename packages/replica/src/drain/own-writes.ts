@@ -16,7 +16,7 @@ import {
   writeBeside,
   writeUnseen,
 } from "../rows/registers.ts";
-import { newState, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
+import { type ExistenceWrite, newState, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { type Edit, hasCombiningRule, ruleOf } from "../rows/ruled-columns.ts";
 import { sameValue } from "../rows/values.ts";
@@ -211,13 +211,15 @@ export class OwnWrites {
     return row.deletes.some(({ alive, origin, sequence }) => alive && !this.knowledge.covers(origin, sequence));
   }
 
-  /** A delete of a row, and of every live row that is one entity with it. `image`: what it held, references as identities. */
+  /**
+   * A delete of a row, and of every live row that is one entity with it. `image`: what it held, references as identities; `replaced` as
+   * of an `ExistenceWrite`.
+   */
   delete(
     state: RowState,
     inTable: boolean,
     id: bigint | null,
-    image: CellValue[],
-    wall: number,
+    { image, wall, replaced }: { image: CellValue[]; wall: number; replaced: boolean },
     before: ReadonlyMap<string, { origin: number; sequence: number }>,
   ): void {
     // The application may have been unable to see what refers to this row. Not what it leaves behind: it would be kept for
@@ -234,11 +236,11 @@ export class OwnWrites {
     for (const member of members) {
       if (isSame(member.state, state)) continue;
       const dots = ownedDots(member.state);
-      member.state.deletes = [{ ...writeTo(member.state, at), alive: false }];
+      member.state.deletes = [deleted(writeTo(member.state, at), replaced)];
       this.rows.saveRegisters(member.state, member.cells, dots);
     }
     const write = writeTo(state, at);
-    state.deletes = [{ ...write, alive: false }];
+    state.deletes = [deleted(write, replaced)];
     state.kept = false;
     for (const [cid, value] of state.own) image[state.table.indexOf.get(cid) ?? image.length] = value;
     state.place = { kind: "dead" };
@@ -246,6 +248,9 @@ export class OwnWrites {
     this.rows.saveOut(state, inTable && state.slot !== UNSTORED, id, image, new Map(before), { used: true });
   }
 }
+
+/** A write that says that its row is gone. */
+export const deleted = (write: Write, replaced: boolean): ExistenceWrite => ({ ...write, alive: false, ...(replaced && { replaced }) });
 
 /** What was done to a column, by its number. */
 function editsOf(table: Table, { values, found }: Written): (cid: number) => Edit {

@@ -103,7 +103,7 @@ export class RowDrain {
     };
 
     /** `seen`: the image is what the row held. Otherwise nothing captured where it went, and nobody here has its values. */
-    const die = (image: SqlValue[], at: number, seen: boolean) => {
+    const die = ({ image, wall: at, seen, replaced }: Pick<Event, "image" | "wall" | "seen" | "replaced">) => {
       for (const { index, parent } of table.references) this.bearUncompared(parent, image[index], at);
       if (!state || !alive) {
         state = this.writes.birth(table, state, unseen, id, packed, at, image);
@@ -118,7 +118,7 @@ export class RowDrain {
         // The image holds edits that no drain has seen: they have authors and times of their own.
         if (written.includes(true)) this.writes.write(state, written, at, { values: image, found });
       }
-      this.writes.delete(state, alive, id, this.rows.references.abstract(table, image), at, before);
+      this.writes.delete(state, alive, id, { image: this.rows.references.abstract(table, image), wall: at, replaced }, before);
       if (table.surrogate) {
         state = null;
         before = NO_DOTS;
@@ -141,16 +141,16 @@ export class RowDrain {
       } else if (event.op === Op.update) {
         written = written.map((was, i) => was || (((event.masks[Math.floor(i / MASK_BITS)] ?? 0n) >> BigInt(i % MASK_BITS)) & 1n) === 1n);
       } else if (event.op === Op.delete) {
-        if (!keepBack(event)) die(event.image, event.wall, event.seen);
+        if (!keepBack(event)) die(event);
       }
     }
 
     if (values === null) {
       if (isKeptBack || (displaced && keepBack(displaced))) return;
       // Known or not: its insert may have been among events drained before these, when it was gone already.
-      if (displaced) die(displaced.image, displaced.wall, displaced.seen);
+      if (displaced) die(displaced);
       // Without a later event nothing captured where the row went: it is gone all the same.
-      else if (alive && complete && state) die(unseenImage(table, first.key), wall, false);
+      else if (alive && complete && state) die({ image: unseenImage(table, first.key), wall, seen: false, replaced: false });
       else if (alive && state && written.includes(true) && !hasCombiningRule(table)) {
         // Its delete is among the events to come: the edit has a dot of its own all the same, but for columns whose rule
         // needs the values, which nobody has any more.
@@ -213,7 +213,8 @@ export class RowDrain {
   deleteBorn(table: Table, { key, image, wall }: Event): void {
     const id = key[0] as bigint;
     const state = this.rows.byId(table, id);
-    if (state) this.writes.delete(state, true, id, this.rows.references.abstract(table, image), wall, ownedDots(state));
+    const went = { image: this.rows.references.abstract(table, image), wall, replaced: false };
+    if (state) this.writes.delete(state, true, id, went, ownedDots(state));
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import type { SqlValue } from "@scoutsync/core";
-import { CAPTURE, eventCode, imageNumber, imageTable, Op } from "../capture/triggers.ts";
+import { CAPTURE, eventCode, imageNumber, imageTable, Op, REPLACED } from "../capture/triggers.ts";
 import type { Placement } from "../apply/placement.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { pick } from "../rows/foreign-keys.ts";
@@ -144,7 +144,7 @@ export class Quarantine {
     const isLoss = Object.values(counts).some(
       ({ deleted, inserted, live }) => deleted - inserted >= rows && deleted - inserted > live * share,
     );
-    const noted = JSON.stringify({ ...counts, known: Object.fromEntries(this.knowledge.entries) });
+    const noted = JSON.stringify({ ...counts, known: Object.fromEntries(this.knowledge.entries), moved: isLoss ? 0 : 1 });
     this.db
       .prepare("UPDATE _scoutsync_quarantine SET draining = 0, decision = ?, counts = ? WHERE id = ?")
       .run(isLoss ? null : "release", noted, id);
@@ -205,8 +205,10 @@ export class Quarantine {
   turn(until: number): boolean {
     for (;;) {
       const next = this.db
-        .prepare("SELECT id, since, decision FROM _scoutsync_quarantine WHERE decision IS NOT NULL ORDER BY id LIMIT 1")
-        .get() as { id: number; since: number; decision: QuarantineDecision } | undefined;
+        .prepare(
+          "SELECT id, since, decision, counts ->> 'moved' AS moved FROM _scoutsync_quarantine WHERE decision IS NOT NULL ORDER BY id LIMIT 1",
+        )
+        .get() as { id: number; since: number; decision: QuarantineDecision; moved: number | null } | undefined;
       if (!next) return true;
       if (next.decision === "release" && !this.spareReferredTo(next.id, until)) return false;
       // Children go first and come back last.
@@ -220,7 +222,7 @@ export class Quarantine {
       }
       for (const { local, hash } of this.page(next.id, table.tid, next.decision === "release" ? LET_GO_AT_ONCE : PUT_AT_ONCE))
         if (next.decision === "undo" || this.isEdited(table, local, hash)) this.putBackWithParents(table, local);
-        else this.letGo(table, local, next.since);
+        else this.letGo(table, local, next);
       if (next.decision === "release" || performance.now() > until) return false;
     }
   }
@@ -337,7 +339,7 @@ export class Quarantine {
   }
 
   /** Makes the delete an event of the dirty list, as it was. */
-  private letGo(table: Table, local: Buffer, sinceUs: number): void {
+  private letGo(table: Table, local: Buffer, { since, moved }: { since: number; moved: number | null }): void {
     const key = keyParts(table, local);
     const values = this.rows.of(table).read(key);
     this.rows.keepBack(table).remove(key);
@@ -348,8 +350,9 @@ export class Quarantine {
       return this.db.prepare(`INSERT INTO ${into}(${columns.join(", ")}) VALUES(${places.join(", ")})`).run(...head, ...bound)
         .lastInsertRowid;
     };
-    const at = sinceUs / DAY_US + EPOCH_DAY;
-    const n = put(CAPTURE, ["event", "at", ...key.map((_, i) => `k${i}`)], [eventCode(table.tid, Op.delete), at], key);
+    const at = since / DAY_US + EPOCH_DAY;
+    const head = [eventCode(table.tid, Op.delete), at, moved === 1 ? REPLACED : null];
+    const n = put(CAPTURE, ["event", "at", "m0", ...key.map((_, i) => `k${i}`)], head, key);
     put(imageTable(table.tid), [imageNumber(table), ...values.map((_, i) => `c${i}`)], [n], values);
   }
 }

@@ -21,6 +21,11 @@ export function valueOf({ value, literal }: ColumnWrite, shown: CellValue): Cell
 /** A write to a row's existence: a delete, or a decision that the row lives after all. */
 export interface ExistenceWrite extends Write {
   alive: boolean;
+  /**
+   * A delete by an application that put another row in this one's place: it changed the key, or wrote over it by an OR REPLACE. Known to
+   * the node that wrote it alone.
+   */
+  replaced?: true;
 }
 
 /** A conflict that was settled: the losing write, and the dot of the write that knew it. */
@@ -149,6 +154,9 @@ const Extra = {
   twins: 2048,
 } as const;
 
+/** What a write to a row's existence says, as it is stored. */
+const Existence = { deleted: 0, alive: 1, replaced: 2 } as const;
+
 function putWrite(out: ByteWriter, write: Write): void {
   out.varint(write.origin);
   out.varint(write.sequence);
@@ -211,7 +219,7 @@ export function packExtra(state: RowState, id: bigint | null): Buffer | null {
     out.varint(state.deletes.length);
     for (const write of state.deletes) {
       putWrite(out, write);
-      out.byte(write.alive ? 1 : 0);
+      out.byte(write.alive ? Existence.alive : write.replaced ? Existence.replaced : Existence.deleted);
     }
   }
   if (state.rekey) {
@@ -286,7 +294,11 @@ export function unpackExtra(state: RowState, extra: Buffer | null): void {
     }
   }
   if (flags & Extra.deletes)
-    for (let left = from.varint(); left > 0; left--) state.deletes.push({ ...takeWrite(from), alive: from.byte() === 1 });
+    for (let left = from.varint(); left > 0; left--) {
+      const write = takeWrite(from);
+      const said = from.byte();
+      state.deletes.push({ ...write, alive: said === Existence.alive, ...(said === Existence.replaced && { replaced: true }) });
+    }
   if (flags & Extra.rekey) state.rekey = { generation: from.varint(), origin: from.varint(), sequence: from.varint() };
   if (flags & Extra.closed) {
     for (let left = from.varint(); left > 0; left--) {

@@ -37,7 +37,7 @@ import {
   removeStaleCapture,
   writeMeta,
 } from "./install.ts";
-import { forgetMissing, holdTable, holdWaiting, leavingTables, rejoinTable } from "./leaving.ts";
+import { forgetMissing, holdTable, holdWaiting, keepReplaced, leavingTables, rejoinTable } from "./leaving.ts";
 import { loseSight, noteParents, regainSight } from "./out-of-sight.ts";
 import type { Reconciliation, Shape } from "./reconcile.ts";
 import type { SeenSchema } from "./seen.ts";
@@ -202,6 +202,11 @@ export class SchemaFollower {
     this.seen.see();
     if (leaving.length > 0) this.leave(leaving, tables, absent);
     holdWaiting(this.db, absent);
+    keepReplaced(
+      parts,
+      absent.filter(({ tid }) => leftSince(this.db, tid) !== null),
+      this.clock.sharedTo,
+    );
     unseeDeletes(parts, this.clock.sharedTo);
     if (held.length > 0) this.silently(() => this.delivery.merge(held));
     this.delivery.begin();

@@ -1,15 +1,16 @@
 import type { Database } from "better-sqlite3";
-import type { CellValue, SqlValue } from "@scoutsync/core";
+import { type CellValue, parseVector, type SqlValue, type Write } from "@scoutsync/core";
 import { imageTable } from "../capture/events.ts";
 import { type ColumnWrite, ownedDots, type RowState, valueOf } from "../rows/row-state.ts";
 import { OutState } from "../rows/out-table.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
-import { registerOf } from "../rows/registers.ts";
+import type { Knowledge } from "../identity/knowledge.ts";
+import { isAlive, registerOf } from "../rows/registers.ts";
 import { pages } from "../rows/pages.ts";
 import { rowHash, sameValue } from "../rows/values.ts";
 import { absentTables } from "./absent.ts";
-import { catalogTables, type Table } from "./catalog.ts";
+import { catalogTables, isNamedByBirth, type Table } from "./catalog.ts";
 import { quote } from "./quote.ts";
 import { isShapeOf } from "./install.ts";
 import { FormerShape, type Shape } from "./reconcile.ts";
@@ -17,6 +18,12 @@ import { surveyTables } from "./tables.ts";
 
 /** Rows moved at a time. */
 const ROWS_AT_ONCE = 1_000;
+
+interface KnownRows {
+  db: Database;
+  rows: RowStore;
+  knowledge: Knowledge;
+}
 
 /** Tables that were captured until now, are in the database as they were, and do not take part any more. */
 export function leavingTables(db: Database, present: readonly Table[]): Table[] {
@@ -70,6 +77,51 @@ function holdOut(db: Database, { tid }: Table, states: readonly OutState[]): voi
   db.prepare(
     `UPDATE _scoutsync_out SET state = ${OutState.held}, reason = NULL, blocker_oid = NULL, blocker_sequence = NULL WHERE tid = ? AND state IN (${states.join(", ")})`,
   ).run(tid);
+}
+
+/**
+ * Tables that the application has dropped: a row in whose place it had put another one, by another key or an OR REPLACE, lives on where
+ * nobody has heard of that. The other one went with its table, and whoever has the first would be left with neither. `shared` as of
+ * `unseeDeletes`. Inside a write transaction, with the tables that are left.
+ */
+export function keepReplaced({ db, rows, knowledge }: KnownRows, dropped: readonly Table[], shared: number): void {
+  if (dropped.length === 0) return;
+  const unheard = unheardFrom(db, knowledge, shared);
+  const isUnheard = ({ origin, sequence }: Write) => sequence > (unheard.get(origin) ?? Number.POSITIVE_INFINITY);
+  const slots = db
+    .prepare("SELECT DISTINCT slot FROM _scoutsync_log WHERE oid = ? AND sequence > ? AND tid = ?")
+    .safeIntegers(true)
+    .pluck();
+  for (const { tid } of dropped) {
+    for (const slot of [...unheard].flatMap(([oid, after]) => slots.all(oid, after, -tid) as bigint[])) {
+      const state = rows.atLog(-tid, slot);
+      const left = state?.deletes.filter((write) => !(write.replaced && isUnheard(write))) ?? [];
+      if (!state || left.length === state.deletes.length) continue;
+      if (!isUnheard(state.birth)) {
+        const before = ownedDots(state);
+        state.deletes = left;
+        if (isAlive(state, knowledge)) state.place = { kind: "held", left: "" };
+        rows.saveOut(state, false, rows.outId(state), [], before);
+      } else if (!isNamedByBirth(state.table)) {
+        // Others have it as it was before this birth, of which nothing is left here.
+        rows.erase(state);
+      }
+    }
+  }
+}
+
+/** By number of an origin that was drawn here, the last sequence that somebody else may have; of earlier runs as far as nodes have said. */
+function unheardFrom(db: Database, knowledge: Knowledge, shared: number): ReadonlyMap<number, number> {
+  const told = db.prepare("SELECT vector FROM _scoutsync_member UNION SELECT vector FROM _scoutsync_peer").pluck().all() as string[];
+  const vectors = told.map(parseVector);
+  const unheard = new Map<number, number>();
+  // Nobody has anything that this node alone ever had.
+  if (vectors.length > 0) {
+    for (const oid of db.prepare("SELECT oid FROM _scoutsync_own").pluck().all() as number[])
+      unheard.set(oid, Math.max(...vectors.map((vector) => vector.get(knowledge.nameOf(oid)) ?? 0)));
+  }
+  if (knowledge.self !== null) unheard.set(knowledge.self, shared);
+  return unheard;
 }
 
 function hold(rows: RowStore, state: RowState, held: Table): void {
