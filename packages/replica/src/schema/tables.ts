@@ -230,6 +230,10 @@ function rowsWithoutKey(db: Database, shape: TableShape): TableShape[] {
   const where = keyIsNull(shape.nullable);
   const isThere =
     (hasCatalog(db) && db.prepare("SELECT 1 FROM _scoutsync_table WHERE name = ?").get(name) !== undefined) ||
+    // The table has been renamed, with the triggers that capture such rows.
+    db
+      .prepare("SELECT 1 FROM main.sqlite_master WHERE type = 'trigger' AND tbl_name = ? AND name GLOB '_scoutsync_came_*'")
+      .get(shape.name) !== undefined ||
     db.prepare(`SELECT 1 FROM ${quote(shape.source)} WHERE ${where} LIMIT 1`).get() !== undefined;
   return isThere ? [{ ...shape, name, where, keyless: true, key: [rowidColumn(shape.rowid)] }] : [];
 }
