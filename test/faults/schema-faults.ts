@@ -156,7 +156,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "a table that one transaction rebuilds and renames is another table",
-    edits: [["if (followRebuilt(this.db, tables)) tables = catalogTables(this.db, shapes);", ""]],
+    edits: [["if (followRebuilt(this.rows, tables)) tables = catalogTables(this.db, shapes);", ""]],
     caughtBy: tests("schema-held"),
   },
   {

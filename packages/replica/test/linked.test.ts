@@ -326,6 +326,36 @@ describe("a column that refers to a row of another database of the node", () => 
     expect(a.scouting.vector).toBe(before);
   });
 
+  test.each(["running", "down"])(
+    "a table that refers and is rebuilt under another name has the rows that it had: a node that is %s",
+    (how) => {
+      const rules = [...RULES, "visit.scout_id->users.user.id"];
+      const [a, b] = [new Node("a", { rules }), new Node("b", { rules })];
+      a.signUp("ann", 0);
+      b.signUp("ben", 1);
+      agree([a, b]);
+      const rebuild = `BEGIN; CREATE TABLE visit(id INTEGER PRIMARY KEY, scout_id INTEGER, wrote TEXT); INSERT INTO visit SELECT * FROM scouting;
+      DROP TABLE scouting; COMMIT`;
+      if (how === "down") {
+        a.scouting.isOpen = false;
+        a.scouting.replica.close();
+      }
+      a.scouting.write(rebuild);
+      if (how === "down") a.scouting.start();
+      b.write("ben", 2);
+      a.scouting.nowUs = at(20);
+      settle(a.scouting, b.scouting);
+      b.scouting.edit(rebuild, at(21));
+      agree([a, b]);
+      for (const { scouting } of [a, b]) {
+        expect(scouting.rows("SELECT wrote, count(*) AS rows FROM visit GROUP BY 1")).toEqual([
+          { wrote: "ann", rows: 1 },
+          { wrote: "ben", rows: 2 },
+        ]);
+      }
+    },
+  );
+
   test("finds a number that was changed behind the triggers' back", () => {
     const [a, b] = [new Node("a"), new Node("b")];
     a.signUp("ann", 0);

@@ -149,7 +149,7 @@ export class SchemaFollower {
     const { tables: shapes } = surveyTables(this.db, this.options.exclude, this.terms);
     followRenames(this.db, new Set(shapes.map((shape) => shape.name)));
     let tables = catalogTables(this.db, shapes);
-    if (followRebuilt(this.db, tables)) tables = catalogTables(this.db, shapes);
+    if (followRebuilt(this.rows, tables)) tables = catalogTables(this.db, shapes);
     const absent = absentTables(this.db, tables);
     const leaving = leavingTables(this.db, tables);
     const returned = tables.filter((table) => leftSince(this.db, table.tid) !== null);

@@ -2,7 +2,9 @@ import type { Database } from "better-sqlite3";
 import { LWW } from "@scoutsync/core";
 import { catalogTables, type Column, columnNames, type Table } from "./catalog.ts";
 import { pages } from "../rows/pages.ts";
-import { rowsTable } from "../rows/table-store.ts";
+import type { RowStore } from "../rows/row-store.ts";
+import { stateInTable } from "../rows/stored-states.ts";
+import { rowsTable, TableStore } from "../rows/table-store.ts";
 import { CAPTURE, eventCode, imageTable, Op } from "../capture/events.ts";
 import { capturedShape, renameTable } from "./install.ts";
 import { quote } from "./quote.ts";
@@ -46,7 +48,8 @@ const ROWS_COMPARED = 500;
  * no choice: what others still write under the former name would be held for good. What is not found here, another node's rows may say
  * later (`RenamedElsewhere`). Returns whether a table has another name now, and `tables` have to be read again. Inside the caller's transaction.
  */
-export function followRebuilt(db: Database, tables: readonly Table[]): boolean {
+export function followRebuilt(rows: RowStore, tables: readonly Table[]): boolean {
+  const { db } = rows;
   const exists = db.prepare("SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND name = ?");
   const fresh = new Set(tables.filter((table) => table.surrogate && exists.get(imageTable(table.tid)) === undefined));
   if (fresh.size === 0) return false;
@@ -61,7 +64,7 @@ export function followRebuilt(db: Database, tables: readonly Table[]): boolean {
     fresh.delete(now);
     gone.delete(former);
   };
-  const likely = [...gone].flatMap((former) => likenesses(db, former, fresh)).sort(byLikeness);
+  const likely = [...gone].flatMap((former) => likenesses(rows, former, fresh)).sort(byLikeness);
   for (const one of likely) {
     const { former, now } = one;
     const isOther = (other: Likeness) => other !== one && (other.former === former || other.now === now) && byLikeness(one, other) === 0;
@@ -98,7 +101,8 @@ interface Likeness {
 const byLikeness = (a: Likeness, b: Likeness): number => b.same - a.same || a.missing - b.missing || b.written - a.written;
 
 /** Which of the tables may be the one that is gone. */
-function likenesses(db: Database, former: Former, fresh: Iterable<Table>): Likeness[] {
+function likenesses(rows: RowStore, former: Former, fresh: Iterable<Table>): Likeness[] {
+  const { db } = rows;
   db.exec(`DROP TABLE IF EXISTS temp.written; CREATE TEMP TABLE written(id INTEGER PRIMARY KEY, is_gone INT)`);
   // Of a GROUP BY with max() SQLite gives the row that has it: the last event says whether the row was there at last.
   db.prepare(
@@ -106,30 +110,35 @@ function likenesses(db: Database, former: Former, fresh: Iterable<Table>): Liken
        FROM (SELECT k0, event, max(n) FROM ${CAPTURE} WHERE event >> 3 = ${former.tid} AND typeof(k0) = 'integer' GROUP BY k0)`,
   ).run();
   try {
-    return [...fresh].flatMap((now) => likeness(db, former, now) ?? []);
+    return [...fresh].flatMap((now) => likeness(rows, former, now) ?? []);
   } finally {
     db.exec("DROP TABLE temp.written");
   }
 }
 
 /** Null where too little speaks for it. */
-function likeness(db: Database, former: Former, now: Table): Likeness | null {
+function likeness(rows: RowStore, former: Former, now: Table): Likeness | null {
+  const { db } = rows;
   const captured = capturedShape(db, { ...now, tid: former.tid });
   const shape = captured && new FormerShape(now, captured);
   // Rows that were written since are known by their integers alone, which other tables have, too.
   if (!shape?.isWhole) return null;
-  const known = db.prepare(`SELECT hash FROM ${rowsTable(former.tid)} WHERE id = ?`).pluck();
+  // What is known of its rows has the numbers that the columns had.
+  const cids = new Map([...columnNames(db, former.tid)].map(([cid, name]) => [name, cid]));
+  const before = { ...now, tid: former.tid, columns: now.columns.map((column) => ({ ...column, cid: cids.get(column.name) ?? 0 })) };
+  const store = new TableStore(db, before);
   const event = db.prepare("SELECT is_gone FROM temp.written WHERE id = ?").pluck();
   const found = { former, now, same: 0, written: 0, missing: missingRows(db, former, now) };
   let other = 0;
   let read = 0;
   for (const { key, values } of pages(db, now, [], ROWS_COMPARED)) {
     const isGone = event.get(key[0]) as number | undefined;
-    const hash = known.get(key[0]) as Buffer | undefined;
+    const stored = store.byId(key[0] as bigint);
+    const hashed = () => rows.hashedCells(before, key[0] as bigint, values, stored && stateInTable(before, stored).own);
     // One that nobody has yet is as well a new one.
-    if (hash && isGone === 0) found.written++;
-    else if (hash && isGone === undefined && shape.isThatOf(hash, key[0] as bigint, values)) found.same++;
-    else if (hash) other++;
+    if (stored && isGone === 0) found.written++;
+    else if (stored && isGone === undefined && shape.isThatOf(stored[6], key[0] as bigint, hashed())) found.same++;
+    else if (stored) other++;
     if (++read === ROWS_COMPARED) break;
   }
   return found.same + found.written > other ? found : null;
