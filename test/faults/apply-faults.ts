@@ -53,11 +53,6 @@ export const APPLY_FAULTS: Fault[] = [
     caughtBy: tests("soft-references"),
   },
   {
-    name: "a deleted row that is brought back shows the integer of one that is just being brought back",
-    edits: [[" ?? this.kept.placingOf(concrete)", ""]],
-    caughtBy: tests("circles"),
-  },
-  {
     name: "a deleted row that stays is written as if what it refers to were there",
     edits: [['if (stray || missing) return this.placement.evict(state, cells, stray ?? "parent", missing, before);', ""]],
     caughtBy: tests("circles"),

@@ -6,7 +6,6 @@ import { isSame } from "../rows/members.ts";
 import { isAlive, latestTime, localWrite } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import { DeletedTargets, dependsOn } from "../rows/foreign-keys.ts";
-import type { Concrete } from "../rows/references.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import type { Identity } from "../rows/same-links.ts";
 import type { Placement } from "./placement.ts";
@@ -317,14 +316,6 @@ export class KeptRows {
       this.placement.place(current, held, ownedDots(current));
     }
     this.placement.entities.arrangeTouched();
-  }
-
-  /**
-   * The first deleted row referred to that is being brought back just now: it is not in its table yet, may have to wait, and
-   * another row may have its integer.
-   */
-  placingOf({ dead }: Concrete): Identity | null {
-    return dead.find(({ state }) => this.placing.has(dotName(state.birth)))?.state.identity ?? null;
   }
 
   /** A deleted row is in its table for others that left it, until `bury` or `reviewKept` decides. */

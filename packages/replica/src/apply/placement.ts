@@ -263,8 +263,7 @@ export class Placement {
     }
     const id = this.related.wanted(state);
     const concrete = this.valuesFor(state, shown);
-    const { values } = concrete;
-    const missing = concrete.missing ?? this.kept.placingOf(concrete);
+    const { values, missing } = concrete;
     if (missing) return wait("parent", missing);
     // Looked up rather than tried: where two servers have handed out the same ids, an exception per row is what takes time.
     if (id !== null && (this.rows.byId(state.table, id) || this.leftBehind.hold(state, id))) return wait("integer", null);
