@@ -3,6 +3,16 @@ import { type Fault, replicaTest as tests } from "./fault.ts";
 /** Rules that hold where a schema changes, broken. */
 export const SCHEMA_FAULTS: Fault[] = [
   {
+    name: "nothing is drained under the tables as they were where one of them has gone",
+    edits: [
+      [
+        "for (const tid of left) loseSight(this.db, tid);\n    noteParents",
+        "for (const tid of left) loseSight(this.db, tid);\n    removeImages(this.db, left);\n    noteParents",
+      ],
+    ],
+    caughtBy: tests("migration-undrained"),
+  },
+  {
     name: "what is held of a row for a table that others know by another name stays a second row",
     edits: [["for (const held of this.renamed.take(row)) this.mergeHeld(held);", ""]],
     caughtBy: tests("rebuilt-tables"),

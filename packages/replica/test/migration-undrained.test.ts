@@ -185,3 +185,22 @@ test.each(["DELETE FROM item WHERE code IS NULL", "UPDATE item SET code = 'x' WH
     expect(a.pull(b).at(-1)?.verified).toBe(true);
   },
 );
+
+test.each(["", "DROP TABLE other;"])(
+  "what was counted just before a table is rebuilt is not gone where another one goes with it: %s",
+  (drop) => {
+    const schema = "CREATE TABLE item(id INTEGER PRIMARY KEY, n INTEGER); CREATE TABLE other(id INTEGER PRIMARY KEY)";
+    const [a, b] = ["a", "b"].map((name) => new Site(name, schema, { rules: ["item.n=counter"] })) as [Site, Site];
+    b.edit("INSERT INTO item VALUES(1, 10); INSERT INTO other VALUES(1)", at(0));
+    settle(a, b);
+    b.edit("UPDATE item SET n = n + 5", at(1));
+    a.nowUs = at(2);
+    a.write(`UPDATE item SET n = n + 1; BEGIN; CREATE TABLE made(id INTEGER PRIMARY KEY, n INTEGER, more TEXT);
+    INSERT INTO made(id, n) SELECT id, n FROM item; DROP TABLE item; ALTER TABLE made RENAME TO item; ${drop} COMMIT`);
+    a.replica.drain();
+    a.nowUs = at(13);
+    settle(a, b);
+    for (const site of [a, b]) expect(site.rows("SELECT n FROM item")).toEqual([{ n: 16 }]);
+    expect(a.replica.state().problem).toBe("");
+  },
+);

@@ -34,6 +34,7 @@ import {
   noteReturn,
   readMeta,
   removeForeignTriggers,
+  removeImages,
   removeStaleCapture,
   writeMeta,
 } from "./install.ts";
@@ -153,7 +154,8 @@ export class SchemaFollower {
     const absent = absentTables(this.db, tables);
     const leaving = leavingTables(this.db, tables);
     const returned = tables.filter((table) => leftSince(this.db, table.tid) !== null);
-    for (const tid of removeStaleCapture(this.db, [...tables, ...leaving], this.nowUs())) loseSight(this.db, tid);
+    const left = removeStaleCapture(this.db, [...tables, ...leaving], this.nowUs());
+    for (const tid of left) loseSight(this.db, tid);
     noteParents(this.db, tables);
     noteLacking(this.db, tables, absent, this.nowUs());
     const broken = tables.flatMap((table) => {
@@ -175,6 +177,7 @@ export class SchemaFollower {
       )
     )
       return false;
+    removeImages(this.db, left);
     // Not before: where that takes several turns, the next would take tables that were made anew for ones whose triggers went.
     for (const table of tables) this.begins.set(table.tid, rootOf(this.db, table));
     // What could not be drained under the shape that was goes, and is found by comparing.
@@ -305,7 +308,9 @@ export class SchemaFollower {
     this.drainer.run(Number.POSITIVE_INFINITY);
     this.rows.flush();
     for (const table of leaving) holdTable(this.db, this.rows, table, tables);
-    for (const tid of removeStaleCapture(this.db, tables, this.nowUs())) loseSight(this.db, tid);
+    const left = removeStaleCapture(this.db, tables, this.nowUs());
+    for (const tid of left) loseSight(this.db, tid);
+    removeImages(this.db, left);
     this.rows.setTables([...tables, ...absent]);
     this.seen.see();
   }
