@@ -5,6 +5,7 @@ import type { FileEntry, Origin } from "@scoutsync/core";
 import { temporaryFolder } from "@scoutsync/testkit";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { pathProblem } from "../src/index.ts";
+import { Folder } from "../src/paths/folder.ts";
 import { openSite, type Site } from "./exchange.ts";
 
 let folder: { path: string; remove(): void };
@@ -152,6 +153,17 @@ test("a link where a folder or a file belongs is never followed, and says that i
   await give([entry("docs/secret"), entry("docs/new"), entry("secret")]);
   expect(await noted()).toEqual(expected);
   expect(site.engine.state().refused).toMatchObject({ count: 6, peer: "peer" });
+});
+
+test("a folder is not entered by a link", () => {
+  symlinkSync(canary, join(site.root, "docs"));
+  const root = Folder.open(site.root);
+  try {
+    expect(() => root.enter("docs").close()).toThrow(/ELOOP|ENOTDIR/);
+    expect(() => root.make("docs").close()).toThrow(/ELOOP|ENOTDIR/);
+  } finally {
+    root.close();
+  }
 });
 
 test("a folder that is swapped for a link again and again leads nowhere", async () => {
