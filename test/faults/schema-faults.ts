@@ -13,6 +13,18 @@ export const SCHEMA_FAULTS: Fault[] = [
     caughtBy: tests("migration-undrained"),
   },
   {
+    name: "a table whose key is of another kind is taken for the renamed one",
+    edits: [
+      ["one.name === now && one.kind === kind)", "one.name === now)"],
+      [
+        'SELECT t.tid, coalesce(k.name, t.name) AS name, coalesce(k.kind, t.surrogate) AS kind FROM _scoutsync_table AS t LEFT JOIN _scoutsync_kind AS k ON k.tid = t.tid",\n    )\n    .all() as { tid: number; name: string; kind: number }[];\n  const captured',
+        'SELECT t.tid, t.name, t.surrogate AS kind FROM _scoutsync_table AS t",\n    )\n    .all() as { tid: number; name: string; kind: number }[];\n  const captured',
+      ],
+      ["pairs.filter(([gone, now]) => kindOf.get(gone) === kindOf.get(now))", "pairs"],
+    ],
+    caughtBy: tests("migrations"),
+  },
+  {
     name: "what is held of a row for a table that others know by another name stays a second row",
     edits: [["for (const held of this.renamed.take(row)) this.mergeHeld(held);", ""]],
     caughtBy: tests("rebuilt-tables"),

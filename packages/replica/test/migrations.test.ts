@@ -1,6 +1,6 @@
 import { isPythonHere, runProgram, sqliteProgram } from "@scoutsync/testkit";
 import { describe, expect, test } from "vitest";
-import { settle, Site } from "./site.ts";
+import { SECOND_US, settle, Site, START_US } from "./site.ts";
 
 const SCHEMA = `
   CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT NOT NULL, rank INTEGER);
@@ -307,3 +307,38 @@ describe("a column that the application drops while the node captures", () => {
     expect(rows(b)).toEqual(rows(a));
   });
 });
+
+const KINDS = {
+  integer: "CREATE TABLE tag(id INTEGER PRIMARY KEY, k TEXT, v TEXT)",
+  text: "CREATE TABLE tag(k TEXT PRIMARY KEY, v TEXT)",
+  none: "CREATE TABLE tag(k TEXT, v TEXT)",
+};
+
+test.each([
+  ["text", "integer"],
+  ["integer", "text"],
+  ["none", "integer"],
+  ["text", "none"],
+] as const)(
+  "a table whose key becomes another kind of key does not take what others write to the former one: %s, then %s",
+  (before, after) => {
+    const [a, b] = [new Site("a", KINDS[before]), new Site("b", KINDS[before])];
+    b.edit("INSERT INTO tag(k, v) VALUES('a', 'first')");
+    settle(a, b);
+    const change = `BEGIN; ALTER TABLE tag RENAME TO was; ${KINDS[after]}; INSERT INTO tag(k, v) SELECT k, v FROM was; DROP TABLE was; COMMIT`;
+    a.edit(change, START_US + SECOND_US);
+    b.edit("INSERT INTO tag(k, v) VALUES('b', 'second')", START_US + 2 * SECOND_US);
+    a.nowUs = START_US + 20 * SECOND_US;
+    settle(a, b);
+    for (const more of ["CREATE TABLE x(id INTEGER PRIMARY KEY)", "ALTER TABLE tag ADD COLUMN more TEXT"])
+      a.edit(more, a.nowUs + SECOND_US);
+    settle(a, b);
+    expect(a.rows("SELECT k, v FROM tag ORDER BY k")).toEqual([{ k: "a", v: "first" }]);
+    // Its own migration copies what only it had.
+    b.edit(change, a.nowUs + SECOND_US);
+    b.edit("ALTER TABLE tag ADD COLUMN more TEXT", a.nowUs + 2 * SECOND_US);
+    a.nowUs = b.nowUs += 20 * SECOND_US;
+    settle(a, b);
+    for (const site of [a, b]) expect(site.rows("SELECT DISTINCT k, v FROM tag ORDER BY k").map(({ v }) => v)).toEqual(["first", "second"]);
+  },
+);

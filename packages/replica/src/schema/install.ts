@@ -225,21 +225,28 @@ export function tableFormerly(db: Database, name: string): number | null {
 /** Catalogued tables whose held rows are those of another, by number: the application renamed that one to their name. */
 export function mergedTables(db: Database): Map<number, number> {
   const rows = db.prepare("SELECT key, value FROM _scoutsync_meta WHERE key LIKE ?").raw(true).all(`${MERGED}%`) as [string, string][];
-  return new Map(rows.map(([key, tid]) => [Number(key.slice(MERGED.length)), Number(tid)]));
+  const kindOf = db.prepare("SELECT kind FROM _scoutsync_kind WHERE tid = ?").pluck();
+  const pairs = rows.map(([key, tid]) => [Number(key.slice(MERGED.length)), Number(tid)] as const);
+  // A former version took one of another kind of key for renamed, too.
+  return new Map(pairs.filter(([gone, now]) => kindOf.get(gone) === kindOf.get(now)));
 }
 
 /** A table that the application renamed took our triggers with it: its rows are the same rows under the new name. */
 export function followRenames(db: Database, names: ReadonlySet<string>): void {
-  const catalog = db.prepare("SELECT tid, name FROM _scoutsync_table").all() as { tid: number; name: string }[];
-  const known = new Map(catalog.map(({ tid, name }) => [name, tid]));
+  const catalog = db
+    .prepare(
+      "SELECT t.tid, coalesce(k.name, t.name) AS name, coalesce(k.kind, t.surrogate) AS kind FROM _scoutsync_table AS t LEFT JOIN _scoutsync_kind AS k ON k.tid = t.tid",
+    )
+    .all() as { tid: number; name: string; kind: number }[];
   const captured = db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = ?");
   const carrier = db.prepare("SELECT tbl_name FROM main.sqlite_master WHERE type = 'trigger' AND name = ?").pluck();
-  for (const { tid, name } of catalog) {
+  for (const { tid, name, kind } of catalog) {
     if (names.has(name)) continue;
     const carried = carrier.get(`_scoutsync_insert_${tid}`) as string | undefined;
     const now = carried === undefined || sourceOf(name) === null ? carried : withoutKeyName(carried);
     if (now === undefined || !names.has(now)) continue;
-    const other = known.get(now);
+    // One of that name with another kind of key is another table.
+    const other = catalog.find((one) => one.name === now && one.kind === kind)?.tid;
     if (other !== undefined && captured.get(imageTable(other)) !== undefined) continue;
     renameTable(db, { tid, name }, now, other);
   }
@@ -267,7 +274,10 @@ function labelMerged(db: Database, gone: number, now: { tid: number; name: strin
 }
 
 function nameTable(db: Database, tid: number, name: string): void {
-  for (const table of ["_scoutsync_table", "_scoutsync_kind"]) db.prepare(`UPDATE ${table} SET name = ? WHERE tid = ?`).run(name, tid);
+  db.prepare("UPDATE _scoutsync_kind SET name = ? WHERE tid = ?").run(name, tid);
+  // A table with another kind of key may have it.
+  const taken = db.prepare("SELECT 1 FROM _scoutsync_table WHERE name = ? AND tid <> ?").get(name, tid) !== undefined;
+  db.prepare("UPDATE _scoutsync_table SET name = ? WHERE tid = ?").run(taken ? `${name}\n${tid} of its kind` : name, tid);
 }
 
 /** Drops everything of ours. Returns the names of what was dropped. */
