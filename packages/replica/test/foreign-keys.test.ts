@@ -403,4 +403,35 @@ describe("a foreign key that not all nodes have", () => {
     expect(b.rows(PAIRS)).toEqual([{ n: "ann", t: "good" }]);
     expect(b.replica.state().parked).toBe(0);
   });
+
+  test("and goes with the table that it referred to: rows that others wrote meanwhile show the integers they had", () => {
+    const [a, b] = sites(`${OLD}; ${NOTE}`);
+    a.edit("INSERT INTO team VALUES(1, 'one')");
+    b.pull(a);
+    b.edit(`${rebuilt(PLAIN_NOTE)}; DROP TABLE team`, a.nowUs + 1_000_000);
+    // Of the teams one was there before, and one came since.
+    a.edit("INSERT INTO team VALUES(2, 'two'); INSERT INTO note VALUES(1, 1, 'of one'), (2, 2, 'of two')", b.nowUs + 1_000_000);
+    b.pull(a);
+    expect(b.rows("SELECT * FROM note ORDER BY id")).toEqual(a.rows("SELECT * FROM note ORDER BY id"));
+    expect(b.replica.state().parked).toBe(0);
+  });
+
+  test("and the row that is named was deleted: who refers to it keeps its integer", () => {
+    const [a, b] = sites(`${OLD}; ${NOTE}`);
+    a.app.pragma("foreign_keys = OFF");
+    b.edit(rebuilt(PLAIN_NOTE));
+    a.edit("INSERT INTO team VALUES(2, 'two'); INSERT INTO note VALUES(1, 2, 'of a')", b.nowUs + 1_000_000);
+    a.edit("DELETE FROM team", a.nowUs + 1_000_000);
+    b.pull(a);
+    expect(b.rows("SELECT * FROM note")).toEqual([{ id: 1, team_id: 2, line: "of a" }]);
+  });
+
+  test("and the row that is named is one with another: who refers to it shows that one's integer", () => {
+    const [a, b] = ["a", "b"].map((name) => new Site(name, `${OLD}; CREATE UNIQUE INDEX called ON team(name); ${NOTE}`)) as [Site, Site];
+    b.edit(rebuilt(PLAIN_NOTE));
+    b.edit("INSERT INTO team VALUES(1, 'same')", b.nowUs + 1_000_000);
+    a.edit("INSERT INTO team VALUES(2, 'same'); INSERT INTO note VALUES(1, 2, 'of a')", b.nowUs + 1_000_000);
+    b.pull(a);
+    expect(b.rows(NOTES)).toEqual([{ id: 1, name: "same", line: "of a" }]);
+  });
 });

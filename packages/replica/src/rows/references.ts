@@ -72,12 +72,15 @@ export class References {
    */
   strayId(table: Table, index: number, ref: Identity, together = NOBODY): bigint | null {
     if (!table.surrogate && table.key.some(({ cid }) => cid === table.columns[index]?.cid)) return null;
-    const parent = this.rows.ofIdentity(ref)?.table;
-    // It may name itself, and be new.
-    if (parent?.absent !== null || !parent.surrogate) return together.get(`${ref.origin}:${ref.sequence}`) ?? null;
-    const stands = this.representative(parent, ref);
-    const id = this.idOf(parent, ref) ?? this.idOf(parent, stands) ?? together.get(`${stands.origin}:${stands.sequence}`);
-    return id ?? this.deadParent(parent, stands)?.id ?? null;
+    this.rows.flush();
+    const at = this.rows.dotAt(ref.origin, ref.sequence);
+    const parent = at && this.rows.byTid(Math.abs(Number(at[0])));
+    // The table that the column referred to may be gone with the foreign key: its rows have the integers that they had, or get.
+    if (at && parent?.absent != null) return Number(at[0]) < 0 ? this.rows.out.idAt(at[1]) : at[1];
+    const stands = parent ? this.representative(parent, ref) : ref;
+    const id = parent ? (this.idOf(parent, ref) ?? this.idOf(parent, stands)) : null;
+    // One that is new may name itself.
+    return id ?? together.get(`${stands.origin}:${stands.sequence}`) ?? (parent ? this.deadParent(parent, stands)?.id : null) ?? null;
   }
 
   /**
