@@ -96,6 +96,16 @@ export const FORGETTING_FAULTS: Fault[] = [
     caughtBy: tests("quarantine"),
   },
   {
+    name: "quarantine: a row whose parent waits for a place is let go all the same",
+    edits: [[" || this.lacksParent(table, local)", ""]],
+    caughtBy: tests("quarantine"),
+  },
+  {
+    name: "quarantine: who inserts a kept-back row again has seen what others wrote to it since",
+    edits: [["if (!known) return null;", "return null;"]],
+    caughtBy: tests("quarantine"),
+  },
+  {
     name: "quarantine: a row that comes back has no parent where that was deleted alone meanwhile",
     edits: [["    this.placement.kept.reviveParents(state, cells, this.nowUs());\n", ""]],
     caughtBy: tests("quarantine"),

@@ -172,6 +172,28 @@ describe("rows that are kept back", () => {
     expect(a.rows("SELECT id, name FROM team WHERE id IN (3, 4)")).toEqual([{ id: 3, name: "edited" }]);
   });
 
+  test("take what others write, and who inserts them again has not seen that: it is a conflict for a person", () => {
+    const [a, b] = pair();
+    a.edit("DELETE FROM team; DELETE FROM word");
+    b.edit("UPDATE team SET name = 'of b' WHERE id = 1; UPDATE word SET line = 'of b' WHERE k = 'Word1'", b.nowUs + SECOND_US);
+    settle(a, b);
+    a.edit("INSERT INTO team(name) VALUES('new'); INSERT INTO word VALUES('Word1', 'new')", a.nowUs + 2 * SECOND_US);
+    settle(a, b);
+    const again = { winner: { value: "new" }, loser: { value: "of b" } };
+    for (const site of [a, b]) {
+      expect(site.rows("SELECT name FROM team WHERE id = 1 UNION ALL SELECT line FROM word WHERE k = 'Word1'")).toEqual([
+        { name: "new" },
+        { name: "new" },
+      ]);
+      const lost = site.conflicts.filter(({ column }) => column === "name" || column === "line");
+      expect(lost.toSorted((one, other) => one.table.localeCompare(other.table))).toMatchObject([
+        { table: "team", ...again },
+        { table: "word", ...again },
+      ]);
+    }
+    expectVerified(a, b);
+  });
+
   test("that others edited meanwhile stay when the delete is let go, as an edit after a delete always does", () => {
     const [a, b] = pair();
     a.edit("DELETE FROM word");
@@ -423,5 +445,35 @@ test.each(["undo", "release"] as const)("whose parent lost its UNIQUE value mean
   settle(a, b);
   for (const site of [a, b])
     expect(site.rows("SELECT note FROM match JOIN team ON team_id = team.id WHERE num = 41")).toEqual([{ note: "of the other 41" }]);
+  expectVerified(a, b);
+});
+
+test("whose parent waits for a place when the delete is let go wait with it, and stop nothing", () => {
+  const schema = `
+    CREATE TABLE team(id INTEGER PRIMARY KEY, num UNIQUE);
+    CREATE TABLE match(id INTEGER PRIMARY KEY, team_id INTEGER NOT NULL REFERENCES team(id));
+    CREATE TABLE score(team_id INTEGER REFERENCES team(id), round TEXT, points, PRIMARY KEY(team_id, round))`;
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  for (const site of [a, b]) site.app.pragma("foreign_keys = ON");
+  a.edit(`${numbers(200)} INSERT INTO team SELECT i, i FROM n`);
+  a.edit("INSERT INTO match SELECT id, id FROM team; INSERT INTO score SELECT id, 'first', 0 FROM team");
+  settle(a, b);
+  a.edit("DELETE FROM match; DELETE FROM score");
+  a.edit("UPDATE team SET num = 777 WHERE id = 5");
+  b.edit("UPDATE team SET num = 777 WHERE id = 1", b.nowUs + SECOND_US);
+  settle(a, b);
+  decide(a, "release");
+  expect(kept(a)).toEqual([]);
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect([count(site, "team"), count(site, "match"), count(site, "score")]).toEqual([199, 0, 0]);
+    expect(site.replica.reviews({ kind: "parked", id: "", limit: 0 })).toHaveLength(3);
+  }
+  b.edit("UPDATE team SET num = 1 WHERE id = 1", b.nowUs + 2 * SECOND_US);
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("SELECT team_id, points FROM match JOIN score USING(team_id)")).toEqual([{ team_id: 5, points: 0 }]);
+    expect(site.rows("PRAGMA foreign_key_check")).toEqual([]);
+  }
   expectVerified(a, b);
 });

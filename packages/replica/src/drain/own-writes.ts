@@ -28,6 +28,8 @@ import { UnseenRows } from "./unseen-rows.ts";
 export interface Written {
   values: readonly CellValue[];
   found: readonly CellValue[] | null;
+  /** What it held that its author never saw, by column; null where nobody knows of any. */
+  since?: ReadonlyMap<number, CellValue> | null | undefined;
 }
 
 export const NO_DOTS: ReadonlyMap<string, { origin: number; sequence: number }> = new Map();
@@ -107,7 +109,7 @@ export class OwnWrites {
   edit(
     state: RowState,
     id: bigint | null,
-    row: { values: SqlValue[]; found: readonly SqlValue[] | null },
+    row: Written & { values: SqlValue[] },
     written: boolean[],
     wall: number,
     before: ReadonlyMap<string, { origin: number; sequence: number }>,
@@ -142,7 +144,7 @@ export class OwnWrites {
       const had = others
         ? member.cells
         : row.found && columns.map(({ cid }, i) => state.own.get(cid) ?? (row.found as CellValue[])[i] ?? null);
-      this.writeColumns(target, edited, at, { values: row.values, found: had }, new Map(lost));
+      this.writeColumns(target, edited, at, { values: row.values, found: had, since: others ? null : row.since }, new Map(lost));
       if (!others) continue;
       const cells = member.cells.map((cell, i) => (edited[i] ? (values[i] as CellValue) : cell));
       this.rows.saveRegisters(target, cells, before);
@@ -183,11 +185,11 @@ export class OwnWrites {
   }
 
   /**
-   * Of a row that has had its integer only since a sync: columns in which the application overwrote what it may never have
-   * seen. Returns the other ones.
+   * Of a row that has had its integer only since a sync, or whose delete was kept back: columns in which the application overwrote
+   * what it may never have seen. Returns the other ones.
    */
-  private overwriteUnseen(state: RowState, cids: readonly number[], at: number, { values }: Written): readonly number[] {
-    const held = this.rows.former.unseenBy(state);
+  private overwriteUnseen(state: RowState, cids: readonly number[], at: number, { values, since }: Written): readonly number[] {
+    const held = since ?? this.rows.former.unseenBy(state);
     if (!held) return cids;
     const cells = this.rows.references.abstract(state.table, values as SqlValue[]);
     return cids.filter((cid) => {

@@ -1,4 +1,4 @@
-import type { SqlValue } from "@scoutsync/core";
+import type { CellValue, SqlValue } from "@scoutsync/core";
 import { MASK_BITS, Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { Quarantine } from "../quarantine/quarantine.ts";
@@ -73,6 +73,8 @@ export class RowDrain {
     let wall = first.wall;
     let displaced: Event | null = null;
     let found: readonly SqlValue[] | null = null;
+    // What others wrote while its delete was kept back: whoever inserts it again has not seen that.
+    let since: ReadonlyMap<number, CellValue> | null = null;
     let isKeptBack = false;
     const store = this.rows.of(table);
     if (store.keptBack && events.some(({ op }) => op === Op.insert)) values = store.readTable(first.key);
@@ -82,9 +84,10 @@ export class RowDrain {
       const doubts = this.reconciliation.doubts(table, id, event.image);
       if (doubts && state.hash && !this.rows.hashOf(state, id, event.image).equals(state.hash))
         written = withDoubts(state, written, doubts);
-      if (written.includes(true)) this.writes.edit(state, id, { values: event.image, found }, written, event.wall, before);
+      if (written.includes(true)) this.writes.edit(state, id, { values: event.image, found, since }, written, event.wall, before);
       before = ownedDots(state);
       found = null;
+      since = null;
       written = table.columns.map(() => false);
       this.quarantine.keep(table, first.key, event.image, state.hash as Buffer, this.into);
       isKeptBack = true;
@@ -94,7 +97,8 @@ export class RowDrain {
     const comeBack = () => {
       const was = store.keptBack?.read(first.key) ?? null;
       const now = values;
-      if (!was || !now) return false;
+      if (!state || !was || !now) return false;
+      since = this.quarantine.writtenSince(state, first.key, was);
       written = was.map((value, i) => !sameValue(value, now[i] as SqlValue));
       found = was;
       store.keptBack?.remove(first.key);
@@ -116,7 +120,7 @@ export class RowDrain {
         }
         written = this.takenOver.withReferences(state, image, written);
         // The image holds edits that no drain has seen: they have authors and times of their own.
-        if (written.includes(true)) this.writes.write(state, written, at, { values: image, found });
+        if (written.includes(true)) this.writes.write(state, written, at, { values: image, found, since });
       }
       this.writes.delete(state, alive, id, { image: this.rows.references.abstract(table, image), wall: at, replaced }, before);
       if (table.surrogate) {
@@ -126,6 +130,7 @@ export class RowDrain {
       alive = false;
       born = null;
       found = null;
+      since = null;
       written = table.columns.map(() => false);
     };
 
@@ -171,7 +176,7 @@ export class RowDrain {
       this.writes.edit(
         state,
         id,
-        { values, found },
+        { values, found, since },
         withDoubts(state, written, this.reconciliation.doubts(table, id, values)),
         wall,
         before,

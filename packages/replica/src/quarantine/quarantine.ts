@@ -1,9 +1,10 @@
 import type { Database } from "better-sqlite3";
-import type { SqlValue } from "@scoutsync/core";
+import { type CellValue, type SqlValue, winnerOf } from "@scoutsync/core";
 import { CAPTURE, eventCode, imageNumber, imageTable, Op, REPLACED } from "../capture/triggers.ts";
 import type { Placement } from "../apply/placement.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { pick } from "../rows/foreign-keys.ts";
+import { registerOf } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";
@@ -157,6 +158,29 @@ export class Quarantine {
     );
   }
 
+  /**
+   * What a row whose delete is kept back holds, `values`, by column, where somebody else wrote it since: whoever inserts the row
+   * again has seen none of it. Null where nothing was written, and where a version kept it back that did not note when that was.
+   */
+  writtenSince(state: RowState, key: readonly SqlValue[], values: readonly SqlValue[]): ReadonlyMap<number, CellValue> | null {
+    const { table } = state;
+    const kept = this.db
+      .prepare(
+        "SELECT hash, counts FROM _scoutsync_quarantined AS q JOIN _scoutsync_quarantine AS of ON of.id = q.quarantine WHERE tid = ? AND local = ?",
+      )
+      .get(table.tid, packKey(table.key, key)) as { hash: Buffer; counts: string } | undefined;
+    if (!kept || !state.hash || kept.hash.equals(state.hash)) return null;
+    const { known } = JSON.parse(kept.counts) as { known?: Known };
+    if (!known) return null;
+    const cells = this.rows.references.abstract(table, values);
+    const written = table.columns.flatMap(({ cid }, index) => {
+      const winner = winnerOf(registerOf(state, cid), this.knowledge);
+      const isNews = winner && !this.knowledge.isOwn(winner.origin) && winner.sequence > (known[winner.origin] ?? 0);
+      return isNews ? [[cid, cells[index] ?? null] as const] : [];
+    });
+    return new Map(written);
+  }
+
   /** Keeps a row's delete back. */
   keep(table: Table, key: readonly SqlValue[], values: readonly SqlValue[], hash: Buffer, quarantine: number): void {
     this.rows.keepBack(table).add(key, values, hash, quarantine);
@@ -221,7 +245,8 @@ export class Quarantine {
         continue;
       }
       for (const { local, hash } of this.page(next.id, table.tid, next.decision === "release" ? LET_GO_AT_ONCE : PUT_AT_ONCE))
-        if (next.decision === "undo" || this.isEdited(table, local, hash)) this.putBackWithParents(table, local);
+        if (next.decision === "undo" || this.isEdited(table, local, hash) || this.lacksParent(table, local))
+          this.putBackWithParents(table, local);
         else this.letGo(table, local, next);
       if (next.decision === "release" || performance.now() > until) return false;
     }
@@ -236,6 +261,11 @@ export class Quarantine {
   private stateOf(table: Table, key: readonly SqlValue[]) {
     const state = table.surrogate ? this.rows.byId(table, key[0] as bigint) : this.rows.byKey(table, this.rows.keyFromValues(table, key));
     return state?.place.kind === "table" ? state : null;
+  }
+
+  /** True where a row waits that this one refers to: its table has no integer for that one, and the image of a delete would not either. */
+  private lacksParent(table: Table, local: Buffer): boolean {
+    return Boolean(this.rows.keepBack(table).concrete(keyParts(table, local))?.missing);
   }
 
   /** What others wrote since is later than the delete: as always, it revives the row. */
@@ -282,21 +312,22 @@ export class Quarantine {
   private spareReferredTo(id: number, until: number): boolean {
     const counts = JSON.parse(this.db.prepare("SELECT counts FROM _scoutsync_quarantine WHERE id = ?").pluck().get(id) as string) as {
       known?: Known;
+      looked?: Known;
     };
     // Kept back by a version that did not note it.
-    const { known } = counts;
-    if (!known) return true;
+    if (!counts.known) return true;
+    const looked = (counts.looked ??= { ...counts.known });
     const since = this.db.prepare(
       "SELECT sequence, tid, slot FROM _scoutsync_log WHERE oid = ? AND sequence > ? ORDER BY sequence LIMIT ?",
     );
     let through = true;
     for (const oid of this.db.prepare("SELECT oid FROM _scoutsync_origin").pluck().all() as number[]) {
       for (;;) {
-        const page = since.all(oid, known[oid] ?? 0, LOOKED_AT_ONCE) as { sequence: number; tid: number; slot: number }[];
+        const page = since.all(oid, looked[oid] ?? 0, LOOKED_AT_ONCE) as { sequence: number; tid: number; slot: number }[];
         for (const { tid, slot } of page) this.putBackParents(this.rows.atLog(tid, BigInt(slot)));
         const last = page.at(-1);
         if (!last) break;
-        known[oid] = last.sequence;
+        looked[oid] = last.sequence;
         if (performance.now() > until) through = false;
         if (!through) break;
       }
