@@ -84,7 +84,7 @@ export const APPLY_FAULTS: Fault[] = [
   },
   {
     name: "what a deleted row left behind comes to mean a later deleted one that had its integer",
-    edits: [["    if (last && wanted !== null) this.sayLast(state.table, wanted, last);\n", ""]],
+    edits: [["    if (last && wanted !== null) this.said.sayLast(state.table, wanted, last);\n", ""]],
     caughtBy: tests("left-behind"),
   },
   {
@@ -194,7 +194,7 @@ export const APPLY_FAULTS: Fault[] = [
   },
   {
     name: "copies joined as shared: rows without a key that came before keep the name of their copy",
-    edits: [["this.rows.keyCells(state).map((cell) => shared.nameOfKeyless(cell)),", "this.rows.keyCells(state),"]],
+    edits: [["this.rows.keys.keyCells(state).map((cell) => shared.nameOfKeyless(cell)),", "this.rows.keys.keyCells(state),"]],
     caughtBy: tests("joining-keyless"),
   },
   {

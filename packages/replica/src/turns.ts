@@ -419,7 +419,7 @@ export class Turns {
         // Nothing was written, and a COMMIT that fails would leave the transaction to whatever comes next.
         if (this.db.inTransaction) this.db.exec("ROLLBACK");
       }
-      this.write(() => this.rows.locate(moved));
+      this.write(() => this.rows.keys.locate(moved));
     }
     return this.write(() => {
       if (this.mayPlaceWaiting()) this.silently(() => this.placement.decisions.normalize(Number.POSITIVE_INFINITY));

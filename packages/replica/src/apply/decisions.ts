@@ -366,7 +366,7 @@ export class Decisions {
   private holders(waiting: RowState, values: readonly SqlValue[], at: RowAt): RowState[] {
     const { table } = waiting;
     const holders: RowState[] = [];
-    const contested = table.surrogate ? null : this.rows.keyValues(waiting);
+    const contested = table.surrogate ? null : this.rows.keys.keyValues(waiting);
     const sameKey = contested && at(table, contested);
     if (sameKey) holders.push(sameKey);
     table.uniques.forEach((unique, number) => {

@@ -180,7 +180,7 @@ export function asIncoming(rows: RowStore, state: RowState, table: Table): Incom
   return {
     table,
     identity: table.surrogate ? state.identity : null,
-    key: table.surrogate ? null : rows.keyCells(state),
+    key: table.surrogate ? null : rows.keys.keyCells(state),
     birth: state.partial ? null : birth,
     claim: state.claim,
     values,

@@ -172,7 +172,7 @@ export class Entities {
     state.place = { kind: "joined", rep: named };
     this.rows.saveOut(state, inTable, this.related.wanted(state), cells, ownedDots(state));
     const { keptBack } = this.rows.of(rep.table);
-    const key = alive && keptBack && rep.place.kind === "table" ? this.rows.keyValues(rep) : null;
+    const key = alive && keptBack && rep.place.kind === "table" ? this.rows.keys.keyValues(rep) : null;
     if (key) keptBack?.joined(key);
   }
 
@@ -221,7 +221,7 @@ export class Entities {
     for (const table of new Set(seed.table.referencedBy.map(({ child }) => child))) {
       if (!table.keyReferences.some(({ parent }) => parent === seed.table)) continue;
       for (const row of this.rows.joined(table)) {
-        if (this.rows.keyCells(row).some((cell) => cell instanceof Ref && parted.has(nameOf(cell)))) this.touch(row.birth);
+        if (this.rows.keys.keyCells(row).some((cell) => cell instanceof Ref && parted.has(nameOf(cell)))) this.touch(row.birth);
       }
     }
   }

@@ -55,7 +55,7 @@ export function follow(rows: RowStore, knowledge: Knowledge, state: RowState, fo
     const { child, columns, targets } = foreign;
     const current = rows.byDot(birth.origin, birth.sequence);
     const target = pick(state.table, targets, state.table.surrogate ? state.slot : null, values ?? []) as SqlValue[] | null;
-    const key = current && rows.keyValues(current);
+    const key = current && rows.keys.keyValues(current);
     const partOfKey = !child.keyless && child.key.some(({ name }) => columns.includes(name));
     if (!current || current.place.kind !== "table" || !target || !key || partOfKey) continue;
     const before = ownedDots(current);

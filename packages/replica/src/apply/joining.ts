@@ -258,9 +258,9 @@ export class Joining {
     if (state.table.keyless)
       state.key = packKey(
         state.table.key,
-        this.rows.keyCells(state).map((cell) => shared.nameOfKeyless(cell)),
+        this.rows.keys.keyCells(state).map((cell) => shared.nameOfKeyless(cell)),
       );
-    else if (state.key) state.key = packKey(state.table.key, this.cells(this.rows.keyCells(state)));
+    else if (state.key) state.key = packKey(state.table.key, this.cells(this.rows.keys.keyCells(state)));
     for (const [cid, value] of state.own) state.own.set(cid, this.cell(value));
     if (state.place.kind === "joined" && state.place.rep) {
       const { origin, sequence } = state.place.rep;

@@ -207,7 +207,7 @@ export class KeptRows {
     if (end && end.changed.length > 0) {
       const refused = this.placement.tryUpdate(state, end.changed, wanted);
       if (refused) return this.placement.evict(state, cells, refused, null, before);
-      this.rows.noteOwn(state, cells, wanted);
+      this.rows.said.noteOwn(state, cells, wanted);
     }
     const values = this.rows.tableValues(state);
     if (!values) return;

@@ -44,7 +44,7 @@ export class LeftBehind {
         .keysWhere(column.name, id)
         .some((key) => {
           const row = this.related.stateAt(child, key);
-          if (row && this.rows.isBare(row, column.cid, table, id)) return false;
+          if (row && this.rows.said.isBare(row, column.cid, table, id)) return false;
           const said = row?.own.get(column.cid);
           const gone = said instanceof Ref ? this.rows.byIdentity(table, said.origin, said.sequence) : last;
           return gone !== null && this.isStranger(taker, gone);
@@ -58,7 +58,7 @@ export class LeftBehind {
    */
   say(taker: RowState, id: bigint): void {
     const gone = taker.table.referencedBy.length > 0 ? this.rows.deadAt(taker.table, id) : null;
-    if (gone && !isSame(gone, taker)) this.rows.sayMeant(taker.table, id, new Ref(gone.identity.origin, gone.identity.sequence));
+    if (gone && !isSame(gone, taker)) this.rows.said.sayMeant(taker.table, id, new Ref(gone.identity.origin, gone.identity.sequence));
   }
 
   /**

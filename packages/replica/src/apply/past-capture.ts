@@ -51,7 +51,7 @@ export class PastCapture {
     const { table, hash } = state;
     // Of a row whose delete is kept back the hash may be of before what it refers to got another integer.
     if (this.isOrdinary || table.keyless || !hash || this.rows.of(table).keptBack) return false;
-    if (!this.rows.hashOf(state, table.surrogate ? state.slot : null, values).equals(hash)) {
+    if (!this.rows.hashes.hashOf(state, table.surrogate ? state.slot : null, values).equals(hash)) {
       const ofKey = new Set(table.surrogate ? [] : table.key.map(({ cid }) => cid));
       this.found.set(nameOf(state), new Set(table.columns.map(({ cid }) => cid).filter((cid) => !ofKey.has(cid))));
     }

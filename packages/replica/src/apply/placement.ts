@@ -151,7 +151,7 @@ export class Placement {
       const values = this.rows.tableValues(state);
       if (!values) return;
       // What it ends with, too: the same batch may say that it is one with another row.
-      this.rows.noteOwn(state, cells, values, changed.length > 0);
+      this.rows.said.noteOwn(state, cells, values, changed.length > 0);
       this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
       values.forEach(releaseLarge);
       return;
@@ -167,7 +167,7 @@ export class Placement {
       const refused = this.tryUpdate(state, changed, values);
       if (refused) return this.evict(state, cells, refused, null, before);
     }
-    this.rows.noteOwn(state, cells, values, this.leftBehind.note(concrete, state.birth) || this.rows.same.exist);
+    this.rows.said.noteOwn(state, cells, values, this.leftBehind.note(concrete, state.birth) || this.rows.same.exist);
     if (state.table.surrogate && this.related.idFor(state) !== state.slot) this.move(state, values, cells, before);
     else this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
     this.early.placed(state, cells, changed);
@@ -183,7 +183,7 @@ export class Placement {
   }
 
   tryUpdate(state: RowState, changed: readonly number[], values: readonly SqlValue[]): WaitingReason | null {
-    const key = this.rows.keyValues(state) as SqlValue[];
+    const key = this.rows.keys.keyValues(state) as SqlValue[];
     const bound = bindable(changed.map((index) => values[index] as SqlValue));
     if (hasKeyNow(state.table, values)) return KEY_NOW;
     return refusal(this.db, state.table, () => this.rows.of(state.table).update(key, changed, bound.values, bound.raw));
@@ -224,7 +224,7 @@ export class Placement {
     if (stood) this.pastCapture.keep(state, stood, { changed, cells: shown });
     const refused = changed.length > 0 ? this.tryUpdate(state, changed, values) : null;
     if (refused) return this.evict(state, cells, refused, null, before);
-    this.rows.noteOwn(state, cells, values, this.leftBehind.note(concrete, state.birth) || this.rows.same.exist);
+    this.rows.said.noteOwn(state, cells, values, this.leftBehind.note(concrete, state.birth) || this.rows.same.exist);
     if (state.table.surrogate && this.related.idFor(state) !== state.slot) this.move(state, values, cells, before);
     else this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
     this.early.placed(state, cells, changed);
@@ -275,7 +275,7 @@ export class Placement {
     const refused = refusal(this.db, state.table, () => (rowid = this.rows.of(state.table).insert(id, bound.values, bound.raw)));
     if (refused) return wait(refused, null);
     // Until those that are placed together with it are there, their integers may be ones of deleted rows.
-    this.rows.noteOwn(state, cells, values, isContested || this.cycle.size > 0 || this.rows.same.exist);
+    this.rows.said.noteOwn(state, cells, values, isContested || this.cycle.size > 0 || this.rows.same.exist);
     this.rows.saveInTable(state, id, values, before, state.table.keyless ? [rowid] : null);
     this.early.placed(state, cells);
     if (wasWaiting) this.waiting--;
@@ -342,7 +342,7 @@ export class Placement {
   leave(state: RowState): void {
     this.moves++;
     this.rows.former.left(state);
-    const key = this.rows.keyValues(state);
+    const key = this.rows.keys.keyValues(state);
     if (key) this.rows.of(state.table).delete(key);
   }
 
@@ -414,7 +414,7 @@ export class Placement {
           row?.own.get(column.cid) instanceof Ref && !this.related.meansAnother(row, column.cid, parent);
         const there = this.related.stateAt(table, key);
         const child = says(there) || (isLast && !there?.own.has(column.cid)) ? there : this.rows.references.byKeyOf(table, key, parent);
-        if (child?.place.kind !== "table" || this.rows.isBare(child, column.cid, parent.table, from)) continue;
+        if (child?.place.kind !== "table" || this.rows.said.isBare(child, column.cid, parent.table, from)) continue;
         const before = ownedDots(child);
         this.rows.of(table).update(key, [table.indexOf.get(column.cid) as number], [to], []);
         const moved = key.map((part, i) => (table.key[i]?.name === column.name ? to : part));

@@ -107,7 +107,7 @@ export class PlainBirths {
       this.clashing = true;
       return false;
     }
-    const rowSum = this.rows.hash(table, id, values as SqlValue[], NOTHING_ELSE);
+    const rowSum = this.rows.hashes.hash(table, id, values as SqlValue[], NOTHING_ELSE);
     this.rows.touchedRow(table, identity);
     this.rows.digest.add(table.tid, rowSum);
     this.rows.of(table).addPlain(id, birth.origin, birth.sequence, birth.time, birth.context, rowSum);

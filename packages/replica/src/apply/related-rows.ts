@@ -91,7 +91,7 @@ export class RelatedRows {
         .keysWhere(column.name, parent.slot)
         .flatMap((key) => {
           const child = this.stateAt(table, key);
-          return child && !this.rows.isBare(child, column.cid, parent.table, parent.slot) ? [{ child, cid: column.cid }] : [];
+          return child && !this.rows.said.isBare(child, column.cid, parent.table, parent.slot) ? [{ child, cid: column.cid }] : [];
         }),
     );
   }
@@ -102,7 +102,7 @@ export class RelatedRows {
     for (const { child: table, column } of parent.table.surrogate ? parent.table.referencedBy : []) {
       for (const key of this.rows.of(table).keysWhere(column.name, parent.slot)) {
         const child = this.stateAt(table, key);
-        if (!child || this.rows.isBare(child, column.cid, parent.table, parent.slot)) continue;
+        if (!child || this.rows.said.isBare(child, column.cid, parent.table, parent.slot)) continue;
         const name = `${child.birth.origin}:${child.birth.sequence}`;
         const row = found.get(name) ?? { child, cids: [], key };
         row.cids.push(column.cid);
@@ -163,7 +163,7 @@ export class RelatedRows {
         .keysWhere(column.name, id)
         .flatMap((key) => {
           const child = this.stateAt(table, key);
-          if (!child || this.rows.isBare(child, column.cid, gone.table, id)) return [];
+          if (!child || this.rows.said.isBare(child, column.cid, gone.table, id)) return [];
           const isMeant = child.own.get(column.cid) instanceof Ref ? !this.meansAnother(child, column.cid, gone) : isLast;
           return isMeant ? [child] : [];
         }),

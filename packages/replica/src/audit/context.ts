@@ -24,7 +24,7 @@ export interface Audited {
 /** The row's key as a person sees it in the table; `keylessText` where there is none. */
 export function keyOf({ rows, knowledge }: Audited, state: RowState): string {
   if (state.table.surrogate) return state.place.kind === "table" ? String(state.slot) : String(state.claim);
-  const cells = rows.keyCells(state);
+  const cells = rows.keys.keyCells(state);
   if (state.table.keyless) return keylessText(cells[0] ?? null, (origin, sequence) => knowledge.dotText(origin, sequence));
   for (const { index, parent } of state.table.keyReferences) {
     const value = cells[index];
@@ -42,7 +42,7 @@ export function shown({ rows }: Audited, table: Table, index: number, value: Cel
 /** Who a row is, the same on every node. */
 export function identityText({ knowledge, rows }: Audited, state: RowState): string {
   if (state.table.surrogate) return knowledge.dotText(state.identity.origin, state.identity.sequence);
-  return rows
+  return rows.keys
     .keyCells(state)
     .map((cell) => (cell instanceof Ref ? knowledge.dotText(cell.origin, cell.sequence) : valueText(cell)))
     .join(",");

@@ -113,7 +113,7 @@ function keyOf(audited: Audited, state: RowState): SqlValue[] {
   const { rows } = audited;
   if (state.table.keyless) return [shownKeyOf(audited, state)];
   if (state.table.surrogate) return [rows.outId(state) ?? state.claim];
-  return rows.keyValues(state) ?? (rows.keyCells(state) as SqlValue[]);
+  return rows.keys.keyValues(state) ?? (rows.keys.keyCells(state) as SqlValue[]);
 }
 
 const refused = (message: string, action: string) => new SyncError({ code: "INVALID_ARGUMENT", message, action });

@@ -192,7 +192,7 @@ export function resolveReview(
   for (const state of openRows(audited)) {
     for (const review of conflictsOf(audited, state)) {
       if (review.id !== request.id) continue;
-      const key = rows.keyValues(state);
+      const key = rows.keys.keyValues(state);
       if (!key) break;
       const values =
         request.set.length > 0
@@ -204,7 +204,7 @@ export function resolveReview(
   }
   const gone = settleGoneColumn(audited, request);
   if (gone) {
-    const key = rows.keyValues(gone.row);
+    const key = rows.keys.keyValues(gone.row);
     if (key && request.set.length > 0) writeColumns(audited, gone.row, key, request.set);
     return { review: gone.review, parked: null };
   }
@@ -213,7 +213,7 @@ export function resolveReview(
   const noticed = settleNotice(audited, request);
   if (noticed) {
     for (const row of noticed.rows) {
-      const key = rows.keyValues(row);
+      const key = rows.keys.keyValues(row);
       if (key) writeColumns(audited, row, key, noticed.values);
     }
     return { review: noticed.review, parked: null };

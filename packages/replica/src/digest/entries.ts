@@ -69,7 +69,7 @@ function bucketSums(db: Database, rows: RowStore, table: Table, deep: boolean): 
     return sums;
   }
   for (const { key, values } of everyRow(db, rows, table)) {
-    const hash = rows.hash(table, table.surrogate ? (key[0] as bigint) : null, values);
+    const hash = rows.hashes.hash(table, table.surrogate ? (key[0] as bigint) : null, values);
     const bucket = hash[0] as number;
     const held = sums.get(bucket) ?? { rows: 0, sum: 0n };
     sums.set(bucket, { rows: held.rows + 1, sum: BigInt.asUintN(128, held.sum + numberOf(hash)) });
@@ -80,7 +80,7 @@ function bucketSums(db: Database, rows: RowStore, table: Table, deep: boolean): 
 function* rowHashes(db: Database, rows: RowStore, table: Table, deep: boolean): Generator<{ key: string; hash: Buffer }> {
   if (deep) {
     for (const { key, values } of everyRow(db, rows, table))
-      yield { key: keyText(key), hash: rows.hash(table, table.surrogate ? (key[0] as bigint) : null, values) };
+      yield { key: keyText(key), hash: rows.hashes.hash(table, table.surrogate ? (key[0] as bigint) : null, values) };
     return;
   }
   const page = db
@@ -91,7 +91,7 @@ function* rowHashes(db: Database, rows: RowStore, table: Table, deep: boolean): 
     const found = page.all(at) as [bigint, Buffer][];
     for (const [slot, hash] of found) {
       const state = table.surrogate ? null : rows.atLog(table.tid, slot);
-      yield { key: keyText(table.surrogate ? [slot] : ((state && rows.keyValues(state)) ?? [slot])), hash };
+      yield { key: keyText(table.surrogate ? [slot] : ((state && rows.keys.keyValues(state)) ?? [slot])), hash };
     }
     const last = found.at(-1);
     if (!last) return;

@@ -96,7 +96,7 @@ export class OwnWrites {
     this.affected.noteReferred(state, values);
     if (id !== null && state.table.referencedBy.length > 0) this.affected.born(state.table, id);
     if (state.slot === UNSTORED && id !== null && state.deletes.length === 0) {
-      const hash = this.rows.hashOf(state, id, values);
+      const hash = this.rows.hashes.hashOf(state, id, values);
       this.rows.digest.add(state.table.tid, hash);
       this.rows.touchedRow(state.table, state.identity);
       this.rows.of(state.table).addPlain(id, state.birth.origin, state.birth.sequence, state.birth.time, state.birth.context, hash);

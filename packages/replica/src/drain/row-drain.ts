@@ -61,7 +61,7 @@ export class RowDrain {
     }
     const id = table.surrogate ? (first.key[0] as bigint) : null;
     for (const { index, parent } of table.keyReferences) this.bearUncompared(parent, first.key[index], first.wall);
-    const packed = table.surrogate ? null : this.rows.keyFromValues(table, first.key);
+    const packed = table.surrogate ? null : this.rows.keys.keyFromValues(table, first.key);
     const known = packed ? this.rows.byKey(table, packed) : this.rows.byId(table, id as bigint);
     // A row that waits outside its table is not the one the application wrote, unless its key says so.
     const unseen = known?.place.kind === "held" ? known : null;
@@ -82,7 +82,7 @@ export class RowDrain {
     const keepBack = (event: Event): boolean => {
       if (this.into === null || !event.seen || !state || !alive) return false;
       const doubts = this.reconciliation.doubts(table, id, event.image);
-      if (doubts && state.hash && !this.rows.hashOf(state, id, event.image).equals(state.hash))
+      if (doubts && state.hash && !this.rows.hashes.hashOf(state, id, event.image).equals(state.hash))
         written = withDoubts(state, written, doubts);
       if (written.includes(true)) this.writes.edit(state, id, { values: event.image, found, since }, written, event.wall, before);
       before = ownedDots(state);
@@ -115,7 +115,7 @@ export class RowDrain {
       } else if (!seen) forgetValues(state);
       else {
         const doubts = this.reconciliation.doubts(table, id, image);
-        if (doubts && state.hash && Buffer.compare(this.rows.hashOf(state, id, image), state.hash) !== 0) {
+        if (doubts && state.hash && Buffer.compare(this.rows.hashes.hashOf(state, id, image), state.hash) !== 0) {
           written = withDoubts(state, written, doubts);
         }
         written = this.takenOver.withReferences(state, image, written);

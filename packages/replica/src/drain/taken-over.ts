@@ -24,7 +24,7 @@ export class TakenOver {
     for (const { child: table, column } of parent.referencedBy) {
       if (table.key.some(({ cid }) => cid === column.cid)) continue;
       for (const { child, values } of rowsShowing(this.rows, table, column.name, id)) {
-        if (this.rows.isBare(child, column.cid, parent, id)) continue;
+        if (this.rows.said.isBare(child, column.cid, parent, id)) continue;
         const before = ownedDots(child);
         writeTakenOver(child, column.cid, this.knowledge);
         this.rows.saveReference(child, values, before);

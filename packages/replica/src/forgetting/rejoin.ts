@@ -299,14 +299,14 @@ export class Rejoin {
     if (!this.mayBeForgotten(state)) return;
     // What was deleted here as well is no news to anyone.
     if (state.place.kind !== "dead" && isAlive(state, this.knowledge))
-      this.remember(state, this.rows.keyValues(state), this.rows.cells(state), result);
+      this.remember(state, this.rows.keys.keyValues(state), this.rows.cells(state), result);
     this.rows.erase(state);
   }
 
   private look(state: RowState): Shape {
     const inTable = state.place.kind === "table";
     return {
-      key: this.rows.keyValues(state),
+      key: this.rows.keys.keyValues(state),
       values: inTable ? this.rows.tableValues(state) : null,
       cells: this.rows.cells(state),
       shown: this.placement.entities.shown(state),
@@ -347,7 +347,7 @@ export class Rejoin {
       : table.surrogate
         ? null
         : key
-          ? this.rows.keyFromValues(table, key)
+          ? this.rows.keys.keyFromValues(table, key)
           : this.renamedKey(state);
     const staysItself = table.surrogate ? keepsName : packed !== null && state.key?.equals(packed) === true;
     const named = table.surrogate && staysItself ? { identity: state.identity, claim: state.claim } : { claim: id ?? 0n };
@@ -443,7 +443,7 @@ export class Rejoin {
     if (state.key === null || state.table.keyReferences.length === 0) return state.key;
     return packKey(
       state.table.key,
-      this.rows.keyCells(state).map((cell) => this.nameNow(cell) ?? cell),
+      this.rows.keys.keyCells(state).map((cell) => this.nameNow(cell) ?? cell),
     );
   }
 

@@ -75,7 +75,7 @@ export class SettledConflicts {
     if (gone.length === 0) return;
     const values = this.rows.tableValues(state);
     // Written past capture: saved now, it would count as compared.
-    if (!values || !state.hash?.equals(this.rows.hashOf(state, state.slot, values))) return;
+    if (!values || !state.hash?.equals(this.rows.hashes.hashOf(state, state.slot, values))) return;
     this.forgotten += gone.length;
     if (this.options.dryRun) return;
     const before = ownedDots(state);

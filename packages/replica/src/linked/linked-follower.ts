@@ -218,6 +218,6 @@ export class LinkedFollower {
       const isTaken = taken.some((one) => one.isFirst && one.id === value && targetName(one.target) === targetName(target));
       if (typeof value === "bigint" && isTaken && !own.has(cid)) own.set(cid, value);
     }
-    return this.rows.hash(state.table, state.table.surrogate ? state.slot : null, values, own).equals(state.hash);
+    return this.rows.hashes.hash(state.table, state.table.surrogate ? state.slot : null, values, own).equals(state.hash);
   }
 }

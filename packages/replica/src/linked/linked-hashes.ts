@@ -48,9 +48,11 @@ export class LinkedHashes {
     let count = 0;
     for (const { key, values, at } of pages(this.db, table, this.after)) {
       this.after = at;
-      const state = table.surrogate ? this.rows.byId(table, key[0] as bigint) : this.rows.byKey(table, this.rows.keyFromValues(table, key));
+      const state = table.surrogate
+        ? this.rows.byId(table, key[0] as bigint)
+        : this.rows.byKey(table, this.rows.keys.keyFromValues(table, key));
       if (state?.place.kind === "table" && state.hash) {
-        const hash = this.rows.hashOf(state, table.surrogate ? state.slot : null, values);
+        const hash = this.rows.hashes.hashOf(state, table.surrogate ? state.slot : null, values);
         if (!hash.equals(state.hash)) this.rows.rehash(state, hash);
       }
       if (++count % ROWS_AT_ONCE === 0 && performance.now() > until) return false;

@@ -156,7 +156,7 @@ export class RecordWriter {
     }
     this.row(state, () => {
       // NULLs would travel as if they were its values.
-      if (state.table.keyless && state.place.kind === "table" && !this.rows.keyValues(state)) throw vanished(state.table);
+      if (state.table.keyless && state.place.kind === "table" && !this.rows.keys.keyValues(state)) throw vanished(state.table);
       return this.rows.cells(state);
     });
   }
@@ -376,7 +376,7 @@ export class RecordWriter {
       this.payload.origin(state.identity.origin);
       this.payload.sequence(state.identity.sequence);
     } else {
-      const cells = this.rows.keyCells(state);
+      const cells = this.rows.keys.keyCells(state);
       if (state.table.keyless && !(cells[0] instanceof Ref)) this.payload.needsNamesByContent();
       for (const cell of cells) this.payload.value(cell);
     }

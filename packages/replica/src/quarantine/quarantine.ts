@@ -259,7 +259,9 @@ export class Quarantine {
   }
 
   private stateOf(table: Table, key: readonly SqlValue[]) {
-    const state = table.surrogate ? this.rows.byId(table, key[0] as bigint) : this.rows.byKey(table, this.rows.keyFromValues(table, key));
+    const state = table.surrogate
+      ? this.rows.byId(table, key[0] as bigint)
+      : this.rows.byKey(table, this.rows.keys.keyFromValues(table, key));
     return state?.place.kind === "table" ? state : null;
   }
 
@@ -352,10 +354,10 @@ export class Quarantine {
         const wanted = foreign.isKey ? pick(state.table, foreign.columns, id, values) : null;
         if (!wanted) return [];
         const key = foreign.parent.key.map((column) => wanted[foreign.targets.indexOf(column.name)] as SqlValue);
-        return this.rows.byKey(foreign.parent, this.rows.keyFromValues(foreign.parent, key)) ?? [];
+        return this.rows.byKey(foreign.parent, this.rows.keys.keyFromValues(foreign.parent, key)) ?? [];
       });
       for (const parent of [...named, ...keyed]) {
-        const key = this.rows.keyValues(parent);
+        const key = this.rows.keys.keyValues(parent);
         if (!key || !this.rows.of(parent.table).keptBack?.read(key)) continue;
         this.putBack(parent.table, packKey(parent.table.key, key));
         open.push(parent);

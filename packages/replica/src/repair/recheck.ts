@@ -41,16 +41,16 @@ const isAbsent = (rows: RowStore, table: Table, text: string): boolean =>
 const isGone = (rows: RowStore, table: Table, text: string): boolean =>
   !table.surrogate &&
   keysWritten(table, text).some(
-    (key) => rows.byKey(table, rows.keyFromValues(table, key))?.place.kind === "table" && rows.of(table).read(key) === null,
+    (key) => rows.byKey(table, rows.keys.keyFromValues(table, key))?.place.kind === "table" && rows.of(table).read(key) === null,
   );
 
 /** Whether a row's values are those of its stored hash; "unclear" when it came or went behind our back. */
 function look(rows: RowStore, table: Table, key: readonly SqlValue[]): "as stored" | "edited" | "unclear" {
   const id = table.surrogate ? (key[0] as bigint) : null;
-  const state = id === null ? rows.byKey(table, rows.keyFromValues(table, key)) : rows.byId(table, id);
+  const state = id === null ? rows.byKey(table, rows.keys.keyFromValues(table, key)) : rows.byId(table, id);
   const values = rows.of(table).read(key);
   if (!values || state?.place.kind !== "table" || !state.hash) return "unclear";
-  return Buffer.compare(rows.hashOf(state, id, values), state.hash) === 0 ? "as stored" : "edited";
+  return Buffer.compare(rows.hashes.hashOf(state, id, values), state.hash) === 0 ? "as stored" : "edited";
 }
 
 /** Makes the sums of a table's row hashes again what the stored hashes add up to. The caller reloads what it keeps of them. */
@@ -78,7 +78,7 @@ export function rowsNamed(db: Database, rows: RowStore, table: Table, text: stri
   }
   const states: RowState[] = [];
   for (const key of keysFromText(db, table, text)) {
-    const state = table.surrogate ? rows.byId(table, key[0] as bigint) : rows.byKey(table, rows.keyFromValues(table, key));
+    const state = table.surrogate ? rows.byId(table, key[0] as bigint) : rows.byKey(table, rows.keys.keyFromValues(table, key));
     if (state) states.push(state);
   }
   const mine = table.surrogate ? "AND id = ?" : "";
@@ -91,7 +91,7 @@ export function rowsNamed(db: Database, rows: RowStore, table: Table, text: stri
   for (const slot of slots) {
     const state = rows.atLog(-table.tid, slot);
     if (!state || states.some((held) => held.slot === state.slot && held.place.kind === state.place.kind)) continue;
-    const named = table.surrogate ? text : rows.keyValues(state);
+    const named = table.surrogate ? text : rows.keys.keyValues(state);
     if (named !== null && (typeof named === "string" || keyText(named) === text)) states.push(state);
   }
   return states;

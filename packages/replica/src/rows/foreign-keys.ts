@@ -8,7 +8,7 @@ import { packKey } from "./values.ts";
 /** The row that has this key in its table; null when nothing is known of one. */
 export function stateAt(rows: RowStore, table: Table, key: readonly SqlValue[]): RowState | null {
   if (table.surrogate) return rows.byId(table, key[0] as bigint);
-  const state = rows.byKey(table, rows.keyFromValues(table, key));
+  const state = rows.byKey(table, rows.keys.keyFromValues(table, key));
   return state?.place.kind === "table" ? state : null;
 }
 

@@ -159,11 +159,12 @@ export class KeptBackRows {
   rehash(): void {
     for (const key of this.keys()) {
       const id = this.table.surrogate ? (key[0] as bigint) : null;
-      const state = id === null ? this.rows.byKey(this.table, this.rows.keyFromValues(this.table, key)) : this.rows.byId(this.table, id);
+      const state =
+        id === null ? this.rows.byKey(this.table, this.rows.keys.keyFromValues(this.table, key)) : this.rows.byId(this.table, id);
       const values = this.read(key);
       if (state?.place.kind !== "table" || !values) continue;
       const former = state.hash;
-      const hash = this.rows.hashOf(state, id, values);
+      const hash = this.rows.hashes.hashOf(state, id, values);
       this.rows.rehash(state, hash);
       if (former)
         this.db

@@ -95,7 +95,7 @@ export class EntityMembers {
 
   private byKey(state: RowState): RowState[] {
     const { table } = state;
-    let keys: CellValue[][] = [this.rows.keyCells(state)];
+    let keys: CellValue[][] = [this.rows.keys.keyCells(state)];
     for (const { index, parent } of table.keyReferences) {
       keys = keys.flatMap((key) => {
         const ref = key[index];

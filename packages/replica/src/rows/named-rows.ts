@@ -11,7 +11,7 @@ import { packKey } from "./values.ts";
 export function keyNamed(rows: RowStore, table: Table, text: string): SqlValue[] | null {
   if (!table.keyless) return keyFromText(rows.db, table, text);
   const state = keylessNamed(rows, table, text);
-  return state && rows.keyValues(state);
+  return state && rows.keys.keyValues(state);
 }
 
 /** The keys of all rows that are written so: parts joined by commas may hold commas. */

@@ -1,28 +1,26 @@
 import type { Database } from "better-sqlite3";
-import { ByteReader, type Authorship, type CellValue, MalformedBytes, Ref, releasePacked, type SqlValue } from "@scoutsync/core";
+import { type Authorship, type CellValue, MalformedBytes, Ref, releasePacked, type SqlValue } from "@scoutsync/core";
 import { type Table } from "../schema/catalog.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
-import { type LinkedRows, targetWithin } from "../linked/linked-rows.ts";
+import type { LinkedRows } from "../linked/linked-rows.ts";
 import type { LinkedTarget } from "../schema/tables.ts";
 import { waitingColumns } from "./held-columns.ts";
-import { KeylessRows } from "./keyless-rows.ts";
 import { type LogEntry, LogEntries } from "./log-entries.ts";
-import { isStray, References } from "./references.ts";
-import { rowsShowing } from "./equal-rows.ts";
+import { References } from "./references.ts";
+import { RowHashes } from "./row-hashes.ts";
+import { keyIn, RowKeys } from "./row-keys.ts";
+import { SaidReferences } from "./said-references.ts";
 import { stateInTable, stateOut } from "./stored-states.ts";
 import type { SharedRows } from "../identity/shared-rows.ts";
 import { type Identity, SameLinks } from "./same-links.ts";
-import { openConflicts, ownedDots, packExtra, type RowState, UNSTORED } from "./row-state.ts";
+import { openConflicts, type ownedDots, packExtra, type RowState, UNSTORED } from "./row-state.ts";
 import { holdsPartOf, packImage, unpackImage } from "./images.ts";
 import { OutState, OutTable, type OutRow, type WaitingRows } from "./out-table.ts";
 import { KeptBackRows } from "./kept-back-rows.ts";
 import type { FormerIds } from "./former-ids.ts";
 import { SpentIds } from "./spent-ids.ts";
 import { hasLocalKey, type StoredRow, TableStore } from "./table-store.ts";
-import { packKey, rowHash, sameValue } from "./values.ts";
-
-/** Every packed key has at least one byte. */
-const NO_KEY = Buffer.alloc(0);
+import { packKey, sameValue } from "./values.ts";
 
 const isLacking = ({ absent, surrogate }: Table): boolean => absent === "missing" && surrogate;
 
@@ -42,6 +40,11 @@ export class RowStore {
   readonly out: OutTable;
   /** What rows refer to. */
   readonly references: References;
+  /** Whom rows mean where their tables show something else. */
+  readonly said: SaidReferences;
+  /** Natural keys, as tables hold them and as they are stored. */
+  readonly keys: RowKeys;
+  readonly hashes: RowHashes;
   /** Where the rows are that own a dot. */
   readonly log: LogEntries;
   private readonly spent: SpentIds;
@@ -57,7 +60,6 @@ export class RowStore {
   lacksTables = false;
   private stores = new Map<number, TableStore>();
   private byName = new Map<string, Table>();
-  private keyless = new Map<number, KeylessRows>();
   /** False in a transaction that only reads: rows that have moved cannot be noted where they are now. */
   private writable = true;
 
@@ -75,6 +77,9 @@ export class RowStore {
     this.same = new SameLinks(db);
     this.out = new OutTable(db);
     this.references = new References(this);
+    this.said = new SaidReferences(this);
+    this.keys = new RowKeys(this);
+    this.hashes = new RowHashes(this);
     this.log = new LogEntries(db);
     this.spent = new SpentIds(db);
   }
@@ -96,12 +101,10 @@ export class RowStore {
     this.lacksTables = tables.some(isLacking);
     const present = tables.filter((table) => table.absent === null);
     this.byName = new Map(present.map((table) => [table.name, table]));
-    this.keyless = new Map(
-      present.filter((table) => table.keyless).map((table) => [table.tid, new KeylessRows(this.db, table, this.of(table))]),
-    );
+    this.keys.setTables(present);
     this.linkedColumns = present.flatMap((table) => table.linked.map(({ index, target }) => ({ table, index, target })));
     this.lookForKeptBack();
-    this.lookForEarly();
+    this.said.lookForEarly(this.stores.values());
   }
 
   /** Notes in which tables rows are whose delete is kept back: after a change of the schema, a rollback, a decision. */
@@ -109,16 +112,6 @@ export class RowStore {
     const tids = new Set(this.db.prepare("SELECT DISTINCT tid FROM _scoutsync_quarantined").pluck().all() as number[]);
     for (const store of this.stores.values())
       store.keptBack = tids.has(store.table.tid) ? (store.keptBack ?? new KeptBackRows(this, store.table)) : null;
-  }
-
-  /** Notes for which tables integers are kept that named nobody: after a change of the schema, a rollback. */
-  private lookForEarly(): void {
-    const sql = "SELECT DISTINCT target FROM _scoutsync_linked WHERE target >= '.' AND target < '/'";
-    const targets = new Set(this.db.prepare(sql).pluck().all() as string[]);
-    for (const store of this.stores.values()) {
-      store.came = targets.has(targetWithin(store.table.tid)) ? [] : null;
-      store.bare.clear();
-    }
   }
 
   /** Rows of a table whose delete is kept back, there or to be. */
@@ -163,7 +156,7 @@ export class RowStore {
     for (const store of this.stores.values()) store.discard();
     this.same.forget();
     this.linked.reload();
-    this.lookForEarly();
+    this.said.lookForEarly(this.stores.values());
     this.touched?.clear();
   }
 
@@ -315,77 +308,9 @@ export class RowStore {
     this.syncLog(state, before);
   }
 
-  // ---- values
-
-  /** Finds the rows of a table without a primary key again after something has given them other rowids. */
-  locate(table: Table): void {
-    this.keyless.get(table.tid)?.locate();
-  }
-
-  /** The packed identity of a natural key from its values in the table; one that no row has where nothing is known of a row without a key. */
-  keyFromValues(table: Table, values: readonly SqlValue[]): Buffer {
-    if (table.keyless) return this.keyless.get(table.tid)?.identityAt(values, this.mayWrite) ?? NO_KEY;
-    const known = hasLocalKey(table) ? this.of(table).keyOfLocal(packKey(table.key, values)) : undefined;
-    if (known) return known;
-    const cells: CellValue[] = [...values];
-    let resolved = false;
-    for (const { index, parent } of table.keyReferences) {
-      const value = values[index];
-      const ref = typeof value === "bigint" ? this.references.refOf(parent, value) : null;
-      if (!ref) continue;
-      cells[index] = ref;
-      resolved = true;
-    }
-    const key = packKey(table.key, cells);
-    if (!resolved || this.byKey(table, key)) return key;
-    // A row that was there before the row it refers to is identified by the bare integer while it is in its table. A
-    // deleted one is not the row that the application adds now: that one refers to the row which has the integer.
-    const bare = packKey(table.key, values);
-    return this.byKey(table, bare)?.place.kind === "table" ? bare : key;
-  }
-
-  /** The key of a row as it is in its table now; null when it names a row that is not there. */
-  keyValues(state: RowState): SqlValue[] | null {
-    if (state.table.surrogate) return [state.slot];
-    if (state.table.keyless) {
-      if (state.place.kind !== "table" || state.hash === null) return null;
-      return this.keyless.get(state.table.tid)?.keyOf(state.slot, state.hash, this.mayWrite) ?? null;
-    }
-    const { keptBack } = this.of(state.table);
-    if (keptBack && state.place.kind === "table" && hasLocalKey(state.table)) {
-      // Kept back under the integers of then, whatever the rows it refers to have now.
-      const noted = this.notedKey(state);
-      if (noted && keptBack.has(noted)) return noted;
-    }
-    const values = this.keyCells(state);
-    for (const { index, parent } of state.table.keyReferences) {
-      const value = values[index];
-      if (!(value instanceof Ref)) continue;
-      const id =
-        this.references.shownId(parent, value) ?? this.references.deadParent(parent, this.references.representative(parent, value))?.id;
-      if (id === undefined) return state.place.kind === "table" ? this.notedKey(state) : null;
-      values[index] = id;
-    }
-    return values as SqlValue[];
-  }
-
-  /** The key that was noted when the row was put into its table: what it refers to may have left since, and this row not yet. */
-  private notedKey({ table, slot }: RowState): SqlValue[] | null {
-    const local = this.of(table).localOf(slot);
-    if (!local) return null;
-    const reader = new ByteReader(local);
-    return table.key.map(() => reader.value() as SqlValue);
-  }
-
-  /** The parts of a natural key, references as identities. */
-  keyCells(state: RowState): CellValue[] {
-    const reader = new ByteReader(state.key as Buffer);
-    return state.table.key.map(() => reader.value());
-  }
-
   /** Current values of the synced columns as the table holds them. Only for rows in their table. */
   tableValues(state: RowState): SqlValue[] | null {
-    const key = this.keyValues(state);
+    const key = this.keys.keyValues(state);
     return key ? this.of(state.table).read(key) : null;
   }
 
@@ -397,80 +322,12 @@ export class RowStore {
     if (state.place.kind === "table") {
       if (!values) return state.table.columns.map(() => null);
       const cells = this.references.abstract(state.table, values);
-      for (const [cid, value] of state.own) {
-        const index = state.table.indexOf.get(cid);
-        if (index === undefined) continue;
-        // Where the row named has another integer by now, or is forgotten, the table says what the application sees.
-        const isOther = isStray(state.table, index, value) && this.references.strayId(state.table, index, value) !== values[index];
-        if (!isOther) cells[index] = value;
-      }
+      this.said.putInto(cells, state, values);
       return cells;
     }
     const out = this.out.at(state.slot);
     if (!out) throw new MalformedBytes("a row's image is missing");
     return this.fromOut(out).values;
-  }
-
-  /** Notes in the state what the row says itself, `cells`, where its table is to show something else, `values`. */
-  noteOwn(state: RowState, cells: readonly CellValue[], values: readonly SqlValue[], differ = this.same.exist): void {
-    const isPlain = state.own.size === 0 && state.same.length === 0 && !differ && !this.same.exist && !this.mayBeBare(state.table, cells);
-    if (isPlain && state.table.linked.length === 0) return;
-    state.own.clear();
-    this.references.abstract(state.table, values).forEach((shown, index) => {
-      const cell = cells[index] as CellValue;
-      if (!sameValue(shown, cell)) state.own.set((state.table.columns[index] as { cid: number }).cid, cell);
-    });
-  }
-
-  /** True where a row may refer to nobody by an integer that another row has or had, or to one which has an integer that others hold so. */
-  private mayBeBare(table: Table, cells: readonly CellValue[]): boolean {
-    if (cells.some((cell, index) => isStray(table, index, cell))) return true;
-    return table.references.some(({ index, parent }) => {
-      const cell = cells[index];
-      if (typeof cell === "bigint") return !this.of(parent).namesNobody(cell);
-      return cell instanceof Ref && this.of(parent).bare.size > 0;
-    });
-  }
-
-  /** True where a row refers to nobody by this integer, which its table shows: it was written where no row had it. */
-  isBare(state: RowState, cid: number, parent: Table, id: bigint): boolean {
-    const said = state.own.get(cid);
-    return said === undefined ? this.of(parent).bare.has(id) : said === id;
-  }
-
-  hashOf(state: RowState, id: bigint | null, values: readonly SqlValue[]): Buffer {
-    return this.hash(state.table, state.table.surrogate ? id : null, values, state.own);
-  }
-
-  /**
-   * As `rowHash`, with rows of other databases by their names: their integers differ from replica to replica until these are
-   * in sync, too. `own` is what the row says itself; it is looked up where it is not given.
-   */
-  hash(table: Table, id: bigint | null, values: readonly SqlValue[], own?: RowState["own"]): Buffer {
-    return rowHash(table, id, this.hashedCells(table, id, values, own));
-  }
-
-  /** What a row's hash is made of: whom it refers to in other databases of the node stands for the integer. */
-  hashedCells(table: Table, id: bigint | null, values: readonly SqlValue[], own?: RowState["own"]): readonly CellValue[] {
-    if (table.linked.length === 0) return values;
-    const cells: CellValue[] = [...values];
-    let says = own;
-    for (const { index, target } of table.linked) {
-      const value = values[index];
-      if (typeof value !== "bigint") continue;
-      says ??= this.ownOf(table, id, values);
-      const said = says.get((table.columns[index] as { cid: number }).cid);
-      const isShown = said instanceof Ref ? this.linked.idOf(target, said) === value : said === value;
-      const cell = isShown ? said : this.linked.refOf(target, value);
-      if (cell instanceof Ref) cells[index] = this.linked.textOf(cell);
-    }
-    return cells;
-  }
-
-  private ownOf(table: Table, id: bigint | null, values: readonly SqlValue[]): RowState["own"] {
-    const key = id === null ? table.key.map(({ cid }) => values[table.indexOf.get(cid) as number] as SqlValue) : null;
-    const state = key ? this.byKey(table, this.keyFromValues(table, key)) : this.byId(table, id as bigint);
-    return state?.place.kind === "table" ? state.own : new Map();
   }
 
   // ---- writing
@@ -507,7 +364,7 @@ export class RowStore {
       state.slot = UNSTORED;
     }
     const fresh = state.slot === UNSTORED || state.place.kind !== "table";
-    const hash = this.hashOf(state, id, values);
+    const hash = this.hashes.hashOf(state, id, values);
     if (state.hash) this.digest.remove(state.table.tid, state.hash);
     this.digest.add(state.table.tid, hash);
     state.hash = hash;
@@ -541,7 +398,7 @@ export class RowStore {
       if (key) store.setLocal(state.slot, packKey(state.table.key, key));
     } else if (hasLocalKey(state.table)) {
       // What it refers to may wait: an application that enforces nothing names a row that it cannot see.
-      const inTable = key ?? this.keyValues(state) ?? keyIn(state.table, values);
+      const inTable = key ?? this.keys.keyValues(state) ?? keyIn(state.table, values);
       store.setLocal(state.slot, inTable && packKey(state.table.key, inTable));
     }
     this.syncLog(state, before);
@@ -605,36 +462,14 @@ export class RowStore {
       named?.sequence ?? null,
     ] as const;
     const code = place.kind === "table" ? OutState.waiting : OutState[place.kind];
-    const last = place.kind === "dead" && !wasInTable && wanted !== null ? this.lastAt(state.table, wanted) : null;
+    const last = place.kind === "dead" && !wasInTable && wanted !== null ? this.said.lastAt(state.table, wanted) : null;
     if (state.slot === UNSTORED) state.slot = this.out.add(state.table.tid, code, state.key, columns);
     else this.out.change(state.slot, code, columns);
     // SQLite has its own: the next thing may be to read the row again.
     releasePacked(columns[6]);
     releasePacked(columns[7]);
     this.syncLog(state, before);
-    if (last && wanted !== null) this.sayLast(state.table, wanted, last);
-  }
-
-  /** Whom rows mean that show this integer, which nobody has; null where none can. */
-  private lastAt(table: Table, id: bigint): Ref | null {
-    return table.referencedBy.length > 0 && this.wasUsed(table, id) && !this.byId(table, id) ? this.references.refOf(table, id) : null;
-  }
-
-  /** Another deleted row has come to an integer: rows that show it for the one that came to it `last` before say so from here on. */
-  private sayLast(table: Table, id: bigint, last: Ref): void {
-    const now = this.references.refOf(table, id);
-    if (now !== null && !sameValue(now, last)) this.sayMeant(table, id, last);
-  }
-
-  /** Rows that show this integer and say nothing else say from here on that they mean this row. */
-  sayMeant(table: Table, id: bigint, meant: Ref): void {
-    for (const { child: of, column } of table.referencedBy) {
-      for (const { child, values } of rowsShowing(this, of, column.name, id)) {
-        if (child.own.has(column.cid) || this.isBare(child, column.cid, table, id)) continue;
-        child.own.set(column.cid, meant);
-        this.saveReference(child, values, ownedDots(child));
-      }
-    }
+    if (last && wanted !== null) this.said.sayLast(state.table, wanted, last);
   }
 
   /** Lets go of everything known of a row that is out of its table. The caller has seen to it that nobody has to be told. */
@@ -682,7 +517,7 @@ export class RowStore {
   saveRegisters(state: RowState, cells: readonly CellValue[], before: ReturnType<typeof ownedDots>): void {
     const values = state.place.kind === "table" ? this.tableValues(state) : null;
     if (values) {
-      this.noteOwn(state, cells, values);
+      this.said.noteOwn(state, cells, values);
       this.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
     } else this.saveOut(state, false, state.slot === UNSTORED ? null : this.outId(state), cells, before);
   }
@@ -713,10 +548,4 @@ export class RowStore {
   columnsToFill(state: RowState): number[] {
     return waitingColumns(state, this.causality).map(({ cid }) => cid);
   }
-}
-
-/** The key of a row whose values these are; null where a part of it is no column. */
-function keyIn({ key, columns }: Table, values: readonly SqlValue[]): SqlValue[] | null {
-  const at = key.map((part) => columns.findIndex(({ name }) => name === part.name));
-  return at.includes(-1) ? null : at.map((index) => values[index] as SqlValue);
 }

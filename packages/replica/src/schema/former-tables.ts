@@ -134,7 +134,7 @@ function likeness(rows: RowStore, former: Former, now: Table): Likeness | null {
   for (const { key, values } of pages(db, now, [], ROWS_COMPARED)) {
     const isGone = event.get(key[0]) as number | undefined;
     const stored = store.byId(key[0] as bigint);
-    const hashed = () => rows.hashedCells(before, key[0] as bigint, values, stored && stateInTable(before, stored).own);
+    const hashed = () => rows.hashes.hashedCells(before, key[0] as bigint, values, stored && stateInTable(before, stored).own);
     // One that nobody has yet is as well a new one.
     if (stored && isGone === 0) found.written++;
     else if (stored && isGone === undefined && shape.isThatOf(stored[6], key[0] as bigint, hashed())) found.same++;

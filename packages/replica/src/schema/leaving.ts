@@ -156,14 +156,14 @@ export function rejoinTable(
     for (const slot of slots) {
       const state = rows.atLog(-table.tid, slot);
       if (state?.place.kind !== "held" || state.place.left === "" || state.partial) continue;
-      const key = table.surrogate ? [rows.outId(state) ?? state.claim] : rows.keyValues(state);
+      const key = table.surrogate ? [rows.outId(state) ?? state.claim] : rows.keys.keyValues(state);
       const values = key && rows.of(table).read(key);
       if (!key || !values || (table.surrogate && rows.byId(table, key[0] as bigint))) continue;
       const id = table.surrogate ? (key[0] as bigint) : null;
       const cells = rows.cells(state);
       const here = rows.references.abstract(table, values);
       const differing = [...table.columns.keys()].filter((index) => !sameValue(here[index] ?? null, cells[index] ?? null));
-      const isUntouched = rows.hash(table, id, values, state.own).toString("hex") === state.place.left;
+      const isUntouched = rows.hashes.hash(table, id, values, state.own).toString("hex") === state.place.left;
       const before = ownedDots(state);
       if (!isUntouched) for (const index of differing) keepHeld(state, (table.columns[index] as { cid: number }).cid, cells[index] ?? null);
       rows.saveInTable(state, id, values, before);
@@ -198,7 +198,7 @@ export function forgetMissing(db: Database, rows: RowStore, table: Table, captur
 
 function isThereByKey(rows: RowStore, table: Table): (state: RowState) => boolean {
   return (state) => {
-    const key = rows.keyValues(state);
+    const key = rows.keys.keyValues(state);
     return key !== null && rows.of(table).read(key) !== null;
   };
 }

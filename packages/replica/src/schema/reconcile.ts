@@ -205,10 +205,10 @@ export class Reconciliation {
 
   private compareRow(table: Table, key: SqlValue[], values: SqlValue[], { shapes, written, trusted, notes, toFill }: Comparing): void {
     const id = table.surrogate ? (key[0] as bigint) : null;
-    const state = id === null ? this.rows.byKey(table, this.rows.keyFromValues(table, key)) : this.rows.byId(table, id);
+    const state = id === null ? this.rows.byKey(table, this.rows.keys.keyFromValues(table, key)) : this.rows.byId(table, id);
     if (state?.place.kind !== "table" || !state.hash) return notes.add(Op.insert, key);
     const stored = state.hash;
-    const cells = this.rows.hashedCells(table, id, values, state.own);
+    const cells = this.rows.hashes.hashedCells(table, id, values, state.own);
     const hash = rowHash(table, id, cells);
     const isEqual = Buffer.compare(hash, stored) === 0;
     if (isEqual && shapes.length === 0) return;
@@ -268,7 +268,7 @@ export class Reconciliation {
   private absentKeys(table: Table, slots: readonly bigint[]): SqlValue[][] {
     return slots.flatMap((slot) => {
       const state = this.rows.atLog(table.tid, slot);
-      const key = state && this.rows.keyValues(state);
+      const key = state && this.rows.keys.keyValues(state);
       return key && !this.rows.of(table).read(key) ? [key] : [];
     });
   }

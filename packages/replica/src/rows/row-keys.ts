@@ -1,0 +1,100 @@
+import { ByteReader, type CellValue, Ref, type SqlValue } from "@scoutsync/core";
+import type { Table } from "../schema/catalog.ts";
+import { KeylessRows } from "./keyless-rows.ts";
+import type { RowState } from "./row-state.ts";
+import type { RowStore } from "./row-store.ts";
+import { hasLocalKey } from "./table-store.ts";
+import { packKey } from "./values.ts";
+
+/** Every packed key has at least one byte. */
+const NO_KEY = Buffer.alloc(0);
+
+/** Keys of rows: under which one a row is in its table, and by which one it is known, rows that it names by their identities. */
+export class RowKeys {
+  private readonly rows: RowStore;
+  private keyless = new Map<number, KeylessRows>();
+
+  constructor(rows: RowStore) {
+    this.rows = rows;
+  }
+
+  /** Takes the tables that take part, after every change of the schema. */
+  setTables(present: readonly Table[]): void {
+    this.keyless = new Map(
+      present.filter((table) => table.keyless).map((table) => [table.tid, new KeylessRows(this.rows.db, table, this.rows.of(table))]),
+    );
+  }
+
+  /** Finds the rows of a table without a primary key again after something has given them other rowids. */
+  locate(table: Table): void {
+    this.keyless.get(table.tid)?.locate();
+  }
+
+  /** The packed identity of a natural key from its values in the table; one that no row has where nothing is known of a row without a key. */
+  keyFromValues(table: Table, values: readonly SqlValue[]): Buffer {
+    if (table.keyless) return this.keyless.get(table.tid)?.identityAt(values, this.rows.mayWrite) ?? NO_KEY;
+    const known = hasLocalKey(table) ? this.rows.of(table).keyOfLocal(packKey(table.key, values)) : undefined;
+    if (known) return known;
+    const cells: CellValue[] = [...values];
+    let resolved = false;
+    for (const { index, parent } of table.keyReferences) {
+      const value = values[index];
+      const ref = typeof value === "bigint" ? this.rows.references.refOf(parent, value) : null;
+      if (!ref) continue;
+      cells[index] = ref;
+      resolved = true;
+    }
+    const key = packKey(table.key, cells);
+    if (!resolved || this.rows.byKey(table, key)) return key;
+    // A row that was there before the row it refers to is identified by the bare integer while it is in its table. A
+    // deleted one is not the row that the application adds now: that one refers to the row which has the integer.
+    const bare = packKey(table.key, values);
+    return this.rows.byKey(table, bare)?.place.kind === "table" ? bare : key;
+  }
+
+  /** The key of a row as it is in its table now; null when it names a row that is not there. */
+  keyValues(state: RowState): SqlValue[] | null {
+    if (state.table.surrogate) return [state.slot];
+    if (state.table.keyless) {
+      if (state.place.kind !== "table" || state.hash === null) return null;
+      return this.keyless.get(state.table.tid)?.keyOf(state.slot, state.hash, this.rows.mayWrite) ?? null;
+    }
+    const { keptBack } = this.rows.of(state.table);
+    if (keptBack && state.place.kind === "table" && hasLocalKey(state.table)) {
+      // Kept back under the integers of then, whatever the rows it refers to have now.
+      const noted = this.notedKey(state);
+      if (noted && keptBack.has(noted)) return noted;
+    }
+    const values = this.keyCells(state);
+    for (const { index, parent } of state.table.keyReferences) {
+      const value = values[index];
+      if (!(value instanceof Ref)) continue;
+      const id =
+        this.rows.references.shownId(parent, value) ??
+        this.rows.references.deadParent(parent, this.rows.references.representative(parent, value))?.id;
+      if (id === undefined) return state.place.kind === "table" ? this.notedKey(state) : null;
+      values[index] = id;
+    }
+    return values as SqlValue[];
+  }
+
+  /** The key that was noted when the row was put into its table: what it refers to may have left since, and this row not yet. */
+  private notedKey({ table, slot }: RowState): SqlValue[] | null {
+    const local = this.rows.of(table).localOf(slot);
+    if (!local) return null;
+    const reader = new ByteReader(local);
+    return table.key.map(() => reader.value() as SqlValue);
+  }
+
+  /** The parts of a natural key, references as identities. */
+  keyCells(state: RowState): CellValue[] {
+    const reader = new ByteReader(state.key as Buffer);
+    return state.table.key.map(() => reader.value());
+  }
+}
+
+/** The key of a row whose values these are; null where a part of it is no column. */
+export function keyIn({ key, columns }: Table, values: readonly SqlValue[]): SqlValue[] | null {
+  const at = key.map((part) => columns.findIndex(({ name }) => name === part.name));
+  return at.includes(-1) ? null : at.map((index) => values[index] as SqlValue);
+}
