@@ -25,6 +25,11 @@ export const SCHEMA_FAULTS: Fault[] = [
     caughtBy: tests("migrations"),
   },
   {
+    name: "who writes to a row under its table's former name knows what is held of it under the new one",
+    edits: [["    return rows.out.withKey(other.tid, key ??", "    return other.tid < 0 && rows.out.withKey(other.tid, key ??"]],
+    caughtBy: tests("schema-held"),
+  },
+  {
     name: "what is held of a row for a table that others know by another name stays a second row",
     edits: [["for (const held of this.renamed.take(row)) this.mergeHeld(held);", ""]],
     caughtBy: tests("rebuilt-tables"),

@@ -283,6 +283,34 @@ test("rows of another kind of key are held", () => {
 });
 
 describe("a name that changes on one node first", () => {
+  test.each([
+    ["ALTER TABLE word RENAME TO term", "id INTEGER PRIMARY KEY, k TEXT"],
+    ["ALTER TABLE word RENAME TO term", "k TEXT PRIMARY KEY"],
+    ["ALTER TABLE word RENAME TO term", "k TEXT"],
+    [
+      "CREATE TABLE term(id INTEGER PRIMARY KEY, k TEXT, line TEXT); INSERT INTO term SELECT * FROM word; DROP TABLE word",
+      "id INTEGER PRIMARY KEY, k TEXT",
+    ],
+  ])("of a table: what was written under it is no less than what others write under the other: %s, %s", (migration, columns) => {
+    const [a, b] = ["a", "b"].map((name) => new Site(name, `CREATE TABLE word(${columns}, line TEXT)`)) as [Site, Site];
+    a.edit("INSERT INTO word(k, line) VALUES('k', 'first'), ('gone', 'first')");
+    settle(a, b);
+    a.edit(migration, a.nowUs + 1_000_000);
+    a.edit("UPDATE term SET line = 'of a'", a.nowUs + 1_000_000);
+    b.pull(a);
+    // Its application has not seen that.
+    b.edit("UPDATE word SET line = 'of b' WHERE k = 'k'; DELETE FROM word WHERE k = 'gone'", a.nowUs + 1_000_000);
+    a.nowUs += 20_000_000;
+    settle(a, b);
+    b.edit(migration, a.nowUs);
+    b.nowUs = a.nowUs += 20_000_000;
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(site.rows("SELECT k, line FROM term")).toEqual([{ k: "k", line: "of b" }]);
+      expect(site.conflicts.map(({ loser }) => loser?.value)).toEqual(["of a"]);
+    }
+  });
+
   test("of a table: both names mean its rows, and they are equal once both have changed it", () => {
     const schema = `${OLD}; ${MOTTO}; CREATE TABLE word(k TEXT PRIMARY KEY, line TEXT)`;
     const [a, b] = [new Site("a", schema), new Site("b", schema)];

@@ -100,7 +100,8 @@ export class Entities {
   /** Brings the table in line with what connected rows have become: who represents whom, and with which values. */
   private arrange(birth: Write): void {
     const seed = this.related.again(birth);
-    if (!seed) return;
+    // Rows of a table that has gone are in no table.
+    if (!seed || seed.table.absent !== null) return;
     const connected = this.members.connected(seed);
     const { entities, dead } = this.members.divide(connected);
     const all = [...entities.flatMap(({ members }) => members), ...dead];

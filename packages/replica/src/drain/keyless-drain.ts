@@ -2,13 +2,14 @@ import type { SqlValue, Write } from "@scoutsync/core";
 import { Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { keylessIdentity } from "../rows/keyless-rows.ts";
-import { blindWrite, isAlive, localWrite, registerOf, replaceColumn, writeBeside } from "../rows/registers.ts";
+import { blindWrite, contextOfReplacing, isAlive, localWrite, registerOf, replaceColumn, writeBeside } from "../rows/registers.ts";
 import { newState, ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { sameValue } from "../rows/values.ts";
 import type { Column, Table } from "../schema/catalog.ts";
 import { deleted } from "./own-writes.ts";
 import { TakenOver } from "./taken-over.ts";
+import { isHeldElsewhere } from "./unseen-rows.ts";
 import { equalCounter, equalRow } from "../rows/equal-rows.ts";
 
 /** What was captured of a row without a key. */
@@ -91,7 +92,10 @@ export class KeylessDrain {
     const before = ownedDots(state);
     const none = table.columns.map(() => false);
     this.overwrite(state, this.written(state, event.image, none), event.wall);
-    const write = localWrite(state, event.wall, state.deletes, this.knowledge);
+    const write =
+      this.rows.out.holds && isHeldElsewhere(this.rows, state)
+        ? blindWrite(state, event.wall, this.knowledge)
+        : localWrite(state, event.wall, state.deletes, this.knowledge);
     state.deletes = [deleted(write, event.replaced)];
     state.kept = false;
     state.place = { kind: "dead" };
@@ -131,7 +135,10 @@ export class KeylessDrain {
   private overwrite(state: RowState, columns: readonly Column[], wall: number): void {
     if (columns.length === 0) return;
     const replaced: Write[] = columns.flatMap(({ cid }) => [...registerOf(state, cid)]);
-    const write = localWrite(state, wall, replaced, this.knowledge);
+    const write =
+      this.rows.out.holds && isHeldElsewhere(this.rows, state)
+        ? { ...blindWrite(state, wall, this.knowledge), context: contextOfReplacing(replaced, this.knowledge, false) }
+        : localWrite(state, wall, replaced, this.knowledge);
     for (const { cid } of columns) replaceColumn(state, cid, write, this.knowledge);
   }
 }

@@ -5,6 +5,7 @@ import { isSame, type EntityMembers, type Member } from "../rows/members.ts";
 import {
   blindWrite,
   closeWinners,
+  contextOfReplacing,
   isAlive,
   latestTime,
   localWrite,
@@ -22,7 +23,7 @@ import { type Edit, hasCombiningRule, ruleOf } from "../rows/ruled-columns.ts";
 import { sameValue } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import type { Affected } from "./affected.ts";
-import { UnseenRows } from "./unseen-rows.ts";
+import { isHeldElsewhere, UnseenRows } from "./unseen-rows.ts";
 
 /** What was written to a row, and what it held before as far as somebody saw that; in catalog order. */
 export interface Written {
@@ -179,7 +180,10 @@ export class OwnWrites {
     const cids = this.overwriteUnseen(state, meant, at, row);
     if (cids.length === 0) return;
     const replaced = cids.flatMap((cid) => [...registerOf(state, cid)]);
-    const write = localWrite(null, at, replaced, this.knowledge);
+    const write =
+      this.rowsAreHeld && isHeldElsewhere(this.rows, state)
+        ? { ...this.knowledge.nextDot(), time: at, context: contextOfReplacing(replaced, this.knowledge, false) }
+        : localWrite(null, at, replaced, this.knowledge);
     if (!state.table.surrogate && cids.length === state.table.columns.length) rebirth(state, write, this.knowledge, editOf);
     else for (const cid of cids) replaceColumn(state, cid, write, this.knowledge, editOf(cid), was?.get(cid) ?? null);
   }
@@ -230,7 +234,8 @@ export class OwnWrites {
     const missesRows = (wentBefore || this.rowsAreHeld) && !this.unseen.areLeftBy(state, id, image);
     const writeTo = (row: RowState, at: number) => {
       if (this.unseen.referTo(row) || (missesRows && wentBefore)) return unseeingDelete(row, at, this.knowledge);
-      if (missesRows || this.isNews(row)) return blindWrite(row, at, this.knowledge);
+      if (missesRows || this.isNews(row) || (this.rowsAreHeld && isHeldElsewhere(this.rows, row)))
+        return blindWrite(row, at, this.knowledge);
       return localWrite(row, at, row.deletes, this.knowledge);
     };
     const members = this.members.standing(state);

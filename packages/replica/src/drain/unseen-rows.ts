@@ -5,6 +5,7 @@ import { dependants } from "../rows/foreign-keys.ts";
 import { asUnseeing, isAlive } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
+import { packKey } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import { parentsOutOfSight } from "../schema/out-of-sight.ts";
 
@@ -77,6 +78,17 @@ export class UnseenRows {
     }
     return names;
   }
+}
+
+/**
+ * True where more may be known of a row than its table shows: what others wrote to it under a name that its table has not here yet, as
+ * their node has renamed it. The application has seen nothing of that.
+ */
+export function isHeldElsewhere(rows: RowStore, { table, identity, key }: RowState): boolean {
+  return rows.absent.some((other) => {
+    if (other.surrogate !== table.surrogate || other.keyless !== table.keyless || other.key.length !== table.key.length) return false;
+    return rows.out.withKey(other.tid, key ?? packKey(other.key, [new Ref(identity.origin, identity.sequence)])) !== undefined;
+  });
 }
 
 /**
