@@ -278,7 +278,8 @@ export class ReplicaDatabase implements Neighbour {
   /** As `Replica.forget`, in turns that give the lock back. */
   forget({ retentionDays, dryRun }: { retentionDays: number; dryRun: boolean }): Forgetting {
     const parts = { ...this.parts, db: this.db, entities: this.parts.placement.members };
-    const forgetter = new Forgetter(parts, { retentionDays, dryRun, nowUs: this.nowUs() });
+    // Corrected: by a clock that is a year ahead, what was deleted just now would be past the retention.
+    const forgetter = new Forgetter(parts, { retentionDays, dryRun, nowUs: this.parts.clock.nowUs() });
     // In the middle of a stream it is not known what refers to what.
     if (this.parts.restored.problem !== "" || this.parts.reader.isMidStream) return { ...forgetter.result, complete: false };
     this.drain();

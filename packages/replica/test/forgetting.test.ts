@@ -124,6 +124,20 @@ describe("what was deleted is forgotten", () => {
     expect(forget(a, 30)).toMatchObject({ forgotten: 1, young: 0 });
   });
 
+  test("by corrected time: a machine whose clock is a year ahead keeps what was deleted just now, and what lost a conflict", () => {
+    const [a, b, c] = fleet();
+    a.edit("UPDATE word SET x = 'of a' WHERE k = 'v'", START_US + SECOND_US);
+    b.edit("UPDATE word SET x = 'of b' WHERE k = 'v'", START_US + 2 * SECOND_US);
+    meet(a, b, c);
+    b.edit("DELETE FROM word WHERE k = 'w'; UPDATE word SET x = 'settled' WHERE k = 'v'", START_US + 3 * SECOND_US);
+    meet(a, b, c);
+    a.nowUs += 365 * DAY_US;
+    a.replica.correctClock(-365 * DAY_US);
+    expect(forget(a, 30)).toMatchObject({ forgotten: 0, young: 1, settled: 0 });
+    a.nowUs += 31 * DAY_US;
+    expect(forget(a, 30)).toMatchObject({ forgotten: 1, young: 0, settled: 1 });
+  });
+
   test("only where all that others had is here, and never by a node that has met nobody", () => {
     const [a, b, c] = fleet();
     a.edit("DELETE FROM word WHERE k = 'w'", START_US + SECOND_US);

@@ -59,7 +59,7 @@ export interface ForgetOptions {
   retentionDays: number;
   /** Only count. */
   dryRun: boolean;
-  /** Unix microseconds. */
+  /** By corrected time, Unix microseconds. */
   nowUs: number;
 }
 
