@@ -10,6 +10,7 @@ const PIECE = 25;
 
 const REPLICA = "packages/replica/test/simulate.ts";
 const ENTITIES = "packages/replica/test/simulate-entities.ts";
+const MASS_DELETES = "packages/replica/test/simulate-mass-deletes.ts";
 const LINKED = "packages/replica/test/simulate-linked.ts";
 const SCOPES = "packages/replica/test/simulate-scopes.ts";
 const FLEET = "test/simulation/fleet/main.ts";
@@ -17,7 +18,7 @@ const FLEET = "test/simulation/fleet/main.ts";
 interface Kind {
   name: string;
   program: string;
-  options: Record<string, number | boolean>;
+  options: Record<string, number | boolean | string>;
 }
 
 const KINDS: readonly Kind[] = [
@@ -40,6 +41,8 @@ const KINDS: readonly Kind[] = [
   { name: "copies, forgetting", program: REPLICA, options: { copies: true, forgetting: true, moreTables: true } },
   { name: "entities", program: ENTITIES, options: {} },
   { name: "entities, forgetting", program: ENTITIES, options: { forgetting: true } },
+  { name: "mass deletes", program: MASS_DELETES, options: {} },
+  { name: "mass deletes, all put back", program: MASS_DELETES, options: { decision: "undo", deletes: false } },
   { name: "linked databases, deletes", program: LINKED, options: { deletes: true } },
   { name: "linked databases, unique", program: LINKED, options: { deletes: true, unique: true } },
   { name: "linked databases, chain", program: LINKED, options: { chain: true } },

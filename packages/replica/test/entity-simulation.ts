@@ -6,6 +6,7 @@ import { type ChangeBatch, formatVector, join, type Review, SyncError } from "@s
 import { ReplicaDatabase } from "../src/index.ts";
 import { Absences } from "./absences.ts";
 import { seeded } from "./seeded.ts";
+import { deletedValues, differences, dumpOf, visibleValues } from "./verdict.ts";
 
 /** Every table has a text column `x` of values that are typed once; UNIQUE values come from small sets, so that they clash. */
 const SCHEMA = `
@@ -94,20 +95,11 @@ export class EntitySimulation {
 
   /** What deleted rows held that everybody knows of need not be seen any more. */
   private forgetting(node: Node, forget: () => number): number {
-    const before = this.deleted(node);
+    const before = deletedValues(node);
     const forgotten = forget();
-    const left = this.deleted(node);
+    const left = deletedValues(node);
     for (const value of before) if (!left.has(value)) this.gone.add(value);
     return forgotten;
-  }
-
-  /** Every value that a node holds of rows that are deleted. */
-  private deleted(node: Node, alsoJoined = false): Set<string> {
-    const images = node.app
-      .prepare("SELECT CAST(image || coalesce(extra, '') AS BLOB) FROM _scoutsync_out WHERE state = 1 OR state = ?")
-      .pluck()
-      .all(alsoJoined ? 3 : 1) as Buffer[];
-    return new Set(images.flatMap((image) => [...image.toString("latin1").matchAll(/v\d+/g)].map(([value]) => value)));
   }
 
   private start(node: Node): void {
@@ -344,54 +336,15 @@ export class EntitySimulation {
     }
     if (rounds >= 12) this.fail("R7 no quiescence");
     const [first] = this.nodes as [Node, ...Node[]];
-    for (const node of this.nodes) this.compare(first, node);
+    for (const node of this.nodes) for (const text of differences(first, node, { dump: dumpOf(TABLES) })) this.fail(text);
     this.checkTyped(first);
     this.checkAuthors(first);
   }
 
-  private compare(a: Node, b: Node): void {
-    if (formatVector(a.replica.state().vector) !== formatVector(b.replica.state().vector))
-      this.fail(`R7 vectors of ${a.name} and ${b.name} differ`);
-    const dump = (node: Node) =>
-      TABLES.map((table) => JSON.stringify(node.app.prepare(`SELECT * FROM ${table} ORDER BY 1, 2`).all())).join("\n");
-    if (dump(a) !== dump(b)) this.fail(`R2 tables of ${a.name} and ${b.name} differ\n${dump(a)}\n${dump(b)}`);
-    const reviews = (node: Node) =>
-      JSON.stringify(
-        node.replica
-          .reviews({ kind: "", id: "", limit: 100_000 })
-          // What a row was meant to be is asked where it was written.
-          .filter(({ kind }) => kind !== "identity")
-          .map(({ id, kind, table, key, column, winner, loser, image, reason }) => [
-            id,
-            kind,
-            table,
-            key,
-            column,
-            winner?.value,
-            loser?.value,
-            image,
-            reason,
-          ]),
-        (_, value: unknown) => (typeof value === "bigint" ? String(value) : value),
-      );
-    if (reviews(a) !== reviews(b)) this.fail(`R2 audits of ${a.name} and ${b.name} differ\n${reviews(a)}\n${reviews(b)}`);
-    const broken = b.app.pragma("foreign_key_check") as unknown[];
-    if (broken.length > 0) this.fail(`foreign keys of ${b.name} are broken: ${JSON.stringify(broken)}`);
-    const kept = b.replica.digests({ table: "", buckets: [], deep: false }).entries;
-    b.replica.digests({ table: "", buckets: [], deep: true }).entries.forEach((entry, i) => {
-      if (Buffer.compare(entry.digest, kept[i]?.digest as Uint8Array) !== 0)
-        this.fail(`stored hashes of ${entry.table} on ${b.name} are not those of its rows`);
-    });
-  }
-
   /** R1: what was typed, and replaced or deleted by nobody who saw it, is to be seen somewhere. */
   private checkTyped(node: Node): void {
-    const visible = new Set<unknown>(TABLES.flatMap((table) => node.app.prepare(`SELECT x FROM ${table}`).pluck().all()));
-    for (const { loser, image } of node.replica.reviews({ kind: "", id: "", limit: 100_000 })) {
-      if (loser) visible.add(loser.value);
-      for (const { name, value } of image ?? []) if (name === "x") visible.add(value);
-    }
-    for (const value of this.deleted(node, this.deletes)) visible.add(value);
+    const visible = visibleValues(node, TABLES);
+    for (const value of deletedValues(node, this.deletes)) visible.add(value);
     for (const value of this.settledUnseen(node)) visible.add(value);
     for (const [value, where] of this.typed)
       if (!this.gone.has(value) && !visible.has(value)) this.fail(`R1 ${value} (${where}) is nowhere to be seen`);
@@ -422,7 +375,7 @@ export class EntitySimulation {
         continue;
       const history = new Set(node.replica.history("users", String(user)).flatMap(({ column, value }) => (column === "x" ? [value] : [])));
       // A user that lives on as a new row began with the value that was shown; what it was before is a deleted row.
-      const before = this.options.forgetting ? this.deleted(node, true) : new Set<string>();
+      const before = this.options.forgetting ? deletedValues(node, true) : new Set<string>();
       if (![...saw].some((value) => history.has(value) || this.gone.has(value) || before.has(value)))
         this.fail(`post ${post} hangs on user ${user}, it was written under ${[...saw].join()}`);
     }

@@ -21,6 +21,81 @@ export interface Node {
   met: Set<string>;
 }
 
+/** What a verdict looks at of a node. */
+interface Looked {
+  name: string;
+  app: Database.Database;
+  replica: ReplicaDatabase;
+}
+
+/**
+ * What a node shows people, as text that is the same on every node. What a row was meant to be is asked where it was written, and which of
+ * many rows that refer to one are named depends on their order in a table.
+ */
+const auditOf = ({ replica }: Looked): string =>
+  JSON.stringify(
+    replica
+      .reviews({ kind: "", id: "", limit: 100_000 })
+      .filter(({ kind }) => kind !== "identity")
+      .map(({ id, kind, table, key, column, winner, loser, image, reason }) => {
+        const why = reason.replace(/had .* refer to it/, "had rows refer to it");
+        return [id, kind, table, key, column, winner?.value, loser?.value, image, why];
+      }),
+    (_, value: unknown) => (typeof value === "bigint" ? String(value) : value),
+  );
+
+/** Each table in an order that does not depend on the node. */
+export const dumpOf =
+  (tables: readonly string[]) =>
+  ({ app }: Looked): string =>
+    tables.map((table) => JSON.stringify(app.prepare(`SELECT * FROM ${table} ORDER BY 1, 2`).all())).join("\n");
+
+/** How two nodes that have synced differ, and what is wrong with the second. */
+export function differences<N extends Looked>(
+  a: N,
+  b: N,
+  { dump, audit = auditOf }: { dump: (node: N) => string; audit?: (node: N) => string },
+): string[] {
+  const failures: string[] = [];
+  if (formatVector(a.replica.state().vector) !== formatVector(b.replica.state().vector))
+    failures.push(`R7 vectors of ${a.name} and ${b.name} differ`);
+  const apart = dump(a)
+    .split("\n")
+    .flatMap((line, i) => {
+      const other = dump(b).split("\n")[i];
+      return line === other ? [] : [line, String(other)];
+    });
+  if (apart.length > 0) failures.push(`R2 tables of ${a.name} and ${b.name} differ\n${apart.join("\n")}`);
+  if (audit(a) !== audit(b)) failures.push(`R2 audits of ${a.name} and ${b.name} differ\n${audit(a)}\n${audit(b)}`);
+  const broken = b.app.pragma("foreign_key_check") as unknown[];
+  if (broken.length > 0) failures.push(`foreign keys of ${b.name} are broken: ${JSON.stringify(broken)}`);
+  const kept = b.replica.digests({ table: "", buckets: [], deep: false }).entries;
+  b.replica.digests({ table: "", buckets: [], deep: true }).entries.forEach((entry, i) => {
+    if (Buffer.compare(entry.digest, kept[i]?.digest as Uint8Array) !== 0)
+      failures.push(`stored hashes of ${entry.table} on ${b.name} are not those of its rows`);
+  });
+  return failures;
+}
+
+/** What people see of the column `x`: in the tables, and in what is listed for them. */
+export function visibleValues({ app, replica }: Looked, tables: readonly string[]): Set<unknown> {
+  const visible = new Set<unknown>(tables.flatMap((table) => app.prepare(`SELECT x FROM ${table}`).pluck().all()));
+  for (const { loser, image } of replica.reviews({ kind: "", id: "", limit: 100_000 })) {
+    if (loser) visible.add(loser.value);
+    for (const { name, value } of image ?? []) if (name === "x") visible.add(value);
+  }
+  return visible;
+}
+
+/** Every value like v12 that a node holds of rows that are deleted. */
+export function deletedValues({ app }: Looked, alsoJoined = false): Set<string> {
+  const images = app
+    .prepare("SELECT CAST(image || coalesce(extra, '') AS BLOB) FROM _scoutsync_out WHERE state = 1 OR state = ?")
+    .pluck()
+    .all(alsoJoined ? 3 : 1) as Buffer[];
+  return new Set(images.flatMap((image) => [...image.toString("latin1").matchAll(/v\d+/g)].map(([value]) => value)));
+}
+
 /** Compares what the replicas hold in the end with each other and with what writers were told. */
 export class Verdict {
   readonly failures: string[] = [];
@@ -74,19 +149,7 @@ export class Verdict {
   }
 
   compare(a: Node, b: Node): void {
-    if (formatVector(a.replica.state().vector) !== formatVector(b.replica.state().vector))
-      this.failures.push(`R7 vectors of ${a.name} and ${b.name} differ`);
-    if (this.dump(a) !== this.dump(b)) this.failures.push(`R2 tables of ${a.name} and ${b.name} differ\n${this.dump(a)}\n${this.dump(b)}`);
-    if (this.reviews(a) !== this.reviews(b))
-      this.failures.push(`R2 audits of ${a.name} and ${b.name} differ\n${this.reviews(a)}\n${this.reviews(b)}`);
-    const broken = b.app.pragma("foreign_key_check") as unknown[];
-    if (broken.length > 0) this.failures.push(`foreign keys of ${b.name} are broken: ${JSON.stringify(broken)}`);
-    const deep = b.replica.digests({ table: "", buckets: [], deep: true }).entries;
-    const kept = b.replica.digests({ table: "", buckets: [], deep: false }).entries;
-    deep.forEach((entry, i) => {
-      if (Buffer.compare(entry.digest, kept[i]?.digest as Uint8Array) !== 0)
-        this.failures.push(`stored hashes of ${entry.table} on ${b.name} are not those of its rows`);
-    });
+    this.failures.push(...differences(a, b, { dump: (node) => this.dump(node), audit: (node) => this.reviews(node) }));
   }
 
   /** A row that everyone who wrote to it knew to be deleted is not back. */
