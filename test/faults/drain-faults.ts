@@ -221,6 +221,11 @@ export const DRAIN_FAULTS: Fault[] = [
     caughtBy: tests("kept-values"),
   },
   {
+    name: "a row that is displaced and written by the same statement goes without its values",
+    edits: [["displaced?.wall === event.wall && values === null", "values === undefined"]],
+    caughtBy: tests("unique"),
+  },
+  {
     name: "a row that was displaced is followed only where its insert was drained with it",
     edits: [["if (displaced) die(displaced);", "if (displaced && (alive || born !== null)) die(displaced);"]],
     caughtBy: tests("kept-values"),

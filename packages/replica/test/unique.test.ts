@@ -104,3 +104,28 @@ test("a row that waits and is edited elsewhere takes the value that a later-born
     expect(site.replica.reviews({ kind: "parked", id: "", limit: 5 })).toMatchObject([{ key: "3" }]);
   }
 });
+
+test.each(["long before", "just before"])(
+  "a row that an OR REPLACE displaces while it refers to another one that goes with it keeps its values: written %s",
+  (when) => {
+    const schema = "CREATE TABLE person(id INTEGER PRIMARY KEY, boss INTEGER REFERENCES person(id) ON DELETE SET NULL, code TEXT UNIQUE)";
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    for (const site of [a, b]) site.app.pragma("foreign_keys = ON");
+    a.edit("INSERT INTO person VALUES(1, NULL, NULL)");
+    settle(a, b);
+    a.write("INSERT INTO person VALUES(3, 1, 'c1')");
+    if (when === "long before") a.edit("SELECT 1");
+    a.write("INSERT OR REPLACE INTO person(id, code) VALUES(1, 'c1')");
+    a.replica.drain();
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(site.rows("SELECT id, code FROM person")).toEqual([{ id: 1, code: "c1" }]);
+      expect(
+        site.replica.history("person", "3").some(({ operation }) => operation === "delete"),
+        site.name,
+      ).toBe(true);
+    }
+    a.write("UPDATE person SET code = 'free' WHERE id = 1");
+    expect(a.replica.restore("person", "3")).toContainEqual({ name: "code", value: "c1" });
+  },
+);

@@ -72,6 +72,7 @@ export class RowDrain {
     let written = table.columns.map(() => false);
     let wall = first.wall;
     let displaced: Event | null = null;
+    let writtenBefore = written;
     let found: readonly SqlValue[] | null = null;
     // What others wrote while its delete was kept back: whoever inserts it again has not seen that.
     let since: ReadonlyMap<number, CellValue> | null = null;
@@ -138,7 +139,10 @@ export class RowDrain {
       if (alive) found ??= event.found;
       if (event.op === Op.found) continue;
       wall = event.wall;
-      displaced = event.op === Op.displaced ? event : null;
+      if (event.op === Op.displaced) writtenBefore = written;
+      // An action of a foreign key to another row that the same statement replaces: it is written before it goes, and is gone then.
+      const goesAllTheSame = event.op === Op.update && displaced?.wall === event.wall && values === null;
+      if (!goesAllTheSame) displaced = event.op === Op.displaced ? event : null;
       if (event.op === Op.insert) {
         if (alive && comeBack()) continue;
         if (alive || born !== null) written = written.map(() => true);
@@ -151,6 +155,7 @@ export class RowDrain {
     }
 
     if (values === null) {
+      if (displaced) written = writtenBefore;
       if (isKeptBack || (displaced && keepBack(displaced))) return;
       // Known or not: its insert may have been among events drained before these, when it was gone already.
       if (displaced) die(displaced);
