@@ -35,6 +35,12 @@ export function releasePacked(value: unknown): void {
   if (value instanceof Uint8Array) ownedMemory(value)?.transfer(0);
 }
 
+/** What a value's bytes lie in, maybe with other values; null for one that has none. */
+export function memoryOf(value: unknown): ArrayBufferLike | null {
+  const bytes = value instanceof RawText ? value.bytes : value;
+  return bytes instanceof Uint8Array ? bytes.buffer : null;
+}
+
 /** The memory of which a large value is most; null for small values and those of shared memory. */
 export function ownedMemory(value: Uint8Array): ArrayBuffer | null {
   const { buffer } = value;

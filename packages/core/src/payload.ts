@@ -1,4 +1,4 @@
-import { ByteReader, ByteWriter, type CellValue, LARGE_VALUE_BYTES, MalformedBytes, Ref, releaseLarge, Tag } from "./bytes.ts";
+import { ByteReader, ByteWriter, type CellValue, LARGE_VALUE_BYTES, MalformedBytes, memoryOf, Ref, releasePacked, Tag } from "./bytes.ts";
 import { PAYLOAD_FORMATS, type PayloadFormat, RawText } from "./exchange.ts";
 import type { Write } from "./merge.ts";
 
@@ -209,6 +209,12 @@ export class PayloadWriter {
     this.body.reset();
   }
 
+  /** Gives back the memory of a value that was read for this payload, unless that is in it. */
+  letGo(value: CellValue): void {
+    const memory = memoryOf(value);
+    if (memory !== null && !this.segments.some(({ buffer }) => buffer === memory)) releasePacked(value);
+  }
+
   /** Dictionaries and records as one buffer. Nothing more may be written afterwards; large values that were are gone. */
   finish(): Buffer {
     const head = new ByteWriter(1024);
@@ -266,8 +272,8 @@ export class PayloadWriter {
     for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
       whole.set(part, at);
       at += part.length;
-      // The same value may have been written twice.
-      if (!parts.some(({ buffer }) => buffer === part.buffer)) releaseLarge(part);
+      // The same value may have been written twice. The body may serve again.
+      if (part.buffer !== this.body.buffer.buffer && !parts.some(({ buffer }) => buffer === part.buffer)) releasePacked(part);
     }
     return whole;
   }

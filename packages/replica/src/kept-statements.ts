@@ -1,4 +1,5 @@
-import type { Database, Statement } from "better-sqlite3";
+import { ownedMemory, releasePacked } from "@scoutsync/core";
+import type { Database, RunResult, Statement } from "better-sqlite3";
 
 const kept = new WeakMap<Database, Map<string, Statement>>();
 
@@ -23,3 +24,38 @@ function statement(db: Database, name: string, prepare: () => Statement): Statem
   if (!found) statements.set(name, (found = prepare()));
   return found;
 }
+
+/** Stands in SQL for one of the values that are given, and is that value. */
+const GIVEN = "scoutsync_given";
+const givenTo = new WeakMap<Database, { packed: readonly (Buffer | null)[] }>();
+
+/** True where `runReleasing` saves memory: one of these is large. */
+export const isAnyLarge = (packed: readonly (Buffer | null)[]): boolean =>
+  packed.some((value) => value !== null && ownedMemory(value) !== null);
+
+/**
+ * Runs a statement that stores `values`, of which nobody reads the `packed` ones again. SQLite copies a value when it is given it, and once
+ * more into the row that it makes: a large packed one is given back in between, when SQLite asks for what stands as `afterGiven` in `sql`.
+ */
+export function runReleasing(db: Database, sql: string, values: readonly unknown[], packed: readonly (Buffer | null)[]): RunResult {
+  let given = givenTo.get(db);
+  if (!given) {
+    const its = (given = { packed: [] as readonly (Buffer | null)[] });
+    givenTo.set(db, its);
+    db.function(GIVEN, { deterministic: false, directOnly: true }, (value: unknown) => {
+      its.packed.forEach(releasePacked);
+      return value;
+    });
+  }
+  given.packed = packed;
+  try {
+    return db
+      .prepare(sql)
+      .safeIntegers(true)
+      .run(...values);
+  } finally {
+    given.packed = [];
+  }
+}
+
+export const afterGiven = `${GIVEN}(?)`;

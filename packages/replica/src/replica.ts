@@ -232,7 +232,7 @@ export interface Replica {
    * none: what was said then is not said again. Also says which triggers were mended in between.
    */
   checkCapture(seen: string): Promise<CaptureCheck>;
-  /** The columns of one row as name/value pairs for comparing; null when there is no such row. */
+  /** The columns of one row as name/value pairs for comparing, long values in brief; null when there is no such row. */
   row(table: string, key: string): Promise<{ name: string; value: SqlValue }[] | null>;
   /**
    * Reads these rows again, takes what was written past capture for edits (all of the table when `keys` is empty), and

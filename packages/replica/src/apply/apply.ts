@@ -5,6 +5,7 @@ import {
   isCovered,
   join,
   MalformedBytes,
+  memoryOf,
   parseVector,
   formatVector,
   PayloadReader,
@@ -27,7 +28,7 @@ import type { Rejoin, Rejoined } from "../forgetting/rejoin.ts";
 import { Contested } from "../repair/contested.ts";
 import { settleDoubts } from "../repair/doubt.ts";
 import { isAlive, mergeBirth, mergeColumn, mergeExistence, mergeRekey, mergeSame } from "../rows/registers.ts";
-import { openConflicts, ownedDots, type RowState } from "../rows/row-state.ts";
+import { openConflicts, ownedDots, type RowState, valuesIn } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { isStray } from "../rows/references.ts";
 import { packKey, sameValue } from "../rows/values.ts";
@@ -298,6 +299,7 @@ export class Applier {
     if (!state) return false;
     const before = found ? ownedDots(state) : new Map<string, { origin: number; sequence: number }>();
     const openBefore = found ? openConflicts(state) : 0;
+    const read = found ? [...valuesIn(state)] : [];
     let cells: CellValue[] | null = found ? null : [...row.values];
     let stood: Standing | null = null;
     const load = (): CellValue[] => {
@@ -363,13 +365,16 @@ export class Applier {
     if (stood) this.placement.pastCapture.keep(state, stood, isAlive(state, this.knowledge) ? { changed, cells: now } : null);
     if (this.repairing) this.placement.pastCapture.forget(state);
     this.opened += Math.max(0, openConflicts(state) - openBefore);
+    const used = found !== null && !stood && !this.delivering;
+    if (used) this.letGoReplaced(read, state, now);
     this.placement.settle(
       state,
       now,
       [...changed].sort((a, b) => a - b),
       before,
+      { used },
     );
-    if (found) this.letGo(state, loaded());
+    if (used) this.letGo(state, now);
     return true;
   }
 
@@ -378,9 +383,15 @@ export class Applier {
    * collector comes by. One that has died is removed with what was read of it; what is the batch's own shares its memory, and stays.
    */
   private letGo(state: RowState, cells: readonly CellValue[]): void {
-    if (this.delivering || !isAlive(state, this.knowledge)) return;
+    if (!isAlive(state, this.knowledge)) return;
     for (const value of [...cells, ...[...state.columns.values()].flatMap((writes) => writes.map((write) => write.value))])
       if (value instanceof Uint8Array && value.buffer !== this.memory) releasePacked(value);
+  }
+
+  /** Gives back what was `read` with a row before it was merged and is not in it any more: it would be there beside what is stored now. */
+  private letGoReplaced(read: readonly CellValue[], state: RowState, cells: readonly CellValue[]): void {
+    const left = new Set([...cells, ...valuesIn(state)].map(memoryOf));
+    for (const value of read) if (!left.has(memoryOf(value))) releasePacked(value);
   }
 
   private find(row: IncomingRow): RowState | null {

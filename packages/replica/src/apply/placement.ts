@@ -126,9 +126,10 @@ export class Placement {
 
   /**
    * Brings the tables in line with a merged state. `cells` are its current values, references as identities;
-   * `changed` the positions whose value moved; `before` the dots it owned when it was loaded.
+   * `changed` the positions whose value moved; `before` the dots it owned when it was loaded. `used`: nobody reads the values again
+   * once the row is stored in its table.
    */
-  settle(state: RowState, cells: readonly CellValue[], changed: readonly number[], before: Dots): void {
+  settle(state: RowState, cells: readonly CellValue[], changed: readonly number[], before: Dots, { used = false } = {}): void {
     if (state.table.absent !== null || state.partial) return this.hold(state, before);
     if (this.entities.isArranged(state)) return this.entities.settle(state, cells, before);
     const alive = isAlive(state, this.knowledge);
@@ -169,7 +170,7 @@ export class Placement {
     }
     this.rows.said.noteOwn(state, cells, values, this.leftBehind.note(concrete, state.birth) || this.rows.same.exist);
     if (state.table.surrogate && this.related.idFor(state) !== state.slot) this.move(state, values, cells, before);
-    else this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
+    else this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before, null, { used });
     this.early.placed(state, cells, changed);
     if (followers.length === 0) return;
     const now = this.related.again(state.birth);

@@ -1,7 +1,9 @@
 import {
   briefColumns,
   briefLarge,
+  LONGEST_COMPARED,
   releaseLarge,
+  releasePacked,
   type HistoryEntry,
   type ReadableChange,
   type Review,
@@ -66,7 +68,10 @@ export class Questions {
       const table = this.table(tableName);
       const found = keyNamed(this.audited.rows, table, key);
       const values = found && this.audited.rows.of(table).read(found);
-      return values ? table.columns.map((column, i) => ({ name: column.name, value: values[i] as SqlValue })) : null;
+      const columns = values && table.columns.map((column, i) => ({ name: column.name, value: values[i] as SqlValue }));
+      const told = columns && briefColumns(columns, LONGEST_COMPARED);
+      values?.forEach(releaseLarge);
+      return told;
     });
   }
 
@@ -77,7 +82,9 @@ export class Questions {
         ...(wants("conflict") ? keptReviews(this.audited, this.placement.kept) : []),
         ...(wants("quarantine") ? quarantineReviews(this.quarantine) : []),
       ].filter(({ id }) => request.id === "" || request.id === id);
-      const found = [...findReviews(this.audited, request), ...others].toSorted(oldestFirst).map((one) => this.told(one));
+      const found = [...findReviews(this.audited, request, (one) => this.told(one)), ...others.map((one) => this.told(one))].toSorted(
+        oldestFirst,
+      );
       return found.slice(0, request.limit > 0 ? request.limit : found.length);
     });
   }
@@ -100,7 +107,7 @@ export class Questions {
       if (kept) return { review: kept, parked: null };
       const alive = this.turns.silently(() => keepAlive(this.audited, this.placement.kept, request, this.nowUs()));
       if (alive) return { review: alive, parked: null };
-      const resolution = resolveReview(this.audited, request);
+      const resolution = resolveReview(this.audited, request, (one) => this.told(one));
       const state = resolution.parked;
       if (state) {
         this.turns.silently(() => writeParked(this.audited, this.placement, state, request.set, this.nowUs()));
@@ -117,8 +124,10 @@ export class Questions {
   history(tableName: string, key: string): HistoryEntry[] {
     return this.turns.snapshot(() => {
       const table = this.table(tableName);
-      const entries = this.audited.veil.history(table.name, rowHistory(this.audited, table, key));
-      return entries.map((entry) => ({ ...entry, value: briefLarge(entry.value) }));
+      const entries = rowHistory(this.audited, table, key);
+      const told = this.audited.veil.history(table.name, entries).map((entry) => ({ ...entry, value: briefLarge(entry.value) }));
+      for (const { value } of entries) releasePacked(value);
+      return told;
     });
   }
 

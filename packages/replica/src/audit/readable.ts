@@ -1,6 +1,6 @@
 import { brief, type ReadableChange, type VersionVector, type Write } from "@scoutsync/core";
 import { registerOf } from "../rows/registers.ts";
-import { valueOf } from "../rows/row-state.ts";
+import { releaseRead, valueOf } from "../rows/row-state.ts";
 import { type Audited, keyOf, shown } from "./context.ts";
 
 /** Up to `limit` changes after `since`, each with the values its dot still owns, in the order they travel. */
@@ -46,6 +46,7 @@ function readable(audited: Audited, oid: number, sequence: number, tid: number, 
     if (!write) return [];
     return [{ name: column.name, value: brief(shown(audited, table, index, valueOf(write, cells[index] ?? null))) }];
   });
+  releaseRead(state, cells);
   const write = deleted ?? (born ? state.birth : [...state.columns.values()].flat().find(mine));
   return {
     dot: knowledge.dotText(oid, sequence),

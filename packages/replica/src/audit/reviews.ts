@@ -2,9 +2,11 @@ import type { Database } from "better-sqlite3";
 import {
   type CellValue,
   compareWrites,
-  rootOf,
+  memoryOf,
+  releasePacked,
   type Review,
   type ReviewVersion,
+  rootOf,
   type Rule,
   type SqlValue,
   SyncError,
@@ -12,7 +14,7 @@ import {
 } from "@scoutsync/core";
 import type { Member } from "../rows/members.ts";
 import { isOneWrite, registerOf } from "../rows/registers.ts";
-import type { RowState } from "../rows/row-state.ts";
+import { releaseRead, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { judge, ruleOf } from "../rows/ruled-columns.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
@@ -68,7 +70,10 @@ function reasonOf(winner: Version, loser: Version, rule: Rule["kind"]): string {
     : "two nodes created this row without knowing of each other: it is one row now, with the later value; review resolve keeps either, or sets another";
 }
 
-/** Conflicts in which both sides wrote the same value are no question to anyone. */
+/**
+ * Conflicts in which both sides wrote the same value are no question to anyone. After the last one the memory of the row's large values is
+ * given back.
+ */
 function* conflictsOf(audited: Audited, state: RowState): Generator<Review> {
   const { knowledge } = audited;
   const standing = audited.members.standing(state);
@@ -112,6 +117,7 @@ function* conflictsOf(audited: Audited, state: RowState): Generator<Review> {
       };
     }
   }
+  for (const member of members) releaseRead(member.state, member.cells);
 }
 
 const parkedId = (audited: Audited, state: RowState): string => reviewId("parked", state.table.name, identityText(audited, state), "", "");
@@ -142,19 +148,27 @@ function* openRows({ db, rows, members }: Audited): Generator<RowState> {
 /** The order of a list, the same on every node. */
 export const oldestFirst = (a: Review, b: Review): number => a.sinceUs - b.sinceUs || (a.id < b.id ? -1 : 1);
 
-/** Everything that may want a person, newest last. */
-export function findReviews(audited: Audited, request: { kind: string; id: string; limit: number }): Review[] {
+/** Everything that may want a person, newest last, each as it is `told`. */
+export function findReviews(
+  audited: Audited,
+  request: { kind: string; id: string; limit: number },
+  told: (review: Review) => Review,
+): Review[] {
   const found: Review[] = [];
   const limit = request.limit > 0 ? request.limit : 1000;
   const take = (review: Review) => {
-    if (request.id === "" || request.id === review.id) found.push(review);
+    if (request.id === "" || request.id === review.id) found.push(told(review));
   };
   if (request.kind === "" || request.kind === "conflict") {
     for (const state of openRows(audited)) for (const review of conflictsOf(audited, state)) take(review);
     for (const review of goneColumnReviews(audited)) take(review);
   }
   if (request.kind === "" || request.kind === "parked")
-    for (const state of audited.rows.waiting()) take(parkedReview(audited, state, parkedId(audited, state)));
+    for (const state of audited.rows.waiting()) {
+      const review = parkedReview(audited, state, parkedId(audited, state));
+      take(review);
+      for (const { value } of review.image ?? []) releasePacked(value);
+    }
   if (request.kind === "" || request.kind === "schema") for (const review of heldReviews(audited)) take(review);
   if (request.kind === "" || request.kind === "identity") for (const review of noticeReviews(audited)) take(review);
   return found.toSorted(oldestFirst).slice(0, limit);
@@ -187,6 +201,7 @@ export interface Resolution {
 export function resolveReview(
   audited: Audited,
   request: { id: string; keep: "winner" | "loser" | ""; set: { name: string; value: SqlValue }[] },
+  told: (review: Review) => Review,
 ): Resolution {
   const { rows } = audited;
   for (const state of openRows(audited)) {
@@ -194,12 +209,15 @@ export function resolveReview(
       if (review.id !== request.id) continue;
       const key = rows.keys.keyValues(state);
       if (!key) break;
-      const values =
-        request.set.length > 0
-          ? request.set
-          : [{ name: review.column as string, value: (request.keep === "winner" ? review.winner : review.loser)?.value ?? null }];
-      writeColumns(audited, state, key, values);
-      return { review, parked: null };
+      const asTold = told(review);
+      if (request.set.length > 0) writeColumns(audited, state, key, request.set);
+      else {
+        const [kept, other] = request.keep === "winner" ? [review.winner, review.loser] : [review.loser, review.winner];
+        if (memoryOf(other?.value) !== memoryOf(kept?.value)) releasePacked(other?.value);
+        writeColumns(audited, state, key, [{ name: review.column as string, value: kept?.value ?? null }]);
+        releasePacked(kept?.value);
+      }
+      return { review: asTold, parked: null };
     }
   }
   const gone = settleGoneColumn(audited, request);

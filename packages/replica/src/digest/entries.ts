@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import { type DigestEntry, type SqlValue, SyncError } from "@scoutsync/core";
+import { type DigestEntry, releaseLarge, type SqlValue, SyncError } from "@scoutsync/core";
 import { bytesOf, numberOf } from "./digest-sums.ts";
 import { tablePrint } from "./schema-print.ts";
 import { pages } from "../rows/pages.ts";
@@ -126,9 +126,12 @@ function* keylessHashes(
   }
 }
 
-/** Rows of the table, and those whose delete is kept back: for everybody they are in it. */
+/** Rows of the table, and those whose delete is kept back: for everybody they are in it. The values are there until the next row is asked for. */
 function* everyRow(db: Database, rows: RowStore, table: Table): Generator<{ key: SqlValue[]; values: SqlValue[] }> {
-  yield* pages(db, table);
+  for (const row of pages(db, table)) {
+    yield row;
+    row.values.forEach(releaseLarge);
+  }
   const { keptBack } = rows.of(table);
   for (const key of keptBack?.keys() ?? []) {
     const values = keptBack?.read(key);

@@ -106,7 +106,7 @@ export class OwnWrites {
     this.rows.saveInTable(state, id, values, new Map(before));
   }
 
-  /** A write to a row that is in its table, and stores it. */
+  /** A write to a row that is in its table, and stores it. `used`: nobody reads its values again. */
   edit(
     state: RowState,
     id: bigint | null,
@@ -114,12 +114,13 @@ export class OwnWrites {
     written: boolean[],
     wall: number,
     before: ReadonlyMap<string, { origin: number; sequence: number }>,
+    { used = false } = {},
   ): void {
     this.write(state, written, wall, row);
     this.affected.noteReferred(state, row.values, written);
     if (!isAlive(state, this.knowledge)) state.deletes = [];
     state.kept = false;
-    this.rows.saveInTable(state, id, row.values, new Map(before));
+    this.rows.saveInTable(state, id, row.values, new Map(before), null, { used });
   }
 
   /** A write to a row, and to every live row that is one entity with it. `row`: its values, and what was there before. */

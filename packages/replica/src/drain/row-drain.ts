@@ -50,7 +50,7 @@ export class RowDrain {
     return first ? this.rows.of(table).read(first.key) : null;
   }
 
-  /** Follows one row through its events to what it is now, `values`. `complete`: no later event of it waits. */
+  /** Follows one row through its events to what it is now, `values`, which nobody may read afterwards. `complete`: no later event of it waits. */
   follow(table: Table, events: readonly Event[], values: SqlValue[] | null, complete: boolean): void {
     const [first] = events;
     if (!first) return;
@@ -185,6 +185,7 @@ export class RowDrain {
         withDoubts(state, written, this.reconciliation.doubts(table, id, values)),
         wall,
         before,
+        { used: true },
       );
     }
   }

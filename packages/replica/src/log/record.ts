@@ -11,7 +11,7 @@ import {
 } from "@scoutsync/core";
 import type { Table } from "../schema/catalog.ts";
 import { DeletedTargets, dependsOn } from "../rows/foreign-keys.ts";
-import { type ColumnWrite, ownedDots, type RowState, type SameFact, valueOf } from "../rows/row-state.ts";
+import { type ColumnWrite, ownedDots, type RowState, type SameFact, valueOf, valuesIn } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { wireColumns } from "./wire-columns.ts";
 
@@ -127,10 +127,12 @@ export class RecordWriter {
 
   /**
    * Writes a row unless this batch has it: everything of it that the receiver lacks, and before it what it refers to.
-   * A receiver that has no parent yet would have to keep every child aside until it comes.
+   * A receiver that has no parent yet would have to keep every child aside until it comes. What is large in `state` and is not
+   * in the batch may not be read afterwards.
    */
   mention(state: RowState): void {
     if (!this.isFirst(state)) return;
+    const { payload } = this;
     const { table } = state;
     const refers = table.references.length > 0 || (this.keeps && table.dependsOn.length > 0);
     if (refers && state.place.kind === "table" && this.depth < DEEPEST_MENTION) {
@@ -154,11 +156,14 @@ export class RecordWriter {
       }
       this.depth--;
     }
+    let cells: readonly CellValue[] = [];
     this.row(state, () => {
       // NULLs would travel as if they were its values.
       if (state.table.keyless && state.place.kind === "table" && !this.rows.keys.keyValues(state)) throw vanished(state.table);
-      return this.rows.cells(state);
+      return (cells = this.rows.cells(state));
     });
+    for (const value of cells) payload.letGo(value);
+    for (const value of valuesIn(state)) payload.letGo(value);
   }
 
   /** A row of a surrogate table that nothing but its birth has written. `values` start at `at`. */

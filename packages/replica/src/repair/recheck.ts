@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import type { SqlValue } from "@scoutsync/core";
+import { releaseLarge, type SqlValue } from "@scoutsync/core";
 import { bytesOf, numberOf } from "../digest/digest-sums.ts";
 import { keysFromText, keysWritten } from "../rows/key-text.ts";
 import type { RowState } from "../rows/row-state.ts";
@@ -50,7 +50,9 @@ function look(rows: RowStore, table: Table, key: readonly SqlValue[]): "as store
   const state = id === null ? rows.byKey(table, rows.keys.keyFromValues(table, key)) : rows.byId(table, id);
   const values = rows.of(table).read(key);
   if (!values || state?.place.kind !== "table" || !state.hash) return "unclear";
-  return Buffer.compare(rows.hashes.hashOf(state, id, values), state.hash) === 0 ? "as stored" : "edited";
+  const isStored = rows.hashes.hashOf(state, id, values).equals(state.hash);
+  values.forEach(releaseLarge);
+  return isStored ? "as stored" : "edited";
 }
 
 /** Makes the sums of a table's row hashes again what the stored hashes add up to. The caller reloads what it keeps of them. */

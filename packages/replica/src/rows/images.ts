@@ -1,4 +1,4 @@
-import { type Authorship, ByteReader, ByteWriter, type CellValue, RawText, releaseLarge } from "@scoutsync/core";
+import { type Authorship, ByteReader, ByteWriter, type CellValue, memoryOf, releaseLarge } from "@scoutsync/core";
 import { isNamedByBirth, type Table } from "../schema/catalog.ts";
 import { heldForTable, holdValue } from "./held-columns.ts";
 import type { RowState } from "./row-state.ts";
@@ -16,11 +16,7 @@ export function packImage(table: Table, values: readonly CellValue[], used = fal
 
 /** True where a value that is held with its write lies in the memory of this image. */
 export function holdsPartOf({ columns }: RowState, { buffer }: Buffer): boolean {
-  const isIn = (value: CellValue | undefined) => {
-    const bytes = value instanceof RawText ? value.bytes : value;
-    return bytes instanceof Uint8Array && bytes.buffer === buffer;
-  };
-  return [...columns.values()].some((writes) => writes.some(({ value }) => isIn(value)));
+  return [...columns.values()].some((writes) => writes.some(({ value }) => memoryOf(value) === buffer));
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { Database, Statement } from "better-sqlite3";
 import type { Identity } from "./same-links.ts";
-import { valueStatement } from "../kept-statements.ts";
+import { afterGiven, isAnyLarge, runReleasing, valueStatement } from "../kept-statements.ts";
 
 /** What SELECT gives for a row of _scoutsync_out, integers as bigint. */
 export type OutRow = [
@@ -21,6 +21,11 @@ export type OutRow = [
 ];
 
 const OUT_COLUMNS = "slot, tid, state, key, id, oid, sequence, time, context, extra, image, reason, blocker_oid, blocker_sequence";
+
+const insertSql = (reason: string) =>
+  `INSERT INTO _scoutsync_out(tid, state, key, id, oid, sequence, time, context, open, extra, image, reason, blocker_oid, blocker_sequence) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ${reason}, ?, ?)`;
+const updateSql = (reason: string) =>
+  `UPDATE _scoutsync_out SET state = ?, id = ?, oid = ?, sequence = ?, time = ?, context = ?, open = ?, extra = ?, image = ?, reason = ${reason}, blocker_oid = ?, blocker_sequence = ? WHERE slot = ?`;
 
 /** Why a row is not in its table: the numbers under which that is stored. */
 export const OutState = { dead: 1n, waiting: 2n, joined: 3n, held: 4n } as const;
@@ -81,12 +86,8 @@ export class OutTable {
     // Nobody has seen a row that waits under the integer which it waits for.
     this.byId = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND id = ? ORDER BY state = 2, slot DESC LIMIT 1`);
     this.allById = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND id = ?`);
-    this.insert = prepare(
-      "INSERT INTO _scoutsync_out(tid, state, key, id, oid, sequence, time, context, open, extra, image, reason, blocker_oid, blocker_sequence) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    );
-    this.update = prepare(
-      "UPDATE _scoutsync_out SET state = ?, id = ?, oid = ?, sequence = ?, time = ?, context = ?, open = ?, extra = ?, image = ?, reason = ?, blocker_oid = ?, blocker_sequence = ? WHERE slot = ?",
-    );
+    this.insert = prepare(insertSql("?"));
+    this.update = prepare(updateSql("?"));
     this.delete = prepare("DELETE FROM _scoutsync_out WHERE slot = ?");
     this.updateOpen = prepare("UPDATE _scoutsync_out SET open = ? WHERE slot = ? AND open IS NOT ?");
   }
@@ -113,13 +114,19 @@ export class OutTable {
     return this.allById.all(tid, id) as OutRow[];
   }
 
-  /** Stores a row and returns its slot. */
+  /** Stores a row and returns its slot. What is packed of it, extra and image, nobody may read again. */
   add(tid: number, state: OutState, key: Buffer | null, columns: OutColumns): bigint {
-    return BigInt(this.insert.run(tid, state, key, ...columns).lastInsertRowid);
+    const values = [tid, state, key, ...columns];
+    const packed = [columns[6], columns[7]];
+    const done = isAnyLarge(packed) ? runReleasing(this.db, insertSql(afterGiven), values, packed) : this.insert.run(...values);
+    return BigInt(done.lastInsertRowid);
   }
 
+  /** As `add`, of a row that is stored. */
   change(slot: bigint, state: OutState, columns: OutColumns): void {
-    this.update.run(state, ...columns, slot);
+    const packed = [columns[6], columns[7]];
+    if (isAnyLarge(packed)) runReleasing(this.db, updateSql(afterGiven), [state, ...columns, slot], packed);
+    else this.update.run(state, ...columns, slot);
   }
 
   /** Stores other names of rows in a row, and nothing else. */

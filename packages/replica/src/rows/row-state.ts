@@ -1,4 +1,14 @@
-import { ByteReader, ByteWriter, type CellValue, losersAmong, putTally, takeTally, type Tally, type Write } from "@scoutsync/core";
+import {
+  ByteReader,
+  ByteWriter,
+  type CellValue,
+  losersAmong,
+  putTally,
+  releasePacked,
+  takeTally,
+  type Tally,
+  type Write,
+} from "@scoutsync/core";
 import type { Column, Table } from "../schema/catalog.ts";
 
 /**
@@ -269,10 +279,15 @@ export function packExtra(state: RowState, id: bigint | null): Buffer | null {
 }
 
 /** Values that are known of a row besides those in its table or image. */
-function* valuesIn({ columns, closed, own }: RowState): Generator<CellValue> {
+export function* valuesIn({ columns, closed, own }: RowState): Generator<CellValue> {
   for (const writes of columns.values()) for (const { value } of writes) if (value !== undefined) yield value;
   for (const { value } of closed) yield value;
   yield* own.values();
+}
+
+/** Gives back the memory of a row that was read, `cells` its values, and that nobody looks at again. */
+export function releaseRead(state: RowState, cells: Iterable<CellValue>): void {
+  for (const value of [...cells, ...valuesIn(state)]) releasePacked(value);
 }
 
 /** The inverse of `packExtra`, onto a state that holds a plain row. */

@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import { type Authorship, type CellValue, MalformedBytes, Ref, releasePacked, type SqlValue } from "@scoutsync/core";
+import { type Authorship, type CellValue, MalformedBytes, Ref, releaseLarge, releasePacked, type SqlValue } from "@scoutsync/core";
 import { type Table } from "../schema/catalog.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
 import type { LinkedRows } from "../linked/linked-rows.ts";
@@ -348,7 +348,7 @@ export class RowStore {
   /**
    * Stores a row that is in its table with these values. `before` are the dots that owned something when the state
    * was loaded. Moves it out of _scoutsync_out when it was there. `key` is its natural key in the table, where that is
-   * known better than what it refers to tells.
+   * known better than what it refers to tells. `used` says that nobody reads `values` again.
    */
   saveInTable(
     state: RowState,
@@ -356,6 +356,7 @@ export class RowStore {
     values: readonly SqlValue[],
     before: ReturnType<typeof ownedDots>,
     key: readonly SqlValue[] | null = null,
+    { used = false } = {},
   ): void {
     const store = this.of(state.table);
     if (state.place.kind !== "table" && state.slot !== UNSTORED) {
@@ -384,15 +385,15 @@ export class RowStore {
       hash,
       key: state.key,
     };
+    const wasFormer = id !== null && state.table.surrogate && this.former.has(state.table, id);
+    if (used && !wasFormer && !hasLocalKey(state.table)) values.forEach(releaseLarge);
     if (fresh) state.slot = store.add(state.table.surrogate ? id : null, row);
     else if (state.table.surrogate && id !== null && id !== state.slot) {
       store.remove(state.slot);
       this.erased++;
       state.slot = store.add(id, row);
     } else store.change(state.slot, row);
-    releasePacked(row.extra);
-    if (id !== null && state.table.surrogate && this.former.has(state.table, id))
-      this.former.placed(state, id, this.references.abstract(state.table, values));
+    if (wasFormer) this.former.placed(state, id, this.references.abstract(state.table, values));
     if (state.table.keyless) {
       // A row that was there stays where it is.
       if (key) store.setLocal(state.slot, packKey(state.table.key, key));
@@ -465,9 +466,6 @@ export class RowStore {
     const last = place.kind === "dead" && !wasInTable && wanted !== null ? this.said.lastAt(state.table, wanted) : null;
     if (state.slot === UNSTORED) state.slot = this.out.add(state.table.tid, code, state.key, columns);
     else this.out.change(state.slot, code, columns);
-    // SQLite has its own: the next thing may be to read the row again.
-    releasePacked(columns[6]);
-    releasePacked(columns[7]);
     this.syncLog(state, before);
     if (last && wanted !== null) this.said.sayLast(state.table, wanted, last);
   }

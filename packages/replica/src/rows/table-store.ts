@@ -1,6 +1,7 @@
 import type { Database, Statement } from "better-sqlite3";
 import { type CellValue, RawText, Ref, type SqlValue } from "@scoutsync/core";
 import { NAMES_NOBODY, targetWithin } from "../linked/linked-rows.ts";
+import { afterGiven, isAnyLarge, runReleasing } from "../kept-statements.ts";
 import { quote } from "../schema/quote.ts";
 import type { Column, Table } from "../schema/catalog.ts";
 import type { KeptBackRows } from "./kept-back-rows.ts";
@@ -477,9 +478,12 @@ export class TableStore {
   ): bigint {
     this.flush();
     const keyed = !this.table.surrogate;
-    const result = this.prepared("add", () => {
-      return `INSERT INTO ${rowsTable(this.table.tid)}(id, oid, sequence, time, context, open, extra, hash${keyed ? ", key" : ""}) VALUES(?, ?, ?, ?, ?, ?, ?, ?${keyed ? ", ?" : ""})`;
-    }).run(id, row.oid, row.sequence, row.time, row.context, row.open, row.extra, row.hash, ...(keyed ? [row.key] : []));
+    const sql = (hash: string) =>
+      `INSERT INTO ${rowsTable(this.table.tid)}(id, oid, sequence, time, context, open, extra, hash${keyed ? ", key" : ""}) VALUES(?, ?, ?, ?, ?, ?, ?, ${hash}${keyed ? ", ?" : ""})`;
+    const values = [id, row.oid, row.sequence, row.time, row.context, row.open, row.extra, row.hash, ...(keyed ? [row.key] : [])];
+    const result = isAnyLarge([row.extra])
+      ? runReleasing(this.db, sql(afterGiven), values, [row.extra])
+      : this.prepared("add", () => sql("?")).run(...values);
     if (id !== null) this.cameTo(id);
     return BigInt(result.lastInsertRowid);
   }
@@ -488,11 +492,11 @@ export class TableStore {
     id: bigint,
     row: { oid: number; sequence: number; time: number; context: number; open: number | null; extra: Buffer | null; hash: Buffer },
   ): void {
-    this.prepared(
-      "change",
-      () =>
-        `UPDATE ${rowsTable(this.table.tid)} SET oid = ?, sequence = ?, time = ?, context = ?, open = ?, extra = ?, hash = ? WHERE id = ?`,
-    ).run(row.oid, row.sequence, row.time, row.context, row.open, row.extra, row.hash, id);
+    const sql = (hash: string) =>
+      `UPDATE ${rowsTable(this.table.tid)} SET oid = ?, sequence = ?, time = ?, context = ?, open = ?, extra = ?, hash = ${hash} WHERE id = ?`;
+    const values = [row.oid, row.sequence, row.time, row.context, row.open, row.extra, row.hash, id];
+    if (isAnyLarge([row.extra])) runReleasing(this.db, sql(afterGiven), values, [row.extra]);
+    else this.prepared("change", () => sql("?")).run(...values);
   }
 
   /** Rows that may hold names of other rows, and rows of these origins whose own name has to be noted. */

@@ -1,0 +1,74 @@
+import { createHash } from "node:crypto";
+import { expect, test } from "vitest";
+import { SECOND_US, settle, Site, START_US } from "./site.ts";
+
+// The memory of large values is given back before the collector would come by: nothing may be read from what was given back.
+
+const SIZE = 1_100_000;
+const at = (seconds: number) => START_US + seconds * SECOND_US;
+
+/** A value of which each byte is this letter, as the application writes it. */
+const KINDS = {
+  blob: (letter: string) => `CAST(printf('%.*c', ${SIZE}, '${letter}') AS BLOB)`,
+  // Not UTF-8: SQLite keeps it as it is.
+  "text that is not UTF-8": (letter: string) => `CAST(CAST(printf('%.*c', ${SIZE}, '${letter}') AS BLOB) || x'ff' AS TEXT)`,
+};
+
+const hashOf = (site: Site): string => {
+  const hex = site.one("SELECT hex(video) FROM clip") as string;
+  return createHash("sha256").update(Buffer.from(hex, "hex")).digest("hex").slice(0, 16);
+};
+
+test.each<[schema: string, writers: string, kind: keyof typeof KINDS, kept: string]>([
+  ["id INTEGER PRIMARY KEY", "ab", "blob", "a"],
+  ["id INTEGER PRIMARY KEY", "ab", "blob", "b"],
+  ["id TEXT PRIMARY KEY", "abc", "text that is not UTF-8", "b"],
+  ["id INTEGER", "abc", "blob", "a"],
+])(
+  "a row (%s) to which %s wrote a large %s: each is listed, that of %s is kept, and what lost is in the history",
+  (id, writers, kind, kept) => {
+    const names = writers.split("");
+    const [last] = names.slice(-1) as [string];
+    const sites = names.map((name) => new Site(name, `CREATE TABLE clip(${id}, name TEXT, video)`));
+    const [a] = sites as [Site];
+    const video = KINDS[kind];
+    a.edit(`INSERT INTO clip VALUES(1, 'final', ${video("0")})`);
+    settle(...sites);
+    const hashes = new Map<string, string>();
+    for (const [i, site] of sites.entries()) {
+      site.edit(`UPDATE clip SET video = ${video(site.name)}`, at(i + 1));
+      hashes.set(site.name, hashOf(site));
+    }
+    const hash = (name: string) => hashes.get(name) ?? "";
+    settle(...sites);
+    for (const site of sites) {
+      expect(hashOf(site)).toBe(hash(last));
+      // Twice: it is not the list that takes them away.
+      for (let times = 0; times < 2; times++) {
+        const lost = site.conflicts.map(({ winner, loser }) => {
+          expect(winner?.value).toContain(hash(last));
+          expect(loser?.value).toContain(hash(loser?.author ?? ""));
+          return loser?.author;
+        });
+        expect(lost.toSorted((x, y) => ((x ?? "") < (y ?? "") ? -1 : 1))).toEqual(names.slice(0, -1));
+      }
+    }
+    const lost = kept === last ? "a" : kept;
+    const listed = a.conflicts.find(({ loser }) => loser?.author === lost);
+    a.nowUs = at(10);
+    const told = a.replica.resolve({ id: listed?.id ?? "", keep: kept === last ? "winner" : "loser", set: [] });
+    expect(told.loser?.value).toContain(hash(lost));
+    settle(...sites);
+    for (const site of sites) {
+      expect(hashOf(site)).toBe(hash(kept));
+      expect(site.conflicts).toEqual([]);
+      if (!id.includes("KEY")) continue;
+      const history = site.replica.history("clip", "1").map(({ value }) => value);
+      for (const name of names.slice(0, -1))
+        expect(
+          history.filter((value) => typeof value === "string" && value.includes(hash(name))),
+          name,
+        ).not.toEqual([]);
+    }
+  },
+);
