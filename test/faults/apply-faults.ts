@@ -128,6 +128,11 @@ export const APPLY_FAULTS: Fault[] = [
     caughtBy: tests("circles"),
   },
   {
+    name: "rows that name each other by columns which are no foreign keys here wait for each other for good",
+    edits: [["const strays = this.rows.waiting({ like: STRAY });", "const strays: RowState[] = [];"]],
+    caughtBy: tests("foreign-keys"),
+  },
+  {
     name: "who holds the value of a UNIQUE expression is not asked",
     edits: [["return derived ? this.displacedHolders(waiting, values, at)", "return derived ? []"]],
     caughtBy: tests("unique"),

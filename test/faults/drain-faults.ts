@@ -48,6 +48,11 @@ export const DRAIN_FAULTS: Fault[] = [
     caughtBy: tests("rules-identity"),
   },
   {
+    name: "what takes over a deleted row's integer beats what others made of the reference meanwhile",
+    edits: [["const time = meant.time + (knowledge.isOwn(meant.origin) ? 1 : 0);", "const time = Date.now() * 2_000;"]],
+    caughtBy: tests("bare-references"),
+  },
+  {
     name: "a delete in mid-stream knows what whoever revived its row knew",
     edits: [["missesRows || this.isNews(row) || (", "missesRows || ("]],
     caughtBy: "packages/replica/test/entity-simulation.test.ts",
