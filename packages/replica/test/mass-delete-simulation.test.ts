@@ -1,6 +1,13 @@
 import { expect, test } from "vitest";
 import { type MassDeleteOptions, MassDeleteSimulation } from "./mass-delete-simulation.ts";
 
+test.each<[number, string, Partial<MassDeleteOptions>]>([[19, "what a row refers to is let go that is kept for a row written since", {}]])(
+  "seed %i: %s",
+  (seed, _, options) => {
+    expect(new MassDeleteSimulation(seed, options).run().failures).toEqual([]);
+  },
+);
+
 test.each<[string, Partial<MassDeleteOptions>, number]>([
   ["let go or put back", {}, 23],
   ["put back, every one", { decision: "undo", deletes: false }, 5],

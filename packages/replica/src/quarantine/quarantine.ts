@@ -4,6 +4,7 @@ import { CAPTURE, eventCode, imageNumber, imageTable, Op, REPLACED } from "../ca
 import type { Placement } from "../apply/placement.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { pick } from "../rows/foreign-keys.ts";
+import { isSame } from "../rows/members.ts";
 import { registerOf } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -339,7 +340,7 @@ export class Quarantine {
     return through;
   }
 
-  /** Puts back what a row in its table refers to and is kept back, what that refers to, and so on. */
+  /** Puts back what a row in its table refers to and is kept back, what that refers to, and so on; also past rows that are kept for others. */
   private putBackParents(row: RowState | null): void {
     const open = row ? [row] : [];
     for (const state of open) {
@@ -358,8 +359,8 @@ export class Quarantine {
       });
       for (const parent of [...named, ...keyed]) {
         const key = this.rows.keys.keyValues(parent);
-        if (!key || !this.rows.of(parent.table).keptBack?.read(key)) continue;
-        this.putBack(parent.table, packKey(parent.table.key, key));
+        if (key && this.rows.of(parent.table).keptBack?.has(key)) this.putBack(parent.table, packKey(parent.table.key, key));
+        else if (!parent.kept || open.some((other) => isSame(other, parent))) continue;
         open.push(parent);
       }
     }
