@@ -89,7 +89,7 @@ export const ENTITY_FAULTS: Fault[] = [
   },
   {
     name: "one entity: letting a mass delete go deletes a row that its application had not seen",
-    edits: [["    if (key) keptBack?.joined(key);\n", ""]],
+    edits: [["    if (key) keptBack?.spare(key);\n", ""]],
     caughtBy: tests("entity-forgetting"),
   },
   {

@@ -391,6 +391,34 @@ test.each(["by its node", "by another"])(
   },
 );
 
+test("stay, let go, where a row of another names them that its UNIQUE value kept out of its table: it was left without them", () => {
+  const schema = `
+    CREATE TABLE team(id INTEGER PRIMARY KEY, name);
+    CREATE TABLE match(id INTEGER PRIMARY KEY, team_id INTEGER NOT NULL REFERENCES team(id) ON DELETE CASCADE, code UNIQUE)`;
+  const [a, b] = [new Site("a", schema, { park: ["*"] }), new Site("b", schema, { park: ["*"] })];
+  for (const site of [a, b]) site.app.pragma("foreign_keys = ON");
+  a.edit(`${numbers(300)} INSERT INTO team SELECT i, 'team ' || i FROM n`);
+  settle(a, b);
+  a.edit("INSERT INTO match VALUES(1, 1, 'x')", a.nowUs + SECOND_US);
+  b.edit("INSERT INTO match VALUES(2, 2, 'x')", b.nowUs + 2 * SECOND_US);
+  settle(a, b);
+  expect(a.rows("SELECT id FROM match")).toEqual([{ id: 1 }]);
+  a.edit("DELETE FROM team", a.nowUs + SECOND_US);
+  b.edit("INSERT INTO match VALUES(3, 3, 'y')", b.nowUs + SECOND_US);
+  settle(a, b);
+  expect(a.rows("SELECT id FROM match WHERE id < 3")).toEqual([{ id: 2 }]);
+  decide(a, "release");
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("PRAGMA foreign_key_check"), site.name).toEqual([]);
+    expect(site.rows("SELECT match.id, name FROM match JOIN team ON team.id = team_id WHERE match.id = 2"), site.name).toEqual([
+      { id: 2, name: "team 2" },
+    ]);
+    expect(count(site, "team")).toBe(2);
+  }
+  expectVerified(a, b);
+});
+
 test("whose key names a row that gets another integer meanwhile reach others, and are as before when they come back", () => {
   const schema = `
     CREATE TABLE match(id INTEGER PRIMARY KEY, name);

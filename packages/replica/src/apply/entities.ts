@@ -174,7 +174,7 @@ export class Entities {
     this.rows.saveOut(state, inTable, this.related.wanted(state), cells, ownedDots(state));
     const { keptBack } = this.rows.of(rep.table);
     const key = alive && keptBack && rep.place.kind === "table" ? this.rows.keys.keyValues(rep) : null;
-    if (key) keptBack?.joined(key);
+    if (key) keptBack?.spare(key);
   }
 
   /** Rows in their tables that refer to one of `moved`. Those with the reference in their key leave their table meanwhile. */

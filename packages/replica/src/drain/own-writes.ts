@@ -210,6 +210,11 @@ export class OwnWrites {
     });
   }
 
+  /** True where the application that deletes this row cannot have seen which rows name it. */
+  isNamedUnseen(state: RowState): boolean {
+    return this.unseen.name(state);
+  }
+
   /**
    * True where, in mid-stream, somebody had this row live who knew what may refer to it. A delete would inherit that author's
    * knowledge.

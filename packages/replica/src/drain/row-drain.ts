@@ -91,6 +91,8 @@ export class RowDrain {
       since = null;
       written = table.columns.map(() => false);
       this.quarantine.keep(table, first.key, event.image, state.hash as Buffer, this.into);
+      // In its table by the time of a decision, what waits now would have nothing to refer to.
+      if (this.writes.isNamedUnseen(state)) this.rows.keepBack(table).spare(first.key);
       isKeptBack = true;
       return true;
     };

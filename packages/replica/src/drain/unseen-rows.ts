@@ -55,8 +55,12 @@ export class UnseenRows {
   }
 
   /** True when such a row refers to this one; where references are by value, when there is any that may. */
-  referTo({ table, identity }: RowState): boolean {
-    if (table.dependants.some(({ child }) => this.rows.waiting({ table: child, limit: 1 }).length > 0)) return true;
+  referTo(state: RowState): boolean {
+    return state.table.dependants.some(({ child }) => this.rows.waiting({ table: child, limit: 1 }).length > 0) || this.name(state);
+  }
+
+  /** True when such a row names this one. */
+  name({ table, identity }: RowState): boolean {
     if (!table.surrogate || table.referencedBy.length === 0) return false;
     let named = this.named.get(table.tid);
     if (!named) this.named.set(table.tid, (named = this.namesOf(table)));

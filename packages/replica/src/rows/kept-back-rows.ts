@@ -129,8 +129,8 @@ export class KeptBackRows {
     this.db.prepare("DELETE FROM _scoutsync_quarantined WHERE tid = ? AND local = ?").run(this.table.tid, this.local(key));
   }
 
-  /** Another row has become one with this one, which the application that deleted it had not seen: it is put back instead of let go. */
-  joined(key: readonly SqlValue[]): void {
+  /** Another row is one with this one, or names it, which the application that deleted it had not seen: it is put back instead of let go. */
+  spare(key: readonly SqlValue[]): void {
     this.db
       .prepare("UPDATE _scoutsync_quarantined SET hash = zeroblob(16) WHERE tid = ? AND local = ?")
       .run(this.table.tid, this.local(key));
