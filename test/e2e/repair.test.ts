@@ -60,6 +60,55 @@ test("a file changed behind everybody's back is found row by row, and mended wit
   expect((await fleet.sync(a, b)).json()).toMatchObject({ verified: true });
 });
 
+test("a mass delete that is kept back is no equality: verify says so from either node, until it is decided", async () => {
+  const schema = "CREATE TABLE team(number INTEGER PRIMARY KEY, name TEXT)";
+  const paths = { a: createDatabase(fleet.path("a", "app.db"), schema), b: createDatabase(fleet.path("b", "app.db"), schema) };
+  const rows = () => [paths.a, paths.b].map((path) => selectOne(path, "SELECT count(*) FROM team"));
+  const write = (sql: string) => {
+    const database = new DatabaseSync(paths.b);
+    database.exec(sql);
+    database.close();
+  };
+  write("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250) INSERT INTO team SELECT i, 'team ' || i FROM n");
+  const a = await fleet.node({ name: "a", databases: { app: paths.a } });
+  const b = await fleet.node({ name: "b", databases: { app: paths.b } });
+  expect((await fleet.sync(a, b)).code).toBe(0);
+  expect((await scoutsync(["verify", a.address, b.address, "--json"])).json()).toMatchObject({
+    equal: true,
+    databases: [{ kept_back: [] }],
+  });
+  write("DELETE FROM team WHERE number > 75");
+  expect((await fleet.sync(a, b)).code).toBe(0);
+  expect(rows()).toEqual([250n, 75n]);
+
+  let review = "";
+  for (const [from, to] of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    const found = await scoutsync(["verify", from.address, to.address, "--json"]);
+    expect(found.code, found.stdout).toBe(1);
+    const { equal, databases } = found.json<{
+      equal: boolean;
+      databases: { equal: boolean; differences: unknown[]; kept_back: { node: string; review: string; table: string; reason: string }[] }[];
+    }>();
+    expect({ equal, databases }).toMatchObject({ equal: false, databases: [{ equal: false, differences: [], kept_back: [{}] }] });
+    const [kept] = databases[0]?.kept_back ?? [];
+    expect(kept).toMatchObject({ node: b.address, table: "team" });
+    expect(kept?.reason).toContain('175 of 250 rows of "team"');
+    review = kept?.review ?? "";
+  }
+  const said = await scoutsync(["verify", a.address, b.address]);
+  expect(said.stdout).toContain(`kept back at ${b.address}: team`);
+  expect(said.stdout).toContain(`scoutsync review resolve ${b.address} ${review}`);
+
+  expect((await scoutsync(["review", "resolve", b.address, review, "--release"])).code).toBe(0);
+  expect((await fleet.sync(a, b)).code).toBe(0);
+  expect(rows()).toEqual([75n, 75n]);
+  const after = await scoutsync(["verify", a.address, b.address, "--json"]);
+  expect({ code: after.code, ...after.json<Verified>() }).toMatchObject({ code: 0, equal: true, databases: [{ kept_back: [] }] });
+});
+
 test("a row that a CHECK of one node alone keeps out fails no session, from either node, and each says so", async () => {
   const paths = {
     a: createDatabase(fleet.path("a", "app.db"), "CREATE TABLE team(number INTEGER PRIMARY KEY, name TEXT)"),

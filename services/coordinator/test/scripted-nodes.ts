@@ -197,7 +197,7 @@ export class ScriptedNode {
           const peerVector = formatVector(peer?.vectors.get(name) ?? new Map());
           const equal = text === peerVector && !this.diverged;
           const differences = equal ? [] : [{ table: "note", key: "1", columns: ["text"] }];
-          return { name, equal, differences, vector: text, peerVector, repaired: [], notCompared: [] };
+          return { name, equal, differences, vector: text, peerVector, repaired: [], notCompared: [], keptBack: [] };
         });
         callback(null, { equal: databases.every(({ equal }) => equal), databases, files: [] });
       },

@@ -25,11 +25,24 @@ async function leftAloneAt(peer: string, invocation: Invocation): Promise<LeftAl
   }
 }
 
+interface Compared {
+  equal: boolean;
+  differences: unknown[];
+  kept_back: unknown[];
+}
+
+/** A mass delete that is kept back was told to nobody: with nothing else wrong, all that was told is equal. */
+function inWords({ equal, differences, kept_back: keptBack }: Compared): string {
+  if (equal) return "equal";
+  if (differences.length === 0 && keptBack.length > 0) return "what was told is equal, what is kept back is not";
+  return `${differences.length} rows differ`;
+}
+
 /** `scoutsync verify`: equal, or the rows that differ. */
 export const registerVerify: Registration = (program, surroundings) => {
   declare<{ db?: string[]; deep?: boolean; stored?: boolean; repair?: boolean; files: boolean }>(program, surroundings, {
     usage: "verify <node> <peer>",
-    summary: "compare two nodes down to single rows; exit code 1 when they differ",
+    summary: "compare two nodes down to single rows; exit code 1 when they differ, or one keeps a mass delete back",
     usesCoordinator: true,
     options: [
       repeatable("--db <name>", "only this database; repeat for more"),
@@ -63,11 +76,12 @@ export const registerVerify: Registration = (program, surroundings) => {
       const there: LeftAloneAt = answer.files.length > 0 ? await leftAloneAt(peer, invocation) : { remarks: new Map(), unknown: "" };
       const document = {
         equal: answer.equal,
-        databases: answer.databases.map(({ name, equal, differences, repaired, notCompared }) => ({
+        databases: answer.databases.map(({ name, equal, differences, repaired, notCompared, keptBack }) => ({
           name,
           equal,
           differences: differences.map(({ table, key, columns }) => ({ table, key, columns })),
           not_compared: notCompared.map(({ table, reason }) => ({ table, reason })),
+          kept_back: keptBack.map(({ atPeer, review, table, reason }) => ({ node: atPeer ? peer : node, review, table, reason })),
           ...(options.repair === true ? { repaired: repaired.map(({ table, key, columns }) => ({ table, key, columns })) } : {}),
         })),
         files: answer.files.map(({ root, equal, differences, leftAlone, unmet }) => ({
@@ -84,8 +98,10 @@ export const registerVerify: Registration = (program, surroundings) => {
       const { out } = invocation;
       out.result(document, () => {
         for (const database of document.databases) {
-          out.line(`${database.name}: ${database.equal ? "equal" : `${database.differences.length} rows differ`}`);
+          out.line(`${database.name}: ${inWords(database)}`);
           for (const { table, reason } of database.not_compared) out.line(`not compared: ${table}, ${reason}`);
+          for (const { node: at, review, table, reason } of database.kept_back)
+            out.line(`kept back at ${at}: ${table}, ${reason}: \`scoutsync review resolve ${at} ${review}\``);
           for (const { table, key, columns } of database.repaired ?? []) {
             out.line(`merged: ${table} ${key} ${columns.join(", ")}`.trimEnd());
           }

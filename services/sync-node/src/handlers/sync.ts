@@ -1,5 +1,7 @@
 import { SyncError, formatVector } from "@scoutsync/core";
 import {
+  ListReviewsRequest,
+  unary,
   type PeerClient,
   type SyncProgress,
   type SyncRequest,
@@ -30,6 +32,8 @@ import type { Outbox } from "./calls.ts";
 
 /** A person reads progress; more often than this is only traffic. */
 const PROGRESS_INTERVAL_MS = 200;
+/** Mass deletes named at most: each waits for somebody's decision. */
+const MOST_KEPT_BACK = 1_000;
 
 /** Runs one session with a peer; the last response carries its result. */
 export async function sync(context: NodeContext, request: SyncRequest, outbox: Outbox<SyncResponse>, signal: AbortSignal): Promise<void> {
@@ -162,17 +166,19 @@ async function compareWith(
         deep: request.deep || request.readRows || request.repair,
         signal,
       });
+      const kept = await keptBack(replica, peer, signal);
       const veiled = new Set(replica.state.veiled);
       const visible = (found: readonly Difference[]) =>
         found.map((difference) => (veiled.has(difference.table) && difference.key !== "" ? { ...difference, key: VEILED } : difference));
       databases.push({
         name: replica.name,
-        equal,
+        equal: equal && kept.length === 0,
         differences: visible(differences),
         vector: formatVector(vector),
         peerVector: formatVector(peerVector),
         repaired: visible(repaired),
         notCompared,
+        keptBack: kept,
       });
     } catch (error) {
       const absent = error instanceof SyncError && error.code === "DATABASE_NOT_FOUND";
@@ -181,6 +187,26 @@ async function compareWith(
     }
   }
   return databases;
+}
+
+/** What was compared counts the rows of a mass delete that is kept back as being there: the table lacks them. */
+async function keptBack(replica: Replica, peer: PeerClient, signal: AbortSignal): Promise<VerifyResponse["databases"][number]["keptBack"]> {
+  const request = ListReviewsRequest.fromPartial({ database: replica.name, kind: "quarantine" });
+  const [here, there] = await Promise.all([
+    replica.reviews({ kind: "quarantine", id: "", limit: MOST_KEPT_BACK }),
+    unary(peer.client, "listReviews", request, { signal }).then(
+      ({ reviews }) => reviews,
+      (error: unknown) => {
+        // Nodes of a scope may not list what waits for people.
+        if (error instanceof SyncError && error.code === "FORBIDDEN") return [];
+        throw error;
+      },
+    ),
+  ]);
+  return [
+    ...here.map(({ id, table, reason }) => ({ atPeer: false, review: id, table, reason })),
+    ...there.map(({ id, table, reason }) => ({ atPeer: true, review: id, table, reason })),
+  ];
 }
 
 /** Merges the rows that differ, with a session before it, so that only real differences are looked at, and one after it. */

@@ -980,6 +980,17 @@ export interface DatabaseVerification {
   repaired: Difference[];
   /** Tables that one side lacks, or some of their columns: their rows were not compared, and `equal` is false. */
   notCompared: NotCompared[];
+  /** Mass deletes that one of the two keeps back: its table lacks rows that count as being there, and `equal` is false. */
+  keptBack: KeptBack[];
+}
+
+export interface KeptBack {
+  /** At the peer; else at the node that was asked. */
+  atPeer: boolean;
+  /** The entry of kind "quarantine" that decides it there, its table with most of the rows, and how many rows of which tables. */
+  review: string;
+  table: string;
+  reason: string;
 }
 
 export interface NotCompared {
@@ -10177,7 +10188,16 @@ export const FileDifference: MessageFns<FileDifference> = {
 };
 
 function createBaseDatabaseVerification(): DatabaseVerification {
-  return { name: "", equal: false, differences: [], vector: "", peerVector: "", repaired: [], notCompared: [] };
+  return {
+    name: "",
+    equal: false,
+    differences: [],
+    vector: "",
+    peerVector: "",
+    repaired: [],
+    notCompared: [],
+    keptBack: [],
+  };
 }
 
 export const DatabaseVerification: MessageFns<DatabaseVerification> = {
@@ -10202,6 +10222,9 @@ export const DatabaseVerification: MessageFns<DatabaseVerification> = {
     }
     for (const v of message.notCompared) {
       NotCompared.encode(v!, writer.uint32(58).fork()).join();
+    }
+    for (const v of message.keptBack) {
+      KeptBack.encode(v!, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -10275,6 +10298,14 @@ export const DatabaseVerification: MessageFns<DatabaseVerification> = {
             message.notCompared.push(NotCompared.decode(reader, reader.uint32()));
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.keptBack.push(KeptBack.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -10299,6 +10330,98 @@ export const DatabaseVerification: MessageFns<DatabaseVerification> = {
     message.peerVector = object.peerVector ?? "";
     message.repaired = object.repaired?.map((e) => Difference.fromPartial(e)) || [];
     message.notCompared = object.notCompared?.map((e) => NotCompared.fromPartial(e)) || [];
+    message.keptBack = object.keptBack?.map((e) => KeptBack.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseKeptBack(): KeptBack {
+  return { atPeer: false, review: "", table: "", reason: "" };
+}
+
+export const KeptBack: MessageFns<KeptBack> = {
+  encode(message: KeptBack, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.atPeer !== false) {
+      writer.uint32(8).bool(message.atPeer);
+    }
+    if (message.review !== "") {
+      writer.uint32(18).string(message.review);
+    }
+    if (message.table !== "") {
+      writer.uint32(26).string(message.table);
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KeptBack {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKeptBack();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.atPeer = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.review = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.table = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<KeptBack>): KeptBack {
+    return KeptBack.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<KeptBack>): KeptBack {
+    const message = createBaseKeptBack();
+    message.atPeer = object.atPeer ?? false;
+    message.review = object.review ?? "";
+    message.table = object.table ?? "";
+    message.reason = object.reason ?? "";
     return message;
   },
 };
