@@ -98,6 +98,21 @@ export const ENTITY_FAULTS: Fault[] = [
     caughtBy: tests("deletes"),
   },
   {
+    name: "one entity: what a row that is not shown holds for a column stays held once that comes",
+    edits: [["this.due ||= this.late.length > 0;", "this.late = [];"]],
+    caughtBy: tests("entity-schema"),
+  },
+  {
+    name: "one entity: a migration that fills its column counts as knowing what was held for it",
+    edits: [["(others && target.late) || NONE", "NONE"]],
+    caughtBy: tests("entity-schema"),
+  },
+  {
+    name: "one entity: a repair leaves what the table shows as it is",
+    edits: [["if (this.repairing && this.placement.entities.concerns(state)) this.placement.entities.touch(state.birth);", ""]],
+    caughtBy: tests("entity-schema"),
+  },
+  {
     name: "one entity: tables that are left to people are decided about",
     edits: [["holder.table !== table || this.placement.parks(table)", "holder.table !== table"]],
     caughtBy: tests("entities"),

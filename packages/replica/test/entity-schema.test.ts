@@ -103,3 +103,79 @@ test("copies that moved apart and are joined as shared have one row of what both
     expect(new Set(site.conflicts.map(({ loser }) => loser?.value))).toEqual(new Set(["a", "b"]));
   }
 });
+
+const TEAM = "CREATE TABLE team(id INTEGER PRIMARY KEY, number INTEGER UNIQUE, name TEXT)";
+const ADD_MOTTO = "ALTER TABLE team ADD COLUMN motto TEXT";
+const REBUILD_TEAM = `CREATE TABLE made(id INTEGER PRIMARY KEY, number INTEGER UNIQUE, name TEXT, motto TEXT);
+  INSERT INTO made SELECT *, NULL FROM team; DROP TABLE team; ALTER TABLE made RENAME TO team`;
+
+/** Two servers that both made team 70, the one that stands for it without the column that the other one's team has a value in. */
+function mottoOfTheOther(): [Site, Site] {
+  const [a, b] = [new Site("a", TEAM), new Site("b", TEAM)];
+  b.edit(ADD_MOTTO);
+  a.edit("INSERT INTO team VALUES(2, 70, 'of a')");
+  b.edit("INSERT INTO team VALUES(9, 70, 'of b', 'motto of b')", START_US + SECOND_US);
+  settle(a, b);
+  return [a, b];
+}
+
+test.each([ADD_MOTTO, REBUILD_TEAM])(
+  "what a row holds that another stands for is in the table once a migration brings the column: %s",
+  (migration) => {
+    const [a, b] = mottoOfTheOther();
+    a.edit(migration, LATER);
+    for (const site of [a, b]) expect(site.rows("SELECT * FROM team")).toEqual([{ id: 2, number: 70, name: "of b", motto: "motto of b" }]);
+    settle(a, b);
+    expectEqual(a, b);
+  },
+);
+
+test.each([0, 1])("rows of one key that refers to what is one show what either holds for a new column, whoever is first", (first) => {
+  const schema = `CREATE TABLE user(id INTEGER PRIMARY KEY, name TEXT UNIQUE);
+    CREATE TABLE shift(user INTEGER REFERENCES user(id), day INTEGER, note TEXT, PRIMARY KEY(user, day))`;
+  const add = "ALTER TABLE shift ADD COLUMN place TEXT";
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  b.edit(add);
+  a.edit("INSERT INTO user VALUES(1, 'alice'); INSERT INTO shift VALUES(1, 5, 'of a')", START_US + first * SECOND_US);
+  b.edit("INSERT INTO user VALUES(9, 'alice'); INSERT INTO shift VALUES(9, 5, 'of b', 'pit')", START_US + (1 - first) * SECOND_US);
+  settle(a, b);
+  a.edit(add, LATER);
+  for (const site of [a, b]) expect(site.rows("SELECT day, place FROM shift")).toEqual([{ day: 5, place: "pit" }]);
+  settle(a, b);
+  expectEqual(a, b);
+});
+
+test("a migration that fills the column it adds does not hide what a row holds for it that another stands for", () => {
+  const [a, b] = mottoOfTheOther();
+  a.edit(`${ADD_MOTTO}; UPDATE team SET motto = 'of the migration'`, LATER);
+  settle(a, b);
+  expectEqual(a, b);
+  for (const site of [a, b]) {
+    expect(site.one("SELECT motto FROM team")).toBe("of the migration");
+    expect(site.conflicts.map(({ winner, loser }) => [winner?.value, loser?.value])).toContainEqual(["of the migration", "motto of b"]);
+  }
+  // Whoever writes it now has seen it.
+  b.edit("UPDATE team SET motto = 'decided'", LATER + 60 * SECOND_US);
+  settle(a, b);
+  expectEqual(a, b);
+  for (const site of [a, b]) expect(site.conflicts.map(({ column }) => column)).toEqual(["name"]);
+});
+
+test("a repair shows rows that are one anew: what differs may be the table alone", () => {
+  const [a, b] = mottoOfTheOther();
+  a.edit(ADD_MOTTO, LATER);
+  const image = (): Buffer => a.app.prepare("SELECT image FROM _scoutsync_out").pluck().get() as Buffer;
+  const put = (text: string, other: string) => {
+    const bytes = image();
+    bytes.write(other, bytes.indexOf(text));
+    a.app.prepare("UPDATE _scoutsync_out SET image = ?").run(bytes);
+  };
+  put("motto of b", "motto of x");
+  b.edit("UPDATE team SET name = 'of both'", LATER + SECOND_US);
+  settle(a, b);
+  put("motto of x", "motto of b");
+  expect(a.one("SELECT motto FROM team")).toBe("motto of x");
+  a.replica.apply(b.replica.wholeRows({ table: "team", keys: ["2"], codecs: [] }));
+  expect(a.one("SELECT motto FROM team")).toBe("motto of b");
+  expectEqual(a, b);
+});

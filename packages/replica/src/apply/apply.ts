@@ -360,6 +360,8 @@ export class Applier {
     for (const record of row.closed) if (!covered(record)) moved = this.mergeClosed(state, record) || moved;
     // What its table shows may be from before a foreign key was declared here, and the row named have moved: it is followed now.
     if (this.repairing && [...state.own.values()].some((said) => said instanceof Ref)) moved = true;
+    // What it shows is made anew of what its members hold: it may be that which differs.
+    if (this.repairing && this.placement.entities.concerns(state)) this.placement.entities.touch(state.birth);
     if (!moved) return false;
     const now = loaded();
     if (stood) this.placement.pastCapture.keep(state, stood, isAlive(state, this.knowledge) ? { changed, cells: now } : null);

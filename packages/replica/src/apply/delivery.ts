@@ -24,8 +24,10 @@ export class Delivery {
   private readonly knowledge: Knowledge;
   private readonly placement: Placement;
   private readonly applier: Applier;
-  /** Rows are held for a table that is here. */
+  /** Rows are held for a table that is here, or values for a column. */
   due = false;
+  /** Births of rows that another stands for and that hold values for columns which are here now. */
+  private late: Write[] = [];
   /** Per table, the last row looked at. */
   private readonly passed = new Map<number, bigint>();
   private merged = new Map<number, number>();
@@ -44,6 +46,8 @@ export class Delivery {
     this.passed.clear();
     this.merged = mergedTables(this.store.db);
     this.due = [...this.store.tables, ...this.renamed()].some((table) => this.store.out.heldSlots(table.tid, 0n, 1).length > 0);
+    this.late = this.store.same.exist ? this.store.tables.flatMap((table) => this.store.lateJoined(table)) : [];
+    this.due ||= this.late.length > 0;
   }
 
   /** Tables that are not here under their name, but under the one they had before the application renamed them. */
@@ -53,6 +57,10 @@ export class Delivery {
 
   /** Delivers rows, parents first, until `until` (milliseconds of performance.now). Those of which only a part is held stay. */
   rows(until: number): void {
+    for (let birth = this.late.pop(); birth; birth = this.late.pop()) {
+      this.toEntity(birth);
+      if (performance.now() > until) return;
+    }
     for (const table of [...this.store.tables, ...this.renamed()]) {
       const target = this.store.byTid(this.merged.get(table.tid) ?? table.tid);
       if (target?.absent !== null) continue;
@@ -71,6 +79,14 @@ export class Delivery {
       }
     }
     this.due = false;
+  }
+
+  /** Gives what a row that another stands for holds to its own values: the table shows those of the whole entity. */
+  private toEntity({ origin, sequence }: Write): void {
+    const state = this.store.byDot(origin, sequence);
+    if (!state?.late) return;
+    this.store.saveRegisters(state, this.store.cells(state), ownedDots(state));
+    this.placement.entities.touch(state.birth);
   }
 
   /** Takes a held row of a table that is here now out, as the record that would bring it. */

@@ -1,6 +1,7 @@
 import type { Database } from "better-sqlite3";
 import type { CellValue, SqlValue, Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
+import { holdValue } from "../rows/held-columns.ts";
 import { isSame, type EntityMembers, type Member } from "../rows/members.ts";
 import {
   blindWrite,
@@ -21,7 +22,7 @@ import { type ExistenceWrite, newState, ownedDots, type RowState, UNSTORED } fro
 import type { RowStore } from "../rows/row-store.ts";
 import { type Edit, hasCombiningRule, ruleOf } from "../rows/ruled-columns.ts";
 import { sameValue } from "../rows/values.ts";
-import type { Table } from "../schema/catalog.ts";
+import type { Column, Table } from "../schema/catalog.ts";
 import type { Affected } from "./affected.ts";
 import { isHeldElsewhere, UnseenRows } from "./unseen-rows.ts";
 
@@ -32,6 +33,8 @@ export interface Written {
   /** What it held that its author never saw, by column; null where nobody knows of any. */
   since?: ReadonlyMap<number, CellValue> | null | undefined;
 }
+
+const NONE: ReadonlySet<number> = new Set();
 
 export const NO_DOTS: ReadonlyMap<string, { origin: number; sequence: number }> = new Map();
 
@@ -137,6 +140,7 @@ export class OwnWrites {
       const others = !isSame(member.state, state);
       const target = others ? member.state : state;
       const before = ownedDots(target);
+      const late = (others && target.late) || NONE;
       const was = (index: number, cid: number) => (others ? (member.cells[index] as CellValue) : state.own.get(cid));
       const lost = columns.flatMap(({ cid }, index) => {
         const value = was(index, cid);
@@ -146,9 +150,12 @@ export class OwnWrites {
       const had = others
         ? member.cells
         : row.found && columns.map(({ cid }, i) => state.own.get(cid) ?? (row.found as CellValue[])[i] ?? null);
-      this.writeColumns(target, edited, at, { values: row.values, found: had, since: others ? null : row.since }, new Map(lost));
+      // What this member holds for a column that has just come the table has not shown: it stays, as what has lost to the edit.
+      const its = late.size === 0 ? edited : edited.map((is, i) => is && !late.has((columns[i] as Column).cid));
+      this.writeColumns(target, its, at, { values: row.values, found: had, since: others ? null : row.since }, new Map(lost));
       if (!others) continue;
-      const cells = member.cells.map((cell, i) => (edited[i] ? (values[i] as CellValue) : cell));
+      const cells = member.cells.map((cell, i) => (its[i] ? (values[i] as CellValue) : cell));
+      for (const cid of late) holdValue(target, cid, cells[target.table.indexOf.get(cid) as number] as CellValue);
       this.rows.saveRegisters(target, cells, before);
     }
   }

@@ -39,6 +39,8 @@ export function unpackImage(state: RowState, image: Buffer, causality: Authorshi
   }
   if (!isNamedByBirth(table))
     for (const { cid } of table.columns) if (!seen.has(cid) && !state.columns.has(cid)) state.columns.set(cid, []);
-  for (const { cid, value } of heldForTable(state, causality)) values[table.indexOf.get(cid) as number] = value;
+  const held = heldForTable(state, causality);
+  for (const { cid, value } of held) values[table.indexOf.get(cid) as number] = value;
+  if (state.place.kind === "joined" && held.length > 0) state.late = new Set(held.map(({ cid }) => cid));
   return values;
 }

@@ -117,6 +117,11 @@ export interface RowState {
    * Held until somebody sends the row whole.
    */
   partial?: true;
+  /**
+   * Of a row that another stands for: columns that the table has now and whose values are still held. The table has not shown
+   * them, so that nobody who writes to it knows of them.
+   */
+  late?: ReadonlySet<number>;
   /** 16 bytes; null when the row is not in its table. */
   hash: Buffer | null;
 }

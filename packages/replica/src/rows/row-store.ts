@@ -1,5 +1,14 @@
 import type { Database } from "better-sqlite3";
-import { type Authorship, type CellValue, MalformedBytes, Ref, releaseLarge, releasePacked, type SqlValue } from "@scoutsync/core";
+import {
+  type Authorship,
+  type CellValue,
+  MalformedBytes,
+  Ref,
+  releaseLarge,
+  releasePacked,
+  type SqlValue,
+  type Write,
+} from "@scoutsync/core";
 import { type Table } from "../schema/catalog.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
 import type { LinkedRows } from "../linked/linked-rows.ts";
@@ -529,6 +538,14 @@ export class RowStore {
   /** Rows of a table that others stand for. */
   joined(table: Table): RowState[] {
     return this.out.joined(table.tid).map((row) => this.stateFromOut(row));
+  }
+
+  /** Births of rows of a table that others stand for and that hold values for columns which it has been given since. */
+  lateJoined(table: Table): Write[] {
+    return this.out.slots(table.tid, OutState.joined).flatMap((slot) => {
+      const state = this.atLog(-table.tid, slot);
+      return state?.late ? [state.birth] : [];
+    });
   }
 
   /** Notes how many values of a row out of its table are not shown. */
