@@ -23,6 +23,11 @@ export const APPLY_FAULTS: Fault[] = [
     caughtBy: tests("went-past-capture"),
   },
   {
+    name: "what was written past capture is written over unseen once what comes over it was rolled back",
+    edits: [["this.placement.pastCapture.drop();", ""]],
+    caughtBy: tests("went-past-capture"),
+  },
+  {
     name: "what was written past capture is lost where the table shows another row's value over it",
     edits: [["if (stood) this.pastCapture.keep(state, stood, { changed, cells: shown });", ""]],
     caughtBy: tests("went-past-capture"),

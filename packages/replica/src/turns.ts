@@ -297,6 +297,7 @@ export class Turns {
   private reload(): void {
     this.faults.drop();
     this.linkedFollower.drop();
+    this.placement.pastCapture.drop();
     this.rows.discard();
     this.digest.reload();
     this.knowledge.reload();
@@ -325,6 +326,7 @@ export class Turns {
     mark?.keep();
     this.faults.keep();
     this.linkedFollower.keep();
+    this.placement.pastCapture.commit();
     // What went to a file that no path leads to is not durable, whatever SQLite says.
     this.file.checkFiles();
   }

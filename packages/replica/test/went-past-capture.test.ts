@@ -1,5 +1,6 @@
+import Database from "better-sqlite3";
 import { expect, test } from "vitest";
-import { SECOND_US, settle, Site, START_US } from "./site.ts";
+import { SECOND_US, settle, Site, type SiteOptions, START_US } from "./site.ts";
 
 const at = (seconds: number) => START_US + seconds * SECOND_US;
 
@@ -102,6 +103,37 @@ test.each(KEYS.flatMap((key) => WRITES.map((write) => ({ key, write }))))(
     expect(a.rows("SELECT id FROM item WHERE id = 8").length).toBe(write.startsWith("DELETE") ? 0 : 1);
   },
 );
+
+test.each(KEYS)("what was written past capture is kept where the batch that comes over it fails and comes again: %s", (key) => {
+  let failing = false;
+  const connect: SiteOptions["connect"] = (path, options) => {
+    const db = new Database(path, options);
+    const exec = db.exec.bind(db);
+    db.exec = (sql) => {
+      if (!failing || sql !== "COMMIT") return exec(sql);
+      failing = false;
+
+      throw Object.assign(new Error("disk I/O error"), { code: "SQLITE_IOERR", name: "SqliteError" });
+    };
+    return db;
+  };
+  const schema = `CREATE TABLE item(id ${key}, name TEXT, n INT)`;
+  const [a, b] = [new Site("a", schema), new Site("b", schema, { connect })];
+  a.edit("INSERT INTO item VALUES(8, 'eight', 1)", at(0));
+  settle(a, b);
+  pastCapture(b, "UPDATE item SET name = 'past b', n = 77 WHERE id = 8");
+  a.edit("UPDATE item SET n = 2 WHERE id = 8", at(1));
+  b.pull(a);
+  a.edit("UPDATE item SET name = 'typed' WHERE id = 8", at(2));
+  failing = true;
+  expect(() => b.pull(a)).toThrow("disk I/O error");
+  expect(b.rows("SELECT name, n FROM item")).toEqual([{ name: "past b", n: 2 }]);
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect([...shown(site, "8")], site.name).toEqual(expect.arrayContaining(["past b", 77n, "typed"]));
+    expect(site.replica.state().digest, site.name).toEqual(a.replica.state().digest);
+  }
+});
 
 test("what was written past capture to a row that is one with another is kept where others' writes come over it", () => {
   const sites = ["a", "b", "c"].map((name) => new Site(name, "CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT, n INT UNIQUE)"));

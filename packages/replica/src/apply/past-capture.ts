@@ -29,7 +29,9 @@ export class PastCapture {
   private readonly rows: RowStore;
   private readonly knowledge: Knowledge;
   /** Of rows found so, by table and slot, the numbers of the columns that nothing has come over since. */
-  private readonly found = new Map<string, Set<number>>();
+  private readonly found = new Map<string, ReadonlySet<number>>();
+  /** What `found` had, before this transaction, of rows that it changed there. */
+  private readonly before = new Map<string, ReadonlySet<number> | undefined>();
 
   constructor({ rows, knowledge }: { rows: RowStore; knowledge: Knowledge }) {
     this.rows = rows;
@@ -53,27 +55,48 @@ export class PastCapture {
     if (this.isOrdinary || table.keyless || !hash || this.rows.of(table).keptBack) return false;
     if (!this.rows.hashes.hashOf(state, table.surrogate ? state.slot : null, values).equals(hash)) {
       const ofKey = new Set(table.surrogate ? [] : table.key.map(({ cid }) => cid));
-      this.found.set(nameOf(state), new Set(table.columns.map(({ cid }) => cid).filter((cid) => !ofKey.has(cid))));
+      this.note(state, new Set(table.columns.map(({ cid }) => cid).filter((cid) => !ofKey.has(cid))));
     }
     return this.found.has(nameOf(state));
   }
 
   /** A row has been compared with another node's. */
   forget(state: RowState): void {
-    this.found.delete(nameOf(state));
+    this.note(state, undefined);
+  }
+
+  /** The transaction is committed. */
+  commit(): void {
+    this.before.clear();
+  }
+
+  /** The transaction was rolled back: what has come over a row has not, and is about to come again. */
+  drop(): void {
+    for (const [name, left] of this.before) {
+      if (left) this.found.set(name, left);
+      else this.found.delete(name);
+    }
+    this.before.clear();
+  }
+
+  private note(state: RowState, left: ReadonlySet<number> | undefined): void {
+    const name = nameOf(state);
+    if (!this.before.has(name)) this.before.set(name, this.found.get(name));
+    if (left && left.size > 0) this.found.set(name, left);
+    else this.found.delete(name);
   }
 
   /** Keeps in the history of a row what stood in columns that are written over; in all of them where the row is to go: null. */
   keep(state: RowState, { cells: stood, writes }: Standing, next: Overwritten | null): void {
-    const left = this.found.get(nameOf(state));
+    const left = new Set(this.found.get(nameOf(state)));
     const lost = [...(next?.changed ?? stood.keys())].flatMap((index) => {
       const { cid } = state.table.columns[index] as { cid: number };
       const loser = writes.get(cid);
       const value = stood[index] ?? null;
-      if (!left?.delete(cid) || !loser || (next && sameValue(value, next.cells[index] ?? null))) return [];
+      if (!left.delete(cid) || !loser || (next && sameValue(value, next.cells[index] ?? null))) return [];
       return [{ cid, loser, value }];
     });
-    if (left?.size === 0) this.forget(state);
+    this.note(state, left);
     if (lost.length > 0) closeStanding(state, lost, this.knowledge);
   }
 }
