@@ -35,6 +35,12 @@ export function releasePacked(value: unknown): void {
   if (value instanceof Uint8Array) ownedMemory(value)?.transfer(0);
 }
 
+/** Throws where the memory of these bytes was given back: they would pass for an empty value, and that would be stored in place of them. */
+export function expectHeld(bytes: Uint8Array): void {
+  if (bytes.length === 0 && bytes.buffer instanceof ArrayBuffer && bytes.buffer.detached)
+    throw new Error("a large value was read after its memory was given back; nothing of the transaction is kept");
+}
+
 /** What a value's bytes lie in, maybe with other values; null for one that has none. */
 export function memoryOf(value: unknown): ArrayBufferLike | null {
   const bytes = value instanceof RawText ? value.bytes : value;
@@ -120,8 +126,9 @@ export class ByteWriter {
     this.length += value.length;
   }
 
-  /** Length, then the bytes. */
+  /** Length, then the bytes. Throws where their memory was given back. */
   block(value: Uint8Array): void {
+    expectHeld(value);
     this.varint(value.length);
     this.bytes(value);
   }

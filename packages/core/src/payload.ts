@@ -1,4 +1,15 @@
-import { ByteReader, ByteWriter, type CellValue, LARGE_VALUE_BYTES, MalformedBytes, memoryOf, Ref, releasePacked, Tag } from "./bytes.ts";
+import {
+  ByteReader,
+  ByteWriter,
+  type CellValue,
+  expectHeld,
+  LARGE_VALUE_BYTES,
+  MalformedBytes,
+  memoryOf,
+  Ref,
+  releasePacked,
+  Tag,
+} from "./bytes.ts";
 import { PAYLOAD_FORMATS, type PayloadFormat, RawText } from "./exchange.ts";
 import type { Write } from "./merge.ts";
 
@@ -270,6 +281,7 @@ export class PayloadWriter {
     const whole = Buffer.allocUnsafeSlow(parts.reduce((sum, part) => sum + part.length, 0));
     let at = 0;
     for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
+      expectHeld(part);
       whole.set(part, at);
       at += part.length;
       // The same value may have been written twice. The body may serve again.

@@ -1,5 +1,15 @@
 import { describe, expect, test } from "vitest";
-import { ByteReader, ByteWriter, type CellValue, MalformedBytes, RawText, Ref } from "../src/index.ts";
+import {
+  ByteReader,
+  ByteWriter,
+  type CellValue,
+  LARGE_VALUE_BYTES,
+  MalformedBytes,
+  PayloadWriter,
+  RawText,
+  Ref,
+  releasePacked,
+} from "../src/index.ts";
 import { fc } from "./seeded.ts";
 import { cell, sameCell } from "./cells.ts";
 
@@ -157,4 +167,17 @@ describe("packed bytes from someone else", () => {
   test.each([7, 9, 15, 21, 255])("storage class %i is refused", (tag) => {
     expect(() => new ByteReader(Buffer.from([tag, ...Buffer.alloc(16)])).value()).toThrow(MalformedBytes);
   });
+});
+
+test.each([
+  ["a blob", (bytes: Buffer) => bytes],
+  ["text that is not UTF-8", (bytes: Buffer) => new RawText(bytes)],
+])("%s whose memory was given back is an error, not an empty value", (_name, of) => {
+  const bytes = Buffer.alloc(LARGE_VALUE_BYTES, 1);
+  const payload = new PayloadWriter({ origin: () => ({ origin: "", author: "" }), context: () => [] });
+  payload.value(of(bytes));
+  releasePacked(bytes);
+  expect(() => bytesOf(of(bytes))).toThrow("given back");
+  expect(() => payload.finish()).toThrow("given back");
+  expect(bytesOf(of(Buffer.alloc(0)))).not.toEqual(Buffer.alloc(0));
 });

@@ -1,5 +1,5 @@
 import type { Database, Statement } from "better-sqlite3";
-import { type CellValue, RawText, Ref, type SqlValue } from "@scoutsync/core";
+import { type CellValue, expectHeld, RawText, Ref, type SqlValue } from "@scoutsync/core";
 import { NAMES_NOBODY, targetWithin } from "../linked/linked-rows.ts";
 import { afterGiven, isAnyLarge, runReleasing } from "../kept-statements.ts";
 import { quote } from "../schema/quote.ts";
@@ -534,9 +534,11 @@ export function bindable(values: readonly CellValue[]): { values: Bindable[]; ra
     if (value === null || typeof value !== "object") return value;
     if (value instanceof RawText) {
       raw.push(i);
+      expectHeld(value.bytes);
       return Buffer.from(value.bytes);
     }
     if (value instanceof Ref) throw new Error("a reference was bound before it was resolved");
+    expectHeld(value);
     return value as Buffer;
   });
   return { values: bound, raw };
