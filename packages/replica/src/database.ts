@@ -76,6 +76,9 @@ export class ReplicaDatabase implements Neighbour {
         noteProblem: (problem) => (this.problem = problem),
         dependents: () => (surroundings.dependents?.() ?? []).map(({ parts }) => parts.turns),
       });
+      // Before it knows its tables there is nothing to be asked.
+      while (!this.drainTurn()) pauseThread(BETWEEN_TURNS_MS);
+      surroundings.opening?.(this);
       if (options.hadBefore && !this.parts.restored.isKnown && this.parts.restored.lacks(options.hadBefore))
         this.parts.exchange.noteRestored("it had more the last time this node ran");
       this.drain();
@@ -104,6 +107,11 @@ export class ReplicaDatabase implements Neighbour {
   /** Which integers are which rows, for databases of the node that refer to them. */
   get linkedRows(): LinkedParent {
     return this.parts.linkedRows;
+  }
+
+  /** Throws DATABASE_REPLACED when the path leads to another database than the one that is open. */
+  checkFile(): void {
+    this.parts.file.check();
   }
 
   get isBehind(): boolean {

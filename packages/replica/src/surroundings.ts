@@ -16,6 +16,8 @@ export interface Surroundings {
   /** Databases of the node whose rows this one refers to, by name, and those that refer to its rows; as far as they are open. */
   neighbour?: (name: string) => ReplicaDatabase | null;
   dependents?: () => readonly ReplicaDatabase[];
+  /** Told of the database as soon as others may ask it: what it does while it opens may need those that refer to it, and they it. */
+  opening?: (database: ReplicaDatabase) => void;
   /** Opens the connection on the database file; better-sqlite3 as it is unless a test wraps it. */
   connect?: (path: string, options: Database.Options) => Database.Database;
 }

@@ -1,5 +1,4 @@
 import type { Database } from "better-sqlite3";
-import { SyncError } from "@scoutsync/core";
 import { NORMALIZE_MS } from "./apply/apply.ts";
 import type { Delivery } from "./apply/delivery.ts";
 import type { Placement } from "./apply/placement.ts";
@@ -10,7 +9,7 @@ import type { Drain } from "./drain/drain.ts";
 import type { EarlyReferences } from "./drain/early-references.ts";
 import type { Floor } from "./forgetting/floor.ts";
 import type { Knowledge } from "./identity/knowledge.ts";
-import { isReplaced, type SameFile } from "./identity/same-file.ts";
+import { asLocked, isReplaced, type SameFile } from "./identity/same-file.ts";
 import type { LinkedFollower } from "./linked/linked-follower.ts";
 import type { LinkedParent } from "./linked/linked-parent.ts";
 import { ParentBehind } from "./linked/linked-rows.ts";
@@ -50,10 +49,7 @@ class DependentBusy extends Error {
 
   constructor(reason: unknown) {
     super("a database that refers to this one cannot be drained just now");
-    // Whose file was replaced is opened anew by its own thread.
-    this.reason = isReplaced(reason)
-      ? new SyncError({ code: "DATABASE_LOCKED", message: reason.message, action: reason.action })
-      : (reason as Error);
+    this.reason = reason as Error;
   }
 }
 
@@ -194,15 +190,21 @@ export class Turns {
           return within(rest);
         });
       } catch (error) {
-        const passes = isReplaced(error) || (error as { code?: unknown }).code === "DATABASE_LOCKED";
-        throw begun || !passes ? error : new DependentBusy(error);
+        if (begun) throw error;
+        // What is opened anew is so by this thread: nothing comes of waiting in it.
+        throw !isReplaced(error) && (error as { code?: unknown }).code === "DATABASE_LOCKED" ? new DependentBusy(error) : asLocked(error);
       }
     };
     return within(this.dependents());
   }
 
   private drainBeside(): void {
-    if (!this.db.inTransaction && !this.isCaughtUp) this.drain();
+    if (this.db.inTransaction || this.isCaughtUp) return;
+    try {
+      this.drain();
+    } catch (error) {
+      throw asLocked(error);
+    }
   }
 
   /** Runs `work` in a transaction in which nothing waits to be drained; it ends after `work`, which commits elsewhere. */
@@ -268,6 +270,7 @@ export class Turns {
       this.file.checkFiles();
       beginWriting(this.db, () => this.look());
       this.file.checkMark();
+      this.linkedFollower.checkParents(() => this.drainer.needed);
       this.changesBefore = this.changes();
       this.placement.begin();
       this.drainer.remember();

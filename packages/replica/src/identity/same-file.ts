@@ -96,6 +96,21 @@ export class SameFile {
   }
 }
 
+/**
+ * What `SameFile` throws of another database of the node, for whoever needs that one: it is opened anew by itself, and what
+ * is done here can be tried again. Any other error as it is.
+ */
+export function asLocked(error: unknown): Error {
+  return isReplaced(error)
+    ? new SyncError({
+        code: "DATABASE_LOCKED",
+        message: `another database of this node is being opened again: ${error.message.slice(0, -`. ${error.action}`.length)}`,
+        action: "Nothing was changed; it is tried again.",
+        cause: error,
+      })
+    : (error as Error);
+}
+
 /** True for what `SameFile` throws. */
 export function isReplaced(error: unknown): error is SyncError {
   return error instanceof SyncError && error.code === "DATABASE_REPLACED";

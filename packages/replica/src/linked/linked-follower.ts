@@ -4,6 +4,7 @@ import type { Placement } from "../apply/placement.ts";
 import { CAPTURE, MASK_BITS, Op } from "../capture/triggers.ts";
 import { BASELINE_AUTHOR } from "../identity/baseline.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
+import { asLocked } from "../identity/same-file.ts";
 import { stateAt } from "../rows/foreign-keys.ts";
 import { registerOf, sayMeant, writeTakenOver } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
@@ -43,6 +44,22 @@ export class LinkedFollower {
       const known = this.following.get(database) ?? this.followed.get(database);
       return !parent || (known?.parent === parent && known.generation === parent.linkedRows.generation);
     });
+  }
+
+  /**
+   * Throws unless the databases that are referred to are those that applications see. Call when this one is locked: an application that
+   * has seen another file there, and has written here since, has the integers of that one. `isNeeded` says whether one must be open.
+   */
+  checkParents(isNeeded: () => boolean): void {
+    for (const database of this.databases) {
+      const parent = this.linked.parentOf(database);
+      if (!parent && isNeeded()) this.linked.open({ database });
+      try {
+        parent?.checkFile();
+      } catch (error) {
+        throw asLocked(error);
+      }
+    }
   }
 
   /** Call when the transaction has committed. */

@@ -9,6 +9,8 @@ import type { FoundRow, LinkedParent, RowName } from "./linked-parent.ts";
 /** What a database of the node offers to those that refer to it. */
 export interface Neighbour {
   linkedRows: LinkedParent;
+  /** Throws DATABASE_REPLACED when its path leads to another database than the one that is open. */
+  checkFile(): void;
   /** Captured writes of its application wait to become changes. */
   isBehind: boolean;
 }
@@ -247,7 +249,8 @@ export class LinkedRows {
     }
   }
 
-  private open({ database }: LinkedTarget): Neighbour {
+  /** The database that a column refers to. Throws DATABASE_FAILED while it is not open. */
+  open({ database }: Pick<LinkedTarget, "database">): Neighbour {
     const parent = this.neighbour(database);
     if (parent) return parent;
     throw new SyncError({

@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import { parentPort, type TransferListItem } from "node:worker_threads";
-import { type ChangeBatch, ownedMemory, parseTerms, referenceTarget, type SyncError, toPlainError } from "@scoutsync/core";
+import { type ChangeBatch, ownedMemory, parseTerms, referenceTarget, SyncError, toPlainError } from "@scoutsync/core";
 import { ReplicaDatabase } from "../database.ts";
 import { REAL, type Surroundings } from "../surroundings.ts";
 import { isReplaced } from "../identity/same-file.ts";
@@ -18,7 +19,7 @@ const MUCH = 1_000;
 const RUN_BYTES = 10;
 
 interface Served {
-  /** Null while there is nothing to open: its file was removed, or another node has it. */
+  /** Null while there is nothing to open: its file was removed, or another node has it. While it is `lost`, it is being opened. */
   database: ReplicaDatabase | null;
   options: ReplicaOptions;
   state: ReplicaState;
@@ -42,9 +43,36 @@ function surroundingsOf(options: ReplicaOptions): Partial<Surroundings> {
   const isSame = (name: string) => (other: ReplicaOptions) => other.together === options.together && other.name.toLowerCase() === name;
   return {
     neighbour: (name) => inNode().find(([, one]) => isSame(name)(one.options))?.[1].database ?? null,
-    dependents: () => (options.trial === true ? [] : dependentsOf(options).flatMap(([, { database }]) => database ?? [])),
+    dependents: () => (options.trial === true ? [] : openDependentsOf(options)),
   };
 }
+
+/**
+ * Databases that refer to rows of this one, which must all be open before any of these may move: what applications write there
+ * meanwhile means rows as they are now. But while this one is being opened itself: those may be waiting for it.
+ */
+function openDependentsOf(options: ReplicaOptions): ReplicaDatabase[] {
+  const isOpening = inNode().some(([, one]) => one.options.name === options.name && one.lost !== null);
+  return dependentsOf(options).flatMap(([, { database, options: other }]) => {
+    if (database) return [database];
+    // Where there is no file, nobody has written to it.
+    if (isOpening || !existsSync(other.path)) return [];
+    throw new SyncError({
+      code: "DATABASE_LOCKED",
+      message: `database "${other.name}" of this node, which refers to "${options.name}", is not open`,
+      action: "Nothing was changed; it is tried again. See what is wrong with that database.",
+    });
+  });
+}
+
+/** The databases of this thread that belong together with one, it included, those that are referred to first. */
+const groupOf = (one: Served): [number, Served][] =>
+  [...served].filter(
+    ([, other]) => other === one || (one.options.together !== undefined && other.options.together === one.options.together),
+  );
+
+const openDatabase = (options: ReplicaOptions, run: string, opening?: Surroundings["opening"]) =>
+  new ReplicaDatabase(options, run, { ...REAL, ...surroundingsOf(options), ...(opening && { opening }) });
 
 /** Databases of this thread that refer to rows of this one. */
 function dependentsOf({ name, together }: ReplicaOptions): [number, Served][] {
@@ -54,8 +82,6 @@ function dependentsOf({ name, together }: ReplicaOptions): [number, Served][] {
     [...parseTerms(options.rules ?? []).references.values()].some((to) => referenceTarget(to).database === name.toLowerCase());
   return inNode().filter(([, one]) => refers(one));
 }
-
-const openDatabase = (options: ReplicaOptions, run: string) => new ReplicaDatabase(options, run, { ...REAL, ...surroundingsOf(options) });
 
 const port = parentPort;
 if (!port) throw new Error("runs as a worker thread only");
@@ -86,24 +112,43 @@ function tell(number: number, one: Served, state: ReplicaState): void {
 }
 
 /**
- * The database is not the one that was opened: lets go of it and opens what is there now, under a new run and so with a
- * new origin. Streams that were under way find that their run is gone.
+ * The database is not the one that was opened: lets go of it and opens what is there now. So it does with those that belong to it,
+ * as somebody who puts a backup back does so with all of them: none is read by what is not there any more.
  */
-function reopen(number: number, one: Served, why: SyncError): void {
-  one.lost = why;
-  one.database?.close();
-  one.database = null;
+function reopen(one: Served, why: SyncError): void {
+  const group = groupOf(one);
+  // Those that refer to others first, as in closing.
+  for (const [, other] of group.toReversed()) letGo(other, other === one ? why : null);
+  for (const [number, other] of group) if (other.lost) openAgain(number, other, other.lost);
+}
+
+/** Closes what is not there any more. */
+function letGo(one: Served, why: SyncError | null): void {
+  try {
+    if (why) throw why;
+    one.database?.checkFile();
+  } catch (error) {
+    if (!isReplaced(error)) return;
+    one.lost = error;
+    one.database?.close();
+    one.database = null;
+  }
+}
+
+/** Under a new run and so with a new origin. Streams that were under way find that their run is gone. */
+function openAgain(number: number, one: Served, why: SyncError): void {
   one.pausedUntil = performance.now() + RETRY_MS;
   try {
     const { vector: hadBefore } = one.state;
-    one.database = openDatabase({ ...one.options, hadBefore }, randomBytes(RUN_BYTES).toString("hex"));
-    one.database.hasNews();
+    const opening = (database: ReplicaDatabase) => void (one.database = database);
+    openDatabase({ ...one.options, hadBefore }, randomBytes(RUN_BYTES).toString("hex"), opening).hasNews();
     one.lost = null;
     one.stamp = "";
     // Said until the next drain that goes well.
-    one.database.setProblem(why.message);
+    one.database?.setProblem(why.message);
     publish(number, one);
   } catch (error) {
+    one.database = null;
     tell(number, one, { ...one.state, problem: `${why.message} ${fromSqlite(error, one.options.path).message}` });
   }
 }
@@ -113,7 +158,7 @@ function poll(number: number, one: Served): void {
   if (performance.now() < one.pausedUntil) return;
   try {
     const { database } = one;
-    if (one.lost) return reopen(number, one, one.lost);
+    if (one.lost) return reopen(one, one.lost);
     if (!database) return;
     const news = database.hasNews();
     if (!news && !one.quiet.isWaiting && !one.isBehind && !database.hasProblem && database.isFollowing) return;
@@ -124,7 +169,7 @@ function poll(number: number, one: Served): void {
     collectGrown();
     database.setProblem("");
   } catch (error) {
-    if (isReplaced(error)) return reopen(number, one, error);
+    if (isReplaced(error)) return reopen(one, error);
     one.pausedUntil = performance.now() + RETRY_MS;
     one.database?.setProblem(fromSqlite(error, one.options.path).message);
   }
@@ -188,7 +233,7 @@ port.on("message", (message: ToWorker) => {
     try {
       value = method(...message.args);
     } catch (error) {
-      if (isReplaced(error)) reopen(message.database, one, error);
+      if (isReplaced(error)) reopen(one, error);
       throw error;
     }
     if (message.method === "apply") ownedMemory((message.args[0] as ChangeBatch).payload)?.transfer(0);
