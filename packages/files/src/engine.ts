@@ -30,7 +30,7 @@ import type { ScanReport } from "./scan/report.ts";
 import { Scanner } from "./scan/scanner.ts";
 import { adoptObjects, settleObjects } from "./store/objects.ts";
 import { Reading } from "./store/reading.ts";
-import { forgetVersions, type Forgotten } from "./store/retention.ts";
+import { forgetVersions, type ForgetOptions, type Forgotten } from "./store/retention.ts";
 import { RootDisk } from "./store/root-disk.ts";
 import { lockRoot, refuseInRoot } from "./store/root-lock.ts";
 import { Staging, type SmallFile } from "./store/staging.ts";
@@ -225,12 +225,11 @@ export class FileRootEngine implements FileRootCalls {
     return this.noticing(async () => this.manifest.noteAcknowledged(seq));
   }
 
-  forget({ retentionDays, dryRun }: { retentionDays: number; dryRun: boolean }): Promise<Forgotten> {
-    const retentionUs = retentionDays * DAY_US;
+  forget(options: ForgetOptions): Promise<Forgotten> {
     return this.exclusively(() =>
       withRoot(this.context, async (open) => {
         await settleObjects(this.context, open);
-        return forgetVersions(this.context, open, this.staging, { retentionUs, dryRun });
+        return forgetVersions(this.context, open, this.staging, options);
       }),
     );
   }

@@ -3,7 +3,7 @@ import type { Intake, Want } from "./apply/intake.ts";
 import type { FileLimits } from "./context.ts";
 import type { Brake } from "./scan/deletions.ts";
 import type { Remark, ScanReport } from "./scan/report.ts";
-import type { Forgotten } from "./store/retention.ts";
+import type { ForgetOptions, Forgotten } from "./store/retention.ts";
 import type { SmallFile } from "./store/staging.ts";
 
 export interface FileRootOptions {
@@ -115,7 +115,7 @@ export interface FileRootCalls {
   /** Some other node has this manifest's list up to this number. */
   noteAcknowledged(seq: number): Promise<void>;
   /** Lets go of earlier versions and partial files that nothing needs any more; a dry run only counts. */
-  forget(options: { retentionDays: number; dryRun: boolean }): Promise<Forgotten>;
+  forget(options: ForgetOptions): Promise<Forgotten>;
   /** All lists that are known here. */
   cursors(): Promise<{ index: string; seq: number }[]>;
   /** True when nothing after `seq` is news to the manifest `index`. */

@@ -140,7 +140,7 @@ export class Mishaps {
     const had = bytesOn(site.root);
     const paths = pathsInStore(site.manifest);
     const undecided = new Set((await site.engine.reviews()).map(({ loser }) => loser?.value));
-    await this.fleet.watched(() => site.engine.forget({ retentionDays: 0, dryRun: false }));
+    await this.fleet.watched(() => site.engine.forget({ retentionDays: 0, dryRun: false, correctionUs: 0 }));
     site.clockUs = before;
     const has = bytesOn(site.root);
     const others = this.fleet.sites.filter((other) => other !== site);

@@ -23,7 +23,7 @@ afterEach(async () => {
 
 const write = (site: Site, path: string, text: string) => writeFileSync(join(site.root, path), text);
 const stored = (site: Site) => readdirSync(join(site.root, ".scoutsync-store", "objects"));
-const forget = (site: Site, dryRun = false) => site.engine.forget({ retentionDays: 30, dryRun });
+const forget = (site: Site, dryRun = false, correctionUs = 0) => site.engine.forget({ retentionDays: 30, dryRun, correctionUs });
 
 test("what was replaced or deleted goes when its time is over, and not a moment before; a dry run only counts", async () => {
   write(a, "x", "1");
@@ -51,6 +51,25 @@ test("what was replaced or deleted goes when its time is over, and not a moment 
   expect(await b.engine.versions("x")).toEqual([]);
   await sync(a, b);
   expect(existsSync(join(b.root, "y"))).toBe(false);
+});
+
+test("a clock that is set a year ahead lets nothing go, once it is known to be wrong; one a year behind neither", async () => {
+  write(a, "x", "1");
+  await sync(a, b);
+  write(a, "x", "longer");
+  await sync(a, b);
+  const before = stored(b);
+  expect(before).toHaveLength(1);
+  for (const aheadDays of [365, -365]) {
+    passedUs = aheadDays * DAY_US;
+    await b.engine.scan({});
+    expect(await forget(b, false, -passedUs)).toMatchObject({ versions: { files: 0 }, young: 1 });
+    expect(stored(b)).toEqual(before);
+  }
+  passedUs = (365 + 31) * DAY_US;
+  await b.engine.scan({});
+  expect(await forget(b, false, -365 * DAY_US)).toMatchObject({ versions: { files: 1 }, young: 0 });
+  expect(stored(b)).toEqual([]);
 });
 
 test("the other side of a conflict stays until a person has decided, whatever its age", async () => {

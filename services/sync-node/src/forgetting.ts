@@ -32,7 +32,8 @@ export async function forgetDeleted(context: NodeContext, signal: AbortSignal): 
     }
     for (const root of context.files.all()) {
       try {
-        const { versions, partial } = await root.forget({ retentionDays, dryRun: false });
+        const { correctionUs } = context.clock;
+        const { versions, partial } = await root.forget({ retentionDays, dryRun: false, correctionUs });
         if (versions.files + partial.files > 0)
           context.logger.info({ root: root.name, versions: versions.files, partial: partial.files }, "let go of earlier versions of files");
       } catch (error) {

@@ -22,7 +22,7 @@ import type {
   StoredVersion,
 } from "../file-root.ts";
 import type { ScanReport } from "../scan/report.ts";
-import type { Forgotten } from "../store/retention.ts";
+import type { ForgetOptions, Forgotten } from "../store/retention.ts";
 import type { SmallFile } from "../store/staging.ts";
 import type { FromWorker, Method, ToWorker } from "./calls.ts";
 
@@ -158,7 +158,7 @@ class PooledRoot implements FileRoot {
   received = (index: string) => this.call<number>("received", index);
   noteReceived = (index: string, seq: number) => this.call<void>("noteReceived", index, seq);
   noteAcknowledged = (seq: number) => this.call<void>("noteAcknowledged", seq);
-  forget = (options: { retentionDays: number; dryRun: boolean }) => this.call<Forgotten>("forget", options);
+  forget = (options: ForgetOptions) => this.call<Forgotten>("forget", options);
   cursors = () => this.call<{ index: string; seq: number }[]>("cursors");
   nothingFor = (index: string, seq: number) => this.call<boolean>("nothingFor", index, seq);
   holds = (hashes: readonly string[]) => this.call<boolean[]>("holds", hashes);

@@ -5,12 +5,21 @@ import { examineReadable } from "./objects.ts";
 import type { OpenRoot } from "./root-disk.ts";
 import type { Staging } from "./staging.ts";
 
+const DAY_US = 86_400_000_000;
 /** What came of a file in part, and nobody went on with for so long, is fetched anew if it is ever wanted again, µs. */
 const PARTIAL_KEPT_US = 24 * 3_600_000_000;
 
 interface Amount {
   files: number;
   bytes: number;
+}
+
+export interface ForgetOptions {
+  retentionDays: number;
+  /** Only count. */
+  dryRun: boolean;
+  /** What is added to the machine's clock as others show it to be wrong, µs. */
+  correctionUs: number;
 }
 
 /** What was let go of, or with a dry run would be, and what is kept although its time is over, and why. */
@@ -36,13 +45,15 @@ export async function forgetVersions(
   context: RootContext,
   open: OpenRoot,
   staging: Staging,
-  { retentionUs, dryRun }: { retentionUs: number; dryRun: boolean },
+  { retentionDays, dryRun, correctionUs }: ForgetOptions,
 ): Promise<Forgotten> {
   const { manifest } = context;
   const result: Forgotten = { versions: { files: 0, bytes: 0 }, partial: { files: 0, bytes: 0 }, young: 0, needed: 0, unacknowledged: 0 };
   const undecided = new Set(manifest.withLosers().flatMap(({ losers }) => losers.filter((one) => !one.resolved).map(({ hash }) => hash)));
   const wanted = new Set([State.wanted, State.suspect].flatMap((state) => manifest.inState(state).map(({ hash }) => hash)));
-  for (const object of manifest.storedBefore(context.nowUs() - retentionUs)) {
+  // What the clock said when they were displaced nobody can tell any more: neither time may let one go too soon.
+  const nowUs = context.nowUs() + Math.min(correctionUs, 0);
+  for (const object of manifest.storedBefore(nowUs - retentionDays * DAY_US)) {
     if (undecided.has(object.hash) || wanted.has(object.hash) || object.why === "late" || object.print !== "") result.needed += 1;
     else if (!isReplacedElsewhere(context, object)) result.unacknowledged += 1;
     else if (dryRun || (await remove(context, open, object))) {

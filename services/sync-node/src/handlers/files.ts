@@ -175,7 +175,11 @@ export async function forgetFiles(context: NodeContext, { root, dryRun }: Forget
   const { retentionDays } = context;
   const roots: ForgetFilesResponse["roots"] = [];
   for (const one of context.files.select(root)) {
-    const { versions, partial, young, needed, unacknowledged } = await one.forget({ retentionDays, dryRun });
+    const { versions, partial, young, needed, unacknowledged } = await one.forget({
+      retentionDays,
+      dryRun,
+      correctionUs: context.clock.correctionUs,
+    });
     roots.push({
       root: one.name,
       versions: BigInt(versions.files),
