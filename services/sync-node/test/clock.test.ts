@@ -4,10 +4,12 @@ import { join } from "node:path";
 import { throughMiddle } from "@scoutsync/protocol";
 import { createLogger } from "@scoutsync/runtime";
 import { runSession } from "@scoutsync/session";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { afterTest } from "../../../packages/session/test/test-replica.ts";
 import { ClockKeeper } from "../src/clock/clock-keeper.ts";
 import { FleetClock } from "../src/clock/fleet-clock.ts";
+import type { NodeContext } from "../src/context.ts";
+import { forgetDeleted } from "../src/forgetting.ts";
 import { eventually, startNode, type TestNode } from "./nodes.ts";
 
 const SECOND = 1_000_000;
@@ -195,4 +197,39 @@ describe("nodes whose clocks differ", () => {
     await eventually("a has heard of b's clock", () => a.clock.status.compared === 1);
     expect(a.clock.status.warning).toContain("apart");
   });
+});
+
+test("nothing is forgotten by itself while nobody has said whether the clock is right, since the start or since it was set", async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const dataDirectory = mkdtempSync(join(tmpdir(), "scoutsync-clock-"));
+  afterTest(() => rmSync(dataDirectory, { recursive: true, force: true }));
+  const { state, surroundings } = machine();
+  const logger = createLogger("test", "silent");
+  const clock = new ClockKeeper({ nodeId: "here", dataDirectory, logger, surroundings });
+  const asked: unknown[] = [];
+  const forget = (kind: string) => async (options: object) => {
+    asked.push({ kind, ...options });
+    return { forgotten: 0, awaited: 0, keptFor: [], versions: { files: 0 }, partial: { files: 0 } };
+  };
+  const all = (kind: string) => ({ all: () => [kind === "rows" ? { replica: { forget: forget(kind) } } : { forget: forget(kind) }] });
+  const stopping = new AbortController();
+  const context = { retentionDays: 30, databases: all("rows"), files: all("files"), clock, logger } as unknown as NodeContext;
+  const over = forgetDeleted(context, stopping.signal);
+  const hour = async () => {
+    asked.length = 0;
+    await vi.advanceTimersByTimeAsync(3_600_000);
+    return asked.length;
+  };
+  expect(await hour()).toBe(0);
+  clock.measured(exact("there", 0));
+  expect(await hour()).toBe(2);
+  state.wall += YEAR;
+  expect(await hour()).toBe(0);
+  clock.measured(exact("there", -YEAR));
+  clock.measured(exact("third", -YEAR));
+  expect(await hour()).toBe(2);
+  expect(asked).toContainEqual({ kind: "files", retentionDays: 30, dryRun: false, correctionUs: -YEAR });
+  stopping.abort();
+  await over;
 });

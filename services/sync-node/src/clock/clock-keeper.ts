@@ -61,6 +61,12 @@ export class ClockKeeper implements OwnClock {
     return { correctionUs: BigInt(this.clock.correctionUs), compared: this.clock.compared, warning: this.clock.warning };
   }
 
+  /** Nobody's clock was compared with this one since the start, or since it was set: nothing says that it is right. */
+  get isUnchecked(): boolean {
+    this.look();
+    return this.clock.compared === 0;
+  }
+
   /** The databases to tell of corrections from now on. */
   serve(replicas: Replica[]): void {
     this.replicas = replicas;
