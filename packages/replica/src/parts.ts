@@ -34,6 +34,7 @@ import { ReplicaClock } from "./time/replica-clock.ts";
 import { LONGEST_TURN_MS, Turns } from "./turns.ts";
 import { Exchange } from "./exchange.ts";
 import type { Surroundings } from "./surroundings.ts";
+import type { RowState } from "./rows/row-state.ts";
 import { Questions } from "./audit/questions.ts";
 import { keptChoice } from "./identity/baseline.ts";
 
@@ -69,8 +70,9 @@ export function makeParts(
   const audited = { ...parts, members: entityMembers, veil, rules: terms.rules };
   const reconciliation = new Reconciliation(db, rows);
   const isComparing = () => reconciliation.isOpen;
+  const noteUnseen = (state: RowState) => reconciliation.noteUnseen(state);
   const early = new EarlyReferences({ ...parts, isJoining: () => rejoining.active, isComparing });
-  const placement = new Placement({ ...parts, members: entityMembers, park: options.park ?? [], isComparing, early });
+  const placement = new Placement({ ...parts, members: entityMembers, park: options.park ?? [], isComparing, noteUnseen, early });
   const quarantine = new Quarantine({
     ...parts,
     placement,

@@ -179,3 +179,38 @@ test("a repair shows rows that are one anew: what differs may be the table alone
   expect(a.one("SELECT motto FROM team")).toBe("motto of b");
   expectEqual(a, b);
 });
+
+const FILL = "UPDATE team SET motto = 'of the migration'";
+
+test.each([
+  `${ADD_MOTTO}; ${FILL}, name = 'trimmed'`,
+  `UPDATE team SET name = 'trimmed'; ${ADD_MOTTO}; ${FILL}`,
+  `UPDATE team SET name = 'trimmed'; ${REBUILD_TEAM}; ${FILL}`,
+])("a migration that also writes what is captured loses nothing of rows that are one: %s", (migration) => {
+  const [a, b] = [new Site("a", TEAM), new Site("b", TEAM)];
+  a.edit("INSERT INTO team VALUES(2, 70, 'of a'), (3, 71, 'alone')");
+  b.edit("INSERT INTO team VALUES(9, 70, 'of b')", START_US + SECOND_US);
+  settle(a, b);
+  a.edit(migration, LATER);
+  settle(a, b);
+  b.edit(ADD_MOTTO, LATER + SECOND_US);
+  settle(a, b);
+  expectEqual(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("SELECT * FROM team ORDER BY id")).toEqual([
+      { id: 2, number: 70, name: "trimmed", motto: "of the migration" },
+      { id: 3, number: 71, name: "trimmed", motto: "of the migration" },
+    ]);
+  }
+});
+
+test("a migration that also writes what is captured has not seen what a row holds that another stands for", () => {
+  const [a, b] = mottoOfTheOther();
+  a.edit(`${ADD_MOTTO}; ${FILL}, name = 'trimmed'`, LATER);
+  settle(a, b);
+  expectEqual(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("SELECT name, motto FROM team")).toEqual([{ name: "trimmed", motto: "of the migration" }]);
+    expect(site.conflicts.map(({ winner, loser }) => [winner?.value, loser?.value])).toContainEqual(["of the migration", "motto of b"]);
+  }
+});

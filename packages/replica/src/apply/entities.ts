@@ -27,10 +27,19 @@ export class Entities {
   private readonly placement: Placement;
   private readonly members: EntityMembers;
   private readonly related: RelatedRows;
+  /** As `noteUnseen` of `Reconciliation`. */
+  private readonly noteUnseen: (state: RowState) => boolean;
   /** Births of rows whose entity has to be arranged anew. */
   private touched = new Map<string, Write>();
 
-  constructor(options: { rows: RowStore; knowledge: Knowledge; members: EntityMembers; placement: Placement }) {
+  constructor(options: {
+    rows: RowStore;
+    knowledge: Knowledge;
+    members: EntityMembers;
+    placement: Placement;
+    noteUnseen: (state: RowState) => boolean;
+  }) {
+    this.noteUnseen = options.noteUnseen;
     this.rows = options.rows;
     this.knowledge = options.knowledge;
     this.members = options.members;
@@ -103,6 +112,8 @@ export class Entities {
     // Rows of a table that has gone are in no table.
     if (!seed || seed.table.absent !== null) return;
     const connected = this.members.connected(seed);
+    // What was written past capture is drained first: that touches the row again.
+    if (connected.filter((state) => this.noteUnseen(state)).length > 0) return;
     const { entities, dead } = this.members.divide(connected);
     const all = [...entities.flatMap(({ members }) => members), ...dead];
     const targets = new Map<RowState, RowState>();

@@ -64,6 +64,7 @@ export class Placement {
     members: EntityMembers;
     park: readonly string[];
     isComparing: () => boolean;
+    noteUnseen: (state: RowState) => boolean;
     early: EarlyReferences;
   }) {
     this.db = options.db;

@@ -39,6 +39,8 @@ interface Comparing {
   trusted: number[] | null;
   notes: Notes;
   toFill: Write[];
+  /** What is stored of rows that have only got new columns is made anew at once. */
+  settles: boolean;
 }
 
 /** Where a comparison is: rows of the table up to `after` are compared, then known rows up to `slot` looked for. */
@@ -132,17 +134,34 @@ export class Reconciliation {
   doubts(table: Table, id: bigint | null, values: readonly SqlValue[]): Doubts | null {
     const comparison = this.open.get(table.tid);
     if (!comparison || (!comparison.blind && comparison.shapes.length === 0)) return null;
-    const { progress } = this;
-    if (
-      progress?.tid === table.tid &&
-      (progress.rowsDone || (id !== null && id <= ((progress.after[0] as bigint | undefined) ?? EVERY_ROW)))
-    )
-      return null;
+    if (this.isPassed(table, id)) return null;
     const isOld = (name: string) => isIn(comparison.shapes, name);
     return {
       written: table.columns.map(({ name, fallback }, i) => (isOld(name) ? comparison.blind : differs(values[i] as SqlValue, fallback))),
       added: table.columns.flatMap(({ name, cid }) => (isOld(name) ? [] : [cid])),
     };
+  }
+
+  private isPassed({ tid }: Table, id: bigint | null): boolean {
+    const { progress } = this;
+    if (progress?.tid !== tid) return false;
+    return progress.rowsDone || (id !== null && id <= ((progress.after[0] as bigint | undefined) ?? EVERY_ROW));
+  }
+
+  /**
+   * Before what a row shows is written over: true where it is still to be compared and holds what the application wrote past
+   * capture. That is on the dirty list then.
+   */
+  noteUnseen(state: RowState): boolean {
+    const { table, place } = state;
+    const comparison = this.open.get(table.tid);
+    if (!comparison || place.kind !== "table" || table.keyless || this.isPassed(table, table.surrogate ? state.slot : null)) return false;
+    const key = this.rows.keys.keyValues(state);
+    const values = key && this.rows.of(table).read(key);
+    if (!values) return false;
+    const notes = new Notes(this.db, table);
+    this.compareRow(table, [...key], values, { ...comparingOf(table, comparison), notes, toFill: [], settles: false });
+    return notes.count > 0;
   }
 
   /**
@@ -183,17 +202,10 @@ export class Reconciliation {
   private compareRows(table: Table, comparison: Comparison, notes: Notes, until: number, toFill: Write[]): boolean {
     const progress = this.progress as Progress;
     if (progress.rowsDone) return true;
-    const shapes = comparison.shapes.map((shape) => new FormerShape(table, shape));
-    const isTrusted = !comparison.blind && shapes.some((shape) => !shape.isWhole);
-    const trusted = isTrusted ? table.columns.filter(({ name }) => !isIn(comparison.shapes, name)).map(({ cid }) => cid) : null;
-    const written = (values: readonly SqlValue[]) =>
-      maskOf(table, (index) => {
-        const { name, fallback } = table.columns[index] as { name: string; fallback: SqlValue };
-        return isIn(comparison.shapes, name) ? !trusted : differs(values[index] as SqlValue, fallback);
-      });
+    const comparing = { ...comparingOf(table, comparison), notes, toFill, settles: true };
     let left = ROWS_AT_ONCE;
     for (const { key, values, at } of pages(this.db, table, progress.after, ROWS_AT_ONCE)) {
-      if (table.surrogate || !key.includes(null)) this.compareRow(table, key, values, { shapes, written, trusted, notes, toFill });
+      if (table.surrogate || !key.includes(null)) this.compareRow(table, key, values, comparing);
       progress.after = at;
       if (--left > 0) continue;
       if (performance.now() > until || notes.count >= NOTES_AT_ONCE) return false;
@@ -203,7 +215,12 @@ export class Reconciliation {
     return true;
   }
 
-  private compareRow(table: Table, key: SqlValue[], values: SqlValue[], { shapes, written, trusted, notes, toFill }: Comparing): void {
+  private compareRow(
+    table: Table,
+    key: SqlValue[],
+    values: SqlValue[],
+    { shapes, written, trusted, notes, toFill, settles }: Comparing,
+  ): void {
     const id = table.surrogate ? (key[0] as bigint) : null;
     const state = id === null ? this.rows.byKey(table, this.rows.keys.keyFromValues(table, key)) : this.rows.byId(table, id);
     if (state?.place.kind !== "table" || !state.hash) return notes.add(Op.insert, key);
@@ -219,7 +236,7 @@ export class Reconciliation {
     const marked = (index: number) => ((bits[Math.floor(index / MASK_BITS)] ?? 0n) >> BigInt(index % MASK_BITS)) & 1n;
     if (this.rows.columnsToFill(state).some((cid) => marked(table.indexOf.get(cid) as number) === 0n)) toFill.push(state.birth);
     const added = former ? former.added : isEqual ? null : trusted;
-    if (added) this.settleAdded(state, id, values, hash, added);
+    if (added && settles) this.settleAdded(state, id, values, hash, added);
     // Without a column that went, nobody can tell whether the others were edited. If they were, then since the latest
     // edit known of: dated like that it never beats what others wrote meanwhile. Nor may a column that has another name
     // now: what it holds was written before, or the application's write of it is captured by itself.
@@ -272,6 +289,19 @@ export class Reconciliation {
       return key && !this.rows.of(table).read(key) ? [key] : [];
     });
   }
+}
+
+/** How rows of a table are compared that may be of these former shapes. */
+function comparingOf(table: Table, { shapes: former, blind }: Comparison): Pick<Comparing, "shapes" | "written" | "trusted"> {
+  const shapes = former.map((shape) => new FormerShape(table, shape));
+  const isTrusted = !blind && shapes.some((shape) => !shape.isWhole);
+  const trusted = isTrusted ? table.columns.filter(({ name }) => !isIn(former, name)).map(({ cid }) => cid) : null;
+  const written = (values: readonly SqlValue[]) =>
+    maskOf(table, (index) => {
+      const { name, fallback } = table.columns[index] as { name: string; fallback: SqlValue };
+      return isIn(former, name) ? !trusted : differs(values[index] as SqlValue, fallback);
+    });
+  return { shapes, written, trusted };
 }
 
 /** Puts what was found on the dirty list. */
