@@ -114,7 +114,7 @@ export const DRAIN_FAULTS: Fault[] = [
   },
   {
     name: "a table that is renamed is looked for under its former name",
-    edits: [["(this.rows.tables.length === 0 || this.hasRenamed(tables))", "this.rows.tables.length === 0"]],
+    edits: [["shrunk.length > 0 || this.hasRenamed(tables);", "shrunk.length > 0;"]],
     caughtBy: tests("migration-undrained"),
   },
   {

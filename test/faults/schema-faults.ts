@@ -66,12 +66,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "what was captured before a migration that the node was down for is thrown away",
-    edits: [
-      [
-        "    if (broken.length > 0 && (this.rows.tables.length === 0 || this.hasRenamed(tables))) this.takeFormer(shapes, tables, leaving);\n",
-        "",
-      ],
-    ],
+    edits: [["    if (broken.length > 0 && isFormer) this.takeFormer(shapes, tables, leaving);\n", ""]],
     caughtBy: tests("migration-undrained"),
   },
   {
@@ -111,7 +106,17 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "a migration throws away the values of rows that were deleted just before it",
-    edits: [["const kept = setDeletesAside(db, table);", "const kept = false;"]],
+    edits: [["const kept = setImagesAside(db, table, DELETES);", "const kept = false;"]],
+    caughtBy: tests("migration-undrained"),
+  },
+  {
+    name: "what was captured of a table is drained under columns that a migration has dropped",
+    edits: [["for (const { table, shape, blind } of shrunk) this.recapture(table.tid, shape as Shape, blind);", ""]],
+    caughtBy: tests("migration-undrained"),
+  },
+  {
+    name: "a column that got another name counts as written when its table is compared, where the row was drained before",
+    edits: [["const isRenamed = shapes.some(", "const isRenamed = !former && shapes.some("]],
     caughtBy: tests("migration-undrained"),
   },
   {

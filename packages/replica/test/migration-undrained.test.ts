@@ -204,3 +204,56 @@ test.each(["", "DROP TABLE other;"])(
     expect(a.replica.state().problem).toBe("");
   },
 );
+
+const FILLERS = Array.from({ length: 58 }, (_, i) => `w${i} TEXT`).join(", ");
+const COUNTED = `gone TEXT, n INTEGER, tags TEXT, ${FILLERS}, best INTEGER, at TEXT, x TEXT, far TEXT, last TEXT`;
+const KEYS = ["id INTEGER PRIMARY KEY", "id TEXT PRIMARY KEY"];
+const LOSSES = [
+  "ALTER TABLE item DROP COLUMN gone",
+  "ALTER TABLE item RENAME COLUMN gone TO title",
+  "ALTER TABLE item DROP COLUMN last; ALTER TABLE item RENAME COLUMN w3 TO w; ALTER TABLE item DROP COLUMN gone",
+  "ALTER TABLE item RENAME COLUMN id TO number",
+];
+
+test.each(KEYS.flatMap((key) => LOSSES.flatMap((migration) => [false, true].map((isDown) => ({ key, migration, isDown })))))(
+  "what was written just before a column goes or gets another name is all there, and nothing else was written: $key, $migration, down: $isDown",
+  ({ key, migration, isDown }) => {
+    const rules = ["item.n=counter", "item.tags=set", "item.best=max", "item.at=prefer:b"];
+    const [a, b] = ["a", "b"].map((name) => new Site(name, `CREATE TABLE item(${key}, ${COUNTED})`, { rules })) as [Site, Site];
+    const id = (n: number) => (key.includes("TEXT") ? `'${n}'` : `${n}`);
+    const row = (n: number) => `(${id(n)}, 'g', 10, '["a"]', 5, 'first', 'first', 'first')`;
+    b.edit(`INSERT INTO item(id, gone, n, tags, best, at, x, far) VALUES ${[1, 2, 3, 4].map(row).join()}`, at(0));
+    settle(a, b);
+    b.edit(`UPDATE item SET n = n + 5, tags = '["a", "b"]', best = 9, at = 'of b', x = 'of b' WHERE id IN (${id(1)}, ${id(2)})`, at(1));
+    b.edit(`UPDATE item SET far = 'of b, later' WHERE id IN (${id(2)}, ${id(3)})`, at(4));
+    a.nowUs = at(2);
+    if (isDown) a.replica.close();
+    a.write(`UPDATE item SET n = n + 1, tags = '["a", "c"]', best = 7, at = 'of a' WHERE id = ${id(1)};
+      UPDATE item SET gone = 'h', n = n + 1 WHERE id = ${id(2)}; UPDATE item SET n = n + 2, last = 'of a' WHERE id = ${id(2)};
+      UPDATE item SET far = 'of a' WHERE id = ${id(3)}; INSERT OR REPLACE INTO item(id, n, x) VALUES(${id(4)}, 12, 'replaced');
+      INSERT INTO item(id, n, x) VALUES(${id(5)}, 1, 'new'); UPDATE item SET n = n + 1 WHERE id = ${id(5)}; ${migration}`);
+    if (isDown) a.start();
+    else a.replica.drain();
+    a.nowUs = at(20);
+    settle(a, b);
+    b.edit(migration, at(21));
+    a.nowUs = b.nowUs = at(40);
+    settle(a, b);
+    for (const site of [a, b]) {
+      const tags = "(SELECT group_concat(value, '') FROM (SELECT value FROM json_each(tags) ORDER BY 1))";
+      expect(site.rows(`SELECT n, ${tags} AS t, best, at, x, far FROM item ORDER BY 1 DESC`).map((shown) => Object.values(shown))).toEqual([
+        [18, "ab", 9, "of b", "of b", "of b, later"],
+        [16, "abc", 9, "of b", "of b", "first"],
+        [12, null, null, null, "replaced", null],
+        [10, "a", 5, "first", "first", "of b, later"],
+        [2, null, null, null, "new", null],
+      ]);
+      // What a column holds under its new name each node has written by itself.
+      const conflicts = site.conflicts.filter(({ column }) => column !== "title");
+      expect(Object.fromEntries(conflicts.map(({ column, loser }) => [column, loser?.value]))).toEqual({ at: "of a", far: "of a" });
+      expect(conflicts).toHaveLength(2);
+      expect(site.replica.state().problem).toBe("");
+    }
+    expect(Buffer.from(a.replica.state().digest).equals(b.replica.state().digest)).toBe(true);
+  },
+);

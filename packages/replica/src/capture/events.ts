@@ -38,7 +38,7 @@ export function captureColumns(keys: number, masks: number): string[] {
 }
 
 /** SQLite has no more columns than 2,000 in a table, nor in what a query gives: a table near that needs SQL of its own. */
-const WIDE_FROM = 1_900;
+export const WIDE_FROM = 1_900;
 export const isWide = (table: Table): boolean => table.columns.length >= WIDE_FROM;
 
 /** The column of the image table that holds the event's number: no column of its own where there is no room for one. */

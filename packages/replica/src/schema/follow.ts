@@ -33,6 +33,7 @@ import {
   leftSince,
   noteReturn,
   readMeta,
+  recapture,
   removeForeignTriggers,
   removeImages,
   removeStaleCapture,
@@ -167,7 +168,11 @@ export class SchemaFollower {
       return [{ table, shape, blind: byHand || !isCaptured(this.db, table) }];
     });
     for (const { table, shape, blind } of broken) if (shape) this.reconciliation.begin(table.tid, shape, blind);
-    if (broken.length > 0 && (this.rows.tables.length === 0 || this.hasRenamed(tables))) this.takeFormer(shapes, tables, leaving);
+    const isLost = ({ keyless, columns }: Table, name: string) => !keyless && columns.every((column) => column.name !== name);
+    const shrunk = broken.filter(({ table, shape }) => shape?.columns.some((name) => isLost(table, name)));
+    const isFormer = this.rows.tables.length === 0 || shrunk.length > 0 || this.hasRenamed(tables);
+    if (broken.length > 0 && isFormer) this.takeFormer(shapes, tables, leaving);
+    for (const { table, shape, blind } of shrunk) this.recapture(table.tid, shape as Shape, blind);
     if (
       broken.length > 0 &&
       this.rows.tables.length > 0 &&
@@ -337,9 +342,13 @@ export class SchemaFollower {
     return false;
   }
 
-  /** True where a table that takes part is under another name now than the one by which it is read. */
+  /** True where a table that takes part is under another name now than the one by which it is read, or its key is. */
   private hasRenamed(tables: readonly Table[]): boolean {
-    const renamed = tables.filter(({ tid, source }) => (this.rows.tables.find((one) => one.tid === tid)?.source ?? source) !== source);
+    const namesOf = ({ source, key }: Table) => JSON.stringify([source, ...key.map(({ name }) => name)]);
+    const renamed = tables.filter((table) => {
+      const before = this.rows.tables.find(({ tid }) => tid === table.tid) ?? table;
+      return before.source !== table.source || (namesOf(before) !== namesOf(table) && isCaptured(this.db, table));
+    });
     for (const { tid } of renamed) this.begins.delete(tid);
     return renamed.length > 0;
   }
@@ -353,6 +362,17 @@ export class SchemaFollower {
     const absent = absentTables(this.db, taking);
     this.rows.setTables([...taking, ...absent]);
     this.rows.shared.nameTables([...taking, ...absent]);
+  }
+
+  /**
+   * Of a table that has lost columns goes on what was captured in the others: a drain cannot read those that are gone, and comparing
+   * knows neither what a write added up nor which columns it was of. `blind` as of `Reconciliation.begin`.
+   */
+  private recapture(tid: number, captured: Shape, blind: boolean): void {
+    const table = this.rows.byTid(tid);
+    if (!table || isShapeOf(captured, table) || !this.drainer.hasEventsOf(table)) return;
+    recapture(this.db, table, captured);
+    this.reconciliation.begin(tid, { name: captured.name, columns: table.columns.map(({ name }) => name) }, blind);
   }
 
   /**

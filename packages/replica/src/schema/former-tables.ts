@@ -5,16 +5,17 @@ import { pages } from "../rows/pages.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { stateInTable } from "../rows/stored-states.ts";
 import { rowsTable, TableStore } from "../rows/table-store.ts";
-import { CAPTURE, eventCode, imageTable, Op } from "../capture/events.ts";
-import { capturedShape, renameTable } from "./install.ts";
+import { CAPTURE, eventCode, imageTable, Op, WIDE_FROM } from "../capture/events.ts";
+import { capturedShape, isCaptured, renameTable } from "./install.ts";
 import { quote } from "./quote.ts";
-import { FormerShape } from "./reconcile.ts";
+import { FormerShape, type Shape } from "./reconcile.ts";
 import type { TableColumn, TableShape } from "./tables.ts";
 
 /**
  * The tables under the columns and names for which capture was installed, read where they are now: as a node knows them that was there
  * before the migration. One that was down has to drain what was captured until then as that one does. Those that were not captured are
- * left out. Inside the caller's transaction.
+ * left out, and so are columns that have gone, as nothing can be read in them; but for tables without a key, whose events have whole
+ * rows. Inside the caller's transaction.
  */
 export function formerTables(db: Database, shapes: readonly TableShape[], tables: readonly Table[]): Table[] {
   const former: TableShape[] = [];
@@ -23,7 +24,8 @@ export function formerTables(db: Database, shapes: readonly TableShape[], tables
     const captured = capturedShape(db, table);
     const shape = shapes.find(({ name }) => name === table.name);
     if (!captured || !shape) continue;
-    const columns = captured.columns.map((name) => shape.columns.find((column) => column.name === name) ?? goneColumn(name));
+    const left = columnsLeft(db, table, captured);
+    const columns = (left ?? captured.columns).map((name) => shape.columns.find((column) => column.name === name) ?? goneColumn(name));
     former.push({ ...shape, columns });
     names.set(table.name, captured.name);
   }
@@ -31,6 +33,18 @@ export function formerTables(db: Database, shapes: readonly TableShape[], tables
   // Its rows have hashes under the name that it had.
   for (const table of found) table.name = names.get(table.name) ?? table.name;
   return found;
+}
+
+/**
+ * Those of the captured columns that are left, and what the key is called now where only its name is another one. Null where what was
+ * captured cannot be had in them.
+ */
+function columnsLeft(db: Database, table: Table, captured: Shape): string[] | null {
+  if (table.keyless || captured.columns.length >= WIDE_FROM) return null;
+  const left = captured.columns.filter((name) => table.columns.some((column) => column.name === name));
+  const renamed = table.surrogate ? [] : table.key.filter(({ name }) => !left.includes(name));
+  // A table that was made anew may have another key.
+  return renamed.length > 0 && !isCaptured(db, table) ? null : [...left, ...renamed.map(({ name }) => name)];
 }
 
 /** A column that a migration has dropped. */

@@ -10,13 +10,14 @@ import {
   imageNumber,
   imageTable,
   imageTableSql,
+  MASK_BITS,
   maskCount,
   Op,
   triggerNames,
 } from "../capture/triggers.ts";
 import { hasLocalKey, rowsTable, rowsTableSql } from "../rows/table-store.ts";
 import { skipWrites } from "../identity/receipts.ts";
-import type { Table } from "./catalog.ts";
+import type { Column, Table } from "./catalog.ts";
 import { quote } from "./quote.ts";
 import type { Shape } from "./reconcile.ts";
 import { sourceOf, withoutKeyName } from "./tables.ts";
@@ -70,14 +71,34 @@ function runSteps(db: Database, from: number): void {
   if (from < METADATA_VERSION) writeMeta(db, "version", String(METADATA_VERSION));
 }
 
-/** Makes the tables and triggers that capture one table; those that are there are made anew. */
+/** Makes the tables and triggers that capture one table; those that are there are made anew, and of events only deletes stay. */
 export function installCapture(db: Database, table: Table): void {
   removeTriggers(db, table.tid);
-  const kept = setDeletesAside(db, table);
+  const kept = setImagesAside(db, table, DELETES);
   dropEvents(db, table.tid, kept ? DELETES : []);
+  makeCapture(db, table, kept);
+}
+
+/** As `installCapture` for a table of which some captured columns are gone: all events stay, with what they say of those that are left. */
+export function recapture(db: Database, table: Table, shape: Shape): void {
+  removeTriggers(db, table.tid);
+  const kept = setImagesAside(db, table, Object.values(Op));
+  const masks = Array.from({ length: Math.max(1, Math.ceil(shape.columns.length / MASK_BITS)) }, (_, at) => {
+    const bits = table.columns.slice(at * MASK_BITS, (at + 1) * MASK_BITS).flatMap(({ name }, i) => {
+      const was = shape.columns.indexOf(name);
+      return was < 0 ? [] : [`((coalesce(m${Math.floor(was / MASK_BITS)}, 0) >> ${was % MASK_BITS} & 1) << ${i})`];
+    });
+    return `m${at} = ${bits.join(" | ") || "0"}`;
+  });
+  db.prepare(`UPDATE ${CAPTURE} SET ${masks.join(", ")} WHERE event = ?`).run(eventCode(table.tid, Op.update));
+  makeCapture(db, table, kept);
+}
+
+/** `kept`: images have been set aside. */
+function makeCapture(db: Database, table: Table, kept: boolean): void {
   db.exec(`DROP TABLE IF EXISTS ${imageTable(table.tid)}`);
   db.exec(imageTableSql(table));
-  if (kept) takeDeletesBack(db, table);
+  if (kept) takeImagesBack(db, table);
   const there = new Set((db.pragma(`main.table_info(${CAPTURE})`) as { name: string }[]).map((column) => column.name));
   for (const column of captureColumns(table.key.length, maskCount(table)))
     if (!there.has(column)) db.exec(`ALTER TABLE ${CAPTURE} ADD COLUMN ${column}`);
@@ -93,34 +114,37 @@ export function installCapture(db: Database, table: Table): void {
 const DELETES: readonly number[] = [Op.delete, Op.displaced];
 
 /**
- * Puts the values of rows that went before a migration aside, those in columns that are still there, under the numbers of
- * their events. False where there are none.
+ * Puts what events of these operations say of rows before a migration aside, the values in columns that are still there, under the
+ * numbers of the events. False where there are none.
  */
-function setDeletesAside(db: Database, table: Table): boolean {
+function setImagesAside(db: Database, table: Table, ops: readonly number[]): boolean {
   const shape = table.keyless ? null : capturedShape(db, table);
   if (!shape || db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = ?").get(imageTable(table.tid)) === undefined) return false;
-  const waits = `SELECT n FROM ${CAPTURE} WHERE event IN (${DELETES.map((op) => eventCode(table.tid, op)).join(", ")})`;
+  const waits = `SELECT n FROM ${CAPTURE} WHERE event IN (${ops.map((op) => eventCode(table.tid, op)).join(", ")})`;
   if (db.prepare(`${waits} LIMIT 1`).get() === undefined) return false;
   const number = imageNumber(table);
   const columns = table.columns.map(({ name }, i) => {
     const was = shape.columns.indexOf(name);
+    const part = table.key.findIndex((column) => column.name === name);
+    if (was < 0 && part >= 0) return `(SELECT k${part} FROM ${CAPTURE} AS e WHERE e.n = i.${number}) AS c${i}`;
     return `${was < 0 ? "?" : `c${was}`} AS c${i}`;
   });
-  const fresh = table.columns.flatMap(({ name, fallback }) => (shape.columns.includes(name) ? [] : [fallback]));
+  const isFresh = ({ name }: Column) => !shape.columns.includes(name) && table.key.every((column) => column.name !== name);
+  const fresh = table.columns.filter(isFresh).map(({ fallback }) => fallback);
   db.prepare(
-    `CREATE TEMP TABLE ${ASIDE} AS SELECT ${[`${number} AS number`, ...columns].join(", ")} FROM ${imageTable(table.tid)} WHERE ${number} IN (${waits})`,
+    `CREATE TEMP TABLE ${ASIDE} AS SELECT ${[`${number} AS number`, ...columns].join(", ")} FROM ${imageTable(table.tid)} AS i WHERE ${number} IN (${waits})`,
   ).run(...fresh);
   return true;
 }
 
-function takeDeletesBack(db: Database, table: Table): void {
+function takeImagesBack(db: Database, table: Table): void {
   const columns = table.columns.map((_, i) => `, c${i}`).join("");
   db.exec(
     `INSERT INTO ${imageTable(table.tid)}(${imageNumber(table)}${columns}) SELECT number${columns} FROM temp.${ASIDE}; DROP TABLE temp.${ASIDE}`,
   );
 }
 
-const ASIDE = "captured_deletes";
+const ASIDE = "captured_images";
 
 /**
  * Takes one table's events off the dirty list, but for those of `kept`. What comes after must not be given numbers that

@@ -240,7 +240,7 @@ export class Reconciliation {
     // Without a column that went, nobody can tell whether the others were edited. If they were, then since the latest
     // edit known of: dated like that it never beats what others wrote meanwhile. Nor may a column that has another name
     // now: what it holds was written before, or the application's write of it is captured by itself.
-    const isRenamed = !former && shapes.some((shape) => !shape.isWhole);
+    const isRenamed = shapes.some((shape) => !shape.isWhole);
     if (bits.some((mask) => mask > 0n)) notes.add(Op.update, key, bits, isRenamed ? String(EARLIEST) : NOW);
   }
 
