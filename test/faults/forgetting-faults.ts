@@ -106,6 +106,11 @@ export const FORGETTING_FAULTS: Fault[] = [
     caughtBy: tests("quarantine"),
   },
   {
+    name: "quarantine: what a kept-back row held is nowhere once its integer is given out again",
+    edits: [["keptBack = store.keptBack?.cells(first.key) ?? null;", "keptBack = null;"]],
+    caughtBy: tests("quarantine"),
+  },
+  {
     name: "quarantine: what is let go may be what a row refers to that is kept for one written since",
     edits: [["else if (!parent.kept || open.some((other) => isSame(other, parent))) continue;", "else continue;"]],
     caughtBy: tests("mass-delete-simulation"),

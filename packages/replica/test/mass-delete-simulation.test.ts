@@ -1,12 +1,13 @@
 import { expect, test } from "vitest";
 import { type MassDeleteOptions, MassDeleteSimulation } from "./mass-delete-simulation.ts";
 
-test.each<[number, string, Partial<MassDeleteOptions>]>([[19, "what a row refers to is let go that is kept for a row written since", {}]])(
-  "seed %i: %s",
-  (seed, _, options) => {
-    expect(new MassDeleteSimulation(seed, options).run().failures).toEqual([]);
-  },
-);
+test.each<[number, string, Partial<MassDeleteOptions>]>([
+  [19, "what a row refers to is let go that is kept for a row written since", {}],
+  [30, "a new row takes the integer of one that is kept back", {}],
+  [3, "a row is inserted under a kept-back key", { decision: "undo", deletes: false }],
+])("seed %i: %s", (seed, _, options) => {
+  expect(new MassDeleteSimulation(seed, options).run().failures).toEqual([]);
+});
 
 test.each<[string, Partial<MassDeleteOptions>, number]>([
   ["let go or put back", {}, 23],

@@ -1,6 +1,6 @@
 import { seeded } from "./seeded.ts";
 import { settle, Site, START_US } from "./site.ts";
-import { deletedValues, differences, dumpOf, visibleValues } from "./verdict.ts";
+import { deletedValues, differences, dumpOf, settledValues, visibleValues } from "./verdict.ts";
 
 /** Every table has a text column `x` of values that are typed once; keys and UNIQUE values come from small sets, so that they clash. */
 const SCHEMA = `
@@ -17,6 +17,18 @@ CREATE TABLE bag(team INTEGER REFERENCES team(id) ON DELETE CASCADE, x TEXT);
 `;
 const TABLES = ["team", "match", "tag", "tagged", "node", "club", "member", "slot", "shift", "bag"] as const;
 type TableName = (typeof TABLES)[number];
+/** Tables with a key, and how it is given. */
+const KEYS = {
+  team: "id",
+  match: "id",
+  tag: "k",
+  tagged: "match || ',' || tag",
+  node: "id",
+  club: "id",
+  member: "id",
+  slot: "day || ',' || hour",
+  shift: "id",
+} as const;
 
 /** Columns that others may be given, with what they refer to. */
 const REFERENCES: readonly [TableName, string, TableName][] = [
@@ -218,11 +230,10 @@ export class MassDeleteSimulation {
   }
 
   private places(site: Site): Places {
-    const key = { tag: "k", tagged: "match || ',' || tag", slot: "day || ',' || hour", bag: "rowid" };
     return new Map(
       TABLES.flatMap((table) =>
         site
-          .rows(`SELECT x, ${table in key ? key[table as keyof typeof key] : "id"} AS key FROM ${table}`)
+          .rows(`SELECT x, ${table === "bag" ? "rowid" : KEYS[table]} AS key FROM ${table}`)
           .map(({ x, key: its }) => [String(x), `${table} ${String(its)}`] as const),
       ),
     );
@@ -279,7 +290,7 @@ export class MassDeleteSimulation {
     this.keptBack.set(`${site.name} ${review}`, taken);
   }
 
-  /** A row that is kept back and inserted again is the one it was. What it held was replaced, also where SQLite gave its integer out again. */
+  /** A row that is kept back and inserted again is the one it was. What it held is to be seen, too: SQLite may only have given its integer out again. */
   private comeBack(site: Site, filled: ReadonlyMap<string, string>): void {
     for (const [review, places] of this.keptBack) {
       if (!review.startsWith(`${site.name} `)) continue;
@@ -287,7 +298,6 @@ export class MassDeleteSimulation {
         const now = filled.get(place);
         if (now === undefined) continue;
         this.relate(x, now);
-        if (now !== x) this.gone.add(x);
         places.delete(x);
       }
     }
@@ -369,7 +379,7 @@ export class MassDeleteSimulation {
 
   /** What was typed, and replaced or deleted by nobody who saw it, is to be seen; or it was unseen in a row that somebody deleted. */
   private checkTyped(site: Site): void {
-    const seen = visibleValues(site, TABLES);
+    const seen = new Set([...visibleValues(site, TABLES), ...settledValues(site, KEYS)]);
     const images = deletedValues(site, true);
     const deleted = new Set([...this.deleted].map((value) => this.kinOf(value)));
     for (const [value, where] of this.typed) {

@@ -505,3 +505,32 @@ test("whose parent waits for a place when the delete is let go wait with it, and
   }
   expectVerified(a, b);
 });
+
+test.each(["undo", "release"] as const)(
+  "whose integers are given out again leave what they held in the history, where that differs, and no conflicts: --%s",
+  (decision) => {
+    const [a, b] = pair();
+    b.edit("UPDATE word SET line = 'of the other' WHERE k = 'Word7'", b.nowUs + SECOND_US);
+    settle(a, b);
+    a.edit("DELETE FROM team; DELETE FROM word");
+    settle(a, b);
+    // An import from 1 on: of every second row nothing differs.
+    a.edit(
+      `${numbers(200)} INSERT INTO team SELECT i, iif(i % 2, 'new ', 'team ') || i, i FROM n; INSERT INTO word VALUES('Word7', 'new')`,
+    );
+    settle(a, b);
+    decide(a, decision);
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(site.replica.reviews({ kind: "", id: "", limit: 0 })).toEqual([]);
+      const left = (table: string, key: string) =>
+        site.replica.history(table, key).flatMap(({ operation, column, value }) => (operation === "closed" ? [[column, value]] : []));
+      expect(Array.from({ length: 200 }, (_, i) => left("team", String(i + 1)))).toEqual(
+        Array.from({ length: 200 }, (_, i) => (i % 2 === 0 ? [["name", `team ${i + 1}`]] : [])),
+      );
+      expect(left("word", "Word7")).toEqual([["line", "of the other"]]);
+      expect([count(site, "team"), count(site, "word")]).toEqual(decision === "undo" ? [300, 300] : [200, 1]);
+    }
+    expectEqual(a, b);
+  },
+);

@@ -87,6 +87,19 @@ export function visibleValues({ app, replica }: Looked, tables: readonly string[
   return visible;
 }
 
+/** What rows in tables held and lost to somebody who did not mean them, by their history. */
+export function settledValues({ app, replica }: Looked, keys: Readonly<Record<string, string>>): Set<unknown> {
+  const keyed = Object.entries(keys).flatMap(([table, key]) =>
+    app
+      .prepare(`SELECT ${key} FROM ${table}`)
+      .pluck()
+      .all()
+      .map((its) => [table, String(its)] as const),
+  );
+  const closed = keyed.flatMap(([table, key]) => replica.history(table, key).filter(({ operation }) => operation === "closed"));
+  return new Set(closed.map(({ value }) => value));
+}
+
 /** Every value like v12 that a node holds of rows that are deleted. */
 export function deletedValues({ app }: Looked, alsoJoined = false): Set<string> {
   const images = app

@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import type { CellValue, SqlValue, Write } from "@scoutsync/core";
+import { type CellValue, rootOf, type SqlValue, winnerOf, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { holdValue } from "../rows/held-columns.ts";
 import { isSame, type EntityMembers, type Member } from "../rows/members.ts";
@@ -32,6 +32,8 @@ export interface Written {
   found: readonly CellValue[] | null;
   /** What it held that its author never saw, by column; null where nobody knows of any. */
   since?: ReadonlyMap<number, CellValue> | null | undefined;
+  /** What it held while its delete was kept back, references as identities; where it was inserted again after that. */
+  keptBack?: readonly CellValue[] | null | undefined;
 }
 
 const NONE: ReadonlySet<number> = new Set();
@@ -152,7 +154,8 @@ export class OwnWrites {
         : row.found && columns.map(({ cid }, i) => state.own.get(cid) ?? (row.found as CellValue[])[i] ?? null);
       // What this member holds for a column that has just come the table has not shown: it stays, as what has lost to the edit.
       const its = late.size === 0 ? edited : edited.map((is, i) => is && !late.has((columns[i] as Column).cid));
-      this.writeColumns(target, its, at, { values: row.values, found: had, since: others ? null : row.since }, new Map(lost));
+      const unmeant = others ? {} : { since: row.since, keptBack: row.keptBack };
+      this.writeColumns(target, its, at, { values: row.values, found: had, ...unmeant }, new Map(lost));
       if (!others) continue;
       const cells = member.cells.map((cell, i) => (its[i] ? (values[i] as CellValue) : cell));
       for (const cid of late) holdValue(target, cid, cells[target.table.indexOf.get(cid) as number] as CellValue);
@@ -188,12 +191,32 @@ export class OwnWrites {
     const cids = this.overwriteUnseen(state, meant, at, row);
     if (cids.length === 0) return;
     const replaced = cids.flatMap((cid) => [...registerOf(state, cid)]);
+    const shown =
+      row.keptBack && new Map(cids.map((cid) => [cid, was?.get(cid)?.shown ?? winnerOf(registerOf(state, cid), this.knowledge)]));
     const write =
       this.rowsAreHeld && isHeldElsewhere(this.rows, state)
         ? { ...this.knowledge.nextDot(), time: at, context: contextOfReplacing(replaced, this.knowledge, false) }
         : localWrite(null, at, replaced, this.knowledge);
     if (!state.table.surrogate && cids.length === state.table.columns.length) rebirth(state, write, this.knowledge, editOf);
     else for (const cid of cids) replaceColumn(state, cid, write, this.knowledge, editOf(cid), was?.get(cid) ?? null);
+    if (shown) this.closeKeptBack(state, shown, write, row);
+  }
+
+  /** What a kept-back row held stays in the history where `write` says something else: who inserted it again may have meant a new row. */
+  private closeKeptBack(
+    state: RowState,
+    shown: ReadonlyMap<number, Write | undefined>,
+    { origin, sequence }: Write,
+    { values, keptBack }: Written,
+  ): void {
+    const now = this.rows.references.abstract(state.table, values as SqlValue[]);
+    for (const [cid, lost] of shown) {
+      const index = state.table.indexOf.get(cid) as number;
+      const value = keptBack?.[index] ?? null;
+      if (!lost || ruleOf(state.table, cid).kind !== "lww" || sameValue(value, now[index] ?? null)) continue;
+      const loser = { origin: rootOf(lost.origin, this.knowledge), sequence: lost.sequence, time: lost.time, context: lost.context };
+      state.closed.push({ cid, loser, value, origin, sequence });
+    }
   }
 
   /**

@@ -76,6 +76,8 @@ export class RowDrain {
     let found: readonly SqlValue[] | null = null;
     // What others wrote while its delete was kept back: whoever inserts it again has not seen that.
     let since: ReadonlyMap<number, CellValue> | null = null;
+    // What it held then: they may mean a new row, to which SQLite gave its integer out again.
+    let keptBack: readonly CellValue[] | null = null;
     let isKeptBack = false;
     const store = this.rows.of(table);
     if (store.keptBack && events.some(({ op }) => op === Op.insert)) values = store.readTable(first.key);
@@ -85,10 +87,11 @@ export class RowDrain {
       const doubts = this.reconciliation.doubts(table, id, event.image);
       if (doubts && state.hash && !this.rows.hashes.hashOf(state, id, event.image).equals(state.hash))
         written = withDoubts(state, written, doubts);
-      if (written.includes(true)) this.writes.edit(state, id, { values: event.image, found, since }, written, event.wall, before);
+      if (written.includes(true)) this.writes.edit(state, id, { values: event.image, found, since, keptBack }, written, event.wall, before);
       before = ownedDots(state);
       found = null;
       since = null;
+      keptBack = null;
       written = table.columns.map(() => false);
       this.quarantine.keep(table, first.key, event.image, state.hash as Buffer, this.into);
       // In its table by the time of a decision, what waits now would have nothing to refer to.
@@ -102,6 +105,7 @@ export class RowDrain {
       const now = values;
       if (!state || !was || !now) return false;
       since = this.quarantine.writtenSince(state, first.key, was);
+      keptBack = store.keptBack?.cells(first.key) ?? null;
       written = was.map((value, i) => !sameValue(value, now[i] as SqlValue));
       found = was;
       store.keptBack?.remove(first.key);
@@ -123,7 +127,7 @@ export class RowDrain {
         }
         written = this.takenOver.withReferences(state, image, written);
         // The image holds edits that no drain has seen: they have authors and times of their own.
-        if (written.includes(true)) this.writes.write(state, written, at, { values: image, found, since });
+        if (written.includes(true)) this.writes.write(state, written, at, { values: image, found, since, keptBack });
       }
       this.writes.delete(state, alive, id, { image: this.rows.references.abstract(table, image), wall: at, replaced }, before);
       if (table.surrogate) {
@@ -134,6 +138,7 @@ export class RowDrain {
       born = null;
       found = null;
       since = null;
+      keptBack = null;
       written = table.columns.map(() => false);
     };
 
@@ -183,7 +188,7 @@ export class RowDrain {
       this.writes.edit(
         state,
         id,
-        { values, found, since },
+        { values, found, since, keptBack },
         withDoubts(state, written, this.reconciliation.doubts(table, id, values)),
         wall,
         before,

@@ -43,6 +43,12 @@ export class KeptBackRows {
     return this.concrete(key)?.values ?? null;
   }
 
+  /** What a row holds, references as identities. */
+  cells(key: readonly SqlValue[]): CellValue[] | null {
+    const image = this.image(key);
+    return image === undefined ? null : unpackCells(this.table, image);
+  }
+
   /** What `read` gives, with whom the row names that is in no table: nothing can be put in for that one. */
   concrete(key: readonly SqlValue[]): Concrete | null {
     const image = this.image(key);
