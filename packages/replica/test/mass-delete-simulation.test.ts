@@ -3,6 +3,7 @@ import { type MassDeleteOptions, MassDeleteSimulation } from "./mass-delete-simu
 
 test.each<[number, string, Partial<MassDeleteOptions>]>([
   [19, "what a row refers to is let go that is kept for a row written since", {}],
+  [1151, "a table of few rows is filled again, while another node edits one of them", {}],
   [30, "a new row takes the integer of one that is kept back", {}],
   [3, "a row is inserted under a kept-back key", { decision: "undo", deletes: false }],
 ])("seed %i: %s", (seed, _, options) => {

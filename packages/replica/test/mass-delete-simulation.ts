@@ -258,10 +258,15 @@ export class MassDeleteSimulation {
   ): void {
     const filled = new Map([...after].map(([x, place]) => [place, x]));
     const taken: Places = new Map();
+    const isFilledAgain = sql.includes("TEMP TABLE old");
+    const rowsOf = (place: string) => [...before.values()].filter((other) => other.split(" ")[0] === place.split(" ")[0]).length;
     for (const [x, place] of before) {
       if (after.get(x) === place) {
         // Deleted and inserted again, it is a row that nothing has lost against.
-        if (sql.includes("TEMP TABLE old")) for (const value of losers.get(x) ?? []) this.gone.add(value);
+        if (isFilledAgain) for (const value of losers.get(x) ?? []) this.gone.add(value);
+        // Too few for a mass delete, these are new rows: what others wrote before to the ones they were is where those are.
+        if (isFilledAgain && review === null && sql.includes(`DELETE FROM ${place.split(" ")[0]};`) && rowsOf(place) < LIMITS.rows)
+          this.deleted.add(x);
         continue;
       }
       const next = filled.get(place);
