@@ -1,5 +1,6 @@
-import { createDatabase, dumpDatabase, Fleet, scoutsync, startWriter, until } from "@scoutsync/testkit";
+import { boundOf, createDatabase, dumpDatabase, Fleet, scoutsync, selectOne, startWriter, until } from "@scoutsync/testkit";
 import { createServer } from "node:net";
+import { setTimeout as pause } from "node:timers/promises";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -200,6 +201,57 @@ test("a node ends with exit code 0 on SIGTERM, and its last writes are durable",
   await writer.stop();
   expect(await t.process.stop()).toEqual({ code: 0, signal: null });
 });
+
+test("a node that sleeps fails sessions in bounded time, whoever waits for it; awake again the next one goes on", async () => {
+  const start = async (name: string) => {
+    const path = createDatabase(fleet.path(name, "app.db"), SCHEMA);
+    return { path, ...(await fleet.node({ name, databases: { app: path } })) };
+  };
+  const [a, b, c] = [await start("a"), await start("b"), await start("c")];
+  const rowsOf = (path: string) => selectOne(path, "SELECT count(*) FROM note");
+  const sync = (from: { address: string }, to: { address: string }) =>
+    scoutsync(["sync", from.address, to.address, "--json"], { withinMs: boundOf(100_000) });
+  const large = new DatabaseSync(a.path);
+  large.exec(
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000) INSERT INTO note(body) SELECT hex(randomblob(1000)) FROM n",
+  );
+  large.close();
+
+  const asleep: number[] = [];
+  const stop = (pid: number) => {
+    asleep.push(pid);
+    process.kill(pid, "SIGSTOP");
+  };
+  try {
+    // As a closed laptop: the system takes the connection, and nobody answers.
+    stop(c.process.pid);
+    const tries = [sync(a, c), sync(c, a)];
+    // In the middle of a session, which cannot end: an application there holds the lock.
+    const holder = new DatabaseSync(b.path);
+    holder.exec("BEGIN IMMEDIATE");
+    const cut = sync(a, b);
+    await pause(3_000);
+    stop(b.process.pid);
+    holder.close();
+    for (const [done, address] of [
+      [await tries[0]!, c.address],
+      [await tries[1]!, c.address],
+      [await cut, b.address],
+    ] as const) {
+      expect(done.code, `${address}: ${done.stderr}`).toBe(1);
+      expect(done.json()).toMatchObject({ success: false, errors: [{ code: "PEER_UNREACHABLE" }] });
+      expectClear(done.stderr, address, /awake/, /Nothing is lost/);
+    }
+    expect(rowsOf(b.path)).toBe(0n);
+  } finally {
+    for (const pid of asleep) process.kill(pid, "SIGCONT");
+  }
+  for (const one of [b, c]) {
+    const done = await sync(a, one);
+    expect(done.code, done.stderr).toBe(0);
+    expect(dumpDatabase(one.path)).toEqual(dumpDatabase(a.path));
+  }
+}, 300_000);
 
 /** What plain SQLite says the file consists of. */
 function schemaOf(path: string): string {

@@ -1,5 +1,6 @@
 import {
   Metadata,
+  connectivityState,
   credentials,
   type CallOptions,
   type Client,
@@ -13,7 +14,7 @@ import { connect } from "node:net";
 import type { BulkDial } from "./bulk-connection.ts";
 import { SyncNodeService } from "../gen/scoutsync/v1/sync_node.ts";
 import { syncNodeService } from "./bulk-codec.ts";
-import { fromStatus, type Callee } from "./status.ts";
+import { asleep, fromStatus, type Callee } from "./status.ts";
 
 /** With the 64 KiB default one stream moves 2 MB/s at a round trip of 20 ms; the window must hold bandwidth × delay. */
 const FLOW_CONTROL_WINDOW_BYTES = 8 * 1024 * 1024;
@@ -22,6 +23,12 @@ export const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 /** A frozen peer answers nothing and closes nothing: only pings find it. */
 const CLIENT_KEEPALIVE_TIME_MS = 20_000;
 const CLIENT_KEEPALIVE_TIMEOUT_MS = 10_000;
+/**
+ * Before the first word of a new connection no ping is sent, and whoever sleeps has connections taken by the system: so many
+ * looks find nobody there, or one where that was found before. Time in which this process slept itself counts as one.
+ */
+const LOOKS_FOR_FIRST_WORD = 5;
+const LOOK_EVERY_MS = 6_000;
 /** Callers pace their own attempts, so the channel's pauses only have to stay below theirs. */
 const FIRST_RECONNECT_MS = 100;
 const MAX_RECONNECT_MS = 2_000;
@@ -139,7 +146,7 @@ export function unary<S extends ServiceShape, M extends MethodsOf<S, false, fals
     if (signal?.aborted) return reject(signal.reason as Error);
     const definition = methodOf(client, method);
     const abort = () => call.cancel();
-    const call = client.channel.makeUnaryRequest(
+    const call: ClientUnaryCall = client.channel.makeUnaryRequest(
       definition.path,
       definition.requestSerialize as (value: RequestOf<S, M>) => Buffer,
       definition.responseDeserialize as (value: Buffer) => ResponseOf<S, M>,
@@ -148,10 +155,11 @@ export function unary<S extends ServiceShape, M extends MethodsOf<S, false, fals
       callOptions(deadlineMs),
       (error, response) => {
         signal?.removeEventListener("abort", abort);
-        if (error) reject(signal?.aborted ? (signal.reason as Error) : fromStatus(error, client));
+        if (error) reject(whyOver(error));
         else resolve(response as ResponseOf<S, M>);
       },
     );
+    const whyOver = reasonOf(call, client, signal);
     onCall?.(call);
     signal?.addEventListener("abort", abort, { once: true });
   });
@@ -177,8 +185,9 @@ export function serverStream<S extends ServiceShape, M extends MethodsOf<S, fals
     new Metadata(),
     callOptions(deadlineMs),
   );
+  const whyOver = reasonOf(call, client, signal);
   onCall?.(call);
-  return received(call, client, signal);
+  return received(call, whyOver, signal);
 }
 
 /** An open stream in both directions. */
@@ -208,6 +217,7 @@ export function bidi<S extends ServiceShape, M extends MethodsOf<S, true, true>>
     new Metadata(),
     callOptions(deadlineMs),
   );
+  const whyOver = reasonOf(call, client, signal);
   onCall?.(call);
   let over: Error | null = null;
   const waiting = new Set<() => void>();
@@ -223,7 +233,7 @@ export function bidi<S extends ServiceShape, M extends MethodsOf<S, true, true>>
       new Promise<void>((resolve, reject) => {
         const settle = () => {
           waiting.delete(settle);
-          if (over) reject(signal?.aborted ? (signal.reason as Error) : fromStatus(over, client));
+          if (over) reject(whyOver(over));
           else resolve();
         };
         if (over) return settle();
@@ -233,13 +243,40 @@ export function bidi<S extends ServiceShape, M extends MethodsOf<S, true, true>>
       }),
     end: () => call.end(),
     cancel: () => call.cancel(),
-    responses: received(call, client, signal),
+    responses: received(call, whyOver, signal),
   };
+}
+
+/** Channels on which somebody has waited in vain for the first word of the connection that they still wait for. */
+const unheard = new WeakSet<Client>();
+
+/** Ends a call that waits for a connection on which nobody says a word, and says of each that ended with an error why it did. */
+function reasonOf(
+  call: { cancel(): void; once(event: "status", listener: () => void): unknown },
+  client: ServiceClient<unknown>,
+  signal: AbortSignal | undefined,
+): (error: unknown) => Error {
+  const { channel } = client;
+  let silence: Error | null = null;
+  let looks = unheard.has(channel) ? 1 : LOOKS_FOR_FIRST_WORD;
+  const look = setInterval(() => {
+    const state = channel.getChannel().getConnectivityState(false);
+    if (state === connectivityState.CONNECTING && --looks > 0) return;
+    clearInterval(look);
+    // From the first word on pings find who is gone; a connection that failed has ended the call by itself.
+    if (state !== connectivityState.CONNECTING) return void unheard.delete(channel);
+    unheard.add(channel);
+    silence = asleep(client, (LOOKS_FOR_FIRST_WORD * LOOK_EVERY_MS) / 1_000);
+    call.cancel();
+  }, LOOK_EVERY_MS);
+  look.unref();
+  call.once("status", () => clearInterval(look));
+  return (error) => (signal?.aborted ? (signal.reason as Error) : (silence ?? fromStatus(error, client)));
 }
 
 function received<T>(
   call: AsyncIterable<T> & { cancel(): void; on(event: "error", listener: () => void): unknown },
-  callee: Callee,
+  whyOver: (error: unknown) => Error,
   signal: AbortSignal | undefined,
 ): AsyncIterable<T> {
   // Errors come through the iterator; without a listener one that comes before or after it would end the process.
@@ -253,7 +290,7 @@ function received<T>(
       finished = true;
     } catch (error) {
       finished = true;
-      throw signal?.aborted ? signal.reason : fromStatus(error, callee);
+      throw whyOver(error);
     } finally {
       signal?.removeEventListener("abort", abort);
       // Neither `break` nor an error in the loop's body cancels a gRPC call by itself.

@@ -86,6 +86,8 @@ export function toStatus(thrown: unknown): StatusError {
   return { code, details: message, metadata };
 }
 
+/** What the library says where a ping was not answered, or the connection ended without a reason. */
+const STOPPED_ANSWERING = "Connection dropped";
 const CONNECTION_TROUBLE: Readonly<Record<string, string>> = {
   ECONNREFUSED: "connection refused (ECONNREFUSED)",
   ECONNRESET: "the connection was cut (ECONNRESET)",
@@ -120,6 +122,8 @@ export function fromStatus(thrown: unknown, callee: Callee): SyncError {
   if (reason) return fromPlainError(reason);
   switch (thrown.code) {
     case status.UNAVAILABLE:
+      if (thrown.details === STOPPED_ANSWERING)
+        return unreachable(callee, "its connection was cut or it has stopped answering", thrown, true);
       return unreachable(callee, plainly(thrown.details), thrown);
     case status.DEADLINE_EXCEEDED:
       return unreachable(callee, "no answer in time", thrown);
@@ -151,19 +155,28 @@ function connectionProblem(details: string): string {
   return /^No connection established\. Last error: (?:[A-Za-z]*Error: )?(.*?)\.*\s*Resolution note: .*$/s.exec(details)?.[1] ?? details;
 }
 
-function unreachable(callee: Callee, why: string, cause: unknown): SyncError {
+/** Nobody has said a word there for so many seconds, whether the system took the connection or not. */
+export function asleep(callee: Callee, seconds: number): SyncError {
+  return unreachable(callee, `not a word from there for ${seconds} s`, undefined, true);
+}
+
+function unreachable(callee: Callee, why: string, cause: unknown, mayBeAsleep = false): SyncError {
   if (callee.role === "coordinator") {
     return new SyncError({
       code: "COORDINATOR_UNREACHABLE",
       message: `the coordinator at ${callee.address} cannot be reached: ${why}`,
-      action: "Check that it runs and that the address is right.",
+      action: mayBeAsleep
+        ? "Check that it is not frozen, that its machine is awake, and that the address and firewall let this one in."
+        : "Check that it runs and that the address is right.",
       cause,
     });
   }
   return new SyncError({
     code: "PEER_UNREACHABLE",
     message: `${callee.address} cannot be reached: ${why}`,
-    action: "Check that a node runs there and that the address and firewall let this one in.",
+    action: mayBeAsleep
+      ? "Check that its machine is awake, its process is not frozen, and the firewall lets this one in. Nothing is lost: once it answers, the next sync goes on where this ended."
+      : "Check that a node runs there and that the address and firewall let this one in.",
     cause,
   });
 }
