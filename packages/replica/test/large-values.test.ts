@@ -72,3 +72,29 @@ test.each<[schema: string, writers: string, kind: keyof typeof KINDS, kept: stri
     }
   },
 );
+
+test.each(["a", "b"])(
+  "large rows that %s deletes, one of them in conflict and one inserted twice, are restored whole on the other node",
+  (name) => {
+    const [a, b] = ["a", "b"].map((site) => new Site(site, "CREATE TABLE clip(id INTEGER PRIMARY KEY, name TEXT, video)")) as [Site, Site];
+    const video = KINDS.blob;
+    for (const id of [1, 2, 3]) a.edit(`INSERT INTO clip VALUES(${id}, 'cut', ${video(String(id))})`);
+    settle(a, b);
+    for (const [i, site] of [a, b].entries()) {
+      site.edit(`UPDATE clip SET video = ${video(site.name)} WHERE id = 2`, at(i + 1));
+      site.edit(`INSERT INTO clip VALUES(4, 'of ${site.name}', ${video(site.name.toUpperCase())})`);
+    }
+    settle(a, b);
+    const all = (site: Site) => site.rows("SELECT id, name, length(video) AS n, hex(substr(video, -2)) AS last FROM clip ORDER BY id");
+    const held = all(a);
+    expect(held).toHaveLength(5);
+    expect(all(b)).toEqual(held);
+    const [deletes, restores] = name === "a" ? [a, b] : [b, a];
+    deletes.edit("DELETE FROM clip", at(3));
+    settle(a, b);
+    expect(all(restores)).toEqual([]);
+    for (const { id } of held) restores.replica.restore("clip", String(id));
+    settle(a, b);
+    for (const site of [a, b]) expect(all(site)).toEqual(held);
+  },
+);

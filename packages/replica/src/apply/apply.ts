@@ -5,7 +5,6 @@ import {
   isCovered,
   join,
   MalformedBytes,
-  memoryOf,
   parseVector,
   formatVector,
   PayloadReader,
@@ -28,7 +27,7 @@ import type { Rejoin, Rejoined } from "../forgetting/rejoin.ts";
 import { Contested } from "../repair/contested.ts";
 import { settleDoubts } from "../repair/doubt.ts";
 import { isAlive, mergeBirth, mergeColumn, mergeExistence, mergeRekey, mergeSame } from "../rows/registers.ts";
-import { openConflicts, ownedDots, type RowState, valuesIn } from "../rows/row-state.ts";
+import { openConflicts, ownedDots, releaseBut, type RowState, valuesIn } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { isStray } from "../rows/references.ts";
 import { packKey, sameValue } from "../rows/values.ts";
@@ -368,7 +367,8 @@ export class Applier {
     if (this.repairing) this.placement.pastCapture.forget(state);
     this.opened += Math.max(0, openConflicts(state) - openBefore);
     const used = found !== null && !stood && !this.delivering;
-    if (used) this.letGoReplaced(read, state, now);
+    // What was read with it and is not in it any more would be there beside what is stored now.
+    if (used) releaseBut(read, [...now, ...valuesIn(state)]);
     this.placement.settle(
       state,
       now,
@@ -388,12 +388,6 @@ export class Applier {
     if (!isAlive(state, this.knowledge)) return;
     for (const value of [...cells, ...[...state.columns.values()].flatMap((writes) => writes.map((write) => write.value))])
       if (value instanceof Uint8Array && value.buffer !== this.memory) releasePacked(value);
-  }
-
-  /** Gives back what was `read` with a row before it was merged and is not in it any more: it would be there beside what is stored now. */
-  private letGoReplaced(read: readonly CellValue[], state: RowState, cells: readonly CellValue[]): void {
-    const left = new Set([...cells, ...valuesIn(state)].map(memoryOf));
-    for (const value of read) if (!left.has(memoryOf(value))) releasePacked(value);
   }
 
   private find(row: IncomingRow): RowState | null {

@@ -89,7 +89,7 @@ export class Decisions {
       if (page.length === 0) return true;
       for (const { birth } of page) {
         const current = this.related.again(birth);
-        if (current?.place.kind !== "waiting" || this.placement.place(current, this.rows.cells(current), ownedDots(current))) continue;
+        if (current?.place.kind !== "waiting" || this.placement.placeAgain(current)) continue;
         if (current.place.kind === "waiting" && (current.place as { reason: WaitingReason }).reason === "integer")
           this.rekeyLaterBorn(current);
       }
@@ -110,7 +110,7 @@ export class Decisions {
         const current = this.related.again(birth);
         if (current?.place.kind !== "waiting") continue;
         const waited = this.placement.waiting;
-        if (this.placement.place(current, this.rows.cells(current), ownedDots(current))) this.passMoved = true;
+        if (this.placement.placeAgain(current)) this.passMoved = true;
         // A deleted parent that it brought back and that has to wait itself may have been passed already.
         if (this.placement.waiting > waited) this.passMoved = true;
         if (current.place.kind === "waiting" && (current.place as { reason: WaitingReason }).reason === "unique") {

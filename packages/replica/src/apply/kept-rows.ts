@@ -4,17 +4,21 @@ import { valueStatement } from "../kept-statements.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isSame } from "../rows/members.ts";
 import { isAlive, latestTime, localWrite } from "../rows/registers.ts";
-import { ownedDots, type RowState } from "../rows/row-state.ts";
+import { ownedDots, releaseBut, type RowState, valuesIn } from "../rows/row-state.ts";
 import { DeletedTargets, dependsOn } from "../rows/foreign-keys.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import type { Identity } from "../rows/same-links.ts";
 import type { Placement } from "./placement.ts";
 import type { RelatedRows } from "./related-rows.ts";
 
-/** A row in its table whose delete has won, with the values it ends with and the positions that differ from the table. */
+/**
+ * A row in its table whose delete has won, with the values it ends with and the positions that differ from the table. Those at `there` are not
+ * in `cells`: the table has them.
+ */
 interface Dying {
   birth: Write;
   cells: readonly CellValue[];
+  there: readonly number[];
   changed: readonly number[];
 }
 
@@ -89,7 +93,7 @@ export class KeptRows {
         const referring = [...this.related.referrers(state).filter((child) => !isSame(child, state)), ...waitingOf(state)];
         if (referring.length > 0) still.push(state);
         else {
-          this.placement.remove(this.now(state), endOf(state)?.cells);
+          this.remove(state, endOf(state));
           progress = true;
         }
       }
@@ -105,7 +109,7 @@ export class KeptRows {
         progress = true;
       }
     }
-    for (const state of left) this.placement.remove(this.now(state), endOf(state)?.cells);
+    for (const state of left) this.remove(state, endOf(state));
     for (const { birth, again } of this.cameDeleted) {
       const state = this.related.again(birth);
       if (state?.place.kind !== "dead") continue;
@@ -186,12 +190,26 @@ export class KeptRows {
     return this.related.again(state.birth) ?? state;
   }
 
+  private remove(dying: RowState, end: Dying | undefined): void {
+    const state = this.now(dying);
+    // Read twice by now.
+    releaseBut(valuesIn(dying), valuesIn(state));
+    this.placement.remove(state, this.endingWith(state, end));
+  }
+
+  /** The values a row ends with. */
+  private endingWith(state: RowState, end: Dying | undefined): readonly CellValue[] {
+    if (end?.there.length === 0) return end.cells;
+    const now = this.rows.cells(state);
+    return end ? end.cells.map((cell, index) => (end.there.includes(index) ? (now[index] as CellValue) : cell)) : now;
+  }
+
   private keep(dying: RowState, end: Dying | undefined): void {
     const kept = this.now(dying);
     const before = ownedDots(kept);
     kept.kept = true;
     this.markKept(kept);
-    const cells = end?.cells ?? this.rows.cells(kept);
+    const cells = this.endingWith(kept, end);
     const shown = this.placement.entities.concerns(kept) ? this.placement.entities.shown(kept) : cells;
     this.keepParents(kept, shown);
     const state = this.now(kept);

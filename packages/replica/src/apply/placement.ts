@@ -1,9 +1,9 @@
 import type { Database } from "better-sqlite3";
-import { type CellValue, Ref, releaseLarge, type SqlValue, type Write } from "@scoutsync/core";
+import { type CellValue, RawText, Ref, releaseLarge, type SqlValue, type Write } from "@scoutsync/core";
 import type { EarlyReferences } from "../drain/early-references.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isAlive } from "../rows/registers.ts";
-import { ownedDots, type RowState, UNSTORED, type WaitingReason } from "../rows/row-state.ts";
+import { ownedDots, releaseBut, type RowState, UNSTORED, valuesIn, type WaitingReason } from "../rows/row-state.ts";
 import type { EntityMembers } from "../rows/members.ts";
 import type { Concrete } from "../rows/references.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -149,12 +149,17 @@ export class Placement {
     }
     if (!alive) {
       // Its table keeps the values it has until the end of the batch: new ones may clash with rows that take its place.
-      this.kept.died({ birth: state.birth, cells, changed });
       const values = this.rows.tableValues(state);
+      // What is long is read from there then: a batch may delete thousands of large rows.
+      const isThere = (cell: CellValue, index: number) =>
+        isLong(cell) && !changed.includes(index) && sameValue(cell, values?.[index] ?? null);
+      const there = cells.flatMap((cell, index) => (isThere(cell, index) ? [index] : []));
+      this.kept.died({ birth: state.birth, cells: cells.map((cell, index) => (there.includes(index) ? null : cell)), there, changed });
       if (!values) return;
       // What it ends with, too: the same batch may say that it is one with another row.
       this.rows.said.noteOwn(state, cells, values, changed.length > 0);
-      this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
+      if (used) releaseBut(cells, [...valuesIn(state), ...changed.map((index) => cells[index] as CellValue)]);
+      this.rows.saveInTable(state, state.table.surrogate ? state.slot : null, values, before, null, { used });
       values.forEach(releaseLarge);
       return;
     }
@@ -210,10 +215,10 @@ export class Placement {
     if (alive) state.kept = false;
     if (state.place.kind !== "table") {
       const placed = this.placeAs(state, cells, shown, before);
-      if (!alive && placed) this.kept.died({ birth: state.birth, cells, changed: [] });
+      if (!alive && placed) this.kept.died({ birth: state.birth, cells, there: [], changed: [] });
       return;
     }
-    if (!alive) this.kept.died({ birth: state.birth, cells, changed: [] });
+    if (!alive) this.kept.died({ birth: state.birth, cells, there: [], changed: [] });
     if (alive || state.kept) this.kept.keepParents(state, shown);
     const stray = this.related.strayReference(state, shown);
     if (stray) return this.evict(state, cells, stray, null, before);
@@ -323,7 +328,7 @@ export class Placement {
       work();
       for (let birth = this.awake.shift(); birth; birth = this.awake.shift()) {
         const child = this.related.again(birth);
-        if (child?.place.kind === "waiting") this.place(child, this.rows.cells(child), ownedDots(child));
+        if (child?.place.kind === "waiting") this.placeAgain(child);
       }
     } finally {
       this.waking = false;
@@ -394,10 +399,11 @@ export class Placement {
     const id = state.slot;
     state.kept = false;
     state.place = { kind: "dead" };
-    this.rows.saveOut(state, true, state.table.surrogate ? id : null, cells, before, { used: true });
+    this.rows.saveOut(state, true, state.table.surrogate ? id : null, cells, before, { used: true, done: true });
     if (state.table.surrogate && this.related.idFor(state) !== id) {
-      this.repoint(state);
-      this.rows.saveOut(state, false, this.related.idFor(state), this.rows.cells(state), ownedDots(state));
+      const removed = this.related.again(state.birth) ?? state;
+      this.repoint(removed);
+      this.rows.saveOut(removed, false, this.related.idFor(removed), this.rows.cells(removed), ownedDots(removed));
     }
   }
 
@@ -442,8 +448,24 @@ export class Placement {
   retry(state: RowState): boolean {
     const current = this.related.again(state.birth);
     if (current?.place.kind !== "waiting") return false;
-    return this.place(current, this.rows.cells(current), ownedDots(current));
+    return this.placeAgain(current);
   }
+
+  /** As `place`, of a row that is stored as it waits: its values, which are large maybe, are given back. */
+  placeAgain(state: RowState): boolean {
+    const cells = this.rows.cells(state);
+    const placed = this.place(state, cells, ownedDots(state));
+    releaseBut(cells, valuesIn(state));
+    return placed;
+  }
+}
+
+/** Bytes or characters from which on a value is not remembered for the length of a batch. */
+const LONG = 1024;
+
+function isLong(value: CellValue): boolean {
+  if (typeof value === "string") return value.length >= LONG;
+  return (value instanceof RawText ? value.bytes : value instanceof Uint8Array ? value : "").length >= LONG;
 }
 
 const KEY_NOW = "constraint: two servers each gave this row a part of its key, and together they are a whole one";

@@ -255,13 +255,13 @@ export class OwnWrites {
 
   /**
    * A delete of a row, and of every live row that is one entity with it. `image`: what it held, references as identities; `replaced` as
-   * of an `ExistenceWrite`.
+   * of an `ExistenceWrite`; `done`: nobody reads what is in `state` beside its writes.
    */
   delete(
     state: RowState,
     inTable: boolean,
     id: bigint | null,
-    { image, wall, replaced }: { image: CellValue[]; wall: number; replaced: boolean },
+    { image, wall, replaced, done = false }: { image: CellValue[]; wall: number; replaced: boolean; done?: boolean },
     before: ReadonlyMap<string, { origin: number; sequence: number }>,
   ): void {
     // The application may have been unable to see what refers to this row. Not what it leaves behind: it would be kept for
@@ -288,7 +288,7 @@ export class OwnWrites {
     for (const [cid, value] of state.own) image[state.table.indexOf.get(cid) ?? image.length] = value;
     state.place = { kind: "dead" };
     if (this.members.concerns(state)) this.affected.touch(state.birth);
-    this.rows.saveOut(state, inTable && state.slot !== UNSTORED, id, image, new Map(before), { used: true });
+    this.rows.saveOut(state, inTable && state.slot !== UNSTORED, id, image, new Map(before), { used: true, done });
   }
 }
 

@@ -129,7 +129,8 @@ export class RowDrain {
         // The image holds edits that no drain has seen: they have authors and times of their own.
         if (written.includes(true)) this.writes.write(state, written, at, { values: image, found, since, keptBack });
       }
-      this.writes.delete(state, alive, id, { image: this.rows.references.abstract(table, image), wall: at, replaced }, before);
+      const went = { image: this.rows.references.abstract(table, image), wall: at, replaced, done: table.surrogate && unseen === null };
+      this.writes.delete(state, alive, id, went, before);
       if (table.surrogate) {
         state = null;
         before = NO_DOTS;

@@ -153,8 +153,8 @@ export class OutTable {
     return this.db.prepare(sql).safeIntegers(true).pluck().all(tid) as bigint[];
   }
 
-  /** Rows that wait for a place, by slot. */
-  waiting({ tid, reason, like, blocker, after, limit, open }: WaitingRows): OutRow[] {
+  /** Slots of rows that wait for a place, in their order. */
+  waitingSlots({ tid, reason, like, blocker, after, limit, open }: WaitingRows): bigint[] {
     const conditions = ["state = 2"];
     const values: unknown[] = [];
     if (tid !== undefined) {
@@ -178,10 +178,10 @@ export class OutTable {
       conditions.push("slot > ?");
       values.push(after);
     }
-    const sql = `SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE ${conditions.join(" AND ")} ORDER BY slot LIMIT ?`;
+    const sql = `SELECT slot FROM _scoutsync_out WHERE ${conditions.join(" AND ")} ORDER BY slot LIMIT ?`;
     let select = this.selects.get(sql);
-    if (!select) this.selects.set(sql, (select = this.db.prepare(sql).safeIntegers(true).raw(true)));
-    return select.all(...values, limit ?? -1) as OutRow[];
+    if (!select) this.selects.set(sql, (select = this.db.prepare(sql).safeIntegers(true).pluck()));
+    return select.all(...values, limit ?? -1) as bigint[];
   }
 
   waitingCount(): number {

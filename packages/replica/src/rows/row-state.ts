@@ -3,6 +3,7 @@ import {
   ByteWriter,
   type CellValue,
   losersAmong,
+  memoryOf,
   putTally,
   releasePacked,
   takeTally,
@@ -288,6 +289,12 @@ export function* valuesIn({ columns, closed, own }: RowState): Generator<CellVal
   for (const writes of columns.values()) for (const { value } of writes) if (value !== undefined) yield value;
   for (const { value } of closed) yield value;
   yield* own.values();
+}
+
+/** Gives back the memory of these values, but of what lies where one of those does that are `kept`. */
+export function releaseBut(values: Iterable<CellValue>, kept: Iterable<CellValue>): void {
+  const left = new Set([...kept].map(memoryOf));
+  for (const value of values) if (!left.has(memoryOf(value))) releasePacked(value);
 }
 
 /** Gives back the memory of a row that was read, `cells` its values, and that nobody looks at again. */

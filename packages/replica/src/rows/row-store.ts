@@ -22,7 +22,7 @@ import { SaidReferences } from "./said-references.ts";
 import { stateInTable, stateOut } from "./stored-states.ts";
 import type { SharedRows } from "../identity/shared-rows.ts";
 import { type Identity, SameLinks } from "./same-links.ts";
-import { openConflicts, type ownedDots, packExtra, type RowState, UNSTORED } from "./row-state.ts";
+import { openConflicts, type ownedDots, packExtra, type RowState, UNSTORED, valuesIn } from "./row-state.ts";
 import { holdsPartOf, packImage, unpackImage } from "./images.ts";
 import { OutState, OutTable, type OutRow, type WaitingRows } from "./out-table.ts";
 import { KeptBackRows } from "./kept-back-rows.ts";
@@ -434,7 +434,7 @@ export class RowStore {
 
   /**
    * Stores a row that is not in its table: deleted, or waiting for what `state.place` says. `wanted` is its integer;
-   * `used` says that nobody reads `values` again.
+   * `used` says that nobody reads `values` again, `done` that nobody reads what is in `state` beside its writes.
    */
   saveOut(
     state: RowState,
@@ -442,7 +442,7 @@ export class RowStore {
     wanted: bigint | null,
     values: readonly CellValue[],
     before: ReturnType<typeof ownedDots>,
-    { used = false } = {},
+    { used = false, done = false } = {},
   ): void {
     if (wasInTable) {
       if (state.table.surrogate && wanted !== state.slot) this.erased++;
@@ -471,6 +471,7 @@ export class RowStore {
       named?.origin ?? null,
       named?.sequence ?? null,
     ] as const;
+    if (done) for (const value of valuesIn(state)) releasePacked(value);
     const code = place.kind === "table" ? OutState.waiting : OutState[place.kind];
     const last = place.kind === "dead" && !wasInTable && wanted !== null ? this.said.lastAt(state.table, wanted) : null;
     if (state.slot === UNSTORED) state.slot = this.out.add(state.table.tid, code, state.key, columns);
@@ -529,10 +530,12 @@ export class RowStore {
     } else this.saveOut(state, false, state.slot === UNSTORED ? null : this.outId(state), cells, before);
   }
 
-  /** Rows that wait for a place, of one table or of all. */
+  /** Rows that wait for a place, of one table or of all. One image is read after another: together large ones may be more than there is memory. */
   waiting({ table, ...where }: { table?: Table } & Omit<WaitingRows, "tid"> = {}): RowState[] {
-    const rows = this.out.waiting({ tid: table?.tid, ...where });
-    return rows.filter((row) => this.byTid(Number(row[1]))).map((row) => this.stateFromOut(row));
+    return this.out.waitingSlots({ tid: table?.tid, ...where }).flatMap((slot) => {
+      const row = this.out.at(slot);
+      return row && this.byTid(Number(row[1])) ? [this.stateFromOut(row)] : [];
+    });
   }
 
   /** Rows of a table that others stand for. */
