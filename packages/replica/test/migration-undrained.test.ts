@@ -257,3 +257,20 @@ test.each(KEYS.flatMap((key) => LOSSES.flatMap((migration) => [false, true].map(
     expect(Buffer.from(a.replica.state().digest).equals(b.replica.state().digest)).toBe(true);
   },
 );
+
+test("what was counted just before a column goes is not gone where a table is back with it", () => {
+  const schema = "CREATE TABLE item(id INTEGER PRIMARY KEY, n INTEGER, old TEXT)";
+  const other = "CREATE TABLE other(id INTEGER PRIMARY KEY, name TEXT)";
+  const [a, b] = ["a", "b"].map((name) => new Site(name, `${schema}; ${other}`, { rules: ["item.n=counter"] })) as [Site, Site];
+  b.edit("INSERT INTO item VALUES(1, 10, 'x')", at(0));
+  settle(a, b);
+  a.edit("DROP TABLE other", at(1));
+  b.edit("UPDATE item SET n = n + 5", at(1));
+  a.nowUs = at(2);
+  a.write(`UPDATE item SET n = n + 1; ALTER TABLE item DROP COLUMN old; ${other}`);
+  a.replica.drain();
+  a.nowUs = at(20);
+  settle(a, b);
+  for (const site of [a, b]) expect(site.rows("SELECT n FROM item")).toEqual([{ n: 16 }]);
+  expect(a.replica.state().problem).toBe("");
+});

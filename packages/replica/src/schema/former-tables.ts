@@ -20,8 +20,10 @@ import type { TableColumn, TableShape } from "./tables.ts";
 export function formerTables(db: Database, shapes: readonly TableShape[], tables: readonly Table[]): Table[] {
   const former: TableShape[] = [];
   const names = new Map<string, string>();
+  // One that is back after it had gone has not been captured since.
+  const images = db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = ?");
   for (const table of tables) {
-    const captured = capturedShape(db, table);
+    const captured = images.get(imageTable(table.tid)) === undefined ? null : capturedShape(db, table);
     const shape = shapes.find(({ name }) => name === table.name);
     if (!captured || !shape) continue;
     const left = columnsLeft(db, table, captured);
