@@ -13,6 +13,7 @@ test.each<[number, string, Partial<MassDeleteOptions>]>([
 test.each<[string, Partial<MassDeleteOptions>, number]>([
   ["let go or put back", {}, 23],
   ["put back, every one", { decision: "undo", deletes: false }, 5],
+  ["let go or put back while people decide about conflicts and restore rows", { people: true }, 1],
 ])(
   "of mass deletes that are %s nothing is gone but what an application deleted, and nodes end equal, by seed",
   (_, options, from) => {

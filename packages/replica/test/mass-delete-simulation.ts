@@ -1,5 +1,5 @@
 import { seeded } from "./seeded.ts";
-import { settle, Site, START_US } from "./site.ts";
+import { refusal, settle, Site, START_US } from "./site.ts";
 import { deletedValues, differences, dumpOf, settledValues, visibleValues } from "./verdict.ts";
 
 /** Every table has a text column `x` of values that are typed once; keys and UNIQUE values come from small sets, so that they clash. */
@@ -65,11 +65,16 @@ export interface MassDeleteOptions {
   decision?: "release" | "undo";
   /** Rows are deleted one by one, too. */
   deletes: boolean;
+  /** People decide about conflicts and parked rows, and restore rows, too. */
+  people: boolean;
   restarts: boolean;
   trace: boolean;
 }
 
-const DEFAULTS: MassDeleteOptions = { replicas: 3, steps: 45, fill: 55, deletes: true, restarts: true, trace: false };
+const DEFAULTS: MassDeleteOptions = { replicas: 3, steps: 45, fill: 55, deletes: true, people: false, restarts: true, trace: false };
+
+/** How a decision is refused that cannot be; then nothing has changed. */
+const REFUSED = ["CONSTRAINT_REFUSED", "INVALID_ARGUMENT", "NOT_FOUND"];
 
 /** Where each value is, as `table key`; in a table without a key as its rowid, which is a name for as long as an edit takes. */
 type Places = Map<string, string>;
@@ -81,7 +86,7 @@ type Places = Map<string, string>;
  */
 export class MassDeleteSimulation {
   readonly failures: string[] = [];
-  readonly totals = { keptBack: 0, released: 0, undone: 0 };
+  readonly totals = { keptBack: 0, released: 0, undone: 0, resolved: 0, restored: 0 };
   private readonly options: MassDeleteOptions;
   private readonly random: () => number;
   private readonly sites: Site[];
@@ -96,6 +101,10 @@ export class MassDeleteSimulation {
   private readonly kin = new Map<string, string>();
   /** Values of rows that some application deleted. */
   private readonly deleted = new Set<string>();
+  /** Values that are gone because somebody replaced them: they do not come back with their row. */
+  private readonly replaced = new Set<string>();
+  /** Where the deleted rows were, as `table key`. */
+  private readonly left: string[] = [];
   private values = 0;
   private nowUs = START_US;
 
@@ -146,6 +155,7 @@ export class MassDeleteSimulation {
   }
 
   private step(site: Site): void {
+    if (this.options.people && this.random() < 0.2) return this.random() < 0.7 ? this.resolve(site) : this.restore(site);
     const roll = this.random();
     if (roll < 0.36) this.insert(site);
     else if (roll < 0.54) this.update(site);
@@ -277,7 +287,9 @@ export class MassDeleteSimulation {
         if (isKept) taken.set(value, place);
         else this.gone.add(value);
         if (next === undefined && !isKept) this.deleted.add(value);
+        if (next !== undefined) this.replaced.add(value);
       }
+      if (next === undefined) this.left.push(place);
     }
     for (const [x, place] of after) {
       if (before.has(x)) continue;
@@ -319,6 +331,11 @@ export class MassDeleteSimulation {
       if (lost >= LIMITS.rows && lost > live * LIMITS.share)
         this.fail(`${lost} of ${live} rows of ${table} on ${site.name} were not kept back`);
     }
+  }
+
+  private replace(value: string): void {
+    this.gone.add(value);
+    this.replaced.add(value);
   }
 
   private kinOf(name: string): string {
@@ -365,6 +382,53 @@ export class MassDeleteSimulation {
       }
     }
     return true;
+  }
+
+  /** A person who sees both values of a conflict keeps either or sets another one, or has a parked row in with another value. */
+  private resolve(site: Site): void {
+    const open = site.replica.reviews({ kind: "", id: "", limit: 0 }).filter(({ kind }) => kind !== "quarantine");
+    if (open.length === 0) return;
+    const { id, kind, table, key, column, winner, loser, image } = this.pick(open);
+    const [won, lost] = [winner, loser].map((version) => version?.value as string);
+    const losers = this.losers(site);
+    const keep = kind === "parked" ? "" : this.pick(["winner", "loser", ""] as const);
+    const name = column ?? this.pick(["x", "num"]);
+    const parent = REFERENCES.find((each) => each[0] === table && each[1] === name)?.[2];
+    const typed = `v${++this.values}`;
+    const other = name === "num" ? String(this.below(25)) : parent ? this.some(site, parent, "id") : "NULL";
+    const value = name === "x" ? typed : other === "NULL" ? null : BigInt(other);
+    this.trace(`${site.name}: ${kind} ${table} ${key} ${name} ${won}/${lost}: ${keep || String(value)}`);
+    if (!this.decided(site, () => site.replica.resolve({ id, keep, set: keep === "" ? [{ name, value }] : [] }))) return;
+    this.totals.resolved++;
+    const before = image?.find((each) => each.name === "x")?.value ?? site.one(`SELECT x FROM ${table} WHERE rowid = '${key}'`);
+    if (name !== "x") return this.relate(String(before), `${table} num ${keep === "loser" ? lost : String(value)}`);
+    const shown = won ?? String(before);
+    const next = keep === "" ? typed : String(keep === "winner" ? won : lost);
+    for (const each of [shown, ...(losers.get(shown) ?? [])]) if (each !== next) this.replace(each);
+    this.relate(shown, next);
+    if (keep === "") this.typed.set(typed, `${site.name}: ${kind} of ${table} ${key}`);
+  }
+
+  /** A person has a deleted row back: what nobody has replaced is to be seen again. */
+  private restore(site: Site): void {
+    if (this.left.length === 0) return;
+    const [table, key] = this.pick(this.left).split(" ") as [string, string];
+    if (table === "bag") return;
+    let row: { name: string; value: unknown }[] = [];
+    this.trace(`${site.name} restores ${table} ${key}`);
+    if (!this.decided(site, () => (row = site.replica.restore(table, key)))) return;
+    this.totals.restored++;
+    const x = String(row.find(({ name }) => name === "x")?.value);
+    if (!this.replaced.has(x)) this.gone.delete(x);
+  }
+
+  private decided(site: Site, work: () => unknown): boolean {
+    site.nowUs = this.nowUs += 1_000;
+    const code = refusal(work);
+    if (code === "nothing was refused") return true;
+    if (!REFUSED.includes(code as string)) throw code;
+    this.trace(`  refused: ${String(code)}`);
+    return false;
   }
 
   // ---- the end
