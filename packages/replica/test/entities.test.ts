@@ -1,3 +1,4 @@
+import type { SqlValue } from "@scoutsync/core";
 import { describe, expect, test } from "vitest";
 import { refusal, SECOND_US, settle, Site, START_US } from "./site.ts";
 
@@ -379,6 +380,56 @@ describe("a parked row", () => {
     strict.replica.resolve({ id: item?.id ?? "", keep: "", set: [{ name: "price", value: 11n }] });
     settle(a, strict);
     for (const site of [a, strict]) expect(site.one("SELECT price FROM item WHERE label = 'cheap'")).toBe(11);
+  });
+
+  test("takes no reference to a row that is not there", () => {
+    const [a, b] = shop();
+    a.edit("INSERT INTO shelf VALUES(5, 'deleted')", LATER);
+    a.edit("DELETE FROM shelf WHERE id = 5", LATER + SECOND_US);
+    const [item] = parked(a).filter(({ table }) => table === "item");
+    const decide = (value: bigint | null) => a.replica.resolve({ id: item?.id ?? "", keep: "", set: [{ name: "shelf", value }] });
+    for (const value of [5n, 77n]) {
+      expect(refusal(() => decide(value))).toBe("CONSTRAINT_REFUSED");
+      expect(() => decide(value)).toThrow(/"shelf" has no row that shelf would refer to.*scoutsync restore.*Nothing was changed/s);
+    }
+    expect(parked(a)).toHaveLength(2);
+    expect(decide(7n).resolved).toBe(true);
+    settle(a, b);
+    expectEqual(a, b);
+  });
+
+  /** A conflict about which team a robot is of, and a decision about it. */
+  function robots(columns: string, foreign: string) {
+    const schema = `CREATE TABLE team(${columns}); CREATE TABLE robot(k TEXT PRIMARY KEY, team ${foreign})`;
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    a.edit("INSERT INTO team(id, name) VALUES(1, 'one'), (2, 'two'), (3, 'three'); INSERT INTO robot VALUES('r', 1)");
+    settle(a, b);
+    a.edit("UPDATE robot SET team = 2", LATER);
+    b.edit("UPDATE robot SET team = 3", LATER + SECOND_US);
+    settle(a, b);
+    const id = a.conflicts[0]?.id ?? "";
+    return { a, b, decide: (value: SqlValue) => a.replica.resolve({ id, keep: "", set: [{ name: "team", value }] }).resolved };
+  }
+
+  test.each<[string, string, string, SqlValue, SqlValue]>([
+    ["an integer", "id INTEGER PRIMARY KEY, name", "REFERENCES team", 77n, 1n],
+    ["a natural key", "id TEXT PRIMARY KEY NOT NULL, name", "REFERENCES team(id)", "77", "1"],
+    ["a UNIQUE value", "name TEXT PRIMARY KEY, id INT UNIQUE", "REFERENCES team(id)", 77n, 1n],
+  ])("nor does a row in its table whose conflict is decided, by %s", (_, columns, foreign, nobody, somebody) => {
+    const { a, b, decide } = robots(columns, foreign);
+    const before = a.conflicts;
+    expect(refusal(() => decide(nobody))).toBe("CONSTRAINT_REFUSED");
+    expect(a.conflicts).toEqual(before);
+    expect(decide(somebody)).toBe(true);
+    settle(a, b);
+    expectEqual(a, b);
+  });
+
+  test("takes any value where no foreign key is declared", () => {
+    const { a, b, decide } = robots("id INTEGER PRIMARY KEY, name", "INT");
+    expect(decide(77n)).toBe(true);
+    settle(a, b);
+    expectEqual(a, b);
   });
 
   test("is not what a decision about a conflict makes of a row: what a CHECK refuses is refused", () => {

@@ -1,10 +1,12 @@
 import { type CellValue, Ref, type Review, type SqlValue, SyncError } from "@scoutsync/core";
 import type { Placement } from "../apply/placement.ts";
-import { stateAt } from "../rows/foreign-keys.ts";
+import { pick, stateAt } from "../rows/foreign-keys.ts";
 import { latestTime, localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import { bindable } from "../rows/table-store.ts";
 import type { Table } from "../schema/catalog.ts";
+import { quote } from "../schema/quote.ts";
+import { foreignKeys, primaryKey } from "../schema/tables.ts";
 import { type Audited, keyOf, shown } from "./context.ts";
 
 /** A live row that a constraint keeps out of its table, with what would let it in. `id` as `reviewId` makes it. */
@@ -102,12 +104,13 @@ const keyNamed = (audited: Audited, state: RowState): string => audited.veil.key
  * Throws INVALID_ARGUMENT for a column that the table does not have, or one of a natural key.
  */
 export function writeParked(
-  { rows, knowledge, members }: Audited,
+  audited: Audited,
   placement: Placement,
   state: RowState,
   set: readonly { name: string; value: SqlValue }[],
   wall: number,
 ): void {
+  const { rows, knowledge, members } = audited;
   const { table } = state;
   const written = new Map<number, CellValue>();
   for (const { name, value } of set) {
@@ -122,6 +125,7 @@ export function writeParked(
     }
     written.set(index, (typeof value === "bigint" ? rows.references.refAt(table, index, value) : null) ?? value);
   }
+  refuseNobody(audited, state, set, () => rows.references.concrete(table, rows.cells(state)).values);
   const standing = members.standing(state);
   const states = standing.length > 1 ? standing.map((member) => member.state) : [state];
   const at = Math.max(wall, ...states.map((each) => latestTime(each) + 1));
@@ -163,6 +167,40 @@ export function refuseParked(audited: Audited, { birth }: RowState, id: string):
   if (state?.place.kind !== "waiting" || !state.place.reason.startsWith("constraint")) return;
   const { reason } = audited.veil.review(parkedReview(audited, state, id));
   throw constraintRefused(`review ${id} stays a parked row: ${reason.replace(/; another value.*/s, "")}`);
+}
+
+/**
+ * Throws CONSTRAINT_REFUSED where a value that a person gives names nobody by a declared foreign key: none is enforced on this
+ * connection. `current`: what the row holds.
+ */
+export function refuseNobody(
+  { db }: Audited,
+  { table, slot }: RowState,
+  set: readonly { name: string; value: SqlValue }[],
+  current: () => readonly SqlValue[],
+): void {
+  for (const parts of Map.groupBy(foreignKeys(db, table.source), ({ id }) => id).values()) {
+    if (!parts.some(({ from }) => set.some(({ name }) => name === from))) continue;
+    const values = [...current()];
+    for (const { name, value } of set) values[table.columns.findIndex((column) => column.name === name)] = value;
+    const parent = parts[0]?.table as string;
+    const key = primaryKey(db, parent);
+    const wanted = pick(
+      table,
+      parts.map(({ from }) => from),
+      table.surrogate ? slot : null,
+      values,
+    );
+    const targets = parts.map(({ to, seq }) => to ?? key[seq]);
+    if (!wanted || targets.includes(undefined)) continue;
+    const bound = bindable(wanted);
+    const found = `SELECT 1 FROM main.${quote(parent)} WHERE ${targets.map((target) => `${quote(target as string)} = ?`).join(" AND ")}`;
+    if (bound.raw.length > 0 || db.prepare(found).get(...bound.values) !== undefined) continue;
+    const columns = parts.map(({ from }) => from).join(", ");
+    throw constraintRefused(
+      `table "${table.name}" does not take that: "${parent}" has no row that ${columns} would refer to; \`scoutsync restore\` brings back a deleted one`,
+    );
+  }
 }
 
 /** A decision that the table does not take; nothing of it stays. */

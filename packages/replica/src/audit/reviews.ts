@@ -22,7 +22,7 @@ import { sameValue } from "../rows/values.ts";
 import { goneColumnReviews, settleGoneColumn } from "./gone-columns.ts";
 import { heldReviews } from "./held.ts";
 import { noticeReviews, settleNotice } from "./notices.ts";
-import { constraintRefused, parkedReview } from "./parked.ts";
+import { constraintRefused, parkedReview, refuseNobody } from "./parked.ts";
 import { type Audited, columnName, identityText, keyOf, shown, reviewId } from "./context.ts";
 import { valueStatement } from "../kept-statements.ts";
 import { touchColumns } from "../capture/touch.ts";
@@ -210,8 +210,10 @@ export function resolveReview(
       const key = rows.keys.keyValues(state);
       if (!key) break;
       const asTold = told(review);
-      if (request.set.length > 0) writeColumns(audited, state, key, request.set);
-      else {
+      if (request.set.length > 0) {
+        refuseNobody(audited, state, request.set, () => rows.of(state.table).read(key) ?? []);
+        writeColumns(audited, state, key, request.set);
+      } else {
         const [kept, other] = request.keep === "winner" ? [review.winner, review.loser] : [review.loser, review.winner];
         if (memoryOf(other?.value) !== memoryOf(kept?.value)) releasePacked(other?.value);
         writeColumns(audited, state, key, [{ name: review.column as string, value: kept?.value ?? null }]);
@@ -267,7 +269,8 @@ function resolveParked(
 }
 
 /** Writes past the application's own triggers but not past capture: the update trigger logs it, marked as touching the column. */
-function writeColumns({ rows, db }: Audited, state: RowState, key: SqlValue[], values: { name: string; value: SqlValue }[]): void {
+function writeColumns(audited: Audited, state: RowState, key: SqlValue[], values: { name: string; value: SqlValue }[]): void {
+  const { rows, db } = audited;
   const { table } = state;
   const indexes = values.map(({ name }) => {
     const index = table.columns.findIndex((column) => column.name === name);

@@ -382,7 +382,7 @@ interface ForeignKeyRow {
 }
 
 /** Foreign keys of a table, column by column; `to` names the column also where the declaration leaves that to the primary key. */
-function foreignKeys(db: Database, table: string): ForeignKeyRow[] {
+export function foreignKeys(db: Database, table: string): ForeignKeyRow[] {
   const rows = db.pragma(`main.foreign_key_list(${quote(table)})`) as ForeignKeyRow[];
   const composite = new Set(rows.filter((row) => row.seq > 0).map((row) => row.id));
   return rows
@@ -391,7 +391,7 @@ function foreignKeys(db: Database, table: string): ForeignKeyRow[] {
     .sort((a, b) => a.id - b.id || a.seq - b.seq);
 }
 
-function primaryKey(db: Database, table: string): string[] {
+export function primaryKey(db: Database, table: string): string[] {
   const rows = db.pragma(`main.table_info(${quote(table)})`) as ColumnRow[];
   return rows
     .filter(({ pk }) => pk > 0)
