@@ -23,6 +23,20 @@ function expectEqual(...all: [Site, ...Site[]]): void {
   }
 }
 
+test("what a migration fills in of a row that is kept reaches others where it also brings that row back", () => {
+  const add = "ALTER TABLE team ADD COLUMN motto TEXT";
+  const [a, b] = sites();
+  a.edit("INSERT INTO team(id, name) VALUES(1, 'one')", at(0));
+  settle(a, b);
+  a.edit("DELETE FROM team", at(1));
+  b.edit("INSERT INTO seat VALUES(1, 'left', 'of b')", at(1));
+  settle(a, b);
+  a.edit(`${add}; UPDATE team SET motto = 'filled'; INSERT INTO seat VALUES(1, 'right', 'of a')`, at(2));
+  b.edit(add, at(3));
+  expectEqual(a, b);
+  for (const site of [a, b]) expect(site.rows("SELECT id, name, motto FROM team")).toEqual([{ id: 1, name: "one", motto: "filled" }]);
+});
+
 test("a row and one that names it in its key, written just before a migration, go on together: seed 106 of test/simulation/fleet", () => {
   const all = sites();
   const [a, b] = all;

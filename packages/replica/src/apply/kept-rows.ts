@@ -33,6 +33,8 @@ export class KeptRows {
   private readonly related: RelatedRows;
   /** Tables are being compared after a migration: rows may refer to others of which that is not known yet. */
   private readonly isComparing: () => boolean;
+  /** As `noteUnseen` of `Reconciliation`. */
+  private readonly noteUnseen: (state: RowState) => boolean;
   /** Rows in their table whose delete has won, with the values they end with. */
   private dying: Dying[] = [];
   /** Rows that are being placed just now, and what they refer to with them. */
@@ -41,12 +43,20 @@ export class KeptRows {
   private cameDeleted: { birth: Write; again: boolean }[] = [];
   private readonly deletedTargets: DeletedTargets;
 
-  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement; isComparing: () => boolean }) {
+  constructor(options: {
+    db: Database;
+    rows: RowStore;
+    knowledge: Knowledge;
+    placement: Placement;
+    isComparing: () => boolean;
+    noteUnseen: (state: RowState) => boolean;
+  }) {
     this.db = options.db;
     this.rows = options.rows;
     this.knowledge = options.knowledge;
     this.placement = options.placement;
     this.isComparing = options.isComparing;
+    this.noteUnseen = options.noteUnseen;
     this.related = options.placement.related;
     this.deletedTargets = new DeletedTargets(options.rows);
   }
@@ -244,6 +254,8 @@ export class KeptRows {
       const state = this.related.again(birth);
       if (!state?.kept || state.place.kind !== "table") continue;
       open.push(...this.keptParents(state));
+      // What is stored of it from here on is of what nobody captured, too: no comparison would find that.
+      this.noteUnseen(state);
       this.live(state, wall);
     }
     this.placement.entities.arrangeTouched();
