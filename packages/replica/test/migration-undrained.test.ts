@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { SECOND_US, settle, Site, START_US } from "./site.ts";
+import { julianDay, SECOND_US, settle, Site, START_US } from "./site.ts";
 
 const at = (seconds: number) => START_US + seconds * SECOND_US;
 
@@ -287,4 +287,20 @@ test("what was counted just before a column goes is not gone where a table is ba
   settle(a, b);
   for (const site of [a, b]) expect(site.rows("SELECT n FROM item")).toEqual([{ n: 16 }]);
   expect(a.replica.state().problem).toBe("");
+});
+
+test("what a column held before it got another name does not beat what others have written to it since, in a row that was edited just before", () => {
+  const [a, b] = ["a", "b"].map((name) => new Site(name, COLUMNS)) as [Site, Site];
+  b.edit(ROW, at(0));
+  settle(a, b);
+  a.replica.close();
+  a.write(
+    `UPDATE item SET beta = 'of a'; UPDATE _scoutsync_capture SET at = ${julianDay(at(1))}; ALTER TABLE item RENAME COLUMN alpha TO title`,
+  );
+  b.edit("ALTER TABLE item RENAME COLUMN alpha TO title", at(2));
+  b.edit("UPDATE item SET title = 'of b'", at(3));
+  a.nowUs = at(20);
+  a.start();
+  settle(a, b);
+  for (const site of [a, b]) expect(site.rows("SELECT * FROM item")).toEqual([{ id: 1, title: "of b", beta: "of a", gamma: "gamma" }]);
 });
