@@ -99,8 +99,10 @@ export class MassDeleteSimulation {
   private readonly keptBack = new Map<string, Places>();
   /** What may have been in one row with a value, for values and keys: a delete by who knew of one of them takes the others along, unseen. */
   private readonly kin = new Map<string, string>();
-  /** Values of rows that some application deleted. */
-  private readonly deleted = new Set<string>();
+  /** Values of rows that some application deleted, in this order. */
+  private readonly deleted: string[] = [];
+  /** Values that came back with their row, with how many were deleted by then. */
+  private readonly restored = new Map<string, number>();
   /** Values that are gone because somebody replaced them: they do not come back with their row. */
   private readonly replaced = new Set<string>();
   /** Where the deleted rows were, as `table key`. */
@@ -276,7 +278,7 @@ export class MassDeleteSimulation {
         if (isFilledAgain) for (const value of losers.get(x) ?? []) this.gone.add(value);
         // Too few for a mass delete, these are new rows: what others wrote before to the ones they were is where those are.
         if (isFilledAgain && review === null && sql.includes(`DELETE FROM ${place.split(" ")[0]};`) && rowsOf(place) < LIMITS.rows)
-          this.deleted.add(x);
+          this.deleted.push(x);
         continue;
       }
       const next = filled.get(place);
@@ -286,7 +288,7 @@ export class MassDeleteSimulation {
       for (const value of [x, ...(losers.get(x) ?? [])]) {
         if (isKept) taken.set(value, place);
         else this.gone.add(value);
-        if (next === undefined && !isKept) this.deleted.add(value);
+        if (next === undefined && !isKept) this.deleted.push(value);
         if (next !== undefined) this.replaced.add(value);
       }
       if (next === undefined) this.left.push(place);
@@ -378,7 +380,7 @@ export class MassDeleteSimulation {
     if (decision === "release") {
       for (const value of taken) {
         this.gone.add(value);
-        this.deleted.add(value);
+        this.deleted.push(value);
       }
     }
     return true;
@@ -412,14 +414,17 @@ export class MassDeleteSimulation {
   /** A person has a deleted row back: what nobody has replaced is to be seen again. */
   private restore(site: Site): void {
     if (this.left.length === 0) return;
-    const [table, key] = this.pick(this.left).split(" ") as [string, string];
+    const place = this.pick(this.left);
+    const [table, key] = place.split(" ") as [string, string];
     if (table === "bag") return;
-    let row: { name: string; value: unknown }[] = [];
     this.trace(`${site.name} restores ${table} ${key}`);
-    if (!this.decided(site, () => (row = site.replica.restore(table, key)))) return;
+    if (!this.decided(site, () => site.replica.restore(table, key))) return;
     this.totals.restored++;
-    const x = String(row.find(({ name }) => name === "x")?.value);
-    if (!this.replaced.has(x)) this.gone.delete(x);
+    const x = [...this.places(site)].find((each) => each[1] === place)?.[0];
+    if (x === undefined) return this.fail(`${place} was restored on ${site.name} and is not there`);
+    if (this.replaced.has(x)) return;
+    this.gone.delete(x);
+    this.restored.set(x, this.deleted.length);
   }
 
   private decided(site: Site, work: () => unknown): boolean {
@@ -450,11 +455,12 @@ export class MassDeleteSimulation {
   private checkTyped(site: Site): void {
     const seen = new Set([...visibleValues(site, TABLES), ...settledValues(site, KEYS)]);
     const images = deletedValues(site, true);
-    const deleted = new Set([...this.deleted].map((value) => this.kinOf(value)));
+    const deleted = this.deleted.map((value) => this.kinOf(value));
     for (const [value, where] of this.typed) {
       if (this.gone.has(value) || seen.has(value)) continue;
       if (!images.has(value)) this.fail(`R1 ${value} (${where}) is nowhere to be seen`);
-      else if (!deleted.has(this.kinOf(value))) this.fail(`R1 ${value} (${where}) is in a deleted row that nobody deleted`);
+      else if (!deleted.includes(this.kinOf(value), this.restored.get(value)))
+        this.fail(`R1 ${value} (${where}) is in a deleted row that nobody deleted`);
     }
   }
 }
