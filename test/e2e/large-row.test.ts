@@ -89,7 +89,9 @@ test(
   "a row in conflict that is deleted takes no more than two rows, and many that are deleted no more than one",
   { timeout: 480_000 },
   async () => {
-    const SIZE_MIB = 60;
+    const SIZE_MIB = 100;
+    // Two values in one row, which SQLite has twice as it is made; beside them what a process grows by anyway. It was six times.
+    const MOST_BOTH = 5.5;
     const paths = [createDatabase(fleet.path("a", "app.db"), SCHEMA), createDatabase(fleet.path("b", "app.db"), SCHEMA)] as const;
     const a = await fleet.node({ name: "a", databases: { app: paths[0] } });
     const b = await fleet.node({ name: "b", databases: { app: paths[1] } });
@@ -108,10 +110,9 @@ test(
     resetPeak(b);
     sqliteProgram(paths[0], "DELETE FROM clip;");
     await sync();
-    // Both values are kept, in one row that SQLite has twice as it is made.
     for (const node of [a, b]) {
       console.log(`a deleted conflict: ${node.name} ${peakMib(node)} MiB, ${before.get(node)} before`);
-      expect(peakMib(node) ?? 0, node.name).toBeLessThanOrEqual((before.get(node) ?? 0) + MOST_BACK * SIZE_MIB);
+      expect(peakMib(node) ?? 0, node.name).toBeLessThanOrEqual((before.get(node) ?? 0) + MOST_BOTH * SIZE_MIB);
     }
     expect(paths.map((path) => sumOf(path))).toEqual(["gone", "gone"]);
 
