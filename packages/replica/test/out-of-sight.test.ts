@@ -25,6 +25,15 @@ function mend(a: Site, b: Site, table: string): void {
   if (ours) b.replica.apply(ours);
 }
 
+/** The table is back on both sites, and so is its row, as the other one still had it. */
+function expectBack(a: Site, b: Site): void {
+  settle(a, b);
+  mend(a, b, "note");
+  settle(a, b);
+  for (const site of [a, b]) expect(site.rows(LINES)).toEqual([{ line: "stays", name: "one" }]);
+  expect(a.pull(b).at(-1)?.verified).toBe(true);
+}
+
 test.each(NOTES)("a delete by an application that has dropped a table says nothing of its rows: %s", (_, note) => {
   const [a, b] = sites(note);
   a.edit(WRITTEN);
@@ -34,13 +43,8 @@ test.each(NOTES)("a delete by an application that has dropped a table says nothi
   b.pull(a);
   expect(b.app.pragma("foreign_key_check")).toEqual([]);
   expect(b.rows(LINES)).toEqual([{ line: "stays", name: "one" }]);
-  // The table is back, and so are the rows, as others still have them.
   a.edit(note, a.nowUs + SECOND_US);
-  settle(a, b);
-  mend(a, b, "note");
-  settle(a, b);
-  for (const site of [a, b]) expect(site.rows(LINES)).toEqual([{ line: "stays", name: "one" }]);
-  expect(a.pull(b).at(-1)?.verified).toBe(true);
+  expectBack(a, b);
 });
 
 test.each(NOTES)("nor does one from before it dropped the table, where others hear of it only then: %s", (_, note) => {
@@ -55,11 +59,7 @@ test.each(NOTES)("nor does one from before it dropped the table, where others he
   expect(b.app.pragma("foreign_key_check")).toEqual([]);
   expect(b.rows(LINES)).toEqual([{ line: "stays", name: "one" }]);
   a.edit(note, a.nowUs + SECOND_US);
-  settle(a, b);
-  mend(a, b, "note");
-  settle(a, b);
-  for (const site of [a, b]) expect(site.rows(LINES)).toEqual([{ line: "stays", name: "one" }]);
-  expect(a.pull(b).at(-1)?.verified).toBe(true);
+  expectBack(a, b);
 });
 
 test("nor does one that has made it again, as long as the rows are not back", () => {
