@@ -224,6 +224,8 @@ const SCENES: Record<string, Build> = {
   },
   "draining what was deleted before a migration": (options) => {
     const [a, b] = pair(options);
+    b.edit("UPDATE word SET x = 'of b'", at(1));
+    a.nowUs = at(2);
     a.write("DELETE FROM line WHERE n = 1; UPDATE word SET x = 'z'; ALTER TABLE line DROP COLUMN n; ALTER TABLE word DROP COLUMN y");
     b.write("ALTER TABLE line DROP COLUMN n; ALTER TABLE word DROP COLUMN y");
     const after = () => {

@@ -341,6 +341,17 @@ describe("a name that changes on one node first", () => {
     expect(b.pull(a).at(-1)?.verified).toBe(true);
   });
 
+  test("of a table to the name of one with another kind of key, which was dropped", () => {
+    const [a, b] = ["a", "b"].map((name) => new Site(name, `${OLD}; CREATE TABLE squad(k TEXT PRIMARY KEY)`)) as [Site, Site];
+    a.edit("INSERT INTO team VALUES(1, 'one'); INSERT INTO squad VALUES('k')");
+    settle(a, b);
+    for (const site of [a, b]) site.edit("DROP TABLE squad; ALTER TABLE team RENAME TO squad", site.nowUs + 1_000_000);
+    b.edit("UPDATE squad SET name = 'of b'", b.nowUs + 1_000_000);
+    settle(a, b);
+    for (const site of [a, b]) expect(site.rows("SELECT id, name FROM squad")).toEqual([{ id: 1, name: "of b" }]);
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+  });
+
   test.each(["edited before the table was renamed", "edited afterwards"])(
     "of a table: a row %s and deleted there goes here, too",
     (when) => {
