@@ -58,6 +58,7 @@ export class ReplicaDatabase implements Neighbour {
   private readonly release: () => void;
   private problem = "";
   private dataVersion = -1;
+  wasPutBack = false;
 
   constructor(options: ReplicaOptions, run: string, surroundings: Surroundings = REAL) {
     this.options = options;
@@ -76,8 +77,12 @@ export class ReplicaDatabase implements Neighbour {
         noteProblem: (problem) => (this.problem = problem),
         dependents: () => (surroundings.dependents?.() ?? []).map(({ parts }) => parts.turns),
       });
+      // Opened anew under a running node it is different: what waits has been written since, as that had drained what was before.
+      this.wasPutBack = !surroundings.opening && options.hadBefore !== undefined && this.parts.restored.lacks(options.hadBefore);
+      this.parts.rows.linked.beginWaited(this.wasPutBack);
       // Before it knows its tables there is nothing to be asked.
       while (!this.drainTurn()) pauseThread(BETWEEN_TURNS_MS);
+      this.parts.rows.linked.endWaited();
       surroundings.opening?.(this);
       if (options.hadBefore && !this.parts.restored.isKnown && this.parts.restored.lacks(options.hadBefore))
         this.parts.exchange.noteRestored("it had more the last time this node ran");
@@ -156,7 +161,10 @@ export class ReplicaDatabase implements Neighbour {
   }
 
   apply(batch: ChangeBatch): ApplyResult {
-    return this.parts.exchange.apply(batch);
+    const result = this.parts.exchange.apply(batch);
+    // All that refer to it are open by now.
+    this.wasPutBack = false;
+    return result;
   }
 
   /** As `Exchange.meet`. */

@@ -1,7 +1,9 @@
-import { type Review, type ReviewVersion, type SqlValue, SyncError } from "@scoutsync/core";
+import { type Review, type ReviewVersion, type SqlValue, SyncError, winnerOf } from "@scoutsync/core";
 import { type Notice, Notices } from "../rows/notices.ts";
+import { registerOf } from "../rows/registers.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { Identity } from "../rows/same-links.ts";
+import { valueText } from "../rows/values.ts";
 import { type Audited, columnName, keyOf, reviewId } from "./context.ts";
 
 /** Of more noted rows it is not looked whether each is still as it was. */
@@ -74,18 +76,25 @@ function notedRows(audited: Audited): Listed[] {
     }
     const { cid, id, meant } = notice.refers;
     const index = row.table.indexOf.get(cid);
-    if (index === undefined || audited.rows.tableValues(row)?.[index] !== id) continue;
-    const name = [row.table.tid, cid, id, meant.origin, meant.sequence].join(":");
+    if (index === undefined || !isAsNoted(audited, row, { index, cid, id })) continue;
+    const name = [row.table.tid, cid, id, meant?.origin, meant?.sequence].join(":");
     const group = groups.get(name) ?? { notices: [], rows: [] };
     group.notices.push(notice);
     group.rows.push(row);
     groups.set(name, group);
   }
   for (const group of groups.values()) {
-    const entry = staleReference(audited, notices, group);
+    const entry = doubtfulReference(audited, notices, group) ?? staleReference(audited, notices, group);
     if (entry) found.push(entry);
   }
   return found;
+}
+
+/** True where a row refers as it did when that was noted. Into another database it follows the row, and what this node wrote still counts. */
+function isAsNoted({ rows, knowledge }: Audited, row: RowState, { index, cid, id }: { index: number; cid: number; id: bigint }): boolean {
+  if (!row.table.linked.some((reference) => reference.index === index)) return rows.tableValues(row)?.[index] === id;
+  const said = winnerOf(registerOf(row, cid), knowledge);
+  return said !== undefined && knowledge.isOwn(said.origin);
 }
 
 const EMPTY = { winner: null, loser: null, image: null, column: null, resolved: false } as const;
@@ -141,31 +150,77 @@ function goneRows(audited: Audited): Listed[] {
   });
 }
 
-function staleReference(audited: Audited, notices: Notices, group: { notices: Notice[]; rows: RowState[] }): Listed | null {
-  const { rows, knowledge, veil } = audited;
+/** Rows that wrote the same integer, as an entry says it: their keys, and how a sentence begins that is about them. */
+function namesOf(audited: Audited, rows: readonly RowState[]): { key: string; were: string } {
+  const keys = rows.slice(0, KEYS_SHOWN).map((each) => audited.veil.key(each.table.name, keyOf(audited, each)));
+  const more = rows.length - keys.length;
+  const were = rows.length === 1 ? `row ${keys[0]} was` : `rows ${keys.join(", ")}${more > 0 ? ` and ${more} more` : ""} were`;
+  return { key: keys.join(" "), were };
+}
+
+/** References into another database; null for those within this one. */
+function doubtfulReference(audited: Audited, notices: Notices, group: { notices: Notice[]; rows: RowState[] }): Listed | null {
+  const { rows, knowledge } = audited;
   const [first] = group.notices;
   const [row] = group.rows;
-  if (!first?.refers || !row) return null;
+  const cid = first?.refers?.cid ?? -1;
+  const index = row?.table.indexOf.get(cid);
+  const target = row?.table.linked.find((reference) => reference.index === index)?.target;
+  if (!first?.refers || !row || index === undefined || !target) return null;
+  const { id, meant } = first.refers;
+  const column = columnName(row.table, cid);
+  const now = rows.tableValues(row)?.[index] ?? null;
+  const other = meant && rows.linked.knownId(target, meant);
+  const { key, were } = namesOf(audited, group.rows);
+  const review: Review = {
+    ...EMPTY,
+    id: reviewId("identity", "put back", row.table.name, column, String(id), meant ? knowledge.dotText(meant.origin, meant.sequence) : ""),
+    kind: "identity",
+    table: row.table.name,
+    key,
+    column,
+    winner: version(audited, now, row),
+    loser: other === null ? null : version(audited, other, row),
+    reason:
+      `${were} written here with ${column} = ${id}, and waited when this node was started after one of two databases alone ` +
+      `had been put back from a backup, this one or "${target.database}", so that ${id} in its "${target.table}" may be another row now: ` +
+      (other === null
+        ? `whom they mean was not known. --keep winner if it is the one that has ${valueText(now)} now; else change them in the application`
+        : `they are taken for the one that has ${valueText(now)} now. --keep winner if they mean that, --keep loser if they mean the one that has ${other}`),
+    sinceUs: first.atUs,
+  };
+  return {
+    review,
+    settle: (keep) => {
+      for (const notice of group.notices) notices.forget(notice);
+      return keep === "loser" && meant ? { rows: group.rows, value: rows.linked.idOf(target, meant) } : null;
+    },
+  };
+}
+
+function staleReference(audited: Audited, notices: Notices, group: { notices: Notice[]; rows: RowState[] }): Listed | null {
+  const { rows, knowledge } = audited;
+  const [first] = group.notices;
+  const [row] = group.rows;
+  if (!first?.refers?.meant || !row) return null;
   const { cid, id, meant } = first.refers;
   const column = columnName(row.table, cid);
   const parent = row.table.references.find(({ index }) => row.table.indexOf.get(cid) === index)?.parent;
   const holder = parent && rows.byId(parent, id);
   if (!parent || !holder || isIdentity(holder, meant)) return null;
   const moved = movedRow(audited, parent, meant);
-  const keys = group.rows.slice(0, KEYS_SHOWN).map((each) => veil.key(each.table.name, keyOf(audited, each)));
-  const more = group.rows.length - keys.length;
-  const which = group.rows.length === 1 ? `row ${keys[0]} was` : `rows ${keys.join(", ")}${more > 0 ? ` and ${more} more` : ""} were`;
+  const { key, were } = namesOf(audited, group.rows);
   const review: Review = {
     ...EMPTY,
     id: reviewId("identity", "reference", row.table.name, column, String(id), knowledge.dotText(meant.origin, meant.sequence)),
     kind: "identity",
     table: row.table.name,
-    key: keys.join(" "),
+    key,
     column,
     winner: version(audited, id, holder),
     loser: moved && version(audited, moved.slot, moved),
     reason:
-      `${which} written here with ${column} = ${id}, soon after a sync gave ${id} in "${parent.name}" to another row: ` +
+      `${were} written here with ${column} = ${id}, soon after a sync gave ${id} in "${parent.name}" to another row: ` +
       (moved
         ? `the row that the application knew as ${id} is ${moved.slot} now. --keep winner if they mean the one that has ${id} now, --keep loser if they mean the other`
         : `the row that the application knew as ${id} has been deleted elsewhere. --keep winner if they mean the one that has ${id} now; else change them in the application`),

@@ -22,6 +22,7 @@ export class Affected {
   private touched: Write[] = [];
   private leftBehind: Write[] = [];
   private rowsAreKept = false;
+  private mayBeNoted = false;
   /** Some of what is here its application's writes do not know; null = not asked yet. */
   private holdsUnknown: boolean | null = null;
 
@@ -45,6 +46,7 @@ export class Affected {
   /** Call at the start of a drain. */
   begin(): void {
     this.rowsAreKept = this.db.prepare("SELECT 1 FROM _scoutsync_kept LIMIT 1").get() !== undefined;
+    this.mayBeNoted = this.rows.linkedColumns.length > 0 && this.db.prepare("SELECT 1 FROM _scoutsync_notice LIMIT 1").get() !== undefined;
     this.holdsUnknown = null;
   }
 
@@ -74,6 +76,7 @@ export class Affected {
   /** A new reference to a deleted row that is only kept: the application sees that row, and means it. */
   noteReferred(state: RowState, values: readonly SqlValue[], written: readonly boolean[] | null = null): void {
     this.noteFormer(state, values, written);
+    this.noteDoubtful(state, values, written);
     this.early.note(state, values, written);
     if (this.rows.same.exist) this.noteStale(state, values);
     this.noteDeleted(state, values, written);
@@ -96,6 +99,19 @@ export class Affected {
       const meant = holder && this.rows.former.meant(holder);
       const { cid } = state.table.columns[index] as { cid: number };
       if (meant) this.notices.refers(state.birth, { cid, id, meant }, this.clock.nowUs());
+    }
+  }
+
+  /** As `noteFormer`, of references into another database, where that or this one was put back from a backup alone before the node started. */
+  private noteDoubtful({ table, birth }: RowState, values: readonly SqlValue[], written: readonly boolean[] | null): void {
+    for (const { index, target } of table.linked) {
+      const id = values[index];
+      if (written?.[index] === false) continue;
+      const { cid } = table.columns[index] as { cid: number };
+      const doubt = typeof id === "bigint" ? this.rows.linked.doubtAt(target, id) : null;
+      if (doubt) this.notices.refers(birth, { cid, id: id as bigint, meant: doubt.other }, this.clock.nowUs());
+      // Who writes it again knows better.
+      else if (this.mayBeNoted && written !== null) this.notices.forget({ birth, refers: { cid } });
     }
   }
 

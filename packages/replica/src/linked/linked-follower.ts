@@ -80,7 +80,8 @@ export class LinkedFollower {
   follow(): void {
     for (const database of this.databases) {
       const parent = this.linked.parentOf(database);
-      if (!parent) continue;
+      // What waits was written before an older file came, mostly: it is read by what is known here of the integers of then.
+      if (!parent || this.linked.isDoubtful(database)) continue;
       const known = this.following.get(database) ?? this.followed.get(database);
       const names = known?.parent === parent ? parent.linkedRows.since(known.generation) : null;
       this.following.set(database, { parent, generation: parent.linkedRows.generation });

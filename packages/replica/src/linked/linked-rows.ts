@@ -13,6 +13,8 @@ export interface Neighbour {
   checkFile(): void;
   /** Captured writes of its application wait to become changes. */
   isBehind: boolean;
+  /** It had more the last time the node ran: while that was down an older file came in its place. Until others' changes come. */
+  wasPutBack: boolean;
 }
 
 /** An integer was written that another database of the node may know once it has drained. */
@@ -59,6 +61,7 @@ export const targetName = ({ database, table }: LinkedTarget): string => `${data
 export const targetWithin = (tid: number): string => `.${tid}`;
 /** The state of an integer kept under such a target: rows hold it, no row has or had it, and so they mean nobody. */
 export const NAMES_NOBODY = 1n;
+const metName = (target: LinkedTarget, id: bigint): string => `${targetName(target)} ${id}`;
 const refName = ({ origin, sequence }: Identity): string => `${origin}:${sequence}`;
 
 /**
@@ -75,6 +78,10 @@ export class LinkedRows {
   mayWrite = true;
   /** Integers that named nobody, or a deleted row, and name a row now, by target: what shows them is to be written anew. */
   private taken: Taken[] = [];
+  /** While what waited when the node was started is drained: whether this database had been put back from a backup. */
+  private waited: { wasPutBack: boolean } | null = null;
+  /** Integers that were first met meanwhile, by target. */
+  private readonly met = new Set<string>();
 
   constructor(db: Database, knowledge: Knowledge, neighbour: (database: string) => Neighbour | null) {
     this.db = db;
@@ -180,10 +187,45 @@ export class LinkedRows {
     this.db.prepare("DELETE FROM _scoutsync_linked WHERE target = ? AND oid = ? AND sequence = ?").run(targetName(target), oid, sequence);
   }
 
+  /** Call before what waited when the node was started is drained. `wasPutBack`: as a neighbour's, of this database. */
+  beginWaited(wasPutBack: boolean): void {
+    this.waited = { wasPutBack };
+  }
+
+  /** Call when that has been drained. */
+  endWaited(): void {
+    this.waited = null;
+    this.met.clear();
+  }
+
+  /**
+   * True while what is drained may mean another file than the one that is there, in a database that is referred to: one of the two alone was
+   * put back from a backup. What is known here of its integers is of the time when these were written, mostly.
+   */
+  isDoubtful(database: string): boolean {
+    return this.waited !== null && (this.neighbour(database)?.wasPutBack ?? false) !== this.waited.wasPutBack;
+  }
+
+  /**
+   * Of an integer that was written, and is drained while its database `isDoubtful`: `other` is the row that has it there now, where it is taken
+   * for another one, and null where it is not known who had it when it was written. Null where there is no doubt. Throws DATABASE_FAILED.
+   */
+  doubtAt(target: LinkedTarget, id: bigint): { other: Ref | null } | null {
+    if (!this.isDoubtful(target.database)) return null;
+    const known = this.met.has(metName(target, id)) ? undefined : this.linkAt(target, id);
+    const holder = this.open(target).linkedRows.holder(target.table, id);
+    if (!known) return { other: null };
+    if (!holder) return null;
+    const other = this.refOfName(holder);
+    if (!known.ref) return { other: null };
+    return refName(known.ref) === refName(other) ? null : { other };
+  }
+
   /** The row that an integer in a column means; null where it means none. Throws ParentBehind. */
   refOf(target: LinkedTarget, id: bigint): Ref | null {
     const known = this.of(target).byId.get(id);
     if (known || !this.mayWrite) return known?.ref ?? null;
+    if (this.waited) this.met.add(metName(target, id));
     const parent = this.open(target);
     const name = parent.linkedRows.rowAt(target.table, id);
     // Where it is known under another integer, nobody has this one.
@@ -191,6 +233,12 @@ export class LinkedRows {
     if (!ref && parent.isBehind) throw new ParentBehind(target.database);
     this.store(target, { id, ref, state: HAS });
     return ref;
+  }
+
+  /** The integer that a row has, as far as that is known; writes nothing. */
+  knownId(target: LinkedTarget, ref: Identity): bigint | null {
+    const known = this.of(target).byRef.get(refName(ref));
+    return known?.id ?? this.neighbour(target.database)?.linkedRows.find(target.table, this.nameOf(ref))?.id ?? null;
   }
 
   /** The integer under which a row is referred to here. */

@@ -8,8 +8,11 @@ const WHOLE_ROW = 0;
 export interface Notice {
   birth: Identity;
   atUs: number;
-  /** What the row refers to: column, integer, and which row had that here before. Null: the row lives on as a new one. */
-  refers: { cid: number; id: bigint; meant: Identity } | null;
+  /**
+   * What the row refers to: column, integer as it was written, and the other row that may be meant; null where that is not known. Null: the
+   * row lives on as a new one.
+   */
+  refers: { cid: number; id: bigint; meant: Identity | null } | null;
 }
 
 type Stored = [
@@ -35,8 +38,8 @@ export class Notices {
     this.put(birth, WHOLE_ROW, null, null, atUs);
   }
 
-  /** The row was written here to refer to an integer that `meant` had here before a sync gave it to another row. */
-  refers(birth: Identity, { cid, id, meant }: { cid: number; id: bigint; meant: Identity }, atUs: number): void {
+  /** The row was written here to refer to an integer by which another row than the one that it names now may be meant. */
+  refers(birth: Identity, { cid, id, meant }: { cid: number; id: bigint; meant: Identity | null }, atUs: number): void {
     this.put(birth, cid, id, meant, atUs);
   }
 
@@ -60,15 +63,19 @@ export class Notices {
       birth: { origin: Number(oid), sequence: Number(sequence) },
       atUs: Number(at),
       refers:
-        id === null || meantOid === null || meantSequence === null
+        id === null
           ? null
-          : { cid: Number(cid), id, meant: { origin: Number(meantOid), sequence: Number(meantSequence) } },
+          : {
+              cid: Number(cid),
+              id,
+              meant: meantOid === null || meantSequence === null ? null : { origin: Number(meantOid), sequence: Number(meantSequence) },
+            },
     }));
   }
 
-  forget({ birth: { origin, sequence }, refers }: Notice): void {
+  forget({ birth, refers }: Pick<Notice, "birth"> & { refers: { cid: number } | null }): void {
     this.db
       .prepare("DELETE FROM _scoutsync_notice WHERE oid = ? AND sequence = ? AND cid = ?")
-      .run(origin, sequence, refers?.cid ?? WHOLE_ROW);
+      .run(birth.origin, birth.sequence, refers?.cid ?? WHOLE_ROW);
   }
 }

@@ -1,0 +1,209 @@
+import { copyFileSync, rmSync } from "node:fs";
+import Database from "better-sqlite3";
+import type { Review } from "@scoutsync/core";
+import { expect, test } from "vitest";
+import { SECOND_US, settle, Site, START_US } from "./site.ts";
+
+const USERS = "CREATE TABLE user(id INTEGER PRIMARY KEY, name TEXT)";
+const SCOUTING = "CREATE TABLE scouting(id INTEGER PRIMARY KEY, scout_id INTEGER, wrote TEXT)";
+const NAMES = ["users", "scouting"] as const;
+type Name = (typeof NAMES)[number];
+
+/** One node with two databases of which one refers to the other, and its application, which goes on while the node is down. */
+class Node {
+  readonly users: Site;
+  readonly scouting: Site;
+  private readonly backups = new Map<Name, string>();
+
+  constructor(name: string) {
+    this.users = new Site(name, USERS, { dependents: [] });
+    this.scouting = new Site(name, SCOUTING, { rules: ["scouting.scout_id->users.user.id"], refersTo: { users: this.users } });
+  }
+
+  signUp(name: string, seconds: number): void {
+    this.users.edit(`INSERT INTO user(name) VALUES('${name}')`, START_US + seconds * SECOND_US);
+  }
+
+  idOf = (name: string): unknown => this.users.one(`SELECT id FROM user WHERE name = '${name}'`);
+
+  /** A row for a user, by the integer that the user has just now. */
+  write(name: string): void {
+    this.scouting.write(`INSERT INTO scouting(scout_id, wrote) VALUES(${String(this.idOf(name))}, '${name}')`);
+  }
+
+  backUp(): void {
+    for (const name of NAMES) this.backups.set(name, this[name].backup());
+  }
+
+  /** The node is down while `work` is done and these databases are put back, and notes as it goes how far they were. */
+  whileDown(databases: readonly Name[], work: () => void, then = () => {}): void {
+    for (const name of NAMES.toReversed()) {
+      this[name].options.hadBefore = this[name].replica.state().vector;
+      this[name].isOpen = false;
+      this[name].replica.close();
+    }
+    work();
+    for (const name of databases) {
+      const site = this[name];
+      site.app.close();
+      for (const end of ["-wal", "-shm"]) rmSync(`${site.path}${end}`, { force: true });
+      copyFileSync(this.backups.get(name) as string, site.path);
+      site.app = new Database(site.path);
+    }
+    then();
+    for (const name of NAMES) this[name].start();
+  }
+
+  get questions(): Review[] {
+    return this.scouting.replica.reviews({ kind: "identity", id: "", limit: 100 });
+  }
+
+  decide(keep: "winner" | "loser", { id }: Review): void {
+    this.scouting.replica.resolve({ id, keep, set: [] });
+  }
+
+  /** Rows that lead to another user than the one they were written for, by number: WROTE -> NAME. */
+  private get wrongRows(): Map<string, string> {
+    const names = new Map(this.users.rows("SELECT id, name FROM user").map(({ id, name }) => [id, name]));
+    const rows = this.scouting
+      .rows("SELECT id, scout_id, wrote FROM scouting")
+      .filter(({ scout_id, wrote }) => names.get(scout_id) !== wrote);
+    return new Map(rows.map(({ id, scout_id, wrote }) => [String(id), `${String(wrote)} -> ${String(names.get(scout_id))}`]));
+  }
+
+  get wrong(): string[] {
+    return [...this.wrongRows.values()].toSorted();
+  }
+
+  /** Rows that lead to another user, and of which nobody is asked. */
+  get silent(): string[] {
+    const asked = new Set(this.questions.flatMap(({ key }) => key.split(" ")));
+    return [...this.wrongRows].flatMap(([key, wrong]) => (asked.has(key) ? [] : [wrong]));
+  }
+
+  /** For whom the rows were written that a person is asked about. */
+  get asked(): string[] {
+    const keys = this.questions.flatMap(({ key }) => key.split(" "));
+    return keys.map((key) => String(this.scouting.one(`SELECT wrote FROM scouting WHERE id = ${key}`))).toSorted();
+  }
+}
+
+function agree(a: Node, b: Node): void {
+  for (const name of [...NAMES, ...NAMES]) settle(a[name], b[name]);
+  for (const name of NAMES) {
+    const sums = [a, b].map((node) => Buffer.from(node[name].replica.state().digest).toString("hex"));
+    expect(sums[0], name).toBe(sums[1]);
+    for (const node of [a, b]) {
+      const look = (deep: boolean) => node[name].replica.digests({ table: "", buckets: [], deep }).entries;
+      expect(look(true)).toEqual(look(false));
+    }
+  }
+}
+
+/**
+ * Ben has 1 on the node when it is backed up, and another number since: Ann of the other one has it, as she was first. Cat is not in the
+ * backup. `known`: some row here refers to each of them.
+ */
+function renumbered(known: boolean): [Node, Node] {
+  const [a, b] = [new Node("a"), new Node("b")];
+  b.signUp("ann", 0);
+  a.signUp("ben", 1);
+  a.backUp();
+  agree(a, b);
+  a.signUp("cat", 2);
+  if (known) writeAll(a);
+  agree(a, b);
+  expect(a.idOf("ann")).toBe(1);
+  return [a, b];
+}
+
+const writeAll = (node: Node) => ["ann", "ben", "cat"].filter((name) => node.idOf(name) !== null).forEach((name) => node.write(name));
+
+test("users put back while the node was down: what was written before leads right where they were known, and is asked where another has the number", () => {
+  const [a, b] = renumbered(true);
+  a.whileDown(["users"], () => writeAll(a));
+  expect(a.asked).toEqual(["ann"]);
+  expect(a.questions[0]).toMatchObject({ column: "scout_id", loser: { value: 1n } });
+  agree(a, b);
+  expect([...a.wrong, ...b.wrong]).toEqual([]);
+  expect(a.asked).toEqual(["ann"]);
+  expect(b.asked).toEqual([]);
+  a.decide("winner", a.questions[0] as Review);
+  agree(a, b);
+  expect([...a.wrong, ...b.wrong]).toEqual([]);
+  expect(a.asked).toEqual([]);
+});
+
+test("users put back while the node was down: of numbers that were not known it is asked, whoever has them then", () => {
+  const [a, b] = renumbered(false);
+  a.whileDown(["users"], () => writeAll(a));
+  agree(a, b);
+  expect(a.wrong).toContain("ann -> ben");
+  expect(a.silent).toEqual([]);
+  expect(a.asked).toEqual(["ann", "ben", "cat"]);
+});
+
+test("users put back while the node was down: what was written after that leads to whom the application saw once a person says so", () => {
+  const [a, b] = renumbered(true);
+  a.whileDown(
+    ["users"],
+    () => {},
+    () => a.write("ben"),
+  );
+  agree(a, b);
+  expect(a.wrong).toEqual(["ben -> ann"]);
+  expect(a.silent).toEqual([]);
+  a.decide("loser", a.questions[0] as Review);
+  agree(a, b);
+  expect([...a.wrong, ...b.wrong]).toEqual([]);
+  expect(a.questions).toEqual([]);
+});
+
+for (const known of [true, false])
+  for (const when of ["before the node starts", "after it has started"])
+    test(`a user who signs up ${when} with a number of one that the backup lacks is not taken for that one in silence${known ? "" : ", who was not known here"}`, () => {
+      const [a, b] = [new Node("a"), new Node("b")];
+      a.signUp("ann", 0);
+      a.backUp();
+      a.signUp("cat", 1);
+      if (known) a.write("cat");
+      agree(a, b);
+      const zoe = () => a.users.write("INSERT INTO user(name) VALUES('zoe')");
+      const early = when === "before the node starts";
+      a.whileDown(["users"], () => a.write("cat"), early ? zoe : undefined);
+      if (!early) zoe();
+      a.write("ann");
+      expect(a.idOf("zoe")).toBe(2);
+      agree(a, b);
+      expect([...a.wrong, ...b.wrong].length > 0).toBe(!known);
+      expect(a.silent).toEqual([]);
+      expect(a.asked).toEqual(known && !early ? [] : ["cat"]);
+    });
+
+test("the database that refers put back while the node was down: rows that waited in it are asked about where another has the number", () => {
+  const [a, b] = [new Node("a"), new Node("b")];
+  b.signUp("ann", 0);
+  a.signUp("ben", 1);
+  a.write("ben");
+  a.whileDown([], () => {
+    a.write("ben");
+    a.backUp();
+  });
+  agree(a, b);
+  a.scouting.edit("INSERT INTO scouting(scout_id, wrote) VALUES(1, 'ann')");
+  agree(a, b);
+  expect([...a.wrong, ...b.wrong, ...a.asked]).toEqual([]);
+  a.whileDown(["scouting"], () => {});
+  agree(a, b);
+  expect([...a.wrong, ...b.wrong]).toEqual([]);
+  expect(a.asked).toEqual(["ben"]);
+});
+
+for (const files of [[], NAMES] as const)
+  test(`where ${files.length === 0 ? "none" : "both"} of them put back nobody is asked about what waits`, () => {
+    const [a, b] = renumbered(true);
+    const wait = () => writeAll(a);
+    a.whileDown(files, files.length === 0 ? wait : () => {}, files.length === 0 ? () => {} : wait);
+    agree(a, b);
+    expect([...a.wrong, ...b.wrong, ...a.asked]).toEqual([]);
+  });
