@@ -395,3 +395,26 @@ test("a row that waits for its place has its parent when it gets in, though its 
   settle(...all);
   for (const site of all) expect(site.rows("SELECT name FROM team UNION SELECT badge FROM seat"), site.name).toEqual([]);
 });
+
+test("a deleted row that leaves its table with what it refers to, in the batch that deletes it, stays for a row that refers to it by value: fleet seed 31260019", () => {
+  const schema = `CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT UNIQUE);
+    CREATE TABLE pit(code TEXT PRIMARY KEY, note TEXT, team INTEGER REFERENCES team);
+    CREATE TABLE visit(id INTEGER PRIMARY KEY, pit TEXT REFERENCES pit)`;
+  const all = ["a", "b", "c"].map((name) => new Site(name, schema)) as [Site, Site, Site];
+  const [a, b] = all;
+  a.edit("INSERT INTO team VALUES(1, 'red'); INSERT INTO pit VALUES('p', 'old', 1)", at(0));
+  settle(...all);
+  b.edit("UPDATE pit SET note = 'typed'; DELETE FROM pit", at(1));
+  a.edit("INSERT INTO team VALUES(2, 'blue'); INSERT INTO visit VALUES(1, 'p')", at(2));
+  // Who has that name there gives way only when the batch is through.
+  b.edit("UPDATE team SET name = 'blue'", at(3));
+  settle(...all);
+  for (const site of all) {
+    expect(site.rows("SELECT code, note, team FROM pit"), site.name).toEqual([{ code: "p", note: "typed", team: 1 }]);
+    expect(site.rows("PRAGMA foreign_key_check"), site.name).toEqual([]);
+    expect(
+      site.conflicts.map(({ table, key }) => [table, key]),
+      site.name,
+    ).toEqual([["pit", "p"]]);
+  }
+});

@@ -86,7 +86,7 @@ export class KeptRows {
     const endOf = ({ birth }: RowState) => ends.get(dotName(birth));
     let left = [...ends.values()].flatMap(({ birth }) => {
       const state = this.related.again(birth);
-      return state?.place.kind === "table" && !isAlive(state, this.knowledge) ? [state] : [];
+      return state && this.isGoing(state) ? [state] : [];
     });
     this.dying = [];
     if (this.isComparing()) {
@@ -195,6 +195,12 @@ export class KeptRows {
     return this.placement.members.entityOf(row).some(({ state }) => this.related.writtenApart(state, deleted));
   }
 
+  /** True for a deleted row in its table, or one that has left it since it died, with a row that it refers to: nobody has decided about that. */
+  private isGoing(state: RowState): boolean {
+    if (isAlive(state, this.knowledge)) return false;
+    return state.place.kind === "table" || (state.place.kind === "waiting" && !state.kept && !this.placement.entities.concerns(state));
+  }
+
   /** The row as it is: another one that goes, stays or comes back may have changed what it refers to. */
   private now(state: RowState): RowState {
     return this.related.again(state.birth) ?? state;
@@ -204,7 +210,8 @@ export class KeptRows {
     const state = this.now(dying);
     // Read twice by now.
     releaseBut(valuesIn(dying), valuesIn(state));
-    this.placement.remove(state, this.endingWith(state, end));
+    if (state.place.kind === "waiting") this.giveUp(state);
+    else this.placement.remove(state, this.endingWith(state, end));
   }
 
   /** The values a row ends with. */
@@ -422,7 +429,7 @@ export class KeptRows {
     }
   }
 
-  /** A row that waited to be kept is deleted after all. */
+  /** A row that waits, to be kept maybe, is deleted after all. */
   private giveUp(state: RowState): void {
     const before = ownedDots(state);
     const cells = this.rows.cells(state);
