@@ -51,7 +51,9 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "what a renamed column holds counts as written when it was renamed",
-    edits: [["isRenamed ? String(EARLIEST) : NOW", "isRenamed && !trusted ? String(EARLIEST) : NOW"]],
+    edits: [
+      ["!isRenamed ? NOW : String(hasCome ? EARLIEST : UNDATED)", "!isRenamed || trusted ? NOW : String(hasCome ? EARLIEST : UNDATED)"],
+    ],
     caughtBy: tests("schema-moves"),
   },
   {
@@ -83,6 +85,16 @@ export const SCHEMA_FAULTS: Fault[] = [
     name: "rows go on waiting for a place in a table that was dropped",
     edits: [["    holdWaiting(this.db, absent);\n", ""]],
     caughtBy: tests("schema-held"),
+  },
+  {
+    name: "a column that has another name since is dated by what it was called by",
+    edits: [["String(hasCome ? EARLIEST : UNDATED)", "String(UNDATED)"]],
+    caughtBy: tests("rebuilt-less"),
+  },
+  {
+    name: "what was there before a column went beats what others typed since",
+    edits: [["if (row.undated && was === null) return this.writeUndated(state, cids, editOf);", ""]],
+    caughtBy: tests("rebuilt-less"),
   },
   {
     name: "the default of a row that came without a column counts as written",

@@ -15,6 +15,8 @@ export const MASK_BITS = 60;
 export const NOW = "julianday('now')";
 /** As a Julian day: makes the drain date a write right after the row's latest. */
 export const EARLIEST = 2_440_587.5;
+/** As a Julian day: makes it date each column right after what that one has had. */
+export const UNDATED = EARLIEST - 1;
 /** Cheaper than NOT EXISTS, measured. */
 export const NOT_APPLYING = "(SELECT 1 FROM _scoutsync_applying) IS NULL";
 

@@ -1,6 +1,6 @@
 import type { Database, Statement } from "better-sqlite3";
 import type { SqlValue } from "@scoutsync/core";
-import { CAPTURE, captureColumns, eventCode, imageNumber, imageTable, maskCount, Op, REPLACED } from "../capture/triggers.ts";
+import { CAPTURE, captureColumns, eventCode, imageNumber, imageTable, maskCount, Op, REPLACED, UNDATED } from "../capture/triggers.ts";
 import { valueStatement } from "../kept-statements.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { hasCombiningRule } from "../rows/ruled-columns.ts";
@@ -21,6 +21,8 @@ export interface Event {
   op: number;
   /** Unix microseconds, corrected, never later than the drain's own clock. */
   wall: number;
+  /** Its columns may have been written, and nobody saw when. */
+  undated: boolean;
   /** Bits of changed columns; every column for an insert. */
   masks: bigint[];
   key: SqlValue[];
@@ -107,6 +109,7 @@ export class Captured {
       n: Number(values[0]),
       op,
       wall: this.clock.stamp(Math.round(((values[3] as number) - EPOCH_DAY) * DAY_US)),
+      undated: values[3] === UNDATED,
       masks: values.slice(4 + keys, 4 + keys + maskCount(table)).map((mask) => (mask as bigint | null) ?? 0n),
       key,
       image: image ?? unseenImage(table, key),

@@ -34,6 +34,8 @@ export interface Written {
   since?: ReadonlyMap<number, CellValue> | null | undefined;
   /** What it held while its delete was kept back, references as identities; where it was inserted again after that. */
   keptBack?: readonly CellValue[] | null | undefined;
+  /** It may be what was there: nobody saw it written. */
+  undated?: boolean;
 }
 
 const NONE: ReadonlySet<number> = new Set();
@@ -190,16 +192,35 @@ export class OwnWrites {
     const meant = state.table.columns.flatMap((column, i) => (written[i] && !unseen.has(column.cid) ? [column.cid] : []));
     const cids = this.overwriteUnseen(state, meant, at, row);
     if (cids.length === 0) return;
+    if (row.undated && was === null) return this.writeUndated(state, cids, editOf);
     const replaced = cids.flatMap((cid) => [...registerOf(state, cid)]);
     const shown =
       row.keptBack && new Map(cids.map((cid) => [cid, was?.get(cid)?.shown ?? winnerOf(registerOf(state, cid), this.knowledge)]));
-    const write =
-      this.rowsAreHeld && isHeldElsewhere(this.rows, state)
-        ? { ...this.knowledge.nextDot(), time: at, context: contextOfReplacing(replaced, this.knowledge, false) }
-        : localWrite(null, at, replaced, this.knowledge);
+    const write = this.replacing(state, replaced, at);
     if (!state.table.surrogate && cids.length === state.table.columns.length) rebirth(state, write, this.knowledge, editOf);
     else for (const cid of cids) replaceColumn(state, cid, write, this.knowledge, editOf(cid), was?.get(cid) ?? null);
     if (shown) this.closeKeptBack(state, shown, write, row);
+  }
+
+  private replacing(state: RowState, replaced: readonly Write[], at: number): Write {
+    return this.rowsAreHeld && isHeldElsewhere(this.rows, state)
+      ? { ...this.knowledge.nextDot(), time: at, context: contextOfReplacing(replaced, this.knowledge, false) }
+      : localWrite(null, at, replaced, this.knowledge);
+  }
+
+  /**
+   * Columns that may hold what nobody saw written: each is dated right after what it has had itself, so that it beats nothing of others'
+   * that is newer than that.
+   */
+  private writeUndated(state: RowState, cids: readonly number[], editOf: (cid: number) => Edit): void {
+    const keys = state.table.surrogate ? [] : state.table.key.map(({ cid }) => cid);
+    const written = cids.filter((cid) => !keys.includes(cid));
+    const together = Map.groupBy(written, (cid) => 1 + Math.max(0, ...registerOf(state, cid).map(({ time }) => time)));
+    for (const [at, columns] of together) {
+      const replaced = columns.flatMap((cid) => [...registerOf(state, cid)]);
+      const write = this.replacing(state, replaced, at);
+      for (const cid of columns) replaceColumn(state, cid, write, this.knowledge, editOf(cid));
+    }
   }
 
   /** What a kept-back row held stays in the history where `write` says something else: who inserted it again may have meant a new row. */

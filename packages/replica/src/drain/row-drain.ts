@@ -71,6 +71,7 @@ export class RowDrain {
     let born: number | null = null;
     let written = table.columns.map(() => false);
     let wall = first.wall;
+    let undated = false;
     let displaced: Event | null = null;
     let writtenBefore = written;
     let found: readonly SqlValue[] | null = null;
@@ -147,6 +148,7 @@ export class RowDrain {
       if (alive) found ??= event.found;
       if (event.op === Op.found) continue;
       wall = event.wall;
+      undated = event.undated;
       if (event.op === Op.displaced) writtenBefore = written;
       // An action of a foreign key to another row that the same statement replaces: it is written before it goes, and is gone then.
       const goesAllTheSame = event.op === Op.update && displaced?.wall === event.wall && values === null;
@@ -189,7 +191,7 @@ export class RowDrain {
       this.writes.edit(
         state,
         id,
-        { values, found, since, keptBack },
+        { values, found, since, keptBack, undated },
         withDoubts(state, written, this.reconciliation.doubts(table, id, values)),
         wall,
         before,

@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import type { CellValue, SqlValue, Write } from "@scoutsync/core";
-import { CAPTURE, EARLIEST, eventCode, maskCount, MASK_BITS, NOW, Op } from "../capture/triggers.ts";
+import { CAPTURE, EARLIEST, eventCode, maskCount, MASK_BITS, NOW, Op, UNDATED } from "../capture/triggers.ts";
 import { pages } from "../rows/pages.ts";
 import { isContested, ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -237,11 +237,13 @@ export class Reconciliation {
     if (this.rows.columnsToFill(state).some((cid) => marked(table.indexOf.get(cid) as number) === 0n)) toFill.push(state.birth);
     const added = former ? former.added : isEqual ? null : trusted;
     if (added && settles) this.settleAdded(state, id, values, hash, added);
+    if (bits.every((mask) => mask === 0n)) return;
     // Without a column that went, nobody can tell whether the others were edited. If they were, then since the latest
     // edit known of: dated like that it never beats what others wrote meanwhile. Nor may a column that has another name
-    // now: what it holds was written before, or the application's write of it is captured by itself.
+    // now: what it holds was written before, in whatever column, or the application's write of it is captured by itself.
     const isRenamed = shapes.some((shape) => !shape.isWhole);
-    if (bits.some((mask) => mask > 0n)) notes.add(Op.update, key, bits, isRenamed ? String(EARLIEST) : NOW);
+    const hasCome = table.columns.some(({ cid }, i) => marked(i) > 0n && shapes.every(({ added: came }) => came.includes(cid)));
+    notes.add(Op.update, key, bits, !isRenamed ? NOW : String(hasCome ? EARLIEST : UNDATED));
   }
 
   /** A row that is as it was but for columns that came: its hash is made anew, and nobody has written those that are new. */
