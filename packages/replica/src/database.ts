@@ -119,6 +119,10 @@ export class ReplicaDatabase implements Neighbour {
     this.parts.file.check();
   }
 
+  wasSeen(table: string, id: bigint): void {
+    if (this.linkedRows.formerAt(table, id)) this.parts.turns.write(() => this.linkedRows.wasSeen(table, id));
+  }
+
   get isBehind(): boolean {
     return this.parts.drainer.needed;
   }

@@ -170,11 +170,11 @@ function doubtfulReference(audited: Audited, notices: Notices, group: { notices:
   const { id, meant } = first.refers;
   const column = columnName(row.table, cid);
   const now = rows.tableValues(row)?.[index] ?? null;
-  const other = meant && rows.linked.knownId(target, meant);
+  const other = meant && rows.linked.liveId(target, meant);
   const { key, were } = namesOf(audited, group.rows);
   const review: Review = {
     ...EMPTY,
-    id: reviewId("identity", "put back", row.table.name, column, String(id), meant ? knowledge.dotText(meant.origin, meant.sequence) : ""),
+    id: reviewId("identity", "linked", row.table.name, column, String(id), meant ? knowledge.dotText(meant.origin, meant.sequence) : ""),
     kind: "identity",
     table: row.table.name,
     key,
@@ -182,17 +182,18 @@ function doubtfulReference(audited: Audited, notices: Notices, group: { notices:
     winner: version(audited, now, row),
     loser: other === null ? null : version(audited, other, row),
     reason:
-      `${were} written here with ${column} = ${id}, and waited when this node was started after one of two databases alone ` +
-      `had been put back from a backup, this one or "${target.database}", so that ${id} in its "${target.table}" may be another row now: ` +
+      `${were} written here with ${column} = ${id}, soon after that came to be another row in "${target.table}" of "${target.database}": by a sync, or as one of ` +
+      `the two databases alone was put back from a backup. They are taken for the one that has ${valueText(now)} now: --keep winner if they mean that, ` +
       (other === null
-        ? `whom they mean was not known. --keep winner if it is the one that has ${valueText(now)} now; else change them in the application`
-        : `they are taken for the one that has ${valueText(now)} now. --keep winner if they mean that, --keep loser if they mean the one that has ${other}`),
+        ? "else change them in the application, as the other one is not known or not there"
+        : `--keep loser if they mean the one that has ${other}`),
     sinceUs: first.atUs,
   };
   return {
     review,
     settle: (keep) => {
       for (const notice of group.notices) notices.forget(notice);
+      rows.linked.noteSeen(target, id);
       return keep === "loser" && meant ? { rows: group.rows, value: rows.linked.idOf(target, meant) } : null;
     },
   };

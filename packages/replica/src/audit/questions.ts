@@ -115,6 +115,7 @@ export class Questions {
       }
       return resolution;
     });
+    this.audited.rows.linked.tellSeen();
     if (parked) this.turns.decideWaiting();
     this.turns.drain();
     const left = parked ? this.reviews({ kind: "parked", id: request.id, limit: 1 })[0] : undefined;

@@ -102,7 +102,7 @@ export class Affected {
     }
   }
 
-  /** As `noteFormer`, of references into another database, where that or this one was put back from a backup alone before the node started. */
+  /** As `noteFormer`, of references into another database; also where that or this one was put back alone before the node started. */
   private noteDoubtful({ table, birth }: RowState, values: readonly SqlValue[], written: readonly boolean[] | null): void {
     for (const { index, target } of table.linked) {
       const id = values[index];

@@ -112,6 +112,21 @@ export class LinkedParent {
     return { self, stands: self, id: dead.id, live: false };
   }
 
+  /** The row that had this integer until a sync gave it, not long ago, to the one that has it now; null for all others. */
+  formerAt(table: string, id: bigint): RowName | null {
+    const parent = this.table(table);
+    const state = parent && this.rows.former.has(parent, id) ? this.rows.byId(parent, id) : null;
+    const meant = state && this.rows.former.meant(state);
+    return meant && this.nameOf({ identity: meant });
+  }
+
+  /** Somebody decides about the row that has this integer now, and has seen it. Inside a write transaction. */
+  wasSeen(table: string, id: bigint): void {
+    const parent = this.table(table);
+    const state = parent && this.rows.byId(parent, id);
+    if (state) this.rows.former.wasSeen(state, id);
+  }
+
   /** True for a row that was born here: by an application of this database, not by a sync. */
   isBornHere(name: RowName): boolean {
     const oid = this.knowledge.numberOf(name.origin);

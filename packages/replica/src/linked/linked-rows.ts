@@ -15,6 +15,8 @@ export interface Neighbour {
   isBehind: boolean;
   /** It had more the last time the node ran: while that was down an older file came in its place. Until others' changes come. */
   wasPutBack: boolean;
+  /** As `LinkedParent.wasSeen`, in a transaction of its own. */
+  wasSeen(table: string, id: bigint): void;
 }
 
 /** An integer was written that another database of the node may know once it has drained. */
@@ -82,6 +84,8 @@ export class LinkedRows {
   private waited: { wasPutBack: boolean } | null = null;
   /** Integers that were first met meanwhile, by target. */
   private readonly met = new Set<string>();
+  /** Integers of which somebody has decided whom they mean. */
+  private seen: { target: LinkedTarget; id: bigint }[] = [];
 
   constructor(db: Database, knowledge: Knowledge, neighbour: (database: string) => Neighbour | null) {
     this.db = db;
@@ -93,6 +97,7 @@ export class LinkedRows {
   reload(): void {
     this.links.clear();
     this.taken = [];
+    this.seen = [];
   }
 
   /** The database that a column refers to; null while it is not open. */
@@ -207,11 +212,14 @@ export class LinkedRows {
   }
 
   /**
-   * Of an integer that was written, and is drained while its database `isDoubtful`: `other` is the row that has it there now, where it is taken
-   * for another one, and null where it is not known who had it when it was written. Null where there is no doubt. Throws DATABASE_FAILED.
+   * Of an integer that the application wrote: `other` is the row that may be meant instead of the one it is taken for, null where it is not
+   * known who had it when it was written. Null where there is no doubt, which is nearly always. Throws DATABASE_FAILED.
    */
   doubtAt(target: LinkedTarget, id: bigint): { other: Ref | null } | null {
-    if (!this.isDoubtful(target.database)) return null;
+    if (!this.isDoubtful(target.database)) {
+      const former = this.neighbour(target.database)?.linkedRows.formerAt(target.table, id);
+      return former ? { other: this.refOfName(former) } : null;
+    }
     const known = this.met.has(metName(target, id)) ? undefined : this.linkAt(target, id);
     const holder = this.open(target).linkedRows.holder(target.table, id);
     if (!known) return { other: null };
@@ -235,10 +243,26 @@ export class LinkedRows {
     return ref;
   }
 
-  /** The integer that a row has, as far as that is known; writes nothing. */
-  knownId(target: LinkedTarget, ref: Identity): bigint | null {
-    const known = this.of(target).byRef.get(refName(ref));
-    return known?.id ?? this.neighbour(target.database)?.linkedRows.find(target.table, this.nameOf(ref))?.id ?? null;
+  /** The integer that a row has in its table there; null when it is not there. Writes nothing. */
+  liveId({ database, table }: LinkedTarget, ref: Identity): bigint | null {
+    const found = this.neighbour(database)?.linkedRows.find(table, this.nameOf(ref));
+    return found?.live ? found.id : null;
+  }
+
+  /** Somebody has decided whom an integer means. `tellSeen` when that has committed: the other database notes it. */
+  noteSeen(target: LinkedTarget, id: bigint): void {
+    this.seen.push({ target, id });
+  }
+
+  /** Outside of any transaction: the other one is locked before this one. */
+  tellSeen(): void {
+    for (const { target, id } of this.seen.splice(0)) {
+      try {
+        this.neighbour(target.database)?.wasSeen(target.table, id);
+      } catch {
+        // It is locked: of the next row it is asked again.
+      }
+    }
   }
 
   /** The integer under which a row is referred to here. */

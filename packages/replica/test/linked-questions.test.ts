@@ -8,6 +8,7 @@ const USERS = "CREATE TABLE user(id INTEGER PRIMARY KEY, name TEXT)";
 const SCOUTING = "CREATE TABLE scouting(id INTEGER PRIMARY KEY, scout_id INTEGER, wrote TEXT)";
 const NAMES = ["users", "scouting"] as const;
 type Name = (typeof NAMES)[number];
+const DAY_US = 86_400 * SECOND_US;
 
 /** One node with two databases of which one refers to the other, and its application, which goes on while the node is down. */
 class Node {
@@ -102,15 +103,16 @@ function agree(a: Node, b: Node): void {
 
 /**
  * Ben has 1 on the node when it is backed up, and another number since: Ann of the other one has it, as she was first. Cat is not in the
- * backup. `known`: some row here refers to each of them.
+ * backup. `known`: some row here refers to each of them. The sync was `days` ago.
  */
-function renumbered(known: boolean): [Node, Node] {
+function renumbered(known: boolean, days: number): [Node, Node] {
   const [a, b] = [new Node("a"), new Node("b")];
   b.signUp("ann", 0);
   a.signUp("ben", 1);
   a.backUp();
   agree(a, b);
   a.signUp("cat", 2);
+  a.users.nowUs += days * DAY_US;
   if (known) writeAll(a);
   agree(a, b);
   expect(a.idOf("ann")).toBe(1);
@@ -120,7 +122,7 @@ function renumbered(known: boolean): [Node, Node] {
 const writeAll = (node: Node) => ["ann", "ben", "cat"].filter((name) => node.idOf(name) !== null).forEach((name) => node.write(name));
 
 test("users put back while the node was down: what was written before leads right where they were known, and is asked where another has the number", () => {
-  const [a, b] = renumbered(true);
+  const [a, b] = renumbered(true, 4);
   a.whileDown(["users"], () => writeAll(a));
   expect(a.asked).toEqual(["ann"]);
   expect(a.questions[0]).toMatchObject({ column: "scout_id", loser: { value: 1n } });
@@ -135,7 +137,7 @@ test("users put back while the node was down: what was written before leads righ
 });
 
 test("users put back while the node was down: of numbers that were not known it is asked, whoever has them then", () => {
-  const [a, b] = renumbered(false);
+  const [a, b] = renumbered(false, 4);
   a.whileDown(["users"], () => writeAll(a));
   agree(a, b);
   expect(a.wrong).toContain("ann -> ben");
@@ -144,7 +146,7 @@ test("users put back while the node was down: of numbers that were not known it 
 });
 
 test("users put back while the node was down: what was written after that leads to whom the application saw once a person says so", () => {
-  const [a, b] = renumbered(true);
+  const [a, b] = renumbered(true, 4);
   a.whileDown(
     ["users"],
     () => {},
@@ -190,6 +192,7 @@ test("the database that refers put back while the node was down: rows that waite
     a.backUp();
   });
   agree(a, b);
+  a.users.nowUs += 4 * DAY_US;
   a.scouting.edit("INSERT INTO scouting(scout_id, wrote) VALUES(1, 'ann')");
   agree(a, b);
   expect([...a.wrong, ...b.wrong, ...a.asked]).toEqual([]);
@@ -201,9 +204,48 @@ test("the database that refers put back while the node was down: rows that waite
 
 for (const files of [[], NAMES] as const)
   test(`where ${files.length === 0 ? "none" : "both"} of them put back nobody is asked about what waits`, () => {
-    const [a, b] = renumbered(true);
+    const [a, b] = renumbered(true, 4);
     const wait = () => writeAll(a);
     a.whileDown(files, files.length === 0 ? wait : () => {}, files.length === 0 ? () => {} : wait);
     agree(a, b);
     expect([...a.wrong, ...b.wrong, ...a.asked]).toEqual([]);
   });
+
+/** A row by an integer that the application remembers. */
+const remember = (node: Node, id: number, name: string) => {
+  node.scouting.write(`INSERT INTO scouting(scout_id, wrote) VALUES(${id}, '${name}')`);
+  node.scouting.replica.drain();
+};
+
+test("a row with a number that a sync gave to another user is asked about, as within one database, until somebody has decided", () => {
+  const [a, b] = renumbered(false, 1);
+  remember(a, 1, "ben");
+  remember(b, 1, "ann");
+  agree(a, b);
+  expect([a.wrong, b.wrong]).toEqual([["ben -> ann"], ["ben -> ann"]]);
+  expect([a.asked, b.asked]).toEqual([["ben"], []]);
+  expect(a.scouting.replica.state().notices).toBe(1);
+  a.decide("loser", a.questions[0] as Review);
+  agree(a, b);
+  expect([...a.wrong, ...b.wrong, ...a.asked]).toEqual([]);
+  remember(a, 1, "ann");
+  expect(a.asked).toEqual([]);
+});
+
+test("a row that is made to name such a number is asked about, and not any more once its application names another", () => {
+  const [a, b] = renumbered(false, 1);
+  remember(a, Number(a.idOf("cat")), "cat");
+  expect(a.asked).toEqual([]);
+  a.scouting.edit("UPDATE scouting SET scout_id = 1, wrote = 'ben'");
+  expect(a.asked).toEqual(["ben"]);
+  a.scouting.edit(`UPDATE scouting SET scout_id = ${String(a.idOf("ben"))}`);
+  agree(a, b);
+  expect([...a.wrong, ...b.wrong, ...a.asked]).toEqual([]);
+});
+
+test("a number that a sync took from another user is taken for the one who has it after four days", () => {
+  const [a, b] = renumbered(false, 4);
+  remember(a, 1, "ann");
+  agree(a, b);
+  expect([...a.wrong, ...b.wrong, ...a.asked]).toEqual([]);
+});
