@@ -92,6 +92,11 @@ export const SCHEMA_FAULTS: Fault[] = [
     caughtBy: tests("rebuilt-less"),
   },
   {
+    name: "rows of a table that is rebuilt without a column count as edited whatever they held in it",
+    edits: [["return this.guesses.some((gone) => {", "return this.isWhole && this.guesses.some((gone) => {"]],
+    caughtBy: tests("rebuilt-less"),
+  },
+  {
     name: "what was there before a column went beats what others typed since",
     edits: [["if (row.undated && was === null) return this.writeUndated(state, cids, editOf);", ""]],
     caughtBy: tests("rebuilt-less"),

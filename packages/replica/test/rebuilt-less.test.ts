@@ -9,7 +9,7 @@ describe.each(["INTEGER PRIMARY KEY", "TEXT PRIMARY KEY NOT NULL"])("a table tha
     DROP TABLE item; ALTER TABLE made RENAME TO item`;
 
   function sites(): [Site, Site, Site] {
-    const schema = `CREATE TABLE item(id ${key}, name TEXT, n INT, old TEXT)`;
+    const schema = `CREATE TABLE item(id ${key}, name TEXT, n INT, old)`;
     const all: [Site, Site, Site] = [new Site("a", schema), new Site("b", schema), new Site("c", schema)];
     all[0].edit("INSERT INTO item VALUES(8, 'eight', 1, 'x')", at(0));
     settle(...all);
@@ -31,6 +31,21 @@ describe.each(["INTEGER PRIMARY KEY", "TEXT PRIMARY KEY NOT NULL"])("a table tha
     b.edit(rebuild(), at(11));
     c.edit(rebuild(), at(12));
     for (const rows of shown(all)) expect(rows).toEqual([{ name: "of b", n: 2 }]);
+  });
+
+  test.each(["NULL", "0", "''", "0.0"])("a row that held %s in that column is known, and a conflict that is open in it stays so", (old) => {
+    const all = sites();
+    const [a, b] = all;
+    a.edit(`UPDATE item SET old = ${old}`, at(1));
+    settle(...all);
+    a.edit("UPDATE item SET name = 'of a'", at(2));
+    b.edit("UPDATE item SET name = 'of b'", at(3));
+    settle(...all);
+    const before = a.replica.state().vector;
+    for (const [i, site] of all.entries()) site.edit(rebuild(), at(10 + i));
+    for (const rows of shown(all)) expect(rows).toEqual([{ name: "of b", n: 1 }]);
+    expect(a.replica.state().vector).toEqual(before);
+    for (const site of all) expect(site.conflicts, site.name).toMatchObject([{ column: "name", loser: { value: "of a" } }]);
   });
 
   test.each([0, 1, 2])(

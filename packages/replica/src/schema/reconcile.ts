@@ -337,6 +337,7 @@ export class FormerShape {
   private readonly table: Table;
   private readonly shape: Shape;
   private readonly positions: number[];
+  private readonly guesses: readonly SqlValue[][];
 
   constructor(table: Table, shape: Shape) {
     this.table = table;
@@ -344,6 +345,7 @@ export class FormerShape {
     const index = new Map(table.columns.map((column, i) => [column.name, i]));
     this.positions = shape.columns.map((name) => index.get(name) ?? -1);
     this.isWhole = !this.positions.includes(-1);
+    this.guesses = guessesFor(this.positions.filter((i) => i < 0).length);
     this.added = table.columns.filter(({ name }) => !shape.columns.includes(name)).map(({ cid }) => cid);
   }
 
@@ -353,9 +355,16 @@ export class FormerShape {
     return rowHash(this.shape, id, former);
   }
 
-  /** True when a row of these (`hashedCells`) had this hash under the former shape. */
+  /**
+   * True when a row of these (`hashedCells`) had this hash under the former shape: with what most rows hold in columns that went. Of one
+   * that held something else there nobody can tell.
+   */
   isThatOf(hash: Buffer, id: bigint | null, cells: readonly CellValue[]): boolean {
-    return this.isWhole && Buffer.compare(this.hash(id, cells), hash) === 0;
+    return this.guesses.some((gone) => {
+      let at = 0;
+      const former = this.positions.map((i) => (i < 0 ? gone[at++] : cells[i]) as CellValue);
+      return Buffer.compare(rowHash(this.shape, id, former), hash) === 0;
+    });
   }
 
   /** Columns that came since and hold more than their default, as masks. */
@@ -366,6 +375,17 @@ export class FormerShape {
       return this.added.includes(cid) && differs(values[index] as SqlValue, fallback);
     });
   }
+}
+
+/** What most rows hold in a column that is dropped. */
+const USUAL: readonly SqlValue[] = [null, 0n, "", 1n, 0];
+
+/** Values that so many columns may have held. Of many columns together not all that there could be. */
+function guessesFor(count: number): readonly SqlValue[][] {
+  if (count > 2) return USUAL.map((value) => Array.from({ length: count }, () => value));
+  let guesses: SqlValue[][] = [[]];
+  for (let i = 0; i < count; i++) guesses = guesses.flatMap((guess) => USUAL.map((value) => [...guess, value]));
+  return guesses;
 }
 
 /** Bits of the columns, by position, that are marked. */
