@@ -249,6 +249,31 @@ export const SCHEMA_FAULTS: Fault[] = [
     caughtBy: tests("schema-held"),
   },
   {
+    name: "a row that comes under another name of its key has none",
+    edits: [["  if (row.birth) showKey(row);\n", ""]],
+    caughtBy: tests("renamed-keys"),
+  },
+  {
+    name: "a row that was out of its table when its key got another name has none",
+    edits: [["  if (fresh.size > 0) showKey({ table, key: keyCells(state), values, unwritten: fresh });\n", ""]],
+    caughtBy: tests("renamed-keys"),
+  },
+  {
+    name: "a row whose delete was kept back when its key got another name has none",
+    edits: [["  showKey({ table, key, values: cells, unwritten });\n", ""]],
+    caughtBy: tests("renamed-keys"),
+  },
+  {
+    name: "a row that is held under another name of its key has none",
+    edits: [["  showKey({ table, key, values, unwritten });\n", ""]],
+    caughtBy: tests("renamed-keys"),
+  },
+  {
+    name: "a row of a table that has another name here, and another one of its key, has none",
+    edits: [["  showKey({ table: to, key: row.key, values, unwritten });\n", ""]],
+    caughtBy: tests("renamed-keys"),
+  },
+  {
     name: "a table is given a name that another one has",
     edits: [["taken ? `${name}\\n${tid} of its kind` : name", "name"]],
     caughtBy: tests("schema-held"),

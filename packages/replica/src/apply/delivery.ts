@@ -3,6 +3,7 @@ import type { CellValue, Tally, Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { IncomingRow } from "../log/incoming.ts";
 import { heldForTable } from "../rows/held-columns.ts";
+import { showKey } from "../rows/row-keys.ts";
 import { type ColumnWrite, ownedDots, type RowState, valueOf } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { sameValue } from "../rows/values.ts";
@@ -152,6 +153,7 @@ export function retarget(row: IncomingRow, from: Table, to: Table, db: Database,
     else values[index] = value;
     unwritten.delete(target);
   }
+  showKey({ table: to, key: row.key, values, unwritten });
   const columns = row.columns.map(({ cid, writes }) => ({ cid: cidOf(cid), writes }));
   return {
     ...row,
@@ -193,10 +195,12 @@ export function asIncoming(rows: RowStore, state: RowState, table: Table): Incom
     const own = table.indexOf.has(cid) ? undefined : birthWrite;
     if (own) held.push({ cid, value: own.value ?? null });
   }
+  const key = table.surrogate ? null : rows.keys.keyCells(state);
+  showKey({ table, key, values, unwritten });
   return {
     table,
     identity: table.surrogate ? state.identity : null,
-    key: table.surrogate ? null : rows.keys.keyCells(state),
+    key,
     birth: state.partial ? null : birth,
     claim: state.claim,
     values,

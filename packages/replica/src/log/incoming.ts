@@ -13,6 +13,7 @@ import {
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isKeylessName } from "../rows/content-names.ts";
 import type { ClosedConflict, ColumnWrite, ExistenceWrite, SameFact } from "../rows/row-state.ts";
+import { showKey } from "../rows/row-keys.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { addAbsentTable, lackedColumn } from "../schema/absent.ts";
 import { tableFormerly } from "../schema/install.ts";
@@ -192,6 +193,7 @@ export function readRow(reader: PayloadReader, incoming: IncomingTable, flags: n
     }
     row.held = row.held.filter(({ cid }) => !unwritten.has(cid));
   }
+  if (row.birth) showKey(row);
   if (flags & RecordFlags.columns) {
     for (let left = body.varint(); left > 0; left--) {
       const cid = column();

@@ -1,6 +1,7 @@
 import { type Authorship, ByteReader, ByteWriter, type CellValue, memoryOf, releaseLarge } from "@scoutsync/core";
 import { isNamedByBirth, type Table } from "../schema/catalog.ts";
 import { heldForTable, holdValue } from "./held-columns.ts";
+import { keyCells, showKey } from "./row-keys.ts";
 import type { RowState } from "./row-state.ts";
 
 /** The packed values of a row that is not in its table: (column number, value) pairs, references as identities. `used`: nobody reads the values again. */
@@ -37,8 +38,9 @@ export function unpackImage(state: RowState, image: Buffer, causality: Authorshi
     if (index !== undefined) values[index] = value;
     else holdValue(state, cid, value);
   }
-  if (!isNamedByBirth(table))
-    for (const { cid } of table.columns) if (!seen.has(cid) && !state.columns.has(cid)) state.columns.set(cid, []);
+  const fresh = new Set(isNamedByBirth(table) ? [] : table.columns.flatMap(({ cid }) => (seen.has(cid) ? [] : [cid])));
+  for (const cid of fresh) if (!state.columns.has(cid)) state.columns.set(cid, []);
+  if (fresh.size > 0) showKey({ table, key: keyCells(state), values, unwritten: fresh });
   const held = heldForTable(state, causality);
   for (const { cid, value } of held) values[table.indexOf.get(cid) as number] = value;
   if (state.place.kind === "joined" && held.length > 0) state.late = new Set(held.map(({ cid }) => cid));

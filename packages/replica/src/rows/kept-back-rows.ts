@@ -2,6 +2,7 @@ import type { Database } from "better-sqlite3";
 import { ByteReader, ByteWriter, type CellValue, RawText, Ref, type SqlValue } from "@scoutsync/core";
 import { pick } from "./foreign-keys.ts";
 import type { Concrete } from "./references.ts";
+import { showKey } from "./row-keys.ts";
 import type { RowStore } from "./row-store.ts";
 import type { Identity } from "./same-links.ts";
 import { type Bindable, packKey } from "./values.ts";
@@ -46,13 +47,13 @@ export class KeptBackRows {
   /** What a row holds, references as identities. */
   cells(key: readonly SqlValue[]): CellValue[] | null {
     const image = this.image(key);
-    return image === undefined ? null : unpackCells(this.table, image);
+    return image === undefined ? null : unpackCells(this.table, key, image);
   }
 
   /** What `read` gives, with whom the row names that is in no table: nothing can be put in for that one. */
   concrete(key: readonly SqlValue[]): Concrete | null {
-    const image = this.image(key);
-    return image === undefined ? null : this.rows.references.concrete(this.table, unpackCells(this.table, image));
+    const cells = this.cells(key);
+    return cells && this.rows.references.concrete(this.table, cells);
   }
 
   /** Keeps a row back; one that is kept back already stays as it is. */
@@ -71,8 +72,8 @@ export class KeptBackRows {
     return [...locals].flatMap((hex) => {
       const local = Buffer.from(hex, "hex");
       const key = keyParts(this.table, local);
-      const image = this.image(key);
-      const its = image === undefined ? [] : this.targetsOf(local, unpackCells(this.table, image));
+      const cells = this.cells(key);
+      const its = cells ? this.targetsOf(local, cells) : [];
       return its.some((target) => targets.includes(target)) ? [key] : [];
     });
   }
@@ -113,14 +114,13 @@ export class KeptBackRows {
 
   private readTargets(): Map<string, Set<string>> {
     const found = new Map<string, Set<string>>();
-    for (const key of this.keys()) this.noteTargets(found, this.local(key), unpackCells(this.table, this.image(key) as Buffer));
+    for (const key of this.keys()) this.noteTargets(found, this.local(key), this.cells(key) as CellValue[]);
     return found;
   }
 
   update(key: readonly SqlValue[], indexes: readonly number[], values: readonly Bindable[], raw: readonly number[]): void {
-    const image = this.image(key);
-    if (image === undefined) return;
-    const cells = unpackCells(this.table, image);
+    const cells = this.cells(key);
+    if (!cells) return;
     const changed = values.map((value, i): SqlValue => (raw.includes(i) ? new RawText(value as Buffer) : value));
     const next = this.rows.references.concrete(this.table, cells).values;
     indexes.forEach((index, i) => (next[index] = changed[i] as SqlValue));
@@ -196,13 +196,17 @@ function packCells(table: Table, cells: readonly CellValue[]): Buffer {
   return out.toBytes();
 }
 
-function unpackCells(table: Table, image: Buffer): CellValue[] {
+function unpackCells(table: Table, key: readonly SqlValue[], image: Buffer): CellValue[] {
   const cells: CellValue[] = table.columns.map((column) => column.fallback);
+  const unwritten = new Set(table.columns.map(({ cid }) => cid));
   const from = new ByteReader(image);
   while (!from.done) {
-    const index = table.indexOf.get(from.varint());
+    const cid = from.varint();
+    const index = table.indexOf.get(cid);
     const cell = from.value();
     if (index !== undefined) cells[index] = cell;
+    unwritten.delete(cid);
   }
+  showKey({ table, key, values: cells, unwritten });
   return cells;
 }

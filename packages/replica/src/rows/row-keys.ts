@@ -1,5 +1,5 @@
 import { ByteReader, type CellValue, Ref, type SqlValue } from "@scoutsync/core";
-import type { Table } from "../schema/catalog.ts";
+import { isNamedByBirth, type Table } from "../schema/catalog.ts";
 import { KeylessRows } from "./keyless-rows.ts";
 import type { RowState } from "./row-state.ts";
 import type { RowStore } from "./row-store.ts";
@@ -88,8 +88,37 @@ export class RowKeys {
 
   /** The parts of a natural key, references as identities. */
   keyCells(state: RowState): CellValue[] {
-    const reader = new ByteReader(state.key as Buffer);
-    return state.table.key.map(() => reader.value());
+    return keyCells(state);
+  }
+}
+
+/** As `RowKeys.keyCells`. */
+export function keyCells({ table, key }: RowState): CellValue[] {
+  const reader = new ByteReader(key as Buffer);
+  return table.key.map(() => reader.value());
+}
+
+/**
+ * Where whoever wrote a row has another name for its key nobody has written the columns that it has here: they hold what names the row
+ * all the same. `values` in catalog order; `unwritten`: columns by number.
+ */
+export function showKey({
+  table,
+  key,
+  values,
+  unwritten,
+}: {
+  table: Table;
+  key: readonly CellValue[] | null;
+  values: CellValue[];
+  unwritten: ReadonlySet<number>;
+}): void {
+  if (isNamedByBirth(table)) return;
+  for (const [part, { cid }] of table.key.entries()) {
+    const index = unwritten.has(cid) ? table.indexOf.get(cid) : undefined;
+    const value = key?.[part] ?? null;
+    // A copy: whoever is done with the row may give back the memory of its values.
+    if (index !== undefined) values[index] = value instanceof Uint8Array ? Buffer.from(value) : value;
   }
 }
 
