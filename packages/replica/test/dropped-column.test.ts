@@ -182,3 +182,86 @@ test("what lost in a table without a key is listed as before once its column has
     expect(site.replica.state().digest, site.name).toEqual(a.replica.state().digest);
   }
 });
+
+describe("a conflict in a table that a migration makes anew with another kind of key", () => {
+  const NAMED = "CREATE TABLE item(name TEXT PRIMARY KEY, note TEXT)";
+  const NUMBERED = "CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT UNIQUE, note TEXT)";
+  const LOOSE = "CREATE TABLE item(name TEXT, note TEXT)";
+  const madeAnew = (sql: string) =>
+    `ALTER TABLE item RENAME TO old; ${sql}; INSERT INTO item(name, note) SELECT name, note FROM old ORDER BY name; DROP TABLE old`;
+  const losers = ({ conflicts }: Site) => conflicts.map(({ column, winner, loser }) => [column, winner?.value ?? null, loser?.value]);
+
+  test.each([
+    ["a natural one, an integer", NAMED, NUMBERED],
+    ["an integer, a natural one", NUMBERED, NAMED],
+    ["none, an integer", LOOSE, NUMBERED],
+    ["a natural one, none", NAMED, LOOSE],
+  ])("stays listed where it was, until somebody has seen it: %s", (_, before, after) => {
+    const alike = before === NAMED ? "; UPDATE item SET note = 'of all' WHERE name = 'two'" : "";
+    const all = ["a", "b", "c"].map((name) => new Site(name, before)) as [Site, Site, Site];
+    const [a, b, c] = all;
+    a.edit("INSERT INTO item(name, note) VALUES('one', 'first'), ('two', 'first')", at(0));
+    settle(...all);
+    for (const [i, site] of all.entries()) site.edit(`UPDATE item SET note = 'of ${site.name}' WHERE name = 'one'${alike}`, at(i + 1));
+    settle(...all);
+    const ids = a.conflicts.map(({ id }) => id);
+    for (const site of all) site.edit(madeAnew(after), at(4));
+    for (const site of all) site.nowUs = at(20);
+    settle(...all);
+    for (const site of all) {
+      expect(site.rows("SELECT name, note FROM item ORDER BY name"), site.name).toEqual([
+        { name: "one", note: "of c" },
+        { name: "two", note: alike === "" ? "first" : "of all" },
+      ]);
+      expect(losers(site), site.name).toEqual([
+        ["note", null, "of a"],
+        ["note", null, "of b"],
+      ]);
+      expect(site.conflicts.map(({ id }) => id).sort()).toEqual([...ids].sort());
+    }
+    const [lost] = a.conflicts;
+    const decide = (site: Site, keep: "winner" | "loser" | "", note: string | null = null) =>
+      site.replica.resolve({ id: lost!.id, keep, set: note === null ? [] : [{ name: "note", value: note }] });
+    expect(refusal(() => decide(a, "loser"))).toBe("INVALID_ARGUMENT");
+    expect(refusal(() => decide(a, "", "x"))).toBe("INVALID_ARGUMENT");
+    decide(a, "winner");
+    a.restart();
+    c.edit("UPDATE item SET note = 'more' WHERE name = 'two'", at(21));
+    settle(...all);
+    expect(losers(a)).toEqual([["note", null, "of b"]]);
+    expect(losers(b)).toHaveLength(2);
+    expect(a.rows("SELECT note FROM item ORDER BY name")).toEqual([{ note: "of c" }, { note: "more" }]);
+    expect(a.pull(c).at(-1)?.verified).toBe(true);
+  });
+
+  test("shows no key that is sensitive", () => {
+    const all = ["a", "b"].map((name) => new Site(name, NAMED, { sensitive: ["item.name"] })) as [Site, Site];
+    const [a, b] = all;
+    a.edit("INSERT INTO item VALUES('secret', 'first')", at(0));
+    settle(...all);
+    for (const [i, site] of all.entries()) site.edit(`UPDATE item SET note = 'of ${site.name}'`, at(i + 1));
+    settle(...all);
+    b.edit(madeAnew(NUMBERED), at(4));
+    expect(losers(b)).toEqual([["note", null, "of a"]]);
+    expect(b.conflicts.map(({ key }) => key)).toEqual(["(sensitive)"]);
+  });
+
+  test("so does what a row said itself that is one with another", () => {
+    const all = ["a", "b"].map((name) => new Site(name, NUMBERED)) as [Site, Site];
+    const [a, b] = all;
+    a.edit("INSERT INTO item(name, note) VALUES('one', 'of a')", at(0));
+    b.edit("INSERT INTO item(name, note) VALUES('one', 'of b')", at(1));
+    settle(...all);
+    for (const site of all) expect(losers(site), site.name).toEqual([["note", "of b", "of a"]]);
+    for (const site of all) site.edit(madeAnew(NAMED), at(4));
+    for (const site of all) site.nowUs = at(20);
+    settle(...all);
+    for (const site of all) {
+      expect(site.rows("SELECT name, note FROM item"), site.name).toEqual([{ name: "one", note: "of b" }]);
+      expect(losers(site), site.name).toEqual([["note", null, "of a"]]);
+    }
+    const [lost] = a.conflicts;
+    a.replica.resolve({ id: lost!.id, keep: "winner", set: [] });
+    expect(losers(a)).toEqual([]);
+  });
+});

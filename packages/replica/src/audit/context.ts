@@ -30,7 +30,8 @@ export function keyOf({ rows, knowledge }: Audited, state: RowState): string {
     const value = cells[index];
     if (value instanceof Ref) cells[index] = rows.references.shownId(parent, value) ?? value.sequence.toString();
   }
-  return keyText(cells as SqlValue[]);
+  // Of a table that is gone nobody knows which one it named.
+  return keyText(cells.map((cell) => (cell instanceof Ref ? cell.sequence.toString() : cell)));
 }
 
 /** A value as the table would hold it: a reference as the integer its row has here, NULL when it is not here. */

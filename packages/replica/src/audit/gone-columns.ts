@@ -1,12 +1,25 @@
-import { type CellValue, decide, LWW, Ref, type Review, rootOf, type Rule, type SqlValue, SyncError, type Write } from "@scoutsync/core";
+import {
+  type CellValue,
+  decide,
+  LWW,
+  Ref,
+  type Review,
+  rootOf,
+  type Rule,
+  type SqlValue,
+  SyncError,
+  winnerOf,
+  type Write,
+} from "@scoutsync/core";
 import { closeStanding } from "../rows/registers.ts";
 import { type ColumnWrite, ownedDots, type RowState, valueOf } from "../rows/row-state.ts";
 import { sameValue } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
+import { rowsLeftOpen } from "../schema/leaving.ts";
 import { type Audited, columnName, identityText, keyOf, reviewId, shown } from "./context.ts";
 import { statesIn } from "./held.ts";
 
-/** A value that lost in a column that the table does not have any more, and that nobody has decided about. */
+/** A value that lost in a column that the table does not have any more, or had with another key, and that nobody has decided about. */
 interface Lost {
   state: RowState;
   cid: number;
@@ -25,13 +38,13 @@ export function lostWithColumn(audited: Audited, state: RowState): Lost[] {
     return lost.flatMap((write) => {
       const { value } = writes[valued.indexOf(write)] as ColumnWrite;
       const loser = { ...write, origin: rootOf(write.origin, knowledge) };
-      const isClosed = state.closed.some(
-        (held) => held.cid === cid && held.loser.origin === loser.origin && held.loser.sequence === loser.sequence,
-      );
-      return value === undefined || isClosed ? [] : [{ state, cid, loser, value }];
+      return value === undefined || isClosed(state, cid, loser) ? [] : [{ state, cid, loser, value }];
     });
   });
 }
+
+const isClosed = ({ closed }: RowState, cid: number, loser: Write): boolean =>
+  closed.some((held) => held.cid === cid && held.loser.origin === loser.origin && held.loser.sequence === loser.sequence);
 
 /** The column's rule is that of its name; a tally says which one it was written under, whatever is configured now. */
 function ruleOfGone(audited: Audited, table: Table, cid: number, writes: readonly ColumnWrite[]): Rule {
@@ -44,6 +57,28 @@ function* allLost(audited: Audited): Generator<Lost> {
     for (const state of statesIn(audited, table))
       for (const lost of lostWithColumn(audited, state)) if (!isShown(audited, lost)) yield lost;
   }
+  for (const table of audited.rows.absent) if (table.absent === "key") yield* lostWithKey(audited, table);
+}
+
+/** What lost in rows of a table that is gone, and the migration that made one with another kind of key of them could not take along. */
+function lostWithKey(audited: Audited, table: Table): Lost[] {
+  const { db, rows } = audited;
+  return rowsLeftOpen(db, rows, table).flatMap((state) => {
+    // A key is no value that loses.
+    const key = table.surrogate ? [] : rows.keys.keyCells(state);
+    return [...lostWithColumn(audited, state), ...notShown(audited, state)].filter(
+      ({ value }) => !key.some((part) => sameValue(part, value)),
+    );
+  });
+}
+
+/** What a row said itself that its table showed with the values of another one that it is one with. */
+function notShown({ knowledge }: Audited, state: RowState): Lost[] {
+  return [...state.own].flatMap(([cid, value]) => {
+    const write = winnerOf(state.columns.get(cid) ?? [], knowledge) ?? state.birth;
+    const loser = { ...write, origin: rootOf(write.origin, knowledge) };
+    return value instanceof Ref || isClosed(state, cid, loser) ? [] : [{ state, cid, loser, value }];
+  });
 }
 
 /**
@@ -65,17 +100,20 @@ function reviewOf(audited: Audited, { state, cid, loser, value }: Lost): Review 
   const { table } = state;
   const column = columnName(table, cid);
   const dot = knowledge.dotText(loser.origin, loser.sequence);
-  const cells = rows.cells(state);
+  const isGone = table.absent !== null;
+  const cells = isGone ? [] : rows.cells(state);
   return {
     id: reviewId("conflict", table.name, identityText(audited, state), column, dot),
     kind: "conflict",
     table: table.name,
-    key: keyOf(audited, state),
+    key: isGone ? audited.veil.formerKey(table.name, keyOf(audited, state)) : keyOf(audited, state),
     column,
     winner: null,
     loser: { value: asShown(audited, value), author: knowledge.authorOf(loser.origin), timeUs: loser.time, dot },
-    image: table.columns.map(({ name }, i) => ({ name, value: shown(audited, table, i, cells[i] ?? null) })),
-    reason: `lost against a concurrent write in column "${column}", which the table had then and has not now; --keep winner leaves the row as it is, --set COLUMN=VALUE writes to a column that it has`,
+    image: isGone ? null : table.columns.map(({ name }, i) => ({ name, value: shown(audited, table, i, cells[i] ?? null) })),
+    reason: isGone
+      ? "lost against a concurrent write while the table had another kind of primary key; where it is wanted the application has to write it, --keep winner takes it off this server's list"
+      : `lost against a concurrent write in column "${column}", which the table had then and has not now; --keep winner leaves the row as it is, --set COLUMN=VALUE writes to a column that it has`,
     sinceUs: loser.time,
     resolved: false,
   };
@@ -92,13 +130,21 @@ export function goneColumnReviews(audited: Audited): Review[] {
 }
 
 /**
- * Takes such a value off the list, for all nodes on which the column is gone; what is to be written to the row is for the caller to
- * write. Null where there is none of this id. Throws INVALID_ARGUMENT where nobody says which column is to have the value.
+ * Takes such a value off the list, for all nodes on which the column is gone, for this one where the table is; what is to be written to
+ * the row is for the caller to write. Null where there is none of this id. Throws INVALID_ARGUMENT where nobody says which column is to
+ * have the value, or where the row is to have it that has another key now.
  */
 export function settleGoneColumn(audited: Audited, { id, keep }: { id: string; keep: string }): { review: Review; row: RowState } | null {
   for (const lost of allLost(audited)) {
     const review = reviewOf(audited, lost);
     if (review.id !== id) continue;
+    if (lost.state.table.absent !== null && keep !== "winner") {
+      throw new SyncError({
+        code: "INVALID_ARGUMENT",
+        message: `table "${review.table}" has another kind of primary key now, and nobody knows which of its rows this is`,
+        action: "Write the value with the application where it belongs, and take this off the list with --keep winner.",
+      });
+    }
     if (keep === "loser") {
       throw new SyncError({
         code: "INVALID_ARGUMENT",
@@ -109,7 +155,8 @@ export function settleGoneColumn(audited: Audited, { id, keep }: { id: string; k
     const { state, cid, loser, value } = lost;
     const before = ownedDots(state);
     closeStanding(state, [{ cid, loser, value }], audited.knowledge);
-    audited.rows.saveRegisters(state, audited.rows.cells(state), before);
+    if (state.table.absent === null) audited.rows.saveRegisters(state, audited.rows.cells(state), before);
+    else audited.rows.saveLeft(state, before);
     return { review, row: state };
   }
   return null;

@@ -49,6 +49,12 @@ export class Veil {
     return text !== "" && this.keyTables.includes(table) ? VEILED : text;
   }
 
+  /** Of a row whose table has another key now: any column that is sensitive may have been the key. */
+  formerKey(table: string, text: string): string {
+    const entries = [...this.#entries];
+    return entries.some((entry) => entry.split(".", 1)[0] === table.toLowerCase()) ? VEILED : text;
+  }
+
   columns(table: string, columns: Columns): Columns {
     return columns.map(({ name, value }) => ({ name, value: this.#value(table, name, value) }));
   }

@@ -176,7 +176,8 @@ export class RowStore {
 
   // ---- finding
 
-  private fromStored(table: Table, row: StoredRow): RowState {
+  /** A row as it is stored with its table, which may be gone. */
+  fromStored(table: Table, row: StoredRow): RowState {
     return this.named(stateInTable(table, row));
   }
 
@@ -528,6 +529,15 @@ export class RowStore {
       this.said.noteOwn(state, cells, values);
       this.saveInTable(state, state.table.surrogate ? state.slot : null, values, before);
     } else this.saveOut(state, false, state.slot === UNSTORED ? null : this.outId(state), cells, before);
+  }
+
+  /** Stores what is known of a row that was in a table which is gone, where something may have lost: nothing shows its values any more. */
+  saveLeft(state: RowState, before: ReturnType<typeof ownedDots>): void {
+    const { origin: oid, sequence, time, context } = state.birth;
+    const open = [...state.columns.values()].some((writes) => writes.length > 1) || state.own.size > 0 ? 1 : null;
+    const row = { oid, sequence, time, context, open, extra: this.packed(state), hash: state.hash as Buffer };
+    this.of(state.table).change(state.slot, row);
+    this.syncLog(state, before);
   }
 
   /** Rows that wait for a place, of one table or of all. One image is read after another: together large ones may be more than there is memory. */

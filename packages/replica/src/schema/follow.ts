@@ -39,7 +39,7 @@ import {
   removeStaleCapture,
   writeMeta,
 } from "./install.ts";
-import { forgetMissing, holdTable, holdWaiting, keepReplaced, leavingTables, rejoinTable } from "./leaving.ts";
+import { forgetMissing, forgetTaken, holdTable, holdWaiting, keepReplaced, leavingTables, rejoinTable } from "./leaving.ts";
 import { loseSight, noteParents, regainSight } from "./out-of-sight.ts";
 import type { Reconciliation, Shape } from "./reconcile.ts";
 import type { SeenSchema } from "./seen.ts";
@@ -210,6 +210,7 @@ export class SchemaFollower {
     this.seen.see();
     if (leaving.length > 0) this.leave(leaving, tables, absent);
     holdWaiting(this.db, absent);
+    forgetTaken(this.db, this.rows, absent);
     keepReplaced(
       parts,
       absent.filter(({ tid }) => leftSince(this.db, tid) !== null),

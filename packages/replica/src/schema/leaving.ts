@@ -8,7 +8,7 @@ import { rowsTable } from "../rows/table-store.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isAlive, registerOf } from "../rows/registers.ts";
 import { pages } from "../rows/pages.ts";
-import { rowHash, sameValue } from "../rows/values.ts";
+import { rowHash, sameValue, valueText } from "../rows/values.ts";
 import { absentTables } from "./absent.ts";
 import { catalogTables, isNamedByBirth, type Table } from "./catalog.ts";
 import { quote } from "./quote.ts";
@@ -194,6 +194,57 @@ export function forgetMissing(db: Database, rows: RowStore, table: Table, captur
     missing++;
   }
   return missing;
+}
+
+/** Rows that were in a table which is gone, with values in them that had lost or that it did not show. */
+export function rowsLeftOpen(db: Database, rows: RowStore, table: Table): RowState[] {
+  const name = rowsTable(table.tid);
+  if (db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = ?").get(name) === undefined) return [];
+  const open = db.prepare(`SELECT id FROM ${name} WHERE open IS NOT NULL ORDER BY id`).safeIntegers(true).pluck();
+  return (open.all() as bigint[]).flatMap((slot) => {
+    const stored = rows.of(table).byId(slot);
+    return stored ? [rows.fromStored(table, stored)] : [];
+  });
+}
+
+/**
+ * Of tables that are gone and were made anew with another kind of key: what lost in them and was written alike by who won is in the row
+ * that has the former key in some column. The others are for people (`audit/gone-columns.ts`). Inside a write transaction.
+ */
+export function forgetTaken(db: Database, rows: RowStore, absent: readonly Table[]): void {
+  for (const gone of absent) {
+    const now = gone.absent === "key" ? rows.tableNamed(gone.name) : undefined;
+    // A number says nothing of who has it now, and two nodes do not make one row under it.
+    const left = !now || gone.surrogate || gone.keyless ? [] : rowsLeftOpen(db, rows, gone);
+    if (!now || left.length === 0) continue;
+    const keys = new Map<string, { state: RowState; key: CellValue[] }[]>();
+    for (const state of left) {
+      const key = rows.keys.keyCells(state);
+      const first = valueText(key[0] ?? null);
+      keys.set(first, [...(keys.get(first) ?? []), { state, key }]);
+    }
+    for (const { values } of pages(db, now)) {
+      const cells = rows.references.abstract(now, values);
+      const holds = (part: CellValue) => cells.some((cell) => sameValue(cell, part));
+      const likely = new Set(cells.flatMap((cell) => keys.get(valueText(cell)) ?? []));
+      for (const { state, key } of likely) if (key.every(holds)) forgetAlike(rows, state, now, cells);
+    }
+  }
+}
+
+function forgetAlike(rows: RowStore, state: RowState, now: Table, cells: readonly CellValue[]): void {
+  const before = ownedDots(state);
+  let forgets = false;
+  for (const [cid, writes] of state.columns) {
+    const index = now.columns.findIndex(({ name }) => name === state.table.lacking.get(cid));
+    const isAlike = ({ value, tally }: ColumnWrite) => value !== undefined && !tally && sameValue(value, cells[index] ?? null);
+    const others = index < 0 ? writes : writes.filter((write) => !isAlike(write));
+    // One that the table lacked has who won with its value, too.
+    if (others.length === writes.length || others.every(({ value }) => value !== undefined)) continue;
+    state.columns.set(cid, others);
+    forgets = true;
+  }
+  if (forgets) rows.saveLeft(state, before);
 }
 
 function isThereByKey(rows: RowStore, table: Table): (state: RowState) => boolean {
