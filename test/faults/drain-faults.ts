@@ -8,6 +8,21 @@ export const DRAIN_FAULTS: Fault[] = [
     caughtBy: tests("interrupted"),
   },
   {
+    name: "what a mass delete emptied in other rows stays empty when it is undone",
+    edits: [["for (const say of this.emptying.splice(0)) say();", ""]],
+    caughtBy: tests("quarantine-references"),
+  },
+  {
+    name: "undoing a mass delete brings back a reference that somebody had emptied before it",
+    edits: [["if (hash.equals(CONFIRMED)) this.write(", "this.write("]],
+    caughtBy: tests("quarantine-references"),
+  },
+  {
+    name: "undoing a mass delete brings back a reference that somebody has emptied since",
+    edits: [["return isOld && (value === null", "return (value === null"]],
+    caughtBy: tests("quarantine-references"),
+  },
+  {
     name: "what refers to a row that takes a deleted one's integer is drained before it does",
     edits: [["return went && at < own ? noted.slice(at) : [];", "return went && at < own ? noted.slice(noted.length) : [];"]],
     caughtBy: tests("retaken-keys"),

@@ -78,12 +78,26 @@ function ruledColumns(table: Table): { name: string; stored: string }[] {
   return table.columns.flatMap(({ name, rule }, i) => (isCombining(rule) ? [{ name, stored: `c${i}` }] : []));
 }
 
-/** Notes what an update finds in such columns. */
+/** Columns of foreign keys that a delete of the row they refer to empties. */
+function emptiedColumns(table: Table): { name: string; stored: string }[] {
+  const names = new Set(table.emptied.flatMap(({ columns }) => columns));
+  return table.columns.flatMap(({ name }, i) => (names.has(name) ? [{ name, stored: `c${i}` }] : []));
+}
+
+/** Notes what an update finds in columns with such a rule, and in those that may be emptied; of a table with the latter alone, where one changes. */
 function found(table: Table): string {
   const ruled = ruledColumns(table);
-  if (ruled.length === 0) return "";
-  const stored = ruled.map((column) => `, ${column.stored}`).join("");
-  return ` INSERT INTO ${imageTable(table.tid)}(${imageNumber(table)}${stored}) SELECT (SELECT max(n) FROM ${CAPTURE})${lenient("OLD", ruled)} FROM ${nulls("OLD", ruled)};`;
+  const emptied = emptiedColumns(table).filter(({ stored }) => ruled.every((column) => column.stored !== stored));
+  const columns = [...ruled, ...emptied];
+  if (columns.length === 0) return "";
+  const stored = columns.map((column) => `, ${column.stored}`).join("");
+  const note = `INSERT INTO ${imageTable(table.tid)}(${imageNumber(table)}${stored}) SELECT (SELECT max(n) FROM ${CAPTURE})${lenient("OLD", columns)} FROM ${nulls("OLD", columns)}`;
+  if (ruled.length > 0) return ` ${note};`;
+  const of = (row: string, { name }: { name: string }) => `(SELECT ${row}.${quote(name)})`;
+  const changes = emptied
+    .map((column) => `(${of("OLD", column)} IS NOT NULL AND ${of("OLD", column)} IS NOT ${of("NEW", column)})`)
+    .join(" OR ");
+  return ` ${note}, ${nulls("NEW", columns)} WHERE ${changes};`;
 }
 
 /** Notes the row that an insert may write over, which `match` finds among rows `t`, as an event of its own. */

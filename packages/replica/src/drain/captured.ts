@@ -1,7 +1,19 @@
 import type { Database, Statement } from "better-sqlite3";
 import type { SqlValue } from "@scoutsync/core";
-import { CAPTURE, captureColumns, eventCode, imageNumber, imageTable, maskCount, Op, REPLACED, UNDATED } from "../capture/triggers.ts";
+import {
+  CAPTURE,
+  captureColumns,
+  eventCode,
+  imageNumber,
+  imageTable,
+  MASK_BITS,
+  maskCount,
+  Op,
+  REPLACED,
+  UNDATED,
+} from "../capture/triggers.ts";
 import { valueStatement } from "../kept-statements.ts";
+import { indexesOf } from "../rows/foreign-keys.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { hasCombiningRule } from "../rows/ruled-columns.ts";
 import { mayHoldRawText, packKey, textFromBytes } from "../rows/values.ts";
@@ -19,6 +31,8 @@ export interface Event {
   /** Its place in the dirty list. */
   n: number;
   op: number;
+  /** When it was captured, as the triggers say it: one time for all that one statement did. */
+  at: SqlValue | undefined;
   /** Unix microseconds, corrected, never later than the drain's own clock. */
   wall: number;
   /** Its columns may have been written, and nobody saw when. */
@@ -31,7 +45,7 @@ export interface Event {
   seen: boolean;
   /** Of a row that went: its application put another one in its place, by another key or by an OR REPLACE. */
   replaced: boolean;
-  /** Of an update: what it found in columns whose rule asks for that; null where nothing noted it. */
+  /** Of an update: what it found in columns whose rule asks for that, and those of `emptied` foreign keys; null where nothing noted it. */
   found: SqlValue[] | null;
 }
 
@@ -105,17 +119,20 @@ export class Captured {
     const op = Number(values[2]);
     const image = table.keyless || op === Op.delete || op === Op.displaced ? this.image(table, values[0] as bigint) : [];
     const key = this.key(table, values);
+    const masks = values.slice(4 + keys, 4 + keys + maskCount(table)).map((mask) => (mask as bigint | null) ?? 0n);
+    const isFound = (op === Op.update || op === Op.found) && hasCombiningRule(table);
     return {
       n: Number(values[0]),
       op,
+      at: values[3],
       wall: this.clock.stamp(Math.round(((values[3] as number) - EPOCH_DAY) * DAY_US)),
       undated: values[3] === UNDATED,
-      masks: values.slice(4 + keys, 4 + keys + maskCount(table)).map((mask) => (mask as bigint | null) ?? 0n),
+      masks,
       key,
       image: image ?? unseenImage(table, key),
       seen: image !== null,
       replaced: op === Op.displaced || (op === Op.delete && !table.keyless && values[4 + keys] === REPLACED),
-      found: (op === Op.update || op === Op.found) && hasCombiningRule(table) ? this.image(table, values[0] as bigint) : null,
+      found: isFound || (op === Op.update && mayEmpty(table, masks)) ? this.image(table, values[0] as bigint) : null,
     };
   }
 
@@ -222,6 +239,15 @@ export class Captured {
       .get(n) as Buffer[];
     return image.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
   }
+}
+
+/** True where an update changed this column. */
+export const isMarked = (masks: readonly bigint[], index: number): boolean =>
+  (((masks[Math.floor(index / MASK_BITS)] ?? 0n) >> BigInt(index % MASK_BITS)) & 1n) === 1n;
+
+/** True where an update changed columns that a delete of what they refer to may have emptied. */
+function mayEmpty(table: Table, masks: readonly bigint[]): boolean {
+  return table.emptied.some((foreign) => indexesOf(foreign).some((index) => isMarked(masks, index)));
 }
 
 /** What stands for the values of a row that went past capture: its key, and the columns' defaults. */

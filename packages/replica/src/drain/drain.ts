@@ -279,6 +279,7 @@ export class Drain {
         if (bore) this.row.deleteBorn(table, events.at(-1) as Event);
         else this.row.follow(table, events, null, last);
       }
+      this.row.settleEmptied();
       groups = new Map();
     };
     let noted: Noted[] = [];
@@ -303,7 +304,7 @@ export class Drain {
         continue;
       }
       const name = found.table.keyless ? `${found.table.tid}` : nameOf(found.table, event.key);
-      const one = { ...found, name, event, at: values[3] };
+      const one = { ...found, name, event };
       const isRetaken = event.op === Op.insert && found.table.surrogate;
       if (isRetaken && groups.get(name)?.events.some(({ op }) => op === Op.delete || op === Op.displaced)) {
         const cascaded = cascadedBefore(noted, one);
@@ -328,13 +329,12 @@ function cameToTwins(raw: readonly SqlValue[][], tables: ReadonlyMap<number, { t
   return new Set(raw.flatMap(([, tid, op, at]) => (Number(op) === Op.insert && hasTwin(tid) ? [`${Number(tid)} ${Number(at)}`] : [])));
 }
 
-/** An event, the row it is of, and when it was captured, as the triggers say it: one time for all that one statement did. */
+/** An event, and the row it is of. */
 interface Noted {
   table: Table;
   order: number;
   name: string;
   event: Event;
-  at: SqlValue | undefined;
 }
 
 /**
@@ -342,7 +342,7 @@ interface Noted {
  * now. SQLite changes what refers to a row before the triggers on its key run. In their order, with the row's own; none otherwise.
  */
 function cascadedBefore(noted: readonly Noted[], came: Noted): Noted[] {
-  const isOfStatement = (one: Noted | undefined): one is Noted => one !== undefined && one.at === came.at;
+  const isOfStatement = (one: Noted | undefined): one is Noted => one !== undefined && one.event.at === came.event.at;
   const isOwn = ({ table }: Noted) => table === came.table;
   let at = noted.length;
   let went = false;

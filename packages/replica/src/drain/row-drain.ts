@@ -1,15 +1,16 @@
 import type { CellValue, SqlValue } from "@scoutsync/core";
-import { MASK_BITS, Op } from "../capture/triggers.ts";
+import { Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { Quarantine } from "../quarantine/quarantine.ts";
+import { indexesOf } from "../rows/foreign-keys.ts";
 import { forgetValues } from "../rows/registers.ts";
 import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { hasCombiningRule } from "../rows/ruled-columns.ts";
 import { sameValue } from "../rows/values.ts";
-import type { Table } from "../schema/catalog.ts";
+import type { ForeignKey, Table } from "../schema/catalog.ts";
 import type { Doubts, Reconciliation } from "../schema/reconcile.ts";
-import { type Event, unseenImage } from "./captured.ts";
+import { type Event, isMarked, unseenImage } from "./captured.ts";
 import { NO_DOTS, type OwnWrites } from "./own-writes.ts";
 import { TakenOver } from "./taken-over.ts";
 
@@ -24,6 +25,8 @@ export class RowDrain {
   private into: number | null = null;
   /** A row with NULL in its key was captured, and the table's rows without a key do not take part yet. */
   foundWithoutKey = false;
+  /** Rows kept back whose delete emptied columns of others: said when those have been drained that go, too. */
+  private emptying: (() => void)[] = [];
 
   constructor(options: {
     rows: RowStore;
@@ -42,6 +45,12 @@ export class RowDrain {
   /** Call at the start of a drain. */
   begin(): void {
     this.into = this.quarantine.into();
+    this.emptying = [];
+  }
+
+  /** Call when all rows of some events have been followed. */
+  settleEmptied(): void {
+    for (const say of this.emptying.splice(0)) say();
   }
 
   /** The row as the table holds it now; null when it is not there. */
@@ -80,6 +89,13 @@ export class RowDrain {
     // What it held then: they may mean a new row, to which SQLite gave its integer out again.
     let keptBack: readonly CellValue[] | null = null;
     let isKeptBack = false;
+    // By which updates foreign keys lost their values last: where a mass delete did it, undoing that gives them back.
+    const emptied = new Map<ForeignKey, Event>();
+    const noteEmptied = () => {
+      if (this.into === null || !state) return;
+      for (const [foreign, event] of emptied) this.quarantine.emptied.note(state, foreign, event, this.into);
+      emptied.clear();
+    };
     const store = this.rows.of(table);
     if (store.keptBack && events.some(({ op }) => op === Op.insert)) values = store.readTable(first.key);
 
@@ -95,6 +111,9 @@ export class RowDrain {
       keptBack = null;
       written = table.columns.map(() => false);
       this.quarantine.keep(table, first.key, event.image, state.hash as Buffer, this.into);
+      noteEmptied();
+      const { into } = this;
+      if (table.empties.length > 0) this.emptying.push(() => this.quarantine.emptied.confirm(table, event, into));
       // In its table by the time of a decision, what waits now would have nothing to refer to.
       if (this.writes.isNamedUnseen(state)) this.rows.keepBack(table).spare(first.key);
       isKeptBack = true;
@@ -154,11 +173,14 @@ export class RowDrain {
       const goesAllTheSame = event.op === Op.update && displaced?.wall === event.wall && values === null;
       if (!goesAllTheSame) displaced = event.op === Op.displaced ? event : null;
       if (event.op === Op.insert) {
+        emptied.clear();
         if (alive && comeBack()) continue;
         if (alive || born !== null) written = written.map(() => true);
         else born = event.wall;
       } else if (event.op === Op.update) {
-        written = written.map((was, i) => was || (((event.masks[Math.floor(i / MASK_BITS)] ?? 0n) >> BigInt(i % MASK_BITS)) & 1n) === 1n);
+        written = written.map((was, i) => was || isMarked(event.masks, i));
+        for (const foreign of table.emptied)
+          if (indexesOf(foreign).some((index) => isMarked(event.masks, index))) emptied.set(foreign, event);
       } else if (event.op === Op.delete) {
         if (!keepBack(event)) die(event);
       }
@@ -177,6 +199,7 @@ export class RowDrain {
         const gone = table.columns.map(() => null);
         this.writes.writeColumns(state, written, wall, { values: gone, found: null });
         this.rows.saveInTable(state, id, gone, new Map(before));
+        noteEmptied();
       }
       return;
     }
@@ -186,6 +209,8 @@ export class RowDrain {
       // A row that is there though no insert was seen: capture began between.
       const birth = this.writes.birth(table, state, unseen, id, packed, born ?? wall, values);
       this.writes.saveBirth(birth, id, values, state ? before : NO_DOTS);
+      state = birth;
+      noteEmptied();
       if (id !== null && table.referencedBy.length > 0 && this.rows.wasUsed(table, id)) this.takenOver.follow(table, id);
     } else if (state && written.includes(true)) {
       this.writes.edit(
@@ -197,6 +222,7 @@ export class RowDrain {
         before,
         { used: true },
       );
+      noteEmptied();
     }
   }
 

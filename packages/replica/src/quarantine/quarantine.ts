@@ -4,6 +4,7 @@ import { CAPTURE, eventCode, imageNumber, imageTable, Op, REPLACED } from "../ca
 import type { Placement } from "../apply/placement.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { pick } from "../rows/foreign-keys.ts";
+import { EmptiedReferences, type Known } from "./emptied-references.ts";
 import { isSame } from "../rows/members.ts";
 import { registerOf } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
@@ -43,9 +44,6 @@ export interface KeptBackDelete {
   rows: { table: Table; rows: number; sample: SqlValue[][] }[];
 }
 
-/** What the author of a mass delete knew: the last change of each origin, by its local number. */
-type Known = Record<string, number>;
-
 /** Rows looked at before the clock is. */
 const LOOKED_AT_ONCE = 200;
 /** Rows put back before the clock is looked at. */
@@ -69,6 +67,8 @@ export class Quarantine {
   private readonly nowUs: () => number;
   /** The quarantine into which the deletes of this drain go; undefined = not looked yet. */
   private active: number | null | undefined = undefined;
+  /** What deletes that are kept back emptied in other rows. */
+  readonly emptied: EmptiedReferences;
 
   constructor(options: {
     db: Database;
@@ -84,6 +84,7 @@ export class Quarantine {
     this.placement = options.placement;
     this.limits = options.limits;
     this.nowUs = options.nowUs;
+    this.emptied = new EmptiedReferences(options);
   }
 
   /** Call after a rollback. */
@@ -154,9 +155,18 @@ export class Quarantine {
   }
 
   private removeEmpty(): void {
-    this.db.exec(
-      "DELETE FROM _scoutsync_quarantine WHERE draining = 0 AND NOT EXISTS (SELECT 1 FROM _scoutsync_quarantined AS q WHERE q.quarantine = _scoutsync_quarantine.id)",
-    );
+    const empty = this.db
+      .prepare(
+        "SELECT id FROM _scoutsync_quarantine WHERE draining = 0 AND NOT EXISTS (SELECT 1 FROM _scoutsync_quarantined AS q WHERE q.quarantine = _scoutsync_quarantine.id AND q.tid > 0)",
+      )
+      .pluck()
+      .all() as number[];
+    for (const id of empty) this.remove(id);
+  }
+
+  private remove(id: number): void {
+    this.db.prepare("DELETE FROM _scoutsync_quarantined WHERE quarantine = ?").run(id);
+    this.db.prepare("DELETE FROM _scoutsync_quarantine WHERE id = ?").run(id);
   }
 
   /**
@@ -231,17 +241,17 @@ export class Quarantine {
     for (;;) {
       const next = this.db
         .prepare(
-          "SELECT id, since, decision, counts ->> 'moved' AS moved FROM _scoutsync_quarantine WHERE decision IS NOT NULL ORDER BY id LIMIT 1",
+          "SELECT id, since, decision, counts ->> 'moved' AS moved, counts -> 'known' AS known FROM _scoutsync_quarantine WHERE decision IS NOT NULL ORDER BY id LIMIT 1",
         )
-        .get() as { id: number; since: number; decision: QuarantineDecision; moved: number | null } | undefined;
+        .get() as { id: number; since: number; decision: QuarantineDecision; moved: number | null; known: string | null } | undefined;
       if (!next) return true;
       if (next.decision === "release" && !this.spareReferredTo(next.id, until)) return false;
       // Children go first and come back last.
       const tables = next.decision === "release" ? this.rows.tables.toReversed() : this.rows.tables;
       const table = tables.find(({ tid }) => this.page(next.id, tid, 1).length > 0);
       if (!table) {
-        this.db.prepare("DELETE FROM _scoutsync_quarantined WHERE quarantine = ?").run(next.id);
-        this.db.prepare("DELETE FROM _scoutsync_quarantine WHERE id = ?").run(next.id);
+        if (next.decision === "undo" && !this.emptied.giveBack(next.id, JSON.parse(next.known ?? "{}") as Known, PUT_AT_ONCE)) return false;
+        this.remove(next.id);
         this.rows.lookForKeptBack();
         continue;
       }

@@ -12,6 +12,10 @@ export function stateAt(rows: RowStore, table: Table, key: readonly SqlValue[]):
   return state?.place.kind === "table" ? state : null;
 }
 
+/** Where in its table's columns those of a foreign key are. */
+export const indexesOf = ({ child, columns }: ForeignKey): number[] =>
+  columns.map((name) => child.columns.findIndex((column) => column.name === name));
+
 /** The values of some columns of a row, its surrogate key among them; null where one is NULL: then nothing refers to it, nor it to anything. */
 export function pick(table: Table, names: readonly string[], id: bigint | null, values: readonly CellValue[]): CellValue[] | null {
   const picked = names.map((name) => {

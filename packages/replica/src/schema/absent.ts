@@ -36,6 +36,8 @@ function absentTable(db: Database, tid: number, name: string, kind: number, abse
     linked: [],
     dependsOn: [],
     dependants: [],
+    emptied: [],
+    empties: [],
     keyReferences: [],
     referencedBy: [],
     indexOf: new Map(),

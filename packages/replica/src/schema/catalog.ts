@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import { keyKind } from "@scoutsync/core";
-import { type LinkedTarget, type TableColumn, type TableShape, withoutKeyName } from "./tables.ts";
+import { type ForeignKeyShape, type LinkedTarget, type TableColumn, type TableShape, withoutKeyName } from "./tables.ts";
 import type { UniqueIndex } from "./unique-indexes.ts";
 
 /** A synced column with its local number. */
@@ -36,6 +36,9 @@ export interface Table {
   /** Foreign keys of this table, and those of others to it, but for those that name a surrogate key alone. */
   dependsOn: ForeignKey[];
   dependants: ForeignKey[];
+  /** Foreign keys whose columns a delete of the parent empties, see `TableShape`: those of this table, and those of others to it. */
+  emptied: ForeignKey[];
+  empties: ForeignKey[];
   /** Columns elsewhere that hold this table's surrogate key. */
   referencedBy: { child: Table; column: Column }[];
   /** Position in `columns` by local column number. */
@@ -90,6 +93,8 @@ export function catalogTables(db: Database, shapes: readonly TableShape[]): Tabl
       linked: columns.flatMap(({ linked }, index) => (linked ? [{ index, target: linked }] : [])),
       dependsOn: [],
       dependants: [],
+      emptied: [],
+      empties: [],
       keyReferences: [],
       referencedBy: [],
       indexOf: new Map(columns.map((column, index) => [column.cid, index])),
@@ -108,16 +113,19 @@ export function catalogTables(db: Database, shapes: readonly TableShape[]): Tabl
       });
     table.references = link(table.columns);
     table.keyReferences = link(table.key);
-    for (const { columns, parent: name, targets } of shapes.find((shape) => shape.name === table.name)?.foreignKeys ?? []) {
+    const declared = ({ columns, parent: name, targets }: ForeignKeyShape): ForeignKey[] => {
       const parent = byName.get(name);
-      if (!parent) continue;
+      if (!parent) return [];
       const collationOf = (target: string) =>
         [...parent.uniques.flatMap(({ parts }) => parts), ...parent.key].find((part) => part.name === target)?.collation ?? "BINARY";
       const isKey = !parent.surrogate && parent.key.length === targets.length && parent.key.every((part) => targets.includes(part.name));
-      const foreign = { child: table, columns, parent, targets, collations: targets.map(collationOf), isKey };
-      table.dependsOn.push(foreign);
-      parent.dependants.push(foreign);
-    }
+      return [{ child: table, columns, parent, targets, collations: targets.map(collationOf), isKey }];
+    };
+    const shape = shapes.find(({ name }) => name === table.name);
+    table.dependsOn = shape?.foreignKeys.flatMap(declared) ?? [];
+    table.emptied = shape?.emptied.flatMap(declared) ?? [];
+    for (const foreign of table.dependsOn) foreign.parent.dependants.push(foreign);
+    for (const foreign of table.emptied) foreign.parent.empties.push(foreign);
     for (const { index, parent } of table.references) parent.referencedBy.push({ child: table, column: table.columns[index] as Column });
   }
   return parentsFirst(tables);

@@ -55,6 +55,8 @@ export interface TableShape {
   uniques: UniqueIndex[];
   /** Declared foreign keys to tables that take part, but for those that name a surrogate key alone. */
   foreignKeys: ForeignKeyShape[];
+  /** Those whose columns a delete of the parent empties (ON DELETE SET NULL, SET DEFAULT), to surrogate keys included; not of a key. */
+  emptied: ForeignKeyShape[];
   withoutRowid: boolean;
   /** The name that gives a row's rowid; null where there is none, or where columns hide it. */
   rowid: string | null;
@@ -199,6 +201,7 @@ function describeTable(db: Database, name: string, withoutRowid: boolean, exclud
     columns,
     uniques,
     foreignKeys: [],
+    emptied: [],
     withoutRowid,
     rowid,
     utf8,
@@ -348,7 +351,16 @@ function resolveReferences(db: Database, shapes: readonly TableShape[]): void {
       }
     }
   }
-  for (const { table, keys } of declared) table.foreignKeys = foreignKeyShapes(table, keys, byName);
+  for (const { table, keys } of declared) {
+    const isSurrogate = ({ parent: name, targets }: ForeignKeyShape) => {
+      const parent = byName.get(name.toLowerCase());
+      return parent?.surrogate === true && targets.length === 1 && targets[0] === parent.key[0]?.name;
+    };
+    table.foreignKeys = foreignKeyShapes(table, keys, byName).filter((foreign) => !isSurrogate(foreign));
+    const emptying = keys.filter(({ on_delete: action }) => action === "SET NULL" || action === "SET DEFAULT");
+    const isKey = (column: string) => table.key.some(({ name }) => name === column);
+    if (!table.keyless) table.emptied = foreignKeyShapes(table, emptying, byName).filter(({ columns }) => !columns.some(isKey));
+  }
 }
 
 function foreignKeyShapes(table: TableShape, keys: readonly ForeignKeyRow[], byName: ReadonlyMap<string, TableShape>): ForeignKeyShape[] {
@@ -362,7 +374,6 @@ function foreignKeyShapes(table: TableShape, keys: readonly ForeignKeyRow[], byN
     const targets = rows.map(({ to }, i) => nameIn(parent, to ?? parent.key[i]?.name ?? ""));
     // What is excluded, or computed, is not here to be compared.
     if ([...columns, ...targets].includes(null) || targets.length === 0) return [];
-    if (parent.surrogate && targets.length === 1 && targets[0] === parent.key[0]?.name) return [];
     return [{ columns: columns as string[], parent: parent.name, targets: targets as string[] }];
   });
 }
@@ -379,6 +390,7 @@ interface ForeignKeyRow {
   from: string;
   /** Null where the primary key of the parent is meant. */
   to: string | null;
+  on_delete: string;
 }
 
 /** Foreign keys of a table, column by column; `to` names the column also where the declaration leaves that to the primary key. */

@@ -1,0 +1,170 @@
+import { describe, expect, test } from "vitest";
+import { SECOND_US, settle, Site, type SiteOptions } from "./site.ts";
+
+const SCHEMA = `
+  CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT);
+  CREATE TABLE word(k TEXT PRIMARY KEY COLLATE NOCASE);
+  CREATE TABLE slot(day TEXT, hour INTEGER, team_id INTEGER REFERENCES team(id), PRIMARY KEY(day, hour));
+  INSERT INTO team VALUES(0, 'nobody');
+  CREATE TABLE robot(id INTEGER PRIMARY KEY, team_id INTEGER REFERENCES team(id) ON DELETE SET NULL,
+    lent_to INTEGER DEFAULT 0 REFERENCES team(id) ON DELETE SET DEFAULT, label TEXT);
+  CREATE TABLE said(k TEXT PRIMARY KEY, word TEXT REFERENCES word(k) ON DELETE SET NULL);
+  CREATE TABLE shift(id INTEGER PRIMARY KEY, day TEXT, hour INTEGER, FOREIGN KEY(day, hour) REFERENCES slot ON DELETE SET NULL);
+  CREATE TABLE person(id INTEGER PRIMARY KEY, boss INTEGER REFERENCES person(id) ON DELETE SET NULL, name TEXT)`;
+const numbers = (count: number) => `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${count})`;
+const FILL = `
+  ${numbers(120)} INSERT INTO team SELECT i, 'team ' || i FROM n;
+  ${numbers(120)} INSERT INTO robot SELECT i, nullif(i % 120, 0), 1 + i % 80, 'robot ' || i FROM n;
+  ${numbers(120)} INSERT INTO word SELECT 'Word' || i FROM n;
+  ${numbers(120)} INSERT INTO said SELECT 's' || i, 'wORD' || i FROM n;
+  ${numbers(120)} INSERT INTO slot SELECT 'day ' || i, i, NULL FROM n;
+  ${numbers(120)} INSERT INTO shift SELECT i, 'day ' || i, i FROM n;
+  ${numbers(120)} INSERT INTO person SELECT i, nullif(i / 2, 0), 'person ' || i FROM n`;
+const TABLES = ["team", "robot", "word", "said", "slot", "shift", "person"];
+
+function pair(options: SiteOptions = {}): [Site, Site] {
+  const [a, b] = [new Site("a", SCHEMA, { baseline: "shared", ...options }), new Site("b", SCHEMA, { baseline: "shared" })];
+  for (const site of [a, b]) site.app.pragma("foreign_keys = ON");
+  a.edit(FILL);
+  settle(a, b);
+  return [a, b];
+}
+
+const dump = (site: Site) => TABLES.map((table) => site.rows(`SELECT * FROM ${table} ORDER BY 1`));
+const reviewsOf = (site: Site) => site.replica.reviews({ kind: "quarantine", id: "", limit: 0 });
+
+function decide(site: Site, decision: "release" | "undo"): void {
+  const reviews = reviewsOf(site);
+  expect(reviews).not.toEqual([]);
+  for (const { id } of reviews) expect(site.replica.resolve({ id, keep: "", set: [], decision }).resolved).toBe(true);
+}
+
+/** Tables are equal, and stored hashes are those of the rows. */
+function expectEqual(a: Site, b: Site): void {
+  settle(a, b);
+  expect(dump(b)).toEqual(dump(a));
+  expect(a.replica.state().digest).toEqual(b.replica.state().digest);
+  for (const site of [a, b]) {
+    const [stored, deep] = [false, true].map((isDeep) => site.replica.digests({ table: "", buckets: [], deep: isDeep }).entries);
+    expect(stored).toEqual(deep);
+    expect(site.rows("PRAGMA foreign_key_check")).toEqual([]);
+    expect(site.one("SELECT count(*) FROM _scoutsync_quarantined")).toBe(0);
+  }
+}
+
+describe("references that a mass delete emptied in rows that stay", () => {
+  test.each([{ turnMs: 0 }, {}])("are written again when it is undone, at a node that has seen them empty as well: %o", (options) => {
+    const [a, b] = pair(options);
+    const before = dump(b);
+    a.edit("DELETE FROM team WHERE id > 0; DELETE FROM word; DELETE FROM slot");
+    settle(a, b);
+    const emptied =
+      "SELECT (SELECT count(*) FROM robot WHERE team_id > 0 OR lent_to > 0) + (SELECT count(word) FROM said) + (SELECT count(day) FROM shift)";
+    expect([a.one(emptied), b.one(emptied)]).toEqual([0, 0]);
+    decide(a, "undo");
+    expectEqual(a, b);
+    expect(dump(a)).toEqual(before);
+  });
+
+  test("also in rows that it deleted themselves after that, of the same table", () => {
+    const [a, b] = pair({ turnMs: 0 });
+    a.edit(`${numbers(1_000)} INSERT INTO person SELECT 120 + i, 1 + i % 120, 'more' FROM n`);
+    settle(a, b);
+    const before = dump(b);
+    a.edit("DELETE FROM person");
+    settle(a, b);
+    expect(a.one("SELECT count(*) FROM person")).toBe(0);
+    decide(a, "undo");
+    expectEqual(a, b);
+    expect(dump(a)).toEqual(before);
+  });
+
+  test("stay what was typed in them since, here or elsewhere, seen or not, also where that is nothing", () => {
+    const [a, b] = pair();
+    a.edit("UPDATE robot SET team_id = NULL WHERE id = 1");
+    // Not drained before the delete, and no part of it.
+    a.write("UPDATE robot SET team_id = NULL WHERE id = 2; UPDATE _scoutsync_capture SET at = at - 1");
+    a.write("DELETE FROM team WHERE id BETWEEN 1 AND 105");
+    a.replica.drain();
+    // Has not seen the delete.
+    b.edit("UPDATE robot SET team_id = 110 WHERE id = 3; UPDATE robot SET team_id = NULL WHERE id = 4", b.nowUs + SECOND_US);
+    settle(a, b);
+    a.edit("UPDATE robot SET team_id = 111 WHERE id IN (5, 6)", a.nowUs + SECOND_US);
+    a.edit("UPDATE robot SET team_id = NULL WHERE id = 6; DELETE FROM robot WHERE id = 7", a.nowUs + SECOND_US);
+    b.edit("UPDATE robot SET team_id = 112 WHERE id = 8; UPDATE robot SET label = 'edited' WHERE id = 9", b.nowUs + 3 * SECOND_US);
+    settle(a, b);
+    decide(a, "undo");
+    expectEqual(a, b);
+    expect(b.rows("SELECT id, team_id AS t, label FROM robot WHERE id < 12 OR id IN (110, 120) ORDER BY id")).toEqual([
+      { id: 1, t: null, label: "robot 1" },
+      { id: 2, t: null, label: "robot 2" },
+      { id: 3, t: 110, label: "robot 3" },
+      { id: 4, t: null, label: "robot 4" },
+      { id: 5, t: 111, label: "robot 5" },
+      { id: 6, t: null, label: "robot 6" },
+      { id: 8, t: 112, label: "robot 8" },
+      { id: 9, t: 9, label: "edited" },
+      { id: 10, t: 10, label: "robot 10" },
+      { id: 11, t: 11, label: "robot 11" },
+      { id: 110, t: 110, label: "robot 110" },
+      { id: 120, t: null, label: "robot 120" },
+    ]);
+  });
+
+  test("stay empty when it is let go", () => {
+    const [a, b] = pair();
+    a.edit("DELETE FROM team WHERE id > 10; DELETE FROM word");
+    settle(a, b);
+    decide(a, "release");
+    expectEqual(a, b);
+    expect(b.one("SELECT max(team_id) FROM robot")).toBe(10);
+    expect(b.one("SELECT count(word) FROM said")).toBe(0);
+  });
+
+  test("name the row by the integer that it has by then, and stay empty where another row has their UNIQUE value", () => {
+    const [a, b] = [new Site("a", UNIQUE, {}), new Site("b", UNIQUE, {})];
+    for (const site of [a, b]) site.app.pragma("foreign_keys = ON");
+    a.edit(`${numbers(120)} INSERT INTO seat SELECT i, 's' || i FROM n; ${numbers(120)} INSERT INTO guest SELECT i, i FROM n`);
+    settle(a, b);
+    // Two rows of one integer: the one born later gets another.
+    b.edit("INSERT INTO seat VALUES(121, 'of b')");
+    a.edit("INSERT INTO seat VALUES(121, 'of a'); INSERT INTO guest VALUES(121, 121)", b.nowUs + SECOND_US);
+    a.edit("DELETE FROM seat");
+    a.edit("INSERT INTO seat VALUES(1000, 'new')");
+    settle(a, b);
+    b.edit("INSERT INTO guest VALUES(500, 7)", b.nowUs + SECOND_US);
+    settle(a, b);
+    decide(a, "undo");
+    settle(a, b);
+    expect(b.rows("SELECT * FROM guest ORDER BY id")).toEqual(a.rows("SELECT * FROM guest ORDER BY id"));
+    expect(b.rows("SELECT id, seat FROM guest WHERE id IN (6, 7, 500)")).toEqual([
+      { id: 6, seat: 6 },
+      { id: 7, seat: null },
+      { id: 500, seat: 7 },
+    ]);
+    const named = "SELECT name, seat.id <> 121 AS moved FROM seat JOIN guest ON seat = seat.id WHERE guest.id = 121";
+    for (const site of [a, b]) expect(site.rows(named)).toEqual([{ name: "of a", moved: 1 }]);
+  });
+
+  test("are no reason for the application not to drop their column", () => {
+    const [a, b] = pair();
+    for (const site of [a, b]) {
+      site.app.exec("ALTER TABLE robot DROP COLUMN team_id");
+      site.app.exec("UPDATE robot SET label = 'after' WHERE id = 1");
+    }
+    a.edit("UPDATE robot SET lent_to = NULL WHERE id = 2");
+    a.edit("DELETE FROM team WHERE id BETWEEN 1 AND 110");
+    settle(a, b);
+    decide(a, "undo");
+    expectEqual(a, b);
+    expect(b.rows("SELECT * FROM robot WHERE id < 4")).toEqual([
+      { id: 1, lent_to: 2, label: "after" },
+      { id: 2, lent_to: null, label: "robot 2" },
+      { id: 3, lent_to: 4, label: "robot 3" },
+    ]);
+  });
+});
+
+const UNIQUE = `
+  CREATE TABLE seat(id INTEGER PRIMARY KEY, name TEXT);
+  CREATE TABLE guest(id INTEGER PRIMARY KEY, seat INTEGER UNIQUE REFERENCES seat ON DELETE SET NULL)`;
