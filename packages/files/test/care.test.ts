@@ -600,6 +600,18 @@ test("another node's permissions come to the name in the root, and not to what a
   expect(read(b, "x")).toBe("1");
 });
 
+test("bytes that were displaced since somebody read them are served from the store", async () => {
+  write(a, "x", "1");
+  await sync(a, b);
+  const hash = createHash("sha256").update("1").digest("hex");
+  const served = async () => Buffer.from(await a.engine.read(hash, 0, 1)).toString();
+  expect(await served()).toBe("1");
+  write(b, "x", "2");
+  await sync(a, b);
+  expect(read(a, "x")).toBe("2");
+  expect(await served()).toBe("1");
+});
+
 test("another file under the time of the one before is an edit: programs give files times of their own", async () => {
   write(a, "x", "1");
   utimesSync(join(a.root, "x"), 499_162_500, 499_162_500);

@@ -88,6 +88,11 @@ export class Reading {
 
   private open(hash: string): Reader {
     let reader = this.readers.get(hash);
+    // Displaced since, maybe: the same bytes are in the store then.
+    if (reader && hasChanged(reader)) {
+      this.close();
+      reader = undefined;
+    }
     if (!reader) {
       if (this.readers.size >= MAX_OPEN) this.close();
       reader = this.find(hash);
