@@ -128,8 +128,18 @@ export const FILE_FAULTS: Fault[] = [
   },
   {
     name: "two nodes run on one root",
-    edits: [["this.unlock ??= withRoot(context, () => lockRoot(context.disk.path));", "this.unlock ??= () => {};"]],
+    edits: [["this.unlock = withRoot(context, () => lockRoot(context.disk.path));", "this.unlock = () => {};"]],
     caughtBy: tests("root-lock"),
+  },
+  {
+    name: "a root that was put back goes on with its former list",
+    edits: [["      manifest.beginRun();", ""]],
+    caughtBy: tests("put-back"),
+  },
+  {
+    name: "a root that was put back goes on as its former author",
+    edits: [["      const { acknowledged } = this;\n      this.renew();", "      const { acknowledged } = this;\n      this.reindex();"]],
+    caughtBy: tests("put-back"),
   },
   {
     name: "a root in a folder is synced by the folder's root as well",

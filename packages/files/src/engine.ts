@@ -461,7 +461,10 @@ export class FileRootEngine implements FileRootCalls {
       const found = context.disk.identity();
       manifest.set("root_id", found ?? context.disk.mark());
     }
-    this.unlock ??= withRoot(context, () => lockRoot(context.disk.path));
+    if (!this.unlock) {
+      this.unlock = withRoot(context, () => lockRoot(context.disk.path));
+      manifest.beginRun();
+    }
     await recover(context);
     // What a lost manifest knew of, and what a crash left between the store and the manifest.
     await withRoot(context, (open) => adoptObjects(context, open));

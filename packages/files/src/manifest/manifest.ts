@@ -96,7 +96,20 @@ export class Manifest {
     return this.digest.toString("hex");
   }
 
-  /** A manifest that was put back from a copy goes on under new names: versions it gave out since then are not its own any more. */
+  /**
+   * Whoever has taken the root goes on under new names. A disk that was put back to an earlier state, or copied to a second
+   * server, does not know that it was: under its old names it would give numbers and versions out anew that others have with
+   * other contents, and what others have from it would not be sent to it. What others are known to have they still have.
+   */
+  beginRun(): void {
+    this.transaction(() => {
+      const { acknowledged } = this;
+      this.renew();
+      this.set("acknowledged", `${this.indexId}:${acknowledged}`);
+    });
+  }
+
+  /** Versions given out so far are another's from now on. */
   renew(): void {
     this.reindex();
     this.set("author", randomName());

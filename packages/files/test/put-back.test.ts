@@ -1,0 +1,284 @@
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { temporaryFolder } from "@scoutsync/testkit";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { openSite, pull, sync, type Site } from "./exchange.ts";
+import { bytesOn, hashOf, treeOf } from "./model-disk.ts";
+
+// A server is put back to an earlier snapshot: its folder, its manifest, or both are older than what others know from it.
+
+let folder: { path: string; remove(): void };
+let sites: Map<string, Site>;
+/** Of the last write, Unix seconds. */
+let time: number;
+beforeEach(async () => {
+  folder = temporaryFolder("put-back");
+  time = 1_700_000_000;
+  sites = new Map();
+  for (const name of ["a", "b", "c"]) await open(name);
+});
+afterEach(async () => {
+  for (const { engine } of sites.values()) await engine.close();
+  folder.remove();
+});
+
+async function open(name: string): Promise<void> {
+  sites.set(name, await openSite(folder.path, name, { sightingGapMs: 10 }));
+}
+
+function at(name: string): Site {
+  const site = sites.get(name);
+  if (!site) throw new Error(`no site ${name}`);
+  return site;
+}
+
+/** Each write is later than the one before, wherever it is made. */
+function write(name: string, path: string, text: string): void {
+  writeFileSync(join(at(name).root, path), text);
+  time += 60;
+  utimesSync(join(at(name).root, path), time, time);
+}
+const remove = (name: string, path: string) => rmSync(join(at(name).root, path));
+const read = (name: string, path: string) => {
+  const full = join(at(name).root, path);
+  return existsSync(full) ? readFileSync(full, "utf8") : null;
+};
+const look = (name: string) => at(name).engine.scan({ confirm: true });
+const both = (one: string, other: string) => sync(at(one), at(other));
+
+type What = "root" | "data";
+const placeOf = (name: string, what: What) => (what === "root" ? at(name).root : dirname(at(name).manifest));
+
+/** As a machine's disk is copied at one moment: with all that is under way. */
+function snapshot(name: string, as = "snapshot"): void {
+  for (const what of ["root", "data"] as const)
+    cpSync(placeOf(name, what), join(folder.path, as, what), { recursive: true, preserveTimestamps: true });
+}
+
+/** The folders stay the ones they are: it is the disk below them that is an older one. */
+async function putBack(name: string, parts: readonly What[] = ["root", "data"], as = "snapshot"): Promise<void> {
+  await at(name).engine.close();
+  for (const what of parts) {
+    const place = placeOf(name, what);
+    for (const one of readdirSync(place)) rmSync(join(place, one), { recursive: true });
+    cpSync(join(folder.path, as, what), place, { recursive: true, preserveTimestamps: true });
+  }
+  await open(name);
+}
+
+/** Sessions of all until nothing moves. */
+async function settle(names: readonly string[]): Promise<void> {
+  for (let round = 0; round < 6; round++) {
+    let moved = 0;
+    for (const one of names)
+      for (const other of names) if (one < other) for (const { entries, fetched } of await both(one, other)) moved += entries + fetched;
+    if (moved === 0) break;
+    if (round === 5) throw new Error(`${moved} moved in the last round`);
+  }
+  const trees = names.map((name) => treeOf(at(name).root, () => true));
+  expect(new Set(trees).size).toBe(1);
+  expect(new Set(names.map((name) => at(name).engine.state().digest)).size).toBe(1);
+}
+
+/** What lost its name is listed at this node, by its texts, and its bytes are on this node's disk. */
+async function losers(name: string): Promise<string[]> {
+  const reviews = (await at(name).engine.reviews()).filter(({ resolved }) => !resolved);
+  const known = bytesOn(at(name).root);
+  return reviews
+    .map(({ key, loser }) => `${key} ${typeof loser?.value === "string" && known.has(loser.value) ? loser.value : "lost"}`)
+    .sort();
+}
+
+test.each([0, 1, 3, 20])(
+  "what a node wrote after the snapshot comes back from whoever has it; %i files written before the next session go to all",
+  async (count) => {
+    write("a", "edited", "1");
+    write("a", "deleted", "1");
+    await settle(["a", "b"]);
+    snapshot("a");
+    write("a", "edited", "2");
+    await both("a", "b");
+    write("a", "edited", "3");
+    write("a", "made", "1");
+    remove("a", "deleted");
+    await settle(["a", "b"]);
+    await putBack("a");
+    expect([read("a", "edited"), read("a", "deleted"), read("a", "made")]).toEqual(["1", "1", null]);
+    for (let n = 0; n < count; n++) write("a", `own ${n}`, `own ${n}`);
+    await settle(["a", "b"]);
+    for (const name of ["a", "b"]) {
+      expect([read(name, "edited"), read(name, "deleted"), read(name, "made")]).toEqual(["3", null, "1"]);
+      for (let n = 0; n < count; n++) expect(read(name, `own ${n}`)).toBe(`own ${n}`);
+      expect(await losers(name)).toEqual([]);
+    }
+  },
+);
+
+test.each([
+  ["a", "b"],
+  ["b", "a"],
+])("so it does in a session in which %s takes from %s and gives nothing", async (to, from) => {
+  write("a", "x", "1");
+  await settle(["a", "b"]);
+  snapshot("a");
+  write("a", "x", "2");
+  await settle(["a", "b"]);
+  await putBack("a");
+  write("a", "own 1", "1");
+  write("a", "own 2", "2");
+  await look("a");
+  await pull(at(to).engine, at(from).engine, from);
+  expect(["own 1", "own 2", "x"].map((path) => read(to, path))).toEqual(["1", "2", "2"]);
+});
+
+test("what others have of a session that was cut before its end comes back, too", async () => {
+  write("a", "x", "1");
+  await settle(["a", "b"]);
+  snapshot("a");
+  write("a", "x", "2");
+  await look("a");
+  const { index, seq } = at("a").engine.state();
+  const { entries } = await at("a").engine.list({ index, seq: seq - 1, sinceUs: 0, tombstones: true, limit: 9, notFrom: "" });
+  await at("b").engine.receive(entries, index, "a");
+  await at("b").engine.accept([{ hash: hashOf("2"), bytes: Buffer.from("2") }]);
+  await at("b").engine.receive(entries, index, "a");
+  expect(read("b", "x")).toBe("2");
+  await putBack("a");
+  await settle(["a", "b"]);
+  expect(read("a", "x")).toBe("2");
+});
+
+test("a file that was edited after the snapshot and is edited in it once more is a conflict: nothing is replaced unseen", async () => {
+  write("a", "x", "1");
+  await settle(["a", "b", "c"]);
+  snapshot("a");
+  write("a", "x", "2");
+  await settle(["a", "b", "c"]);
+  await putBack("a");
+  write("a", "x", "3");
+  await settle(["a", "b", "c"]);
+  for (const name of ["a", "b", "c"]) {
+    expect(read(name, "x")).toBe("3");
+    expect(await losers(name)).toEqual([`x ${hashOf("2")}`]);
+  }
+});
+
+test("a file that was edited after the snapshot and is deleted in it stays: the edit was not known", async () => {
+  write("a", "x", "1");
+  await settle(["a", "b"]);
+  snapshot("a");
+  write("a", "x", "2");
+  await settle(["a", "b"]);
+  await putBack("a");
+  remove("a", "x");
+  await settle(["a", "b"]);
+  expect([read("a", "x"), read("b", "x")]).toEqual(["2", "2"]);
+});
+
+test("peers that know different things of it give it all back, also who knows of it through others only", async () => {
+  write("a", "x", "1");
+  write("a", "y", "1");
+  await settle(["a", "b", "c"]);
+  snapshot("a");
+  write("a", "x", "2");
+  await both("a", "b");
+  await both("b", "c");
+  write("a", "x", "3");
+  write("a", "y", "2");
+  await both("a", "b");
+  write("a", "z", "1");
+  await both("a", "c");
+  await putBack("a");
+  write("a", "own 1", "1");
+  write("a", "own 2", "2");
+  // First who knows less.
+  await both("a", "c");
+  expect(read("a", "z")).toBe("1");
+  await settle(["a", "b", "c"]);
+  expect([read("c", "x"), read("c", "y"), read("c", "z"), read("c", "own 1"), read("c", "own 2")]).toEqual(["3", "2", "1", "1", "2"]);
+});
+
+test("who has a node's files from another node only gives them back to it", async () => {
+  write("a", "x", "1");
+  await settle(["a", "b", "c"]);
+  snapshot("a");
+  write("a", "x", "2");
+  write("a", "y", "1");
+  await both("a", "b");
+  await both("b", "c");
+  await putBack("a");
+  write("a", "own", "1");
+  await settle(["a", "c"]);
+  expect([read("a", "x"), read("a", "y"), read("c", "own")]).toEqual(["2", "1", "1"]);
+});
+
+test("put back twice to one snapshot, and once to a later one, it loses nothing", async () => {
+  write("a", "x", "1");
+  await settle(["a", "b"]);
+  snapshot("a");
+  write("a", "x", "2");
+  await settle(["a", "b"]);
+  await putBack("a");
+  write("a", "first", "1");
+  await settle(["a", "b"]);
+  snapshot("a", "later");
+  write("a", "x", "4");
+  write("a", "second", "1");
+  await settle(["a", "b"]);
+  await putBack("a");
+  write("a", "third", "1");
+  await settle(["a", "b"]);
+  await putBack("a", ["root", "data"], "later");
+  write("a", "fourth", "1");
+  await settle(["a", "b"]);
+  for (const name of ["a", "b"]) {
+    expect(["x", "first", "second", "third", "fourth"].map((path) => read(name, path))).toEqual(["4", "1", "1", "1", "1"]);
+    expect(await losers(name)).toEqual([]);
+  }
+});
+
+test("a copy of folder and manifest that a second server is started with is a node of its own", async () => {
+  write("a", "x", "1");
+  write("a", "y", "1");
+  await settle(["a", "b"]);
+  snapshot("a");
+  await putBack("c");
+  write("a", "x", "from a");
+  write("c", "x", "from c");
+  write("a", "only a", "1");
+  write("c", "only c", "1");
+  await settle(["a", "b", "c"]);
+  remove("c", "y");
+  await settle(["a", "b", "c"]);
+  for (const name of ["a", "b", "c"]) {
+    expect(["x", "y", "only a", "only c"].map((path) => read(name, path))).toEqual(["from c", null, "1", "1"]);
+    expect(await losers(name)).toEqual([`x ${hashOf("from a")}`]);
+  }
+});
+
+test("where the manifest alone is put back, what the folder has is told, and loses nothing that others wrote", async () => {
+  write("a", "x", "1");
+  write("a", "y", "1");
+  write("b", "z", "1");
+  await settle(["a", "b"]);
+  snapshot("a");
+  write("a", "x", "2");
+  write("b", "z", "2");
+  remove("a", "y");
+  await settle(["a", "b"]);
+  write("b", "z", "3");
+  await putBack("a", ["data"]);
+  write("a", "own", "1");
+  await settle(["a", "b"]);
+  for (const name of ["a", "b"]) expect(["x", "y", "z", "own"].map((path) => read(name, path))).toEqual(["2", null, "3", "1"]);
+});
+
+test("what others were known to have is known to be there after a start, too", async () => {
+  write("a", "x", "1");
+  await settle(["a", "b"]);
+  await at("a").engine.close();
+  await open("a");
+  await at("a").engine.limitTo(["d/"]);
+  expect(read("a", "x")).toBe(null);
+  expect((await at("a").engine.versions("x")).map(({ why }) => why)).toEqual(["left"]);
+});
