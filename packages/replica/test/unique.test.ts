@@ -129,3 +129,29 @@ test.each(["long before", "just before"])(
     expect(a.replica.restore("person", "3")).toContainEqual({ name: "code", value: "c1" });
   },
 );
+
+test.each([
+  ["a natural key", "code TEXT PRIMARY KEY, badge TEXT UNIQUE, note TEXT", "code", "'one'", "'two'", "two"],
+  [
+    "a key that names a row",
+    "team INT REFERENCES team, no INT, badge TEXT UNIQUE, note TEXT, PRIMARY KEY(team, no)",
+    "team, no",
+    "1, 1",
+    "1, 2",
+    "1,2",
+  ],
+])("a row that waits for its place has its history under the key by which it is listed: %s", (_, columns, key, first, second, text) => {
+  const sites = ["a", "b"].map((name) => new Site(name, `CREATE TABLE team(id INTEGER PRIMARY KEY); CREATE TABLE pit(${columns})`));
+  const [a, b] = sites as [Site, Site];
+  a.edit("INSERT INTO team VALUES(1)");
+  settle(...sites);
+  a.edit(`INSERT INTO pit(${key}, badge, note) VALUES(${first}, 'x', 'of a')`);
+  b.edit(`INSERT INTO pit(${key}, badge, note) VALUES(${second}, 'x', 'typed')`, a.nowUs + 5);
+  settle(...sites);
+  for (const site of sites) {
+    expect(site.replica.reviews({ kind: "parked", id: "", limit: 5 })).toMatchObject([{ key: text }]);
+    const told = site.replica.history("pit", text).map(({ operation, column, value }) => [operation, column, value]);
+    expect(told).toContainEqual(["insert", null, null]);
+    expect(told).toContainEqual(["update", "note", "typed"]);
+  }
+});

@@ -4,7 +4,7 @@ import { isSame } from "../rows/members.ts";
 import { judge } from "../rows/ruled-columns.ts";
 import { type RowState, valueOf } from "../rows/row-state.ts";
 import type { Table } from "../schema/catalog.ts";
-import { type Audited, columnName, shown } from "./context.ts";
+import { type Audited, columnName, keyOf, shown } from "./context.ts";
 import { asShown, lostWithColumn } from "./gone-columns.ts";
 import { deletedRow } from "./restore.ts";
 import { bornNamed, keylessNamed, keysNamed } from "../rows/named-rows.ts";
@@ -28,8 +28,8 @@ function statesNamed(audited: Audited, table: Table, text: string): RowState[] {
     if (state) states.push(state);
   }
   if (!table.surrogate && states.length === 0) {
-    const deleted = deletedRow(audited, table, text);
-    if (deleted) states.push(deleted);
+    const elsewhere = rows.waiting({ table }).find((state) => keyOf(audited, state) === text) ?? deletedRow(audited, table, text);
+    if (elsewhere) states.push(elsewhere);
   }
   if (table.surrogate && /^-?\d+$/.test(text)) {
     // Rows that had or wanted this integer once: deleted, re-keyed or waiting.
