@@ -115,3 +115,52 @@ test("what was written while no node ran is found, deletes of whole tables too",
   expect(select(paths.b, "SELECT line FROM log")).toEqual([]);
   expect(select(paths.b, "SELECT name FROM team")).toEqual([{ name: "written while nobody looked" }]);
 });
+
+// Takes the lock again as soon as it has given it back. Says how many rows are there for certain.
+const RESTLESS = `
+import os, sqlite3, sys
+path, stop = sys.argv[1], sys.argv[2]
+db = sqlite3.connect(path, timeout=30, isolation_level=None)
+done = 0
+while not os.path.exists(stop):
+    db.execute("INSERT INTO log(line) VALUES (?)", (f"restless {done}",))
+    done += 1
+print(done)
+`;
+
+test.skipIf(!isPythonHere())(
+  "a node attaches a database, syncs and starts again beside a program that commits one row after another without a pause",
+  async () => {
+    const [script, stop] = [fleet.path("restless.py"), fleet.path("stop")];
+    writeFileSync(script, RESTLESS);
+    const path = createDatabase(
+      fleet.path("a", "app.db"),
+      `${SCHEMA};
+       WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000) INSERT INTO robot(label) SELECT 'robot ' || i FROM n`,
+    );
+    const other = createDatabase(fleet.path("b", "app.db"), `${SCHEMA}; INSERT INTO team(name) VALUES ('from b')`);
+    const b = await fleet.node({ name: "b", databases: { app: other } });
+    const writer = runProgram("python3", [script, path, stop]);
+    try {
+      await until(() => select(path, "SELECT 1 FROM log LIMIT 1").length === 1, { what: "the program's first row" });
+      const a = await fleet.node({ name: "a", databases: { app: path } });
+      expect((await fleet.sync(b, a)).code).toBe(0);
+      expect(select(path, "SELECT name FROM team")).toEqual([{ name: "from b" }]);
+      await a.kill();
+      await a.restart();
+      writeFileSync(stop, "");
+      const { stdout, stderr } = await writer;
+      expect(stderr).toBe("");
+      const synced = await fleet.sync(b, a);
+      expect(synced.code, synced.stderr).toBe(0);
+      expect(Number(stdout)).toBeGreaterThan(0);
+      const written = [...Array(Number(stdout)).keys()].map((n) => `restless ${n}`);
+      expect(select(other, "SELECT line FROM log ORDER BY id").map(({ line }) => line)).toEqual(written);
+      expect(differences(dumpDatabase(path), dumpDatabase(other))).toEqual([]);
+    } finally {
+      writeFileSync(stop, "");
+      await writer;
+    }
+  },
+  240_000,
+);

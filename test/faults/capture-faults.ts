@@ -65,6 +65,11 @@ export const CAPTURE_FAULTS: Fault[] = [
     caughtBy: tests("replaced"),
   },
   {
+    name: "a node looks for the lock now and then where others pass it on at once",
+    edits: [["    if (nowMs < withoutPauseUntil) {", "    if (nowMs < -1) {"]],
+    caughtBy: tests("opening"),
+  },
+  {
     name: "triggers name a column that goes",
     edits: [
       ["columns.map((column) => `, (SELECT ${row}.${quote(column.name)})`)", "columns.map((column) => `, ${row}.${quote(column.name)}`)"],

@@ -37,6 +37,7 @@ import type { Surroundings } from "./surroundings.ts";
 import type { RowState } from "./rows/row-state.ts";
 import { Questions } from "./audit/questions.ts";
 import { keptChoice } from "./identity/baseline.ts";
+import { writing } from "./write-lock.ts";
 
 /** What a replica is made of. Each part needs those before it; what comes later it is given by way of a function. */
 export type Parts = ReturnType<typeof makeParts>;
@@ -92,7 +93,12 @@ export function makeParts(
   const floor = new Floor(parts);
   const members = new Members(db, { id: options.nodeId, name: options.nodeName });
   const rejoining = new Rejoin({ ...parts, placement, early });
-  const joining = new Joining({ ...parts, placement, choice: keptChoice(db, options.baseline), limited: options.limited === true });
+  const joining = new Joining({
+    ...parts,
+    placement,
+    choice: writing(db, () => keptChoice(db, options.baseline)),
+    limited: options.limited === true,
+  });
   const reader = new LogReader({
     ...parts,
     groups,

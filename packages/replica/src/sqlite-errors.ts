@@ -9,7 +9,9 @@ export function fromSqlite(error: unknown, path: string): SyncError {
     return new SyncError({
       code: "DATABASE_LOCKED",
       message: `another process held the lock of ${path} longer than the busy timeout`,
-      action: "Nothing was changed; it is tried again. If this stays, find the process with a transaction left open.",
+      action:
+        "Nothing was lost. A node that runs tries again by itself; one that ended at its start is started again then. " +
+        "If this stays, find the process with a transaction left open.",
       cause: error,
     });
   }

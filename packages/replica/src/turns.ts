@@ -268,7 +268,7 @@ export class Turns {
     const tables = [...this.rows.tables, ...this.rows.absent];
     try {
       this.file.checkFiles();
-      beginWriting(this.db, () => this.look());
+      beginWriting(this.db, { look: () => this.look() });
       this.file.checkMark();
       this.linkedFollower.checkParents(() => this.drainer.needed);
       this.changesBefore = this.changes();

@@ -1,8 +1,11 @@
 import type { Database } from "better-sqlite3";
+import { valueStatement } from "./kept-statements.ts";
 
 /** How long SQLite itself waits for a lock between two tries, milliseconds. */
 const WAITS_MS = [1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50];
 const LONGEST_WAIT_MS = 100;
+/** For how long it is asked for without a pause, where others commit one transaction after another: longer than most take, milliseconds. */
+const LONGEST_ASKING_MS = 2_000;
 /** While this thread sleeps it looks so often at what others commit, milliseconds. */
 const LOOK_EVERY_MS = 5;
 /**
@@ -41,31 +44,97 @@ export class LockTurns {
   }
 }
 
-/**
- * Begins a write transaction, waiting for the lock for as long as the connection's busy timeout says: as SQLite does it, but
- * with `look` called meanwhile. Throws SQLite's error when the time is over.
- */
-export function beginWriting(db: Database, look: () => void): void {
-  const timeoutMs = db.pragma("busy_timeout", { simple: true }) as number;
-  const end = performance.now() + timeoutMs;
-  for (let tries = 0; ; tries++) {
-    const busy = tryToBegin(db, timeoutMs);
-    if (busy === null) return;
-    const leftMs = end - performance.now();
-    if (leftMs <= 0) throw busy;
-    pauseLooking(Math.min(leftMs, WAITS_MS[tries] ?? LONGEST_WAIT_MS), look);
+/** How a lock is waited for that others have. */
+interface Patience {
+  /** Called every few milliseconds meanwhile. */
+  look?: () => void;
+  /** The busy timeout is for one transaction: while others go on committing it begins again, so there may be no end to it. */
+  inTurns?: boolean;
+}
+
+/** Begins a write transaction, as `whenFree`. */
+export const beginWriting = (db: Database, patience: Patience = {}): void => void whenFree(db, () => db.exec("BEGIN IMMEDIATE"), patience);
+
+/** Runs `work` in a write transaction for which it waits in turns, or in the one that is open. Throws as `whenFree`, and what `work` throws. */
+export function writing<T>(db: Database, work: () => T): T {
+  if (db.inTransaction) return work();
+  beginWriting(db, { inTurns: true });
+  try {
+    const result = work();
+    db.exec("COMMIT");
+    return result;
+  } catch (error) {
+    if (db.inTransaction) db.exec("ROLLBACK");
+    throw error;
   }
 }
 
-/** Null when it has the lock; what SQLite said when somebody else has it. */
-function tryToBegin(db: Database, timeoutMs: number): Error | null {
+/**
+ * What `attempt` returns once no lock of another connection keeps it from doing so. It is waited for as SQLite does it, for as long as the
+ * connection's busy timeout says, until another commits: then the lock was free, but for shorter than a look now and then would see,
+ * and it is asked for without pause. Throws SQLite's error when the time is over. For statements that take nothing when they fail.
+ */
+export function whenFree<T>(db: Database, attempt: () => T, { look = () => {}, inTurns = false }: Patience = {}): T {
+  const timeoutMs = db.pragma("busy_timeout", { simple: true }) as number;
+  const ask = (forMs: number) => withoutWaiting(db, timeoutMs, () => askFor(forMs, attempt));
+  const foreignCommits = () => withoutWaiting(db, timeoutMs, () => commitsOfOthers(db));
+  let since = performance.now();
+  let answer = ask(0);
+  if (answer.got) return answer.result;
+  let seen = foreignCommits();
+  let withoutPauseUntil = 0;
+  for (let tries = 0; ;) {
+    const nowMs = performance.now();
+    const leftMs = since + timeoutMs - nowMs;
+    if (leftMs <= 0) throw answer.busy;
+    if (nowMs < withoutPauseUntil) {
+      look();
+      answer = ask(Math.min(leftMs, LOOK_EVERY_MS));
+    } else {
+      pauseLooking(Math.min(leftMs, WAITS_MS[tries++] ?? LONGEST_WAIT_MS), look);
+      answer = ask(0);
+    }
+    if (answer.got) return answer.result;
+    const commits = foreignCommits();
+    if (commits !== null && commits === seen) continue;
+    tries = 0;
+    withoutPauseUntil = performance.now() + LONGEST_ASKING_MS;
+    if (inTurns && commits !== null) since = performance.now();
+    seen = commits ?? seen;
+  }
+}
+
+type Answer<T> = { got: true; result: T } | { got: false; busy: Error };
+
+/** Tries again without a pause, at least once, for so long, milliseconds. */
+function askFor<T>(forMs: number, attempt: () => T): Answer<T> {
+  for (const end = performance.now() + forMs; ;) {
+    try {
+      return { got: true, result: attempt() };
+    } catch (error) {
+      if (!isBusy(error)) throw error;
+      if (performance.now() >= end) return { got: false, busy: error };
+    }
+  }
+}
+
+/** A number that changes with every commit of another connection; null while one keeps readers out, too, to commit without a write-ahead log. */
+function commitsOfOthers(db: Database): number | null {
+  try {
+    return valueStatement(db, "PRAGMA data_version").get() as number;
+  } catch (error) {
+    if (isBusy(error)) return null;
+    throw error;
+  }
+}
+
+const isBusy = (error: unknown): error is Error => (error as { code?: string }).code?.startsWith("SQLITE_BUSY") === true;
+
+/** Has SQLite itself say at once that another has a lock. */
+function withoutWaiting<T>(db: Database, timeoutMs: number, work: () => T): T {
   db.pragma("busy_timeout = 0");
   try {
-    db.exec("BEGIN IMMEDIATE");
-    return null;
-  } catch (error) {
-    if ((error as { code?: string }).code?.startsWith("SQLITE_BUSY")) return error as Error;
-    throw error;
+    return work();
   } finally {
     db.pragma(`busy_timeout = ${timeoutMs}`);
   }

@@ -288,3 +288,88 @@ test.each([
   expect(b.rows("SELECT v FROM line WHERE v = 'later'")).toHaveLength(1);
   expect(b.replica.state().digest).toEqual(a.replica.state().digest);
 });
+
+/** The restless application keeps the lock from then on, so that who has not found a moment for it ends. */
+const TOO_LATE_MS = 20_000;
+
+/**
+ * An application that writes one transaction after another, on a clock that only asking for the time and sleeping move: one lasts `lastsMs`,
+ * and the lock is free for less than any sleep before the next, but that it takes the next at once `atOnce` times out of one more.
+ * `stop` ends it, and says how many rows it has committed.
+ */
+function restless(journal: string, { lastsMs, atOnce = 0 }: { lastsMs: number; atOnce?: number }): { path: string; stop: () => number } {
+  const path = joinPath(testFolder(), "app.db");
+  const app = new Database(path, { timeout: 0 });
+  app.exec(`PRAGMA journal_mode = ${journal}; CREATE TABLE item(id INTEGER PRIMARY KEY); CREATE TABLE beat(id INTEGER PRIMARY KEY, n INTEGER);
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000) INSERT INTO item SELECT i FROM n`);
+  const beat = app.prepare("INSERT INTO beat(n) VALUES(?)");
+  let [nowMs, endsAtMs, freeUntilMs, begun, committed] = [0, 0, 0, 0, 0];
+  let stopped = false;
+  const begin = () => {
+    try {
+      app.exec("BEGIN IMMEDIATE");
+    } catch {
+      // It is the node's turn.
+      return;
+    }
+    beat.run(begun++);
+    endsAtMs = nowMs + lastsMs;
+  };
+  const moveOn = (ms: number) => {
+    nowMs += ms;
+    if (stopped) return;
+    if (app.inTransaction && nowMs >= endsAtMs && nowMs < TOO_LATE_MS) {
+      app.exec("COMMIT");
+      committed++;
+      if (committed % (atOnce + 1) === 0) freeUntilMs = endsAtMs + 0.1;
+    }
+    if (!app.inTransaction && nowMs >= freeUntilMs) begin();
+  };
+  begin();
+  const clock = vi.spyOn(performance, "now").mockImplementation(() => (moveOn(0.02), nowMs));
+  const sleep = vi.spyOn(Atomics, "wait").mockImplementation((...args: unknown[]) => (moveOn(args[3] as number), "timed-out"));
+  onTestFinished(() => {
+    [clock, sleep].forEach((spy) => spy.mockRestore());
+    app.close();
+  });
+  const stop = () => {
+    stopped = true;
+    if (app.inTransaction) app.exec("ROLLBACK");
+    return committed;
+  };
+  return { path, stop };
+}
+
+describe("beside an application that takes the lock again as soon as it has given it back", () => {
+  const beats = (site: Site) => site.one("SELECT count(*) FROM beat");
+
+  test.each(["WAL", "DELETE"])("a database is attached, and what is written meanwhile syncs: journal %s", (journal) => {
+    const { path, stop } = restless(journal, { lastsMs: 7, atOnce: 40 });
+    const a = new Site("a", "", { path });
+    const committed = stop();
+    const b = new Site("b", "CREATE TABLE item(id INTEGER PRIMARY KEY); CREATE TABLE beat(id INTEGER PRIMARY KEY, n INTEGER)");
+    a.replica.drain();
+    settle(a, b);
+    expect(committed).toBeGreaterThan(100);
+    expect(beats(b)).toBe(committed);
+    expect(b.rows("SELECT count(*) AS n FROM item")).toEqual([{ n: 12_000 }]);
+    expect(a.replica.state().digest).toEqual(b.replica.state().digest);
+  });
+
+  test("a running node drains and applies in time, and starts again", () => {
+    const { path, stop } = restless("WAL", { lastsMs: 30 });
+    const a = new Site("a", "", { path });
+    const b = new Site("b", "CREATE TABLE item(id INTEGER PRIMARY KEY); CREATE TABLE beat(id INTEGER PRIMARY KEY, n INTEGER)");
+    b.edit("INSERT INTO item VALUES(-1)");
+    for (let round = 0; round < 5; round++) {
+      a.pull(b);
+      b.pull(a);
+      a.restart();
+    }
+    expect(a.rows("SELECT id FROM item WHERE id < 0")).toEqual([{ id: -1 }]);
+    const committed = stop();
+    a.replica.drain();
+    settle(a, b);
+    expect(beats(b)).toBe(committed);
+  });
+});

@@ -10,7 +10,7 @@ import { packKey, rowHash } from "../rows/values.ts";
 import { catalogTables, type Table } from "../schema/catalog.ts";
 import { createMetadata, hasMetadata, installCapture, readMeta, removeMetadata, upgradeMetadata, writeMeta } from "../schema/install.ts";
 import { surveyTables } from "../schema/tables.ts";
-import { LockTurns } from "../write-lock.ts";
+import { LockTurns, writing } from "../write-lock.ts";
 import { BASELINE_AUTHOR } from "./baseline.ts";
 import { drawOrigin } from "./knowledge.ts";
 
@@ -18,23 +18,26 @@ import { drawOrigin } from "./knowledge.ts";
 const ROWS_AT_ONCE = 5_000;
 /** Recording goes on for minutes, and of several writers that wait each pause may serve one only, milliseconds. */
 const WITHOUT_PAUSE_MS = 500;
+/** From the first turn on as much work may be lost: for so long one transaction of others is waited for then, milliseconds. */
+const PATIENCE_MS = 120_000;
 const WAITING_BYTES = 64 * 1024;
 const NAMED_BY_CONTENT = Buffer.from("named by content:");
 
 /**
  * Makes a database a replica. Capture comes first, then the rows that are there are recorded from one snapshot while
  * the application goes on writing; what it writes meanwhile is captured. The rows get an origin drawn from their
- * content, so that equal copies share it: they are the same rows without anyone saying so.
+ * content, so that equal copies share it: they are the same rows without anyone saying so. Once it has written, the busy timeout
+ * is two minutes, also for what comes after: the caller sets it back.
  */
 export function attach(db: Database, exclude: readonly string[], terms: Terms, journalBefore: string): void {
   let before = journalBefore;
   if (hasMetadata(db)) {
-    if (readMeta(db, "attached") === "yes") return immediate(db, () => upgradeMetadata(db));
+    if (readMeta(db, "attached") === "yes") return writing(db, () => upgradeMetadata(db));
     before = readMeta(db, "journal mode before") ?? journalBefore;
     // The last attempt was cut off; nothing of it has been seen by anyone.
-    immediate(db, () => removeMetadata(db));
+    writing(db, () => removeMetadata(db));
   }
-  const tables = immediate(db, () => {
+  const tables = writing(db, () => {
     createMetadata(db);
     // `detach` gives the file its own journal mode back.
     writeMeta(db, "journal mode before", before);
@@ -42,6 +45,7 @@ export function attach(db: Database, exclude: readonly string[], terms: Terms, j
     for (const table of catalog) installCapture(db, table);
     return catalog;
   });
+  db.pragma(`busy_timeout = ${PATIENCE_MS}`);
   db.exec(
     "DROP TABLE IF EXISTS temp.baseline; CREATE TEMP TABLE baseline(n INTEGER PRIMARY KEY, tid INTEGER, id INTEGER, sort BLOB, key BLOB, hash BLOB)",
   );
@@ -53,17 +57,13 @@ export function attach(db: Database, exclude: readonly string[], terms: Terms, j
   }
 }
 
-const immediate = <T>(db: Database, work: () => T): T => transaction(db, "BEGIN IMMEDIATE", work);
-
-function transaction<T>(db: Database, begin: string, work: () => T): T {
-  db.exec(begin);
+/** Runs `work` on one snapshot of the file. */
+function reading<T>(db: Database, work: () => T): T {
+  db.exec("BEGIN");
   try {
-    const result = work();
-    db.exec("COMMIT");
-    return result;
-  } catch (error) {
-    if (db.inTransaction) db.exec("ROLLBACK");
-    throw error;
+    return work();
+  } finally {
+    if (db.inTransaction) db.exec("COMMIT");
   }
 }
 
@@ -120,7 +120,7 @@ class Content {
 /** Reads every row once in one read transaction and numbers it: surrogate tables first, parents before children, rows by key. */
 function snapshot(db: Database, tables: readonly Table[], content: Content): Snapshot {
   const add = db.prepare("INSERT INTO temp.baseline(tid, id, sort, key, hash) VALUES(?, ?, ?, ?, ?)");
-  const seen = transaction(db, "BEGIN", () => {
+  const seen = reading(db, () => {
     const last = db.prepare(`SELECT coalesce(max(n), 0) FROM ${CAPTURE}`).pluck().get() as number;
     for (const table of ordered(tables)) {
       if (table.keyless) addKeyless(db, table, add);
@@ -226,7 +226,7 @@ function record(db: Database, tables: readonly Table[], { count, seen }: Snapsho
     after = last[3];
   }
   const origin = content.origin();
-  immediate(db, () => {
+  writing(db, () => {
     if (count > 0) db.prepare("INSERT INTO _scoutsync_origin(oid, origin, author) VALUES(1, 'attaching', ?)").run(BASELINE_AUTHOR);
   });
   for (const table of tables) if (table.keyless) nameByContent(db, table, origin);
@@ -234,7 +234,7 @@ function record(db: Database, tables: readonly Table[], { count, seen }: Snapsho
   for (let from = 0; from < count; from += ROWS_AT_ONCE) {
     const to = from + ROWS_AT_ONCE;
     lock.take();
-    immediate(db, () => {
+    writing(db, () => {
       for (const table of tables) {
         const rows = rowsTable(table.tid);
         const key = table.surrogate ? "" : ", key";
@@ -252,7 +252,7 @@ function record(db: Database, tables: readonly Table[], { count, seen }: Snapsho
     });
     lock.release();
   }
-  immediate(db, () => {
+  writing(db, () => {
     if (count > 0) {
       db.prepare("UPDATE _scoutsync_origin SET origin = ? WHERE oid = 1").run(origin);
       db.prepare("INSERT INTO _scoutsync_vector(oid, sequence) VALUES(1, ?)").run(count);

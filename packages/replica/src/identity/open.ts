@@ -3,6 +3,7 @@ import Database from "better-sqlite3";
 import { SyncError, type Terms } from "@scoutsync/core";
 import { checkMetadataVersion, hasMetadata } from "../schema/install.ts";
 import { fromSqlite } from "../sqlite-errors.ts";
+import { whenFree } from "../write-lock.ts";
 import { attach } from "./attach.ts";
 import { lockDatabaseFile, refuseHardLinks } from "./file-lock.ts";
 
@@ -41,7 +42,7 @@ export function openFile(
   refuseHardLinks(path);
   const db = reached(path, () => {
     const opened = connect(real, { fileMustExist: true, timeout: busyTimeoutMs });
-    opened.prepare("SELECT count(*) FROM sqlite_master").get();
+    whenFree(opened, () => opened.prepare("SELECT count(*) FROM sqlite_master").get(), { inTurns: true });
     return opened;
   });
   try {
@@ -65,9 +66,11 @@ export function prepareFile(
   { db, path }: { db: Database.Database; path: string },
   { exclude, terms }: { exclude: readonly string[]; terms: Terms },
 ): void {
-  if (hasMetadata(db)) checkMetadataVersion(db, path);
+  if (whenFree(db, () => hasMetadata(db), { inTurns: true })) checkMetadataVersion(db, path);
   const journalBefore = db.pragma("journal_mode", { simple: true }) as string;
-  if (db.pragma("journal_mode = WAL", { simple: true }) !== "wal") {
+  // SQLite itself does not wait here, whatever the timeout is.
+  const journal = whenFree(db, () => db.pragma("journal_mode = WAL", { simple: true }), { inTurns: true });
+  if (journal !== "wal") {
     throw new SyncError({
       code: "DATABASE_FAILED",
       message: `${path} cannot use write-ahead logging`,

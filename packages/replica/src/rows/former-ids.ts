@@ -2,6 +2,7 @@ import type { Database, Statement } from "better-sqlite3";
 import { ByteReader, ByteWriter, type CellValue } from "@scoutsync/core";
 import type { Table } from "../schema/catalog.ts";
 import type { RowState } from "./row-state.ts";
+import { writing } from "../write-lock.ts";
 import type { Identity } from "./same-links.ts";
 
 /**
@@ -29,7 +30,7 @@ export class FormerIds {
     this.db = db;
     this.nowUs = nowUs;
     this.rememberedUs = rememberedUs;
-    db.prepare("DELETE FROM _scoutsync_former WHERE at < ?").run(nowUs() - rememberedUs);
+    writing(db, () => db.prepare("DELETE FROM _scoutsync_former WHERE at < ?").run(nowUs() - rememberedUs));
     this.tids = new Set(db.prepare("SELECT DISTINCT tid FROM _scoutsync_former").pluck().all() as number[]);
     this.find = db.prepare("SELECT 1 FROM _scoutsync_former WHERE tid = ? AND id = ?");
   }
