@@ -104,11 +104,30 @@ describe("every kind of table", () => {
     b.edit("UPDATE wide SET c1 = 1, c1000 = 'middle', c1998 = 'edited'");
     settle(a, b);
     expect(a.rows("SELECT c0, c1, c1000, c1998 FROM wide")).toEqual([{ c0: "first", c1: 1, c1000: "middle", c1998: "edited" }]);
+    const filled = columns.slice(8).map((name, i) => `${name} = ${i}`);
+    a.edit(`UPDATE wide SET ${filled.join()}`);
+    const was = a.rows("SELECT * FROM wide");
     a.edit(`INSERT OR REPLACE INTO wide(${named}c7, c8) VALUES(${first.replace("key", "other")}7, 8)`);
     settle(a, b);
     expect(b.rows("SELECT c0, c7, c8 FROM wide")).toEqual([{ c0: null, c7: 7, c8: 8 }]);
     expect(b.pull(a).at(-1)?.verified).toBe(true);
     expect(b.replica.digests({ table: "", buckets: [], deep: true })).toEqual(a.replica.digests({ table: "", buckets: [], deep: false }));
+
+    // All of the row that was displaced is kept.
+    a.edit("DELETE FROM wide");
+    const [displaced] = a.replica.readable(new Map(), 100).changes.filter(({ operation }) => operation === "delete");
+    a.replica.restore("wide", displaced!.key);
+    settle(a, b);
+    for (const site of [a, b]) expect(site.rows("SELECT * FROM wide")).toEqual(was);
+  });
+
+  test("of twice as many columns: its triggers are twice as long, as SQLite reads them whole where the table is altered", () => {
+    const lengthOf = (count: number) => {
+      const columns = Array.from({ length: count }, (_, i) => `c${i}`).join(", ");
+      const site = new Site(`s${count}`, `CREATE TABLE wide(id INTEGER PRIMARY KEY, ${columns}, UNIQUE(c7))`);
+      return Number(site.one("SELECT sum(length(sql)) FROM sqlite_master WHERE type = 'trigger'"));
+    };
+    expect(lengthOf(1_800) / lengthOf(900)).toBeLessThan(2.2);
   });
 
   test("with AUTOINCREMENT: an id that has been applied is not handed out again", () => {

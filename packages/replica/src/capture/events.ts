@@ -141,26 +141,22 @@ function displacedWideSql(table: Table, match: string): string {
   );
 }
 
+/** Columns that one statement of `copyWideSql` is of: where a table is altered, SQLite looks at each of them once for each other one. */
+const COPIED_AT_ONCE = 60;
+
 /** Fills the image of the event that `number` gives with the columns of the row `t` that `from` finds; twice is as once. */
 export function copyWideSql(table: Table, number: string, from: string): string {
   const image = imageTable(table.tid);
-  const half = Math.ceil(table.columns.length / 2);
-  const part = (start: number, end?: number) => ({
-    names: table.columns
-      .map((_, i) => `c${i}`)
-      .slice(start, end)
-      .join(", "),
-    values: table.columns
-      .map(({ name }) => `t.${quote(name)}`)
-      .slice(start, end)
-      .join(", "),
+  const parts = Array.from({ length: Math.ceil(table.columns.length / COPIED_AT_ONCE) }, (_, part) => {
+    const of = (name: (column: { name: string }, i: number) => string) =>
+      table.columns
+        .map(name)
+        .slice(part * COPIED_AT_ONCE, (part + 1) * COPIED_AT_ONCE)
+        .join(", ");
+    const values = of(({ name }) => `t.${quote(name)}`);
+    return `UPDATE ${image} SET (${of((_column, i) => `c${i}`)}) = (SELECT ${values} FROM ${from}) WHERE rowid = (${number});`;
   });
-  const set = ({ names, values }: ReturnType<typeof part>) =>
-    `UPDATE ${image} SET (${names}) = (SELECT ${values} FROM ${from}) WHERE rowid = (${number});`;
-  return (
-    `INSERT INTO ${image}(rowid) SELECT n FROM (${number}) WHERE n NOT IN (SELECT rowid FROM ${image}); ` +
-    `${set(part(0, half))} ${set(part(half))}`
-  );
+  return `INSERT INTO ${image}(rowid) SELECT n FROM (${number}) WHERE n NOT IN (SELECT rowid FROM ${image}); ${parts.join(" ")}`;
 }
 
 /** True for rows `t` that hold the values of NEW under a UNIQUE index. */

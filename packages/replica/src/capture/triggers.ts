@@ -45,7 +45,7 @@ export function captureTriggers(table: Table): { name: string; sql: string }[] {
   if (table.columns.length > 0) {
     const masks = maskSql(table);
     const names = masks.map((_, i) => `, m${i}`).join("");
-    const values = masks.map((mask) => `, ${isWide(table) ? mask : lenientMask(mask, table.columns)}`).join("");
+    const values = masks.map((mask, i) => `, ${isWide(table) ? `(SELECT ${mask})` : lenientMask(mask, maskedBy(table, i))}`).join("");
     add("update", "AFTER UPDATE", NOT_APPLYING, event(Op.update, "NEW", { names, values }) + found(table));
   }
   // A changed key is a row that went and a row that came.
@@ -115,6 +115,9 @@ function foundSql(table: Table, ruled: readonly { name: string; stored: string }
     `WHERE e.n = (SELECT max(n) FROM ${CAPTURE}) AND e.event = ${code} AND NOT EXISTS (SELECT 1 FROM ${images} AS i WHERE i.${imageNumber(table)} = e.n);`
   );
 }
+
+/** Columns that one mask is of: to name all of them in each is too much for SQLite where an application alters a table of many. */
+const maskedBy = (table: Table, mask: number) => table.columns.slice(mask * MASK_BITS, (mask + 1) * MASK_BITS);
 
 /**
  * One expression per mask, of CASE as that takes fewer steps than a shift where a column is as it was. Values that compare
