@@ -274,6 +274,26 @@ export const SCHEMA_FAULTS: Fault[] = [
     caughtBy: tests("renamed-keys"),
   },
   {
+    name: "what was captured of a table made anew with another name for its key cannot be read",
+    edits: [["return [...left, ...renamed.map(({ name }) => name)];", "return renamed.length > 0 ? null : left;"]],
+    caughtBy: tests("migration-undrained"),
+  },
+  {
+    name: "what was captured of a table made anew is read by the name that its integer key had",
+    edits: [["return namesOf(before) !== namesOf(table);", "return before.source !== table.source;"]],
+    caughtBy: tests("migration-undrained"),
+  },
+  {
+    name: "what was captured is drained as if a table that refers to others had not gone",
+    edits: [[" || this.hasRenamed(tables) || left.length > 0;", " || this.hasRenamed(tables);"]],
+    caughtBy: tests("migration-undrained"),
+  },
+  {
+    name: "what was captured is not drained where a row comes to the integer of one without a key that has lost a column",
+    edits: [["if (child.keyless && store.columnsLeft().length < child.columns.length) {", "if (child.absent) {"]],
+    caughtBy: tests("migration-undrained"),
+  },
+  {
     name: "a table is given a name that another one has",
     edits: [["taken ? `${name}\\n${tid} of its kind` : name", "name"]],
     caughtBy: tests("schema-held"),

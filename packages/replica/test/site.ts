@@ -162,6 +162,16 @@ export class Site {
     if (this.app.open) this.app.close();
   }
 
+  /** The next drain fails, as from a cause that nobody has foreseen. */
+  failDrain(): void {
+    const { drainer } = (this.replica as unknown as { parts: { drainer: { run: (until: number) => boolean } } }).parts;
+    const run = drainer.run.bind(drainer);
+    drainer.run = () => {
+      drainer.run = run;
+      throw new Error("not foreseen");
+    };
+  }
+
   restart(): void {
     this.isOpen = false;
     this.replica.close();

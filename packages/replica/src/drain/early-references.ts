@@ -308,8 +308,14 @@ export class EarlyReferences {
       if (child.key.some(({ cid }) => cid === column.cid)) continue;
       const index = child.indexOf.get(column.cid) as number;
       const hashes = new Set<string>();
-      for (const key of this.rows.of(child).keysAmong(column.name, ids)) {
-        const values = this.rows.of(child).read(key);
+      const store = this.rows.of(child);
+      // Without a column that a migration has dropped nothing says which row without a key is which until they are compared.
+      if (child.keyless && store.columnsLeft().length < child.columns.length) {
+        for (const id of ids) if (store.keysWhere(column.name, id).length > 0) this.readLater(parent, id);
+        continue;
+      }
+      for (const key of store.keysAmong(column.name, ids)) {
+        const values = store.read(key);
         const id = values?.[index];
         const found = typeof id === "bigint" ? taken.get(id) : undefined;
         if (!values || typeof id !== "bigint" || !found) continue;

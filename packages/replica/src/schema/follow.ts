@@ -170,7 +170,7 @@ export class SchemaFollower {
     for (const { table, shape, blind } of broken) if (shape) this.reconciliation.begin(table.tid, shape, blind);
     const isLost = ({ keyless, columns }: Table, name: string) => !keyless && columns.every((column) => column.name !== name);
     const shrunk = broken.filter(({ table, shape }) => shape?.columns.some((name) => isLost(table, name)));
-    const isFormer = this.rows.tables.length === 0 || shrunk.length > 0 || this.hasRenamed(tables);
+    const isFormer = this.rows.tables.length === 0 || shrunk.length > 0 || this.hasRenamed(tables) || left.length > 0;
     if (broken.length > 0 && isFormer) this.takeFormer(shapes, tables, leaving);
     for (const { table, shape, blind } of shrunk) this.recapture(table.tid, shape as Shape, blind);
     if (
@@ -348,7 +348,7 @@ export class SchemaFollower {
     const namesOf = ({ source, key }: Table) => JSON.stringify([source, ...key.map(({ name }) => name)]);
     const renamed = tables.filter((table) => {
       const before = this.rows.tables.find(({ tid }) => tid === table.tid) ?? table;
-      return before.source !== table.source || (namesOf(before) !== namesOf(table) && isCaptured(this.db, table));
+      return namesOf(before) !== namesOf(table);
     });
     for (const { tid } of renamed) this.begins.delete(tid);
     return renamed.length > 0;

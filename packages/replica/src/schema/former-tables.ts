@@ -6,7 +6,7 @@ import type { RowStore } from "../rows/row-store.ts";
 import { stateInTable } from "../rows/stored-states.ts";
 import { rowsTable, TableStore } from "../rows/table-store.ts";
 import { CAPTURE, eventCode, imageTable, Op, WIDE_FROM } from "../capture/events.ts";
-import { capturedShape, isCaptured, renameTable } from "./install.ts";
+import { capturedShape, renameTable } from "./install.ts";
 import { quote } from "./quote.ts";
 import { FormerShape, type Shape } from "./reconcile.ts";
 import type { TableColumn, TableShape } from "./tables.ts";
@@ -26,7 +26,7 @@ export function formerTables(db: Database, shapes: readonly TableShape[], tables
     const captured = images.get(imageTable(table.tid)) === undefined ? null : capturedShape(db, table);
     const shape = shapes.find(({ name }) => name === table.name);
     if (!captured || !shape) continue;
-    const left = columnsLeft(db, table, captured);
+    const left = columnsLeft(table, captured);
     const columns = (left ?? captured.columns).map((name) => shape.columns.find((column) => column.name === name) ?? goneColumn(name));
     former.push({ ...shape, columns });
     names.set(table.name, captured.name);
@@ -41,12 +41,12 @@ export function formerTables(db: Database, shapes: readonly TableShape[], tables
  * Those of the captured columns that are left, and what the key is called now where only its name is another one. Null where what was
  * captured cannot be had in them.
  */
-function columnsLeft(db: Database, table: Table, captured: Shape): string[] | null {
+function columnsLeft(table: Table, captured: Shape): string[] | null {
   if (table.keyless || captured.columns.length >= WIDE_FROM) return null;
   const left = captured.columns.filter((name) => table.columns.some((column) => column.name === name));
+  // A table that was made anew may have another key, under which none of its former rows is found.
   const renamed = table.surrogate ? [] : table.key.filter(({ name }) => !left.includes(name));
-  // A table that was made anew may have another key.
-  return renamed.length > 0 && !isCaptured(db, table) ? null : [...left, ...renamed.map(({ name }) => name)];
+  return [...left, ...renamed.map(({ name }) => name)];
 }
 
 /** A column that a migration has dropped. */
