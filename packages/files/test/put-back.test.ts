@@ -11,9 +11,12 @@ let folder: { path: string; remove(): void };
 let sites: Map<string, Site>;
 /** Of the last write, Unix seconds. */
 let time: number;
+/** What nodes' clocks are ahead of this machine's, µs: versions have the second in which they were written. */
+let aheadUs: number;
 beforeEach(async () => {
   folder = temporaryFolder("put-back");
   time = 1_700_000_000;
+  aheadUs = 0;
   sites = new Map();
   for (const name of ["a", "b", "c"]) await open(name);
 });
@@ -23,7 +26,7 @@ afterEach(async () => {
 });
 
 async function open(name: string): Promise<void> {
-  sites.set(name, await openSite(folder.path, name, { sightingGapMs: 10 }));
+  sites.set(name, await openSite(folder.path, name, { sightingGapMs: 10, nowUs: () => Date.now() * 1000 + aheadUs }));
 }
 
 function at(name: string): Site {
@@ -58,6 +61,7 @@ function snapshot(name: string, as = "snapshot"): void {
 /** The folders stay the ones they are: it is the disk below them that is an older one. */
 async function putBack(name: string, parts: readonly What[] = ["root", "data"], as = "snapshot"): Promise<void> {
   await at(name).engine.close();
+  aheadUs += 3_600_000_000;
   for (const what of parts) {
     const place = placeOf(name, what);
     for (const one of readdirSync(place)) rmSync(join(place, one), { recursive: true });
