@@ -137,8 +137,13 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("put-back"),
   },
   {
+    name: "whoever has read further in a list than it goes where it was put back goes on from there",
+    edits: [["seq <= (ends.get(index) ?? -1)", "ends.has(index)"]],
+    caughtBy: tests("put-back"),
+  },
+  {
     name: "a root that was put back goes on as its former author",
-    edits: [["      const { acknowledged } = this;\n      this.renew();", "      const { acknowledged } = this;\n      this.reindex();"]],
+    edits: [['this.renew();\n      this.set("acknowledged"', 'this.reindex();\n      this.set("acknowledged"']],
     caughtBy: tests("put-back"),
   },
   {

@@ -197,7 +197,7 @@ export class FileRootEngine implements FileRootCalls {
   }
 
   async list({ index, seq, ...filter }: ListRequest): Promise<ListPage> {
-    const after = index === this.manifest.indexId ? seq : 0;
+    const after = this.manifest.placeOf([{ index, seq }]);
     const entries = this.manifest.listed({ after, ...filter });
     const isEnd = entries.length < filter.limit;
     return {
@@ -237,6 +237,14 @@ export class FileRootEngine implements FileRootCalls {
   async cursors(): Promise<{ index: string; seq: number }[]> {
     this.intake.listBegins();
     return this.manifest.cursors();
+  }
+
+  async cursorsOf(index: string): Promise<{ index: string; seq: number }[]> {
+    return this.manifest.cursorsOf(index);
+  }
+
+  async placeOf(cursors: readonly { index: string; seq: number }[]): Promise<number> {
+    return this.manifest.placeOf(cursors);
   }
 
   async nothingFor(index: string, seq: number): Promise<boolean> {

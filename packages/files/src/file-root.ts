@@ -51,7 +51,7 @@ export interface FileRootState {
 }
 
 export interface ListRequest {
-  /** Another node's place in this manifest's order; an index that is not ours means from the beginning. */
+  /** Another node's place in this manifest's order; an index that is not ours, or was not, means from the beginning. */
   index: string;
   seq: number;
   /** Only what this node recorded at or after this time, Unix microseconds. */
@@ -118,6 +118,10 @@ export interface FileRootCalls {
   forget(options: ForgetOptions): Promise<Forgotten>;
   /** All lists that are known here. */
   cursors(): Promise<{ index: string; seq: number }[]>;
+  /** Those of the manifest that has the list `index` now, also of its earlier runs. */
+  cursorsOf(index: string): Promise<{ index: string; seq: number }[]>;
+  /** Up to which number whoever has taken in these lists has this one: the same one, or one of an earlier run. */
+  placeOf(cursors: readonly { index: string; seq: number }[]): Promise<number>;
   /** True when nothing after `seq` is news to the manifest `index`. */
   nothingFor(index: string, seq: number): Promise<boolean>;
   /** Which of these hashes' bytes are here. */

@@ -39,7 +39,7 @@ export async function pull(to: FileRootEngine, from: FileRootEngine, fromName: s
   const moved: Moved = { entries: 0, fetched: 0, bytes: 0, refused: [] };
   const { index } = from.state();
   const notFrom = to.state().index;
-  let seq = await to.received(index);
+  let seq = await from.placeOf(await to.cursors());
   const gone: FileEntry[] = [];
   for (;;) {
     const page = await from.list({ index, seq, sinceUs: 0, tombstones: true, limit: 50, notFrom });

@@ -286,3 +286,33 @@ test("what others were known to have is known to be there after a start, too", a
   expect(read("a", "x")).toBe(null);
   expect((await at("a").engine.versions("x")).map(({ why }) => why)).toEqual(["left"]);
 });
+
+test("who has read a list goes on where it was after a start, and nothing is told again", async () => {
+  write("a", "x", "1");
+  write("b", "y", "1");
+  await settle(["a", "b"]);
+  for (let starts = 0; starts < 5; starts++) {
+    await at("a").engine.close();
+    await open("a");
+    write("a", `own ${starts}`, "1");
+    await look("a");
+    expect(await pull(at("b").engine, at("a").engine, "a")).toMatchObject({ entries: 1, refused: [] });
+  }
+  // Of a manifest's lists the latest are remembered.
+  expect((await at("b").engine.cursorsOf(at("a").engine.state().index)).length).toBeLessThan(5);
+  expect(await at("b").engine.cursorsOf(at("c").engine.state().index)).toEqual([]);
+});
+
+test("who has read further than a list that was put back goes is told all of it, also where it goes further by then", async () => {
+  write("a", "x", "1");
+  await settle(["a", "b"]);
+  snapshot("a");
+  write("a", "x", "2");
+  await settle(["a", "b"]);
+  const cursors = await at("b").engine.cursors();
+  expect(await at("a").engine.placeOf(cursors)).toBe(at("a").engine.state().seq);
+  await putBack("a");
+  for (let n = 0; n < 9; n++) write("a", `own ${n}`, "1");
+  await look("a");
+  expect(await at("a").engine.placeOf(cursors)).toBe(0);
+});

@@ -3,7 +3,7 @@ import type { PutFileRequest, PutFileResponse, SyncNodeService } from "../gen/sc
 import { bulkDialOf, dialBulkSender, giveUpBulk } from "./bulk-connection.ts";
 import type { BulkSender } from "./bulk-ends.ts";
 import { bidi, type ServiceClient } from "./client.ts";
-import { formatCursors, fromWireEnd, fromWireRefusal, fromWireWant, seqIn, toWireEntry } from "./file-entries.ts";
+import { formatCursors, fromWireEnd, fromWireRefusal, fromWireWant, parseCursors, seqIn, toWireEntry } from "./file-entries.ts";
 import { asBuffer } from "./value.ts";
 
 /** Why a bulk connection ended comes through its call by then, or does not come, milliseconds. */
@@ -11,7 +11,7 @@ const REASON_MS = 5_000;
 
 /** Offers to a node that is being called: `PutStream` of `@scoutsync/session`. */
 export interface PutStream {
-  readonly ready: { received: number; index: string; digest: string };
+  readonly ready: { received: number; known: readonly { index: string; seq: number }[]; index: string; digest: string };
   offer(entries: readonly FileEntry[]): Promise<FileWant[]>;
   /** So many bytes are about to be sent for the last offer, and nothing else before its commit: many take a connection of their own. */
   begin(size: number): Promise<void>;
@@ -68,7 +68,12 @@ export async function openPut(
       throw error;
     };
     return {
-      ready: { received: seqIn(ready.received, opening.index), index: ready.index, digest: ready.digest },
+      ready: {
+        received: seqIn(ready.received, opening.index),
+        known: parseCursors(ready.received),
+        index: ready.index,
+        digest: ready.digest,
+      },
       async offer(entries) {
         ask({ $case: "offer", value: { entries: entries.map(toWireEntry) } });
         const wants = (await answer("wants")).wants.map(fromWireWant);

@@ -23,11 +23,23 @@ import {
 
 const LAYOUT_VERSION = 1;
 const DIGEST_BYTES = 16;
+/** A list's identity begins with these many characters of the manifest's own; what follows is drawn anew with each run. */
+const STEM = 8;
+/** So many earlier runs' lists are remembered. */
+const MOST_FORMER = 50;
+/** How far so many lists of one manifest have been taken in is remembered: more than one where two servers began as one. */
+const MOST_RECEIVED = 3;
 
-const randomName = () => {
+const randomName = (length = 16) => {
   const alphabet = "abcdefghijklmnopqrstuvwxyz234567";
-  return [...randomBytes(16)].map((byte) => alphabet[byte & 31]).join("") as Origin;
+  return [...randomBytes(length)].map((byte) => alphabet[byte & 31]).join("") as Origin;
 };
+
+/** How far a list has been taken in. */
+interface Cursor {
+  index: string;
+  seq: number;
+}
 
 /**
  * What one node knows of one root, in a SQLite file of its own outside of the root. Everything here is one thread's, and
@@ -99,14 +111,28 @@ export class Manifest {
   /**
    * Whoever has taken the root goes on under new names. A disk that was put back to an earlier state, or copied to a second
    * server, does not know that it was: under its old names it would give numbers and versions out anew that others have with
-   * other contents, and what others have from it would not be sent to it. What others are known to have they still have.
+   * other contents, and what others have from it would not be sent to it. What others are known to have they still have. Who
+   * has read the list of an earlier run no further than that is known here goes on from there.
    */
   beginRun(): void {
     this.transaction(() => {
       const { acknowledged } = this;
+      const former = [{ index: this.indexId, seq: this.seq }, ...this.former].slice(0, MOST_FORMER);
       this.renew();
       this.set("acknowledged", `${this.indexId}:${acknowledged}`);
+      this.set("former", JSON.stringify(former));
     });
+  }
+
+  /** The lists of earlier runs that this one goes on from, and where they ended. */
+  private get former(): readonly Cursor[] {
+    return JSON.parse(this.get("former") ?? "[]") as Cursor[];
+  }
+
+  /** Up to which number of this list somebody has it who has taken in these; 0 = nothing of it that is known here. */
+  placeOf(cursors: readonly Cursor[]): number {
+    const ends = new Map([...this.former, { index: this.indexId, seq: this.seq }].map(({ index, seq }) => [index, seq]));
+    return Math.max(0, ...cursors.filter(({ index, seq }) => seq <= (ends.get(index) ?? -1)).map(({ seq }) => seq));
   }
 
   /** Versions given out so far are another's from now on. */
@@ -117,7 +143,9 @@ export class Manifest {
 
   /** Its list is one that nobody knows yet: it is told from the beginning, and nothing counts as having come from here. */
   reindex(): void {
-    this.set("index_id", randomName());
+    const stem = (this.get("index_id") ?? randomName()).slice(0, STEM);
+    this.set("index_id", stem + randomName(STEM));
+    this.set("former", "[]");
   }
 
   get(key: string): string | null {
@@ -363,11 +391,14 @@ export class Manifest {
   }
 
   /** The latest heard of first. */
-  cursors(): { index: string; seq: number }[] {
-    return this.run('SELECT index_id AS "index", seq FROM received ORDER BY heard_us DESC LIMIT 1000').all() as {
-      index: string;
-      seq: number;
-    }[];
+  cursors(): Cursor[] {
+    return this.run('SELECT index_id AS "index", seq FROM received ORDER BY heard_us DESC LIMIT 1000').all() as Cursor[];
+  }
+
+  /** Of the lists of one manifest, which begin alike; the latest heard of first. */
+  cursorsOf(indexId: string): Cursor[] {
+    const sql = 'SELECT index_id AS "index", seq FROM received WHERE substr(index_id, 1, ?) = ? ORDER BY heard_us DESC';
+    return this.run(sql).all(STEM, indexId.slice(0, STEM)) as Cursor[];
   }
 
   /** Up to which number of this manifest's list some other node has it. */
@@ -382,6 +413,8 @@ export class Manifest {
 
   noteReceived(indexId: string, seq: number, nowUs: number): void {
     this.run("INSERT OR REPLACE INTO received(index_id, seq, heard_us) VALUES (?, ?, ?)").run(indexId, seq, nowUs);
+    for (const { index } of this.cursorsOf(indexId).slice(MOST_RECEIVED))
+      if (index !== indexId) this.run("DELETE FROM received WHERE index_id = ?").run(index);
   }
 
   /** The lists of all others are to be taken in from their beginning again. */

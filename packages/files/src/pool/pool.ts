@@ -160,6 +160,8 @@ class PooledRoot implements FileRoot {
   noteAcknowledged = (seq: number) => this.call<void>("noteAcknowledged", seq);
   forget = (options: ForgetOptions) => this.call<Forgotten>("forget", options);
   cursors = () => this.call<{ index: string; seq: number }[]>("cursors");
+  cursorsOf = (index: string) => this.call<{ index: string; seq: number }[]>("cursorsOf", index);
+  placeOf = (cursors: readonly { index: string; seq: number }[]) => this.call<number>("placeOf", cursors);
   nothingFor = (index: string, seq: number) => this.call<boolean>("nothingFor", index, seq);
   holds = (hashes: readonly string[]) => this.call<boolean[]>("holds", hashes);
   limitTo = (prefixes: readonly string[] | null) => this.call<boolean>("limitTo", prefixes);

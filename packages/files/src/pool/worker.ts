@@ -32,6 +32,8 @@ const QUIET: ReadonlySet<string> = new Set([
   "received",
   "noteAcknowledged",
   "cursors",
+  "cursorsOf",
+  "placeOf",
   "holds",
   "nothingFor",
   "locate",

@@ -32,8 +32,8 @@ export interface PutAck {
 
 /** Offers of this node's entries to a peer, one after the other. Every method throws what the peer refused the stream with. */
 export interface PutStream {
-  /** How far our list is known there, and the peer's manifest. */
-  readonly ready: { received: number; index: string; digest: string };
+  /** How far our list is known there, that of this run and (`known`) those of earlier ones, and the peer's manifest. */
+  readonly ready: { received: number; known: readonly { index: string; seq: number }[]; index: string; digest: string };
   offer(entries: readonly FileEntry[]): Promise<FileWant[]>;
   /** So many bytes are about to be sent for the last offer, and nothing else before its commit. */
   begin?(size: number): Promise<void>;

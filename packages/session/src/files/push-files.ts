@@ -15,7 +15,8 @@ export async function pushFiles(exchange: FileExchange): Promise<{ end: FileList
   try {
     const refused: FileRefusal[] = [];
     const gone: FileEntry[] = [];
-    let seq = stream.ready.received;
+    const from = await root.placeOf(stream.ready.known);
+    let seq = from;
     let done = 0;
     const send = async (entries: readonly FileEntry[]) => {
       if (entries.length === 0) return;
@@ -37,7 +38,7 @@ export async function pushFiles(exchange: FileExchange): Promise<{ end: FileList
     for (let at = 0; at < gone.length; at += BATCH_ENTRIES) await send(gone.slice(at, at + BATCH_ENTRIES));
     const end = await stream.done({
       index,
-      seq: refused.some(({ retry }) => retry) ? stream.ready.received : seq,
+      seq: refused.some(({ retry }) => retry) ? from : seq,
       digest: root.state.digest,
     });
     signal?.throwIfAborted();

@@ -5,6 +5,7 @@ import {
   formatCursors,
   formatTime,
   kindWord,
+  parseCursors,
   seqIn,
   toWireEnd,
   toWireEntry,
@@ -51,7 +52,8 @@ export async function fileChecksums(
   const stop = root.onChange(changed.raise);
   try {
     let index = root.state.index;
-    let seq = seqIn(request.cursor, index);
+    // Who asks for somebody else, as for a bundle, is told what comes after a place in the very list that is named to it.
+    let seq = request.callerIndex === "" ? seqIn(request.cursor, index) : await root.placeOf(parseCursors(request.cursor));
     if (request.callerIndex !== "") await root.noteAcknowledged(seq);
     const { part } = root.state;
     await outbox.write({ index, entries: [], end: undefined, part: part === null ? undefined : { folders: [...part] } });

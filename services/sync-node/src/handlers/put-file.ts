@@ -57,7 +57,7 @@ export async function putFile(
       $case: "ready",
       value: {
         protocol: PROTOCOL_VERSION,
-        received: formatCursors([{ index: open.index, seq: received }]),
+        received: formatCursors([{ index: open.index, seq: received }, ...(await root.cursorsOf(open.index))]),
         index,
         digest,
         ticket: bulk?.ticket ?? Buffer.alloc(0),

@@ -15,7 +15,7 @@ export function partPeer(main: FileRoot, copy: FileRoot, part: Part): FilePeer {
     address: `the root "${main.name}" of this node`,
     async *fileList({ known, callerIndex }) {
       let { index } = main.state;
-      let seq = known.find((one) => one.index === index)?.seq ?? 0;
+      let seq = await main.placeOf(known);
       yield { index, entries: [], end: null, part: null };
       for (let isEnd = false; !isEnd;) {
         const page = await main.list({ index, seq, sinceUs: 0, tombstones: true, limit: PAGE, notFrom: callerIndex });
@@ -51,7 +51,7 @@ export function partPeer(main: FileRoot, copy: FileRoot, part: Part): FilePeer {
 
 async function openPut(main: FileRoot, copy: FileRoot, part: Part, { name, index }: { name: string; index: string }): Promise<PutStream> {
   const reception = new Reception(main, index, name);
-  const ready = { received: await main.received(index), index: main.state.index, digest: "" };
+  const ready = { received: await main.received(index), known: await main.cursorsOf(index), index: main.state.index, digest: "" };
   return {
     ready,
     offer: async (entries) => (await reception.offer(await ofItsOwn(copy, part, entries))).wants,

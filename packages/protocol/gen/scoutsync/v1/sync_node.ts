@@ -361,7 +361,7 @@ export interface PutFileResponse {
 
 export interface PutFileReady {
   protocol: number;
-  /** How far the sender's list is known here. */
+  /** How far the sender's list is known here, and those that its manifest had in earlier runs: the first 8 characters are the same. */
   received: string;
   /** The index of the receiver's manifest. */
   index: string;
