@@ -3,24 +3,26 @@ import { SECOND_US, settle, Site, type SiteOptions } from "./site.ts";
 
 const SCHEMA = `
   CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT);
-  CREATE TABLE word(k TEXT PRIMARY KEY COLLATE NOCASE);
+  CREATE TABLE word(k TEXT PRIMARY KEY COLLATE NOCASE, line TEXT);
   CREATE TABLE slot(day TEXT, hour INTEGER, team_id INTEGER REFERENCES team(id), PRIMARY KEY(day, hour));
   INSERT INTO team VALUES(0, 'nobody');
   CREATE TABLE robot(id INTEGER PRIMARY KEY, team_id INTEGER REFERENCES team(id) ON DELETE SET NULL,
     lent_to INTEGER DEFAULT 0 REFERENCES team(id) ON DELETE SET DEFAULT, label TEXT);
   CREATE TABLE said(k TEXT PRIMARY KEY, word TEXT REFERENCES word(k) ON DELETE SET NULL);
   CREATE TABLE shift(id INTEGER PRIMARY KEY, day TEXT, hour INTEGER, FOREIGN KEY(day, hour) REFERENCES slot ON DELETE SET NULL);
+  CREATE TABLE bag(team_id INTEGER REFERENCES team(id) ON DELETE SET NULL, label TEXT);
   CREATE TABLE person(id INTEGER PRIMARY KEY, boss INTEGER REFERENCES person(id) ON DELETE SET NULL, name TEXT)`;
 const numbers = (count: number) => `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${count})`;
 const FILL = `
   ${numbers(120)} INSERT INTO team SELECT i, 'team ' || i FROM n;
   ${numbers(120)} INSERT INTO robot SELECT i, nullif(i % 120, 0), 1 + i % 80, 'robot ' || i FROM n;
-  ${numbers(120)} INSERT INTO word SELECT 'Word' || i FROM n;
+  ${numbers(120)} INSERT INTO bag SELECT 1 + i % 40, 'of ' || (i / 80) FROM n;
+  ${numbers(120)} INSERT INTO word SELECT 'Word' || i, 'line' FROM n;
   ${numbers(120)} INSERT INTO said SELECT 's' || i, 'wORD' || i FROM n;
   ${numbers(120)} INSERT INTO slot SELECT 'day ' || i, i, NULL FROM n;
   ${numbers(120)} INSERT INTO shift SELECT i, 'day ' || i, i FROM n;
   ${numbers(120)} INSERT INTO person SELECT i, nullif(i / 2, 0), 'person ' || i FROM n`;
-const TABLES = ["team", "robot", "word", "said", "slot", "shift", "person"];
+const TABLES = ["team", "bag", "robot", "word", "said", "slot", "shift", "person"];
 
 function pair(options: SiteOptions = {}): [Site, Site] {
   const [a, b] = [new Site("a", SCHEMA, { baseline: "shared", ...options }), new Site("b", SCHEMA, { baseline: "shared" })];
@@ -30,7 +32,7 @@ function pair(options: SiteOptions = {}): [Site, Site] {
   return [a, b];
 }
 
-const dump = (site: Site) => TABLES.map((table) => site.rows(`SELECT * FROM ${table} ORDER BY 1`));
+const dump = (site: Site) => TABLES.map((table) => site.rows(`SELECT * FROM ${table} ORDER BY 1, 2`));
 const reviewsOf = (site: Site) => site.replica.reviews({ kind: "quarantine", id: "", limit: 0 });
 
 function decide(site: Site, decision: "release" | "undo"): void {
@@ -59,7 +61,7 @@ describe("references that a mass delete emptied in rows that stay", () => {
     a.edit("DELETE FROM team WHERE id > 0; DELETE FROM word; DELETE FROM slot");
     settle(a, b);
     const emptied =
-      "SELECT (SELECT count(*) FROM robot WHERE team_id > 0 OR lent_to > 0) + (SELECT count(word) FROM said) + (SELECT count(day) FROM shift)";
+      "SELECT (SELECT count(team_id) FROM bag) + (SELECT count(*) FROM robot WHERE team_id > 0 OR lent_to > 0) + (SELECT count(word) FROM said) + (SELECT count(day) FROM shift)";
     expect([a.one(emptied), b.one(emptied)]).toEqual([0, 0]);
     decide(a, "undo");
     expectEqual(a, b);
@@ -92,9 +94,13 @@ describe("references that a mass delete emptied in rows that stay", () => {
     a.edit("UPDATE robot SET team_id = 111 WHERE id IN (5, 6)", a.nowUs + SECOND_US);
     a.edit("UPDATE robot SET team_id = NULL WHERE id = 6; DELETE FROM robot WHERE id = 7", a.nowUs + SECOND_US);
     b.edit("UPDATE robot SET team_id = 112 WHERE id = 8; UPDATE robot SET label = 'edited' WHERE id = 9", b.nowUs + 3 * SECOND_US);
+    b.edit("UPDATE bag SET team_id = 113 WHERE rowid = (SELECT rowid FROM bag WHERE label = 'of 0' LIMIT 1)", b.nowUs + SECOND_US);
     settle(a, b);
+    const before = b.rows("SELECT team_id FROM bag WHERE team_id > 105");
     decide(a, "undo");
     expectEqual(a, b);
+    expect(before).toEqual([{ team_id: 113 }]);
+    expect(b.rows("SELECT count(team_id), sum(team_id = 113) FROM bag")).toEqual([{ "count(team_id)": 120, "sum(team_id = 113)": 1 }]);
     expect(b.rows("SELECT id, team_id AS t, label FROM robot WHERE id < 12 OR id IN (110, 120) ORDER BY id")).toEqual([
       { id: 1, t: null, label: "robot 1" },
       { id: 2, t: null, label: "robot 2" },

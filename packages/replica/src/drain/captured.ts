@@ -247,7 +247,7 @@ export const isMarked = (masks: readonly bigint[], index: number): boolean =>
 
 /** True where an update changed columns that a delete of what they refer to may have emptied. */
 function mayEmpty(table: Table, masks: readonly bigint[]): boolean {
-  return table.emptied.some((foreign) => indexesOf(foreign).some((index) => isMarked(masks, index)));
+  return !table.keyless && table.emptied.some((foreign) => indexesOf(foreign).some((index) => isMarked(masks, index)));
 }
 
 /** What stands for the values of a row that went past capture: its key, and the columns' defaults. */
@@ -262,8 +262,8 @@ export function isFirstOfTwo(values: readonly SqlValue[], tables: ReadonlyMap<nu
 }
 
 /** The event as tables without a primary key have it. */
-export function keylessEvent({ op, wall, key, masks, image, replaced }: Event) {
-  return { op, wall, rowid: key[0] as bigint | null, slot: masks[0] ?? 0n, image, replaced };
+export function keylessEvent({ op, at, wall, key, masks, image, replaced }: Event) {
+  return { op, at, wall, rowid: key[0] as bigint | null, slot: masks[0] ?? 0n, image, replaced };
 }
 
 /** True for the event of a row that went whose next one is of the row that came in its place: a statement changed the key. */

@@ -62,7 +62,11 @@ export class Drain {
     this.affected = new Affected(options);
     this.writes = new OwnWrites({ ...options, affected: this.affected });
     this.row = new RowDrain({ ...options, writes: this.writes });
-    this.keyless = new KeylessDrain({ ...options, noteReferred: (state, values) => this.affected.noteReferred(state, values) });
+    this.keyless = new KeylessDrain({
+      ...options,
+      noteReferred: (state, values) => this.affected.noteReferred(state, values),
+      noteEmptied: (state, foreign, event) => this.row.noteEmptied(state, foreign, event),
+    });
     this.parts = new WholeParts(options);
   }
 

@@ -1,12 +1,13 @@
 import type { SqlValue, Write } from "@scoutsync/core";
 import { Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
+import { indexesOf } from "../rows/foreign-keys.ts";
 import { keylessIdentity } from "../rows/keyless-rows.ts";
 import { blindWrite, contextOfReplacing, isAlive, localWrite, registerOf, replaceColumn, writeBeside } from "../rows/registers.ts";
 import { newState, ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { sameValue } from "../rows/values.ts";
-import type { Column, Table } from "../schema/catalog.ts";
+import type { Column, ForeignKey, Table } from "../schema/catalog.ts";
 import { deleted } from "./own-writes.ts";
 import { TakenOver } from "./taken-over.ts";
 import { isHeldElsewhere } from "./unseen-rows.ts";
@@ -15,6 +16,8 @@ import { equalCounter, equalRow } from "../rows/equal-rows.ts";
 /** What was captured of a row without a key. */
 export interface KeylessEvent {
   op: number;
+  /** As of an `Event`. */
+  at: SqlValue | undefined;
   /** Unix microseconds. */
   wall: number;
   /** The rowid it had then; null where only `slot` names the row. */
@@ -37,10 +40,17 @@ export class KeylessDrain {
   private readonly knowledge: Knowledge;
   private readonly takenOver: TakenOver;
   private readonly noteReferred: (state: RowState, values: readonly SqlValue[]) => void;
+  private readonly noteEmptied: (state: RowState, foreign: ForeignKey, event: { found: SqlValue[]; at: SqlValue | undefined }) => void;
 
-  constructor(options: { rows: RowStore; knowledge: Knowledge; noteReferred: (state: RowState, values: readonly SqlValue[]) => void }) {
+  constructor(options: {
+    rows: RowStore;
+    knowledge: Knowledge;
+    noteReferred: (state: RowState, values: readonly SqlValue[]) => void;
+    noteEmptied: (state: RowState, foreign: ForeignKey, event: { found: SqlValue[]; at: SqlValue | undefined }) => void;
+  }) {
     this.rows = options.rows;
     this.noteReferred = options.noteReferred;
+    this.noteEmptied = options.noteEmptied;
     this.knowledge = options.knowledge;
     this.takenOver = new TakenOver(options);
   }
@@ -123,6 +133,8 @@ export class KeylessDrain {
     }
     this.noteReferred(state, event.image);
     this.rows.saveInTable(state, null, event.image, before, [event.rowid]);
+    for (const foreign of table.emptied)
+      if (indexesOf(foreign).some((index) => differing[index])) this.noteEmptied(state, foreign, { found: old.image, at: old.at });
   }
 
   /** Columns that were written, and those that have come to mean another row since: what they refer to was replaced in this drain. */

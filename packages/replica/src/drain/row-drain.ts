@@ -48,6 +48,11 @@ export class RowDrain {
     this.emptying = [];
   }
 
+  /** An update changed the columns of a foreign key which a delete may have emptied; see `EmptiedReferences.note`. */
+  noteEmptied(state: RowState, foreign: ForeignKey, event: Pick<Event, "found" | "at">): void {
+    if (this.into !== null) this.quarantine.emptied.note(state, foreign, event, this.into);
+  }
+
   /** Call when all rows of some events have been followed. */
   settleEmptied(): void {
     for (const say of this.emptying.splice(0)) say();
@@ -92,8 +97,8 @@ export class RowDrain {
     // By which updates foreign keys lost their values last: where a mass delete did it, undoing that gives them back.
     const emptied = new Map<ForeignKey, Event>();
     const noteEmptied = () => {
-      if (this.into === null || !state) return;
-      for (const [foreign, event] of emptied) this.quarantine.emptied.note(state, foreign, event, this.into);
+      if (!state) return;
+      for (const [foreign, event] of emptied) this.noteEmptied(state, foreign, event);
       emptied.clear();
     };
     const store = this.rows.of(table);

@@ -55,7 +55,7 @@ export interface TableShape {
   uniques: UniqueIndex[];
   /** Declared foreign keys to tables that take part, but for those that name a surrogate key alone. */
   foreignKeys: ForeignKeyShape[];
-  /** Those whose columns a delete of the parent empties (ON DELETE SET NULL, SET DEFAULT), to surrogate keys included; not of a key. */
+  /** Those whose columns a delete of the parent empties (ON DELETE SET NULL, SET DEFAULT), to surrogate keys included; none in a key. */
   emptied: ForeignKeyShape[];
   withoutRowid: boolean;
   /** The name that gives a row's rowid; null where there is none, or where columns hide it. */
@@ -359,7 +359,7 @@ function resolveReferences(db: Database, shapes: readonly TableShape[]): void {
     table.foreignKeys = foreignKeyShapes(table, keys, byName).filter((foreign) => !isSurrogate(foreign));
     const emptying = keys.filter(({ on_delete: action }) => action === "SET NULL" || action === "SET DEFAULT");
     const isKey = (column: string) => table.key.some(({ name }) => name === column);
-    if (!table.keyless) table.emptied = foreignKeyShapes(table, emptying, byName).filter(({ columns }) => !columns.some(isKey));
+    table.emptied = foreignKeyShapes(table, emptying, byName).filter(({ columns }) => !columns.some(isKey));
   }
 }
 
