@@ -1,6 +1,7 @@
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { temporaryFolder } from "@scoutsync/testkit";
+import Database from "better-sqlite3";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { openSite, pull, sync, type Site } from "./exchange.ts";
 import { bytesOn, hashOf, treeOf } from "./model-disk.ts";
@@ -315,4 +316,29 @@ test("who has read further than a list that was put back goes is told all of it,
   for (let n = 0; n < 9; n++) write("a", `own ${n}`, "1");
   await look("a");
   expect(await at("a").engine.placeOf(cursors)).toBe(0);
+});
+
+test("where a root had been put back under an earlier version, what was passed over then is read after all, on both sides", async () => {
+  write("a", "x", "1");
+  await settle(["a", "b"]);
+  snapshot("a");
+  write("a", "x", "2");
+  await settle(["a", "b"]);
+  await putBack("a");
+  write("a", "own", "1");
+  await look("a");
+  for (const [reader, list] of [
+    ["a", "b"],
+    ["b", "a"],
+  ] as const) {
+    const { index, seq } = at(list).engine.state();
+    await at(reader).engine.noteReceived(index, seq);
+  }
+  await at("a").engine.close();
+  const manifest = new Database(at("a").manifest);
+  manifest.prepare("DELETE FROM meta WHERE key = 'former'").run();
+  manifest.close();
+  await open("a");
+  await settle(["a", "b"]);
+  expect([read("a", "x"), read("b", "own")]).toEqual(["2", "1"]);
 });

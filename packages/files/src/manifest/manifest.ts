@@ -117,7 +117,10 @@ export class Manifest {
   beginRun(): void {
     this.transaction(() => {
       const { acknowledged } = this;
-      const former = [{ index: this.indexId, seq: this.seq }, ...this.former].slice(0, MOST_FORMER);
+      // Before runs had names of their own, who had read a list need not have read all of it where a root had been put back.
+      const isKept = this.get("former") !== null;
+      if (!isKept) this.forgetReceived();
+      const former = isKept ? [{ index: this.indexId, seq: this.seq }, ...this.former].slice(0, MOST_FORMER) : [];
       this.renew();
       this.set("acknowledged", `${this.indexId}:${acknowledged}`);
       this.set("former", JSON.stringify(former));
