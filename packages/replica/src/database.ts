@@ -92,6 +92,7 @@ export class ReplicaDatabase implements Neighbour {
       this.followLinked();
       // In the middle of a stream rows wait for what is still to come; its end decides.
       this.parts.turns.decideWaiting();
+      this.parts.turns.isOpening = false;
       this.db.pragma(`busy_timeout = ${options.busyTimeoutMs}`);
     } catch (error) {
       this.db.close();

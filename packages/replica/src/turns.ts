@@ -88,6 +88,8 @@ interface Parts {
  * everything the application has committed; or on a snapshot of which the same is true.
  */
 export class Turns {
+  /** Nobody is served before the database is open: others' locks are waited for in turns, see `Patience`. */
+  isOpening = true;
   /** Rows wait for a decision that the end of a stream owes them. */
   unsettled = false;
   /** Looks after capture; set once, as it writes in these turns itself. */
@@ -268,7 +270,7 @@ export class Turns {
     const tables = [...this.rows.tables, ...this.rows.absent];
     try {
       this.file.checkFiles();
-      beginWriting(this.db, { look: () => this.look() });
+      beginWriting(this.db, { look: () => this.look(), inTurns: this.isOpening });
       this.file.checkMark();
       this.linkedFollower.checkParents(() => this.drainer.needed);
       this.changesBefore = this.changes();

@@ -294,15 +294,20 @@ const TOO_LATE_MS = 20_000;
 
 /**
  * An application that writes one transaction after another, on a clock that only asking for the time and sleeping move: one lasts `lastsMs`,
- * and the lock is free for less than any sleep before the next, but that it takes the next at once `atOnce` times out of one more.
+ * and the lock is free for less than any sleep before the next, but that it takes the next at once `atOnce` times out of one more. The first
+ * that is captured lasts `lastsOnceMs` instead.
  * `stop` ends it, and says how many rows it has committed.
  */
-function restless(journal: string, { lastsMs, atOnce = 0 }: { lastsMs: number; atOnce?: number }): { path: string; stop: () => number } {
+function restless(
+  journal: string,
+  { lastsMs, lastsOnceMs = 0, atOnce = 0 }: { lastsMs: number; lastsOnceMs?: number; atOnce?: number },
+): { path: string; stop: () => number } {
   const path = joinPath(testFolder(), "app.db");
   const app = new Database(path, { timeout: 0 });
   app.exec(`PRAGMA journal_mode = ${journal}; CREATE TABLE item(id INTEGER PRIMARY KEY); CREATE TABLE beat(id INTEGER PRIMARY KEY, n INTEGER);
     WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000) INSERT INTO item SELECT i FROM n`);
   const beat = app.prepare("INSERT INTO beat(n) VALUES(?)");
+  const isCaptured = app.prepare("SELECT 1 FROM sqlite_schema WHERE name = '_scoutsync_capture'");
   let [nowMs, endsAtMs, freeUntilMs, begun, committed] = [0, 0, 0, 0, 0];
   let stopped = false;
   const begin = () => {
@@ -314,6 +319,9 @@ function restless(journal: string, { lastsMs, atOnce = 0 }: { lastsMs: number; a
     }
     beat.run(begun++);
     endsAtMs = nowMs + lastsMs;
+    if (lastsOnceMs === 0 || isCaptured.get() === undefined) return;
+    endsAtMs = nowMs + lastsOnceMs;
+    lastsOnceMs = 0;
   };
   const moveOn = (ms: number) => {
     nowMs += ms;
@@ -343,9 +351,10 @@ function restless(journal: string, { lastsMs, atOnce = 0 }: { lastsMs: number; a
 describe("beside an application that takes the lock again as soon as it has given it back", () => {
   const beats = (site: Site) => site.one("SELECT count(*) FROM beat");
 
-  test.each(["WAL", "DELETE"])("a database is attached, and what is written meanwhile syncs: journal %s", (journal) => {
+  test.each(["WAL", "DELETE"])("a database is attached and started again, and what is written meanwhile syncs: journal %s", (journal) => {
     const { path, stop } = restless(journal, { lastsMs: 7, atOnce: 40 });
     const a = new Site("a", "", { path });
+    a.restart();
     const committed = stop();
     const b = new Site("b", "CREATE TABLE item(id INTEGER PRIMARY KEY); CREATE TABLE beat(id INTEGER PRIMARY KEY, n INTEGER)");
     a.replica.drain();
@@ -354,6 +363,14 @@ describe("beside an application that takes the lock again as soon as it has give
     expect(beats(b)).toBe(committed);
     expect(b.rows("SELECT count(*) AS n FROM item")).toEqual([{ n: 12_000 }]);
     expect(a.replica.state().digest).toEqual(b.replica.state().digest);
+  });
+
+  test("attaching that has begun waits for one transaction that lasts longer than the busy timeout, too", () => {
+    const { path, stop } = restless("WAL", { lastsMs: 7, lastsOnceMs: 10_000 });
+    const a = new Site("a", "", { path });
+    const committed = stop();
+    a.replica.drain();
+    expect(a.replica.state().rows).toBe(12_000 + committed);
   });
 
   test("a running node drains and applies in time, and starts again", () => {
