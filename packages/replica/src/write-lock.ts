@@ -128,7 +128,8 @@ function commitsOfOthers(db: Database): number | null {
   }
 }
 
-const isBusy = (error: unknown): error is Error => (error as { code?: string }).code?.startsWith("SQLITE_BUSY") === true;
+/** True for what SQLite says when another connection has a lock, or has committed since a transaction's first look. */
+export const isBusy = (error: unknown): error is Error => (error as { code?: string }).code?.startsWith("SQLITE_BUSY") === true;
 
 /** Has SQLite itself say at once that another has a lock. */
 function withoutWaiting<T>(db: Database, timeoutMs: number, work: () => T): T {

@@ -1,8 +1,8 @@
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { parseCondition, type ScopeRule } from "../src/index.ts";
 import { all, carry, copyOf, crash } from "./scope-site.ts";
 import { seeded } from "./seeded.ts";
-import { settle, Site } from "./site.ts";
+import { refusal, settle, Site } from "./site.ts";
 
 const SCHEMA = `
 CREATE TABLE event(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -262,4 +262,30 @@ test("what was written at the server past capture is found by the next pass: a s
   settle(copy, first);
   expect(sorted(first)).toEqual(["past capture", "third"]);
   expect(notes(first)).toEqual(server.rows("SELECT id, team, note, score FROM scouting ORDER BY id"));
+});
+
+test("a pass comes again where the server's application is writing just now, and the one that holds it still waits until it has written", () => {
+  const server = main();
+  const copy = copyOf(server, teams(5454));
+  carry(server, copy);
+  copy.edit("INSERT INTO scouting(team, note) VALUES(5454, 'from a laptop')");
+  server.write("BEGIN IMMEDIATE");
+  expect(copy.replica.carryScope()).toMatchObject({ complete: false, problem: "" });
+  let isHere = true;
+  const sleep = vi.spyOn(Atomics, "wait").mockImplementation(() => {
+    if (isHere && server.app.inTransaction) server.write("ROLLBACK");
+    return "timed-out";
+  });
+  onTestFinished(() => sleep.mockRestore());
+  expect(copy.replica.carryScope(true)).toMatchObject({ complete: true, problem: "", toMain: 1 });
+  server.replica.drain();
+  expect(sorted(server)).toEqual(["from a laptop"]);
+  // One that stays is said to be what it is.
+  const clock = vi.spyOn(performance, "now").mockImplementation(() => (nowMs += 500));
+  let nowMs = 0;
+  onTestFinished(() => clock.mockRestore());
+  isHere = false;
+  server.write("BEGIN IMMEDIATE");
+  expect(refusal(() => copy.replica.carryScope(true))).toBe("DATABASE_LOCKED");
+  server.write("ROLLBACK");
 });

@@ -10,6 +10,8 @@ import { Moves } from "./moves.ts";
 import { type Row, same, Sides } from "./sides.ts";
 import { agreeOnTaken, clearTaken, Taken } from "./taken.ts";
 import { listWork, workOf } from "./work.ts";
+import { fromSqlite } from "../sqlite-errors.ts";
+import { beginWriting, isBusy } from "../write-lock.ts";
 
 /** How a pass went. */
 export type PassOutcome =
@@ -49,16 +51,17 @@ export function runPass({ source, copy, nowUs, hold, beforeCommit }: PassRequest
   const { db, tables, resting, altered } = openBoth(source, copy);
   try {
     if (altered) return { kind: "behind", side: "copy" };
-    db.exec(hold ? "BEGIN IMMEDIATE" : "BEGIN");
+    if (hold) beginWriting(db);
+    else db.exec("BEGIN");
     const outcome = new Pass(new Sides(db, tables, nowUs), resting, source.rule.name).run();
     if (outcome.kind === "done") beforeCommit?.();
     db.exec(outcome.kind === "done" || outcome.kind === "mended" ? "COMMIT" : "ROLLBACK");
     return outcome;
   } catch (error) {
     if (db.inTransaction) db.exec("ROLLBACK");
-    // Somebody wrote to the database since the look at it.
-    if ((error as { code?: string }).code === "SQLITE_BUSY_SNAPSHOT") return { kind: "behind", side: "main" };
-    throw error;
+    // Somebody has written to the database since the look at it, or does so now: in a transaction that has read SQLite does not wait.
+    if (!hold && isBusy(error)) return { kind: "behind", side: "main" };
+    throw isBusy(error) ? fromSqlite(error, source.main) : error;
   } finally {
     db.close();
   }
