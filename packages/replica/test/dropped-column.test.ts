@@ -183,6 +183,44 @@ test("what lost in a table without a key is listed as before once its column has
   }
 });
 
+describe("a column that is renamed in a table without a key", () => {
+  const start = (): [Site, Site, Site] => {
+    const schema = "CREATE TABLE log(note TEXT, n INT)";
+    return [new Site("a", schema), new Site("b", schema), new Site("c", schema)];
+  };
+  const migrate = (...sites: Site[]) => {
+    for (const site of sites) site.edit("ALTER TABLE log RENAME COLUMN note TO text", at(5));
+    settle(...sites);
+  };
+
+  test.each([0, 1])("has its value in a row that was deleted on one node and edited on another, whoever wrote it: %s", (author) => {
+    const all = start();
+    const [a, b] = all;
+    all[author]!.edit("INSERT INTO log VALUES('typed', 1)", at(0));
+    settle(...all);
+    b.edit("DELETE FROM log", at(1));
+    a.edit("UPDATE log SET n = 2", at(2));
+    migrate(...all);
+    for (const site of all) expect(site.rows("SELECT * FROM log"), site.name).toEqual([{ text: "typed", n: 2 }]);
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+  });
+
+  test("has on all nodes what was typed last, and what others had typed is a conflict", () => {
+    const all = start();
+    const [a, b] = all;
+    a.edit("INSERT INTO log VALUES('first', 1), ('other', 1), ('other', 1)", at(0));
+    settle(...all);
+    a.edit("UPDATE log SET note = 'of a' WHERE note = 'first'", at(1));
+    b.edit("UPDATE log SET note = 'of b' WHERE note = 'first'", at(2));
+    migrate(...all);
+    for (const site of all) {
+      expect(site.rows("SELECT text FROM log ORDER BY text"), site.name).toEqual([{ text: "of b" }, { text: "other" }, { text: "other" }]);
+      expect(site.conflicts.map(({ loser }) => loser?.value)).toContain("of a");
+    }
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+  });
+});
+
 describe("a conflict in a table that a migration makes anew with another kind of key", () => {
   const NAMED = "CREATE TABLE item(name TEXT PRIMARY KEY, note TEXT)";
   const NUMBERED = "CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT UNIQUE, note TEXT)";

@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import { ByteReader, type Write } from "@scoutsync/core";
-import { EARLIEST, Op } from "../capture/events.ts";
+import { EARLIEST, MASK_BITS, Op } from "../capture/events.ts";
 import { noteEvents } from "../capture/touch.ts";
 import { pages } from "../rows/pages.ts";
 import { isContested, ownedDots } from "../rows/row-state.ts";
@@ -55,7 +55,7 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
       there.run(at);
     }
   };
-  take("hash");
+  const alike = take("hash");
   // A column that went took what the hashes were made of with it. Where all was captured each row is where it was, or all have moved.
   const inPlace = () => {
     const pairs = blind ? null : pairsByPlace(db, table);
@@ -65,10 +65,12 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
   const note = noteEvents(db, table);
   // Where nobody can tell whether a row was edited it was right after the latest write that is known of, if at all.
   const day = former && !former.isWhole ? EARLIEST : null;
-  const edit = (slot: bigint, at: bigint) => {
+  const edit = (slot: bigint, at: bigint, columns = 0n) => {
     note(Op.update, at, slot, day);
-    note(Op.insert, at, 0n, day);
+    note(Op.insert, at, columns, day);
   };
+  // A column that has another name has the values, and so the hash, that it had: nobody else knows them by it.
+  if (former && !former.isWhole) for (const [id, at, , written] of alike) if (written !== 0n) edit(id, at, addedColumns(table, former));
   for (const [id, at, hash, written] of former ? (former.isWhole ? take("old") : inPlace()) : []) {
     const state = rows.atLog(table.tid, id);
     const values = state && former?.isWhole && isContested(state, former.added) ? rows.of(table).read([at]) : null;
@@ -95,6 +97,12 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
   }
   db.exec("DROP TABLE temp.found; DROP TABLE temp.stored");
   return toFill;
+}
+
+/** Bits of the columns that came since, as `slot` of a `KeylessEvent` has them; 0, which is all, where there are too many. */
+function addedColumns({ columns }: Table, { added }: FormerShape): bigint {
+  if (columns.length > MASK_BITS) return 0n;
+  return columns.reduce((bits, { cid }, index) => (added.includes(cid) ? bits | (1n << BigInt(index)) : bits), 0n);
 }
 
 /** Rowids of rows that refer to an integer which another row had before: see `TakenOver`. */
