@@ -98,6 +98,11 @@ export const IDENTITY_FAULTS: Fault[] = [
     caughtBy: tests("joining-keyless"),
   },
   {
+    name: "linked: what waited while one of two databases was put back is read by the file that is there, in silence",
+    edits: [["return this.waited !== null && (", "return false && ("]],
+    caughtBy: tests("linked-questions"),
+  },
+  {
     name: "linked: a row that is not known yet is shown under the integer that its author saw",
     edits: [
       [

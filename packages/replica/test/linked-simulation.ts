@@ -1,3 +1,4 @@
+import { copyFileSync, rmSync } from "node:fs";
 import Database from "better-sqlite3";
 import { seeded } from "./seeded.ts";
 import type { ApplyResult } from "@scoutsync/core";
@@ -14,10 +15,21 @@ export interface LinkedOptions {
   crashes: boolean;
   /** A third database refers to rows of the second. */
   chain: boolean;
+  /** One database of a node, or all, is put back from a backup while the node is down. */
+  putBacks: boolean;
   trace: boolean;
 }
 
-const DEFAULTS: LinkedOptions = { nodes: 3, steps: 60, deletes: false, unique: false, crashes: true, chain: false, trace: false };
+const DEFAULTS: LinkedOptions = {
+  nodes: 3,
+  steps: 60,
+  deletes: false,
+  unique: false,
+  crashes: true,
+  chain: false,
+  putBacks: false,
+  trace: false,
+};
 
 const DATABASES = ["users", "scouting", "notes"] as const;
 type Name = (typeof DATABASES)[number];
@@ -56,11 +68,13 @@ class LinkedNode {
   readonly databases = new Map<Name, Killable>();
   readonly name: string;
 
-  constructor(name: string, { unique, chain }: LinkedOptions, random: () => number, atEnd: (work: () => void) => void) {
+  constructor(name: string, { unique, chain, putBacks }: LinkedOptions, random: () => number, atEnd: (work: () => void) => void) {
     this.name = name;
     const open = (database: Name, schema: string, options: SiteOptions) => {
       const killable = new Killable();
-      killable.site = new Site(`${name}-${database}`, schema, { ...options, random, atEnd, connect: killable.connect });
+      // It looks every user up: nobody is to be asked after a mere sync.
+      const looksUp = putBacks ? { rememberedUs: 0 } : {};
+      killable.site = new Site(`${name}-${database}`, schema, { ...options, ...looksUp, random, atEnd, connect: killable.connect });
       this.databases.set(database, killable);
       return killable.site;
     };
@@ -91,7 +105,50 @@ class LinkedNode {
   start(): void {
     for (const { site } of this.databases.values()) site.start();
   }
+
+  /** What a backup tool has of all databases, and how far they were. */
+  private backup = new Map<Name, { path: string; vector: string }>();
+
+  backUp(): void {
+    for (const [name, { site }] of this.databases) this.backup.set(name, { path: site.backup(), vector: site.vector });
+  }
+
+  /** True when each of these has more than its backup. */
+  isBeyond(names: readonly Name[]): boolean {
+    return names.every((name) => (this.backup.get(name)?.vector ?? this.site(name).vector) !== this.site(name).vector);
+  }
+
+  /** Call while it is down. */
+  putBack(name: Name): void {
+    const site = this.site(name);
+    site.app.close();
+    for (const end of ["-wal", "-shm"]) rmSync(`${site.path}${end}`, { force: true });
+    copyFileSync((this.backup.get(name) as { path: string }).path, site.path);
+    site.app = new Database(site.path);
+  }
+
+  /** Rows of which a person is asked here whom they mean, by their notes or keys. */
+  get asked(): string[] {
+    return [...this.databases.keys()].flatMap((name) => {
+      const site = this.site(name);
+      return site.replica.reviews({ kind: "identity", id: "", limit: 1_000 }).flatMap(({ table, key, column, winner }) => {
+        const keys = key.split(" ");
+        // Of more rows the first are named.
+        const isAmong = keys.length < 5 ? `CAST(${table === "scouting" ? "id" : "k"} AS TEXT) IN ('${keys.join("', '")}')` : "";
+        const rows = site.rows(`SELECT * FROM ${table} WHERE ${isAmong || `"${column}" = ${(winner as { value: bigint }).value}`}`);
+        return rows.map(({ note, k }) => plain(note ?? k));
+      });
+    });
+  }
+
+  get notes(): string[] {
+    const rows = this.site("scouting").rows("SELECT note FROM scouting UNION ALL SELECT note FROM mark");
+    return rows.map(({ note }) => plain(note));
+  }
 }
+
+/** A row's note as it was first. */
+const plain = (note: unknown): string => String(note).replaceAll("+", "");
 
 /**
  * Nodes with databases of which one refers to rows of another. Each row that refers knows by text whom it was written for; in
@@ -105,6 +162,8 @@ export class LinkedSimulation {
   private readonly ends: (() => void)[] = [];
   private readonly deleted = new Set<string>();
   private readonly written = new Set<string>();
+  /** Notes of rows of which somebody was asked, in a file that is gone, too. */
+  private readonly asked = new Set<string>();
   private nowUs = START_US;
   private names = 0;
   kills = 0;
@@ -152,6 +211,7 @@ export class LinkedSimulation {
 
   private step(): void {
     const node = this.pick(this.nodes);
+    if (this.options.putBacks && this.random() < 0.15) return this.backUpOrPutBack(node);
     const roll = this.random();
     if (roll < 0.5) this.write(node);
     else if (roll < 0.62) this.drain(node, this.pick([...node.databases.keys()]));
@@ -161,12 +221,37 @@ export class LinkedSimulation {
     }
   }
 
+  private backUpOrPutBack(node: LinkedNode): void {
+    const names = [...node.databases.keys()];
+    const which = this.random() < 0.2 ? names : [this.pick(names)];
+    for (const name of names) node.site(name).replica.drain();
+    if (this.random() < 0.2 || !node.isBeyond(which)) {
+      this.say(`${node.name}: backed up`);
+      return node.backUp();
+    }
+    // Somebody has to be left who serves.
+    if (this.nodes.some((other) => names.some((name) => other.site(name).replica.state().restored))) return;
+    for (const name of names) node.site(name).options.hadBefore = node.site(name).replica.state().vector;
+    node.kill();
+    for (let writes = this.below(6); writes > 0; writes--) this.write(node, false);
+    this.say(`${node.name}: ${which.join(" and ")} put back`);
+    // What only this file has is gone with it.
+    for (const note of node.notes) this.written.delete(note);
+    for (const name of which) node.putBack(name);
+    for (let writes = this.below(3); writes > 0; writes--) this.write(node);
+    node.start();
+    // What was written to such a row since may be lost with the next file.
+    for (const note of node.asked) this.asked.add(note);
+    for (const note of this.nodes.flatMap(({ notes }) => notes)) this.written.add(note);
+  }
+
   /** What the application does: it looks a user up, and writes with the integer that it finds. */
-  private write(node: LinkedNode): void {
+  private write(node: LinkedNode, signsUp = true): void {
     const [users, scouting] = [node.site("users"), node.site("scouting")];
     const known = users.rows("SELECT id, name FROM user").map(({ id, name }) => ({ id: Number(id), name: String(name) }));
     const roll = this.random();
     if (known.length === 0 || roll < 0.25) {
+      if (!signsUp) return;
       const name = this.options.unique && this.random() < 0.4 ? `same ${this.below(4)}` : `${node.name}${++this.names}`;
       this.say(`${node.name}: user ${name}`);
       if (known.every((user) => user.name !== name)) users.write(`INSERT INTO user(name, x) VALUES('${name}', 'x')`);
@@ -181,7 +266,8 @@ export class LinkedSimulation {
       else scouting.write(`INSERT INTO mark VALUES('n${k}', ${id}, '${name}', 'n${k}')`);
     } else if (roll < 0.75) {
       // Both columns change, or merging column by column would mix two edits.
-      const row = this.pick(scouting.rows(`SELECT id FROM scouting WHERE wrote <> '${name}'`));
+      const shows = this.options.putBacks ? `AND scout_id <> ${id}` : "";
+      const row = this.pick(scouting.rows(`SELECT id FROM scouting WHERE wrote <> '${name}' ${shows}`));
       if (!row) return;
       this.say(`${node.name}: scouting ${String(row["id"])} is by ${name} (${id}) now`);
       scouting.write(`UPDATE scouting SET scout_id = ${id}, wrote = '${name}' WHERE id = ${String(row["id"])}`);
@@ -212,6 +298,7 @@ export class LinkedSimulation {
   private restart(node: LinkedNode): void {
     this.kills++;
     this.say(`${node.name}: killed`);
+    for (const { site } of node.databases.values()) delete site.options.hadBefore;
     node.kill();
     for (let writes = this.below(4); writes > 0; writes--) this.write(node);
     node.start();
@@ -226,8 +313,19 @@ export class LinkedSimulation {
     if (this.options.crashes && this.random() < 0.3)
       (to.databases.get(this.pick([...to.databases.keys()])) as Killable).fuse = this.below(6);
     const batches = this.random() < 0.3 ? 1 : Number.POSITIVE_INFINITY;
-    this.working([to, from], () => to.site(database).pull(from.site(database), { batchSize: this.pick([1, 3, 0]), batches }));
+    this.working([to, from], () => this.pull(to.site(database), from.site(database), { batchSize: this.pick([1, 3, 0]), batches }));
     for (const killable of to.databases.values()) killable.fuse = null;
+  }
+
+  /** One that was put back serves no one before it has pulled. */
+  private pull(to: Site, from: Site, options = {}): ApplyResult[] {
+    let results: ApplyResult[] = [];
+    try {
+      results = to.pull(from, options);
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== "RESTORED") throw error;
+    }
+    return results;
   }
 
   private kill(node: LinkedNode): void {
@@ -241,7 +339,7 @@ export class LinkedSimulation {
         for (const to of this.nodes)
           for (const from of this.nodes) {
             if (to === from) continue;
-            const results: ApplyResult[] = to.site(database).pull(from.site(database));
+            const results = this.pull(to.site(database), from.site(database));
             moved += results.reduce((sum, { received }) => sum + received, 0);
           }
       if (moved === 0) return [];
@@ -251,6 +349,7 @@ export class LinkedSimulation {
 
   private verdict(): string[] {
     const failures: string[] = [];
+    const asked = this.options.putBacks ? new Set([...this.asked, ...this.nodes.flatMap((node) => node.asked)]) : new Set<string>();
     for (const node of this.nodes) {
       const [users, scouting] = [node.site("users"), node.site("scouting")];
       const names = new Map(users.rows("SELECT id, name FROM user").map(({ id, name }) => [id, String(name)]));
@@ -263,14 +362,16 @@ export class LinkedSimulation {
       for (const { ref, wrote, note } of refs) {
         const name = names.get(ref);
         const right = live.has(String(wrote)) ? name === wrote : name === undefined;
-        if (!right) failures.push(`${node.name}: ${String(note)} by ${String(wrote)} leads to ${String(name)} (${String(ref)})`);
+        if (!right && !asked.has(plain(note)))
+          failures.push(`${node.name}: ${String(note)} by ${String(wrote)} leads to ${String(name)} (${String(ref)})`);
       }
-      const there = new Set(refs.map(({ note }) => String(note).replaceAll("+", "")));
+      const there = new Set(refs.map(({ note }) => plain(note)));
       for (const note of this.written) if (!there.has(note)) failures.push(`${node.name}: ${note} is gone`);
       if (this.options.chain) {
         const notes = new Map(scouting.rows("SELECT id, note FROM scouting").map(({ id, note }) => [id, note]));
         for (const { k, scouting_id: id, wrote } of node.site("notes").rows("SELECT * FROM note"))
-          if (notes.get(id) !== wrote) failures.push(`${node.name}: ${String(k)} of ${String(wrote)} leads to ${String(notes.get(id))}`);
+          if (notes.get(id) !== (there.has(plain(wrote)) ? wrote : undefined) && !asked.has(String(k)))
+            failures.push(`${node.name}: ${String(k)} of ${String(wrote)} leads to ${String(notes.get(id))}`);
       }
       for (const [database, { site }] of node.databases) {
         const look = (deep: boolean) =>

@@ -29,6 +29,8 @@ export interface SiteOptions {
   path?: string;
   hadBefore?: VersionVector;
   serveRestored?: boolean;
+  /** As of `Surroundings`. */
+  rememberedUs?: number;
   /** Where origins come from; the same again is a machine that was put back while it ran. */
   random?: () => number;
   /** It is the copy of a scope; with `path`. */
@@ -139,6 +141,7 @@ export class Site {
         connect: (path, options) => (this.connection = (this.options.connect ?? open)(path, options)),
         ...(uptimeUs && { uptimeUs }),
         ...(turnMs !== undefined && { turnMs }),
+        ...(this.options.rememberedUs !== undefined && { rememberedUs: this.options.rememberedUs }),
         random: (bytes) => Uint8Array.from({ length: bytes }, () => Math.floor((this.options.random ?? this.random)() * 256)),
       },
     );
