@@ -142,6 +142,11 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("put-back"),
   },
   {
+    name: "a folder that was put back alone is taken for the one that was looked at last",
+    edits: [['manifest.set("place", "another")', 'manifest.get("place")']],
+    caughtBy: tests("put-back"),
+  },
+  {
     name: "a root that was put back goes on as its former author",
     edits: [['this.renew();\n      this.set("acknowledged"', 'this.reindex();\n      this.set("acknowledged"']],
     caughtBy: tests("put-back"),

@@ -49,7 +49,10 @@ async function twoNodes(folder: string): Promise<[Site, Site]> {
 
 /** SHA-256 of everything on a node's disk, in place or in the store. */
 function bytesOn({ root }: Site): Set<string> {
-  const files = readdirSync(root, { recursive: true, withFileTypes: true }).filter((one) => one.isFile());
+  const files = readdirSync(root, { recursive: true, withFileTypes: true })
+    .filter((one) => one.isFile())
+    // A note of the node's own.
+    .filter(({ parentPath, name }) => join(parentPath, name) !== join(root, ".scoutsync-store", "seen"));
   return new Set(files.map((one) => hashOf(readFileSync(join(one.parentPath, one.name)))));
 }
 

@@ -342,3 +342,25 @@ test("where a root had been put back under an earlier version, what was passed o
   await settle(["a", "b"]);
   expect([read("a", "x"), read("b", "own")]).toEqual(["2", "1"]);
 });
+
+test("where the folder alone is put back, nothing that it lacks counts as deleted, and what its older bytes replace is kept", async () => {
+  write("a", "x", "1");
+  write("a", "y", "1");
+  await settle(["a", "b"]);
+  snapshot("a");
+  write("a", "x", "2");
+  write("a", "made here", "1");
+  write("b", "made there", "1");
+  await settle(["a", "b"]);
+  await putBack("a", ["root"]);
+  write("a", "own", "1");
+  await settle(["a", "b"]);
+  for (const name of ["a", "b"])
+    expect(["y", "made here", "made there", "own"].map((path) => read(name, path))).toEqual(["1", "1", "1", "1"]);
+  expect(read("a", "x")).toBe("1");
+  expect((await at("b").engine.versions("x")).map(({ hash }) => hash)).toContain(hashOf("2"));
+  // From then on it is the root.
+  remove("a", "y");
+  await settle(["a", "b"]);
+  expect(read("b", "y")).toBe(null);
+});

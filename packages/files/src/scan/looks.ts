@@ -31,6 +31,11 @@ export class Looks {
     this.exclude = parts.exclude;
   }
 
+  /** The folder is known to be another than the one that was looked at last: an earlier state of it. */
+  meetOther(): void {
+    this.context.manifest.set("place", "another");
+  }
+
   /**
    * A look under rules that were the same before it and when it began. Where they have changed, what is missing has been seen
    * once at most by those that count now: not at all; everything is looked at again, so that a look under new rules, or one

@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, writeSync, statfsSync } from "node:fs";
+import { closeSync, constants, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync, statfsSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { SyncError } from "@scoutsync/core";
@@ -7,15 +7,42 @@ import { STORE_FOLDER } from "../paths/check-path.ts";
 import type { FileLimits } from "../context.ts";
 
 const MARKER = "root.json";
+const NOTE = "seen";
 const OWNER_ONLY = 0o700;
 
 /** A root and its store, held open for one piece of work: nothing stays open between, so that a disk can be unmounted. */
 export interface OpenRoot {
   root: Folder;
+  store: Folder;
   /** Files that are being received or about to be placed, by the name of what they become. */
   staging: Folder;
   /** What was displaced. */
   objects: Folder;
+}
+
+/** Notes in the folder how far the manifest is that knows it, for good. */
+export function noteSeen({ store }: OpenRoot, seq: number): void {
+  const { O_CREAT, O_NOFOLLOW, O_TRUNC, O_WRONLY } = constants;
+  const file = openSync(store.at(`${NOTE}.new`), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600);
+  try {
+    writeSync(file, String(seq));
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  renameSync(store.at(`${NOTE}.new`), store.at(NOTE));
+  store.sync();
+}
+
+/** 0 where nothing is noted. */
+export function seenIn({ store }: OpenRoot): number {
+  if (!store.look(NOTE)?.isFile()) return 0;
+  const file = store.read(NOTE);
+  try {
+    return Number(readFileSync(file, "utf8")) || 0;
+  } finally {
+    closeSync(file);
+  }
 }
 
 /** Of a small disk no more is kept free than this share. */
@@ -118,7 +145,7 @@ export class RootDisk {
       if (store.dev !== root.dev) throw new Error("the store is on another file system than the root");
       const staging = keep(store.make("staging"));
       const objects = keep(store.make("objects"));
-      return { root, staging, objects };
+      return { root, store, staging, objects };
     } catch (error) {
       throw this.unavailable(error);
     }
