@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { copyFileSync, rmSync, writeFileSync } from "node:fs";
 import { createDatabase, Fleet, type FleetNode, isPythonHere, scoutsync, select, until } from "@scoutsync/testkit";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
@@ -107,3 +107,41 @@ test("rows of one database lead to the users of another everywhere, while both a
   const verified = await scoutsync(["verify", nodes[0]?.address ?? "", b.address]);
   expect(verified.code, verified.stdout).toBe(0);
 }, 180_000);
+
+test("users put back alone while the node was down: a row that waited is not taken for who has its number there, and review lists it", async () => {
+  const nodes: FleetNode[] = [];
+  for (const name of ["a", "b"]) {
+    const databases = {
+      scouting: createDatabase(fleet.path(name, "scouting.db"), SCOUTING),
+      users: createDatabase(fleet.path(name, "users.db"), USERS),
+    };
+    const peers = nodes.map(({ address }) => address);
+    nodes.push(await fleet.node({ name, databases, baseline: null, flags: ["--reference", REFERENCE], peers }));
+  }
+  const [a] = nodes as [FleetNode, FleetNode];
+  const { users = "", scouting = "" } = a.databases;
+  // An application opens the file that is there.
+  const run = createDatabase;
+  const forCat = "INSERT INTO scouting_data(scout_id, wrote) VALUES(2, 'cat')";
+  const leadsToCat = (node: FleetNode, rows: number) => {
+    const cat = select(node.databases["users"] as string, "SELECT id FROM user WHERE name = 'cat'")[0]?.["id"];
+    const found = select(node.databases["scouting"] as string, "SELECT scout_id FROM scouting_data WHERE wrote = 'cat'");
+    return found.length === rows && cat !== undefined && found.every(({ scout_id: id }) => id === cat);
+  };
+  run(users, "INSERT INTO user(name) VALUES('ann')");
+  await a.stop();
+  copyFileSync(users, fleet.path("users.backup"));
+  await a.restart();
+  run(users, "INSERT INTO user(name) VALUES('cat')");
+  run(scouting, forCat);
+  await until(() => nodes.every((node) => leadsToCat(node, 1)), { what: "both to have who signed up after the backup" });
+  await a.stop();
+  run(scouting, forCat);
+  for (const end of ["-wal", "-shm"]) rmSync(`${users}${end}`, { force: true });
+  copyFileSync(fleet.path("users.backup"), users);
+  run(users, "INSERT INTO user(name) VALUES('zoe')");
+  await a.restart();
+  await until(() => nodes.every((node) => leadsToCat(node, 2)), { withinMs: 30_000, what: "every row of hers to lead to her" });
+  const list = await scoutsync(["review", "list", a.address, "--kind", "identity", "--json"]);
+  expect(list.json<object[]>(), list.stdout).toMatchObject([{ column: "scout_id", key: "2" }]);
+}, 120_000);
