@@ -294,6 +294,11 @@ export const SCHEMA_FAULTS: Fault[] = [
     caughtBy: tests("migration-undrained"),
   },
   {
+    name: "the first row with NULL in its key has no place where its table has been renamed",
+    edits: [["names.find((other) => isOf(table, other))", "undefined"]],
+    caughtBy: tests("schema-held"),
+  },
+  {
     name: "a table is given a name that another one has",
     edits: [["taken ? `${name}\\n${tid} of its kind` : name", "name"]],
     caughtBy: tests("schema-held"),

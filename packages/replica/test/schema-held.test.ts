@@ -341,6 +341,34 @@ describe("a name that changes on one node first", () => {
     expect(b.pull(a).at(-1)?.verified).toBe(true);
   });
 
+  test.each([true, false])(
+    "of a table: the first row with NULL in its key is there for all; written under its former name: %s",
+    (isFormer) => {
+      const [a, b] = ["a", "b"].map((name) => new Site(name, "CREATE TABLE word(k TEXT PRIMARY KEY, line TEXT)")) as [Site, Site];
+      a.edit("INSERT INTO word VALUES('k', 'line')");
+      settle(a, b);
+      const rename = "ALTER TABLE word RENAME TO term";
+      a.edit(rename, a.nowUs + 1_000_000);
+      if (isFormer) b.edit("INSERT INTO word VALUES(NULL, 'first')", a.nowUs);
+      else a.edit("INSERT INTO term VALUES(NULL, 'first')");
+      settle(a, b);
+      expect(a.rows("SELECT line FROM term WHERE k IS NULL")).toEqual([{ line: "first" }]);
+      b.edit(rename, a.nowUs + 1_000_000);
+      a.edit("UPDATE term SET line = 'edited' WHERE k IS NULL", a.nowUs + 2_000_000);
+      a.nowUs += 20_000_000;
+      b.nowUs = a.nowUs;
+      settle(a, b);
+      for (const site of [a, b]) {
+        expect(site.rows("SELECT * FROM term ORDER BY k")).toEqual([
+          { k: null, line: "edited" },
+          { k: "k", line: "line" },
+        ]);
+        expect(held(site)).toEqual([]);
+      }
+      expect(b.pull(a).at(-1)?.verified).toBe(true);
+    },
+  );
+
   test("of a table to the name of one with another kind of key, which was dropped", () => {
     const [a, b] = ["a", "b"].map((name) => new Site(name, `${OLD}; CREATE TABLE squad(k TEXT PRIMARY KEY)`)) as [Site, Site];
     a.edit("INSERT INTO team VALUES(1, 'one'); INSERT INTO squad VALUES('k')");

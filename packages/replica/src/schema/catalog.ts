@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import { keyKind } from "@scoutsync/core";
-import { type ForeignKeyShape, type LinkedTarget, type TableColumn, type TableShape, withoutKeyName } from "./tables.ts";
+import { type ForeignKeyShape, type LinkedTarget, type TableColumn, type TableShape } from "./tables.ts";
 import type { UniqueIndex } from "./unique-indexes.ts";
 
 /** A synced column with its local number. */
@@ -157,16 +157,6 @@ export function numberOf(db: Database, name: string, kind: number): number {
 export function columnNames(db: Database, tid: number): Map<number, string> {
   const rows = db.prepare("SELECT cid, name FROM _scoutsync_column WHERE tid = ?").raw(true).all(tid) as [number, string][];
   return new Map(rows);
-}
-
-/**
- * Enters rows without a key among the tables that take part where a peer has such rows and this database has none yet.
- * Returns true when there is something to install.
- */
-export function enterWithoutKey(db: Database, tables: readonly Table[], names: readonly string[]): boolean {
-  const wanted = tables.filter(({ twin, nullable, source }) => !twin && nullable.length > 0 && names.includes(withoutKeyName(source)));
-  for (const { source } of wanted) numberOf(db, withoutKeyName(source), keyKind({ surrogate: false, keyless: true, keyParts: 1 }));
-  return wanted.length > 0;
 }
 
 /**

@@ -20,12 +20,13 @@ import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { absentTables, noteLacking } from "./absent.ts";
 import { triggersToSuspend } from "./app-triggers.ts";
-import { catalogTables, enterWithoutKey, type Table } from "./catalog.ts";
+import { catalogTables, type Table } from "./catalog.ts";
 import { followRebuilt, formerTables } from "./former-tables.ts";
 import {
   captureIsWhole,
   capturedShape,
   completeRowsTable,
+  enterWithoutKey,
   followRenames,
   installCapture,
   isCaptured,

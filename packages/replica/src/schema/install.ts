@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import type { Database } from "better-sqlite3";
-import { SyncError } from "@scoutsync/core";
+import { keyKind, SyncError } from "@scoutsync/core";
 import {
   CAPTURE,
   captureColumns,
@@ -17,7 +17,7 @@ import {
 } from "../capture/triggers.ts";
 import { hasLocalKey, rowsTable, rowsTableSql } from "../rows/table-store.ts";
 import { skipWrites } from "../identity/receipts.ts";
-import type { Column, Table } from "./catalog.ts";
+import { type Column, numberOf, type Table } from "./catalog.ts";
 import { quote } from "./quote.ts";
 import type { Shape } from "./reconcile.ts";
 import { sourceOf, withoutKeyName } from "./tables.ts";
@@ -283,6 +283,28 @@ export function renameTable(db: Database, { tid, name }: { tid: number; name: st
   nameTable(db, tid, now);
   // Who has not renamed it yet goes on calling it by its old name.
   writeMeta(db, `${FORMERLY}${name}`, String(tid));
+}
+
+/**
+ * Enters rows without a key among the tables that take part where a peer has such rows and this database has none yet; the peer may know
+ * their table by a name that it had here before. Returns true when there is something to install. Inside the caller's transaction.
+ */
+export function enterWithoutKey(db: Database, tables: readonly Table[], names: readonly string[]): boolean {
+  const isOf = (table: Table, name: string) => {
+    const source = sourceOf(name);
+    // A table that has been given that name since is meant by it.
+    return source !== null && tableFormerly(db, source) === table.tid && tables.every((other) => other.source !== source);
+  };
+  let found = false;
+  for (const table of tables.filter(({ twin, nullable }) => !twin && nullable.length > 0)) {
+    const now = withoutKeyName(table.source);
+    const name = names.includes(now) ? now : names.find((other) => isOf(table, other));
+    if (name === undefined) continue;
+    const tid = numberOf(db, name, keyKind({ surrogate: false, keyless: true, keyParts: 1 }));
+    if (name !== now) renameTable(db, { tid, name }, now, undefined);
+    found = true;
+  }
+  return found;
 }
 
 /** Notes that a table which is gone has become another one that is here: what is held of it, and comes under its name, is of the same rows. */
