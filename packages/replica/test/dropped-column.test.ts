@@ -183,6 +183,26 @@ test("what lost in a table without a key is listed as before once its column has
   }
 });
 
+test.each(["INTEGER PRIMARY KEY", "TEXT PRIMARY KEY NOT NULL"])(
+  "what a deleted row held in a column that is renamed then is in its history, and so is what others write to one that is not here yet: key %s",
+  (key) => {
+    const [a, b] = ["a", "b"].map((name) => new Site(name, `CREATE TABLE item(id ${key}, name TEXT)`)) as [Site, Site];
+    a.edit("INSERT INTO item VALUES(1, 'typed'), (2, 'two')", at(0));
+    settle(a, b);
+    b.edit("DELETE FROM item WHERE id = 1", at(1));
+    settle(a, b);
+    for (const site of [a, b]) site.edit("ALTER TABLE item RENAME COLUMN name TO title", at(2));
+    b.edit("ALTER TABLE item ADD COLUMN note TEXT", at(3));
+    b.edit("UPDATE item SET note = 'of b'", at(4));
+    settle(a, b);
+    const told = ({ replica }: Site, id: string) => replica.history("item", id).map(({ column, value }) => [column, value]);
+    for (const site of [a, b]) {
+      expect(told(site, "1"), site.name).toContainEqual(["name", "typed"]);
+      expect(told(site, "2"), site.name).toContainEqual(["note", "of b"]);
+    }
+  },
+);
+
 describe("a column that is renamed in a table without a key", () => {
   const start = (): [Site, Site, Site] => {
     const schema = "CREATE TABLE log(note TEXT, n INT)";

@@ -1,4 +1,4 @@
-import { formatRule, type HistoryEntry, type Write } from "@scoutsync/core";
+import { formatRule, type HistoryEntry, winnerOf, type Write } from "@scoutsync/core";
 import { registerOf } from "../rows/registers.ts";
 import { isSame } from "../rows/members.ts";
 import { judge } from "../rows/ruled-columns.ts";
@@ -91,6 +91,18 @@ function entriesOf(audited: Audited, state: RowState): HistoryEntry[] {
   for (const { cid, loser, value } of lostWithColumn(audited, state)) {
     const note = "lost against a concurrent write in a column that the table has not now";
     entries.push(entry("conflict", loser, columnName(table, cid), asShown(audited, value), note));
+  }
+  for (const [cid, writes] of state.columns) {
+    const winner = table.lacking.has(cid) ? winnerOf(writes, knowledge) : undefined;
+    // Of one that went from under the row only what lost is left.
+    if (winner?.value === undefined) continue;
+    for (const write of writes) {
+      const operation = write === winner ? "update" : "conflict";
+      if (write.value !== undefined)
+        entries.push(
+          entry(operation, write, columnName(table, cid), asShown(audited, write.value), "held: the table has no such column here"),
+        );
+    }
   }
   for (const closed of state.closed) {
     const index = table.indexOf.get(closed.cid) ?? -1;
