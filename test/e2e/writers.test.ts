@@ -10,6 +10,7 @@ import {
   sqliteProgram,
   until,
 } from "@scoutsync/testkit";
+import { pause } from "@scoutsync/runtime";
 import { writeFileSync } from "node:fs";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
@@ -164,3 +165,36 @@ test.skipIf(!isPythonHere())(
   },
   240_000,
 );
+
+// Reads a large table again as soon as it has read it.
+const READER = `
+import os, sqlite3, sys
+path, stop = sys.argv[1], sys.argv[2]
+db = sqlite3.connect(path, timeout=30, isolation_level=None)
+done = 0
+while not os.path.exists(stop):
+    db.execute("SELECT count(*), max(label || id) FROM robot").fetchone()
+    done += 1
+print(done)
+`;
+
+test.skipIf(!isPythonHere())("a node attaches a database with a rollback journal that somebody reads at every moment", async () => {
+  const [script, stop] = [fleet.path("reader.py"), fleet.path("stop")];
+  writeFileSync(script, READER);
+  const path = createDatabase(
+    fleet.path("a", "app.db"),
+    `${SCHEMA}; WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) INSERT INTO robot(label) SELECT 'robot ' || i FROM n`,
+  );
+  const readers = [1, 2, 3, 4].map(() => runProgram("python3", [script, path, stop]));
+  try {
+    await pause(1_000);
+    await fleet.node({ name: "a", databases: { app: path } });
+    expect(select(path, "SELECT value FROM _scoutsync_meta WHERE key = 'attached'")).toEqual([{ value: "yes" }]);
+  } finally {
+    writeFileSync(stop, "");
+  }
+  for (const { stdout, stderr } of await Promise.all(readers)) {
+    expect(stderr).toBe("");
+    expect(Number(stdout)).toBeGreaterThan(0);
+  }
+});

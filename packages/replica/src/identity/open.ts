@@ -13,6 +13,10 @@ import { lockDatabaseFile, refuseHardLinks } from "./file-lock.ts";
  */
 export const CACHE_KIB = 16 * 1024;
 
+/** For how long new readers are kept out of a file without a write-ahead log, and how often at most, milliseconds. */
+const READERS_KEPT_OUT_MS = 200;
+const READERS_LET_IN_MS = 1_000;
+
 /** A database file that this process has for itself as far as other nodes go. */
 export interface OpenedFile {
   /** Where it is, links followed. */
@@ -61,6 +65,26 @@ function reached<T>(path: string, open: () => T): T {
   }
 }
 
+/**
+ * Has the file use a write-ahead log, and returns the name of its journal then. SQLite does not wait for writers here, whatever the timeout
+ * is, but it does for readers, and lets no new ones in meanwhile: where there is always one it is let do so for a moment now and then.
+ */
+function useWriteAheadLog(db: Database.Database): unknown {
+  const change = () => db.pragma("journal_mode = WAL", { simple: true });
+  let readersKeptOutAtMs = Number.NEGATIVE_INFINITY;
+  const attempt = () => {
+    if (performance.now() - readersKeptOutAtMs < READERS_LET_IN_MS) return change();
+    readersKeptOutAtMs = performance.now();
+    db.pragma(`busy_timeout = ${READERS_KEPT_OUT_MS}`);
+    try {
+      return change();
+    } finally {
+      db.pragma("busy_timeout = 0");
+    }
+  };
+  return whenFree(db, attempt, { inTurns: true });
+}
+
 /** Sets the connection up as a replica needs it, and puts the metadata into a database that has none. */
 export function prepareFile(
   { db, path }: { db: Database.Database; path: string },
@@ -68,9 +92,7 @@ export function prepareFile(
 ): void {
   if (whenFree(db, () => hasMetadata(db), { inTurns: true })) checkMetadataVersion(db, path);
   const journalBefore = db.pragma("journal_mode", { simple: true }) as string;
-  // SQLite itself does not wait here, whatever the timeout is.
-  const journal = whenFree(db, () => db.pragma("journal_mode = WAL", { simple: true }), { inTurns: true });
-  if (journal !== "wal") {
+  if (useWriteAheadLog(db) !== "wal") {
     throw new SyncError({
       code: "DATABASE_FAILED",
       message: `${path} cannot use write-ahead logging`,
