@@ -1,6 +1,19 @@
 import { createHash } from "node:crypto";
-import { chmodSync, cpSync, existsSync, lstatSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
-import { join } from "node:path";
+import {
+  chmodSync,
+  closeSync,
+  cpSync,
+  existsSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
 import type { FileEntry, Origin } from "@scoutsync/core";
 import Database from "better-sqlite3";
 import { pull } from "./exchange.ts";
@@ -89,6 +102,36 @@ export class Mishaps {
     await this.fleet.survive(site, () => this.fleet.look(site));
   }
 
+  /**
+   * A snapshot is taken of folder and manifest; the next time, whoever's turn it is, that machine is put back to it. What it had written since, others may
+   * have; nothing that they have goes by that.
+   */
+  async snapshot(whose: ModelSite): Promise<void> {
+    const taken = this.fleet.sites.find(({ root }) => existsSync(`${root}.snapshot`));
+    const site = taken ?? whose;
+    const places = [site.root, dirname(site.manifest)];
+    if (!taken) {
+      this.fleet.say(`a snapshot is taken of ${site.name}`);
+      for (const place of places) cpSync(place, `${place}.snapshot`, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
+      return;
+    }
+    this.fleet.say(`${site.name} is put back to its snapshot`);
+    await site.engine.close();
+    for (const place of places) {
+      // The disk below them is another one; the folders stay the ones they are.
+      for (const name of readdirSync(place)) rmSync(join(place, name), { recursive: true });
+      cpSync(`${place}.snapshot`, place, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
+      rmSync(`${place}.snapshot`, { recursive: true });
+    }
+    // A machine that was put back has what it has on its disk for good.
+    await this.fleet.watched(async () => {
+      for (const path of ["", ...below(site.root, "")])
+        if (!lstatSync(join(site.root, path)).isSymbolicLink()) makeDurable(join(site.root, path));
+    });
+    site.stored.clear();
+    await this.fleet.open(site.name, site);
+  }
+
   /** A peer says what no honest one does: paths that lead out of the root, through a link as well, and other bytes than it announced. */
   async lie(site: ModelSite): Promise<void> {
     const links = below(site.root, "").filter((path) => lstatSync(join(site.root, path)).isSymbolicLink());
@@ -157,6 +200,12 @@ export class Mishaps {
         throw new Error(`${what}, and nobody else has what the path holds instead`);
     }
   }
+}
+
+function makeDurable(path: string): void {
+  const fd = openSync(path, "r");
+  fsyncSync(fd);
+  closeSync(fd);
 }
 
 /** The path of each version in a store, as the manifest's file says. */

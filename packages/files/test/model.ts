@@ -60,6 +60,7 @@ export class FileModel {
     else if (dice < 64) await this.mishaps.lie(site);
     else if (dice < 66) await this.mishaps.copy(site, other);
     else if (dice < 68) await this.mishaps.forget(site);
+    else if (dice < 70) await this.mishaps.snapshot(site);
     else if (dice < 74) await this.fleet.survive(site, () => this.fleet.look(site), this.fleet.fuse());
     else await this.fleet.session(site, other);
   }
