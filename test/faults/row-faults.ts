@@ -273,4 +273,16 @@ export const ROW_FAULTS: Fault[] = [
     edits: [["  if (table.surrogate && !byId) {", "  if (table.surrogate && !byId) {\n    return null;"]],
     caughtBy: tests("restore"),
   },
+  {
+    name: "restore: what it brought back is nowhere where another server inserted its key",
+    edits: [["if (asked) writeAgain(", "if (asked?.length === 0) writeAgain("]],
+    caughtBy: tests("restore"),
+  },
+  {
+    name: "restore: what it brought back settles what had lost there",
+    edits: [
+      ['if (rule.kind !== "lww" || register.some((held) => held !== winner && held.value !== undefined)) {', 'if (rule.kind !== "lww") {'],
+    ],
+    caughtBy: tests("restore"),
+  },
 ];

@@ -1,6 +1,6 @@
 import { SyncError } from "@scoutsync/core";
 import { describe, expect, test } from "vitest";
-import { SECOND_US, settle, Site, START_US } from "./site.ts";
+import { SECOND_US, settle, Site, type SiteOptions, START_US } from "./site.ts";
 
 const SCHEMA = `
   CREATE TABLE word(k TEXT, n INTEGER, x TEXT, PRIMARY KEY(k, n));
@@ -133,4 +133,163 @@ test("a large value of a column that has gone since the row was deleted comes to
   a.replica.restore("clip", "1");
   settle(a, b);
   expect(b.rows("SELECT name, video FROM clip")).toEqual([{ name: "final", video: Buffer.alloc(2_000_000, "x") }]);
+});
+
+describe("what a row held that a person brings back while another server, not knowing, inserts its key", () => {
+  const HOLDERS = "CREATE TABLE holder(id INTEGER PRIMARY KEY, name TEXT UNIQUE)";
+  const TAGS = `${HOLDERS}; CREATE TABLE tag(k TEXT PRIMARY KEY, x TEXT, h INTEGER REFERENCES holder(id), b BLOB, n INTEGER, same TEXT)`;
+  const [BEFORE, RESTORED, AFTER] = [4, at(5), 6];
+  const trio = (schema: string, options: SiteOptions = {}) =>
+    ["a", "b", "c"].map((name) => new Site(name, schema, options)) as [Site, Site, Site];
+  const byText = (one: unknown[], other: unknown[]) => (String(one) < String(other) ? -1 : 1);
+  const open = ({ conflicts }: Site) =>
+    conflicts.map(({ column, winner, loser }) => [column, winner?.value, loser?.value]).toSorted(byText);
+  const closed = ({ replica }: Site, table: string, key: string) =>
+    replica.history(table, key).flatMap(({ operation, column, value }) => (operation === "closed" ? [[column, value]] : []));
+
+  /** Every server has this in the table and these conflicts, and what it stores of rows is what these hold. */
+  function expectEverywhere(all: readonly Site[], sql: string, rows: unknown[], conflicts: unknown[]): void {
+    settle(...all);
+    for (const site of all) {
+      expect(site.rows(sql), site.name).toEqual(rows);
+      expect(open(site), site.name).toEqual(conflicts);
+      const [stored, deep] = [false, true].map((isDeep) => site.replica.digests({ table: "", buckets: [], deep: isDeep }).entries);
+      expect(stored, site.name).toEqual(deep);
+      expect(site.replica.state().digest).toEqual(all[0]?.replica.state().digest);
+    }
+  }
+
+  /** A row of three servers, written by two of them, that the third has deleted; all have heard of that. */
+  function deletedTag(options: SiteOptions = {}): [Site, Site, Site] {
+    const [a, b, c] = trio(TAGS, options);
+    a.edit("INSERT INTO holder VALUES(1, 'one'), (2, 'two'); INSERT INTO tag VALUES('t', 'first', 1, x'00ff', 10, 'same')", at(0));
+    settle(a, b, c);
+    a.edit("UPDATE tag SET x = 'lost'", at(1));
+    if (options.rules) c.edit("UPDATE tag SET x = 'old'", at(1.5));
+    settle(a, b, c);
+    c.edit("UPDATE tag SET x = 'old' WHERE x <> 'old'", at(2));
+    c.edit("DELETE FROM tag", at(3));
+    settle(a, b, c);
+    return [a, b, c];
+  }
+
+  test.each([BEFORE, AFTER])(
+    "is a conflict of each column, a reference as the row it meant: restored at 5, inserted at %d",
+    (insertedAt) => {
+      const [a, b, c] = deletedTag();
+      a.nowUs = RESTORED;
+      a.replica.restore("tag", "t");
+      b.edit("UPDATE holder SET id = 20 WHERE id = 2; INSERT INTO tag VALUES('t', 'new', 20, NULL, 3, 'same')", at(insertedAt));
+      expectEverywhere(
+        [a, b, c],
+        "SELECT * FROM tag",
+        [{ k: "t", x: "new", h: 20, b: null, n: 3, same: "same" }],
+        [
+          ["b", null, Buffer.from("00ff", "hex")],
+          ["h", 20n, 1n],
+          ["n", 3n, 10n],
+          ["x", "new", "old"],
+        ],
+      );
+    },
+  );
+
+  test.each([BEFORE, AFTER])(
+    "is in the history where a rule adds it up or it is in a conflict already: restored at 5, inserted at %d",
+    (insertedAt) => {
+      const [a, b, c] = deletedTag({ rules: ["tag.n=counter"] });
+      a.nowUs = RESTORED;
+      a.replica.restore("tag", "t");
+      b.edit("INSERT INTO tag VALUES('t', 'new', 1, x'00ff', 3, 'same')", at(insertedAt));
+      expectEverywhere([a, b, c], "SELECT x, n FROM tag", [{ x: "new", n: 3 }], []);
+      for (const site of [a, b, c]) {
+        const lost = [
+          ["n", 10n],
+          ["x", "lost"],
+          ["x", "old"],
+        ];
+        expect(closed(site, "tag", "t").toSorted(byText), site.name).toEqual(lost);
+      }
+    },
+  );
+
+  test("is no later than it was: an edit by somebody who had not heard of the delete stands", () => {
+    const [a, b, c] = trio(TAGS);
+    a.edit("INSERT INTO tag VALUES('t', 'old', NULL, NULL, 1, 'same')", at(0));
+    settle(a, b, c);
+    b.edit("UPDATE tag SET x = 'edited'", at(1));
+    a.edit("DELETE FROM tag", at(2));
+    a.nowUs = RESTORED;
+    a.replica.restore("tag", "t");
+    expectEverywhere([a, b, c], "SELECT x, same FROM tag", [{ x: "edited", same: "same" }], [["x", "edited", "old"]]);
+  });
+
+  test.each([BEFORE, AFTER])("is that of both rows that are one by what their key names: restored at 5, inserted at %d", (insertedAt) => {
+    const [a, b, c] = trio(`${HOLDERS}; CREATE TABLE mark(h INTEGER REFERENCES holder(id), s TEXT, x TEXT, PRIMARY KEY(h, s))`);
+    a.edit("INSERT INTO holder VALUES(1, 'alice'); INSERT INTO mark VALUES(1, 's', 'of a')", at(0));
+    c.edit("INSERT INTO holder VALUES(1, 'alice'); INSERT INTO mark VALUES(1, 's', 'of c')", at(1));
+    settle(a, b, c);
+    expect(b.rows("SELECT * FROM mark")).toEqual([{ h: 1, s: "s", x: "of c" }]);
+    c.edit("DELETE FROM mark", at(2));
+    settle(a, b, c);
+    a.nowUs = RESTORED;
+    a.replica.restore("mark", "1,s");
+    b.edit("INSERT INTO mark VALUES(1, 's', 'new')", at(insertedAt));
+    const conflicts = [
+      ["x", "new", "of a"],
+      ["x", "new", "of c"],
+    ];
+    expectEverywhere([a, b, c], "SELECT * FROM mark", [{ h: 1, s: "s", x: "new" }], conflicts);
+  });
+
+  test.each([BEFORE, AFTER])("is a row of its own where the key is a number: restored at 5, inserted at %d", (insertedAt) => {
+    const [a, b, c] = trio(HOLDERS);
+    a.edit("INSERT INTO holder VALUES(5, 'old')", at(0));
+    settle(a, b, c);
+    c.edit("DELETE FROM holder", at(1));
+    settle(a, b, c);
+    a.nowUs = RESTORED;
+    a.replica.restore("holder", "5");
+    b.edit("INSERT INTO holder VALUES(5, 'new')", at(insertedAt));
+    expectEverywhere([a, b, c], "SELECT name FROM holder ORDER BY name", [{ name: "new" }, { name: "old" }], []);
+  });
+
+  const WORDS = "CREATE TABLE word(k TEXT PRIMARY KEY, line TEXT); CREATE TABLE said(id INTEGER PRIMARY KEY, k TEXT REFERENCES word(k))";
+  const LINES = [["line", "new", "old"]];
+
+  test.each([BEFORE, AFTER])(
+    "stays where the undo of a mass delete brings back what its rows refer to: restored at 5, inserted at %d",
+    (insertedAt) => {
+      const [a, b, c] = trio(WORDS);
+      const numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300)";
+      a.edit(`INSERT INTO word VALUES('w', 'old'); ${numbers} INSERT INTO said SELECT i, 'w' FROM n`, at(0));
+      settle(a, b, c);
+      a.edit("DELETE FROM said", at(1));
+      a.edit("DELETE FROM word", at(2));
+      settle(a, b, c);
+      const [review] = a.replica.reviews({ kind: "quarantine", id: "", limit: 0 });
+      a.nowUs = RESTORED;
+      a.replica.resolve({ id: review?.id ?? "", keep: "", set: [], decision: "undo" });
+      // Kept here for what refers to it; this server replaces it.
+      b.edit("DELETE FROM word; INSERT INTO word VALUES('w', 'new')", at(insertedAt));
+      expectEverywhere([a, b, c], "SELECT line, (SELECT count(*) FROM said) said FROM word", [{ line: "new", said: 300 }], LINES);
+    },
+  );
+
+  test.each([BEFORE, AFTER])(
+    "stays where a row that others refer to was decided to live on: restored at 5, inserted at %d",
+    (insertedAt) => {
+      const [a, b, c] = trio(WORDS);
+      a.edit("INSERT INTO word VALUES('w', 'old')", at(0));
+      settle(a, b, c);
+      a.edit("INSERT INTO said VALUES(1, 'w')", at(1));
+      c.edit("DELETE FROM word", at(1));
+      settle(b, c);
+      a.pull(c);
+      a.nowUs = RESTORED;
+      a.replica.resolve({ id: a.conflicts[0]?.id ?? "", keep: "winner", set: [] });
+      b.edit("INSERT INTO word VALUES('w', 'new')", at(insertedAt));
+      expectEverywhere([a, b, c], "SELECT line FROM word", [{ line: "new" }], LINES);
+    },
+  );
 });

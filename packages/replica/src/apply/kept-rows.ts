@@ -3,7 +3,7 @@ import { type CellValue, Ref, winnerOf, type Write } from "@scoutsync/core";
 import { valueStatement } from "../kept-statements.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isSame } from "../rows/members.ts";
-import { isAlive, latestTime, localWrite } from "../rows/registers.ts";
+import { isAlive, latestTime, localWrite, writeAgain } from "../rows/registers.ts";
 import { ownedDots, releaseBut, type RowState, valuesIn } from "../rows/row-state.ts";
 import { DeletedTargets, dependsOn } from "../rows/foreign-keys.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -253,9 +253,9 @@ export class KeptRows {
 
   /**
    * Kept rows that local writes refer to are decided to live, and what those refer to: an ordinary write to their existence.
-   * A row that lives is no reason to keep what its author knew to be deleted.
+   * A row that lives is no reason to keep what its author knew to be deleted. `isAsked`: a person has said so of them.
    */
-  revive(births: readonly Write[], wall: number): void {
+  revive(births: readonly Write[], wall: number, isAsked = false): void {
     const open = [...births];
     for (const birth of open) {
       const state = this.related.again(birth);
@@ -263,7 +263,7 @@ export class KeptRows {
       open.push(...this.keptParents(state));
       // What is stored of it from here on is of what nobody captured, too: no comparison would find that.
       this.noteUnseen(state);
-      this.live(state, wall);
+      this.live(state, wall, isAsked);
     }
     this.placement.entities.arrangeTouched();
   }
@@ -289,8 +289,11 @@ export class KeptRows {
     return [...named, ...dependsOn(this.rows, state.table, id, values)].flatMap(({ kept, birth }) => (kept ? [birth] : []));
   }
 
-  /** Writes that a deleted row lives, with those it was one with when it was deleted. Stored; its place is the caller's matter. */
-  live(state: RowState, wall: number): void {
+  /**
+   * Writes that a deleted row lives, with those it was one with when it was deleted. Stored; its place is the caller's matter.
+   * `isAsked`: a person brings them back.
+   */
+  live(state: RowState, wall: number, isAsked: boolean): void {
     const { members, entities } = this.placement;
     const its = entities.concerns(state) ? (members.divide(members.connected(state)).entities[0]?.members ?? []) : [];
     const together = its.some((member) => isSame(member.state, state)) ? its.map((member) => member.state) : [state];
@@ -298,15 +301,19 @@ export class KeptRows {
     for (const member of together) {
       const mine = isSame(member, state) ? state : member;
       const [before, cells] = [ownedDots(mine), this.rows.cells(mine)];
-      this.decideToLive(mine, at);
+      this.decideToLive(mine, at, isAsked ? cells : null);
       this.rows.saveRegisters(mine, cells, before);
       if (entities.concerns(mine)) entities.touch(mine.birth);
     }
   }
 
-  /** Writes that a deleted row lives, at this time or after all that it knows. Whoever places it stores it, too. */
-  decideToLive(state: RowState, wall: number): void {
+  /**
+   * Writes that a deleted row lives, at this time or after all that it knows; `asked`: with what it holds, where a person brings
+   * it back. Whoever places it stores it, too.
+   */
+  decideToLive(state: RowState, wall: number, asked: readonly CellValue[] | null): void {
     const write = localWrite(state, Math.max(wall, latestTime(state) + 1), state.deletes, this.knowledge);
+    if (asked) writeAgain(state, asked, write, this.knowledge);
     state.deletes = [{ ...write, alive: true }];
     state.kept = false;
     this.unmarkKept(state);
@@ -348,7 +355,7 @@ export class KeptRows {
       this.placing.add(dotName(current.birth));
       const held = this.rows.cells(current);
       this.reviveParents(current, held, wall);
-      this.live(current, wall);
+      this.live(current, wall, true);
       this.placing.delete(dotName(current.birth));
       this.placement.place(current, held, ownedDots(current));
     }

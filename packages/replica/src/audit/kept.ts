@@ -76,7 +76,7 @@ export function keepAlive(
           "Say --keep winner to have it live on. To have it go, delete the rows that refer to it, or have them refer to another one, in the application.",
       });
     }
-    kept.revive([state.birth], wall);
+    kept.revive([state.birth], wall, true);
     return review;
   }
   return null;

@@ -9,8 +9,8 @@ import { rowsInTheWay } from "./parked.ts";
 import { bornNamed, keyNamed, keylessNamed } from "../rows/named-rows.ts";
 
 /**
- * Brings a deleted row back from its image, as the row it was: an ordinary write to its existence, so that whoever
- * restores it elsewhere too ends with the same one row, and rows that refer to it go on meaning it. `text` is the key as
+ * Brings a deleted row back from its image, as the row it was: an ordinary write to its existence and, where others may insert its key
+ * again, of what it held, so that whoever restores it elsewhere too ends with the same one row, and rows that refer to it go on meaning it. `text` is the key as
  * `keyText` writes it, or the birth of a row whose integer others have had since. Inside the caller's transaction, drained and silent. Returns the columns it has now.
  * Throws NOT_FOUND when no deleted row had that key, INVALID_ARGUMENT when its key is in use or a constraint refuses it.
  */
@@ -68,13 +68,13 @@ export function restoreRow(
 /** Writes that it lives, and puts it into its table. False where it waits for a place. */
 function placeAlive(placement: Placement, state: RowState, cells: readonly CellValue[], wall: number): boolean {
   if (placement.entities.concerns(state)) {
-    placement.kept.live(state, wall);
+    placement.kept.live(state, wall, true);
     const placed = placement.place(state, cells, ownedDots(state));
     placement.entities.arrangeTouched();
     return placed;
   }
   const before = ownedDots(state);
-  placement.kept.decideToLive(state, wall);
+  placement.kept.decideToLive(state, wall, cells);
   const placed = placement.place(state, cells, before);
   cells.forEach(releasePacked);
   return placed;

@@ -318,6 +318,39 @@ export function sayMeant(state: RowState, cid: number, meant: Write, seen: reado
 }
 
 /**
+ * Writes anew what a deleted row held, `cells`, as `by` says that it lives: who inserts its key elsewhere without having heard of that
+ * replaces what everybody knew to be gone, and of what has been brought back nothing would be left. So it stands beside theirs as a
+ * conflict. It is no later than it was: whoever edited the row before hearing of its delete still comes after it. What a rule makes of several
+ * writes, and what others lost to, as these stay what they are, is kept in the history instead. Rows that are named by their birth are
+ * not born again.
+ */
+export function writeAgain(state: RowState, cells: readonly CellValue[], by: Write, knowledge: Knowledge): void {
+  const { table } = state;
+  if (table.surrogate || table.keyless) return;
+  const keys = new Set(table.key.map(({ cid }) => cid));
+  const writes = new Map<string, Write>();
+  for (const [index, { cid, rule }] of table.columns.entries()) {
+    const register = registerOf(state, cid);
+    const winner = winnerOf(register, knowledge);
+    if (!winner || keys.has(cid)) continue;
+    if (rule.kind !== "lww" || register.some((held) => held !== winner && held.value !== undefined)) {
+      const { sequence, time, context } = winner;
+      const loser = { origin: rootOf(winner.origin, knowledge), sequence, time, context };
+      state.closed.push({ cid, loser, value: cells[index] ?? null, origin: by.origin, sequence: by.sequence });
+      continue;
+    }
+    // Several are births of rows that were joined, which wrote the same.
+    const name = register.map(({ origin, sequence }) => `${origin}:${sequence}`).join(" ");
+    let write = writes.get(name);
+    if (!write) {
+      const context = contextOfReplacing(register, knowledge, false);
+      writes.set(name, (write = { ...knowledge.nextDot(), time: winner.time, context }));
+    }
+    state.columns.set(cid, [{ ...write, value: winner.value }]);
+  }
+}
+
+/**
  * Writes a reference anew for a row that has its integer now, instead of a deleted one. The application wrote that row and not this
  * one: an edit of others, or their delete, comes before it as before the write that it stands for; and who wrote that comes before others
  * whose application gave the integer to a row, too.
