@@ -67,4 +67,18 @@ describe.each(["INTEGER PRIMARY KEY", "TEXT PRIMARY KEY NOT NULL"])("a table tha
     c.edit(rebuild("upper(name)"), at(12));
     for (const rows of shown(all)) expect(rows).toEqual([{ name: "EIGHT", n: 1 }]);
   });
+
+  test("a deleted row that is kept for what refers to it goes everywhere when that goes", () => {
+    const all = sites();
+    const [a, b, c] = all;
+    for (const site of all) site.edit(`CREATE TABLE child(id ${key}, item ${key.split(" ", 1)[0]} REFERENCES item(id))`, at(1));
+    a.edit("INSERT INTO child VALUES(1, 8)", at(5));
+    b.edit("DELETE FROM item", at(6));
+    settle(...all);
+    a.edit(`PRAGMA foreign_keys = OFF; ${rebuild()}; PRAGMA foreign_keys = ON`, at(10));
+    for (const rows of shown(all)) expect(rows).toEqual([{ name: "eight", n: 1 }]);
+    for (const site of all) expect(site.conflicts, site.name).toMatchObject([{ table: "item", column: null }]);
+    c.edit("DELETE FROM child", at(20));
+    for (const rows of shown(all)) expect(rows).toEqual([]);
+  });
 });

@@ -125,8 +125,8 @@ export class OwnWrites {
   ): void {
     this.write(state, written, wall, row);
     this.affected.noteReferred(state, row.values, written);
-    if (!isAlive(state, this.knowledge)) state.deletes = [];
-    state.kept = false;
+    // One that is deleted, and kept for what refers to it, is not brought back by what nobody typed: nor is it elsewhere.
+    if (isAlive(state, this.knowledge)) state.kept = false;
     this.rows.saveInTable(state, id, row.values, new Map(before), null, { used });
   }
 
