@@ -25,6 +25,16 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("care"),
   },
   {
+    name: "a file that is placed has the size that somebody said",
+    edits: [["const entry = { ...asked.entry, size };", "const entry = size < 0 ? { ...asked.entry, size } : asked.entry;"]],
+    caughtBy: tests("care"),
+  },
+  {
+    name: "a file that is known under a wrong size stays so",
+    edits: [["const isWrong = row?.size !== Number(stats.size);", "const isWrong = row === null && Number(stats.size) > 0;"]],
+    caughtBy: tests("care"),
+  },
+  {
     name: "any number of files may go missing at once",
     edits: [["if (!released && lost.length > Math.max(BRAKE_FILES, files * BRAKE_SHARE)) {", "if (!released && lost.length > files) {"]],
     caughtBy: tests("care"),

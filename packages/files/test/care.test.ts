@@ -25,6 +25,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setImmediate as turn, setTimeout as pause } from "node:timers/promises";
 import { createDatabase, temporaryFolder } from "@scoutsync/testkit";
+import Database from "better-sqlite3";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { diagnoseRoot } from "../src/index.ts";
 import { Folder } from "../src/paths/folder.ts";
@@ -533,6 +534,44 @@ test("bytes that a crash left in the store without a word in the manifest can be
   a = await openSite(folder.path, "a");
   await a.engine.restore("back", hash);
   expect(read(a, "back")).toBe("nobody knows of these");
+});
+
+test("a file restored from bytes that came and could not be placed goes to the others", async () => {
+  mkdirSync(join(a.root, "d"));
+  write(a, "d/x", "deleted everywhere by now");
+  symlinkSync(folder.path, join(b.root, "d"));
+  await sync(a, b);
+  rmSync(join(a.root, "d/x"));
+  await sync(a, b);
+  rmSync(join(b.root, "d"));
+  expect(await b.engine.restore("d/x", "")).toMatchObject({ size: 25 });
+  await sync(a, b);
+  expect(read(a, "d/x")).toBe("deleted everywhere by now");
+});
+
+test("a file that is known under a size which it has not is told of anew by whoever has it: nobody could fetch it", async () => {
+  write(a, "x", "has a size");
+  await a.engine.scan({});
+  const { hash } = await a.engine.locate("x");
+  await a.engine.close();
+  const manifest = new Database(a.manifest);
+  // As after a look that came long after the file was written.
+  manifest.exec("UPDATE entry SET size = 0, racy = 0");
+  manifest.close();
+  a = await openSite(folder.path, "a");
+  await b.engine.begin(hash, 10);
+  await b.engine.write(hash, 0, Buffer.from("has a size"));
+  await b.engine.finish(hash);
+  await pull(b.engine, a.engine, "a");
+  expect(await b.engine.locate("x")).toMatchObject({ size: 10 });
+  const c = await openSite(folder.path, "c");
+  try {
+    await sync(c, a);
+    expect(read(c, "x")).toBe("has a size");
+    expect(await a.engine.locate("x")).toMatchObject({ size: 10 });
+  } finally {
+    await c.engine.close();
+  }
 });
 
 test("1 KiB changed in a large file moves its chunk, and wrong chunks are noticed", async () => {

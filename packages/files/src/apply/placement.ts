@@ -78,14 +78,17 @@ export class Placement {
       const { manifest } = this.context;
       const results: StepResult[] = steps.map(() => "changed");
       const ready: { at: number; step: Step; journal: JournalStep }[] = [];
-      for (const [at, step] of steps.entries()) {
+      for (const [at, asked] of steps.entries()) {
         const id = newId();
-        const isPlace = step.entry.kind === "file";
-        if (isPlace && !(await this.prepare(open, step, id, this.usesAfter(steps, at)))) continue;
-        const { entry, source, expected } = step;
+        const isPlace = asked.entry.kind === "file";
+        if (isPlace && !(await this.prepare(open, asked, id, this.usesAfter(steps, at)))) continue;
+        const { source, expected } = asked;
+        // Nobody gets the file under a size that it has not: the one that counts is that of the bytes.
+        const size = isPlace ? Number(open.staging.look(id)?.size ?? asked.entry.size) : 0;
+        const entry = { ...asked.entry, size };
         ready.push({
           at,
-          step,
+          step: { ...asked, entry },
           journal: {
             id,
             path: entry.path,

@@ -96,7 +96,8 @@ export class FileReviews {
         path,
         kind: "file",
         hash: chosen,
-        size: object?.size ?? manifest.withHash(chosen)[0]?.size ?? 0,
+        // Whatever has the bytes, which may be what came and could not be placed: they say it themselves.
+        size: 0,
         mode: row?.kind === "file" ? row.mode : 6,
         modifiedUs: object?.modifiedUs ?? nowUs,
         version: next(row?.version ?? new Map(), plannerOf(this.context)),
@@ -107,7 +108,8 @@ export class FileReviews {
       const [result] = await this.placement.carryOut([
         { entry, source: "", expected, why: "replaced", displacedAuthor: row?.author ?? "" },
       ]);
-      if (result === "done") return entry;
+      const placed = manifest.row(path);
+      if (result === "done" && placed) return entryOf(placed);
       await this.scanner.look(path);
     }
     throw new SyncError({

@@ -156,7 +156,9 @@ export class Scanner {
           // What was in the folder that had this name is not there any more: it stands nowhere else.
           if (row?.kind === "folder") for (const child of manifest.children(full)) this.noteMissing(child, this.context.nowUs(), report);
           const known = row?.kind === "file" && row.state === State.here && !row.racy && row.print === printOf(stats);
-          if (!known || deep) candidates.push({ path: full, name, stats, row });
+          // As earlier versions told of a restored file: under that size nobody can fetch it.
+          const isWrong = row?.size !== Number(stats.size);
+          if (!known || isWrong || deep) candidates.push({ path: full, name, stats, row });
           else if (row.missingUs > 0) manifest.observe(full, { missingUs: 0 });
         }
       }
@@ -393,7 +395,7 @@ export class Scanner {
     const racy = isRacy(stats, seenUs);
     const mode = Number(stats.mode >> 6n) & 7;
     if (row?.kind === "file" && row.hash === hash) {
-      if (row.mode === mode) {
+      if (row.mode === mode && row.size === Number(stats.size)) {
         manifest.observe(path, { print, racy, missingUs: 0, state: State.here });
         return;
       }
