@@ -18,6 +18,7 @@ export type StoreReceipt = (node: NodeName, vector: VersionVector) => Promise<vo
 /**
  * What nodes say they have, on its way into the database: the last word of each, at most once a second. A word that
  * could not be stored is told to `failed`, and tried again where that may help, as a node that has nothing new says nothing again.
+ * One that comes when the database is closed is let go of.
  */
 export class Receipts {
   readonly #store: StoreReceipt;
@@ -76,6 +77,8 @@ export class Receipts {
       try {
         await this.#store(word.node, word.vector);
       } catch (error) {
+        // The database is closed, as a node that stops does in the middle of what others say: they say it again to its next run.
+        if (error instanceof SyncError && error.code === "SHUTTING_DOWN") return;
         this.#failed(error);
         this.#tryAgain(word, error instanceof SyncError && error.retryable);
       }

@@ -96,3 +96,20 @@ test("what a node said while the database was locked is stored later, unless it 
   await vi.advanceTimersByTimeAsync(60_000);
   expect(stored).toEqual([older, older]);
 });
+
+test("what a node says while the database is closed is no failure, and not tried again", async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const failures: unknown[] = [];
+  let tries = 0;
+  const receipts = new Receipts(
+    () => {
+      tries += 1;
+      return Promise.reject(new SyncError({ code: "SHUTTING_DOWN", message: "it is being closed", action: "Try again." }));
+    },
+    (error) => failures.push(error),
+  );
+  receipts.note({ id: "id-of-other", name: "other" }, new Map([["cccccccccccccccc", 1]]));
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect([tries, failures]).toEqual([1, []]);
+});
