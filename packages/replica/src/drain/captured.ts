@@ -1,5 +1,5 @@
 import type { Database, Statement } from "better-sqlite3";
-import type { SqlValue } from "@scoutsync/core";
+import { RawText, releaseLarge, type SqlValue } from "@scoutsync/core";
 import {
   CAPTURE,
   captureColumns,
@@ -23,6 +23,9 @@ import type { ReplicaClock } from "../time/replica-clock.ts";
 /** Events read at a time; between reads the clock is looked at. */
 export const EVENTS_AT_ONCE = 2_000;
 
+/** Bytes from which on an image is read when it is needed: what one transaction deletes may be more than there is memory. */
+const LONG_IMAGE = 64 * 1024;
+
 /** Unix epoch as a Julian day, and microseconds in a day. */
 const EPOCH_DAY = 2_440_587.5;
 const DAY_US = 86_400_000_000;
@@ -40,6 +43,7 @@ export interface Event {
   /** Bits of changed columns; every column for an insert. */
   masks: bigint[];
   key: SqlValue[];
+  /** A long one is read anew whenever it is asked for. */
   image: SqlValue[];
   /** False where nothing captured the image, which is then `unseenImage`. */
   seen: boolean;
@@ -117,12 +121,13 @@ export class Captured {
   /** What a row of `select` says. `keys`: how many key parts it has. */
   event(table: Table, values: SqlValue[], keys: number): Event {
     const op = Number(values[2]);
-    const image = table.keyless || op === Op.delete || op === Op.displaced ? this.image(table, values[0] as bigint) : [];
+    const n = values[0] as bigint;
+    const image = table.keyless || op === Op.delete || op === Op.displaced ? this.image(table, n) : [];
     const key = this.key(table, values);
     const masks = values.slice(4 + keys, 4 + keys + maskCount(table)).map((mask) => (mask as bigint | null) ?? 0n);
     const isFound = (op === Op.update || op === Op.found) && hasCombiningRule(table);
-    return {
-      n: Number(values[0]),
+    const event: Event = {
+      n: Number(n),
       op,
       at: values[3],
       wall: this.clock.stamp(Math.round(((values[3] as number) - EPOCH_DAY) * DAY_US)),
@@ -132,8 +137,11 @@ export class Captured {
       image: image ?? unseenImage(table, key),
       seen: image !== null,
       replaced: op === Op.displaced || (op === Op.delete && !table.keyless && values[4 + keys] === REPLACED),
-      found: isFound || (op === Op.update && mayEmpty(table, masks)) ? this.image(table, values[0] as bigint) : null,
+      found: isFound || (op === Op.update && mayEmpty(table, masks)) ? this.image(table, n) : null,
     };
+    if (image === null || table.keyless || bytesOf(image) < LONG_IMAGE) return event;
+    image.forEach(releaseLarge);
+    return Object.defineProperty(event, "image", { get: () => this.image(table, n) });
   }
 
   /**
@@ -239,6 +247,14 @@ export class Captured {
       .get(n) as Buffer[];
     return image.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
   }
+}
+
+/** Bytes of what may be long in an image; of text its characters. */
+function bytesOf(image: readonly SqlValue[]): number {
+  return image.reduce((sum: number, value) => {
+    const long = value instanceof RawText ? value.bytes : value;
+    return sum + (typeof long === "string" || long instanceof Uint8Array ? long.length : 0);
+  }, 0);
 }
 
 /** True where an update changed this column. */

@@ -106,16 +106,17 @@ export class RowDrain {
 
     const keepBack = (event: Event): boolean => {
       if (this.into === null || !event.seen || !state || !alive) return false;
-      const doubts = this.reconciliation.doubts(table, id, event.image);
-      if (doubts && state.hash && !this.rows.hashes.hashOf(state, id, event.image).equals(state.hash))
+      const { image } = event;
+      const doubts = this.reconciliation.doubts(table, id, image);
+      if (doubts && state.hash && !this.rows.hashes.hashOf(state, id, image).equals(state.hash))
         written = withDoubts(state, written, doubts);
-      if (written.includes(true)) this.writes.edit(state, id, { values: event.image, found, since, keptBack }, written, event.wall, before);
+      if (written.includes(true)) this.writes.edit(state, id, { values: image, found, since, keptBack }, written, event.wall, before);
       before = ownedDots(state);
       found = null;
       since = null;
       keptBack = null;
       written = table.columns.map(() => false);
-      this.quarantine.keep(table, first.key, event.image, state.hash as Buffer, this.into);
+      this.quarantine.keep(table, first.key, image, state.hash as Buffer, this.into);
       noteEmptied();
       const { into } = this;
       if (table.empties.length > 0) this.emptying.push(() => this.quarantine.emptied.confirm(table, event, into));
