@@ -90,6 +90,31 @@ test(`a blob of ${BLOB_MIB} MiB arrives whole, and neither node takes more than 
   expect(sumOf(paths[0])).not.toBe("gone");
 });
 
+test(
+  `a decision about a conflict of ${BLOB_MIB} MiB takes the other node little more than four times its size`,
+  { timeout: 480_000 },
+  async () => {
+    // What is kept and what has lost come together, and one of them is made a row. It was five times.
+    const MOST_DECIDED = 4.5;
+    const { paths, a, b, before, sync } = await twoNodes();
+    const blob = `randomblob(${BLOB_MIB * MIB})`;
+    sqliteProgram(paths[0], `INSERT INTO clip VALUES(1, 'final', ${blob});`);
+    await sync();
+    for (const path of paths) sqliteProgram(path, `UPDATE clip SET video = ${blob};`);
+    const ofA = sumOf(paths[0]);
+    await sync();
+    expect(sumOf(paths[0])).not.toBe(ofA);
+    const listed = await scoutsync(["review", "list", a.address, "--json"]);
+    const id = listed.json<{ id: string }[]>()[0]?.id ?? "";
+    expect((await scoutsync(["review", "resolve", a.address, id, "--keep", "loser"])).code).toBe(0);
+    resetPeak(b);
+    await sync();
+    console.log(`a decision: ${peakMib(b)} MiB, ${before.get(b)} before`);
+    expect(peakMib(b) ?? 0).toBeLessThanOrEqual((before.get(b) ?? 0) + MOST_DECIDED * BLOB_MIB);
+    expect(paths.map((path) => sumOf(path))).toEqual([ofA, ofA]);
+  },
+);
+
 test("a row in conflict that is deleted takes no more than two rows", { timeout: 480_000 }, async () => {
   const SIZE_MIB = 100;
   // Two values in one row, which SQLite has twice as it is made; beside them what a process grows by anyway. It was six times.

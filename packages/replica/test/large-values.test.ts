@@ -41,6 +41,9 @@ test.each<[schema: string, writers: string, kind: keyof typeof KINDS, kept: stri
     }
     const hash = (name: string) => hashes.get(name) ?? "";
     settle(...sites);
+    // What lost in one column stays as it is where another one is written.
+    a.edit("UPDATE clip SET name = 'cut'", at(9));
+    settle(...sites);
     for (const site of sites) {
       expect(hashOf(site)).toBe(hash(last));
       // Twice: it is not the list that takes them away.

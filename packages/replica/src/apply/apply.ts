@@ -27,7 +27,7 @@ import type { Rejoin, Rejoined } from "../forgetting/rejoin.ts";
 import { Contested } from "../repair/contested.ts";
 import { settleDoubts } from "../repair/doubt.ts";
 import { isAlive, mergeBirth, mergeColumn, mergeExistence, mergeRekey, mergeSame } from "../rows/registers.ts";
-import { openConflicts, ownedDots, releaseBut, type RowState, valuesIn } from "../rows/row-state.ts";
+import { type ColumnWrite, openConflicts, ownedDots, releaseBut, type RowState, valuesIn } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { isStray } from "../rows/references.ts";
 import { packKey, sameValue } from "../rows/values.ts";
@@ -314,8 +314,11 @@ export class Applier {
       return loaded()[index] as CellValue;
     };
     const changed = new Set<number>();
-    const change = (cid: number, value: CellValue) => {
+    const change = (cid: number, value: CellValue, next?: readonly ColumnWrite[]) => {
       const index = table.indexOf.get(cid) as number;
+      // What is replaced of what was read with the row would be there beside what its table holds.
+      if (next && cells === null && !this.delivering)
+        releaseBut(read, [value, ...valuesIn({ ...state, columns: new Map(state.columns).set(cid, [...next]) })]);
       const held = loaded();
       // What was just read and has lost to a write that knew it. `found`: otherwise it is the batch's own.
       if (found && !stood && !kept.has(index) && !changed.has(index)) releaseLarge(held[index]);
@@ -347,7 +350,7 @@ export class Applier {
               write,
               this.knowledge,
               () => current(cid),
-              (value) => change(cid, value),
+              (value, next) => change(cid, value, next),
             ) || moved;
       }
     }

@@ -57,7 +57,7 @@ function collapse(state: RowState, cid: number): void {
 
 /**
  * Merges a write to one column. `current` gives the value the row has now (for a winner that becomes a loser);
- * `changed` receives the value when the winner changes. Returns whether anything changed.
+ * `changed` receives the value when the winner changes, and the writes that the column is about to have. Returns whether anything changed.
  */
 export function mergeColumn(
   state: RowState,
@@ -65,7 +65,7 @@ export function mergeColumn(
   write: ColumnWrite,
   knowledge: Knowledge,
   current: () => CellValue,
-  changed: (value: CellValue) => void,
+  changed: (value: CellValue, next?: readonly ColumnWrite[]) => void,
 ): boolean {
   const before = registerOf(state, cid);
   const merged = mergeWrite(before, write, knowledge);
@@ -86,7 +86,7 @@ export function mergeColumn(
     if (held === winner) return isHere && winner !== was ? { ...held, value: undefined } : held;
     return held !== write && held.value === undefined && isHere ? { ...held, value: current() } : held;
   });
-  if (winner !== was && isHere) changed(winner.value as CellValue);
+  if (winner !== was && isHere) changed(winner.value as CellValue, next);
   state.columns.set(cid, next);
   collapse(state, cid);
   return true;
