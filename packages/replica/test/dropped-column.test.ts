@@ -225,6 +225,22 @@ describe("a column that is renamed in a table without a key", () => {
     expect(b.pull(a).at(-1)?.verified).toBe(true);
   });
 
+  test("has what was typed in it in a row that came before the migration, where nothing else about the row tells it from one with NULL", () => {
+    const [a, b] = start();
+    a.edit("INSERT INTO log VALUES('typed', 1), (NULL, 2)", at(0));
+    const rename = "ALTER TABLE log RENAME COLUMN n TO m";
+    a.edit(rename, at(1));
+    settle(a, b);
+    b.edit(rename, at(2));
+    settle(a, b);
+    for (const site of [a, b])
+      expect(site.rows("SELECT * FROM log ORDER BY m"), site.name).toEqual([
+        { note: "typed", m: 1 },
+        { note: null, m: 2 },
+      ]);
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+  });
+
   test("has on all nodes what was typed last, and what others had typed is a conflict", () => {
     const all = start();
     const [a, b] = all;

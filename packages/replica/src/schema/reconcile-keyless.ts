@@ -70,7 +70,13 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
     note(Op.insert, at, columns, day);
   };
   // A column that has another name has the values, and so the hash, that it had: nobody else knows them by it.
-  if (former && !former.isWhole) for (const [id, at, , written] of alike) if (written !== 0n) edit(id, at, addedColumns(table, former));
+  if (former && !former.isWhole) {
+    for (const [id, at, , written] of alike) {
+      if (written !== 0n) edit(id, at, addedColumns(table, former));
+      // Where it was empty here, others may have told what it holds.
+      else toFill.push(...birthToFill(rows, table, id));
+    }
+  }
   for (const [id, at, hash, written] of former ? (former.isWhole ? take("old") : inPlace()) : []) {
     const state = rows.atLog(table.tid, id);
     const values = state && former?.isWhole && isContested(state, former.added) ? rows.of(table).read([at]) : null;
@@ -97,6 +103,12 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
   }
   db.exec("DROP TABLE temp.found; DROP TABLE temp.stored");
   return toFill;
+}
+
+/** The birth of a stored row of which values are held for columns that its table has now; nothing where there are none. */
+function birthToFill(rows: RowStore, table: Table, id: bigint): Write[] {
+  const state = rows.atLog(table.tid, id);
+  return state && rows.columnsToFill(state).length > 0 ? [state.birth] : [];
 }
 
 /** Bits of the columns that came since, as `slot` of a `KeylessEvent` has them; 0, which is all, where there are too many. */
