@@ -1,6 +1,6 @@
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { formatVector, parseVector, toPlainError, type VersionVector } from "@scoutsync/core";
+import { formatVector, parseVector, type VersionVector } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
 import type { Logger } from "@scoutsync/runtime";
 
@@ -18,6 +18,8 @@ export class DatabaseMemory {
   private readonly had: Map<string, string>;
   private timer: NodeJS.Timeout | null = null;
   private replicas: readonly Replica[] = [];
+  /** What is known here could not be written, and has been told. */
+  private failed = false;
 
   constructor(dataDirectory: string, logger: Logger) {
     this.path = join(dataDirectory, FILE);
@@ -34,12 +36,7 @@ export class DatabaseMemory {
   /** Notes from now on how far these are. */
   watch(replicas: readonly Replica[]): void {
     this.replicas = replicas;
-    for (const replica of replicas) {
-      replica.onChange(() => {
-        this.timer ??= setTimeout(() => this.note(), EVERY_MS);
-        this.timer.unref();
-      });
-    }
+    for (const replica of replicas) replica.onChange(() => this.noteSoon());
     this.note();
   }
 
@@ -47,6 +44,11 @@ export class DatabaseMemory {
   stop(): void {
     this.note();
     this.replicas = [];
+    if (this.timer) clearTimeout(this.timer);
+  }
+
+  private noteSoon(): void {
+    this.timer ??= setTimeout(() => this.note(), EVERY_MS).unref();
   }
 
   private note(): void {
@@ -59,12 +61,18 @@ export class DatabaseMemory {
       moved ||= this.had.get(key(name, path)) !== vector;
       this.had.set(key(name, path), vector);
     }
-    if (!moved) return;
+    if (!moved && !this.failed) return;
     try {
       writeFileSync(`${this.path}.tmp`, `${JSON.stringify(Object.fromEntries(this.had))}\n`);
       renameSync(`${this.path}.tmp`, this.path);
+      this.failed = false;
     } catch (error) {
-      this.logger.warn(toPlainError(error), "how far the databases are could not be noted: a restored backup would be found later");
+      const reason = error instanceof Error ? error.message : String(error);
+      const what = "how far the databases are could not be noted; it is tried again, and until then a restored backup is found later";
+      if (!this.failed) this.logger.warn({ path: this.path, reason }, what);
+      this.failed = true;
+      // Nothing may move any more once the disk has room.
+      this.noteSoon();
     }
   }
 

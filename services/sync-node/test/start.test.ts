@@ -1,13 +1,16 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { connectPeer } from "@scoutsync/protocol";
+import type { Replica } from "@scoutsync/replica";
 import { createLogger } from "@scoutsync/runtime";
+import { pino } from "pino";
 import { beforeEach, describe, expect, test } from "vitest";
 import { afterTest } from "../../../packages/session/test/test-replica.ts";
 import { startSyncNode, type SyncNodeConfig } from "../src/index.ts";
+import { DatabaseMemory } from "../src/memory.ts";
 import { eventually } from "./nodes.ts";
 
 let folder = "";
@@ -42,6 +45,26 @@ async function start(config: Partial<SyncNodeConfig>) {
   afterTest(() => service.stop());
   return service;
 }
+
+test.skipIf(!existsSync("/dev/full"))(
+  "how far databases are is noted once the disk has room, whatever happens then, and no defect before",
+  () => {
+    const lines: string[] = [];
+    const memory = new DatabaseMemory(folder, pino({ level: "info" }, { write: (line: string) => void lines.push(line) }));
+    const [first, second] = [1, 2].map((sequence) => new Map([["cccccccccccccccc", sequence]]));
+    const replica = { name: "main", path: join(folder, "a.db"), state: { vector: first }, onChange: () => () => {} };
+    memory.watch([replica as unknown as Replica]);
+    symlinkSync("/dev/full", join(folder, "databases.json.tmp"));
+    replica.state.vector = second;
+    memory.watch([replica as unknown as Replica]);
+    memory.watch([replica as unknown as Replica]);
+    expect(lines).toEqual([expect.stringContaining("no space left") as string]);
+    expect(lines.join("")).not.toMatch(/INTERNAL|Report this|    at /);
+    rmSync(join(folder, "databases.json.tmp"));
+    memory.stop();
+    expect(new DatabaseMemory(folder, pino({ level: "silent" })).before("main", replica.path)).toEqual(second);
+  },
+);
 
 describe("starting", () => {
   test("says where it listens and what it serves, and keeps its identity", async () => {

@@ -155,7 +155,8 @@ export class ClockKeeper implements OwnClock {
       writeFileSync(`${this.path}.tmp`, `${JSON.stringify(kept)}\n`);
       renameSync(`${this.path}.tmp`, this.path);
     } catch (error) {
-      this.logger.warn(toPlainError(error), "what is known of the clock could not be kept; the next contact tells again");
+      const reason = error instanceof Error ? error.message : String(error);
+      this.logger.warn({ path: this.path, reason }, "what is known of the clock could not be kept; the next contact tells again");
     }
   }
 }
