@@ -108,6 +108,11 @@ export const APPLY_FAULTS: Fault[] = [
     caughtBy: tests("bare-references"),
   },
   {
+    name: "a deleted row is kept for what was written blindly on others only",
+    edits: [["const isAny = isBlind || (this.holdsUnknown", "const isAny = (this.holdsUnknown"]],
+    caughtBy: tests("migration-deletes"),
+  },
+  {
     name: "a row that is deleted already goes on as before where somebody else deleted it, too",
     edits: [["this.kept.cameDead(state, wasDead)", "this.kept.cameDead(state, false)"]],
     caughtBy: tests("bare-references"),

@@ -73,13 +73,16 @@ export class Affected {
     return { referred, touched, leftBehind };
   }
 
-  /** A new reference to a deleted row that is only kept: the application sees that row, and means it. */
-  noteReferred(state: RowState, values: readonly SqlValue[], written: readonly boolean[] | null = null): void {
+  /**
+   * A new reference to a deleted row that is only kept: the application sees that row, and means it. `isBlind`: a column was written
+   * whose held value had not been shown.
+   */
+  noteReferred(state: RowState, values: readonly SqlValue[], written: readonly boolean[] | null = null, isBlind = false): void {
     this.noteFormer(state, values, written);
     this.noteDoubtful(state, values, written);
     this.early.note(state, values, written);
     if (this.rows.same.exist) this.noteStale(state, values);
-    this.noteDeleted(state, values, written);
+    this.noteDeleted(state, values, written, isBlind);
     if (!this.rowsAreKept) return;
     for (const { index, parent } of state.table.references) {
       const id = values[index];
@@ -117,12 +120,13 @@ export class Affected {
 
   /**
    * The application wrote a reference to a deleted row. What it wrote of the row before may be apart from that delete: then others
-   * keep the deleted one for it. Of a row that is new all is known to know of the delete, but in mid-stream.
+   * keep the deleted one for it. Of a row that is new all is known to know of the delete, but in mid-stream. What was written
+   * blindly knows of no delete, whatever the column.
    */
-  private noteDeleted(state: RowState, values: readonly SqlValue[], written: readonly boolean[] | null): void {
+  private noteDeleted(state: RowState, values: readonly SqlValue[], written: readonly boolean[] | null, isBlind: boolean): void {
     const { table } = state;
     if (table.references.length === 0 && table.dependsOn.length === 0) return;
-    const isAny = (this.holdsUnknown ??= this.isMidStream());
+    const isAny = isBlind || (this.holdsUnknown ??= this.isMidStream());
     if (!isAny && written === null && state.slot === UNSTORED) return;
     const isWritten = (index: number) => isAny || written === null || written[index] === true;
     const isDeleted = table.references.some(({ index, parent }) => {

@@ -123,8 +123,9 @@ export class OwnWrites {
     before: ReadonlyMap<string, { origin: number; sequence: number }>,
     { used = false } = {},
   ): void {
+    const isBlind = this.rows.columnsToFill(state).some((cid) => written[state.table.indexOf.get(cid) as number] === true);
     this.write(state, written, wall, row);
-    this.affected.noteReferred(state, row.values, written);
+    this.affected.noteReferred(state, row.values, written, isBlind);
     // One that is deleted, and kept for what refers to it, is not brought back by what nobody typed: nor is it elsewhere.
     if (isAlive(state, this.knowledge)) state.kept = false;
     this.rows.saveInTable(state, id, row.values, new Map(before), null, { used });
