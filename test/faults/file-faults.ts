@@ -35,6 +35,11 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("care"),
   },
   {
+    name: "what a smaller part took away is forgotten as what was replaced is",
+    edits: [['(why !== "left" && row.seq <= manifest.acknowledged)', '(why !== "late" && row.seq <= manifest.acknowledged)']],
+    caughtBy: tests("part"),
+  },
+  {
     name: "any number of files may go missing at once",
     edits: [["if (!released && lost.length > Math.max(BRAKE_FILES, files * BRAKE_SHARE)) {", "if (!released && lost.length > files) {"]],
     caughtBy: tests("care"),

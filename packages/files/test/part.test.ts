@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { temporaryFolder } from "@scoutsync/testkit";
 import { expect, onTestFinished, test } from "vitest";
@@ -91,6 +91,31 @@ test("what is outside of a smaller part goes into the store without a deletion, 
     expect([textAt(site, "b/five"), textAt(site, "b/six")]).toEqual(["edited here since", "left alone"]);
   }
   expect(laptop.engine.state().digest).toBe(server.engine.state().digest);
+});
+
+test("what this node wrote and a smaller part took away is kept for good: whoever has read of it may have left it alone", async () => {
+  const folder = temporaryFolder("part-kept");
+  let passedUs = 0;
+  const nowUs = () => Date.now() * 1000 + passedUs;
+  const laptop = await openSite(folder.path, "laptop", { sightingGapMs: 1, nowUs });
+  const server = await openSite(folder.path, "server", { sightingGapMs: 1, nowUs }, { exclude: ["*.log"] });
+  onTestFinished(async () => {
+    for (const { engine } of [laptop, server]) await engine.close();
+    folder.remove();
+  });
+  write(server, "b/two", "second");
+  write(laptop, "b/x.log", "nobody else takes it");
+  await sync(laptop, server);
+  expect(textAt(server, "b/x.log")).toBe(null);
+  await laptop.engine.limitTo(["a/"]);
+  await sync(laptop, server);
+  passedUs = 31 * 86_400_000_000;
+  await laptop.engine.scan({ confirm: true });
+  await laptop.engine.forget({ retentionDays: 30, dryRun: false, correctionUs: 0 });
+  const objects = join(laptop.root, ".scoutsync-store", "objects");
+  const kept = readdirSync(objects).map((name) => readFileSync(join(objects, name), "utf8"));
+  expect([...kept, textAt(laptop, "b/x.log")]).toContain("nobody else takes it");
+  expect(kept).not.toContain("second");
 });
 
 test("a process that dies while files leave loses none of them, and the next goes on", async () => {
