@@ -66,7 +66,7 @@ export class OutTable {
   private readonly idBySlot: Statement;
   private readonly byKey: Statement;
   private readonly byId: Statement;
-  private readonly allById: Statement;
+  private readonly deadById: Statement;
   private readonly insert: Statement;
   private readonly update: Statement;
   private readonly delete: Statement;
@@ -85,7 +85,7 @@ export class OutTable {
     this.byKey = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND key = ?`);
     // Nobody has seen a row that waits under the integer which it waits for.
     this.byId = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND id = ? ORDER BY state = 2, slot DESC LIMIT 1`);
-    this.allById = prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out WHERE tid = ? AND id = ?`);
+    this.deadById = prepare("SELECT slot FROM _scoutsync_out WHERE tid = ? AND id = ? AND state = 1");
     this.insert = prepare(insertSql("?"));
     this.update = prepare(updateSql("?"));
     this.delete = prepare("DELETE FROM _scoutsync_out WHERE slot = ?");
@@ -110,8 +110,9 @@ export class OutTable {
     return this.byId.get(tid, id) as OutRow | undefined;
   }
 
-  allWithId(tid: number, id: bigint): OutRow[] {
-    return this.allById.all(tid, id) as OutRow[];
+  /** Slots of the deleted rows that had this integer. */
+  deadSlots(tid: number, id: bigint): bigint[] {
+    return this.deadById.all(tid, id).map((row) => (row as [bigint])[0]);
   }
 
   /** Stores a row and returns its slot. What is packed of it, extra and image, nobody may read again. */
@@ -186,15 +187,6 @@ export class OutTable {
 
   waitingCount(): number {
     return valueStatement(this.db, "SELECT count(*) FROM _scoutsync_out INDEXED BY _scoutsync_out_waiting WHERE state = 2").get() as number;
-  }
-
-  /** Rows that others stand for. */
-  joined(tid: number): OutRow[] {
-    return this.db
-      .prepare(`SELECT ${OUT_COLUMNS} FROM _scoutsync_out INDEXED BY _scoutsync_out_joined WHERE state = 3 AND tid = ?`)
-      .safeIntegers(true)
-      .raw(true)
-      .all(tid) as OutRow[];
   }
 
   /** Identities that some row waits for, as `origin:sequence` of local numbers. */

@@ -277,7 +277,7 @@ export class RowStore {
 
   /** The deleted rows that had this integer. */
   allDeadAt(table: Table, id: bigint): RowState[] {
-    return this.out.allWithId(table.tid, id).flatMap((out) => (out[2] === OutState.dead ? [this.stateFromOut(out)] : []));
+    return this.statesAt(this.out.deadSlots(table.tid, id));
   }
 
   /** Every deleted row of a table, with the integer it had and its last values. */
@@ -540,9 +540,14 @@ export class RowStore {
     this.syncLog(state, before);
   }
 
-  /** Rows that wait for a place, of one table or of all. One image is read after another: together large ones may be more than there is memory. */
+  /** Rows that wait for a place, of one table or of all. */
   waiting({ table, ...where }: { table?: Table } & Omit<WaitingRows, "tid"> = {}): RowState[] {
-    return this.out.waitingSlots({ tid: table?.tid, ...where }).flatMap((slot) => {
+    return this.statesAt(this.out.waitingSlots({ tid: table?.tid, ...where }));
+  }
+
+  /** One image is read after another: together large ones may be more than there is memory. */
+  private statesAt(slots: readonly bigint[]): RowState[] {
+    return slots.flatMap((slot) => {
       const row = this.out.at(slot);
       return row && this.byTid(Number(row[1])) ? [this.stateFromOut(row)] : [];
     });
@@ -550,7 +555,7 @@ export class RowStore {
 
   /** Rows of a table that others stand for. */
   joined(table: Table): RowState[] {
-    return this.out.joined(table.tid).map((row) => this.stateFromOut(row));
+    return this.statesAt(this.out.slots(table.tid, OutState.joined));
   }
 
   /** Births of rows of a table that others stand for and that hold values for columns which it has been given since. */
