@@ -87,7 +87,7 @@ export function visibleValues({ app, replica }: Looked, tables: readonly string[
   return visible;
 }
 
-/** What rows in tables held and lost to somebody who did not mean them, by their history. */
+/** What rows in tables, and those that wait for a place, held and lost to somebody who did not mean them, by their history. */
 export function settledValues({ app, replica }: Looked, keys: Readonly<Record<string, string>>): Set<unknown> {
   const keyed = Object.entries(keys).flatMap(([table, key]) =>
     app
@@ -96,7 +96,10 @@ export function settledValues({ app, replica }: Looked, keys: Readonly<Record<st
       .all()
       .map((its) => [table, String(its)] as const),
   );
-  const closed = keyed.flatMap(([table, key]) => replica.history(table, key).filter(({ operation }) => operation === "closed"));
+  const parked = replica.reviews({ kind: "parked", id: "", limit: 100_000 }).map(({ table, key }) => [table, key] as const);
+  const closed = [...keyed, ...parked].flatMap(([table, key]) =>
+    replica.history(table, key).filter(({ operation }) => operation === "closed"),
+  );
   return new Set(closed.map(({ value }) => value));
 }
 
