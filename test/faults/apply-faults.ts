@@ -113,6 +113,11 @@ export const APPLY_FAULTS: Fault[] = [
     caughtBy: tests("migration-deletes"),
   },
   {
+    name: "a deleted row is kept for what was written under a former integer on others only",
+    edits: [["this.isBlind = true;", ""]],
+    caughtBy: tests("former-ids"),
+  },
+  {
     name: "a row that is deleted already goes on as before where somebody else deleted it, too",
     edits: [["this.kept.cameDead(state, wasDead)", "this.kept.cameDead(state, false)"]],
     caughtBy: tests("bare-references"),

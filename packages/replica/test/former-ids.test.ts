@@ -90,6 +90,25 @@ describe("an application goes on using an integer that a sync gave to another se
     for (const site of [a, b]) expect(conflicts(site)).toEqual([["1", "x", "meant for b", "newer of a"]]);
   });
 
+  test("whom the row there refers to stays for that on all nodes, though its author had deleted it", () => {
+    const schema =
+      "CREATE TABLE team(id TEXT PRIMARY KEY); CREATE TABLE robot(id INTEGER PRIMARY KEY, team TEXT REFERENCES team(id), m TEXT)";
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    for (const { app } of [a, b]) app.pragma("foreign_keys = OFF");
+    a.edit("INSERT INTO team VALUES('blue'); INSERT INTO robot VALUES(1, NULL, 'of a')", START_US);
+    b.edit("INSERT INTO robot VALUES(1, NULL, 'of b')", START_US + SECOND_US);
+    settle(a, b);
+    a.edit("DELETE FROM team; UPDATE robot SET team = 'blue' WHERE id = 1", START_US + 2 * SECOND_US);
+    settle(a, b);
+    b.edit("UPDATE robot SET m = 'meant for b' WHERE id = 1", START_US + 3 * SECOND_US);
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(site.rows("SELECT id FROM team"), site.name).toEqual([{ id: "blue" }]);
+      expect(site.rows("SELECT team, m FROM robot WHERE id = 1"), site.name).toEqual([{ team: "blue", m: "meant for b" }]);
+    }
+    expect(b.pull(a).at(-1)?.verified).toBe(true);
+  });
+
   test("a row that another server deleted, and its integer used again", () => {
     const [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
     a.edit("INSERT INTO robot VALUES(1, 'first', 'x', 'y')");

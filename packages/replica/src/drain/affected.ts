@@ -74,8 +74,8 @@ export class Affected {
   }
 
   /**
-   * A new reference to a deleted row that is only kept: the application sees that row, and means it. `isBlind`: a column was written
-   * whose held value had not been shown.
+   * A new reference to a deleted row that is only kept: the application sees that row, and means it. `isBlind`: something was written
+   * by who knew nothing.
    */
   noteReferred(state: RowState, values: readonly SqlValue[], written: readonly boolean[] | null = null, isBlind = false): void {
     this.noteFormer(state, values, written);

@@ -50,6 +50,8 @@ export class OwnWrites {
   private readonly affected: Affected;
   private readonly unseen: UnseenRows;
   private toFill: Write[] = [];
+  /** Some of what the edit at hand wrote knows nothing of what others wrote, nor of a delete. */
+  private isBlind = false;
   private rowsAreHeld = false;
 
   constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; members: EntityMembers; affected: Affected }) {
@@ -123,9 +125,9 @@ export class OwnWrites {
     before: ReadonlyMap<string, { origin: number; sequence: number }>,
     { used = false } = {},
   ): void {
-    const isBlind = this.rows.columnsToFill(state).some((cid) => written[state.table.indexOf.get(cid) as number] === true);
+    this.isBlind = false;
     this.write(state, written, wall, row);
-    this.affected.noteReferred(state, row.values, written, isBlind);
+    this.affected.noteReferred(state, row.values, written, this.isBlind);
     // One that is deleted, and kept for what refers to it, is not brought back by what nobody typed: nor is it elsewhere.
     if (isAlive(state, this.knowledge)) state.kept = false;
     this.rows.saveInTable(state, id, row.values, new Map(before), null, { used });
@@ -189,6 +191,7 @@ export class OwnWrites {
         writeBeside(state, cid, write as Write, this.knowledge, { ...editOf(cid), value });
       }
       if (fresh.length > 0) this.toFill.push(state.birth);
+      this.isBlind ||= fresh.length > 0;
     }
     const meant = state.table.columns.flatMap((column, i) => (written[i] && !unseen.has(column.cid) ? [column.cid] : []));
     const cids = this.overwriteUnseen(state, meant, at, row);
@@ -204,7 +207,9 @@ export class OwnWrites {
   }
 
   private replacing(state: RowState, replaced: readonly Write[], at: number): Write {
-    return this.rowsAreHeld && isHeldElsewhere(this.rows, state)
+    const isHeld = this.rowsAreHeld && isHeldElsewhere(this.rows, state);
+    this.isBlind ||= isHeld;
+    return isHeld
       ? { ...this.knowledge.nextDot(), time: at, context: contextOfReplacing(replaced, this.knowledge, false) }
       : localWrite(null, at, replaced, this.knowledge);
   }
@@ -256,6 +261,7 @@ export class OwnWrites {
       if (was === undefined || ruleOf(state.table, cid).kind !== "lww" || sameValue(was, cells[index] ?? null)) return true;
       // Of rows that are one the table may show what another of them says.
       const own = state.own.get(cid);
+      this.isBlind = true;
       writeUnseen(state, cid, at, this.knowledge, own === undefined ? was : own);
       state.own.delete(cid);
       return false;
