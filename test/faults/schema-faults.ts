@@ -323,4 +323,9 @@ export const SCHEMA_FAULTS: Fault[] = [
     edits: [["      else toFill.push(...birthToFill(rows, table, id));\n", ""]],
     caughtBy: tests("dropped-column"),
   },
+  {
+    name: "nobody can read a row whose key refers to a row of a table that is gone",
+    edits: [['if (values.some((value) => value instanceof Ref)) return state.place.kind === "table" ? this.notedKey(state) : null;\n', ""]],
+    caughtBy: tests("migration-deletes"),
+  },
 ];

@@ -87,6 +87,23 @@ test.each(["INTEGER", "TEXT"])(
   },
 );
 
+test("a row whose key refers to a row of a table that is dropped goes on, and new ones do", () => {
+  const schema =
+    "CREATE TABLE team(id INTEGER PRIMARY KEY); CREATE TABLE visit(k TEXT NOT NULL, team INTEGER NOT NULL REFERENCES team(id), PRIMARY KEY(k, team))";
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  for (const { app } of [a, b]) app.pragma("foreign_keys = OFF");
+  b.edit("INSERT INTO team VALUES(1); INSERT INTO visit VALUES('before', 1)", at(1));
+  for (const site of [a, b]) site.edit("DROP TABLE team", at(2));
+  // Until then a table may come back under its name, and nobody is told anything.
+  b.edit("INSERT INTO visit VALUES('after', 1)", at(20));
+  settle(a, b);
+  for (const site of [a, b])
+    expect(site.rows("SELECT k, team FROM visit ORDER BY k"), site.name).toEqual([
+      { k: "after", team: 1 },
+      { k: "before", team: 1 },
+    ]);
+});
+
 test("a column that is dropped from a table without a key is no edit of its rows", () => {
   const all = sites();
   const [a, b] = all;

@@ -75,6 +75,8 @@ export class RowKeys {
       if (id === undefined) return state.place.kind === "table" ? this.notedKey(state) : null;
       values[index] = id;
     }
+    // Of a table that has gone, as an application that enforces no foreign keys may drop one: the row shows the integer that it did.
+    if (values.some((value) => value instanceof Ref)) return state.place.kind === "table" ? this.notedKey(state) : null;
     return values as SqlValue[];
   }
 
