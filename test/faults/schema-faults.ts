@@ -328,4 +328,9 @@ export const SCHEMA_FAULTS: Fault[] = [
     edits: [['if (values.some((value) => value instanceof Ref)) return state.place.kind === "table" ? this.notedKey(state) : null;\n', ""]],
     caughtBy: tests("migration-deletes"),
   },
+  {
+    name: "an edit of a row whose key refers to a row of a table that is gone is of another row",
+    edits: [["hasLocalKey(table) || this.rows.of(table).hadLocalKey;", "hasLocalKey(table);"]],
+    caughtBy: tests("migration-deletes"),
+  },
 ];

@@ -104,6 +104,26 @@ test("a row whose key refers to a row of a table that is dropped goes on, and ne
     ]);
 });
 
+test("what is written to rows whose key refers to a row of a table that was dropped is of these rows", () => {
+  const schema =
+    "CREATE TABLE team(id INTEGER PRIMARY KEY); CREATE TABLE visit(k TEXT NOT NULL, team INTEGER NOT NULL REFERENCES team(id), note TEXT, PRIMARY KEY(k, team))";
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  for (const { app } of [a, b]) app.pragma("foreign_keys = OFF");
+  b.edit("INSERT INTO team VALUES(1); INSERT INTO visit VALUES('one', 1, 'first'), ('two', 1, 'first'), ('three', 1, 'first')", at(1));
+  settle(a, b);
+  for (const site of [a, b]) site.edit("DROP TABLE team", at(2));
+  b.edit("UPDATE visit SET note = 'of b' WHERE k = 'one'; DELETE FROM visit WHERE k = 'three'", at(20));
+  a.edit("UPDATE visit SET note = 'of a' WHERE k = 'two'", at(21));
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("SELECT k, note FROM visit ORDER BY k"), site.name).toEqual([
+      { k: "one", note: "of b" },
+      { k: "two", note: "of a" },
+    ]);
+    expect(site.conflicts, site.name).toEqual([]);
+  }
+});
+
 test("a column that is dropped from a table without a key is no edit of its rows", () => {
   const all = sites();
   const [a, b] = all;

@@ -33,7 +33,8 @@ export class RowKeys {
   /** The packed identity of a natural key from its values in the table; one that no row has where nothing is known of a row without a key. */
   keyFromValues(table: Table, values: readonly SqlValue[]): Buffer {
     if (table.keyless) return this.keyless.get(table.tid)?.identityAt(values, this.rows.mayWrite) ?? NO_KEY;
-    const known = hasLocalKey(table) ? this.rows.of(table).keyOfLocal(packKey(table.key, values)) : undefined;
+    const isNoted = hasLocalKey(table) || this.rows.of(table).hadLocalKey;
+    const known = isNoted ? this.rows.of(table).keyOfLocal(packKey(table.key, values)) : undefined;
     if (known) return known;
     const cells: CellValue[] = [...values];
     let resolved = false;

@@ -53,6 +53,7 @@ const MOST_STATEMENTS = 400;
 
 /** The prepared statements of one table: the application's rows, and what is known of them. */
 export class TableStore {
+  private isNoted: boolean | null = null;
   readonly table: Table;
   private readonly db: Database;
   private readonly statements = new Map<string, Statement>();
@@ -94,6 +95,12 @@ export class TableStore {
       this.statements.set(name, statement);
     }
     return statement;
+  }
+
+  /** True where keys of rows here are noted as their table shows them, also if what they referred to has gone since. */
+  get hadLocalKey(): boolean {
+    const found = "SELECT 1 FROM pragma_table_info(?) WHERE name = 'local'";
+    return (this.isNoted ??= this.db.prepare(found).get(rowsTable(this.table.tid)) !== undefined);
   }
 
   // ---- the application's rows
