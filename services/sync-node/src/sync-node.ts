@@ -1,3 +1,4 @@
+import { toPlainError } from "@scoutsync/core";
 import { availableParallelism } from "node:os";
 import { FileRootPool, type FileRootOptions } from "@scoutsync/files";
 import { linkedDatabases } from "./linked-databases.ts";
@@ -66,7 +67,7 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
   try {
     const databases = new Databases(config.name, (database, error) =>
       config.logger.warn(
-        { err: error, database },
+        { database, ...toPlainError(error) },
         "what a peer has could not be noted; it is tried again, or said again by its next contact",
       ),
     );
