@@ -1,5 +1,5 @@
-import { toPlainError } from "@scoutsync/core";
 import { availableParallelism } from "node:os";
+import { toPlainError } from "@scoutsync/core";
 import { FileRootPool, type FileRootOptions } from "@scoutsync/files";
 import { linkedDatabases } from "./linked-databases.ts";
 import { openReplicaPool, type ReplicaOptions } from "@scoutsync/replica";
