@@ -91,8 +91,8 @@ export const DRAIN_FAULTS: Fault[] = [
     name: "an edit under an integer that another row had overwrites what its author never saw",
     edits: [
       [
-        "writeUnseen(state, cid, at, this.knowledge, own === undefined ? was : own);\n      state.own.delete(cid);\n      return false;",
-        "return true;",
+        "      const write = writeUnseen(state, cid, at, this.knowledge, own === undefined ? was : own);\n      state.own.delete(cid);\n      if (shown) this.closeKeptBack(state, shown, write, row);\n      return false;",
+        "      return true;",
       ],
     ],
     caughtBy: tests("former-ids"),

@@ -111,6 +111,11 @@ export const FORGETTING_FAULTS: Fault[] = [
     caughtBy: tests("quarantine"),
   },
   {
+    name: "quarantine: what a kept-back row showed is nowhere once its integer, which was another's before, is given out again",
+    edits: [["      if (shown) this.closeKeptBack(state, shown, write, row);\n      return false;", "      return false;"]],
+    caughtBy: tests("former-ids"),
+  },
+  {
     name: "quarantine: what is let go may be what a row refers to that is kept for one written since",
     edits: [["else if (!parent.kept || open.some((other) => isSame(other, parent))) continue;", "else continue;"]],
     caughtBy: tests("mass-delete-simulation"),

@@ -180,6 +180,34 @@ describe("nobody is asked about", () => {
   });
 });
 
+describe("an integer that a sync gave to another row is given out again after a mass delete", () => {
+  const PERSON = "CREATE TABLE person(id INTEGER PRIMARY KEY, mail TEXT UNIQUE, name TEXT)";
+
+  /** On b the first row has had its integer only since a sync, and shows `typed`; that is kept back, and a new row gets its integer. */
+  test.each([
+    ["its row was written there since", "b", "UPDATE person SET name = 'typed' WHERE id = 1"],
+    ["its row is one with another of this node, which it shows", "b", "INSERT INTO person VALUES(3, 'mail', 'typed')"],
+    ["its row is one with another of some other node, which it shows", "c", "INSERT INTO person VALUES(3, 'mail', 'typed')"],
+  ])("%s: what it showed is in its history", (_, author, sql) => {
+    const quarantine = { rows: 2, share: 0.5 };
+    const [a, b, c] = ["a", "b", "c"].map((name) => new Site(name, PERSON, { quarantine })) as [Site, Site, Site];
+    a.edit("INSERT INTO person VALUES(1, 'mail', 'of a')", START_US);
+    b.edit("INSERT INTO person VALUES(1, 'other', 'of b')", START_US + SECOND_US);
+    if (sql.startsWith("UPDATE")) settle(a, b, c);
+    (author === "b" ? b : c).edit(sql, START_US + 2 * SECOND_US);
+    settle(a, b, c);
+    expect(b.one("SELECT name FROM person WHERE id = 1")).toBe("typed");
+    b.edit("DELETE FROM person", START_US + 3 * SECOND_US);
+    b.edit("INSERT INTO person(name) VALUES('new')", START_US + 4 * SECOND_US);
+    settle(a, b, c);
+    for (const site of [a, b, c]) {
+      expect(site.one("SELECT name FROM person WHERE id = 1")).toBe("new");
+      const held = site.replica.history("person", "1").filter(({ column, value }) => column === "name" && value === "typed");
+      expect(held.map(({ operation }) => operation)).toEqual(["closed"]);
+    }
+  });
+});
+
 describe("a new row that refers to an integer which a sync gave to another row", () => {
   const listed = (site: Site) => {
     const found = site.replica.reviews({ kind: "identity", id: "", limit: 100 });

@@ -194,12 +194,12 @@ export class OwnWrites {
       this.isBlind ||= fresh.length > 0;
     }
     const meant = state.table.columns.flatMap((column, i) => (written[i] && !unseen.has(column.cid) ? [column.cid] : []));
-    const cids = this.overwriteUnseen(state, meant, at, row);
+    const shownIn = (cid: number) => was?.get(cid)?.shown ?? winnerOf(registerOf(state, cid), this.knowledge);
+    const cids = this.overwriteUnseen(state, meant, at, row, shownIn);
     if (cids.length === 0) return;
     if (row.undated && was === null) return this.writeUndated(state, cids, editOf);
     const replaced = cids.flatMap((cid) => [...registerOf(state, cid)]);
-    const shown =
-      row.keptBack && new Map(cids.map((cid) => [cid, was?.get(cid)?.shown ?? winnerOf(registerOf(state, cid), this.knowledge)]));
+    const shown = row.keptBack && new Map(cids.map((cid) => [cid, shownIn(cid)]));
     const write = this.replacing(state, replaced, at);
     if (!state.table.surrogate && cids.length === state.table.columns.length) rebirth(state, write, this.knowledge, editOf);
     else for (const cid of cids) replaceColumn(state, cid, write, this.knowledge, editOf(cid), was?.get(cid) ?? null);
@@ -241,6 +241,8 @@ export class OwnWrites {
       const index = state.table.indexOf.get(cid) as number;
       const value = keptBack?.[index] ?? null;
       if (!lost || ruleOf(state.table, cid).kind !== "lww" || sameValue(value, now[index] ?? null)) continue;
+      // What stays beside is a conflict instead.
+      if (registerOf(state, cid).some((left) => left.origin === lost.origin && left.sequence === lost.sequence)) continue;
       const loser = { origin: rootOf(lost.origin, this.knowledge), sequence: lost.sequence, time: lost.time, context: lost.context };
       state.closed.push({ cid, loser, value, origin, sequence });
     }
@@ -248,9 +250,16 @@ export class OwnWrites {
 
   /**
    * Of a row that has had its integer only since a sync, or whose delete was kept back: columns in which the application overwrote
-   * what it may never have seen. Returns the other ones.
+   * what it may never have seen. Returns the other ones. `shownIn`: the write whose value the table had in a column.
    */
-  private overwriteUnseen(state: RowState, cids: readonly number[], at: number, { values, since }: Written): readonly number[] {
+  private overwriteUnseen(
+    state: RowState,
+    cids: readonly number[],
+    at: number,
+    row: Written,
+    shownIn: (cid: number) => Write | undefined,
+  ): readonly number[] {
+    const { values, since } = row;
     const held = since ?? this.rows.former.unseenBy(state);
     if (!held) return cids;
     const cells = this.rows.references.abstract(state.table, values as SqlValue[]);
@@ -262,8 +271,10 @@ export class OwnWrites {
       // Of rows that are one the table may show what another of them says.
       const own = state.own.get(cid);
       this.isBlind = true;
-      writeUnseen(state, cid, at, this.knowledge, own === undefined ? was : own);
+      const shown = row.keptBack && new Map([[cid, shownIn(cid)]]);
+      const write = writeUnseen(state, cid, at, this.knowledge, own === undefined ? was : own);
       state.own.delete(cid);
+      if (shown) this.closeKeptBack(state, shown, write, row);
       return false;
     });
   }

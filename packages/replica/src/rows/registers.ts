@@ -281,9 +281,9 @@ export function writeBeside(state: RowState, cid: number, write: Write, knowledg
 /**
  * A local write to a column by somebody who may have meant another row, and then never saw what this one held: `shown`. It
  * replaces what was written in this database before; what came from others stays beside it, and is shown as a conflict. `at` is
- * later than all that the row held before the edit.
+ * later than all that the row held before the edit. Returns what it wrote.
  */
-export function writeUnseen(state: RowState, cid: number, at: number, knowledge: Knowledge, shown: CellValue): void {
+export function writeUnseen(state: RowState, cid: number, at: number, knowledge: Knowledge, shown: CellValue): Write {
   const before = registerOf(state, cid).map((write) => ({ ...write, value: valueOf(write, shown) }));
   const replaced = before.filter((write) => knowledge.isOwn(write.origin));
   const context = contextOfReplacing(replaced, knowledge, false);
@@ -297,6 +297,7 @@ export function writeUnseen(state: RowState, cid: number, at: number, knowledge:
     state.closed.push({ cid, loser, value: lost.value, origin, sequence });
   }
   state.columns.set(cid, [...kept]);
+  return write;
 }
 
 /**
