@@ -88,6 +88,11 @@ export const DRAIN_FAULTS: Fault[] = [
     caughtBy: tests("former-ids"),
   },
   {
+    name: "an edit under an integer that another row had overwrites what that shows of a row that it is one with",
+    edits: [["held && this.shownOf(member, held, shown)", "null"]],
+    caughtBy: tests("former-ids"),
+  },
+  {
     name: "an edit under an integer that another row had overwrites what its author never saw",
     edits: [
       [

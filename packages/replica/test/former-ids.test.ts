@@ -67,6 +67,34 @@ describe("an application goes on using an integer that a sync gave to another se
     }
   });
 
+  test("what it shows of a row that it is one with stays, too, over further edits", () => {
+    const schema = "CREATE TABLE person(id INTEGER PRIMARY KEY, mail TEXT UNIQUE, name TEXT)";
+    const [a, b, c] = ["a", "b", "c"].map((name) => new Site(name, schema)) as [Site, Site, Site];
+    a.edit("INSERT INTO person VALUES(1, 'mail', 'of a')", START_US);
+    b.edit("INSERT INTO person VALUES(1, 'other', 'of b')", START_US + SECOND_US);
+    c.edit("INSERT INTO person VALUES(3, 'mail', 'of c')", START_US + 2 * SECOND_US);
+    settle(a, b, c);
+    expect(b.one("SELECT name FROM person WHERE id = 1")).toBe("of c");
+    b.edit("UPDATE person SET name = 'first' WHERE id = 1", START_US + 5 * SECOND_US);
+    b.edit("UPDATE person SET name = 'meant for b' WHERE id = 1", START_US + 6 * SECOND_US);
+    settle(a, b, c);
+    for (const site of [a, b, c]) {
+      expect(site.one("SELECT name FROM person WHERE id = 1")).toBe("meant for b");
+      expect(conflicts(site)).toEqual([
+        ["1", "name", "meant for b", "of a"],
+        ["1", "name", "meant for b", "of c"],
+      ]);
+    }
+    const ofC = b.conflicts.find(({ loser }) => loser?.value === "of c");
+    b.replica.resolve({ id: ofC?.id ?? "", keep: "loser", set: [] });
+    settle(a, b, c);
+    for (const site of [a, b, c]) {
+      expect(site.one("SELECT name FROM person WHERE id = 1")).toBe("of c");
+      expect(conflicts(site)).toEqual([]);
+      expect(site.replica.state().digest).toEqual(a.replica.state().digest);
+    }
+  });
+
   test("an edit of several columns wins or loses in all of them, in whichever order the origins are: linked seed 841077", () => {
     const [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
     for (const [i, site] of [a, b].entries())

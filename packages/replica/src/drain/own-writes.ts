@@ -8,6 +8,7 @@ import {
   closeWinners,
   contextOfReplacing,
   isAlive,
+  isOneWrite,
   latestTime,
   localWrite,
   rebirth,
@@ -143,6 +144,7 @@ export class OwnWrites {
     const edited = columns.map((column, i) => written[i] === true && (surrogate || !key.some(({ cid }) => cid === column.cid)));
     const at = afterAll(members, wall);
     const shown = new Map(columns.map(({ cid }) => [cid, this.members.shownWrite(members, cid).write]));
+    const held = row.since ?? this.rows.former.unseenBy(state);
     for (const member of members) {
       const others = !isSame(member.state, state);
       const target = others ? member.state : state;
@@ -159,13 +161,28 @@ export class OwnWrites {
         : row.found && columns.map(({ cid }, i) => state.own.get(cid) ?? (row.found as CellValue[])[i] ?? null);
       // What this member holds for a column that has just come the table has not shown: it stays, as what has lost to the edit.
       const its = late.size === 0 ? edited : edited.map((is, i) => is && !late.has((columns[i] as Column).cid));
-      const unmeant = others ? {} : { since: row.since, keptBack: row.keptBack };
+      const unmeant = others ? { since: held && this.shownOf(member, held, shown) } : { since: row.since, keptBack: row.keptBack };
       this.writeColumns(target, its, at, { values: row.values, found: had, ...unmeant }, new Map(lost));
       if (!others) continue;
       const cells = member.cells.map((cell, i) => (its[i] ? (values[i] as CellValue) : cell));
       for (const cid of late) holdValue(target, cid, cells[target.table.indexOf.get(cid) as number] as CellValue);
       this.rows.saveRegisters(target, cells, before);
     }
+  }
+
+  /** What the table showed of one of the rows that are one, by column, among what the author of an edit may never have seen, `held`. */
+  private shownOf(
+    { state, cells }: Member,
+    held: ReadonlyMap<number, CellValue>,
+    shown: ReadonlyMap<number, Write>,
+  ): ReadonlyMap<number, CellValue> {
+    const found = new Map<number, CellValue>();
+    for (const [cid, write] of shown) {
+      const mine = winnerOf(registerOf(state, cid), this.knowledge);
+      if (mine && held.has(cid) && isOneWrite(mine, write, this.knowledge))
+        found.set(cid, cells[state.table.indexOf.get(cid) as number] as CellValue);
+    }
+    return found;
   }
 
   /**
