@@ -88,8 +88,13 @@ export const DRAIN_FAULTS: Fault[] = [
     caughtBy: tests("former-ids"),
   },
   {
+    name: "an edit under an integer that another row had leaves nowhere what this node typed in a row that it is one with",
+    edits: [["if (unseen) this.closeApart(member, unseen, { shown, standing }, row);", ""]],
+    caughtBy: tests("former-ids"),
+  },
+  {
     name: "an edit under an integer that another row had overwrites what that shows of a row that it is one with",
-    edits: [["held && this.shownOf(member, held, shown)", "null"]],
+    edits: [["others && held ? this.shownOf(member, held, shown) : null", "null"]],
     caughtBy: tests("former-ids"),
   },
   {

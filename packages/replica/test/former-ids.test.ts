@@ -95,6 +95,25 @@ describe("an application goes on using an integer that a sync gave to another se
     }
   });
 
+  test("what it shows of a row of this node that it is one with stays in the history, once", () => {
+    const schema = "CREATE TABLE person(id INTEGER PRIMARY KEY, mail TEXT UNIQUE, name TEXT)";
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    a.edit("INSERT INTO person VALUES(1, 'mail', 'of a')", START_US);
+    b.edit("INSERT INTO person VALUES(1, 'other', 'of b')", START_US + SECOND_US);
+    b.edit("INSERT INTO person VALUES(3, 'mail', 'typed')", START_US + 2 * SECOND_US);
+    settle(a, b);
+    expect(b.one("SELECT name FROM person WHERE id = 1")).toBe("typed");
+    for (const [i, name] of ["first", "second", "meant for b"].entries())
+      b.edit(`UPDATE person SET name = '${name}' WHERE id = 1`, START_US + (5 + i) * SECOND_US);
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(conflicts(site)).toEqual([["1", "name", "meant for b", "of a"]]);
+      const closed = site.replica.history("person", "1").filter(({ operation }) => operation === "closed");
+      expect(closed.map(({ column, value }) => [column, value])).toEqual([["name", "typed"]]);
+      expect(site.replica.state().digest).toEqual(a.replica.state().digest);
+    }
+  });
+
   test("an edit of several columns wins or loses in all of them, in whichever order the origins are: linked seed 841077", () => {
     const [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
     for (const [i, site] of [a, b].entries())

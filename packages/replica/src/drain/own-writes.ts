@@ -145,6 +145,7 @@ export class OwnWrites {
     const at = afterAll(members, wall);
     const shown = new Map(columns.map(({ cid }) => [cid, this.members.shownWrite(members, cid).write]));
     const held = row.since ?? this.rows.former.unseenBy(state);
+    const standing = new Map(columns.map(({ cid }) => [cid, winnerOf(registerOf(state, cid), this.knowledge)]));
     for (const member of members) {
       const others = !isSame(member.state, state);
       const target = others ? member.state : state;
@@ -161,9 +162,11 @@ export class OwnWrites {
         : row.found && columns.map(({ cid }, i) => state.own.get(cid) ?? (row.found as CellValue[])[i] ?? null);
       // What this member holds for a column that has just come the table has not shown: it stays, as what has lost to the edit.
       const its = late.size === 0 ? edited : edited.map((is, i) => is && !late.has((columns[i] as Column).cid));
-      const unmeant = others ? { since: held && this.shownOf(member, held, shown) } : { since: row.since, keptBack: row.keptBack };
+      const unseen = others && held ? this.shownOf(member, held, shown) : null;
+      const unmeant = others ? { since: unseen } : { since: row.since, keptBack: row.keptBack };
       this.writeColumns(target, its, at, { values: row.values, found: had, ...unmeant }, new Map(lost));
       if (!others) continue;
+      if (unseen) this.closeApart(member, unseen, { shown, standing }, row);
       const cells = member.cells.map((cell, i) => (its[i] ? (values[i] as CellValue) : cell));
       for (const cid of late) holdValue(target, cid, cells[target.table.indexOf.get(cid) as number] as CellValue);
       this.rows.saveRegisters(target, cells, before);
@@ -183,6 +186,25 @@ export class OwnWrites {
         found.set(cid, cells[state.table.indexOf.get(cid) as number] as CellValue);
     }
     return found;
+  }
+
+  /**
+   * What this node wrote to one of the rows that are one, while it was not yet, stays in the history where an edit that may have meant
+   * another row has overwritten it, `unseen`. `standing`: what was written to the row in the table, which has each edit of them all.
+   */
+  private closeApart(
+    { state, cells }: Member,
+    unseen: ReadonlyMap<number, CellValue>,
+    { shown, standing }: { shown: ReadonlyMap<number, Write>; standing: ReadonlyMap<number, Write | undefined> },
+    { values }: Written,
+  ): void {
+    for (const cid of unseen.keys()) {
+      const lost = shown.get(cid) as Write;
+      const its = standing.get(cid);
+      const write = winnerOf(registerOf(state, cid), this.knowledge);
+      if (!write || (its && isOneWrite(its, lost, this.knowledge))) continue;
+      this.closeKeptBack(state, new Map([[cid, lost]]), write, { values, found: null, keptBack: cells });
+    }
   }
 
   /**
