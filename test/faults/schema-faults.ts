@@ -8,16 +8,6 @@ export const SCHEMA_FAULTS: Fault[] = [
     caughtBy: tests("migration-undrained"),
   },
   {
-    name: "nothing is drained under the tables as they were where one of them has gone",
-    edits: [
-      [
-        "for (const tid of left) loseSight(this.db, tid);\n    noteParents",
-        "for (const tid of left) loseSight(this.db, tid);\n    removeImages(this.db, left);\n    noteParents",
-      ],
-    ],
-    caughtBy: tests("migration-undrained"),
-  },
-  {
     name: "a table whose key is of another kind is taken for the renamed one",
     edits: [
       ["one.name === now && one.kind === kind)", "one.name === now)"],

@@ -36,7 +36,6 @@ import {
   readMeta,
   recapture,
   removeForeignTriggers,
-  removeImages,
   removeStaleCapture,
   writeMeta,
 } from "./install.ts";
@@ -183,7 +182,6 @@ export class SchemaFollower {
       )
     )
       return false;
-    removeImages(this.db, left);
     // Not before: where that takes several turns, the next would take tables that were made anew for ones whose triggers went.
     for (const table of tables) this.begins.set(table.tid, rootOf(this.db, table));
     // What could not be drained under the shape that was goes, and is found by comparing.
@@ -317,7 +315,6 @@ export class SchemaFollower {
     for (const table of leaving) holdTable(this.db, this.rows, table, tables);
     const left = removeStaleCapture(this.db, tables, this.nowUs());
     for (const tid of left) loseSight(this.db, tid);
-    removeImages(this.db, left);
     this.rows.setTables([...tables, ...absent]);
     this.seen.see();
   }

@@ -215,10 +215,7 @@ export function noteReturn(db: Database, tid: number): void {
   db.prepare("DELETE FROM _scoutsync_meta WHERE key = ?").run(`${LEFT}${tid}`);
 }
 
-/**
- * Removes capture of tables that do not take part any more: their triggers would fill lists that nobody empties. Returns their
- * numbers. What is drained under the tables as they were still asks for their images, which are none any more: `removeImages` comes after.
- */
+/** Removes capture of tables that do not take part any more: their triggers would fill lists that nobody empties. Returns their numbers. */
 export function removeStaleCapture(db: Database, tables: readonly Table[], nowUs: number): number[] {
   const current = new Set(tables.map((table) => table.tid));
   const tids = db.prepare("SELECT tid FROM _scoutsync_table").pluck().all() as number[];
@@ -228,13 +225,9 @@ export function removeStaleCapture(db: Database, tables: readonly Table[], nowUs
     writeMeta(db, `${LEFT}${tid}`, String(nowUs));
     removeTriggers(db, tid);
     dropEvents(db, tid);
+    db.exec(`DROP TABLE IF EXISTS ${imageTable(tid)}`);
   }
   return left;
-}
-
-/** Tables of these numbers are known as captured no more. */
-export function removeImages(db: Database, tids: readonly number[]): void {
-  for (const tid of tids) db.exec(`DROP TABLE IF EXISTS ${imageTable(tid)}`);
 }
 
 const MERGED = "rows belong to ";
