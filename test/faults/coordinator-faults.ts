@@ -20,7 +20,7 @@ export const COORDINATOR_FAULTS: Fault[] = [
         "name.length <= LONGEST_NAME) known.set(`${known.size} ${name}`, one);",
       ],
     ],
-    caughtBy: "services/coordinator/test/hostile-node.test.ts",
+    caughtBy: "services/coordinator/test/plausible.test.ts",
   },
   {
     name: "text of a database may become markup in the dashboard",
