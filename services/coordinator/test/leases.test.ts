@@ -15,6 +15,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { startWorker } from "../src/index.ts";
 import { eventually, FleetUnderTest, QUICK, quietLogger } from "./fleet-under-test.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
+import { ScriptedNode } from "./scripted-nodes.ts";
 
 describe.skipIf(redisProgram === null)("leases and workers", () => {
   let redis: RedisServer;
@@ -227,12 +228,15 @@ describe.skipIf(redisProgram === null)("leases and workers", () => {
 
   it("picks another source when the first cannot be reached from the node", async () => {
     fleet = await FleetUnderTest.start(redis.url);
-    const [a, b, c] = await fleet.addNodes(3);
-    c!.failures = [new SyncError({ code: "PEER_UNREACHABLE", message: "no route", action: "Check the network." })];
+    const [a, b] = await fleet.addNodes(2);
     a!.write(5);
     b!.vectors.set("main", a!.vectors.get("main")!);
-    await b!.heartbeat(fleet.client);
-    await a!.heartbeat(fleet.client);
+    for (const node of [a, b]) await node!.heartbeat(fleet.client);
+    // Not before both are known to have it: a first source that is the only one is tried again.
+    const c = await new ScriptedNode("node-3").up();
+    c.failures = [new SyncError({ code: "PEER_UNREACHABLE", message: "no route", action: "Check the network." })];
+    fleet.nodes.push(c);
+    await c.register(fleet.client);
     await fleet.equal(5_000);
     const registry = fleet.outside();
     const sources = registry.prepare("SELECT source_id FROM sync_logs WHERE server_id = 3 ORDER BY id").all() as { source_id: number }[];
