@@ -488,7 +488,7 @@ test("what is open ends with the key or login that it was opened with", async ()
 test("the fleet works as ever: the coordinator catches up, and removes for good", async () => {
   const [pits, stands, judges] = nodes as [FleetNode, FleetNode, FleetNode];
   const { DatabaseSync } = process.getBuiltinModule("node:sqlite");
-  const database = new DatabaseSync(pits.databases["main"]!);
+  const database = new DatabaseSync(pits.databases["main"]!, { timeout: 10_000 });
   database.exec("INSERT INTO note(body) VALUES('from the pits')");
   database.close();
   for (const { name, databases } of [stands, judges]) {

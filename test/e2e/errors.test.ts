@@ -54,7 +54,7 @@ describe("a node that cannot start says why and leaves nothing behind", () => {
   test("locked for longer than the busy timeout", async () => {
     const path = createDatabase(fleet.path("locked", "app.db"), SCHEMA);
     const before = dumpDatabase(path);
-    const holder = new DatabaseSync(path);
+    const holder = new DatabaseSync(path, { timeout: 10_000 });
     holder.exec("BEGIN EXCLUSIVE");
     try {
       const { code, stderr } = await node("--db", `app=${path}`);
@@ -211,7 +211,7 @@ test("a node that sleeps fails sessions in bounded time, whoever waits for it; a
   const rowsOf = (path: string) => selectOne(path, "SELECT count(*) FROM note");
   const sync = (from: { address: string }, to: { address: string }) =>
     scoutsync(["sync", from.address, to.address, "--json"], { withinMs: boundOf(100_000) });
-  const large = new DatabaseSync(a.path);
+  const large = new DatabaseSync(a.path, { timeout: 10_000 });
   large.exec(
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000) INSERT INTO note(body) SELECT hex(randomblob(1000)) FROM n",
   );
@@ -227,7 +227,7 @@ test("a node that sleeps fails sessions in bounded time, whoever waits for it; a
     stop(c.process.pid);
     const tries = [sync(a, c), sync(c, a)];
     // In the middle of a session, which cannot end: an application there holds the lock.
-    const holder = new DatabaseSync(b.path);
+    const holder = new DatabaseSync(b.path, { timeout: 10_000 });
     holder.exec("BEGIN IMMEDIATE");
     const cut = sync(a, b);
     await pause(3_000);

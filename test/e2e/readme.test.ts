@@ -82,7 +82,7 @@ test("the README's commands make a fleet of three over mutual TLS, with a key an
   expect(await once(`curl -s -b jar -o /dev/null -w '%{http_code}' ${ca} ${site}/api/fleet`)).toBe("200");
 
   const { DatabaseSync } = process.getBuiltinModule("node:sqlite");
-  const database = new DatabaseSync(paths[0] ?? "");
+  const database = new DatabaseSync(paths[0] ?? "", { timeout: 10_000 });
   database.exec("INSERT INTO note VALUES('from the first')");
   database.close();
   for (const path of paths) await until(() => selectOne(path, "SELECT count(*) FROM note") === 1n, { what: `${path} has the row` });

@@ -16,7 +16,7 @@ interface Verified {
 test("a file changed behind everybody's back is found row by row, and mended without losing either value", async () => {
   const schema = "CREATE TABLE team(number INTEGER PRIMARY KEY, name TEXT, notes TEXT)";
   const paths = { a: createDatabase(fleet.path("a", "app.db"), schema), b: createDatabase(fleet.path("b", "app.db"), schema) };
-  const database = new DatabaseSync(paths.a);
+  const database = new DatabaseSync(paths.a, { timeout: 10_000 });
   database.exec("INSERT INTO team VALUES (1, 'one', ''), (2, 'two', ''), (3, 'three', '')");
   database.close();
   const a = await fleet.node({ name: "a", databases: { app: paths.a } });
@@ -28,7 +28,7 @@ test("a file changed behind everybody's back is found row by row, and mended wit
   };
   expect(await verify()).toMatchObject({ code: 0, equal: true });
 
-  const behind = new DatabaseSync(paths.b);
+  const behind = new DatabaseSync(paths.b, { timeout: 10_000 });
   behind.exec(
     "BEGIN IMMEDIATE; INSERT INTO _scoutsync_applying VALUES (1); UPDATE team SET name = 'zwei' WHERE number = 2; DELETE FROM team WHERE number = 3; DELETE FROM _scoutsync_applying; COMMIT",
   );
@@ -65,7 +65,7 @@ test("a mass delete that is kept back is no equality: verify says so from either
   const paths = { a: createDatabase(fleet.path("a", "app.db"), schema), b: createDatabase(fleet.path("b", "app.db"), schema) };
   const rows = () => [paths.a, paths.b].map((path) => selectOne(path, "SELECT count(*) FROM team"));
   const write = (sql: string) => {
-    const database = new DatabaseSync(paths.b);
+    const database = new DatabaseSync(paths.b, { timeout: 10_000 });
     database.exec(sql);
     database.close();
   };
@@ -116,7 +116,7 @@ test("a row that a CHECK of one node alone keeps out fails no session, from eith
   };
   const a = await fleet.node({ name: "a", databases: { app: paths.a } });
   const b = await fleet.node({ name: "b", databases: { app: paths.b } });
-  const database = new DatabaseSync(paths.a);
+  const database = new DatabaseSync(paths.a, { timeout: 10_000 });
   database.exec("INSERT INTO team VALUES (1, 'one'), (2, 'refused')");
   database.close();
   for (const [from, to] of [

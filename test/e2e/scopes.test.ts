@@ -42,8 +42,8 @@ async function laptop(name: string, scope: string): Promise<FleetNode> {
 
 function write(of: FleetNode, sql: string): void {
   const { DatabaseSync } = process.getBuiltinModule("node:sqlite");
-  const database = new DatabaseSync(of.databases["main"] ?? "");
-  database.exec(`PRAGMA busy_timeout = 5000; ${sql}`);
+  const database = new DatabaseSync(of.databases["main"] ?? "", { timeout: 10_000 });
+  database.exec(sql);
   database.close();
 }
 

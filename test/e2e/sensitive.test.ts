@@ -18,7 +18,7 @@ let b: FleetNode;
 
 function edit(node: FleetNode, sql: string): void {
   const { DatabaseSync } = process.getBuiltinModule("node:sqlite");
-  const database = new DatabaseSync(node.databases["main"] ?? "");
+  const database = new DatabaseSync(node.databases["main"] ?? "", { timeout: 10_000 });
   database.exec(sql);
   database.close();
 }

@@ -39,7 +39,7 @@ function node(name: string, flags: string[] = [], peers: string[] = []): Promise
 
 function write(of: FleetNode, body: string): void {
   const { DatabaseSync } = process.getBuiltinModule("node:sqlite");
-  const database = new DatabaseSync(of.databases["main"] ?? "");
+  const database = new DatabaseSync(of.databases["main"] ?? "", { timeout: 10_000 });
   database.prepare("INSERT INTO note(body) VALUES(?)").run(body);
   database.close();
 }
