@@ -114,6 +114,28 @@ describe("an application goes on using an integer that a sync gave to another se
     }
   });
 
+  test("what it does not show of what this node wrote there, as it is one with another's row, stays in the history", () => {
+    const schema = "CREATE TABLE person(id INTEGER PRIMARY KEY, mail TEXT UNIQUE, name TEXT)";
+    const [a, b, c] = ["a", "b", "c"].map((name) => new Site(name, schema)) as [Site, Site, Site];
+    a.edit("INSERT INTO person VALUES(1, 'mail', 'of a')", START_US);
+    b.edit("INSERT INTO person VALUES(1, 'other', 'of b')", START_US + SECOND_US);
+    settle(a, b);
+    b.edit("UPDATE person SET name = 'typed' WHERE id = 1", START_US + 2 * SECOND_US);
+    c.edit("INSERT INTO person VALUES(3, 'mail', 'of c')", START_US + 3 * SECOND_US);
+    settle(a, b, c);
+    const lost = (site: Site) => new Set(site.conflicts.map(({ loser }) => loser?.value));
+    expect(lost(b)).toEqual(new Set(["typed", "of a"]));
+    for (const [i, name] of ["first", "meant for b"].entries())
+      b.edit(`UPDATE person SET name = '${name}' WHERE id = 1`, START_US + (5 + i) * SECOND_US);
+    settle(a, b, c);
+    for (const site of [a, b, c]) {
+      expect(lost(site)).toEqual(new Set(["of a", "of c"]));
+      const closed = site.replica.history("person", "1").filter(({ operation }) => operation === "closed");
+      expect(closed.map(({ column, value }) => [column, value])).toEqual([["name", "typed"]]);
+      expect(site.replica.state().digest).toEqual(a.replica.state().digest);
+    }
+  });
+
   test("an edit of several columns wins or loses in all of them, in whichever order the origins are: linked seed 841077", () => {
     const [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
     for (const [i, site] of [a, b].entries())

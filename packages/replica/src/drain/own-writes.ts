@@ -310,8 +310,9 @@ export class OwnWrites {
       // Of rows that are one the table may show what another of them says.
       const own = state.own.get(cid);
       this.isBlind = true;
-      const shown = row.keptBack && new Map([[cid, shownIn(cid)]]);
-      const write = writeUnseen(state, cid, at, this.knowledge, own === undefined ? was : own);
+      const showed = shownIn(cid);
+      const shown = row.keptBack && new Map([[cid, showed]]);
+      const write = writeUnseen(state, cid, at, this.knowledge, own === undefined ? was : own, showed);
       state.own.delete(cid);
       if (shown) this.closeKeptBack(state, shown, write, row);
       return false;

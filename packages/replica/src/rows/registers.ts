@@ -279,12 +279,19 @@ export function writeBeside(state: RowState, cid: number, write: Write, knowledg
 }
 
 /**
- * A local write to a column by somebody who may have meant another row, and then never saw what this one held: `shown`. It
+ * A local write to a column by somebody who may have meant another row, and then never saw what this one held: `said`. It
  * replaces what was written in this database before; what came from others stays beside it, and is shown as a conflict. `at` is
- * later than all that the row held before the edit. Returns what it wrote.
+ * later than all that the row held before the edit. `shown`: the write whose value its table had. Returns what it wrote.
  */
-export function writeUnseen(state: RowState, cid: number, at: number, knowledge: Knowledge, shown: CellValue): Write {
-  const before = registerOf(state, cid).map((write) => ({ ...write, value: valueOf(write, shown) }));
+export function writeUnseen(
+  state: RowState,
+  cid: number,
+  at: number,
+  knowledge: Knowledge,
+  said: CellValue,
+  shown: Write | undefined,
+): Write {
+  const before = registerOf(state, cid).map((write) => ({ ...write, value: valueOf(write, said) }));
   const replaced = before.filter((write) => knowledge.isOwn(write.origin));
   const context = contextOfReplacing(replaced, knowledge, false);
   const { origin, sequence } = knowledge.nextDot();
@@ -292,7 +299,9 @@ export function writeUnseen(state: RowState, cid: number, at: number, knowledge:
   const winner = winnerOf(before, knowledge);
   const kept = mergeWrite(before, write, knowledge);
   for (const lost of before) {
-    if (lost === winner || kept.includes(lost)) continue;
+    // Of rows that are one the table may have shown what another of them says.
+    const wasShown = lost === winner && (!shown || isOneWrite(lost, shown, knowledge));
+    if (wasShown || kept.includes(lost)) continue;
     const loser = { origin: rootOf(lost.origin, knowledge), sequence: lost.sequence, time: lost.time, context: lost.context };
     state.closed.push({ cid, loser, value: lost.value, origin, sequence });
   }
