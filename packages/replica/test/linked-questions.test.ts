@@ -182,6 +182,24 @@ for (const known of [true, false])
       expect(a.asked).toEqual(known && !early ? [] : ["cat"]);
     });
 
+for (const isElsewhere of [true, false])
+  test(`a row for a new user with a number of one that the older file lacks ${isElsewhere ? "but another node has " : ""}leads to the new one, whatever is drained first`, () => {
+    const [a, b] = [new Node("a"), new Node("b")];
+    a.signUp("ann", 0);
+    a.backUp();
+    a.signUp("cat", 1);
+    a.write("cat");
+    a.scouting.replica.drain();
+    if (isElsewhere) agree(a, b);
+    a.whileDown(["users"], () => {});
+    a.users.write("INSERT INTO user(name) VALUES('zoe')");
+    expect(a.idOf("zoe")).toBe(2);
+    a.write("zoe");
+    a.scouting.replica.drain();
+    agree(a, b);
+    for (const node of [a, b]) expect(node.wrong).toEqual(isElsewhere ? [] : ["cat -> undefined"]);
+  });
+
 test("the database that refers put back while the node was down: rows that waited in it are asked about where another has the number", () => {
   const [a, b] = [new Node("a"), new Node("b")];
   b.signUp("ann", 0);

@@ -213,9 +213,10 @@ export class LinkedRows {
 
   /**
    * Of an integer that the application wrote: `other` is the row that may be meant instead of the one it is taken for, null where it is not
-   * known who had it when it was written. Null where there is no doubt, which is nearly always. Throws DATABASE_FAILED.
+   * known who had it when it was written. Null where there is no doubt, which is nearly always. Throws DATABASE_FAILED, and ParentBehind.
    */
   doubtAt(target: LinkedTarget, id: bigint): { other: Ref | null } | null {
+    this.checkStillHeld(target, id);
     if (!this.isDoubtful(target.database)) {
       const former = this.neighbour(target.database)?.linkedRows.formerAt(target.table, id);
       return former ? { other: this.refOfName(former) } : null;
@@ -227,6 +228,15 @@ export class LinkedRows {
     const other = this.refOfName(holder);
     if (!known.ref) return { other: null };
     return refName(known.ref) === refName(other) ? null : { other };
+  }
+
+  /**
+   * Throws ParentBehind where no row has an integer there any more that one is known by here, as in an older file, and what waits there may be
+   * a new row that has it: the application that wrote it means that one.
+   */
+  private checkStillHeld(target: LinkedTarget, id: bigint): void {
+    const parent = this.linkAt(target, id)?.ref ? this.neighbour(target.database) : null;
+    if (parent?.isBehind && !parent.linkedRows.holder(target.table, id)) throw new ParentBehind(target.database);
   }
 
   /** The row that an integer in a column means; null where it means none. Throws ParentBehind. */
