@@ -320,7 +320,12 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "an edit of a row whose key refers to a row of a table that is gone is of another row",
-    edits: [["hasLocalKey(table) || this.rows.of(table).hadLocalKey;", "hasLocalKey(table);"]],
+    edits: [["this.rows.of(table).hadLocalKey ? ", "hasLocalKey(table) ? "]],
+    caughtBy: tests("migration-deletes"),
+  },
+  {
+    name: "the key of a row that comes once the table it refers to is gone is not noted",
+    edits: [["const isNoted = this.keys.isNoted(state);", "const isNoted = state.table.keyless || state.table.keyReferences.length > 0;"]],
     caughtBy: tests("migration-deletes"),
   },
 ];

@@ -124,6 +124,40 @@ test("what is written to rows whose key refers to a row of a table that was drop
   }
 });
 
+test.each(["that it had, too", "that it never had"])(
+  "what a node writes to rows that it got after their key referred to a table is of these rows, the table being one %s",
+  (had) => {
+    const team = "CREATE TABLE team(id INTEGER PRIMARY KEY);";
+    const visit = (table: string, reference: string) =>
+      `CREATE TABLE ${table}(k TEXT NOT NULL, team INTEGER NOT NULL ${reference}, note TEXT, PRIMARY KEY(k, team));`;
+    const all = team + visit("visit", "REFERENCES team(id)");
+    const [a, b] = [new Site("a", had === "that it had, too" ? all : visit("visit", "")), new Site("b", all)];
+    b.edit("INSERT INTO team VALUES(1); INSERT INTO visit VALUES('one', 1, 'first'), ('two', 1, 'first'), ('three', 1, 'first')", at(1));
+    for (const site of had === "that it had, too" ? [a, b] : [b]) {
+      site.edit(
+        visit("renewed", "") + "INSERT INTO renewed SELECT * FROM visit; DROP TABLE visit; ALTER TABLE renewed RENAME TO visit",
+        at(2),
+      );
+      site.edit("DROP TABLE team", at(3));
+    }
+    a.nowUs = b.nowUs = at(20);
+    settle(a, b);
+    a.edit("UPDATE visit SET note = 'of a' WHERE k = 'one'; DELETE FROM visit WHERE k = 'three'", at(21));
+    b.edit("UPDATE visit SET note = 'of b' WHERE k = 'two'; INSERT INTO visit VALUES('four', 1, 'of b')", at(22));
+    settle(a, b);
+    a.edit("UPDATE visit SET note = 'of a' WHERE k = 'four'", at(23));
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(site.rows("SELECT k, note FROM visit ORDER BY k"), site.name).toEqual([
+        { k: "four", note: "of a" },
+        { k: "one", note: "of a" },
+        { k: "two", note: "of b" },
+      ]);
+      expect(site.replica.reviews({ kind: "", id: "", limit: 10 }), site.name).toEqual([]);
+    }
+  },
+);
+
 test("a column that is dropped from a table without a key is no edit of its rows", () => {
   const all = sites();
   const [a, b] = all;

@@ -33,8 +33,7 @@ export class RowKeys {
   /** The packed identity of a natural key from its values in the table; one that no row has where nothing is known of a row without a key. */
   keyFromValues(table: Table, values: readonly SqlValue[]): Buffer {
     if (table.keyless) return this.keyless.get(table.tid)?.identityAt(values, this.rows.mayWrite) ?? NO_KEY;
-    const isNoted = hasLocalKey(table) || this.rows.of(table).hadLocalKey;
-    const known = isNoted ? this.rows.of(table).keyOfLocal(packKey(table.key, values)) : undefined;
+    const known = this.rows.of(table).hadLocalKey ? this.rows.of(table).keyOfLocal(packKey(table.key, values)) : undefined;
     if (known) return known;
     const cells: CellValue[] = [...values];
     let resolved = false;
@@ -87,6 +86,11 @@ export class RowKeys {
     if (!local) return null;
     const reader = new ByteReader(local);
     return table.key.map(() => reader.value() as SqlValue);
+  }
+
+  /** True where the key that a row is known by is not the one in its table: the schema says so, or whoever wrote it referred to a row. */
+  isNoted(state: RowState): boolean {
+    return hasLocalKey(state.table) || (!state.table.surrogate && this.keyCells(state).some((value) => value instanceof Ref));
   }
 
   /** The parts of a natural key, references as identities. */

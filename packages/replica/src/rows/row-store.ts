@@ -28,7 +28,7 @@ import { OutState, OutTable, type OutRow, type WaitingRows } from "./out-table.t
 import { KeptBackRows } from "./kept-back-rows.ts";
 import type { FormerIds } from "./former-ids.ts";
 import { SpentIds } from "./spent-ids.ts";
-import { hasLocalKey, type StoredRow, TableStore } from "./table-store.ts";
+import { type StoredRow, TableStore } from "./table-store.ts";
 import { packKey, sameValue } from "./values.ts";
 
 const isLacking = ({ absent, surrogate }: Table): boolean => absent === "missing" && surrogate;
@@ -396,7 +396,8 @@ export class RowStore {
       key: state.key,
     };
     const wasFormer = id !== null && state.table.surrogate && this.former.has(state.table, id);
-    if (used && !wasFormer && !hasLocalKey(state.table)) values.forEach(releaseLarge);
+    const isNoted = this.keys.isNoted(state);
+    if (used && !wasFormer && !isNoted) values.forEach(releaseLarge);
     if (fresh) state.slot = store.add(state.table.surrogate ? id : null, row);
     else if (state.table.surrogate && id !== null && id !== state.slot) {
       store.remove(state.slot);
@@ -407,7 +408,7 @@ export class RowStore {
     if (state.table.keyless) {
       // A row that was there stays where it is.
       if (key) store.setLocal(state.slot, packKey(state.table.key, key));
-    } else if (hasLocalKey(state.table)) {
+    } else if (isNoted) {
       // What it refers to may wait: an application that enforces nothing names a row that it cannot see.
       const inTable = key ?? this.keys.keyValues(state) ?? keyIn(state.table, values);
       store.setLocal(state.slot, inTable && packKey(state.table.key, inTable));

@@ -16,6 +16,17 @@ export const rowsTable = (tid: number): string => `_scoutsync_rows_${tid}`;
  */
 export const hasLocalKey = (table: Table): boolean => table.keyless || table.keyReferences.length > 0;
 
+/**
+ * A key may have come to refer to another table since its rows were first recorded, or do so where others wrote it: its rows are then
+ * found by their integers. Inside a write transaction.
+ */
+export function noteLocalKeys(db: Database, tid: number): void {
+  const name = rowsTable(tid);
+  const columns = db.pragma(`main.table_info(${name})`) as { name: string }[];
+  if (columns.some((column) => column.name === "local")) return;
+  db.exec(`ALTER TABLE ${name} ADD COLUMN local BLOB; CREATE INDEX ${name}_local ON ${name}(local)`);
+}
+
 /** What is kept per row that is in its table: the birth's dot, time and context, what else there is, and its hash. */
 export function rowsTableSql(table: Table): string[] {
   const name = rowsTable(table.tid);
@@ -344,6 +355,7 @@ export class TableStore {
 
   /** What `setLocal` noted of a row. */
   localOf(id: bigint): Buffer | null {
+    if (!this.hadLocalKey) return null;
     const row = this.prepared("localOf", () => `SELECT local FROM ${rowsTable(this.table.tid)} WHERE id = ?`).get(id) as
       | [Buffer | null]
       | undefined;
@@ -368,6 +380,8 @@ export class TableStore {
   }
 
   setLocal(id: bigint, local: Buffer | null): void {
+    if (!this.hadLocalKey) noteLocalKeys(this.db, this.table.tid);
+    this.isNoted = true;
     this.prepared("setLocal", () => `UPDATE ${rowsTable(this.table.tid)} SET local = ? WHERE id = ?`).run(local, id);
   }
 
@@ -467,6 +481,7 @@ export class TableStore {
   /** Forgets what was queued, after a rollback. */
   discard(): void {
     this.waiting = [];
+    this.isNoted = null;
   }
 
   /** Inserts a row; returns its number. */
@@ -509,7 +524,7 @@ export class TableStore {
   /** Rows that may hold names of other rows, and rows of these origins whose own name has to be noted. */
   slotsToRename(origins: readonly number[]): bigint[] {
     // From 2^51 on integers are named by a hash.
-    const where = hasLocalKey(this.table)
+    const where = this.hadLocalKey
       ? "1"
       : `extra IS NOT NULL OR ((id < 1 OR id >= ${2 ** 51}) AND oid IN (${origins.map(Number).join(", ")}))`;
     return this.db

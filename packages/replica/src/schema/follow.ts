@@ -18,6 +18,7 @@ import { resum } from "../repair/recheck.ts";
 import type { ReplicaOptions } from "../replica.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
+import { hasLocalKey, noteLocalKeys } from "../rows/table-store.ts";
 import { absentTables, noteLacking } from "./absent.ts";
 import { triggersToSuspend } from "./app-triggers.ts";
 import { catalogTables, type Table } from "./catalog.ts";
@@ -25,7 +26,6 @@ import { followRebuilt, formerTables } from "./former-tables.ts";
 import {
   captureIsWhole,
   capturedShape,
-  completeRowsTable,
   enterWithoutKey,
   followRenames,
   installCapture,
@@ -187,7 +187,7 @@ export class SchemaFollower {
     // What could not be drained under the shape that was goes, and is found by comparing.
     for (const { table, shape } of broken) if (shape && this.drainer.hasEventsOf(table)) this.reconciliation.begin(table.tid, shape, true);
     for (const { table } of broken) installCapture(this.db, table);
-    for (const table of tables) completeRowsTable(this.db, table);
+    for (const table of tables) if (hasLocalKey(table)) noteLocalKeys(this.db, table.tid);
     this.rows.setTables([...tables, ...leaving, ...absent.filter(({ tid }) => leaving.every((table) => table.tid !== tid))]);
     this.rows.shared.nameTables([...tables, ...absent]);
     this.rejoin(returned, new Map(broken.map(({ table, shape }) => [table, shape])));

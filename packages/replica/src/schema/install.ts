@@ -15,7 +15,7 @@ import {
   Op,
   triggerNames,
 } from "../capture/triggers.ts";
-import { hasLocalKey, rowsTable, rowsTableSql } from "../rows/table-store.ts";
+import { rowsTable, rowsTableSql } from "../rows/table-store.ts";
 import { skipWrites } from "../identity/receipts.ts";
 import { type Column, numberOf, type Table } from "./catalog.ts";
 import { quote } from "./quote.ts";
@@ -155,15 +155,6 @@ function dropEvents(db: Database, tid: number, kept: readonly number[] = []): vo
   if (dropped === null) return;
   skipWrites(db, db.prepare(`SELECT max(n) FROM ${CAPTURE}`).pluck().get() as number);
   db.prepare(`DELETE FROM ${CAPTURE} WHERE event >> 3 = ? AND event & 7 NOT IN (${kept.join(", ")})`).run(tid);
-}
-
-/** A key may have come to refer to another table since its rows were first recorded: it is then found by its integers. */
-export function completeRowsTable(db: Database, table: Table): void {
-  if (!hasLocalKey(table)) return;
-  const name = rowsTable(table.tid);
-  const columns = db.pragma(`main.table_info(${name})`) as { name: string }[];
-  if (columns.some((column) => column.name === "local")) return;
-  db.exec(`ALTER TABLE ${name} ADD COLUMN local BLOB; CREATE INDEX ${name}_local ON ${name}(local)`);
 }
 
 /** The shape that capture was installed for, columns in catalog order; null when it never was. */
