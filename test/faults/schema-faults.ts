@@ -328,4 +328,9 @@ export const SCHEMA_FAULTS: Fault[] = [
     edits: [["const isNoted = this.keys.isNoted(state);", "const isNoted = state.table.keyless || state.table.keyReferences.length > 0;"]],
     caughtBy: tests("migration-deletes"),
   },
+  {
+    name: "all columns of rows without a key count as written where one came",
+    edits: [["const added = former ? addedColumns(table, former) : 0n;", "const added = 0n;"]],
+    caughtBy: tests("dropped-column"),
+  },
 ];

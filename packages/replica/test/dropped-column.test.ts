@@ -257,6 +257,58 @@ describe("a column that is renamed in a table without a key", () => {
   });
 });
 
+describe.each([
+  ["a column is renamed", "ALTER TABLE log RENAME COLUMN n TO m"],
+  [
+    "the table is rebuilt with a column that has a value",
+    "CREATE TABLE made(note TEXT, more TEXT, n INT, at TEXT); INSERT INTO made SELECT note, more, n, 'now' FROM log; DROP TABLE log; ALTER TABLE made RENAME TO log",
+  ],
+])("in a table without a key, where %s", (_, migration) => {
+  function migrated(work: (a: Site, b: Site) => void): [Site, Site, Site] {
+    const schema = "CREATE TABLE log(note TEXT, more TEXT, n INT)";
+    const all: [Site, Site, Site] = [new Site("a", schema), new Site("b", schema), new Site("c", schema)];
+    const [a, b] = all;
+    a.edit("INSERT INTO log VALUES('first', 'more', 1), ('other', 'more', 2)", at(0));
+    settle(...all);
+    work(a, b);
+    for (const site of all) site.edit(`BEGIN; ${migration}; COMMIT`, at(5));
+    settle(...all);
+    return all;
+  }
+
+  test("what lost in other columns stays listed", () => {
+    const all = migrated((a, b) => {
+      a.edit("UPDATE log SET note = 'of a' WHERE note = 'first'", at(1));
+      b.edit("UPDATE log SET note = 'of b' WHERE note = 'first'", at(2));
+      settle(a, b);
+    });
+    for (const site of all) {
+      expect(
+        site.conflicts.map(({ column, winner, loser }) => [column, winner?.value, loser?.value]),
+        site.name,
+      ).toEqual([["note", "of b", "of a"]]);
+      expect(site.rows("SELECT note, more FROM log ORDER BY note"), site.name).toEqual([
+        { note: "of b", more: "more" },
+        { note: "other", more: "more" },
+      ]);
+    }
+  });
+
+  test("what somebody else typed in other columns before counts", () => {
+    const all = migrated((a, b) => {
+      a.edit("UPDATE log SET note = 'of a' WHERE note = 'first'", at(1));
+      b.edit("UPDATE log SET more = 'of b' WHERE note = 'first'", at(2));
+    });
+    for (const site of all) {
+      expect(site.rows("SELECT note, more FROM log ORDER BY note"), site.name).toEqual([
+        { note: "of a", more: "of b" },
+        { note: "other", more: "more" },
+      ]);
+      expect(site.conflicts, site.name).toEqual([]);
+    }
+  });
+});
+
 describe("a conflict in a table that a migration makes anew with another kind of key", () => {
   const NAMED = "CREATE TABLE item(name TEXT PRIMARY KEY, note TEXT)";
   const NUMBERED = "CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT UNIQUE, note TEXT)";

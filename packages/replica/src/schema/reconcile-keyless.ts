@@ -69,10 +69,12 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
     note(Op.update, at, slot, day);
     note(Op.insert, at, columns, day);
   };
+  // What lost in columns that were not written stays open, and what others wrote in them counts.
+  const added = former ? addedColumns(table, former) : 0n;
   // A column that has another name has the values, and so the hash, that it had: nobody else knows them by it.
   if (former && !former.isWhole) {
     for (const [id, at, , written] of alike) {
-      if (written !== 0n) edit(id, at, addedColumns(table, former));
+      if (written !== 0n) edit(id, at, added);
       // Where it was empty here, others may have told what it holds.
       else toFill.push(...birthToFill(rows, table, id));
     }
@@ -82,7 +84,7 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
     const values = state && former?.isWhole && isContested(state, former.added) ? rows.of(table).read([at]) : null;
     if (state && values) rows.saveInTable(state, null, values, ownedDots(state));
     else if (state) rows.rehash(state, hash);
-    if (written !== 0n) edit(id, at);
+    if (written !== 0n) edit(id, at, added);
     else if (state && rows.columnsToFill(state).length > 0) toFill.push(state.birth);
   }
   const left = db.prepare("SELECT id, local FROM temp.stored ORDER BY id").safeIntegers(true).raw(true).all() as Stored[];
