@@ -333,4 +333,14 @@ export const SCHEMA_FAULTS: Fault[] = [
     edits: [["const added = former ? addedColumns(table, former) : 0n;", "const added = 0n;"]],
     caughtBy: tests("dropped-column"),
   },
+  {
+    name: "what lost in a table that was dropped is listed nowhere",
+    edits: [['table.absent === "excluded" ? []', 'table.absent !== "key" ? []']],
+    caughtBy: tests("dropped-column"),
+  },
+  {
+    name: "what all wrote alike is listed once their table is gone",
+    edits: [[".filter(({ cid, loser }) => !isOfMigration(state, cid, loser))", ""]],
+    caughtBy: tests("dropped-column"),
+  },
 ];

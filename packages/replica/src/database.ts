@@ -448,7 +448,7 @@ export class ReplicaDatabase implements Neighbour {
       held: this.parts.rows.out.heldCount(null),
       keptBack: this.parts.quarantine.undecided(),
       notices: countNotices(this.parts.audited),
-      conflicts: countReviews(this.db, this.parts.rows),
+      conflicts: countReviews(this.parts.audited),
       rows: this.parts.digest.rows,
       tables: this.parts.rows.tables.map((table) => table.name),
       veiled: this.parts.veil.keyTables,

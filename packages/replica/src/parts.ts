@@ -68,7 +68,7 @@ export function makeParts(
   const linkedRows = new LinkedParent(parts);
   const entityMembers = new EntityMembers(parts);
   const groups = new Groups(parts);
-  const audited = { ...parts, members: entityMembers, veil, rules: terms.rules };
+  const audited = { ...parts, members: entityMembers, veil, rules: terms.rules, left: { catalogs: -1, count: 0 } };
   const reconciliation = new Reconciliation(db, rows);
   const isComparing = () => reconciliation.isOpen;
   const noteUnseen = (state: RowState) => reconciliation.noteUnseen(state);

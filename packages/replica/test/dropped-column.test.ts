@@ -1,3 +1,4 @@
+import type { Review } from "@scoutsync/core";
 import { describe, expect, test } from "vitest";
 import { refusal, SECOND_US, settle, Site, type SiteOptions, START_US } from "./site.ts";
 
@@ -389,5 +390,86 @@ describe("a conflict in a table that a migration makes anew with another kind of
     const [lost] = a.conflicts;
     a.replica.resolve({ id: lost!.id, keep: "winner", set: [] });
     expect(losers(a)).toEqual([]);
+  });
+});
+
+describe("a conflict in a table that is dropped", () => {
+  const losers = ({ conflicts }: Site) =>
+    conflicts
+      .toSorted((a, b) => (a.id < b.id ? -1 : 1))
+      .map(({ id, table, column, key, loser }) => ({ id, table, column, key, value: loser?.value }));
+
+  /** Three nodes, with something that lost in `note` of two rows; `title` was renamed since. */
+  function conflicted(key: string, options: SiteOptions = {}): [Site, Site, Site] {
+    const schema = `CREATE TABLE item(${key}, name TEXT, title TEXT, note TEXT)`;
+    const all = ["a", "b", "c"].map((name) => new Site(name, schema, options)) as [Site, Site, Site];
+    const [a, b] = all;
+    a.edit(
+      "INSERT INTO item(name, title, note) VALUES('one', 'of one', 'first'), ('two', 'of two', 'first'), ('three', '', 'first')",
+      at(0),
+    );
+    settle(...all);
+    for (const [i, site] of [a, b].entries())
+      site.edit(`UPDATE item SET note = name || ' of ${site.name}' WHERE name <> 'three'`, at(i + 1));
+    settle(...all);
+    for (const site of all) site.edit("ALTER TABLE item RENAME COLUMN title TO heading", at(3));
+    settle(...all);
+    return all;
+  }
+  const migrate = (all: readonly Site[], ...steps: string[]) => {
+    for (const site of all) for (const [i, sql] of steps.entries()) site.edit(sql, at(4 + i));
+    for (const site of all) site.nowUs = at(30);
+    settle(...all);
+  };
+
+  test.each([
+    [
+      "merged into another",
+      "id INTEGER PRIMARY KEY",
+      ["CREATE TABLE entry(body TEXT)", "INSERT INTO entry SELECT note FROM item", "DROP TABLE item"],
+    ],
+    [
+      "rebuilt by another name",
+      "k TEXT PRIMARY KEY DEFAULT (hex(randomblob(8)))",
+      ["CREATE TABLE entry(name TEXT PRIMARY KEY, note TEXT); INSERT INTO entry SELECT name, note FROM item; DROP TABLE item"],
+    ],
+    [
+      "rebuilt in steps that are sent one by one",
+      "k TEXT",
+      [
+        "CREATE TABLE made(name TEXT, note TEXT)",
+        "INSERT INTO made SELECT name, note FROM item",
+        "DROP TABLE item",
+        "ALTER TABLE made RENAME TO item",
+      ],
+    ],
+  ])("stays listed where it was, until somebody has seen it: %s", (_, columns, steps) => {
+    const all = conflicted(columns);
+    const [a, b] = all;
+    const before = losers(a);
+    expect(new Set(before.map(({ value }) => value))).toEqual(new Set(["one of a", "two of a"]));
+    const [{ id }] = a.conflicts as [Review];
+    migrate(all, ...steps);
+    // What all had written alike, as they renamed a column, is no question to anyone.
+    for (const site of all) expect(losers(site), site.name).toEqual(before);
+    const counted = all.map(({ replica }) => replica.state().conflicts);
+    const decide = (keep: "winner" | "loser") => a.replica.resolve({ id, keep, set: [] });
+    expect(refusal(() => decide("loser"))).toBe("INVALID_ARGUMENT");
+    decide("winner");
+    a.restart();
+    expect(losers(a)).toEqual(before.filter((one) => one.id !== id));
+    expect(losers(b)).toEqual(before);
+    expect(all.map(({ replica }, i) => (counted[i] as number) - replica.state().conflicts)).toEqual([1, 0, 0]);
+  });
+
+  test("shows nothing that is sensitive", () => {
+    const all = conflicted("id INTEGER PRIMARY KEY", { sensitive: ["item.note"] });
+    migrate(all, "DROP TABLE item");
+    const renamed = conflicted("id INTEGER PRIMARY KEY", { sensitive: ["item.body"] });
+    migrate(renamed, "ALTER TABLE item RENAME COLUMN note TO body", "DROP TABLE item");
+    for (const site of [...all, ...renamed]) {
+      expect(site.conflicts.length, site.name).toBeGreaterThan(1);
+      for (const { key, loser } of site.conflicts) expect([key, loser?.value], site.name).toEqual(["(sensitive)", "(sensitive)"]);
+    }
   });
 });

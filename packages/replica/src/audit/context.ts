@@ -19,6 +19,8 @@ export interface Audited {
   veil: Veil;
   /** By `table.column` in lower case, of columns that are gone as well. */
   rules: ReadonlyMap<string, Rule>;
+  /** How many values that lost are listed of tables that are gone, as of this catalog of tables (`RowStore.catalogs`). */
+  left: { catalogs: number; count: number };
 }
 
 /** The row's key as a person sees it in the table; `keylessText` where there is none. */

@@ -19,7 +19,7 @@ import { rowsLeftOpen } from "../schema/leaving.ts";
 import { type Audited, columnName, identityText, keyOf, reviewId, shown } from "./context.ts";
 import { statesIn } from "./held.ts";
 
-/** A value that lost in a column that the table does not have any more, or had with another key, and that nobody has decided about. */
+/** A value that lost in a column that the table does not have any more, or in a table that is gone, and that nobody has decided about. */
 interface Lost {
   state: RowState;
   cid: number;
@@ -57,19 +57,35 @@ function* allLost(audited: Audited): Generator<Lost> {
     for (const state of statesIn(audited, table))
       for (const lost of lostWithColumn(audited, state)) if (!isShown(audited, lost)) yield lost;
   }
-  for (const table of audited.rows.absent) if (table.absent === "key") yield* lostWithKey(audited, table);
+  yield* lostWithTables(audited);
 }
 
-/** What lost in rows of a table that is gone, and the migration that made one with another kind of key of them could not take along. */
-function lostWithKey(audited: Audited, table: Table): Lost[] {
+/** What lost in rows of tables that are gone: a migration that made others of them could not take it along. */
+function lostWithTables(audited: Audited): Lost[] {
+  // What is excluded is held with all that lost.
+  return audited.rows.absent.flatMap((table) => (table.absent === "excluded" ? [] : lostWithTable(audited, table)));
+}
+
+/** How many are listed of tables that are gone: nothing but a change of the schema or a decision makes them others. */
+export function countLostWithTables(audited: Audited): number {
+  const { rows, left } = audited;
+  if (left.catalogs !== rows.catalogs) Object.assign(left, { catalogs: rows.catalogs, count: lostWithTables(audited).length });
+  return left.count;
+}
+
+function lostWithTable(audited: Audited, table: Table): Lost[] {
   const { db, rows } = audited;
   return rowsLeftOpen(db, rows, table).flatMap((state) => {
     // A key is no value that loses.
     const key = table.surrogate ? [] : rows.keys.keyCells(state);
-    return [...lostWithColumn(audited, state), ...notShown(audited, state)].filter(
-      ({ value }) => !key.some((part) => sameValue(part, value)),
-    );
+    const lost = lostWithColumn(audited, state).filter(({ cid, loser }) => !isOfMigration(state, cid, loser));
+    return [...lost, ...notShown(audited, state)].filter(({ value }) => !key.some((part) => sameValue(part, value)));
   });
+}
+
+/** Nodes that run one migration date what they write by it alike, and write the same: without the table nobody can compare that any more. */
+function isOfMigration({ columns }: RowState, cid: number, { time }: Write): boolean {
+  return time > 0 && (columns.get(cid) ?? []).some((write) => write.value === undefined && write.time === time);
 }
 
 /** What a row said itself that its table showed with the values of another one that it is one with. */
@@ -102,17 +118,19 @@ function reviewOf(audited: Audited, { state, cid, loser, value }: Lost): Review 
   const dot = knowledge.dotText(loser.origin, loser.sequence);
   const isGone = table.absent !== null;
   const cells = isGone ? [] : rows.cells(state);
+  // One whose rows are those of another now has a label of its own.
+  const [tableName = ""] = table.name.split("\n");
   return {
-    id: reviewId("conflict", table.name, identityText(audited, state), column, dot),
+    id: reviewId("conflict", tableName, identityText(audited, state), column, dot),
     kind: "conflict",
-    table: table.name,
-    key: isGone ? audited.veil.formerKey(table.name, keyOf(audited, state)) : keyOf(audited, state),
+    table: tableName,
+    key: isGone ? audited.veil.formerKey(tableName, keyOf(audited, state)) : keyOf(audited, state),
     column,
     winner: null,
     loser: { value: asShown(audited, value), author: knowledge.authorOf(loser.origin), timeUs: loser.time, dot },
     image: isGone ? null : table.columns.map(({ name }, i) => ({ name, value: shown(audited, table, i, cells[i] ?? null) })),
     reason: isGone
-      ? "lost against a concurrent write while the table had another kind of primary key; where it is wanted the application has to write it, --keep winner takes it off this server's list"
+      ? `lost against a concurrent write ${table.absent === "key" ? "while the table had another kind of primary key" : "in a table that was dropped since"}; where it is wanted the application has to write it, --keep winner takes it off this server's list`
       : `lost against a concurrent write in column "${column}", which the table had then and has not now; --keep winner leaves the row as it is, --set COLUMN=VALUE writes to a column that it has`,
     sinceUs: loser.time,
     resolved: false,
@@ -141,7 +159,10 @@ export function settleGoneColumn(audited: Audited, { id, keep }: { id: string; k
     if (lost.state.table.absent !== null && keep !== "winner") {
       throw new SyncError({
         code: "INVALID_ARGUMENT",
-        message: `table "${review.table}" has another kind of primary key now, and nobody knows which of its rows this is`,
+        message:
+          lost.state.table.absent === "key"
+            ? `table "${review.table}" has another kind of primary key now, and nobody knows which of its rows this is`
+            : `table "${review.table}" was dropped since, and nobody knows where its rows are now`,
         action: "Write the value with the application where it belongs, and take this off the list with --keep winner.",
       });
     }
@@ -157,6 +178,7 @@ export function settleGoneColumn(audited: Audited, { id, keep }: { id: string; k
     closeStanding(state, [{ cid, loser, value }], audited.knowledge);
     if (state.table.absent === null) audited.rows.saveRegisters(state, audited.rows.cells(state), before);
     else audited.rows.saveLeft(state, before);
+    audited.left.catalogs = -1;
     return { review, row: state };
   }
   return null;

@@ -1,4 +1,3 @@
-import type { Database } from "better-sqlite3";
 import {
   type CellValue,
   compareWrites,
@@ -15,11 +14,10 @@ import {
 import type { Member } from "../rows/members.ts";
 import { isOneWrite, registerOf } from "../rows/registers.ts";
 import { releaseRead, type RowState } from "../rows/row-state.ts";
-import type { RowStore } from "../rows/row-store.ts";
 import { judge, ruleOf } from "../rows/ruled-columns.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
 import { sameValue } from "../rows/values.ts";
-import { goneColumnReviews, settleGoneColumn } from "./gone-columns.ts";
+import { countLostWithTables, goneColumnReviews, settleGoneColumn } from "./gone-columns.ts";
 import { heldReviews } from "./held.ts";
 import { noticeReviews, settleNotice } from "./notices.ts";
 import { constraintRefused, parkedReview, refuseNobody } from "./parked.ts";
@@ -175,7 +173,8 @@ export function findReviews(
 }
 
 /** Number of open conflict records, those with equal values left out of the list included, and of deleted rows that are kept in their tables. */
-export function countReviews(db: Database, rows: RowStore): number {
+export function countReviews(audited: Audited): number {
+  const { db, rows } = audited;
   let open = valueStatement(
     db,
     // In this order: there are few of the one, and as many of the other as there are rows.
@@ -188,7 +187,7 @@ export function countReviews(db: Database, rows: RowStore): number {
       db,
       "SELECT coalesce(sum(open), 0) FROM _scoutsync_out INDEXED BY _scoutsync_out_joined WHERE state = 3",
     ).get() as number) ?? 0;
-  return open;
+  return open + countLostWithTables(audited);
 }
 
 /** What was decided about; a parked row has no place in its table where a write could be captured: `writeParked` makes it. */

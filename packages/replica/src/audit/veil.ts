@@ -103,7 +103,7 @@ export class Veil {
 
   #isGone(table: string, column: string): boolean {
     const known = this.#known().find(({ name }) => name === table);
-    return column !== "" && known !== undefined && ![...known.key, ...known.columns].some(({ name }) => name === column);
+    return column !== "" && ![...(known?.key ?? []), ...(known?.columns ?? [])].some(({ name }) => name === column);
   }
 
   /** That there is no value says nothing about it. */
