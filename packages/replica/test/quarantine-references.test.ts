@@ -117,6 +117,30 @@ describe("references that a mass delete emptied in rows that stay", () => {
     ]);
   });
 
+  test("stay empty that the application emptied itself, by the same clock as the delete, or after it before either was drained", () => {
+    const [a, b] = pair({ turnMs: 0 });
+    // The first of them is the first that goes: nothing is between the two statements.
+    a.write(
+      "UPDATE robot SET team_id = NULL WHERE id IN (1, 7); UPDATE bag SET team_id = NULL WHERE rowid = 3; DELETE FROM team WHERE id BETWEEN 1 AND 105",
+    );
+    a.write(
+      `${numbers(1_500)} INSERT INTO word SELECT 'later ' || i, 'line' FROM n; UPDATE robot SET team_id = 110, lent_to = 110 WHERE id IN (2, 3)`,
+    );
+    a.write(`${numbers(1_500)} INSERT INTO word SELECT 'last ' || i, 'line' FROM n`);
+    a.edit("UPDATE robot SET team_id = NULL, lent_to = 0 WHERE id = 2");
+    settle(a, b);
+    decide(a, "undo");
+    expectEqual(a, b);
+    expect(b.rows("SELECT id, team_id AS t, lent_to AS l FROM robot WHERE id IN (1, 2, 3, 4, 7)")).toEqual([
+      { id: 1, t: null, l: 2 },
+      { id: 2, t: null, l: 0 },
+      { id: 3, t: 110, l: 110 },
+      { id: 4, t: 4, l: 5 },
+      { id: 7, t: null, l: 8 },
+    ]);
+    expect(b.rows("SELECT count(*) - count(team_id) AS none FROM bag")).toEqual([{ none: 1 }]);
+  });
+
   test("stay empty when it is let go", () => {
     const [a, b] = pair();
     a.edit("DELETE FROM team WHERE id > 10; DELETE FROM word");
@@ -150,6 +174,22 @@ describe("references that a mass delete emptied in rows that stay", () => {
     ]);
     const named = "SELECT name, seat.id <> 121 AS moved FROM seat JOIN guest ON seat = seat.id WHERE guest.id = 121";
     for (const site of [a, b]) expect(site.rows(named)).toEqual([{ name: "of a", moved: 1 }]);
+  });
+
+  test("come back in a table that came after the one that it refers to", () => {
+    const [a, b] = pair();
+    const later = "CREATE TABLE later(id INTEGER PRIMARY KEY, team_id INTEGER REFERENCES team(id) ON DELETE SET NULL)";
+    for (const site of [a, b]) {
+      site.app.exec(later);
+      site.replica.drain();
+    }
+    a.edit(`${numbers(120)} INSERT INTO later SELECT i, i FROM n`);
+    a.edit("DELETE FROM team WHERE id BETWEEN 1 AND 110");
+    settle(a, b);
+    expect(b.one("SELECT count(team_id) FROM later")).toBe(10);
+    decide(a, "undo");
+    expectEqual(a, b);
+    expect(b.one("SELECT count(*) FROM later WHERE team_id = id")).toBe(120);
   });
 
   test("are no reason for the application not to drop their column", () => {

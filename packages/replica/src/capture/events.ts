@@ -3,7 +3,7 @@ import { quote } from "../schema/quote.ts";
 import type { UniqueIndex } from "../schema/unique-indexes.ts";
 
 /** What a captured event says happened. */
-export const Op = { insert: 1, update: 2, delete: 3, displaced: 4, found: 5 } as const;
+export const Op = { insert: 1, update: 2, delete: 3, displaced: 4, found: 5, going: 6 } as const;
 
 /** The mask of a delete that the drain noted itself: the row only moved to another key. */
 export const REPLACED = 1n;
@@ -53,7 +53,7 @@ export function imageTableSql(table: Table): string {
 
 /** Names of all triggers that capture a table; those that do not apply to it do not exist. */
 export const triggerNames = (tid: number): string[] =>
-  ["insert", "update", "came", "went", "key", "delete", "displace_insert", "displace_update", "displace_key", "found_insert"].map(
+  ["insert", "update", "came", "went", "key", "delete", "displace_insert", "displace_update", "displace_key", "found_insert", "going"].map(
     (kind) => `_scoutsync_${kind}_${tid}`,
   );
 

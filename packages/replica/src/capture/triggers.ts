@@ -73,6 +73,19 @@ export function captureTriggers(table: Table): { name: string; sql: string }[] {
   return triggers;
 }
 
+/**
+ * Notes that a row is about to go which others refer to by foreign keys that empty them: what comes before the event that it is gone was
+ * done by its delete. By itself, as it is there because of other tables; null where there are none. Without it nothing is missed.
+ */
+export function goingTrigger(table: Table): { name: string; sql: string } | null {
+  if (table.keyless || table.empties.length === 0) return null;
+  const name = `_scoutsync_going_${table.tid}`;
+  const keys = table.key.map((_, i) => `k${i}`).join(", ");
+  const key = table.key.map((column) => `OLD.${quote(column.name)}`).join(", ");
+  const note = `INSERT INTO ${CAPTURE}(event, at, ${keys}) VALUES(${eventCode(table.tid, Op.going)}, ${NOW}, ${key});`;
+  return { name, sql: `CREATE TRIGGER ${name} BEFORE DELETE ON ${quote(table.source)} WHEN ${NOT_APPLYING} BEGIN ${note} END` };
+}
+
 /** Columns whose rule adds up what each write changed, and where an image has them. */
 function ruledColumns(table: Table): { name: string; stored: string }[] {
   return table.columns.flatMap(({ name, rule }, i) => (isCombining(rule) ? [{ name, stored: `c${i}` }] : []));

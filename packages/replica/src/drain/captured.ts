@@ -36,6 +36,8 @@ export interface Event {
   op: number;
   /** When it was captured, as the triggers say it: one time for all that one statement did. */
   at: SqlValue | undefined;
+  /** Of a delete: the number of the event that the row was about to go, after which this delete did all; null where that is not known. */
+  from: number | null;
   /** Unix microseconds, corrected, never later than the drain's own clock. */
   wall: number;
   /** Its columns may have been written, and nobody saw when. */
@@ -130,6 +132,7 @@ export class Captured {
       n: Number(n),
       op,
       at: values[3],
+      from: null,
       wall: this.clock.stamp(Math.round(((values[3] as number) - EPOCH_DAY) * DAY_US)),
       undated: values[3] === UNDATED,
       masks,
@@ -278,8 +281,8 @@ export function isFirstOfTwo(values: readonly SqlValue[], tables: ReadonlyMap<nu
 }
 
 /** The event as tables without a primary key have it. */
-export function keylessEvent({ op, at, wall, key, masks, image, replaced }: Event) {
-  return { op, at, wall, rowid: key[0] as bigint | null, slot: masks[0] ?? 0n, image, replaced };
+export function keylessEvent({ n, op, wall, key, masks, image, replaced }: Event) {
+  return { n, op, wall, rowid: key[0] as bigint | null, slot: masks[0] ?? 0n, image, replaced };
 }
 
 /** True for the event of a row that went whose next one is of the row that came in its place: a statement changed the key. */

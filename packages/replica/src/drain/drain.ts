@@ -38,6 +38,8 @@ export class Drain {
   private groupAtBegin: number | null = null;
   /** Rows that were born though they are gone, by an event that is yet to be drained: no mass delete takes anything away with them. */
   private readonly going = new Set<string>();
+  /** Numbers of the events that rows are about to go, until they have. */
+  private readonly goesFrom = new Map<string, number>();
 
   constructor(options: {
     db: Database;
@@ -148,6 +150,7 @@ export class Drain {
         this.quarantine.drained();
         this.captured.forgetGoings();
         this.going.clear();
+        this.goesFrom.clear();
         if (at === 0n) return true;
         noteDrained(this.db, Number(at), this.knowledge.lastDot, startedUs);
         this.db.exec(`DELETE FROM ${CAPTURE}`);
@@ -210,6 +213,7 @@ export class Drain {
     this.parts.forget();
     this.captured.forgetGoings();
     this.going.clear();
+    this.goesFrom.clear();
   }
 
   /** A transaction begins. */
@@ -308,6 +312,14 @@ export class Drain {
         continue;
       }
       const name = found.table.keyless ? `${found.table.tid}` : nameOf(found.table, event.key);
+      if (event.op === Op.going) {
+        this.goesFrom.set(name, event.n);
+        continue;
+      }
+      if (event.op === Op.delete && found.table.empties.length > 0) {
+        event.from = this.goesFrom.get(name) ?? null;
+        this.goesFrom.delete(name);
+      }
       const one = { ...found, name, event };
       const isRetaken = event.op === Op.insert && found.table.surrogate;
       if (isRetaken && groups.get(name)?.events.some(({ op }) => op === Op.delete || op === Op.displaced)) {

@@ -17,7 +17,7 @@ import { equalCounter, equalRow } from "../rows/equal-rows.ts";
 export interface KeylessEvent {
   op: number;
   /** As of an `Event`. */
-  at: SqlValue | undefined;
+  n: number;
   /** Unix microseconds. */
   wall: number;
   /** The rowid it had then; null where only `slot` names the row. */
@@ -40,13 +40,13 @@ export class KeylessDrain {
   private readonly knowledge: Knowledge;
   private readonly takenOver: TakenOver;
   private readonly noteReferred: (state: RowState, values: readonly SqlValue[]) => void;
-  private readonly noteEmptied: (state: RowState, foreign: ForeignKey, event: { found: SqlValue[]; at: SqlValue | undefined }) => void;
+  private readonly noteEmptied: (state: RowState, foreign: ForeignKey, event: { found: SqlValue[]; n: number }) => void;
 
   constructor(options: {
     rows: RowStore;
     knowledge: Knowledge;
     noteReferred: (state: RowState, values: readonly SqlValue[]) => void;
-    noteEmptied: (state: RowState, foreign: ForeignKey, event: { found: SqlValue[]; at: SqlValue | undefined }) => void;
+    noteEmptied: (state: RowState, foreign: ForeignKey, event: { found: SqlValue[]; n: number }) => void;
   }) {
     this.rows = options.rows;
     this.noteReferred = options.noteReferred;
@@ -134,7 +134,7 @@ export class KeylessDrain {
     this.noteReferred(state, event.image);
     this.rows.saveInTable(state, null, event.image, before, [event.rowid]);
     for (const foreign of table.emptied)
-      if (indexesOf(foreign).some((index) => differing[index])) this.noteEmptied(state, foreign, { found: old.image, at: old.at });
+      if (indexesOf(foreign).some((index) => differing[index])) this.noteEmptied(state, foreign, { found: old.image, n: old.n });
   }
 
   /** Columns that were written, and those that have come to mean another row since: what they refer to was replaced in this drain. */

@@ -49,7 +49,7 @@ export class RowDrain {
   }
 
   /** An update changed the columns of a foreign key which a delete may have emptied; see `EmptiedReferences.note`. */
-  noteEmptied(state: RowState, foreign: ForeignKey, event: Pick<Event, "found" | "at">): void {
+  noteEmptied(state: RowState, foreign: ForeignKey, event: Pick<Event, "found" | "n">): void {
     if (this.into !== null) this.quarantine.emptied.note(state, foreign, event, this.into);
   }
 

@@ -1,16 +1,15 @@
 import type { Database } from "better-sqlite3";
-import { ByteReader, ByteWriter, type CellValue, Ref, type SqlValue } from "@scoutsync/core";
+import { ByteReader, ByteWriter, type CellValue, Ref, type SqlValue, type Write } from "@scoutsync/core";
 import { touchColumns } from "../capture/touch.ts";
+import { Op } from "../capture/triggers.ts";
+import type { Event } from "../drain/captured.ts";
 import { indexesOf, pick } from "../rows/foreign-keys.ts";
 import { registerOf } from "../rows/registers.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";
-import { packKey, sameValue } from "../rows/values.ts";
+import { packKey } from "../rows/values.ts";
 import type { ForeignKey, Table } from "../schema/catalog.ts";
-
-/** What the author of a mass delete knew: the last change of each origin, by its local number. */
-export type Known = Record<string, number>;
 
 /** What stands for the hash of one whose row is kept back. */
 const CONFIRMED = Buffer.alloc(0);
@@ -18,8 +17,9 @@ const CONFIRMED = Buffer.alloc(0);
 /**
  * References that a mass delete emptied in other rows (ON DELETE SET NULL, SET DEFAULT): those are edits, which travel; undoing the
  * delete writes them anew where nobody has written since. They are among the rows of _scoutsync_quarantined, under the number of
- * the table that they refer to, negative: `local` is which foreign key, what it held and of which row, `image` that row and the values
- * by column, references as identities, `hash` when it was emptied, until the row that it named is kept back by the same statement.
+ * the table that they refer to, negative: `local` is which foreign key, what it held and of which row, `image` that row and by column the
+ * value, references as identities, and the write that emptied it; `hash` the number of that event, until it is known for one that the
+ * delete of the row that was named did.
  */
 export class EmptiedReferences {
   private readonly db: Database;
@@ -31,15 +31,10 @@ export class EmptiedReferences {
   }
 
   /**
-   * An update changed the columns of a foreign key of a row, by itself or as others went: what it found, and when, as `Event` has both.
-   * Notes nothing where the row referred to none.
+   * An update changed the columns of a foreign key of a row, by itself or as others went: what it found, as `Event` has it, and the number
+   * of its event. After the row has that as a write. Notes nothing where the row referred to none.
    */
-  note(
-    state: RowState,
-    foreign: ForeignKey,
-    { found, at }: { found: SqlValue[] | null; at: SqlValue | undefined },
-    quarantine: number,
-  ): void {
+  note(state: RowState, foreign: ForeignKey, { found, n }: { found: SqlValue[] | null; n: number }, quarantine: number): void {
     const { table } = state;
     const held = found && pick(table, foreign.columns, null, found);
     if (!held) return;
@@ -52,47 +47,54 @@ export class EmptiedReferences {
     image.varint(table.tid);
     image.value(row);
     for (const index of indexesOf(foreign)) {
-      image.varint(table.columns[index]?.cid ?? 0);
+      const { cid } = table.columns[index] as Table["columns"][number];
+      const [write] = registerOf(state, cid);
+      image.varint(cid);
       image.value(cells[index] as CellValue);
+      image.varint(write?.origin ?? 0);
+      image.varint(write?.sequence ?? 0);
     }
     this.db
       .prepare(
         "INSERT INTO _scoutsync_quarantined(tid, local, quarantine, hash, image) VALUES(?, ?, ?, ?, ?) " +
           "ON CONFLICT DO UPDATE SET quarantine = excluded.quarantine, hash = excluded.hash, image = excluded.image",
       )
-      .run(-foreign.parent.tid, local.toBytes(), quarantine, packed(at), image.toBytes());
+      .run(-foreign.parent.tid, local.toBytes(), quarantine, numbered(n), image.toBytes());
   }
 
-  /** A row is kept back: what the statement that deleted it emptied in others is to be given back. `at` as `Event` has it. */
-  confirm(
-    table: Table,
-    { key, image, at }: { key: readonly SqlValue[]; image: readonly SqlValue[]; at: SqlValue | undefined },
-    quarantine: number,
-  ): void {
+  /**
+   * A row is kept back: what its delete emptied in others is to be given back, which is what came between the events that it was about to
+   * go and that it is gone. Of a row that OR REPLACE displaced the first is all there is: nobody could refer to it after that.
+   */
+  confirm(table: Table, { op, n, from, key, image }: Pick<Event, "op" | "n" | "from" | "key" | "image">, quarantine: number): void {
+    const [after, before] = op === Op.displaced ? [n, Number.MAX_SAFE_INTEGER] : [from, n];
+    if (after === null) return;
     for (const foreign of table.empties) {
       const held = pick(table, foreign.targets, table.surrogate ? (key[0] as bigint) : null, image);
       if (!held) continue;
-      const from = target(foreign, held);
+      const begin = target(foreign, held);
       this.db
-        .prepare("UPDATE _scoutsync_quarantined SET hash = ? WHERE tid = ? AND local > ? AND local < ? AND quarantine = ? AND hash = ?")
-        .run(CONFIRMED, -table.tid, from, Buffer.concat([from, Buffer.of(0xff)]), quarantine, packed(at));
+        .prepare(
+          "UPDATE _scoutsync_quarantined SET hash = ? WHERE tid = ? AND local > ? AND local < ? AND quarantine = ? AND hash > ? AND hash < ?",
+        )
+        .run(CONFIRMED, -table.tid, begin, Buffer.concat([begin, Buffer.of(0xff)]), quarantine, numbered(after), numbered(before));
     }
   }
 
-  /** Writes up to `limit` of them anew, as edits of the dirty list. `known`: what this node knew when all had been drained. True when none is left. */
-  giveBack(quarantine: number, known: Known, limit: number): boolean {
+  /** Writes up to `limit` of them anew, as edits of the dirty list. True when none is left. */
+  giveBack(quarantine: number, limit: number): boolean {
     const page = this.db
       .prepare("SELECT tid, local, hash, image FROM _scoutsync_quarantined WHERE quarantine = ? AND tid < 0 LIMIT ?")
       .all(quarantine, limit) as { tid: number; local: Buffer; hash: Buffer; image: Buffer }[];
     const remove = this.db.prepare("DELETE FROM _scoutsync_quarantined WHERE tid = ? AND local = ?");
     for (const { tid, local, hash, image } of page) {
       remove.run(tid, local);
-      if (hash.equals(CONFIRMED)) this.write(new ByteReader(image), known);
+      if (hash.equals(CONFIRMED)) this.write(new ByteReader(image));
     }
     return page.length === 0;
   }
 
-  private write(image: ByteReader, known: Known): void {
+  private write(image: ByteReader): void {
     const table = this.rows.byTid(image.varint());
     const name = image.value();
     if (!table || table.absent !== null) return;
@@ -107,7 +109,8 @@ export class EmptiedReferences {
     while (!image.done) {
       const index = table.indexOf.get(image.varint());
       const value = image.value();
-      if (index === undefined || !this.isAsLeft(state, index, cells[index] as SqlValue, known)) return;
+      const emptiedBy = { origin: image.varint(), sequence: image.varint() };
+      if (index === undefined || !isAsLeft(state, index, emptiedBy)) return;
       indexes.push(index);
       cells[index] = value;
     }
@@ -126,14 +129,12 @@ export class EmptiedReferences {
     }
     touchColumns(this.db, table, { key, slot: state.slot }, indexes);
   }
+}
 
-  /** True where a column holds what it was emptied to, and nobody has written it since, nor without having seen that. */
-  private isAsLeft(state: RowState, index: number, value: SqlValue, known: Known): boolean {
-    const { cid, fallback } = state.table.columns[index] as Table["columns"][number];
-    const [write, ...others] = registerOf(state, cid);
-    const isOld = write !== undefined && others.length === 0 && write.sequence <= (known[write.origin] ?? 0);
-    return isOld && (value === null || sameValue(value, fallback));
-  }
+/** True where nobody has written a column since it was emptied, nor without having seen that. */
+function isAsLeft(state: RowState, index: number, { origin, sequence }: Pick<Write, "origin" | "sequence">): boolean {
+  const [write, ...others] = registerOf(state, (state.table.columns[index] as Table["columns"][number]).cid);
+  return others.length === 0 && write?.origin === origin && write.sequence === sequence;
 }
 
 /** What names the row that a foreign key refers to by these values. */
@@ -150,5 +151,9 @@ function target({ child, columns, collations }: ForeignKey, values: readonly Cel
   return Buffer.from(out.toBytes());
 }
 
-/** When something was captured. */
-const packed = (at: SqlValue | undefined): Buffer => packKey([{ collation: "BINARY" }], [at ?? null]);
+/** The number of an event, so that they compare as bytes. */
+function numbered(n: number): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64BE(BigInt(n));
+  return bytes;
+}

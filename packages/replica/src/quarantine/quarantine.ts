@@ -4,7 +4,7 @@ import { CAPTURE, eventCode, imageNumber, imageTable, Op, REPLACED } from "../ca
 import type { Placement } from "../apply/placement.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { pick } from "../rows/foreign-keys.ts";
-import { EmptiedReferences, type Known } from "./emptied-references.ts";
+import { EmptiedReferences } from "./emptied-references.ts";
 import { isSame } from "../rows/members.ts";
 import { registerOf } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
@@ -29,6 +29,9 @@ export const quarantineLimits = ({
 }): QuarantineLimits | null => quarantine;
 
 export type QuarantineDecision = "release" | "undo";
+
+/** What the author of a mass delete knew: the last change of each origin, by its local number. */
+type Known = Record<string, number>;
 
 interface Counts {
   /** Deletes and inserts the group began with, and rows the table had, by table number. */
@@ -241,16 +244,16 @@ export class Quarantine {
     for (;;) {
       const next = this.db
         .prepare(
-          "SELECT id, since, decision, counts ->> 'moved' AS moved, counts -> 'known' AS known FROM _scoutsync_quarantine WHERE decision IS NOT NULL ORDER BY id LIMIT 1",
+          "SELECT id, since, decision, counts ->> 'moved' AS moved FROM _scoutsync_quarantine WHERE decision IS NOT NULL ORDER BY id LIMIT 1",
         )
-        .get() as { id: number; since: number; decision: QuarantineDecision; moved: number | null; known: string | null } | undefined;
+        .get() as { id: number; since: number; decision: QuarantineDecision; moved: number | null } | undefined;
       if (!next) return true;
       if (next.decision === "release" && !this.spareReferredTo(next.id, until)) return false;
       // Children go first and come back last.
       const tables = next.decision === "release" ? this.rows.tables.toReversed() : this.rows.tables;
       const table = tables.find(({ tid }) => this.page(next.id, tid, 1).length > 0);
       if (!table) {
-        if (next.decision === "undo" && !this.emptied.giveBack(next.id, JSON.parse(next.known ?? "{}") as Known, PUT_AT_ONCE)) return false;
+        if (next.decision === "undo" && !this.emptied.giveBack(next.id, PUT_AT_ONCE)) return false;
         this.remove(next.id);
         this.rows.lookForKeptBack();
         continue;

@@ -29,6 +29,7 @@ import {
   enterWithoutKey,
   followRenames,
   installCapture,
+  noteGoing,
   isCaptured,
   isShapeOf,
   leftSince,
@@ -188,6 +189,7 @@ export class SchemaFollower {
     for (const { table, shape } of broken) if (shape && this.drainer.hasEventsOf(table)) this.reconciliation.begin(table.tid, shape, true);
     for (const { table } of broken) installCapture(this.db, table);
     for (const table of tables) if (hasLocalKey(table)) noteLocalKeys(this.db, table.tid);
+    for (const table of tables) noteGoing(this.db, table);
     this.rows.setTables([...tables, ...leaving, ...absent.filter(({ tid }) => leaving.every((table) => table.tid !== tid))]);
     this.rows.shared.nameTables([...tables, ...absent]);
     this.rejoin(returned, new Map(broken.map(({ table, shape }) => [table, shape])));

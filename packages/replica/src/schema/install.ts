@@ -7,6 +7,7 @@ import {
   captureTableSql,
   captureTriggers,
   eventCode,
+  goingTrigger,
   imageNumber,
   imageTable,
   imageTableSql,
@@ -106,8 +107,21 @@ function makeCapture(db: Database, table: Table, kept: boolean): void {
     for (const sql of rowsTableSql(table)) db.exec(sql);
   }
   for (const { sql } of captureTriggers(table)) db.exec(sql);
+  noteGoing(db, table);
   writeMeta(db, `columns of ${table.tid}`, JSON.stringify(table.columns.map((column) => column.name)));
   writeMeta(db, `name of ${table.tid}`, table.name);
+}
+
+/** Makes the trigger of `goingTrigger` what it should be. */
+export function noteGoing(db: Database, table: Table): void {
+  const name = `_scoutsync_going_${table.tid}`;
+  const there = db.prepare("SELECT sql FROM main.sqlite_master WHERE type = 'trigger' AND name = ?").pluck().get(name) as
+    | string
+    | undefined;
+  const wanted = goingTrigger(table)?.sql;
+  if (there === wanted) return;
+  db.exec(`DROP TRIGGER IF EXISTS ${name}`);
+  if (wanted) db.exec(wanted);
 }
 
 /** Events of rows that went, with their values: comparing the table only finds that they are not there. */
