@@ -40,6 +40,11 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("part"),
   },
   {
+    name: "what was written down after the last note is deleted where it is missing after a crash",
+    edits: [["missing().filter(({ seq }) => seq > after)", "missing().filter(({ seq }) => seq < after && seq > after)"]],
+    caughtBy: tests("put-back"),
+  },
+  {
     name: "any number of files may go missing at once",
     edits: [["if (!released && lost.length > Math.max(BRAKE_FILES, files * BRAKE_SHARE)) {", "if (!released && lost.length > files) {"]],
     caughtBy: tests("care"),

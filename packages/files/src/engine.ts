@@ -31,7 +31,7 @@ import { Scanner } from "./scan/scanner.ts";
 import { adoptObjects, settleObjects } from "./store/objects.ts";
 import { Reading } from "./store/reading.ts";
 import { forgetVersions, type ForgetOptions, type Forgotten } from "./store/retention.ts";
-import { noteSeen, RootDisk, seenIn } from "./store/root-disk.ts";
+import { RootDisk } from "./store/root-disk.ts";
 import { lockRoot, refuseInRoot } from "./store/root-lock.ts";
 import { Staging, type SmallFile } from "./store/staging.ts";
 import { Trouble } from "./trouble.ts";
@@ -40,8 +40,6 @@ const DEFAULT_LIMITS: FileLimits = { maxSizeBytes: 64 * 1024 ** 3, minFreeBytes:
 const DAY_US = 86_400_000_000;
 /** Every file is read again this often, µs: what a disk has changed by itself is found then. */
 const SCRUB_EVERY_US = 7 * DAY_US;
-/** What the folder says of how far its manifest is lags behind so much at most while looks find changes, µs. */
-const NOTE_EVERY_US = 60_000_000;
 const STATE_WORDS = ["here", "wanted", "ignored", "suspect", "forgotten", "leaving"] as const;
 
 /** Injected by tests and by the thread that serves it. */
@@ -76,8 +74,6 @@ export class FileRootEngine implements FileRootCalls {
   private lookout: Lookout | null = null;
   private readonly onLooked: () => void;
   private isReady = false;
-  /** When the folder was last told how far its manifest is, Unix microseconds. */
-  private notedUs = 0;
   /** Releases the root's lock; null while it is not held. */
   private unlock: (() => void) | null = null;
   private readonly trouble: Trouble;
@@ -178,7 +174,7 @@ export class FileRootEngine implements FileRootCalls {
         missing = second.missing;
       }
       await this.exclusively(() => withRoot(this.context, (open) => settleObjects(this.context, open)));
-      if (this.context.nowUs() - this.notedUs > NOTE_EVERY_US) await this.exclusively(async () => this.noteSeen());
+      await this.exclusively(async () => this.looks.noteSeen("now and then"));
       return { ...report, changed: report.changed + gone, missing };
     })();
     this.scanning = run;
@@ -421,22 +417,9 @@ export class FileRootEngine implements FileRootCalls {
     await this.turn.catch(() => {});
     this.reading.close();
     this.staging.close();
-    if (this.isReady) this.noteSeen();
+    if (this.isReady) this.looks.noteSeen("at the end");
     this.letGo();
     this.manifest.close();
-  }
-
-  /** In the folder first: where that says less than the manifest, it is an earlier state of it. */
-  private noteSeen(): void {
-    const { manifest, context } = this;
-    this.notedUs = context.nowUs();
-    if (manifest.get("seen") === String(manifest.seq)) return;
-    try {
-      withRoot(context, (open) => noteSeen(open, manifest.seq));
-      manifest.set("seen", String(manifest.seq));
-    } catch {
-      // Only an aid: where it cannot be written, both say less than they could.
-    }
   }
 
   private letGo(): void {
@@ -491,9 +474,7 @@ export class FileRootEngine implements FileRootCalls {
     if (!this.unlock) {
       this.unlock = withRoot(context, () => lockRoot(context.disk.path));
       manifest.beginRun();
-      withRoot(context, (open) => {
-        if (seenIn(open) < Number(manifest.get("seen") ?? "0")) this.looks.meetOther();
-      });
+      withRoot(context, (open) => this.looks.meet(open));
     }
     await recover(context);
     // What a lost manifest knew of, and what a crash left between the store and the manifest.

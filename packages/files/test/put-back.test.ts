@@ -364,3 +364,33 @@ test("where the folder alone is put back, nothing that it lacks counts as delete
   await settle(["a", "b"]);
   expect(read("b", "y")).toBe(null);
 });
+
+test("where the folder alone is put back to between its last note and a crash, nothing that it lacks counts as deleted", async () => {
+  write("a", "x", "1");
+  write("a", "y", "1");
+  await settle(["a", "b"]);
+  snapshot("a");
+  write("a", "made here", "1");
+  write("b", "made there", "1");
+  await settle(["a", "b"]);
+  write("a", "only here", "1");
+  await look("a");
+  // Less than a minute after it was noted how far the folder is.
+  snapshot("a", "crash");
+  rmSync(join(folder.path, "crash", "root"), { recursive: true });
+  cpSync(join(folder.path, "snapshot", "root"), join(folder.path, "crash", "root"), { recursive: true, preserveTimestamps: true });
+  await putBack("a", ["root", "data"], "crash");
+  // Deleted while the node was down: that was known longer ago.
+  remove("a", "y");
+  await settle(["a", "b"]);
+  for (const name of ["a", "b"]) {
+    expect(["x", "made here", "made there"].map((path) => read(name, path))).toEqual(["1", "1", "1"]);
+    expect(read(name, "y")).toBe(null);
+    // Nobody has it, and nobody waits for it.
+    expect(read(name, "only here")).toBe(null);
+    expect(at(name).engine.state()).toMatchObject({ wanted: 0, missing: 0 });
+  }
+  remove("a", "made here");
+  await settle(["a", "b"]);
+  expect(read("b", "made here")).toBe(null);
+});

@@ -74,6 +74,17 @@ export class Deletions {
     return missing.length;
   }
 
+  /** Of what is missing, what was written down after this number is not known to be deleted: whoever has it brings it back. */
+  doubt(after: number): void {
+    const { manifest } = this.context;
+    const doubtful = manifest.missing().filter(({ seq }) => seq > after);
+    if (doubtful.length === 0) return;
+    manifest.transaction(() => {
+      for (const { path } of doubtful) manifest.observe(path, { missingUs: 0, state: State.forgotten });
+      manifest.forgetReceived();
+    });
+  }
+
   private bury(row: ManifestRow, nowUs: number): void {
     const seconds = Math.round((nowUs - row.missingUs) / 1e6);
     const entry = ownEntry(this.context, {

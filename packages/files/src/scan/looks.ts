@@ -2,7 +2,7 @@ import { closeSync, readFileSync } from "node:fs";
 import { withRoot, type RootContext } from "../context.ts";
 import { IGNORE_FILE } from "../paths/check-path.ts";
 import { adoptObjects } from "../store/objects.ts";
-import type { OpenRoot } from "../store/root-disk.ts";
+import { noteSeen, seenIn, type OpenRoot } from "../store/root-disk.ts";
 import type { Deletions } from "./deletions.ts";
 import { IgnoreRules } from "./exclusions.ts";
 import type { ScanReport } from "./report.ts";
@@ -11,6 +11,8 @@ import type { Scanner, ScanOptions } from "./scanner.ts";
 const MAX_IGNORE_BYTES = 1024 * 1024;
 /** Which folder it is, whatever its mark says. */
 const placeOf = ({ root }: OpenRoot): string => `${root.dev}:${root.ino}`;
+/** What the folder says of how far its manifest is lags behind so much at most while looks find changes, µs. */
+const NOTE_EVERY_US = 60_000_000;
 /** A look is repeated when the ignore rules have changed, so often at most. */
 const MAX_LOOKS_AT_RULES = 3;
 
@@ -23,6 +25,8 @@ export class Looks {
   private readonly deletions: Deletions;
   /** Patterns of the configuration. */
   private readonly exclude: readonly string[];
+  /** When the folder was last told how far its manifest is, Unix microseconds. */
+  private notedUs = 0;
 
   constructor(context: RootContext, parts: { scanner: Scanner; deletions: Deletions; exclude: readonly string[] }) {
     this.context = context;
@@ -31,9 +35,37 @@ export class Looks {
     this.exclude = parts.exclude;
   }
 
-  /** The folder is known to be another than the one that was looked at last: an earlier state of it. */
-  meetOther(): void {
-    this.context.manifest.set("place", "another");
+  /**
+   * The folder at the beginning of a run. One that says less of how far its manifest is than that noted of it is an earlier state
+   * of it. Where the manifest went on after the last note, as before a crash, that is not known of what was written since.
+   */
+  meet(open: OpenRoot): void {
+    const { manifest } = this.context;
+    const noted = manifest.get("seen");
+    if (noted === null) return;
+    if (seenIn(open) < Number(noted)) manifest.set("place", "another");
+    else if (manifest.seq > Number(noted)) manifest.set("in_doubt_after", String(Math.min(Number(noted), this.inDoubtAfter ?? Infinity)));
+  }
+
+  /** What was written down after this number, and is not there, may have gone with the folder's state. Null where nothing is in doubt. */
+  private get inDoubtAfter(): number | null {
+    const text = this.context.manifest.get("in_doubt_after") ?? "";
+    return text === "" ? null : Number(text);
+  }
+
+  /** In the folder first: where that says less than the manifest, it is an earlier state of it. */
+  noteSeen(when: "now and then" | "at the end"): void {
+    const { manifest } = this.context;
+    const nowUs = this.context.nowUs();
+    if (when === "now and then" && nowUs - this.notedUs <= NOTE_EVERY_US) return;
+    this.notedUs = nowUs;
+    if (manifest.get("seen") === String(manifest.seq)) return;
+    try {
+      withRoot(this.context, (open) => noteSeen(open, manifest.seq));
+      manifest.set("seen", String(manifest.seq));
+    } catch {
+      // Only an aid: where it cannot be written, both say less than they could.
+    }
   }
 
   /**
@@ -46,8 +78,9 @@ export class Looks {
     const report: ScanReport = { changed: 0, missing: 0, hashed: 0, busy: 0 };
     const place = await exclusively(async () => withRoot(this.context, placeOf));
     const isMoved = (this.context.manifest.get("place") ?? place) !== place;
+    const { inDoubtAfter } = this;
+    if (isMoved || inDoubtAfter !== null) folders = undefined;
     if (isMoved) {
-      folders = undefined;
       await exclusively(() => withRoot(this.context, (open) => adoptObjects(this.context, open)));
     }
     for (let looks = 0; looks < MAX_LOOKS_AT_RULES; looks++) {
@@ -60,6 +93,12 @@ export class Looks {
         await exclusively(async () => {
           this.scanner.forgetWhatIsNoLongerIgnored();
           this.scanner.noteBelowNoFolder(report);
+        });
+      }
+      if (inDoubtAfter !== null) {
+        await exclusively(async () => {
+          this.deletions.doubt(inDoubtAfter);
+          this.context.manifest.set("in_doubt_after", "");
         });
       }
       if (isMoved || this.context.manifest.get("place") === null) {
