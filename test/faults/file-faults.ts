@@ -45,6 +45,11 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("put-back"),
   },
   {
+    name: "what a smaller part took away goes once something else has come under its name",
+    edits: [["if (row && !isOwn && (row.source", "if (row && (row.source"]],
+    caughtBy: tests("part"),
+  },
+  {
     name: "any number of files may go missing at once",
     edits: [["if (!released && lost.length > Math.max(BRAKE_FILES, files * BRAKE_SHARE)) {", "if (!released && lost.length > files) {"]],
     caughtBy: tests("care"),

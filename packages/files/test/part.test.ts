@@ -118,6 +118,34 @@ test("what this node wrote and a smaller part took away is kept for good: whoeve
   expect(kept).not.toContain("second");
 });
 
+test("so it is where another file has come under its name by then", async () => {
+  const folder = temporaryFolder("part-kept");
+  let passedUs = 0;
+  const nowUs = () => Date.now() * 1000 + passedUs;
+  const laptop = await openSite(folder.path, "laptop", { sightingGapMs: 1, nowUs });
+  let server = await openSite(folder.path, "server", { sightingGapMs: 1, nowUs }, { exclude: ["*.log"] });
+  onTestFinished(async () => {
+    for (const { engine } of [laptop, server]) await engine.close();
+    folder.remove();
+  });
+  write(laptop, "b/x.log", "nobody else takes it");
+  write(server, "b/y", "the server's");
+  await sync(laptop, server);
+  await laptop.engine.limitTo(["a/"]);
+  await server.engine.close();
+  server = await openSite(folder.path, "server", { sightingGapMs: 1, nowUs });
+  write(server, "b/x.log", "another's");
+  await laptop.engine.limitTo(["b/"]);
+  write(server, "b/y", "the server's second");
+  await sync(laptop, server);
+  expect(textAt(laptop, "b/x.log")).toBe("another's");
+  passedUs = 31 * 86_400_000_000;
+  await laptop.engine.scan({ confirm: true });
+  await laptop.engine.forget({ retentionDays: 30, dryRun: false, correctionUs: 0 });
+  const objects = join(laptop.root, ".scoutsync-store", "objects");
+  expect(readdirSync(objects).map((name) => readFileSync(join(objects, name), "utf8"))).toEqual(["nobody else takes it"]);
+});
+
 test("a process that dies while files leave loses none of them, and the next goes on", async () => {
   const folder = temporaryFolder("part-death");
   onTestFinished(() => folder.remove());

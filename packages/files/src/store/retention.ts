@@ -76,11 +76,13 @@ export async function forgetVersions(
 
 /**
  * Another node has what is known of the path now: it came from there, or some node has taken our list in up to it. Nothing
- * replaced what has left with its part of the root: it is there for whoever wrote it, since a node that has taken the list in may have left it alone.
+ * replaced what has left with its part of the root, also where something else has come under its name since: it is there for whoever
+ * wrote it, as a node that has taken the list in may have left it alone.
  */
-function isReplacedElsewhere({ manifest }: RootContext, { path, hash, why }: StoredObject): boolean {
+function isReplacedElsewhere({ manifest, nodeName }: RootContext, { path, hash, why, author }: StoredObject): boolean {
   const row = manifest.row(path);
-  if (row && (row.source !== "" || (why !== "left" && row.seq <= manifest.acknowledged))) return true;
+  const isOwn = why === "left" && author === nodeName && row?.hash !== hash;
+  if (row && !isOwn && (row.source !== "" || (why !== "left" && row.seq <= manifest.acknowledged))) return true;
   // The very bytes are in place here.
   return manifest.withHash(hash).length > 0;
 }
