@@ -50,6 +50,11 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("part"),
   },
   {
+    name: "a conflict ends with a file that is forgotten for a while",
+    edits: [["losers: joinLosers(known.losers, entry.losers) } : entry;", "losers: entry.losers } : entry;"]],
+    caughtBy: tests("retention"),
+  },
+  {
     name: "any number of files may go missing at once",
     edits: [["if (!released && lost.length > Math.max(BRAKE_FILES, files * BRAKE_SHARE)) {", "if (!released && lost.length > files) {"]],
     caughtBy: tests("care"),

@@ -92,6 +92,31 @@ test("the other side of a conflict stays until a person has decided, whatever it
   for (const site of [a, b]) expect(stored(site)).toEqual([]);
 });
 
+test("it stays listed where the path was left alone for a while, and the file is fetched anew", async () => {
+  const seams = { nowUs: () => Date.now() * 1000 + passedUs };
+  write(a, "x", "from a");
+  write(b, "x", "from b, the later one");
+  utimesSync(join(a.root, "x"), 1, 1);
+  await a.engine.scan({});
+  await b.engine.scan({});
+  await pull(a.engine, b.engine, "b");
+  expect(await a.engine.reviews()).toMatchObject([{ key: "x", resolved: false }]);
+  await a.engine.close();
+  a = await openSite(folder.path, "a", seams, { exclude: ["x"] });
+  await a.engine.scan({ confirm: true });
+  rmSync(join(a.root, "x"));
+  await a.engine.close();
+  a = await openSite(folder.path, "a", seams);
+  await a.engine.scan({ confirm: true });
+  await sync(a, b);
+  expect(existsSync(join(a.root, "x"))).toBe(true);
+  for (const site of [a, b]) expect(await site.engine.reviews()).toMatchObject([{ key: "x", loser: { author: "a" }, resolved: false }]);
+  passedUs = 400 * DAY_US;
+  await a.engine.scan({});
+  await forget(a);
+  expect(stored(a)).toHaveLength(1);
+});
+
 test("a version stays while no other node is known to have what replaced it", async () => {
   write(a, "x", "1");
   await sync(a, b);

@@ -1,6 +1,7 @@
 import {
   equalVectors,
   join,
+  joinLosers,
   SyncError,
   type VersionVector,
   sameContent,
@@ -160,7 +161,9 @@ export class EntryIntake {
     }
     const known = manifest.row(entry.path);
     const row = known?.state === State.forgotten ? null : known;
-    const planned = plan(row && entryOf(row), entry, plannerOf(this.context));
+    // What lost the name waits for a person, whatever becomes of the path.
+    const told = known && !row ? { ...entry, losers: joinLosers(known.losers, entry.losers) } : entry;
+    const planned = plan(row && entryOf(row), told, plannerOf(this.context));
     switch (planned.step) {
       case "nothing":
         intake.taken += 1;
