@@ -77,9 +77,10 @@ export class ReplicaDatabase implements Neighbour {
         noteProblem: (problem) => (this.problem = problem),
         dependents: () => (surroundings.dependents?.() ?? []).map(({ parts }) => parts.turns),
       });
-      // Opened anew under a running node it is different: what waits has been written since, as that had drained what was before.
-      this.wasPutBack = !surroundings.opening && options.hadBefore !== undefined && this.parts.restored.lacks(options.hadBefore);
-      this.parts.rows.linked.beginWaited(this.wasPutBack);
+      this.wasPutBack = options.hadBefore !== undefined && this.parts.restored.lacks(options.hadBefore);
+      // Opened anew under a running node it is different: what waits has been written since, but for what came with the file.
+      if (!surroundings.opening || this.parts.drainer.hasEventsBefore(surroundings.seenUs ?? 0))
+        this.parts.rows.linked.beginWaited(this.wasPutBack);
       // Before it knows its tables there is nothing to be asked.
       while (!this.drainTurn()) pauseThread(BETWEEN_TURNS_MS);
       this.parts.rows.linked.endWaited();

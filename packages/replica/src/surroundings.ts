@@ -18,6 +18,8 @@ export interface Surroundings {
   dependents?: () => readonly ReplicaDatabase[];
   /** Told of the database as soon as others may ask it: what it does while it opens may need those that refer to it, and they it. */
   opening?: (database: ReplicaDatabase) => void;
+  /** With `opening`: when the file that was there before was last seen in its place, Unix microseconds. */
+  seenUs?: number;
   /** Opens the connection on the database file; better-sqlite3 as it is unless a test wraps it. */
   connect?: (path: string, options: Database.Options) => Database.Database;
 }

@@ -76,6 +76,13 @@ class Node {
     for (const database of NAMES) this.run(database, `VACUUM INTO '${this.backup(database)}'`);
   }
 
+  /** Writes to the backup what an application does while the node is down. */
+  writeToBackup(database: Name, sql: string): void {
+    const app = new Database(this.backup(database));
+    app.exec(sql);
+    app.close();
+  }
+
   putBack(databases: readonly Name[]): void {
     for (const database of databases) {
       const path = this.path(database);
@@ -127,8 +134,8 @@ async function sync(a: Node, b: Node): Promise<void> {
   }
 }
 
-/** Ben has 1 on the node when it is backed up, and another integer since: Ann of the other one has it. */
-async function renumbered(): Promise<[Node, Node]> {
+/** Ben has 1 on the node when it is backed up, and another integer since: Ann of the other one has it. `before`: right after the backup. */
+async function renumbered(before = (_: Node) => {}): Promise<[Node, Node]> {
   const [a, b] = [await Node.start("a"), await Node.start("b")];
   await b.signUp("ann");
   b.write("ann");
@@ -136,6 +143,7 @@ async function renumbered(): Promise<[Node, Node]> {
   a.write("ben");
   await a.scouting.drain();
   a.backUp();
+  before(a);
   await sync(a, b);
   expect([...a.wrong, ...b.wrong]).toEqual([]);
   expect(a.idOf("ann")).toBe(1);
@@ -157,6 +165,25 @@ for (const files of [NAMES, ["users"], ["scouting"]] as const)
         await sync(a, b);
         for (const node of [a, b]) expect(node.wrong).toEqual([]);
       });
+
+for (const known of [true, false])
+  test(`the database that refers put back under a running node: rows that waited in it are asked about${known ? "" : ", also where the number was not known"}`, async () => {
+    const waits = (node: Node) =>
+      node.writeToBackup("scouting", `INSERT INTO scouting(scout_id, wrote) VALUES(${known ? 1 : 2}, 'waited')`);
+    const [a, b] = await renumbered(waits);
+    await a.signUp("cat");
+    // It has looked at the file once more.
+    const { vector } = a.scouting.state;
+    a.write("ann");
+    while (a.scouting.state.vector === vector) await new Promise((done) => setTimeout(done, 20));
+    a.putBack(["scouting"]);
+    await sync(a, b);
+    const ben = a.idOf("ben");
+    const [waited] = a.run("scouting", "SELECT id, scout_id FROM scouting WHERE wrote = 'waited'");
+    expect(waited).toMatchObject({ scout_id: known ? ben : 2 });
+    const asked = await a.scouting.reviews({ kind: "identity", id: "", limit: 10 });
+    expect(asked.map(({ key }) => key)).toEqual([String(waited?.["id"])]);
+  });
 
 test("while a database that refers to it cannot be opened again, nothing moves in the one that was put back", async () => {
   const [a, b] = await renumbered();

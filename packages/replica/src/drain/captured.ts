@@ -92,6 +92,11 @@ export class Captured {
     return this.db.prepare(`SELECT 1 FROM ${CAPTURE} WHERE event >> 3 = ? LIMIT 1`).get(table.tid) !== undefined;
   }
 
+  /** True when some event waits that was captured before a time, Unix microseconds. */
+  hasEventsBefore(us: number): boolean {
+    return this.db.prepare(`SELECT 1 FROM ${CAPTURE} WHERE at < ? LIMIT 1`).get(us / DAY_US + EPOCH_DAY) !== undefined;
+  }
+
   /** True when some event waits. */
   get needed(): boolean {
     return valueStatement(this.db, `SELECT 1 FROM ${CAPTURE} LIMIT 1`).get() !== undefined;

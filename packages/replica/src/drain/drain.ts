@@ -112,6 +112,11 @@ export class Drain {
     return this.captured.hasEventsOf(table);
   }
 
+  /** As `Captured.hasEventsBefore`. */
+  hasEventsBefore(us: number): boolean {
+    return this.captured.hasEventsBefore(us);
+  }
+
   /** True when some event waits. */
   get needed(): boolean {
     return this.captured.needed;

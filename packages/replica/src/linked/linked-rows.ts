@@ -13,7 +13,7 @@ export interface Neighbour {
   checkFile(): void;
   /** Captured writes of its application wait to become changes. */
   isBehind: boolean;
-  /** It had more the last time the node ran: while that was down an older file came in its place. Until others' changes come. */
+  /** It had more before: an older file came in its place. Until others' changes come, or another of the node's files is replaced. */
   wasPutBack: boolean;
   /** As `LinkedParent.wasSeen`, in a transaction of its own. */
   wasSeen(table: string, id: bigint): void;
@@ -192,7 +192,7 @@ export class LinkedRows {
     this.db.prepare("DELETE FROM _scoutsync_linked WHERE target = ? AND oid = ? AND sequence = ?").run(targetName(target), oid, sequence);
   }
 
-  /** Call before what waited when the node was started is drained. `wasPutBack`: as a neighbour's, of this database. */
+  /** Call before what waits in a file that is opened is drained. `wasPutBack`: as a neighbour's, of this database. */
   beginWaited(wasPutBack: boolean): void {
     this.waited = { wasPutBack };
   }

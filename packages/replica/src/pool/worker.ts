@@ -23,6 +23,8 @@ interface Served {
   database: ReplicaDatabase | null;
   options: ReplicaOptions;
   state: ReplicaState;
+  /** When its file was last seen to be the one that is open, Unix microseconds. */
+  seenUs: number;
   /** What `stateStamp` said before the state was last looked at. */
   stamp: string;
   /** Why the database that was open is not any more; null while one is. */
@@ -71,8 +73,8 @@ const groupOf = (one: Served): [number, Served][] =>
     ([, other]) => other === one || (one.options.together !== undefined && other.options.together === one.options.together),
   );
 
-const openDatabase = (options: ReplicaOptions, run: string, opening?: Surroundings["opening"]) =>
-  new ReplicaDatabase(options, run, { ...REAL, ...surroundingsOf(options), ...(opening && { opening }) });
+const openDatabase = (options: ReplicaOptions, run: string, anew: Pick<Surroundings, "opening" | "seenUs"> = {}) =>
+  new ReplicaDatabase(options, run, { ...REAL, ...surroundingsOf(options), ...anew });
 
 /** Databases of this thread that refer to rows of this one. */
 function dependentsOf({ name, together }: ReplicaOptions): [number, Served][] {
@@ -119,6 +121,7 @@ function reopen(one: Served, why: SyncError): void {
   const group = groupOf(one);
   // Those that refer to others first, as in closing.
   for (const [, other] of group.toReversed()) letGo(other, other === one ? why : null);
+  for (const [, { database }] of group) if (database) database.wasPutBack = false;
   for (const [number, other] of group) if (other.lost) openAgain(number, other, other.lost);
 }
 
@@ -141,7 +144,8 @@ function openAgain(number: number, one: Served, why: SyncError): void {
   try {
     const { vector: hadBefore } = one.state;
     const opening = (database: ReplicaDatabase) => void (one.database = database);
-    openDatabase({ ...one.options, hadBefore }, randomBytes(RUN_BYTES).toString("hex"), opening).hasNews();
+    openDatabase({ ...one.options, hadBefore }, randomBytes(RUN_BYTES).toString("hex"), { opening, seenUs: one.seenUs }).hasNews();
+    one.seenUs = REAL.nowUs();
     one.lost = null;
     one.stamp = "";
     // Said until the next drain that goes well.
@@ -161,6 +165,7 @@ function poll(number: number, one: Served): void {
     if (one.lost) return reopen(one, one.lost);
     if (!database) return;
     const news = database.hasNews();
+    one.seenUs = REAL.nowUs();
     if (!news && !one.quiet.isWaiting && !one.isBehind && !database.hasProblem && database.isFollowing) return;
     if (!one.quiet.isDue({ news, urgent: one.isBehind || database.isCaptured(MUCH) })) return;
     // Turn by turn, so that this thread's other databases and calls are not kept waiting.
@@ -189,6 +194,7 @@ function open(number: number, options: ReplicaOptions, run: string): ReplicaStat
     database,
     options,
     state: database.state(),
+    seenUs: REAL.nowUs(),
     stamp: "",
     lost: null,
     timer: setInterval(() => poll(number, one), options.pollIntervalMs),
