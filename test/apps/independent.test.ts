@@ -74,4 +74,4 @@ test("two Django servers that were set up apart are joined: one admin, one of ea
     expect(reviews.filter(({ table, column }) => table === "auth_user" && column === "password")).toHaveLength(2);
     expect(reviews.filter(({ kind }) => kind === "parked")).toEqual([]);
   }
-}, 240_000);
+}, 720_000);

@@ -18,7 +18,7 @@ interface Status {
 test(
   "a live WAL database in a root is never opened, copied or locked, whatever it is called, and verify says so",
   {
-    timeout: 120_000,
+    timeout: 360_000,
   },
   async (context) => {
     if (spawnSync("strace", ["-V"]).error) context.skip("strace is not installed");
@@ -85,7 +85,7 @@ test(
 test(
   "what a node's user may not read is said, is not deleted anywhere, and takes part again when it may",
   {
-    timeout: 120_000,
+    timeout: 360_000,
   },
   async (context) => {
     if (process.getuid?.() !== 0) context.skip("only root can become another user, and the tests do not run as root");

@@ -40,7 +40,7 @@ function unmount(path: string): void {
   rmSync(path, { recursive: true, force: true });
 }
 
-test("a full disk is said, breaks nothing, and is forgotten when there is room again", { timeout: 240_000 }, async (context) => {
+test("a full disk is said, breaks nothing, and is forgotten when there is room again", { timeout: 720_000 }, async (context) => {
   const disk = smallDisk(context);
   const fleet = new Fleet("full-disk");
   const writer = startWriter();
@@ -87,7 +87,7 @@ interface RootDocument {
 test(
   "a full disk under a file root stops what others send, with what is lacking, and nothing else; with room it goes on by itself",
   {
-    timeout: 240_000,
+    timeout: 720_000,
   },
   async (context) => {
     const disk = smallDisk(context);

@@ -28,7 +28,7 @@ function peakMemory({ process: { pid } }: FleetNode): number {
 test(
   `a file of ${MEBIBYTES} MiB survives ${KILLS} kills on its way, fetched and given, and goes on where it was (seed ${SEED})`,
   {
-    timeout: 120_000 + MEBIBYTES * 1_000 + KILLS * 15_000,
+    timeout: 360_000 + MEBIBYTES * 3_000 + KILLS * 45_000,
   },
   async () => {
     const random = seededRandom(SEED).next;

@@ -24,7 +24,7 @@ const ROWS = 5;
 
 test(
   `${WRITERS} writers in a storm, nodes killed among them: every acknowledged write is everywhere, and no writer is refused`,
-  { timeout: 300_000 },
+  { timeout: 900_000 },
   async () => {
     const random = seededRandom(chooseSeed());
     console.log(`seed ${random.seed}`);
@@ -87,7 +87,7 @@ time.sleep(600)
 
 test(
   "a write-ahead log that loses its end while the node is down: what a peer had comes back, and both agree",
-  { timeout: 120_000 },
+  { timeout: 360_000 },
   async () => {
     const random = seededRandom(chooseSeed());
     console.log(`seed ${random.seed}`);

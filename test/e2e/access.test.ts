@@ -115,7 +115,7 @@ beforeAll(async () => {
     expired: await expiredIdentity(data),
     "one of its own making": await selfMadeIdentity(),
   };
-}, 180_000);
+}, 540_000);
 
 /** A superadmin's certificate of this fleet that ran out six days ago. */
 async function expiredIdentity(data: string): Promise<string> {

@@ -251,7 +251,7 @@ test("a node that sleeps fails sessions in bounded time, whoever waits for it; a
     expect(done.code, done.stderr).toBe(0);
     expect(dumpDatabase(one.path)).toEqual(dumpDatabase(a.path));
   }
-}, 300_000);
+}, 900_000);
 
 /** What plain SQLite says the file consists of. */
 function schemaOf(path: string): string {

@@ -44,7 +44,7 @@ function kept(root: string): string[] {
 
 test(
   "processes that save by renaming, in a tight loop on three nodes, live and by sessions: nothing that they did not overwrite themselves is lost",
-  { timeout: 60_000 + SECONDS * 20_000 },
+  { timeout: 360_000 + SECONDS * 20_000 },
   async () => {
     const fleet = new Fleet("savers");
     try {

@@ -56,7 +56,7 @@ const MOST = 4;
 /** A row that comes back travels whole, beside what is here of it. */
 const MOST_BACK = 4.5;
 
-test(`a blob of ${BLOB_MIB} MiB arrives whole, and neither node takes more than four times its size`, { timeout: 480_000 }, async () => {
+test(`a blob of ${BLOB_MIB} MiB arrives whole, and neither node takes more than four times its size`, { timeout: 1_440_000 }, async () => {
   const { paths, a, b, before, sync } = await twoNodes();
   const blob = `randomblob(${BLOB_MIB * MIB})`;
   const restore = async () => {
@@ -92,7 +92,7 @@ test(`a blob of ${BLOB_MIB} MiB arrives whole, and neither node takes more than 
 
 test(
   `a decision about a conflict of ${BLOB_MIB} MiB takes the other node little more than four times its size`,
-  { timeout: 480_000 },
+  { timeout: 1_440_000 },
   async () => {
     // What is kept and what has lost come together, and one of them is made a row. It was five times.
     const MOST_DECIDED = 4.5;
@@ -115,7 +115,7 @@ test(
   },
 );
 
-test("a row in conflict that is deleted takes no more than two rows", { timeout: 480_000 }, async () => {
+test("a row in conflict that is deleted takes no more than two rows", { timeout: 1_440_000 }, async () => {
   const SIZE_MIB = 100;
   // Two values in one row, which SQLite has twice as it is made; beside them what a process grows by anyway. It was six times.
   const MOST_BOTH = 5.5;
@@ -136,7 +136,7 @@ test("a row in conflict that is deleted takes no more than two rows", { timeout:
   expect(paths.map((path) => sumOf(path))).toEqual(["gone", "gone"]);
 });
 
-test("many large rows that one transaction deletes take no more than some of them, on both nodes", { timeout: 240_000 }, async () => {
+test("many large rows that one transaction deletes take no more than some of them, on both nodes", { timeout: 720_000 }, async () => {
   const { paths, a, b, before, sync } = await twoNodes();
   for (let id = 1; id <= 30; id++) sqliteProgram(paths[0], `INSERT INTO clip VALUES(${id}, 'short', randomblob(${10 * MIB}));`);
   await sync();
@@ -152,7 +152,7 @@ test("many large rows that one transaction deletes take no more than some of the
   expect(paths.map((path) => sumOf(path))).toEqual(["gone", "gone"]);
 });
 
-test("an integer that many large rows had, one after another, is taken again without all of them", { timeout: 240_000 }, async () => {
+test("an integer that many large rows had, one after another, is taken again without all of them", { timeout: 720_000 }, async () => {
   const { paths, a, b, before, sync } = await twoNodes(
     `${SCHEMA}; CREATE TABLE cut(id INTEGER PRIMARY KEY, of INTEGER REFERENCES clip(id))`,
   );
@@ -176,7 +176,7 @@ test("an integer that many large rows had, one after another, is taken again wit
 
 test(
   "what no message holds is shown in brief: a conflict, a history, changes, a restored row, a difference",
-  { timeout: 240_000 },
+  { timeout: 720_000 },
   async () => {
     const paths = { a: createDatabase(fleet.path("a", "app.db"), SCHEMA), b: createDatabase(fleet.path("b", "app.db"), SCHEMA) };
     const a = await fleet.node({ name: "a", databases: { app: paths.a } });

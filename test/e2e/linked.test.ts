@@ -106,7 +106,7 @@ test("rows of one database lead to the users of another everywhere, while both a
   expect(doctor.stdout).toContain("scout_id refers to users.user");
   const verified = await scoutsync(["verify", nodes[0]?.address ?? "", b.address]);
   expect(verified.code, verified.stdout).toBe(0);
-}, 180_000);
+}, 540_000);
 
 test("users put back alone while the node was down: a row that waited is not taken for who has its number there, and review lists it", async () => {
   const nodes: FleetNode[] = [];
@@ -144,4 +144,4 @@ test("users put back alone while the node was down: a row that waited is not tak
   await until(() => nodes.every((node) => leadsToCat(node, 2)), { withinMs: 30_000, what: "every row of hers to lead to her" });
   const list = await scoutsync(["review", "list", a.address, "--kind", "identity", "--json"]);
   expect(list.json<object[]>(), list.stdout).toMatchObject([{ column: "scout_id", key: "2" }]);
-}, 120_000);
+}, 360_000);

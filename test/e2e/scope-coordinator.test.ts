@@ -127,4 +127,4 @@ test("a coordinator sees nodes of scopes, has them catch up with their server al
     expect(refused.code, `${command.join(" ")}: ${refused.stdout}`).toBe(1);
     expect(`${refused.stdout}${refused.stderr}`).not.toMatch(/red|twin/);
   }
-}, 240_000);
+}, 720_000);

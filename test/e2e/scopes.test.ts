@@ -134,7 +134,7 @@ test("two teams share a server over mutual TLS: each has its own rows on its own
   for (const node of [blue, blueToo, red]) await node.stop();
   for (const node of [blue, blueToo]) expect(everything(node)).not.toMatch(/red-|final-red|hunter2|blue-price/);
   expect(everything(red)).not.toMatch(/blue-second|final-blue|hunter2|blue-price|red-price/);
-}, 240_000);
+}, 720_000);
 
 test("a laptop that meets another server of its fleet with the same scopes is refused, by session and by bundle, and has each row once", async () => {
   const made = await scoutsync(["init", "--role", "node", "--name", "server", "--data", fleet.path("server", "node-data"), "--json"], {
@@ -180,4 +180,4 @@ test("a laptop that meets another server of its fleet with the same scopes is re
   // Its own server and it go on.
   write(server, "INSERT INTO scouting_data VALUES(9, 5454, 1, 'later', NULL)");
   for (const node of [server, second, blue]) await holds(node, "first", "later", "typed");
-}, 240_000);
+}, 720_000);

@@ -41,7 +41,7 @@ beforeAll(async () => {
   edit(b, "UPDATE person SET phone = '+49 1000003', name = 'Ada B.'");
   await b.restart();
   await until(() => phone(a) === "+49 1000003" && phone(b) === "+49 1000003", { what: "both have the later one" });
-}, 120_000);
+}, 360_000);
 afterAll(() => fleet.stop());
 
 test("what is sensitive is in both tables, and in nothing that a command, the coordinator, its dashboard or a log shows", async () => {

@@ -163,7 +163,7 @@ test.skipIf(!isPythonHere())(
       await writer;
     }
   },
-  240_000,
+  720_000,
 );
 
 // Reads a large table again as soon as it has read it.

@@ -5,7 +5,7 @@ import { history, play, shrink } from "./application.ts";
 /** SCOUTSYNC_SEEDS for more. */
 const SEEDS = Number(process.env["SCOUTSYNC_SEEDS"] ?? 60);
 
-test("whatever SQL an application uses, a second replica ends up with the same rows", { timeout: 240_000 }, () => {
+test("whatever SQL an application uses, a second replica ends up with the same rows", { timeout: 720_000 }, () => {
   const first = chooseSeed();
   console.log(`seeds ${first} to ${first + SEEDS - 1}`);
   for (let seed = first; seed < first + SEEDS; seed++) {

@@ -52,6 +52,6 @@ const FOUND: [number, Partial<FleetOptions>, string][] = [
   [95000001, { migrations: true, drops: true, returns: true }, "what is kept for a row that waited in a dropped table is so where that is"],
 ];
 
-test.each(FOUND)("seed %i", { timeout: 300_000 }, (seed, options) => {
+test.each(FOUND)("seed %i", { timeout: 900_000 }, (seed, options) => {
   expect(failuresOf(seed, options)).toEqual([]);
 });

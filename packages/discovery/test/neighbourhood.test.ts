@@ -24,7 +24,7 @@ const soon = { timeout: 20_000, interval: 1_000 };
 
 test(
   "who is on the network is found with address and fleet, whoever came first; oneself is not; who leaves is gone",
-  { timeout: 90_000 },
+  { timeout: 270_000 },
   async () => {
     const heard: Neighbour[] = [];
     const first = there({ id: "first", port: 7001 }, (neighbour) => heard.push(neighbour));

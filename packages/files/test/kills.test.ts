@@ -128,7 +128,7 @@ async function dyingAt(fatal: number): Promise<string[]> {
 
 test(
   "a process that dies at any step of taking edits of every kind in loses nothing, and the next one ends where it would have",
-  { timeout: 240_000 },
+  { timeout: 720_000 },
   async () => {
     const steps = await dyingAt(Infinity);
     console.log(`${steps.length} steps`);

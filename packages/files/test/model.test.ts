@@ -12,7 +12,7 @@ afterAll(() => {
 
 test(
   "three nodes on real folders lose nothing and agree, whatever is cut, unmounted, unreadable, ignored or lost",
-  { timeout: 120_000 },
+  { timeout: 360_000 },
   async () => {
     // The same ones every time, so that a red run is one of the change that it is of; others by hand.
     const seed = Number(process.env["SCOUTSYNC_SEED"] ?? 1);

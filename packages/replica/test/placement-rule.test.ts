@@ -179,7 +179,7 @@ test("which rows are in their table is one function of the merged state, whateve
     }
     for (const site of [...writers, ...observers]) site.stop();
   }
-}, 120_000);
+}, 360_000);
 
 /** One table whose rows refer to each other, in circles, too, and want a few UNIQUE values. */
 const CIRCLES: [string, string][] = [
@@ -323,5 +323,5 @@ test.each(CIRCLES)(
       for (const site of [...writers, ...observers]) site.stop();
     }
   },
-  120_000,
+  360_000,
 );

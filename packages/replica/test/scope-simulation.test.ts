@@ -11,7 +11,7 @@ test.each(seeds)(
   (seed) => {
     expect(new ScopeSimulation(seed, { joint: true }).run().join("\n")).toBe("");
   },
-  120_000,
+  360_000,
 );
 
 test.each(seeds)(
@@ -19,5 +19,5 @@ test.each(seeds)(
   (seed) => {
     expect(new ScopeSimulation(seed).run().join("\n")).toBe("");
   },
-  120_000,
+  360_000,
 );

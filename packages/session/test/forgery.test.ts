@@ -11,5 +11,5 @@ test.each(Array.from({ length: SEEDS }, (_, i) => FIRST_SEED + i))(
     expect({ lost, apart }, steps.join("\n")).toEqual({ lost: [], apart: [] });
     if (back.length) console.log(`seed ${seed}: deleted rows that are there again: ${back.join("; ")}`);
   },
-  60_000,
+  180_000,
 );

@@ -85,7 +85,7 @@ describe.skipIf(redisProgram === null)("a node that says what cannot be true", (
     await fleet.status();
   }
 
-  it("harms nobody else, whatever it says of itself, and takes part again when it says what is so", { timeout: 300_000 }, async () => {
+  it("harms nobody else, whatever it says of itself, and takes part again when it says what is so", { timeout: 900_000 }, async () => {
     const [good, other, liar] = fleet.nodes;
     for (const [name, lie] of Object.entries(LIES)) {
       liar!.lie = lie;

@@ -92,14 +92,14 @@ describe.skipIf(redisProgram === null)("outages of every part", () => {
       );
     }
     await unary(client, "setSetting", { key: "max_retries", value: "20" });
-  }, 60_000);
+  }, 180_000);
   afterAll(async () => {
     client?.close();
     for (const process of [worker, coordinator]) if (process !== undefined) await kill(process);
     await Promise.all([...running.values()].map((node) => node.stop()));
     await redis?.remove();
     rmSync(directory, { recursive: true, force: true });
-  }, 60_000);
+  }, 180_000);
 
   /** Every application writes rows that nobody else has, as one commit each. */
   function write(): void {
@@ -157,7 +157,7 @@ describe.skipIf(redisProgram === null)("outages of every part", () => {
     return lacking;
   }
 
-  it("Redis is killed and comes back empty", { timeout: STEP_MS * 4 }, async () => {
+  it("Redis is killed and comes back empty", { timeout: STEP_MS * 12 }, async () => {
     await untilInSession();
     await redis.kill();
     write();
@@ -165,7 +165,7 @@ describe.skipIf(redisProgram === null)("outages of every part", () => {
     expect(await lackingAfterOneScan("Redis killed")).toEqual([]);
   });
 
-  it("Redis is flushed while catch-ups run", { timeout: STEP_MS * 4 }, async () => {
+  it("Redis is flushed while catch-ups run", { timeout: STEP_MS * 12 }, async () => {
     const connection = new Redis(redis.url);
     await untilInSession();
     await connection.flushall();
@@ -175,7 +175,7 @@ describe.skipIf(redisProgram === null)("outages of every part", () => {
     expect(await lackingAfterOneScan("Redis flushed")).toEqual([]);
   });
 
-  it("Redis stands still and goes on", { timeout: STEP_MS * 4 + PAUSE_MS }, async () => {
+  it("Redis stands still and goes on", { timeout: STEP_MS * 12 + PAUSE_MS }, async () => {
     await untilInSession();
     redis.freeze();
     write();
@@ -186,7 +186,7 @@ describe.skipIf(redisProgram === null)("outages of every part", () => {
     expect(await lackingAfterOneScan(`Redis paused for ${PAUSE_MS / 1_000} s`)).toEqual([]);
   });
 
-  it("the coordinator is killed in the middle of a scan", { timeout: STEP_MS * 4 }, async () => {
+  it("the coordinator is killed in the middle of a scan", { timeout: STEP_MS * 12 }, async () => {
     let scanning: Promise<unknown> = Promise.resolve();
     do {
       await scanning;
@@ -209,7 +209,7 @@ describe.skipIf(redisProgram === null)("outages of every part", () => {
     }
   }
 
-  it("a worker freezes past its lease and goes on", { timeout: STEP_MS * 4 + PAST_LEASE_MS }, async () => {
+  it("a worker freezes past its lease and goes on", { timeout: STEP_MS * 12 + PAST_LEASE_MS }, async () => {
     await untilInSession(() => worker.pid);
     worker.kill("SIGSTOP");
     write();
@@ -220,7 +220,7 @@ describe.skipIf(redisProgram === null)("outages of every part", () => {
     expect(await lackingAfterOneScan("the frozen worker awake again")).toEqual([]);
   });
 
-  it("a worker is killed in the middle of a session", { timeout: STEP_MS * 4 }, async () => {
+  it("a worker is killed in the middle of a session", { timeout: STEP_MS * 12 }, async () => {
     await untilInSession(() => worker.pid);
     await kill(worker);
     write();
@@ -229,7 +229,7 @@ describe.skipIf(redisProgram === null)("outages of every part", () => {
 
   it(
     "has had each write once: no change was made by a session that ran twice, no attempt is without an end",
-    { timeout: STEP_MS },
+    { timeout: STEP_MS * 6 },
     async () => {
       await eventually(async () => (await unary(client, "getStatus", {})).converged, STEP_MS);
       const { nodes } = await unary(client, "getStatus", {});

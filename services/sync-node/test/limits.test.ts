@@ -10,7 +10,7 @@ import { eventually, startNode } from "./nodes.ts";
 const MOST_STRANGERS = 200;
 const MOST_PER_MEMBER = 100;
 
-test("who opens connection after connection is cut off at a number, and members are served meanwhile", { timeout: 120_000 }, async () => {
+test("who opens connection after connection is cut off at a number, and members are served meanwhile", { timeout: 360_000 }, async () => {
   const folder = temporaryFolder("limits");
   onTestFinished(() => folder.remove());
   const data = join(folder.path, "a");

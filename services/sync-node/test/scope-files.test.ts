@@ -9,5 +9,5 @@ test.each(Array.from({ length: budget }, (_, at) => first + at))(
   async (seed) => {
     expect(await new ScopeFilesSimulation(seed).run()).toEqual([]);
   },
-  120_000,
+  360_000,
 );
