@@ -179,9 +179,9 @@ describe("nodes whose clocks differ", () => {
         [right, 0],
         [spoke, -off],
       ] as const) {
-        expect(Math.abs(Number((await node.client.ping()).clock?.correctionUs) - correction)).toBeLessThan(SECOND);
+        expect(Math.abs(Number((await node.client.ping()).clock?.correctionUs) - correction)).toBeLessThan(10 * SECOND);
       }
-      await eventually("the database knows", () => Math.abs(spoke.replica.correctionUs + off) < SECOND);
+      await eventually("the database knows", () => Math.abs(spoke.replica.correctionUs + off) < 10 * SECOND);
     },
   );
 

