@@ -15,6 +15,8 @@ const PER_SECOND = 4;
 const FILES = 24;
 const FILE_BYTES = 10_000;
 const FILE_KIB_PER_SECOND = 80;
+/** Ten heartbeats: nodes that had not heard of a limit would be faster than it. */
+const HEARD_MS = 4_000;
 
 describe("limits on what passes a node", () => {
   const leaving: (() => unknown)[] = [];
@@ -96,7 +98,7 @@ describe("limits on what passes a node", () => {
 
       set("limit_rows_per_second", PER_SECOND);
       // Nodes hear of it with their next heartbeat; a row of the registry is all that was changed.
-      await new Promise((resolve) => setTimeout(resolve, 1_500));
+      await new Promise((resolve) => setTimeout(resolve, HEARD_MS));
       const started = performance.now();
       for (let id = 1; id <= ROWS; id++) {
         query("one", (database) => database.exec(`INSERT INTO item VALUES (${id}, 'row')`));
@@ -110,7 +112,7 @@ describe("limits on what passes a node", () => {
       await eventually(() => rows("two") === ROWS + 1, 30_000);
 
       set("limit_files_kib_per_second", FILE_KIB_PER_SECOND);
-      await new Promise((resolve) => setTimeout(resolve, 1_500));
+      await new Promise((resolve) => setTimeout(resolve, HEARD_MS));
       const filesStarted = performance.now();
       for (let at = 0; at < FILES; at++) writeFileSync(join(root("one"), `${at}.bin`), Buffer.alloc(FILE_BYTES, at));
       await fetch(fleet.url("/api/nodes/one/sync"), { method: "POST" }).then((answer) => answer.body?.cancel());

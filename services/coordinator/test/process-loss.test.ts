@@ -86,9 +86,9 @@ describe.skipIf(redisProgram === null)("processes that are killed or freeze", ()
     b!.sessionMs = 30;
     a!.write(1);
     await a!.heartbeat(fleet.client);
+    const leased = Date.now();
     const lease = await unary(fleet.client, "acquireLease", { serverId: 2n, worker: "killed", jobId: "" });
     expect(lease.granted).toBe(true);
-    const leased = Date.now();
     await unary(fleet.client, "setSetting", { key: "catchup_scheduler_enabled", value: "true" });
     c!.write(1);
     await c!.heartbeat(fleet.client);
