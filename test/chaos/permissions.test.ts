@@ -74,7 +74,7 @@ test.for([
       "--data",
       own,
     ];
-    const done = await runProgram("runuser", args, { env: { ...childEnvironment(), HOME: own }, withinMs: 30_000 });
+    const done = await runProgram("runuser", args, { env: { ...childEnvironment(), HOME: own } });
     expect(done.stdout + done.stderr).toMatch(says);
     expect(done.code).not.toBe(0);
     expect(differences(before, dumpDatabase(path))).toEqual([]);

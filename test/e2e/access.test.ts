@@ -5,6 +5,7 @@ import { connect, type TLSSocket } from "node:tls";
 import { Client, credentials, Metadata, status, type ChannelCredentials } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import {
+  boundOf,
   createDatabase,
   findChromium,
   Fleet,
@@ -551,7 +552,7 @@ test.skipIf(findChromium() === null)("a person logs in with a browser, acts at t
   try {
     // The fleet's own authority is nothing that a browser knows.
     const page = await (await browser.newContext({ ignoreHTTPSErrors: true })).newPage();
-    page.setDefaultTimeout(60_000);
+    page.setDefaultTimeout(boundOf(60_000));
     await page.goto(`https://${coordinator.http}/`);
     await page.getByLabel("Name").fill("ada");
     await page.getByLabel("Password").fill(PASSWORD);

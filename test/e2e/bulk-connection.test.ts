@@ -101,7 +101,7 @@ async function sync(
   node: FleetNode,
   address: string,
 ): Promise<{ success: boolean; verified: boolean; received: number; sent: number; stdout: string }> {
-  const { stdout, ...done } = await scoutsync(["sync", node.address, address, "--json"], { env, withinMs: 60_000 });
+  const { stdout, ...done } = await scoutsync(["sync", node.address, address, "--json"], { env });
   const { success, verified, stats } = done.json<{
     success: boolean;
     verified: boolean;

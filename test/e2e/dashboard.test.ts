@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, writeFileSync } from "n
 import { dirname, join } from "node:path";
 import {
   accessibilityProblems,
+  boundOf,
   createDatabase,
   findChromium,
   Fleet,
@@ -94,7 +95,7 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
   async function open(viewport: { width: number; height: number }, colorScheme: "light" | "dark"): Promise<Page> {
     const context = await browser.newContext({ viewport, colorScheme, hasTouch: viewport === PHONE, reducedMotion: "reduce" });
     const page = await context.newPage();
-    page.setDefaultTimeout(60_000);
+    page.setDefaultTimeout(boundOf(60_000));
     page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
     page.on("pageerror", (error) => complaints.push(String(error)));
     await page.goto(`http://${coordinator.http}/`);
@@ -367,7 +368,7 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
     await until(() => selectOne(paths.venue, "SELECT id FROM late"), { what: "what was held, in its table" });
     for (const page of [desk, phone]) {
       await go(page, "Fleet");
-      await page.getByText("Nothing needs you.").waitFor({ timeout: 60_000 });
+      await page.getByText("Nothing needs you.").waitFor();
     }
   });
 

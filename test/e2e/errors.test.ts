@@ -14,7 +14,7 @@ beforeEach(() => {
 afterEach(() => fleet.stop());
 
 const node = (...flags: string[]) =>
-  scoutsync(["node", "--name", "n", "--listen", "127.0.0.1:0", "--data", fleet.path("n", "data"), ...flags], { withinMs: 30_000 });
+  scoutsync(["node", "--name", "n", "--listen", "127.0.0.1:0", "--data", fleet.path("n", "data"), ...flags]);
 /** The command's own last words; logs are JSON lines beside them. */
 const words = (stderr: string) =>
   stderr

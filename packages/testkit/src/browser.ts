@@ -2,6 +2,7 @@ import { accessSync, constants, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { delimiter, join } from "node:path";
 import { chromium, type Browser, type Page } from "playwright-core";
+import { boundOf } from "./wait.ts";
 
 const PROGRAMS = ["chromium", "chromium-browser", "google-chrome"];
 
@@ -23,7 +24,7 @@ export function findChromium(): string | null {
 
 /** Starts a real browser without a window. A container's root has no sandbox to offer. */
 export function startBrowser(path: string): Promise<Browser> {
-  return chromium.launch({ executablePath: path, args: process.getuid?.() === 0 ? ["--no-sandbox"] : [] });
+  return chromium.launch({ executablePath: path, timeout: boundOf(60_000), args: process.getuid?.() === 0 ? ["--no-sandbox"] : [] });
 }
 
 /** One rule of accessibility that a page breaks, with the elements that break it. */

@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { tether } from "@scoutsync/runtime";
 import { childEnvironment } from "./environment.ts";
+import { boundOf } from "./wait.ts";
 
 const MAIN = fileURLToPath(new URL("../../cli/src/main.ts", import.meta.url));
 
@@ -17,14 +18,15 @@ export interface CommandResult {
 export interface CommandOptions {
   env?: Readonly<Record<string, string | undefined>>;
   cwd?: string;
+  /** Milliseconds until it is killed, with whatever it started; a minute, and three in CI. */
   withinMs?: number;
 }
 
 /** Runs one `scoutsync` command in a process of its own to its end. */
-export function scoutsync(args: readonly string[], { env, cwd, withinMs = 60_000 }: CommandOptions = {}): Promise<CommandResult> {
+export function scoutsync(args: readonly string[], { env, cwd, withinMs }: CommandOptions = {}): Promise<CommandResult> {
   return runProgram(process.execPath, [MAIN, ...args], {
     env: { ...childEnvironment(), ...env },
-    withinMs,
+    ...(withinMs === undefined ? {} : { withinMs }),
     ...(cwd === undefined ? {} : { cwd }),
   });
 }
@@ -33,7 +35,7 @@ export function scoutsync(args: readonly string[], { env, cwd, withinMs = 60_000
 export function runProgram(
   program: string,
   args: readonly string[],
-  { env, cwd, withinMs = 60_000 }: CommandOptions = {},
+  { env, cwd, withinMs = boundOf(60_000) }: CommandOptions = {},
 ): Promise<CommandResult> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, [...args], {

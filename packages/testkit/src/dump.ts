@@ -15,7 +15,7 @@ const USER_TABLES = `SELECT name FROM sqlite_schema WHERE type = 'table' AND nam
 
 /** Opens an application's file read-only with a SQLite that is not the product's. */
 export function openReadOnly(path: string): DatabaseSync {
-  const database = new DatabaseSync(path, { readOnly: true, timeout: 5_000 });
+  const database = new DatabaseSync(path, { readOnly: true, timeout: 30_000 });
   database.exec("BEGIN");
   return database;
 }
