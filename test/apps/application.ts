@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { type Fleet, type FleetNode, runProgram } from "@scoutsync/testkit";
+import { type Fleet, type FleetNode, runProgram, until } from "@scoutsync/testkit";
 
 const PYTHON = "/usr/bin/python3";
 
@@ -21,13 +21,20 @@ export function application(name: string): (path: string, env: Readonly<Record<s
   };
 }
 
-/** Everyone with everyone until nothing moves. */
+/** Everyone with everyone until nothing moves. A session may find a table gone that a migration is about to bring back. */
 export async function settle(fleet: Fleet, nodes: readonly FleetNode[]): Promise<void> {
   for (let round = 0; round < 6; round++) {
     let moved = 0;
     for (const [i, one] of nodes.entries()) {
       for (const other of nodes.slice(i + 1)) {
-        const { stats } = (await fleet.sync(one, other)).json<{ stats: Record<string, number> }>();
+        const done = await until(
+          async () => {
+            const session = await fleet.sync(one, other);
+            return session.code === 0 && session;
+          },
+          { what: `a session of ${one.name} with ${other.name}`, withinMs: 60_000, everyMs: 1_000 },
+        );
+        const { stats } = done.json<{ stats: Record<string, number> }>();
         moved += (stats["local_changes_sent"] ?? 0) + (stats["remote_changes_received"] ?? 0);
       }
     }

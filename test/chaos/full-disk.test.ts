@@ -155,7 +155,11 @@ test(
       await until(() => existsSync(join(small, "large")), { withinMs: 90_000, everyMs: 500, what: "the large file, with nobody asking" });
       expect(readFileSync(join(small, "large")).equals(large)).toBe(true);
       expect(readFileSync(join(small, "mine"), "utf8")).toBe("second, with its disk full");
-      expect(await status()).toMatchObject({ problem: "", pending: 0 });
+      const isWhole = async () => {
+        const { problem: now, pending } = await status();
+        return now === "" && pending === 0;
+      };
+      await until(isWhole, { what: "the word that nothing is lacking any more" });
     } finally {
       await fleet.stop();
       unmount(disk);

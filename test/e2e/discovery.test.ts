@@ -102,12 +102,17 @@ describe.skipIf(!carries)("on a network without names (skipped where loopback ca
       });
       expect((await found()).find(({ name }) => name === "stranger")?.advice).toContain("no certificate of this fleet");
       // The same over the coordinator's operations, with who is known already and when each was heard.
-      const { discovered } = (await run("api", "listFoundNodes")) as unknown as {
-        discovered: { name: string; address: string; port: number; fleet_id?: string; seen_at: string; known: boolean }[];
+      const listed = async () => {
+        const { discovered } = (await run("api", "listFoundNodes")) as unknown as {
+          discovered: { name: string; address: string; port: number; fleet_id?: string; seen_at: string; known: boolean }[];
+        };
+        const heard = discovered
+          .filter(({ name, fleet_id }) => fleet_id === id || name === "stranger")
+          .toSorted((a, b) => a.name.localeCompare(b.name));
+        return heard.length >= 3 && heard;
       };
-      const own = discovered
-        .filter(({ name, fleet_id }) => fleet_id === id || name === "stranger")
-        .toSorted((a, b) => a.name.localeCompare(b.name));
+      // This coordinator has just begun to listen: it hears of one after the other.
+      const own = await until(listed, { what: "all three being heard", everyMs: 1_000 });
       expect(own.map(({ name, known, fleet_id }) => [name, known, fleet_id])).toEqual([
         ["pits", true, id],
         ["stands", true, id],

@@ -19,7 +19,7 @@ if both: scouting.execute("ATTACH ? AS users", (users_path,))
 table = "users.user" if both else "user"
 end = time.time() + seconds
 n = 0
-while time.time() < end:
+while time.time() < end or n < 30:
     n += 1
     if both: scouting.execute("BEGIN IMMEDIATE")
     if n % 3 == 1:

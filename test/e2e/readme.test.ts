@@ -72,8 +72,10 @@ test("the README's commands make a fleet of three over mutual TLS, with a key an
   const [secret = ""] = /scout_key_\S+/.exec(await once(key)) ?? [];
   const password = /shown again: (\S+)/.exec(await once(user))?.[1] ?? "";
   const asked = curl.replace("KEY", secret).replace("localhost:8080", http.replace("127.0.0.1", "localhost"));
-  const fleet = JSON.parse(await once(asked)) as { nodes: { name: string; online: boolean }[] };
-  expect(fleet.nodes.map(({ name }) => name).sort()).toEqual(["first", "second", "third"]);
+  const names = async () => (JSON.parse(await once(asked)) as { nodes: { name: string }[] }).nodes.map(({ name }) => name).sort();
+  // A node says that it is ready before its coordinator has heard of it.
+  await until(async () => (await names()).length === 3, { what: "the coordinator knows all three" });
+  expect(await names()).toEqual(["first", "second", "third"]);
   const site = `https://${http.replace("127.0.0.1", "localhost")}`;
   const ca = "--cacert .scoutsync-coordinator/fleet/ca.pem";
   expect(await once(`curl -s -o /dev/null -w '%{http_code}' ${ca} ${site}/api/fleet`)).toBe("401");

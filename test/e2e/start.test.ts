@@ -8,7 +8,6 @@ import {
   until,
   type TemporaryFolder,
 } from "@scoutsync/testkit";
-import { pause } from "@scoutsync/runtime";
 import { spawn, type ChildProcess } from "node:child_process";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -23,8 +22,12 @@ beforeEach(() => {
 });
 afterEach(async () => {
   playground?.kill("SIGKILL");
-  await pause(300);
-  folder.remove();
+  const removed = () => {
+    folder.remove();
+    return true;
+  };
+  // Its services end with it, but not at the same moment, and write until then.
+  await until(removed, { what: "the folder is removed" });
 });
 
 interface Running {

@@ -178,7 +178,12 @@ test("certificates are renewed while the services run, and one that ran out is w
   write(first, MARKER);
   await has(second, MARKER);
   const { writeFileSync } = process.getBuiltinModule("node:fs");
-  cpSync(fleet.path("second", "node-data"), fleet.path("stale", "node-data"), { recursive: true });
+  // It is at work: a file that it has just replaced is gone before it is copied.
+  const copied = () => {
+    cpSync(fleet.path("second", "node-data"), fleet.path("stale", "node-data"), { recursive: true });
+    return true;
+  };
+  await until(copied, { what: "a copy of what it keeps" });
   writeFileSync(fleet.path("stale", "node-data", "fleet", "identity.pem"), old.pem);
   const refused = await scoutsync(["ping", first.address, "--identity", fleet.path("stale", "node-data")], { env });
   expect(refused.code).toBe(1);
