@@ -14,7 +14,12 @@ export const DRAIN_FAULTS: Fault[] = [
   },
   {
     name: "undoing a mass delete brings back a reference that somebody had emptied before it",
-    edits: [["if (hash.equals(CONFIRMED)) this.write(", "this.write("]],
+    edits: [["hash.equals(CONFIRMED) ? this.write(new ByteReader(image)) : null", "this.write(new ByteReader(image))"]],
+    caughtBy: tests("quarantine-references"),
+  },
+  {
+    name: "a reference that a mass delete emptied in a row that another one took stays empty when both are undone",
+    edits: [["if (!cells) return this.keptBackBy(table, key);", "if (!cells) return null;"]],
     caughtBy: tests("quarantine-references"),
   },
   {

@@ -141,6 +141,28 @@ describe("references that a mass delete emptied in rows that stay", () => {
     expect(b.rows("SELECT count(*) - count(team_id) AS none FROM bag")).toEqual([{ none: 1 }]);
   });
 
+  test.each([false, true])(
+    "come back with what another mass delete took since, whichever is undone first: the later %s",
+    (isLaterFirst) => {
+      const [a, b] = pair();
+      const before = dump(b);
+      a.edit("DELETE FROM team WHERE id BETWEEN 1 AND 115; DELETE FROM slot");
+      // Some come back before the second one, which takes them again, and rows that the first one emptied.
+      a.edit(`${numbers(20)} INSERT INTO team SELECT i, 'team ' || i FROM n`);
+      a.edit("DELETE FROM team WHERE id > 0; DELETE FROM robot");
+      a.edit("DELETE FROM shift WHERE id > 5");
+      settle(a, b);
+      const reviews = reviewsOf(a).map(({ id }) => id);
+      expect(reviews).toHaveLength(3);
+      for (const id of isLaterFirst ? reviews.toReversed() : reviews) {
+        a.replica.resolve({ id, keep: "", set: [], decision: "undo" });
+        settle(a, b);
+      }
+      expectEqual(a, b);
+      expect(dump(a)).toEqual(before);
+    },
+  );
+
   test("stay empty when it is let go", () => {
     const [a, b] = pair();
     a.edit("DELETE FROM team WHERE id > 10; DELETE FROM word");

@@ -81,53 +81,75 @@ export class EmptiedReferences {
     }
   }
 
-  /** Writes up to `limit` of them anew, as edits of the dirty list. True when none is left. */
+  /**
+   * Writes up to `limit` of them anew, as edits of the dirty list. Where another mass delete has the row, or the one that it referred to, they
+   * become that one's. True when none is left.
+   */
   giveBack(quarantine: number, limit: number): boolean {
     const page = this.db
       .prepare("SELECT tid, local, hash, image FROM _scoutsync_quarantined WHERE quarantine = ? AND tid < 0 LIMIT ?")
       .all(quarantine, limit) as { tid: number; local: Buffer; hash: Buffer; image: Buffer }[];
     const remove = this.db.prepare("DELETE FROM _scoutsync_quarantined WHERE tid = ? AND local = ?");
+    const leave = this.db.prepare("UPDATE _scoutsync_quarantined SET quarantine = ? WHERE tid = ? AND local = ?");
     for (const { tid, local, hash, image } of page) {
-      remove.run(tid, local);
-      if (hash.equals(CONFIRMED)) this.write(new ByteReader(image));
+      const other = hash.equals(CONFIRMED) ? this.write(new ByteReader(image)) : null;
+      if (other === null) remove.run(tid, local);
+      else leave.run(other, tid, local);
     }
     return page.length === 0;
   }
 
-  private write(image: ByteReader): void {
+  /** Writes one anew where that can be. Returns the mass delete that has to be undone before, if any. */
+  private write(image: ByteReader): number | null {
     const table = this.rows.byTid(image.varint());
     const name = image.value();
-    if (!table || table.absent !== null) return;
+    if (!table || table.absent !== null) return null;
     const state =
       name instanceof Ref
         ? this.rows.byIdentity(table, name.origin, name.sequence)
         : this.rows.byKey(table, Buffer.from(name as Uint8Array));
     const key = state?.place.kind === "table" ? this.rows.keys.keyValues(state) : null;
     const cells: CellValue[] | null = key && this.rows.of(table).readTable(key);
-    if (!state || !key || !cells) return;
+    if (!state || !key) return null;
+    if (!cells) return this.keptBackBy(table, key);
     const indexes: number[] = [];
     while (!image.done) {
       const index = table.indexOf.get(image.varint());
       const value = image.value();
       const emptiedBy = { origin: image.varint(), sequence: image.varint() };
-      if (index === undefined || !isAsLeft(state, index, emptiedBy)) return;
+      if (index === undefined || !isAsLeft(state, index, emptiedBy)) return null;
       indexes.push(index);
       cells[index] = value;
     }
     const foreign = table.emptied.find((one) => indexesOf(one).join() === indexes.join());
     const { values, missing, dead } = this.rows.references.concrete(table, cells);
     const held = foreign && !missing && dead.length === 0 ? (pick(table, foreign.columns, null, values) as SqlValue[] | null) : null;
-    if (!foreign || !held || this.rows.of(foreign.parent).keysHolding(foreign.targets, foreign.collations, bindable(held)).length === 0)
-      return;
+    if (!foreign || !held) return null;
+    const { parent, targets, collations } = foreign;
+    if (this.rows.of(parent).keysHolding(targets, collations, bindable(held)).length === 0)
+      return this.keptBackBy(
+        parent,
+        parent.key.map(({ name: part }) => held[targets.indexOf(part)] ?? null),
+      );
     const bound = bindable(held);
     try {
       this.rows.of(table).update(key, indexes, bound.values, bound.raw);
     } catch (error) {
       // Another row has its UNIQUE value since.
-      if ((error as { code?: string }).code?.startsWith("SQLITE_CONSTRAINT")) return;
+      if ((error as { code?: string }).code?.startsWith("SQLITE_CONSTRAINT")) return null;
       throw error;
     }
     touchColumns(this.db, table, { key, slot: state.slot }, indexes);
+    return null;
+  }
+
+  /** The mass delete that has a row. */
+  private keptBackBy(table: Table, key: readonly SqlValue[]): number | null {
+    const found = this.db
+      .prepare("SELECT quarantine FROM _scoutsync_quarantined WHERE tid = ? AND local = ?")
+      .pluck()
+      .get(table.tid, packKey(table.key, key)) as number | undefined;
+    return found ?? null;
   }
 }
 
