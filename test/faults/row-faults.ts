@@ -280,9 +280,12 @@ export const ROW_FAULTS: Fault[] = [
   },
   {
     name: "restore: what it brought back settles what had lost there",
-    edits: [
-      ['if (rule.kind !== "lww" || register.some((held) => held !== winner && held.value !== undefined)) {', 'if (rule.kind !== "lww") {'],
-    ],
+    edits: [["if (isRuled || register.some((held) => held !== winner && held.value !== undefined)) {", "if (isRuled) {"]],
+    caughtBy: tests("restore"),
+  },
+  {
+    name: "restore: what it brought back in columns that its table lacks is nowhere",
+    edits: [["for (const cid of [...table.columns.map((column) => column.cid), ...lacking]) {", "for (const { cid } of table.columns) {"]],
     caughtBy: tests("restore"),
   },
 ];

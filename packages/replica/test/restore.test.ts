@@ -213,6 +213,32 @@ describe("what a row held that a person brings back while another server, not kn
     },
   );
 
+  test.each([BEFORE, AFTER])(
+    "is a conflict, too, in a column that the table where it is restored lacks: restored at 5, inserted at %d",
+    (insertedAt) => {
+      const [a, b, c] = trio("CREATE TABLE item(k TEXT PRIMARY KEY, x TEXT)");
+      for (const site of [b, c]) site.edit("ALTER TABLE item ADD COLUMN y TEXT", at(0));
+      b.edit("INSERT INTO item VALUES('k', 'old', 'old y')", at(1));
+      settle(a, b, c);
+      b.edit("DELETE FROM item", at(2));
+      settle(a, b, c);
+      a.nowUs = RESTORED;
+      a.replica.restore("item", "k");
+      c.edit("INSERT INTO item VALUES('k', 'new', 'new y')", at(insertedAt));
+      settle(a, b, c);
+      for (const site of [b, c]) {
+        expect(site.rows("SELECT * FROM item"), site.name).toEqual([{ k: "k", x: "new", y: "new y" }]);
+        expect(open(site), site.name).toEqual([
+          ["x", "new", "old"],
+          ["y", "new y", "old y"],
+        ]);
+      }
+      a.edit("ALTER TABLE item ADD COLUMN y TEXT", at(10));
+      settle(a, b, c);
+      expect([a.rows("SELECT * FROM item"), open(a)]).toEqual([b.rows("SELECT * FROM item"), open(b)]);
+    },
+  );
+
   test("is no later than it was: an edit by somebody who had not heard of the delete stands", () => {
     const [a, b, c] = trio(TAGS);
     a.edit("INSERT INTO tag VALUES('t', 'old', NULL, NULL, 1, 'same')", at(0));

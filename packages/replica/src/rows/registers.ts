@@ -339,14 +339,19 @@ export function writeAgain(state: RowState, cells: readonly CellValue[], by: Wri
   if (table.surrogate || table.keyless) return;
   const keys = new Set(table.key.map(({ cid }) => cid));
   const writes = new Map<string, Write>();
-  for (const [index, { cid, rule }] of table.columns.entries()) {
+  // What is held for columns that the table lacks is brought back, too.
+  const lacking = [...state.columns.keys()].filter((cid) => !table.indexOf.has(cid));
+  for (const cid of [...table.columns.map((column) => column.cid), ...lacking]) {
     const register = registerOf(state, cid);
     const winner = winnerOf(register, knowledge);
-    if (!winner || keys.has(cid)) continue;
-    if (rule.kind !== "lww" || register.some((held) => held !== winner && held.value !== undefined)) {
+    const index = table.indexOf.get(cid);
+    if (!winner || keys.has(cid) || (index === undefined && winner.value === undefined)) continue;
+    const isRuled = ruleOf(table, cid).kind !== "lww" || winner.tally !== undefined;
+    if (isRuled || register.some((held) => held !== winner && held.value !== undefined)) {
       const { sequence, time, context } = winner;
       const loser = { origin: rootOf(winner.origin, knowledge), sequence, time, context };
-      state.closed.push({ cid, loser, value: cells[index] ?? null, origin: by.origin, sequence: by.sequence });
+      const value = index === undefined ? (winner.value as CellValue) : (cells[index] ?? null);
+      state.closed.push({ cid, loser, value, origin: by.origin, sequence: by.sequence });
       continue;
     }
     // Several are births of rows that were joined, which wrote the same.
