@@ -109,14 +109,19 @@ export const DRAIN_FAULTS: Fault[] = [
   },
   {
     name: "an edit under an integer that another row had replaces what this node wrote there, shown or not",
-    edits: [["lost === winner && (!shown || isOneWrite(lost, shown, knowledge))", "lost === winner"]],
+    edits: [["lost.time >= givenAt && (!shown || isOneWrite(lost, shown, knowledge))", "lost.time >= givenAt"]],
+    caughtBy: tests("former-ids"),
+  },
+  {
+    name: "an edit under an integer that another row had replaces what this node wrote before that",
+    edits: [["lost.time >= givenAt && ", ""]],
     caughtBy: tests("former-ids"),
   },
   {
     name: "an edit under an integer that another row had overwrites what its author never saw",
     edits: [
       [
-        "      const write = writeUnseen(state, cid, at, this.knowledge, own === undefined ? was : own, showed);\n      state.own.delete(cid);\n      if (shown) this.closeKeptBack(state, shown, write, row);\n      return false;",
+        "      const write = writeUnseen(state, cid, at, this.knowledge, own === undefined ? was : own, showed, givenAt);\n      state.own.delete(cid);\n      if (shown) this.closeKeptBack(state, shown, write, row);\n      return false;",
         "      return true;",
       ],
     ],

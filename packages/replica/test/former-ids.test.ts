@@ -136,6 +136,32 @@ describe("an application goes on using an integer that a sync gave to another se
     }
   });
 
+  test.each([
+    ["somebody restored", (a: Site) => a.replica.restore("robot", "1")],
+    ["another server edited meanwhile", (a: Site) => a.edit("UPDATE robot SET y = 'of a' WHERE id = 1", a.nowUs)],
+  ])("what this node wrote in a row that it deleted and %s stays in the history", (_, comesBack) => {
+    const [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
+    b.edit("INSERT INTO robot VALUES(1, 'first', 'typed', 'y')", START_US);
+    settle(a, b);
+    b.edit("DELETE FROM robot", START_US + SECOND_US);
+    a.nowUs = START_US + 3 * SECOND_US;
+    if (_ === "somebody restored") a.pull(b);
+    b.edit("INSERT INTO robot VALUES(1, 'next', 'x of next', 'y')", START_US + 2 * SECOND_US);
+    comesBack(a);
+    b.nowUs = START_US + 4 * SECOND_US;
+    b.pull(a);
+    expect(b.one("SELECT m FROM robot WHERE id = 1")).toBe("first");
+    for (const [i, x] of ["known", "meant for next"].entries())
+      b.edit(`UPDATE robot SET x = '${x}' WHERE id = 1`, START_US + (5 + i) * SECOND_US);
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect([site.one("SELECT x FROM robot WHERE id = 1"), conflicts(site)]).toEqual(["meant for next", []]);
+      const closed = site.replica.history("robot", "1").filter(({ operation }) => operation === "closed");
+      expect(closed.map(({ column, value }) => [column, value])).toEqual([["x", "typed"]]);
+      expect(site.replica.state().digest).toEqual(a.replica.state().digest);
+    }
+  });
+
   test("an edit of several columns wins or loses in all of them, in whichever order the origins are: linked seed 841077", () => {
     const [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
     for (const [i, site] of [a, b].entries())

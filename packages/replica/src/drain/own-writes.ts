@@ -301,6 +301,8 @@ export class OwnWrites {
     const { values, since } = row;
     const held = since ?? this.rows.former.unseenBy(state);
     if (!held) return cids;
+    // What this node wrote before that nobody has meant by this integer. Of a kept-back row it is closed below.
+    const givenAt = since || row.keptBack ? 0 : this.rows.former.givenAt(state);
     const cells = this.rows.references.abstract(state.table, values as SqlValue[]);
     return cids.filter((cid) => {
       const was = held.get(cid);
@@ -312,7 +314,7 @@ export class OwnWrites {
       this.isBlind = true;
       const showed = shownIn(cid);
       const shown = row.keptBack && new Map([[cid, showed]]);
-      const write = writeUnseen(state, cid, at, this.knowledge, own === undefined ? was : own, showed);
+      const write = writeUnseen(state, cid, at, this.knowledge, own === undefined ? was : own, showed, givenAt);
       state.own.delete(cid);
       if (shown) this.closeKeptBack(state, shown, write, row);
       return false;

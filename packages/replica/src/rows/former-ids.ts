@@ -85,6 +85,12 @@ export class FormerIds {
     return values;
   }
 
+  /** When another row had to leave the integer of this one, microseconds; 0 where none had it. */
+  givenAt({ table, slot }: RowState): number {
+    const at = this.db.prepare("SELECT at FROM _scoutsync_former WHERE tid = ? AND id = ?").pluck().get(table.tid, slot);
+    return (at as number | undefined) ?? 0;
+  }
+
   /** Which row had the integer of this one before a sync gave it to this one; null where nobody can mean it any more. */
   meant({ table, identity, slot }: RowState): Identity | null {
     const found = this.db

@@ -281,7 +281,8 @@ export function writeBeside(state: RowState, cid: number, write: Write, knowledg
 /**
  * A local write to a column by somebody who may have meant another row, and then never saw what this one held: `said`. It
  * replaces what was written in this database before; what came from others stays beside it, and is shown as a conflict. `at` is
- * later than all that the row held before the edit. `shown`: the write whose value its table had. Returns what it wrote.
+ * later than all that the row held before the edit. `shown`: the write whose value its table had; `givenAt`: when another row had to
+ * leave the integer of this one. What was written here before that stays in the history, too. Returns what it wrote.
  */
 export function writeUnseen(
   state: RowState,
@@ -290,6 +291,7 @@ export function writeUnseen(
   knowledge: Knowledge,
   said: CellValue,
   shown: Write | undefined,
+  givenAt: number,
 ): Write {
   const before = registerOf(state, cid).map((write) => ({ ...write, value: valueOf(write, said) }));
   const replaced = before.filter((write) => knowledge.isOwn(write.origin));
@@ -300,7 +302,7 @@ export function writeUnseen(
   const kept = mergeWrite(before, write, knowledge);
   for (const lost of before) {
     // Of rows that are one the table may have shown what another of them says.
-    const wasShown = lost === winner && (!shown || isOneWrite(lost, shown, knowledge));
+    const wasShown = lost === winner && lost.time >= givenAt && (!shown || isOneWrite(lost, shown, knowledge));
     if (wasShown || kept.includes(lost)) continue;
     const loser = { origin: rootOf(lost.origin, knowledge), sequence: lost.sequence, time: lost.time, context: lost.context };
     state.closed.push({ cid, loser, value: lost.value, origin, sequence });
