@@ -88,7 +88,12 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "what was there before a column went beats what others typed since",
-    edits: [["if (row.undated && was === null) return this.writeUndated(state, cids, editOf);", ""]],
+    edits: [["if (dates) return this.writeUndated(state, cids, dates, editOf, was);", ""]],
+    caughtBy: tests("rebuilt-less"),
+  },
+  {
+    name: "a table rebuilt without a column: what was there of rows that are one beats what was typed before an edit of another column",
+    edits: [["const dates = row.undated ?", "const dates = (row.values as unknown) === null ?"]],
     caughtBy: tests("rebuilt-less"),
   },
   {

@@ -37,6 +37,8 @@ export interface Written {
   keptBack?: readonly CellValue[] | null | undefined;
   /** It may be what was there: nobody saw it written. */
   undated?: boolean;
+  /** The same of one of several rows that are one: when each column was written, if it was. Microseconds, by column. */
+  dates?: ReadonlyMap<number, number> | null;
 }
 
 const NONE: ReadonlySet<number> = new Set();
@@ -146,6 +148,8 @@ export class OwnWrites {
     const shown = new Map(columns.map(({ cid }) => [cid, this.members.shownWrite(members, cid).write]));
     const held = row.since ?? this.rows.former.unseenBy(state);
     const standing = new Map(columns.map(({ cid }) => [cid, winnerOf(registerOf(state, cid), this.knowledge)]));
+    const states = members.map((member) => member.state);
+    const dates = row.undated ? new Map(columns.map(({ cid }) => [cid, afterAllOf(states, cid)])) : null;
     for (const member of members) {
       const others = !isSame(member.state, state);
       const target = others ? member.state : state;
@@ -164,7 +168,7 @@ export class OwnWrites {
       const its = late.size === 0 ? edited : edited.map((is, i) => is && !late.has((columns[i] as Column).cid));
       const unseen = others && held ? this.shownOf(member, held, shown) : null;
       const unmeant = others ? { since: unseen } : { since: row.since, keptBack: row.keptBack };
-      this.writeColumns(target, its, at, { values: row.values, found: had, ...unmeant }, new Map(lost));
+      this.writeColumns(target, its, at, { values: row.values, found: had, dates, ...unmeant }, new Map(lost));
       if (!others) continue;
       if (unseen) this.closeApart(member, unseen, { shown, standing }, row);
       const cells = member.cells.map((cell, i) => (its[i] ? (values[i] as CellValue) : cell));
@@ -236,7 +240,8 @@ export class OwnWrites {
     const shownIn = (cid: number) => was?.get(cid)?.shown ?? winnerOf(registerOf(state, cid), this.knowledge);
     const cids = this.overwriteUnseen(state, meant, at, row, shownIn);
     if (cids.length === 0) return;
-    if (row.undated && was === null) return this.writeUndated(state, cids, editOf);
+    const dates = row.dates ?? (row.undated ? new Map(cids.map((cid) => [cid, afterAllOf([state], cid)])) : null);
+    if (dates) return this.writeUndated(state, cids, dates, editOf, was);
     const replaced = cids.flatMap((cid) => [...registerOf(state, cid)]);
     const shown = row.keptBack && new Map(cids.map((cid) => [cid, shownIn(cid)]));
     const write = this.replacing(state, replaced, at);
@@ -257,14 +262,19 @@ export class OwnWrites {
    * Columns that may hold what nobody saw written: each is dated right after what it has had itself, so that it beats nothing of others'
    * that is newer than that.
    */
-  private writeUndated(state: RowState, cids: readonly number[], editOf: (cid: number) => Edit): void {
+  private writeUndated(
+    state: RowState,
+    cids: readonly number[],
+    dates: ReadonlyMap<number, number>,
+    editOf: (cid: number) => Edit,
+    was: ReadonlyMap<number, { shown: Write; value: CellValue }> | null,
+  ): void {
     const keys = state.table.surrogate ? [] : state.table.key.map(({ cid }) => cid);
     const written = cids.filter((cid) => !keys.includes(cid));
-    const together = Map.groupBy(written, (cid) => 1 + Math.max(0, ...registerOf(state, cid).map(({ time }) => time)));
-    for (const [at, columns] of together) {
+    for (const [at, columns] of Map.groupBy(written, (cid) => dates.get(cid) as number)) {
       const replaced = columns.flatMap((cid) => [...registerOf(state, cid)]);
       const write = this.replacing(state, replaced, at);
-      for (const cid of columns) replaceColumn(state, cid, write, this.knowledge, editOf(cid));
+      for (const cid of columns) replaceColumn(state, cid, write, this.knowledge, editOf(cid), was?.get(cid) ?? null);
     }
   }
 
@@ -382,6 +392,11 @@ function editsOf(table: Table, { values, found }: Written): (cid: number) => Edi
     const index = table.indexOf.get(cid) as number;
     return { value: values[index] ?? null, found: found ? (found[index] ?? null) : undefined };
   };
+}
+
+/** A time right after everything that was written to a column of these rows. */
+function afterAllOf(states: readonly RowState[], cid: number): number {
+  return 1 + Math.max(0, ...states.flatMap((state) => registerOf(state, cid).map(({ time }) => time)));
 }
 
 /** A time after everything that any of these rows knows. */
