@@ -55,6 +55,21 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("retention"),
   },
   {
+    name: "a machine that was put back while it ran goes on under its names when its clock is set",
+    edits: [["if (context.diskClock.wasSetAhead() && this.unlock)", "if (context.diskClock.wasSetAhead() && !this.unlock)"]],
+    caughtBy: tests("put-back"),
+  },
+  {
+    name: "who has read further than a list goes tells nothing by it",
+    edits: [["index === manifest.indexId && seq > manifest.seq)", "index === manifest.indexId && seq > Infinity)"]],
+    caughtBy: tests("put-back"),
+  },
+  {
+    name: "what was read under a name that was given up meanwhile counts as read",
+    edits: [["if (heardAs !== this.indexId) return;", "if (heardAs === '') return;"]],
+    caughtBy: tests("put-back"),
+  },
+  {
     name: "any number of files may go missing at once",
     edits: [["if (!released && lost.length > Math.max(BRAKE_FILES, files * BRAKE_SHARE)) {", "if (!released && lost.length > files) {"]],
     caughtBy: tests("care"),

@@ -218,8 +218,8 @@ export class FileRootEngine implements FileRootCalls {
     return this.manifest.received(index);
   }
 
-  noteReceived(index: string, seq: number): Promise<void> {
-    return this.noticing(async () => this.manifest.noteReceived(index, seq, this.context.nowUs()));
+  noteReceived(index: string, seq: number, heardAs: string): Promise<void> {
+    return this.noticing(async () => this.manifest.noteReceived(index, seq, { heardAs, nowUs: this.context.nowUs() }));
   }
 
   noteAcknowledged(seq: number): Promise<void> {
@@ -245,7 +245,9 @@ export class FileRootEngine implements FileRootCalls {
   }
 
   async placeOf(cursors: readonly { index: string; seq: number }[]): Promise<number> {
-    return this.manifest.placeOf(cursors);
+    const { manifest, context } = this;
+    if (cursors.some(({ index, seq }) => index === manifest.indexId && seq > manifest.seq)) manifest.noticePutBack(context.nowUs());
+    return manifest.placeOf(cursors);
   }
 
   async nothingFor(index: string, seq: number): Promise<boolean> {
@@ -465,6 +467,8 @@ export class FileRootEngine implements FileRootCalls {
   /** The root is marked, its store known, and what a crash cut is finished or undone. */
   private async prepare(): Promise<void> {
     const { manifest, context } = this;
+    // A machine that was put back while it ran learns the time, and nothing else tells it.
+    if (context.diskClock.wasSetAhead() && this.unlock) manifest.beginRun();
     if (this.isReady) return;
     if (!this.unlock) refuseInRoot(context.disk.path);
     if (manifest.get("root_id") === null) {

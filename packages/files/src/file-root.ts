@@ -109,9 +109,9 @@ export interface FileRootCalls {
   receive(entries: readonly FileEntry[], source: string, peer: string): Promise<Intake>;
   /** Notes what was refused of a peer: bytes that are not what was announced, or what makes no sense. */
   noteRefused(peer: string, what: string): Promise<void>;
-  /** How far the list of another manifest is in this one, and that it is. */
+  /** How far the list of another manifest is in this one, and that it is. `heardAs`: the list of this one that its beginning was asked as. */
   received(index: string): Promise<number>;
-  noteReceived(index: string, seq: number): Promise<void>;
+  noteReceived(index: string, seq: number, heardAs: string): Promise<void>;
   /** Some other node has this manifest's list up to this number. */
   noteAcknowledged(seq: number): Promise<void>;
   /** Lets go of earlier versions and partial files that nothing needs any more; a dry run only counts. */

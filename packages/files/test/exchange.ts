@@ -67,7 +67,7 @@ export async function pull(to: FileRootEngine, from: FileRootEngine, fromName: s
     }
   }
   if (wants.length > 0) await to.heal();
-  if (!moved.refused.some(({ retry }) => retry)) await to.noteReceived(index, seq);
+  if (!moved.refused.some(({ retry }) => retry)) await to.noteReceived(index, seq, notFrom);
   // As every session says it.
   await from.noteAcknowledged(await to.received(from.state().index));
   return moved;

@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { temporaryFolder } from "@scoutsync/testkit";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { DiskClock } from "../src/scan/disk-clock.ts";
 import { openSite, pull, sync, type Site } from "./exchange.ts";
 import { bytesOn, hashOf, treeOf } from "./model-disk.ts";
 
@@ -14,7 +15,10 @@ let sites: Map<string, Site>;
 let time: number;
 /** What nodes' clocks are ahead of this machine's, µs: versions have the second in which they were written. */
 let aheadUs: number;
+/** By how much machines' clocks have been set since, ms. */
+let setMs: number;
 beforeEach(async () => {
+  setMs = 0;
   folder = temporaryFolder("put-back");
   time = 1_700_000_000;
   aheadUs = 0;
@@ -27,7 +31,8 @@ afterEach(async () => {
 });
 
 async function open(name: string): Promise<void> {
-  sites.set(name, await openSite(folder.path, name, { sightingGapMs: 10, nowUs: () => Date.now() * 1000 + aheadUs }));
+  const diskClock = new DiskClock(() => Date.now() + setMs);
+  sites.set(name, await openSite(folder.path, name, { sightingGapMs: 10, nowUs: () => Date.now() * 1000 + aheadUs, diskClock }));
 }
 
 function at(name: string): Site {
@@ -69,6 +74,18 @@ async function putBack(name: string, parts: readonly What[] = ["root", "data"], 
     cpSync(join(folder.path, as, what), place, { recursive: true, preserveTimestamps: true });
   }
   await open(name);
+}
+
+/** With its memory, while it runs: it goes on under the names that it had. */
+async function putBackRunning(name: string): Promise<void> {
+  const copy = new Database(join(folder.path, "snapshot", "data", "files.db"));
+  const names = copy.prepare("SELECT key, value FROM meta WHERE key IN ('index_id', 'author', 'former', 'acknowledged')").all();
+  copy.close();
+  await putBack(name);
+  const manifest = new Database(at(name).manifest);
+  const set = manifest.prepare("INSERT OR REPLACE INTO meta(key, value) VALUES (@key, @value)");
+  for (const one of names) set.run(one);
+  manifest.close();
 }
 
 /** Sessions of all until nothing moves. */
@@ -332,7 +349,7 @@ test("where a root had been put back under an earlier version, what was passed o
     ["b", "a"],
   ] as const) {
     const { index, seq } = at(list).engine.state();
-    await at(reader).engine.noteReceived(index, seq);
+    await at(reader).engine.noteReceived(index, seq, at(reader).engine.state().index);
   }
   await at("a").engine.close();
   const manifest = new Database(at("a").manifest);
@@ -393,4 +410,59 @@ test("where the folder alone is put back to between its last note and a crash, n
   remove("a", "made here");
   await settle(["a", "b"]);
   expect(read("b", "made here")).toBe(null);
+});
+
+test.each([0, 1, 5])(
+  "put back while it runs it loses nothing once its clock is set; %i files are written before its next session",
+  async (count) => {
+    write("a", "x", "1");
+    await settle(["a", "b"]);
+    snapshot("a");
+    write("a", "x", "2");
+    write("a", "made", "1");
+    await settle(["a", "b"]);
+    await putBackRunning("a");
+    setMs += 3_600_000;
+    write("a", "x", "3");
+    for (let n = 0; n < count; n++) write("a", `own ${n}`, "1");
+    await settle(["a", "b"]);
+    for (const name of ["a", "b"]) {
+      expect([read(name, "x"), read(name, "made")]).toEqual(["3", "1"]);
+      expect(await losers(name)).toEqual([`x ${hashOf("2")}`]);
+      for (let n = 0; n < count; n++) expect(read(name, `own ${n}`)).toBe("1");
+    }
+  },
+);
+
+test.each([
+  ["a", "b"],
+  ["b", "a"],
+])("put back while it runs, its clock as it was, it is told by who has read further; %s begins with %s", async (one, other) => {
+  write("a", "x", "1");
+  await settle(["a", "b"]);
+  snapshot("a");
+  write("a", "x", "2");
+  write("a", "made", "1");
+  await settle(["a", "b"]);
+  await putBackRunning("a");
+  write("a", "own", "1");
+  await look("a");
+  await pull(at(one).engine, at(other).engine, other);
+  await settle(["a", "b"]);
+  for (const name of ["a", "b"]) expect([read(name, "x"), read(name, "made"), read(name, "own")]).toEqual(["2", "1", "1"]);
+});
+
+test("put back while it runs, it has not read to its end what it read under the name that it gave up meanwhile", async () => {
+  write("a", "x", "1");
+  await settle(["a", "b", "c"]);
+  snapshot("a");
+  write("a", "made", "1");
+  await both("a", "c");
+  write("a", "x", "2");
+  await both("a", "b");
+  await both("b", "c");
+  await putBackRunning("a");
+  await pull(at("a").engine, at("c").engine, "c");
+  await settle(["a", "c"]);
+  expect([read("a", "x"), read("a", "made")]).toEqual(["2", "1"]);
 });

@@ -404,16 +404,11 @@ export class EntryIntake {
     return null;
   }
 
-  /** A version of ours that we do not know: our manifest was put back from a copy. From now on we have another name. */
+  /** A version of ours that we do not know: all of this machine is an earlier state of it. From now on we have another name. */
   private noticeRollback(entry: FileEntry): void {
     const { manifest } = this.context;
     const said = entry.version.get(manifest.author) ?? 0;
-    if (said > (manifest.row(entry.path)?.version.get(manifest.author) ?? 0)) {
-      manifest.transaction(() => {
-        manifest.renew();
-        manifest.forgetReceived();
-      });
-    }
+    if (said > (manifest.row(entry.path)?.version.get(manifest.author) ?? 0)) manifest.noticePutBack(this.context.nowUs());
   }
 
   private inTheWay({ path }: FileEntry, intake: Intake): void {

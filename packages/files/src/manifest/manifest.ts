@@ -27,6 +27,8 @@ const DIGEST_BYTES = 16;
 const STEM = 8;
 /** So many earlier runs' lists are remembered. */
 const MOST_FORMER = 50;
+/** Whoever makes up that this manifest was put back makes it begin anew so often at most, µs: with each author vectors grow. */
+const ANEW_EVERY_US = 3_600_000_000;
 /** How far so many lists of one manifest have been taken in is remembered: more than one where two servers began as one. */
 const MOST_RECEIVED = 3;
 
@@ -51,6 +53,7 @@ export class Manifest {
   private digest: Buffer;
   private counts: { files: number; folders: number; bytes: number };
   private limitedTo: Part | null;
+  private anewUs = -Infinity;
 
   constructor(path: string) {
     mkdirSync(dirname(path), { recursive: true });
@@ -136,6 +139,16 @@ export class Manifest {
   placeOf(cursors: readonly Cursor[]): number {
     const ends = new Map([...this.former, { index: this.indexId, seq: this.seq }].map(({ index, seq }) => [index, seq]));
     return Math.max(0, ...cursors.filter(({ index, seq }) => seq <= (ends.get(index) ?? -1)).map(({ seq }) => seq));
+  }
+
+  /** Somebody has more of this list, or of this author, than there is: it was put back while it ran, and begins anew. */
+  noticePutBack(nowUs: number): void {
+    if (nowUs - this.anewUs < ANEW_EVERY_US) return;
+    this.anewUs = nowUs;
+    this.transaction(() => {
+      this.renew();
+      this.forgetReceived();
+    });
   }
 
   /** Versions given out so far are another's from now on. */
@@ -414,7 +427,9 @@ export class Manifest {
     if (seq > this.acknowledged && seq <= this.seq) this.set("acknowledged", `${this.indexId}:${seq}`);
   }
 
-  noteReceived(indexId: string, seq: number, nowUs: number): void {
+  /** `heardAs`: whom that was told to. Under another name by now, this manifest has not been told what was thought to be from here. */
+  noteReceived(indexId: string, seq: number, { heardAs, nowUs }: { heardAs: string; nowUs: number }): void {
+    if (heardAs !== this.indexId) return;
     this.run("INSERT OR REPLACE INTO received(index_id, seq, heard_us) VALUES (?, ?, ?)").run(indexId, seq, nowUs);
     for (const { index } of this.cursorsOf(indexId).slice(MOST_RECEIVED))
       if (index !== indexId) this.run("DELETE FROM received WHERE index_id = ?").run(index);

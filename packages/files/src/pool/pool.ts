@@ -156,7 +156,7 @@ class PooledRoot implements FileRoot {
   receive = (entries: readonly FileEntry[], source: string, peer: string) => this.call<Intake>("receive", entries, source, peer);
   noteRefused = (peer: string, what: string) => this.call<void>("noteRefused", peer, what);
   received = (index: string) => this.call<number>("received", index);
-  noteReceived = (index: string, seq: number) => this.call<void>("noteReceived", index, seq);
+  noteReceived = (index: string, seq: number, heardAs: string) => this.call<void>("noteReceived", index, seq, heardAs);
   noteAcknowledged = (seq: number) => this.call<void>("noteAcknowledged", seq);
   forget = (options: ForgetOptions) => this.call<Forgotten>("forget", options);
   cursors = () => this.call<{ index: string; seq: number }[]>("cursors");

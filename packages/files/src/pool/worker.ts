@@ -33,7 +33,6 @@ const QUIET: ReadonlySet<string> = new Set([
   "noteAcknowledged",
   "cursors",
   "cursorsOf",
-  "placeOf",
   "holds",
   "nothingFor",
   "locate",

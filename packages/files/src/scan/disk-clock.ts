@@ -14,17 +14,27 @@ export class DiskClock {
   private readonly countedMs: () => number;
   private offsetMs: number;
   private setAtMs = -Infinity;
+  private metOffsetMs: number;
 
   /** `wallMs` may be set, `countedMs` only ever counts; both in milliseconds. */
   constructor(wallMs: () => number = Date.now, countedMs: () => number = () => performance.now()) {
     this.wallMs = wallMs;
     this.countedMs = countedMs;
     this.offsetMs = wallMs() - countedMs();
+    this.metOffsetMs = this.offsetMs;
   }
 
   /** Unix microseconds. */
   nowUs(): number {
     return this.wallMs() * 1000;
+  }
+
+  /** True once for each time that it was set ahead: by a person, after sleep, or because all of the machine is an earlier state of it. */
+  wasSetAhead(): boolean {
+    const offset = this.wallMs() - this.countedMs();
+    const byMs = offset - this.metOffsetMs;
+    this.metOffsetMs = offset;
+    return byMs > ADJUSTED_MS;
   }
 
   /** True for a file whose last change may not be on the disk yet. Just after the clock was set no time of a file says anything. */

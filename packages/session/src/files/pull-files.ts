@@ -39,7 +39,8 @@ export interface PulledFiles {
 export async function pullFiles(exchange: FileExchange): Promise<PulledFiles> {
   const { root, peer, signal, asKnown, onProgress } = exchange;
   const known = await root.cursors();
-  const stream = peer.fileList({ root: root.name, known, callerIndex: root.state.index, follow: false, asKnown }, signal);
+  const { index: callerIndex } = root.state;
+  const stream = peer.fileList({ root: root.name, known, callerIndex, follow: false, asKnown }, signal);
   const refused: FileRefusal[] = [];
   const gone: FileEntry[] = [];
   let live: ListedEntry[] = [];
@@ -70,7 +71,7 @@ export async function pullFiles(exchange: FileExchange): Promise<PulledFiles> {
   for (let at = 0; at < gone.length; at += BATCH_ENTRIES) await take(gone.slice(at, at + BATCH_ENTRIES));
   if (root.state.wanted > 0) refused.push(...(await takeIn(exchange, source, [])));
   // What was refused for now is listed again next time, and all that came after it; that has nothing new then.
-  if (!refused.some(({ retry }) => retry)) await root.noteReceived(end.index, end.seq);
+  if (!refused.some(({ retry }) => retry)) await root.noteReceived(end.index, end.seq, callerIndex);
   throwForRoom(refused);
   return { end, refused };
 }

@@ -105,7 +105,7 @@ export async function putFile(
         }
         case "done": {
           if (root.state.wanted > 0) await root.heal();
-          await root.noteReceived(open.index, seqIn(kind.value.cursor, open.index));
+          await root.noteReceived(open.index, seqIn(kind.value.cursor, open.index), index);
           const { state } = root;
           const end = { index: state.index, seq: state.seq, digest: state.digest, received: seqIn(kind.value.cursor, open.index) };
           await outbox.write({

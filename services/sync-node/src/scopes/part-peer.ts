@@ -70,7 +70,7 @@ async function openPut(main: FileRoot, copy: FileRoot, part: Part, { name, index
       return { placed, conflicts, removed, refused };
     },
     async done({ seq }) {
-      await main.noteReceived(index, seq);
+      await main.noteReceived(index, seq, ready.index);
       return { index: main.state.index, seq: main.state.seq, digest: "", received: seq, files: 0, pending: 0 };
     },
     cancel: () => void reception.leave(),
