@@ -147,7 +147,7 @@ export function makeParts(
     reader,
     early,
     linkedRows,
-    linkedFollower: new LinkedFollower({ ...parts, placement }),
+    linkedFollower: new LinkedFollower({ ...parts, placement, nowUs: () => clock.nowUs() }),
     dependents: () => (options.isReferredTo === true ? dependents() : []),
     drainNeighbour: (name) => surroundings.neighbour?.(name)?.drain(),
   });

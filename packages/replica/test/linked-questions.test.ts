@@ -2,7 +2,7 @@ import { copyFileSync, rmSync } from "node:fs";
 import Database from "better-sqlite3";
 import type { Review } from "@scoutsync/core";
 import { expect, test } from "vitest";
-import { SECOND_US, settle, Site, START_US } from "./site.ts";
+import { julianDay, SECOND_US, settle, Site, START_US } from "./site.ts";
 
 const USERS = "CREATE TABLE user(id INTEGER PRIMARY KEY, name TEXT)";
 const SCOUTING = "CREATE TABLE scouting(id INTEGER PRIMARY KEY, scout_id INTEGER, wrote TEXT)";
@@ -22,6 +22,7 @@ class Node {
   }
 
   signUp(name: string, seconds: number): void {
+    this.scouting.nowUs = START_US + seconds * SECOND_US;
     this.users.edit(`INSERT INTO user(name) VALUES('${name}')`, START_US + seconds * SECOND_US);
   }
 
@@ -198,6 +199,44 @@ for (const isElsewhere of [true, false])
     a.scouting.replica.drain();
     agree(a, b);
     for (const node of [a, b]) expect(node.wrong).toEqual(isElsewhere ? [] : ["cat -> undefined"]);
+  });
+
+for (const when of ["before the node starts", "after it has started", "on another node"])
+  test(`a user who gets ${when} the number of one that was only in the file before, and that no node ever had, is not taken for that one in silence`, () => {
+    const [a, b] = [new Node("a"), new Node("b")];
+    a.signUp("ann", 0);
+    agree(a, b);
+    a.whileDown([], () => a.backUp());
+    const captured = (site: Site, seconds: number) =>
+      site.app.exec(`UPDATE _scoutsync_capture SET at = ${julianDay(START_US + seconds * SECOND_US)}`);
+    const yan = (node: Node) => {
+      node.users.write("INSERT INTO user(name) VALUES('yan')");
+      captured(node.users, 20);
+    };
+    for (const name of NAMES) for (const node of [a, b]) node[name].nowUs = START_US + 15 * SECOND_US;
+    const then = () => {
+      for (const name of NAMES) for (const node of [a, b]) node[name].nowUs = START_US + 30 * SECOND_US;
+      if (when.startsWith("before")) yan(a);
+    };
+    const waits = () => {
+      a.users.write("INSERT INTO user(name) VALUES('zoe')");
+      a.write("zoe");
+      a.write("ann");
+      captured(a.scouting, 10);
+    };
+    a.whileDown(["users"], waits, then);
+    if (!when.startsWith("before")) yan(when.startsWith("on") ? b : a);
+    agree(a, b);
+    expect(a.idOf("yan")).toBe(2);
+    expect(a.wrong).toEqual(["zoe -> yan"]);
+    expect(a.silent).toEqual([]);
+    expect(a.asked).toEqual(["zoe"]);
+    a.write("yan");
+    agree(a, b);
+    expect(a.asked).toEqual(["zoe"]);
+    a.decide("winner", a.questions[0] as Review);
+    agree(a, b);
+    expect(a.asked).toEqual([]);
   });
 
 test("the database that refers put back while the node was down: rows that waited in it are asked about where another has the number", () => {

@@ -182,8 +182,8 @@ function doubtfulReference(audited: Audited, notices: Notices, group: { notices:
     winner: version(audited, now, row),
     loser: other === null ? null : version(audited, other, row),
     reason:
-      `${were} written here with ${column} = ${id}, soon after that came to be another row in "${target.table}" of "${target.database}": by a sync, or as one of ` +
-      `the two databases alone was put back from a backup. They are taken for the one that has ${valueText(now)} now: --keep winner if they mean that, ` +
+      `${were} written here with ${column} = ${id}, which may have been another row in "${target.table}" of "${target.database}" then: it came to be another one ` +
+      `by a sync or after that was written, or one of the two databases alone was put back from a backup. They are taken for the one that has ${valueText(now)} now: --keep winner if they mean that, ` +
       (other === null
         ? "else change them in the application, as the other one is not known or not there"
         : `--keep loser if they mean the one that has ${other}`),

@@ -3,6 +3,7 @@ import type { Database } from "better-sqlite3";
 import { dependsOn, lacksTarget } from "../rows/foreign-keys.ts";
 import type { EntityMembers } from "../rows/members.ts";
 import { Notices } from "../rows/notices.ts";
+import { registerOf } from "../rows/registers.ts";
 import { type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import type { Table } from "../schema/catalog.ts";
@@ -106,12 +107,13 @@ export class Affected {
   }
 
   /** As `noteFormer`, of references into another database; also where that or this one was put back alone before the node started. */
-  private noteDoubtful({ table, birth }: RowState, values: readonly SqlValue[], written: readonly boolean[] | null): void {
+  private noteDoubtful(state: RowState, values: readonly SqlValue[], written: readonly boolean[] | null): void {
+    const { table, birth } = state;
     for (const { index, target } of table.linked) {
       const id = values[index];
       if (written?.[index] === false) continue;
       const { cid } = table.columns[index] as { cid: number };
-      const doubt = typeof id === "bigint" ? this.rows.linked.doubtAt(target, id) : null;
+      const doubt = typeof id === "bigint" ? this.rows.linked.doubtAt(target, id, latestOf(state, cid)) : null;
       if (doubt) this.notices.refers(birth, { cid, id: id as bigint, meant: doubt.other }, this.clock.nowUs());
       // Who writes it again knows better.
       else if (this.mayBeNoted && written !== null) this.notices.forget({ birth, refers: { cid } });
@@ -150,3 +152,6 @@ export class Affected {
     if (this.members.concerns(state)) this.touched.push(state.birth);
   }
 }
+
+/** When a column was last written, Unix microseconds. */
+const latestOf = (state: RowState, cid: number): number => registerOf(state, cid).reduce((latest, { time }) => Math.max(latest, time), 0);

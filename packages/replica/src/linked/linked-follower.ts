@@ -5,6 +5,7 @@ import { CAPTURE, MASK_BITS, Op } from "../capture/triggers.ts";
 import { BASELINE_AUTHOR } from "../identity/baseline.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { asLocked } from "../identity/same-file.ts";
+import { Notices } from "../rows/notices.ts";
 import { stateAt } from "../rows/foreign-keys.ts";
 import { registerOf, sayMeant, writeTakenOver } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
@@ -21,16 +22,23 @@ export class LinkedFollower {
   private readonly linked: LinkedRows;
   private readonly knowledge: Knowledge;
   private readonly placement: Placement;
+  private readonly notices: Notices;
+  private readonly nowUs: () => number;
+  /** When the file was opened. */
+  private readonly openedUs: number;
   /** By database, up to which of its transactions it was followed; those of a transaction that has not committed apart. */
   private readonly followed = new Map<string, { parent: Neighbour; generation: number }>();
   private readonly following = new Map<string, { parent: Neighbour; generation: number }>();
 
-  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement }) {
+  constructor(options: { db: Database; rows: RowStore; knowledge: Knowledge; placement: Placement; nowUs: () => number }) {
     this.db = options.db;
     this.rows = options.rows;
     this.linked = options.rows.linked;
     this.knowledge = options.knowledge;
     this.placement = options.placement;
+    this.notices = new Notices(options.db);
+    this.nowUs = options.nowUs;
+    this.openedUs = options.nowUs();
   }
 
   private get databases(): Set<string> {
@@ -217,8 +225,11 @@ export class LinkedFollower {
       const meant = winnerOf(registerOf(state, cid), this.knowledge);
       // Who wrote it says whom it means: until then it is the bare integer for everybody.
       if (isFirst && !this.isOurs(state, cid, id, target)) state.own.set(cid, id);
-      else if (isFirst && meant) sayMeant(state, cid, meant, [], id, this.knowledge);
-      else writeTakenOver(state, cid, this.knowledge);
+      else if (isFirst && meant) {
+        sayMeant(state, cid, meant, [], id, this.knowledge);
+        // Whom it means may have been in a file that is not there any more.
+        if (meant.time < this.openedUs) this.notices.refers(birth, { cid, id, meant: null }, this.nowUs());
+      } else writeTakenOver(state, cid, this.knowledge);
       this.rows.saveInTable(state, table.surrogate ? state.slot : null, values, before);
     });
     this.rows.flush();

@@ -127,6 +127,13 @@ export class LinkedParent {
     if (state) this.rows.former.wasSeen(state, id);
   }
 
+  /** True where the row that has this integer was born here after a time, Unix microseconds. */
+  isBornHereAfter(table: string, id: bigint, us: number): boolean {
+    const parent = this.table(table);
+    const state = parent && this.rows.byId(parent, id);
+    return state != null && state.birth.time > us && this.knowledge.isOwn(state.birth.origin);
+  }
+
   /** True for a row that was born here: by an application of this database, not by a sync. */
   isBornHere(name: RowName): boolean {
     const oid = this.knowledge.numberOf(name.origin);

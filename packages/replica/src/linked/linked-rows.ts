@@ -212,16 +212,19 @@ export class LinkedRows {
   }
 
   /**
-   * Of an integer that the application wrote: `other` is the row that may be meant instead of the one it is taken for, null where it is not
+   * Of an integer that the application wrote at `atUs`: `other` is the row that may be meant instead of the one it is taken for, null where it is not
    * known who had it when it was written. Null where there is no doubt, which is nearly always. Throws DATABASE_FAILED, and ParentBehind.
    */
-  doubtAt(target: LinkedTarget, id: bigint): { other: Ref | null } | null {
+  doubtAt(target: LinkedTarget, id: bigint, atUs: number): { other: Ref | null } | null {
     this.checkStillHeld(target, id);
-    if (!this.isDoubtful(target.database)) {
-      const former = this.neighbour(target.database)?.linkedRows.formerAt(target.table, id);
-      return former ? { other: this.refOfName(former) } : null;
-    }
     const known = this.met.has(metName(target, id)) ? undefined : this.linkAt(target, id);
+    if (!this.isDoubtful(target.database)) {
+      const rows = this.neighbour(target.database)?.linkedRows;
+      const former = rows?.formerAt(target.table, id);
+      if (former) return { other: this.refOfName(former) };
+      // It means one that this file never had, as nobody has two that were put back to when the node ended.
+      return this.waited && !known && rows?.isBornHereAfter(target.table, id, atUs) ? { other: null } : null;
+    }
     const holder = this.open(target).linkedRows.holder(target.table, id);
     if (!known) return { other: null };
     if (!holder) return null;
