@@ -308,7 +308,7 @@ export const APPLY_FAULTS: Fault[] = [
   },
   {
     name: "the key of a row that names a parked one is not noted",
-    edits: [[" ?? keyIn(state.table, values)", ""]],
+    edits: [[": shown) ?? shown;", ": shown);"]],
     caughtBy: tests("foreign-keys"),
   },
   {

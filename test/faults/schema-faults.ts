@@ -329,6 +329,21 @@ export const SCHEMA_FAULTS: Fault[] = [
     caughtBy: tests("migration-deletes"),
   },
   {
+    name: "a row waits for good that names another one in its key, where that is no foreign key here",
+    edits: [
+      [
+        "&& !isItself(value) && this.strayId(value, together) === null);",
+        "&& !isItself(value) && (this.strayId(value, together) === null || table.key.some(({ name }) => name === table.columns[index]?.name)));",
+      ],
+    ],
+    caughtBy: tests("foreign-keys"),
+  },
+  {
+    name: "a row whose key shows another integer since a comparison is found by the former one",
+    edits: [["(hasLocalKey(state.table) ? this.keys.keyValues(state) : shown) ?? shown", "this.keys.keyValues(state) ?? shown"]],
+    caughtBy: tests("foreign-keys"),
+  },
+  {
     name: "the key of a row that comes once the table it refers to is gone is not noted",
     edits: [["const isNoted = this.keys.isNoted(state);", "const isNoted = state.table.keyless || state.table.keyReferences.length > 0;"]],
     caughtBy: tests("migration-deletes"),

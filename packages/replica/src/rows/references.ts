@@ -68,10 +68,9 @@ export class References {
 
   /**
    * The integer that a column which refers to nothing here shows for a row that is named in it: an application without the foreign key
-   * would have written it so. Null where that row is not here, and in a key, which is another one with it. `together` as for `concrete`.
+   * would have written it so. Null where that row is not here. `together` as for `concrete`.
    */
-  strayId(table: Table, index: number, ref: Identity, together = NOBODY): bigint | null {
-    if (!table.surrogate && table.key.some(({ cid }) => cid === table.columns[index]?.cid)) return null;
+  strayId(ref: Identity, together = NOBODY): bigint | null {
     this.rows.flush();
     const at = this.rows.dotAt(ref.origin, ref.sequence);
     const parent = at && this.rows.byTid(Math.abs(Number(at[0])));
@@ -89,9 +88,7 @@ export class References {
    */
   unshownStray({ table, identity }: RowState, cells: readonly CellValue[], together = NOBODY): number {
     const isItself = (ref: Ref) => table.surrogate && ref.origin === identity.origin && ref.sequence === identity.sequence;
-    return cells.findIndex(
-      (value, index) => isStray(table, index, value) && !isItself(value) && this.strayId(table, index, value, together) === null,
-    );
+    return cells.findIndex((value, index) => isStray(table, index, value) && !isItself(value) && this.strayId(value, together) === null);
   }
 
   /** The row with a natural key whose reference to `parent`'s table means `parent`, whoever has that integer now. */
@@ -130,7 +127,7 @@ export class References {
     const parent = table.references.find((reference) => reference.index === index)?.parent;
     if (parent) return this.shownId(parent, ref);
     const target = table.linked.find((reference) => reference.index === index)?.target;
-    return target ? this.rows.linked.idOf(target, ref) : this.strayId(table, index, ref);
+    return target ? this.rows.linked.idOf(target, ref) : this.strayId(ref);
   }
 
   /** References as identities instead of integers, for images and the wire. Integers that name no row stay. */
@@ -176,7 +173,7 @@ export class References {
     }
     for (const [index, value] of values.entries()) {
       if (!isStray(table, index, value)) continue;
-      const id = this.strayId(table, index, value, together);
+      const id = this.strayId(value, together);
       if (id === null) missing ??= value;
       else result[index] = id;
     }

@@ -28,7 +28,7 @@ import { OutState, OutTable, type OutRow, type WaitingRows } from "./out-table.t
 import { KeptBackRows } from "./kept-back-rows.ts";
 import type { FormerIds } from "./former-ids.ts";
 import { SpentIds } from "./spent-ids.ts";
-import { type StoredRow, TableStore } from "./table-store.ts";
+import { hasLocalKey, type StoredRow, TableStore } from "./table-store.ts";
 import { packKey, sameValue } from "./values.ts";
 
 const isLacking = ({ absent, surrogate }: Table): boolean => absent === "missing" && surrogate;
@@ -410,7 +410,8 @@ export class RowStore {
       if (key) store.setLocal(state.slot, packKey(state.table.key, key));
     } else if (isNoted) {
       // What it refers to may wait: an application that enforces nothing names a row that it cannot see.
-      const inTable = key ?? this.keys.keyValues(state) ?? keyIn(state.table, values);
+      const shown = keyIn(state.table, values);
+      const inTable = key ?? (hasLocalKey(state.table) ? this.keys.keyValues(state) : shown) ?? shown;
       store.setLocal(state.slot, inTable && packKey(state.table.key, inTable));
     }
     this.syncLog(state, before);

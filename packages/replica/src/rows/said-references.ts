@@ -84,7 +84,7 @@ export class SaidReferences {
       const index = table.indexOf.get(cid);
       if (index === undefined) continue;
       // Where the row named has another integer by now, or is forgotten, the table says what the application sees.
-      const isOther = isStray(table, index, value) && this.rows.references.strayId(table, index, value) !== values[index];
+      const isOther = isStray(table, index, value) && this.rows.references.strayId(value) !== values[index];
       if (!isOther) cells[index] = value;
     }
   }
