@@ -53,7 +53,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "rows without a key count as edited now where a column went",
-    edits: [["const day = former && !former.isWhole ? EARLIEST : null;", "const day = null;"]],
+    edits: [["edit(id, at, 0n, written === 0n ? UNDATED : EARLIEST)", "edit(id, at, 0n, null)"]],
     caughtBy: tests("migration-deletes"),
   },
   {
@@ -83,7 +83,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "rows of a table that is rebuilt without a column count as edited whatever they held in it",
-    edits: [["return this.guesses.some((gone) => {", "return this.isWhole && this.guesses.some((gone) => {"]],
+    edits: [["for (const gone of this.guesses) {", "for (const gone of this.isWhole ? this.guesses : []) {"]],
     caughtBy: tests("rebuilt-less"),
   },
   {
@@ -361,6 +361,28 @@ export const SCHEMA_FAULTS: Fault[] = [
   {
     name: "what all wrote alike is listed once their table is gone",
     edits: [[".filter(({ cid, loser }) => !isOfMigration(state, cid, loser))", ""]],
+    caughtBy: tests("dropped-column"),
+  },
+  {
+    name: "rows without a key are not known by what most hold in a column that went",
+    edits: [
+      ["(blind ? null : pairsByPlace(db, table)) ?? likelyPairs(db, rows, table, gone)", "(blind ? null : pairsByPlace(db, table)) ?? []"],
+    ],
+    caughtBy: tests("rebuilt-less"),
+  },
+  {
+    name: "rows without a key of a table made anew are those that were at their places",
+    edits: [["    const pairs = pairsByPlace(db, table) ?? [];\n    forget(pairs);\n", "    const pairs: Pair[] = [];\n"]],
+    caughtBy: tests("rebuilt-less"),
+  },
+  {
+    name: "rows without a key that may have been written count as written last",
+    edits: [["edit(id, at, 0n, written === 0n ? UNDATED : EARLIEST)", "edit(id, at)"]],
+    caughtBy: tests("rebuilt-less"),
+  },
+  {
+    name: "what a renamed column holds in rows without a key counts as written now",
+    edits: [["const earliest = former && !former.isWhole ? EARLIEST : null;", "const earliest = null;"]],
     caughtBy: tests("dropped-column"),
   },
 ];

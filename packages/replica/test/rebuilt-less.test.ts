@@ -103,3 +103,64 @@ test("what somebody typed in one of several rows that are one is not beaten by w
     expect(site.replica.state().digest).toEqual(a.replica.state().digest);
   }
 });
+
+// Rows were at other places once one that came before them had been deleted.
+describe.each([false, true])("a table without a key that is rebuilt with a column less, its rows at other places: %s", (moves) => {
+  const rebuild = (name = "name") => `CREATE TABLE made(name TEXT, n INT, m INT); INSERT INTO made SELECT ${name}, n, m FROM item;
+    DROP TABLE item; ALTER TABLE made RENAME TO item`;
+
+  /** Three nodes with two rows that held this. */
+  function sites(old: string): [Site, Site, Site] {
+    const schema = "CREATE TABLE item(name TEXT, n INT, m INT, old)";
+    const all: [Site, Site, Site] = [new Site("a", schema), new Site("b", schema), new Site("c", schema)];
+    const [a] = all;
+    a.edit(`INSERT INTO item VALUES('zero', 0, 0, ${old}), ('one', 1, 1, ${old}), ('two', 2, 2, ${old})`, at(0));
+    settle(...all);
+    if (moves) a.edit("DELETE FROM item WHERE name = 'zero'", at(1));
+    else a.edit("DELETE FROM item WHERE name = 'two'; UPDATE item SET name = 'two', n = 2, m = 2 WHERE name = 'zero'", at(1));
+    settle(...all);
+    return all;
+  }
+
+  const rebuiltEach = (all: [Site, Site, Site], name = "name") => {
+    for (const [i, site] of all.entries()) site.edit(rebuild(name), at(10 + i));
+    settle(...all);
+  };
+
+  test.each(["NULL", "0", "''", "'x'", "random()"])("has the rows that it had, with all that was typed in them: %s", (old) => {
+    const all = sites(old);
+    const [a, b, c] = all;
+    b.edit("UPDATE item SET n = 20 WHERE name = 'two'", at(2));
+    a.edit("UPDATE item SET m = 30 WHERE name = 'two'", at(3));
+    rebuiltEach(all);
+    for (const site of all)
+      expect(site.rows("SELECT * FROM item ORDER BY name"), site.name).toEqual([
+        { name: "one", n: 1, m: 1 },
+        { name: "two", n: 20, m: 30 },
+      ]);
+    expect(a.pull(c).at(-1)?.verified).toBe(true);
+  });
+
+  test.each(["NULL", "0", "''"])("what lost in a row that held %s in that column stays listed", (old) => {
+    const all = sites(old);
+    const [a, b] = all;
+    a.edit("UPDATE item SET n = 20 WHERE name = 'two'", at(2));
+    b.edit("UPDATE item SET n = 30 WHERE name = 'two'", at(3));
+    settle(...all);
+    const before = a.replica.state().vector;
+    rebuiltEach(all);
+    expect(a.replica.state().vector).toEqual(before);
+    for (const site of all)
+      expect(site.conflicts, site.name).toMatchObject([{ column: "n", winner: { value: 30n }, loser: { value: 20n } }]);
+  });
+
+  test.each(["NULL", "'x'"])("what the migration writes reaches all: %s", (old) => {
+    const all = sites(old);
+    rebuiltEach(all, "upper(name)");
+    for (const site of all)
+      expect(site.rows("SELECT * FROM item ORDER BY name"), site.name).toEqual([
+        { name: "ONE", n: 1, m: 1 },
+        { name: "TWO", n: 2, m: 2 },
+      ]);
+  });
+});

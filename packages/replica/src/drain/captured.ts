@@ -286,8 +286,8 @@ export function isFirstOfTwo(values: readonly SqlValue[], tables: ReadonlyMap<nu
 }
 
 /** The event as tables without a primary key have it. */
-export function keylessEvent({ n, op, wall, key, masks, image, replaced }: Event) {
-  return { n, op, wall, rowid: key[0] as bigint | null, slot: masks[0] ?? 0n, image, replaced };
+export function keylessEvent({ n, op, wall, undated, key, masks, image, replaced }: Event) {
+  return { n, op, wall, undated, rowid: key[0] as bigint | null, slot: masks[0] ?? 0n, image, replaced };
 }
 
 /** True for the event of a row that went whose next one is of the row that came in its place: a statement changed the key. */

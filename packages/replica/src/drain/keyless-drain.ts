@@ -20,6 +20,8 @@ export interface KeylessEvent {
   n: number;
   /** Unix microseconds. */
   wall: number;
+  /** As of an `Event`. */
+  undated: boolean;
   /** The rowid it had then; null where only `slot` names the row. */
   rowid: bigint | null;
   /**
@@ -126,10 +128,11 @@ export class KeylessDrain {
       const unseen = new Set(this.rows.columnsToFill(state));
       const blind = unseen.size > 0 ? blindWrite(state, event.wall, this.knowledge) : null;
       const seen = written.filter(({ cid }) => !unseen.has(cid));
-      this.overwrite(state, seen, event.wall);
+      if (event.undated) this.overwriteUndated(state, seen);
+      else this.overwrite(state, seen, event.wall);
       if (blind) for (const cid of unseen) writeBeside(state, cid, blind, this.knowledge);
-      if (!isAlive(state, this.knowledge)) state.deletes = [];
-      state.kept = false;
+      // As in other tables, what nobody typed brings no deleted row back that is kept for what refers to it.
+      if (isAlive(state, this.knowledge)) state.kept = false;
     }
     this.noteReferred(state, event.image);
     this.rows.saveInTable(state, null, event.image, before, [event.rowid]);
@@ -143,14 +146,20 @@ export class KeylessDrain {
     return state.table.columns.filter((_, i) => written[i]);
   }
 
-  /** One dot for all of these columns. */
-  private overwrite(state: RowState, columns: readonly Column[], wall: number): void {
+  /** Columns that may hold what nobody saw written: each is dated right after what it has had itself. */
+  private overwriteUndated(state: RowState, columns: readonly Column[]): void {
+    const latest = ({ cid }: Column) => Math.max(0, ...registerOf(state, cid).map(({ time }) => time));
+    for (const [time, together] of Map.groupBy(columns, latest)) this.overwrite(state, together, time + 1, null);
+  }
+
+  /** One dot for all of these columns, beyond the latest write of `beyond`. */
+  private overwrite(state: RowState, columns: readonly Column[], wall: number, beyond: RowState | null = state): void {
     if (columns.length === 0) return;
     const replaced: Write[] = columns.flatMap(({ cid }) => [...registerOf(state, cid)]);
     const write =
       this.rows.out.holds && isHeldElsewhere(this.rows, state)
         ? { ...blindWrite(state, wall, this.knowledge), context: contextOfReplacing(replaced, this.knowledge, false) }
-        : localWrite(state, wall, replaced, this.knowledge);
+        : localWrite(beyond, wall, replaced, this.knowledge);
     for (const { cid } of columns) replaceColumn(state, cid, write, this.knowledge);
   }
 }

@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import { ByteReader, type Write } from "@scoutsync/core";
-import { EARLIEST, MASK_BITS, Op } from "../capture/events.ts";
+import { EARLIEST, MASK_BITS, Op, UNDATED } from "../capture/events.ts";
 import { noteEvents } from "../capture/touch.ts";
 import { pages } from "../rows/pages.ts";
 import { isContested, ownedDots } from "../rows/row-state.ts";
@@ -11,7 +11,7 @@ import type { Table } from "./catalog.ts";
 import type { FormerShape } from "./reconcile.ts";
 
 type Stored = [id: bigint, local: Buffer | null];
-type Found = [rowid: bigint, written: bigint];
+type Found = [rowid: bigint, hash: Buffer, written: bigint];
 type Pair = [id: bigint, rowid: bigint, hash: Buffer, written: bigint];
 
 /**
@@ -57,15 +57,15 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
   };
   const alike = take("hash");
   // A column that went took what the hashes were made of with it. Where all was captured each row is where it was, or all have moved.
-  const inPlace = () => {
-    const pairs = blind ? null : pairsByPlace(db, table);
-    if (pairs) forget(pairs);
-    return pairs ?? [];
+  const inPlace = (gone: FormerShape) => {
+    const pairs = (blind ? null : pairsByPlace(db, table)) ?? likelyPairs(db, rows, table, gone);
+    forget(pairs);
+    return pairs;
   };
   const note = noteEvents(db, table);
   // Where nobody can tell whether a row was edited it was right after the latest write that is known of, if at all.
-  const day = former && !former.isWhole ? EARLIEST : null;
-  const edit = (slot: bigint, at: bigint, columns = 0n) => {
+  const earliest = former && !former.isWhole ? EARLIEST : null;
+  const edit = (slot: bigint, at: bigint, columns = 0n, day = earliest) => {
     note(Op.update, at, slot, day);
     note(Op.insert, at, columns, day);
   };
@@ -79,7 +79,7 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
       else toFill.push(...birthToFill(rows, table, id));
     }
   }
-  for (const [id, at, hash, written] of former ? (former.isWhole ? take("old") : inPlace()) : []) {
+  for (const [id, at, hash, written] of former ? (former.isWhole ? take("old") : inPlace(former)) : []) {
     const state = rows.atLog(table.tid, id);
     const values = state && former?.isWhole && isContested(state, former.added) ? rows.of(table).read([at]) : null;
     if (state && values) rows.saveInTable(state, null, values, ownedDots(state));
@@ -87,8 +87,15 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
     if (written !== 0n) edit(id, at, added);
     else if (state && rows.columnsToFill(state).length > 0) toFill.push(state.birth);
   }
+  // A table that was made anew has its rows in their order, mostly at other places: at those are others of them.
+  if (former && !former.isWhole) {
+    const pairs = pairsByPlace(db, table) ?? [];
+    forget(pairs);
+    // What came had another name before, and may have been written last.
+    for (const [id, at, , written] of pairs) edit(id, at, 0n, written === 0n ? UNDATED : EARLIEST);
+  }
   const left = db.prepare("SELECT id, local FROM temp.stored ORDER BY id").safeIntegers(true).raw(true).all() as Stored[];
-  const here = db.prepare("SELECT at, written FROM temp.found ORDER BY at").safeIntegers(true).raw(true).all() as Found[];
+  const here = db.prepare("SELECT at, hash, written FROM temp.found ORDER BY at").safeIntegers(true).raw(true).all() as Found[];
   const places = new Map(here.map(([at]) => [packKey(table.key, [at]).toString("latin1"), at]));
   for (const [id, local] of left) {
     const name = local?.toString("latin1") ?? "";
@@ -105,6 +112,25 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
   }
   db.exec("DROP TABLE temp.found; DROP TABLE temp.stored");
   return toFill;
+}
+
+/** What is left on both sides, as far as a row has its hash with what most rows hold in columns that went. */
+function likelyPairs(db: Database, rows: RowStore, table: Table, former: FormerShape): Pair[] {
+  const pairs: Pair[] = [];
+  db.exec("CREATE INDEX temp.stored_hash ON stored(hash)");
+  const known = db.prepare("SELECT id FROM temp.stored WHERE hash = ? ORDER BY id LIMIT 1").safeIntegers(true).pluck();
+  const take = db.prepare("DELETE FROM temp.stored WHERE id = ?");
+  const found = db.prepare("SELECT at, hash, written FROM temp.found ORDER BY at").safeIntegers(true).raw(true);
+  for (const [at, hash, written] of found.all() as Found[]) {
+    const values = rows.of(table).read([at]) ?? [];
+    let id: bigint | undefined;
+    for (const likely of former.likelyHashes(null, values)) if ((id = known.get(likely) as bigint | undefined) !== undefined) break;
+    if (id === undefined) continue;
+    take.run(id);
+    rows.of(table).setLocal(id, packKey(table.key, [at]));
+    pairs.push([id, at, hash, written]);
+  }
+  return pairs;
 }
 
 /** The birth of a stored row of which values are held for columns that its table has now; nothing where there are none. */
@@ -140,11 +166,7 @@ function takenOver(rows: RowStore, table: Table): Set<bigint> {
  */
 function pairsByPlace(db: Database, table: Table): Pair[] | null {
   const stored = db.prepare("SELECT id, local FROM temp.stored ORDER BY id").safeIntegers(true).raw(true).all() as Stored[];
-  const found = db.prepare("SELECT at, hash, written FROM temp.found ORDER BY at").safeIntegers(true).raw(true).all() as [
-    bigint,
-    Buffer,
-    bigint,
-  ][];
+  const found = db.prepare("SELECT at, hash, written FROM temp.found ORDER BY at").safeIntegers(true).raw(true).all() as Found[];
   const there = new Map(found.map((row) => [packKey(table.key, [row[0]]).toString("latin1"), row]));
   const pairs = stored.flatMap(([id, local]): Pair[] => {
     const name = local?.toString("latin1") ?? "";
@@ -155,5 +177,5 @@ function pairsByPlace(db: Database, table: Table): Pair[] | null {
   if (pairs.length === stored.length && there.size === 0) return pairs;
   const noted = stored.map(([, local]) => local && (new ByteReader(local).value() as bigint));
   const inOrder = noted.every((at, i) => at !== null && (i === 0 || at > (noted[i - 1] as bigint)));
-  return inOrder && found.length === stored.length ? stored.map(([id], i): Pair => [id, ...(found[i] as (typeof found)[number])]) : null;
+  return inOrder && found.length === stored.length ? stored.map(([id], i): Pair => [id, ...(found[i] as Found)]) : null;
 }

@@ -360,11 +360,17 @@ export class FormerShape {
    * that held something else there nobody can tell.
    */
   isThatOf(hash: Buffer, id: bigint | null, cells: readonly CellValue[]): boolean {
-    return this.guesses.some((gone) => {
+    for (const likely of this.likelyHashes(id, cells)) if (Buffer.compare(likely, hash) === 0) return true;
+    return false;
+  }
+
+  /** The hashes by which `isThatOf` knows a row of these. */
+  *likelyHashes(id: bigint | null, cells: readonly CellValue[]): Generator<Buffer> {
+    for (const gone of this.guesses) {
       let at = 0;
       const former = this.positions.map((i) => (i < 0 ? gone[at++] : cells[i]) as CellValue);
-      return Buffer.compare(rowHash(this.shape, id, former), hash) === 0;
-    });
+      yield rowHash(this.shape, id, former);
+    }
   }
 
   /** Columns that came since and hold more than their default, as masks. */
