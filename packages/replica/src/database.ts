@@ -77,7 +77,7 @@ export class ReplicaDatabase implements Neighbour {
         noteProblem: (problem) => (this.problem = problem),
         dependents: () => (surroundings.dependents?.() ?? []).map(({ parts }) => parts.turns),
       });
-      this.wasPutBack = options.hadBefore !== undefined && this.parts.restored.lacks(options.hadBefore);
+      this.wasPutBack = this.parts.knowledge.isOthers || (options.hadBefore !== undefined && this.parts.restored.lacks(options.hadBefore));
       // Opened anew under a running node it is different: what waits has been written since, but for what came with the file.
       if (!surroundings.opening || this.parts.drainer.hasEventsBefore(surroundings.seenUs ?? 0))
         this.parts.rows.linked.beginWaited(this.wasPutBack);

@@ -37,6 +37,11 @@ class Node {
     for (const name of NAMES) this.backups.set(name, this[name].backup());
   }
 
+  /** What is put back is a copy of another node's file as it is now. */
+  takeFrom(node: Node, name: Name): void {
+    this.backups.set(name, node[name].backup());
+  }
+
   /** The node is down while `work` is done and these databases are put back, and notes as it goes how far they were. */
   whileDown(databases: readonly Name[], work: () => void, then = () => {}): void {
     for (const name of NAMES.toReversed()) {
@@ -258,6 +263,23 @@ test("the database that refers put back while the node was down: rows that waite
   expect([...a.wrong, ...b.wrong]).toEqual([]);
   expect(a.asked).toEqual(["ben"]);
 });
+
+for (const name of NAMES)
+  test(`${name} of another node copied over those of one that was down: what waits is asked about where another has the number`, () => {
+    const [a, b] = [new Node("a"), new Node("b")];
+    b.signUp("ann", 0);
+    a.signUp("ben", 1);
+    if (name === "users") a.write("ben");
+    b.write("ann");
+    for (const node of [a, b]) node.scouting.replica.drain();
+    b.users.pull(a.users);
+    if (name === "scouting") b.write("ann");
+    a.takeFrom(b, name);
+    a.whileDown([name], () => name === "users" && a.write("ben"));
+    expect(a.asked).toEqual([name === "users" ? "ben" : "ann"]);
+    agree(a, b);
+    expect([...a.wrong, ...b.wrong]).toEqual([]);
+  });
 
 for (const files of [[], NAMES] as const)
   test(`where ${files.length === 0 ? "none" : "both"} of them put back nobody is asked about what waits`, () => {

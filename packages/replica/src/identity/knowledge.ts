@@ -189,6 +189,13 @@ export class Knowledge implements Causality {
     return this.db.prepare("SELECT 1 FROM _scoutsync_own WHERE oid = ?").get(oid) !== undefined;
   }
 
+  /** True where the last run that wrote here was another node's: the file is a copy of that one's. */
+  get isOthers(): boolean {
+    const sql = "SELECT author FROM _scoutsync_own JOIN _scoutsync_origin USING(oid) WHERE author NOT IN ('', ?) ORDER BY oid DESC LIMIT 1";
+    const author = this.db.prepare(sql).pluck().get(BASELINE_AUTHOR) as string | undefined;
+    return author !== undefined && author !== this.author;
+  }
+
   covers(oid: number, sequence: number): boolean {
     return (this.vectorEntries.get(oid) ?? 0) >= sequence;
   }

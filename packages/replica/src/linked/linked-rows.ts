@@ -13,7 +13,7 @@ export interface Neighbour {
   checkFile(): void;
   /** Captured writes of its application wait to become changes. */
   isBehind: boolean;
-  /** It had more before: an older file came in its place. Until others' changes come, or another of the node's files is replaced. */
+  /** It had more before, or was another node's: another file came in its place. Until others' changes come, or another of the node's files is replaced. */
   wasPutBack: boolean;
   /** As `LinkedParent.wasSeen`, in a transaction of its own. */
   wasSeen(table: string, id: bigint): void;
