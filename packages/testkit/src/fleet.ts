@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { findRedis, SAMPLES, startService, type Redis, type ServiceProcess } from "scoutsync";
 import { childEnvironment } from "./environment.ts";
 import { scoutsync, type CommandResult } from "./command.ts";
+import { ownPort } from "./port.ts";
 import { temporaryFolder } from "./temp.ts";
 
 export interface NodePlan {
@@ -82,7 +83,7 @@ export class Fleet {
 
   async node(plan: NodePlan): Promise<FleetNode> {
     let peers = plan.peers ?? [];
-    let listen = plan.listen ?? "127.0.0.1:0";
+    let listen = plan.listen ?? `127.0.0.1:${await ownPort()}`;
     const start = async () => {
       const args = ["node", "--name", plan.name, "--listen", listen, "--data", this.path(plan.name, "node-data")];
       for (const [name, path] of Object.entries(plan.databases)) args.push("--db", `${name}=${path}`);
@@ -117,8 +118,8 @@ export class Fleet {
   async coordinator({ redis, flags = [] }: { redis?: string; flags?: readonly string[] } = {}): Promise<FleetCoordinator> {
     const url = redis ?? (await this.redis()).url;
     const directory = this.path("coordinator", "registry");
-    let listen = "127.0.0.1:0";
-    let http = "127.0.0.1:0";
+    let listen = `127.0.0.1:${await ownPort()}`;
+    let http = `127.0.0.1:${await ownPort()}`;
     const start = async () => {
       const service = await this.#start(
         ["coordinator", "--listen", listen, "--http", http, "--redis", url, "--data", directory, ...flags],

@@ -17,6 +17,7 @@ export * from "./environment.ts";
 export * from "./fleet.ts";
 export * from "./ledger.ts";
 export * from "./memory.ts";
+export * from "./port.ts";
 export * from "./proxy.ts";
 export * from "./sqlite.ts";
 export * from "./temp.ts";

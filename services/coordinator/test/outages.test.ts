@@ -7,11 +7,12 @@ import { fileURLToPath } from "node:url";
 import { parseVector } from "@scoutsync/core";
 import { CoordinatorClient, createClient, unary, type CoordinatorService, type ServiceClient } from "@scoutsync/protocol";
 import { startSyncNode } from "@scoutsync/sync-node";
+import { ownPort } from "@scoutsync/testkit";
 import Sqlite from "better-sqlite3";
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { eventually, quietLogger, seenWithin } from "./fleet-under-test.ts";
-import { freePort, RedisServer, redisProgram } from "./redis-server.ts";
+import { RedisServer, redisProgram } from "./redis-server.ts";
 
 /** `SCOUTSYNC_OUTAGES=long`: the product's own timing, and Redis paused for a minute; takes ten minutes. */
 const LONG = process.env["SCOUTSYNC_OUTAGES"] === "long";
@@ -68,7 +69,7 @@ describe.skipIf(redisProgram === null)("outages of every part", () => {
 
   beforeAll(async () => {
     redis = await RedisServer.start();
-    listen = `127.0.0.1:${await freePort()}`;
+    listen = `127.0.0.1:${await ownPort()}`;
     await startCoordinator();
     client = createClient(listen, CoordinatorClient);
     startWorker();

@@ -5,10 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { CoordinatorClient, createClient, unary } from "@scoutsync/protocol";
+import { ownPort } from "@scoutsync/testkit";
 import Sqlite from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { eventually, FleetUnderTest, QUICK } from "./fleet-under-test.ts";
-import { freePort, RedisServer, redisProgram } from "./redis-server.ts";
+import { RedisServer, redisProgram } from "./redis-server.ts";
 import { ScriptedNode } from "./scripted-nodes.ts";
 
 const child = (file: string, env: Record<string, string>) =>
@@ -36,7 +37,7 @@ describe.skipIf(redisProgram === null)("processes that are killed or freeze", ()
   it("a coordinator killed in the middle of a scan: the next one closes its sessions and catches everyone up", async () => {
     const directory = mkdtempSync(join(tmpdir(), "scoutsync-killed-"));
     leaving.push(() => rmSync(directory, { recursive: true, force: true }));
-    const listen = `127.0.0.1:${await freePort()}`;
+    const listen = `127.0.0.1:${await ownPort()}`;
     const start = async () => {
       const started = child("coordinator-process.ts", { LISTEN: listen, REDIS: redis.url, DIRECTORY: directory });
       leaving.push(() => kill(started));

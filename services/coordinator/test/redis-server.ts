@@ -1,22 +1,15 @@
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { ownPort } from "@scoutsync/testkit";
 
 const PROGRAM = ["redis-server", "valkey-server"].find((name) => spawnSync(name, ["--version"]).status === 0) ?? null;
 
 /** Null when there is no Redis here; the reason is printed once so that a skipped test explains itself. */
 export const redisProgram: string | null = PROGRAM;
 if (PROGRAM === null) console.warn("skipped: neither redis-server nor valkey-server is on PATH");
-
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** A private Redis that can be stopped, killed and started again on the same port. */
 export class RedisServer {
@@ -31,14 +24,14 @@ export class RedisServer {
   }
 
   static async start(): Promise<RedisServer> {
-    const redis = new RedisServer(await freePort());
+    const redis = new RedisServer(await ownPort());
     await redis.up();
     return redis;
   }
 
   /** A Redis that was never started, on a port nobody listens on. */
   static async absent(): Promise<RedisServer> {
-    return new RedisServer(await freePort());
+    return new RedisServer(await ownPort());
   }
 
   async up(): Promise<void> {

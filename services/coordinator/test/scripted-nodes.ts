@@ -17,6 +17,7 @@ import {
   type ServiceClient,
   type SyncNodeServer,
 } from "@scoutsync/protocol";
+import { ownPort } from "@scoutsync/testkit";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 
 /** Nodes that are equal print the same, and hashing thirty kilobytes a thousand times is not what is tested. */
@@ -104,7 +105,7 @@ export class ScriptedNode {
   async up(): Promise<this> {
     const server = new Server();
     server.addService(SyncNodeService, this.#calls() as SyncNodeServer);
-    const wanted = this.address === "" ? "127.0.0.1:0" : this.address;
+    const wanted = this.address === "" ? `127.0.0.1:${await ownPort()}` : this.address;
     const port = await new Promise<number>((resolve, reject) => {
       server.bindAsync(wanted, ServerCredentials.createInsecure(), (error, bound) => (error ? reject(error) : resolve(bound)));
     });
