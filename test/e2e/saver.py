@@ -10,6 +10,7 @@ Appends to LEDGER, before each rename, the SHA-256 of what it is about to save (
 its own rename that destroyed the version it had saved before ("own HASH"): it holds that file open, and sees its last name go at
 this very moment. Whatever is "saved" and not "own" was taken from its name by somebody else, or is still there: then it says
 how many names that had before and after its rename ("left HASH BEFORE AFTER"), for whoever looks for it.
+It goes on after that many seconds for as long as there is a file LEDGER.go-on.
 A file whose first line is not the SHA-256 of the rest is written down as "torn".
 """
 import hashlib
@@ -89,7 +90,7 @@ due = {}
 
 end = time.monotonic() + float(seconds)
 turn = 0
-while time.monotonic() < end:
+while time.monotonic() < end or os.path.exists(f"{ledger_path}.go-on"):
     {"loop": loop, "bursts": bursts, "missing": missing}[manner](turn)
     turn += 1
 if manner == "loop":
