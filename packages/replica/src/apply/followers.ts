@@ -29,7 +29,7 @@ export function followersOf(rows: RowStore, knowledge: Knowledge, state: RowStat
   return touched.flatMap((foreign) => {
     const target = pick(table, foreign.targets, table.surrogate ? state.slot : null, values) as SqlValue[] | null;
     if (!target) return [];
-    const keys = rows.of(foreign.child).keysHolding(foreign.columns, foreign.collations, bindable(target));
+    const keys = rows.of(foreign.child).keysReferring(foreign, bindable(target));
     return keys
       .flatMap((key) => stateAt(rows, foreign.child, key) ?? [])
       .filter((child) => cidsOf(foreign).some((cid) => wroteApart(child, cid, moved, knowledge)))

@@ -1,5 +1,5 @@
-import { ByteWriter, type CellValue, Ref } from "@scoutsync/core";
-import { pick } from "../rows/foreign-keys.ts";
+import { type CellValue, Ref } from "@scoutsync/core";
+import { meant, pick, targetName } from "../rows/foreign-keys.ts";
 import type { EntityMembers } from "../rows/members.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -40,7 +40,7 @@ export class Needed {
       const values = pick(table, foreign.columns, state.place.kind === "table" ? state.slot : this.rows.outId(state), cells);
       if (!values) continue;
       const valued = this.valued.get(foreign) ?? new Set<string>();
-      this.valued.set(foreign, valued.add(packed(values)));
+      this.valued.set(foreign, valued.add(packed(foreign, meant(foreign, values))));
     }
   }
 
@@ -51,17 +51,11 @@ export class Needed {
     return table.dependants.some((foreign) => {
       const valued = this.valued.get(foreign);
       if (!valued) return false;
-      // Equal by a collation is not equal byte for byte.
-      if (foreign.collations.some((collation) => collation !== "BINARY")) return true;
       const id = state.place.kind === "table" ? state.slot : this.rows.outId(state);
       const values = pick(table, foreign.targets, id, this.rows.cells(state));
-      return values !== null && valued.has(packed(values));
+      return values !== null && valued.has(packed(foreign, values));
     });
   }
 }
 
-function packed(values: readonly CellValue[]): string {
-  const out = new ByteWriter(64);
-  for (const value of values) out.value(value);
-  return out.toBytes().toString("latin1");
-}
+const packed = (foreign: ForeignKey, values: readonly CellValue[]): string => targetName(foreign, values).toString("latin1");

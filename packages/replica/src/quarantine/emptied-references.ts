@@ -3,7 +3,7 @@ import { ByteReader, ByteWriter, type CellValue, Ref, type SqlValue, type Write 
 import { touchColumns } from "../capture/touch.ts";
 import { Op } from "../capture/triggers.ts";
 import type { Event } from "../drain/captured.ts";
-import { indexesOf, pick } from "../rows/foreign-keys.ts";
+import { indexesOf, meant, pick, targetName } from "../rows/foreign-keys.ts";
 import { registerOf } from "../rows/registers.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -41,7 +41,7 @@ export class EmptiedReferences {
     const cells = this.rows.references.abstract(table, found);
     const row = table.surrogate ? new Ref(state.identity.origin, state.identity.sequence) : (state.key as Buffer);
     const local = new ByteWriter(64);
-    local.bytes(target(foreign, held));
+    local.bytes(target(foreign, meant(foreign, held)));
     local.value(row);
     const image = new ByteWriter(64);
     image.varint(table.tid);
@@ -160,16 +160,11 @@ function isAsLeft(state: RowState, index: number, { origin, sequence }: Pick<Wri
 }
 
 /** What names the row that a foreign key refers to by these values. */
-function target({ child, columns, collations }: ForeignKey, values: readonly CellValue[]): Buffer {
+function target(foreign: ForeignKey, values: readonly CellValue[]): Buffer {
   const out = new ByteWriter(64);
-  out.varint(child.tid);
-  out.text(columns.join("\n"));
-  out.bytes(
-    packKey(
-      collations.map((collation) => ({ collation })),
-      values,
-    ),
-  );
+  out.varint(foreign.child.tid);
+  out.text(foreign.columns.join("\n"));
+  out.bytes(targetName(foreign, values));
   return Buffer.from(out.toBytes());
 }
 

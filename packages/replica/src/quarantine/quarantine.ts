@@ -3,7 +3,7 @@ import { type CellValue, type SqlValue, winnerOf } from "@scoutsync/core";
 import { CAPTURE, eventCode, imageNumber, imageTable, Op, REPLACED } from "../capture/triggers.ts";
 import type { Placement } from "../apply/placement.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
-import { pick } from "../rows/foreign-keys.ts";
+import { meant, pick } from "../rows/foreign-keys.ts";
 import { EmptiedReferences } from "./emptied-references.ts";
 import { isSame } from "../rows/members.ts";
 import { registerOf } from "../rows/registers.ts";
@@ -367,7 +367,8 @@ export class Quarantine {
       const keyed = state.table.dependsOn.flatMap((foreign) => {
         const wanted = foreign.isKey ? pick(state.table, foreign.columns, id, values) : null;
         if (!wanted) return [];
-        const key = foreign.parent.key.map((column) => wanted[foreign.targets.indexOf(column.name)] as SqlValue);
+        const held = meant(foreign, wanted);
+        const key = foreign.parent.key.map((column) => held[foreign.targets.indexOf(column.name)] as SqlValue);
         return this.rows.byKey(foreign.parent, this.rows.keys.keyFromValues(foreign.parent, key)) ?? [];
       });
       for (const parent of [...named, ...keyed]) {

@@ -1,9 +1,9 @@
-import { ByteWriter, type CellValue, type SqlValue, type Write } from "@scoutsync/core";
+import type { CellValue, SqlValue, Write } from "@scoutsync/core";
 import type { ForeignKey, Table } from "../schema/catalog.ts";
 import type { RowState } from "./row-state.ts";
 import type { RowStore } from "./row-store.ts";
 import { bindable } from "./table-store.ts";
-import { packKey } from "./values.ts";
+import { asHeld, packKey } from "./values.ts";
 
 /** The row that has this key in its table; null when nothing is known of one. */
 export function stateAt(rows: RowStore, table: Table, key: readonly SqlValue[]): RowState | null {
@@ -25,6 +25,17 @@ export function pick(table: Table, names: readonly string[], id: bigint | null, 
   return picked.includes(null) ? null : picked;
 }
 
+/** What a row refers to by these values of its columns, as the columns that it refers to hold it. */
+export const meant = ({ affinities }: ForeignKey, values: readonly CellValue[]): CellValue[] =>
+  values.map((value, i) => asHeld(affinities[i] ?? "BLOB", value));
+
+/** Names what a foreign key refers to by these values, as `meant` gives them: the same for what SQLite finds equal. */
+export const targetName = ({ collations }: ForeignKey, values: readonly CellValue[]): Buffer =>
+  packKey(
+    collations.map((collation) => ({ collation })),
+    values,
+  );
+
 /**
  * Rows in their tables that refer to this one by a foreign key to something else than a surrogate key. `values` are its
  * own as its table has or had them.
@@ -36,7 +47,7 @@ export function dependants(rows: RowStore, parent: RowState, id: bigint | null, 
     const { child } = foreign;
     return rows
       .of(child)
-      .keysHolding(foreign.columns, foreign.collations, bindable(target))
+      .keysReferring(foreign, bindable(target))
       .flatMap((key) => stateAt(rows, child, key) ?? [])
       .filter((state) => state.table !== parent.table || state.slot !== parent.slot || parent.place.kind !== "table");
   });
@@ -80,7 +91,8 @@ export class DeletedTargets {
       if (!wanted) return [];
       const { parent } = foreign;
       if (foreign.isKey) {
-        const key = parent.key.map((column) => wanted[foreign.targets.indexOf(column.name)] as CellValue);
+        const held = meant(foreign, wanted);
+        const key = parent.key.map((column) => held[foreign.targets.indexOf(column.name)] as CellValue);
         const state = this.rows.byKey(parent, packKey(parent.key, key));
         return state?.place.kind === "dead" ? [state] : [];
       }
@@ -89,7 +101,9 @@ export class DeletedTargets {
       if (missing || !there) return [];
       if (this.rows.of(parent).keysHolding(foreign.targets, foreign.collations, bindable(there)).length > 0) return [];
       const births = this.births.get(foreign) ?? this.read(foreign);
-      return (births.get(packed(there)) ?? []).flatMap(({ origin, sequence }) => this.rows.byDot(origin, sequence) ?? []);
+      return (births.get(packed(foreign, meant(foreign, there))) ?? []).flatMap(
+        ({ origin, sequence }) => this.rows.byDot(origin, sequence) ?? [],
+      );
     });
   }
 
@@ -99,7 +113,7 @@ export class DeletedTargets {
       const { values } = this.rows.references.concrete(foreign.parent, cells);
       const target = pick(foreign.parent, foreign.targets, id, values);
       if (!target) continue;
-      const name = packed(target);
+      const name = packed(foreign, target);
       births.set(name, [...(births.get(name) ?? []), state.birth]);
     }
     this.births.set(foreign, births);
@@ -107,8 +121,4 @@ export class DeletedTargets {
   }
 }
 
-function packed(values: readonly CellValue[]): string {
-  const out = new ByteWriter(64);
-  for (const value of values) out.value(value);
-  return out.toBytes().toString("latin1");
-}
+const packed = (foreign: ForeignKey, values: readonly CellValue[]): string => targetName(foreign, values).toString("latin1");

@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import { ByteReader, ByteWriter, type CellValue, RawText, Ref, type SqlValue } from "@scoutsync/core";
-import { pick } from "./foreign-keys.ts";
+import { meant, pick, targetName } from "./foreign-keys.ts";
 import type { Concrete } from "./references.ts";
 import { showKey } from "./row-keys.ts";
 import type { RowStore } from "./row-store.ts";
@@ -83,10 +83,9 @@ export class KeptBackRows {
     return `${index} ${origin}:${sequence}`;
   }
 
-  /** A row that a foreign key refers to by its values. */
+  /** A row that a foreign key refers to by its values, as `meant` gives them. */
   valueTarget(foreign: ForeignKey, values: readonly CellValue[]): string {
-    const compared = foreign.columns.map((_, i) => ({ collation: foreign.collations[i] ?? "BINARY" }));
-    return `by ${this.table.dependsOn.indexOf(foreign)} ${packKey(compared, values).toString("hex")}`;
+    return `by ${this.table.dependsOn.indexOf(foreign)} ${targetName(foreign, values).toString("hex")}`;
   }
 
   private targetsOf(local: Buffer, cells: readonly CellValue[]): string[] {
@@ -99,7 +98,7 @@ export class KeptBackRows {
     const { values } = this.rows.references.concrete(this.table, cells);
     const keyed = this.table.dependsOn.flatMap((foreign) => {
       const wanted = pick(this.table, foreign.columns, id, values);
-      return wanted ? [this.valueTarget(foreign, wanted)] : [];
+      return wanted ? [this.valueTarget(foreign, meant(foreign, wanted))] : [];
     });
     return [...named, ...keyed];
   }

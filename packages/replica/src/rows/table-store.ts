@@ -3,9 +3,10 @@ import { type CellValue, expectHeld, RawText, Ref, type SqlValue } from "@scouts
 import { NAMES_NOBODY, targetWithin } from "../linked/linked-rows.ts";
 import { afterGiven, isAnyLarge, runReleasing } from "../kept-statements.ts";
 import { quote } from "../schema/quote.ts";
-import type { Column, Table } from "../schema/catalog.ts";
+import type { Column, ForeignKey, Table } from "../schema/catalog.ts";
+import type { Affinity } from "../schema/tables.ts";
 import type { KeptBackRows } from "./kept-back-rows.ts";
-import { type Bindable, mayHoldRawText, sameValue, textFromBytes } from "./values.ts";
+import { asHeld, type Bindable, mayHoldRawText, sameValue, textFromBytes } from "./values.ts";
 
 export const rowsTable = (tid: number): string => `_scoutsync_rows_${tid}`;
 
@@ -258,6 +259,27 @@ export class TableStore {
         () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${match.join(" AND ")}${this.among}`,
       ),
       values,
+    );
+  }
+
+  /**
+   * Keys of the rows that refer to these values by a foreign key of this table. As SQLite compares: what refers gets the affinity of
+   * the column that it refers to, which its own column need not have; an index is looked into for what may be equal.
+   */
+  keysReferring(
+    { columns, collations, affinities }: ForeignKey,
+    { values, raw }: { values: readonly Bindable[]; raw: readonly number[] },
+  ): SqlValue[][] {
+    const all = [...this.table.columns, ...this.table.key];
+    const match = columns.map((name, i) => {
+      const own = all.find((column) => column.name === name)?.affinity ?? "BLOB";
+      const wanted = { value: values[i] as Bindable, isRaw: raw.includes(i), affinity: affinities[i] ?? "BLOB" };
+      return refersTo({ name: quote(name), affinity: own, collation: collations[i] ?? "BINARY" }, wanted);
+    });
+    const where = match.map(({ sql }) => sql).join(" AND ");
+    return this.keys(
+      this.prepared(`referring ${where}`, () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${where}${this.among}`),
+      match.flatMap((each) => each.values),
     );
   }
 
@@ -564,4 +586,32 @@ export function bindable(values: readonly CellValue[]): { values: Bindable[]; ra
     return value as Buffer;
   });
   return { values: bound, raw };
+}
+
+const isNumeric = (affinity: Affinity): boolean => affinity !== "TEXT" && affinity !== "BLOB";
+
+/**
+ * A condition for a column to refer to a value of a column of another affinity. `+` takes the column's own affinity away, so that it gets
+ * that of the other side, which a bound value has none of.
+ */
+function refersTo(
+  { name, affinity, collation }: { name: string; affinity: Affinity; collation: string },
+  wanted: { value: Bindable; isRaw: boolean; affinity: Affinity },
+): { sql: string; values: Bindable[] } {
+  const { value } = wanted;
+  const isText = typeof value === "string" || wanted.isRaw;
+  const bound = wanted.isRaw ? "CAST(? AS TEXT)" : "?";
+  const equal = { sql: `${name} = ${bound} COLLATE ${collation}`, values: [value] };
+  if (affinity === wanted.affinity || (isNumeric(affinity) && isNumeric(wanted.affinity))) return equal;
+  const isNumber = typeof value === "bigint" || typeof value === "number";
+  const given =
+    isText && wanted.affinity === "TEXT" ? "CAST(? AS TEXT)" : isNumber && isNumeric(wanted.affinity) ? "CAST(? AS NUMERIC)" : bound;
+  const exact = { sql: `+${name} = ${given} COLLATE ${collation}`, values: [value] };
+  if (isNumber && isNumeric(wanted.affinity)) return exact;
+  if (typeof value !== "string" || wanted.affinity === "BLOB" || affinity !== "BLOB")
+    return { sql: `${equal.sql} AND ${exact.sql}`, values: [value, value] };
+  const number = asHeld("NUMERIC", value);
+  if (typeof number === "number") return exact;
+  const either = typeof number === "bigint" ? { sql: `(${equal.sql} OR ${name} = ?)`, values: [value, number] } : equal;
+  return { sql: `${either.sql} AND ${exact.sql}`, values: [...either.values, value] };
 }

@@ -1,6 +1,7 @@
 import { createHash, hash, type Hash } from "node:crypto";
 import { ByteWriter, type CellValue, LARGE_VALUE_BYTES, RawText, Ref, releaseLarge, type SqlValue, Tag } from "@scoutsync/core";
 import type { Column } from "../schema/catalog.ts";
+import type { Affinity } from "../schema/tables.ts";
 
 /** A column value as better-sqlite3 reads and binds it, integers as bigint. */
 export type Bindable = null | bigint | number | string | Buffer;
@@ -83,6 +84,21 @@ function canonicalKeyValue(column: Pick<Column, "collation">, value: CellValue):
   if (typeof value === "number" && Number.isInteger(value) && Math.abs(value) < 9e18) return BigInt(value);
   return value;
 }
+
+/** A value as a column of this affinity holds it, as far as anybody refers by it: reals are written as JavaScript does. */
+export function asHeld(affinity: Affinity, value: CellValue): CellValue {
+  if (affinity === "TEXT") {
+    if (typeof value === "bigint") return String(value);
+    if (typeof value !== "number") return value;
+    return Number.isInteger(value) && Math.abs(value) < 1e15 ? `${value}.0` : String(value);
+  }
+  if (affinity === "BLOB" || typeof value !== "string" || !NUMBER.test(value)) return value;
+  const integer = INTEGER.test(value.trim()) ? BigInt(value) : null;
+  return integer !== null && BigInt.asIntN(64, integer) === integer ? integer : Number(value);
+}
+
+const NUMBER = /^[ \t\n\v\f\r]*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?[ \t\n\v\f\r]*$/i;
+const INTEGER = /^-?\d+$/;
 
 /** For people: the key as text, parts joined by commas. */
 export function keyText(values: readonly SqlValue[]): string {

@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import { keyKind } from "@scoutsync/core";
-import { type ForeignKeyShape, type LinkedTarget, type TableColumn, type TableShape } from "./tables.ts";
+import { type Affinity, type ForeignKeyShape, type LinkedTarget, type TableColumn, type TableShape } from "./tables.ts";
 import type { UniqueIndex } from "./unique-indexes.ts";
 
 /** A synced column with its local number. */
@@ -58,8 +58,9 @@ export interface ForeignKey {
   columns: string[];
   parent: Table;
   targets: string[];
-  /** How the parent's columns are compared. */
+  /** How SQLite compares: what refers gets the affinity of the parent's column first, and that one's collation counts. */
   collations: string[];
+  affinities: Affinity[];
   /** The targets are the parent's primary key. */
   isKey: boolean;
 }
@@ -116,10 +117,16 @@ export function catalogTables(db: Database, shapes: readonly TableShape[]): Tabl
     const declared = ({ columns, parent: name, targets }: ForeignKeyShape): ForeignKey[] => {
       const parent = byName.get(name);
       if (!parent) return [];
-      const collationOf = (target: string) =>
-        [...parent.uniques.flatMap(({ parts }) => parts), ...parent.key].find((part) => part.name === target)?.collation ?? "BINARY";
-      const isKey = !parent.surrogate && parent.key.length === targets.length && parent.key.every((part) => targets.includes(part.name));
-      return [{ child: table, columns, parent, targets, collations: targets.map(collationOf), isKey }];
+      const isOf = (parts: readonly { name: string | null }[]) =>
+        parts.length === targets.length && parts.every((part) => part.name !== null && targets.includes(part.name));
+      const isKey = !parent.surrogate && isOf(parent.key);
+      // That of the index which the declaration means: another one over the same column may have its own.
+      const exact = isKey ? parent.key : (parent.uniques.find(({ parts, where }) => where === null && isOf(parts))?.parts ?? []);
+      const parts = [...exact, ...parent.uniques.flatMap((index) => index.parts), ...parent.key];
+      const collations = targets.map((target) => parts.find((part) => part.name === target)?.collation ?? "BINARY");
+      const all = [...parent.columns, ...parent.key];
+      const affinities = targets.map((target) => all.find((column) => column.name === target)?.affinity ?? "BLOB");
+      return [{ child: table, columns, parent, targets, collations, affinities, isKey }];
     };
     const shape = shapes.find(({ name }) => name === table.name);
     table.dependsOn = shape?.foreignKeys.flatMap(declared) ?? [];
