@@ -6,6 +6,7 @@ import { ownedDots, type RowState } from "../rows/row-state.ts";
 import { bindable } from "../rows/table-store.ts";
 import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
+import { cellIn } from "../schema/spelled.ts";
 import { foreignKeys, primaryKey } from "../schema/tables.ts";
 import { type Audited, keyOf, shown } from "./context.ts";
 
@@ -123,7 +124,8 @@ export function writeParked(
         action: isKey ? "Add the row under another key in the application." : "Name a column of the row.",
       });
     }
-    written.set(index, (typeof value === "bigint" ? rows.references.refAt(table, index, value) : null) ?? value);
+    const cell = cellIn(table.columns[index], value);
+    written.set(index, (typeof cell === "bigint" ? rows.references.refAt(table, index, cell) : null) ?? cell);
   }
   refuseNobody(audited, state, set, () => rows.references.concrete(table, rows.cells(state)).values);
   const standing = members.standing(state);

@@ -18,6 +18,7 @@ import type { RowStore } from "../rows/row-store.ts";
 import { hasCombiningRule } from "../rows/ruled-columns.ts";
 import { mayHoldRawText, packKey, textFromBytes } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
+import { cellsIn } from "../schema/spelled.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
 
 /** Events read at a time; between reads the clock is looked at. */
@@ -248,12 +249,15 @@ export class Captured {
       .raw(true)
       .get(n) as SqlValue[] | undefined;
     if (!image) return null;
-    if (!table.utf8 || !mayHoldRawText(image)) return image;
+    if (!table.utf8 || !mayHoldRawText(image)) return cellsIn(table, image);
     const bytes = this.db
       .prepare(`SELECT ${columns.map((column) => `CAST(${column} AS BLOB)`).join(", ")} ${from}`)
       .raw(true)
       .get(n) as Buffer[];
-    return image.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value));
+    return cellsIn(
+      table,
+      image.map((value, i) => (typeof value === "string" ? textFromBytes(bytes[i] as Buffer) : value)),
+    );
   }
 }
 

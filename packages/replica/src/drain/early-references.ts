@@ -166,7 +166,8 @@ export class EarlyReferences {
 
   private lookThrough({ name, table, column, parent }: Looked, until: number): boolean {
     // Rows without a rowid are read by their keys.
-    const look = table.rowid === null ? this.byKey(table, column, parent) : this.byRowid(table, column, parent, table.rowid);
+    const look =
+      table.rowid === null || column.spelled ? this.byKey(table, column, parent) : this.byRowid(table, column, parent, table.rowid);
     let { after, rows } = this.lookingBack?.name === name ? this.lookingBack : { after: [] as readonly SqlValue[], rows: 1 };
     for (;;) {
       const start = performance.now();

@@ -18,6 +18,7 @@ import type { RowStore } from "../rows/row-store.ts";
 import { addAbsentTable, lackedColumn } from "../schema/absent.ts";
 import { tableFormerly } from "../schema/install.ts";
 import type { Column, Table } from "../schema/catalog.ts";
+import { cellIn } from "../schema/spelled.ts";
 
 /** A table of the batch as this replica knows it. */
 export interface IncomingTable {
@@ -174,10 +175,11 @@ export function readRow(reader: PayloadReader, incoming: IncomingTable, flags: n
     row.values = table.columns.map((column) => column.fallback);
     positions.forEach((position, i) => {
       const value = reader.value();
-      if (position >= 0) row.values[position] = value;
+      if (position >= 0) row.values[position] = cellIn(table.columns[position], value);
       else row.held.push({ cid: cids[i] as number, value });
     });
   }
+  const valueOf = (cid: number) => cellIn(table.columns[table.indexOf.get(cid) ?? -1], reader.value());
   const column = () => {
     const cid = cids[body.varint()];
     if (cid === undefined) throw new MalformedBytes("unknown column index");
@@ -200,7 +202,7 @@ export function readRow(reader: PayloadReader, incoming: IncomingTable, flags: n
       const writes: ColumnWrite[] = [];
       for (let more = body.varint(); more > 0; more--) {
         const write = reader.write();
-        writes.push({ ...write, value: reader.value() });
+        writes.push({ ...write, value: valueOf(cid) });
       }
       row.columns.push({ cid, writes });
     }
@@ -212,7 +214,7 @@ export function readRow(reader: PayloadReader, incoming: IncomingTable, flags: n
     for (let left = body.varint(); left > 0; left--) {
       const cid = column();
       const loser = reader.write();
-      const value = reader.value();
+      const value = valueOf(cid);
       row.closed.push({ cid, loser, value, origin: reader.origin(), sequence: reader.sequence() });
     }
   }
@@ -220,7 +222,7 @@ export function readRow(reader: PayloadReader, incoming: IncomingTable, flags: n
     for (let left = body.varint(); left > 0; left--) row.twins.push(reader.write());
     for (let left = body.varint(); left > 0; left--) {
       const cid = column();
-      row.twinValues.push({ cid, value: reader.value() });
+      row.twinValues.push({ cid, value: valueOf(cid) });
     }
   }
   if (flags & RecordFlags.rules) {

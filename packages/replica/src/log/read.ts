@@ -243,7 +243,7 @@ export class LogReader {
         continue;
       }
       const table = tid > 0n ? known : undefined;
-      if (table?.surrogate && end - at >= JOIN_FROM && !isWide(table) && !this.rows.of(table).keptBack)
+      if (table?.surrogate && end - at >= JOIN_FROM && !isWide(table) && !table.isSpelled && !this.rows.of(table).keptBack)
         at += this.writeRun(writer, table, origin, entries, at, end, most);
       else {
         this.writeOne(writer, entries[at] as Entry);

@@ -1,5 +1,6 @@
 import { type CellValue, Ref, type SqlValue } from "@scoutsync/core";
 import type { Table } from "../schema/catalog.ts";
+import { hashedIn } from "../schema/spelled.ts";
 import { packKey, rowHash } from "./values.ts";
 
 /** Bytes of what a row held, hashed, and of the name of an origin. */
@@ -11,11 +12,11 @@ const ORIGIN_BYTES = 16;
  * the table has them.
  */
 export function contentOf(table: Pick<Table, "columns">, values: readonly SqlValue[]): Buffer {
-  const order = table.columns.map(({ name }, i) => ({ name, i })).sort((a, b) => (a.name < b.name ? -1 : 1));
+  const order = table.columns.map((column, i) => ({ name: column.name, column, i })).sort((a, b) => (a.name < b.name ? -1 : 1));
   return rowHash(
     { name: "" },
     null,
-    order.flatMap(({ name, i }) => [name, values[i] as SqlValue]),
+    order.flatMap(({ name, column, i }) => [name, hashedIn(column, values[i] as SqlValue)]),
   );
 }
 

@@ -3,6 +3,7 @@ import type { SqlValue } from "@scoutsync/core";
 import { isWide } from "../capture/events.ts";
 import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
+import { cellsIn } from "../schema/spelled.ts";
 import { bindable } from "./table-store.ts";
 import { type Bindable, mayHoldRawText, textFromBytes } from "./values.ts";
 
@@ -76,7 +77,7 @@ export function* pages(
       let values = wide ? (again(all) as SqlValue[]) : row.slice(beforeValues);
       if (table.utf8 && mayHoldRawText(values))
         values = exactText(values, again(all.map((column) => `CAST(${column} AS BLOB)`)) as Buffer[]);
-      yield { key, values, at };
+      yield { key, values: cellsIn(table, values), at };
     }
     if (page.isLast) return;
     page = pageAfter(at);

@@ -3,6 +3,7 @@ import { type CellValue, expectHeld, RawText, Ref, type SqlValue } from "@scouts
 import { NAMES_NOBODY, targetWithin } from "../linked/linked-rows.ts";
 import { afterGiven, isAnyLarge, runReleasing } from "../kept-statements.ts";
 import { quote } from "../schema/quote.ts";
+import { cellIn, cellsIn } from "../schema/spelled.ts";
 import type { Column, ForeignKey, Table } from "../schema/catalog.ts";
 import type { Affinity } from "../schema/tables.ts";
 import type { KeptBackRows } from "./kept-back-rows.ts";
@@ -142,7 +143,7 @@ export class TableStore {
       values,
     ) as SqlValue[] | undefined;
     if (row === undefined) return null;
-    return this.table.utf8 && mayHoldRawText(row) ? this.readBytes(key, row) : row;
+    return cellsIn(this.table, this.table.utf8 && mayHoldRawText(row) ? this.readBytes(key, row) : row);
   }
 
   /** Reads the text columns once more as bytes, which no decoding has touched. */
@@ -215,14 +216,18 @@ export class TableStore {
   /** Every integer that a column holds. */
   integersIn(column: string): bigint[] {
     const name = quote(column);
-    const sql = () => `SELECT DISTINCT ${name} FROM ${quote(this.table.source)} WHERE typeof(${name}) = 'integer'${this.among}`;
-    return (this.prepared(`integers ${column}`, sql).all() as [bigint][]).map(([id]) => id);
+    const own = this.table.columns.find((each) => each.name === column);
+    const which = own?.spelled ? "1" : `typeof(${name}) = 'integer'`;
+    const sql = () => `SELECT DISTINCT ${name} FROM ${quote(this.table.source)} WHERE ${which}${this.among}`;
+    const found = (this.prepared(`integers ${column}`, sql).all() as [SqlValue][]).map(([value]) => cellIn(own, value));
+    return found.filter((value) => typeof value === "bigint");
   }
 
   /** Keys of the rows in which `column` holds one of these integers. */
   keysAmong(column: string, ids: ReadonlySet<bigint>): SqlValue[][] {
+    // Without `+` text is not equal to an integer.
     const sql = () =>
-      `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${quote(column)} IN (SELECT value FROM json_each(?))${this.among}`;
+      `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${quote(column)} IN (SELECT +value FROM json_each(?))${this.among}`;
     return this.keys(this.prepared(`among ${column}`, sql), [`[${[...ids].join()}]`]);
   }
 

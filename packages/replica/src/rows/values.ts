@@ -1,6 +1,7 @@
 import { createHash, hash, type Hash } from "node:crypto";
 import { ByteWriter, type CellValue, LARGE_VALUE_BYTES, RawText, Ref, releaseLarge, type SqlValue, Tag } from "@scoutsync/core";
-import type { Column } from "../schema/catalog.ts";
+import type { Column, Table } from "../schema/catalog.ts";
+import { hashedIn } from "../schema/spelled.ts";
 import type { Affinity } from "../schema/tables.ts";
 
 /** A column value as better-sqlite3 reads and binds it, integers as bigint. */
@@ -29,7 +30,11 @@ const scratch = new ByteWriter(64 * 1024);
  * The 16-byte hash of a row as SELECT returns it here: table name, key, columns by name, each with its storage class.
  * SHA-256 cut to 128 bits. `id` is the surrogate integer, null where the columns hold the key.
  */
-export function rowHash(table: { name: string }, id: bigint | null, values: readonly CellValue[]): Buffer {
+export function rowHash(
+  table: { name: string } & Partial<Pick<Table, "isSpelled" | "columns">>,
+  id: bigint | null,
+  values: readonly CellValue[],
+): Buffer {
   const out = scratch;
   out.reset();
   out.text(table.name);
@@ -37,7 +42,7 @@ export function rowHash(table: { name: string }, id: bigint | null, values: read
   // Only the hash of large values is made in pieces: one call is faster, and the scratch is kept.
   let sum: Hash | null = null;
   for (let i = 0; i < values.length; i++) {
-    const value = values[i] as CellValue;
+    const value = table.isSpelled ? hashedIn(table.columns?.[i], values[i] as CellValue) : (values[i] as CellValue);
     const bytes = largeBytes(value);
     if (!bytes) {
       out.value(value);

@@ -40,6 +40,7 @@ function absentTable(db: Database, tid: number, name: string, kind: number, abse
     empties: [],
     keyReferences: [],
     referencedBy: [],
+    isSpelled: false,
     indexOf: new Map(),
     lacking: columnNames(db, tid),
     absent,

@@ -1,11 +1,14 @@
 import type { Database } from "better-sqlite3";
 import { keyKind } from "@scoutsync/core";
+import { asInteger } from "./spelled.ts";
 import { type Affinity, type ForeignKeyShape, type LinkedTarget, type TableColumn, type TableShape } from "./tables.ts";
 import type { UniqueIndex } from "./unique-indexes.ts";
 
 /** A synced column with its local number. */
 export interface Column extends TableColumn {
   cid: number;
+  /** It refers to rows by integers that it may hold otherwise: as text, or as reals. */
+  spelled?: Affinity;
 }
 
 /** A table that takes part, with its local number and what points to it. */
@@ -41,6 +44,8 @@ export interface Table {
   empties: ForeignKey[];
   /** Columns elsewhere that hold this table's surrogate key. */
   referencedBy: { child: Table; column: Column }[];
+  /** Some of `columns` are `spelled`. */
+  isSpelled: boolean;
   /** Position in `columns` by local column number. */
   indexOf: Map<number, number>;
   /**
@@ -98,6 +103,7 @@ export function catalogTables(db: Database, shapes: readonly TableShape[]): Tabl
       empties: [],
       keyReferences: [],
       referencedBy: [],
+      isSpelled: false,
       indexOf: new Map(columns.map((column, index) => [column.cid, index])),
       lacking: new Map([...columnNames(db, tid)].filter(([cid]) => !here.has(cid))),
       absent: null,
@@ -114,6 +120,7 @@ export function catalogTables(db: Database, shapes: readonly TableShape[]): Tabl
       });
     table.references = link(table.columns);
     table.keyReferences = link(table.key);
+    spell(table);
     const declared = ({ columns, parent: name, targets }: ForeignKeyShape): ForeignKey[] => {
       const parent = byName.get(name);
       if (!parent) return [];
@@ -136,6 +143,20 @@ export function catalogTables(db: Database, shapes: readonly TableShape[]): Tabl
     for (const { index, parent } of table.references) parent.referencedBy.push({ child: table, column: table.columns[index] as Column });
   }
   return parentsFirst(tables);
+}
+
+/** Marks the columns that refer to rows by integers and hold these otherwise. What names a row is left as it is. */
+function spell(table: Table): void {
+  for (const { index } of [...table.references, ...table.linked]) {
+    const column = table.columns[index] as Column;
+    const { affinity } = column;
+    // Rows without a key are found by what they hold, as it is.
+    const isOther = affinity === "TEXT" || affinity === "REAL" || (affinity === "BLOB" && !table.keyless);
+    if (!isOther || table.key.some(({ cid }) => cid === column.cid)) continue;
+    column.spelled = affinity;
+    column.fallback = asInteger(affinity, column.fallback);
+    table.isSpelled = true;
+  }
 }
 
 /** The number of the table with this name and kind of key; a new one is given where there is none. */

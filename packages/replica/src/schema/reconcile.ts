@@ -9,6 +9,7 @@ import { rowHash, valueText } from "../rows/values.ts";
 import type { Table } from "./catalog.ts";
 import { quote } from "./quote.ts";
 import { reconcileKeyless } from "./reconcile-keyless.ts";
+import { hashedIn } from "./spelled.ts";
 
 /** What a row's hash is made of besides its values: the table's name, and the columns in the order they had. */
 export interface Shape {
@@ -351,8 +352,8 @@ export class FormerShape {
 
   /** The hash that a row of these (`hashedCells`) had under the former shape, which must be whole. */
   hash(id: bigint | null, cells: readonly CellValue[]): Buffer {
-    const former = this.positions.map((i) => cells[i] as CellValue);
-    return rowHash(this.shape, id, former);
+    const former = this.positions.map((i) => hashedIn(this.table.columns[i], cells[i] as CellValue));
+    return rowHash({ name: this.shape.name }, id, former);
   }
 
   /**
@@ -368,8 +369,8 @@ export class FormerShape {
   *likelyHashes(id: bigint | null, cells: readonly CellValue[]): Generator<Buffer> {
     for (const gone of this.guesses) {
       let at = 0;
-      const former = this.positions.map((i) => (i < 0 ? gone[at++] : cells[i]) as CellValue);
-      yield rowHash(this.shape, id, former);
+      const former = this.positions.map((i) => (i < 0 ? gone[at++] : hashedIn(this.table.columns[i], cells[i] as CellValue)) as CellValue);
+      yield rowHash({ name: this.shape.name }, id, former);
     }
   }
 
