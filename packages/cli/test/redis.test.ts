@@ -25,7 +25,7 @@ test("a private Redis ends with its parent, also when that is killed", async () 
     const port = Number(new URL(url).port);
     expect(await isOpen(port)).toBe(true);
     parent.kill("SIGKILL");
-    for (let tries = 0; tries < 100 && (await isOpen(port)); tries++) await pause(100);
+    for (let tries = 0; tries < 600 && (await isOpen(port)); tries++) await pause(100);
     expect(await isOpen(port)).toBe(false);
   } finally {
     rmSync(folder, { recursive: true, force: true });

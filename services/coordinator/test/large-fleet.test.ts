@@ -1,4 +1,5 @@
 import { unary } from "@scoutsync/protocol";
+import { boundOf } from "@scoutsync/testkit";
 import { afterEach, describe, expect, it } from "vitest";
 import { QUICK } from "./fleet-under-test.ts";
 import { LargeFleet, type Attempt } from "./large-fleet.ts";
@@ -26,7 +27,7 @@ describe.skipIf(redisProgram === null)(`a fleet of ${NODES} (seed ${SEED})`, () 
     await fleet.tell({ do: "down", nodes: away });
     await fleet.automatic(true);
     const scan = fleet.scan();
-    const until = Date.now() + 120_000;
+    const until = Date.now() + boundOf(120_000);
     // In the middle: its line is written before the node hears of it.
     const isRunning = ({ worker: name, status, openedAt }: Attempt) => own(name) && status === "in_progress" && Date.now() - openedAt > 500;
     while (!fleet.attempts().some(isRunning)) {

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { CoordinatorClient, createClient, unary, type CoordinatorService as Calls, type ServiceClient } from "@scoutsync/protocol";
+import { boundOf } from "@scoutsync/testkit";
 import Sqlite from "better-sqlite3";
 import { startCoordinator, type CoordinatorService, type Timing } from "../src/index.ts";
 import { quietLogger } from "./fleet-under-test.ts";
@@ -109,11 +110,12 @@ export class LargeFleet {
 
   /** Waits until all that are up stand equal, by their own word; throws after `withinMs`. */
   async equal(withinMs: number): Promise<FleetStanding> {
-    const until = Date.now() + withinMs;
+    const boundMs = boundOf(withinMs);
+    const until = Date.now() + boundMs;
     for (;;) {
       const standing = await this.tell({ do: "standing", nodes: [] });
       if (standing.standings <= 1) return standing;
-      if (Date.now() > until) throw new Error(`not equal within ${withinMs} ms: ${standing.standings} different standings`);
+      if (Date.now() > until) throw new Error(`not within ${boundMs} ms equal: ${standing.standings} different standings`);
       await new Promise((resolve) => setTimeout(resolve, 500));
     }
   }

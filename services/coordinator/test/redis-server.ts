@@ -40,7 +40,7 @@ export class RedisServer {
       stdio: "ignore",
     });
     this.#child = child;
-    for (let attempt = 0; attempt < 100; attempt++) {
+    for (let attempt = 0; attempt < 600; attempt++) {
       if (await answers(this.port)) return;
       await new Promise((resolve) => setTimeout(resolve, 50));
     }

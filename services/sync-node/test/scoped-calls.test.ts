@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { status, type Client } from "@grpc/grpc-js";
 import { connectPeer, SyncNodeService, type PeerClient } from "@scoutsync/protocol";
 import { createLogger } from "@scoutsync/runtime";
-import { createDatabase, temporaryFolder } from "@scoutsync/testkit";
+import { createDatabase, temporaryFolder, until } from "@scoutsync/testkit";
 import { Authority, createFleet, dialAs, storeIdentity, Trust } from "@scoutsync/trust";
 import { expect, onTestFinished, test } from "vitest";
 import { nodeIdentity, startSyncNode } from "../src/index.ts";
@@ -64,7 +64,7 @@ test("a node of a scope meets its part of the server, may make no other call, an
   await admit("green", "green");
   await admit("whole", null);
   const blue = dial(server, "blue");
-  await expect.poll(async () => (await blue.ping()).databases[0]?.rows).toBe(1n);
+  await until(async () => (await blue.ping()).databases[0]?.rows === 1n, { what: "the part of the scope to be filled" });
   // Nor how full the disk becomes, or whose clocks the server was compared with.
   expect(await blue.ping()).toMatchObject({ databases: [{ name: "main", tables: ["pit"] }], disk: undefined, clock: undefined });
   expect(await dial(server, "whole").ping()).toMatchObject({ clock: { correctionUs: 0n } });
