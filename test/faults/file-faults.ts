@@ -70,6 +70,16 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("put-back"),
   },
   {
+    name: "a page of a list holds so many entries, however large",
+    edits: [["if (rows.length > 0 && bytes > ENTRIES_BYTES)", "if (rows.length > 0 && bytes > Infinity)"]],
+    caughtBy: "packages/session/test/push-files.test.ts",
+  },
+  {
+    name: "so many deletions are offered together, however large",
+    edits: [["(batch.length > 0 && bytes + more > ENTRIES_BYTES)", "(batch.length > 0 && bytes + more > Infinity)"]],
+    caughtBy: "packages/session/test/push-files.test.ts",
+  },
+  {
     name: "any number of files may go missing at once",
     edits: [["if (!released && lost.length > Math.max(BRAKE_FILES, files * BRAKE_SHARE)) {", "if (!released && lost.length > files) {"]],
     caughtBy: tests("care"),

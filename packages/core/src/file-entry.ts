@@ -97,6 +97,35 @@ export function throwForRoom(refused: readonly FileRefusal[], next = "It goes on
   });
 }
 
+/** Entries that go together are at most so many bytes, but for one that has more by itself: far less than a message may have. */
+export const ENTRIES_BYTES = 8 * 1024 * 1024;
+/** Of an entry, beside what grows without a bound. */
+const ENTRY_BYTES = 256;
+const AUTHOR_BYTES = 32;
+const LOSER_BYTES = 512;
+
+/** About how many bytes an entry has on its way: a version grows with each run of a node that edited the file. */
+export function entryBytes({ path, author, cause, version, losers }: FileEntry): number {
+  const text = path.length + author.length + cause.length;
+  return ENTRY_BYTES + 3 * text + AUTHOR_BYTES * version.size + LOSER_BYTES * losers.length;
+}
+
+/** In order, at most `most` together, and no more bytes than go together. */
+export function* entryBatches<T extends FileEntry>(entries: readonly T[], most: number): Generator<T[]> {
+  let batch: T[] = [];
+  let bytes = 0;
+  for (const entry of entries) {
+    const more = entryBytes(entry);
+    if (batch.length === most || (batch.length > 0 && bytes + more > ENTRIES_BYTES)) {
+      yield batch;
+      [batch, bytes] = [[], 0];
+    }
+    batch.push(entry);
+    bytes += more;
+  }
+  if (batch.length > 0) yield batch;
+}
+
 /** True when both hold the same thing: what a version stands for. Modification times are not part of it. */
 export function sameContent(a: FileEntry, b: FileEntry): boolean {
   return a.kind === b.kind && a.hash === b.hash && a.mode === b.mode;

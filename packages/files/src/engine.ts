@@ -199,8 +199,7 @@ export class FileRootEngine implements FileRootCalls {
 
   async list({ index, seq, ...filter }: ListRequest): Promise<ListPage> {
     const after = this.manifest.placeOf([{ index, seq }]);
-    const entries = this.manifest.listed({ after, ...filter });
-    const isEnd = entries.length < filter.limit;
+    const { rows: entries, isEnd } = this.manifest.listed({ after, ...filter });
     return {
       entries,
       index: this.manifest.indexId,

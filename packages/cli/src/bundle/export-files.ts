@@ -1,4 +1,4 @@
-import { PROTOCOL_VERSION, SyncError, type FileEntry, type FileListEnd } from "@scoutsync/core";
+import { entryBatches, PROTOCOL_VERSION, SyncError, type FileEntry, type FileListEnd } from "@scoutsync/core";
 import {
   FileBytes,
   fileClient,
@@ -52,12 +52,13 @@ export async function exportFiles(
     let live: FileEntry[] = [];
     let end: FileListEnd | null = null;
     let total = 0;
-    const take = async (entries: readonly FileEntry[]) => {
-      if (entries.length === 0) return;
-      await writer.entries(FileOffer.encode({ entries: entries.map(toWireEntry) }).finish());
-      await writeBytes(peer, writer, { root, entries, written, signal });
-      written.entries += entries.length;
-      onProgress(written.entries, total);
+    const take = async (all: readonly FileEntry[]) => {
+      for (const entries of entryBatches(all, BATCH_ENTRIES)) {
+        await writer.entries(FileOffer.encode({ entries: entries.map(toWireEntry) }).finish());
+        await writeBytes(peer, writer, { root, entries, written, signal });
+        written.entries += entries.length;
+        onProgress(written.entries, total);
+      }
     };
     const request = { root, known: parseCursors(since), callerIndex: "", follow: false, asKnown: false };
     for await (const { index, entries, end: last } of peer.fileList(request, signal)) {
@@ -79,7 +80,7 @@ export async function exportFiles(
     await take(live);
     live = [];
     gone.sort((a, b) => (a.path > b.path ? -1 : 1));
-    for (let at = 0; at < gone.length; at += BATCH_ENTRIES) await take(gone.slice(at, at + BATCH_ENTRIES));
+    await take(gone);
     await writer.listEnd(toWireEnd({ ...end, files: 0 }, ""));
     await writer.finish();
     const cursor = formatCursors([{ index: end.index, seq: end.seq }]);

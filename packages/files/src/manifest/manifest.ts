@@ -2,7 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";
 import { dirname } from "node:path";
 import Database, { type Database as Sqlite, type Statement } from "better-sqlite3";
-import { formatVector, SyncError, type FileEntry, type Origin } from "@scoutsync/core";
+import { ENTRIES_BYTES, entryBytes, formatVector, SyncError, type FileEntry, type Origin } from "@scoutsync/core";
 import { Part } from "../paths/part.ts";
 import {
   entryOf,
@@ -234,11 +234,22 @@ export class Manifest {
     return rows.filter(({ path }) => !this.part?.leavesOut(path));
   }
 
-  /** In this node's order. Those left alone by ignore rules are not listed, nor what came unchanged from `notFrom`. */
-  listed({ after, limit, sinceUs, tombstones, notFrom }: ListFilter): ManifestRow[] {
+  /**
+   * In this node's order, up to `limit` or as many as go together. Those left alone by ignore rules are not listed, nor what came
+   * unchanged from `notFrom`.
+   */
+  listed({ after, limit, sinceUs, tombstones, notFrom }: ListFilter): { rows: ManifestRow[]; isEnd: boolean } {
     const sql = `SELECT * FROM entry WHERE seq > ? AND recorded_us >= ? AND state NOT IN ${SILENT} AND (kind <> 'gone' OR ?)
       AND (source = '' OR source <> ?) ORDER BY seq LIMIT ?`;
-    return (this.run(sql).all(after, sinceUs, tombstones ? 1 : 0, notFrom, limit) as EntryRecord[]).map(fromRecord);
+    const rows: ManifestRow[] = [];
+    let bytes = 0;
+    for (const record of this.run(sql).iterate(after, sinceUs, tombstones ? 1 : 0, notFrom, limit)) {
+      const row = fromRecord(record as EntryRecord);
+      bytes += entryBytes(row);
+      if (rows.length > 0 && bytes > ENTRIES_BYTES) return { rows, isEnd: false };
+      rows.push(row);
+    }
+    return { rows, isEnd: rows.length < limit };
   }
 
   /** True when nothing after `seq` came from anyone but `source`. */

@@ -1,4 +1,13 @@
-import { PIECE_BYTES, SyncError, throwForRoom, type FileEntry, type FileListEnd, type FileRefusal, type FileWant } from "@scoutsync/core";
+import {
+  entryBatches,
+  PIECE_BYTES,
+  SyncError,
+  throwForRoom,
+  type FileEntry,
+  type FileListEnd,
+  type FileRefusal,
+  type FileWant,
+} from "@scoutsync/core";
 import { SMALL_BYTES } from "@scoutsync/files";
 import type { FilePart, PutStream } from "./file-peer.ts";
 import type { FileExchange } from "./pull-files.ts";
@@ -35,7 +44,7 @@ export async function pushFiles(exchange: FileExchange): Promise<{ end: FileList
       if (page.isEnd) break;
     }
     gone.sort((a, b) => (a.path > b.path ? -1 : 1));
-    for (let at = 0; at < gone.length; at += BATCH_ENTRIES) await send(gone.slice(at, at + BATCH_ENTRIES));
+    for (const batch of entryBatches(gone, BATCH_ENTRIES)) await send(batch);
     const end = await stream.done({
       index,
       seq: refused.some(({ retry }) => retry) ? from : seq,
