@@ -80,6 +80,16 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: "packages/session/test/push-files.test.ts",
   },
   {
+    name: "all of the time between two looks of the retention counts",
+    edits: [["Math.max(0, nowUs - before - mostUs)", "Math.max(0, (nowUs - before - mostUs) * 0)"]],
+    caughtBy: tests("retention"),
+  },
+  {
+    name: "what is stored is as old as the clock says",
+    edits: [['Math.max(one.storedUs, Number(this.get("aged_us") ?? 0))', 'Math.max(one.storedUs, Number(this.get("aged_us") ?? 0) * 0)']],
+    caughtBy: tests("retention"),
+  },
+  {
     name: "any number of files may go missing at once",
     edits: [["if (!released && lost.length > Math.max(BRAKE_FILES, files * BRAKE_SHARE)) {", "if (!released && lost.length > files) {"]],
     caughtBy: tests("care"),

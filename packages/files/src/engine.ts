@@ -477,6 +477,8 @@ export class FileRootEngine implements FileRootCalls {
     if (!this.unlock) {
       this.unlock = withRoot(context, () => lockRoot(context.disk.path));
       manifest.beginRun();
+      // From here on time counts.
+      if (manifest.get("aged_us") === null) manifest.age(context.nowUs(), Infinity);
       withRoot(context, (open) => this.looks.meet(open));
     }
     await recover(context);

@@ -24,6 +24,13 @@ afterEach(async () => {
 const write = (site: Site, path: string, text: string) => writeFileSync(join(site.root, path), text);
 const stored = (site: Site) => readdirSync(join(site.root, ".scoutsync-store", "objects"));
 const forget = (site: Site, dryRun = false, correctionUs = 0) => site.engine.forget({ retentionDays: 30, dryRun, correctionUs });
+/** Time passes while both nodes run, and look now and then. */
+async function passTo(days: number): Promise<void> {
+  while (passedUs < days * DAY_US) {
+    for (const site of [a, b]) await forget(site, true);
+    passedUs = Math.min(passedUs + 6 * DAY_US, days * DAY_US);
+  }
+}
 
 test("what was replaced or deleted goes when its time is over, and not a moment before; a dry run only counts", async () => {
   write(a, "x", "1");
@@ -33,9 +40,9 @@ test("what was replaced or deleted goes when its time is over, and not a moment 
   rmSync(join(a.root, "y"));
   await sync(a, b);
   expect(stored(b)).toHaveLength(2);
-  passedUs = 29 * DAY_US;
+  await passTo(29);
   expect(await forget(b)).toMatchObject({ versions: { files: 0 }, young: 2 });
-  passedUs = 31 * DAY_US;
+  await passTo(31);
   // A minute without a write, seen twice: nobody has them open any more.
   await b.engine.scan({});
   expect(await forget(b, true)).toEqual({
@@ -66,10 +73,59 @@ test("a clock that is set a year ahead lets nothing go, once it is known to be w
     expect(await forget(b, false, -passedUs)).toMatchObject({ versions: { files: 0 }, young: 1 });
     expect(stored(b)).toEqual(before);
   }
-  passedUs = (365 + 31) * DAY_US;
+  // Right again: what the clock said meanwhile does not make it older, and not younger than it is for more than a month.
+  passedUs = 0;
+  expect(await forget(b)).toMatchObject({ versions: { files: 0 }, young: 1 });
+  await passTo(31);
   await b.engine.scan({});
-  expect(await forget(b, false, -365 * DAY_US)).toMatchObject({ versions: { files: 1 }, young: 0 });
+  expect(await forget(b)).toMatchObject({ versions: { files: 1 }, young: 0 });
   expect(stored(b)).toEqual([]);
+});
+
+test.each(["before the retention has looked", "after it"])(
+  "what was displaced by a clock that was far back since the node started is kept as long as anything once it is right, %s",
+  async (when) => {
+    write(a, "x", "1");
+    await sync(a, b);
+    await forget(b);
+    await b.engine.close();
+    passedUs = -400 * DAY_US;
+    b = await openSite(folder.path, "b", { nowUs: () => Date.now() * 1000 + passedUs });
+    write(a, "x", "longer");
+    await sync(a, b);
+    if (when === "after it") await forget(b);
+    await b.engine.close();
+    passedUs = DAY_US;
+    b = await openSite(folder.path, "b", { nowUs: () => Date.now() * 1000 + passedUs });
+    await b.engine.scan({});
+    expect(await forget(b)).toMatchObject({ versions: { files: 0 }, young: 1 });
+    await passTo(20);
+    await forget(b);
+    expect(stored(b)).toHaveLength(1);
+    await passTo(40);
+    await b.engine.scan({});
+    expect(await forget(b)).toMatchObject({ versions: { files: 1 }, young: 0 });
+  },
+);
+
+test("a node that began by a clock that was far back keeps what it displaced then, too", async () => {
+  passedUs = -400 * DAY_US;
+  const nowUs = () => Date.now() * 1000 + passedUs;
+  let c = await openSite(folder.path, "c", { nowUs });
+  write(a, "x", "1");
+  await sync(a, c);
+  write(a, "x", "longer");
+  await sync(a, c);
+  await c.engine.close();
+  passedUs = 0;
+  c = await openSite(folder.path, "c", { nowUs });
+  try {
+    await c.engine.scan({});
+    await forget(c);
+    expect(stored(c)).toHaveLength(1);
+  } finally {
+    await c.engine.close();
+  }
 });
 
 test("the other side of a conflict stays until a person has decided, whatever its age", async () => {
@@ -78,7 +134,7 @@ test("the other side of a conflict stays until a person has decided, whatever it
   write(a, "x", "from a");
   write(b, "x", "from b");
   await sync(a, b);
-  passedUs = 400 * DAY_US;
+  await passTo(400);
   for (const site of [a, b]) await site.engine.scan({});
   const before = [...stored(a), ...stored(b)].length;
   for (const site of [a, b]) expect(await forget(site)).toMatchObject({ versions: { files: 0 } });
@@ -86,7 +142,7 @@ test("the other side of a conflict stays until a person has decided, whatever it
   const [review] = await b.engine.reviews();
   await b.engine.resolve(review!.id, "loser");
   await sync(a, b);
-  passedUs = 800 * DAY_US;
+  await passTo(800);
   for (const site of [a, b]) await site.engine.scan({});
   for (const site of [a, b]) await forget(site);
   for (const site of [a, b]) expect(stored(site)).toEqual([]);
@@ -111,7 +167,7 @@ test("it stays listed where the path was left alone for a while, and the file is
   await sync(a, b);
   expect(existsSync(join(a.root, "x"))).toBe(true);
   for (const site of [a, b]) expect(await site.engine.reviews()).toMatchObject([{ key: "x", loser: { author: "a" }, resolved: false }]);
-  passedUs = 400 * DAY_US;
+  await passTo(400);
   await a.engine.scan({});
   await forget(a);
   expect(stored(a)).toHaveLength(1);
@@ -124,7 +180,7 @@ test("a version stays while no other node is known to have what replaced it", as
   write(a, "x", "2");
   await sync(a, b);
   await b.engine.restore("x", (await b.engine.versions("x"))[0]?.hash ?? "");
-  passedUs = 31 * DAY_US;
+  await passTo(31);
   await b.engine.scan({});
   expect(await forget(b)).toMatchObject({ versions: { files: 1 }, unacknowledged: 1 });
   await pull(a.engine, b.engine, "b");
@@ -136,7 +192,7 @@ test("bytes that a program wrote into an old version at last are not thrown away
   await sync(a, b);
   write(a, "x", "2");
   await sync(a, b);
-  passedUs = 31 * DAY_US;
+  await passTo(31);
   await b.engine.scan({});
   writeFileSync(join(b.root, ".scoutsync-store", "objects", stored(b)[0] ?? ""), "written much later");
   expect(await forget(b)).toMatchObject({ versions: { files: 0 }, needed: 1 });

@@ -364,10 +364,25 @@ export class Manifest {
     return this.run("SELECT count(*) AS objects, coalesce(sum(size), 0) AS bytes FROM object").get() as { objects: number; bytes: number };
   }
 
+  /** Not before the retention last looked, whatever the clock says. */
   addObject(one: StoredObject): void {
+    const storedUs = Math.max(one.storedUs, Number(this.get("aged_us") ?? 0));
     this.run(
       "INSERT OR IGNORE INTO object(id, hash, size, path, why, author, modified_us, stored_us, print) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    ).run(one.id, one.hash, one.size, one.path, one.why, one.author, one.modifiedUs, one.storedUs, one.print);
+    ).run(one.id, one.hash, one.size, one.path, one.why, one.author, one.modifiedUs, storedUs, one.print);
+  }
+
+  /**
+   * The retention looks. Of the time since it last did no more than `mostUs` counts: for the rest the node was down, or its clock was
+   * back and is set by now, and what was stored meanwhile is not as old as it says.
+   */
+  age(nowUs: number, mostUs: number): void {
+    const before = Number(this.get("aged_us") ?? nowUs);
+    this.transaction(() => {
+      const uncounted = Math.max(0, nowUs - before - mostUs);
+      this.run("UPDATE object SET stored_us = min(stored_us + ?, ?) WHERE ? > 0 OR stored_us > ?").run(uncounted, nowUs, uncounted, nowUs);
+      this.set("aged_us", String(nowUs));
+    });
   }
 
   /** What was stored before a time, Unix microseconds. */

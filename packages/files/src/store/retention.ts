@@ -6,6 +6,8 @@ import type { OpenRoot } from "./root-disk.ts";
 import type { Staging } from "./staging.ts";
 
 const DAY_US = 86_400_000_000;
+/** So much of the time between two of its looks counts at most, µs: it looks each hour while the node runs. */
+const COUNTED_US = 7 * DAY_US;
 /** What came of a file in part, and nobody went on with for so long, is fetched anew if it is ever wanted again, µs. */
 const PARTIAL_KEPT_US = 24 * 3_600_000_000;
 
@@ -53,6 +55,7 @@ export async function forgetVersions(
   const wanted = new Set([State.wanted, State.suspect].flatMap((state) => manifest.inState(state).map(({ hash }) => hash)));
   // What the clock said when they were displaced nobody can tell any more: neither time may let one go too soon.
   const nowUs = context.nowUs() + Math.min(correctionUs, 0);
+  manifest.age(nowUs, COUNTED_US);
   for (const object of manifest.storedBefore(nowUs - retentionDays * DAY_US)) {
     if (undecided.has(object.hash) || wanted.has(object.hash) || object.why === "late" || object.print !== "") result.needed += 1;
     else if (!isReplacedElsewhere(context, object)) result.unacknowledged += 1;
