@@ -45,7 +45,7 @@ const KINDS: readonly Kind[] = [
   { name: "mass deletes, all put back", program: MASS_DELETES, options: { decision: "undo", deletes: false } },
   { name: "linked databases, deletes", program: LINKED, options: { deletes: true } },
   { name: "linked databases, unique", program: LINKED, options: { deletes: true, unique: true } },
-  { name: "linked databases, put back", program: LINKED, options: { deletes: true, chain: true, putBacks: true } },
+  { name: "linked databases, put back", program: LINKED, options: { deletes: true, chain: true, putBacks: true, running: true } },
   { name: "linked databases, chain", program: LINKED, options: { chain: true } },
   { name: "scopes", program: SCOPES, options: {} },
   { name: "scopes, the same persons", program: SCOPES, options: { joint: true } },

@@ -12,7 +12,10 @@ const KINDS: [string, Partial<LinkedOptions>][] = [
   ["users that are deleted", { deletes: true }],
   ["users that two servers create and that are one", { unique: true }],
   ["databases that are put back alone, but for rows that are asked about", { chain: true, putBacks: true }],
-  ["databases that are put back alone, with users that several create", { unique: true, putBacks: true }],
+  [
+    "databases that are put back alone, also while the node runs, with users that several create",
+    { unique: true, putBacks: true, running: true },
+  ],
 ];
 
 test.each(KINDS)("references lead to the row they were written for on every node: %s", { timeout: 600_000 }, async (_, options) => {

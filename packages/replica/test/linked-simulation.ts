@@ -1,4 +1,4 @@
-import { copyFileSync, rmSync } from "node:fs";
+import { copyFileSync, renameSync, rmSync } from "node:fs";
 import Database from "better-sqlite3";
 import { seeded } from "./seeded.ts";
 import type { ApplyResult } from "@scoutsync/core";
@@ -17,6 +17,8 @@ export interface LinkedOptions {
   chain: boolean;
   /** One database of a node, or all, is put back from a backup while the node is down. */
   putBacks: boolean;
+  /** Some of them while it runs. */
+  running: boolean;
   trace: boolean;
 }
 
@@ -28,6 +30,7 @@ const DEFAULTS: LinkedOptions = {
   crashes: true,
   chain: false,
   putBacks: false,
+  running: false,
   trace: false,
 };
 
@@ -106,6 +109,14 @@ class LinkedNode {
     for (const { site } of this.databases.values()) site.start();
   }
 
+  /** What a running node does once it sees that these files were replaced. */
+  reopen(names: readonly Name[]): void {
+    const lost = [...this.databases].filter(([name]) => names.includes(name));
+    for (const [, killable] of lost.toReversed()) killable.drop();
+    for (const [, { site }] of this.databases) if (site.isOpen) site.replica.wasPutBack = false;
+    for (const [, { site }] of lost) site.start(0);
+  }
+
   /** What a backup tool has of all databases, and how far they were. */
   private backup = new Map<Name, { path: string; vector: string }>();
 
@@ -118,12 +129,12 @@ class LinkedNode {
     return names.every((name) => (this.backup.get(name)?.vector ?? this.site(name).vector) !== this.site(name).vector);
   }
 
-  /** Call while it is down. */
   putBack(name: Name): void {
     const site = this.site(name);
     site.app.close();
     for (const end of ["-wal", "-shm"]) rmSync(`${site.path}${end}`, { force: true });
-    copyFileSync((this.backup.get(name) as { path: string }).path, site.path);
+    copyFileSync((this.backup.get(name) as { path: string }).path, `${site.path}.new`);
+    renameSync(`${site.path}.new`, site.path);
     site.app = new Database(site.path);
   }
 
@@ -240,16 +251,20 @@ export class LinkedSimulation {
     // Somebody has to be left who serves.
     if (this.nodes.some((other) => names.some((name) => other.site(name).replica.state().restored))) return;
     for (const name of names) node.site(name).options.hadBefore = node.site(name).replica.state().vector;
-    node.kill();
-    for (let writes = this.below(6); writes > 0; writes--) this.write(node, false);
-    this.say(`${node.name}: ${which.join(" and ")} put back`);
+    const runs = this.options.running && this.random() < 0.5;
+    if (!runs) {
+      node.kill();
+      for (let writes = this.below(6); writes > 0; writes--) this.write(node, false);
+    }
+    this.say(`${node.name}: ${which.join(" and ")} put back${runs ? " while it runs" : ""}`);
     // What only this file has is gone with it.
     for (const note of node.notes) this.written.delete(note);
     const had = node.users;
     for (const name of which) node.putBack(name);
     for (const name of had) if (name.startsWith("same") && !node.users.includes(name)) this.lost.add(name);
     for (let writes = this.below(3); writes > 0; writes--) this.write(node);
-    node.start();
+    if (runs) node.reopen(which);
+    else node.start();
     // What was written to such a row since may be lost with the next file.
     for (const note of node.asked) this.asked.add(note);
     for (const note of this.nodes.flatMap(({ notes }) => notes)) this.written.add(note);

@@ -95,7 +95,8 @@ export class Site {
     this.start();
   }
 
-  start(): void {
+  /** `seenUs`: anew, under a running node whose file was replaced, as of `Surroundings`. */
+  start(seenUs?: number): void {
     this.runs++;
     const {
       baseline = null,
@@ -140,11 +141,17 @@ export class Site {
         dependents: () => (this.options.dependents ?? []).filter(({ isOpen }) => isOpen).map(({ replica }) => replica),
         connect: (path, options) => (this.connection = (this.options.connect ?? open)(path, options)),
         ...(uptimeUs && { uptimeUs }),
+        ...(seenUs !== undefined && { seenUs, opening: (replica) => this.opened(replica) }),
         ...(turnMs !== undefined && { turnMs }),
         ...(this.options.rememberedUs !== undefined && { rememberedUs: this.options.rememberedUs }),
         random: (bytes) => Uint8Array.from({ length: bytes }, () => Math.floor((this.options.random ?? this.random)() * 256)),
       },
     );
+    this.opened(this.replica);
+  }
+
+  private opened(replica: ReplicaDatabase): void {
+    this.replica = replica;
     this.isOpen = true;
   }
 
