@@ -3,6 +3,11 @@ import { type Fault, replicaTest as tests } from "./fault.ts";
 /** Rules of rows that are one, broken. */
 export const ENTITY_FAULTS: Fault[] = [
   {
+    name: "one entity: a row that parts from it, and names itself, names who has its former integer",
+    edits: [["if (moved.length > 0) this.showNaming(entities, moved);", ""]],
+    caughtBy: tests("circles"),
+  },
+  {
     name: "one entity: rows with one UNIQUE value that were born apart stay two",
     edits: [["if (holders.some((holder) => this.placement.entities.unify(waiting, holder))) return true;", ""]],
     caughtBy: tests("entities"),

@@ -247,3 +247,20 @@ test("rows that are one go on referring to themselves where only the latest of t
     expect(site.rows("SELECT * FROM part ORDER BY id")).toEqual(a.rows("SELECT * FROM part ORDER BY id"));
   }
 });
+
+test("a row that names itself, and was one with another until it was edited elsewhere, names itself where it comes back into its table", () => {
+  const schema = "CREATE TABLE person(id INTEGER PRIMARY KEY, mail TEXT UNIQUE, boss INTEGER REFERENCES person(id), m TEXT)";
+  const [a, b, c] = ["a", "b", "c"].map((name) => new Site(name, schema)) as [Site, Site, Site];
+  b.edit("INSERT INTO person VALUES(5, 'mail', NULL, 'of b')", START_US);
+  a.edit("INSERT INTO person VALUES(5, 'mail', NULL, 'of a')", START_US + SECOND_US);
+  c.pull(a);
+  c.pull(b);
+  a.edit("UPDATE person SET mail = 'another', boss = 5", START_US + 2 * SECOND_US);
+  a.pull(c);
+  settle(a, b, c);
+  for (const site of [a, b, c]) {
+    const boss = "SELECT boss.m FROM person JOIN person boss ON boss.id = person.boss WHERE person.m = 'of a'";
+    expect([site.one(boss), site.one("SELECT count(*) FROM person")], site.name).toEqual(["of a", 2]);
+    expect(site.replica.state().digest, site.name).toEqual(a.replica.state().digest);
+  }
+});

@@ -132,11 +132,24 @@ export class Entities {
         this.placement.show(first.state, first.cells, this.members.shown(entity), ownedDots(first.state));
         this.noteOpen(entity);
       }
+      if (moved.length > 0) this.showNaming(entities, moved);
       for (const { birth: child, cells, index } of followers) this.follow(child, cells, index);
     });
     for (const waiter of waiters) {
       const state = this.related.again(waiter);
       if (state?.place.kind === "waiting") this.placement.retry(state);
+    }
+  }
+
+  /** What was shown of one that names itself, or one that came into the table after it, was read before that had its integer. */
+  private showNaming(entities: readonly Entity[], moved: readonly Member[]): void {
+    const names = new Set(moved.map(({ state }) => nameOf(state.identity)));
+    for (const entity of entities) {
+      const [{ state, cells }] = entity.members as [Member, ...Member[]];
+      const shown = this.members.shown(entity);
+      if (!shown.some((cell) => cell instanceof Ref && names.has(nameOf(cell)))) continue;
+      const current = this.related.again(state.birth);
+      if (current?.place.kind === "table") this.placement.show(current, cells, shown, ownedDots(current));
     }
   }
 
