@@ -53,12 +53,12 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "rows without a key count as edited now where a column went",
-    edits: [["edit(id, at, 0n, written === 0n ? UNDATED : EARLIEST)", "edit(id, at, 0n, null)"]],
+    edits: [["former.isWhole ? null : written === 0n ? UNDATED : EARLIEST", "null"]],
     caughtBy: tests("migration-deletes"),
   },
   {
     name: "rows without a key that VACUUM moved while a column went are taken for what is at their places now",
-    edits: [["const inOrder = noted.every(", "const inOrder = noted.length < 0 && noted.every("]],
+    edits: [["const inOrder = isAscending(", "const inOrder = stored.length < 0 && isAscending("]],
     caughtBy: tests("migration-deletes"),
   },
   {
@@ -372,12 +372,12 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "rows without a key of a table made anew are those that were at their places",
-    edits: [["    const pairs = pairsByPlace(db, table) ?? [];\n    forget(pairs);\n", "    const pairs: Pair[] = [];\n"]],
+    edits: [["(former.isWhole ? null : pairsByPlace(db, table)) ?? pairsBetween(db, known)", "[] as Pair[]"]],
     caughtBy: tests("rebuilt-less"),
   },
   {
     name: "rows without a key that may have been written count as written last",
-    edits: [["edit(id, at, 0n, written === 0n ? UNDATED : EARLIEST)", "edit(id, at)"]],
+    edits: [["former.isWhole ? null : written === 0n ? UNDATED : EARLIEST", "earliest"]],
     caughtBy: tests("rebuilt-less"),
   },
   {

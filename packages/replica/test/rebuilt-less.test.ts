@@ -163,4 +163,23 @@ describe.each([false, true])("a table without a key that is rebuilt with a colum
         { name: "TWO", n: 2, m: 2 },
       ]);
   });
+
+  test.each([0, 1])("has the rows that it had where a column gets another type instead, but for some: %s", (as) => {
+    const all = sites("NULL");
+    const [a, b] = all;
+    if (as === 1) a.edit("UPDATE item SET n = NULL WHERE name = 'one'", at(2));
+    settle(...all);
+    b.edit("DELETE FROM item WHERE name = 'two'; INSERT INTO item VALUES('three', 3, 3, NULL)", at(3));
+    for (const [i, site] of all.entries())
+      site.edit(rebuild().replace("n INT", "n TEXT").replace("m INT", "m INT, old").replace("n, m", "n, m, old"), at(10 + i));
+    settle(...all);
+    for (const site of all) {
+      const names = site.rows("SELECT name, n FROM item WHERE name <> 'two' ORDER BY name");
+      expect(names, site.name).toEqual([
+        { name: "one", n: as === 1 ? null : "1" },
+        { name: "three", n: "3" },
+      ]);
+      expect(site.one("SELECT count(*) FROM item"), site.name).toBe(all[0].one("SELECT count(*) FROM item"));
+    }
+  });
 });

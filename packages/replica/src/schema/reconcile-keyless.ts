@@ -48,11 +48,13 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
     for (const [id, at] of pairs) rows.of(table).setLocal(id, packKey(table.key, [at]));
     return pairs;
   };
+  const known: Pair[] = [];
   const forget = (pairs: readonly Pair[]) => {
-    const [known, there] = [db.prepare("DELETE FROM temp.stored WHERE id = ?"), db.prepare("DELETE FROM temp.found WHERE at = ?")];
-    for (const [id, at] of pairs) {
-      known.run(id);
-      there.run(at);
+    const [gone, there] = [db.prepare("DELETE FROM temp.stored WHERE id = ?"), db.prepare("DELETE FROM temp.found WHERE at = ?")];
+    for (const pair of pairs) {
+      known.push(pair);
+      gone.run(pair[0]);
+      there.run(pair[1]);
     }
   };
   const alike = take("hash");
@@ -88,11 +90,11 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
     else if (state && rows.columnsToFill(state).length > 0) toFill.push(state.birth);
   }
   // A table that was made anew has its rows in their order, mostly at other places: at those are others of them.
-  if (former && !former.isWhole) {
-    const pairs = pairsByPlace(db, table) ?? [];
+  if (former && (blind || !former.isWhole)) {
+    const pairs = (former.isWhole ? null : pairsByPlace(db, table)) ?? pairsBetween(db, known);
     forget(pairs);
     // What came had another name before, and may have been written last.
-    for (const [id, at, , written] of pairs) edit(id, at, 0n, written === 0n ? UNDATED : EARLIEST);
+    for (const [id, at, , written] of pairs) edit(id, at, 0n, former.isWhole ? null : written === 0n ? UNDATED : EARLIEST);
   }
   const left = db.prepare("SELECT id, local FROM temp.stored ORDER BY id").safeIntegers(true).raw(true).all() as Stored[];
   const here = db.prepare("SELECT at, hash, written FROM temp.found ORDER BY at").safeIntegers(true).raw(true).all() as Found[];
@@ -132,6 +134,37 @@ function likelyPairs(db: Database, rows: RowStore, table: Table, former: FormerS
   }
   return pairs;
 }
+
+/**
+ * What is left on both sides between two rows that are `known`, in their order, where as many are left there on both sides. None where
+ * the rows are not in the order in which they were stored.
+ */
+function pairsBetween(db: Database, known: readonly Pair[]): Pair[] {
+  const stored = db.prepare("SELECT id, local FROM temp.stored ORDER BY id").safeIntegers(true).raw(true).all() as Stored[];
+  const found = db.prepare("SELECT at, hash, written FROM temp.found ORDER BY at").safeIntegers(true).raw(true).all() as Found[];
+  if (stored.length === 0 || found.length === 0) return [];
+  const fixed = known.toSorted(([a], [b]) => (a < b ? -1 : 1));
+  if (!isAscending(fixed.map(([, at]) => at)) || !isAscending(stored.map(([, local]) => notedAt(local)))) return [];
+  const after = (values: readonly bigint[]) => {
+    let before = 0;
+    return (value: bigint) => {
+      while (before < values.length && (values[before] as bigint) < value) before++;
+      return before;
+    };
+  };
+  const [storedAfter, foundAfter] = [after(fixed.map(([id]) => id)), after(fixed.map(([, at]) => at))];
+  const there = Map.groupBy(found, ([at]) => foundAfter(at));
+  return [...Map.groupBy(stored, ([id]) => storedAfter(id))].flatMap(([part, rows]) => {
+    const here = there.get(part) ?? [];
+    return here.length === rows.length ? rows.map(([id], i): Pair => [id, ...(here[i] as Found)]) : [];
+  });
+}
+
+/** The rowid that a row had when it was stored. */
+const notedAt = (local: Buffer | null): bigint | null => local && (new ByteReader(local).value() as bigint);
+
+const isAscending = (values: readonly (bigint | null)[]): boolean =>
+  values.every((value, i) => value !== null && (i === 0 || value > (values[i - 1] as bigint)));
 
 /** The birth of a stored row of which values are held for columns that its table has now; nothing where there are none. */
 function birthToFill(rows: RowStore, table: Table, id: bigint): Write[] {
@@ -175,7 +208,6 @@ function pairsByPlace(db: Database, table: Table): Pair[] | null {
     return row ? [[id, ...row]] : [];
   });
   if (pairs.length === stored.length && there.size === 0) return pairs;
-  const noted = stored.map(([, local]) => local && (new ByteReader(local).value() as bigint));
-  const inOrder = noted.every((at, i) => at !== null && (i === 0 || at > (noted[i - 1] as bigint)));
+  const inOrder = isAscending(stored.map(([, local]) => notedAt(local)));
   return inOrder && found.length === stored.length ? stored.map(([id], i): Pair => [id, ...(found[i] as Found)]) : null;
 }
