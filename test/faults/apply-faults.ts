@@ -265,7 +265,7 @@ export const APPLY_FAULTS: Fault[] = [
   },
   {
     name: "forgetting: an old batch brings a forgotten row back",
-    edits: [["return this.rejoining || this.holdsNews(row) ||", "return row.birth !== null || this.rejoining || this.holdsNews(row) ||"]],
+    edits: [["this.rejoining || this.holdsNews(row) ||", "return row.birth !== null || this.rejoining || this.holdsNews(row) ||"]],
     caughtBy: tests("forgetting"),
   },
   {
@@ -304,6 +304,11 @@ export const APPLY_FAULTS: Fault[] = [
   {
     name: "move: of a key that names one row twice one place follows it",
     edits: [["        row.cids.push(column.cid);", "        if (row.cids.length === 0) row.cids.push(column.cid);"]],
+    caughtBy: tests("foreign-keys"),
+  },
+  {
+    name: "a row that was deleted apart from an edit is not compared by its values",
+    edits: [["if (isDeleted(incoming, knowledge)) return moved;", "if (incoming.deletes.some(({ alive }) => !alive)) return moved;"]],
     caughtBy: tests("foreign-keys"),
   },
   {

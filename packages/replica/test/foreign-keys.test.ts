@@ -314,16 +314,25 @@ describe("a foreign key that not all nodes have", () => {
     expect(b.replica.state().parked).toBe(0);
   });
 
-  test("whom the author of a row meant is what a comparison leaves where the row named got another integer meanwhile", () => {
+  test.each([
+    ["of a row that nobody has deleted", "of a"],
+    ["of one that was deleted apart from an edit", "edited"],
+  ])("whom the author meant is what a comparison leaves where the row named got another integer meanwhile: %s", (_, line) => {
     const [a, b, c] = sites(`${OLD}; ${NOTE}`);
     b.edit(rebuilt(PLAIN_NOTE));
     c.edit("INSERT INTO team VALUES(1, 'of c')", c.nowUs + 1_000_000);
     a.edit("INSERT INTO team VALUES(1, 'of a'); INSERT INTO note VALUES(1, 1, 'of a')", a.nowUs + 2_000_000);
     b.pull(a);
+    if (line === "edited") {
+      b.edit("DELETE FROM note", a.nowUs + 1_000_000);
+      a.edit("UPDATE note SET line = 'edited'", b.nowUs + 1_000_000);
+      b.pull(a);
+      a.pull(b);
+    }
     settle(a, c);
     b.pull(a);
     // Nobody follows there, as without sync; the row says it to others as it is shown.
-    expect(b.rows(NOTES)).toEqual([{ id: 1, name: "of c", line: "of a" }]);
+    expect(b.rows(NOTES)).toEqual([{ id: 1, name: "of c", line }]);
     for (const site of [a, c]) site.edit(rebuilt(PLAIN_NOTE), a.nowUs + 3_000_000);
     settle(a, b, c);
     expect(b.pull(a).at(-1)?.verified).toBe(false);
@@ -335,7 +344,7 @@ describe("a foreign key that not all nodes have", () => {
       to.replica.apply(from.replica.wholeRows({ table: "note", keys: ["1"], codecs: [] }));
       settle(a, b, c);
     }
-    for (const site of [a, b, c]) expect(site.rows(NOTES), site.name).toEqual([{ id: 1, name: "of a", line: "of a" }]);
+    for (const site of [a, b, c]) expect(site.rows(NOTES), site.name).toEqual([{ id: 1, name: "of a", line }]);
     expect(b.pull(a).at(-1)?.verified).toBe(true);
   });
 

@@ -20,7 +20,7 @@ import {
 import type { Database } from "better-sqlite3";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { Table } from "../schema/catalog.ts";
-import { type IncomingRow, type IncomingTable, incomingTables, readRow, resolveHead } from "../log/incoming.ts";
+import { type IncomingRow, type IncomingTable, incomingTables, isDeleted, readRow, resolveHead } from "../log/incoming.ts";
 import type { Groups } from "../log/groups.ts";
 import type { Floor } from "../forgetting/floor.ts";
 import type { Rejoin, Rejoined } from "../forgetting/rejoin.ts";
@@ -419,13 +419,8 @@ export class Applier {
     const isKnown = ({ origin, sequence }: { origin: number; sequence: number }) => this.knowledge.covers(origin, sequence);
     // A birth of a key that others know as deleted: whether it lives is for the delete to say that was forgotten here.
     if (!isKnown(row.birth)) return row.deletes.some(isKnown) || row.columns.some(({ writes }) => writes.some(isKnown));
-    return this.rejoining || this.holdsNews(row) || (this.floor.covers(row.birth.origin, row.birth.sequence) && this.isDeleted(row));
-  }
-
-  /** True for a record of a row whose delete has won: taking it can bring nothing back. */
-  private isDeleted({ birth, columns, deletes }: IncomingRow): boolean {
     return (
-      birth !== null && !isAlive({ birth, deletes, columns: new Map(columns.map(({ cid, writes }) => [cid, writes])) }, this.knowledge)
+      this.rejoining || this.holdsNews(row) || (this.floor.covers(row.birth.origin, row.birth.sequence) && isDeleted(row, this.knowledge))
     );
   }
 

@@ -11,6 +11,7 @@ import {
   type Write,
 } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
+import { isAlive } from "../rows/registers.ts";
 import { isKeylessName } from "../rows/content-names.ts";
 import type { ClosedConflict, ColumnWrite, ExistenceWrite, SameFact } from "../rows/row-state.ts";
 import { showKey } from "../rows/row-keys.ts";
@@ -113,6 +114,11 @@ function tableOf(head: TableHead, rows: RowStore, nowUs: number): Table {
   rows.addAbsent(absent);
   rows.shared.nameTables([absent]);
   return absent;
+}
+
+/** True for a record of a row whose delete has won: taking it can bring nothing back. */
+export function isDeleted({ birth, columns, deletes }: IncomingRow, knowledge: Knowledge): boolean {
+  return birth !== null && !isAlive({ birth, deletes, columns: new Map(columns.map(({ cid, writes }) => [cid, writes])) }, knowledge);
 }
 
 /** Gives the batch's origins and contexts their local numbers. */

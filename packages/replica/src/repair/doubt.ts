@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import { ByteWriter, type CellValue, knew, Ref, winnerOf, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
-import type { IncomingRow } from "../log/incoming.ts";
+import { type IncomingRow, isDeleted } from "../log/incoming.ts";
 import { localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
 import type { ColumnWrite, RowState } from "../rows/row-state.ts";
 import { judge, keepValues, ruleOf } from "../rows/ruled-columns.ts";
@@ -29,8 +29,9 @@ export interface RowValues {
  */
 export function settleDoubts(state: RowState, incoming: IncomingRow, knowledge: Knowledge, values: RowValues): boolean {
   let moved = takeForgotten(state, incoming, knowledge, values);
-  // The image of a row that was deleted past capture is empty, and says nothing about its values.
-  if (incoming.deletes.some(({ alive }) => !alive)) return moved;
+  // The image of a row that was deleted past capture is empty, and says nothing about its values. One that was edited apart from its
+  // delete lives, and has it all the same.
+  if (isDeleted(incoming, knowledge)) return moved;
   moved = agreeOnTimes(state, incoming) || moved;
   moved = agreeOnClaim(state, incoming) || moved;
   let dot: { origin: number; sequence: number } | null = null;
