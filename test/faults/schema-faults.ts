@@ -88,7 +88,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "what was there before a column went beats what others typed since",
-    edits: [["if (dates) return this.writeUndated(state, cids, dates, editOf, was);", ""]],
+    edits: [["if (dates) return this.writeUndated(state, cids, dates, row, { editOf, was, shown });", ""]],
     caughtBy: tests("rebuilt-less"),
   },
   {
@@ -337,6 +337,16 @@ export const SCHEMA_FAULTS: Fault[] = [
       ],
     ],
     caughtBy: tests("foreign-keys"),
+  },
+  {
+    name: "what a migration inserts again leaves nothing of what was kept back under its key",
+    edits: [["if (alive && store.keptBack && store.readTable(first.key) && comeBack()) continue;", ""]],
+    caughtBy: tests("quarantine"),
+  },
+  {
+    name: "what a rebuild with a column less inserts again leaves nothing of what was kept back under its key",
+    edits: [["if (shown) this.closeKeptBack(state, new Map(columns.map((cid) => [cid, shown.get(cid)])), write, row);", ""]],
+    caughtBy: tests("quarantine"),
   },
   {
     name: "a row whose key shows another integer since a comparison is found by the former one",

@@ -290,6 +290,37 @@ test("a rebuild with foreign keys on, which cascades: the children are kept back
   expect(a.rows("SELECT * FROM robot ORDER BY id")).toEqual(before);
 });
 
+test.each(["old TEXT, ", ""])("what is inserted again by a migration leaves what was kept back in the history, where it has %s", (old) => {
+  const [a, b] = ["a", "b"].map(
+    (name) => new Site(name, "CREATE TABLE item(id INTEGER PRIMARY KEY, old TEXT, name TEXT)", { quarantine: { rows: 2, share: 0.5 } }),
+  ) as [Site, Site];
+  a.edit("INSERT INTO item VALUES(1, 'x', 'one'), (2, 'x', 'two'), (3, 'x', 'three')");
+  settle(a, b);
+  a.edit("UPDATE item SET name = name || ' typed'", a.nowUs + SECOND_US);
+  a.edit("DELETE FROM item", a.nowUs + SECOND_US);
+  a.edit(
+    `BEGIN; DROP TABLE item; CREATE TABLE item(id INTEGER PRIMARY KEY, ${old}name TEXT);
+     INSERT INTO item(id, name) VALUES(1, 'brought'), (2, 'two typed'); COMMIT`,
+    a.nowUs + SECOND_US,
+  );
+  for (const site of [a, b]) site.nowUs += 20 * SECOND_US;
+  settle(a, b);
+  decide(a, "undo");
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("SELECT id, name FROM item ORDER BY id"), site.name).toEqual([
+      { id: 1, name: "brought" },
+      { id: 2, name: "two typed" },
+      { id: 3, name: "three typed" },
+    ]);
+    const closed = site.replica.history("item", "1").filter(({ operation }) => operation === "closed");
+    expect(
+      closed.map(({ column, value }) => [column, value]),
+      site.name,
+    ).toContainEqual(["name", "one typed"]);
+  }
+});
+
 test("that come back have their parent again, where another node deleted it meanwhile and did not know of them", () => {
   const [a, b] = pair();
   a.edit("INSERT INTO robot VALUES(1000, 3, 'unknown to b'); INSERT INTO said VALUES(1, 'Word5')");

@@ -241,9 +241,9 @@ export class OwnWrites {
     const cids = this.overwriteUnseen(state, meant, at, row, shownIn);
     if (cids.length === 0) return;
     const dates = row.dates ?? (row.undated ? new Map(cids.map((cid) => [cid, afterAllOf([state], cid)])) : null);
-    if (dates) return this.writeUndated(state, cids, dates, editOf, was);
-    const replaced = cids.flatMap((cid) => [...registerOf(state, cid)]);
     const shown = row.keptBack && new Map(cids.map((cid) => [cid, shownIn(cid)]));
+    if (dates) return this.writeUndated(state, cids, dates, row, { editOf, was, shown });
+    const replaced = cids.flatMap((cid) => [...registerOf(state, cid)]);
     const write = this.replacing(state, replaced, at);
     if (!state.table.surrogate && cids.length === state.table.columns.length) rebirth(state, write, this.knowledge, editOf);
     else for (const cid of cids) replaceColumn(state, cid, write, this.knowledge, editOf(cid), was?.get(cid) ?? null);
@@ -266,8 +266,16 @@ export class OwnWrites {
     state: RowState,
     cids: readonly number[],
     dates: ReadonlyMap<number, number>,
-    editOf: (cid: number) => Edit,
-    was: ReadonlyMap<number, { shown: Write; value: CellValue }> | null,
+    row: Written,
+    {
+      editOf,
+      was,
+      shown,
+    }: {
+      editOf: (cid: number) => Edit;
+      was: ReadonlyMap<number, { shown: Write; value: CellValue }> | null;
+      shown: ReadonlyMap<number, Write | undefined> | null | undefined;
+    },
   ): void {
     const keys = state.table.surrogate ? [] : state.table.key.map(({ cid }) => cid);
     const written = cids.filter((cid) => !keys.includes(cid));
@@ -275,6 +283,7 @@ export class OwnWrites {
       const replaced = columns.flatMap((cid) => [...registerOf(state, cid)]);
       const write = this.replacing(state, replaced, at);
       for (const cid of columns) replaceColumn(state, cid, write, this.knowledge, editOf(cid), was?.get(cid) ?? null);
+      if (shown) this.closeKeptBack(state, new Map(columns.map((cid) => [cid, shown.get(cid)])), write, row);
     }
   }
 

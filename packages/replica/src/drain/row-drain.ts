@@ -184,6 +184,8 @@ export class RowDrain {
         if (alive || born !== null) written = written.map(() => true);
         else born = event.wall;
       } else if (event.op === Op.update) {
+        // Inserted again past capture, which a comparison has found.
+        if (alive && store.keptBack && store.readTable(first.key) && comeBack()) continue;
         written = written.map((was, i) => was || isMarked(event.masks, i));
         for (const foreign of table.emptied)
           if (indexesOf(foreign).some((index) => isMarked(event.masks, index))) emptied.set(foreign, event);
