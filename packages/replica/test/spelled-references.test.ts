@@ -118,3 +118,23 @@ test.each(["TEXT", "REAL"])(
     expect(refers).toEqual(plain);
   },
 );
+
+test.each(["TEXT", "REAL", ""])("a column of type %s that comes to refer has not been edited by that", (type) => {
+  const note = (reference: string) => `CREATE TABLE note(id INTEGER PRIMARY KEY, item ${type} ${reference}, wrote TEXT)`;
+  const all = ["a", "b"].map((name) => new Site(name, `CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT); ${note("")}`)) as [Site, Site];
+  const [a, b] = all;
+  a.edit("INSERT INTO item VALUES(1, 'one'); INSERT INTO note VALUES(1, 1.0, 'one')", at(0));
+  agree(all);
+  b.edit("UPDATE note SET wrote = 'edited'", at(2));
+  for (const [i, each] of all.entries()) {
+    each.edit(
+      `ALTER TABLE note RENAME TO former; ${note("REFERENCES item(id)")}; INSERT INTO note SELECT * FROM former; DROP TABLE former`,
+      at(5 + i),
+    );
+  }
+  agree(all);
+  for (const each of all) {
+    expect(each.rows("SELECT wrote FROM note")).toEqual([{ wrote: "edited" }]);
+    expect(each.conflicts).toEqual([]);
+  }
+});

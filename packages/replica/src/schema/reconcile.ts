@@ -9,7 +9,7 @@ import { rowHash, valueText } from "../rows/values.ts";
 import type { Table } from "./catalog.ts";
 import { quote } from "./quote.ts";
 import { reconcileKeyless } from "./reconcile-keyless.ts";
-import { hashedIn } from "./spelled.ts";
+import { hashedIn, heldAsReals } from "./spelled.ts";
 
 /** What a row's hash is made of besides its values: the table's name, and the columns in the order they had. */
 export interface Shape {
@@ -228,9 +228,12 @@ export class Reconciliation {
     const stored = state.hash;
     const cells = this.rows.hashes.hashedCells(table, id, values, state.own);
     const hash = rowHash(table, id, cells);
-    const isEqual = Buffer.compare(hash, stored) === 0;
+    const asReals = heldAsReals(table, cells);
+    const isEqual = Buffer.compare(hash, stored) === 0 || asReals.some((was) => Buffer.compare(rowHash(table, id, was), stored) === 0);
     if (isEqual && shapes.length === 0) return;
-    const former = isEqual ? undefined : shapes.find((shape) => shape.isThatOf(stored, id, cells));
+    const former = isEqual
+      ? undefined
+      : shapes.find((shape) => shape.isThatOf(stored, id, cells) || asReals.some((was) => shape.isThatOf(stored, id, was)));
     // A column that got another name has the values, and so the hash, that the former one had: nobody else knows them by it.
     const renamed = isEqual ? shapes.find((shape) => !shape.isWhole) : undefined;
     const bits = isEqual ? (renamed?.written(values) ?? []) : former ? former.written(values) : written(values);

@@ -33,3 +33,12 @@ export const hashedIn = (column: Column | undefined, value: CellValue): CellValu
 export function cellsIn<T extends CellValue>({ isSpelled, columns }: Pick<Table, "isSpelled" | "columns">, values: T[]): (T | bigint)[] {
   return isSpelled ? values.map((value, i) => cellIn(columns[i], value)) : values;
 }
+
+/**
+ * Cells as hashes were made of them before a column without a type referred to anything, or by a version that took what it held for a
+ * value: with the reals in it that are references now. Nothing where there are none.
+ */
+export function heldAsReals({ isSpelled, columns }: Pick<Table, "isSpelled" | "columns">, cells: readonly CellValue[]): CellValue[][] {
+  const isReal = (value: CellValue, i: number) => typeof value === "bigint" && columns[i]?.spelled === "BLOB";
+  return isSpelled && cells.some(isReal) ? [cells.map((value, i) => (isReal(value, i) ? Number(value) : value))] : [];
+}
