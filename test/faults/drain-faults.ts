@@ -29,7 +29,22 @@ export const DRAIN_FAULTS: Fault[] = [
   },
   {
     name: "undoing a mass delete brings back a reference that somebody has emptied since",
-    edits: [["write?.origin === origin && write.sequence === sequence", "write !== undefined"]],
+    edits: [["register.find((write) => isDot(write, by))", "register[0]"]],
+    caughtBy: tests("quarantine-references"),
+  },
+  {
+    name: "a reference that mass deletes of several nodes emptied stays empty when all are undone",
+    edits: [
+      [
+        "if (!mine || register.length === 1) return mine !== undefined;",
+        "if (!mine || register.length >= 1) return register.length === 1;",
+      ],
+    ],
+    caughtBy: tests("quarantine-references"),
+  },
+  {
+    name: "undoing a mass delete settles what another node has emptied meanwhile",
+    edits: [["registerOf(state, columnAt(table, index).cid).length === 1))", "columnAt(table, index)))"]],
     caughtBy: tests("quarantine-references"),
   },
   {

@@ -163,6 +163,38 @@ describe("references that a mass delete emptied in rows that stay", () => {
     },
   );
 
+  test.each<[string, unknown[]]>([
+    ["", []],
+    [
+      "UPDATE robot SET team_id = NULL WHERE id = 5; UPDATE robot SET team_id = 119 WHERE id = 6",
+      [
+        { key: "5", winner: null, loser: 5n },
+        { key: "6", winner: 119n, loser: null },
+      ],
+    ],
+  ])(
+    "come back where another node did the same and undoes it, too; what was typed there later stays, as a conflict: %s",
+    (edits, shown) => {
+      const [a, b] = pair();
+      const before = dump(b);
+      b.edit(edits, b.nowUs + SECOND_US);
+      for (const site of [a, b])
+        site.edit("DELETE FROM team WHERE id BETWEEN 1 AND 115; DELETE FROM word; DELETE FROM slot; DELETE FROM person");
+      settle(a, b);
+      for (const site of [a, b]) {
+        decide(site, "undo");
+        settle(a, b);
+      }
+      expectEqual(a, b);
+      const conflicts = b.replica.reviews({ kind: "conflict", id: "", limit: 0 });
+      const open = conflicts.map(({ key, winner, loser }) => ({ key, winner: winner?.value ?? null, loser: loser?.value ?? null }));
+      expect(open.toSorted((one, other) => Number(one.key) - Number(other.key))).toEqual(shown);
+      a.edit("UPDATE robot SET team_id = id WHERE id IN (5, 6)", b.nowUs + SECOND_US);
+      expectEqual(a, b);
+      expect(dump(b)).toEqual(before);
+    },
+  );
+
   test("stay empty when it is let go", () => {
     const [a, b] = pair();
     a.edit("DELETE FROM team WHERE id > 10; DELETE FROM word");

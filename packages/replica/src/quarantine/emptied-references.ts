@@ -1,15 +1,19 @@
 import type { Database } from "better-sqlite3";
-import { ByteReader, ByteWriter, type CellValue, Ref, type SqlValue, type Write } from "@scoutsync/core";
+import { ByteReader, ByteWriter, type CellValue, Ref, type SqlValue, winnerOf, type Write } from "@scoutsync/core";
 import { touchColumns } from "../capture/touch.ts";
 import { Op } from "../capture/triggers.ts";
 import type { Event } from "../drain/captured.ts";
+import type { Knowledge } from "../identity/knowledge.ts";
 import { indexesOf, meant, pick, targetName } from "../rows/foreign-keys.ts";
-import { registerOf } from "../rows/registers.ts";
-import type { RowState } from "../rows/row-state.ts";
+import { contextOfReplacing, mergeColumn, registerOf } from "../rows/registers.ts";
+import { type ColumnWrite, ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";
-import { packKey } from "../rows/values.ts";
-import type { ForeignKey, Table } from "../schema/catalog.ts";
+import { packKey, sameValue } from "../rows/values.ts";
+import type { Column, ForeignKey, Table } from "../schema/catalog.ts";
+
+/** A write, by the local number of its origin. */
+type Dot = Pick<Write, "origin" | "sequence">;
 
 /** What stands for the hash of one whose row is kept back. */
 const CONFIRMED = Buffer.alloc(0);
@@ -24,10 +28,12 @@ const CONFIRMED = Buffer.alloc(0);
 export class EmptiedReferences {
   private readonly db: Database;
   private readonly rows: RowStore;
+  private readonly knowledge: Knowledge;
 
-  constructor({ db, rows }: { db: Database; rows: RowStore }) {
+  constructor({ db, rows, knowledge }: { db: Database; rows: RowStore; knowledge: Knowledge }) {
     this.db = db;
     this.rows = rows;
+    this.knowledge = knowledge;
   }
 
   /**
@@ -47,8 +53,8 @@ export class EmptiedReferences {
     image.varint(table.tid);
     image.value(row);
     for (const index of indexesOf(foreign)) {
-      const { cid } = table.columns[index] as Table["columns"][number];
-      const [write] = registerOf(state, cid);
+      const { cid } = columnAt(table, index);
+      const write = winnerOf(registerOf(state, cid), this.knowledge);
       image.varint(cid);
       image.value(cells[index] as CellValue);
       image.varint(write?.origin ?? 0);
@@ -112,15 +118,18 @@ export class EmptiedReferences {
     const cells: CellValue[] | null = key && this.rows.of(table).readTable(key);
     if (!state || !key) return null;
     if (!cells) return this.keptBackBy(table, key);
-    const indexes: number[] = [];
+    const was = [...cells] as SqlValue[];
+    const shown = this.rows.references.abstract(table, was);
+    const emptied = new Map<number, Dot>();
     while (!image.done) {
       const index = table.indexOf.get(image.varint());
       const value = image.value();
-      const emptiedBy = { origin: image.varint(), sequence: image.varint() };
-      if (index === undefined || !isAsLeft(state, index, emptiedBy)) return null;
-      indexes.push(index);
+      const by = { origin: image.varint(), sequence: image.varint() };
+      if (index === undefined || !this.isAsLeft(state, index, by, { shown: shown[index] ?? null, value })) return null;
+      emptied.set(index, by);
       cells[index] = value;
     }
+    const indexes = [...emptied.keys()];
     const foreign = table.emptied.find((one) => indexesOf(one).join() === indexes.join());
     const { values, missing, dead } = this.rows.references.concrete(table, cells);
     const held = foreign && !missing && dead.length === 0 ? (pick(table, foreign.columns, null, values) as SqlValue[] | null) : null;
@@ -139,8 +148,54 @@ export class EmptiedReferences {
       if ((error as { code?: string }).code?.startsWith("SQLITE_CONSTRAINT")) return null;
       throw error;
     }
-    touchColumns(this.db, table, { key, slot: state.slot }, indexes);
+    if (indexes.every((index) => registerOf(state, columnAt(table, index).cid).length === 1))
+      touchColumns(this.db, table, { key, slot: state.slot }, indexes);
+    else {
+      const before = ownedDots(state);
+      const wins = this.writeBeside(state, emptied, shown, cells);
+      const others = indexes.filter((index) => !wins.includes(index));
+      const back = bindable(others.map((index) => was[index] as SqlValue));
+      if (others.length > 0) this.rows.of(table).update(key, others, back.values, back.raw);
+      const now = this.rows.of(table).readTable(key) as SqlValue[];
+      this.rows.saveInTable(state, table.surrogate ? (key[0] as bigint) : null, now, before, table.surrogate ? null : key);
+    }
     return null;
+  }
+
+  /**
+   * Others emptied the columns, too, which may be somebody's edit: that stays beside this write, which has the time of the one that it
+   * stands for, so that a later one still wins. Returns the columns in which it does. `shown`: what the row held; `given`: what it is given.
+   */
+  private writeBeside(
+    state: RowState,
+    emptiedBy: ReadonlyMap<number, Dot>,
+    shown: readonly CellValue[],
+    given: readonly CellValue[],
+  ): readonly number[] {
+    const wins: number[] = [];
+    for (const [index, dot] of emptiedBy) {
+      const { cid } = columnAt(state.table, index);
+      const mine = registerOf(state, cid).find((write) => isDot(write, dot)) as ColumnWrite;
+      const context = contextOfReplacing([mine], this.knowledge, false);
+      const write = { ...this.knowledge.nextDot(), time: mine.time, context, value: given[index] as CellValue };
+      const was = () => shown[index] ?? null;
+      mergeColumn(state, cid, write, this.knowledge, was, () => wins.push(index));
+    }
+    return wins;
+  }
+
+  /**
+   * True where nobody has written a column since it was emptied, nor without having seen that, but for those who emptied it as well, or have
+   * given it back. `shown`: what it holds; `value`: what it held.
+   */
+  private isAsLeft(state: RowState, index: number, by: Dot, { shown, value }: { shown: CellValue; value: CellValue }): boolean {
+    const register = registerOf(state, columnAt(state.table, index).cid);
+    const mine = register.find((write) => isDot(write, by));
+    if (!mine || register.length === 1) return mine !== undefined;
+    const winner = winnerOf(register, this.knowledge);
+    const valueOf = (write: ColumnWrite) => (write === winner ? shown : (write.value ?? null));
+    // Of rows that are one each has what it says itself.
+    return state.same.length === 0 && register.every((write) => [valueOf(mine), value].some((one) => sameValue(one, valueOf(write))));
   }
 
   /** The mass delete that has a row. */
@@ -153,11 +208,9 @@ export class EmptiedReferences {
   }
 }
 
-/** True where nobody has written a column since it was emptied, nor without having seen that. */
-function isAsLeft(state: RowState, index: number, { origin, sequence }: Pick<Write, "origin" | "sequence">): boolean {
-  const [write, ...others] = registerOf(state, (state.table.columns[index] as Table["columns"][number]).cid);
-  return others.length === 0 && write?.origin === origin && write.sequence === sequence;
-}
+const isDot = ({ origin, sequence }: Write, dot: Dot): boolean => origin === dot.origin && sequence === dot.sequence;
+
+const columnAt = (table: Table, index: number): Column => table.columns[index] as Column;
 
 /** What names the row that a foreign key refers to by these values. */
 function target(foreign: ForeignKey, values: readonly CellValue[]): Buffer {
