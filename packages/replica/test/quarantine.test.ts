@@ -155,6 +155,7 @@ describe("rows that are kept back", () => {
     expect(kept(a)[0]?.reason).toContain("1 of 300 rows");
     a.edit("INSERT INTO word VALUES('Word300', 'changed')");
     expect(kept(a)).toEqual([]);
+    expect(a.replica.state().keptBack).toBe(0);
     expectEqual(a, b);
     expect(b.rows("SELECT line FROM word WHERE k = 'word300'")).toEqual([{ line: "changed" }]);
     expect(count(b, "word")).toBe(300);

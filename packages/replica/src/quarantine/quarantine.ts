@@ -142,7 +142,7 @@ export class Quarantine {
 
   /** Nothing waits any more: what came back is no mass delete; what only moved to other keys is let go. */
   drained(): void {
-    if (this.active === null || this.active === undefined) return;
+    if (this.active === null || this.active === undefined) return this.removeEmpty();
     const id = this.active;
     this.active = null;
     const counts = JSON.parse(this.db.prepare("SELECT counts FROM _scoutsync_quarantine WHERE id = ?").pluck().get(id) as string) as Counts;
@@ -157,14 +157,14 @@ export class Quarantine {
     this.removeEmpty();
   }
 
+  /** Nobody can decide about one whose rows have all come back. One that is decided may still have references to give back. */
   private removeEmpty(): void {
-    const empty = this.db
-      .prepare(
-        "SELECT id FROM _scoutsync_quarantine WHERE draining = 0 AND NOT EXISTS (SELECT 1 FROM _scoutsync_quarantined AS q WHERE q.quarantine = _scoutsync_quarantine.id AND q.tid > 0)",
-      )
-      .pluck()
-      .all() as number[];
+    const empty = valueStatement(
+      this.db,
+      "SELECT id FROM _scoutsync_quarantine WHERE draining = 0 AND decision IS NULL AND NOT EXISTS (SELECT 1 FROM _scoutsync_quarantined AS q WHERE q.quarantine = _scoutsync_quarantine.id AND q.tid > 0)",
+    ).all() as number[];
     for (const id of empty) this.remove(id);
+    if (empty.length > 0) this.rows.lookForKeptBack();
   }
 
   private remove(id: number): void {
