@@ -185,6 +185,25 @@ describe("an application goes on using an integer that a sync gave to another se
     for (const site of [a, b]) expect(conflicts(site)).toEqual([["1", "x", "meant for b", "newer of a"]]);
   });
 
+  test("what it overwrites is kept, too, where the row there was out of its table for a while", () => {
+    const schema =
+      "CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT UNIQUE); CREATE TABLE robot(id INTEGER PRIMARY KEY, team INTEGER REFERENCES team(id), x TEXT)";
+    const [a, b] = [new Site("a", schema, { park: ["*"] }), new Site("b", schema, { park: ["*"] })];
+    a.edit("INSERT INTO robot VALUES(1, NULL, 'x of a')", START_US);
+    b.edit("INSERT INTO robot VALUES(1, NULL, 'x of b')", START_US + SECOND_US);
+    settle(a, b);
+    b.edit("INSERT INTO team VALUES(5, 'blue')", START_US + 2 * SECOND_US);
+    a.edit("INSERT INTO team VALUES(7, 'blue'); UPDATE robot SET team = 7 WHERE id = 1", START_US + 3 * SECOND_US);
+    settle(a, b);
+    expect(b.rows("SELECT x FROM robot WHERE id = 1")).toEqual([]);
+    b.edit("UPDATE team SET name = 'red'", START_US + 4 * SECOND_US);
+    settle(a, b);
+    expect(b.one("SELECT x FROM robot WHERE id = 1")).toBe("x of a");
+    b.edit("UPDATE robot SET x = 'meant for b' WHERE id = 1", START_US + 5 * SECOND_US);
+    settle(a, b);
+    for (const site of [a, b]) expect(conflicts(site)).toEqual([["1", "x", "meant for b", "x of a"]]);
+  });
+
   test("whom the row there refers to stays for that on all nodes, though its author had deleted it", () => {
     const schema =
       "CREATE TABLE team(id TEXT PRIMARY KEY); CREATE TABLE robot(id INTEGER PRIMARY KEY, team TEXT REFERENCES team(id), m TEXT)";

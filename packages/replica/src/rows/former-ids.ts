@@ -14,6 +14,9 @@ export const REMEMBERED_US = 3 * 86_400_000_000;
 /** What is larger is not kept a second time, bytes. */
 const LARGEST_KEPT = 64 * 1024;
 
+/** In an UPSERT: the row that leaves has had the integer since another one did. */
+const IS_HOLDER = "(holder_oid = excluded.oid AND holder_sequence = excluded.sequence)";
+
 /**
  * Integers that another row had here until a sync moved it or took it out of its table. The application may still mean that
  * row by it. What it overwrites of the row that has the integer now was then never seen: it is kept beside.
@@ -40,23 +43,35 @@ export class FormerIds {
     return this.tids.has(table.tid) && this.find.get(table.tid, id) !== undefined;
   }
 
-  /** A sync takes the row off its integer. */
+  /**
+   * A sync takes the row off its integer. Whoever had that before it stays noted, and the row beside: it may only wait for a moment, and the
+   * application means the former one then as well.
+   */
   left({ table, identity, slot }: RowState): void {
     if (!table.surrogate || this.rememberedUs === 0) return;
     this.tids.add(table.tid);
     this.db
       .prepare(
         "INSERT INTO _scoutsync_former(tid, id, at, oid, sequence) VALUES(?, ?, ?, ?, ?) ON CONFLICT(tid, id) DO UPDATE SET " +
-          "at = excluded.at, oid = excluded.oid, sequence = excluded.sequence, holder_oid = NULL, holder_sequence = NULL, image = NULL",
+          `at = excluded.at, image = NULL, oid = iif(${IS_HOLDER}, oid, excluded.oid), sequence = iif(${IS_HOLDER}, sequence, excluded.sequence), ` +
+          `holder_oid = iif(${IS_HOLDER}, holder_oid, NULL), holder_sequence = iif(${IS_HOLDER}, holder_sequence, NULL)`,
       )
       .run(table.tid, slot, this.nowUs(), identity.origin, identity.sequence);
   }
 
   /** The row is in its table under an integer that `has`, with these values, references as identities. */
   placed({ table, identity }: RowState, id: bigint, cells: readonly CellValue[]): void {
+    const { origin, sequence } = identity;
+    // Another one has left it since that one did.
+    this.db
+      .prepare(
+        "UPDATE _scoutsync_former SET oid = holder_oid, sequence = holder_sequence, holder_oid = NULL, holder_sequence = NULL " +
+          "WHERE tid = ? AND id = ? AND image IS NULL AND holder_oid IS NOT NULL AND (holder_oid <> ? OR holder_sequence <> ?)",
+      )
+      .run(table.tid, id, origin, sequence);
     // Back where it was: whoever remembers it is right.
     const isBack = this.db.prepare("DELETE FROM _scoutsync_former WHERE tid = ? AND id = ? AND oid = ? AND sequence = ?");
-    if (isBack.run(table.tid, id, identity.origin, identity.sequence).changes > 0) return;
+    if (isBack.run(table.tid, id, origin, sequence).changes > 0) return;
     const image = new ByteWriter(256);
     cells.forEach((value, i) => {
       const size = typeof value === "string" || value instanceof Uint8Array ? value.length : 0;
@@ -66,7 +81,7 @@ export class FormerIds {
     });
     this.db
       .prepare("UPDATE _scoutsync_former SET holder_oid = ?, holder_sequence = ?, image = ? WHERE tid = ? AND id = ?")
-      .run(identity.origin, identity.sequence, image.toBytes(), table.tid, id);
+      .run(origin, sequence, image.toBytes(), table.tid, id);
   }
 
   /**
