@@ -3,7 +3,7 @@ import { ByteReader, type Write } from "@scoutsync/core";
 import { EARLIEST, MASK_BITS, Op, UNDATED } from "../capture/events.ts";
 import { noteEvents } from "../capture/touch.ts";
 import { pages } from "../rows/pages.ts";
-import { isContested, ownedDots } from "../rows/row-state.ts";
+import { isContested, ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
 import { packKey, rowHash } from "../rows/values.ts";
@@ -31,7 +31,7 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
   const add = db.prepare("INSERT INTO temp.found VALUES(?, ?, ?, ?)");
   for (const { key, values } of pages(db, table)) {
     const old = former?.isWhole ? former.hash(null, values) : null;
-    add.run(key[0], rowHash(table, null, values), old, former?.written(values).some((mask) => mask > 0n) ? 1 : 0);
+    add.run(key[0], rowHash(table, null, values), old, former?.written(values, null).some((mask) => mask > 0n) ? 1 : 0);
   }
   const take = (hash: "hash" | "old") => {
     const pairs = db
@@ -76,9 +76,10 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
   // A column that has another name has the values, and so the hash, that it had: nobody else knows them by it.
   if (former && !former.isWhole) {
     for (const [id, at, , written] of alike) {
-      if (written !== 0n) edit(id, at, added);
+      const state = rows.atLog(table.tid, id);
+      if (written !== 0n || wasWritten(state, former)) edit(id, at, added);
       // Where it was empty here, others may have told what it holds.
-      else toFill.push(...birthToFill(rows, table, id));
+      else if (state && rows.columnsToFill(state).length > 0) toFill.push(state.birth);
     }
   }
   for (const [id, at, hash, written] of former ? (former.isWhole ? take("old") : inPlace(former)) : []) {
@@ -86,7 +87,7 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
     const values = state && former?.isWhole && isContested(state, former.added) ? rows.of(table).read([at]) : null;
     if (state && values) rows.saveInTable(state, null, values, ownedDots(state));
     else if (state) rows.rehash(state, hash);
-    if (written !== 0n) edit(id, at, added);
+    if (written !== 0n || wasWritten(state, former)) edit(id, at, added);
     else if (state && rows.columnsToFill(state).length > 0) toFill.push(state.birth);
   }
   // A table that was made anew has its rows in their order, mostly at other places: at those are others of them.
@@ -166,11 +167,9 @@ const notedAt = (local: Buffer | null): bigint | null => local && (new ByteReade
 const isAscending = (values: readonly (bigint | null)[]): boolean =>
   values.every((value, i) => value !== null && (i === 0 || value > (values[i - 1] as bigint)));
 
-/** The birth of a stored row of which values are held for columns that its table has now; nothing where there are none. */
-function birthToFill(rows: RowStore, table: Table, id: bigint): Write[] {
-  const state = rows.atLog(table.tid, id);
-  return state && rows.columnsToFill(state).length > 0 ? [state.birth] : [];
-}
+/** True where a column that came has its default, and somebody wrote that; see `FormerShape`. */
+const wasWritten = (state: RowState | null, former: FormerShape | null): boolean =>
+  state !== null && former !== null && former.added.some((cid) => former.wasWritten(state, cid));
 
 /** Bits of the columns that came since, as `slot` of a `KeylessEvent` has them; 0, which is all, where there are too many. */
 function addedColumns({ columns }: Table, { added }: FormerShape): bigint {

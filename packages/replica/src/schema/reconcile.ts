@@ -35,7 +35,7 @@ export interface Doubts {
 interface Comparing {
   shapes: readonly FormerShape[];
   /** Columns that count as written in a row with none of the former hashes, as masks. */
-  written: (values: readonly SqlValue[]) => bigint[];
+  written: (values: readonly SqlValue[], state: RowState) => bigint[];
   /** Nothing went uncaptured: a row that differs does so because columns went and came. Numbers of those that came. */
   trusted: number[] | null;
   notes: Notes;
@@ -236,7 +236,7 @@ export class Reconciliation {
       : shapes.find((shape) => shape.isThatOf(stored, id, cells) || asReals.some((was) => shape.isThatOf(stored, id, was)));
     // A column that got another name has the values, and so the hash, that the former one had: nobody else knows them by it.
     const renamed = isEqual ? shapes.find((shape) => !shape.isWhole) : undefined;
-    const bits = isEqual ? (renamed?.written(values) ?? []) : former ? former.written(values) : written(values);
+    const bits = isEqual ? (renamed?.written(values, state) ?? []) : former ? former.written(values, state) : written(values, state);
     const marked = (index: number) => ((bits[Math.floor(index / MASK_BITS)] ?? 0n) >> BigInt(index % MASK_BITS)) & 1n;
     if (this.rows.columnsToFill(state).some((cid) => marked(table.indexOf.get(cid) as number) === 0n)) toFill.push(state.birth);
     const added = former ? former.added : isEqual ? null : trusted;
@@ -302,10 +302,11 @@ function comparingOf(table: Table, { shapes: former, blind }: Comparison): Pick<
   const shapes = former.map((shape) => new FormerShape(table, shape));
   const isTrusted = !blind && shapes.some((shape) => !shape.isWhole);
   const trusted = isTrusted ? table.columns.filter(({ name }) => !isIn(former, name)).map(({ cid }) => cid) : null;
-  const written = (values: readonly SqlValue[]) =>
+  const written = (values: readonly SqlValue[], state: RowState) =>
     maskOf(table, (index) => {
-      const { name, fallback } = table.columns[index] as { name: string; fallback: SqlValue };
-      return isIn(former, name) ? !trusted : differs(values[index] as SqlValue, fallback);
+      const { cid, name, fallback } = table.columns[index] as { cid: number; name: string; fallback: SqlValue };
+      if (isIn(former, name)) return !trusted;
+      return differs(values[index] as SqlValue, fallback) || shapes.some((shape) => shape.wasWritten(state, cid));
     });
   return { shapes, written, trusted };
 }
@@ -341,6 +342,8 @@ export class FormerShape {
   private readonly table: Table;
   private readonly shape: Shape;
   private readonly positions: number[];
+  /** Numbers of the columns that went, where as many came: those may have been these. */
+  private readonly renamed: number[];
   private readonly guesses: readonly SqlValue[][];
 
   constructor(table: Table, shape: Shape) {
@@ -351,6 +354,8 @@ export class FormerShape {
     this.isWhole = !this.positions.includes(-1);
     this.guesses = guessesFor(this.positions.filter((i) => i < 0).length);
     this.added = table.columns.filter(({ name }) => !shape.columns.includes(name)).map(({ cid }) => cid);
+    const gone = [...table.lacking].flatMap(([cid, name]) => (shape.columns.includes(name) ? [cid] : []));
+    this.renamed = gone.length === this.added.length ? gone : [];
   }
 
   /** The hash that a row of these (`hashedCells`) had under the former shape, which must be whole. */
@@ -377,13 +382,22 @@ export class FormerShape {
     }
   }
 
-  /** Columns that came since and hold more than their default, as masks. */
-  written(values: readonly SqlValue[]): bigint[] {
+  /** Columns that came since and hold what somebody wrote, as masks: more than their default, or that where it `wasWritten`. */
+  written(values: readonly SqlValue[], state: RowState | null): bigint[] {
     const { columns } = this.table;
     return maskOf(this.table, (index) => {
       const { cid, fallback } = columns[index] as { cid: number; fallback: SqlValue };
-      return this.added.includes(cid) && differs(values[index] as SqlValue, fallback);
+      return this.added.includes(cid) && (differs(values[index] as SqlValue, fallback) || (state !== null && this.wasWritten(state, cid)));
     });
+  }
+
+  /**
+   * A column that came has its default, and may have been one that somebody edited in this row: since all that is known to have been written
+   * under the new name. Untold, what others had seen before would be back.
+   */
+  wasWritten(state: RowState, cid: number): boolean {
+    const latest = (of: number) => Math.max(0, ...(state.columns.get(of) ?? []).map(({ time }) => time));
+    return this.added.includes(cid) && this.renamed.some((of) => latest(of) > latest(cid));
   }
 }
 
