@@ -139,7 +139,15 @@ describe.skipIf(redisProgram === null)("the canary", () => {
       );
       expect([...noticed].sort()).toEqual(broken);
       const isGreen = ({ online, lastError, databases }: Node) => online && lastError === "" && databases[0]?.problem === "";
-      await eventually(async () => (await fleet.status()).nodes.every(isGreen), ROUND_MS);
+      const areGreen = async () => {
+        const { nodes: seen } = await fleet.status();
+        // What a session failed with on a busy machine is told until another one goes well, and nobody else asks for one.
+        for (const { name, lastError } of seen) if (lastError !== "") await unary(fleet.client, "catchUp", { node: name }).catch(() => {});
+        return seen.every(isGreen);
+      };
+      const colors = async () =>
+        JSON.stringify((await fleet.status()).nodes.map((node) => [node.name, node.online, node.lastError, node.databases[0]?.problem]));
+      await eventually(areGreen, ROUND_MS, colors);
       const { nodes } = await fleet.status();
       expect(nodes.map(({ name }) => name)).toEqual(before.map(({ name }) => name));
 
@@ -169,7 +177,12 @@ describe.skipIf(redisProgram === null)("the canary", () => {
         2 * ROUND_MS,
         async () => (await open()).join(),
       );
-      for (const name of NAMES) await eventually(() => PAST.every((id) => ids(name).includes(id)), ROUND_MS);
+      for (const name of NAMES)
+        await eventually(
+          () => PAST.every((id) => ids(name).includes(id)),
+          ROUND_MS,
+          () => `${name}: ${ids(name).join()}`,
+        );
 
       // Once per incident.
       const all = await canaryAlerts(true);
