@@ -33,6 +33,19 @@ describe.each(["INTEGER PRIMARY KEY", "TEXT PRIMARY KEY NOT NULL"])("a table tha
     for (const rows of shown(all)) expect(rows).toEqual([{ name: "of b", n: 2 }]);
   });
 
+  test.each([8, -8])("nor where the clock is put right by %s s before anybody was told", (seconds) => {
+    const all = sites();
+    const [a, b, c] = all;
+    b.edit("UPDATE item SET name = 'of b'", at(10));
+    c.edit("UPDATE item SET n = 2", at(20));
+    a.pull(c);
+    a.edit(rebuild(), at(30));
+    a.replica.correctClock(seconds * SECOND_US);
+    for (const site of [b, c]) site.edit(rebuild(), at(40));
+    for (const site of all) site.nowUs = at(60);
+    for (const rows of shown(all)) expect(rows).toEqual([{ name: "of b", n: 2 }]);
+  });
+
   test.each(["NULL", "0", "''", "0.0"])("a row that held %s in that column is known, and a conflict that is open in it stays so", (old) => {
     const all = sites();
     const [a, b] = all;

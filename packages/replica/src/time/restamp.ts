@@ -65,13 +65,17 @@ function shift(state: RowState, mine: (write: Write) => boolean, shifted: (timeU
   const own = writes.filter(mine).sort((a, b) => a.sequence - b.sequence);
   const others = writes.filter((write) => !mine(write));
   if (own.some((write) => others.some((other) => !knew(write, other.origin, other.sequence, knowledge)))) return false;
-  let floor = Math.max(-1, ...others.map(({ time }) => time));
+  let latest = Math.max(-1, ...others.map(({ time }) => time));
+  let floor = latest;
   const times = new Map<number, number>();
   for (const { sequence, time } of own) {
     // Writes of one dot have one time.
-    const earlier = times.get(sequence);
-    floor = earlier ?? Math.max(shifted(time), floor + 1);
-    times.set(sequence, floor);
+    if (times.has(sequence)) continue;
+    // One that is earlier than what its author knew was dated by what its column had, not by a clock (`UNDATED`).
+    const isByClock = time > latest;
+    if (isByClock) floor = Math.max(shifted(time), floor + 1);
+    latest = Math.max(latest, time);
+    times.set(sequence, isByClock ? floor : time);
   }
   for (const write of [...own, ...state.closed.map(({ loser }) => loser).filter(mine)]) {
     write.time = times.get(write.sequence) ?? shifted(write.time);
