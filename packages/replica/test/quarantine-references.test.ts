@@ -1,3 +1,4 @@
+import { ByteReader, ByteWriter } from "@scoutsync/core";
 import { describe, expect, test } from "vitest";
 import { SECOND_US, settle, Site, type SiteOptions } from "./site.ts";
 
@@ -79,6 +80,38 @@ describe("references that a mass delete emptied in rows that stay", () => {
     decide(a, "undo");
     expectEqual(a, b);
     expect(dump(a)).toEqual(before);
+  });
+
+  test.each([false, true])("where an earlier version kept it back, which noted no write, and one was typed in since: %s", (isTyped) => {
+    const [a, b] = pair();
+    const others = (site: Site) => ["said", "shift", "bag"].map((table) => site.rows(`SELECT * FROM ${table} ORDER BY 1, 2`));
+    const before = others(b);
+    a.edit("DELETE FROM team WHERE id > 0; DELETE FROM word; DELETE FROM slot");
+    settle(a, b);
+    const noted = a.app.prepare("SELECT tid, local, image FROM _scoutsync_quarantined WHERE tid < 0").all();
+    for (const { tid, local, image } of noted as { tid: number; local: Buffer; image: Buffer }[]) {
+      const [now, then] = [new ByteReader(image), new ByteWriter(64)];
+      then.varint(now.varint());
+      then.value(now.value());
+      while (!now.done) {
+        then.varint(now.varint());
+        then.value(now.value());
+        for (const _ of ["origin", "sequence"]) now.varint();
+      }
+      a.app.prepare("UPDATE _scoutsync_quarantined SET image = ? WHERE tid = ? AND local = ?").run(then.toBytes(), tid, local);
+    }
+    expect(noted.length).toBeGreaterThan(400);
+    if (isTyped) {
+      b.edit("INSERT INTO team VALUES(500, 'new'); UPDATE robot SET team_id = 500 WHERE id = 1", b.nowUs + SECOND_US);
+      b.edit("UPDATE robot SET team_id = 500 WHERE id = 2", b.nowUs + SECOND_US);
+      b.edit("UPDATE robot SET team_id = NULL WHERE id = 2", b.nowUs + SECOND_US);
+      settle(a, b);
+    }
+    decide(a, "undo");
+    expectEqual(a, b);
+    expect(others(a)).toEqual(before);
+    const led = a.rows("SELECT team_id AS t FROM robot WHERE id < 4 ORDER BY id").map(({ t }) => t);
+    expect(led).toEqual(isTyped ? [500, null, 3] : [1, 2, 3]);
   });
 
   test("stay what was typed in them since, here or elsewhere, seen or not, also where that is nothing", () => {

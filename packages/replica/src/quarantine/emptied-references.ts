@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import { ByteReader, ByteWriter, type CellValue, Ref, type SqlValue, winnerOf, type Write } from "@scoutsync/core";
+import { ByteReader, ByteWriter, type CellValue, MalformedBytes, Ref, type SqlValue, winnerOf, type Write } from "@scoutsync/core";
 import { touchColumns } from "../capture/touch.ts";
 import { Op } from "../capture/triggers.ts";
 import type { Event } from "../drain/captured.ts";
@@ -14,6 +14,9 @@ import type { Column, ForeignKey, Table } from "../schema/catalog.ts";
 
 /** A write, by the local number of its origin. */
 type Dot = Pick<Write, "origin" | "sequence">;
+
+/** What one of `image` says of a column: its number, what it held, and the write that emptied it; null in what an earlier version noted. */
+type Emptied = [cid: number, value: CellValue, by: Dot | null];
 
 /** What stands for the hash of one whose row is kept back. */
 const CONFIRMED = Buffer.alloc(0);
@@ -98,7 +101,7 @@ export class EmptiedReferences {
     const remove = this.db.prepare("DELETE FROM _scoutsync_quarantined WHERE tid = ? AND local = ?");
     const leave = this.db.prepare("UPDATE _scoutsync_quarantined SET quarantine = ? WHERE tid = ? AND local = ?");
     for (const { tid, local, hash, image } of page) {
-      const other = hash.equals(CONFIRMED) ? this.write(new ByteReader(image)) : null;
+      const other = hash.equals(CONFIRMED) ? this.write(new ByteReader(image), quarantine) : null;
       if (other === null) remove.run(tid, local);
       else leave.run(other, tid, local);
     }
@@ -106,7 +109,7 @@ export class EmptiedReferences {
   }
 
   /** Writes one anew where that can be. Returns the mass delete that has to be undone before, if any. */
-  private write(image: ByteReader): number | null {
+  private write(image: ByteReader, quarantine: number): number | null {
     const table = this.rows.byTid(image.varint());
     const name = image.value();
     if (!table || table.absent !== null) return null;
@@ -121,11 +124,10 @@ export class EmptiedReferences {
     const was = [...cells] as SqlValue[];
     const shown = this.rows.references.abstract(table, was);
     const emptied = new Map<number, Dot>();
-    while (!image.done) {
-      const index = table.indexOf.get(image.varint());
-      const value = image.value();
-      const by = { origin: image.varint(), sequence: image.varint() };
-      if (index === undefined || !this.isAsLeft(state, index, by, { shown: shown[index] ?? null, value })) return null;
+    for (const [cid, value, noted] of columnsIn(image)) {
+      const index = table.indexOf.get(cid);
+      const by = index === undefined ? null : (noted ?? this.likelyBy(state, index, was[index] ?? null, quarantine));
+      if (index === undefined || !by || !this.isAsLeft(state, index, by, { shown: shown[index] ?? null, value })) return null;
       emptied.set(index, by);
       cells[index] = value;
     }
@@ -198,6 +200,16 @@ export class EmptiedReferences {
     return state.same.length === 0 && register.every((write) => [valueOf(mine), value].some((one) => sameValue(one, valueOf(write))));
   }
 
+  /** The write that emptied a column, where that was not noted: the only one, if nobody has written since the delete was drained. */
+  private likelyBy(state: RowState, index: number, value: SqlValue, quarantine: number): Dot | null {
+    const { cid, fallback } = columnAt(state.table, index);
+    const [write, ...others] = registerOf(state, cid);
+    const since = this.db.prepare("SELECT counts -> 'known' FROM _scoutsync_quarantine WHERE id = ?").pluck().get(quarantine);
+    const known = JSON.parse((since as string | null | undefined) ?? "{}") as Record<string, number>;
+    const isOld = write !== undefined && others.length === 0 && write.sequence <= (known[write.origin] ?? 0);
+    return isOld && (value === null || sameValue(value, fallback)) ? write : null;
+  }
+
   /** The mass delete that has a row. */
   private keptBackBy(table: Table, key: readonly SqlValue[]): number | null {
     const found = this.db
@@ -206,6 +218,24 @@ export class EmptiedReferences {
       .get(table.tid, packKey(table.key, key)) as number | undefined;
     return found ?? null;
   }
+}
+
+/** The rest of an `image`, as this version writes it or without the writes, as an earlier one did. */
+function columnsIn(image: ByteReader): Emptied[] {
+  const { at } = image;
+  try {
+    return readColumns(image, () => ({ origin: image.varint(), sequence: image.varint() }));
+  } catch (error) {
+    if (!(error instanceof MalformedBytes)) throw error;
+    image.at = at;
+    return readColumns(image, () => null);
+  }
+}
+
+function readColumns(image: ByteReader, readWrite: () => Dot | null): Emptied[] {
+  const columns: Emptied[] = [];
+  while (!image.done) columns.push([image.varint(), image.value(), readWrite()]);
+  return columns;
 }
 
 const isDot = ({ origin, sequence }: Write, dot: Dot): boolean => origin === dot.origin && sequence === dot.sequence;
