@@ -14,7 +14,9 @@ export const DRAIN_FAULTS: Fault[] = [
   },
   {
     name: "undoing a mass delete brings back a reference that somebody had emptied before it",
-    edits: [["hash.equals(CONFIRMED) ? this.write(new ByteReader(image), quarantine) : null", "this.write(new ByteReader(image), quarantine)"]],
+    edits: [
+      ["hash.equals(CONFIRMED) ? this.write(new ByteReader(image), quarantine) : null", "this.write(new ByteReader(image), quarantine)"],
+    ],
     caughtBy: tests("quarantine-references"),
   },
   {
