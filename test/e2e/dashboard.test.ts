@@ -86,8 +86,10 @@ describe.skipIf(program === null)("the dashboard (skipped where no Chromium is i
   let failed = "";
   beforeEach(({ task, skip }) => skip(failed !== "" && failed !== task.name, `"${failed}" failed`));
   afterEach(async ({ task }) => {
-    failed = task.result?.state === "fail" ? task.name : "";
-    if (failed === "") return;
+    const state = task.result?.state;
+    if (state === "pass") failed = "";
+    if (state !== "fail") return;
+    failed = task.name;
     await photograph(desk, "failed-desk");
     await photograph(phone, "failed-phone");
   });
