@@ -61,7 +61,12 @@ export const FILE_FAULTS: Fault[] = [
   },
   {
     name: "who has read further than a list goes tells nothing by it",
-    edits: [["index === manifest.indexId && seq > manifest.seq)", "index === manifest.indexId && seq > Infinity)"]],
+    edits: [["if (manifest.isExceededBy(cursors))", "if (manifest.isExceededBy([]))"]],
+    caughtBy: tests("put-back"),
+  },
+  {
+    name: "who has read further than the list of an earlier run went tells nothing by it",
+    edits: [["cursors.some(({ index, seq }) => seq > (ends", "cursors.some(({ index, seq }) => index === this.indexId && seq > (ends"]],
     caughtBy: tests("put-back"),
   },
   {

@@ -245,7 +245,7 @@ export class FileRootEngine implements FileRootCalls {
 
   async placeOf(cursors: readonly { index: string; seq: number }[]): Promise<number> {
     const { manifest, context } = this;
-    if (cursors.some(({ index, seq }) => index === manifest.indexId && seq > manifest.seq)) manifest.noticePutBack(context.nowUs());
+    if (manifest.isExceededBy(cursors)) manifest.noticePutBack(context.nowUs());
     return manifest.placeOf(cursors);
   }
 

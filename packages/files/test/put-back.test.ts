@@ -466,3 +466,17 @@ test("put back while it runs, it has not read to its end what it read under the 
   await settle(["a", "c"]);
   expect([read("a", "x"), read("a", "made")]).toEqual(["2", "1"]);
 });
+
+test("put back while it runs, it has not read to its end what it read just before its clock is set", async () => {
+  write("a", "x", "1");
+  await settle(["a", "b"]);
+  snapshot("a");
+  write("a", "x", "2");
+  write("a", "made", "1");
+  await settle(["a", "b"]);
+  await putBackRunning("a");
+  await pull(at("a").engine, at("b").engine, "b");
+  setMs += 3_600_000;
+  await settle(["a", "b"]);
+  for (const name of ["a", "b"]) expect([read(name, "x"), read(name, "made")]).toEqual(["2", "1"]);
+});

@@ -137,11 +137,22 @@ export class Manifest {
 
   /** Up to which number of this list somebody has it who has taken in these; 0 = nothing of it that is known here. */
   placeOf(cursors: readonly Cursor[]): number {
-    const ends = new Map([...this.former, { index: this.indexId, seq: this.seq }].map(({ index, seq }) => [index, seq]));
+    const ends = this.ends();
     return Math.max(0, ...cursors.filter(({ index, seq }) => seq <= (ends.get(index) ?? -1)).map(({ seq }) => seq));
   }
 
-  /** Somebody has more of this list, or of this author, than there is: it was put back while it ran, and begins anew. */
+  /** True where somebody has taken in more of this list than there is, or of an earlier run's than there was. */
+  isExceededBy(cursors: readonly Cursor[]): boolean {
+    const ends = this.ends();
+    return cursors.some(({ index, seq }) => seq > (ends.get(index) ?? Infinity));
+  }
+
+  /** Where this list ends, and those of earlier runs did. */
+  private ends(): ReadonlyMap<string, number> {
+    return new Map([...this.former, { index: this.indexId, seq: this.seq }].map(({ index, seq }) => [index, seq]));
+  }
+
+  /** Somebody has more of a list, or of this author, than there is: it was put back, as while it ran, and begins anew. */
   noticePutBack(nowUs: number): void {
     if (nowUs - this.anewUs < ANEW_EVERY_US) return;
     this.anewUs = nowUs;
