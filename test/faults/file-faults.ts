@@ -70,6 +70,16 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("put-back"),
   },
   {
+    name: "what is in doubt after a crash is not sent back by who has it since",
+    edits: [
+      [
+        "state: State.forgotten });\n      manifest.reindex();\n      manifest.forgetReceived();\n    });\n  }\n\n  private bury",
+        "state: State.forgotten });\n      manifest.forgetReceived();\n    });\n  }\n\n  private bury",
+      ],
+    ],
+    caughtBy: tests("put-back"),
+  },
+  {
     name: "what was read under a name that was given up meanwhile counts as read",
     edits: [["if (heardAs !== this.indexId) return;", "if (heardAs === '') return;"]],
     caughtBy: tests("put-back"),
@@ -279,7 +289,12 @@ export const FILE_FAULTS: Fault[] = [
   },
   {
     name: "what is no longer left alone is never sent back to where it came from",
-    edits: [["      manifest.reindex();\n      manifest.forgetReceived();\n", "      manifest.forgetReceived();\n"]],
+    edits: [
+      [
+        "      if (!hasForgotten) return;\n      manifest.reindex();\n      manifest.forgetReceived();\n",
+        "      if (!hasForgotten) return;\n      manifest.forgetReceived();\n",
+      ],
+    ],
     caughtBy: tests("files"),
   },
   {

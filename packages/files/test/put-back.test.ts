@@ -480,3 +480,19 @@ test("put back while it runs, it has not read to its end what it read just befor
   await settle(["a", "b"]);
   for (const name of ["a", "b"]) expect([read(name, "x"), read(name, "made")]).toEqual(["2", "1"]);
 });
+
+test("what is in doubt after a crash comes back also from who heard of it after the start, before the folder was looked at", async () => {
+  write("a", "x", "1");
+  await settle(["a", "b"]);
+  snapshot("a");
+  write("a", "copy of x", "1");
+  await look("a");
+  snapshot("a", "crash");
+  rmSync(join(folder.path, "crash", "root"), { recursive: true });
+  cpSync(join(folder.path, "snapshot", "root"), join(folder.path, "crash", "root"), { recursive: true, preserveTimestamps: true });
+  await putBack("a", ["root", "data"], "crash");
+  await pull(at("b").engine, at("a").engine, "a");
+  expect(read("b", "copy of x")).toBe("1");
+  await settle(["a", "b"]);
+  expect(read("a", "copy of x")).toBe("1");
+});

@@ -74,13 +74,17 @@ export class Deletions {
     return missing.length;
   }
 
-  /** Of what is missing, what was written down after this number is not known to be deleted: whoever has it brings it back. */
+  /**
+   * Of what is missing, what was written down after this number is not known to be deleted: whoever has it brings it back, also who
+   * has it from this run, as where a session came before the first look.
+   */
   doubt(after: number): void {
     const { manifest } = this.context;
     const doubtful = manifest.missing().filter(({ seq }) => seq > after);
     if (doubtful.length === 0) return;
     manifest.transaction(() => {
       for (const { path } of doubtful) manifest.observe(path, { missingUs: 0, state: State.forgotten });
+      manifest.reindex();
       manifest.forgetReceived();
     });
   }
