@@ -26,7 +26,7 @@ import { DiskClock } from "./scan/disk-clock.ts";
 import { IgnoreRules, KnownDatabases } from "./scan/exclusions.ts";
 import { Lookout } from "./scan/lookout.ts";
 import { Looks } from "./scan/looks.ts";
-import type { ScanReport } from "./scan/report.ts";
+import { inBrief, type ScanReport } from "./scan/report.ts";
 import { Scanner } from "./scan/scanner.ts";
 import { adoptObjects, settleObjects } from "./store/objects.ts";
 import { Reading } from "./store/reading.ts";
@@ -408,7 +408,7 @@ export class FileRootEngine implements FileRootCalls {
     return {
       state: this.state(),
       stored: this.manifest.storedCount(),
-      remarks: [...this.scanner.remarks.values(), ...this.intake.claims.tooLarge.values()],
+      remarks: inBrief([...this.scanner.remarks.values(), ...this.intake.claims.tooLarge.values()]),
       refusals: this.manifest.refusals(100),
     };
   }

@@ -156,6 +156,7 @@ export interface FileRootCalls {
   /** Those of these paths at which no file is in place, and why. */
   absent(paths: readonly string[]): Promise<{ path: string; reason: string }[]>;
   versions(path: string): Promise<StoredVersion[]>;
+  /** What is at a path ("" = the root) and below it, after a path: `limit` at most, or as many as go into one answer. */
   files(under: string, after: string, limit: number): Promise<FileListing[]>;
   status(): Promise<FileStatus>;
 }

@@ -104,6 +104,14 @@ test("what is too large for a node is said there as long as another node has it"
   expect(readFileSync(join(b.root, "large"), "utf8")).toBe("small");
 });
 
+test("of many things that are left alone the first are named, and how many more there are", async () => {
+  for (let n = 0; n < 1_003; n++) symlinkSync("/nowhere", join(a.root, `link ${n}`));
+  await a.engine.scan({});
+  const { remarks } = await a.engine.status();
+  expect(remarks.filter(({ kind }) => kind === "kind")).toHaveLength(1_000);
+  expect(remarks.slice(1_000)).toEqual([{ path: "", kind: "more", reason: "and 3 more" }]);
+});
+
 test("what a link stood in the place of comes back when the link goes, also where everybody had it from this very node", async () => {
   mkdirSync(join(a.root, "d"));
   writeFileSync(join(a.root, "d", "x"), "1");

@@ -56,6 +56,14 @@ test("files that were edited in thousands of runs are offered in messages that c
   }
   expect(listed.sort()).toEqual([...paths("folder"), ...paths("gone")]);
 
+  // What a person is told of them.
+  const told: string[] = [];
+  for (let page = await root.files("", "", 10_000); page.length > 0; page = await root.files("", told.at(-1) ?? "", 10_000)) {
+    expect(page.reduce((sum, one) => sum + one.version.length, 0)).toBeLessThan(MOST_BYTES);
+    told.push(...page.map(({ path }) => path));
+  }
+  expect(told).toEqual([...paths("folder"), ...paths("gone")]);
+
   const offered: string[] = [];
   const peer = {
     openPut: async () => ({

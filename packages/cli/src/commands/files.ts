@@ -6,6 +6,8 @@ import { count } from "../output/json.ts";
 import type { Surroundings } from "../surroundings.ts";
 import { shown } from "../output/shown.ts";
 
+const MOST_LISTED = 10_000;
+
 /** `scoutsync files`: what file roots hold, how they are, and earlier versions back. */
 export const registerFiles: Registration = (program, surroundings) => {
   const files = program.command("files").description("file roots: what they hold, how they are, earlier versions back");
@@ -23,18 +25,27 @@ function declareList(files: Command, surroundings: Surroundings): void {
     options: [
       new Option("--deleted", "also what was deleted"),
       new Option("--versions", "instead: the earlier versions of PATH that are in the store"),
-      wholeNumber("--limit <n>", "at most this many (default 10000)"),
+      wholeNumber("--limit <n>", `at most this many (default ${MOST_LISTED})`),
     ],
     examples: [
       "scoutsync files list 127.0.0.1:7071 uploads",
       "scoutsync files list pits uploads robots/254.jpg --versions",
       "scoutsync files list pits config --deleted --json",
     ],
-    run: async ({ deleted = false, versions = false, limit = 0 }, invocation, node = "", root = "", path = "") => {
-      const answer = await withNode(node, invocation, (client) =>
-        unary(client, "listFiles", { root, path, after: "", limit, versions }, { deadlineMs: LONG_DEADLINE_MS }),
-      );
+    run: async ({ deleted = false, versions = false, limit = MOST_LISTED }, invocation, node = "", root = "", path = "") => {
+      const answer = await withNode(node, invocation, async (client) => {
+        const ask = (after: string, most: number) =>
+          unary(client, "listFiles", { root, path, after, limit: most, versions }, { deadlineMs: LONG_DEADLINE_MS });
+        const all = await ask("", limit);
+        // An answer holds as many as a message may.
+        for (let page = all.files; page.length > 0 && all.files.length < limit;) {
+          page = (await ask(page.at(-1)?.path ?? "", limit - all.files.length)).files;
+          all.files.push(...page);
+        }
+        return all;
+      });
       const { out } = invocation;
+      if (answer.files.length + answer.versions.length >= limit) out.note(`There may be more than these ${limit}: see --limit.`);
       if (versions) {
         const document = answer.versions.map(({ sha256, size, why, author, modified, stored }) => ({
           sha256,

@@ -252,15 +252,21 @@ export class Manifest {
   listed({ after, limit, sinceUs, tombstones, notFrom }: ListFilter): { rows: ManifestRow[]; isEnd: boolean } {
     const sql = `SELECT * FROM entry WHERE seq > ? AND recorded_us >= ? AND state NOT IN ${SILENT} AND (kind <> 'gone' OR ?)
       AND (source = '' OR source <> ?) ORDER BY seq LIMIT ?`;
+    const { rows, isCut } = this.together(this.run(sql).iterate(after, sinceUs, tombstones ? 1 : 0, notFrom, limit));
+    return { rows, isEnd: !isCut && rows.length < limit };
+  }
+
+  /** As many of these as go together. */
+  private together(records: Iterable<unknown>): { rows: ManifestRow[]; isCut: boolean } {
     const rows: ManifestRow[] = [];
     let bytes = 0;
-    for (const record of this.run(sql).iterate(after, sinceUs, tombstones ? 1 : 0, notFrom, limit)) {
+    for (const record of records) {
       const row = fromRecord(record as EntryRecord);
       bytes += entryBytes(row);
-      if (rows.length > 0 && bytes > ENTRIES_BYTES) return { rows, isEnd: false };
+      if (rows.length > 0 && bytes > ENTRIES_BYTES) return { rows, isCut: true };
       rows.push(row);
     }
-    return { rows, isEnd: rows.length < limit };
+    return { rows, isCut: false };
   }
 
   /** True when nothing after `seq` came from anyone but `source`. */
@@ -285,9 +291,10 @@ export class Manifest {
     return this.run(sql).get() as { files: number; folders: number; bytes: number };
   }
 
+  /** By path, up to `limit` or as many as go together: none where nothing follows. */
   list(under: string, after: string, limit: number): ManifestRow[] {
     const sql = "SELECT * FROM entry WHERE path > ? AND (? = '' OR path = ? OR (path > ? AND path < ?)) ORDER BY path LIMIT ?";
-    return (this.run(sql).all(after, under, under, `${under}/`, `${under}0`, limit) as EntryRecord[]).map(fromRecord);
+    return this.together(this.run(sql).iterate(after, under, under, `${under}/`, `${under}0`, limit)).rows;
   }
 
   /** Writes what is known of a path under the next number. The missing mark goes: a written row is a fresh look. */

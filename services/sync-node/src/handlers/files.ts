@@ -123,8 +123,9 @@ export async function getFile(
 
 export async function listFiles(context: NodeContext, request: ListFilesRequest): Promise<ListFilesResponse> {
   const root = context.files.get(request.root);
+  const limit = request.limit || DEFAULT_LIST;
   if (request.versions) {
-    const versions = await root.versions(request.path);
+    const versions = (await root.versions(request.path)).slice(0, limit);
     return {
       files: [],
       versions: versions.map(({ hash, size, why, author, modifiedUs, storedUs }) => ({
@@ -137,8 +138,9 @@ export async function listFiles(context: NodeContext, request: ListFilesRequest)
       })),
     };
   }
-  await root.scan({});
-  const files = await root.files(request.path, request.after, request.limit || DEFAULT_LIST);
+  // Who goes on has had a fresh look.
+  if (request.after === "") await root.scan({});
+  const files = await root.files(request.path, request.after, limit);
   return {
     files: files.map(({ path, kind, size, hash, modifiedUs, author, version, state }) => ({
       path,

@@ -410,10 +410,10 @@ export interface ListFilesRequest {
   root: string;
   /** Only this path and what is below it. */
   path: string;
-  /** Continues after this path. */
+  /** Continues after this path. An answer may hold fewer than `limit`: nothing follows where it holds none. */
   after: string;
   limit: number;
-  /** Instead: the earlier versions of `path` in the store. */
+  /** Instead: the earlier versions of `path` in the store, the latest first. */
   versions: boolean;
 }
 
@@ -470,7 +470,7 @@ export interface FileRootReport {
 /** Something in a root that is left alone. */
 export interface FileRemark {
   path: string;
-  /** "excluded", "name", "kind", "mount", "unreadable", "size", "case", "way" or "row". */
+  /** "excluded", "name", "kind", "mount", "unreadable", "size", "case", "way" or "row"; "more", without a path, for those not named. */
   kind: string;
   reason: string;
 }
