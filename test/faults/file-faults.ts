@@ -80,6 +80,11 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("put-back"),
   },
   {
+    name: "whoever makes up that a list was put back has it begin anew each time",
+    edits: [["if (nowUs - this.anewUs < ANEW_EVERY_US) return;", "if (nowUs < this.anewUs) return;"]],
+    caughtBy: tests("put-back"),
+  },
+  {
     name: "what was read under a name that was given up meanwhile counts as read",
     edits: [["if (heardAs !== this.indexId) return;", "if (heardAs === '') return;"]],
     caughtBy: tests("put-back"),

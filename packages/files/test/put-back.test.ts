@@ -496,3 +496,16 @@ test("what is in doubt after a crash comes back also from who heard of it after 
   await settle(["a", "b"]);
   expect(read("a", "copy of x")).toBe("1");
 });
+
+test("who makes up that it was put back has it begin anew once an hour at most", async () => {
+  await look("a");
+  const { engine } = at("a");
+  const beginsAnew = async () => {
+    const { index, seq } = engine.state();
+    await engine.placeOf([{ index, seq: seq + 1_000 }]);
+    return engine.state().index !== index;
+  };
+  expect([await beginsAnew(), await beginsAnew()]).toEqual([true, false]);
+  aheadUs += 3_600_000_000;
+  expect([await beginsAnew(), await beginsAnew()]).toEqual([true, false]);
+});
