@@ -80,6 +80,11 @@ export const FILE_FAULTS: Fault[] = [
     caughtBy: tests("put-back"),
   },
   {
+    name: "what is written after sleep is taken for as old as a process thinks that it is",
+    edits: [["stampOf(row, modifiedUs, this.context.diskClock.nowUs())", "stampOf(row, modifiedUs, nowUs)"]],
+    caughtBy: tests("care"),
+  },
+  {
     name: "whoever makes up that a list was put back has it begin anew each time",
     edits: [["if (nowUs - this.anewUs < ANEW_EVERY_US) return;", "if (nowUs < this.anewUs) return;"]],
     caughtBy: tests("put-back"),

@@ -809,6 +809,30 @@ test("a clock that was set back, or just set, makes no file older than it is", (
   expect(clock.nowUs()).toBe(wallMs * 1_000);
 });
 
+test("what is written after sleep, which a process does not count, keeps its name against what was written before it", async () => {
+  let sleptMs = 0;
+  await a.engine.close();
+  a = await openSite(folder.path, "a", { diskClock: new DiskClock(() => Date.now() + sleptMs) });
+  sleptMs = 8 * 3_600_000;
+  const nowUs = () => (Date.now() + sleptMs) * 1000;
+  await b.engine.close();
+  b = await openSite(folder.path, "b", { nowUs, diskClock: new DiskClock(() => Date.now() + sleptMs) });
+  for (const [site, hours] of [
+    [a, 7],
+    [b, 6],
+  ] as const) {
+    write(site, "x", `after ${hours} hours`);
+    const seconds = Date.now() / 1000 + hours * 3_600;
+    utimesSync(join(site.root, "x"), seconds, seconds);
+  }
+  await sync(a, b);
+  await sync(a, b);
+  for (const site of [a, b]) {
+    expect(read(site, "x")).toBe("after 7 hours");
+    expect(await site.engine.reviews()).toMatchObject([{ key: "x", loser: { author: "b" } }]);
+  }
+});
+
 test("what was first missed while the clock was ahead is deleted everywhere all the same, not when that time has come", async () => {
   let aheadUs = 3_600_000_000;
   const c = await openSite(folder.path, "c", { nowUs: () => Date.now() * 1000 + aheadUs, sightingGapMs: 200 });

@@ -412,7 +412,7 @@ export class Scanner {
       mode,
       modifiedUs,
       version: next(row?.version ?? EMPTY_VECTOR, plannerOf(this.context)),
-      stampUs: stampOf(row, modifiedUs, nowUs),
+      stampUs: stampOf(row, modifiedUs, this.context.diskClock.nowUs()),
       losers: row?.losers ?? [],
     });
     manifest.write({ entry, source: "", print, racy, state: State.here }, nowUs);
@@ -449,7 +449,10 @@ function list(folder: Folder): { name: string; stats: BigIntStats | null; proble
   });
 }
 
-/** When a version was written: its modification time, where that can be: after what it followed, and not to come. */
+/**
+ * When a version was written: its modification time, where that can be: after what it followed, and not to come, by the clock that
+ * gave it. A process's own idea of the time is behind after sleep, and what is written then would be taken for older than it is.
+ */
 function stampOf(row: ManifestRow | null, modifiedUs: number, nowUs: number): number {
   const latest = Math.min(modifiedUs > 0 ? modifiedUs : nowUs, nowUs);
   return Math.max(latest, row ? entryOf(row).stampUs + 1 : 0);
