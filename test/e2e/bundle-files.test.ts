@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { Fleet, scoutsync, seededRandom, type FleetNode } from "@scoutsync/testkit";
+import { Fleet, scoutsync, seededRandom, selectOne, type FleetNode } from "@scoutsync/testkit";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 // Roots of nodes that never talk: nothing but a stick goes from one to the other.
@@ -124,6 +124,18 @@ test("one that begins after what is here is refused, with what to export instead
   expect((await scoutsync(["export", a.address, "-o", fleet.path("stick", "none")])).code).toBe(2);
   expect((await scoutsync(["export", a.address, "--files", "uploads", "--db", "x", "-o", fleet.path("stick", "none")])).code).toBe(2);
   expect(readdirSync(fleet.path("stick", "x", "..")).sort()).toEqual(["first", "second"]);
+});
+
+test("who is only asked how far it has come does not take it that anybody has its files", async () => {
+  write(roots.a, "x", "1");
+  await imported(b, (await exported(a, "first")).path);
+  write(roots.b, "only here", "1");
+  const listed = await scoutsync(["files", "list", b.address, "uploads", "--json"]);
+  expect(listed.json<{ path: string }[]>().map(({ path }) => path)).toContain("only here");
+  const { path } = await exported(a, "second", "--for", b.address);
+  expect(await imported(b, path)).toMatchObject({ entries: 0, refused: [] });
+  const manifest = fleet.path("b", "node-data", "files", "uploads.db");
+  expect(String(selectOne(manifest, "SELECT value FROM meta WHERE key = 'acknowledged'"))).toMatch(/:0$/);
 });
 
 test(`cut or damaged anywhere, nothing but whole files appears, and the whole bundle goes on (seed ${SEED})`, async () => {

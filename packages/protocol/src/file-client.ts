@@ -17,7 +17,15 @@ type Piece = { part: number; offset: number; bytes: Uint8Array } | { part: numbe
 /** File roots of a node that is being called: `FilePeer` of `@scoutsync/session`. */
 export interface FileClient {
   fileList(
-    request: { root: string; known: readonly { index: string; seq: number }[]; callerIndex: string; follow: boolean; asKnown: boolean },
+    request: {
+      root: string;
+      /** ISO 8601: only what the node recorded since. */
+      since?: string;
+      known: readonly { index: string; seq: number }[];
+      callerIndex: string;
+      follow: boolean;
+      asKnown: boolean;
+    },
     signal?: AbortSignal,
   ): AsyncIterable<{ index: string; entries: ListedEntry[]; end: FileListEnd | null; part: readonly string[] | null }>;
   /** `size` is how many bytes these parts are, as far as is known: many are worth a connection of their own. */
@@ -28,9 +36,10 @@ export interface FileClient {
 
 export function fileClient(client: Client): FileClient {
   return {
-    async *fileList({ root, known, callerIndex, follow, asKnown }, signal) {
+    async *fileList({ root, since = "", known, callerIndex, follow, asKnown }, signal) {
       const request = FileChecksumsRequest.create({
         root,
+        since,
         cursor: formatCursors(known),
         callerIndex,
         follow,

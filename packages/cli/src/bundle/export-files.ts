@@ -18,6 +18,8 @@ import { BundleWriter } from "./writer.ts";
 
 /** Entries of one section; the bytes that they need follow it. */
 const BATCH_ENTRIES = 256;
+/** Nothing has been recorded since. */
+const NEVER = "2200-01-01T00:00:00Z";
 
 export interface ExportedFiles {
   root: string;
@@ -135,9 +137,10 @@ export async function sinceOfPeer(client: NodeConnection, peer: NodeConnection, 
     });
   };
   const [ours] = await statusOf(client);
-  const known = await statusOf(peer);
+  await statusOf(peer);
   if (!ours) return "";
-  const request = { root, known, callerIndex: ours.index, follow: false, asKnown: true };
+  // Only where its list ends is of interest. Who says that it knows the list would be taken to have what is in it.
+  const request = { root, since: NEVER, known: [], callerIndex: ours.index, follow: false, asKnown: true };
   let received = 0;
   for await (const { end } of fileClient(peer).fileList(request)) received = end?.received ?? received;
   return received === 0 ? "" : formatCursors([{ index: ours.index, seq: received }]);
