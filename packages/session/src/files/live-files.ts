@@ -27,7 +27,7 @@ export interface LiveFilesOptions {
 
 /**
  * Keeps a root and the same one at a peer in step until the signal aborts: an exchange whenever either side has recorded
- * something. Comes back by itself after any failure. Never throws.
+ * something, or the list of the root is another one, as where something is to be had back. Comes back by itself after any failure. Never throws.
  */
 export async function runLiveFiles(options: LiveFilesOptions): Promise<void> {
   const { signal, onTrouble } = options;
@@ -57,10 +57,11 @@ async function follow(
   const unlisten = root.onChange(changed.raise);
   let news = true;
   let told = -1;
+  let toldAs = "";
   let over: Error | null = null;
   const exchange = async () => {
     news = false;
-    told = root.state.seq;
+    ({ seq: told, index: toldAs } = root.state);
     const stats = emptyStats();
     const { verified, refused } = await exchangeFiles(
       { root, peer, nodeName, limited, asKnown: true, rate, stats, signal: both },
@@ -79,7 +80,8 @@ async function follow(
     await exchange();
     const listening = listen();
     while (!signal.aborted && over === null) {
-      await changed.until(() => news || over !== null || (!receiveOnly && root.state.seq > told), signal);
+      const isMoved = () => root.state.index !== toldAs || (!receiveOnly && root.state.seq > told);
+      await changed.until(() => news || over !== null || isMoved(), signal);
       if (signal.aborted || over !== null) break;
       await exchange();
     }
