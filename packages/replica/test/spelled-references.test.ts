@@ -138,3 +138,98 @@ test.each(["TEXT", "REAL", ""])("a column of type %s that comes to refer has not
     expect(each.conflicts).toEqual([]);
   }
 });
+
+const ITEM = "CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT)";
+const NOTE = (type: string) => `CREATE TABLE note(id INTEGER PRIMARY KEY, item ${type}, wrote TEXT)`;
+const RULES = ["note.item->item.id"];
+const NOTES = (type: string) => {
+  const [one, two] = type === "" ? ["1.0", "2.0"] : ["1", "2"];
+  return `INSERT INTO item VALUES(1, 'one'), (2, 'two'); INSERT INTO note VALUES(1, ${one}, 'one'), (2, ${two}, 'one')`;
+};
+const MIGRATED = "ALTER TABLE note ADD COLUMN more TEXT";
+
+/** Gives what is known of the notes of `of` to `site`, while that does not run: the hashes of rows, and what they come to. */
+function takeHashes(site: Site, of: Site): void {
+  const tid = of.one("SELECT tid FROM _scoutsync_table WHERE name = 'note'") as number;
+  const [hashes, sums] = [
+    of.rows(`SELECT id, hash FROM _scoutsync_rows_${tid}`),
+    of.rows(`SELECT * FROM _scoutsync_digest WHERE tid = ${tid}`),
+  ];
+  for (const { id, hash } of hashes) site.app.prepare(`UPDATE _scoutsync_rows_${tid} SET hash = ? WHERE id = ?`).run(hash, id);
+  site.app.exec(`DELETE FROM _scoutsync_digest WHERE tid = ${tid}; DELETE FROM _scoutsync_meta WHERE key = 'linked columns of ${tid}'`);
+  for (const { bucket, rows, sum } of sums)
+    site.app.prepare("INSERT INTO _scoutsync_digest(tid, bucket, rows, sum) VALUES(?, ?, ?, ?)").run(tid, bucket, rows, sum);
+}
+
+describe.each([false, true])("hashes are those of a node that is filled later (with a migration meanwhile: %s)", (isMigrated) => {
+  const migrated = (...sites: Site[]) => {
+    if (isMigrated) for (const site of sites) site.app.exec(MIGRATED);
+  };
+
+  /** Of `a`, which runs no more, and of others: nothing of it has been edited. */
+  function expectAsNew(a: Site, b: Site, options: { rules: string[] }, type: string): void {
+    b.edit("UPDATE note SET wrote = 'edited' WHERE id = 1", at(5));
+    migrated(a, b);
+    a.start();
+    const c = new Site("c", `${ITEM}; ${NOTE(type)}; ${isMigrated ? MIGRATED : ""}`, options);
+    agree([a, b, c]);
+    for (const each of [a, b, c]) {
+      expect(each.rows("SELECT wrote FROM note ORDER BY id")).toEqual([{ wrote: "edited" }, { wrote: "one" }]);
+      expect(each.conflicts).toEqual([]);
+    }
+  }
+
+  test.each(["TEXT", "REAL", ""])("where a column of type %s comes to refer by configuration", (type) => {
+    const [a, b] = [new Site("a", `${ITEM}; ${NOTE(type)}`), new Site("b", `${ITEM}; ${NOTE(type)}`)];
+    a.edit(NOTES(type), at(0));
+    agree([a, b]);
+    for (const each of [a, b]) {
+      each.replica.close();
+      each.options.rules = RULES;
+    }
+    b.start();
+    expectAsNew(a, b, { rules: RULES }, type);
+  });
+
+  test.each([
+    // Told by a node that knew whom it means.
+    ["TEXT", "INTEGER"],
+    ["REAL", "INTEGER"],
+    // Written by the application here.
+    ["", "REAL"],
+  ])("where a version before took what a column of type %s holds for %s", (type, as) => {
+    const [a, b, former] = [type, type, as].map((each, i) => new Site("abf"[i] as string, `${ITEM}; ${NOTE(each)}`, { rules: RULES }));
+    a?.edit(NOTES(type), at(0));
+    agree([a as Site, b as Site]);
+    former?.edit(NOTES(type), at(0));
+    a?.replica.close();
+    takeHashes(a as Site, former as Site);
+    expectAsNew(a as Site, b as Site, { rules: RULES }, type);
+  });
+});
+
+test.each(["TEXT", "REAL", ""])(
+  "a row of another database that a column of type %s refers to is followed in a database of an earlier version",
+  (type) => {
+    const rules = ["note.item->items.item.id"];
+    const [a, b] = ["a", "b"].map((name, i) => {
+      const items = new Site(name, ITEM, { dependents: [] });
+      items.edit(`INSERT INTO item VALUES(1, 'of ${name}')`, at(1 - i));
+      const notes = new Site(name, NOTE(type), i === 0 ? {} : { rules, refersTo: { items } });
+      return { items, notes };
+    }) as [{ items: Site; notes: Site }, { items: Site; notes: Site }];
+    a.notes.edit(`INSERT INTO note VALUES(1, ${type === "" ? "1.0" : "1"}, 'of a')`, at(2));
+    // As that version left it, which made hashes of what the table holds.
+    const tid = a.notes.one("SELECT tid FROM _scoutsync_table WHERE name = 'note'") as number;
+    a.notes.replica.close();
+    a.notes.app.prepare("INSERT OR REPLACE INTO _scoutsync_meta VALUES(?, ?)").run(`linked columns of ${tid}`, "item->items.item");
+    Object.assign(a.notes.options, { rules, refersTo: { items: a.items } });
+    a.items.options.dependents = [a.notes];
+    a.notes.start();
+    for (const _ of ["rows", "what follows them"]) for (const each of ["items", "notes"] as const) agree([a[each], b[each]]);
+    for (const { items, notes } of [a, b]) {
+      const [note] = notes.rows("SELECT CAST(item AS INT) AS item FROM note");
+      expect(items.one(`SELECT name FROM item WHERE id = ${String(note?.["item"])}`)).toBe("of a");
+    }
+  },
+);

@@ -10,6 +10,7 @@ import { capturedShape, renameTable } from "./install.ts";
 import { quote } from "./quote.ts";
 import { FormerShape, type Shape } from "./reconcile.ts";
 import type { TableColumn, TableShape } from "./tables.ts";
+import { asHashed } from "./spelled.ts";
 
 /**
  * The tables under the columns and names for which capture was installed, read where they are now: as a node knows them that was there
@@ -153,7 +154,7 @@ function likeness(rows: RowStore, former: Former, now: Table): Likeness | null {
     const hashed = () => rows.hashes.hashedCells(before, key[0] as bigint, values, stored && stateInTable(before, stored).own);
     // One that nobody has yet is as well a new one.
     if (stored && isGone === 0) found.written++;
-    else if (stored && isGone === undefined && shape.isThatOf(stored[6], key[0] as bigint, hashed())) found.same++;
+    else if (stored && isGone === undefined && shape.isThatOf(stored[6], key[0] as bigint, asHashed(before, hashed()))) found.same++;
     else if (stored) other++;
     if (++read === ROWS_COMPARED) break;
   }

@@ -15,6 +15,7 @@ import { quote } from "./quote.ts";
 import { isShapeOf } from "./install.ts";
 import { FormerShape, type Shape } from "./reconcile.ts";
 import { surveyTables } from "./tables.ts";
+import { asHashed } from "./spelled.ts";
 
 /** Rows moved at a time. */
 const ROWS_AT_ONCE = 1_000;
@@ -266,7 +267,7 @@ function isThereByHash(db: Database, table: Table, captured: Shape | null): (sta
   }
   const left = new Map<string, number>();
   for (const { values } of pages(db, table)) {
-    const hash = (former ? former.hash(null, values) : rowHash(table, null, values)).toString("latin1");
+    const hash = (former ? former.hash(null, asHashed(table, values)) : rowHash(table, null, values)).toString("latin1");
     left.set(hash, (left.get(hash) ?? 0) + 1);
   }
   return ({ hash }) => {

@@ -9,6 +9,7 @@ import { rowsTable } from "../rows/table-store.ts";
 import { packKey, rowHash } from "../rows/values.ts";
 import type { Table } from "./catalog.ts";
 import type { FormerShape } from "./reconcile.ts";
+import { asHashed } from "./spelled.ts";
 
 type Stored = [id: bigint, local: Buffer | null];
 type Found = [rowid: bigint, hash: Buffer, written: bigint];
@@ -30,7 +31,7 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
     INSERT INTO temp.stored SELECT id, hash, local FROM ${stored}`);
   const add = db.prepare("INSERT INTO temp.found VALUES(?, ?, ?, ?)");
   for (const { key, values } of pages(db, table)) {
-    const old = former?.isWhole ? former.hash(null, values) : null;
+    const old = former?.isWhole ? former.hash(null, asHashed(table, values)) : null;
     add.run(key[0], rowHash(table, null, values), old, former?.written(values, null).some((mask) => mask > 0n) ? 1 : 0);
   }
   const take = (hash: "hash" | "old") => {
@@ -127,7 +128,8 @@ function likelyPairs(db: Database, rows: RowStore, table: Table, former: FormerS
   for (const [at, hash, written] of found.all() as Found[]) {
     const values = rows.of(table).read([at]) ?? [];
     let id: bigint | undefined;
-    for (const likely of former.likelyHashes(null, values)) if ((id = known.get(likely) as bigint | undefined) !== undefined) break;
+    for (const likely of former.likelyHashes(null, asHashed(table, values)))
+      if ((id = known.get(likely) as bigint | undefined) !== undefined) break;
     if (id === undefined) continue;
     take.run(id);
     rows.of(table).setLocal(id, packKey(table.key, [at]));

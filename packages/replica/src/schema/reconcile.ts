@@ -9,7 +9,7 @@ import { rowHash, valueText } from "../rows/values.ts";
 import type { Table } from "./catalog.ts";
 import { quote } from "./quote.ts";
 import { reconcileKeyless } from "./reconcile-keyless.ts";
-import { hashedIn, heldAsReals } from "./spelled.ts";
+import { asHashed, formerlyHashed } from "./spelled.ts";
 
 /** What a row's hash is made of besides its values: the table's name, and the columns in the order they had. */
 export interface Shape {
@@ -228,12 +228,12 @@ export class Reconciliation {
     const stored = state.hash;
     const cells = this.rows.hashes.hashedCells(table, id, values, state.own);
     const hash = rowHash(table, id, cells);
-    const asReals = heldAsReals(table, cells);
-    const isEqual = Buffer.compare(hash, stored) === 0 || asReals.some((was) => Buffer.compare(rowHash(table, id, was), stored) === 0);
+    const isAsNow = hash.equals(stored);
+    const formerly = isAsNow ? [] : formerlyHashed(table, values, cells);
+    const isEqual = isAsNow || formerly.some((was) => rowHash({ name: table.name }, id, was).equals(stored));
     if (isEqual && shapes.length === 0) return;
-    const former = isEqual
-      ? undefined
-      : shapes.find((shape) => shape.isThatOf(stored, id, cells) || asReals.some((was) => shape.isThatOf(stored, id, was)));
+    const ways = isEqual ? [] : [asHashed(table, cells), ...formerly];
+    const former = shapes.find((shape) => ways.some((was) => shape.isThatOf(stored, id, was)));
     // A column that got another name has the values, and so the hash, that the former one had: nobody else knows them by it.
     const renamed = isEqual ? shapes.find((shape) => !shape.isWhole) : undefined;
     const bits = isEqual ? (renamed?.written(values, state) ?? []) : former ? former.written(values, state) : written(values, state);
@@ -358,9 +358,9 @@ export class FormerShape {
     this.renamed = gone.length === this.added.length ? gone : [];
   }
 
-  /** The hash that a row of these (`hashedCells`) had under the former shape, which must be whole. */
+  /** The hash that a row of these (`hashedCells`, as `asHashed`) had under the former shape, which must be whole. */
   hash(id: bigint | null, cells: readonly CellValue[]): Buffer {
-    const former = this.positions.map((i) => hashedIn(this.table.columns[i], cells[i] as CellValue));
+    const former = this.positions.map((i) => cells[i] as CellValue);
     return rowHash({ name: this.shape.name }, id, former);
   }
 
@@ -377,7 +377,7 @@ export class FormerShape {
   *likelyHashes(id: bigint | null, cells: readonly CellValue[]): Generator<Buffer> {
     for (const gone of this.guesses) {
       let at = 0;
-      const former = this.positions.map((i) => (i < 0 ? gone[at++] : hashedIn(this.table.columns[i], cells[i] as CellValue)) as CellValue);
+      const former = this.positions.map((i) => (i < 0 ? gone[at++] : cells[i]) as CellValue);
       yield rowHash({ name: this.shape.name }, id, former);
     }
   }

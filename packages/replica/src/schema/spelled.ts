@@ -34,11 +34,32 @@ export function cellsIn<T extends CellValue>({ isSpelled, columns }: Pick<Table,
   return isSpelled ? values.map((value, i) => cellIn(columns[i], value)) : values;
 }
 
+/** Cells in catalog order as hashes are made of them; see `hashedIn`. */
+export function asHashed({ isSpelled, columns }: Pick<Table, "isSpelled" | "columns">, cells: readonly CellValue[]): readonly CellValue[] {
+  return isSpelled ? cells.map((value, i) => hashedIn(columns[i], value)) : cells;
+}
+
+/** Of rows with many references not all is tried. */
+const MOST_WAYS = 100;
+
 /**
- * Cells as hashes were made of them before a column without a type referred to anything, or by a version that took what it held for a
- * value: with the reals in it that are references now. Nothing where there are none.
+ * What else the stored hash of a row may have been made of, as `asHashed`, with the references in it as versions before took them, or this
+ * one before their columns referred to anything: for what their table holds, 8.0 or the name of an integer, and for integers where another
+ * node had told whom they mean. `values` as they are read, `cells` as hashes are made of them now. Nothing for most tables.
  */
-export function heldAsReals({ isSpelled, columns }: Pick<Table, "isSpelled" | "columns">, cells: readonly CellValue[]): CellValue[][] {
-  const isReal = (value: CellValue, i: number) => typeof value === "bigint" && columns[i]?.spelled === "BLOB";
-  return isSpelled && cells.some(isReal) ? [cells.map((value, i) => (isReal(value, i) ? Number(value) : value))] : [];
+export function formerlyHashed(
+  { isSpelled, columns }: Pick<Table, "isSpelled" | "columns">,
+  values: readonly CellValue[],
+  cells: readonly CellValue[],
+): CellValue[][] {
+  if (!isSpelled) return [];
+  let ways: CellValue[][] = [[]];
+  for (const [i, cell] of cells.entries()) {
+    const { spelled } = columns[i] as Column;
+    const value = values[i] as CellValue;
+    const held = spelled && typeof value === "bigint" ? [value, spelled === "TEXT" ? String(value) : Number(value)] : [];
+    const each = [hashedIn(columns[i], cell), ...(ways.length < MOST_WAYS ? held : [])];
+    ways = ways.flatMap((way) => each.map((one) => [...way, one]));
+  }
+  return ways;
 }
