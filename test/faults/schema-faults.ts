@@ -41,9 +41,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "what a renamed column holds counts as written when it was renamed",
-    edits: [
-      ["!isRenamed ? NOW : String(hasCome ? EARLIEST : UNDATED)", "!isRenamed || trusted ? NOW : String(hasCome ? EARLIEST : UNDATED)"],
-    ],
+    edits: [["String(day ?? NOW)", "String(trusted ? NOW : (day ?? NOW))"]],
     caughtBy: tests("schema-moves"),
   },
   {
@@ -53,7 +51,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "rows without a key count as edited now where a column went",
-    edits: [["former.isWhole ? null : written === 0n ? UNDATED : EARLIEST", "null"]],
+    edits: [["former.isWhole ? null : written === 0n ? UNDATED : day(rows.atLog(table.tid, id))", "null"]],
     caughtBy: tests("migration-deletes"),
   },
   {
@@ -78,7 +76,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "a column that has another name since is dated by what it was called by",
-    edits: [["String(hasCome ? EARLIEST : UNDATED)", "String(UNDATED)"]],
+    edits: [["came.length > 0 ? shrunk.afterGone(state, came) : UNDATED", "UNDATED"]],
     caughtBy: tests("rebuilt-less"),
   },
   {
@@ -92,13 +90,23 @@ export const SCHEMA_FAULTS: Fault[] = [
     caughtBy: tests("migrations"),
   },
   {
+    name: "what a column held under its former name beats what others typed since under the new one",
+    edits: [["return notBefore(Math.max(0, ...writes.map(({ time }) => time)) + 1);", "return EARLIEST;"]],
+    caughtBy: tests("migrations"),
+  },
+  {
+    name: "what others typed under a column's new name is not put in where the column is renamed",
+    edits: [["if (edit && (isOld ||", "if (edit && ("]],
+    caughtBy: tests("migrations"),
+  },
+  {
     name: "what was there before a column went beats what others typed since",
     edits: [["if (dates) return this.writeUndated(state, cids, dates, row, { editOf, was, shown });", ""]],
     caughtBy: tests("rebuilt-less"),
   },
   {
     name: "a table rebuilt without a column: what was there of rows that are one beats what was typed before an edit of another column",
-    edits: [["const dates = row.undated ?", "const dates = (row.values as unknown) === null ?"]],
+    edits: [["const dates = datesOf(row, states, cids);", "const dates = null;"]],
     caughtBy: tests("rebuilt-less"),
   },
   {
@@ -143,7 +151,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "a column that got another name counts as written when its table is compared, where the row was drained before",
-    edits: [["const isRenamed = shapes.some(", "const isRenamed = !former && shapes.some("]],
+    edits: [["const shrunk = shapes.find(", "const shrunk = former ? undefined : shapes.find("]],
     caughtBy: tests("migration-undrained"),
   },
   {
@@ -392,12 +400,12 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "rows without a key that may have been written count as written last",
-    edits: [["former.isWhole ? null : written === 0n ? UNDATED : EARLIEST", "earliest"]],
+    edits: [["former.isWhole ? null : written === 0n ? UNDATED : day(rows.atLog(table.tid, id))", "earliest"]],
     caughtBy: tests("rebuilt-less"),
   },
   {
     name: "what a renamed column holds in rows without a key counts as written now",
-    edits: [["const earliest = former && !former.isWhole ? EARLIEST : null;", "const earliest = null;"]],
+    edits: [["state && former && !former.isWhole ? former.afterGone(state, came) : earliest", "null"]],
     caughtBy: tests("dropped-column"),
   },
 ];

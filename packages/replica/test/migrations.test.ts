@@ -383,3 +383,57 @@ describe("what somebody set to its default is not what it was before once others
     }
   });
 });
+
+describe("what somebody typed under a column's new name is not what another node had under the former one once that migrates, too", () => {
+  const ALTERED = "ALTER TABLE item RENAME COLUMN flag TO state";
+  const REBUILT = (key: string) => `CREATE TABLE made(id ${key}, state, n INT); INSERT INTO made SELECT id, flag, n FROM item;
+    DROP TABLE item; ALTER TABLE made RENAME TO item`;
+  const at = (seconds: number) => START_US + seconds * SECOND_US;
+
+  test.each(
+    ["TEXT PRIMARY KEY NOT NULL", "INTEGER PRIMARY KEY", "INT"].flatMap((key) => [[key, ALTERED] as const, [key, REBUILT(key)] as const]),
+  )("whether it has come before or not: key %s, %s", (key, rename) => {
+    const [a, b, c] = ["a", "b", "c"].map((site) => new Site(site, `CREATE TABLE item(id ${key}, flag, n INT)`)) as [Site, Site, Site];
+    a.edit("INSERT INTO item VALUES(1, 5, 1), (2, 5, 1), (3, 5, 1), (4, 5, 1), (5, 5, 1)", at(0));
+    settle(a, b, c);
+    b.edit(rename, at(10));
+    b.edit("UPDATE item SET state = 7 WHERE id < 4", at(11));
+    b.edit("UPDATE item SET state = NULL WHERE id = 4", at(11));
+    a.edit("UPDATE item SET n = 9 WHERE id = 2 OR id = 4; UPDATE item SET flag = 8 WHERE id = 3", at(15));
+    c.edit("UPDATE item SET n = 9 WHERE id = 1", at(16));
+    a.pull(b);
+    a.edit(rename, at(20));
+    c.edit(rename, at(25));
+    settle(a, b, c);
+    for (const site of [a, b, c]) {
+      expect(site.rows("SELECT CAST(id AS INT) id, state, n FROM item ORDER BY 1"), site.name).toEqual([
+        { id: 1, state: 7, n: 9 },
+        { id: 2, state: 7, n: 9 },
+        { id: 3, state: 8, n: 1 },
+        { id: 4, state: null, n: 9 },
+        { id: 5, state: 5, n: 1 },
+      ]);
+      const lost = site.conflicts.filter(({ column }) => column === "state").map(({ loser }) => loser?.value);
+      expect(new Set(lost), site.name).toEqual(new Set([5n, 7n]));
+      expect(site.replica.state().digest).toEqual(a.replica.state().digest);
+    }
+  });
+
+  test.each(["TEXT PRIMARY KEY NOT NULL", "INTEGER PRIMARY KEY", "INT"])(
+    "nor what one that went held, where another came: key %s",
+    (key) => {
+      const [a, b] = ["a", "b"].map((site) => new Site(site, `CREATE TABLE item(id ${key}, flag INT, n INT)`)) as [Site, Site];
+      const migration = "ALTER TABLE item DROP COLUMN flag; ALTER TABLE item ADD COLUMN note TEXT";
+      a.edit("INSERT INTO item VALUES(1, 5, 1), (2, 5, 1)", at(0));
+      settle(a, b);
+      a.edit("UPDATE item SET flag = 0 WHERE id = 1", at(5));
+      b.edit(migration, at(10));
+      b.edit("UPDATE item SET note = 'typed'", at(11));
+      a.edit("UPDATE item SET n = 9", at(15));
+      a.edit(migration, at(20));
+      settle(a, b);
+      for (const site of [a, b])
+        expect(site.rows("SELECT note, n FROM item ORDER BY id")).toEqual([1, 2].map(() => ({ note: "typed", n: 9 })));
+    },
+  );
+});

@@ -106,7 +106,10 @@ export class Delivery {
     return this.store.out.heldSlots(table.tid, this.passed.get(table.tid) ?? 0n, ROWS_AT_ONCE);
   }
 
-  /** Puts held values into columns of rows in their table that have come, and that the application has not written since. */
+  /**
+   * Puts held values into columns of rows in their table that have come, and that the application has not written since. `beside`: what was
+   * written may be held as well.
+   */
   columns(births: readonly Write[], beside = false): void {
     for (const { origin, sequence } of births) {
       const state = this.store.byDot(origin, sequence);
@@ -117,9 +120,11 @@ export class Delivery {
       const { columns, indexOf } = state.table;
       const isUnwritten = (cid: number) => {
         const index = indexOf.get(cid) as number;
-        // What was written is held as well: the rule says what both come to.
+        const shown = cells[index] ?? null;
+        // The rule says what both come to.
         if (beside && columns[index]?.rule.kind !== "lww") return true;
-        return sameValue(cells[index] ?? null, (columns[index] as { fallback: CellValue }).fallback);
+        if (beside && state.columns.get(cid)?.some(({ value }) => value !== undefined && sameValue(value, shown))) return true;
+        return sameValue(shown, (columns[index] as { fallback: CellValue }).fallback);
       };
       for (const { cid, value } of heldForTable(state, this.knowledge, isUnwritten)) {
         const index = indexOf.get(cid) as number;

@@ -17,6 +17,8 @@ export const NOW = "julianday('now')";
 export const EARLIEST = 2_440_587.5;
 /** As a Julian day: makes it date each column right after what that one has had. */
 export const UNDATED = EARLIEST - 1;
+/** The same, but none before a time, Unix microseconds: no Julian day, which is not that exact. */
+export const notBefore = (us: number): bigint => BigInt(-us);
 /** Cheaper than NOT EXISTS, measured. */
 export const NOT_APPLYING = "(SELECT 1 FROM _scoutsync_applying) IS NULL";
 

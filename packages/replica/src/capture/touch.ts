@@ -35,7 +35,7 @@ function touchKeyless(db: Database, table: Table, { key, slot }: Touched, indexe
 
 /**
  * Puts an event on the dirty list; one of an insert, or where `imaged` says so, with the row's values as they are now. `day`: as
- * `julianday`; null for now. `about`: of which stored row it is, 0 where its values say so, or which columns the second of an update's two marks.
+ * `julianday`, or `notBefore`; null for now. `about`: of which stored row it is, 0 where its values say so, or which columns the second of an update's two marks.
  */
 export function noteEvents(db: Database, table: Table) {
   const event = db.prepare(`INSERT INTO ${CAPTURE}(event, at, k0, m0) VALUES(?, coalesce(?, ${NOW}), ?, ?)`);
@@ -43,7 +43,7 @@ export function noteEvents(db: Database, table: Table) {
   const rowid = quote((table.key[0] as { name: string }).name);
   if (isWide(table)) {
     const into = copyWideSql(table, `SELECT max(n) AS n FROM ${CAPTURE}`, `${quote(table.source)} AS t WHERE t.${rowid} = $at`);
-    return (op: number, at: bigint | null, about: bigint, day: number | null = null, imaged = op === Op.insert) => {
+    return (op: number, at: bigint | null, about: bigint, day: number | bigint | null = null, imaged = op === Op.insert) => {
       event.run(eventCode(table.tid, op), day, at, about);
       if (imaged && at !== null) db.exec(into.replaceAll("$at", String(at)));
     };
@@ -51,7 +51,7 @@ export function noteEvents(db: Database, table: Table) {
   const image = db.prepare(
     `INSERT INTO ${imageTable(table.tid)} SELECT (SELECT max(n) FROM ${CAPTURE}), ${columns} FROM ${quote(table.source)} WHERE ${rowid} = ?`,
   );
-  return (op: number, at: bigint | null, about: bigint, day: number | null = null, imaged = op === Op.insert) => {
+  return (op: number, at: bigint | null, about: bigint, day: number | bigint | null = null, imaged = op === Op.insert) => {
     event.run(eventCode(table.tid, op), day, at, about);
     if (imaged) image.run(at);
   };

@@ -41,8 +41,8 @@ export interface Event {
   from: number | null;
   /** Unix microseconds, corrected, never later than the drain's own clock. */
   wall: number;
-  /** Its columns may have been written, and nobody saw when. */
-  undated: boolean;
+  /** Its columns were written, if at all, when nobody saw it: not before this, Unix microseconds. Null where the event says when. */
+  undated: number | null;
   /** Bits of changed columns; every column for an insert. */
   masks: bigint[];
   key: SqlValue[];
@@ -139,8 +139,8 @@ export class Captured {
       op,
       at: values[3],
       from: null,
-      wall: this.clock.stamp(Math.round(((values[3] as number) - EPOCH_DAY) * DAY_US)),
-      undated: values[3] === UNDATED,
+      wall: this.clock.stamp(Math.round((Number(values[3]) - EPOCH_DAY) * DAY_US)),
+      undated: undatedAt(values[3]),
       masks,
       key,
       image: image ?? unseenImage(table, key),
@@ -287,6 +287,12 @@ export function unseenImage(table: Table, key: readonly SqlValue[]): SqlValue[] 
 /** True for the event of an update of a row without a key that has the old values: the new ones are the next event's. */
 export function isFirstOfTwo(values: readonly SqlValue[], tables: ReadonlyMap<number, { table: Table }>): boolean {
   return Number(values[2]) === Op.update && tables.get(Number(values[1]))?.table.keyless === true;
+}
+
+/** As of an `Event`, by its day: `UNDATED` or `notBefore`. */
+function undatedAt(day: SqlValue | undefined): number | null {
+  if (day === UNDATED) return 0;
+  return typeof day === "bigint" && day < 0n ? -Number(day) : null;
 }
 
 /** The event as tables without a primary key have it. */

@@ -79,7 +79,7 @@ export class Drain {
 
   /** As `OwnWrites.takeToFill`. */
   takeToFill(): Write[] {
-    return this.writes.takeToFill();
+    return [...this.writes.takeToFill(), ...this.keyless.takeToFill()];
   }
 
   /** As `RowDrain.foundWithoutKey`. */

@@ -1,4 +1,4 @@
-import type { SqlValue, Write } from "@scoutsync/core";
+import type { CellValue, SqlValue, Write } from "@scoutsync/core";
 import { Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { indexesOf } from "../rows/foreign-keys.ts";
@@ -21,7 +21,7 @@ export interface KeylessEvent {
   /** Unix microseconds. */
   wall: number;
   /** As of an `Event`. */
-  undated: boolean;
+  undated: number | null;
   /** The rowid it had then; null where only `slot` names the row. */
   rowid: bigint | null;
   /**
@@ -41,6 +41,7 @@ export class KeylessDrain {
   private readonly rows: RowStore;
   private readonly knowledge: Knowledge;
   private readonly takenOver: TakenOver;
+  private toFill: Write[] = [];
   private readonly noteReferred: (state: RowState, values: readonly SqlValue[]) => void;
   private readonly noteEmptied: (state: RowState, foreign: ForeignKey, event: { found: SqlValue[]; n: number }) => void;
 
@@ -55,6 +56,13 @@ export class KeylessDrain {
     this.noteEmptied = options.noteEmptied;
     this.knowledge = options.knowledge;
     this.takenOver = new TakenOver(options);
+  }
+
+  /** As of `OwnWrites`. */
+  takeToFill(): Write[] {
+    const toFill = this.toFill;
+    this.toFill = [];
+    return toFill;
   }
 
   /** Events in their order; an update is two of them, the old row and then the new one, and never cut in half. */
@@ -126,11 +134,14 @@ export class KeylessDrain {
     if (written.length > 0) {
       // A birth names the row here, so that an edit of every column is no new one.
       const unseen = new Set(this.rows.columnsToFill(state));
-      const blind = unseen.size > 0 ? blindWrite(state, event.wall, this.knowledge) : null;
+      const { undated } = event;
+      const beside = unseen.size > 0 ? blindWrite(state, event.wall, this.knowledge) : null;
+      const blind = beside && { ...beside, time: undated || beside.time };
       const seen = written.filter(({ cid }) => !unseen.has(cid));
-      if (event.undated) this.overwriteUndated(state, seen);
+      if (undated !== null) this.overwriteUndated(state, seen, undated);
       else this.overwrite(state, seen, event.wall);
-      if (blind) for (const cid of unseen) writeBeside(state, cid, blind, this.knowledge);
+      if (blind && undated) this.writeOld(state, [...unseen], blind, event.image);
+      else if (blind) for (const cid of unseen) writeBeside(state, cid, blind, this.knowledge);
       // As in other tables, what nobody typed brings no deleted row back that is kept for what refers to it.
       if (isAlive(state, this.knowledge)) state.kept = false;
     }
@@ -140,16 +151,26 @@ export class KeylessDrain {
       if (indexesOf(foreign).some((index) => differing[index])) this.noteEmptied(state, foreign, { found: old.image, n: old.n });
   }
 
+  /** What others have told in columns that came may be later than what they hold here: the table is given what all of them come to. */
+  private writeOld(state: RowState, cids: readonly number[], write: Write, values: readonly SqlValue[]): void {
+    const cells = this.rows.references.abstract(state.table, values);
+    for (const cid of cids) {
+      const value = cells[state.table.indexOf.get(cid) as number] as CellValue;
+      writeBeside(state, cid, write, this.knowledge, { value, found: undefined }, true);
+    }
+    this.toFill.push(state.birth);
+  }
+
   /** Columns that were written, and those that have come to mean another row since: what they refer to was replaced in this drain. */
   private written(state: RowState, image: readonly SqlValue[], marked: readonly boolean[]): readonly Column[] {
     const written = this.takenOver.withReferences(state, image, marked);
     return state.table.columns.filter((_, i) => written[i]);
   }
 
-  /** Columns that may hold what nobody saw written: each is dated right after what it has had itself. */
-  private overwriteUndated(state: RowState, columns: readonly Column[]): void {
-    const latest = ({ cid }: Column) => Math.max(0, ...registerOf(state, cid).map(({ time }) => time));
-    for (const [time, together] of Map.groupBy(columns, latest)) this.overwrite(state, together, time + 1, null);
+  /** Columns that may hold what nobody saw written: each is dated right after what it has had itself, and not before `undated`. */
+  private overwriteUndated(state: RowState, columns: readonly Column[], undated: number): void {
+    const after = ({ cid }: Column) => Math.max(undated, 1 + Math.max(0, ...registerOf(state, cid).map(({ time }) => time)));
+    for (const [time, together] of Map.groupBy(columns, after)) this.overwrite(state, together, time, null);
   }
 
   /** One dot for all of these columns, beyond the latest write of `beyond`. */

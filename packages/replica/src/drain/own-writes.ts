@@ -35,8 +35,8 @@ export interface Written {
   since?: ReadonlyMap<number, CellValue> | null | undefined;
   /** What it held while its delete was kept back, references as identities; where it was inserted again after that. */
   keptBack?: readonly CellValue[] | null | undefined;
-  /** It may be what was there: nobody saw it written. */
-  undated?: boolean;
+  /** As of an `Event`. */
+  undated?: number | null;
   /** The same of one of several rows that are one: when each column was written, if it was. Microseconds, by column. */
   dates?: ReadonlyMap<number, number> | null;
 }
@@ -149,7 +149,8 @@ export class OwnWrites {
     const held = row.since ?? this.rows.former.unseenBy(state);
     const standing = new Map(columns.map(({ cid }) => [cid, winnerOf(registerOf(state, cid), this.knowledge)]));
     const states = members.map((member) => member.state);
-    const dates = row.undated ? new Map(columns.map(({ cid }) => [cid, afterAllOf(states, cid)])) : null;
+    const cids = columns.map(({ cid }) => cid);
+    const dates = datesOf(row, states, cids);
     for (const member of members) {
       const others = !isSame(member.state, state);
       const target = others ? member.state : state;
@@ -227,11 +228,13 @@ export class OwnWrites {
     const unseen = new Set(this.rows.columnsToFill(state));
     if (unseen.size > 0) {
       const fresh = state.table.columns.filter((column, i) => written[i] && unseen.has(column.cid));
-      const write = fresh.length > 0 ? blindWrite(state, at, this.knowledge) : null;
+      // What a column that went had last is no later than what others have typed since in the one that came.
+      const time = row.undated || at;
+      const write = fresh.length > 0 ? { ...blindWrite(state, at, this.knowledge), time } : null;
       const cells = this.rows.references.abstract(state.table, row.values as SqlValue[]);
       for (const { cid } of fresh) {
         const value = cells[state.table.indexOf.get(cid) as number] as CellValue;
-        writeBeside(state, cid, write as Write, this.knowledge, { ...editOf(cid), value });
+        writeBeside(state, cid, write as Write, this.knowledge, { ...editOf(cid), value }, Boolean(row.undated));
       }
       if (fresh.length > 0) this.toFill.push(state.birth);
       this.isBlind ||= fresh.length > 0;
@@ -240,7 +243,7 @@ export class OwnWrites {
     const shownIn = (cid: number) => was?.get(cid)?.shown ?? winnerOf(registerOf(state, cid), this.knowledge);
     const cids = this.overwriteUnseen(state, meant, at, row, shownIn);
     if (cids.length === 0) return;
-    const dates = row.dates ?? (row.undated ? new Map(cids.map((cid) => [cid, afterAllOf([state], cid)])) : null);
+    const dates = row.dates ?? datesOf(row, [state], cids);
     const shown = row.keptBack && new Map(cids.map((cid) => [cid, shownIn(cid)]));
     if (dates) return this.writeUndated(state, cids, dates, row, { editOf, was, shown });
     const replaced = cids.flatMap((cid) => [...registerOf(state, cid)]);
@@ -406,6 +409,11 @@ function editsOf(table: Table, { values, found }: Written): (cid: number) => Edi
 /** A time right after everything that was written to a column of these rows. */
 function afterAllOf(states: readonly RowState[], cid: number): number {
   return 1 + Math.max(0, ...states.flatMap((state) => registerOf(state, cid).map(({ time }) => time)));
+}
+
+/** When columns were written that nobody saw written: right after what each has had itself. */
+function datesOf({ undated = null }: Written, states: readonly RowState[], cids: readonly number[]): ReadonlyMap<number, number> | null {
+  return undated === null ? null : new Map(cids.map((cid) => [cid, Math.max(undated, afterAllOf(states, cid))]));
 }
 
 /** A time after everything that any of these rows knows. */

@@ -85,7 +85,7 @@ export class RowDrain {
     let born: number | null = null;
     let written = table.columns.map(() => false);
     let wall = first.wall;
-    let undated = false;
+    let undated: number | null = null;
     let displaced: Event | null = null;
     let writtenBefore = written;
     let found: readonly SqlValue[] | null = null;

@@ -270,11 +270,12 @@ export function forgetValues(state: RowState): void {
 
 /**
  * Adds a blind write to a column whose held value the table has not been given. Under a rule the row may have to show
- * something else than what was written: that is held as well, until the table is given what all of them come to.
+ * something else than what was written: that is held as well, until the table is given what all of them come to. So it is where it may be
+ * earlier than others, `isOld`.
  */
-export function writeBeside(state: RowState, cid: number, write: Write, knowledge: Knowledge, edit?: Edit): void {
+export function writeBeside(state: RowState, cid: number, write: Write, knowledge: Knowledge, edit?: Edit, isOld = false): void {
   const blind = own(write, tallyFor(state.table, cid, write, [], edit, knowledge));
-  if (edit && ruleOf(state.table, cid).kind !== "lww") blind.value = edit.value;
+  if (edit && (isOld || ruleOf(state.table, cid).kind !== "lww")) blind.value = edit.value;
   state.columns.set(cid, [...mergeWrite(registerOf(state, cid), blind, knowledge)]);
 }
 

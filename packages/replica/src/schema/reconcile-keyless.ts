@@ -68,17 +68,19 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
   const note = noteEvents(db, table);
   // Where nobody can tell whether a row was edited it was right after the latest write that is known of, if at all.
   const earliest = former && !former.isWhole ? EARLIEST : null;
-  const edit = (slot: bigint, at: bigint, columns = 0n, day = earliest) => {
-    note(Op.update, at, slot, day);
-    note(Op.insert, at, columns, day);
+  const edit = (slot: bigint, at: bigint, columns = 0n, date: number | bigint | null = earliest) => {
+    note(Op.update, at, slot, date);
+    note(Op.insert, at, columns, date);
   };
   // What lost in columns that were not written stays open, and what others wrote in them counts.
   const added = former ? addedColumns(table, former) : 0n;
+  const came = former ? table.columns.filter(({ cid }) => former.added.includes(cid)) : [];
+  const day = (state: RowState | null) => (state && former && !former.isWhole ? former.afterGone(state, came) : earliest);
   // A column that has another name has the values, and so the hash, that it had: nobody else knows them by it.
   if (former && !former.isWhole) {
     for (const [id, at, , written] of alike) {
       const state = rows.atLog(table.tid, id);
-      if (written !== 0n || wasWritten(state, former)) edit(id, at, added);
+      if (written !== 0n || wasWritten(state, former)) edit(id, at, added, day(state));
       // Where it was empty here, others may have told what it holds.
       else if (state && rows.columnsToFill(state).length > 0) toFill.push(state.birth);
     }
@@ -88,7 +90,7 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
     const values = state && former?.isWhole && isContested(state, former.added) ? rows.of(table).read([at]) : null;
     if (state && values) rows.saveInTable(state, null, values, ownedDots(state));
     else if (state) rows.rehash(state, hash);
-    if (written !== 0n || wasWritten(state, former)) edit(id, at, added);
+    if (written !== 0n || wasWritten(state, former)) edit(id, at, added, day(state));
     else if (state && rows.columnsToFill(state).length > 0) toFill.push(state.birth);
   }
   // A table that was made anew has its rows in their order, mostly at other places: at those are others of them.
@@ -96,7 +98,8 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
     const pairs = (former.isWhole ? null : pairsByPlace(db, table)) ?? pairsBetween(db, known);
     forget(pairs);
     // What came had another name before, and may have been written last.
-    for (const [id, at, , written] of pairs) edit(id, at, 0n, former.isWhole ? null : written === 0n ? UNDATED : EARLIEST);
+    for (const [id, at, , written] of pairs)
+      edit(id, at, 0n, former.isWhole ? null : written === 0n ? UNDATED : day(rows.atLog(table.tid, id)));
   }
   const left = db.prepare("SELECT id, local FROM temp.stored ORDER BY id").safeIntegers(true).raw(true).all() as Stored[];
   const here = db.prepare("SELECT at, hash, written FROM temp.found ORDER BY at").safeIntegers(true).raw(true).all() as Found[];

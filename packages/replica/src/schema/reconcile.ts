@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import type { CellValue, SqlValue, Write } from "@scoutsync/core";
-import { CAPTURE, EARLIEST, eventCode, maskCount, MASK_BITS, NOW, Op, UNDATED } from "../capture/triggers.ts";
+import { CAPTURE, EARLIEST, eventCode, maskCount, MASK_BITS, notBefore, NOW, Op, UNDATED } from "../capture/triggers.ts";
 import { pages } from "../rows/pages.ts";
 import { isContested, ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -244,10 +244,11 @@ export class Reconciliation {
     if (bits.every((mask) => mask === 0n)) return;
     // Without a column that went, nobody can tell whether the others were edited. If they were, then since the latest
     // edit known of: dated like that it never beats what others wrote meanwhile. Nor may a column that has another name
-    // now: what it holds was written before, in whatever column, or the application's write of it is captured by itself.
-    const isRenamed = shapes.some((shape) => !shape.isWhole);
-    const hasCome = table.columns.some(({ cid }, i) => marked(i) > 0n && shapes.every(({ added: came }) => came.includes(cid)));
-    notes.add(Op.update, key, bits, !isRenamed ? NOW : String(hasCome ? EARLIEST : UNDATED));
+    // now: what it holds was written before, in a column that went, or the application's write of it is captured by itself.
+    const shrunk = shapes.find((shape) => !shape.isWhole);
+    const came = table.columns.filter(({ cid }, i) => marked(i) > 0n && shapes.every((shape) => shape.added.includes(cid)));
+    const day = shrunk && (came.length > 0 ? shrunk.afterGone(state, came) : UNDATED);
+    notes.add(Op.update, key, bits, String(day ?? NOW));
   }
 
   /** A row that is as it was but for columns that came: its hash is made anew, and nobody has written those that are new. */
@@ -342,7 +343,9 @@ export class FormerShape {
   private readonly table: Table;
   private readonly shape: Shape;
   private readonly positions: number[];
-  /** Numbers of the columns that went, where as many came: those may have been these. */
+  /** Numbers of the columns that went. */
+  private readonly gone: number[];
+  /** The same, where as many came: those may have been these. */
   private readonly renamed: number[];
   private readonly guesses: readonly SqlValue[][];
 
@@ -354,8 +357,8 @@ export class FormerShape {
     this.isWhole = !this.positions.includes(-1);
     this.guesses = guessesFor(this.positions.filter((i) => i < 0).length);
     this.added = table.columns.filter(({ name }) => !shape.columns.includes(name)).map(({ cid }) => cid);
-    const gone = [...table.lacking].flatMap(([cid, name]) => (shape.columns.includes(name) ? [cid] : []));
-    this.renamed = gone.length === this.added.length ? gone : [];
+    this.gone = [...table.lacking].flatMap(([cid, name]) => (shape.columns.includes(name) ? [cid] : []));
+    this.renamed = this.gone.length === this.added.length ? this.gone : [];
   }
 
   /** The hash that a row of these (`hashedCells`, as `asHashed`) had under the former shape, which must be whole. */
@@ -398,6 +401,17 @@ export class FormerShape {
   wasWritten(state: RowState, cid: number): boolean {
     const latest = (of: number) => Math.max(0, ...(state.columns.get(of) ?? []).map(({ time }) => time));
     return this.added.includes(cid) && this.renamed.some((of) => latest(of) > latest(cid));
+  }
+
+  /**
+   * The day, for an event, of what a row has in columns that came: right after what those that went had last, as these may be those. Of one
+   * that names the row, and of rows that are one, which may show what another of them says, right after the row's latest write.
+   */
+  afterGone({ table, birth, twins, columns, same }: RowState, came: readonly { cid: number }[]): bigint | number {
+    const isKey = !table.surrogate && table.key.some(({ cid }) => came.some((column) => column.cid === cid));
+    if (this.gone.length === 0 || isKey || same.length > 0) return EARLIEST;
+    const writes = this.gone.flatMap((cid): readonly Write[] => columns.get(cid) ?? [birth, ...twins]);
+    return notBefore(Math.max(0, ...writes.map(({ time }) => time)) + 1);
   }
 }
 
