@@ -254,6 +254,11 @@ export const ROW_FAULTS: Fault[] = [
     caughtBy: tests("linked"),
   },
   {
+    name: "what a deleted row left behind stays at its former integer when it is back",
+    edits: [["    if (wasDead) this.repoint(state);\n    const placed", "    const placed"]],
+    caughtBy: tests("left-behind"),
+  },
+  {
     name: "hashes that an earlier version made of references held otherwise than as integers stay",
     edits: [["(spelled ? [`${name} as ${spelled}`] : [])", "[]"]],
     caughtBy: tests("spelled-references"),

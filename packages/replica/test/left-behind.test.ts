@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { SECOND_US, settle, Site, START_US } from "./site.ts";
 
 const at = (seconds: number) => START_US + seconds * SECOND_US;
@@ -151,4 +151,50 @@ test.each([KINDS[0], KINDS[2]])("it is taken over by a new row where two deleted
     expect(site.rows(VISITS)).toEqual([{ x: "of ann", name: "anna" }]);
     expect(site.replica.state().digest).toEqual(a.replica.state().digest);
   }
+});
+
+describe("what a row left behind whose application enforces no foreign keys goes with it when it is back", () => {
+  const three = (visit: string) => {
+    const schema = `CREATE TABLE person(id INTEGER PRIMARY KEY, mail TEXT UNIQUE, name TEXT); ${visit}`;
+    const all = ["a", "b", "c"].map((name) => new Site(name, schema)) as [Site, Site, Site];
+    for (const { app } of all) app.pragma("foreign_keys = OFF");
+    return all;
+  };
+  const expectEqual = (all: readonly Site[], visits?: readonly object[]) => {
+    settle(...all);
+    for (const site of all) {
+      expect(site.rows(VISITS)).toEqual(visits ?? all[0]?.rows(VISITS));
+      expect(site.replica.state().digest).toEqual(all[0]?.replica.state().digest);
+      const look = (deep: boolean) => site.replica.digests({ table: "", buckets: [], deep }).entries;
+      expect(look(true)).toEqual(look(false));
+    }
+  };
+
+  test.each(KINDS)("under another integer, which it got in the meantime: %s", (_, visit) => {
+    const [a, b, c] = three(visit);
+    a.edit("INSERT INTO person VALUES(1, 'a', 'ann')", at(0));
+    b.edit("INSERT INTO person VALUES(1, 'b', 'ben'); INSERT INTO visit(person, x) VALUES(1, 'of ben')", at(1));
+    c.pull(b);
+    c.edit("DELETE FROM person", at(2));
+    b.edit("UPDATE person SET mail = 'edited'", at(3));
+    settle(a, b);
+    expectEqual([a, b, c], [{ x: "of ben", name: "ben" }]);
+  });
+
+  test.each(KINDS)("waiting for a place as it does: %s", (_, visit) => {
+    const [a, b, c] = three(visit);
+    a.edit("INSERT INTO person VALUES(1, 'first', 'ann')", at(0));
+    a.edit("INSERT INTO person VALUES(2, 'second', 'ben'); INSERT INTO visit(person, x) VALUES(2, 'of ben')", at(1));
+    settle(a, b, c);
+    c.edit("UPDATE OR REPLACE person SET mail = 'second' WHERE id = 1", at(2));
+    expect(c.rows(VISITS)).toEqual([{ x: "of ben", name: null }]);
+    const more = visit.includes("day") ? "visit(person, x, day) VALUES(2, 'too', 'later')" : "visit(person, x) VALUES(2, 'too')";
+    a.edit(`INSERT INTO ${more}`, at(3));
+    expectEqual([a, b, c]);
+    b.edit("UPDATE person SET mail = 'first'", at(4));
+    expectEqual(
+      [a, b, c],
+      ["of ben", "too"].map((x) => ({ x, name: "ben" })),
+    );
+  });
 });

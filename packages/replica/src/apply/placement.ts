@@ -163,7 +163,7 @@ export class Placement {
       values.forEach(releaseLarge);
       return;
     }
-    this.kept.keepParents(state, cells);
+    if (this.kept.keepParents(state, cells) && !this.isStillThere(state)) return void this.place(state, cells, before);
     const stray = this.related.strayReference(state, cells);
     if (stray) return this.evict(state, cells, stray, null, before);
     const concrete = this.rows.references.concrete(state.table, cells);
@@ -187,6 +187,13 @@ export class Placement {
   private hold(state: RowState, before: Dots): void {
     if (state.place.kind !== "held") state.place = { kind: "held", left: "" };
     this.rows.saveOut(state, false, this.related.wanted(state), [], before);
+  }
+
+  /** Bringing back what a row refers to may have made it follow, or wait with that: true where it is in its table, `state` as it is now. */
+  private isStillThere(state: RowState): boolean {
+    const { place, slot, hash } = this.related.again(state.birth) ?? state;
+    Object.assign(state, { place, slot, hash });
+    return place.kind === "table";
   }
 
   tryUpdate(state: RowState, changed: readonly number[], values: readonly SqlValue[]): WaitingReason | null {
@@ -219,7 +226,8 @@ export class Placement {
       return;
     }
     if (!alive) this.kept.died({ birth: state.birth, cells, there: [], changed: [] });
-    if (alive || state.kept) this.kept.keepParents(state, shown);
+    if ((alive || state.kept) && this.kept.keepParents(state, shown) && !this.isStillThere(state))
+      return void this.placeAs(state, cells, shown, before);
     const stray = this.related.strayReference(state, shown);
     if (stray) return this.evict(state, cells, stray, null, before);
     const concrete = this.rows.references.concrete(state.table, shown);
@@ -237,10 +245,18 @@ export class Placement {
     this.early.placed(state, cells, changed);
   }
 
-  /** Puts a live row into its table, or notes what it waits for. */
+  /** Puts a live row into its table, or notes what it waits for. What it left behind as it was deleted has its integer, and waits with it. */
   place(state: RowState, cells: readonly CellValue[], before: Dots): boolean {
-    if (this.entities.concerns(state)) return this.entities.place(state, cells, before);
-    return this.placeAs(state, cells, cells, before);
+    const wasDead = state.place.kind === "dead" && state.slot !== UNSTORED;
+    if (wasDead) this.repoint(state);
+    const placed = this.entities.concerns(state) ? this.entities.place(state, cells, before) : this.placeAs(state, cells, cells, before);
+    const now = wasDead && !placed ? this.related.again(state.birth) : null;
+    if (now?.place.kind !== "waiting") return placed;
+    for (const { birth } of this.related.leftBy(now, true)) {
+      const child = this.related.again(birth);
+      if (child?.place.kind === "table") this.evict(child, this.rows.cells(child), "parent", now.identity, ownedDots(child));
+    }
+    return false;
   }
 
   private placeAs(state: RowState, cells: readonly CellValue[], shown: readonly CellValue[], before: Dots): boolean {

@@ -151,13 +151,13 @@ export class RelatedRows {
     });
   }
 
-  /** Rows in their tables that show the integer of this deleted row for want of another, and mean it. */
-  leftBy(gone: RowState): RowState[] {
+  /** Rows in their tables that show the integer of this deleted row for want of another, and mean it; by configuration only, too, if `softly`. */
+  leftBy(gone: RowState, softly = false): RowState[] {
     const id = this.wanted(gone);
     if (id === null) return [];
     const isLast = this.hadLast(gone, id);
-    const declared = gone.table.referencedBy.filter(({ column }) => !column.soft);
-    return declared.flatMap(({ child: table, column }) =>
+    const referring = gone.table.referencedBy.filter(({ column }) => softly || !column.soft);
+    return referring.flatMap(({ child: table, column }) =>
       this.rows
         .of(table)
         .keysWhere(column.name, id)
