@@ -61,26 +61,29 @@ function* allLost(audited: Audited): Generator<Lost> {
 }
 
 /** What lost in rows of tables that are gone: a migration that made others of them could not take it along. */
-function lostWithTables(audited: Audited): Lost[] {
+function* lostWithTables(audited: Audited): Generator<Lost> {
   // What is excluded is held with all that lost.
-  return audited.rows.absent.flatMap((table) => (table.absent === "excluded" ? [] : lostWithTable(audited, table)));
+  for (const table of audited.rows.absent) if (table.absent !== "excluded") yield* lostWithTable(audited, table);
 }
 
 /** How many are listed of tables that are gone: nothing but a change of the schema or a decision makes them others. */
 export function countLostWithTables(audited: Audited): number {
   const { rows, left } = audited;
-  if (left.catalogs !== rows.catalogs) Object.assign(left, { catalogs: rows.catalogs, count: lostWithTables(audited).length });
-  return left.count;
+  if (left.catalogs === rows.catalogs) return left.count;
+  let count = 0;
+  for (const _ of lostWithTables(audited)) count++;
+  Object.assign(left, { catalogs: rows.catalogs, count });
+  return count;
 }
 
-function lostWithTable(audited: Audited, table: Table): Lost[] {
+function* lostWithTable(audited: Audited, table: Table): Generator<Lost> {
   const { db, rows } = audited;
-  return rowsLeftOpen(db, rows, table).flatMap((state) => {
+  for (const state of rowsLeftOpen(db, rows, table)) {
     // A key is no value that loses.
     const key = table.surrogate ? [] : rows.keys.keyCells(state);
     const lost = lostWithColumn(audited, state).filter(({ cid, loser }) => !isOfMigration(state, cid, loser));
-    return [...lost, ...notShown(audited, state)].filter(({ value }) => !key.some((part) => sameValue(part, value)));
-  });
+    for (const one of [...lost, ...notShown(audited, state)]) if (!key.some((part) => sameValue(part, one.value))) yield one;
+  }
 }
 
 /** Nodes that run one migration date what they write by it alike, and write the same: without the table nobody can compare that any more. */

@@ -197,15 +197,18 @@ export function forgetMissing(db: Database, rows: RowStore, table: Table, captur
   return missing;
 }
 
-/** Rows that were in a table which is gone, with values in them that had lost or that it did not show. */
-export function rowsLeftOpen(db: Database, rows: RowStore, table: Table): RowState[] {
+/**
+ * Rows that were in a table which is gone, with values in them that had lost or that it did not show. One after another: these may be all of
+ * its rows, as nodes that rename a column each tell what it holds.
+ */
+export function* rowsLeftOpen(db: Database, rows: RowStore, table: Table): Generator<RowState> {
   const name = rowsTable(table.tid);
-  if (db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = ?").get(name) === undefined) return [];
+  if (db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = ?").get(name) === undefined) return;
   const open = db.prepare(`SELECT id FROM ${name} WHERE open IS NOT NULL ORDER BY id`).safeIntegers(true).pluck();
-  return (open.all() as bigint[]).flatMap((slot) => {
+  for (const slot of open.all() as bigint[]) {
     const stored = rows.of(table).byId(slot);
-    return stored ? [rows.fromStored(table, stored)] : [];
-  });
+    if (stored) yield rows.fromStored(table, stored);
+  }
 }
 
 /**
@@ -216,15 +219,14 @@ export function forgetTaken(db: Database, rows: RowStore, absent: readonly Table
   for (const gone of absent) {
     const now = gone.absent === "key" ? rows.tableNamed(gone.name) : undefined;
     // A number says nothing of who has it now, and two nodes do not make one row under it.
-    const left = !now || gone.surrogate || gone.keyless ? [] : rowsLeftOpen(db, rows, gone);
-    if (!now || left.length === 0) continue;
+    if (!now || gone.surrogate || gone.keyless) continue;
     const keys = new Map<string, { state: RowState; key: CellValue[] }[]>();
-    for (const state of left) {
+    for (const state of rowsLeftOpen(db, rows, gone)) {
       const key = rows.keys.keyCells(state);
       const first = valueText(key[0] ?? null);
       keys.set(first, [...(keys.get(first) ?? []), { state, key }]);
     }
-    for (const { values } of pages(db, now)) {
+    for (const { values } of keys.size > 0 ? pages(db, now) : []) {
       const cells = rows.references.abstract(now, values);
       const holds = (part: CellValue) => cells.some((cell) => sameValue(cell, part));
       const likely = new Set(cells.flatMap((cell) => keys.get(valueText(cell)) ?? []));
