@@ -104,21 +104,20 @@ export class Questions {
     this.turns.drain();
     const { review, parked } = this.turns.write(() => {
       const kept = decideQuarantine(this.quarantine, request.id, request.decision ?? "");
-      if (kept) return { review: kept, parked: null };
+      if (kept) return { review: kept, parked: [] };
       const alive = this.turns.silently(() => keepAlive(this.audited, this.placement.kept, request, this.nowUs()));
-      if (alive) return { review: alive, parked: null };
+      if (alive) return { review: alive, parked: [] };
       const resolution = resolveReview(this.audited, request, (one) => this.told(one));
-      const state = resolution.parked;
-      if (state) {
-        this.turns.silently(() => writeParked(this.audited, this.placement, state, request.set, this.nowUs()));
-        refuseParked(this.audited, state, request.id);
+      for (const { state, set } of resolution.parked) {
+        this.turns.silently(() => writeParked(this.audited, this.placement, state, set, this.nowUs()));
+        if (resolution.review.kind === "parked") refuseParked(this.audited, state, request.id);
       }
       return resolution;
     });
     this.audited.rows.linked.tellSeen();
-    if (parked) this.turns.decideWaiting();
+    if (parked.length > 0) this.turns.decideWaiting();
     this.turns.drain();
-    const left = parked ? this.reviews({ kind: "parked", id: request.id, limit: 1 })[0] : undefined;
+    const left = parked.length > 0 ? this.reviews({ kind: "parked", id: request.id, limit: 1 })[0] : undefined;
     return left ?? { ...this.told(review), resolved: true };
   }
 

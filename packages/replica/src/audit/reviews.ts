@@ -190,11 +190,13 @@ export function countReviews(audited: Audited): number {
   return open + countLostWithTables(audited);
 }
 
-/** What was decided about; a parked row has no place in its table where a write could be captured: `writeParked` makes it. */
+/** What was decided about; parked rows have no place in their table where a write could be captured: `writeParked` gives them `set`. */
 export interface Resolution {
   review: Review;
-  parked: RowState | null;
+  parked: { state: RowState; set: Values }[];
 }
+
+type Values = readonly { name: string; value: SqlValue }[];
 
 /** Decides a conflict by an ordinary write to the row: it is captured and travels like any other. */
 export function resolveReview(
@@ -206,9 +208,14 @@ export function resolveReview(
   for (const state of openRows(audited)) {
     for (const review of conflictsOf(audited, state)) {
       if (review.id !== request.id) continue;
+      const asTold = told(review);
+      if (state.place.kind !== "table") {
+        const kept = request.keep === "winner" ? review.winner : review.loser;
+        const set = request.set.length > 0 ? request.set : [{ name: review.column as string, value: kept?.value ?? null }];
+        return { review: asTold, parked: [{ state, set }] };
+      }
       const key = rows.keys.keyValues(state);
       if (!key) break;
-      const asTold = told(review);
       if (request.set.length > 0) {
         refuseNobody(audited, state, request.set, () => rows.of(state.table).read(key) ?? []);
         writeColumns(audited, state, key, request.set);
@@ -218,25 +225,17 @@ export function resolveReview(
         writeColumns(audited, state, key, [{ name: review.column as string, value: kept?.value ?? null }]);
         releasePacked(kept?.value);
       }
-      return { review: asTold, parked: null };
+      return { review: asTold, parked: [] };
     }
   }
   const gone = settleGoneColumn(audited, request);
   if (gone) {
-    const key = rows.keys.keyValues(gone.row);
-    if (key && request.set.length > 0) writeColumns(audited, gone.row, key, request.set);
-    return { review: gone.review, parked: null };
+    return { review: gone.review, parked: request.set.length > 0 ? writeOrPark(audited, [gone.row], request.set) : [] };
   }
   const parked = audited.rows.waiting().find((state) => parkedId(audited, state) === request.id);
   if (parked) return resolveParked(audited, parked, request);
   const noticed = settleNotice(audited, request);
-  if (noticed) {
-    for (const row of noticed.rows) {
-      const key = rows.keys.keyValues(row);
-      if (key) writeColumns(audited, row, key, noticed.values);
-    }
-    return { review: noticed.review, parked: null };
-  }
+  if (noticed) return { review: noticed.review, parked: writeOrPark(audited, noticed.rows, noticed.values) };
   if (heldReviews(audited).some(({ id }) => id === request.id)) {
     throw new SyncError({
       code: "INVALID_ARGUMENT",
@@ -264,11 +263,21 @@ function resolveParked(
       action: "Give it another value with --set COLUMN=VALUE, or change the row that stands in its way in the application.",
     });
   }
-  return { review, parked: state };
+  return { review, parked: [{ state, set }] };
+}
+
+/** Gives rows these values; what is not in its table is the caller's matter. */
+function writeOrPark(audited: Audited, states: readonly RowState[], set: Values): Resolution["parked"] {
+  return states.flatMap((state) => {
+    if (state.place.kind === "waiting") return [{ state, set }];
+    const key = state.place.kind === "table" ? audited.rows.keys.keyValues(state) : null;
+    if (key) writeColumns(audited, state, key, set);
+    return [];
+  });
 }
 
 /** Writes past the application's own triggers but not past capture: the update trigger logs it, marked as touching the column. */
-function writeColumns(audited: Audited, state: RowState, key: SqlValue[], values: { name: string; value: SqlValue }[]): void {
+function writeColumns(audited: Audited, state: RowState, key: SqlValue[], values: Values): void {
   const { rows, db } = audited;
   const { table } = state;
   const indexes = values.map(({ name }) => {
