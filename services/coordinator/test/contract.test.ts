@@ -4,8 +4,11 @@ import { createServer } from "node:net";
 import { promisify } from "node:util";
 import { unary, serverStream, HeartbeatRequest, RegisterRequest, AddNodeRequest, type WatchResponse } from "@scoutsync/protocol";
 import { Client, credentials } from "@grpc/grpc-js";
+import { Queue } from "bullmq";
+import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { COORDINATOR_METRICS, startCoordinator } from "../src/index.ts";
+import { CATCH_UP_QUEUE, PREFIX } from "../src/jobs/queues.ts";
 import { eventually, FleetUnderTest, quietLogger } from "./fleet-under-test.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
 import { ScriptedNode } from "./scripted-nodes.ts";
@@ -241,6 +244,31 @@ describe.skipIf(redisProgram === null)("what users and tools see", () => {
     await watching;
     const { jobs } = await unary(fleet.client, "listJobs", { state: "completed", limit: 5 });
     expect(jobs[0]).toMatchObject({ name: "catch-up", state: "completed" });
+  });
+
+  it("lists every job also while jobs move from one state to another", async () => {
+    await unary(fleet.client, "pauseJobs", {});
+    const connection = new Redis(redis.url);
+    const queue = new Queue(CATCH_UP_QUEUE, { connection, prefix: PREFIX });
+    try {
+      const added = await Promise.all(Array.from({ length: 100 }, () => queue.add("of nobody", { serverId: 0 }, { delay: 3_600_000 })));
+      let moved = false;
+      const moving = (async () => {
+        for (const job of added) await job.promote();
+      })().finally(() => (moved = true));
+      moving.catch(() => {});
+      while (!moved) {
+        const { jobs } = await unary(fleet.client, "listJobs", { state: "", limit: 1_000 });
+        const listed = new Set(jobs.map(({ id }) => id));
+        expect(added.map(({ id }) => id).filter((id) => !listed.has(id ?? ""))).toEqual([]);
+      }
+      await moving;
+      for (const job of added) await job.remove();
+    } finally {
+      await queue.close();
+      connection.disconnect();
+      await unary(fleet.client, "resumeJobs", {});
+    }
   });
 
   it("refuses settings it does not know or that do not fit, and says what to use", async () => {

@@ -204,15 +204,31 @@ export class CatchUpQueue {
   /** Catch-up jobs, newest first within a state; `state` empty = all states. */
   async list(state: JobState | "", limit: number): Promise<ListedJob[]> {
     return this.#link.ask(async () => {
-      const jobs: ListedJob[] = [];
-      for (const type of LISTED_STATES.filter((listed) => state === "" || shownState(listed) === state)) {
-        if (jobs.length >= limit) break;
-        const ids = await this.#catchUps.getRanges([type], 0, limit - jobs.length - 1);
-        const found = await Promise.all(ids.map((id) => this.#read(id, shownState(type) ?? "waiting")));
-        // A job may be removed between being listed and being read.
-        jobs.push(...found.filter((job) => job !== null));
+      const found: Promise<ListedJob | null>[] = [];
+      for (const [type, ids] of await this.#idsByState(
+        LISTED_STATES.filter((listed) => state === "" || shownState(listed) === state),
+        limit,
+      )) {
+        for (const id of ids.slice(0, limit - found.length)) found.push(this.#read(id, shownState(type) ?? "waiting"));
       }
-      return jobs;
+      // A job may be removed between being listed and being read.
+      return (await Promise.all(found)).filter((job) => job !== null);
+    });
+  }
+
+  /** All at one moment: a job that moves from one state to another while they are read one by one may be in none. */
+  async #idsByState(types: readonly JobType[], limit: number): Promise<[JobType, string[]][]> {
+    const reading = this.#link.connection.multi();
+    for (const type of types) {
+      if (type === "active") reading.lrange(this.#catchUps.toKey("active"), 0, limit - 1);
+      else if (type === "waiting") reading.lrange(this.#catchUps.toKey("wait"), 0, limit - 1);
+      else reading.zrevrange(this.#catchUps.toKey(type), 0, limit - 1);
+    }
+    const answers = (await reading.exec()) ?? [];
+    return types.map((type, at) => {
+      const [error, ids] = answers[at] ?? [null, []];
+      if (error !== null) throw error;
+      return [type, ids as string[]];
     });
   }
 
