@@ -20,7 +20,7 @@ test(
     expect((await fleet.sync(a, b)).code).toBe(0);
 
     const reader = new Database(paths[0], { readonly: true });
-    const writer = new Database(paths[0]);
+    const writer = new Database(paths[0], { timeout: 30_000 });
     onTestFinished(() => {
       writer.close();
       reader.close();

@@ -79,7 +79,7 @@ test(
 /** Opens a database, reads from it, and keeps it open. */
 const HOLDER = `
 import sqlite3, sys, time
-database = sqlite3.connect(sys.argv[1])
+database = sqlite3.connect(sys.argv[1], timeout=60)
 database.execute("SELECT count(*) FROM entry").fetchone()
 print("open", flush=True)
 time.sleep(600)

@@ -255,7 +255,7 @@ test("a node that sleeps fails sessions in bounded time, whoever waits for it; a
 
 /** What plain SQLite says the file consists of. */
 function schemaOf(path: string): string {
-  const open = new DatabaseSync(path, { readOnly: true });
+  const open = new DatabaseSync(path, { readOnly: true, timeout: 10_000 });
   try {
     return JSON.stringify(open.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY name").all());
   } finally {

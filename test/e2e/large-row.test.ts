@@ -208,7 +208,7 @@ test(
     expect((await asked("restore", a.address, "--db", "app", "clip", "1")).code).toBe(0);
     expect(select(paths.a, "SELECT length(video) AS n FROM clip")).toEqual([{ n: BigInt(large) }]);
     expect((await fleet.sync(a, b)).code).toBe(0);
-    const past = new Database(paths.b);
+    const past = new Database(paths.b, { timeout: 30_000 });
     past.exec("BEGIN; INSERT INTO _scoutsync_applying VALUES(1)");
     past.exec(`UPDATE clip SET video = zeroblob(${large + 2}); DELETE FROM _scoutsync_applying; COMMIT`);
     past.close();

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 // Written and read by Python's own SQLite, so that neither side of the comparison is ours.
 const WRITE = `
 import sqlite3, sys
-db = sqlite3.connect(sys.argv[1])
+db = sqlite3.connect(sys.argv[1], timeout=60)
 if sys.argv[2] == "empty":
     db.executescript("CREATE TABLE plain(name TEXT PRIMARY KEY, v); CREATE TABLE keyed(k NOT NULL, n TEXT NOT NULL, v, PRIMARY KEY(k, n)); CREATE TABLE ids(id INTEGER PRIMARY KEY, v)")
 if sys.argv[2] == "fill":
@@ -38,7 +38,7 @@ afterEach(() => fleet.stop());
 test("a write that was committed just before a session is in it, after sessions that had nothing to do as after others", async () => {
   const paths = { a: fleet.path("a", "app.db"), b: fleet.path("b", "app.db") };
   const apps = Object.entries(paths).map(([name, path]) => {
-    const db = new Database(path);
+    const db = new Database(path, { timeout: 30_000 });
     db.exec("PRAGMA journal_mode = WAL; CREATE TABLE t(k TEXT PRIMARY KEY, v INTEGER) STRICT");
     return { name, db };
   });

@@ -15,7 +15,7 @@ const bodies = (node: FleetNode) => select(pathOf(node), "SELECT body FROM note 
 
 /** By a connection of its own: one that stayed open would write to the file that was there before. */
 function run(node: FleetNode, sql: string, value: string): void {
-  const database = new DatabaseSync(pathOf(node), { timeout: 5_000 });
+  const database = new DatabaseSync(pathOf(node), { timeout: 30_000 });
   database.prepare(sql).run(value);
   database.close();
 }

@@ -1,4 +1,5 @@
 import {
+  BUSY_MS,
   createDatabase,
   differences,
   dumpDatabase,
@@ -19,12 +20,12 @@ const SCHEMA = `
   CREATE TABLE setting(scope TEXT, name TEXT, value, PRIMARY KEY(scope, name)) WITHOUT ROWID;
   CREATE TABLE log(id INTEGER PRIMARY KEY, line TEXT)`;
 
-// An application as they are: a busy timeout of 5 s, and whatever statement comes to mind. It stops at its first error.
+// An application as they are: an ordinary busy timeout, and whatever statement comes to mind. It stops at its first error.
 const WRITER = `
 import random, sqlite3, sys, time
 path, name, foreign_keys, trusted, seconds = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4], float(sys.argv[5])
 random.seed(sys.argv[6] + name)
-db = sqlite3.connect(path, timeout=5, isolation_level=None)
+db = sqlite3.connect(path, timeout=float(sys.argv[7]), isolation_level=None)
 db.execute("PRAGMA foreign_keys=" + foreign_keys)
 db.execute("PRAGMA trusted_schema=" + trusted)
 db.execute("PRAGMA recursive_triggers=" + random.choice(["ON", "OFF"]))
@@ -69,7 +70,9 @@ test.skipIf(!isPythonHere())("applications write as they like while a node runs 
     ["one", "ON", "OFF"],
     ["two", "OFF", "ON"],
     ["three", "ON", "ON"],
-  ].map(([name = "", keys = "", trusted = ""]) => runProgram("python3", [script, path, name, keys, trusted, "6", "7"]));
+  ].map(([name = "", keys = "", trusted = ""]) =>
+    runProgram("python3", [script, path, name, keys, trusted, "6", "7", String(BUSY_MS / 1_000)]),
+  );
   // People with the sqlite3 program, in between.
   let byHand = 0;
   const shell = setInterval(() => {

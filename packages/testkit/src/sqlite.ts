@@ -3,7 +3,7 @@ import { openReadOnly } from "./dump.ts";
 
 /** Makes a database file, as an application would, with a SQLite that is not the product's. */
 export function createDatabase(path: string, sql: string): string {
-  const database = new DatabaseSync(path, { timeout: 10_000 });
+  const database = new DatabaseSync(path, { timeout: 30_000 });
   try {
     database.exec(sql);
   } finally {

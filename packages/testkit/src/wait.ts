@@ -5,6 +5,12 @@ const PATIENCE = process.env["CI"] === "true" ? 3 : 1;
 /** Nothing that comes at all is called missing sooner: how long it takes is the machine's affair. */
 const LEAST_MS = 30_000;
 
+/**
+ * How long an application of a test waits for a lock, milliseconds: as long as an ordinary one, and in CI, where a disk may take as
+ * much longer for what is written, three times that.
+ */
+export const BUSY_MS = 5_000 * PATIENCE;
+
 /** How long a test waits for what should take `withinMs`, both in milliseconds. */
 export const boundOf = (withinMs: number): number => Math.max(withinMs, LEAST_MS) * PATIENCE;
 

@@ -2,6 +2,7 @@ import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { tether } from "@scoutsync/runtime";
+import { BUSY_MS } from "./wait.ts";
 
 /** A value as the writers take it; `{ int }` for integers beyond 2^53, `{ blob }` as hex, `{ real }` for "inf" and "-inf". */
 export type WriterValue = null | number | string | { int: string } | { blob: string } | { real: string };
@@ -37,7 +38,7 @@ export function isPythonHere(): boolean {
 /** Starts an application: Python where it is, else Node's own SQLite; neither is the library under test. */
 export function startWriter(): Writer {
   const [kind, program, script] = isPythonHere() ? ["python3", "python3", PYTHON_WRITER] : ["node", process.execPath, NODE_WRITER];
-  const child: ChildProcess = spawn(program, [script], { stdio: ["pipe", "pipe", "inherit"] });
+  const child: ChildProcess = spawn(program, [script, String(BUSY_MS)], { stdio: ["pipe", "pipe", "inherit"] });
   tether(child);
   const waiting: { resolve: (ids: number[]) => void; reject: (error: Error) => void }[] = [];
   const ended = new Promise<void>((resolve) => {
@@ -73,7 +74,7 @@ export function startWriter(): Writer {
 
 /** Runs one script in the `sqlite3` program, as a person at a shell would; null when it is not installed. */
 export function sqliteProgram(path: string, sql: string): string | null {
-  const done = spawnSync("sqlite3", ["-bail", "-cmd", ".timeout 5000", path, sql], { encoding: "utf8" });
+  const done = spawnSync("sqlite3", ["-bail", "-cmd", `.timeout ${BUSY_MS}`, path, sql], { encoding: "utf8" });
   if (done.error) return null;
   if (done.status !== 0) throw new Error(`sqlite3: ${done.stderr.trim()}`);
   return done.stdout;

@@ -1,4 +1,4 @@
-// The same as writer.py for machines without Python: an application that has never heard of sync.
+// The same as writer.py for machines without Python: an application that has never heard of sync. Its argument: as there.
 import { createInterface } from "node:readline";
 import { DatabaseSync } from "node:sqlite";
 
@@ -8,7 +8,7 @@ function connection(path, pragmas) {
   const name = JSON.stringify([path, pragmas]);
   let found = connections.get(name);
   if (!found) {
-    found = new DatabaseSync(path, { timeout: 5_000, enableForeignKeyConstraints: false });
+    found = new DatabaseSync(path, { timeout: Number(process.argv[2]), enableForeignKeyConstraints: false });
     for (const pragma of pragmas) found.exec(`PRAGMA ${pragma}`);
     connections.set(name, found);
   }

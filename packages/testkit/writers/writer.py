@@ -1,7 +1,7 @@
 """An application that writes SQLite and has never heard of sync.
 
 Reads one JSON request per line, answers one JSON line after the commit. Values are JSON, except
-{"int": "123"}, {"blob": "hex"} and {"real": "inf"} for what JSON cannot say.
+{"int": "123"}, {"blob": "hex"} and {"real": "inf"} for what JSON cannot say. Its argument: its busy timeout, milliseconds.
 """
 import json
 import sqlite3
@@ -24,8 +24,8 @@ connections = {}
 def connection(path, pragmas):
     found = connections.get((path, pragmas))
     if found is None:
-        # autocommit: BEGIN and COMMIT are ours; 5 s is the busy timeout an ordinary application has
-        found = sqlite3.connect(path, timeout=5, isolation_level=None)
+        # autocommit: BEGIN and COMMIT are ours
+        found = sqlite3.connect(path, timeout=float(sys.argv[1]) / 1000, isolation_level=None)
         for pragma in pragmas:
             found.execute("PRAGMA " + pragma)
         connections[(path, pragmas)] = found
