@@ -194,7 +194,7 @@ function call(
   metadata.set("scoutsync-acting-for", "somebody else");
   if (key !== undefined) metadata.set("authorization", `Bearer ${key}`);
   const same = (bytes: Buffer) => bytes;
-  const stream = client.makeBidiStreamRequest(path, same, same, metadata, { deadline: Date.now() + 20_000 });
+  const stream = client.makeBidiStreamRequest(path, same, same, metadata, { deadline: Date.now() + boundOf(20_000) });
   const answers: Buffer[] = [];
   return new Promise((resolve) => {
     stream.on("data", (answer: Buffer) => {

@@ -1,5 +1,6 @@
 import type { Client } from "@grpc/grpc-js";
 import { connectPeer, FleetService, SyncNodeService } from "@scoutsync/protocol";
+import { boundOf } from "@scoutsync/testkit";
 import { dialAs, Trust } from "@scoutsync/trust";
 
 /** A call of any service, as the generated code describes it. */
@@ -18,7 +19,7 @@ const CALLS: readonly Definition[] = [SyncNodeService, FleetService].flatMap(
 /** What differs from call to call, and says nothing of anybody: times, and the hash of a frame in which one is. */
 const TIMES = new Set(["time", "timeUs", "receivedUs", "sentUs", "atUs", "frameSha256", "date"]);
 /** A stream that does not end by itself is cut; none of those that are asked is one. */
-const CUT_MS = 10_000;
+const CUT_MS = boundOf(10_000);
 /** These are there to become a member, where wrong codes are counted, and to hear who is none any more, for as long as it lasts. */
 const LEFT_OUT = new Set(["Join", "Renew", "ShareRevocations"]);
 

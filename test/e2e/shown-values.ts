@@ -1,5 +1,6 @@
 import { Client, credentials, type ServiceDefinition } from "@grpc/grpc-js";
 import { AccessService, CoordinatorService, FleetService, SyncNodeService } from "@scoutsync/protocol";
+import { boundOf } from "@scoutsync/testkit";
 
 /** Every service that is ours; a server that tells of another one is not known here, and the test says so. */
 export const SERVICES: Readonly<Record<string, ServiceDefinition>> = {
@@ -9,8 +10,10 @@ export const SERVICES: Readonly<Record<string, ServiceDefinition>> = {
   "scoutsync.v1.Access": AccessService,
 };
 
-/** How long an answer that does not end is listened to. */
+/** How long an answer that does not end is listened to, from its first word on. */
 const LISTEN_MS = 1_500;
+/** How long the first word is waited for: a busy machine takes its time. */
+const SILENT_MS = 15_000;
 
 /** What a field of a request is filled with, by its name. */
 export type Filling = Readonly<Record<string, unknown>>;
@@ -25,10 +28,16 @@ export function callFilled(address: string, service: ServiceDefinition, method: 
   const filled = Object.entries(empty).map(([name, value]) => [name, name in filling ? like(value, filling[name]) : value]);
   const client = new Client(address, credentials.createInsecure());
   const same = (bytes: Buffer) => bytes;
-  const stream = client.makeBidiStreamRequest(definition.path, definition.requestSerialize, same, { deadline: Date.now() + 20_000 });
+  const stream = client.makeBidiStreamRequest(definition.path, definition.requestSerialize, same, {
+    deadline: Date.now() + boundOf(20_000),
+  });
   const shown: string[] = [];
   return new Promise((resolve) => {
-    const timer = setTimeout(() => stream.cancel(), LISTEN_MS);
+    let timer = setTimeout(() => stream.cancel(), SILENT_MS);
+    stream.once("data", () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => stream.cancel(), LISTEN_MS);
+    });
     stream.on("data", (answer: Buffer) => shown.push(answer.toString("utf8")));
     stream.on("metadata", (metadata) => shown.push(JSON.stringify(metadata.toJSON())));
     stream.on("error", () => {});
@@ -51,7 +60,7 @@ export function callPlainly(address: string): (path: string, message: Buffer) =>
       const client = new Client(address, credentials.createInsecure());
       const same = (bytes: Buffer) => bytes;
       const answers: Buffer[] = [];
-      const stream = client.makeBidiStreamRequest(path, same, same, { deadline: Date.now() + 20_000 });
+      const stream = client.makeBidiStreamRequest(path, same, same, { deadline: Date.now() + boundOf(20_000) });
       stream.on("data", (answer: Buffer) => answers.push(answer));
       stream.on("error", reject);
       stream.on("status", () => {

@@ -7,6 +7,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startCoordinator } from "@scoutsync/coordinator";
 import { createLogger } from "@scoutsync/runtime";
+import { boundOf } from "@scoutsync/testkit";
 import { createFleet } from "@scoutsync/trust";
 import { expectHolds } from "./budget.ts";
 
@@ -58,7 +59,7 @@ function send(secure: boolean, { method, path, headers, body }: Ask): Promise<{ 
       response.setEncoding("utf8").on("data", (piece: string) => (text += piece));
       response.on("end", () => resolve({ status: response.statusCode ?? 0, body: text }));
     });
-    made.setTimeout(15_000, () => made.destroy(new Error(`no answer to ${method} ${path} ${body}`)));
+    made.setTimeout(boundOf(15_000), () => made.destroy(new Error(`no answer to ${method} ${path} ${body}`)));
     made.on("error", reject);
     made.end(body);
   });

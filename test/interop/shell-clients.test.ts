@@ -20,7 +20,7 @@ const SCHEMA = "CREATE TABLE note(id INTEGER PRIMARY KEY, body TEXT)";
 const BUF = fileURLToPath(new URL("../../node_modules/.bin/buf", import.meta.url));
 const GRPCURL = ["grpcurl", join(homedir(), "go", "bin", "grpcurl")].find((program) => !spawnSync(program, ["-version"]).error);
 const proto = (file: string) => readFileSync(new URL(`../../proto/scoutsync/v1/${file}.proto`, import.meta.url), "utf8");
-/** Long enough for one event of the coordinator to come by. */
+/** Long enough for one event of the coordinator to come by; with each try for longer, as a busy machine may need it. */
 const ENDLESS_MS = 3_000;
 
 let fleet: Fleet;
@@ -53,9 +53,11 @@ afterAll(() => fleet.stop());
 /** Something has to happen for a watcher to see, and on a busy machine a client takes a while until it watches. */
 function watched(client: ShellClient, call: InteropCall): Promise<string> {
   const scan = () => fetch(`http://${coordinator.http}/api/sync/catchup/scan?wait=false`, { method: "POST" });
+  let tries = 0;
   const look = async () => {
+    tries++;
     const happening = setInterval(() => void scan().catch(() => {}), 300);
-    const answer = await client.call(coordinator.address, call);
+    const answer = await client.call(coordinator.address, call, ENDLESS_MS * tries);
     clearInterval(happening);
     return call.expected.test(answer) && answer;
   };
@@ -68,7 +70,8 @@ interface ShellClient {
   services(address: string): Promise<string>;
   methods(address: string, service: string): Promise<string>;
   describe(address: string, symbol: string): Promise<string>;
-  call(address: string, call: InteropCall): Promise<string>;
+  /** An endless one is cut after so many milliseconds. */
+  call(address: string, call: InteropCall, endlessMs?: number): Promise<string>;
 }
 
 async function output(program: string, args: readonly string[], withinMs?: number): Promise<string> {
@@ -88,8 +91,8 @@ function bufCurl(reflection: "grpc-v1" | "grpc-v1alpha"): ShellClient {
     methods: (address) => curl(["--list-methods", `http://${address}`]),
     // buf curl resolves the whole schema before it calls anything; it has no describe of its own.
     describe: (address) => curl(["--list-methods", `http://${address}`]),
-    call: (address, { method, body, endless }) =>
-      curl(["-d", body, `http://${address}/scoutsync.v1.${method}`], endless ? ENDLESS_MS : undefined),
+    call: (address, { method, body, endless }, endlessMs) =>
+      curl(["-d", body, `http://${address}/scoutsync.v1.${method}`], endless ? endlessMs : undefined),
   };
 }
 
@@ -99,11 +102,11 @@ const grpcurl: ShellClient = {
   services: (address) => output(GRPCURL ?? "", ["-plaintext", address, "list"]),
   methods: (address, service) => output(GRPCURL ?? "", ["-plaintext", address, "list", service]),
   describe: (address, symbol) => output(GRPCURL ?? "", ["-plaintext", address, "describe", symbol]),
-  call: (address, { method, body, endless }) =>
+  call: (address, { method, body, endless }, endlessMs = ENDLESS_MS) =>
     output(GRPCURL ?? "", [
       "-plaintext",
       "-emit-defaults",
-      ...(endless ? ["-max-time", String(ENDLESS_MS / 1000)] : []),
+      ...(endless ? ["-max-time", String(endlessMs / 1000)] : []),
       "-d",
       body,
       address,

@@ -6,6 +6,7 @@ import { childEnvironment } from "./environment.ts";
 import { scoutsync, type CommandResult } from "./command.ts";
 import { ownPort } from "./port.ts";
 import { temporaryFolder } from "./temp.ts";
+import { boundOf } from "./wait.ts";
 
 export interface NodePlan {
   name: string;
@@ -167,7 +168,8 @@ export class Fleet {
   }
 
   async #start(args: readonly string[], name: string, env: Readonly<Record<string, string>> = {}): Promise<ServiceProcess> {
-    const service = await startService({ args, env: { ...childEnvironment(), ...env }, logFile: this.path("logs", `${name}.log`) });
+    const logFile = this.path("logs", `${name}.log`);
+    const service = await startService({ args, env: { ...childEnvironment(), ...env }, logFile, readyMs: boundOf(60_000) });
     this.#running.add(service);
     void service.ended.then(() => this.#running.delete(service));
     return service;

@@ -4,6 +4,7 @@ import { Client, credentials, Metadata, status } from "@grpc/grpc-js";
 import { parseVector, PayloadWriter, RecordFlags, type ChangeBatch, type SqlValue } from "@scoutsync/core";
 import { expect, test, vi } from "vitest";
 import { runSession } from "@scoutsync/session";
+import { boundOf } from "@scoutsync/testkit";
 import { eventually, startNode, type TestNode } from "./nodes.ts";
 
 // A thousand calls at once take their time on a busy machine.
@@ -199,7 +200,7 @@ test("a message that is too long, or no message at all, ends its call and nothin
   const call = (path: string, bytes: Buffer) =>
     new Promise<number>((resolve) => {
       const same = (buffer: Buffer) => buffer;
-      const stream = raw.makeBidiStreamRequest(path, same, same, new Metadata(), { deadline: Date.now() + 20_000 });
+      const stream = raw.makeBidiStreamRequest(path, same, same, new Metadata(), { deadline: Date.now() + boundOf(20_000) });
       stream.on("error", () => {});
       stream.on("data", () => {});
       stream.on("status", ({ code }) => resolve(code));
