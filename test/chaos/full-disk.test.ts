@@ -105,8 +105,11 @@ test(
       const b = await fleet.node({ name: "b", databases: {}, flags: ["--files", `files=${small}`], peers: [a.address] });
       const status = async () => (await scoutsync(["files", "status", b.address, "--json"])).json<RootDocument[]>()[0] as RootDocument;
       const mine = (text: string) => () => existsSync(join(roomy, "mine")) && readFileSync(join(roomy, "mine"), "utf8") === text;
-      await until(async () => (await status()).problem !== "", { withinMs: 60_000, everyMs: 500, what: "the word on the full disk" });
-      const { problem } = await status();
+      const problem = await until(async () => (await status()).problem, {
+        withinMs: 60_000,
+        everyMs: 500,
+        what: "the word on the full disk",
+      });
       expect(problem).toMatch(
         /^\d+ bytes are lacking for a file of 20971520 bytes: \d+ are free, of which \d+ are kept free, .*Free space there/,
       );
@@ -131,7 +134,7 @@ test(
           return code === 1 && /DISK_FULL.*bytes are lacking for a file of 20971520 bytes.*Free space there/s.test(stdout);
         };
         await until(isRefused, { withinMs: 60_000, everyMs: 500, what: "a session that says what is lacking" });
-        expect(readFileSync(join(small, name), "utf8")).toBe(name);
+        await until(() => readFileSync(join(small, name), "utf8") === name, { what: "the small file that came meanwhile" });
       }
       writeFileSync(join(roomy, "from a stick"), "from a stick");
       const bundle = fleet.path("stick", "bundle");
@@ -142,7 +145,7 @@ test(
         return code === 1 && /bytes are lacking for a file of 20971520 bytes.*Import the file again/s.test(stderr);
       };
       await until(isImportRefused, { withinMs: 60_000, everyMs: 500, what: "an import that says what is lacking" });
-      expect(readFileSync(join(small, "from a stick"), "utf8")).toBe("from a stick");
+      await until(() => readFileSync(join(small, "from a stick"), "utf8") === "from a stick", { what: "the small file from the stick" });
       await until(() => existsSync(join(small, "small, listed after it")) && existsSync(join(small, "z, as well")), {
         withinMs: 60_000,
         everyMs: 500,

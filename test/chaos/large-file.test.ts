@@ -48,7 +48,7 @@ test(
       );
       const staged = () => {
         const folder = join(there, ".scoutsync-store", "staging");
-        return readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
+        return readdirSync(folder).reduce((sum, name) => sum + (statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0), 0);
       };
       let before = 0;
       for (let kill = 0; kill < KILLS; kill++) {

@@ -208,9 +208,10 @@ test("what came before the connection was cut is gone on from", async () => {
   expect(done, done.stdout).toMatchObject({ success: true, verified: true });
   expectHere("b");
   expect(readFileSync(join(folder("b"), "larger")).equals(larger)).toBe(true);
-  expect(passed.filter(isBulk).length).toBeGreaterThan(1);
-  // Nothing that had been written came again.
-  expect(done.received).toBeLessThan(LARGE.length + larger.length + 9 * MIB);
+  const cuts = passed.filter(isBulk).length - 1;
+  expect(cuts).toBeGreaterThan(0);
+  // Nothing that had been written came again, only what each cut found on its way to the disk.
+  expect(done.received).toBeLessThan(LARGE.length + larger.length + cuts * 9 * MIB);
 });
 
 test("large files are sent over a connection of their own, too", async () => {

@@ -2,7 +2,7 @@ import { diskLedger } from "./disk-ledger.ts";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { temporaryFolder } from "@scoutsync/testkit";
+import { temporaryFolder, until } from "@scoutsync/testkit";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { openSite, type Site } from "./exchange.ts";
 
@@ -24,8 +24,8 @@ afterEach(async () => {
 function incoming(mebibytes: number) {
   const bytes = Buffer.alloc(mebibytes * MIB, `a file of ${mebibytes} MiB`);
   const hash = hashOf(bytes);
-  const send = async (until = bytes.length) => {
-    for (let at = await site.engine.begin(hash, bytes.length); at < until; at += MIB)
+  const send = async (length = bytes.length) => {
+    for (let at = await site.engine.begin(hash, bytes.length); at < length; at += MIB)
       await site.engine.write(hash, at, bytes.subarray(at, at + MIB));
   };
   /** Sends it as often as it has to be; returns how often the disk failed. */
@@ -87,6 +87,8 @@ test("what was left of a large file is not gone on with where the disk had refus
     const file = incoming(40);
     diskLedger.failing = 1;
     await file.send(36 * MIB);
+    await until(() => diskLedger.failing === 0, { what: "the disk to have been asked to write them" });
+    // Until that has come back.
     await new Promise((resolve) => setTimeout(resolve, 500));
     await site.engine.leave(file.hash);
     expect(await site.engine.begin(file.hash, 40 * MIB)).toBe(0);

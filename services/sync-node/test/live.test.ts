@@ -136,6 +136,7 @@ describe("announcing", () => {
       server.addService(CoordinatorService, {
         register: (call: ServerUnaryCall<RegisterRequest, unknown>, done: sendUnaryData<unknown>) => {
           registered.push(call.request);
+          unknown = false;
           done(null, { id: 1n, heartbeatIntervalMs: 60_000 });
         },
         heartbeat: (call: ServerUnaryCall<HeartbeatRequest, unknown>, done: sendUnaryData<unknown>) => {
@@ -160,13 +161,13 @@ describe("announcing", () => {
     expect(beats.length, "not one for each write").toBeLessThan(10);
     unknown = true;
     node.replica.write("b", "x");
-    await eventually("registered again", () => registered.length === 2);
-    unknown = false;
+    await eventually("registered again", () => registered.length > 1);
     first.server.forceShutdown();
+    const before = registered.length;
     node.replica.write("c", "x");
     await pause(300);
     expect(await node.client.ping()).toMatchObject({ name: "a" });
     await start(first.address);
-    await eventually("registered with the new one", () => registered.length >= 3);
+    await eventually("registered with the new one", () => registered.length > before);
   });
 });
