@@ -1,7 +1,7 @@
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { lstatSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { pause } from "@scoutsync/runtime";
 import { Fleet, scoutsync, until } from "@scoutsync/testkit";
@@ -18,6 +18,18 @@ function stateOf(folder: string): string[] {
     const { mode, mtimeMs, ctimeMs, ino, nlink, size } = lstatSync(join(folder, path));
     return [path, mode, mtimeMs, ctimeMs, ino, nlink, size].join(" ");
   });
+}
+
+/** The folder goes with what the swapper does to the other one, at any moment: then it is made again. */
+function write(path: string, text: string): void {
+  for (;;) {
+    try {
+      mkdirSync(dirname(path), { recursive: true });
+      return writeFileSync(path, text);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    }
+  }
 }
 
 test(
@@ -46,11 +58,8 @@ test(
       for (let turn = 0; swapper.exitCode === null; turn++) {
         const name = NAMES[turn % NAMES.length] ?? "";
         if (turn % 7 === 6) rmSync(join(there, "d", name), { force: true });
-        else writeFileSync(join(there, "d", name), `turn ${turn} of ${name}`);
-        if (turn % 5 === 0) {
-          mkdirSync(join(there, "d", "sub"), { recursive: true });
-          writeFileSync(join(there, "d", "sub", "deep"), `turn ${turn}`);
-        }
+        else write(join(there, "d", name), `turn ${turn} of ${name}`);
+        if (turn % 5 === 0) write(join(there, "d", "sub", "deep"), `turn ${turn}`);
         await pause(15);
       }
       await over;

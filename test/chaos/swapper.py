@@ -1,6 +1,7 @@
 """Swaps a folder for a link to another one and back, again and again, as fast as it can.
 
-usage: swapper.py FOLDER ASIDE TARGET SECONDS; prints how often it did.
+usage: swapper.py FOLDER ASIDE TARGET SECONDS; prints how often it did. On a busy machine it goes on until it did so 100 times, and
+for as long as there is a file ASIDE.go-on.
 """
 import os
 import sys
@@ -9,7 +10,7 @@ import time
 folder, aside, target, seconds = sys.argv[1:]
 end = time.monotonic() + float(seconds)
 swaps = 0
-while time.monotonic() < end:
+while time.monotonic() < end or swaps < 100 or os.path.exists(f"{aside}.go-on"):
     try:
         os.rename(folder, aside)
     except FileNotFoundError:
