@@ -21,6 +21,20 @@ export function application(name: string): (path: string, env: Readonly<Record<s
   };
 }
 
+/**
+ * Runs Django's migrations on one server's database. In their transactions they read before they write, and SQLite refuses that at
+ * once, whatever the timeout, where the node has written in between: they are run again, as anybody would.
+ */
+export async function migrate(path: string, ...which: string[]): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return void (await application("django")(path, {}, "manage.py", "migrate", "-v0", ...which));
+    } catch (error) {
+      if (tries === 5 || !/database is locked/.test(String(error))) throw error;
+    }
+  }
+}
+
 /** Everyone with everyone until nothing moves. A session may find a table gone that a migration is about to bring back. */
 export async function settle(fleet: Fleet, nodes: readonly FleetNode[]): Promise<void> {
   for (let round = 0; round < 6; round++) {

@@ -1,11 +1,10 @@
 import { copyFileSync } from "node:fs";
 import { createDatabase, differences, dumpDatabase, Fleet, integrityProblems, select } from "@scoutsync/testkit";
 import { expect, onTestFinished, test } from "vitest";
-import { application, hasModules, settle } from "./application.ts";
+import { application, hasModules, migrate, settle } from "./application.ts";
 
 const run = application("django");
 const python = (path: string, ...args: string[]) => run(path, {}, ...args);
-const migrate = (path: string, ...which: string[]) => python(path, "manage.py", "migrate", "-v0", ...which);
 
 test("a Django project on three servers is migrated one by one while all of them write", async (context) => {
   if (!hasModules("django")) return context.skip("Django is not here: apt-get install python3-django");

@@ -1,10 +1,9 @@
 import { createDatabase, differences, dumpDatabase, Fleet, integrityProblems, scoutsync, select } from "@scoutsync/testkit";
 import { expect, onTestFinished, test } from "vitest";
-import { application, hasModules, settle } from "./application.ts";
+import { application, hasModules, migrate, settle } from "./application.ts";
 
 const run = application("django");
 const python = (path: string, ...args: string[]) => run(path, {}, ...args);
-const migrate = (path: string, ...which: string[]) => python(path, "manage.py", "migrate", "-v0", ...which);
 
 interface Accounts {
   users: Record<string, { logins: string[]; root: boolean; groups: string[]; rights: string[] | "all" }>;
