@@ -122,8 +122,8 @@ export class ReplicaDatabase implements Neighbour {
     this.parts.file.check();
   }
 
-  wasSeen(table: string, id: bigint): void {
-    if (this.linkedRows.formerAt(table, id)) this.parts.turns.write(() => this.linkedRows.wasSeen(table, id));
+  answered(table: string, id: bigint): void {
+    if (this.linkedRows.formerAt(table, id)) this.parts.turns.write(() => this.linkedRows.answered(table, id));
   }
 
   get isBehind(): boolean {

@@ -371,6 +371,19 @@ describe("a new row that refers to an integer which a sync gave to another row",
     expect(listed(b)).toEqual([]);
   });
 
+  test.each(["winner", "loser"] as const)("what that row held stays beside an edit under its integer after that: %s", (keep) => {
+    const all = added();
+    const [, b] = all;
+    b.replica.resolve({ id: listed(b)[0]?.id ?? "", keep, set: [] });
+    b.restart();
+    b.edit("UPDATE robot SET x = 'meant for b' WHERE id = 1", START_US + 9 * SECOND_US);
+    settle(...all);
+    for (const site of all) {
+      expect(site.one("SELECT x FROM robot WHERE id = 1")).toBe("meant for b");
+      expect(conflicts(site)).toEqual([["1", "x", "meant for b", "x of a"]]);
+    }
+  });
+
   test("is not listed for long, nor where the application changed it or put another row there", () => {
     const [, b] = added();
     b.edit("UPDATE part SET robot_id = NULL WHERE m = 'wheel'", START_US + 7 * SECOND_US);

@@ -193,7 +193,7 @@ function doubtfulReference(audited: Audited, notices: Notices, group: { notices:
     review,
     settle: (keep) => {
       for (const notice of group.notices) notices.forget(notice);
-      rows.linked.noteSeen(target, id);
+      rows.linked.noteAnswered(target, id);
       return keep === "loser" && meant ? { rows: group.rows, value: rows.linked.idOf(target, meant) } : null;
     },
   };
@@ -231,8 +231,7 @@ function staleReference(audited: Audited, notices: Notices, group: { notices: No
     review,
     settle: (keep) => {
       for (const notice of group.notices) notices.forget(notice);
-      // Somebody who knows both rows has decided.
-      rows.former.wasSeen(holder, id);
+      rows.former.answered(parent, id);
       return keep === "loser" && moved ? { rows: group.rows, value: moved.slot } : null;
     },
   };

@@ -114,7 +114,7 @@ export class Questions {
       }
       return resolution;
     });
-    this.audited.rows.linked.tellSeen();
+    this.audited.rows.linked.tellAnswered();
     if (parked.length > 0) this.turns.decideWaiting();
     this.turns.drain();
     const left = parked.length > 0 ? this.reviews({ kind: "parked", id: request.id, limit: 1 })[0] : undefined;

@@ -120,11 +120,10 @@ export class LinkedParent {
     return meant && this.nameOf({ identity: meant });
   }
 
-  /** Somebody decides about the row that has this integer now, and has seen it. Inside a write transaction. */
-  wasSeen(table: string, id: bigint): void {
+  /** Somebody has said whom references to this integer mean. Inside a write transaction. */
+  answered(table: string, id: bigint): void {
     const parent = this.table(table);
-    const state = parent && this.rows.byId(parent, id);
-    if (state) this.rows.former.wasSeen(state, id);
+    if (parent) this.rows.former.answered(parent, id);
   }
 
   /** True where the row that has this integer was born here after a time, Unix microseconds. */

@@ -15,8 +15,8 @@ export interface Neighbour {
   isBehind: boolean;
   /** It had more before, or was another node's: another file came in its place. Until others' changes come, or another of the node's files is replaced. */
   wasPutBack: boolean;
-  /** As `LinkedParent.wasSeen`, in a transaction of its own. */
-  wasSeen(table: string, id: bigint): void;
+  /** As `LinkedParent.answered`, in a transaction of its own. */
+  answered(table: string, id: bigint): void;
 }
 
 /** An integer was written that another database of the node may know once it has drained. */
@@ -85,7 +85,7 @@ export class LinkedRows {
   /** Integers that were first met meanwhile, by target. */
   private readonly met = new Set<string>();
   /** Integers of which somebody has decided whom they mean. */
-  private seen: { target: LinkedTarget; id: bigint }[] = [];
+  private answers: { target: LinkedTarget; id: bigint }[] = [];
 
   constructor(db: Database, knowledge: Knowledge, neighbour: (database: string) => Neighbour | null) {
     this.db = db;
@@ -97,7 +97,7 @@ export class LinkedRows {
   reload(): void {
     this.links.clear();
     this.taken = [];
-    this.seen = [];
+    this.answers = [];
   }
 
   /** The database that a column refers to; null while it is not open. */
@@ -262,16 +262,16 @@ export class LinkedRows {
     return found?.live ? found.id : null;
   }
 
-  /** Somebody has decided whom an integer means. `tellSeen` when that has committed: the other database notes it. */
-  noteSeen(target: LinkedTarget, id: bigint): void {
-    this.seen.push({ target, id });
+  /** Somebody has decided whom an integer means. `tellAnswered` when that has committed: the other database notes it. */
+  noteAnswered(target: LinkedTarget, id: bigint): void {
+    this.answers.push({ target, id });
   }
 
   /** Outside of any transaction: the other one is locked before this one. */
-  tellSeen(): void {
-    for (const { target, id } of this.seen.splice(0)) {
+  tellAnswered(): void {
+    for (const { target, id } of this.answers.splice(0)) {
       try {
-        this.neighbour(target.database)?.wasSeen(target.table, id);
+        this.neighbour(target.database)?.answered(target.table, id);
       } catch {
         // It is locked: of the next row it is asked again.
       }

@@ -70,7 +70,7 @@ export class FormerIds {
       )
       .run(table.tid, id, origin, sequence);
     // Back where it was: whoever remembers it is right.
-    const isBack = this.db.prepare("DELETE FROM _scoutsync_former WHERE tid = ? AND id = ? AND oid = ? AND sequence = ?");
+    const isBack = this.db.prepare("DELETE FROM _scoutsync_former WHERE tid = ? AND id = ? AND oid = ? AND abs(sequence) = ?");
     if (isBack.run(table.tid, id, origin, sequence).changes > 0) return;
     const image = new ByteWriter(256);
     cells.forEach((value, i) => {
@@ -106,14 +106,22 @@ export class FormerIds {
     return (at as number | undefined) ?? 0;
   }
 
-  /** Which row had the integer of this one before a sync gave it to this one; null where nobody can mean it any more. */
+  /** Which row had the integer of this one before a sync gave it to this one; null where nobody can mean it any more, or somebody has said who is meant. */
   meant({ table, identity, slot }: RowState): Identity | null {
     const found = this.db
       .prepare(
-        "SELECT oid AS origin, sequence FROM _scoutsync_former WHERE tid = ? AND id = ? AND holder_oid = ? AND holder_sequence = ? AND at > ?",
+        "SELECT oid AS origin, sequence FROM _scoutsync_former WHERE tid = ? AND id = ? AND holder_oid = ? AND holder_sequence = ? AND at > ? AND sequence > 0",
       )
       .get(table.tid, slot, identity.origin, identity.sequence, this.nowUs() - this.rememberedUs);
     return (found as Identity | undefined) ?? null;
+  }
+
+  /**
+   * Somebody has said whom references to the integer mean, and is not asked about the next ones. An edit in an open form may go on meaning
+   * the former row: what the one that has it now held stays noted. Stored as a sequence below 0.
+   */
+  answered({ tid }: Table, id: bigint): void {
+    this.db.prepare("UPDATE _scoutsync_former SET sequence = -abs(sequence) WHERE tid = ? AND id = ?").run(tid, id);
   }
 
   /** Somebody decides about the row that has the integer now, and has seen it. */
