@@ -162,6 +162,36 @@ describe("an application goes on using an integer that a sync gave to another se
     }
   });
 
+  test.each([
+    ["later than it had to be moved", 0],
+    ["by a clock that was fast then", 3600 * SECOND_US],
+  ])("what was decided about a row that waited stays in the history, once it has the integer: %s", (_, fastUs) => {
+    const schema = "CREATE TABLE person(id INTEGER PRIMARY KEY, mail TEXT UNIQUE, name TEXT)";
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    b.edit("INSERT INTO person VALUES(5, 'other', 'first')", START_US);
+    b.edit("UPDATE person SET mail = 'mail'", START_US + SECOND_US);
+    a.edit("INSERT INTO person VALUES(1, 'mail', 'of a')", START_US + 2 * SECOND_US);
+    b.edit("INSERT INTO person VALUES(1, NULL, 'of b')", START_US + 3 * SECOND_US);
+    settle(a, b);
+    const decide = (name: string, value: string, atUs: number) => {
+      b.nowUs = atUs;
+      const [parked] = b.replica.reviews({ kind: "parked", id: "", limit: 2 });
+      b.replica.resolve({ id: parked?.id ?? "", keep: "", set: [{ name, value }] });
+    };
+    decide("name", "typed", START_US + 4 * SECOND_US + fastUs);
+    decide("mail", "free", START_US + 5 * SECOND_US);
+    expect(b.one("SELECT name FROM person WHERE id = 1")).toBe("typed");
+    for (const [i, name] of ["known", "meant for b"].entries())
+      b.edit(`UPDATE person SET name = '${name}' WHERE id = 1`, START_US + (6 + i) * SECOND_US);
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(site.one("SELECT name FROM person WHERE id = 1")).toBe("meant for b");
+      const closed = site.replica.history("person", "1").filter(({ operation }) => operation === "closed");
+      expect(closed.map(({ column, value }) => [column, value])).toEqual([["name", "typed"]]);
+      expect(site.replica.state().digest).toEqual(a.replica.state().digest);
+    }
+  });
+
   test("an edit of several columns wins or loses in all of them, in whichever order the origins are: linked seed 841077", () => {
     const [a, b] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
     for (const [i, site] of [a, b].entries())

@@ -1,6 +1,7 @@
 import type { Database, Statement } from "better-sqlite3";
 import { ByteReader, ByteWriter, type CellValue } from "@scoutsync/core";
 import type { Table } from "../schema/catalog.ts";
+import { latestTime } from "./registers.ts";
 import type { RowState } from "./row-state.ts";
 import { writing } from "../write-lock.ts";
 import type { Identity } from "./same-links.ts";
@@ -60,7 +61,8 @@ export class FormerIds {
   }
 
   /** The row is in its table under an integer that `has`, with these values, references as identities. */
-  placed({ table, identity }: RowState, id: bigint, cells: readonly CellValue[]): void {
+  placed(state: RowState, id: bigint, cells: readonly CellValue[]): void {
+    const { table, identity } = state;
     const { origin, sequence } = identity;
     // Another one has left it since that one did.
     this.db
@@ -79,9 +81,12 @@ export class FormerIds {
       image.varint((table.columns[i] as { cid: number }).cid);
       image.value(value);
     });
+    // What was written here to a row that waited for its place, or by a fast clock, came before it had the integer, too.
     this.db
-      .prepare("UPDATE _scoutsync_former SET holder_oid = ?, holder_sequence = ?, image = ? WHERE tid = ? AND id = ?")
-      .run(origin, sequence, image.toBytes(), table.tid, id);
+      .prepare(
+        "UPDATE _scoutsync_former SET at = iif(image IS NULL, ?, at), holder_oid = ?, holder_sequence = ?, image = ? WHERE tid = ? AND id = ?",
+      )
+      .run(Math.max(this.nowUs(), latestTime(state) + 1), origin, sequence, image.toBytes(), table.tid, id);
   }
 
   /**
@@ -100,7 +105,7 @@ export class FormerIds {
     return values;
   }
 
-  /** When another row had to leave the integer of this one, microseconds; 0 where none had it. */
+  /** When this row got an integer that another one had to leave, microseconds; 0 where none had it. */
   givenAt({ table, slot }: RowState): number {
     const at = this.db.prepare("SELECT at FROM _scoutsync_former WHERE tid = ? AND id = ?").pluck().get(table.tid, slot);
     return (at as number | undefined) ?? 0;

@@ -282,8 +282,8 @@ export function writeBeside(state: RowState, cid: number, write: Write, knowledg
 /**
  * A local write to a column by somebody who may have meant another row, and then never saw what this one held: `said`. It
  * replaces what was written in this database before; what came from others stays beside it, and is shown as a conflict. `at` is
- * later than all that the row held before the edit. `shown`: the write whose value its table had; `givenAt`: when another row had to
- * leave the integer of this one. What was written here before that stays in the history, too. Returns what it wrote.
+ * later than all that the row held before the edit. `shown`: the write whose value its table had; `givenAt`: when this row got
+ * its integer, which another one had. What was written here before that stays in the history, too. Returns what it wrote.
  */
 export function writeUnseen(
   state: RowState,
