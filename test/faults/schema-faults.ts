@@ -170,8 +170,13 @@ export const SCHEMA_FAULTS: Fault[] = [
     caughtBy: tests("keyless"),
   },
   {
+    name: "what feeds an index rests with what else its trigger does",
+    edits: [["return kept.length === 0 ? null :", "return kept.length >= 0 ? null :"]],
+    caughtBy: tests("every-schema"),
+  },
+  {
     name: "a trigger runs that needs what only the application has",
-    edits: [["for (const trigger of unrunnable(db, tables, ours, suspended, virtual)) suspended.add(trigger);", ""]],
+    edits: [["restUnrunnable(db, tables, { triggers: ours, resting, virtual, feeds });", ""]],
     caughtBy: tests("every-schema"),
   },
   {
@@ -181,7 +186,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "triggers that write what is captured run where it is applied, too",
-    edits: [["writtenTables(body).every(harmless);", "true;"]],
+    edits: [["writes !== null && !raises && harmless(writes);", "writes !== null && !raises;"]],
     caughtBy: tests("every-schema"),
   },
   {
@@ -201,7 +206,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "the application's own triggers run again on apply",
-    edits: [["return /\\bRAISE\\s*\\(/i.test(body) || !writtenTables(body).every(harmless);", 'return body === "";']],
+    edits: [["step.raises || (step.writes !== null && !feeds(step))", 'step.sql === ""']],
     caughtBy: tests("migrations"),
   },
   {

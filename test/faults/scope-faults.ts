@@ -103,7 +103,7 @@ export const SCOPE_FAULTS: Fault[] = [
   },
   {
     name: "a trigger's effects come twice at the server of a scope",
-    edits: [["if (!this.isResting) for (const { name } of this.resting)", "if (this.isResting) for (const { name } of this.resting)"]],
+    edits: [["if (!this.isResting) putInPlace(", "if (this.isResting) putInPlace("]],
     caughtBy: SCHEMAS,
   },
   {

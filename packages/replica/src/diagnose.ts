@@ -56,11 +56,11 @@ export function diagnose(path: string, exclude: readonly string[], scopes: reado
       }
     }
     for (const trigger of triggersToSuspend(db, survey.tables)) {
+      const only = trigger.meanwhile === null ? "it" : "but for what feeds indexes and the like it";
       problems.push({
         severity: "warning",
         message: `trigger "${trigger.name}" writes to synced tables, refuses writes, or needs what only the application has`,
-        action:
-          "Nothing to do: it runs where a row is written, and not again where the change arrives. --run-trigger lets it run there, too.",
+        action: `Nothing to do: ${only} runs where a row is written, and not again where the change arrives. --run-trigger lets it run there, too.`,
       });
     }
     for (const rule of scopes) {

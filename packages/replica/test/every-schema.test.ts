@@ -312,6 +312,56 @@ describe("the application's triggers", () => {
     expect(b.one("SELECT count(*) FROM doc_less WHERE doc_less MATCH 'only'")).toBe(0);
   });
 
+  test("that do other things beside keep such indexes right all the same, and have those effects once", () => {
+    const schema = `CREATE TABLE doc(k TEXT, n INT, body TEXT, edits INT DEFAULT 0, PRIMARY KEY(k, n)); CREATE TABLE log(line TEXT);
+      CREATE VIRTUAL TABLE doc_text USING fts5(body, content='doc'); CREATE VIRTUAL TABLE doc_less USING fts5(body, content='');
+      CREATE TRIGGER doc_i AFTER INSERT ON doc BEGIN
+        SELECT RAISE(ABORT, 'begin with a word; not --this') WHERE NEW.body LIKE '--%'; -- says; INSERT INTO log VALUES('nothing')
+        INSERT INTO "doc_text"(rowid, body) VALUES(NEW.rowid, NEW.body);
+        INSERT INTO log VALUES(CASE WHEN NEW.n > 0 THEN 'new; -- ' ELSE 'delete from doc' END || NEW.body); INSERT INTO doc_less(rowid, body) VALUES(NEW.rowid, NEW.body); END;
+      CREATE TRIGGER doc_d BEFORE DELETE ON doc BEGIN INSERT INTO log VALUES('gone ' || OLD.body);
+        INSERT INTO doc_text(doc_text, rowid, body) VALUES('delete', OLD.rowid, OLD.body);
+        INSERT INTO doc_less(doc_less, rowid, body) VALUES('delete', OLD.rowid, OLD.body); END;
+      CREATE TRIGGER doc_u AFTER UPDATE OF body ON doc WHEN OLD.body IS NOT NEW.body BEGIN
+        UPDATE OR FAIL doc SET edits = edits + 1 WHERE k = NEW.k AND n = NEW.n;
+        INSERT INTO doc_text(doc_text, rowid, body) VALUES('delete', OLD.rowid, OLD.body); INSERT INTO doc_text(rowid, body) VALUES(NEW.rowid, NEW.body);
+        INSERT INTO doc_less(doc_less, rowid, body) VALUES('delete', OLD.rowid, OLD.body); INSERT INTO doc_less(rowid, body) VALUES(NEW.rowid, NEW.body);
+        INSERT INTO log VALUES('edit'); END`;
+    const sites = ["a", "b"].map((name) => new Site(name, schema)) as [Site, Site];
+    const [a, b] = sites;
+    const was = a.rows("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'doc%' ORDER BY 1");
+    a.edit("INSERT INTO doc(k, n, body) VALUES('x', 1, 'red robot'), ('x', 2, 'blue robot'), ('x', 0, 'gone robot')");
+    b.edit("INSERT INTO doc(k, n, body) VALUES('y', 1, 'green robot')", b.nowUs + 1_000_000);
+    settle(a, b);
+    b.edit("UPDATE doc SET body = 'violet robot' WHERE body LIKE 'red%'; DELETE FROM doc WHERE body LIKE 'gone%'");
+    settle(a, b);
+    a.edit("UPDATE doc SET body = 'white robot' WHERE body LIKE 'green%'");
+    settle(a, b);
+    for (const site of sites) {
+      const found = (word: string, index: string) =>
+        site
+          .rows(`SELECT body FROM doc WHERE rowid IN (SELECT rowid FROM ${index} WHERE ${index} MATCH '${word}') ORDER BY 1`)
+          .map(({ body }) => body);
+      for (const index of ["doc_text", "doc_less"]) {
+        expect(found("robot", index)).toEqual(["blue robot", "violet robot", "white robot"]);
+        expect(["red", "gone", "green"].map((word) => found(word, index))).toEqual([[], [], []]);
+      }
+      site.write("INSERT INTO doc_text(doc_text, rank) VALUES('integrity-check', 1)");
+      expect(site.rows("SELECT line FROM log ORDER BY 1").map(({ line }) => line)).toEqual([
+        "delete from docgone robot",
+        "edit",
+        "edit",
+        "gone gone robot",
+        "new; -- blue robot",
+        "new; -- green robot",
+        "new; -- red robot",
+      ]);
+      expect(site.rows("SELECT edits FROM doc ORDER BY body")).toEqual([{ edits: 0 }, { edits: 1 }, { edits: 1 }]);
+      expect(() => site.write("INSERT INTO doc(k, n, body) VALUES('z', 1, '--')")).toThrow("begin with a word");
+      expect(site.rows("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'doc%' ORDER BY 1")).toEqual(was);
+    }
+  });
+
   test("run or rest as a person says", () => {
     const schema = `CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE cache(v); CREATE TABLE log(v);
       CREATE TRIGGER fill AFTER INSERT ON t BEGIN INSERT INTO cache VALUES(NEW.v); END;
@@ -329,16 +379,21 @@ describe("the application's triggers", () => {
   test("that need a function or tokenizer of the application's rest where others' changes are applied", () => {
     const schema = `CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE seen(v);
       CREATE TRIGGER tell AFTER INSERT ON t BEGIN SELECT of_the_application(NEW.v); END;
-      CREATE TRIGGER tell_more AFTER UPDATE ON t BEGIN SELECT another_function(NEW.v); END`;
+      CREATE TRIGGER tell_more AFTER UPDATE ON t BEGIN SELECT another_function(NEW.v); END;
+      CREATE VIRTUAL TABLE words USING fts5(v);
+      CREATE TRIGGER tell_also AFTER UPDATE ON t BEGIN SELECT another_function(NEW.v); INSERT INTO words VALUES(NEW.v); END`;
     const a = new Site("a", schema);
     const b = new Site("b", schema);
     const told: unknown[] = [];
     for (const name of ["of_the_application", "another_function"]) a.app.function(name, (v) => told.push(v));
     a.edit("INSERT INTO t(v) VALUES('x'); UPDATE t SET v = 'y'");
     settle(a, b);
-    expect(told).toEqual(["x", "y"]);
+    expect(told).toEqual(["x", "y", "y"]);
     expect(b.rows("SELECT v FROM t")).toEqual([{ v: "y" }]);
-    expect(b.rows("SELECT name FROM sqlite_master WHERE name LIKE 'tell%'")).toHaveLength(2);
+    a.edit("UPDATE t SET v = 'z'");
+    settle(a, b);
+    expect(b.rows("SELECT * FROM words")).toEqual([{ v: "z" }]);
+    expect(b.rows("SELECT name FROM sqlite_master WHERE name LIKE 'tell%'")).toHaveLength(3);
     expect(
       diagnose(b.path, [])
         .problems.map(({ message }) => message)

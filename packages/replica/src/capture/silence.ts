@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import type { RowStore } from "../rows/row-store.ts";
-import type { AppTrigger } from "../schema/app-triggers.ts";
+import type { RestingTrigger } from "../schema/app-triggers.ts";
 import { quote } from "../schema/quote.ts";
 import type { SeenSchema } from "../schema/seen.ts";
 import { captureTriggers } from "./triggers.ts";
@@ -8,8 +8,8 @@ import { valueStatement } from "../kept-statements.ts";
 
 /** Writes of this node to the application's tables: not captured, and without triggers whose effects travel by themselves. */
 export class Silence {
-  /** Triggers of the application that do not run meanwhile. */
-  suspended: AppTrigger[] = [];
+  /** Triggers of the application that do not run meanwhile as they are. */
+  suspended: RestingTrigger[] = [];
   /** Rows put into _scoutsync_applying and taken out again. */
   flagged = 0;
   private readonly db: Database;
@@ -32,17 +32,17 @@ export class Silence {
   }
 
   /**
-   * Drops the triggers that do not run meanwhile and makes them again. The schema is then what it was, so it gets the number
+   * Drops the triggers that do not run meanwhile, puts in their place what of them does, and makes them again. The schema is then what it was, so it gets the number
    * that it had: with another one each connection of the application would read it anew after every batch, in the middle of
    * whatever it does, and in SQLite before 3.42 or so a write to a table with a full-text index then fails with "no such table".
    */
   private withoutSuspended<T>(work: () => T): T {
     const before = this.seen.current();
-    for (const { name } of this.suspended) this.db.exec(`DROP TRIGGER ${quote(name)}`);
+    putInPlace(this.db, this.suspended);
     const without = this.seen.current();
     const result = work();
     const isAllTheSame = this.seen.current() === without;
-    for (const { sql } of this.suspended) this.db.exec(sql);
+    putBack(this.db, this.suspended);
     if (isAllTheSame) this.seen.setBack(before);
     this.seen.see();
     return result;
@@ -66,4 +66,14 @@ export class Silence {
     this.seen.see();
     return result;
   }
+}
+
+/** Has triggers of the database rest, within the caller's transaction. */
+export function putInPlace(db: Database, resting: readonly RestingTrigger[]): void {
+  for (const { name, meanwhile } of resting) db.exec(`DROP TRIGGER main.${quote(name)}; ${meanwhile ?? ""}`);
+}
+
+/** Makes triggers that rest what they were. */
+export function putBack(db: Database, resting: readonly RestingTrigger[]): void {
+  for (const { name, sql, meanwhile } of resting) db.exec(`${meanwhile === null ? "" : `DROP TRIGGER main.${quote(name)};`} ${sql}`);
 }

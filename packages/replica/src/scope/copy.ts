@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import Database from "better-sqlite3";
 import { parseTerms, SyncError } from "@scoutsync/core";
 import { quote } from "../schema/quote.ts";
-import type { AppTrigger, TriggerChoice } from "../schema/app-triggers.ts";
+import type { RestingTrigger, TriggerChoice } from "../schema/app-triggers.ts";
 import { type Affinity, affinityOf } from "../schema/tables.ts";
 import { planScope, type PlannedTable, type ScopeRule } from "./plan.ts";
 
@@ -44,7 +44,7 @@ export interface BothOpen {
   db: Database.Database;
   tables: CopiedTable[];
   /** As in ScopePlan. */
-  resting: AppTrigger[];
+  resting: RestingTrigger[];
   /** The copy's schema was changed: its replica has to look before anything else. */
   altered: boolean;
 }

@@ -4,12 +4,13 @@ import { compareColumns, type Differences } from "./columns.ts";
 import { emptyColumn } from "./empty-column.ts";
 import { type CopiedTable, openBoth, type ScopeSource } from "./copy.ts";
 import { checkMark, type Mark, noteHalf, noteMark } from "./mark.ts";
-import type { AppTrigger } from "../schema/app-triggers.ts";
+import type { RestingTrigger } from "../schema/app-triggers.ts";
 import { fillScope } from "./membership.ts";
 import { Moves } from "./moves.ts";
 import { type Row, same, Sides } from "./sides.ts";
 import { agreeOnTaken, clearTaken, Taken } from "./taken.ts";
 import { listWork, workOf } from "./work.ts";
+import { putBack, putInPlace } from "../capture/silence.ts";
 import { fromSqlite } from "../sqlite-errors.ts";
 import { beginWriting, isBusy } from "../write-lock.ts";
 
@@ -73,13 +74,13 @@ class Pass {
   private readonly sides: Sides;
   private readonly scope: string;
   private readonly taken: Taken;
-  private readonly resting: readonly AppTrigger[];
+  private readonly resting: readonly RestingTrigger[];
   private isResting = false;
   private readonly clashes: { table: string; id: bigint }[] = [];
   private toMain = 0;
   private toCopy = 0;
 
-  constructor(sides: Sides, resting: readonly AppTrigger[], scope: string) {
+  constructor(sides: Sides, resting: readonly RestingTrigger[], scope: string) {
     this.db = sides.db;
     this.tables = sides.tables;
     this.sides = sides;
@@ -117,7 +118,7 @@ class Pass {
     if (this.clashes.length > 0) return { kind: "clash", rows: this.clashes };
     for (const table of this.tables) for (const row of workOf(this.sides, table)) this.show(table, row);
     this.bearFirst();
-    if (this.isResting) for (const { sql } of this.resting) db.exec(sql);
+    if (this.isResting) putBack(db, this.resting);
     this.noteMark(mark);
     return { kind: "done", toMain: this.toMain, toCopy: this.toCopy, kept: this.sides.kept };
   }
@@ -369,7 +370,7 @@ class Pass {
   /** Tries a write to the database, and takes it back where it is refused. */
   private attempt(work: () => string | null): string | null {
     // Outside of the savepoint: they rest until the end. The database's node looks at its schema after that, and finds it as it was.
-    if (!this.isResting) for (const { name } of this.resting) this.db.exec(`DROP TRIGGER main.${quote(name)}`);
+    if (!this.isResting) putInPlace(this.db, this.resting);
     this.isResting = true;
     this.db.exec("SAVEPOINT attempt");
     let refused: string | null;

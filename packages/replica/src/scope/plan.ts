@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import { formatTerms, NO_TERMS, parseTerms, referenceTarget, type Rule, SyncError, type Terms } from "@scoutsync/core";
-import type { AppTrigger, TriggerChoice } from "../schema/app-triggers.ts";
+import type { RestingTrigger, TriggerChoice } from "../schema/app-triggers.ts";
 import { quote } from "../schema/quote.ts";
 import { affinityOf, surveyTables, type TableShape } from "../schema/tables.ts";
 import { type Comparison, conditionSql } from "./condition.ts";
@@ -66,7 +66,7 @@ interface ForeignKeyRow {
 export interface ScopePlan {
   tables: PlannedTable[];
   /** Triggers of the database that rest while what nodes wrote is written there. */
-  resting: AppTrigger[];
+  resting: RestingTrigger[];
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import { type AppTrigger, namesWritten, triggersToSuspend, type TriggerChoice } from "../schema/app-triggers.ts";
+import { type AppTrigger, namesWritten, type RestingTrigger, triggersToSuspend, type TriggerChoice } from "../schema/app-triggers.ts";
 import type { TableShape } from "../schema/tables.ts";
 
 /**
@@ -11,7 +11,7 @@ export function restingTriggers(
   db: Database,
   shapes: readonly TableShape[],
   { tables, choice }: { tables: ReadonlySet<string>; choice: TriggerChoice | undefined },
-): { resting: AppTrigger[]; unclear: string | null } {
+): { resting: RestingTrigger[]; unclear: string | null } {
   const inScope = new Set([...tables].map((name) => name.toLowerCase()));
   const synced = new Set(shapes.map(({ name }) => name.toLowerCase()));
   const objects = db
@@ -23,7 +23,7 @@ export function restingTriggers(
   const leadsOn = (name: string) => objects.some((one) => (one.type === "view" ? one.name.toLowerCase() : one.target) === name);
   const writesInside = (table: string) =>
     triggers.some(({ target, sql }) => target === table && namesWritten(sql).some((name) => inScope.has(name)));
-  const resting: AppTrigger[] = [];
+  const resting: RestingTrigger[] = [];
   for (const trigger of triggersToSuspend(db, shapes, choice)) {
     const target = triggers.find(({ name }) => name === trigger.name)?.target ?? "";
     if (!inScope.has(target)) continue;
