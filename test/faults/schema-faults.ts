@@ -170,6 +170,11 @@ export const SCHEMA_FAULTS: Fault[] = [
     caughtBy: tests("keyless"),
   },
   {
+    name: "a row that gets another integer stays under its former one in an index",
+    edits: [["if (this.isFeeding) this.takeOutAndIn(from, to);", "if (false) this.takeOutAndIn(from, to);"]],
+    caughtBy: tests("every-schema"),
+  },
+  {
     name: "what feeds an index rests with what else its trigger does",
     edits: [["return kept.length === 0 ? null :", "return kept.length >= 0 ? null :"]],
     caughtBy: tests("every-schema"),

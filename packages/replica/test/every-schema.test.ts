@@ -312,6 +312,50 @@ describe("the application's triggers", () => {
     expect(b.one("SELECT count(*) FROM doc_less WHERE doc_less MATCH 'only'")).toBe(0);
   });
 
+  test("keep such indexes right where rows get other integers, though updates of other columns alone feed them", () => {
+    const schema = `CREATE TABLE doc(id INTEGER PRIMARY KEY, body TEXT, x REAL, own, raw, twice TEXT AS (body || body) UNIQUE);
+      CREATE VIRTUAL TABLE doc_text USING fts5(body, content='doc', content_rowid='id'); CREATE VIRTUAL TABLE doc_place USING rtree(id, x0, x1);
+      CREATE TABLE part(id INTEGER PRIMARY KEY, doc INT NOT NULL REFERENCES doc(id) ON DELETE CASCADE);
+      CREATE TRIGGER doc_i AFTER INSERT ON doc BEGIN INSERT INTO doc_text(rowid, body) VALUES(NEW.id, NEW.body); INSERT INTO doc_place VALUES(NEW.id, NEW.x, NEW.x); END;
+      CREATE TRIGGER doc_d AFTER DELETE ON doc BEGIN
+        INSERT INTO doc_text(doc_text, rowid, body) VALUES('delete', OLD.id, OLD.body); DELETE FROM doc_place WHERE id = OLD.id; END;
+      CREATE TRIGGER doc_b AFTER UPDATE OF body ON doc WHEN OLD.body <> NEW.body BEGIN
+        INSERT INTO doc_text(doc_text, rowid, body) VALUES('delete', OLD.id, OLD.body); INSERT INTO doc_text(rowid, body) VALUES(NEW.id, NEW.body); END;
+      CREATE TRIGGER doc_x AFTER UPDATE ON doc BEGIN UPDATE doc_place SET x0 = NEW.x, x1 = NEW.x WHERE id = OLD.id; END`;
+    const sites = ["a", "b"].map((name) => new Site(name, schema, { exclude: ["doc.own"] })) as [Site, Site];
+    const [a, b] = sites;
+    const values = (site: string) =>
+      `INSERT INTO doc(id, body, x, own, raw) VALUES(1, 'red ${site}', 1, '${site} 1', CAST(x'ff00' AS TEXT)), (2, 'blue ${site}', 2.0, ${2n ** 60n + 1n}, 2.0);
+       INSERT INTO part(doc) VALUES(1), (2)`;
+    a.edit(values("a"));
+    b.edit(values("b"), b.nowUs + 1_000_000);
+    settle(a, b);
+    b.edit("UPDATE doc SET body = 'green b', x = 9 WHERE body = 'red b'");
+    settle(a, b);
+    for (const site of sites) {
+      site.write("INSERT INTO doc_text(doc_text, rank) VALUES('integrity-check', 1)");
+      const found = (word: string) =>
+        site.rows(`SELECT body FROM doc_text WHERE doc_text MATCH '${word}' ORDER BY 1`).map(({ body }) => body);
+      expect([found("b"), found("red"), found("blue")]).toEqual([["blue b", "green b"], ["red a"], ["blue a", "blue b"]]);
+      expect(site.rows("SELECT body, x0 FROM doc_place JOIN doc USING(id) ORDER BY body")).toEqual([
+        { body: "blue a", x0: 2 },
+        { body: "blue b", x0: 2 },
+        { body: "green b", x0: 9 },
+        { body: "red a", x0: 1 },
+      ]);
+      expect(site.one("SELECT count(*) FROM doc_place")).toBe(4);
+      expect(site.one("SELECT count(*) FROM part JOIN doc ON doc.id = part.doc")).toBe(4);
+      expect(site.rows("SELECT hex(raw) AS raw, typeof(raw) AS type FROM doc WHERE body LIKE 'green%'")).toEqual([
+        { raw: "FF00", type: "text" },
+      ]);
+      expect(site.rows("SELECT typeof(raw) AS type FROM doc WHERE body LIKE 'blue%'")).toEqual([{ type: "real" }, { type: "real" }]);
+    }
+    expect(b.rows("SELECT CAST(own AS TEXT) AS own FROM doc WHERE body IN ('green b', 'blue b') ORDER BY body")).toEqual([
+      { own: "1152921504606846977" },
+      { own: "b 1" },
+    ]);
+  });
+
   test("that do other things beside keep such indexes right all the same, and have those effects once", () => {
     const schema = `CREATE TABLE doc(k TEXT, n INT, body TEXT, edits INT DEFAULT 0, PRIMARY KEY(k, n)); CREATE TABLE log(line TEXT);
       CREATE VIRTUAL TABLE doc_text USING fts5(body, content='doc'); CREATE VIRTUAL TABLE doc_less USING fts5(body, content='');

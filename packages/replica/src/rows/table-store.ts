@@ -72,6 +72,7 @@ export class TableStore {
   private readonly statements = new Map<string, Statement>();
   private readonly columnList: string;
   private plainInsert: Statement | null = null;
+  private feeding: boolean | null = null;
   /** Rows that `addPlain` queued, six values each. */
   private waiting: QueuedValue[] = [];
   /** Each queued row comes right after the one before: integer and sequence are one more, author and context the same. */
@@ -195,11 +196,44 @@ export class TableStore {
     this.keptBack?.remove(key);
   }
 
-  /** Changes a surrogate integer. */
+  /**
+   * Changes a surrogate integer, as an application does that never changes one: where triggers of its own feed an index the row goes
+   * and comes, since those on updates may look at other columns alone, and find what they fed by the integer that it has by then.
+   */
   move(from: bigint, to: bigint): void {
     const column = quote((this.table.key[0] as Column).name);
-    this.prepared("move", () => `UPDATE OR ABORT ${quote(this.table.source)} SET ${column} = ? WHERE ${column} = ?`).run(to, from);
+    if (this.isFeeding) this.takeOutAndIn(from, to);
+    else this.prepared("move", () => `UPDATE OR ABORT ${quote(this.table.source)} SET ${column} = ? WHERE ${column} = ?`).run(to, from);
     this.keptBack?.move(from, to);
+  }
+
+  /** True where a trigger of the application runs also for rows of others: those that rest meanwhile are not there. */
+  private get isFeeding(): boolean {
+    const sql =
+      "SELECT 1 FROM main.sqlite_master WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE AND name NOT LIKE '\\_scoutsync\\_%' ESCAPE '\\'";
+    return (this.feeding ??= this.db.prepare(sql).get(this.table.source) !== undefined);
+  }
+
+  /** A row under another integer, with all that it holds, excluded columns too. */
+  private takeOutAndIn(from: bigint, to: bigint): void {
+    const source = quote(this.table.source);
+    const key = quote((this.table.key[0] as Column).name);
+    const others = this.prepared(
+      "stored columns",
+      () => "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0 AND name <> ? COLLATE NOCASE",
+    ).all(this.table.source, this.table.key[0]?.name) as [string][];
+    const names = others.map(([name]) => quote(name));
+    const select = (what: (name: string) => string) => `SELECT ${["1", ...names.map(what)].join(", ")} FROM ${source} WHERE ${key} = ?`;
+    const values = this.prepared("taken out", () => select((name) => `iif(typeof(${name}) = 'text', CAST(${name} AS BLOB), ${name})`));
+    const [, ...row] = (values.get(from) ?? []) as Bindable[];
+    const types = this.prepared("types of it", () => select((name) => `typeof(${name}) = 'text'`)).get(from) as bigint[] | undefined;
+    if (types === undefined) return;
+    const places = types.slice(1).map((isText) => (isText === 1n ? "CAST(? AS TEXT)" : "?"));
+    this.prepared("taking out", () => `DELETE FROM ${source} WHERE ${key} = ?`).run(from);
+    this.prepared(
+      `taking in ${places.join()}`,
+      () => `INSERT OR ABORT INTO ${source}(${[key, ...names].join(", ")}) VALUES(${["?", ...places].join(", ")})`,
+    ).run(to, ...row);
   }
 
   /** Keys of the rows in which `column` holds `value`, each in key order. */
