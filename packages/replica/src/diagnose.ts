@@ -55,6 +55,13 @@ export function diagnose(path: string, exclude: readonly string[], scopes: reado
         });
       }
     }
+    for (const { name, parent, isInKey } of referencesLeft(db, survey.tables)) {
+      problems.push({
+        severity: "warning",
+        message: `column "${name}" refers to rows of "${parent}" by ${isInKey ? "text or reals in a key" : "text"}, which stays as it is: where two servers give one id to two rows, what refers to the later one leads to the other`,
+        action: "Declare the column INTEGER before the first sync; once there were some, on all servers at one time while nobody writes.",
+      });
+    }
     for (const trigger of triggersToSuspend(db, survey.tables)) {
       const only = trigger.meanwhile === null ? "it" : "but for what feeds indexes and the like it";
       problems.push({
@@ -109,6 +116,30 @@ export function diagnose(path: string, exclude: readonly string[], scopes: reado
   } finally {
     db.close();
   }
+}
+
+/** Columns (`table.column`) whose references do not follow the rows that they refer to: see `leaveValues`, and `spelled.ts`. */
+function referencesLeft(db: Database.Database, tables: readonly TableShape[]): { name: string; parent: string; isInKey: boolean }[] {
+  const isFollowed = (parent: string, [target]: readonly string[]) =>
+    tables.some(({ name, surrogate, key }) => name === parent && surrogate && key[0]?.name === target);
+  const holds = (table: TableShape, column: string, types: string) =>
+    db.prepare(`SELECT 1 FROM ${quote(table.source)} WHERE typeof(${quote(column)}) IN (${types}) LIMIT 1`).get() !== undefined;
+  return tables
+    .filter(({ where }) => where === null)
+    .flatMap((table) => {
+      const values = table.foreignKeys.flatMap(({ columns: [column], parent, targets }) =>
+        column !== undefined && targets.length === 1 && isFollowed(parent, targets)
+          ? [{ name: `${table.name}.${column}`, parent, isInKey: true }]
+          : [],
+      );
+      const untyped = table.columns.flatMap(({ name, references, affinity }) => {
+        const isInKey = table.keyless || table.key.some((part) => part.name === name);
+        return references !== null && affinity === "BLOB" && holds(table, name, isInKey ? "'text', 'real'" : "'text'")
+          ? [{ name: `${table.name}.${name}`, parent: references, isInKey }]
+          : [];
+      });
+      return [...values, ...untyped];
+    });
 }
 
 /** What columns refer to by configuration, of a database on which a node has run with it. */

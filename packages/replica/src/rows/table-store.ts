@@ -241,7 +241,7 @@ export class TableStore {
     return this.keys(
       this.prepared(
         `where ${column}`,
-        () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${quote(column)} = ?${this.among}`,
+        () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${quote(column)} = ?${this.onlyRows(column)}${this.among}`,
       ),
       [value],
     );
@@ -261,8 +261,14 @@ export class TableStore {
   keysAmong(column: string, ids: ReadonlySet<bigint>): SqlValue[][] {
     // Without `+` text is not equal to an integer.
     const sql = () =>
-      `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${quote(column)} IN (SELECT +value FROM json_each(?))${this.among}`;
+      `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${quote(column)} IN (SELECT +value FROM json_each(?))${this.onlyRows(column)}${this.among}`;
     return this.keys(this.prepared(`among ${column}`, sql), [`[${[...ids].join()}]`]);
+  }
+
+  /** A real that a column without a type holds is equal to an integer, and no reference where it is left as it is (`spelled.ts`). */
+  private onlyRows(column: string): string {
+    const own = this.table.columns.find((each) => each.name === column);
+    return own?.affinity === "BLOB" && !own.spelled ? ` AND typeof(${quote(column)}) = 'integer'` : "";
   }
 
   /** Which of the application's rows are this table's. */

@@ -351,10 +351,12 @@ function resolveReferences(db: Database, shapes: readonly TableShape[]): void {
       }
     }
   }
+  leaveValues(declared, byName);
   for (const { table, keys } of declared) {
-    const isSurrogate = ({ parent: name, targets }: ForeignKeyShape) => {
+    const isSurrogate = ({ parent: name, columns, targets }: ForeignKeyShape) => {
       const parent = byName.get(name.toLowerCase());
-      return parent?.surrogate === true && targets.length === 1 && targets[0] === parent.key[0]?.name;
+      const isFollowed = targetColumn(table, columns[0] ?? null)?.references !== null;
+      return isFollowed && parent?.surrogate === true && targets.length === 1 && targets[0] === parent.key[0]?.name;
     };
     table.foreignKeys = foreignKeyShapes(table, keys, byName).filter((foreign) => !isSurrogate(foreign));
     const emptying = keys.filter(({ on_delete: action }) => action === "SET NULL" || action === "SET DEFAULT");
@@ -362,6 +364,31 @@ function resolveReferences(db: Database, shapes: readonly TableShape[]): void {
     table.emptied = foreignKeyShapes(table, emptying, byName).filter(({ columns }) => !columns.some(isKey));
   }
 }
+
+/**
+ * A part of a key that refers to a row by text or by a real is a value: its row is named by it, by all versions, and does not follow the
+ * row referred to. So is what refers to such a part, or it would lead to no row once its integer is another one; but for parts of keys.
+ */
+function leaveValues(declared: readonly { table: TableShape; keys: readonly ForeignKeyRow[] }[], byName: ReadonlyMap<string, TableShape>) {
+  const columnsOf = (table: TableShape, name: string) =>
+    [...table.columns, ...table.key].filter((column) => column.name.toLowerCase() === name.toLowerCase());
+  const left = new Set(declared.flatMap(({ table }) => table.key.filter(isNamedOtherwise).flatMap(({ name }) => columnsOf(table, name))));
+  for (let count = -1; count < left.size;) {
+    count = left.size;
+    for (const { table, keys } of declared) {
+      for (const { from, to, table: parentName } of keys) {
+        const parent = byName.get(parentName.toLowerCase());
+        const target = parent && targetColumn(parent, to);
+        const isKey = table.key.some(({ name }) => name.toLowerCase() === from.toLowerCase());
+        if (target && left.has(target) && !isKey) for (const column of columnsOf(table, from)) left.add(column);
+      }
+    }
+  }
+  for (const column of left) column.references = null;
+}
+
+const isNamedOtherwise = ({ references, affinity }: TableColumn): boolean =>
+  references !== null && (affinity === "TEXT" || affinity === "REAL");
 
 function foreignKeyShapes(table: TableShape, keys: readonly ForeignKeyRow[], byName: ReadonlyMap<string, TableShape>): ForeignKeyShape[] {
   const nameIn = (shape: TableShape, name: string) =>
