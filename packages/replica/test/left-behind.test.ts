@@ -197,4 +197,19 @@ describe("what a row left behind whose application enforces no foreign keys goes
       ["of ben", "too"].map((x) => ({ x, name: "ben" })),
     );
   });
+
+  test.each(KINDS)("waiting for a place where another deleted row had its integer before: %s", (_, visit) => {
+    const [a, b, c] = three(visit);
+    a.edit("INSERT INTO person VALUES(1, 'a', 'ann')", at(0));
+    b.edit("INSERT INTO person VALUES(1, 'b', 'ben')", at(1));
+    b.edit("DELETE FROM person", at(2));
+    for (const site of [b, c]) site.pull(a);
+    b.edit("UPDATE person SET mail = 'taken'", at(3));
+    c.edit("INSERT INTO visit(person, x) VALUES(1, 'of ann')", at(4));
+    c.edit("DELETE FROM person", at(5));
+    b.pull(c);
+    b.edit("INSERT INTO person VALUES(7, 'taken', 'cleo')", at(6));
+    a.edit("UPDATE person SET name = 'anna'", at(7));
+    expectEqual([a, b, c], [{ x: "of ann", name: "anna" }]);
+  });
 });

@@ -476,7 +476,9 @@ export class RowStore {
     ] as const;
     if (done) for (const value of valuesIn(state)) releasePacked(value);
     const code = place.kind === "table" ? OutState.waiting : OutState[place.kind];
-    const last = place.kind === "dead" && !wasInTable && wanted !== null ? this.said.lastAt(state.table, wanted) : null;
+    // A deleted row that is back and waits does not stand for its integer any more where another deleted one had that before.
+    const last =
+      (place.kind === "dead" || place.kind === "waiting") && !wasInTable && wanted !== null ? this.said.lastAt(state.table, wanted) : null;
     if (state.slot === UNSTORED) state.slot = this.out.add(state.table.tid, code, state.key, columns);
     else this.out.change(state.slot, code, columns);
     this.syncLog(state, before);

@@ -61,7 +61,7 @@ export class SaidReferences {
       : null;
   }
 
-  /** Another deleted row has come to an integer: rows that show it for the one that came to it `last` before say so from here on. */
+  /** Another deleted row has come to an integer, or the one that came to it `last` waits for its place: rows that show it for that one say so from here on. */
   sayLast(table: Table, id: bigint, last: Ref): void {
     const now = this.rows.references.refOf(table, id);
     if (now !== null && !sameValue(now, last)) this.sayMeant(table, id, last);
