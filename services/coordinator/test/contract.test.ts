@@ -9,7 +9,7 @@ import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { COORDINATOR_METRICS, startCoordinator } from "../src/index.ts";
 import { CATCH_UP_QUEUE, PREFIX } from "../src/jobs/queues.ts";
-import { eventually, FleetUnderTest, quietLogger } from "./fleet-under-test.ts";
+import { comesTrue, eventually, FleetUnderTest, quietLogger } from "./fleet-under-test.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
 import { ScriptedNode } from "./scripted-nodes.ts";
 
@@ -27,6 +27,8 @@ describe.skipIf(redisProgram === null)("what users and tools see", () => {
     await a!.heartbeat(fleet.client);
     await fleet.equal(5_000);
     await eventually(async () => (await fleet.status()).converged, 5_000);
+    // That all are equal may be heard of nodes before the outcome of the session that brought it.
+    await eventually(async () => (await unary(fleet.client, "listJobs", { state: "completed", limit: 1 })).jobs.length === 1, 10_000);
   });
   afterAll(async () => {
     await fleet.stop();
@@ -135,6 +137,7 @@ describe.skipIf(redisProgram === null)("what users and tools see", () => {
   });
 
   it("POST /api/sync/sqlite3/sync/{server_id}", async () => {
+    await fleet.equal(10_000);
     fleet.nodes[0]!.write(2);
     const answer = await fetch(fleet.url("/api/sync/sqlite3/sync/1"), { method: "POST" });
     const body = (await answer.json()) as Record<string, unknown>;
@@ -150,9 +153,12 @@ describe.skipIf(redisProgram === null)("what users and tools see", () => {
 
   it("GET /healthz, /metrics and /", async () => {
     expect(await (await fetch(fleet.url("/healthz"))).json()).toEqual({ status: "ok", redis: "ok" });
-    const metrics = await (await fetch(fleet.url("/metrics"))).text();
-    expect(metrics).toMatch(/scoutsync_nodes\{state="online"\} [23]/);
-    expect(metrics).toContain("scoutsync_redis_up 1");
+    let metrics = "";
+    await comesTrue(async () => {
+      metrics = await (await fetch(fleet.url("/metrics"))).text();
+      expect(metrics).toMatch(/scoutsync_nodes\{state="online"\} [23]/);
+      expect(metrics).toContain("scoutsync_redis_up 1");
+    }, 10_000);
     expect(metrics).toContain('scoutsync_sessions_total{outcome="completed"}');
     for (const { name, type, labels } of Object.values(COORDINATOR_METRICS)) {
       expect(metrics).toContain(`# TYPE ${name} ${type}`);
@@ -242,8 +248,11 @@ describe.skipIf(redisProgram === null)("what users and tools see", () => {
     }, 5_000);
     stop.abort();
     await watching;
-    const { jobs } = await unary(fleet.client, "listJobs", { state: "completed", limit: 5 });
-    expect(jobs[0]).toMatchObject({ name: "catch-up", state: "completed" });
+    // The outcome of a session is known before its job has ended.
+    await comesTrue(async () => {
+      const { jobs } = await unary(fleet.client, "listJobs", { state: "completed", limit: 5 });
+      expect(jobs[0]).toMatchObject({ name: "catch-up", state: "completed" });
+    }, 10_000);
   });
 
   it("lists every job also while jobs move from one state to another", async () => {

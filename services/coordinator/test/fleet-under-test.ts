@@ -12,7 +12,10 @@ import {
 import { createLogger } from "@scoutsync/runtime";
 import { boundOf } from "@scoutsync/testkit";
 import Sqlite, { type Database } from "better-sqlite3";
+import { Queue } from "bullmq";
+import { Redis } from "ioredis";
 import { startCoordinator, type CoordinatorService, type Timing } from "../src/index.ts";
+import { PREFIX, ROUND_QUEUE } from "../src/jobs/queues.ts";
 import { ScriptedNode } from "./scripted-nodes.ts";
 
 /**
@@ -28,7 +31,7 @@ export const QUICK: Partial<Timing> = {
   retryFirstMs: 100,
   retryCapMs: 500,
   busyMs: 40,
-  idleMs: 8_000,
+  idleMs: boundOf(8_000),
   graceMs: 300,
   jobLockMs: 2_000,
   alertMs: 100,
@@ -41,8 +44,11 @@ export class FleetUnderTest {
   readonly service: CoordinatorService;
   readonly client: ServiceClient<Calls>;
 
-  private constructor(service: CoordinatorService, directory: string) {
+  readonly #redis: string;
+
+  private constructor(service: CoordinatorService, directory: string, redis: string) {
     this.directory = directory;
+    this.#redis = redis;
     this.service = service;
     this.client = createClient(service.ready.listen, CoordinatorClient);
   }
@@ -57,7 +63,7 @@ export class FleetUnderTest {
       logger: quietLogger(),
       timing: { ...QUICK, ...options.timing },
     });
-    return new FleetUnderTest(service, directory);
+    return new FleetUnderTest(service, directory, redis);
   }
 
   /** Nodes that are up and registered. */
@@ -83,6 +89,21 @@ export class FleetUnderTest {
       withinMs,
       () => nodes.map((node) => `${node.name}: ${node.standing}`).join("\n"),
     );
+  }
+
+  /**
+   * Waits until the scan with which the schedule begins is over. On a busy machine it comes when a test has long begun: it asks
+   * everybody, and gives those whose attempts are used up new ones.
+   */
+  async firstScan(): Promise<void> {
+    const connection = new Redis(this.#redis);
+    const rounds = new Queue(ROUND_QUEUE, { connection, prefix: PREFIX });
+    try {
+      await eventually(async () => (await rounds.getJobs(["completed"])).some(({ name }) => name === "scan"), 30_000);
+    } finally {
+      await rounds.close();
+      connection.disconnect();
+    }
   }
 
   /** The registry as another process sees it. */
@@ -124,6 +145,21 @@ export async function eventually(
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   return Date.now() - startedAt;
+}
+
+/** Compares again until it holds, where somebody else still moves what is compared; throws with what was wrong at last. */
+export async function comesTrue(check: () => void | Promise<void>, withinMs: number): Promise<void> {
+  let wrong: unknown;
+  const holds = async () => {
+    try {
+      await check();
+      return true;
+    } catch (error) {
+      wrong = error;
+      return false;
+    }
+  };
+  await eventually(holds, withinMs, () => String(wrong));
 }
 
 /** True as soon as it is so; false when it was not within this time, where that is nothing wrong. */

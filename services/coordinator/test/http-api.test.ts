@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Review, unary } from "@scoutsync/protocol";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { eventually, FleetUnderTest } from "./fleet-under-test.ts";
+import { comesTrue, eventually, FleetUnderTest } from "./fleet-under-test.ts";
 import { Described } from "./described.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
 import type { ScriptedNode } from "./scripted-nodes.ts";
@@ -113,34 +113,30 @@ describe.skipIf(redisProgram === null)("the HTTP API", () => {
 
   it("shows the fleet: equal, then exactly who lacks what and why", async () => {
     // On a busy machine a node may have answered too late for a moment. Disks come with an answer, heartbeats do not say them.
-    await eventually(async () => {
-      const { nodes: seen } = (await ask("GET", "/api/fleet")) as { nodes: Json[] };
-      return (await fleet.status()).converged && seen.every(({ disk }) => disk !== null);
+    await comesTrue(async () => {
+      const before = await ask("GET", "/api/fleet");
+      expect((before["nodes"] as Json[]).filter(({ disk }) => disk === null)).toEqual([]);
+      expect(before["certificate"]).toMatchObject({ converged: true, nodes: 3, behind: [] });
+      expect(before["nodes"]).toMatchObject(nodes.map((node) => ({ name: node.name, state: "equal", online: true, missing_changes: 0 })));
     }, 20_000);
-    const before = await ask("GET", "/api/fleet");
-    expect(before["certificate"]).toMatchObject({ converged: true, nodes: 3, behind: [] });
-    expect(before["nodes"]).toMatchObject(nodes.map((node) => ({ name: node.name, state: "equal", online: true, missing_changes: 0 })));
     await ask("PUT", "/api/config", { body: { catchup_scheduler_enabled: false } });
     nodes[0]!.write(7);
     await nodes[0]!.heartbeat(fleet.client);
-    let after = before;
     // Counted when the nodes have answered: on a busy machine one look may come sooner.
-    await eventually(async () => {
-      after = await ask("GET", "/api/fleet");
-      const { behind } = after["certificate"] as { behind: Json[] };
-      return behind.length === 2 && behind.every((one) => one["missing_changes"] === 7);
+    await comesTrue(async () => {
+      const after = await ask("GET", "/api/fleet");
+      const certificate = after["certificate"] as { converged: boolean; behind: Json[] };
+      expect(certificate.converged).toBe(false);
+      expect(certificate.behind.map((one) => [one["name"], one["missing_changes"]])).toEqual([
+        ["node-2", 7],
+        ["node-3", 7],
+      ]);
+      expect(String(certificate.behind[0]?.["reason"])).toMatch(/Lacks 7 changes, the oldest \d.* switched off/);
+      const [source, behind] = after["nodes"] as Json[];
+      expect(source).toMatchObject({ state: "equal", missing_changes: 0, unsent_changes: 7 });
+      expect(behind).toMatchObject({ state: "behind", missing_changes: 7, unsent_changes: 0, disk: { free_bytes: 60, total_bytes: 100 } });
+      expect(behind?.["databases"]).toMatchObject([{ name: "main", missing_changes: 7, unsent_changes: 0 }]);
     }, 10_000);
-    const certificate = after["certificate"] as { converged: boolean; behind: Json[] };
-    expect(certificate.converged).toBe(false);
-    expect(certificate.behind.map((one) => [one["name"], one["missing_changes"]])).toEqual([
-      ["node-2", 7],
-      ["node-3", 7],
-    ]);
-    expect(String(certificate.behind[0]?.["reason"])).toMatch(/Lacks 7 changes, the oldest \d.* switched off/);
-    const [source, behind] = after["nodes"] as Json[];
-    expect(source).toMatchObject({ state: "equal", missing_changes: 0, unsent_changes: 7 });
-    expect(behind).toMatchObject({ state: "behind", missing_changes: 7, unsent_changes: 0, disk: { free_bytes: 60, total_bytes: 100 } });
-    expect(behind?.["databases"]).toMatchObject([{ name: "main", missing_changes: 7, unsent_changes: 0 }]);
     await ask("PUT", "/api/config", { body: { catchup_scheduler_enabled: null } });
     await fleet.equal(10_000);
   });
@@ -151,13 +147,12 @@ describe.skipIf(redisProgram === null)("the HTTP API", () => {
       node: { state: "paused", paused: true },
     });
     third!.down();
-    await eventually(async () => {
-      const { nodes: seen } = (await ask("GET", "/api/fleet")) as { nodes: Json[] };
-      return seen[2]?.["state"] === "offline";
+    await comesTrue(async () => {
+      const { nodes: seen, certificate } = (await ask("GET", "/api/fleet")) as { nodes: Json[]; certificate: { behind: Json[] } };
+      expect(seen[2]?.["state"]).toBe("offline");
+      // A paused node is nobody's worry.
+      expect(certificate.behind.map((one) => one["name"])).toEqual(["node-3"]);
     }, 5_000);
-    const { certificate } = (await ask("GET", "/api/fleet")) as { certificate: { behind: Json[] } };
-    // A paused node is nobody's worry.
-    expect(certificate.behind.map((one) => one["name"])).toEqual(["node-3"]);
     nodes[0]!.write(1);
     await nodes[0]!.heartbeat(fleet.client);
     await third!.up();
@@ -201,6 +196,8 @@ describe.skipIf(redisProgram === null)("the HTTP API", () => {
     // Nobody but who asks brings it what is written.
     await ask("PUT", "/api/config", { body: { catchup_scheduler_enabled: false } });
     nodes[0]!.write(2);
+    // Who has it is known: any other node may be the source where nobody is known to have more.
+    await nodes[0]!.heartbeat(fleet.client);
     const outcome = await ask("POST", `/api/nodes/${String(node["id"])}/sync`, { template: "/api/nodes/{id}/sync" });
     expect(outcome).toMatchObject({ success: true, stats: { remote_changes_received: 2 } });
     const scan = await ask("POST", "/api/sync-all");
@@ -350,6 +347,8 @@ describe.skipIf(redisProgram === null)("the HTTP API", () => {
   });
 
   it("says what a cleanup would remove, and removes that", async () => {
+    // A session that begins meanwhile has a line of its own.
+    await eventually(async () => (await fleet.status()).converged, 10_000);
     const registry = fleet.outside();
     const old = registry.prepare("SELECT min(id) AS id FROM sync_logs").get() as { id: number };
     registry.prepare("UPDATE sync_logs SET created_at = '2020-01-01T00:00:00.000Z' WHERE id = ?").run(old.id);

@@ -13,9 +13,12 @@ import {
 } from "@scoutsync/protocol";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { startWorker } from "../src/index.ts";
-import { eventually, FleetUnderTest, QUICK, quietLogger } from "./fleet-under-test.ts";
+import { comesTrue, eventually, FleetUnderTest, QUICK, quietLogger } from "./fleet-under-test.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
 import { ScriptedNode } from "./scripted-nodes.ts";
+
+/** A lease that a standstill of the machine does not end. */
+const LONGER_MS = 8_000;
 
 describe.skipIf(redisProgram === null)("leases and workers", () => {
   let redis: RedisServer;
@@ -54,7 +57,10 @@ describe.skipIf(redisProgram === null)("leases and workers", () => {
         return workers() === 2;
       }, 15_000);
       await fleet.equal(15_000);
-      expect(nodes.map((node) => node.overlaps)).toEqual(nodes.map(() => 0));
+      expect(
+        nodes.map((node) => node.overlaps),
+        "two sessions at once",
+      ).toEqual(nodes.map(() => 0));
       await eventually(async () => (await fleet.status()).converged, 5_000);
     } finally {
       await worker.stop();
@@ -64,7 +70,7 @@ describe.skipIf(redisProgram === null)("leases and workers", () => {
   it("a frozen worker loses its lease; its epoch is refused and its report counts no more", async () => {
     // Redis away: this test plays both workers by hand.
     await redis.kill();
-    fleet = await FleetUnderTest.start(redis.url, { timing: { leaseMs: 4_000 } });
+    fleet = await FleetUnderTest.start(redis.url, { timing: { leaseMs: LONGER_MS } });
     const [a, b] = await fleet.addNodes(2);
     a!.write(5);
     await a!.heartbeat(fleet.client);
@@ -125,13 +131,13 @@ describe.skipIf(redisProgram === null)("leases and workers", () => {
 
   it("a lease lives as long as it is renewed", async () => {
     await redis.kill();
-    fleet = await FleetUnderTest.start(redis.url, { timing: { leaseMs: 4_000 } });
+    fleet = await FleetUnderTest.start(redis.url, { timing: { leaseMs: LONGER_MS } });
     const [a] = await fleet.addNodes(2);
     a!.write(5);
     await a!.heartbeat(fleet.client);
     const lease = await acquire(2, "slow");
     for (let turn = 0; turn < 6; turn++) {
-      await new Promise((resolve) => setTimeout(resolve, 800));
+      await new Promise((resolve) => setTimeout(resolve, LONGER_MS / 5));
       const report = { leaseId: lease.leaseId, result: undefined, startedAt: "" };
       expect(await unary(fleet.client, "reportSession", ReportSessionRequest.fromPartial(report))).toEqual({ lost: false });
     }
@@ -139,7 +145,8 @@ describe.skipIf(redisProgram === null)("leases and workers", () => {
   });
 
   it("stopping a worker in the middle of a session burns no attempt and the session is run again", async () => {
-    fleet = await FleetUnderTest.start(redis.url);
+    // Whoever stops reports within twice this and two seconds, or not at all.
+    fleet = await FleetUnderTest.start(redis.url, { timing: { graceMs: 2_000 } });
     await unary(fleet.client, "setSetting", { key: "max_retries", value: "1" });
     const [a, b] = await fleet.addNodes(2);
     // It is cut: on a busy machine a short one is over before all has stopped.
@@ -199,14 +206,16 @@ describe.skipIf(redisProgram === null)("leases and workers", () => {
       await fleet.equal(5_000);
       child.kill("SIGCONT");
       await new Promise((resolve) => setTimeout(resolve, 1_500));
-      const registry = fleet.outside();
-      const line = registry
-        .prepare("SELECT id, status FROM sync_logs WHERE worker LIKE ? ORDER BY id DESC LIMIT 1")
-        .get(`%:${child.pid}:%`) as { id: number; status: string };
-      const replaced = registry.prepare("SELECT count(*) FROM sync_logs WHERE id > ? AND status = 'completed'").pluck().get(line.id);
-      registry.close();
-      expect(line.status).toBe("failed");
-      expect(replaced).toBeGreaterThan(0);
+      await comesTrue(() => {
+        const registry = fleet.outside();
+        const line = registry
+          .prepare("SELECT id, status FROM sync_logs WHERE worker LIKE ? ORDER BY id DESC LIMIT 1")
+          .get(`%:${child.pid}:%`) as { id: number; status: string };
+        const replaced = registry.prepare("SELECT count(*) FROM sync_logs WHERE id > ? AND status = 'completed'").pluck().get(line.id);
+        registry.close();
+        expect(line.status).toBe("failed");
+        expect(replaced).toBeGreaterThan(0);
+      }, 10_000);
       await eventually(async () => (await fleet.status()).converged, 5_000);
     } finally {
       const ended = new Promise((resolve) => child.once("exit", resolve));

@@ -11,7 +11,7 @@ import { ownPort } from "@scoutsync/testkit";
 import Sqlite from "better-sqlite3";
 import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { eventually, quietLogger, seenWithin } from "./fleet-under-test.ts";
+import { comesTrue, eventually, quietLogger, seenWithin } from "./fleet-under-test.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
 
 /** `SCOUTSYNC_OUTAGES=long`: the product's own timing, and Redis paused for a minute; takes ten minutes. */
@@ -245,11 +245,15 @@ describe.skipIf(redisProgram === null)("outages of every part", () => {
           conflicts: 0n,
         });
       }
-      const lines = read(
-        registryPath,
-        (registry) => registry.prepare("SELECT status, count(*) AS n FROM sync_logs GROUP BY 1").all() as { status: string; n: number }[],
-      );
-      expect(lines.map(({ status }) => status).filter((status) => status !== "completed" && status !== "failed")).toEqual([]);
+      let lines: { status: string; n: number }[] = [];
+      // That all are equal may be heard of nodes before the outcome of the session that brought it.
+      await comesTrue(() => {
+        lines = read(
+          registryPath,
+          (registry) => registry.prepare("SELECT status, count(*) AS n FROM sync_logs GROUP BY 1").all() as { status: string; n: number }[],
+        );
+        expect(lines.map(({ status }) => status).filter((status) => status !== "completed" && status !== "failed")).toEqual([]);
+      }, STEP_MS);
       if (LONG)
         console.log(
           [`${written.size} rows on each of ${NODES.length}`, ...lines.map(({ status, n }) => `${n} ${status}`), ...took].join("\n"),
