@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
-import { BaseSequencer, type TestSpecification } from "vitest/node";
+import { BaseSequencer, type Reporter, type TestModule, type TestSpecification } from "vitest/node";
 
 /** In CI, where everything runs at once on two cores, one waits longer before one says that something does not come. */
 const PATIENCE = process.env["CI"] === "true" ? 3 : 1;
@@ -39,6 +39,20 @@ class LongestFirst extends BaseSequencer {
   }
 }
 
+/** Says at the end what was wrong the first time with tests that went well when they were run once more. */
+class FirstFailures implements Reporter {
+  onTestRunEnd(modules: readonly TestModule[]): void {
+    for (const module of modules) {
+      for (const test of module.children.allTests("passed")) {
+        if (test.diagnostic()?.flaky !== true) continue;
+        console.log(`\nWent well when it was run once more: ${module.relativeModuleId} > ${test.fullName}\nThe first time:`);
+        for (const { stack, message } of test.result().errors ?? [])
+          console.log((stack ?? message).replaceAll(/\n +at .*\/node_modules\/.*/g, ""));
+      }
+    }
+  }
+}
+
 export default defineConfig({
   root,
   test: {
@@ -51,8 +65,11 @@ export default defineConfig({
     sequence: { sequencer: LongestFirst },
     globalSetup: ["test/setup/redis.ts"],
     // In CI a test that waited in vain on a busy machine is run once more, and the report says so. What found something
-    // wrong is red at once: a row that is lost now and then is lost.
-    ...(process.env["CI"] === "true" && { retry: { count: 1, condition: /not within|timed out/ } }),
+    // wrong is red at once: a row that is lost now and then is lost. Only tests without rows say otherwise themselves (`ONCE_MORE`).
+    ...(process.env["CI"] === "true" && {
+      retry: { count: 1, condition: /not within|timed out|Timeout \d+ms exceeded/ },
+      reporters: ["default", new FirstFailures()],
+    }),
     projects: [
       {
         extends: true,

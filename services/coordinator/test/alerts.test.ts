@@ -6,7 +6,7 @@ import { SyncError } from "@scoutsync/core";
 import { PingResponse, unary } from "@scoutsync/protocol";
 import { boundOf, ownPort } from "@scoutsync/testkit";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { comesTrue, eventually, FleetUnderTest } from "./fleet-under-test.ts";
+import { comesTrue, eventually, FleetUnderTest, ONCE_MORE } from "./fleet-under-test.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
 import type { ScriptedNode } from "./scripted-nodes.ts";
 
@@ -61,7 +61,7 @@ async function endpoint() {
   return { notices, state, url: `http://127.0.0.1:${port}/hook`, close: () => new Promise((resolve) => server.close(resolve)) };
 }
 
-describe.skipIf(redisProgram === null)("alerts", () => {
+describe.skipIf(redisProgram === null)("alerts", ONCE_MORE, () => {
   let redis: RedisServer;
   let fleet: FleetUnderTest;
   let mail: Awaited<ReturnType<typeof mailServer>>;

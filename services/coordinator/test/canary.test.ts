@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { unary, VerifyRequest, type Node } from "@scoutsync/protocol";
 import { startSyncNode } from "@scoutsync/sync-node";
 import Sqlite, { type Database } from "better-sqlite3";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { NodeClients } from "../src/detection/node-clients.ts";
 import { plainDial } from "@scoutsync/trust";
 import { eventually, FleetUnderTest, quietLogger } from "./fleet-under-test.ts";
@@ -61,7 +61,7 @@ const PAST = ["inside-past", "past"];
 
 // Real nodes; what each holds is read by a connection of our own. Health checks, vectors and digests stay green.
 describe.skipIf(redisProgram === null)("the canary", () => {
-  const directory = mkdtempSync(join(tmpdir(), "scoutsync-canary-"));
+  let directory: string;
   const running: Awaited<ReturnType<typeof startSyncNode>>[] = [];
   let redis: RedisServer;
   let fleet: FleetUnderTest;
@@ -78,7 +78,8 @@ describe.skipIf(redisProgram === null)("the canary", () => {
     (await unary(fleet.client, "listAlerts", { all, limit: 100 })).alerts.filter(({ kind }) => kind === "canary");
   const open = async () => (await canaryAlerts(false)).map(({ serverName }) => serverName).sort();
 
-  beforeAll(async () => {
+  beforeEach(async () => {
+    directory = mkdtempSync(join(tmpdir(), "scoutsync-canary-"));
     redis = await RedisServer.start();
     fleet = await FleetUnderTest.start(redis.url, { directory: join(directory, "registry"), timing: { heartbeatMs: 2_000 } });
     await unary(fleet.client, "setSetting", { key: "canary_interval", value: String(CANARY_SECONDS) });
@@ -112,8 +113,8 @@ describe.skipIf(redisProgram === null)("the canary", () => {
       return INSIDE.every((name) => nodes.some((node) => node.name === name && !node.reachable));
     }, 40_000);
   }, 900_000);
-  afterAll(async () => {
-    await Promise.all(running.map((node) => node.stop()));
+  afterEach(async () => {
+    await Promise.all(running.splice(0).map((node) => node.stop()));
     await fleet?.stop();
     await redis?.remove();
     rmSync(directory, { recursive: true, force: true });

@@ -1,10 +1,10 @@
 import { SyncError } from "@scoutsync/core";
 import { unary } from "@scoutsync/protocol";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { comesToRest, comesTrue, eventually, FleetUnderTest } from "./fleet-under-test.ts";
+import { comesToRest, comesTrue, eventually, FleetUnderTest, ONCE_MORE } from "./fleet-under-test.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
 
-describe.skipIf(redisProgram === null)("catch-up", () => {
+describe.skipIf(redisProgram === null)("catch-up", ONCE_MORE, () => {
   let redis: RedisServer;
   let fleet: FleetUnderTest;
   beforeAll(async () => void (redis = await RedisServer.start()));

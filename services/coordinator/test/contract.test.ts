@@ -9,14 +9,14 @@ import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { COORDINATOR_METRICS, startCoordinator } from "../src/index.ts";
 import { CATCH_UP_QUEUE, PREFIX } from "../src/jobs/queues.ts";
-import { comesTrue, eventually, FleetUnderTest, quietLogger } from "./fleet-under-test.ts";
+import { comesTrue, eventually, FleetUnderTest, ONCE_MORE, quietLogger } from "./fleet-under-test.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
 import { ScriptedNode } from "./scripted-nodes.ts";
 
 const run = promisify(execFile);
 const ISO_UTC = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
-describe.skipIf(redisProgram === null)("what users and tools see", () => {
+describe.skipIf(redisProgram === null)("what users and tools see", ONCE_MORE, () => {
   let redis: RedisServer;
   let fleet: FleetUnderTest;
   beforeAll(async () => {

@@ -4,7 +4,7 @@ import { type DatabaseStatus, PingResponse, SyncResult, unary } from "@scoutsync
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CATCH_UP_QUEUE, PREFIX } from "../src/jobs/queues.ts";
 import { Described } from "./described.ts";
-import { eventually, FleetUnderTest } from "./fleet-under-test.ts";
+import { eventually, FleetUnderTest, ONCE_MORE } from "./fleet-under-test.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
 
 const LARGEST_UINT64 = 2n ** 64n - 1n;
@@ -52,7 +52,7 @@ const LIES: Record<string, Lie> = {
   "nothing at all": () => PingResponse.fromPartial({}),
 };
 
-describe.skipIf(redisProgram === null)("a node that says what cannot be true", () => {
+describe.skipIf(redisProgram === null)("a node that says what cannot be true", ONCE_MORE, () => {
   let redis: RedisServer;
   let fleet: FleetUnderTest;
   let described: Described;

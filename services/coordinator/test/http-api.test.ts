@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Review, unary } from "@scoutsync/protocol";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { comesTrue, eventually, FleetUnderTest } from "./fleet-under-test.ts";
+import { comesTrue, eventually, FleetUnderTest, ONCE_MORE } from "./fleet-under-test.ts";
 import { Described } from "./described.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
 import type { ScriptedNode } from "./scripted-nodes.ts";
@@ -40,7 +40,7 @@ const ROUTES = [
   "GET /api/events",
 ];
 
-describe.skipIf(redisProgram === null)("the HTTP API", () => {
+describe.skipIf(redisProgram === null)("the HTTP API", ONCE_MORE, () => {
   let redis: RedisServer;
   let fleet: FleetUnderTest;
   let described: Described;

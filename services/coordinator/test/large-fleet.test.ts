@@ -1,7 +1,7 @@
 import { unary } from "@scoutsync/protocol";
 import { boundOf } from "@scoutsync/testkit";
 import { afterEach, describe, expect, it } from "vitest";
-import { QUICK } from "./fleet-under-test.ts";
+import { ONCE_MORE, QUICK } from "./fleet-under-test.ts";
 import { LargeFleet, type Attempt } from "./large-fleet.ts";
 import { redisProgram } from "./redis-server.ts";
 
@@ -11,7 +11,7 @@ const SEED = 11;
 /** Sessions at once: fewer than nodes that want one, so that who asks when one is free gets it by chance unless it is kept. */
 const PLACES = 8;
 
-describe.skipIf(redisProgram === null)(`a fleet of ${NODES} (seed ${SEED})`, () => {
+describe.skipIf(redisProgram === null)(`a fleet of ${NODES} (seed ${SEED})`, ONCE_MORE, () => {
   let fleet: LargeFleet;
   afterEach(async () => fleet.stop());
 

@@ -13,14 +13,14 @@ import {
 } from "@scoutsync/protocol";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { startWorker } from "../src/index.ts";
-import { comesTrue, eventually, FleetUnderTest, QUICK, quietLogger } from "./fleet-under-test.ts";
+import { comesTrue, eventually, FleetUnderTest, ONCE_MORE, QUICK, quietLogger } from "./fleet-under-test.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
 import { ScriptedNode } from "./scripted-nodes.ts";
 
 /** A lease that a standstill of the machine does not end. */
 const LONGER_MS = 8_000;
 
-describe.skipIf(redisProgram === null)("leases and workers", () => {
+describe.skipIf(redisProgram === null)("leases and workers", ONCE_MORE, () => {
   let redis: RedisServer;
   let fleet: FleetUnderTest;
   beforeEach(async () => void (redis = await RedisServer.start()));

@@ -1,7 +1,7 @@
 import { ReportSessionRequest, unary } from "@scoutsync/protocol";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { isWithin } from "../src/jobs/offpeak.ts";
-import { eventually, FleetUnderTest } from "./fleet-under-test.ts";
+import { eventually, FleetUnderTest, ONCE_MORE } from "./fleet-under-test.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
 
 const HOUR_MS = 3_600_000;
@@ -25,7 +25,7 @@ describe("a time of the day", () => {
 const word = (leaseId: string, done = 1n) =>
   ReportSessionRequest.fromPartial({ leaseId, startedAt: "", progress: { database: "main", phase: "pull", done, total: 300n } });
 
-describe.skipIf(redisProgram === null)("sync that leaves the network to others", () => {
+describe.skipIf(redisProgram === null)("sync that leaves the network to others", ONCE_MORE, () => {
   let redis: RedisServer;
   let fleet: FleetUnderTest;
   beforeEach(async () => void (redis = await RedisServer.start()));

@@ -8,7 +8,7 @@ import { CoordinatorClient, createClient, unary } from "@scoutsync/protocol";
 import { ownPort } from "@scoutsync/testkit";
 import Sqlite from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { eventually, FleetUnderTest, QUICK } from "./fleet-under-test.ts";
+import { eventually, FleetUnderTest, ONCE_MORE, QUICK } from "./fleet-under-test.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
 import { ScriptedNode } from "./scripted-nodes.ts";
 
@@ -25,7 +25,7 @@ async function kill(process: ChildProcess): Promise<void> {
   await ended;
 }
 
-describe.skipIf(redisProgram === null)("processes that are killed or freeze", () => {
+describe.skipIf(redisProgram === null)("processes that are killed or freeze", ONCE_MORE, () => {
   let redis: RedisServer;
   const leaving: (() => unknown)[] = [];
   beforeEach(async () => void (redis = await RedisServer.start()));
@@ -67,7 +67,10 @@ describe.skipIf(redisProgram === null)("processes that are killed or freeze", ()
       40_000,
       () => nodes.map((node) => `${node.name}: ${node.standing}`).join("\n"),
     );
-    expect(nodes.map((node) => node.overlaps)).toEqual(nodes.map(() => 0));
+    expect(
+      nodes.map((node) => node.overlaps),
+      "two sessions at once",
+    ).toEqual(nodes.map(() => 0));
     const registry = new Sqlite(join(directory, "coordinator.db"), { timeout: 5_000 });
     leaving.push(() => registry.close());
     const count = (where: string) => (registry.prepare(`SELECT count(*) AS n FROM sync_logs WHERE ${where}`).get() as { n: number }).n;

@@ -2,13 +2,13 @@ import { SyncError } from "@scoutsync/core";
 import { unary } from "@scoutsync/protocol";
 import { Redis } from "ioredis";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { eventually, FleetUnderTest } from "./fleet-under-test.ts";
+import { eventually, FleetUnderTest, ONCE_MORE } from "./fleet-under-test.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
 
 /** Reconciles and leases are seconds here; the next scan is five minutes away. Between lies what the machine takes. */
 const HEALED_WITHIN_MS = 60_000;
 
-describe.skipIf(redisProgram === null)("losing Redis", () => {
+describe.skipIf(redisProgram === null)("losing Redis", ONCE_MORE, () => {
   let redis: RedisServer;
   let fleet: FleetUnderTest;
   beforeEach(async () => void (redis = await RedisServer.start()));
@@ -55,7 +55,10 @@ describe.skipIf(redisProgram === null)("losing Redis", () => {
     await fleet.equal(HEALED_WITHIN_MS);
     await eventually(async () => (await fleet.status()).converged, 5_000);
     await everyAttemptIsLoggedOnce();
-    expect(fleet.nodes.map((node) => node.overlaps)).toEqual([0, 0, 0, 0, 0]);
+    expect(
+      fleet.nodes.map((node) => node.overlaps),
+      "two sessions at once",
+    ).toEqual([0, 0, 0, 0, 0]);
   });
 
   it("FLUSHALL during the pause before a retry does not lose the retry", async () => {
