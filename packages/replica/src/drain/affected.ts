@@ -1,6 +1,7 @@
-import type { SqlValue, Write } from "@scoutsync/core";
+import type { CellValue, SqlValue, Write } from "@scoutsync/core";
 import type { Database } from "better-sqlite3";
-import { dependsOn, lacksTarget } from "../rows/foreign-keys.ts";
+import { rowsShowing } from "../rows/equal-rows.ts";
+import { dependants, dependsOn, lacksTarget } from "../rows/foreign-keys.ts";
 import type { EntityMembers } from "../rows/members.ts";
 import { Notices } from "../rows/notices.ts";
 import { registerOf } from "../rows/registers.ts";
@@ -64,7 +65,7 @@ export class Affected {
   /**
    * Takes, since the last call, the births of kept rows to which drained rows refer, and of rows that are to be arranged
    * anew: an entity that died, a row that was born into one or refers to one by an integer that is no more. `leftBehind`: rows
-   * that were written to refer to deleted ones, which these may be kept for.
+   * that refer to deleted ones, which these may be kept for.
    */
   take(): { referred: Write[]; touched: Write[]; leftBehind: Write[] } {
     const { referred, touched, leftBehind } = this;
@@ -140,6 +141,20 @@ export class Affected {
       table.dependsOn.some(({ columns }) => table.columns.some(({ name }, index) => columns.includes(name) && isWritten(index))) &&
       lacksTarget(this.rows, table, table.surrogate ? state.claim : null, values);
     if (isDeleted || isLacking()) this.leftBehind.push(state.birth);
+  }
+
+  /**
+   * The application deletes this row, which had `id` and `image` last, and leaves rows that refer to it. In mid-stream its delete does not
+   * say that it knew of those that just came: others keep the row for them.
+   */
+  noteLeft(state: RowState, id: bigint | null, image: readonly CellValue[]): void {
+    const { table } = state;
+    if (table.referencedBy.length === 0 && table.dependants.length === 0) return;
+    if (!(this.holdsUnknown ??= this.isMidStream())) return;
+    for (const { child: of, column } of id === null ? [] : table.referencedBy)
+      if (!column.soft) for (const { child } of rowsShowing(this.rows, of, column.name, id as bigint)) this.leftBehind.push(child.birth);
+    const { values } = this.rows.references.concrete(table, image);
+    for (const { birth } of dependants(this.rows, state, id, values)) this.leftBehind.push(birth);
   }
 
   /** The application may still write an integer that a row had before another came to stand for it. */
