@@ -170,6 +170,11 @@ export const SCHEMA_FAULTS: Fault[] = [
     caughtBy: tests("keyless"),
   },
   {
+    name: "an index that fell behind stops its database",
+    edits: [["if (!isOfIndex(error) || !this.attempt(", "if (isOfIndex(error) || !this.attempt("]],
+    caughtBy: tests("every-schema"),
+  },
+  {
     name: "a row that gets another integer stays under its former one in an index",
     edits: [["if (this.isFeeding) this.takeOutAndIn(from, to);", "if (false) this.takeOutAndIn(from, to);"]],
     caughtBy: tests("every-schema"),

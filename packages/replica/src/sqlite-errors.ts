@@ -48,6 +48,16 @@ export function fromSqlite(error: unknown, path: string): SyncError {
       cause: error,
     });
   }
+  if (code === "SQLITE_CORRUPT_VTAB") {
+    return new SyncError({
+      code: "DATABASE_FAILED",
+      message: `an index of ${path} that triggers feed does not hold what its table does (${text})`,
+      action:
+        "Nothing was changed. Have the application build its full-text index anew; " +
+        "or leave the triggers that feed it out where changes of others arrive, with --suspend-trigger.",
+      cause: error,
+    });
+  }
   if (code.startsWith("SQLITE_")) {
     return new SyncError({
       code: "DATABASE_FAILED",

@@ -21,6 +21,7 @@ import type { Table } from "./schema/catalog.ts";
 import type { SchemaFollower } from "./schema/follow.ts";
 import type { Reconciliation } from "./schema/reconcile.ts";
 import type { SeenSchema } from "./schema/seen.ts";
+import { isOfIndex, rebuildIndexes } from "./schema/text-indexes.ts";
 import { fromSqlite } from "./sqlite-errors.ts";
 import type { ReplicaClock } from "./time/replica-clock.ts";
 import { valueStatement } from "./kept-statements.ts";
@@ -265,6 +266,15 @@ export class Turns {
 
   /** One write transaction; everything is rolled back and forgotten when `work` throws. */
   private transaction<T>(work: () => T): T {
+    try {
+      return this.attempt(work);
+    } catch (error) {
+      if (!isOfIndex(error) || !this.attempt(() => rebuildIndexes(this.db))) throw error;
+      return this.attempt(work);
+    }
+  }
+
+  private attempt<T>(work: () => T): T {
     this.lock.take(() => this.look());
     const { catalogs } = this.rows;
     const tables = [...this.rows.tables, ...this.rows.absent];
