@@ -141,16 +141,23 @@ test("a natural key that is changed with its children leaves the old row to a ch
   }
 });
 
-test.each(["change first", "child first"])("a child follows a UNIQUE value that is changed while it refers to the old one: %s", (order) => {
+test.each([
+  ["change first", ["a"]],
+  ["child first", ["a"]],
+  ["change first", ["a", "b", "c"]],
+  ["child first", ["a", "c"]],
+])("a child follows a UNIQUE value that is changed while it refers to the old one: %s, of rows added by %j", (order, authors) => {
   const schema = `CREATE TABLE team(id INTEGER PRIMARY KEY, no INT UNIQUE, name TEXT);
     CREATE TABLE robot(id INTEGER PRIMARY KEY, team INT REFERENCES team(no) ON UPDATE CASCADE, name TEXT);
     CREATE TABLE visit(team INT REFERENCES team(no) ON UPDATE CASCADE, name TEXT)`;
   const sites = ["a", "b", "c"].map((name) => new Site(name, schema));
   for (const site of sites) site.app.pragma("foreign_keys = ON");
   const [a, b, c] = sites as [Site, Site, Site];
-  a.edit("INSERT INTO team(no, name) VALUES(7, 'seven'), (8, 'eight'); INSERT INTO robot(team, name) VALUES(7, 'first')");
+  for (const [i, site] of sites.entries())
+    if (authors.includes(site.name)) site.edit("INSERT INTO team(no, name) VALUES(7, 'seven'), (8, 'eight')", START_US + i * SECOND_US);
+  a.edit("INSERT INTO robot(team, name) VALUES(7, 'first')");
   settle(...sites);
-  a.edit("UPDATE team SET no = 70 WHERE no = 7");
+  a.edit("UPDATE team SET no = 70 WHERE no = 7", START_US + 3 * SECOND_US);
   b.edit("INSERT INTO robot(team, name) VALUES(7, 'second'), (8, 'other'); INSERT INTO visit VALUES(7, 'third')", b.nowUs + 5_000_000);
   if (order === "change first") c.pull(a);
   else c.pull(b);
@@ -164,6 +171,24 @@ test.each(["change first", "child first"])("a child follows a UNIQUE value that 
     ]);
     expect(site.app.pragma("foreign_key_check")).toEqual([]);
     expect(site.conflicts).toEqual([]);
+  }
+});
+
+test("a child follows the UNIQUE value that the other of two rows has which are one by another", () => {
+  const schema = `CREATE TABLE team(id INTEGER PRIMARY KEY, no INT UNIQUE, code TEXT UNIQUE);
+    CREATE TABLE robot(id INTEGER PRIMARY KEY, team TEXT REFERENCES team(code), name TEXT); CREATE TABLE visit(team TEXT REFERENCES team(code), name TEXT)`;
+  const sites = ["a", "b", "c"].map((name) => new Site(name, schema));
+  for (const [i, site] of sites.entries())
+    site.edit(
+      `INSERT INTO team(no, code) VALUES(7, 'x${i}'); INSERT INTO robot(team, name) VALUES('x${i}', 'r${i}'); INSERT INTO visit VALUES('x${i}', 'v${i}')`,
+      START_US + i * SECOND_US,
+    );
+  settle(...sites);
+  for (const site of sites) {
+    expect(site.rows("SELECT no, code FROM team")).toEqual([{ no: 7, code: "x2" }]);
+    expect(site.rows("SELECT name, team FROM robot UNION ALL SELECT name, team FROM visit ORDER BY 1")).toEqual(
+      ["r0", "r1", "r2", "v0", "v1", "v2"].map((name) => ({ name, team: "x2" })),
+    );
   }
 });
 

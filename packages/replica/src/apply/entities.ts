@@ -1,4 +1,4 @@
-import { type CellValue, Ref, type Write } from "@scoutsync/core";
+import { type CellValue, Ref, type SqlValue, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { type Entity, isSame, type Member, type EntityMembers } from "../rows/members.ts";
 import { mergeSame } from "../rows/registers.ts";
@@ -6,6 +6,7 @@ import { openConflicts, ownedDots, type RowState, UNSTORED } from "../rows/row-s
 import type { RowStore } from "../rows/row-store.ts";
 import type { Identity } from "../rows/same-links.ts";
 import { sameValue } from "../rows/values.ts";
+import { follow, followersOf, type ValueFollower } from "./followers.ts";
 import type { Placement } from "./placement.ts";
 import type { Dots, RelatedRows } from "./related-rows.ts";
 
@@ -124,6 +125,7 @@ export class Entities {
     const moved = seed.table.surrogate ? all.filter(({ state }) => !standsFor(state, targets.get(state) as RowState)) : [];
     const followers = moved.length > 0 ? this.followersOf(all, moved) : [];
     this.touchJoinedKeys(seed, moved);
+    const renamed = entities.map((entity) => this.byValue(entity));
     const waiters = moved.flatMap(({ state }) => this.waitersOf(state).map((waiter) => waiter.birth));
     this.placement.wakeLater(() => {
       for (const member of all) this.join(member, targets.get(member.state) as RowState);
@@ -133,12 +135,31 @@ export class Entities {
         this.noteOpen(entity);
       }
       if (moved.length > 0) this.showNaming(entities, moved);
+      for (const [i, byValue] of renamed.entries()) {
+        const now = byValue.length > 0 ? this.related.again(firstOf((entities[i] as Entity).members).birth) : undefined;
+        if (now?.place.kind === "table") follow(this.rows, this.knowledge, now, byValue);
+      }
       for (const { birth: child, cells, index } of followers) this.follow(child, cells, index);
     });
     for (const waiter of waiters) {
       const state = this.related.again(waiter);
       if (state?.place.kind === "waiting") this.placement.retry(state);
     }
+  }
+
+  /** Rows that refer to values which the table is about to show no more of this entity, by a foreign key to a UNIQUE column that is no key. */
+  private byValue({ members }: Entity): ValueFollower[] {
+    const [first] = members as [Member, ...Member[]];
+    const { table } = first.state;
+    if (!first.alive || table.dependants.every(({ isKey }) => isKey)) return [];
+    const { values } = this.rows.references.concrete(table, this.members.shown({ members }));
+    return members.flatMap(({ state }) => {
+      const current = state.place.kind === "table" ? this.rows.tableValues(state) : null;
+      if (!current) return [];
+      const changed = values.flatMap((value, index) => (sameValue(value, current[index] as SqlValue) ? [] : [index]));
+      const moved = changed.map((index) => this.members.shownWrite(members, table.columns[index]?.cid ?? -1).write);
+      return followersOf(this.rows, this.knowledge, state, { changed, moved });
+    });
   }
 
   /** What was shown of one that names itself, or one that came into the table after it, was read before that had its integer. */

@@ -8,7 +8,7 @@ import { bindable } from "../rows/table-store.ts";
 import type { ForeignKey } from "../schema/catalog.ts";
 
 /** A row that refers to a value which another row is about to lose. */
-interface Follower {
+export interface ValueFollower {
   birth: Write;
   foreign: ForeignKey;
 }
@@ -16,16 +16,20 @@ interface Follower {
 /**
  * Rows that refer to values of this one, by a foreign key to a UNIQUE column that is no key, which a change of others
  * replaces: those whose reference was written apart from the change. Its author's own followed it, as far as his schema says so.
- * Call before the change is in the table.
+ * Call before the change is in the table. `moved` are the writes that make it, where they are not the row's own.
  */
-export function followersOf(rows: RowStore, knowledge: Knowledge, state: RowState, changed: readonly number[]): Follower[] {
+export function followersOf(
+  rows: RowStore,
+  knowledge: Knowledge,
+  state: RowState,
+  { changed, moved = winnersOf(state, changed, knowledge) }: { changed: readonly number[]; moved?: readonly Write[] },
+): ValueFollower[] {
   const { table } = state;
   const names = new Set(changed.map((index) => table.columns[index]?.name));
   const touched = table.dependants.filter(({ targets, isKey }) => !isKey && targets.some((target) => names.has(target)));
   if (touched.length === 0) return [];
   const values = rows.tableValues(state);
   if (!values) return [];
-  const moved = changed.flatMap((index) => winnerOf(registerOf(state, table.columns[index]?.cid ?? -1), knowledge) ?? []);
   return touched.flatMap((foreign) => {
     const target = pick(table, foreign.targets, table.surrogate ? state.slot : null, values) as SqlValue[] | null;
     if (!target) return [];
@@ -36,6 +40,9 @@ export function followersOf(rows: RowStore, knowledge: Knowledge, state: RowStat
       .map(({ birth }) => ({ birth, foreign }));
   });
 }
+
+const winnersOf = (state: RowState, changed: readonly number[], knowledge: Knowledge): Write[] =>
+  changed.flatMap((index) => winnerOf(registerOf(state, state.table.columns[index]?.cid ?? -1), knowledge) ?? []);
 
 function wroteApart(child: RowState, cid: number, moved: readonly Write[], knowledge: Knowledge): boolean {
   const write = winnerOf(registerOf(child, cid), knowledge);
@@ -49,7 +56,7 @@ const cidsOf = ({ child, columns }: ForeignKey): number[] =>
  * Lets rows refer to the values that the row has now: an ordinary write, made by everyone who has both, so that whoever
  * sees them in the other order gets it. A reference that is part of a key stays: it names the row.
  */
-export function follow(rows: RowStore, knowledge: Knowledge, state: RowState, followers: readonly Follower[]): void {
+export function follow(rows: RowStore, knowledge: Knowledge, state: RowState, followers: readonly ValueFollower[]): void {
   const values = followers.length > 0 ? rows.tableValues(state) : null;
   for (const { birth, foreign } of values ? followers : []) {
     const { child, columns, targets } = foreign;

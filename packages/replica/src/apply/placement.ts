@@ -169,7 +169,8 @@ export class Placement {
     const concrete = this.rows.references.concrete(state.table, cells);
     const { values, missing } = concrete;
     if (missing) return this.evict(state, cells, "parent", missing, before);
-    const followers = changed.length > 0 && state.table.dependants.length > 0 ? followersOf(this.rows, this.knowledge, state, changed) : [];
+    const followers =
+      changed.length > 0 && state.table.dependants.length > 0 ? followersOf(this.rows, this.knowledge, state, { changed }) : [];
     if (changed.length > 0) {
       const refused = this.tryUpdate(state, changed, values);
       if (refused) return this.evict(state, cells, refused, null, before);
