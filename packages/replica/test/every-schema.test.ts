@@ -321,19 +321,27 @@ describe("the application's triggers", () => {
         INSERT INTO doc_text(doc_text, rowid, body) VALUES('delete', OLD.id, OLD.body); DELETE FROM doc_place WHERE id = OLD.id; END;
       CREATE TRIGGER doc_b AFTER UPDATE OF body ON doc WHEN OLD.body <> NEW.body BEGIN
         INSERT INTO doc_text(doc_text, rowid, body) VALUES('delete', OLD.id, OLD.body); INSERT INTO doc_text(rowid, body) VALUES(NEW.id, NEW.body); END;
-      CREATE TRIGGER doc_x AFTER UPDATE ON doc BEGIN UPDATE doc_place SET x0 = NEW.x, x1 = NEW.x WHERE id = OLD.id; END`;
+      CREATE TRIGGER doc_x AFTER UPDATE ON doc BEGIN UPDATE doc_place SET x0 = NEW.x, x1 = NEW.x WHERE id = OLD.id; END;
+      CREATE TABLE note(id INTEGER PRIMARY KEY, body TEXT); CREATE VIRTUAL TABLE note_text USING fts5(body, content='note', content_rowid='id');
+      CREATE TRIGGER note_i AFTER INSERT ON note BEGIN INSERT INTO note_text(rowid, body) VALUES(NEW.id, NEW.body); END;
+      CREATE TRIGGER note_u AFTER UPDATE ON note BEGIN
+        INSERT INTO note_text(note_text, rowid, body) VALUES('delete', OLD.id, OLD.body); INSERT INTO note_text(rowid, body) VALUES(NEW.id, NEW.body); END`;
     const sites = ["a", "b"].map((name) => new Site(name, schema, { exclude: ["doc.own"] })) as [Site, Site];
     const [a, b] = sites;
     const values = (site: string) =>
       `INSERT INTO doc(id, body, x, own, raw) VALUES(1, 'red ${site}', 1, '${site} 1', CAST(x'ff00' AS TEXT)), (2, 'blue ${site}', 2.0, ${2n ** 60n + 1n}, 2.0);
-       INSERT INTO part(doc) VALUES(1), (2)`;
+       INSERT INTO part(doc) VALUES(1), (2); INSERT INTO note(body) VALUES('note of ${site}')`;
     a.edit(values("a"));
     b.edit(values("b"), b.nowUs + 1_000_000);
     settle(a, b);
     b.edit("UPDATE doc SET body = 'green b', x = 9 WHERE body = 'red b'");
     settle(a, b);
     for (const site of sites) {
-      site.write("INSERT INTO doc_text(doc_text, rank) VALUES('integrity-check', 1)");
+      for (const index of ["doc_text", "note_text"]) site.write(`INSERT INTO ${index}(${index}, rank) VALUES('integrity-check', 1)`);
+      expect(site.rows("SELECT body FROM note_text WHERE note_text MATCH 'note' ORDER BY 1")).toEqual([
+        { body: "note of a" },
+        { body: "note of b" },
+      ]);
       const found = (word: string) =>
         site.rows(`SELECT body FROM doc_text WHERE doc_text MATCH '${word}' ORDER BY 1`).map(({ body }) => body);
       expect([found("b"), found("red"), found("blue")]).toEqual([["blue b", "green b"], ["red a"], ["blue a", "blue b"]]);

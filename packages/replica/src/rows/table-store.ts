@@ -4,6 +4,7 @@ import { NAMES_NOBODY, targetWithin } from "../linked/linked-rows.ts";
 import { afterGiven, isAnyLarge, runReleasing } from "../kept-statements.ts";
 import { quote } from "../schema/quote.ts";
 import { cellIn, cellsIn } from "../schema/spelled.ts";
+import { stepsOf } from "../schema/trigger-steps.ts";
 import type { Column, ForeignKey, Table } from "../schema/catalog.ts";
 import type { KeptBackRows } from "./kept-back-rows.ts";
 import { refersTo } from "./compared.ts";
@@ -207,11 +208,12 @@ export class TableStore {
     this.keptBack?.move(from, to);
   }
 
-  /** True where a trigger of the application runs also for rows of others: those that rest meanwhile are not there. */
+  /** True where triggers of the application hear of new and of deleted rows of others, too: those that rest meanwhile are not there. */
   private get isFeeding(): boolean {
     const sql =
-      "SELECT 1 FROM main.sqlite_master WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE AND name NOT LIKE '\\_scoutsync\\_%' ESCAPE '\\'";
-    return (this.feeding ??= this.db.prepare(sql).get(this.table.source) !== undefined);
+      "SELECT sql FROM main.sqlite_master WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE AND name NOT LIKE '\\_scoutsync\\_%' ESCAPE '\\'";
+    const heads = () => (this.db.prepare(sql).pluck().all(this.table.source) as string[]).map((trigger) => stepsOf(trigger).head);
+    return (this.feeding ??= [/\bDELETE\s+ON\b/i, /\bINSERT\s+ON\b/i].every((event) => heads().some((head) => event.test(head))));
   }
 
   /** A row under another integer, with all that it holds, excluded columns too. */
