@@ -41,7 +41,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "what a renamed column holds counts as written when it was renamed",
-    edits: [["String(day ?? NOW)", "String(trusted ? NOW : (day ?? NOW))"]],
+    edits: [["String(day ?? (isEqual || former ? NOW : differing))", "String(trusted ? NOW : (day ?? NOW))"]],
     caughtBy: tests("schema-moves"),
   },
   {
@@ -50,8 +50,23 @@ export const SCHEMA_FAULTS: Fault[] = [
     caughtBy: tests("returned-keyless"),
   },
   {
+    name: "what a rebuilt table holds otherwise counts as written when it was rebuilt",
+    edits: [["shapes.some(({ isRebuilt }) => isRebuilt) ? UNDATED : NOW", "NOW"]],
+    caughtBy: tests("rebuilt-values"),
+  },
+  {
+    name: "what a rebuilt table without a key holds otherwise counts as written when it was rebuilt",
+    edits: [["former?.isWhole && former.isRebuilt ? UNDATED : earliest", "earliest"]],
+    caughtBy: tests("rebuilt-values"),
+  },
+  {
+    name: "what refers to a part of a key that holds text follows to another integer",
+    edits: [["for (const column of left) column.references = null;", "left.clear();"]],
+    caughtBy: tests("key-references"),
+  },
+  {
     name: "rows without a key count as edited now where a column went",
-    edits: [["former.isWhole ? null : written === 0n ? UNDATED : day(rows.atLog(table.tid, id))", "null"]],
+    edits: [["former.isWhole ? differing : written === 0n ? UNDATED : day(rows.atLog(table.tid, id))", "null"]],
     caughtBy: tests("migration-deletes"),
   },
   {
@@ -415,7 +430,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "rows without a key that may have been written count as written last",
-    edits: [["former.isWhole ? null : written === 0n ? UNDATED : day(rows.atLog(table.tid, id))", "earliest"]],
+    edits: [["former.isWhole ? differing : written === 0n ? UNDATED : day(rows.atLog(table.tid, id))", "earliest"]],
     caughtBy: tests("rebuilt-less"),
   },
   {

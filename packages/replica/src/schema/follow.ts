@@ -166,9 +166,9 @@ export class SchemaFollower {
       if (same) return [];
       const byHand = this.wasTakenOff(table);
       if (byHand) this.faults.note({ table: table.name, reason: TAKEN_OFF, atUs: this.nowUs() });
-      return [{ table, shape, blind: byHand || !isCaptured(this.db, table) }];
+      return [{ table, shape, blind: byHand || !isCaptured(this.db, table), byHand }];
     });
-    for (const { table, shape, blind } of broken) if (shape) this.reconciliation.begin(table.tid, shape, blind);
+    for (const { table, shape, blind, byHand } of broken) if (shape) this.reconciliation.begin(table.tid, shape, blind, !byHand);
     const isLost = ({ keyless, columns }: Table, name: string) => !keyless && columns.every((column) => column.name !== name);
     const shrunk = broken.filter(({ table, shape }) => shape?.columns.some((name) => isLost(table, name)));
     const isFormer = this.rows.tables.length === 0 || shrunk.length > 0 || this.hasRenamed(tables) || left.length > 0;

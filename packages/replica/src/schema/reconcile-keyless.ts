@@ -68,6 +68,8 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
   const note = noteEvents(db, table);
   // Where nobody can tell whether a row was edited it was right after the latest write that is known of, if at all.
   const earliest = former && !former.isWhole ? EARLIEST : null;
+  // A migration that makes a table anew may change values in it, of any column.
+  const differing = former?.isWhole && former.isRebuilt ? UNDATED : earliest;
   const edit = (slot: bigint, at: bigint, columns = 0n, date: number | bigint | null = earliest) => {
     note(Op.update, at, slot, date);
     note(Op.insert, at, columns, date);
@@ -99,7 +101,7 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
     forget(pairs);
     // What came had another name before, and may have been written last.
     for (const [id, at, , written] of pairs)
-      edit(id, at, 0n, former.isWhole ? null : written === 0n ? UNDATED : day(rows.atLog(table.tid, id)));
+      edit(id, at, 0n, former.isWhole ? differing : written === 0n ? UNDATED : day(rows.atLog(table.tid, id)));
   }
   const left = db.prepare("SELECT id, local FROM temp.stored ORDER BY id").safeIntegers(true).raw(true).all() as Stored[];
   const here = db.prepare("SELECT at, hash, written FROM temp.found ORDER BY at").safeIntegers(true).raw(true).all() as Found[];
@@ -108,7 +110,7 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
     const name = local?.toString("latin1") ?? "";
     const at = places.get(name);
     places.delete(name);
-    if (at !== undefined) edit(id, at);
+    if (at !== undefined) edit(id, at, 0n, differing);
     else note(Op.delete, null, id);
   }
   for (const at of places.values()) note(Op.insert, at, 0n);

@@ -15,6 +15,8 @@ import { asHashed, formerlyHashed } from "./spelled.ts";
 export interface Shape {
   name: string;
   columns: string[];
+  /** Of a comparison, on all of its shapes: nothing but rebuilding the table went past capture. */
+  rebuilt?: true;
 }
 
 /** A comparison that is not through. */
@@ -38,6 +40,8 @@ interface Comparing {
   written: (values: readonly SqlValue[], state: RowState) => bigint[];
   /** Nothing went uncaptured: a row that differs does so because columns went and came. Numbers of those that came. */
   trusted: number[] | null;
+  /** When a row with none of the former hashes was written, as of an event. */
+  differing: number | string;
   notes: Notes;
   toFill: Write[];
   /** What is stored of rows that have only got new columns is made anew at once. */
@@ -100,12 +104,19 @@ export class Reconciliation {
 
   /**
    * Opens the comparison of a table, or starts it again. `shape` is what its rows' hashes were made under (null: as the
-   * table is); `blind` whether writes may have gone uncaptured.
+   * table is); `blind` whether writes may have gone uncaptured, and `isRebuilt` whether that is because the table was made anew.
    */
-  begin(tid: number, shape: Shape | null, blind: boolean): void {
+  begin(tid: number, shape: Shape | null, blind: boolean, isRebuilt = false): void {
     const held = this.open.get(tid) ?? { shapes: [], blind: false };
-    const isKnown = shape === null || held.shapes.some((other) => JSON.stringify(other) === JSON.stringify(shape));
-    const comparison = { shapes: isKnown ? held.shapes : [...held.shapes, shape], blind: held.blind || blind };
+    const isKnown = shape === null || held.shapes.some((other) => printOf(other) === printOf(shape));
+    const was = held.shapes.some((former) => former.rebuilt);
+    const rebuilt = blind ? isRebuilt && (was || !held.blind) : was;
+    const shapes = (isKnown ? held.shapes : [...held.shapes, shape]).map(({ name, columns }) => ({
+      name,
+      columns,
+      ...(rebuilt && { rebuilt }),
+    }));
+    const comparison = { shapes, blind: held.blind || blind };
     this.open.set(tid, comparison);
     this.db
       .prepare(
@@ -220,7 +231,7 @@ export class Reconciliation {
     table: Table,
     key: SqlValue[],
     values: SqlValue[],
-    { shapes, written, trusted, notes, toFill, settles }: Comparing,
+    { shapes, written, trusted, differing, notes, toFill, settles }: Comparing,
   ): void {
     const id = table.surrogate ? (key[0] as bigint) : null;
     const state = id === null ? this.rows.byKey(table, this.rows.keys.keyFromValues(table, key)) : this.rows.byId(table, id);
@@ -248,7 +259,7 @@ export class Reconciliation {
     const shrunk = shapes.find((shape) => !shape.isWhole);
     const came = table.columns.filter(({ cid }, i) => marked(i) > 0n && shapes.every((shape) => shape.added.includes(cid)));
     const day = shrunk && (came.length > 0 ? shrunk.afterGone(state, came) : UNDATED);
-    notes.add(Op.update, key, bits, String(day ?? NOW));
+    notes.add(Op.update, key, bits, String(day ?? (isEqual || former ? NOW : differing)));
   }
 
   /** A row that is as it was but for columns that came: its hash is made anew, and nobody has written those that are new. */
@@ -299,7 +310,7 @@ export class Reconciliation {
 }
 
 /** How rows of a table are compared that may be of these former shapes. */
-function comparingOf(table: Table, { shapes: former, blind }: Comparison): Pick<Comparing, "shapes" | "written" | "trusted"> {
+function comparingOf(table: Table, { shapes: former, blind }: Comparison): Pick<Comparing, "shapes" | "written" | "trusted" | "differing"> {
   const shapes = former.map((shape) => new FormerShape(table, shape));
   const isTrusted = !blind && shapes.some((shape) => !shape.isWhole);
   const trusted = isTrusted ? table.columns.filter(({ name }) => !isIn(former, name)).map(({ cid }) => cid) : null;
@@ -309,8 +320,10 @@ function comparingOf(table: Table, { shapes: former, blind }: Comparison): Pick<
       if (isIn(former, name)) return !trusted;
       return differs(values[index] as SqlValue, fallback) || shapes.some((shape) => shape.wasWritten(state, cid));
     });
-  return { shapes, written, trusted };
+  return { shapes, written, trusted, differing: shapes.some(({ isRebuilt }) => isRebuilt) ? UNDATED : NOW };
 }
+
+const printOf = ({ name, columns }: Shape): string => JSON.stringify({ name, columns });
 
 /** Puts what was found on the dirty list. */
 class Notes {
@@ -338,6 +351,8 @@ class Notes {
 export class FormerShape {
   /** All columns that the hash was made of are still there. */
   readonly isWhole: boolean;
+  /** As of a `Shape`. */
+  readonly isRebuilt: boolean;
   /** Numbers of the columns that came since. */
   readonly added: number[];
   private readonly table: Table;
@@ -355,6 +370,7 @@ export class FormerShape {
     const index = new Map(table.columns.map((column, i) => [column.name, i]));
     this.positions = shape.columns.map((name) => index.get(name) ?? -1);
     this.isWhole = !this.positions.includes(-1);
+    this.isRebuilt = shape.rebuilt === true;
     this.guesses = guessesFor(this.positions.filter((i) => i < 0).length);
     this.added = table.columns.filter(({ name }) => !shape.columns.includes(name)).map(({ cid }) => cid);
     this.gone = [...table.lacking].flatMap(([cid, name]) => (shape.columns.includes(name) ? [cid] : []));
