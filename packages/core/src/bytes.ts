@@ -22,6 +22,9 @@ const SHORT_TEXT = 32;
 /** A value of this size or more is not copied on its way: it may be as large as a row can be, bytes. */
 export const LARGE_VALUE_BYTES = 1024 * 1024;
 
+/** For who wrote a large value and when, and for small values of its row, bytes. */
+const ROOM_BESIDE_LARGE = 64 * 1024;
+
 /**
  * Gives the memory of a large value back at once instead of when the collector comes by: two more of its size may be
  * asked for before that. `value` must not be read again, by anyone. Small values, and those that share memory, are left.
@@ -30,9 +33,9 @@ export function releaseLarge(value: unknown): void {
   if (value instanceof Uint8Array && value.buffer.byteLength === value.length) ownedMemory(value)?.transfer(0);
 }
 
-/** As `releaseLarge`, of what was packed or read for one purpose: of all that is in its memory. */
+/** As `releaseLarge`, of what was packed or read for one purpose: of all that is in its memory, several large values maybe. */
 export function releasePacked(value: unknown): void {
-  if (value instanceof Uint8Array) ownedMemory(value)?.transfer(0);
+  if (value instanceof Uint8Array && value.length >= LARGE_VALUE_BYTES && value.buffer instanceof ArrayBuffer) value.buffer.transfer(0);
 }
 
 /** Throws where the memory of these bytes was given back: they would pass for an empty value, and that would be stored in place of them. */
@@ -63,10 +66,17 @@ export class ByteWriter {
     this.buffer = Buffer.allocUnsafeSlow(capacity);
   }
 
-  /** One that grows for none of these: grown by doubling, a large value would be there three times. */
+  /**
+   * One that does not grow for a large value among these, nor for what is said beside it: grown by doubling, a large value would be
+   * there three times. Room that is not written to is no memory yet.
+   */
   static withRoomFor(values: Iterable<CellValue>): ByteWriter {
     let bytes = 64;
-    for (const value of values) if (value instanceof Uint8Array) bytes += value.length;
+    for (const value of values) {
+      const { length } = value instanceof RawText ? value.bytes : value instanceof Uint8Array || typeof value === "string" ? value : "";
+      if (length >= LARGE_VALUE_BYTES) bytes += ROOM_BESIDE_LARGE + (typeof value === "string" ? 3 * length : length);
+      else if (value instanceof Uint8Array) bytes += length;
+    }
     return new ByteWriter(bytes);
   }
 

@@ -369,7 +369,7 @@ export class Applier {
     if (stood) this.placement.pastCapture.keep(state, stood, isAlive(state, this.knowledge) ? { changed, cells: now } : null);
     if (this.repairing) this.placement.pastCapture.forget(state);
     this.opened += Math.max(0, openConflicts(state) - openBefore);
-    const used = found !== null && !stood && !this.delivering;
+    const used = found !== null && !stood && !this.delivering ? () => this.letGo(state, now) : undefined;
     // What was read with it and is not in it any more would be there beside what is stored now.
     if (used) releaseBut(read, [...now, ...valuesIn(state)]);
     this.placement.settle(
@@ -379,7 +379,7 @@ export class Applier {
       before,
       { used },
     );
-    if (used) this.letGo(state, now);
+    used?.();
     return true;
   }
 
@@ -389,7 +389,7 @@ export class Applier {
    */
   private letGo(state: RowState, cells: readonly CellValue[]): void {
     if (!isAlive(state, this.knowledge)) return;
-    for (const value of [...cells, ...[...state.columns.values()].flatMap((writes) => writes.map((write) => write.value))])
+    for (const value of [...cells, ...valuesIn(state)])
       if (value instanceof Uint8Array && value.buffer !== this.memory) releasePacked(value);
   }
 

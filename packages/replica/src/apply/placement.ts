@@ -6,7 +6,7 @@ import { isAlive } from "../rows/registers.ts";
 import { ownedDots, releaseBut, type RowState, UNSTORED, valuesIn, type WaitingReason } from "../rows/row-state.ts";
 import type { EntityMembers } from "../rows/members.ts";
 import type { Concrete } from "../rows/references.ts";
-import type { RowStore } from "../rows/row-store.ts";
+import type { RowStore, Used } from "../rows/row-store.ts";
 import type { Identity } from "../rows/same-links.ts";
 import { bindable } from "../rows/table-store.ts";
 import { type Bindable, sameValue } from "../rows/values.ts";
@@ -127,10 +127,9 @@ export class Placement {
 
   /**
    * Brings the tables in line with a merged state. `cells` are its current values, references as identities;
-   * `changed` the positions whose value moved; `before` the dots it owned when it was loaded. `used`: nobody reads the values again
-   * once the row is stored in its table.
+   * `changed` the positions whose value moved; `before` the dots it owned when it was loaded. `used` as of `saveInTable`.
    */
-  settle(state: RowState, cells: readonly CellValue[], changed: readonly number[], before: Dots, { used = false } = {}): void {
+  settle(state: RowState, cells: readonly CellValue[], changed: readonly number[], before: Dots, { used }: Used = {}): void {
     if (state.table.absent !== null || state.partial) return this.hold(state, before);
     if (this.entities.isArranged(state)) return this.entities.settle(state, cells, before);
     const alive = isAlive(state, this.knowledge);

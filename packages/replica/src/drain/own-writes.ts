@@ -20,7 +20,7 @@ import {
   writeUnseen,
 } from "../rows/registers.ts";
 import { type ExistenceWrite, newState, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
-import type { RowStore } from "../rows/row-store.ts";
+import type { RowStore, Used } from "../rows/row-store.ts";
 import { type Edit, hasCombiningRule, ruleOf } from "../rows/ruled-columns.ts";
 import { sameValue } from "../rows/values.ts";
 import type { Column, Table } from "../schema/catalog.ts";
@@ -118,7 +118,7 @@ export class OwnWrites {
     this.rows.saveInTable(state, id, values, new Map(before));
   }
 
-  /** A write to a row that is in its table, and stores it. `used`: nobody reads its values again. */
+  /** A write to a row that is in its table, and stores it. `used` as of `saveInTable`. */
   edit(
     state: RowState,
     id: bigint | null,
@@ -126,7 +126,7 @@ export class OwnWrites {
     written: boolean[],
     wall: number,
     before: ReadonlyMap<string, { origin: number; sequence: number }>,
-    { used = false } = {},
+    { used }: Used = {},
   ): void {
     this.isBlind = false;
     this.write(state, written, wall, row);

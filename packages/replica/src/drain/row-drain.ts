@@ -4,7 +4,7 @@ import type { Knowledge } from "../identity/knowledge.ts";
 import type { Quarantine } from "../quarantine/quarantine.ts";
 import { indexesOf } from "../rows/foreign-keys.ts";
 import { forgetValues } from "../rows/registers.ts";
-import { ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
+import { ownedDots, releaseRead, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { hasCombiningRule } from "../rows/ruled-columns.ts";
 import { sameValue } from "../rows/values.ts";
@@ -140,7 +140,7 @@ export class RowDrain {
     };
 
     /** `seen`: the image is what the row held. Otherwise nothing captured where it went, and nobody here has its values. */
-    const die = ({ image, wall: at, seen, replaced }: Pick<Event, "image" | "wall" | "seen" | "replaced">) => {
+    const die = ({ image, wall: at, seen, replaced }: Pick<Event, "image" | "wall" | "seen" | "replaced">, isLast = true) => {
       for (const { index, parent } of table.references) this.bearUncompared(parent, image[index], at);
       if (!state || !alive) {
         state = this.writes.birth(table, state, unseen, id, packed, at, image);
@@ -155,7 +155,9 @@ export class RowDrain {
         // The image holds edits that no drain has seen: they have authors and times of their own.
         if (written.includes(true)) this.writes.write(state, written, at, { values: image, found, since, keptBack });
       }
-      const went = { image: this.rows.references.abstract(table, image), wall: at, replaced, done: table.surrogate && unseen === null };
+      // A natural key that is inserted again is the row that was deleted.
+      const done = unseen === null && (table.surrogate || (isLast && values === null));
+      const went = { image: this.rows.references.abstract(table, image), wall: at, replaced, done };
       this.writes.delete(state, alive, id, went, before);
       if (table.surrogate) {
         state = null;
@@ -190,7 +192,7 @@ export class RowDrain {
         for (const foreign of table.emptied)
           if (indexesOf(foreign).some((index) => isMarked(event.masks, index))) emptied.set(foreign, event);
       } else if (event.op === Op.delete) {
-        if (!keepBack(event)) die(event);
+        if (!keepBack(event)) die(event, event === events.at(-1));
       }
     }
 
@@ -221,6 +223,7 @@ export class RowDrain {
       noteEmptied();
       if (id !== null && table.referencedBy.length > 0 && this.rows.wasUsed(table, id)) this.takenOver.follow(table, id);
     } else if (state && written.includes(true)) {
+      const edited = state;
       this.writes.edit(
         state,
         id,
@@ -228,7 +231,7 @@ export class RowDrain {
         withDoubts(state, written, this.reconciliation.doubts(table, id, values)),
         wall,
         before,
-        { used: true },
+        { used: () => releaseRead(edited, []) },
       );
       noteEmptied();
     }

@@ -31,6 +31,11 @@ import { SpentIds } from "./spent-ids.ts";
 import { hasLocalKey, type StoredRow, TableStore } from "./table-store.ts";
 import { packKey, sameValue } from "./values.ts";
 
+/** `used`: nobody reads the values of a row again. Called once that is so, to give back their memory. */
+export interface Used {
+  used?: (() => void) | undefined;
+}
+
 const isLacking = ({ absent, surrogate }: Table): boolean => absent === "missing" && surrogate;
 
 /** Rows and what is known of them: finds, reads and writes row states with their log entries and hashes. */
@@ -358,7 +363,8 @@ export class RowStore {
   /**
    * Stores a row that is in its table with these values. `before` are the dots that owned something when the state
    * was loaded. Moves it out of _scoutsync_out when it was there. `key` is its natural key in the table, where that is
-   * known better than what it refers to tells. `used` says that nobody reads `values` again.
+   * known better than what it refers to tells. `used` says that nobody reads `values` again, and is called when what there is
+   * besides them is packed: what that was read from would be there beside the two copies that SQLite makes.
    */
   saveInTable(
     state: RowState,
@@ -366,7 +372,7 @@ export class RowStore {
     values: readonly SqlValue[],
     before: ReturnType<typeof ownedDots>,
     key: readonly SqlValue[] | null = null,
-    { used = false } = {},
+    { used }: Used = {},
   ): void {
     const store = this.of(state.table);
     if (state.place.kind !== "table" && state.slot !== UNSTORED) {
@@ -397,7 +403,10 @@ export class RowStore {
     };
     const wasFormer = id !== null && state.table.surrogate && this.former.has(state.table, id);
     const isNoted = this.keys.isNoted(state);
-    if (used && !wasFormer && !isNoted) values.forEach(releaseLarge);
+    if (used && !wasFormer && !isNoted) {
+      values.forEach(releaseLarge);
+      used();
+    }
     if (fresh) state.slot = store.add(state.table.surrogate ? id : null, row);
     else if (state.table.surrogate && id !== null && id !== state.slot) {
       store.remove(state.slot);
