@@ -1,3 +1,4 @@
+import { cameLarge, collectLarge } from "./pool/collect.ts";
 import { ownedMemory, releasePacked } from "@scoutsync/core";
 import type { Database, RunResult, Statement } from "better-sqlite3";
 
@@ -48,6 +49,8 @@ export function runReleasing(db: Database, sql: string, values: readonly unknown
     });
   }
   given.packed = packed;
+  cameLarge(packed);
+  collectLarge();
   try {
     return db
       .prepare(sql)

@@ -12,6 +12,7 @@ import {
   REPLACED,
   UNDATED,
 } from "../capture/triggers.ts";
+import { cameLarge, collectLarge } from "../pool/collect.ts";
 import { valueStatement } from "../kept-statements.ts";
 import { indexesOf } from "../rows/foreign-keys.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -20,6 +21,7 @@ import { mayHoldRawText, packKey, textFromBytes } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import { cellsIn } from "../schema/spelled.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
+import type { KeylessEvent } from "./keyless-drain.ts";
 
 /** Events read at a time; between reads the clock is looked at. */
 export const EVENTS_AT_ONCE = 2_000;
@@ -148,7 +150,7 @@ export class Captured {
       replaced: op === Op.displaced || (op === Op.delete && !table.keyless && values[4 + keys] === REPLACED),
       found: isFound || (op === Op.update && mayEmpty(table, masks)) ? this.image(table, n) : null,
     };
-    if (image === null || table.keyless || bytesOf(image) < LONG_IMAGE) return event;
+    if (image === null || bytesOf(image) < LONG_IMAGE) return event;
     image.forEach(releaseLarge);
     return Object.defineProperty(event, "image", { get: () => this.image(table, n) });
   }
@@ -243,12 +245,14 @@ export class Captured {
     if (table.columns.length === 0) return [];
     const columns = table.columns.map((_, i) => `c${i}`);
     const from = `FROM ${imageTable(table.tid)} WHERE ${imageNumber(table)} = ?`;
+    collectLarge();
     const image = this.db
       .prepare(`SELECT ${columns.join(", ")} ${from}`)
       .safeIntegers(true)
       .raw(true)
       .get(n) as SqlValue[] | undefined;
     if (!image) return null;
+    cameLarge(image);
     if (!table.utf8 || !mayHoldRawText(image)) return cellsIn(table, image);
     const bytes = this.db
       .prepare(`SELECT ${columns.map((column) => `CAST(${column} AS BLOB)`).join(", ")} ${from}`)
@@ -296,8 +300,22 @@ function undatedAt(day: SqlValue | undefined): number | null {
 }
 
 /** The event as tables without a primary key have it. */
-export function keylessEvent({ n, op, wall, undated, key, masks, image, replaced }: Event) {
-  return { n, op, wall, undated, rowid: key[0] as bigint | null, slot: masks[0] ?? 0n, image, replaced };
+export function keylessEvent(event: Event): KeylessEvent {
+  const { n, op, wall, undated, key, masks, replaced } = event;
+  const rowid = key[0] as bigint | null;
+  return {
+    n,
+    op,
+    wall,
+    undated,
+    rowid,
+    slot: masks[0] ?? 0n,
+    // A long one is read when it is asked for.
+    get image() {
+      return event.image;
+    },
+    replaced,
+  };
 }
 
 /** True for the event of a row that went whose next one is of the row that came in its place: a statement changed the key. */

@@ -99,19 +99,20 @@ export class KeylessDrain {
     return equalRow(this.rows, table, event.image, event.rowid);
   }
 
-  private insert(table: Table, event: KeylessEvent): void {
-    const birth = localWrite(null, event.wall, [], this.knowledge);
+  private insert(table: Table, { wall, image, rowid }: KeylessEvent): void {
+    const birth = localWrite(null, wall, [], this.knowledge);
     const state = newState({ table, place: { kind: "table" }, key: keylessIdentity(table, birth), birth });
-    this.noteReferred(state, event.image);
-    this.rows.saveInTable(state, null, event.image, NO_DOTS, [event.rowid]);
+    this.noteReferred(state, image);
+    this.rows.saveInTable(state, null, image, NO_DOTS, [rowid]);
   }
 
   private delete(table: Table, event: KeylessEvent): void {
     const state = this.find(table, event);
     if (!state) return;
+    const { image } = event;
     const before = ownedDots(state);
     const none = table.columns.map(() => false);
-    this.overwrite(state, this.written(state, event.image, none), event.wall);
+    this.overwrite(state, this.written(state, image, none), event.wall);
     const write =
       this.rows.out.holds && isHeldElsewhere(this.rows, state)
         ? blindWrite(state, event.wall, this.knowledge)
@@ -119,18 +120,19 @@ export class KeylessDrain {
     state.deletes = [deleted(write, event.replaced)];
     state.kept = false;
     state.place = { kind: "dead" };
-    this.rows.saveOut(state, true, null, this.rows.references.abstract(table, event.image), before);
+    this.rows.saveOut(state, true, null, this.rows.references.abstract(table, image), before, { used: true, done: true });
   }
 
   private update(table: Table, old: KeylessEvent, event: KeylessEvent): void {
     const state = this.find(table, old);
     if (!state) return this.insert(table, event);
+    const [{ image: found }, { image }] = [old, event];
     const before = ownedDots(state);
     const marked = old.slot === 0n ? 0n : event.slot || -1n;
     const differing = table.columns.map((_, i) =>
-      old.slot === 0n ? !sameValue(old.image[i] as SqlValue, event.image[i] as SqlValue) : ((marked >> BigInt(i)) & 1n) === 1n,
+      old.slot === 0n ? !sameValue(found[i] as SqlValue, image[i] as SqlValue) : ((marked >> BigInt(i)) & 1n) === 1n,
     );
-    const written = this.written(state, event.image, differing);
+    const written = this.written(state, image, differing);
     if (written.length > 0) {
       // A birth names the row here, so that an edit of every column is no new one.
       const unseen = new Set(this.rows.columnsToFill(state));
@@ -140,15 +142,15 @@ export class KeylessDrain {
       const seen = written.filter(({ cid }) => !unseen.has(cid));
       if (undated !== null) this.overwriteUndated(state, seen, undated);
       else this.overwrite(state, seen, event.wall);
-      if (blind && undated) this.writeOld(state, [...unseen], blind, event.image);
+      if (blind && undated) this.writeOld(state, [...unseen], blind, image);
       else if (blind) for (const cid of unseen) writeBeside(state, cid, blind, this.knowledge);
       // As in other tables, what nobody typed brings no deleted row back that is kept for what refers to it.
       if (isAlive(state, this.knowledge)) state.kept = false;
     }
-    this.noteReferred(state, event.image);
-    this.rows.saveInTable(state, null, event.image, before, [event.rowid]);
+    this.noteReferred(state, image);
+    this.rows.saveInTable(state, null, image, before, [event.rowid]);
     for (const foreign of table.emptied)
-      if (indexesOf(foreign).some((index) => differing[index])) this.noteEmptied(state, foreign, { found: old.image, n: old.n });
+      if (indexesOf(foreign).some((index) => differing[index])) this.noteEmptied(state, foreign, { found, n: old.n });
   }
 
   /** What others have told in columns that came may be later than what they hold here: the table is given what all of them come to. */

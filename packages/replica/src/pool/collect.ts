@@ -1,3 +1,4 @@
+import { LARGE_VALUE_BYTES } from "@scoutsync/core";
 import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
@@ -52,4 +53,27 @@ function collect(options?: { type: "minor" }): void {
     collector = runInNewContext("gc") as (options?: { type: "minor" }) => void;
   }
   collector(options);
+}
+
+/** So many bytes of large values may have been read or packed before what nobody has of them any more is let go. */
+const LARGE_GARBAGE = 32 * 1024 * 1024;
+let large = 0;
+
+/** Counts large values that have come to be in memory: as they are read of a row, or packed. */
+export function cameLarge(values: readonly unknown[]): void {
+  for (const value of values) {
+    if (value === null || (typeof value !== "object" && typeof value !== "string")) continue;
+    const { length } = value as { length?: number };
+    if (length !== undefined && length >= LARGE_VALUE_BYTES) large += length;
+  }
+}
+
+/**
+ * Before something is read, packed or stored that may be large: collects the garbage where that is much. V8 hardly counts what lies
+ * outside of its heap, and within one piece of work it has no pause to collect it in.
+ */
+export function collectLarge(): void {
+  if (large < LARGE_GARBAGE) return;
+  large = 0;
+  collectGarbage();
 }

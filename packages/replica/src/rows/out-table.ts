@@ -1,5 +1,6 @@
 import type { Database, Statement } from "better-sqlite3";
 import type { Identity } from "./same-links.ts";
+import { cameLarge, collectLarge } from "../pool/collect.ts";
 import { afterGiven, isAnyLarge, runReleasing, valueStatement } from "../kept-statements.ts";
 
 /** What SELECT gives for a row of _scoutsync_out, integers as bigint. */
@@ -93,7 +94,7 @@ export class OutTable {
   }
 
   at(slot: bigint): OutRow | undefined {
-    return this.bySlot.get(slot) as OutRow | undefined;
+    return this.read(this.bySlot, slot);
   }
 
   /** The integer stored with a row. */
@@ -102,12 +103,19 @@ export class OutTable {
   }
 
   withKey(tid: number, key: Buffer): OutRow | undefined {
-    return this.byKey.get(tid, key) as OutRow | undefined;
+    return this.read(this.byKey, tid, key);
   }
 
   /** The row that had this integer last. */
   withId(tid: number, id: bigint): OutRow | undefined {
-    return this.byId.get(tid, id) as OutRow | undefined;
+    return this.read(this.byId, tid, id);
+  }
+
+  private read(statement: Statement, ...of: unknown[]): OutRow | undefined {
+    collectLarge();
+    const row = statement.get(...of) as OutRow | undefined;
+    if (row) cameLarge([row[9], row[10]]);
+    return row;
   }
 
   /** Slots of the deleted rows that had this integer. */

@@ -1,6 +1,7 @@
 import type { Database, Statement } from "better-sqlite3";
 import { type CellValue, expectHeld, RawText, Ref, type SqlValue } from "@scoutsync/core";
 import { NAMES_NOBODY, targetWithin } from "../linked/linked-rows.ts";
+import { cameLarge, collectLarge } from "../pool/collect.ts";
 import { afterGiven, isAnyLarge, runReleasing } from "../kept-statements.ts";
 import { quote } from "../schema/quote.ts";
 import { cellIn, cellsIn } from "../schema/spelled.ts";
@@ -141,10 +142,12 @@ export class TableStore {
       const found = this.prepared(`exists ${variant}`, () => `SELECT 1 FROM ${quote(this.table.source)} WHERE ${where}`).get(values);
       return found === undefined ? null : [];
     }
+    collectLarge();
     const row = this.prepared(`read ${variant}`, () => `SELECT ${this.columnList} FROM ${quote(this.table.source)} WHERE ${where}`).get(
       values,
     ) as SqlValue[] | undefined;
     if (row === undefined) return null;
+    cameLarge(row);
     return cellsIn(this.table, this.table.utf8 && mayHoldRawText(row) ? this.readBytes(key, row) : row);
   }
 
@@ -401,17 +404,23 @@ export class TableStore {
 
   byId(id: bigint): StoredRow | undefined {
     if (this.isQueued(id)) this.flush();
-    return this.prepared(
+    collectLarge();
+    const row = this.prepared(
       "byId",
       () => `SELECT ${this.stored}, ${this.table.surrogate ? "NULL" : "key"} FROM ${rowsTable(this.table.tid)} WHERE id = ?`,
     ).get(id) as StoredRow | undefined;
+    if (row?.[5]) cameLarge([row[5]]);
+    return row;
   }
 
   byKey(key: Buffer): StoredRow | undefined {
     this.flush();
-    return this.prepared("byKey", () => `SELECT ${this.stored}, key FROM ${rowsTable(this.table.tid)} WHERE key = ?`).get(key) as
+    collectLarge();
+    const row = this.prepared("byKey", () => `SELECT ${this.stored}, key FROM ${rowsTable(this.table.tid)} WHERE key = ?`).get(key) as
       | StoredRow
       | undefined;
+    if (row?.[5]) cameLarge([row[5]]);
+    return row;
   }
 
   /** The identity of the row whose key in the table is packed as `local`. */
