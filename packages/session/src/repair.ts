@@ -56,7 +56,6 @@ async function exchange({ replica, peer, nodeName, signal }: RepairOptions, tabl
     const ours = await replica.wholeRows({ table, keys: some, codecs: CODECS });
     const theirs = await peer.wholeRows({ database: replica.name, table, keys: some, codecs: CODECS }, signal);
     if (!theirs.repair) throw tooOld(peer.address);
-    await replica.apply(theirs);
     const stream = await peer.openPush(
       { database: replica.name, name: nodeName, run: replica.run, baseline: replica.state.baseline },
       signal,
@@ -69,6 +68,8 @@ async function exchange({ replica, peer, nodeName, signal }: RepairOptions, tabl
     } finally {
       stream.cancel();
     }
+    // What is here has gone by now: a large row of both sides would be there beside what merging them takes.
+    await replica.apply(theirs);
   }
 }
 
