@@ -143,6 +143,9 @@ test("users put back alone while the node was down: a row that waited is not tak
   run(users, "INSERT INTO user(name) VALUES('zoe')");
   await a.restart();
   await until(() => nodes.every((node) => leadsToCat(node, 2)), { withinMs: 30_000, what: "every row of hers to lead to her" });
-  const list = await scoutsync(["review", "list", a.address, "--kind", "identity", "--json"]);
-  expect(list.json<object[]>(), list.stdout).toMatchObject([{ column: "scout_id", key: "2" }]);
+  const listed = async () => {
+    const list = (await scoutsync(["review", "list", a.address, "--kind", "identity", "--json"])).json<object[]>();
+    return list.length > 0 && list;
+  };
+  expect(await until(listed, { what: "the row that waited in the list" })).toMatchObject([{ column: "scout_id", key: "2" }]);
 }, 360_000);

@@ -32,8 +32,12 @@ test("two nodes with --peer converge live, without a coordinator", async () => {
   await note(paths[1], "b's application did not notice");
   await b.restart();
   await until(() => has(paths[1], "while b is away") && has(paths[0], "b's application did not notice"), { what: "what was missed" });
-  const verified = await scoutsync(["verify", a.address, b.address, "--json"]);
-  expect(verified.json()).toMatchObject({ equal: true, databases: [{ name: "app", equal: true, differences: [] }], files: [] });
+  const verified = async () => {
+    const { code, json } = await scoutsync(["verify", a.address, b.address, "--json"]);
+    return code === 0 && json();
+  };
+  const found = await until(verified, { what: "both to be called equal" });
+  expect(found).toMatchObject({ equal: true, databases: [{ name: "app", equal: true, differences: [] }], files: [] });
 });
 
 test("a session by hand moves both ways, verifies, and a second one moves nothing", async () => {
