@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { childEnvironment, Fleet, scoutsync, until } from "@scoutsync/testkit";
+import { boundOf, childEnvironment, Fleet, scoutsync, until } from "@scoutsync/testkit";
 import { expect, test } from "vitest";
 
 const MAIN = fileURLToPath(new URL("../../packages/cli/src/main.ts", import.meta.url));
@@ -18,7 +18,7 @@ interface Status {
 test(
   "a live WAL database in a root is never opened, copied or locked, whatever it is called, and verify says so",
   {
-    timeout: 360_000,
+    timeout: boundOf(360_000),
   },
   async (context) => {
     if (spawnSync("strace", ["-V"]).error) context.skip("strace is not installed");
@@ -85,7 +85,7 @@ test(
 test(
   "what a node's user may not read is said, is not deleted anywhere, and takes part again when it may",
   {
-    timeout: 360_000,
+    timeout: boundOf(360_000),
   },
   async (context) => {
     if (process.getuid?.() !== 0) context.skip("only root can become another user, and the tests do not run as root");

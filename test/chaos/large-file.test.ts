@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { closeSync, createReadStream, existsSync, mkdirSync, openSync, readFileSync, readdirSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { Fleet, scoutsync, seededRandom, until, type FleetNode } from "@scoutsync/testkit";
+import { boundOf, Fleet, scoutsync, seededRandom, until, type FleetNode } from "@scoutsync/testkit";
 import { pause } from "@scoutsync/runtime";
 import { expect, test } from "vitest";
 
@@ -28,7 +28,7 @@ function peakMemory({ process: { pid } }: FleetNode): number {
 test(
   `a file of ${MEBIBYTES} MiB survives ${KILLS} kills on its way, fetched and given, and goes on where it was (seed ${SEED})`,
   {
-    timeout: 360_000 + MEBIBYTES * 3_000 + KILLS * 45_000,
+    timeout: boundOf(360_000) + MEBIBYTES * 3_000 + KILLS * 45_000,
   },
   async () => {
     const random = seededRandom(SEED).next;

@@ -1,4 +1,4 @@
-import { createDatabase, differences, dumpDatabase, Fleet, scoutsync, select, sqliteProgram } from "@scoutsync/testkit";
+import { boundOf, createDatabase, differences, dumpDatabase, Fleet, scoutsync, select, sqliteProgram } from "@scoutsync/testkit";
 import { pause } from "@scoutsync/runtime";
 import Database from "better-sqlite3";
 import { expect, onTestFinished, test } from "vitest";
@@ -9,7 +9,7 @@ const SCHEMA = "CREATE TABLE entry(id INTEGER PRIMARY KEY, body TEXT NOT NULL UN
 
 test(
   `an application that keeps a write transaction open for ${HOLD_MS} ms, beside one that reads all the time, costs time only`,
-  { timeout: 360_000 + 2 * HOLD_MS },
+  { timeout: boundOf(360_000) + 2 * HOLD_MS },
   async () => {
     const fleet = new Fleet("long");
     onTestFinished(() => fleet.stop());

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { truncateSync, statSync } from "node:fs";
 import { pause } from "@scoutsync/runtime";
 import {
+  boundOf,
   chooseSeed,
   createDatabase,
   differences,
@@ -87,7 +88,7 @@ time.sleep(600)
 
 test(
   "a write-ahead log that loses its end while the node is down: what a peer had comes back, and both agree",
-  { timeout: 360_000 },
+  { timeout: boundOf(360_000) },
   async () => {
     const random = seededRandom(chooseSeed());
     console.log(`seed ${random.seed}`);

@@ -4,7 +4,7 @@ import { lstatSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync 
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { pause } from "@scoutsync/runtime";
-import { Fleet, scoutsync, until } from "@scoutsync/testkit";
+import { boundOf, Fleet, scoutsync, until } from "@scoutsync/testkit";
 import { expect, test } from "vitest";
 
 const SWAPPER = fileURLToPath(new URL("swapper.py", import.meta.url));
@@ -34,7 +34,7 @@ function write(path: string, text: string): void {
 
 test(
   "a process that swaps a folder for a link in a tight loop while files come and go in it: nothing outside the root is touched or read",
-  { timeout: 360_000 + SECONDS * 20_000 },
+  { timeout: boundOf(360_000) + SECONDS * 20_000 },
   async () => {
     const fleet = new Fleet("swapped");
     try {

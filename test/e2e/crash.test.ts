@@ -1,4 +1,5 @@
 import {
+  boundOf,
   chooseSeed,
   createDatabase,
   differences,
@@ -20,7 +21,7 @@ const SCHEMA = `CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT NOT NULL);
 const KILLS = Number(process.env["SCOUTSYNC_KILLS"] ?? 50);
 const ROWS_PER_ROUND = 300;
 
-test(`${KILLS} SIGKILLs of either node at random moments of a session lose nothing`, { timeout: 900_000 }, async () => {
+test(`${KILLS} SIGKILLs of either node at random moments of a session lose nothing`, { timeout: boundOf(600_000) }, async () => {
   const random = seededRandom(chooseSeed());
   console.log(`seed ${random.seed}`);
   const fleet = new Fleet("crash");

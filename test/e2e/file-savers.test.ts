@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { existsSync, mkdirSync, readFileSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { Fleet, scoutsync, until } from "@scoutsync/testkit";
+import { boundOf, Fleet, scoutsync, until } from "@scoutsync/testkit";
 import { expect, test } from "vitest";
 
 const SAVER = fileURLToPath(new URL("saver.py", import.meta.url));
@@ -44,7 +44,7 @@ function kept(root: string): string[] {
 
 test(
   "processes that save by renaming, in a tight loop on three nodes, live and by sessions: nothing that they did not overwrite themselves is lost",
-  { timeout: 360_000 + SECONDS * 20_000 },
+  { timeout: boundOf(360_000) + SECONDS * 20_000 },
   async () => {
     const fleet = new Fleet("savers");
     try {

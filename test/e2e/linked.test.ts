@@ -1,7 +1,9 @@
 import { spawn } from "node:child_process";
 import { copyFileSync, rmSync, writeFileSync } from "node:fs";
-import { BUSY_MS, createDatabase, Fleet, type FleetNode, isPythonHere, scoutsync, select, until } from "@scoutsync/testkit";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { boundOf, BUSY_MS, createDatabase, Fleet, type FleetNode, isPythonHere, scoutsync, select, until } from "@scoutsync/testkit";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+
+vi.setConfig({ testTimeout: boundOf(360_000) });
 
 const USERS = "CREATE TABLE user(id INTEGER PRIMARY KEY, name TEXT)";
 const SCOUTING = "CREATE TABLE scouting_data(id INTEGER PRIMARY KEY, scout_id INTEGER, wrote TEXT, note TEXT)";
@@ -107,7 +109,7 @@ test("rows of one database lead to the users of another everywhere, while both a
   expect(doctor.stdout).toContain("scout_id refers to users.user");
   const areEqual = async () => (await scoutsync(["verify", nodes[0]?.address ?? "", b.address])).code === 0;
   await until(areEqual, { ...within, what: "two of them to be called equal" });
-}, 540_000);
+});
 
 test("users put back alone while the node was down: a row that waited is not taken for who has its number there, and review lists it", async () => {
   const nodes: FleetNode[] = [];
@@ -148,4 +150,4 @@ test("users put back alone while the node was down: a row that waited is not tak
     return list.length > 0 && list;
   };
   expect(await until(listed, { what: "the row that waited in the list" })).toMatchObject([{ column: "scout_id", key: "2" }]);
-}, 360_000);
+});

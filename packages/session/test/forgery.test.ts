@@ -1,3 +1,4 @@
+import { boundOf } from "@scoutsync/testkit";
 import { expect, test } from "vitest";
 import { forgery } from "./forgery-simulation.ts";
 
@@ -11,5 +12,5 @@ test.each(Array.from({ length: SEEDS }, (_, i) => FIRST_SEED + i))(
     expect({ lost, apart }, steps.join("\n")).toEqual({ lost: [], apart: [] });
     if (back.length) console.log(`seed ${seed}: deleted rows that are there again: ${back.join("; ")}`);
   },
-  180_000,
+  boundOf(180_000),
 );

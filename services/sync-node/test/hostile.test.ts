@@ -8,7 +8,7 @@ import { boundOf } from "@scoutsync/testkit";
 import { eventually, startNode, type TestNode } from "./nodes.ts";
 
 // A thousand calls at once take their time on a busy machine.
-vi.setConfig({ testTimeout: 120_000 });
+vi.setConfig({ testTimeout: boundOf(120_000) });
 
 /** A peer that speaks the protocol well and means ill. */
 const THIEF = "thiefthiefthief2";
