@@ -1,4 +1,5 @@
 import { createLogger } from "@scoutsync/runtime";
+import { boundOf } from "@scoutsync/testkit";
 import { afterEach, expect, test, vi } from "vitest";
 import { Neighbourhood, type Neighbour, type Presence } from "../src/index.ts";
 
@@ -20,11 +21,11 @@ const there = (presence: Partial<Presence>, onFound: (neighbour: Neighbour) => v
 };
 const mine = (neighbours: readonly Neighbour[]) =>
   neighbours.filter((one) => one.fleet === fleet).map(({ id, role, address }) => `${role} ${id} ${address}`);
-const soon = { timeout: 60_000, interval: 1_000 };
+const soon = { timeout: boundOf(60_000), interval: 1_000 };
 
 test(
   "who is on the network is found with address and fleet, whoever came first; oneself is not; who leaves is gone",
-  { timeout: 400_000 },
+  { timeout: boundOf(400_000) },
   async () => {
     const heard: Neighbour[] = [];
     const first = there({ id: "first", port: 7001 }, (neighbour) => heard.push(neighbour));
@@ -35,7 +36,7 @@ test(
     // Who goes on saying that he is there was heard just now.
     const seenAt = () => second.found.find(({ id, fleet: of }) => id === "first" && of === fleet)?.seenAt.getTime() ?? 0;
     const before = seenAt();
-    await vi.waitFor(() => expect(seenAt()).toBeGreaterThan(before), { timeout: 120_000, interval: 1_000 });
+    await vi.waitFor(() => expect(seenAt()).toBeGreaterThan(before), { timeout: boundOf(120_000), interval: 1_000 });
     leaving.splice(leaving.indexOf(second), 1);
     await second.stop();
     await vi.waitFor(() => expect(mine(first.found)).toEqual([]), soon);
