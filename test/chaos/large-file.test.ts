@@ -1,14 +1,14 @@
 import { createHash, randomBytes } from "node:crypto";
 import { closeSync, createReadStream, existsSync, mkdirSync, openSync, readFileSync, readdirSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { boundOf, Fleet, scoutsync, seededRandom, until, type FleetNode } from "@scoutsync/testkit";
+import { boundOf, chooseSeed, Fleet, scoutsync, seededRandom, until, type FleetNode } from "@scoutsync/testkit";
 import { pause } from "@scoutsync/runtime";
 import { expect, test } from "vitest";
 
 // Any size by hand: SCOUTSYNC_LARGE_MIB=2048 SCOUTSYNC_KILLS=20.
 const MEBIBYTES = Number(process.env["SCOUTSYNC_LARGE_MIB"] ?? 64);
 const KILLS = Number(process.env["SCOUTSYNC_KILLS"] ?? 4);
-const SEED = Number(process.env["SCOUTSYNC_SEED"] ?? Date.now() % 1_000_000);
+const SEED = chooseSeed();
 const MIB = 1024 * 1024;
 /** Of one node, whatever the size of the file: what the program takes, and what is on its way. */
 const MEMORY_MIB = 500;

@@ -1,12 +1,12 @@
 import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { Fleet, scoutsync, seededRandom, selectOne, type FleetNode } from "@scoutsync/testkit";
+import { chooseSeed, Fleet, scoutsync, seededRandom, selectOne, type FleetNode } from "@scoutsync/testkit";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 // Roots of nodes that never talk: nothing but a stick goes from one to the other.
 
-const SEED = Number(process.env["SCOUTSYNC_SEED"] ?? Date.now() % 1_000_000);
+const SEED = chooseSeed();
 
 let fleet: Fleet;
 let a: FleetNode;

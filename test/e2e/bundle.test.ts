@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, lstatSync, readdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import {
+  chooseSeed,
   createDatabase,
   differences,
   dumpDatabase,
@@ -20,7 +21,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 
 const SCHEMA =
   "CREATE TABLE team(number INTEGER PRIMARY KEY, name TEXT NOT NULL); CREATE TABLE visit(id INTEGER PRIMARY KEY, team INTEGER NOT NULL REFERENCES team, notes TEXT, photo BLOB)";
-const SEED = Number(process.env["SCOUTSYNC_SEED"] ?? Date.now() % 1_000_000);
+const SEED = chooseSeed();
 
 let fleet: Fleet;
 let writer: Writer;

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import type { AddressInfo } from "node:net";
 import { Duplex } from "node:stream";
-import fc from "fast-check";
+import { fc } from "../../core/test/seeded.ts";
 import { afterEach, expect, test } from "vitest";
 import {
   BULK_MAGIC,

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import { fc } from "../../core/test/seeded.ts";
 import { RawText, type ChangeBatch, type SqlValue } from "@scoutsync/core";
 import { describe, expect, test } from "vitest";
 import {

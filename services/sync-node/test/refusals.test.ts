@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import { fc } from "../../../packages/core/test/seeded.ts";
 import { expect, test } from "vitest";
 import { RefusalPace } from "../src/files/refusals.ts";
 
