@@ -58,6 +58,14 @@ test.skipIf(!LIBRARY || !existsSync("/usr/bin/python3"))(
     expect(ping.clock.warning).toContain("365 days");
     await until(() => (a.process.log() + b.process.log()).includes("365 days"), { what: "a word on it in a log" });
 
+    // So it is where only the node has the wrong clock, and who writes beside it the right one, as in another container.
+    await write(paths.b, "UPDATE note SET text = 'earlier' WHERE id = 2");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await write(paths.a, "UPDATE note SET text = 'later, by a clock of its own' WHERE id = 2");
+    expect((await fleet.sync(a, b)).code).toBe(0);
+    for (const path of Object.values(paths))
+      expect(select(path, "SELECT text FROM note WHERE id = 2")).toEqual([{ text: "later, by a clock of its own" }]);
+
     // Long afterwards, with nothing corrected any more: whoever knows a write comes after it.
     await write(paths.a, "UPDATE note SET text = 'once more by a'", "+365d");
     expect((await fleet.sync(a, b)).code).toBe(0);

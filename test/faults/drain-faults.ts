@@ -289,7 +289,7 @@ export const DRAIN_FAULTS: Fault[] = [
   },
   {
     name: "a row that is displaced and written by the same statement goes without its values",
-    edits: [["displaced?.wall === event.wall && values === null", "values === undefined"]],
+    edits: [["displaced?.at === event.at && values === null", "values === undefined"]],
     caughtBy: tests("unique"),
   },
   {

@@ -24,7 +24,12 @@ export const IDENTITY_FAULTS: Fault[] = [
   },
   {
     name: "captured times later than the drain's clock are believed",
-    edits: [["Math.min(this.wallUs(), capturedUs)", "(Number.isFinite(capturedUs) ? capturedUs : this.wallUs())"]],
+    edits: [["if (capturedUs > wallUs) return false;", "if (capturedUs > wallUs) return Number.isFinite(capturedUs);"]],
+    caughtBy: tests("rules-drain"),
+  },
+  {
+    name: "captured times from long before the last drain are believed",
+    edits: [["return capturedUs >= wallUs - (this.uptimeUs() - this.drainedUs) - LONGEST_TRANSACTION_US;", "return true;"]],
     caughtBy: tests("rules-drain"),
   },
   {

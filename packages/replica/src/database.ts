@@ -144,6 +144,7 @@ export class ReplicaDatabase implements Neighbour {
   hasNews(): boolean {
     this.parts.file.checkFiles();
     const version = this.foreignCommits();
+    this.parts.clock.looked(version !== this.dataVersion);
     if (version === this.dataVersion) return false;
     this.dataVersion = version;
     this.parts.file.checkMark();

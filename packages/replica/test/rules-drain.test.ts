@@ -96,17 +96,22 @@ describe("a new write", () => {
     expect(timeOf(a, "sound", "x")).toBe(now + SECOND_US);
   });
 
-  test("captured later than the drain's clock counts as the drain's, an earlier one keeps its time", () => {
+  test("captured later than the drain's clock, or long before the last drain, counts as the drain's, an earlier one keeps its time", () => {
     const [a] = pair();
     a.write("INSERT INTO word VALUES('ahead', '', '')");
     // The writing process has a clock of its own.
     a.write(`UPDATE _scoutsync_capture SET at = ${julianDay(IN_2099_US)}`);
+    const setLast = (us: number) =>
+      a.write(`UPDATE _scoutsync_capture SET at = ${julianDay(us)} WHERE n = (SELECT max(n) FROM _scoutsync_capture)`);
     a.write("INSERT INTO word VALUES('behind', '', '')");
-    a.write(`UPDATE _scoutsync_capture SET at = ${julianDay(START_US - 60 * SECOND_US)} WHERE n = (SELECT max(n) FROM _scoutsync_capture)`);
+    setLast(START_US - 30 * SECOND_US);
+    a.write("INSERT INTO word VALUES('far behind', '', '')");
+    setLast(START_US - 365 * 86_400 * SECOND_US);
     a.replica.drain();
     expect(timeOf(a, "ahead", "x")).toBe(START_US);
-    // A Julian day is a double: half a millisecond is what it can tell apart.
-    expect(Math.abs((timeOf(a, "behind", "x") ?? 0) - (START_US - 60 * SECOND_US))).toBeLessThan(1_000);
+    expect(timeOf(a, "far behind", "x")).toBe(START_US);
+    // A Julian day is a double: half a millisecond is what it can tell apart. A transaction may have begun before the last drain.
+    expect(Math.abs((timeOf(a, "behind", "x") ?? 0) - (START_US - 30 * SECOND_US))).toBeLessThan(1_000);
   });
 
   test("is never read from a transaction that is not finished", () => {

@@ -41,7 +41,7 @@ export interface Event {
   at: SqlValue | undefined;
   /** Of a delete: the number of the event that the row was about to go, after which this delete did all; null where that is not known. */
   from: number | null;
-  /** Unix microseconds, corrected, never later than the drain's own clock. */
+  /** Unix microseconds, corrected; the drain's own time where the captured one cannot be. */
   wall: number;
   /** Its columns were written, if at all, when nobody saw it: not before this, Unix microseconds. Null where the event says when. */
   undated: number | null;

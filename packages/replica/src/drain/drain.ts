@@ -156,6 +156,7 @@ export class Drain {
         this.captured.forgetGoings();
         this.going.clear();
         this.goesFrom.clear();
+        this.clock.drained();
         if (at === 0n) return true;
         noteDrained(this.db, Number(at), this.knowledge.lastDot, startedUs);
         this.db.exec(`DELETE FROM ${CAPTURE}`);

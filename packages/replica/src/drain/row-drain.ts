@@ -178,7 +178,7 @@ export class RowDrain {
       undated = event.undated;
       if (event.op === Op.displaced) writtenBefore = written;
       // An action of a foreign key to another row that the same statement replaces: it is written before it goes, and is gone then.
-      const goesAllTheSame = event.op === Op.update && displaced?.wall === event.wall && values === null;
+      const goesAllTheSame = event.op === Op.update && displaced?.at === event.at && values === null;
       if (!goesAllTheSame) displaced = event.op === Op.displaced ? event : null;
       if (event.op === Op.insert) {
         emptied.clear();

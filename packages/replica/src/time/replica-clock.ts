@@ -2,6 +2,8 @@
 export const TOLERANCE_US = 5_000_000;
 /** A step of the wall clock; what is slower is a clock being slewed, microseconds. */
 const STEP_US = 1_000_000;
+/** So long may a transaction take that notes honest times; what is dated further back was written by a clock of its own, microseconds. */
+const LONGEST_TRANSACTION_US = 60_000_000;
 
 /** Changes of this run that were stamped by the wall clock as it was between two steps of it. */
 interface Stretch {
@@ -33,6 +35,9 @@ export class ReplicaClock {
   private baseUs: number;
   private stretches: Stretch[];
   private shared = 0;
+  /** Nothing has been captured since this that is not drained, by the time since the machine's start; null while that is not known. */
+  private drainedUs: number | null = null;
+  private isDrained = false;
 
   constructor(options: { nowUs: () => number; uptimeUs: () => number; correctionUs: number }) {
     this.wallUs = options.nowUs;
@@ -48,9 +53,29 @@ export class ReplicaClock {
     return this.stamp(Number.POSITIVE_INFINITY);
   }
 
-  /** The corrected time of what was captured at `capturedUs`, which a writer with a clock of its own may have noted. */
+  /** The corrected time of what was captured at `capturedUs`, which a writer with a clock of its own may have noted: it counts as now, then. */
   stamp(capturedUs: number): number {
-    return Math.max(0, Math.min(this.wallUs(), capturedUs) + this.correctionUs);
+    const wallUs = this.wallUs();
+    return Math.max(0, (this.isPossible(capturedUs, wallUs) ? capturedUs : wallUs) + this.correctionUs);
+  }
+
+  /** False for a time after now, or long before the last time when nothing waited. What no clock has dated (`EARLIEST`) is left as it is. */
+  private isPossible(capturedUs: number, wallUs: number): boolean {
+    if (capturedUs > wallUs) return false;
+    if (capturedUs <= 0 || this.drainedUs === null) return true;
+    return capturedUs >= wallUs - (this.uptimeUs() - this.drainedUs) - LONGEST_TRANSACTION_US;
+  }
+
+  /** All that is captured has been drained. Call under the write lock: nobody is in the middle of writing. */
+  drained(): void {
+    this.isDrained = true;
+    this.drainedUs = this.uptimeUs();
+  }
+
+  /** Somebody has committed, or nobody since this was last called. */
+  looked(isNews: boolean): void {
+    if (isNews) this.isDrained = false;
+    else if (this.isDrained) this.drainedUs = this.uptimeUs();
   }
 
   /**
