@@ -64,6 +64,22 @@ describe("a delete of most of a table at once", () => {
     expect(b.pull(a).at(-1)?.verified).toBe(true);
   });
 
+  test("is decided otherwise than a conflict, which neither is released nor undone: the loser took its place", () => {
+    const [a, b] = pair();
+    a.edit("UPDATE team SET name = 'of a' WHERE id = 1", a.nowUs + SECOND_US);
+    b.edit("UPDATE team SET name = 'of b' WHERE id = 1", a.nowUs + SECOND_US);
+    settle(a, b);
+    const open = a.conflicts;
+    for (const decision of ["release", "undo"] as const) {
+      const decideConflict = () => a.replica.resolve({ id: open[0]!.id, keep: "", set: [], decision });
+      expect(decideConflict).toThrow(
+        expect.objectContaining({ code: "INVALID_ARGUMENT", action: expect.stringContaining("--keep winner") }),
+      );
+    }
+    expect(a.one("SELECT name FROM team WHERE id = 1")).toBe("of b");
+    expect(a.conflicts).toEqual(open);
+  });
+
   test("is undone: every row is back as it was, and nothing travels", () => {
     const [a, b] = pair();
     const before = dump(b);

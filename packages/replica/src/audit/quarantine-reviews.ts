@@ -34,10 +34,20 @@ function quarantineReview({ id, sinceUs, rows, counts }: KeptBackDelete): Review
   };
 }
 
-/** Notes what is to become of a mass delete; null when the id is not one of a mass delete. Carried out by the next drain. */
+/**
+ * Notes what is to become of a mass delete, which the next drain carries out; null when the id is not one of a mass delete. Of anything
+ * else nothing can be released or undone: a conflict took the loser.
+ */
 export function decideQuarantine(quarantine: Quarantine, id: string, decision: QuarantineDecision | ""): Review | null {
   const found = quarantine.list().find((held) => held.decision === null && quarantineReview(held).id === id);
-  if (!found) return null;
+  if (!found) {
+    if (decision === "") return null;
+    throw new SyncError({
+      code: "INVALID_ARGUMENT",
+      message: `review ${id} is no mass delete that is kept back`,
+      action: "Give --keep winner, --keep loser or --set COLUMN=VALUE; `scoutsync review show` says what it is about.",
+    });
+  }
   if (decision === "") {
     throw new SyncError({
       code: "INVALID_ARGUMENT",
