@@ -17,7 +17,7 @@ import { Queue } from "bullmq";
 import { Redis } from "ioredis";
 import { startCoordinator, type CoordinatorService, type Timing } from "../src/index.ts";
 import { PREFIX, ROUND_QUEUE } from "../src/jobs/queues.ts";
-import { ScriptedNode } from "./scripted-nodes.ts";
+import { PATIENT, ScriptedNode } from "./scripted-nodes.ts";
 
 /**
  * Seconds become tenths, so that what heals within an interval is seen to heal. Leases and questions live long enough for a machine
@@ -86,7 +86,7 @@ export class FleetUnderTest {
   }
 
   status(): Promise<GetStatusResponse> {
-    return unary(this.client, "getStatus", {});
+    return unary(this.client, "getStatus", {}, PATIENT);
   }
 
   /** Waits until these nodes stand equal by what they hold themselves; returns the milliseconds it took. */

@@ -6,6 +6,7 @@ import { CATCH_UP_QUEUE, PREFIX } from "../src/jobs/queues.ts";
 import { Described } from "./described.ts";
 import { eventually, FleetUnderTest, ONCE_MORE } from "./fleet-under-test.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
+import { PATIENT } from "./scripted-nodes.ts";
 
 const LARGEST_UINT64 = 2n ** 64n - 1n;
 const LARGEST_INT64 = 2n ** 63n - 1n;
@@ -94,7 +95,7 @@ describe.skipIf(redisProgram === null)("a node that says what cannot be true", O
       good!.write(1);
       await good!.heartbeat(fleet.client);
       await fleet.equal(40_000, [good!, other!]);
-      await unary(fleet.client, "scan", { noWait: true });
+      await unary(fleet.client, "scan", { noWait: true }, PATIENT);
       await answersAreGood(["/api/fleet", "/api/sync/catchup/status"]);
       const row = fleet.outside();
       const { last_seen } = row.prepare("SELECT last_seen FROM sync_servers WHERE name = 'node-1'").get() as { last_seen: string };

@@ -17,7 +17,7 @@ import {
   type ServiceClient,
   type SyncNodeServer,
 } from "@scoutsync/protocol";
-import { ownPort } from "@scoutsync/testkit";
+import { boundOf, ownPort } from "@scoutsync/testkit";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 
 /** Nodes that are equal print the same, and hashing thirty kilobytes a thousand times is not what is tested. */
@@ -34,6 +34,9 @@ function print(vector: VersionVector): { vector: string; digest: string } {
 }
 
 const byAddress = new Map<string, ScriptedNode>();
+
+/** How long a test waits for an answer of the coordinator. */
+export const PATIENT = { deadlineMs: boundOf(30_000) };
 
 /**
  * A SyncNode served over real gRPC whose databases are only vectors in memory. It watches for what must never happen:
@@ -148,7 +151,7 @@ export class ScriptedNode {
   async heartbeat(coordinator: ServiceClient<CoordinatorService>): Promise<void> {
     const { nodeId, run } = this;
     const request = HeartbeatRequest.fromPartial({ nodeId, run, databases: this.statuses(), timeUs: BigInt(Date.now() * 1_000) });
-    await unary(coordinator, "heartbeat", request);
+    await unary(coordinator, "heartbeat", request, PATIENT);
   }
 
   /** As a heartbeat that says what `lie` says. */
@@ -156,7 +159,7 @@ export class ScriptedNode {
     const { nodeId, run } = this;
     const { databases, files } = (this.lie ?? ((truth) => truth))(PingResponse.fromPartial({ nodeId, run, databases: this.statuses() }));
     const request = HeartbeatRequest.fromPartial({ nodeId, run, databases, files, timeUs: BigInt(Date.now() * 1_000) });
-    await unary(coordinator, "heartbeat", request);
+    await unary(coordinator, "heartbeat", request, PATIENT);
   }
 
   statuses(): DatabaseStatus[] {
