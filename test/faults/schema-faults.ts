@@ -41,7 +41,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "what a renamed column holds counts as written when it was renamed",
-    edits: [["String(day ?? (isEqual || former ? NOW : differing))", "String(trusted ? NOW : (day ?? NOW))"]],
+    edits: [["        String(day),\n", "        String(trusted ? NOW : day),\n"]],
     caughtBy: tests("schema-moves"),
   },
   {
@@ -66,7 +66,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "rows without a key count as edited now where a column went",
-    edits: [["former.isWhole ? differing : written === 0n ? UNDATED : day(rows.atLog(table.tid, id))", "null"]],
+    edits: [["former.isWhole ? differing : latest", "null"]],
     caughtBy: tests("migration-deletes"),
   },
   {
@@ -91,7 +91,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "a column that has another name since is dated by what it was called by",
-    edits: [["came.length > 0 ? shrunk.afterGone(state, came) : UNDATED", "UNDATED"]],
+    edits: [["days.get((table.columns[index] as { cid: number }).cid) ?? days.get(null) ?? UNDATED", "UNDATED"]],
     caughtBy: tests("rebuilt-less"),
   },
   {
@@ -101,13 +101,23 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "what somebody set to its default is not told under another name of its column",
-    edits: [["return this.added.includes(cid) && this.renamed.some(", "return this.positions.length < 0 && this.renamed.some("]],
+    edits: [["return this.added.includes(cid) && this.mayHaveBeen(cid)", "return this.positions.length < 0 && this.mayHaveBeen(cid)"]],
     caughtBy: tests("migrations"),
   },
   {
     name: "what a column held under its former name beats what others typed since under the new one",
     edits: [["return notBefore(Math.max(0, ...writes.map(({ time }) => time)) + 1);", "return EARLIEST;"]],
     caughtBy: tests("migrations"),
+  },
+  {
+    name: "of several columns with new names each is dated by what was written last in any of them",
+    edits: [["after(was(cid) === undefined ? this.gone : [was(cid) as number])", "after(this.gone)"]],
+    caughtBy: tests("renamed-columns"),
+  },
+  {
+    name: "a column that came beside one with a new name may have been that as well",
+    edits: [["    this.renamed = renamedColumns(table, shape, gone);\n", "    this.renamed = null;\n"]],
+    caughtBy: tests("renamed-columns"),
   },
   {
     name: "what others typed under a column's new name is not put in where the column is renamed",
@@ -403,7 +413,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "all columns of rows without a key count as written where one came",
-    edits: [["const added = former ? addedColumns(table, former) : 0n;", "const added = 0n;"]],
+    edits: [["edit(slot, at, columnBits(table, columns), day);", "edit(slot, at, 0n, day);"]],
     caughtBy: tests("dropped-column"),
   },
   {
@@ -430,12 +440,12 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "rows without a key that may have been written count as written last",
-    edits: [["former.isWhole ? differing : written === 0n ? UNDATED : day(rows.atLog(table.tid, id))", "earliest"]],
+    edits: [["former.isWhole ? differing : latest", "earliest"]],
     caughtBy: tests("rebuilt-less"),
   },
   {
     name: "what a renamed column holds in rows without a key counts as written now",
-    edits: [["state && former && !former.isWhole ? former.afterGone(state, came) : earliest", "null"]],
+    edits: [["days.get(cid) ?? days.get(null) ?? earliest", "null"]],
     caughtBy: tests("dropped-column"),
   },
 ];

@@ -135,7 +135,8 @@ export class KeylessDrain {
     const written = this.written(state, image, differing);
     if (written.length > 0) {
       // A birth names the row here, so that an edit of every column is no new one.
-      const unseen = new Set(this.rows.columnsToFill(state));
+      const waiting = this.rows.columnsToFill(state);
+      const unseen = new Set(waiting.filter((cid) => written.some((column) => column.cid === cid)));
       const { undated } = event;
       const beside = unseen.size > 0 ? blindWrite(state, event.wall, this.knowledge) : null;
       const blind = beside && { ...beside, time: undated || beside.time };
@@ -144,6 +145,7 @@ export class KeylessDrain {
       else this.overwrite(state, seen, event.wall);
       if (blind && undated) this.writeOld(state, [...unseen], blind, image);
       else if (blind) for (const cid of unseen) writeBeside(state, cid, blind, this.knowledge);
+      if (waiting.length > 0) this.toFill.push(state.birth);
       // As in other tables, what nobody typed brings no deleted row back that is kept for what refers to it.
       if (isAlive(state, this.knowledge)) state.kept = false;
     }
@@ -160,7 +162,6 @@ export class KeylessDrain {
       const value = cells[state.table.indexOf.get(cid) as number] as CellValue;
       writeBeside(state, cid, write, this.knowledge, { value, found: undefined }, true);
     }
-    this.toFill.push(state.birth);
   }
 
   /** Columns that were written, and those that have come to mean another row since: what they refer to was replaced in this drain. */

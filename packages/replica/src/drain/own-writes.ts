@@ -35,8 +35,8 @@ export interface Written {
   since?: ReadonlyMap<number, CellValue> | null | undefined;
   /** What it held while its delete was kept back, references as identities; where it was inserted again after that. */
   keptBack?: readonly CellValue[] | null | undefined;
-  /** As of an `Event`. */
-  undated?: number | null;
+  /** As of an `Event`, by column. */
+  undated?: ReadonlyMap<number, number> | null;
   /** The same of one of several rows that are one: when each column was written, if it was. Microseconds, by column. */
   dates?: ReadonlyMap<number, number> | null;
 }
@@ -228,15 +228,16 @@ export class OwnWrites {
     const unseen = new Set(this.rows.columnsToFill(state));
     if (unseen.size > 0) {
       const fresh = state.table.columns.filter((column, i) => written[i] && unseen.has(column.cid));
-      // What a column that went had last is no later than what others have typed since in the one that came.
-      const time = row.undated || at;
-      const write = fresh.length > 0 ? { ...blindWrite(state, at, this.knowledge), time } : null;
       const cells = this.rows.references.abstract(state.table, row.values as SqlValue[]);
-      for (const { cid } of fresh) {
-        const value = cells[state.table.indexOf.get(cid) as number] as CellValue;
-        writeBeside(state, cid, write as Write, this.knowledge, { ...editOf(cid), value }, Boolean(row.undated));
+      // What a column that went had last is no later than what others have typed since in the one that came.
+      for (const [time, together] of Map.groupBy(fresh, ({ cid }) => row.undated?.get(cid) || at)) {
+        const write = { ...blindWrite(state, at, this.knowledge), time };
+        for (const { cid } of together) {
+          const value = cells[state.table.indexOf.get(cid) as number] as CellValue;
+          writeBeside(state, cid, write, this.knowledge, { ...editOf(cid), value }, Boolean(row.undated?.get(cid)));
+        }
       }
-      if (fresh.length > 0) this.toFill.push(state.birth);
+      this.toFill.push(state.birth);
       this.isBlind ||= fresh.length > 0;
     }
     const meant = state.table.columns.flatMap((column, i) => (written[i] && !unseen.has(column.cid) ? [column.cid] : []));
@@ -414,7 +415,7 @@ function afterAllOf(states: readonly RowState[], cid: number): number {
 
 /** When columns were written that nobody saw written: right after what each has had itself. */
 function datesOf({ undated = null }: Written, states: readonly RowState[], cids: readonly number[]): ReadonlyMap<number, number> | null {
-  return undated === null ? null : new Map(cids.map((cid) => [cid, Math.max(undated, afterAllOf(states, cid))]));
+  return undated && new Map(cids.map((cid) => [cid, Math.max(undated.get(cid) ?? 0, afterAllOf(states, cid))]));
 }
 
 /** A time after everything that any of these rows knows. */

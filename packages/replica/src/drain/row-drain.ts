@@ -85,7 +85,7 @@ export class RowDrain {
     let born: number | null = null;
     let written = table.columns.map(() => false);
     let wall = first.wall;
-    let undated: number | null = null;
+    let undated: Map<number, number> | null = null;
     let displaced: Event | null = null;
     let writtenBefore = written;
     let found: readonly SqlValue[] | null = null;
@@ -175,7 +175,7 @@ export class RowDrain {
       if (alive) found ??= event.found;
       if (event.op === Op.found) continue;
       wall = event.wall;
-      undated = event.undated;
+      undated = event.undated === null ? null : withDates(table, undated, event.undated, event.masks);
       if (event.op === Op.displaced) writtenBefore = written;
       // An action of a foreign key to another row that the same statement replaces: it is written before it goes, and is gone then.
       const goesAllTheSame = event.op === Op.update && displaced?.at === event.at && values === null;
@@ -281,4 +281,10 @@ function withDoubts(state: RowState, written: boolean[], doubts: Doubts | null):
   if (!doubts) return written;
   if (!state.table.surrogate) for (const cid of doubts.added) if (!state.columns.has(cid)) state.columns.set(cid, []);
   return written.map((was, i) => was || doubts.written[i] === true);
+}
+
+/** Notes when the columns that an event marks were written, by number, where nobody saw it: as `Event.undated`. */
+function withDates({ columns }: Table, dates: ReadonlyMap<number, number> | null, undated: number, masks: readonly bigint[]) {
+  const marked = columns.filter((_, i) => isMarked(masks, i));
+  return new Map([...(dates ?? []), ...marked.map(({ cid }) => [cid, undated] as const)]);
 }

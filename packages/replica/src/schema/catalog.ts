@@ -70,6 +70,9 @@ export interface ForeignKey {
   isKey: boolean;
 }
 
+/** Its columns as the table has them. */
+export const inOrder = ({ columns }: Table): Column[] => columns.toSorted((a, b) => (a.at ?? 0) - (b.at ?? 0));
+
 /** Every row has one birth, which names it and which every other write to it has known. */
 export const isNamedByBirth = (table: Table): boolean => table.surrogate || table.keyless;
 

@@ -30,6 +30,7 @@ import {
   followRenames,
   installCapture,
   noteGoing,
+  noteOrder,
   isCaptured,
   isShapeOf,
   leftSince,
@@ -42,7 +43,8 @@ import {
 } from "./install.ts";
 import { forgetMissing, forgetTaken, holdTable, holdWaiting, keepReplaced, leavingTables, rejoinTable } from "./leaving.ts";
 import { loseSight, noteParents, regainSight } from "./out-of-sight.ts";
-import type { Reconciliation, Shape } from "./reconcile.ts";
+import type { Shape } from "./former-shape.ts";
+import type { Reconciliation } from "./reconcile.ts";
 import type { SeenSchema } from "./seen.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
 import { unseeDeletes } from "../drain/unseen-rows.ts";
@@ -190,6 +192,7 @@ export class SchemaFollower {
     for (const { table } of broken) installCapture(this.db, table);
     for (const table of tables) if (hasLocalKey(table)) noteLocalKeys(this.db, table.tid);
     for (const table of tables) noteGoing(this.db, table);
+    for (const table of tables) noteOrder(this.db, table);
     this.rows.setTables([...tables, ...leaving, ...absent.filter(({ tid }) => leaving.every((table) => table.tid !== tid))]);
     this.rows.shared.nameTables([...tables, ...absent]);
     this.rejoin(returned, new Map(broken.map(({ table, shape }) => [table, shape])));

@@ -8,7 +8,7 @@ import { rowsTable, TableStore } from "../rows/table-store.ts";
 import { CAPTURE, eventCode, imageTable, Op, WIDE_FROM } from "../capture/events.ts";
 import { capturedShape, renameTable } from "./install.ts";
 import { quote } from "./quote.ts";
-import { FormerShape, type Shape } from "./reconcile.ts";
+import { FormerShape, type Shape } from "./former-shape.ts";
 import type { TableColumn, TableShape } from "./tables.ts";
 import { asHashed } from "./spelled.ts";
 

@@ -18,9 +18,9 @@ import {
 } from "../capture/triggers.ts";
 import { rowsTable, rowsTableSql } from "../rows/table-store.ts";
 import { skipWrites } from "../identity/receipts.ts";
-import { type Column, numberOf, type Table } from "./catalog.ts";
+import { type Column, inOrder, numberOf, type Table } from "./catalog.ts";
 import { quote } from "./quote.ts";
-import type { Shape } from "./reconcile.ts";
+import type { Shape } from "./former-shape.ts";
 import { sourceOf, withoutKeyName } from "./tables.ts";
 import { rowStatement, valueStatement } from "../kept-statements.ts";
 
@@ -109,7 +109,14 @@ function makeCapture(db: Database, table: Table, kept: boolean): void {
   for (const { sql } of captureTriggers(table)) db.exec(sql);
   noteGoing(db, table);
   writeMeta(db, `columns of ${table.tid}`, JSON.stringify(table.columns.map((column) => column.name)));
+  noteOrder(db, table);
   writeMeta(db, `name of ${table.tid}`, table.name);
+}
+
+/** Notes where the table has its columns. */
+export function noteOrder(db: Database, table: Table): void {
+  const order = JSON.stringify(inOrder(table).map(({ name }) => name));
+  if (readMeta(db, `order of ${table.tid}`) !== order) writeMeta(db, `order of ${table.tid}`, order);
 }
 
 /** Makes the trigger of `goingTrigger` what it should be. */
@@ -175,7 +182,11 @@ function dropEvents(db: Database, tid: number, kept: readonly number[] = []): vo
 export function capturedShape(db: Database, table: Table): Shape | null {
   const columns = readMeta(db, `columns of ${table.tid}`);
   if (columns === null) return null;
-  return { name: readMeta(db, `name of ${table.tid}`) ?? table.name, columns: JSON.parse(columns) as string[] };
+  const shape = { name: readMeta(db, `name of ${table.tid}`) ?? table.name, columns: JSON.parse(columns) as string[] };
+  const order = JSON.parse(readMeta(db, `order of ${table.tid}`) ?? "[]") as string[];
+  // An earlier version may have noted other columns since.
+  const isOfThese = order.length === shape.columns.length && shape.columns.every((name) => order.includes(name));
+  return isOfThese ? { ...shape, order } : shape;
 }
 
 /** True when rows of the table hash as they did under the shape. */

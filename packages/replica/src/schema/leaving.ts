@@ -13,7 +13,7 @@ import { absentTables } from "./absent.ts";
 import { catalogTables, isNamedByBirth, type Table } from "./catalog.ts";
 import { quote } from "./quote.ts";
 import { isShapeOf } from "./install.ts";
-import { FormerShape, type Shape } from "./reconcile.ts";
+import { FormerShape, type Shape } from "./former-shape.ts";
 import { surveyTables } from "./tables.ts";
 import { asHashed } from "./spelled.ts";
 

@@ -7,8 +7,8 @@ import { isContested, ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
 import { packKey, rowHash } from "../rows/values.ts";
-import type { Table } from "./catalog.ts";
-import type { FormerShape } from "./reconcile.ts";
+import type { Column, Table } from "./catalog.ts";
+import type { FormerShape } from "./former-shape.ts";
 import { asHashed } from "./spelled.ts";
 
 type Stored = [id: bigint, local: Buffer | null];
@@ -75,14 +75,19 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
     note(Op.insert, at, columns, date);
   };
   // What lost in columns that were not written stays open, and what others wrote in them counts.
-  const added = former ? addedColumns(table, former) : 0n;
   const came = former ? table.columns.filter(({ cid }) => former.added.includes(cid)) : [];
-  const day = (state: RowState | null) => (state && former && !former.isWhole ? former.afterGone(state, came) : earliest);
+  const daysOf = (state: RowState | null) => (state && former && !former.isWhole ? former.daysOf(state, came) : new Map<null, number>());
+  const tell = (state: RowState | null, slot: bigint, at: bigint) => {
+    const days = daysOf(state);
+    const dayOf = ({ cid }: Column) => days.get(cid) ?? days.get(null) ?? earliest;
+    const told = (former as FormerShape).told(rows.of(table).read([at]) ?? [], state);
+    for (const [day, columns] of Map.groupBy(told, dayOf)) edit(slot, at, columnBits(table, columns), day);
+  };
   // A column that has another name has the values, and so the hash, that it had: nobody else knows them by it.
   if (former && !former.isWhole) {
     for (const [id, at, , written] of alike) {
       const state = rows.atLog(table.tid, id);
-      if (written !== 0n || wasWritten(state, former)) edit(id, at, added, day(state));
+      if (written !== 0n || wasWritten(state, former)) tell(state, id, at);
       // Where it was empty here, others may have told what it holds.
       else if (state && rows.columnsToFill(state).length > 0) toFill.push(state.birth);
     }
@@ -92,7 +97,7 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
     const values = state && former?.isWhole && isContested(state, former.added) ? rows.of(table).read([at]) : null;
     if (state && values) rows.saveInTable(state, null, values, ownedDots(state));
     else if (state) rows.rehash(state, hash);
-    if (written !== 0n || wasWritten(state, former)) edit(id, at, added, day(state));
+    if (written !== 0n || wasWritten(state, former)) tell(state, id, at);
     else if (state && rows.columnsToFill(state).length > 0) toFill.push(state.birth);
   }
   // A table that was made anew has its rows in their order, mostly at other places: at those are others of them.
@@ -100,8 +105,12 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
     const pairs = (former.isWhole ? null : pairsByPlace(db, table)) ?? pairsBetween(db, known);
     forget(pairs);
     // What came had another name before, and may have been written last.
-    for (const [id, at, , written] of pairs)
-      edit(id, at, 0n, former.isWhole ? differing : written === 0n ? UNDATED : day(rows.atLog(table.tid, id)));
+    for (const [id, at, , written] of pairs) {
+      const days = written === 0n ? [] : [...daysOf(rows.atLog(table.tid, id)).values()];
+      // As `notBefore` has them the least is the latest.
+      const latest = days.reduce((a, b) => (b < a ? b : a), days[0] ?? UNDATED);
+      edit(id, at, 0n, former.isWhole ? differing : latest);
+    }
   }
   const left = db.prepare("SELECT id, local FROM temp.stored ORDER BY id").safeIntegers(true).raw(true).all() as Stored[];
   const here = db.prepare("SELECT at, hash, written FROM temp.found ORDER BY at").safeIntegers(true).raw(true).all() as Found[];
@@ -178,10 +187,10 @@ const isAscending = (values: readonly (bigint | null)[]): boolean =>
 const wasWritten = (state: RowState | null, former: FormerShape | null): boolean =>
   state !== null && former !== null && former.added.some((cid) => former.wasWritten(state, cid));
 
-/** Bits of the columns that came since, as `slot` of a `KeylessEvent` has them; 0, which is all, where there are too many. */
-function addedColumns({ columns }: Table, { added }: FormerShape): bigint {
+/** Bits of columns, as `slot` of a `KeylessEvent` has them; 0, which is all, where there are too many. */
+function columnBits({ columns }: Table, some: readonly { cid: number }[]): bigint {
   if (columns.length > MASK_BITS) return 0n;
-  return columns.reduce((bits, { cid }, index) => (added.includes(cid) ? bits | (1n << BigInt(index)) : bits), 0n);
+  return columns.reduce((bits, { cid }, index) => (some.some((column) => column.cid === cid) ? bits | (1n << BigInt(index)) : bits), 0n);
 }
 
 /** Rowids of rows that refer to an integer which another row had before: see `TakenOver`. */

@@ -1,23 +1,16 @@
 import type { Database } from "better-sqlite3";
-import type { CellValue, SqlValue, Write } from "@scoutsync/core";
-import { CAPTURE, EARLIEST, eventCode, maskCount, MASK_BITS, notBefore, NOW, Op, UNDATED } from "../capture/triggers.ts";
+import type { SqlValue, Write } from "@scoutsync/core";
+import { CAPTURE, eventCode, MASK_BITS, NOW, Op, UNDATED } from "../capture/triggers.ts";
 import { pages } from "../rows/pages.ts";
 import { isContested, ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
-import { rowHash, valueText } from "../rows/values.ts";
+import { rowHash } from "../rows/values.ts";
 import type { Table } from "./catalog.ts";
+import { differs, FormerShape, maskOf, type Shape } from "./former-shape.ts";
 import { quote } from "./quote.ts";
 import { reconcileKeyless } from "./reconcile-keyless.ts";
 import { asHashed, formerlyHashed } from "./spelled.ts";
-
-/** What a row's hash is made of besides its values: the table's name, and the columns in the order they had. */
-export interface Shape {
-  name: string;
-  columns: string[];
-  /** Of a comparison, on all of its shapes: nothing but rebuilding the table went past capture. */
-  rebuilt?: true;
-}
 
 /** A comparison that is not through. */
 interface Comparison {
@@ -111,9 +104,10 @@ export class Reconciliation {
     const isKnown = shape === null || held.shapes.some((other) => printOf(other) === printOf(shape));
     const was = held.shapes.some((former) => former.rebuilt);
     const rebuilt = blind ? isRebuilt && (was || !held.blind) : was;
-    const shapes = (isKnown ? held.shapes : [...held.shapes, shape]).map(({ name, columns }) => ({
+    const shapes = (isKnown ? held.shapes : [...held.shapes, shape]).map(({ name, columns, order }) => ({
       name,
       columns,
+      ...(order && { order }),
       ...(rebuilt && { rebuilt }),
     }));
     const comparison = { shapes, blind: held.blind || blind };
@@ -249,17 +243,31 @@ export class Reconciliation {
     const renamed = isEqual ? shapes.find((shape) => !shape.isWhole) : undefined;
     const bits = isEqual ? (renamed?.written(values, state) ?? []) : former ? former.written(values, state) : written(values, state);
     const marked = (index: number) => ((bits[Math.floor(index / MASK_BITS)] ?? 0n) >> BigInt(index % MASK_BITS)) & 1n;
-    if (this.rows.columnsToFill(state).some((cid) => marked(table.indexOf.get(cid) as number) === 0n)) toFill.push(state.birth);
     const added = former ? former.added : isEqual ? null : trusted;
     if (added && settles) this.settleAdded(state, id, values, hash, added);
-    if (bits.every((mask) => mask === 0n)) return;
+    if (bits.every((mask) => mask === 0n)) {
+      if (this.rows.columnsToFill(state).length > 0) toFill.push(state.birth);
+      return;
+    }
+    // What is held for other columns comes once these are written: a default that somebody wrote is not what was held.
     // Without a column that went, nobody can tell whether the others were edited. If they were, then since the latest
     // edit known of: dated like that it never beats what others wrote meanwhile. Nor may a column that has another name
     // now: what it holds was written before, in a column that went, or the application's write of it is captured by itself.
     const shrunk = shapes.find((shape) => !shape.isWhole);
+    if (!shrunk) return notes.add(Op.update, key, bits, String(isEqual || former ? NOW : differing));
     const came = table.columns.filter(({ cid }, i) => marked(i) > 0n && shapes.every((shape) => shape.added.includes(cid)));
-    const day = shrunk && (came.length > 0 ? shrunk.afterGone(state, came) : UNDATED);
-    notes.add(Op.update, key, bits, String(day ?? (isEqual || former ? NOW : differing)));
+    const days = shrunk.daysOf(state, came);
+    const dayOf = (index: number) => days.get((table.columns[index] as { cid: number }).cid) ?? days.get(null) ?? UNDATED;
+    const all = [...table.columns.keys()].filter((index) => marked(index) > 0n);
+    for (const [day, indexes] of Map.groupBy(all, dayOf)) {
+      const together = new Set(indexes);
+      notes.add(
+        Op.update,
+        key,
+        maskOf(table, (index) => together.has(index)),
+        String(day),
+      );
+    }
   }
 
   /** A row that is as it was but for columns that came: its hash is made anew, and nobody has written those that are new. */
@@ -347,113 +355,6 @@ class Notes {
   }
 }
 
-/** How to tell a row whose hash was made under a former shape of its table. */
-export class FormerShape {
-  /** All columns that the hash was made of are still there. */
-  readonly isWhole: boolean;
-  /** As of a `Shape`. */
-  readonly isRebuilt: boolean;
-  /** Numbers of the columns that came since. */
-  readonly added: number[];
-  private readonly table: Table;
-  private readonly shape: Shape;
-  private readonly positions: number[];
-  /** Numbers of the columns that went. */
-  private readonly gone: number[];
-  /** The same, where as many came: those may have been these. */
-  private readonly renamed: number[];
-  private readonly guesses: readonly SqlValue[][];
-
-  constructor(table: Table, shape: Shape) {
-    this.table = table;
-    this.shape = shape;
-    const index = new Map(table.columns.map((column, i) => [column.name, i]));
-    this.positions = shape.columns.map((name) => index.get(name) ?? -1);
-    this.isWhole = !this.positions.includes(-1);
-    this.isRebuilt = shape.rebuilt === true;
-    this.guesses = guessesFor(this.positions.filter((i) => i < 0).length);
-    this.added = table.columns.filter(({ name }) => !shape.columns.includes(name)).map(({ cid }) => cid);
-    this.gone = [...table.lacking].flatMap(([cid, name]) => (shape.columns.includes(name) ? [cid] : []));
-    this.renamed = this.gone.length === this.added.length ? this.gone : [];
-  }
-
-  /** The hash that a row of these (`hashedCells`, as `asHashed`) had under the former shape, which must be whole. */
-  hash(id: bigint | null, cells: readonly CellValue[]): Buffer {
-    const former = this.positions.map((i) => cells[i] as CellValue);
-    return rowHash({ name: this.shape.name }, id, former);
-  }
-
-  /**
-   * True when a row of these (`hashedCells`) had this hash under the former shape: with what most rows hold in columns that went. Of one
-   * that held something else there nobody can tell.
-   */
-  isThatOf(hash: Buffer, id: bigint | null, cells: readonly CellValue[]): boolean {
-    for (const likely of this.likelyHashes(id, cells)) if (Buffer.compare(likely, hash) === 0) return true;
-    return false;
-  }
-
-  /** The hashes by which `isThatOf` knows a row of these. */
-  *likelyHashes(id: bigint | null, cells: readonly CellValue[]): Generator<Buffer> {
-    for (const gone of this.guesses) {
-      let at = 0;
-      const former = this.positions.map((i) => (i < 0 ? gone[at++] : cells[i]) as CellValue);
-      yield rowHash({ name: this.shape.name }, id, former);
-    }
-  }
-
-  /** Columns that came since and hold what somebody wrote, as masks: more than their default, or that where it `wasWritten`. */
-  written(values: readonly SqlValue[], state: RowState | null): bigint[] {
-    const { columns } = this.table;
-    return maskOf(this.table, (index) => {
-      const { cid, fallback } = columns[index] as { cid: number; fallback: SqlValue };
-      return this.added.includes(cid) && (differs(values[index] as SqlValue, fallback) || (state !== null && this.wasWritten(state, cid)));
-    });
-  }
-
-  /**
-   * A column that came has its default, and may have been one that somebody edited in this row: since all that is known to have been written
-   * under the new name. Untold, what others had seen before would be back.
-   */
-  wasWritten(state: RowState, cid: number): boolean {
-    const latest = (of: number) => Math.max(0, ...(state.columns.get(of) ?? []).map(({ time }) => time));
-    return this.added.includes(cid) && this.renamed.some((of) => latest(of) > latest(cid));
-  }
-
-  /**
-   * The day, for an event, of what a row has in columns that came: right after what those that went had last, as these may be those. Of one
-   * that names the row, and of rows that are one, which may show what another of them says, right after the row's latest write.
-   */
-  afterGone({ table, birth, twins, columns, same }: RowState, came: readonly { cid: number }[]): bigint | number {
-    const isKey = !table.surrogate && table.key.some(({ cid }) => came.some((column) => column.cid === cid));
-    if (this.gone.length === 0 || isKey || same.length > 0) return EARLIEST;
-    const writes = this.gone.flatMap((cid): readonly Write[] => columns.get(cid) ?? [birth, ...twins]);
-    return notBefore(Math.max(0, ...writes.map(({ time }) => time)) + 1);
-  }
-}
-
-/** What most rows hold in a column that is dropped. */
-const USUAL: readonly SqlValue[] = [null, 0n, "", 1n, 0];
-
-/** Values that so many columns may have held. Of many columns together not all that there could be. */
-function guessesFor(count: number): readonly SqlValue[][] {
-  if (count > 2) return USUAL.map((value) => Array.from({ length: count }, () => value));
-  let guesses: SqlValue[][] = [[]];
-  for (let i = 0; i < count; i++) guesses = guesses.flatMap((guess) => USUAL.map((value) => [...guess, value]));
-  return guesses;
-}
-
-/** Bits of the columns, by position, that are marked. */
-function maskOf(table: Table, isMarked: (index: number) => boolean): bigint[] {
-  const masks = Array.from({ length: maskCount(table) }, () => 0n);
-  for (const index of table.columns.keys()) {
-    const at = Math.floor(index / MASK_BITS);
-    if (isMarked(index)) masks[at] = (masks[at] as bigint) | (1n << BigInt(index % MASK_BITS));
-  }
-  return masks;
-}
-
 /** True for a column that some former shape has, and for every one where no former shape is known. */
 const isIn = (shapes: readonly Shape[], name: string): boolean =>
   shapes.length === 0 || shapes.some(({ columns }) => columns.includes(name));
-
-const differs = (a: SqlValue, b: SqlValue): boolean => valueText(a) !== valueText(b);

@@ -23,6 +23,8 @@ export interface TableColumn {
   rule: Rule;
   /** What a row holds that was written without this column. */
   fallback: SqlValue;
+  /** Where the table has it, counted from 0. */
+  at?: number;
 }
 
 /** A table of another database, whose surrogate key a column holds. */
@@ -106,6 +108,7 @@ export function affinityOf(declared: string): Affinity {
 }
 
 interface ColumnRow {
+  cid: number;
   name: string;
   type: string;
   pk: number;
@@ -167,6 +170,7 @@ function describeTable(db: Database, name: string, withoutRowid: boolean, exclud
     references: null,
     rule: terms.rules.get(`${name}.${row.name}`.toLowerCase()) ?? LWW,
     fallback: row.dflt_value === null ? null : evaluateDefault(db, row.dflt_value),
+    at: row.cid,
   });
   const keyless = keyRows.length === 0;
   const rowid = withoutRowid ? null : rowidName(rows.map((row) => row.name));

@@ -1,0 +1,159 @@
+import type { CellValue, SqlValue, Write } from "@scoutsync/core";
+import { EARLIEST, maskCount, MASK_BITS, notBefore } from "../capture/triggers.ts";
+import type { RowState } from "../rows/row-state.ts";
+import { rowHash, valueText } from "../rows/values.ts";
+import { type Column, inOrder, type Table } from "./catalog.ts";
+
+/** What a row's hash is made of besides its values: the table's name, and the columns in the order they had. */
+export interface Shape {
+  name: string;
+  columns: string[];
+  /** The same columns in the order of the table; not noted by earlier versions. */
+  order?: string[];
+  /** Of a comparison, on all of its shapes: nothing but rebuilding the table went past capture. */
+  rebuilt?: true;
+}
+
+/** How to tell a row whose hash was made under a former shape of its table. */
+export class FormerShape {
+  /** All columns that the hash was made of are still there. */
+  readonly isWhole: boolean;
+  /** As of a `Shape`. */
+  readonly isRebuilt: boolean;
+  /** Numbers of the columns that came since. */
+  readonly added: number[];
+  private readonly table: Table;
+  private readonly shape: Shape;
+  private readonly positions: number[];
+  /** Numbers of the columns that went. */
+  private readonly gone: number[];
+  /** By the number of a column that came, that of the one that it was; null where nothing but their values may tell. */
+  private readonly renamed: ReadonlyMap<number, number> | null;
+  private readonly guesses: readonly SqlValue[][];
+
+  constructor(table: Table, shape: Shape) {
+    this.table = table;
+    this.shape = shape;
+    this.added = table.columns.filter(({ name }) => !shape.columns.includes(name)).map(({ cid }) => cid);
+    const gone = new Map([...table.lacking].map(([cid, name]) => [name, cid]));
+    this.gone = shape.columns.flatMap((name) => gone.get(name) ?? []);
+    this.renamed = renamedColumns(table, shape, gone);
+    const index = new Map(table.columns.map((column, i) => [column.name, i]));
+    this.isWhole = shape.columns.every((name) => index.has(name));
+    const now = new Map([...(this.renamed ?? [])].map(([cid, was]) => [table.lacking.get(was), table.indexOf.get(cid)]));
+    this.positions = shape.columns.map((name) => index.get(name) ?? now.get(name) ?? -1);
+    this.isRebuilt = shape.rebuilt === true;
+    this.guesses = guessesFor(this.positions.filter((i) => i < 0).length);
+  }
+
+  /** The hash that a row of these (`hashedCells`, as `asHashed`) had under the former shape, which must be whole. */
+  hash(id: bigint | null, cells: readonly CellValue[]): Buffer {
+    const former = this.positions.map((i) => cells[i] as CellValue);
+    return rowHash({ name: this.shape.name }, id, former);
+  }
+
+  /**
+   * True when a row of these (`hashedCells`) had this hash under the former shape: with what most rows hold in columns that went. Of one
+   * that held something else there nobody can tell.
+   */
+  isThatOf(hash: Buffer, id: bigint | null, cells: readonly CellValue[]): boolean {
+    for (const likely of this.likelyHashes(id, cells)) if (Buffer.compare(likely, hash) === 0) return true;
+    return false;
+  }
+
+  /** The hashes by which `isThatOf` knows a row of these. */
+  *likelyHashes(id: bigint | null, cells: readonly CellValue[]): Generator<Buffer> {
+    for (const gone of this.guesses) {
+      let at = 0;
+      const former = this.positions.map((i) => (i < 0 ? gone[at++] : cells[i]) as CellValue);
+      yield rowHash({ name: this.shape.name }, id, former);
+    }
+  }
+
+  /** Columns that came since and hold what somebody wrote: more than their default, or that where it `wasWritten`. */
+  told(values: readonly SqlValue[], state: RowState | null): Column[] {
+    const isTold = ({ cid, fallback }: Column, index: number) =>
+      this.added.includes(cid) && (differs(values[index] as SqlValue, fallback) || (state !== null && this.wasWritten(state, cid)));
+    return this.table.columns.filter(isTold);
+  }
+
+  /** The same as masks. */
+  written(values: readonly SqlValue[], state: RowState | null): bigint[] {
+    const told = this.told(values, state);
+    return maskOf(this.table, (index) => told.includes(this.table.columns[index] as Column));
+  }
+
+  /**
+   * A column that came has its default, and may have been one that somebody edited in this row: since all that is known to have been written
+   * under the new name. Untold, what others had seen before would be back.
+   */
+  wasWritten(state: RowState, cid: number): boolean {
+    const latest = (of: number) => Math.max(0, ...(state.columns.get(of) ?? []).map(({ time }) => time));
+    return this.added.includes(cid) && this.mayHaveBeen(cid).some((of) => latest(of) > latest(cid));
+  }
+
+  /** Numbers of the columns that one which came may have been; none where it is a new one. */
+  private mayHaveBeen(cid: number): readonly number[] {
+    if (!this.renamed) return this.gone.length === this.added.length ? this.gone : [];
+    const of = this.renamed.get(cid);
+    return of === undefined ? [] : [of];
+  }
+
+  /**
+   * The days, for events, of what a row has in columns that came, by number: each right after what the one that it was had last, where that is
+   * not known right after all that went. Of one that names the row, and of rows that are one, which may show what another of them says, one day
+   * for all columns (null), right after the row's latest write.
+   */
+  daysOf({ table, birth, twins, columns, same }: RowState, came: readonly { cid: number }[]): Map<number | null, bigint | number> {
+    if (came.length === 0) return new Map();
+    const isKey = !table.surrogate && table.key.some(({ cid }) => came.some((column) => column.cid === cid));
+    if (this.gone.length === 0 || isKey || same.length > 0) return new Map([[null, EARLIEST]]);
+    const after = (gone: readonly number[]) => {
+      const writes = gone.flatMap((cid): readonly Write[] => columns.get(cid) ?? [birth, ...twins]);
+      return notBefore(Math.max(0, ...writes.map(({ time }) => time)) + 1);
+    };
+    const was = (cid: number) => this.renamed?.get(cid);
+    return new Map(came.map(({ cid }) => [cid, after(was(cid) === undefined ? this.gone : [was(cid) as number])]));
+  }
+}
+
+/**
+ * Which columns have other names: RENAME COLUMN leaves them where they are, a table that a tool makes anew has them in their order, and what
+ * is added comes last. Null where columns are elsewhere, so that others may have come in the place of those that went.
+ */
+function renamedColumns(table: Table, shape: Shape, gone: ReadonlyMap<string, number>): Map<number, number> | null {
+  if (!shape.order) return null;
+  const renamed = new Map<number, number>();
+  const columns = inOrder(table);
+  for (const [i, name] of shape.order.entries()) {
+    const column = columns[i];
+    if (column?.name === name) continue;
+    const was = gone.get(name);
+    if (!column || was === undefined || shape.columns.includes(column.name)) return null;
+    renamed.set(column.cid, was);
+  }
+  return renamed;
+}
+
+/** What most rows hold in a column that is dropped. */
+const USUAL: readonly SqlValue[] = [null, 0n, "", 1n, 0];
+
+/** Values that so many columns may have held. Of many columns together not all that there could be. */
+function guessesFor(count: number): readonly SqlValue[][] {
+  if (count > 2) return USUAL.map((value) => Array.from({ length: count }, () => value));
+  let guesses: SqlValue[][] = [[]];
+  for (let i = 0; i < count; i++) guesses = guesses.flatMap((guess) => USUAL.map((value) => [...guess, value]));
+  return guesses;
+}
+
+/** Bits of the columns, by position, that are marked. */
+export function maskOf(table: Table, isMarked: (index: number) => boolean): bigint[] {
+  const masks = Array.from({ length: maskCount(table) }, () => 0n);
+  for (const index of table.columns.keys()) {
+    const at = Math.floor(index / MASK_BITS);
+    if (isMarked(index)) masks[at] = (masks[at] as bigint) | (1n << BigInt(index % MASK_BITS));
+  }
+  return masks;
+}
+
+export const differs = (a: SqlValue, b: SqlValue): boolean => valueText(a) !== valueText(b);
