@@ -462,6 +462,33 @@ describe("a conflict in a table that is dropped", () => {
     expect(all.map(({ replica }, i) => (counted[i] as number) - replica.state().conflicts)).toEqual([1, 0, 0]);
   });
 
+  test.each(["id INTEGER PRIMARY KEY", "k TEXT PRIMARY KEY DEFAULT (hex(randomblob(8)))", "k TEXT"])(
+    "is in the history of its row, as is all that one held which had been deleted: key %s",
+    (columns) => {
+      const all = conflicted(columns);
+      const [a, b] = all;
+      const keyOf = (value: string) => a.conflicts.find(({ loser }) => loser?.value === value)?.key ?? "";
+      const [settled, deleted] = [keyOf("one of a"), keyOf("two of a")];
+      b.edit("UPDATE item SET note = 'seen' WHERE name = 'one'; DELETE FROM item WHERE name = 'two'", at(4));
+      settle(...all);
+      migrate(all, "DROP TABLE item");
+      const told = (site: Site, key: string) =>
+        site.replica.history("item", key).flatMap(({ operation, value }) => (value === null ? [] : [[operation, value]]));
+      for (const site of all) {
+        expect(told(site, settled), site.name).toContainEqual(["closed", "one of a"]);
+        expect(told(site, deleted), site.name).toEqual(
+          expect.arrayContaining([
+            ["update", "two"],
+            ["update", "two of b"],
+            ["conflict", "two of a"],
+          ]),
+        );
+      }
+      expect(a.replica.history("item", "none")).toEqual([]);
+      expect(refusal(() => a.replica.history("items", settled))).toBe("NOT_FOUND");
+    },
+  );
+
   test("shows nothing that is sensitive", () => {
     const all = conflicted("id INTEGER PRIMARY KEY", { sensitive: ["item.note"] });
     migrate(all, "DROP TABLE item");

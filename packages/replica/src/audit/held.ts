@@ -68,6 +68,22 @@ export function* statesIn(audited: Audited, { tid, lacking }: Table): Generator<
   if (lacking.size > 0) yield* statesFrom(audited, tid, `SELECT id AS slot FROM ${rowsTable(tid)} WHERE extra IS NOT NULL`);
 }
 
+/** Rows of a table that is gone of which more is known than who made them, and those that were out of it. */
+export function* statesLeft({ db, rows }: Audited, table: Table): Generator<RowState> {
+  const name = rowsTable(table.tid);
+  const exists = db.prepare("SELECT 1 FROM main.sqlite_master WHERE name = ?").get(name) !== undefined;
+  const left = `SELECT id FROM ${name} WHERE extra IS NOT NULL ORDER BY id`;
+  for (const slot of exists ? (db.prepare(left).safeIntegers(true).pluck().all() as bigint[]) : []) {
+    const stored = rows.of(table).byId(slot);
+    if (stored) yield rows.fromStored(table, stored);
+  }
+  const out = db.prepare("SELECT slot FROM _scoutsync_out WHERE tid = ? ORDER BY slot").safeIntegers(true).pluck();
+  for (const slot of out.all(table.tid) as bigint[]) {
+    const state = rows.atLog(-table.tid, slot);
+    if (state) yield state;
+  }
+}
+
 function* statesFrom({ db, rows }: Audited, tid: number, from: string): Generator<RowState> {
   const page = db.prepare(`SELECT slot FROM (${from}) WHERE slot > ? ORDER BY slot LIMIT ${ROWS_AT_ONCE}`).safeIntegers(true).pluck();
   for (let slots = page.all(-(2n ** 63n)) as bigint[]; slots.length > 0; slots = page.all(slots.at(-1)) as bigint[]) {

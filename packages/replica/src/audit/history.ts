@@ -6,6 +6,7 @@ import { type RowState, valueOf } from "../rows/row-state.ts";
 import type { Table } from "../schema/catalog.ts";
 import { type Audited, columnName, keyOf, shown } from "./context.ts";
 import { asShown, lostWithColumn } from "./gone-columns.ts";
+import { statesLeft } from "./held.ts";
 import { deletedRow } from "./restore.ts";
 import { bornNamed, keylessNamed, keysNamed } from "../rows/named-rows.ts";
 
@@ -16,6 +17,17 @@ export function rowHistory(audited: Audited, table: Table, key: string): History
   const states = named.flatMap((state) => audited.members.connected(state));
   const once = states.filter((state, i) => states.findIndex((other) => isSame(other, state)) === i);
   return once.flatMap((state) => entriesOf(audited, state)).sort((a, b) => a.timeUs - b.timeUs);
+}
+
+/**
+ * The same of a table that is gone, or has another kind of key now: who wrote its rows, and what of that is held or has lost. What they showed
+ * went with it. `key` as conflicts show it, or a birth. These rows are looked through: nothing else says any more which one had a key.
+ */
+export function formerHistory(audited: Audited, table: Table, key: string): HistoryEntry[] {
+  const isNamed = (state: RowState) =>
+    [keyOf(audited, state), audited.knowledge.dotText(state.birth.origin, state.birth.sequence)].includes(key);
+  const states = [...statesLeft(audited, table)].filter(isNamed);
+  return states.flatMap((state) => entriesOf(audited, state)).sort((a, b) => a.timeUs - b.timeUs);
 }
 
 function statesNamed(audited: Audited, table: Table, text: string): RowState[] {
@@ -50,7 +62,7 @@ function statesNamed(audited: Audited, table: Table, text: string): RowState[] {
 function entriesOf(audited: Audited, state: RowState): HistoryEntry[] {
   const { knowledge, rows } = audited;
   const { table } = state;
-  const cells = rows.cells(state);
+  const cells = table.absent !== null && state.place.kind === "table" ? [] : rows.cells(state);
   const entry = (
     operation: HistoryEntry["operation"],
     write: Write,

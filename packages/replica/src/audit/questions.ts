@@ -19,7 +19,7 @@ import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
 import type { Turns } from "../turns.ts";
 import type { Audited } from "./context.ts";
-import { rowHistory } from "./history.ts";
+import { formerHistory, rowHistory } from "./history.ts";
 import { keepAlive, keptReviews } from "./kept.ts";
 import { refuseParked, writeParked } from "./parked.ts";
 import { decideQuarantine, quarantineReviews } from "./quarantine-reviews.ts";
@@ -123,9 +123,14 @@ export class Questions {
 
   history(tableName: string, key: string): HistoryEntry[] {
     return this.turns.snapshot(() => {
-      const table = this.table(tableName);
-      const entries = rowHistory(this.audited, table, key);
-      const told = this.audited.veil.history(table.name, entries).map((entry) => ({ ...entry, value: briefLarge(entry.value) }));
+      const { rows, veil } = this.audited;
+      const former = rows.absent.filter(({ name }) => name.split("\n", 1)[0]?.toLowerCase() === tableName.toLowerCase());
+      const table = rows.tableNamed(tableName) ?? (former.length === 0 ? this.table(tableName) : null);
+      const entries = [
+        ...former.flatMap((gone) => formerHistory(this.audited, gone, key)),
+        ...(table ? rowHistory(this.audited, table, key) : []),
+      ];
+      const told = veil.history(table?.name ?? tableName, entries).map((entry) => ({ ...entry, value: briefLarge(entry.value) }));
       for (const { value } of entries) releasePacked(value);
       return told;
     });
