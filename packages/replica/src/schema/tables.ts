@@ -94,6 +94,9 @@ const MIGRATION_TABLES = new Set([
   "__drizzle_migrations",
 ]);
 
+/** As Alembic names a table that it fills with another one's rows: with rows of a server that is through with that it could not. */
+const IN_THE_MAKING = "_alembic_tmp_";
+
 const KNOWN_COLLATIONS = new Set(["BINARY", "NOCASE", "RTRIM"]);
 
 /** SQLite's rule for the affinity of a declared type. */
@@ -154,6 +157,8 @@ function countRows(db: Database, table: string): number {
 function describeTable(db: Database, name: string, withoutRowid: boolean, excluded: Set<string>, terms: Terms): TableShape | string {
   if (excluded.has(name.toLowerCase())) return "excluded by configuration";
   if (MIGRATION_TABLES.has(name.toLowerCase())) return "migration bookkeeping stays on its own server";
+  if (name.toLowerCase().startsWith(IN_THE_MAKING))
+    return "a migration fills it, and then gives it the name of the table that it takes the place of";
   const rows = db.pragma(`main.table_xinfo(${quote(name)})`) as ColumnRow[];
   const stored = rows.filter((row) => row.hidden === 0);
   const keyRows = stored.filter((row) => row.pk > 0).sort((a, b) => a.pk - b.pk);
