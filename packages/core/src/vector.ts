@@ -26,6 +26,11 @@ export function join(a: VersionVector, b: VersionVector): VersionVector {
   return joined;
 }
 
+/** The greatest vector that both contain. */
+export function inBoth(a: VersionVector, b: VersionVector): VersionVector {
+  return new Map([...a].map(([origin, sequence]) => [origin, Math.min(sequence, b.get(origin) ?? 0)]));
+}
+
 /** True when everything in `a` is in `b`. */
 export function isCovered(a: VersionVector, b: VersionVector): boolean {
   for (const [origin, sequence] of a) if (sequence > (b.get(origin) ?? 0)) return false;

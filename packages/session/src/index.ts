@@ -1,6 +1,7 @@
 export type * from "./peer.ts";
 export type * from "./files/file-peer.ts";
 export * from "./acquaintances.ts";
+export * from "./namesakes.ts";
 export * from "./receipts.ts";
 export * from "./take.ts";
 export * from "./pull.ts";

@@ -1,6 +1,6 @@
 import { SyncError } from "@scoutsync/core";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { Acquaintances, Receipts } from "../src/index.ts";
+import { Acquaintances, Namesakes, Receipts } from "../src/index.ts";
 
 test("what one node says under another one's run keeps nothing from that one", () => {
   const acquaintances = new Acquaintances();
@@ -112,4 +112,70 @@ test("what a node says while the database is closed is no failure, and not tried
   receipts.note({ id: "id-of-other", name: "other" }, new Map([["cccccccccccccccc", 1]]));
   await vi.advanceTimersByTimeAsync(60_000);
   expect([tries, failures]).toEqual([1, []]);
+});
+
+/** What b makes of the runs of one node: the answers are how many changes it counts as there, `found` how often it said there are two. */
+function namesakes() {
+  const node = { id: "id-of-other", name: "other" };
+  const at = { hours: 0 };
+  const found: boolean[] = [];
+  const seen = new Namesakes(
+    () => ({ id: "id-of-self", run: "own run" }),
+    (_, isSelf) => found.push(isSelf),
+    () => at.hours * 3_600_000,
+  );
+  const said = (run: string, has: number, isOwnWord = true) =>
+    seen.heard(node, run, new Map([["cccccccccccccccc", has]]), isOwnWord).get("cccccccccccccccc");
+  return { said, found, at };
+}
+
+test("a node that was started anew, or restored, has what it said last, also where a word of its former run was on its way", () => {
+  const { said, found } = namesakes();
+  const words = [
+    ["one", 5],
+    ["two", 6],
+    ["one", 5],
+    ["two", 7],
+    ["restored", 3],
+    ["restored", 8],
+    ["four", 9],
+  ] as const;
+  expect(words.map(([run, has]) => said(run, has))).toEqual(words.map(([, has]) => has));
+  // Answers that do not say of which run they are.
+  for (let i = 10; i < 20; i++) expect([said("restored", i, false), said("four", i)]).toEqual([i, i]);
+  expect(found).toEqual([]);
+});
+
+test("runs that take turns are two nodes, which have what both have, also when one of them is started anew", () => {
+  const { said, found } = namesakes();
+  for (let i = 0; i < 2; i++) for (const run of ["original", "copy"]) said(run, 1);
+  expect(found).toEqual([]);
+  expect(said("original", 1)).toBe(1);
+  expect(found).toEqual([false]);
+  expect(said("copy", 2)).toBe(1);
+  expect(said("original", 3)).toBe(2);
+  expect(said("copy", 4, false)).toBe(3);
+  // One of the two, whichever: neither is taken to have more than it said.
+  expect(said("copy anew", 5)).toBe(3);
+  said("original", 6);
+  said("copy anew", 7);
+  expect(said("original", 8)).toBe(7);
+  expect(said("copy anew", 9)).toBe(8);
+  expect(found).toEqual([false]);
+});
+
+test("of three copies one that is away counts when another one is started anew", () => {
+  const { said } = namesakes();
+  for (let i = 0; i < 4; i++) for (const run of ["one", "two", "three"]) said(run, 1);
+  said("two anew", 2);
+  for (let i = 0; i < 4; i++) for (const run of ["three", "two anew"]) expect(said(run, 3)).toBe(1);
+});
+
+test("two nodes that are one again hold nothing back for longer than a day", () => {
+  const { said, found, at } = namesakes();
+  for (let i = 0; i < 3; i++) for (const run of ["original", "copy"]) said(run, 1);
+  for (; at.hours <= 23; at.hours++) expect(said("original", 2)).toBe(1);
+  at.hours += 2;
+  expect(said("original", 3)).toBe(3);
+  expect(found).toEqual([false]);
 });

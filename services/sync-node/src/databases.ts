@@ -1,9 +1,9 @@
 import { mkdtempSync, rmSync, statfsSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { SyncError } from "@scoutsync/core";
+import { type NodeName, SyncError } from "@scoutsync/core";
 import type { Replica } from "@scoutsync/replica";
-import { Acquaintances, Receipts, type SessionDatabase } from "@scoutsync/session";
+import { Acquaintances, Namesakes, Receipts, type SessionDatabase } from "@scoutsync/session";
 
 /** The databases this node serves, by the names the fleet knows them by. */
 export class Databases {
@@ -11,11 +11,17 @@ export class Databases {
   readonly #nodeName: string;
   readonly #openers = new Map<string, (path: string) => Promise<Replica>>();
   readonly #failed: (database: string, error: unknown) => void;
+  readonly #namesakes: (database: string, node: NodeName, isSelf: boolean) => void;
 
-  /** `failed` hears of receipts that could not be stored. */
-  constructor(nodeName: string, failed: (database: string, error: unknown) => void = () => {}) {
+  /** `failed` hears of receipts that could not be stored, `namesakes` of nodes, this one too, whose identity several run under. */
+  constructor(
+    nodeName: string,
+    failed: (database: string, error: unknown) => void = () => {},
+    namesakes: (database: string, node: NodeName, isSelf: boolean) => void = () => {},
+  ) {
     this.#nodeName = nodeName;
     this.#failed = failed;
+    this.#namesakes = namesakes;
   }
 
   /** `openCopy` opens a copy of its file as a replica to try something on. */
@@ -25,7 +31,11 @@ export class Databases {
       (node, vector) => replica.acknowledge(node, vector),
       (error) => this.#failed(replica.name, error),
     );
-    this.#databases.set(replica.name, { replica, acquaintances: new Acquaintances(receipts) });
+    const namesakes = new Namesakes(
+      () => ({ id: replica.node.id, run: replica.run }),
+      (node, isSelf) => this.#namesakes(replica.name, node, isSelf),
+    );
+    this.#databases.set(replica.name, { replica, acquaintances: new Acquaintances(receipts, namesakes) });
   }
 
   /** Lends a copy of a database, gone afterwards. Throws DISK_FULL where there is no room for one. */

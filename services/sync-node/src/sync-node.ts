@@ -65,11 +65,21 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
     letGo();
   };
   try {
-    const databases = new Databases(config.name, (database, error) =>
-      config.logger.warn(
-        { database, ...toPlainError(error) },
-        "what a peer has could not be noted; it is tried again, or said again by its next contact",
-      ),
+    const databases = new Databases(
+      config.name,
+      (database, error) =>
+        config.logger.warn(
+          { database, ...toPlainError(error) },
+          "what a peer has could not be noted; it is tried again, or said again by its next contact",
+        ),
+      (database, { id, name }, isSelf) =>
+        config.logger.warn(
+          { database, node: name, node_id: id },
+          (isSelf
+            ? "another node runs under the identity of this one, as after a machine was copied. "
+            : "two nodes run under one identity, as after a machine was copied: _scoutsync_receipts says of it only what both have. ") +
+            "Stop one of them, take its data directory (--data) away and start it again as a node of its own; what was written there is kept",
+        ),
     );
     const opened = new Map<string, ReplicaOptions>();
     for (const { name, path } of linked.inOrder) {

@@ -102,6 +102,36 @@ describe("over gRPC", () => {
     }
   });
 
+  test("of two nodes that run under one identity only what both have has arrived, and whoever meets both, or the other one, says so", async () => {
+    const [a, copy, b] = [await startNode("a"), await startNode("a"), await startNode("b")];
+    const receipts = () => b.replica.application.prepare("SELECT has_up_to FROM _scoutsync_receipts").pluck().all();
+    const write = (text: string) => {
+      b.replica.fill(text, 1);
+      return b.replica.application.prepare("SELECT write FROM _scoutsync_last_write").pluck().get() as number;
+    };
+    write("early");
+    for (let i = 0; i < 3; i++) for (const each of [a, copy]) await syncWith(each, b.address);
+    expect(b.namesakes).toEqual(["id-of-a"]);
+    for (const [first, second] of [
+      [a, copy],
+      [copy, a],
+    ] as const) {
+      const number = write(`late ${first === a}`);
+      const before = number - 1;
+      await syncWith(b, first.address);
+      await syncWith(first, b.address);
+      expect(second.replica.rows()).not.toEqual(b.replica.rows());
+      expect(receipts()).toEqual([before]);
+      await syncWith(b, second.address);
+      expect(receipts()).toEqual([number]);
+    }
+    expect([a.namesakes, b.namesakes, copy.namesakes]).toEqual([[], ["id-of-a"], []]);
+    await syncWith(a, copy.address);
+    await syncWith(copy, a.address);
+    await syncWith(a, a.address);
+    expect([a.namesakes, b.namesakes, copy.namesakes]).toEqual([["self"], ["id-of-a"], ["self"]]);
+  });
+
   test("nodes with different rules refuse each other and say which columns", async () => {
     const ruled = await openTestReplica({ nodeName: "b", rules: ["t.v=max"] });
     const [a, b, c] = [

@@ -20,6 +20,8 @@ export interface TestNode {
   client: PeerClient;
   clock: ClockKeeper;
   acquaintances: Acquaintances;
+  /** Nodes that were found to run several times, by their ids; "self" for this one. */
+  namesakes: string[];
   /** A connection to this node as another one has it. */
   connect(from: TestNode): PeerClient;
 }
@@ -34,7 +36,12 @@ export async function startNode(
   const dataDirectory = mkdtempSync(join(tmpdir(), "scoutsync-node-"));
   afterTest(() => rmSync(dataDirectory, { recursive: true, force: true }));
   const replica = existing ?? (await openTestReplica({ nodeName: name, nodeId: `id-of-${name}` }));
-  const databases = new Databases(name);
+  const namesakes: string[] = [];
+  const databases = new Databases(
+    name,
+    () => {},
+    (_, { id }, isSelf) => namesakes.push(isSelf ? "self" : id),
+  );
   databases.add(replica, () => Promise.reject(new Error("no copy in this test")));
   const logger = createLogger(name, "silent");
   const clock = new ClockKeeper({ nodeId: `id-of-${name}`, dataDirectory, logger, surroundings });
@@ -66,7 +73,8 @@ export async function startNode(
     afterTest(() => peer.close());
     return peer;
   };
-  return { replica, service, address: service.ready.listen, client, clock, acquaintances: databases.get("main").acquaintances, connect };
+  const { acquaintances } = databases.get("main");
+  return { replica, service, address: service.ready.listen, client, clock, acquaintances, namesakes, connect };
 }
 
 /** Looks again every few milliseconds until `condition` holds. */

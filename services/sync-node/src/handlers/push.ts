@@ -71,8 +71,9 @@ export async function pushChanges(
     if (!batch) continue;
     await context.limits.rows.changes.pass(batch.count, signal);
     speaker.speaksFor(batch.node?.id ?? "");
-    // Before it is applied, so that a stream that follows us from there does not send it back.
-    if (batch.final) acquaintances.learn(open.run, batch.vector, batch.node);
+    // Before it is applied, so that a stream that follows us from there does not send it back. What no clock comes with may be
+    // a bundle, which says what a run had once.
+    if (batch.final) acquaintances.learn(open.run, batch.vector, batch.node, open.clock !== undefined);
     const result = await takeBatch(replica, batch);
     if (result.originGivenUp) {
       sayOriginGivenUp(context, open.name, open.database);
