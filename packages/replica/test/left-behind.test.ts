@@ -1,4 +1,5 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
+import { RelatedRows } from "../src/apply/related-rows.ts";
 import { SECOND_US, settle, Site, START_US } from "./site.ts";
 
 const at = (seconds: number) => START_US + seconds * SECOND_US;
@@ -241,3 +242,22 @@ test.each([
     }
   },
 );
+
+test("no row that it knew is looked at again for a row that is deleted in the middle of a stream: they may be very many", () => {
+  const schema = `CREATE TABLE person(id INTEGER PRIMARY KEY, name TEXT); ${KINDS[0][1]}`;
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  a.app.pragma("foreign_keys = OFF");
+  b.edit("INSERT INTO person VALUES(1, 'ann'), (2, 'ben'); INSERT INTO visit(person, x) VALUES(1, 'known'), (2, 'known')", at(0));
+  a.pull(b);
+  b.edit("INSERT INTO visit(person, x) VALUES(2, 'new')", at(1));
+  b.edit("INSERT INTO person VALUES(3, 'cleo')", at(2));
+  a.pull(b, { batchSize: 1, batches: 1 });
+  const again = vi.spyOn(RelatedRows.prototype, "again");
+  a.edit("DELETE FROM person WHERE id < 3", at(3));
+  const asked = again.mock.calls.length;
+  again.mockRestore();
+  // What is new of ben's, and ben.
+  expect(asked).toBe(2);
+  settle(a, b);
+  for (const site of [a, b]) expect(site.rows("SELECT id FROM person")).toEqual([{ id: 2 }, { id: 3 }]);
+});

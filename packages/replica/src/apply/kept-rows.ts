@@ -3,7 +3,7 @@ import { type CellValue, Ref, winnerOf, type Write } from "@scoutsync/core";
 import { valueStatement } from "../kept-statements.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isSame } from "../rows/members.ts";
-import { isAlive, latestTime, localWrite, writeAgain } from "../rows/registers.ts";
+import { isAlive, isWrittenApart, latestTime, localWrite, writeAgain } from "../rows/registers.ts";
 import { ownedDots, releaseBut, type RowState, valuesIn } from "../rows/row-state.ts";
 import { DeletedTargets, dependsOn } from "../rows/foreign-keys.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -189,10 +189,10 @@ export class KeptRows {
     const named = own ? parent : this.rows.byIdentity(parent.table, ref.origin, ref.sequence);
     const deleted = named && winnerOf(named.deletes, this.knowledge);
     if (!deleted || deleted.alive) return false;
-    if (this.related.writtenApart(row, deleted)) return true;
+    if (isWrittenApart(row, deleted, this.knowledge)) return true;
     // Where several rows are one, whichever of them has the reference.
     if (!this.placement.entities.concerns(row)) return false;
-    return this.placement.members.entityOf(row).some(({ state }) => this.related.writtenApart(state, deleted));
+    return this.placement.members.entityOf(row).some(({ state }) => isWrittenApart(state, deleted, this.knowledge));
   }
 
   /** True for a deleted row in its table, or one that has left it since it died, with a row that it refers to: nobody has decided about that. */

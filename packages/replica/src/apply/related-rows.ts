@@ -1,8 +1,7 @@
 import { hash } from "node:crypto";
-import { type CellValue, concurrent, knew, Ref, type SqlValue, type Write } from "@scoutsync/core";
+import { type CellValue, Ref, type SqlValue, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { dependants, pick, stateAt } from "../rows/foreign-keys.ts";
-import { sawNothing } from "../rows/registers.ts";
 import type { ownedDots, RowState, WaitingReason } from "../rows/row-state.ts";
 import type { EntityMembers } from "../rows/members.ts";
 import type { RowStore } from "../rows/row-store.ts";
@@ -210,18 +209,6 @@ export class RelatedRows {
       open = next;
     }
     return false;
-  }
-
-  /** True when something of the row was written by someone who did not know of the delete, nor its author of it. */
-  writtenApart(row: RowState, deleted: Write): boolean {
-    const { knowledge } = this;
-    const unseeing = sawNothing(deleted, knowledge);
-    const isApart = (write: Write) =>
-      unseeing ? !knew(write, deleted.origin, deleted.sequence, knowledge) : concurrent(write, deleted, knowledge);
-    if ([row.birth, ...row.twins].some(isApart)) return true;
-    for (const writes of row.columns.values()) if (writes.some(isApart)) return true;
-    // That is how others tell of a write to a column that is gone, too.
-    return row.deletes.some((write) => write.alive && isApart(write));
   }
 
   /** Why a row cannot be in its table: a value names a row that is not here, by a column that is no foreign key in this schema. */

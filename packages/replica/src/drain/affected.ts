@@ -2,9 +2,10 @@ import type { CellValue, SqlValue, Write } from "@scoutsync/core";
 import type { Database } from "better-sqlite3";
 import { rowsShowing } from "../rows/equal-rows.ts";
 import { dependants, dependsOn, lacksTarget } from "../rows/foreign-keys.ts";
+import type { Knowledge } from "../identity/knowledge.ts";
 import type { EntityMembers } from "../rows/members.ts";
 import { Notices } from "../rows/notices.ts";
-import { registerOf } from "../rows/registers.ts";
+import { isWrittenApart, registerOf } from "../rows/registers.ts";
 import { type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import type { Table } from "../schema/catalog.ts";
@@ -15,6 +16,7 @@ import type { EarlyReferences } from "./early-references.ts";
 export class Affected {
   private readonly db: Database;
   private readonly rows: RowStore;
+  private readonly knowledge: Knowledge;
   private readonly members: EntityMembers;
   private readonly clock: ReplicaClock;
   private readonly notices: Notices;
@@ -31,6 +33,7 @@ export class Affected {
   constructor(options: {
     db: Database;
     rows: RowStore;
+    knowledge: Knowledge;
     members: EntityMembers;
     clock: ReplicaClock;
     early: EarlyReferences;
@@ -38,6 +41,7 @@ export class Affected {
   }) {
     this.db = options.db;
     this.rows = options.rows;
+    this.knowledge = options.knowledge;
     this.members = options.members;
     this.clock = options.clock;
     this.early = options.early;
@@ -144,17 +148,20 @@ export class Affected {
   }
 
   /**
-   * The application deletes this row, which had `id` and `image` last, and leaves rows that refer to it. In mid-stream its delete does not
-   * say that it knew of those that just came: others keep the row for them.
+   * The application deletes this row, which had `id` and `image` last, and leaves rows that refer to it. In mid-stream its delete, `deleted`,
+   * does not say that it knew of those that just came: others keep the row for them. There may be very many that it knew.
    */
-  noteLeft(state: RowState, id: bigint | null, image: readonly CellValue[]): void {
+  noteLeft(state: RowState, id: bigint | null, image: readonly CellValue[], deleted: Write): void {
     const { table } = state;
     if (table.referencedBy.length === 0 && table.dependants.length === 0) return;
     if (!(this.holdsUnknown ??= this.isMidStream())) return;
+    const note = (child: RowState) => {
+      if (child.kept || this.rows.same.exist || isWrittenApart(child, deleted, this.knowledge)) this.leftBehind.push(child.birth);
+    };
     for (const { child: of, column } of id === null ? [] : table.referencedBy)
-      if (!column.soft) for (const { child } of rowsShowing(this.rows, of, column.name, id as bigint)) this.leftBehind.push(child.birth);
+      if (!column.soft) for (const { child } of rowsShowing(this.rows, of, column.name, id as bigint)) note(child);
     const { values } = this.rows.references.concrete(table, image);
-    for (const { birth } of dependants(this.rows, state, id, values)) this.leftBehind.push(birth);
+    dependants(this.rows, state, id, values).forEach(note);
   }
 
   /** The application may still write an integer that a row had before another came to stand for it. */

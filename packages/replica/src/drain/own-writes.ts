@@ -371,7 +371,6 @@ export class OwnWrites {
     // The application may have been unable to see what refers to this row. Not what it leaves behind: it would be kept for
     // that elsewhere, and not here.
     const wentBefore = this.unseen.mayReferTo(state.table);
-    this.affected.noteLeft(state, id, image);
     const missesRows = (wentBefore || this.rowsAreHeld) && !this.unseen.areLeftBy(state, id, image);
     const writeTo = (row: RowState, at: number) => {
       if (this.unseen.referTo(row) || (missesRows && wentBefore)) return unseeingDelete(row, at, this.knowledge);
@@ -388,6 +387,7 @@ export class OwnWrites {
       this.rows.saveRegisters(member.state, member.cells, dots);
     }
     const write = writeTo(state, at);
+    this.affected.noteLeft(state, id, image, write);
     state.deletes = [deleted(write, replaced)];
     state.kept = false;
     for (const [cid, value] of state.own) image[state.table.indexOf.get(cid) ?? image.length] = value;

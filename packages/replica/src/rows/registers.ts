@@ -1,4 +1,15 @@
-import { type CellValue, compareDots, compareWrites, knew, mergeWrite, rootOf, type Tally, winnerOf, type Write } from "@scoutsync/core";
+import {
+  type CellValue,
+  compareDots,
+  compareWrites,
+  concurrent,
+  knew,
+  mergeWrite,
+  rootOf,
+  type Tally,
+  winnerOf,
+  type Write,
+} from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { type ColumnWrite, type ExistenceWrite, type RowState, type SameFact, valueOf } from "./row-state.ts";
 import { type Edit, hasCombiningRule, judge, keepValues, lostWrites, ruleOf, tallyFor } from "./ruled-columns.ts";
@@ -253,6 +264,17 @@ export function asUnseeing<T extends Write>(write: T, knowledge: Knowledge): T {
 /** True for an `unseeingDelete`, also where it was issued again. */
 export function sawNothing(write: Write, knowledge: Knowledge): boolean {
   return knowledge.context(write.context).get(rootOf(write.origin, knowledge)) === 0;
+}
+
+/** True when something of the row was written by someone who did not know of the delete, nor its author of it. */
+export function isWrittenApart(row: RowState, deleted: Write, knowledge: Knowledge): boolean {
+  const unseeing = sawNothing(deleted, knowledge);
+  const isApart = (write: Write) =>
+    unseeing ? !knew(write, deleted.origin, deleted.sequence, knowledge) : concurrent(write, deleted, knowledge);
+  if ([row.birth, ...row.twins].some(isApart)) return true;
+  for (const writes of row.columns.values()) if (writes.some(isApart)) return true;
+  // That is how others tell of a write to a column that is gone, too.
+  return row.deletes.some((write) => write.alive && isApart(write));
 }
 
 /**
