@@ -371,7 +371,8 @@ describe("the application's triggers", () => {
         SELECT RAISE(ABORT, 'begin with a word; not --this') WHERE NEW.body LIKE '--%'; -- says; INSERT INTO log VALUES('nothing')
         INSERT INTO "doc_text"(rowid, body) VALUES(NEW.rowid, NEW.body);
         INSERT INTO log VALUES(CASE WHEN NEW.n > 0 THEN 'new; -- ' ELSE 'delete from doc' END || NEW.body); INSERT INTO doc_less(rowid, body) VALUES(NEW.rowid, NEW.body); END;
-      CREATE TRIGGER doc_d BEFORE DELETE ON doc BEGIN INSERT INTO log VALUES('gone ' || OLD.body);
+      CREATE TRIGGER doc_d BEFORE DELETE ON doc BEGIN
+        WITH RECURSIVE up(n) AS (SELECT OLD.n) SELECT CASE WHEN n > 99 THEN RAISE(ABORT, 'large; kept') END FROM up; INSERT INTO log VALUES('gone ' || OLD.body);
         INSERT INTO doc_text(doc_text, rowid, body) VALUES('delete', OLD.rowid, OLD.body);
         INSERT INTO doc_less(doc_less, rowid, body) VALUES('delete', OLD.rowid, OLD.body); END;
       CREATE TRIGGER doc_u AFTER UPDATE OF body ON doc WHEN OLD.body IS NOT NEW.body BEGIN

@@ -11,6 +11,9 @@ export interface TriggerStep {
 const TOKEN =
   /(?<comment>--[^\n]*|\/\*[\s\S]*?(?:\*\/|$))|(?<name>"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|'(?:[^']|'')*')|(?<word>[\w$\u0080-\uffff]+)|[\s\S]/g;
 
+/** What a statement of a body may begin with. */
+const FIRST_WORDS = ["INSERT", "REPLACE", "UPDATE", "DELETE", "SELECT", "WITH", "VALUES"];
+
 interface Token {
   text: string;
   kind: "comment" | "name" | "word" | "other";
@@ -25,7 +28,7 @@ export function stepsOf(sql: string): { head: string; steps: TriggerStep[] } {
   const told = tokens.filter(({ kind, text }) => kind !== "comment" && text.trim() !== "");
   // BEGIN may also be the name of something: the one that begins the body is followed by a statement.
   const begin = told.findIndex(
-    (token, i) => isWord(token, "BEGIN") && ["INSERT", "REPLACE", "UPDATE", "DELETE", "SELECT"].some((word) => isWord(told[i + 1], word)),
+    (token, i) => isWord(token, "BEGIN") && FIRST_WORDS.some((word) => isWord(told[i + 1], word)),
   );
   const start = begin < 0 ? 0 : tokens.indexOf(told[begin] as Token) + 1;
   const steps: TriggerStep[] = [];
