@@ -62,10 +62,11 @@ export function triggersToSuspend(
   return [...resting].map(([{ name, sql }, meanwhile]) => ({ name, sql, meanwhile }));
 }
 
-/** A trigger's SQL with these statements of its body alone; null where there are none. */
+/** A trigger's SQL with these statements of its body alone; null where there are none, or one would do another thing alone. */
 function onlyWith({ sql }: Trigger, holds: (step: TriggerStep) => boolean): string | null {
   const { head, steps } = stepsOf(sql);
   const kept = steps.filter(holds);
+  if (kept.some(({ followsOn }) => followsOn)) return null;
   return kept.length === 0 ? null : `${head}\n${kept.map((step) => `${step.sql};\n`).join("")}END`;
 }
 

@@ -6,7 +6,11 @@ export interface TriggerStep {
   writes: string | null;
   /** True where it may refuse or skip the write that ran the trigger. */
   raises: boolean;
+  /** True where it uses what the statements before it left behind: alone it would do another thing. */
+  followsOn: boolean;
 }
+
+const LEFT_BEHIND = ["LAST_INSERT_ROWID", "CHANGES", "TOTAL_CHANGES"];
 
 const TOKEN =
   /(?<comment>--[^\n]*|\/\*[\s\S]*?(?:\*\/|$))|(?<name>"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|'(?:[^']|'')*')|(?<word>[\w$\u0080-\uffff]+)|[\s\S]/g;
@@ -27,9 +31,7 @@ export function stepsOf(sql: string): { head: string; steps: TriggerStep[] } {
   });
   const told = tokens.filter(({ kind, text }) => kind !== "comment" && text.trim() !== "");
   // BEGIN may also be the name of something: the one that begins the body is followed by a statement.
-  const begin = told.findIndex(
-    (token, i) => isWord(token, "BEGIN") && FIRST_WORDS.some((word) => isWord(told[i + 1], word)),
-  );
+  const begin = told.findIndex((token, i) => isWord(token, "BEGIN") && FIRST_WORDS.some((word) => isWord(told[i + 1], word)));
   const start = begin < 0 ? 0 : tokens.indexOf(told[begin] as Token) + 1;
   const steps: TriggerStep[] = [];
   let from = start;
@@ -43,8 +45,8 @@ export function stepsOf(sql: string): { head: string; steps: TriggerStep[] } {
 
 function toStep(tokens: readonly Token[]): TriggerStep {
   const told = tokens.filter(({ kind, text }) => kind !== "comment" && text.trim() !== "");
-  const raises = told.some((token, i) => isWord(token, "RAISE") && told[i + 1]?.text === "(");
-  return { sql: textOf(tokens).trim(), writes: written(told), raises };
+  const calls = (name: string) => told.some((token, i) => isWord(token, name) && told[i + 1]?.text === "(");
+  return { sql: textOf(tokens).trim(), writes: written(told), raises: calls("RAISE"), followsOn: LEFT_BEHIND.some(calls) };
 }
 
 /** The name after the verb that a statement begins with. */
