@@ -325,8 +325,9 @@ describe("the application's triggers", () => {
       CREATE TABLE note(id INTEGER PRIMARY KEY, body TEXT); CREATE VIRTUAL TABLE note_text USING fts5(body, content='note', content_rowid='id');
       CREATE TRIGGER note_i AFTER INSERT ON note BEGIN INSERT INTO note_text(rowid, body) VALUES(NEW.id, NEW.body); END;
       CREATE TRIGGER note_u AFTER UPDATE ON note BEGIN
-        INSERT INTO note_text(note_text, rowid, body) VALUES('delete', OLD.id, OLD.body); INSERT INTO note_text(rowid, body) VALUES(NEW.id, NEW.body); END`;
-    const sites = ["a", "b"].map((name) => new Site(name, schema, { exclude: ["doc.own"] })) as [Site, Site];
+        INSERT INTO note_text(note_text, rowid, body) VALUES('delete', OLD.id, OLD.body); INSERT INTO note_text(rowid, body) VALUES(NEW.id, NEW.body); END;
+      CREATE TABLE bin(body); CREATE TRIGGER note_d AFTER DELETE ON note BEGIN INSERT INTO bin VALUES(OLD.body); END`;
+    const sites = ["a", "b"].map((name) => new Site(name, schema, { exclude: ["doc.own", "bin"] })) as [Site, Site];
     const [a, b] = sites;
     const values = (site: string) =>
       `INSERT INTO doc(id, body, x, own, raw) VALUES(1, 'red ${site}', 1, '${site} 1', CAST(x'ff00' AS TEXT)), (2, 'blue ${site}', 2.0, ${2n ** 60n + 1n}, 2.0);
@@ -362,6 +363,25 @@ describe("the application's triggers", () => {
       { own: "1152921504606846977" },
       { own: "b 1" },
     ]);
+  });
+
+  test("that refuse a row which goes and comes under another integer do not stop anything: it gets it all the same", () => {
+    const schema = `CREATE TABLE doc(id INTEGER PRIMARY KEY, name TEXT, body TEXT); CREATE TABLE seen(name TEXT UNIQUE);
+      CREATE VIRTUAL TABLE words USING fts5(body, content='doc', content_rowid='id');
+      CREATE TRIGGER doc_i AFTER INSERT ON doc BEGIN INSERT INTO words(rowid, body) VALUES(NEW.id, NEW.body); INSERT INTO seen VALUES(NEW.name); END;
+      CREATE TRIGGER doc_d AFTER DELETE ON doc BEGIN INSERT INTO words(words, rowid, body) VALUES('delete', OLD.id, OLD.body); END;
+      CREATE TRIGGER doc_u AFTER UPDATE ON doc BEGIN
+        INSERT INTO words(words, rowid, body) VALUES('delete', OLD.id, OLD.body); INSERT INTO words(rowid, body) VALUES(NEW.id, NEW.body); END`;
+    const [a, b] = ["a", "b"].map((name) => new Site(name, schema, { exclude: ["seen"] })) as [Site, Site];
+    a.edit("INSERT INTO doc(name, body) VALUES('a', 'red robot')");
+    b.edit("INSERT INTO doc(name, body) VALUES('b', 'blue robot')", b.nowUs + 1_000_000);
+    settle(a, b);
+    for (const site of [a, b]) {
+      expect(site.rows("SELECT body FROM doc ORDER BY id")).toEqual([{ body: "red robot" }, { body: "blue robot" }]);
+      expect(site.rows("SELECT body FROM words WHERE words MATCH 'robot' ORDER BY rowid")).toHaveLength(2);
+      site.write("INSERT INTO words(words, rank) VALUES('integrity-check', 1)");
+      expect(bag(site, "seen")).toHaveLength(2);
+    }
   });
 
   test("that do other things beside keep such indexes right all the same, and have those effects once", () => {

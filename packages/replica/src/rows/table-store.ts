@@ -206,17 +206,34 @@ export class TableStore {
    */
   move(from: bigint, to: bigint): void {
     const column = quote((this.table.key[0] as Column).name);
-    if (this.isFeeding) this.takeOutAndIn(from, to);
-    else this.prepared("move", () => `UPDATE OR ABORT ${quote(this.table.source)} SET ${column} = ? WHERE ${column} = ?`).run(to, from);
+    if (!this.isFeeding || !this.wentAndCame(from, to))
+      this.prepared("move", () => `UPDATE OR ABORT ${quote(this.table.source)} SET ${column} = ? WHERE ${column} = ?`).run(to, from);
     this.keptBack?.move(from, to);
   }
 
-  /** True where triggers of the application hear of new and of deleted rows of others, too: those that rest meanwhile are not there. */
+  /** True where triggers of the application feed something from new and from deleted rows of others: those that rest meanwhile are not there. */
   private get isFeeding(): boolean {
     const sql =
       "SELECT sql FROM main.sqlite_master WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE AND name NOT LIKE '\\_scoutsync\\_%' ESCAPE '\\'";
-    const heads = () => (this.db.prepare(sql).pluck().all(this.table.source) as string[]).map((trigger) => stepsOf(trigger).head);
-    return (this.feeding ??= [/\bDELETE\s+ON\b/i, /\bINSERT\s+ON\b/i].every((event) => heads().some((head) => event.test(head))));
+    const fed = (event: RegExp) => {
+      const triggers = (this.db.prepare(sql).pluck().all(this.table.source) as string[]).map(stepsOf);
+      return triggers.filter(({ head }) => event.test(head)).flatMap(({ steps }) => steps.flatMap(({ writes }) => writes ?? []));
+    };
+    return (this.feeding ??= fed(/\bDELETE\s+ON\b/i).some((name) => fed(/\bINSERT\s+ON\b/i).includes(name)));
+  }
+
+  /** False where a constraint keeps the row out once it has gone, such as one of what a trigger writes to: nothing has happened then. */
+  private wentAndCame(from: bigint, to: bigint): boolean {
+    this.db.exec("SAVEPOINT going");
+    try {
+      this.takeOutAndIn(from, to);
+      this.db.exec("RELEASE going");
+      return true;
+    } catch (error) {
+      if (!this.db.inTransaction || (error as { code?: string }).code?.startsWith("SQLITE_CONSTRAINT") !== true) throw error;
+      this.db.exec("ROLLBACK TO going; RELEASE going");
+      return false;
+    }
   }
 
   /** A row under another integer, with all that it holds, excluded columns too. */
