@@ -196,7 +196,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "an index that fell behind stops its database",
-    edits: [["if (!isOfIndex(error) || !this.attempt(", "if (isOfIndex(error) || !this.attempt("]],
+    edits: [["if (!isOfIndex(error) || ![this,", "if (isOfIndex(error) || ![this,"]],
     caughtBy: tests("every-schema"),
   },
   {

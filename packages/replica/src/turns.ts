@@ -43,6 +43,8 @@ const MOST_TRIES = 40;
 const LONGEST_FOR_DEPENDENTS_MS = 5_000;
 /** For how long the lock of such a database is waited for while this one's is held, milliseconds. */
 const LONGEST_BESIDE_MS = 250;
+/** After indexes that have fallen behind could not be built anew they are looked at again in so long, milliseconds. */
+const BETWEEN_REBUILDS_MS = 3_600_000;
 
 /** A database that refers to this one could not be locked and drained just now. */
 class DependentBusy extends Error {
@@ -119,6 +121,7 @@ export class Turns {
   private readonly dependents: Parts["dependents"];
   private readonly drainNeighbour: Parts["drainNeighbour"];
   private changesBefore = 0;
+  private nextRebuildMs = 0;
   private readonly lock = new LockTurns();
 
   constructor(parts: Parts) {
@@ -223,7 +226,8 @@ export class Turns {
 
   private drainedBeside<T>(work: () => T): T {
     for (let tries = 1; ; tries++) {
-      const done = this.transaction(() => {
+      // Not again by itself where an index has fallen behind: the other database's transaction holds what `work` did, and begins anew.
+      const done = this.attempt(() => {
         // What is drained here would wait again if this transaction were lost: better in one of its own.
         if (!this.isCaughtUp && tries < MOST_TRIES) {
           this.catchUp();
@@ -269,9 +273,18 @@ export class Turns {
     try {
       return this.attempt(work);
     } catch (error) {
-      if (!isOfIndex(error) || !this.attempt(() => rebuildIndexes(this.db))) throw error;
+      // A database that refers to rows of this one is written to in the same transaction: the index may be one of its.
+      if (!isOfIndex(error) || ![this, ...this.dependents()].some((turns) => turns.rebuild())) throw error;
       return this.attempt(work);
     }
+  }
+
+  /** False also where that was so a short while ago: sessions come again and again, and to look through indexes takes long. */
+  private rebuild(): boolean {
+    if (performance.now() < this.nextRebuildMs) return false;
+    const isDone = this.attempt(() => rebuildIndexes(this.db));
+    if (!isDone) this.nextRebuildMs = performance.now() + BETWEEN_REBUILDS_MS;
+    return isDone;
   }
 
   private attempt<T>(work: () => T): T {

@@ -478,6 +478,36 @@ describe("the application's triggers", () => {
     expect(f.one("SELECT count(*) FROM doc")).toBe(2);
   });
 
+  test("feed an index in part: it is not built anew, as it would hold what its application keeps out", () => {
+    const schema = `CREATE TABLE doc(id INTEGER PRIMARY KEY, body TEXT, shown INT); CREATE VIRTUAL TABLE words USING fts5(body, content='doc', content_rowid='id');
+      CREATE TRIGGER doc_i AFTER INSERT ON doc WHEN NEW.shown BEGIN INSERT INTO words(rowid, body) VALUES(NEW.id, NEW.body); END;
+      CREATE TRIGGER doc_d AFTER DELETE ON doc WHEN OLD.shown BEGIN INSERT INTO words(words, rowid, body) VALUES('delete', OLD.id, OLD.body); END`;
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    a.edit("INSERT INTO doc(body, shown) VALUES('red robot', 1), ('blue robot', 1), ('secret robot', 0)");
+    settle(a, b);
+    b.write("INSERT INTO words(words) VALUES('delete-all')");
+    a.edit("DELETE FROM doc WHERE body LIKE 'red%'");
+    expect(() => b.pull(a)).toThrow("an index of");
+    expect(b.one("SELECT count(*) FROM words WHERE words MATCH 'secret'")).toBe(0);
+  });
+
+  test("feed an index that cannot be built anew: others are not looked through each time that somebody comes", () => {
+    const schema = `CREATE TABLE doc(id INTEGER PRIMARY KEY, body TEXT); CREATE VIRTUAL TABLE words USING fts5(body, content='');
+      CREATE VIRTUAL TABLE more USING fts5(body, content='doc', content_rowid='id');
+      CREATE TRIGGER doc_i AFTER INSERT ON doc BEGIN
+        INSERT INTO words(rowid, body) VALUES(NEW.id, NEW.body); INSERT INTO more(rowid, body) VALUES(NEW.id, NEW.body); END;
+      CREATE TRIGGER doc_d AFTER DELETE ON doc BEGIN INSERT INTO words(words, rowid, body) VALUES('delete', OLD.id, OLD.body); END`;
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    a.edit("INSERT INTO doc(body) VALUES('red robot'), ('blue robot')");
+    settle(a, b);
+    b.write("INSERT INTO words(words) VALUES('delete-all')");
+    a.edit("DELETE FROM doc WHERE body LIKE 'red%'");
+    expect(() => b.pull(a)).toThrow("an index of");
+    b.write("INSERT INTO more(more) VALUES('delete-all')");
+    expect(() => b.pull(a)).toThrow("an index of");
+    expect(b.one("SELECT count(*) FROM more WHERE more MATCH 'blue'")).toBe(0);
+  });
+
   test("run or rest as a person says", () => {
     const schema = `CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE cache(v); CREATE TABLE log(v);
       CREATE TRIGGER fill AFTER INSERT ON t BEGIN INSERT INTO cache VALUES(NEW.v); END;
