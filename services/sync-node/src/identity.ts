@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { mkdirSync, openSync, closeSync, fsyncSync, readFileSync, renameSync, writeSync } from "node:fs";
+import { mkdirSync, openSync, closeSync, fstatSync, fsyncSync, readFileSync, renameSync, rmSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { SyncError } from "@scoutsync/core";
 import { takeLock } from "@scoutsync/files";
@@ -16,17 +16,9 @@ export function nodeIdentity(dataDirectory: string): string {
   try {
     mkdirSync(dataDirectory, { recursive: true });
     const existing = read(path);
-    if (existing !== null) return existing;
+    if (existing !== null) return existing.nodeId;
     const nodeId = randomUUID();
-    const temporary = `${path}.${process.pid}.tmp`;
-    const file = openSync(temporary, "w");
-    try {
-      writeSync(file, `${JSON.stringify({ node_id: nodeId })}\n`);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
-    renameSync(temporary, path);
+    write(path, nodeId);
     return nodeId;
   } catch (error) {
     if (error instanceof SyncError) throw error;
@@ -36,6 +28,23 @@ export function nodeIdentity(dataDirectory: string): string {
       action: "Choose one that this user may write to with --data DIR.",
       cause: error,
     });
+  }
+}
+
+/**
+ * True where the directory is a copy: of that of a node which may go on, or of a backup, or it was moved to another disk. Once, as
+ * it is noted then; never where that cannot be noted. Call while the identity is held.
+ */
+export function isCopy(dataDirectory: string): boolean {
+  const path = join(dataDirectory, FILE);
+  try {
+    const existing = read(path);
+    if (existing === null || existing.inode === String(statSync(path, { bigint: true }).ino)) return false;
+    write(path, existing.nodeId);
+    // Versions before did not say.
+    return existing.inode !== null;
+  } catch {
+    return false;
   }
 }
 
@@ -59,7 +68,26 @@ export function holdIdentity(dataDirectory: string): () => void {
   });
 }
 
-function read(path: string): string | null {
+/** With the inode of the file: a copy of it has another one. */
+function write(path: string, nodeId: string): void {
+  const temporary = `${path}.${process.pid}.tmp`;
+  try {
+    const file = openSync(temporary, "w");
+    try {
+      const inode = String(fstatSync(file, { bigint: true }).ino);
+      writeSync(file, `${JSON.stringify({ node_id: nodeId, inode })}\n`);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+}
+
+function read(path: string): { nodeId: string; inode: string | null } | null {
   let text: string;
   try {
     text = readFileSync(path, "utf8");
@@ -68,8 +96,8 @@ function read(path: string): string | null {
     throw error;
   }
   try {
-    const { node_id: nodeId } = JSON.parse(text) as { node_id?: unknown };
-    if (typeof nodeId === "string" && nodeId !== "") return nodeId;
+    const { node_id: nodeId, inode } = JSON.parse(text) as { node_id?: unknown; inode?: unknown };
+    if (typeof nodeId === "string" && nodeId !== "") return { nodeId, inode: typeof inode === "string" ? inode : null };
   } catch {
     // Said below.
   }

@@ -20,7 +20,7 @@ import { FileRoots } from "./files/file-roots.ts";
 import { fileRootOptions } from "./files/file-settings.ts";
 import { rowFilesOf } from "./files/row-files.ts";
 import { DatabaseMemory } from "./memory.ts";
-import { holdIdentity, nodeIdentity } from "./identity.ts";
+import { holdIdentity, isCopy, nodeIdentity } from "./identity.ts";
 import { checkListenAddress } from "./server.ts";
 import { openScopes } from "./scopes/scopes.ts";
 import { serve, type SyncNodeService } from "./serving.ts";
@@ -29,6 +29,9 @@ import { serve, type SyncNodeService } from "./serving.ts";
 const BUSY_TIMEOUT_MS = 5_000;
 /** How often to look for commits of the application: what a live peer waits for at most, on top of the network. */
 const POLL_INTERVAL_MS = 50;
+/** What to do where two nodes run under one identity. */
+const OWN_IDENTITY =
+  "Stop one of them, take its data directory (--data) away and start it again as a node of its own; what was written there is kept";
 
 /**
  * Opens the databases, serves them, keeps in step with the peers and tells the coordinator. Throws a SyncError that
@@ -57,6 +60,13 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
   const roots = fileRootOptions(config);
   rowFilesOf(config);
   const letGo = holdIdentity(config.dataDirectory);
+  if (isCopy(config.dataDirectory)) {
+    config.logger.warn(
+      { node_id: nodeId, data: config.dataDirectory },
+      "the data directory was copied, moved or put back since it was last used. If the node that it comes from goes on elsewhere, two nodes run under one identity, " +
+        `which others cannot tell apart. ${OWN_IDENTITY}`,
+    );
+  }
   const pool = openReplicaPool({ threads: threadCount(config) });
   const filePool = new FileRootPool();
   const release = async () => {
@@ -78,7 +88,7 @@ export async function startSyncNode(config: SyncNodeConfig): Promise<SyncNodeSer
           (isSelf
             ? "another node runs under the identity of this one, as after a machine was copied. "
             : "two nodes run under one identity, as after a machine was copied: _scoutsync_receipts says of it only what both have. ") +
-            "Stop one of them, take its data directory (--data) away and start it again as a node of its own; what was written there is kept",
+            OWN_IDENTITY,
         ),
     );
     const opened = new Map<string, ReplicaOptions>();

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -45,6 +45,34 @@ async function start(config: Partial<SyncNodeConfig>) {
   afterTest(() => service.stop());
   return service;
 }
+
+test("a node says once that its data directory is a copy, and goes on under its identity", async () => {
+  const lines: string[] = [];
+  const logger = pino({ level: "warn" }, { write: (line: string) => void lines.push(line) });
+  const [original, copy, moved] = ["data", "copy", "moved"].map((name) => join(folder, name)) as [string, string, string];
+  const startIn = async (dataDirectory: string) => {
+    const service = await start({ dataDirectory, logger });
+    await service.stop();
+    return {
+      id: service.ready.node_id,
+      warned: lines.splice(0).filter((line) => line.includes("start it again as a node of its own")).length,
+    };
+  };
+  const { id } = await startIn(original);
+  expect(await startIn(original)).toEqual({ id, warned: 0 });
+  cpSync(original, copy, { recursive: true });
+  expect(await startIn(copy)).toEqual({ id, warned: 1 });
+  expect(await startIn(copy)).toEqual({ id, warned: 0 });
+  renameSync(copy, moved);
+  for (const data of [moved, original]) expect(await startIn(data)).toEqual({ id, warned: 0 });
+  // As versions before wrote it.
+  writeFileSync(join(moved, "node.json"), `${JSON.stringify({ node_id: id })}\n`);
+  expect(await startIn(moved)).toEqual({ id, warned: 0 });
+  expect(JSON.parse(readFileSync(join(moved, "node.json"), "utf8"))).toMatchObject({
+    node_id: id,
+    inode: expect.stringMatching(/^\d+$/) as string,
+  });
+});
 
 test.skipIf(!existsSync("/dev/full"))(
   "how far databases are is noted once the disk has room, whatever happens then, and no defect before",
