@@ -97,6 +97,48 @@ describe("a deleted row", () => {
     expect(refusal(() => a.replica.restore("child", "9")).action).toMatch(/has its key 5 now.* Then restore .*parent [a-z2-7]{16}:\d/);
   });
 
+  test.each([
+    ["a key", "tag(k TEXT PRIMARY KEY)", "t5", ""],
+    ["a UNIQUE value", "tag(id INTEGER PRIMARY KEY, k TEXT UNIQUE)", "1", "(k)"],
+  ])("that refers to %s of a row which is deleted, too, is restored after that one", (_, tag, key, columns) => {
+    const tagged = "tagged(n INTEGER, tag TEXT NOT NULL REFERENCES tag(k) ON DELETE CASCADE, PRIMARY KEY(n, tag))";
+    const [a, b] = ["a", "b"].map((name) => new Site(name, `CREATE TABLE ${tag}; CREATE TABLE ${tagged}`)) as [Site, Site];
+    a.edit(`INSERT INTO tag${columns} VALUES('t5'); INSERT INTO tagged VALUES(1, 't5')`, at(0));
+    a.edit("DELETE FROM tag", at(1));
+    settle(a, b);
+    b.nowUs = at(2);
+    expect(refusal(() => b.replica.restore("tagged", "1,t5"))).toMatchObject({
+      code: "INVALID_ARGUMENT",
+      action: `Restore that one first: scoutsync restore … tag ${key}`,
+    });
+    b.replica.restore("tag", key);
+    b.replica.restore("tagged", "1,t5");
+    settle(a, b);
+    for (const { app } of [a, b]) {
+      expect(app.prepare("SELECT n, k FROM tagged JOIN tag ON k = tag").all()).toEqual([{ n: 1, k: "t5" }]);
+      expect(app.pragma("foreign_key_check")).toEqual([]);
+    }
+  });
+
+  test("of a circle of references by value comes back, one of them first, and so does one that refers to itself", () => {
+    const schema =
+      "CREATE TABLE node(k TEXT PRIMARY KEY, up TEXT REFERENCES node(k) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED, x TEXT)";
+    const a = new Site("a", schema);
+    a.edit("INSERT INTO node VALUES('a', 'b', 'x'), ('b', 'c', 'x'), ('c', 'a', 'x'), ('self', 'self', 'x')", at(0));
+    a.edit("DELETE FROM node", at(1));
+    for (const [i, key] of ["b", "a", "c", "self"].entries()) {
+      a.nowUs = at(2 + i);
+      a.replica.restore("node", key);
+    }
+    expect(a.rows("SELECT k, up FROM node ORDER BY k").map(({ k, up }) => `${String(k)} ${String(up)}`)).toEqual([
+      "a b",
+      "b c",
+      "c a",
+      "self self",
+    ]);
+    expect(a.app.pragma("foreign_key_check")).toEqual([]);
+  });
+
   test("whose integer others have had since is named by its birth, and comes back once it is free, with its children", () => {
     const [a, b] = pair();
     a.edit("INSERT INTO parent VALUES(5, 'another', 'two')", at(2));

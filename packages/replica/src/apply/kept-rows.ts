@@ -320,8 +320,13 @@ export class KeptRows {
   }
 
   private deadReferred(state: RowState, cells: readonly CellValue[]) {
-    const byValue = state.table.dependsOn.length > 0 ? this.deletedTargets.of(state.table, this.related.wanted(state), cells) : [];
+    const byValue = this.deadByValue(state, cells);
     return [...this.rows.references.concrete(state.table, cells).dead, ...byValue.map((target) => ({ state: target, ref: null }))];
+  }
+
+  /** Deleted rows to which one refers by foreign keys other than to integer keys. */
+  deadByValue(state: RowState, cells: readonly CellValue[]): RowState[] {
+    return state.table.dependsOn.length > 0 ? this.deletedTargets.of(state.table, this.related.wanted(state), cells) : [];
   }
 
   /** Brings back deleted rows that this one refers to, where neither author knew of the other or this one is kept itself. */

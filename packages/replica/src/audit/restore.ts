@@ -38,14 +38,14 @@ export function restoreRow(
     });
   }
   const cells = rows.cells(state);
-  const [gone] = rows.references.concrete(table, cells).dead;
+  const gone = rows.references.concrete(table, cells).dead[0]?.state ?? goneByValue(audited, placement, state, cells);
   if (gone) {
-    const parent = gone.state.table;
-    const key = keyText(keyOf(audited, gone.state));
+    const parent = gone.table;
+    const key = keyText(keyOf(audited, gone));
     const isTaken = parent.surrogate && keyNamed(rows, parent, key) !== null;
     // Several rows may have had the integer, one after the other.
-    const named = !parent.surrogate || (!isTaken && isSame(deletedRow(audited, parent, key), gone.state));
-    const shown = named ? veil.key(parent.name, key) : birthOf(audited, gone.state);
+    const named = !parent.surrogate || (!isTaken && isSame(deletedRow(audited, parent, key), gone));
+    const shown = named ? veil.key(parent.name, key) : birthOf(audited, gone);
     throw refused(
       `row ${text} of "${table.name}" refers to a row of "${parent.name}" that is deleted too`,
       `${isTaken ? `Another row has its key ${key} now: give it another one in the application. Then restore` : "Restore"} that one first: scoutsync restore … ${parent.name} ${shown}`,
@@ -63,6 +63,14 @@ export function restoreRow(
   placement.kept.revive(placement.kept.keptParents(state), wall);
   const values = rows.tableValues(state) ?? [];
   return table.columns.map((column, i) => ({ name: column.name, value: values[i] ?? null }));
+}
+
+/** A deleted row that this one refers to by its value; null where that one refers back to it: of a circle one has to be the first. */
+function goneByValue({ rows }: Audited, { kept }: Placement, state: RowState, cells: readonly CellValue[]): RowState | null {
+  const leadsBack = (to: RowState, seen: readonly RowState[] = []): boolean =>
+    isSame(to, state) ||
+    (!seen.some((one) => isSame(one, to)) && kept.deadByValue(to, rows.cells(to)).some((next) => leadsBack(next, [...seen, to])));
+  return kept.deadByValue(state, cells).find((gone) => !leadsBack(gone)) ?? null;
 }
 
 /** Writes that it lives, and puts it into its table. False where it waits for a place. */
