@@ -384,6 +384,21 @@ describe("the application's triggers", () => {
     }
   });
 
+  test("that clean up after deleted rows in a table which stays here take nothing of a row that gets another integer", () => {
+    const schema = `CREATE TABLE doc(id INTEGER PRIMARY KEY, body TEXT); CREATE TABLE draft(doc INT, text TEXT);
+      CREATE VIRTUAL TABLE words USING fts5(body, content='doc', content_rowid='id');
+      CREATE TRIGGER doc_i AFTER INSERT ON doc BEGIN INSERT INTO words(rowid, body) VALUES(NEW.id, NEW.body); END;
+      CREATE TRIGGER doc_d AFTER DELETE ON doc BEGIN
+        INSERT INTO words(words, rowid, body) VALUES('delete', OLD.id, OLD.body); DELETE FROM draft WHERE doc = OLD.id; END`;
+    const [a, b] = ["a", "b"].map((name) => new Site(name, schema, { exclude: ["draft"] })) as [Site, Site];
+    a.edit("INSERT INTO doc(body) VALUES('red robot')");
+    b.edit("INSERT INTO doc(body) VALUES('blue robot'); INSERT INTO draft VALUES(1, 'an hour of work')", b.nowUs + 1_000_000);
+    settle(a, b);
+    for (const site of [a, b])
+      expect(site.rows("SELECT body FROM doc ORDER BY id")).toEqual([{ body: "red robot" }, { body: "blue robot" }]);
+    expect(b.rows("SELECT text FROM draft")).toEqual([{ text: "an hour of work" }]);
+  });
+
   test("that do other things beside keep such indexes right all the same, and have those effects once", () => {
     const schema = `CREATE TABLE doc(k TEXT, n INT, body TEXT, edits INT DEFAULT 0, PRIMARY KEY(k, n)); CREATE TABLE log(line TEXT);
       CREATE VIRTUAL TABLE doc_text USING fts5(body, content='doc'); CREATE VIRTUAL TABLE doc_less USING fts5(body, content='');

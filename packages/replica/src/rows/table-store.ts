@@ -5,7 +5,7 @@ import { cameLarge, collectLarge } from "../pool/collect.ts";
 import { afterGiven, isAnyLarge, runReleasing } from "../kept-statements.ts";
 import { quote } from "../schema/quote.ts";
 import { cellIn, cellsIn } from "../schema/spelled.ts";
-import { stepsOf } from "../schema/trigger-steps.ts";
+import { stepsOf, type TriggerStep } from "../schema/trigger-steps.ts";
 import type { Column, ForeignKey, Table } from "../schema/catalog.ts";
 import type { KeptBackRows } from "./kept-back-rows.ts";
 import { refersTo } from "./compared.ts";
@@ -211,15 +211,24 @@ export class TableStore {
     this.keptBack?.move(from, to);
   }
 
-  /** True where triggers of the application feed something from new and from deleted rows of others: those that rest meanwhile are not there. */
+  /**
+   * True where triggers of the application feed something from new and from deleted rows of others: those that rest meanwhile are
+   * not there. But for triggers that take rows of a table which stays here with those deleted, such as drafts: nobody else has them.
+   */
   private get isFeeding(): boolean {
+    if (this.feeding !== null) return this.feeding;
     const sql =
       "SELECT sql FROM main.sqlite_master WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE AND name NOT LIKE '\\_scoutsync\\_%' ESCAPE '\\'";
-    const fed = (event: RegExp) => {
-      const triggers = (this.db.prepare(sql).pluck().all(this.table.source) as string[]).map(stepsOf);
-      return triggers.filter(({ head }) => event.test(head)).flatMap(({ steps }) => steps.flatMap(({ writes }) => writes ?? []));
-    };
-    return (this.feeding ??= fed(/\bDELETE\s+ON\b/i).some((name) => fed(/\bINSERT\s+ON\b/i).includes(name)));
+    const triggers = (this.db.prepare(sql).pluck().all(this.table.source) as string[]).map(stepsOf);
+    const on = (event: RegExp) => triggers.filter(({ head }) => event.test(head)).flatMap(({ steps }) => steps);
+    const [coming, going] = [on(/\bINSERT\s+ON\b/i), on(/\bDELETE\s+ON\b/i)];
+    const virtual = this.db
+      .prepare("SELECT lower(name) FROM main.sqlite_master WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL%'")
+      .pluck()
+      .all();
+    const takes = (step: TriggerStep) => step.writes !== null && !/^INSERT\b/i.test(step.sql) && !virtual.includes(step.writes);
+    this.feeding = going.some(({ writes }) => coming.some((step) => writes !== null && step.writes === writes)) && !going.some(takes);
+    return this.feeding;
   }
 
   /** False where a constraint keeps the row out once it has gone, such as one of what a trigger writes to: nothing has happened then. */
