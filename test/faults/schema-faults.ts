@@ -101,7 +101,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "what somebody set to its default is not told under another name of its column",
-    edits: [["return this.added.includes(cid) && this.mayHaveBeen(cid)", "return this.positions.length < 0 && this.mayHaveBeen(cid)"]],
+    edits: [["return this.added.includes(cid) && this.mayHaveBeen", "return this.positions.length < 0 && this.mayHaveBeen"]],
     caughtBy: tests("migrations"),
   },
   {
@@ -111,12 +111,22 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "of several columns with new names each is dated by what was written last in any of them",
-    edits: [["after(was(cid) === undefined ? this.gone : [was(cid) as number])", "after(this.gone)"]],
+    edits: [["after(were.length > 0 ? were : this.gone)", "after(this.gone)"]],
     caughtBy: tests("renamed-columns"),
   },
   {
     name: "a column that came beside one with a new name may have been that as well",
-    edits: [["    this.renamed = renamedColumns(table, shape, gone);\n", "    this.renamed = null;\n"]],
+    edits: [["    this.places = placesOf(table, shape, gone);\n", "    this.places = null;\n"]],
+    caughtBy: tests("renamed-columns"),
+  },
+  {
+    name: "a column with a new name is taken for the one at its place where another one went before it",
+    edits: [[".slice(0, inPlace ? 1 : undefined)", ".slice(0, 1)"]],
+    caughtBy: tests("renamed-columns"),
+  },
+  {
+    name: "of the last columns with new names each may have moved up, whatever the row's hash says",
+    edits: [[".slice(0, inPlace ? 1 : undefined)", ".slice()"]],
     caughtBy: tests("renamed-columns"),
   },
   {

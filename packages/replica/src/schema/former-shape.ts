@@ -27,8 +27,8 @@ export class FormerShape {
   private readonly positions: number[];
   /** Numbers of the columns that went. */
   private readonly gone: number[];
-  /** By the number of a column that came, that of the one that it was; null where nothing but their values may tell. */
-  private readonly renamed: ReadonlyMap<number, number> | null;
+  /** Null where nothing but their values may tell. */
+  private readonly places: Places | null;
   private readonly guesses: readonly SqlValue[][];
 
   constructor(table: Table, shape: Shape) {
@@ -37,10 +37,10 @@ export class FormerShape {
     this.added = table.columns.filter(({ name }) => !shape.columns.includes(name)).map(({ cid }) => cid);
     const gone = new Map([...table.lacking].map(([cid, name]) => [name, cid]));
     this.gone = shape.columns.flatMap((name) => gone.get(name) ?? []);
-    this.renamed = renamedColumns(table, shape, gone);
+    this.places = placesOf(table, shape, gone);
     const index = new Map(table.columns.map((column, i) => [column.name, i]));
     this.isWhole = shape.columns.every((name) => index.has(name));
-    const now = new Map([...(this.renamed ?? [])].map(([cid, was]) => [table.lacking.get(was), table.indexOf.get(cid)]));
+    const now = new Map([...(this.places?.now ?? [])].map(([was, cid]) => [table.lacking.get(was), table.indexOf.get(cid)]));
     this.positions = shape.columns.map((name) => index.get(name) ?? now.get(name) ?? -1);
     this.isRebuilt = shape.rebuilt === true;
     this.guesses = guessesFor(this.positions.filter((i) => i < 0).length);
@@ -70,16 +70,26 @@ export class FormerShape {
     }
   }
 
+  /**
+   * True of a row of these (`values` as `cells`, `hashedCells`) by whose hash no column has moved up in the place of another one: its last
+   * two differ, so that one which had moved would hold something else. `inPlace` below.
+   */
+  isInPlace(hash: Buffer | null, id: bigint | null, values: readonly SqlValue[], cells: readonly CellValue[]): boolean {
+    const [a, b] = (this.places?.last ?? []).map((cid) => values[this.table.indexOf.get(cid) as number] as SqlValue);
+    return hash !== null && a !== undefined && b !== undefined && differs(a, b) && this.isThatOf(hash, id, cells);
+  }
+
   /** Columns that came since and hold what somebody wrote: more than their default, or that where it `wasWritten`. */
-  told(values: readonly SqlValue[], state: RowState | null): Column[] {
+  told(values: readonly SqlValue[], state: RowState | null, inPlace: boolean): Column[] {
     const isTold = ({ cid, fallback }: Column, index: number) =>
-      this.added.includes(cid) && (differs(values[index] as SqlValue, fallback) || (state !== null && this.wasWritten(state, cid)));
+      this.added.includes(cid) &&
+      (differs(values[index] as SqlValue, fallback) || (state !== null && this.wasWritten(state, cid, inPlace)));
     return this.table.columns.filter(isTold);
   }
 
   /** The same as masks. */
-  written(values: readonly SqlValue[], state: RowState | null): bigint[] {
-    const told = this.told(values, state);
+  written(values: readonly SqlValue[], state: RowState | null, inPlace: boolean): bigint[] {
+    const told = this.told(values, state, inPlace);
     return maskOf(this.table, (index) => told.includes(this.table.columns[index] as Column));
   }
 
@@ -87,16 +97,15 @@ export class FormerShape {
    * A column that came has its default, and may have been one that somebody edited in this row: since all that is known to have been written
    * under the new name. Untold, what others had seen before would be back.
    */
-  wasWritten(state: RowState, cid: number): boolean {
+  wasWritten(state: RowState, cid: number, inPlace: boolean): boolean {
     const latest = (of: number) => Math.max(0, ...(state.columns.get(of) ?? []).map(({ time }) => time));
-    return this.added.includes(cid) && this.mayHaveBeen(cid).some((of) => latest(of) > latest(cid));
+    return this.added.includes(cid) && this.mayHaveBeen(cid, inPlace).some((of) => latest(of) > latest(cid));
   }
 
   /** Numbers of the columns that one which came may have been; none where it is a new one. */
-  private mayHaveBeen(cid: number): readonly number[] {
-    if (!this.renamed) return this.gone.length === this.added.length ? this.gone : [];
-    const of = this.renamed.get(cid);
-    return of === undefined ? [] : [of];
+  private mayHaveBeen(cid: number, inPlace: boolean): readonly number[] {
+    if (this.places) return (this.places.mayBe.get(cid) ?? []).slice(0, inPlace ? 1 : undefined);
+    return this.gone.length >= this.added.length ? this.gone : [];
   }
 
   /**
@@ -104,7 +113,8 @@ export class FormerShape {
    * not known right after all that went. Of one that names the row, and of rows that are one, which may show what another of them says, one day
    * for all columns (null), right after the row's latest write.
    */
-  daysOf({ table, birth, twins, columns, same }: RowState, came: readonly { cid: number }[]): Map<number | null, bigint | number> {
+  daysOf(state: RowState, came: readonly { cid: number }[], inPlace: boolean): Map<number | null, bigint | number> {
+    const { table, birth, twins, columns, same } = state;
     if (came.length === 0) return new Map();
     const isKey = !table.surrogate && table.key.some(({ cid }) => came.some((column) => column.cid === cid));
     if (this.gone.length === 0 || isKey || same.length > 0) return new Map([[null, EARLIEST]]);
@@ -112,27 +122,64 @@ export class FormerShape {
       const writes = gone.flatMap((cid): readonly Write[] => columns.get(cid) ?? [birth, ...twins]);
       return notBefore(Math.max(0, ...writes.map(({ time }) => time)) + 1);
     };
-    const was = (cid: number) => this.renamed?.get(cid);
-    return new Map(came.map(({ cid }) => [cid, after(was(cid) === undefined ? this.gone : [was(cid) as number])]));
+    return new Map(
+      came.map(({ cid }) => {
+        const were = this.mayHaveBeen(cid, inPlace);
+        return [cid, after(were.length > 0 ? were : this.gone)];
+      }),
+    );
   }
+}
+
+/** What is known of columns that came, by their place among those that stayed. Numbers of columns. */
+interface Places {
+  /** By a column that came, those that it may have been. */
+  mayBe: ReadonlyMap<number, readonly number[]>;
+  /** By one that went, the one at its place, where none had to move up. */
+  now: ReadonlyMap<number, number>;
+  /** The last two that are in the place of others, where each may have moved up. */
+  last: readonly number[];
 }
 
 /**
  * Which columns have other names: RENAME COLUMN leaves them where they are, a table that a tool makes anew has them in their order, and what
- * is added comes last. Null where columns are elsewhere, so that others may have come in the place of those that went.
+ * is added comes last. Where one of several goes, those after it move up: between two that stayed, each may have been one further on. Null
+ * where columns are elsewhere, so that others may have come in the place of those that went.
  */
-function renamedColumns(table: Table, shape: Shape, gone: ReadonlyMap<string, number>): Map<number, number> | null {
+function placesOf(table: Table, shape: Shape, gone: ReadonlyMap<string, number>): Places | null {
   if (!shape.order) return null;
-  const renamed = new Map<number, number>();
-  const columns = inOrder(table);
-  for (const [i, name] of shape.order.entries()) {
-    const column = columns[i];
-    if (column?.name === name) continue;
-    const was = gone.get(name);
-    if (!column || was === undefined || shape.columns.includes(column.name)) return null;
-    renamed.set(column.cid, was);
+  const order = inOrder(table);
+  const isKept = (name: string) => shape.columns.includes(name) && !gone.has(name);
+  const kept = (names: readonly string[]) => names.filter(isKept).join("\n");
+  const names = order.map(({ name }) => name);
+  if (kept(shape.order) !== kept(names)) return null;
+  const went = between(shape.order, isKept).map((part) => part.map((name) => gone.get(name) as number));
+  const numbers = new Map(order.map(({ name, cid }) => [name, cid]));
+  const came = between(names, isKept).map((part) => part.map((name) => numbers.get(name) as number));
+  const last = went.length - 1;
+  const spare = went.map((part, i) => part.length - (came[i] as number[]).length);
+  const inside = spare.slice(0, last);
+  // One that a tool has put last may have been any.
+  if (inside.some((count) => count < 0) || ((came[last] as number[]).length > 0 && inside.some((count) => count > 0))) return null;
+  const mayBe = new Map<number, readonly number[]>();
+  const now = new Map<number, number>();
+  for (const [i, part] of came.entries()) {
+    const were = went[i] as number[];
+    for (const [j, cid] of part.entries()) mayBe.set(cid, were.slice(j, i === last ? undefined : j + 1 + (spare[i] as number)));
+    if (part.length >= were.length) for (const [j, was] of were.entries()) now.set(was, part[j] as number);
   }
-  return renamed;
+  const placed = (came[last] as number[]).slice(0, (went[last] as number[]).length);
+  return { mayBe, now, last: (spare[last] as number) > 0 ? [] : placed.slice(-2) };
+}
+
+/** What is before the first of the kept names, between each two of them, and after the last. */
+function between(names: readonly string[], isKept: (name: string) => boolean): string[][] {
+  const parts: string[][] = [[]];
+  for (const name of names) {
+    if (isKept(name)) parts.push([]);
+    else parts.at(-1)?.push(name);
+  }
+  return parts;
 }
 
 /** What most rows hold in a column that is dropped. */

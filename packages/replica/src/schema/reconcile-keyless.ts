@@ -32,7 +32,7 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
   const add = db.prepare("INSERT INTO temp.found VALUES(?, ?, ?, ?)");
   for (const { key, values } of pages(db, table)) {
     const old = former?.isWhole ? former.hash(null, asHashed(table, values)) : null;
-    add.run(key[0], rowHash(table, null, values), old, former?.written(values, null).some((mask) => mask > 0n) ? 1 : 0);
+    add.run(key[0], rowHash(table, null, values), old, former?.written(values, null, false).some((mask) => mask > 0n) ? 1 : 0);
   }
   const take = (hash: "hash" | "old") => {
     const pairs = db
@@ -60,7 +60,7 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
   };
   const alike = take("hash");
   // A column that went took what the hashes were made of with it. Where all was captured each row is where it was, or all have moved.
-  const inPlace = (gone: FormerShape) => {
+  const pairsWithout = (gone: FormerShape) => {
     const pairs = (blind ? null : pairsByPlace(db, table)) ?? likelyPairs(db, rows, table, gone);
     forget(pairs);
     return pairs;
@@ -76,28 +76,35 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
   };
   // What lost in columns that were not written stays open, and what others wrote in them counts.
   const came = former ? table.columns.filter(({ cid }) => former.added.includes(cid)) : [];
-  const daysOf = (state: RowState | null) => (state && former && !former.isWhole ? former.daysOf(state, came) : new Map<null, number>());
-  const tell = (state: RowState | null, slot: bigint, at: bigint) => {
-    const days = daysOf(state);
+  const daysOf = (state: RowState | null, inPlace: boolean) =>
+    state && former && !former.isWhole ? former.daysOf(state, came, inPlace) : new Map<null, number>();
+  const isInPlace = (state: RowState | null, at: bigint) => {
+    const values = rows.of(table).read([at]) ?? [];
+    return state !== null && former?.isInPlace(state.hash, null, values, asHashed(table, values)) === true;
+  };
+  const tell = (state: RowState | null, slot: bigint, at: bigint, inPlace: boolean) => {
+    const days = daysOf(state, inPlace);
     const dayOf = ({ cid }: Column) => days.get(cid) ?? days.get(null) ?? earliest;
-    const told = (former as FormerShape).told(rows.of(table).read([at]) ?? [], state);
+    const told = (former as FormerShape).told(rows.of(table).read([at]) ?? [], state, inPlace);
     for (const [day, columns] of Map.groupBy(told, dayOf)) edit(slot, at, columnBits(table, columns), day);
   };
   // A column that has another name has the values, and so the hash, that it had: nobody else knows them by it.
   if (former && !former.isWhole) {
     for (const [id, at, , written] of alike) {
       const state = rows.atLog(table.tid, id);
-      if (written !== 0n || wasWritten(state, former)) tell(state, id, at);
+      const inPlace = isInPlace(state, at);
+      if (written !== 0n || wasWritten(state, former, inPlace)) tell(state, id, at, inPlace);
       // Where it was empty here, others may have told what it holds.
       else if (state && rows.columnsToFill(state).length > 0) toFill.push(state.birth);
     }
   }
-  for (const [id, at, hash, written] of former ? (former.isWhole ? take("old") : inPlace(former)) : []) {
+  for (const [id, at, hash, written] of former ? (former.isWhole ? take("old") : pairsWithout(former)) : []) {
     const state = rows.atLog(table.tid, id);
+    const inPlace = isInPlace(state, at);
     const values = state && former?.isWhole && isContested(state, former.added) ? rows.of(table).read([at]) : null;
     if (state && values) rows.saveInTable(state, null, values, ownedDots(state));
     else if (state) rows.rehash(state, hash);
-    if (written !== 0n || wasWritten(state, former)) tell(state, id, at);
+    if (written !== 0n || wasWritten(state, former, inPlace)) tell(state, id, at, inPlace);
     else if (state && rows.columnsToFill(state).length > 0) toFill.push(state.birth);
   }
   // A table that was made anew has its rows in their order, mostly at other places: at those are others of them.
@@ -106,7 +113,7 @@ export function reconcileKeyless(db: Database, rows: RowStore, table: Table, for
     forget(pairs);
     // What came had another name before, and may have been written last.
     for (const [id, at, , written] of pairs) {
-      const days = written === 0n ? [] : [...daysOf(rows.atLog(table.tid, id)).values()];
+      const days = written === 0n ? [] : [...daysOf(rows.atLog(table.tid, id), false).values()];
       // As `notBefore` has them the least is the latest.
       const latest = days.reduce((a, b) => (b < a ? b : a), days[0] ?? UNDATED);
       edit(id, at, 0n, former.isWhole ? differing : latest);
@@ -184,8 +191,8 @@ const isAscending = (values: readonly (bigint | null)[]): boolean =>
   values.every((value, i) => value !== null && (i === 0 || value > (values[i - 1] as bigint)));
 
 /** True where a column that came has its default, and somebody wrote that; see `FormerShape`. */
-const wasWritten = (state: RowState | null, former: FormerShape | null): boolean =>
-  state !== null && former !== null && former.added.some((cid) => former.wasWritten(state, cid));
+const wasWritten = (state: RowState | null, former: FormerShape | null, inPlace: boolean): boolean =>
+  state !== null && former !== null && former.added.some((cid) => former.wasWritten(state, cid, inPlace));
 
 /** Bits of columns, as `slot` of a `KeylessEvent` has them; 0, which is all, where there are too many. */
 function columnBits({ columns }: Table, some: readonly { cid: number }[]): bigint {

@@ -237,11 +237,14 @@ export class Reconciliation {
     const formerly = isAsNow ? [] : formerlyHashed(table, values, cells);
     const isEqual = isAsNow || formerly.some((was) => rowHash({ name: table.name }, id, was).equals(stored));
     if (isEqual && shapes.length === 0) return;
-    const ways = isEqual ? [] : [asHashed(table, cells), ...formerly];
+    const spelled = [asHashed(table, cells), ...formerly];
+    const ways = isEqual ? [] : spelled;
     const former = shapes.find((shape) => ways.some((was) => shape.isThatOf(stored, id, was)));
     // A column that got another name has the values, and so the hash, that the former one had: nobody else knows them by it.
     const renamed = isEqual ? shapes.find((shape) => !shape.isWhole) : undefined;
-    const bits = isEqual ? (renamed?.written(values, state) ?? []) : former ? former.written(values, state) : written(values, state);
+    const isInPlace = (shape: FormerShape) => spelled.some((was) => shape.isInPlace(stored, id, values, was));
+    const known = isEqual ? renamed : former;
+    const bits = known ? known.written(values, state, isInPlace(known)) : isEqual ? [] : written(values, state);
     const marked = (index: number) => ((bits[Math.floor(index / MASK_BITS)] ?? 0n) >> BigInt(index % MASK_BITS)) & 1n;
     const added = former ? former.added : isEqual ? null : trusted;
     if (added && settles) this.settleAdded(state, id, values, hash, added);
@@ -256,7 +259,7 @@ export class Reconciliation {
     const shrunk = shapes.find((shape) => !shape.isWhole);
     if (!shrunk) return notes.add(Op.update, key, bits, String(isEqual || former ? NOW : differing));
     const came = table.columns.filter(({ cid }, i) => marked(i) > 0n && shapes.every((shape) => shape.added.includes(cid)));
-    const days = shrunk.daysOf(state, came);
+    const days = shrunk.daysOf(state, came, isInPlace(shrunk));
     const dayOf = (index: number) => days.get((table.columns[index] as { cid: number }).cid) ?? days.get(null) ?? UNDATED;
     const all = [...table.columns.keys()].filter((index) => marked(index) > 0n);
     for (const [day, indexes] of Map.groupBy(all, dayOf)) {
@@ -326,7 +329,7 @@ function comparingOf(table: Table, { shapes: former, blind }: Comparison): Pick<
     maskOf(table, (index) => {
       const { cid, name, fallback } = table.columns[index] as { cid: number; name: string; fallback: SqlValue };
       if (isIn(former, name)) return !trusted;
-      return differs(values[index] as SqlValue, fallback) || shapes.some((shape) => shape.wasWritten(state, cid));
+      return differs(values[index] as SqlValue, fallback) || shapes.some((shape) => shape.wasWritten(state, cid, false));
     });
   return { shapes, written, trusted, differing: shapes.some(({ isRebuilt }) => isRebuilt) ? UNDATED : NOW };
 }
