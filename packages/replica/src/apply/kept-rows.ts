@@ -319,7 +319,7 @@ export class KeptRows {
     this.unmarkKept(state);
   }
 
-  private deadReferred(state: RowState, cells: readonly CellValue[]) {
+  deadReferred(state: RowState, cells: readonly CellValue[]) {
     const byValue = this.deadByValue(state, cells);
     return [...this.rows.references.concrete(state.table, cells).dead, ...byValue.map((target) => ({ state: target, ref: null }))];
   }

@@ -69,7 +69,7 @@ export function restoreRow(
 function goneByValue({ rows }: Audited, { kept }: Placement, state: RowState, cells: readonly CellValue[]): RowState | null {
   const leadsBack = (to: RowState, seen: readonly RowState[] = []): boolean =>
     isSame(to, state) ||
-    (!seen.some((one) => isSame(one, to)) && kept.deadByValue(to, rows.cells(to)).some((next) => leadsBack(next, [...seen, to])));
+    (!seen.some((one) => isSame(one, to)) && kept.deadReferred(to, rows.cells(to)).some((next) => leadsBack(next.state, [...seen, to])));
   return kept.deadByValue(state, cells).find((gone) => !leadsBack(gone)) ?? null;
 }
 
