@@ -458,4 +458,9 @@ export const SCHEMA_FAULTS: Fault[] = [
     edits: [["days.get(cid) ?? days.get(null) ?? earliest", "null"]],
     caughtBy: tests("dropped-column"),
   },
+  {
+    name: "a migration that was looked at in a transaction that failed is taken for triggers that somebody took off",
+    edits: [["this.follower.begins = begins;", ""]],
+    caughtBy: tests("interrupted"),
+  },
 ];

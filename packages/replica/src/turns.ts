@@ -291,6 +291,7 @@ export class Turns {
     this.lock.take(() => this.look());
     const { catalogs } = this.rows;
     const tables = [...this.rows.tables, ...this.rows.absent];
+    const { begins } = this.follower;
     try {
       this.file.checkFiles();
       beginWriting(this.db, { look: () => this.look(), inTurns: this.isOpening });
@@ -310,6 +311,7 @@ export class Turns {
       // Nothing is read from it any more: the thread closes it.
       if (isReplaced(error)) throw error;
       this.reload();
+      this.follower.begins = begins;
       // What was captured still waits under the tables as they were.
       if (this.rows.catalogs !== catalogs) {
         this.rows.setTables(tables);

@@ -116,8 +116,11 @@ export class SchemaFollower {
   private readonly followLinked: Parts["followLinked"];
   private readonly dropLinked: Parts["dropLinked"];
   private readonly noteProblem: Parts["noteProblem"];
-  /** Where in the file each table began when capture was last looked at, by number: a table that was made anew begins elsewhere. */
-  private readonly begins = new Map<number, number>();
+  /**
+   * Where in the file each table began when capture was last looked at, by number: a table that was made anew begins elsewhere.
+   * A transaction that is rolled back has not looked.
+   */
+  begins: ReadonlyMap<number, number> = new Map();
   /** The schema has been looked at since UNIQUE constraints were compared with those of before. */
   private mayMoveUniques = true;
 
@@ -186,7 +189,7 @@ export class SchemaFollower {
     )
       return false;
     // Not before: where that takes several turns, the next would take tables that were made anew for ones whose triggers went.
-    for (const table of tables) this.begins.set(table.tid, rootOf(this.db, table));
+    this.begins = new Map(tables.map((table) => [table.tid, rootOf(this.db, table)]));
     // What could not be drained under the shape that was goes, and is found by comparing.
     for (const { table, shape } of broken) if (shape && this.drainer.hasEventsOf(table)) this.reconciliation.begin(table.tid, shape, true);
     for (const { table } of broken) installCapture(this.db, table);
@@ -353,7 +356,7 @@ export class SchemaFollower {
       const before = this.rows.tables.find(({ tid }) => tid === table.tid) ?? table;
       return namesOf(before) !== namesOf(table);
     });
-    for (const { tid } of renamed) this.begins.delete(tid);
+    this.begins = new Map([...this.begins].filter(([known]) => renamed.every(({ tid }) => tid !== known)));
     return renamed.length > 0;
   }
 
