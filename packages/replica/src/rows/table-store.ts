@@ -3,12 +3,13 @@ import { type CellValue, expectHeld, RawText, Ref, type SqlValue } from "@scouts
 import { NAMES_NOBODY, targetWithin } from "../linked/linked-rows.ts";
 import { cameLarge, collectLarge } from "../pool/collect.ts";
 import { afterGiven, isAnyLarge, runReleasing } from "../kept-statements.ts";
+import { isFeeding } from "../schema/app-triggers.ts";
 import { quote } from "../schema/quote.ts";
 import { cellIn, cellsIn } from "../schema/spelled.ts";
-import { stepsOf, type TriggerStep } from "../schema/trigger-steps.ts";
 import type { Column, ForeignKey, Table } from "../schema/catalog.ts";
 import type { KeptBackRows } from "./kept-back-rows.ts";
 import { refersTo } from "./compared.ts";
+import { QueuedRows } from "./queued-rows.ts";
 import { type Bindable, mayHoldRawText, sameValue, textFromBytes } from "./values.ts";
 
 export const rowsTable = (tid: number): string => `_scoutsync_rows_${tid}`;
@@ -56,11 +57,6 @@ export type StoredRow = [
   key: Buffer | null,
 ];
 
-/** Integer, author, sequence, time, context, hash. */
-type QueuedValue = bigint | number | Buffer;
-
-/** Rows inserted into _scoutsync_rows_<tid> and _scoutsync_log by one statement: measured, a third of the cost of single ones. */
-const CHUNK = 64;
 /** Columns compared to find a row by its values: an expression of SQLite must not be deeper than 1,000. */
 const MOST_COMPARED = 50;
 /** Every set of updated columns is a statement of its own; the oldest go. */
@@ -75,11 +71,7 @@ export class TableStore {
   private readonly columnList: string;
   private plainInsert: Statement | null = null;
   private feeding: boolean | null = null;
-  /** Rows that `addPlain` queued, six values each. */
-  private waiting: QueuedValue[] = [];
-  /** Each queued row comes right after the one before: integer and sequence are one more, author and context the same. */
-  private isRun = true;
-  private nextId = 0n;
+  private readonly queued: QueuedRows;
 
   /** Where rows are whose delete is kept back; null when there are none. */
   keptBack: KeptBackRows | null = null;
@@ -100,6 +92,7 @@ export class TableStore {
     this.db = db;
     this.table = table;
     this.columnList = table.columns.map((column) => quote(column.name)).join(", ");
+    this.queued = new QueuedRows(rowsTable(table.tid), table.tid, (name, sql) => this.prepared(name, sql));
   }
 
   private prepared(name: string, sql: () => string, raw = true): Statement {
@@ -211,24 +204,8 @@ export class TableStore {
     this.keptBack?.move(from, to);
   }
 
-  /**
-   * True where triggers of the application feed something from new and from deleted rows of others: those that rest meanwhile are
-   * not there. But for triggers that take rows of a table which stays here with those deleted, such as drafts: nobody else has them.
-   */
   private get isFeeding(): boolean {
-    if (this.feeding !== null) return this.feeding;
-    const sql =
-      "SELECT sql FROM main.sqlite_master WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE AND name NOT LIKE '\\_scoutsync\\_%' ESCAPE '\\'";
-    const triggers = (this.db.prepare(sql).pluck().all(this.table.source) as string[]).map(stepsOf);
-    const on = (event: RegExp) => triggers.filter(({ head }) => event.test(head)).flatMap(({ steps }) => steps);
-    const [coming, going] = [on(/\bINSERT\s+ON\b/i), on(/\bDELETE\s+ON\b/i)];
-    const virtual = this.db
-      .prepare("SELECT lower(name) FROM main.sqlite_master WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL%'")
-      .pluck()
-      .all();
-    const takes = (step: TriggerStep) => step.writes !== null && !/^INSERT\b/i.test(step.sql) && !virtual.includes(step.writes);
-    this.feeding = going.some(({ writes }) => coming.some((step) => writes !== null && step.writes === writes)) && !going.some(takes);
-    return this.feeding;
+    return (this.feeding ??= isFeeding(this.db, this.table.source));
   }
 
   /** False where a constraint keeps the row out once it has gone, such as one of what a trigger writes to: nothing has happened then. */
@@ -429,7 +406,7 @@ export class TableStore {
   private readonly stored = "id, oid, sequence, time, context, extra, hash";
 
   byId(id: bigint): StoredRow | undefined {
-    if (this.isQueued(id)) this.flush();
+    if (this.queued.has(id)) this.flush();
     collectLarge();
     const row = this.prepared(
       "byId",
@@ -491,19 +468,8 @@ export class TableStore {
 
   /** Queues a plain new row and its birth's log entry; `flush` writes what is queued. */
   addPlain(id: bigint, oid: number, sequence: number, time: number, context: number, hash: Buffer): void {
-    const { waiting } = this;
-    const at = waiting.length;
-    this.isRun =
-      at === 0 ||
-      (this.isRun &&
-        id === this.nextId &&
-        sequence === (waiting[at - 4] as number) + 1 &&
-        oid === waiting[at - 5] &&
-        context === waiting[at - 2]);
-    this.nextId = id + 1n;
-    waiting.push(id, oid, sequence, time, context, hash);
     this.cameTo(id);
-    if (waiting.length === CHUNK * 6) this.flushFull();
+    this.queued.add(id, oid, sequence, time, context, hash);
   }
 
   /** A row has come to this integer, in its table or out of it. */
@@ -520,71 +486,14 @@ export class TableStore {
     return this.prepared("names nobody", () => sql).get(targetWithin(this.table.tid), id) !== undefined;
   }
 
-  private flushFull(): void {
-    const rows = this.waiting;
-    this.waiting = [];
-    if (this.isRun) return this.flushRun(rows);
-    const dots: QueuedValue[] = [];
-    for (let at = 0; at < rows.length; at += 6) dots.push(...this.dotOf(rows, at));
-    this.rowInsert(CHUNK).run(...rows);
-    this.dotInsert(CHUNK).run(...dots);
-  }
-
-  /** The log entry of the queued row at `at`. */
-  private dotOf(rows: readonly QueuedValue[], at: number): QueuedValue[] {
-    return [rows[at + 1] as number, rows[at + 2] as number, this.table.tid, rows[at] as bigint];
-  }
-
-  /** What follows from the first row is counted by SQLite: handing a value over costs as much as storing it. */
-  private flushRun(rows: readonly QueuedValue[]): void {
-    const [id, oid, sequence, , context] = rows;
-    const first = { id, oid, sequence: BigInt(sequence as number), context };
-    const rest: QueuedValue[] = [];
-    for (let at = 0; at < rows.length; at += 6) rest.push(rows[at + 3] as number, rows[at + 5] as Buffer);
-    const list = (each: (i: number) => string) => Array.from({ length: CHUNK }, (_, i) => each(i)).join(", ");
-    this.prepared("row run", () => {
-      const each = (i: number) => `(@id + ${i}, @oid, @sequence + ${i}, ?, @context, NULL, NULL, ?)`;
-      return `INSERT INTO ${rowsTable(this.table.tid)}(id, oid, sequence, time, context, open, extra, hash) VALUES ${list(each)}`;
-    }).run(...rest, first);
-    this.prepared("dot run", () => {
-      const each = (i: number) => `(@oid, @sequence + ${i}, ${this.table.tid}, @id + ${i})`;
-      return `INSERT INTO _scoutsync_log(oid, sequence, tid, slot) VALUES ${list(each)}`;
-    }).run(first);
-  }
-
-  private isQueued(id: bigint): boolean {
-    for (let at = 0; at < this.waiting.length; at += 6) if (this.waiting[at] === id) return true;
-    return false;
-  }
-
-  private rowInsert(count: number): Statement {
-    return this.prepared(`rows ${count}`, () => {
-      const row = "(?, ?, ?, ?, ?, NULL, NULL, ?)";
-      return `INSERT INTO ${rowsTable(this.table.tid)}(id, oid, sequence, time, context, open, extra, hash) VALUES ${Array(count).fill(row).join(", ")}`;
-    });
-  }
-
-  private dotInsert(count: number): Statement {
-    return this.prepared(
-      `dots ${count}`,
-      () => `INSERT INTO _scoutsync_log(oid, sequence, tid, slot) VALUES ${Array(count).fill("(?, ?, ?, ?)").join(", ")}`,
-    );
-  }
-
   /** Writes what `addPlain` queued. */
   flush(): void {
-    const rows = this.waiting;
-    if (rows.length === 0) return;
-    this.waiting = [];
-    for (let at = 0; at < rows.length; at += 6) {
-      this.rowInsert(1).run(rows.slice(at, at + 6));
-      this.dotInsert(1).run(this.dotOf(rows, at));
-    }
+    this.queued.flush();
   }
 
   /** Forgets what was queued, after a rollback. */
   discard(): void {
-    this.waiting = [];
+    this.queued.discard();
     this.isNoted = null;
   }
 

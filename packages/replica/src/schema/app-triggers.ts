@@ -121,6 +121,24 @@ function restUnrunnable(
   }
 }
 
+/**
+ * True where triggers of the application feed something from new and from deleted rows of a table: those that rest meanwhile are
+ * not there. But for triggers that take rows of a table which stays here with those deleted, such as drafts: nobody else has them.
+ */
+export function isFeeding(db: Database, source: string): boolean {
+  const sql =
+    "SELECT sql FROM main.sqlite_master WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE AND name NOT LIKE '\\_scoutsync\\_%' ESCAPE '\\'";
+  const triggers = (db.prepare(sql).pluck().all(source) as string[]).map(stepsOf);
+  const on = (event: RegExp) => triggers.filter(({ head }) => event.test(head)).flatMap(({ steps }) => steps);
+  const [coming, going] = [on(/\bINSERT\s+ON\b/i), on(/\bDELETE\s+ON\b/i)];
+  const virtual = db
+    .prepare("SELECT lower(name) FROM main.sqlite_master WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL%'")
+    .pluck()
+    .all();
+  const takes = (step: TriggerStep) => step.writes !== null && !/^INSERT\b/i.test(step.sql) && !virtual.includes(step.writes);
+  return going.some(({ writes }) => coming.some((step) => writes !== null && step.writes === writes)) && !going.some(takes);
+}
+
 /** The tables and views that a trigger of this SQL writes to, in lower case. */
 export function namesWritten(sql: string): string[] {
   return stepsOf(sql).steps.flatMap(({ writes }) => (writes === null ? [] : [writes]));
