@@ -1,7 +1,8 @@
 import { concurrent, type SqlValue, winnerOf, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { pick, stateAt } from "../rows/foreign-keys.ts";
-import { localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
+import { localWrite, replaceColumn } from "../rows/local-writes.ts";
+import { registerOf } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";

@@ -1,6 +1,7 @@
 import { type CellValue, type SqlValue, winnerOf, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
-import { closeStanding, registerOf } from "../rows/registers.ts";
+import { closeStanding } from "../rows/local-writes.ts";
+import { registerOf } from "../rows/registers.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { sameValue } from "../rows/values.ts";

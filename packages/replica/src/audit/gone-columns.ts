@@ -11,7 +11,7 @@ import {
   winnerOf,
   type Write,
 } from "@scoutsync/core";
-import { closeStanding } from "../rows/registers.ts";
+import { closeStanding } from "../rows/local-writes.ts";
 import { type ColumnWrite, ownedDots, type RowState, valueOf } from "../rows/row-state.ts";
 import { sameValue } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";

@@ -1,7 +1,8 @@
 import { type CellValue, Ref, type Review, type SqlValue, SyncError } from "@scoutsync/core";
 import type { Placement } from "../apply/placement.ts";
 import { pick, stateAt } from "../rows/foreign-keys.ts";
-import { latestTime, localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
+import { localWrite, replaceColumn } from "../rows/local-writes.ts";
+import { latestTime, registerOf } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import { bindable } from "../rows/table-store.ts";
 import type { Table } from "../schema/catalog.ts";

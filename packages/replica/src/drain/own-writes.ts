@@ -7,18 +7,15 @@ import {
   blindWrite,
   closeWinners,
   contextOfReplacing,
-  isAlive,
-  isOneWrite,
-  latestTime,
   localWrite,
   rebirth,
-  registerOf,
   replaceColumn,
   tellBirth,
   unseeingDelete,
   writeBeside,
   writeUnseen,
-} from "../rows/registers.ts";
+} from "../rows/local-writes.ts";
+import { isAlive, isOneWrite, latestTime, registerOf } from "../rows/registers.ts";
 import { type ExistenceWrite, newState, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore, Used } from "../rows/row-store.ts";
 import { type Edit, hasCombiningRule, ruleOf } from "../rows/ruled-columns.ts";

@@ -3,7 +3,7 @@ import { Op } from "../capture/triggers.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { Quarantine } from "../quarantine/quarantine.ts";
 import { indexesOf } from "../rows/foreign-keys.ts";
-import { forgetValues } from "../rows/registers.ts";
+import { forgetValues } from "../rows/local-writes.ts";
 import { ownedDots, releaseRead, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { hasCombiningRule } from "../rows/ruled-columns.ts";

@@ -1,6 +1,7 @@
 import { knew, type SqlValue, winnerOf } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
-import { registerOf, writeTakenOver } from "../rows/registers.ts";
+import { writeTakenOver } from "../rows/local-writes.ts";
+import { registerOf } from "../rows/registers.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsShowing } from "../rows/equal-rows.ts";

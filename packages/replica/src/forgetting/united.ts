@@ -2,7 +2,8 @@ import type { Write } from "@scoutsync/core";
 import type { Placement } from "../apply/placement.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { Member } from "../rows/members.ts";
-import { latestTime, localWrite, registerOf, replaceColumn } from "../rows/registers.ts";
+import { localWrite, replaceColumn } from "../rows/local-writes.ts";
+import { latestTime, registerOf } from "../rows/registers.ts";
 import { type ExistenceWrite, ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 
