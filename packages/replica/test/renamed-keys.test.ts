@@ -109,3 +109,79 @@ test("rows whose delete was kept back when their key got another name have their
   for (const site of [a, b]) expect(site.rows("SELECT name FROM item"), site.name).toEqual(["k", "l", "m"].map((name) => ({ name })));
   expect(Buffer.from(b.replica.state().digest).equals(a.replica.state().digest)).toBe(true);
 });
+
+const OTHER_TYPES: readonly (readonly [string, string])[] = [
+  ["k TEXT PRIMARY KEY NOT NULL, x TEXT", "k INT PRIMARY KEY NOT NULL, x TEXT"],
+  ["k NUMERIC PRIMARY KEY NOT NULL, x TEXT", "k TEXT PRIMARY KEY NOT NULL, x TEXT"],
+  [
+    "k TEXT REFERENCES team(id), n INTEGER DEFAULT 7, x TEXT, PRIMARY KEY(n, k)",
+    "k INTEGER REFERENCES team(id), n INTEGER DEFAULT 7, x TEXT, PRIMARY KEY(n, k)",
+  ],
+  ["k TEXT NOT NULL, n INT DEFAULT 7, x TEXT, PRIMARY KEY(k, n)", "k INT NOT NULL, n TEXT DEFAULT 7, x TEXT, PRIMARY KEY(k, n)"],
+];
+const madeOf = (columns: string) =>
+  `BEGIN; CREATE TABLE made(${columns}); INSERT INTO made SELECT * FROM item; DROP TABLE item; ALTER TABLE made RENAME TO item; COMMIT`;
+
+test.each(OTHER_TYPES)("rows of a table whose key gets another type server by server are the same rows: %s, %s", (before, after) => {
+  const schema = `CREATE TABLE team(id INTEGER PRIMARY KEY); INSERT INTO team VALUES(1), (2), (3), (4), (5); CREATE TABLE item(${before})`;
+  const [a, b, c] = ["a", "b", "c"].map((name) => new Site(name, schema)) as [Site, Site, Site];
+  a.edit("INSERT INTO item(k, x) VALUES(1, 'old'), (2, 'old'), (3, 'gone')", at(0));
+  settle(a, b, c);
+  a.edit(madeOf(after), at(1));
+  settle(a, b);
+  a.edit("UPDATE item SET x = 'of a' WHERE k = 1; INSERT INTO item(k, x) VALUES(4, 'new')", at(2));
+  b.edit("UPDATE item SET x = 'of b' WHERE k = 2; INSERT INTO item(k, x) VALUES(5, 'new'); DELETE FROM item WHERE k = 3", at(3));
+  settle(a, b, c);
+  a.edit("UPDATE item SET x = 'on by a' WHERE k = 5", at(4));
+  b.edit("UPDATE item SET x = 'on by b' WHERE k = 4", at(5));
+  a.edit("UPDATE item SET x = 'a, later' WHERE k = 1", at(7));
+  b.edit("UPDATE item SET x = 'b, earlier' WHERE k = 1", at(6));
+  settle(a, b, c);
+  b.edit(madeOf(after), at(8));
+  settle(a, b, c);
+  c.edit(madeOf(after), at(9));
+  settle(a, b, c);
+  for (const site of [a, b, c]) {
+    expect(site.rows("SELECT x FROM item ORDER BY k"), site.name).toEqual(["a, later", "of b", "on by b", "on by a"].map((x) => ({ x })));
+    const listed = site.replica.reviews({ kind: "", id: "", limit: 10 });
+    expect(listed.map(({ kind, loser }) => [kind, loser?.value])).toEqual([["conflict", "b, earlier"]]);
+    expect(Buffer.from(site.replica.state().digest).equals(a.replica.state().digest), site.name).toBe(true);
+  }
+});
+
+test("rows that two servers add under one key, of which one has another type for it, are both seen", () => {
+  const [before, after] = OTHER_TYPES[0] as [string, string];
+  const [a, b] = ["a", "b"].map((name) => new Site(name, `CREATE TABLE item(${before})`)) as [Site, Site];
+  a.edit(madeOf(after), at(1));
+  a.edit("INSERT INTO item VALUES(1, 'of a')", at(2));
+  b.edit("INSERT INTO item VALUES('1', 'of b')", at(3));
+  settle(a, b);
+  b.edit(madeOf(after), at(4));
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("SELECT * FROM item"), site.name).toEqual([{ k: 1, x: "of a" }]);
+    const [waiting] = site.replica.reviews({ kind: "parked", id: "", limit: 10 });
+    expect(waiting?.image?.find(({ name }) => name === "x")?.value, site.name).toBe("of b");
+  }
+});
+
+test("the history of a key tells of the row that was deleted under it before it got another type", () => {
+  const [before, after] = OTHER_TYPES[0] as [string, string];
+  const [a, b] = ["a", "b"].map((name) => new Site(name, `CREATE TABLE item(${before})`)) as [Site, Site];
+  a.edit("INSERT INTO item VALUES('1', 'old')", at(0));
+  settle(a, b);
+  b.edit("UPDATE item SET x = 'of b'", at(1));
+  a.edit(madeOf(after), at(2));
+  a.edit("DELETE FROM item", at(3));
+  a.edit("INSERT INTO item VALUES(1, 'again')", at(4));
+  settle(a, b);
+  b.edit(madeOf(after), at(5));
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("SELECT * FROM item"), site.name).toEqual([{ k: 1, x: "again" }]);
+    expect(
+      site.replica.history("item", "1").map(({ value }) => value),
+      site.name,
+    ).toContain("of b");
+  }
+});

@@ -3,6 +3,7 @@ import type { Database } from "better-sqlite3";
 import type { EarlyReferences } from "../drain/early-references.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { ownedDots, type RowState, type WaitingReason } from "../rows/row-state.ts";
+import { heldKey } from "../rows/row-keys.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable } from "../rows/table-store.ts";
 import type { Table } from "../schema/catalog.ts";
@@ -367,7 +368,7 @@ export class Decisions {
     const { table } = waiting;
     const holders: RowState[] = [];
     const contested = table.surrogate ? null : this.rows.keys.keyValues(waiting);
-    const sameKey = contested && at(table, contested);
+    const sameKey = contested && at(table, heldKey(table, contested));
     if (sameKey) holders.push(sameKey);
     table.uniques.forEach((unique, number) => {
       const wanted = unique.parts.map((part) => {

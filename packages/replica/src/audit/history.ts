@@ -36,7 +36,8 @@ function statesNamed(audited: Audited, table: Table, text: string): RowState[] {
   if (named) return [named];
   const states: RowState[] = [];
   for (const key of keysNamed(rows, table, text)) {
-    const state = table.surrogate ? rows.byId(table, key[0] as bigint) : rows.byKey(table, rows.keys.keyFromValues(table, key));
+    if (!table.surrogate) states.push(...rows.keys.statesOf(table, key));
+    const state = table.surrogate ? rows.byId(table, key[0] as bigint) : null;
     if (state) states.push(state);
   }
   if (!table.surrogate && states.length === 0) {

@@ -16,7 +16,7 @@ import { isOneWrite, registerOf } from "../rows/registers.ts";
 import { releaseRead, type RowState } from "../rows/row-state.ts";
 import { judge, ruleOf } from "../rows/ruled-columns.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
-import { sameValue } from "../rows/values.ts";
+import { asHeld, sameValue } from "../rows/values.ts";
 import { countLostWithTables, goneColumnReviews, settleGoneColumn } from "./gone-columns.ts";
 import { heldReviews } from "./held.ts";
 import { noticeReviews, settleNotice } from "./notices.ts";
@@ -76,7 +76,7 @@ function* conflictsOf(audited: Audited, state: RowState): Generator<Review> {
   const { knowledge } = audited;
   const standing = audited.members.standing(state);
   const members = withCells(audited, state, standing.length > 0 ? standing : [{ state, cells: [], alive: true }]);
-  for (const [index, { cid }] of state.table.columns.entries()) {
+  for (const [index, { cid, affinity }] of state.table.columns.entries()) {
     if (members.length === 1 && !state.columns.has(cid)) continue;
     const versions = versionsOf(audited, members, index, cid);
     const [first] = versions;
@@ -86,7 +86,8 @@ function* conflictsOf(audited: Audited, state: RowState): Generator<Review> {
     for (const loser of versions.flatMap(({ said, lost }) => [...(said === winner ? [] : [said]), ...lost])) {
       // One write to several rows that are one is listed once.
       if (listed.some(({ write, value }) => isOneWrite(write, loser.write, knowledge) && sameValue(value, loser.value))) continue;
-      if (sameValue(loser.value, winner.value)) continue;
+      // What lost may have been written where the column had another type.
+      if (sameValue(asHeld(affinity, loser.value), asHeld(affinity, winner.value))) continue;
       listed.push(loser);
       const version = ({ write, value }: Version): ReviewVersion => ({
         value,

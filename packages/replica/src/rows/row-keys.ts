@@ -1,10 +1,13 @@
 import { ByteReader, type CellValue, Ref, type SqlValue } from "@scoutsync/core";
-import { isNamedByBirth, type Table } from "../schema/catalog.ts";
+import { type Column, isNamedByBirth, type Table } from "../schema/catalog.ts";
 import { KeylessRows } from "./keyless-rows.ts";
 import type { RowState } from "./row-state.ts";
 import type { RowStore } from "./row-store.ts";
 import { hasLocalKey } from "./table-store.ts";
-import { packKey } from "./values.ts";
+import { asHeld, packKey, sameValue } from "./values.ts";
+
+/** Of keys with many such parts not all is tried. */
+const MOST_WAYS = 16;
 
 /** Every packed key has at least one byte. */
 const NO_KEY = Buffer.alloc(0);
@@ -45,11 +48,13 @@ export class RowKeys {
       resolved = true;
     }
     const key = packKey(table.key, cells);
-    if (!resolved || this.rows.byKey(table, key)) return key;
+    const others = this.rows.mayBeSpelled(table) ? otherSpellings(table, values) : [];
+    if (!resolved && others.length === 0) return key;
+    const isThere = (name: Buffer) => this.rows.byKey(table, name)?.place.kind === "table";
+    if (others.length === 0 ? this.rows.byKey(table, key) : isThere(key)) return key;
     // A row that was there before the row it refers to is identified by the bare integer while it is in its table. A
     // deleted one is not the row that the application adds now: that one refers to the row which has the integer.
-    const bare = packKey(table.key, values);
-    return this.rows.byKey(table, bare)?.place.kind === "table" ? bare : key;
+    return [packKey(table.key, values), ...others].find(isThere) ?? key;
   }
 
   /** The key of a row as it is in its table now; null when it names a row that is not there. */
@@ -88,15 +93,74 @@ export class RowKeys {
     return table.key.map(() => reader.value() as SqlValue);
   }
 
-  /** True where the key that a row is known by is not the one in its table: the schema says so, or whoever wrote it referred to a row. */
+  /**
+   * True where the key that a row is known by may not be the one in its table: the schema says so, whoever wrote it referred to a row, or
+   * its columns were of another type where it was written, and here they hold the text '1' as an integer, or the other way round.
+   */
   isNoted(state: RowState): boolean {
-    return hasLocalKey(state.table) || (!state.table.surrogate && this.keyCells(state).some((value) => value instanceof Ref));
+    if (hasLocalKey(state.table)) return true;
+    return (
+      !state.table.surrogate &&
+      this.keyCells(state).some((value, i) => value instanceof Ref || !sameValue(value, held(state.table, i, value)))
+    );
+  }
+
+  /** The row with this key in its table, and those, deleted or waiting, that had it with text for its numbers, or numbers for its text. */
+  statesOf(table: Table, key: readonly SqlValue[]): RowState[] {
+    const names = [this.keyFromValues(table, key), packKey(table.key, key), ...otherSpellings(table, key)];
+    return names.flatMap((name, i) => (names.findIndex((other) => other.equals(name)) === i ? (this.rows.byKey(table, name) ?? []) : []));
+  }
+
+  /** True for a row that is in its table under this key and known by one with text for its numbers, or numbers for its text. */
+  isSpelled(state: RowState, key: readonly SqlValue[]): boolean {
+    if (state.table.keyless || state.key === null || state.key.equals(packKey(state.table.key, key))) return false;
+    return this.keyCells(state).every((value, i) => sameValue(held(state.table, i, value), key[i] as SqlValue));
+  }
+
+  /** Values of a row in catalog order with its key as it is known by, which must not refer to anything. */
+  asNamed(state: RowState, values: readonly CellValue[]): CellValue[] {
+    const key = this.keyCells(state);
+    const named = [...values];
+    for (const [part, { cid }] of state.table.key.entries()) named[state.table.indexOf.get(cid) as number] = key[part] ?? null;
+    return named;
   }
 
   /** The parts of a natural key, references as identities. */
   keyCells(state: RowState): CellValue[] {
     return keyCells(state);
   }
+}
+
+/** Part `i` of a key as its column holds it. */
+const held = ({ key }: Table, i: number, value: CellValue): CellValue => asHeld((key[i] as Column).affinity, value);
+
+/** A key as the columns of its table hold it. */
+export const heldKey = <T extends CellValue>(table: Table, key: readonly T[]): T[] => key.map((value, i) => held(table, i, value) as T);
+
+/** Values in catalog order with the key as the table holds it: whoever wrote them may have it of another type. */
+export function withHeldKey(table: Table, values: readonly SqlValue[]): readonly SqlValue[] {
+  if (isNamedByBirth(table)) return values;
+  let shown: SqlValue[] | null = null;
+  for (const { cid, affinity } of table.key) {
+    const index = table.indexOf.get(cid) ?? -1;
+    const value = values[index] ?? null;
+    const its = asHeld(affinity, value) as SqlValue;
+    if (its !== value) (shown ??= [...values])[index] = its;
+  }
+  return shown ?? values;
+}
+
+/** The packed names of a row with this key in its table where that had text for numbers, or numbers for text, as some parts of it. */
+function otherSpellings({ key }: Table, values: readonly SqlValue[]): Buffer[] {
+  let ways: CellValue[][] = [[]];
+  for (const [i, { affinity }] of key.entries()) {
+    const value = values[i] as SqlValue;
+    const other = asHeld(affinity === "TEXT" ? "NUMERIC" : "TEXT", value);
+    const isOther = affinity !== "BLOB" && !sameValue(other, value) && sameValue(asHeld(affinity, other), value);
+    const each = isOther && ways.length < MOST_WAYS ? [value, other] : [value];
+    ways = ways.flatMap((way) => each.map((one) => [...way, one]));
+  }
+  return ways.slice(1).map((way) => packKey(key, way));
 }
 
 /** As `RowKeys.keyCells`. */

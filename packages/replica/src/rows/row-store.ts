@@ -17,7 +17,7 @@ import { waitingColumns } from "./held-columns.ts";
 import { type LogEntry, LogEntries } from "./log-entries.ts";
 import { References } from "./references.ts";
 import { RowHashes } from "./row-hashes.ts";
-import { keyIn, RowKeys } from "./row-keys.ts";
+import { heldKey, keyIn, RowKeys, withHeldKey } from "./row-keys.ts";
 import { SaidReferences } from "./said-references.ts";
 import { stateInTable, stateOut } from "./stored-states.ts";
 import type { SharedRows } from "../identity/shared-rows.ts";
@@ -97,6 +97,9 @@ export class RowStore {
     this.log = new LogEntries(db);
     this.spent = new SpentIds(db);
   }
+
+  /** True while rows of this table may be in it under keys of another type than the ones that they are known by. */
+  mayBeSpelled: (table: Table) => boolean = () => false;
 
   get mayWrite(): boolean {
     return this.writable;
@@ -381,7 +384,7 @@ export class RowStore {
       state.slot = UNSTORED;
     }
     const fresh = state.slot === UNSTORED || state.place.kind !== "table";
-    const hash = this.hashes.hashOf(state, id, values);
+    const hash = this.hashes.hashOf(state, id, withHeldKey(state.table, values));
     if (state.hash) this.digest.remove(state.table.tid, state.hash);
     this.digest.add(state.table.tid, hash);
     state.hash = hash;
@@ -421,7 +424,7 @@ export class RowStore {
       // What it refers to may wait: an application that enforces nothing names a row that it cannot see.
       const shown = keyIn(state.table, values);
       const inTable = key ?? (hasLocalKey(state.table) ? this.keys.keyValues(state) : shown) ?? shown;
-      store.setLocal(state.slot, inTable && packKey(state.table.key, inTable));
+      store.setLocal(state.slot, inTable && packKey(state.table.key, heldKey(state.table, inTable)));
     }
     this.syncLog(state, before);
   }

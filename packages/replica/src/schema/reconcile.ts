@@ -5,7 +5,7 @@ import { pages } from "../rows/pages.ts";
 import { isContested, ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
-import { rowHash } from "../rows/values.ts";
+import { packKey, rowHash } from "../rows/values.ts";
 import type { Table } from "./catalog.ts";
 import { differs, FormerShape, maskOf, type Shape } from "./former-shape.ts";
 import { quote } from "./quote.ts";
@@ -71,6 +71,7 @@ export class Reconciliation {
   constructor(db: Database, rows: RowStore) {
     this.db = db;
     this.rows = rows;
+    rows.mayBeSpelled = (table) => this.open.get(table.tid)?.blind === true;
     this.reload();
   }
 
@@ -234,8 +235,11 @@ export class Reconciliation {
     const cells = this.rows.hashes.hashedCells(table, id, values, state.own);
     const hash = rowHash(table, id, cells);
     const isAsNow = hash.equals(stored);
-    const formerly = isAsNow ? [] : formerlyHashed(table, values, cells);
+    const named = id === null && this.rows.keys.isSpelled(state, key) ? this.rows.keys.asNamed(state, cells) : null;
+    if (named) this.rows.of(table).setLocal(state.slot, packKey(table.key, key));
+    const formerly = isAsNow ? [] : [...(named ? [named] : []), ...formerlyHashed(table, values, cells)];
     const isEqual = isAsNow || formerly.some((was) => rowHash({ name: table.name }, id, was).equals(stored));
+    if (named && isEqual && !isAsNow && settles) this.rows.rehash(state, hash);
     if (isEqual && shapes.length === 0) return;
     const spelled = [asHashed(table, cells), ...formerly];
     const ways = isEqual ? [] : spelled;
