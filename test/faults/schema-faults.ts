@@ -221,7 +221,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "a trigger runs that needs what only the application has",
-    edits: [["restUnrunnable(db, tables, { triggers: ours, resting, virtual, feeds });", ""]],
+    edits: [["restUnrunnable(db, tables, { triggers, ours, resting, virtual, feeds });", ""]],
     caughtBy: tests("every-schema"),
   },
   {
@@ -231,7 +231,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "triggers that write what is captured run where it is applied, too",
-    edits: [["writes !== null && !raises && harmless(writes);", "writes !== null && !raises;"]],
+    edits: [["writes !== null && !raises && harmless(writes, []);", "writes !== null && !raises;"]],
     caughtBy: tests("every-schema"),
   },
   {

@@ -8,6 +8,7 @@ import { quote } from "./schema/quote.ts";
 import { keyIsNull, surveyTables, type TableShape } from "./schema/tables.ts";
 import { planScope, type ScopeRule } from "./scope/plan.ts";
 import { triggersToSuspend } from "./schema/app-triggers.ts";
+import { stepsOf } from "./schema/trigger-steps.ts";
 import { fromSqlite } from "./sqlite-errors.ts";
 
 function openExisting(path: string, readonly: boolean): Database.Database {
@@ -63,6 +64,7 @@ export function diagnose(path: string, exclude: readonly string[], scopes: reado
       });
     }
     for (const trigger of triggersToSuspend(db, survey.tables)) {
+      if (trigger.meanwhile !== null && stepsOf(trigger.meanwhile).steps.length === stepsOf(trigger.sql).steps.length) continue;
       const only = trigger.meanwhile === null ? "it" : "but for what feeds indexes and the like it";
       problems.push({
         severity: "warning",

@@ -1,6 +1,7 @@
+import Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
 import { readIndex } from "../src/schema/unique-indexes.ts";
-import { settle, Site } from "./site.ts";
+import { SECOND_US, settle, Site, testFolder } from "./site.ts";
 
 const SCHEMA = `CREATE TABLE person(id INTEGER PRIMARY KEY, mail TEXT, name TEXT, active INT, tag TEXT GENERATED ALWAYS AS (substr(name, 1, 2)) VIRTUAL);
   CREATE UNIQUE INDEX person_mail ON person(lower(trim(mail, ' ,()')) COLLATE NOCASE DESC, active /* a, comment) */);
@@ -65,6 +66,33 @@ describe("UNIQUE indexes on expressions, on computed columns, and with condition
       }
     }
   });
+});
+
+test("a text in double quotes, of which some libraries say that there is no such column, decides as SQLite decides", () => {
+  const index = `CREATE UNIQUE INDEX task_name ON task(name, ifnull(team, 'none')) WHERE state = 'open' AND "team" <> "lower"('X')`;
+  const twice = (text: string) => `sql = replace(sql, '''${text}''', '"${text}"')`;
+  const sites = ["a", "b"].map((name) => {
+    const path = `${testFolder()}/${name}.db`;
+    const db = new Database(path);
+    db.unsafeMode();
+    db.exec(`CREATE TABLE task(id INTEGER PRIMARY KEY, name TEXT, team TEXT, state TEXT); ${index}; PRAGMA writable_schema = ON`);
+    for (const text of ["none", "open", "X"]) db.exec(`UPDATE sqlite_schema SET ${twice(text)} WHERE type = 'index'`);
+    db.close();
+    return new Site(name, "", { path });
+  }) as [Site, Site];
+  const [a, b] = sites;
+  a.edit("INSERT INTO task VALUES(1, 'same', 'one', 'open'), (2, 'same', 'one', 'shut'), (3, 'same', 'x', 'open')");
+  b.edit("INSERT INTO task VALUES(1, 'same', 'two', 'open'), (2, 'same', 'x', 'open')", b.nowUs + SECOND_US);
+  settle(a, b);
+  const shown = "SELECT name || ' ' || team || ' ' || state AS v FROM task ORDER BY 1";
+  const rows = ["same one open", "same one shut", "same two open", "same x open", "same x open"].map((v) => ({ v }));
+  for (const site of sites) expect(site.rows(shown)).toEqual(rows);
+  b.edit("INSERT OR REPLACE INTO task(name, team, state) VALUES('same', 'one', 'open')");
+  settle(a, b);
+  for (const site of sites) expect(site.rows(shown)).toEqual(rows);
+  b.edit("DELETE FROM task WHERE team = 'one' AND state = 'open'");
+  settle(a, b);
+  expect(a.replica.restore("task", "1")).toContainEqual({ name: "state", value: "open" });
 });
 
 test("a row that refers to itself and waits for a value under a condition does not stop the stream", () => {

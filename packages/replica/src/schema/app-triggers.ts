@@ -1,7 +1,7 @@
 import type { Database } from "better-sqlite3";
 import { quote } from "./quote.ts";
 import { stepsOf, type TriggerStep } from "./trigger-steps.ts";
-import { mentions, missingToWrite } from "./writable.ts";
+import { asText, mentions, missingToWrite } from "./writable.ts";
 
 /** Triggers that a person has decided about, by name. */
 export interface TriggerChoice {
@@ -21,7 +21,7 @@ export interface AppTrigger {
 
 /** One that does not run as it is while changes of others are applied. */
 export interface RestingTrigger extends AppTrigger {
-  /** What runs in its place: of its body what feeds only derived tables. Null where nothing does. */
+  /** What runs in its place: of its body what feeds only derived tables, or all of it as this program can read it. Null where nothing does. */
   meanwhile: string | null;
 }
 
@@ -34,7 +34,7 @@ export interface RestingTrigger extends AppTrigger {
  */
 export function triggersToSuspend(
   db: Database,
-  tables: readonly { name: string; source: string; columns: readonly { name: string }[] }[],
+  tables: readonly (Written & { name: string })[],
   choice: TriggerChoice = NO_CHOICE,
 ): RestingTrigger[] {
   const fold = (name: string) => name.toLowerCase();
@@ -45,9 +45,16 @@ export function triggersToSuspend(
   const foreign = objects.filter(({ name }) => !name.startsWith("_scoutsync_"));
   const views = new Set(foreign.filter(({ type }) => type === "view").map(({ name }) => fold(name)));
   const triggers: Trigger[] = foreign.filter(({ type }) => type === "trigger");
-  const triggering = new Set(triggers.map(({ target }) => fold(target)));
-  const harmless = (name: string) => !synced.has(name) && !views.has(name) && !triggering.has(name);
-  const feeds = ({ writes, raises }: TriggerStep) => writes !== null && !raises && harmless(writes);
+  const triggersOn = (name: string) => triggers.filter(({ target }) => fold(target) === name);
+  // A view is fed by what stands in the place of writes to it: without any, the application has that in its connection alone.
+  const harmless = (name: string, above: readonly string[]): boolean =>
+    !synced.has(name) &&
+    !above.includes(name) &&
+    !(views.has(name) && triggersOn(name).length === 0) &&
+    triggersOn(name).every(({ sql }) =>
+      stepsOf(sql).steps.every(({ writes, raises }) => !raises && (writes === null || harmless(writes, [...above, name]))),
+    );
+  const feeds = ({ writes, raises }: TriggerStep) => writes !== null && !raises && harmless(writes, []);
   const chosen = { run: choice.run.map(fold), suspend: choice.suspend.map(fold) };
   const ours = triggers.filter(({ target }) => synced.has(fold(target)));
   const resting = new Map<Trigger, string | null>();
@@ -58,12 +65,12 @@ export function triggersToSuspend(
       resting.set(trigger, onlyWith(trigger, feeds));
   }
   const virtual = objects.filter(({ type, sql }) => type === "table" && /^\s*CREATE\s+VIRTUAL\b/i.test(sql));
-  restUnrunnable(db, tables, { triggers: ours, resting, virtual, feeds });
+  restUnrunnable(db, tables, { triggers, ours, resting, virtual, feeds });
   return [...resting].map(([{ name, sql }, meanwhile]) => ({ name, sql, meanwhile }));
 }
 
 /** A trigger's SQL with these statements of its body alone; null where there are none, or one would do another thing alone. */
-function onlyWith({ sql }: Trigger, holds: (step: TriggerStep) => boolean): string | null {
+function onlyWith({ sql }: { sql: string }, holds: (step: TriggerStep) => boolean): string | null {
   const { head, steps } = stepsOf(sql);
   const kept = steps.filter(holds);
   if (kept.some(({ followsOn }) => followsOn)) return null;
@@ -72,30 +79,52 @@ function onlyWith({ sql }: Trigger, holds: (step: TriggerStep) => boolean): stri
 
 type Trigger = AppTrigger & { target: string };
 
-/** Has triggers rest that lack something here, or that of them which does: found by leaving out one after the other. */
+/** A table whose triggers are looked at. */
+interface Written {
+  source: string;
+  surrogate: boolean;
+  key: readonly { name: string }[];
+  columns: readonly { name: string }[];
+}
+
+/**
+ * Has triggers rest that lack something here, or that of them which does: found by leaving out one after the other. Text in
+ * double quotes is only spelled otherwise. `ours` are those of `triggers` on these tables: the others run where one of ours feeds their table or view.
+ */
 function restUnrunnable(
   db: Database,
-  tables: readonly { source: string; columns: readonly { name: string }[] }[],
+  tables: readonly Written[],
   {
     triggers,
+    ours,
     resting,
     virtual,
     feeds,
   }: {
     triggers: readonly Trigger[];
+    ours: readonly Trigger[];
     resting: Map<Trigger, string | null>;
     virtual: readonly AppTrigger[];
     feeds: (step: TriggerStep) => boolean;
   },
 ): void {
-  const missing = ({ source, columns }: { source: string; columns: readonly { name: string }[] }) =>
-    columns[0] ? missingToWrite(db, source, columns[0].name) : null;
+  const missing = ({ source, surrogate, key, columns }: Written) =>
+    missingToWrite(
+      db,
+      source,
+      [...(surrogate ? key : []), ...columns].map(({ name }) => name),
+    );
   if (!tables.some((table) => missing(table) !== null)) return;
   const running = (trigger: Trigger) => (resting.has(trigger) ? (resting.get(trigger) ?? null) : trigger.sql);
-  const needs = (sql: string | null, name: string) => {
+  const needs = (sql: string | null, name: string, above: readonly string[] = []): boolean => {
     if (sql === null) return false;
-    const fed = namesWritten(sql);
-    return mentions(sql, name) || virtual.some((table) => fed.includes(table.name.toLowerCase()) && mentions(table.sql, name));
+    if (mentions(sql, name)) return true;
+    const fed = namesWritten(sql).filter((table) => !above.includes(table));
+    const runs = triggers.filter((one) => !ours.includes(one) && fed.includes(one.target.toLowerCase()));
+    return (
+      virtual.some((table) => fed.includes(table.name.toLowerCase()) && mentions(table.sql, name)) ||
+      runs.some((one) => needs(one.sql, name, [...above, ...fed]))
+    );
   };
   // `doctor` changes nothing, and finds the first that is missing.
   if (!db.readonly) db.exec("SAVEPOINT triggers");
@@ -108,12 +137,18 @@ function restUnrunnable(
     for (const table of tables) {
       for (let name = missing(table); name !== null; name = db.readonly ? null : missing(table)) {
         const lacking = name;
-        const wanting = triggers.filter((trigger) => needs(running(trigger), lacking));
-        if (wanting.length === 0) break;
-        for (const trigger of wanting) {
-          const less = resting.has(trigger) ? null : onlyWith(trigger, feeds);
-          rest(trigger, needs(less, lacking) ? null : less);
-        }
+        const isText = lacking.startsWith('"');
+        const instead = (sql: string): string | null => {
+          if (isText) return asText(sql, lacking);
+          const less = needs(sql, lacking) ? onlyWith({ sql }, feeds) : sql;
+          return needs(less, lacking) ? null : less;
+        };
+        const changed = (isText ? triggers : ours).flatMap((trigger) => {
+          const sql = running(trigger);
+          return sql === null || instead(sql) === sql ? [] : [{ trigger, sql: instead(sql) }];
+        });
+        if (changed.length === 0) break;
+        for (const { trigger, sql } of changed) rest(trigger, sql);
       }
     }
   } finally {

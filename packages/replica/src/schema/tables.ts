@@ -195,8 +195,9 @@ function describeTable(db: Database, name: string, withoutRowid: boolean, exclud
     generated,
   );
   const utf8 = db.pragma("encoding", { simple: true }) === "UTF-8";
-  const missing = missingToWrite(db, name, (stored[0] as ColumnRow).name);
-  if (missing !== null && mentions(sqlOfTable(db, name), missing)) return `it uses ${missing}, which only the application has`;
+  const missing = missingToWrite(db, name, [(stored[0] as ColumnRow).name]);
+  if (missing !== null && !missing.startsWith('"') && mentions(sqlOfTable(db, name), missing))
+    return `it uses ${missing}, which only the application has`;
   if (keyless && columns.length === 0) return "no primary key, and every column is excluded";
   const nullable = surrogate || rowid === null ? [] : keyRows.filter((row) => row.notnull === 0).map((row) => row.name);
   return {

@@ -54,8 +54,9 @@ export function uniqueIndexes(
     .map((index) => {
       const sql = (sqlOf.get(index.name) as string | null | undefined) ?? "";
       const described = indexParts(db, index.name);
-      const { terms, where } =
-        described.some(({ name }) => name === null) || index.partial === 1 ? readIndex(sql) : { terms: [], where: null };
+      const read = described.some(({ name }) => name === null) || index.partial === 1 ? readIndex(sql) : { terms: [], where: null };
+      const terms = read.terms.map((term) => withTexts(term, columns));
+      const where = read.where === null ? null : withTexts(read.where, columns);
       const parts = described.map(({ name, coll }, i): UniquePart => {
         return { name, expression: name === null ? (terms[i] ?? "NULL") : null, collation: coll.toUpperCase() };
       });
@@ -89,6 +90,24 @@ export function readIndex(sql: string): { terms: string[]; where: string | null 
     }
   }
   return { terms, where: null };
+}
+
+/** What a name in double quotes may be besides a column: the number of the row, a function, or a type or collation by the word before. */
+const NAMED = /^(?:rowid|oid|_rowid_)$/i;
+
+/**
+ * An expression of an index with texts in single quotes where it has them in double ones, as a name in these that is no column is a text to
+ * SQLite: but only where it makes the index, and elsewhere to some libraries and not to others.
+ */
+function withTexts(expression: string, columns: readonly string[]): string {
+  const names = new Set(columns.map((name) => name.toLowerCase()));
+  const pattern = /'(?:[^']|'')*'|`(?:[^`]|``)*`|\[[^\]]*\]|"(?<text>(?:[^"]|"")*)"(?<call>\s*\()?/g;
+  return expression.replace(pattern, (token: string, ...rest: unknown[]) => {
+    const { text, call } = rest.at(-1) as { text?: string; call?: string };
+    const name = text?.replaceAll('""', '"');
+    const isNamed = name === undefined || call !== undefined || names.has(name.toLowerCase()) || NAMED.test(name);
+    return isNamed || /\b(?:AS|COLLATE)\s*$/i.test(expression.slice(0, rest.at(-3) as number)) ? token : `'${name.replaceAll("'", "''")}'`;
+  });
 }
 
 /** Brackets and commas outside of names, text and comments. */

@@ -2,18 +2,19 @@ import Connection, { type Database } from "better-sqlite3";
 import { quote } from "./quote.ts";
 
 /**
- * What this program lacks to write to a table: a function, collation or module that only the application registers, in
- * the table's own SQL or in a trigger that runs. Null when nothing is missing. Prepares statements, runs none.
+ * What this program lacks to write to these columns of a table: a function, collation or module that only the application registers, in
+ * the table's own SQL or in a trigger that runs; or a text in double quotes, with these, which other SQLite libraries take for what it is
+ * and this one for the name of a column. Null when nothing is missing. Prepares statements, runs none.
  */
-export function missingToWrite(db: Database, table: string, column: string): string | null {
-  const found = missingToPrepare(db, table, column);
+export function missingToWrite(db: Database, table: string, columns: readonly string[]): string | null {
+  const found = missingToPrepare(db, table, columns);
   if (found !== null || !db.readonly) return found;
   // A connection that cannot write does not look at checks: a copy of the table's SQL does.
   const copy = new Connection(":memory:");
   try {
     // A column may have any collation as long as no index uses it, which is looked at elsewhere.
     copy.exec(sqlOfTable(db, table).replace(/\bCOLLATE\s+(?:"[^"]+"|\w+)/gi, ""));
-    return missingToPrepare(copy, table, column);
+    return missingToPrepare(copy, table, columns);
   } catch (error) {
     return missingOf(error);
   } finally {
@@ -21,10 +22,11 @@ export function missingToWrite(db: Database, table: string, column: string): str
   }
 }
 
-function missingToPrepare(db: Database, table: string, column: string): string | null {
+function missingToPrepare(db: Database, table: string, columns: readonly string[]): string | null {
   const on = quote(table);
-  const name = quote(column);
-  for (const sql of [`INSERT INTO ${on} DEFAULT VALUES`, `UPDATE ${on} SET ${name} = ${name}`, `DELETE FROM ${on}`]) {
+  const same = columns.map((name) => `${quote(name)} = ${quote(name)}`).join(", ");
+  const update = same === "" ? [] : [`UPDATE ${on} SET ${same}`];
+  for (const sql of [`INSERT INTO ${on} DEFAULT VALUES`, ...update, `DELETE FROM ${on}`]) {
     try {
       db.prepare(sql);
     } catch (error) {
@@ -36,7 +38,16 @@ function missingToPrepare(db: Database, table: string, column: string): string |
 
 function missingOf(error: unknown): string | null {
   const text = error instanceof Error ? error.message : "";
+  const quoted = /no such column: "([\s\S]*)" - should this be a string literal/.exec(text)?.[1];
+  if (quoted !== undefined) return quote(quoted);
   return /(?:no such|unknown) (?:function|collation sequence|module|tokenizer): ([^\s()]+)/i.exec(text)?.[1] ?? null;
+}
+
+const TOKEN = /'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|\/\*[\s\S]*?\*\//g;
+
+/** SQL with texts that it has in double quotes in single ones: a name in double quotes that nothing has is a text to SQLite, unless its library was built without that. */
+export function asText(sql: string, quoted: string): string {
+  return sql.replace(TOKEN, (token) => (token === quoted ? `'${token.slice(1, -1).replaceAll('""', '"').replaceAll("'", "''")}'` : token));
 }
 
 /** True when SQL names this function, collation or module. */
