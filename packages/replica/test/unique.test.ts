@@ -183,3 +183,23 @@ test.each([
     expect(told).toContainEqual(["update", "note", "typed"]);
   }
 });
+
+test.each([
+  ["people", ["member"], "first", [{ key: "2", reason: expect.stringContaining("row 1") as string }]],
+  ["nobody", [], "second", []],
+])("rows with one UNIQUE text that is not valid UTF-8 are told from each other as any two: left to %s", (_, park, name, parked) => {
+  const schema = "CREATE TABLE member(id INTEGER PRIMARY KEY, badge TEXT UNIQUE, name TEXT)";
+  const sites = ["a", "b", "c"].map((each) => new Site(each, schema, { park }));
+  const [a, b, c] = sites as [Site, Site, Site];
+  const badge = "CAST(x'62ff33' AS TEXT)";
+  a.edit(`INSERT INTO member VALUES(1, ${badge}, 'first')`);
+  b.edit(`INSERT INTO member VALUES(2, ${badge}, 'second')`, a.nowUs + 1_000_000);
+  c.pull(b);
+  c.pull(a);
+  settle(...sites);
+  for (const site of sites) {
+    expect(site.rows("SELECT hex(badge) AS badge, name FROM member"), site.name).toEqual([{ badge: "62FF33", name }]);
+    expect(site.replica.reviews({ kind: "parked", id: "", limit: 5 }), site.name).toMatchObject(parked);
+  }
+  expect(a.pull(b).at(-1)?.verified).toBe(true);
+});

@@ -377,7 +377,7 @@ export class Decisions {
       });
       if (wanted.includes(null)) return;
       for (const part of table.twin ? [table, table.twin] : [table]) {
-        for (const key of this.rows.of(part).keysClashing(number, bindable(wanted).values)) {
+        for (const key of this.rows.of(part).keysClashing(number, bindable(wanted))) {
           const clashing = at(part, key);
           if (clashing) holders.push(clashing);
         }

@@ -76,7 +76,7 @@ function holders({ rows }: Audited, table: Table, cells: readonly CellValue[]): 
     const exact = wanted as SqlValue[];
     return rows
       .of(table)
-      .keysClashing(number, bindable(exact).values)
+      .keysClashing(number, bindable(exact))
       .flatMap((key) => stateAt(rows, table, key) ?? [])
       .filter((holder) => unique.where === null || rows.of(table).satisfies(unique.where, rows.tableValues(holder) ?? []))
       .map((holder) => ({ holder, columns }));

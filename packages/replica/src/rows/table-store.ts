@@ -374,13 +374,18 @@ export class TableStore {
   }
 
   /** Keys of the rows that hold the same values as these under UNIQUE index number `index`, one of plain columns. */
-  keysClashing(index: number, values: readonly Bindable[]): SqlValue[][] {
+  keysClashing(index: number, { values, raw }: { values: readonly Bindable[]; raw: readonly number[] }): SqlValue[][] {
     const unique = this.table.uniques[index];
     if (!unique) return [];
-    const match = unique.parts.map((part) => `${quote(part.name ?? "")} = ? COLLATE ${part.collation}`);
+    const match = unique.parts.map(
+      (part, i) => `${quote(part.name ?? "")} = ${raw.includes(i) ? "CAST(? AS TEXT)" : "?"} COLLATE ${part.collation}`,
+    );
     if (this.table.where !== null) match.push(this.table.where);
     return this.keys(
-      this.prepared(`clash ${index}`, () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${match.join(" AND ")}`),
+      this.prepared(
+        `clash ${index} ${raw.join()}`,
+        () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${match.join(" AND ")}`,
+      ),
       values,
     );
   }
