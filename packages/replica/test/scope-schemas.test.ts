@@ -130,6 +130,34 @@ test("triggers whose effects are rows of the scope rest at the server; those tha
   expect(refusal(() => carry(server, copy))).toBe("INVALID_ARGUMENT");
 });
 
+test("triggers on deleted rows rest and guard there just the same", () => {
+  const schema = `
+    CREATE TABLE item(id INTEGER PRIMARY KEY, team INTEGER, label TEXT);
+    CREATE TABLE log(id INTEGER PRIMARY KEY, team INTEGER, text TEXT);
+    CREATE TRIGGER logged AFTER DELETE ON item BEGIN INSERT INTO log(team, text) VALUES(OLD.team, 'gone ' || OLD.label); END;`;
+  const guards = `CREATE TRIGGER guarded BEFORE DELETE ON item WHEN OLD.label = 'guarded' BEGIN SELECT RAISE(ABORT, 'no'); END;
+    CREATE TRIGGER passed BEFORE DELETE ON item WHEN OLD.label = 'passed' BEGIN SELECT RAISE(IGNORE); END`;
+  const server = new Site("server", schema + guards);
+  server.edit("INSERT INTO item(team, label) VALUES(1, 'free'), (1, 'guarded'), (1, 'passed')");
+  const copy = copyOf(server, { name: "team-1", tables: [all("item", { where }), all("log", { where })] });
+  const first = new Site("laptop", schema, {});
+  carry(server, copy);
+  settle(copy, first);
+  first.edit("DELETE FROM item");
+  settle(copy, first);
+  expect(carry(server, copy)).toMatchObject({ complete: true, kept: 2 });
+  settle(copy, first);
+  for (const site of [server, first]) {
+    expect(site.rows("SELECT label FROM item ORDER BY label")).toEqual([{ label: "guarded" }, { label: "passed" }]);
+    // What the node's own triggers wrote of all three.
+    expect(site.rows("SELECT text FROM log ORDER BY text")).toEqual([
+      { text: "gone free" },
+      { text: "gone guarded" },
+      { text: "gone passed" },
+    ]);
+  }
+});
+
 test("a column that is taken out of a scope is emptied at its nodes and stays at the server; what was typed there meanwhile is kept; back in it, it comes whole", () => {
   const { server, copy, first } = start(
     "INSERT INTO stand(id, team, note, price) VALUES(1, 1, 'note one', 71), (2, 1, 'note two', 72), (3, 2, 'theirs', 73)",

@@ -180,7 +180,8 @@ class Pass {
 
   private deleteFromMain(table: CopiedTable, row: Row): boolean {
     if (row.mainChanged || !this.sides.isOwn(table, row, "main") || this.isReferredTo(table, row)) return false;
-    this.sides.run(`DELETE FROM main.${quote(table.name)} WHERE ${this.sides.match(table)}`, row);
+    const remove = `DELETE FROM main.${quote(table.name)} WHERE ${this.sides.match(table)}`;
+    if (this.attempt(() => (this.sides.run(remove, row) === 0 ? PASSED_OVER : null)) !== null) return false;
     this.sides.run(
       `DELETE FROM temp.inside_${table.n} WHERE ${table.key.map((_, i) => `k${i} = ${this.sides.key(table, i)}`).join(" AND ")}`,
       row,
