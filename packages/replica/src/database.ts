@@ -303,12 +303,20 @@ export class ReplicaDatabase implements Neighbour {
   forget({ retentionDays, dryRun }: { retentionDays: number; dryRun: boolean }): Forgetting {
     const parts = { ...this.parts, db: this.db, entities: this.parts.placement.members };
     // Corrected: by a clock that is a year ahead, what was deleted just now would be past the retention.
-    const forgetter = new Forgetter(parts, { retentionDays, dryRun, nowUs: this.parts.clock.nowUs() });
+    const options = { retentionDays, dryRun, nowUs: this.parts.clock.nowUs() };
+    let forgetter = new Forgetter(parts, options);
     // In the middle of a stream it is not known what refers to what.
     if (this.parts.restored.problem !== "" || this.parts.reader.isMidStream) return { ...forgetter.result, complete: false };
     this.drain();
     const begun = performance.now();
-    while (!this.parts.turns.write(() => forgetter.turn(performance.now() + LONGEST_TURN_MS))) {
+    let mayBeUndone = false;
+    const turn = () => {
+      // A transaction that was undone is done again: what it went past is still there.
+      if (mayBeUndone) forgetter = new Forgetter(parts, options);
+      mayBeUndone = true;
+      return forgetter.turn(performance.now() + LONGEST_TURN_MS);
+    };
+    for (; !this.parts.turns.write(turn); mayBeUndone = false) {
       if (performance.now() - begun > LONGEST_FORGETTING_MS) return { ...forgetter.result, complete: false };
       pauseThread(BETWEEN_TURNS_MS);
     }
@@ -351,7 +359,7 @@ export class ReplicaDatabase implements Neighbour {
     if (this.parts.reader.originsBeyond().length === 0) return 0;
     const left = this.parts.turns.write(() => leftBehind(parts, this.parts.reader.originsBeyond(), heldForUs, this.nowUs()));
     for (const source of left) {
-      const progress: Reissue = this.parts.turns.write(() => ({ source, origin: this.parts.knowledge.drawReissue(source), reached: 0 }));
+      const progress: Reissue = this.parts.turns.write(() => ({ source, origin: this.parts.knowledge.drawReissue(source) }));
       const turn = () => {
         this.parts.drainer.run(Number.POSITIVE_INFINITY);
         this.parts.rows.flush();

@@ -10,11 +10,10 @@ const ENTRIES_AT_ONCE = 500;
 
 type Entry = [sequence: bigint, tid: bigint, slot: bigint];
 
-/** A re-issue under way: whose changes, under which origin, and up to which sequence it has come. */
+/** A re-issue under way: whose changes, and under which origin. How far it has come is what the vector says of that. */
 export interface Reissue {
   source: number;
   origin: number;
-  reached: number;
 }
 
 /**
@@ -26,23 +25,25 @@ export interface Reissue {
  */
 export function reissue(
   { db, rows, knowledge }: { db: Database; rows: RowStore; knowledge: Knowledge },
-  progress: Reissue,
+  { source, origin }: Reissue,
   until: number,
 ): boolean {
   const page = db
     .prepare("SELECT sequence, tid, slot FROM _scoutsync_log WHERE oid = ? AND sequence > ? ORDER BY sequence LIMIT ?")
     .safeIntegers(true)
     .raw(true);
-  const after = knowledge.entries.get(progress.source) ?? 0;
+  const after = knowledge.entries.get(source) ?? 0;
+  // Asked rather than remembered: what a transaction did that was undone is to be done again.
+  let reached = knowledge.entries.get(origin) ?? 0;
   for (;;) {
-    const entries = page.all(progress.source, Math.max(after, progress.reached), ENTRIES_AT_ONCE) as Entry[];
+    const entries = page.all(source, Math.max(after, reached), ENTRIES_AT_ONCE) as Entry[];
     for (const [sequence, tid, slot] of entries) {
       const state = rows.atLog(Number(tid), slot);
       // An earlier entry of the same row has taken this one along; one of a table that is not here stays.
-      if (state && owns(state, progress.source, Number(sequence))) reissueRow(db, rows, state, { ...progress, after });
-      progress.reached = Number(sequence);
+      if (state && owns(state, source, Number(sequence))) reissueRow(db, rows, state, { source, origin, after });
+      reached = Number(sequence);
     }
-    if (progress.reached > (knowledge.entries.get(progress.origin) ?? 0)) knowledge.advance(progress.origin, progress.reached);
+    if (reached > (knowledge.entries.get(origin) ?? 0)) knowledge.advance(origin, reached);
     if (entries.length < ENTRIES_AT_ONCE) return true;
     if (performance.now() > until) return false;
   }
@@ -53,12 +54,7 @@ function owns(state: RowState, origin: number, sequence: number): boolean {
 }
 
 /** All writes of the origin that the row has, from the sequence on that follows `after`. Its values and its place stay as they are. */
-export function reissueRow(
-  db: Database,
-  rows: RowStore,
-  state: RowState,
-  { source, origin, after }: Pick<Reissue, "source" | "origin"> & { after: number },
-): void {
+export function reissueRow(db: Database, rows: RowStore, state: RowState, { source, origin, after }: Reissue & { after: number }): void {
   const before = ownedDots(state);
   const mine = (dot: { origin: number; sequence: number }) => dot.origin === source && dot.sequence > after;
   const again = <T extends { origin: number; sequence: number }>(dot: T): T => (mine(dot) ? { ...dot, origin } : dot);
