@@ -193,6 +193,17 @@ export function capturedShape(db: Database, table: Table): Shape | null {
 export const isShapeOf = ({ name, columns }: Shape, table: Table): boolean =>
   name === table.name && columns.join("\n") === table.columns.map((column) => column.name).join("\n");
 
+/**
+ * True where columns have each other's names, or others have their places: what was captured marks columns by their names of before, and what a
+ * row holds under a name is what it held under another one.
+ */
+export const hasSwapped = ({ order }: Shape, table: Table): boolean =>
+  order !== undefined &&
+  order.join("\n") !==
+    inOrder(table)
+      .map(({ name }) => name)
+      .join("\n");
+
 /** True when triggers of ours are on the table, under whatever shape: they went with it, or have never been away. */
 export function isCaptured(db: Database, table: Table): boolean {
   const find = db.prepare("SELECT 1 FROM main.sqlite_master WHERE type = 'trigger' AND name = ? AND tbl_name = ? COLLATE NOCASE");
