@@ -497,12 +497,12 @@ test("what is in doubt after a crash comes back also from who heard of it after 
   expect(read("a", "copy of x")).toBe("1");
 });
 
-test("who makes up that it was put back has it begin anew once an hour at most", async () => {
+test("who makes up that it was put back has it begin anew once an hour at most, and is told all of it in between, too", async () => {
   await look("a");
   const { engine } = at("a");
   const beginsAnew = async () => {
     const { index, seq } = engine.state();
-    await engine.placeOf([{ index, seq: seq + 1_000 }]);
+    expect(await engine.placeOf([{ index, seq: seq + 1_000 }])).toBe(0);
     return engine.state().index !== index;
   };
   expect([await beginsAnew(), await beginsAnew()]).toEqual([true, false]);
