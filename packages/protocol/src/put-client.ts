@@ -6,8 +6,11 @@ import { bidi, type ServiceClient } from "./client.ts";
 import { formatCursors, fromWireEnd, fromWireRefusal, fromWireWant, parseCursors, seqIn, toWireEntry } from "./file-entries.ts";
 import { asBuffer } from "./value.ts";
 
-/** Why a bulk connection ended comes through its call by then, or does not come, milliseconds. */
-const REASON_MS = 5_000;
+/**
+ * Why a bulk connection ended comes through its call by then, or does not come, milliseconds. The other side says it once what came is
+ * on its disk: whoever puts again before that is not asked for those files.
+ */
+const REASON_MS = 30_000;
 
 /** Offers to a node that is being called: `PutStream` of `@scoutsync/session`. */
 export interface PutStream {
