@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Review, unary } from "@scoutsync/protocol";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { comesTrue, eventually, FleetUnderTest, ONCE_MORE } from "./fleet-under-test.ts";
 import { Described } from "./described.ts";
 import { RedisServer, redisProgram } from "./redis-server.ts";
@@ -91,6 +91,23 @@ describe.skipIf(redisProgram === null)("the HTTP API", ONCE_MORE, () => {
     await fleet.stop();
     await redis.remove();
   });
+  // As an attempt that failed may have left it: its changes underway, nobody catching up, a node paused, away or unknown.
+  let failed = "";
+  beforeEach(async ({ task }) => {
+    if (failed !== task.name) return;
+    await ask("PUT", "/api/config", { body: { catchup_scheduler_enabled: null, max_retries: null } });
+    await ask("POST", "/api/jobs/resume");
+    for (const node of nodes) {
+      node.reviews = [];
+      node.lie = null;
+      if (!node.isUp) await node.up();
+      const id = String(await node.register(fleet.client));
+      await ask("POST", `/api/nodes/${id}/resume`, { template: "/api/nodes/{id}/resume" });
+    }
+    await ask("POST", "/api/sync-all");
+    await fleet.equal(20_000);
+  });
+  afterEach(({ task }) => void (failed = task.result?.state === "fail" ? task.name : ""));
 
   it("is described whole: every route, every RPC that it names, and nothing twice", async () => {
     const { document } = described;
@@ -188,7 +205,9 @@ describe.skipIf(redisProgram === null)("the HTTP API", ONCE_MORE, () => {
 
   it("adds, syncs and removes nodes", async () => {
     const address = nodes[2]!.address;
-    await ask("DELETE", "/api/nodes/3", { template: "/api/nodes/{id}", status: 204 });
+    // The third, or what an attempt before made of it.
+    const known = ((await ask("GET", "/api/fleet"))["nodes"] as Json[]).find((one) => one["address"] === address);
+    await ask("DELETE", `/api/nodes/${String(known?.["id"])}`, { template: "/api/nodes/{id}", status: 204 });
     await ask("POST", "/api/nodes", { body: {}, status: 400 });
     await ask("POST", "/api/nodes", { body: { address: "nonsense" }, status: 400 });
     const { node } = (await ask("POST", "/api/nodes", { body: { address, name: "again" }, status: 201 })) as { node: Json };
@@ -227,9 +246,9 @@ describe.skipIf(redisProgram === null)("the HTTP API", ONCE_MORE, () => {
     expect([...read.ids].sort((a, b) => b - a)).toEqual(read.ids);
     expect(new Set(read.ids).size).toBe(read.total);
     await ask("GET", "/api/logs?page=0", { status: 400 });
-    const failed = (await ask("GET", "/api/logs?status=failed")) as { logs: { status: string }[]; total: number };
-    expect(failed.logs.filter(({ status }) => status !== "failed")).toEqual([]);
-    expect(failed.total).toBeLessThan(read.total);
+    const ofFailures = (await ask("GET", "/api/logs?status=failed")) as { logs: { status: string }[]; total: number };
+    expect(ofFailures.logs.filter(({ status }) => status !== "failed")).toEqual([]);
+    expect(ofFailures.total).toBeLessThan(read.total);
   });
 
   it("changes settings all at once or not at all, and never shows a secret", async () => {

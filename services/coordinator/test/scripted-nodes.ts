@@ -105,6 +105,10 @@ export class ScriptedNode {
     return [...this.vectors].map(([database, vector]) => `${database}=${print(vector).vector}`).join(" ");
   }
 
+  get isUp(): boolean {
+    return this.#server !== null;
+  }
+
   async up(): Promise<this> {
     const server = new Server();
     server.addService(SyncNodeService, this.#calls() as SyncNodeServer);
