@@ -119,9 +119,10 @@ export async function runSession(options: SessionOptions): Promise<SessionResult
   for (const root of options.files ?? []) {
     try {
       const outcome = await persistently(options, stats, () => syncFiles(options, root, stats));
+      const refusals = refusalErrors(root.name, outcome.refused);
       if (outcome.verified) verified += 1;
-      else if (outcome.refused.length === 0) unverified.push(filesUnverified(options, root));
-      for (const error of refusalErrors(root.name, outcome.refused)) errors.push({ code: error.code, message: error.message });
+      else if (refusals.length === 0) unverified.push(filesUnverified(options, root));
+      for (const error of refusals) errors.push({ code: error.code, message: error.message });
     } catch (error) {
       if (error instanceof SyncError && error.code === "ROOT_NOT_FOUND") {
         absent += 1;

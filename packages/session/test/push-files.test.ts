@@ -4,7 +4,7 @@ import type { FileEntry, Origin } from "@scoutsync/core";
 import { FileRootPool } from "@scoutsync/files";
 import { temporaryFolder } from "@scoutsync/testkit";
 import { expect, onTestFinished, test } from "vitest";
-import { emptyStats, pushFiles, Rate, type FilePeer } from "../src/index.ts";
+import { emptyStats, type FilePeer, type Peer, pushFiles, Rate, runSession } from "../src/index.ts";
 
 const MOST_BYTES = 9 * 1024 * 1024;
 const AUTHORS = 8_000;
@@ -13,7 +13,8 @@ const EACH = 50;
 /** Of versions, as text: each author with its counter. */
 const bytesOf = (entries: readonly FileEntry[]) => entries.reduce((sum, { version }) => sum + 28 * version.size, 0);
 
-test("files that were edited in thousands of runs are offered in messages that can be sent, each of them once", async () => {
+/** A root of its own, for as long as the test takes. */
+async function openRoot() {
   const folder = temporaryFolder("push");
   const pool = new FileRootPool();
   onTestFinished(async () => {
@@ -21,7 +22,7 @@ test("files that were edited in thousands of runs are offered in messages that c
     folder.remove();
   });
   mkdirSync(join(folder.path, "root"));
-  const root = await pool.open({
+  return pool.open({
     name: "uploads",
     path: join(folder.path, "root"),
     manifestPath: join(folder.path, "files.db"),
@@ -29,6 +30,10 @@ test("files that were edited in thousands of runs are offered in messages that c
     databases: [],
     exclude: [],
   });
+}
+
+test("files that were edited in thousands of runs are offered in messages that can be sent, each of them once", async () => {
+  const root = await openRoot();
   const authorOf = (n: number) =>
     n
       .toString()
@@ -86,4 +91,33 @@ test("files that were edited in thousands of runs are offered in messages that c
   } as unknown as FilePeer;
   await pushFiles({ root, peer, nodeName: "a", asKnown: true, rate: new Rate(), stats: emptyStats() });
   expect(offered.sort()).toEqual([...paths("folder"), ...paths("gone")]);
+});
+
+test("a session in which a file could not be had just then says why it found nothing equal", async () => {
+  const root = await openRoot();
+  const refusal = { path: "film", code: "FILE_CHANGED", message: 'the bytes of "film" could not be had now', retry: true };
+  const end = (seq: number) => ({ index: "c".repeat(16), seq, digest: "another", received: 0, pending: 1 });
+  const peer = {
+    address: "b",
+    async *fileList() {
+      yield { index: "c".repeat(16), entries: [], end: end(0), part: null };
+    },
+    fileBytes: () => {},
+    fileRecipe: () => {},
+    openPut: async () => ({
+      ready: { received: 0, known: [], index: "c".repeat(16), digest: "" },
+      offer: async () => [],
+      commit: async () => ({ placed: 0, conflicts: 0, removed: 0, refused: [refusal] }),
+      done: async ({ seq }: { seq: number }) => end(seq),
+      cancel: () => {},
+    }),
+  } as unknown as Peer & FilePeer;
+  const about = { hash: "", size: 0, modifiedUs: 1, stampUs: 1, author: "b", before: "", cause: "", losers: [] };
+  await root.receive(
+    [{ ...about, path: "folder", kind: "folder", mode: 7, version: new Map([["b".repeat(16) as Origin, 1_700_000_000]]) }],
+    "b".repeat(16),
+    "b",
+  );
+  const done = await runSession({ databases: [], files: [root], peer, nodeName: "a", named: false });
+  expect(done).toMatchObject({ success: true, verified: false, errors: [], unverified: [expect.stringContaining('files of "uploads"')] });
 });
