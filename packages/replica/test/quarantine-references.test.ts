@@ -1,6 +1,6 @@
 import { ByteReader, ByteWriter } from "@scoutsync/core";
 import { describe, expect, test } from "vitest";
-import { SECOND_US, settle, Site, type SiteOptions } from "./site.ts";
+import { refusal, SECOND_US, settle, Site, type SiteOptions } from "./site.ts";
 
 const SCHEMA = `
   CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT);
@@ -236,6 +236,30 @@ describe("references that a mass delete emptied in rows that stay", () => {
     expectEqual(a, b);
     expect(b.one("SELECT max(team_id) FROM robot")).toBe(10);
     expect(b.one("SELECT count(word) FROM said")).toBe(0);
+  });
+
+  test.each(["killed", "failing"])("are written again where the node was %s before it had drained that their row had gone", (how) => {
+    const schema = `CREATE TABLE season(id INTEGER PRIMARY KEY, name TEXT);
+      CREATE TABLE game(id INTEGER PRIMARY KEY, season INTEGER REFERENCES season(id) ON DELETE SET NULL)`;
+    const [a, b] = [new Site("a", schema, { turnMs: 0 }), new Site("b", schema)];
+    a.app.pragma("foreign_keys = ON");
+    a.edit(`${numbers(120)} INSERT INTO season SELECT i, 'season ' || i FROM n; ${numbers(2_500)} INSERT INTO game SELECT i, 60 FROM n`);
+    settle(a, b);
+    a.write("DELETE FROM season");
+    expect(a.replica.drainTurn()).toBe(false);
+    if (how === "failing") {
+      a.failDrain();
+      refusal(() => a.replica.drainTurn());
+    } else {
+      a.kill();
+      a.start();
+    }
+    a.replica.drain();
+    settle(a, b);
+    expect(b.one("SELECT count(season) FROM game")).toBe(0);
+    decide(a, "undo");
+    settle(a, b);
+    for (const site of [a, b]) expect(site.one("SELECT count(*) FROM game JOIN season ON season = season.id")).toBe(2_500);
   });
 
   test("name the row by the integer that it has by then, and stay empty where another row has their UNIQUE value", () => {

@@ -118,10 +118,11 @@ export class Captured {
     return { keys, select };
   }
 
-  /** Removes events up to `at` but for those that the end of the list decides. */
-  forget(at: bigint, tables: ReadonlyMap<number, { table: Table }>, displaced: Displaced): void {
+  /** Removes events up to `at` but for those that the end of the list decides, and those with the numbers `awaited`. */
+  forget(at: bigint, tables: ReadonlyMap<number, { table: Table }>, displaced: Displaced, awaited: readonly number[]): void {
     const kept = [...displaced].map(([table]) => eventCode(table.tid, Op.displaced));
-    this.db.prepare(`DELETE FROM ${CAPTURE} WHERE n <= ? AND event NOT IN (${kept.join(", ")})`).run(at);
+    const others = `event NOT IN (${kept.join(", ")}) AND n NOT IN (${awaited.join(", ")})`;
+    this.db.prepare(`DELETE FROM ${CAPTURE} WHERE n <= ? AND ${others}`).run(at);
     for (const { table } of tables.values()) {
       const stays = displaced.has(table) ? `AND ${imageNumber(table)} NOT IN (SELECT n FROM ${CAPTURE})` : "";
       this.db.prepare(`DELETE FROM ${imageTable(table.tid)} WHERE ${imageNumber(table)} <= ? ${stays}`).run(at);

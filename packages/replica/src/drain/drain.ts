@@ -18,6 +18,9 @@ import { OwnWrites } from "./own-writes.ts";
 import { RowDrain } from "./row-drain.ts";
 import { WholeParts } from "./whole-parts.ts";
 
+/** Deletes that lie in one another: SQLite lets triggers do no more. */
+const MOST_NESTED = 1_000;
+
 /** Turns captured events into changes. All of it happens inside the caller's write transaction. */
 export class Drain {
   private readonly db: Database;
@@ -168,12 +171,20 @@ export class Drain {
         this.groupAfter = this.knowledge.lastSequence;
       }
       this.parts.drained(complete ? (part as number) : Number(at));
-      this.captured.forget(at as bigint, tables, displaced);
+      this.captured.forget(at as bigint, tables, displaced, this.quarantine.into() === null ? [] : this.awaited());
       if (performance.now() > until) {
         this.groups.leaveOpen(this.groupAfter as number);
         return false;
       }
     }
+  }
+
+  /**
+   * Numbers of the events that rows are about to go, whose deletes are yet to be drained: a run that is killed in between, or fails, would
+   * not know what they emptied. Of those that a trigger of the application kept from going only the latest: deletes lie in one another.
+   */
+  private awaited(): number[] {
+    return [...this.goesFrom.values()].slice(-MOST_NESTED);
   }
 
   private begin(): void {
@@ -319,6 +330,7 @@ export class Drain {
       }
       const name = found.table.keyless ? `${found.table.tid}` : nameOf(found.table, event.key);
       if (event.op === Op.going) {
+        this.goesFrom.delete(name);
         this.goesFrom.set(name, event.n);
         continue;
       }
