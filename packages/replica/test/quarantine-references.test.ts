@@ -262,6 +262,26 @@ describe("references that a mass delete emptied in rows that stay", () => {
     for (const site of [a, b]) expect(site.one("SELECT count(*) FROM game JOIN season ON season = season.id")).toBe(2_500);
   });
 
+  test("are written again where all rows of their mass delete came back with those that another one took", () => {
+    const schema = `CREATE TABLE tag(k TEXT PRIMARY KEY);
+      CREATE TABLE team(id INTEGER PRIMARY KEY, tag TEXT REFERENCES tag(k) ON DELETE CASCADE);
+      CREATE TABLE word(id INTEGER PRIMARY KEY, tag TEXT REFERENCES tag(k) ON DELETE SET NULL)`;
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    a.app.pragma("foreign_keys = ON");
+    a.edit(`${numbers(120)} INSERT INTO tag SELECT 't' || i FROM n`);
+    for (const table of ["team", "word"]) a.edit(`${numbers(120)} INSERT INTO ${table} SELECT i, 't' || i FROM n`);
+    a.edit("DELETE FROM team");
+    a.edit("DELETE FROM tag");
+    settle(a, b);
+    expect(b.one("SELECT count(tag) FROM word")).toBe(0);
+    a.replica.resolve({ id: String(reviewsOf(a)[0]?.id), keep: "", set: [], decision: "undo" });
+    settle(a, b);
+    for (const site of [a, b]) {
+      for (const table of ["team", "word"]) expect(site.one(`SELECT count(*) FROM ${table} JOIN tag ON tag = k`)).toBe(120);
+      expect(reviewsOf(site)).toEqual([]);
+    }
+  });
+
   test("name the row by the integer that it has by then, and stay empty where another row has their UNIQUE value", () => {
     const [a, b] = [new Site("a", UNIQUE, {}), new Site("b", UNIQUE, {})];
     for (const site of [a, b]) site.app.pragma("foreign_keys = ON");

@@ -47,6 +47,9 @@ export interface KeptBackDelete {
   rows: { table: Table; rows: number; sample: SqlValue[][] }[];
 }
 
+/** True of one that waits for a person and has no row any more. */
+const IS_EMPTY =
+  "draining = 0 AND decision IS NULL AND NOT EXISTS (SELECT 1 FROM _scoutsync_quarantined AS q WHERE q.quarantine = _scoutsync_quarantine.id AND q.tid > 0)";
 /** Rows looked at before the clock is. */
 const LOOKED_AT_ONCE = 200;
 /** Rows put back before the clock is looked at. */
@@ -159,10 +162,7 @@ export class Quarantine {
 
   /** Nobody can decide about one whose rows have all come back. One that is decided may still have references to give back. */
   private removeEmpty(): void {
-    const empty = valueStatement(
-      this.db,
-      "SELECT id FROM _scoutsync_quarantine WHERE draining = 0 AND decision IS NULL AND NOT EXISTS (SELECT 1 FROM _scoutsync_quarantined AS q WHERE q.quarantine = _scoutsync_quarantine.id AND q.tid > 0)",
-    ).all() as number[];
+    const empty = valueStatement(this.db, `SELECT id FROM _scoutsync_quarantine WHERE ${IS_EMPTY}`).all() as number[];
     for (const id of empty) this.remove(id);
     if (empty.length > 0) this.rows.lookForKeptBack();
   }
@@ -248,7 +248,11 @@ export class Quarantine {
         )
         .get() as { id: number; since: number; decision: QuarantineDecision; moved: number | null } | undefined;
       if (!next) return true;
-      if (next.decision === "release" && !this.spareReferredTo(next.id, until)) return false;
+      if (next.decision === "release") {
+        const isThrough = this.spareReferredTo(next.id, until);
+        this.undoEmpty();
+        if (!isThrough) return false;
+      }
       // Children go first and come back last.
       const tables = next.decision === "release" ? this.rows.tables.toReversed() : this.rows.tables;
       const table = tables.find(({ tid }) => this.page(next.id, tid, 1).length > 0);
@@ -262,8 +266,14 @@ export class Quarantine {
         if (next.decision === "undo" || this.isEdited(table, local, hash) || this.lacksParent(table, local))
           this.putBackWithParents(table, local);
         else this.letGo(table, local, next);
+      this.undoEmpty();
       if (next.decision === "release" || performance.now() > until) return false;
     }
+  }
+
+  /** Rows come back with what they refer to. Where that was all of another mass delete, what that one emptied is given back, too: nobody can undo it any more. */
+  private undoEmpty(): void {
+    this.db.exec(`UPDATE _scoutsync_quarantine SET decision = 'undo' WHERE ${IS_EMPTY}`);
   }
 
   private page(id: number, tid: number, limit: number): { local: Buffer; hash: Buffer }[] {
