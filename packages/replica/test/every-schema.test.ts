@@ -450,6 +450,33 @@ describe("the application's triggers", () => {
     }
   });
 
+  test("that fail after a row is written, and leave it there, do not keep it from being captured: made before or after ours", () => {
+    const schema = `CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT); CREATE TABLE bag(v TEXT); CREATE TABLE log(line TEXT UNIQUE);
+      CREATE TRIGGER told AFTER INSERT ON t BEGIN INSERT INTO log VALUES(NEW.v); END;
+      CREATE TRIGGER bag_told AFTER UPDATE ON bag BEGIN INSERT INTO log VALUES(NEW.v); END`;
+    const later = `CREATE TRIGGER odd AFTER UPDATE ON t WHEN NEW.v LIKE 'odd%' BEGIN SELECT RAISE(FAIL, 'odd'); END;
+      CREATE TRIGGER last AFTER DELETE ON t WHEN NOT EXISTS (SELECT 1 FROM t) BEGIN INSERT OR FAIL INTO log VALUES('x'); END`;
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    a.edit("INSERT INTO t(v) VALUES('x'), ('y'); INSERT INTO bag VALUES('z')");
+    settle(a, b);
+    const attempt = (...statements: string[]) => {
+      b.app.close();
+      b.app = new Database(b.path);
+      for (const sql of statements) expect(() => b.app.exec(sql), sql).toThrow(/^odd$|UNIQUE constraint failed: log/);
+      settle(a, b);
+      for (const table of ["t", "bag", "log"])
+        expect(a.rows(`SELECT * FROM ${table} ORDER BY 1`)).toEqual(b.rows(`SELECT * FROM ${table} ORDER BY 1`));
+      expect(a.pull(b).at(-1)?.verified).toBe(true);
+    };
+    attempt("INSERT OR FAIL INTO t(v) VALUES('x')", "UPDATE OR FAIL bag SET v = 'x'");
+    expect(a.rows("SELECT v FROM t UNION ALL SELECT v FROM bag ORDER BY 1").map(({ v }) => v)).toEqual(["x", "x", "x", "y"]);
+    b.edit(later);
+    attempt("UPDATE t SET v = 'odd one' WHERE id = 2");
+    expect(a.one("SELECT v FROM t WHERE id = 2")).toBe("odd one");
+    attempt("DELETE FROM t");
+    expect(a.rows("SELECT * FROM t")).toEqual([]);
+  });
+
   test("that feed an index by what else they wrote rest as a whole: alone they would feed it otherwise", () => {
     const schema = `CREATE TABLE doc(id INTEGER PRIMARY KEY, body TEXT); CREATE TABLE was(id INTEGER PRIMARY KEY, body TEXT);
       CREATE VIRTUAL TABLE words USING fts5(body);

@@ -76,4 +76,24 @@ export function putInPlace(db: Database, resting: readonly RestingTrigger[]): vo
 /** Makes triggers that rest what they were. */
 export function putBack(db: Database, resting: readonly RestingTrigger[]): void {
   for (const { name, sql, meanwhile } of resting) db.exec(`${meanwhile === null ? "" : `DROP TRIGGER main.${quote(name)};`} ${sql}`);
+  captureFirst(db);
+}
+
+const AFTER = "type = 'trigger' AND name GLOB '_scoutsync_*' AND substr(sql, 1, 80) LIKE '% AFTER %'";
+
+/**
+ * Makes our triggers anew where one of the application's that comes after a write is younger: SQLite runs the youngest first, and one that
+ * fails with FAIL, or in a statement OR FAIL, leaves the write there and runs no other.
+ */
+export function captureFirst(db: Database): void {
+  const late = valueStatement(
+    db,
+    `WITH ours AS (SELECT tbl_name AS name, min(rowid) AS oldest FROM main.sqlite_schema WHERE ${AFTER} GROUP BY 1)
+      SELECT DISTINCT ours.name FROM main.sqlite_schema AS app JOIN ours ON ours.name = app.tbl_name
+      WHERE app.type = 'trigger' AND app.rowid > ours.oldest AND app.name NOT GLOB '_scoutsync_*' AND app.sql LIKE '%AFTER%'`,
+  ).all() as string[];
+  for (const table of late) {
+    const ours = db.prepare(`SELECT name, sql FROM main.sqlite_schema WHERE ${AFTER} AND tbl_name = ? ORDER BY rowid`).all(table);
+    for (const { name, sql } of ours as { name: string; sql: string }[]) db.exec(`DROP TRIGGER main.${quote(name)}; ${sql}`);
+  }
 }

@@ -6,7 +6,7 @@ import type { Delivery } from "../apply/delivery.ts";
 import type { Placement } from "../apply/placement.ts";
 import type { CaptureFaults } from "../capture/faults.ts";
 import { silentWrites } from "../capture/probe.ts";
-import type { Silence } from "../capture/silence.ts";
+import { captureFirst, type Silence } from "../capture/silence.ts";
 import { captureTriggers } from "../capture/triggers.ts";
 import type { DigestSums } from "../digest/digest-sums.ts";
 import type { Drain } from "../drain/drain.ts";
@@ -198,6 +198,7 @@ export class SchemaFollower {
     for (const table of tables) if (hasLocalKey(table)) noteLocalKeys(this.db, table.tid);
     for (const table of tables) noteGoing(this.db, table);
     for (const table of tables) noteOrder(this.db, table);
+    captureFirst(this.db);
     this.rows.setTables([...tables, ...leaving, ...absent.filter(({ tid }) => leaving.every((table) => table.tid !== tid))]);
     this.rows.shared.nameTables([...tables, ...absent]);
     this.rejoin(returned, new Map(broken.map(({ table, shape }) => [table, shape])));
