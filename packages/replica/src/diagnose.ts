@@ -8,6 +8,7 @@ import { quote } from "./schema/quote.ts";
 import { keyIsNull, surveyTables, type TableShape } from "./schema/tables.ts";
 import { planScope, type ScopeRule } from "./scope/plan.ts";
 import { triggersToSuspend } from "./schema/app-triggers.ts";
+import { lastLeaving } from "./schema/text-indexes.ts";
 import { stepsOf } from "./schema/trigger-steps.ts";
 import { fromSqlite } from "./sqlite-errors.ts";
 
@@ -72,6 +73,15 @@ export function diagnose(path: string, exclude: readonly string[], scopes: reado
         action: `Nothing to do: ${only} runs where a row is written, and not again where the change arrives. --run-trigger lets it run there, too.`,
       });
     }
+    const left = attached ? lastLeaving(db) : null;
+    if (left !== null)
+      problems.push({
+        severity: "warning",
+        message: `a full-text index without content, or of some rows of its table, did not hold what its triggers took out (last on ${left})`,
+        action:
+          "Have the application build it anew, unless it has since then: searches may find what was edited or deleted elsewhere. " +
+          "What was synced is whole, and goes on being synced.",
+      });
     for (const rule of scopes) {
       try {
         planScope(db, rule, { exclude });

@@ -21,7 +21,7 @@ import type { Table } from "./schema/catalog.ts";
 import type { SchemaFollower } from "./schema/follow.ts";
 import type { Reconciliation } from "./schema/reconcile.ts";
 import type { SeenSchema } from "./schema/seen.ts";
-import { isOfIndex, rebuildIndexes } from "./schema/text-indexes.ts";
+import { fillIndexes, isOfIndex, lackedByIndexes, leavingEntries, rebuildIndexes, runMending } from "./schema/text-indexes.ts";
 import { fromSqlite } from "./sqlite-errors.ts";
 import type { ReplicaClock } from "./time/replica-clock.ts";
 import { valueStatement } from "./kept-statements.ts";
@@ -43,8 +43,8 @@ const MOST_TRIES = 40;
 const LONGEST_FOR_DEPENDENTS_MS = 5_000;
 /** For how long the lock of such a database is waited for while this one's is held, milliseconds. */
 const LONGEST_BESIDE_MS = 250;
-/** After indexes that have fallen behind could not be built anew they are looked at again in so long, milliseconds. */
-const BETWEEN_REBUILDS_MS = 3_600_000;
+/** Sessions come again and again, and to look through indexes takes long: where nothing was found they are looked at again in so long, milliseconds. */
+const BETWEEN_LOOKS_MS = 3_600_000;
 
 /** A database that refers to this one could not be locked and drained just now. */
 class DependentBusy extends Error {
@@ -121,6 +121,7 @@ export class Turns {
   private readonly dependents: Parts["dependents"];
   private readonly drainNeighbour: Parts["drainNeighbour"];
   private changesBefore = 0;
+  private nextFillMs = 0;
   private nextRebuildMs = 0;
   private readonly lock = new LockTurns();
 
@@ -268,22 +269,63 @@ export class Turns {
     }
   }
 
-  /** One write transaction; everything is rolled back and forgotten when `work` throws. */
+  /**
+   * One write transaction; everything is rolled back and forgotten when `work` throws. Begun anew where an index has fallen behind that
+   * triggers feed; `work` then runs again from the start.
+   */
   private transaction<T>(work: () => T): T {
     try {
       return this.attempt(work);
     } catch (error) {
-      // A database that refers to rows of this one is written to in the same transaction: the index may be one of its.
-      if (!isOfIndex(error) || ![this, ...this.dependents()].some((turns) => turns.rebuild())) throw error;
-      return this.attempt(work);
+      if (!isOfIndex(error)) throw error;
+      return this.mending(error, work);
     }
   }
 
-  /** False also where that was so a short while ago: sessions come again and again, and to look through indexes takes long. */
-  private rebuild(): boolean {
+  private mending<T>(error: unknown, work: () => T): T {
+    // A database that refers to rows of this one is written to in the same transaction: the index may be one of its.
+    const all = [this, ...this.dependents()];
+    const some = (mend: (turns: Turns) => boolean) => () => all.map(mend).includes(true);
+    try {
+      return runMending(
+        error,
+        {
+          fill: some((turns) => turns.fillIndexes()),
+          leave: some((turns) => turns.leaveEntries()),
+          rebuild: some((turns) => turns.rebuildIndexes()),
+        },
+        (leaving) => {
+          if (!leaving) for (const { silence } of all) silence.leaving = null;
+          return this.attempt(work);
+        },
+      );
+    } finally {
+      for (const { silence } of all) silence.leaving = null;
+    }
+  }
+
+  /** Puts into indexes what they lack, giving the lock back in between. False where that is nothing. */
+  private fillIndexes(): boolean {
+    if (performance.now() < this.nextFillMs) return false;
+    const lacking = lackedByIndexes(this.db);
+    if (lacking.length === 0) {
+      this.nextFillMs = performance.now() + BETWEEN_LOOKS_MS;
+      return false;
+    }
+    while (!this.attempt(() => fillIndexes(this.db, lacking, performance.now() + this.turnMs))) this.pause(BETWEEN_TURNS_MS);
+    return true;
+  }
+
+  /** Has entries left in indexes that only their application can build. False where there are none. */
+  private leaveEntries(): boolean {
+    this.silence.leaving = leavingEntries(this.db, this.silence.suspended);
+    return this.silence.leaving !== null;
+  }
+
+  private rebuildIndexes(): boolean {
     if (performance.now() < this.nextRebuildMs) return false;
     const isDone = this.attempt(() => rebuildIndexes(this.db));
-    if (!isDone) this.nextRebuildMs = performance.now() + BETWEEN_REBUILDS_MS;
+    if (!isDone) this.nextRebuildMs = performance.now() + BETWEEN_LOOKS_MS;
     return isDone;
   }
 

@@ -3,6 +3,7 @@ import type { RowStore } from "../rows/row-store.ts";
 import type { RestingTrigger } from "../schema/app-triggers.ts";
 import { quote } from "../schema/quote.ts";
 import type { SeenSchema } from "../schema/seen.ts";
+import { noteLeaving } from "../schema/text-indexes.ts";
 import { captureTriggers } from "./triggers.ts";
 import { valueStatement } from "../kept-statements.ts";
 
@@ -10,6 +11,8 @@ import { valueStatement } from "../kept-statements.ts";
 export class Silence {
   /** Triggers of the application that do not run meanwhile as they are. */
   suspended: RestingTrigger[] = [];
+  /** As `suspended`, while entries of indexes are left that do not hold them; null otherwise. */
+  leaving: RestingTrigger[] | null = null;
   /** Rows put into _scoutsync_applying and taken out again. */
   flagged = 0;
   private readonly db: Database;
@@ -25,7 +28,9 @@ export class Silence {
   /** Runs `work` inside the caller's transaction, whose rollback restores everything when it throws. */
   keep<T>(work: () => T): T {
     this.db.exec("INSERT INTO _scoutsync_applying VALUES(1)");
-    const result = this.suspended.length > 0 ? this.withoutSuspended(work) : work();
+    const resting = this.leaving ?? this.suspended;
+    if (this.leaving) noteLeaving(this.db);
+    const result = resting.length > 0 ? this.without(resting, work) : work();
     this.db.exec("DELETE FROM _scoutsync_applying");
     this.flagged += 2;
     return result;
@@ -36,13 +41,13 @@ export class Silence {
    * that it had: with another one each connection of the application would read it anew after every batch, in the middle of
    * whatever it does, and in SQLite before 3.42 or so a write to a table with a full-text index then fails with "no such table".
    */
-  private withoutSuspended<T>(work: () => T): T {
+  private without<T>(resting: readonly RestingTrigger[], work: () => T): T {
     const before = this.seen.current();
-    putInPlace(this.db, this.suspended);
+    putInPlace(this.db, resting);
     const without = this.seen.current();
     const result = work();
     const isAllTheSame = this.seen.current() === without;
-    putBack(this.db, this.suspended);
+    putBack(this.db, resting);
     if (isAllTheSame) this.seen.setBack(before);
     this.seen.see();
     return result;

@@ -3,6 +3,8 @@ import { SyncError } from "@scoutsync/core";
 import type { Database } from "better-sqlite3";
 import { valueText } from "../rows/values.ts";
 import { quote } from "../schema/quote.ts";
+import { isOfIndex, runMending, withIndexes } from "../schema/text-indexes.ts";
+import { fromSqlite } from "../sqlite-errors.ts";
 import { type CopiedTable, keptTable, openBoth, type ScopeSource } from "./copy.ts";
 import { type KeptChange, Sides } from "./sides.ts";
 import { isTakenOnce, noteTakenOnce } from "./taken.ts";
@@ -55,15 +57,26 @@ interface Kept {
   m_seq: bigint | null;
 }
 
+interface KeptRequest {
+  id: string;
+  set: readonly { name: string; value: SqlValue }[];
+}
+
 /**
  * Does in the database what a node of the scope had wanted, as a write of an application there, with other values where
  * `set` names columns, and takes the entry off the list. Throws NOT_FOUND, and INVALID_ARGUMENT where the database refuses it.
  */
-export function applyKept(
-  source: ScopeSource,
-  copy: string,
-  { id, set }: { id: string; set: readonly { name: string; value: SqlValue }[] },
-): void {
+export function applyKept(source: ScopeSource, copy: string, request: KeptRequest): void {
+  try {
+    applyOnce(source, copy, request);
+  } catch (error) {
+    if (!isOfIndex(error)) throw error;
+    const failed = fromSqlite(error, source.main);
+    withIndexes(source.main, (mends) => runMending(failed, { ...mends, leave: () => false }, () => applyOnce(source, copy, request)));
+  }
+}
+
+function applyOnce(source: ScopeSource, copy: string, { id, set }: KeptRequest): void {
   const { db, tables } = openBoth(source, copy);
   const scope = source.rule.name;
   try {

@@ -11,6 +11,7 @@ import { type Row, same, Sides } from "./sides.ts";
 import { agreeOnTaken, clearTaken, Taken } from "./taken.ts";
 import { listWork, workOf } from "./work.ts";
 import { putBack, putInPlace } from "../capture/silence.ts";
+import { isOfIndex, leavingEntries, noteLeaving, runMending, withIndexes } from "../schema/text-indexes.ts";
 import { fromSqlite } from "../sqlite-errors.ts";
 import { beginWriting, isBusy } from "../write-lock.ts";
 
@@ -48,13 +49,26 @@ const INSERTED = 1;
  * changed there goes to the database where the scope allows it, as a write of an application. All of it is committed in
  * the database first and then in the copy; what a crash in between leaves is finished by the next pass.
  */
-export function runPass({ source, copy, nowUs, hold, beforeCommit }: PassRequest): PassOutcome {
-  const { db, tables, resting, altered } = openBoth(source, copy);
+export function runPass(request: PassRequest): PassOutcome {
   try {
+    return passOnce(request, false);
+  } catch (error) {
+    if (!isOfIndex(error)) throw error;
+    const { main } = request.source;
+    return withIndexes(main, (mends) => runMending(fromSqlite(error, main), mends, (leaving) => passOnce(request, leaving)));
+  }
+}
+
+/** `leaving`: with entries of indexes left, as `leavingEntries`. */
+function passOnce({ source, copy, nowUs, hold, beforeCommit }: PassRequest, leaving: boolean): PassOutcome {
+  const { db, tables, resting: planned, altered } = openBoth(source, copy);
+  try {
+    const resting = (leaving ? leavingEntries(db, planned) : null) ?? planned;
     if (altered) return { kind: "behind", side: "copy" };
     if (hold) beginWriting(db);
     else db.exec("BEGIN");
     const outcome = new Pass(new Sides(db, tables, nowUs), resting, source.rule.name).run();
+    if (leaving) noteLeaving(db);
     if (outcome.kind === "done") beforeCommit?.();
     db.exec(outcome.kind === "done" || outcome.kind === "mended" ? "COMMIT" : "ROLLBACK");
     return outcome;
