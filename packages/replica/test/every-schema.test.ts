@@ -399,6 +399,23 @@ describe("the application's triggers", () => {
     expect(b.rows("SELECT text FROM draft")).toEqual([{ text: "an hour of work" }]);
   });
 
+  test("that have rows of a table which stays here follow an integer do so where a row gets another one", () => {
+    const schema = `CREATE TABLE doc("an id" INTEGER PRIMARY KEY, body TEXT); CREATE TABLE draft(doc INT, text TEXT);
+      CREATE VIRTUAL TABLE words USING fts5(body);
+      CREATE TRIGGER doc_i AFTER INSERT ON doc BEGIN INSERT INTO words(rowid, body) VALUES(NEW."an id", NEW.body); END;
+      CREATE TRIGGER doc_d AFTER DELETE ON doc BEGIN DELETE FROM words WHERE rowid = OLD."an id"; END;
+      CREATE TRIGGER doc_u AFTER UPDATE ON doc BEGIN
+        DELETE FROM words WHERE rowid = OLD."an id"; INSERT INTO words(rowid, body) VALUES(NEW."an id", NEW.body); END;
+      CREATE TRIGGER doc_k AFTER UPDATE OF "an id" ON doc BEGIN UPDATE draft SET doc = NEW."an id" WHERE doc = OLD."an id"; END`;
+    const [a, b] = ["a", "b"].map((name) => new Site(name, schema, { exclude: ["draft"] })) as [Site, Site];
+    a.edit("INSERT INTO doc(body) VALUES('red robot')");
+    b.edit("INSERT INTO doc(body) VALUES('blue robot'); INSERT INTO draft VALUES(1, 'on blue')", b.nowUs + 1_000_000);
+    settle(a, b);
+    for (const site of [a, b])
+      expect(site.rows('SELECT rowid AS "an id", body FROM words ORDER BY 1')).toEqual(site.rows("SELECT * FROM doc ORDER BY 1"));
+    expect(b.rows('SELECT body, text FROM draft JOIN doc ON doc."an id" = draft.doc')).toEqual([{ body: "blue robot", text: "on blue" }]);
+  });
+
   test("that do other things beside keep such indexes right all the same, and have those effects once", () => {
     const schema = `CREATE TABLE doc(k TEXT, n INT, body TEXT, edits INT DEFAULT 0, PRIMARY KEY(k, n)); CREATE TABLE log(line TEXT);
       CREATE VIRTUAL TABLE doc_text USING fts5(body, content='doc'); CREATE VIRTUAL TABLE doc_less USING fts5(body, content='');

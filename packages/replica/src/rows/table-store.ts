@@ -205,7 +205,7 @@ export class TableStore {
   }
 
   private get isFeeding(): boolean {
-    return (this.feeding ??= isFeeding(this.db, this.table.source));
+    return (this.feeding ??= isFeeding(this.db, this.table.source, (this.table.key[0] as Column).name));
   }
 
   /** False where a constraint keeps the row out once it has gone, such as one of what a trigger writes to: nothing has happened then. */

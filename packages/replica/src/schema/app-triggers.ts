@@ -158,9 +158,10 @@ function restUnrunnable(
 
 /**
  * True where triggers of the application feed something from new and from deleted rows of a table: those that rest meanwhile are
- * not there. But for triggers that take rows of a table which stays here with those deleted, such as drafts: nobody else has them.
+ * not there. But for triggers that take rows of a table which stays here with those deleted, such as drafts, or have them follow
+ * the integer `key`: nobody else has them.
  */
-export function isFeeding(db: Database, source: string): boolean {
+export function isFeeding(db: Database, source: string, key: string): boolean {
   const sql =
     "SELECT sql FROM main.sqlite_master WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE AND name NOT LIKE '\\_scoutsync\\_%' ESCAPE '\\'";
   const triggers = (db.prepare(sql).pluck().all(source) as string[]).map(stepsOf);
@@ -171,8 +172,17 @@ export function isFeeding(db: Database, source: string): boolean {
     .pluck()
     .all();
   const takes = (step: TriggerStep) => step.writes !== null && !/^INSERT\b/i.test(step.sql) && !virtual.includes(step.writes);
-  return going.some(({ writes }) => coming.some((step) => writes !== null && step.writes === writes)) && !going.some(takes);
+  const names = (row: string, { sql: step }: TriggerStep) =>
+    [key, "rowid", "_rowid_", "oid"].some((name) => new RegExp(`\\b${row}\\s*\\.\\s*["'\`[]?${escaped(name)}(?![\\w$])`, "i").test(step));
+  const follows = (step: TriggerStep) => takes(step) && names("OLD", step) && names("NEW", step);
+  return (
+    going.some(({ writes }) => coming.some((step) => writes !== null && step.writes === writes)) &&
+    !going.some(takes) &&
+    !on(/\bUPDATE\s+(OF|ON)\b/i).some(follows)
+  );
 }
+
+const escaped = (name: string) => name.replaceAll(/[\\^$.*+?()[\]{}|]/g, "\\$&");
 
 /** The tables and views that a trigger of this SQL writes to, in lower case. */
 export function namesWritten(sql: string): string[] {
