@@ -123,8 +123,8 @@ export const FILE_FAULTS: Fault[] = [
     name: "rotten bytes are an edit",
     edits: [
       [
-        '} else if (row?.kind === "file" && this.isSuspect(row, print)) {',
-        '} else if (row?.kind === "folder" && this.isSuspect(row, print)) {',
+        '} else if (row?.kind === "file" && this.isSuspect(row, print, Number(stats.size))) {',
+        '} else if (row?.kind === "folder" && this.isSuspect(row, print, Number(stats.size))) {',
       ],
     ],
     caughtBy: tests("care"),

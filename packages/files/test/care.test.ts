@@ -2,6 +2,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import {
+  appendFileSync,
   type BigIntStats,
   chmodSync,
   closeSync,
@@ -110,6 +111,18 @@ test("other bytes under the same time are not spread: they go into the store, an
   const stored = await a.engine.versions("x.bin");
   expect(stored).toHaveLength(1);
   expect(a.engine.state().wanted).toBe(0);
+});
+
+test("what a long write had come to when it was looked at is not what the file goes back to: it has the time of the write's beginning", async () => {
+  write(a, "x", "as far as ");
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  await sync(a, b);
+  const [file, twin] = [join(a.root, "x"), join(folder.path, "twin")];
+  execFileSync("touch", ["-r", file, twin]);
+  appendFileSync(file, "the very end");
+  execFileSync("touch", ["-r", twin, file]);
+  await sync(a, b);
+  expect([read(a, "x"), read(b, "x")]).toEqual(["as far as the very end", "as far as the very end"]);
 });
 
 test("what cannot be read is not deleted, and links and devices are left alone", async () => {
@@ -722,7 +735,7 @@ test("what was in a folder that is gone by the word of others is gone with it, a
 test("an earlier version can be brought back over bytes that are suspect, which are kept", async () => {
   write(a, "x", "1");
   await sync(a, b);
-  write(a, "x", "22");
+  write(a, "x", "22222222");
   await sync(a, b);
   await new Promise((resolve) => setTimeout(resolve, 150));
   await b.engine.scan({});

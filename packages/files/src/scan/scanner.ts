@@ -399,7 +399,7 @@ export class Scanner {
         manifest.observe(path, { print, racy, missingUs: 0, state: State.here });
         return;
       }
-    } else if (row?.kind === "file" && this.isSuspect(row, print)) {
+    } else if (row?.kind === "file" && this.isSuspect(row, print, Number(stats.size))) {
       manifest.observe(path, { print, racy: false, missingUs: 0, state: State.suspect });
       return;
     }
@@ -421,10 +421,11 @@ export class Scanner {
 
   /**
    * Other bytes in the very file and under the very time that were known, long after it: no program's edit, but a disk's, or a
-   * crash's. Another file under that time is what a program put there that gives times to its files (from an archive).
+   * crash's. Another file under that time is what a program put there that gives times to its files (from an archive). One that has
+   * grown was read while a long write went on, which has the time of its beginning.
    */
-  private isSuspect(row: ManifestRow, print: string): boolean {
-    if (modifiedIn(row.print) !== modifiedIn(print) || inodeIn(row.print) !== inodeIn(print)) return false;
+  private isSuspect(row: ManifestRow, print: string, size: number): boolean {
+    if (modifiedIn(row.print) !== modifiedIn(print) || inodeIn(row.print) !== inodeIn(print) || size > row.size) return false;
     return row.state === State.suspect || (row.state === State.here && !row.racy && row.print !== "");
   }
 
