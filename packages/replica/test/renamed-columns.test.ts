@@ -95,29 +95,36 @@ test.each(KEYS.flatMap(moves) as [string, string][])(
   },
 );
 
-const SWAP = "BEGIN; ALTER TABLE item RENAME x TO z; ALTER TABLE item RENAME y TO x; ALTER TABLE item RENAME z TO y; COMMIT";
+const SWAP = "ALTER TABLE item RENAME x TO z; ALTER TABLE item RENAME y TO x; ALTER TABLE item RENAME z TO y";
+const MOVE = "ALTER TABLE item RENAME y TO old; ALTER TABLE item RENAME x TO y; ALTER TABLE item ADD COLUMN x TEXT";
+const TAKEN = [
+  [SWAP, "x = 'after'", ["x,y", "after,x1", "y2,before", "y3,x3"]],
+  [MOVE, "x = 'new', y = 'after'", ["x,y,old", "new,after,y1", ",before,y2", ",x3,y3"]],
+] as const;
+const cases = ["id TEXT PRIMARY KEY NOT NULL", "id INTEGER PRIMARY KEY"].flatMap((key) => TAKEN.map((taken) => [key, ...taken] as const));
 
-test.each(["id TEXT PRIMARY KEY NOT NULL", "id INTEGER PRIMARY KEY"].flatMap((key) => [true, false].map((down) => [key, down] as const)))(
-  "what is typed in columns that have each other's names now reaches others, and nobody took triggers off: %s, the node is down: %s",
-  (key, down) => {
-    const [a, b] = ["a", "b"].map((name) => new Site(name, `CREATE TABLE item(${key}, x TEXT, y TEXT)`)) as [Site, Site];
-    a.edit("INSERT INTO item VALUES(1, 'x1', 'y1'), (2, 'x2', 'y2'), (3, 'x3', 'y3')", at(0));
-    settle(a, b);
-    if (down) a.replica.close();
-    a.nowUs = at(5);
-    a.write(`UPDATE item SET x = 'before' WHERE id = 2; ${SWAP}; UPDATE item SET x = 'after' WHERE id = 1`);
-    if (down) a.start();
-    else a.replica.drain();
-    b.edit(SWAP, at(9));
-    settle(a, b);
-    for (const site of [a, b]) {
-      expect(site.rows("SELECT x, y FROM item ORDER BY id"), site.name).toEqual([
-        { x: "after", y: "x1" },
-        { x: "y2", y: "before" },
-        { x: "y3", y: "x3" },
-      ]);
-      expect(site.replica.checkCapture("").faults, site.name).toEqual([]);
-    }
-    expect(Buffer.from(b.replica.state().digest).equals(a.replica.state().digest)).toBe(true);
+describe.each(cases)(
+  "what is typed in columns that have each other's names now reaches others: %s, %s, %s",
+  (key, sql, typed, [names, ...rows]) => {
+    test.each([true, false])("and nobody took triggers off, the node is down: %s", (down) => {
+      const [a, b] = ["a", "b"].map((name) => new Site(name, `CREATE TABLE item(${key}, x TEXT, y TEXT)`)) as [Site, Site];
+      a.edit("INSERT INTO item VALUES(1, 'x1', 'y1'), (2, 'x2', 'y2'), (3, 'x3', 'y3')", at(0));
+      settle(a, b);
+      if (down) a.replica.close();
+      a.nowUs = at(5);
+      a.write(`UPDATE item SET x = 'before' WHERE id = 2; BEGIN; ${sql}; COMMIT; UPDATE item SET ${typed} WHERE id = 1`);
+      if (down) a.start();
+      else a.replica.drain();
+      b.edit(`BEGIN; ${sql}; COMMIT`, at(9));
+      settle(a, b);
+      for (const site of [a, b]) {
+        expect(
+          site.rows(`SELECT ${names} FROM item ORDER BY id`).map((row) => Object.values(row).join()),
+          site.name,
+        ).toEqual(rows);
+        expect(site.replica.checkCapture("").faults, site.name).toEqual([]);
+      }
+      expect(Buffer.from(b.replica.state().digest).equals(a.replica.state().digest)).toBe(true);
+    });
   },
 );

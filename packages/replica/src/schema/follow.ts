@@ -27,7 +27,7 @@ import {
   captureIsWhole,
   capturedShape,
   enterWithoutKey,
-  hasSwapped,
+  hasTakenNames,
   followRenames,
   installCapture,
   noteGoing,
@@ -170,10 +170,10 @@ export class SchemaFollower {
       const shape = capturedShape(this.db, table);
       const same = shape !== null && isShapeOf(shape, table) && captureIsWhole(this.db, table);
       if (same) return [];
-      const swapped = shape !== null && isShapeOf(shape, table) && hasSwapped(shape, table);
-      const byHand = !swapped && this.wasTakenOff(table);
+      const taken = shape !== null && hasTakenNames(this.db, shape, table);
+      const byHand = !taken && this.wasTakenOff(table);
       if (byHand) this.faults.note({ table: table.name, reason: TAKEN_OFF, atUs: this.nowUs() });
-      return [{ table, shape, blind: byHand || swapped || !isCaptured(this.db, table), byHand }];
+      return [{ table, shape, blind: byHand || taken || !isCaptured(this.db, table), byHand }];
     });
     for (const { table, shape, blind, byHand } of broken) if (shape) this.reconciliation.begin(table.tid, shape, blind, !byHand);
     const isLost = ({ keyless, columns }: Table, name: string) => !keyless && columns.every((column) => column.name !== name);

@@ -194,15 +194,28 @@ export const isShapeOf = ({ name, columns }: Shape, table: Table): boolean =>
   name === table.name && columns.join("\n") === table.columns.map((column) => column.name).join("\n");
 
 /**
- * True where columns have each other's names, or others have their places: what was captured marks columns by their names of before, and what a
- * row holds under a name is what it held under another one.
+ * True where a column has a name now that was another one's, as after a swap: what was captured marks columns by their names of before, and
+ * what a row holds under a name is not what it held under that. RENAME COLUMN changes names in triggers, too, which so say whose each is; of
+ * tables without a key only the order of the same names does.
  */
-export const hasSwapped = ({ order }: Shape, table: Table): boolean =>
-  order !== undefined &&
-  order.join("\n") !==
-    inOrder(table)
-      .map(({ name }) => name)
-      .join("\n");
+export function hasTakenNames(db: Database, shape: Shape, table: Table): boolean {
+  const { columns, order } = shape;
+  const trigger = db.prepare("SELECT sql FROM main.sqlite_master WHERE type = 'trigger' AND name = ?").pluck();
+  const sql = (trigger.get(`_scoutsync_update_${table.tid}`) ?? "") as string;
+  const names = [...sql.matchAll(/CASE WHEN OLD\.(?:"((?:[^"]|"")*)"|(\w+)) IS NOT NEW\./g)].map(
+    ([, quoted, bare]) => bare ?? (quoted as string).replaceAll('""', '"'),
+  );
+  if (names.length !== columns.length)
+    return (
+      isShapeOf(shape, table) &&
+      order !== undefined &&
+      order.join("\n") !==
+        inOrder(table)
+          .map(({ name }) => name)
+          .join("\n")
+    );
+  return columns.some((was, i) => names[i] !== was && table.columns.some(({ name }) => name === was));
+}
 
 /** True when triggers of ours are on the table, under whatever shape: they went with it, or have never been away. */
 export function isCaptured(db: Database, table: Table): boolean {
