@@ -299,13 +299,13 @@ export const DRAIN_FAULTS: Fault[] = [
   },
   {
     name: "what a migration writes knows what was held",
-    edits: [
-      [
-        "const unseen = new Set(this.rows.columnsToFill(state));\n    if (unseen.size > 0) {",
-        "const unseen = new Set<number>();\n    if (unseen.size > 0) {",
-      ],
-    ],
+    edits: [["const unseen = new Set(this.rows.columnsToFill(state));", "const unseen = new Set<number>();"]],
     caughtBy: tests("rolling"),
+  },
+  {
+    name: "a counter with another name is what it was, and no addition",
+    edits: [["const valued = (edit.former ?? replaced).map", "const valued = replaced.map"]],
+    caughtBy: tests("renamed-rules"),
   },
   {
     name: "rows that came and went between two drains are not there for what referred to them",

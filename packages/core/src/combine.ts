@@ -124,6 +124,33 @@ export function tallyOf(
   return { kind: "set", members: (elementsOf(value) ?? []).map((element) => ({ element, dots: dotsOf.get(element) ?? [dot] })) };
 }
 
+/** What writes of a column come to where all of them say what they changed. */
+export function comesTo(kind: Tally["kind"], writes: readonly RuledWrite[], causality: Causality): CellValue {
+  const joined = joinTallies(kind, writes, causality);
+  return joined.kind === "counter" ? sumOf(joined, causality) : textOf(joined.members);
+}
+
+/**
+ * The tally of a write, `told`, that says of a column by its new name what was written by the former one, and beside it what births wrote by
+ * the new one. Of such a birth nothing else counts: by the former name it wrote nothing.
+ */
+export function withBirths(told: Tally, births: readonly RuledWrite[], causality: Causality): { tally: Tally; value: CellValue } {
+  const own = births.map((birth) => ownTally(told.kind, birth, causality));
+  if (told.kind === "counter") {
+    const theirs = own.flatMap((tally) => (tally as Tally & { kind: "counter" }).totals);
+    const isOlder = (total: Total) => theirs.some(({ origin, sequence }) => origin === total.origin && sequence >= total.sequence);
+    const left = told.totals.filter((total) => !isOlder(total));
+    const fresh = theirs.filter(({ origin }) => left.every((total) => total.origin !== origin));
+    const tally = { ...told, totals: [...left, ...fresh] };
+    return { tally, value: sumOf(tally, causality) };
+  }
+  const members = new Map(told.members.map(({ element, dots }) => [element, dots]));
+  for (const { element, dots } of own.flatMap((tally) => (tally as Tally & { kind: "set" }).members))
+    members.set(element, [...(members.get(element) ?? []), ...dots]);
+  const tally: Tally = { kind: "set", members: [...members].map(([element, dots]) => ({ element, dots })) };
+  return { tally, value: textOf(tally.members) };
+}
+
 /** The writes whose value a register shows: all that are combined, else the latest. */
 function baseOf(kind: Tally["kind"], writes: readonly RuledWrite[], causality: Causality): readonly RuledWrite[] {
   const latest = winnerOf(writes, causality);
@@ -136,7 +163,9 @@ function ownTally(kind: Tally["kind"], { tally, value, origin: named, sequence, 
   // The same under every name that the write has: it has put in once what it holds.
   const origin = rootOf(named, causality);
   if (kind === "counter" && time === BEFORE_TAKING_PART) return { kind, base: numberOf(value), totals: [] };
-  if (kind === "counter") return { kind, base: null, totals: [{ origin, sequence, sum: numberOf(value) }] };
+  // One that put in nothing may have put in something by another name of the column, which others then say.
+  if (kind === "counter")
+    return { kind, base: null, totals: Number(numberOf(value)) === 0 ? [] : [{ origin, sequence, sum: numberOf(value) }] };
   return { kind, members: (elementsOf(value) ?? []).map((element) => ({ element, dots: [{ origin, sequence }] })) };
 }
 

@@ -69,7 +69,7 @@ export function makeParts(
   const entityMembers = new EntityMembers(parts);
   const groups = new Groups(parts);
   const audited = { ...parts, members: entityMembers, veil, rules: terms.rules, left: { catalogs: -1, count: 0 } };
-  const reconciliation = new Reconciliation(db, rows);
+  const reconciliation = new Reconciliation(parts, terms.rules);
   const isComparing = () => reconciliation.isOpen;
   const noteUnseen = (state: RowState) => reconciliation.noteUnseen(state);
   const early = new EarlyReferences({ ...parts, isJoining: () => rejoining.active, isComparing });

@@ -421,14 +421,15 @@ export class Turns {
     this.rows.flush();
     this.followReferences();
     this.rows.flush();
-    const beside = this.drainer.takeToFill();
-    if (beside.length > 0) this.silently(() => this.delivery.columns(beside, true));
+    this.fillBeside();
     this.rows.flush();
     this.digest.flush();
     if (!drained || this.drainer.foundWithoutKey) return false;
     const wasOpen = this.reconciliation.isOpen;
     const { through, toFill } = this.reconciliation.turn(until);
     if (toFill.length > 0) this.silently(() => this.delivery.columns(toFill));
+    // What is written next has to find what it adds to.
+    this.fillBeside();
     if (through && this.follower.followUniques()) this.unsettled = true;
     // What is kept was left alone while nobody could say what refers to it.
     if (through && wasOpen) {
@@ -438,6 +439,11 @@ export class Turns {
     if (!through || !this.early.lookBack(until)) return false;
     if (!this.quarantine.isOpen) return true;
     return this.silently(() => this.quarantine.turn(until));
+  }
+
+  private fillBeside(): void {
+    const beside = this.drainer.takeToFill();
+    if (beside.length > 0) this.silently(() => this.delivery.columns(beside, true));
   }
 
   /** Nothing is captured that no drain has seen, and what is in the tables is what is known of them. */

@@ -8,6 +8,7 @@ import {
   type Rule,
   type SqlValue,
   SyncError,
+  type Tally,
   winnerOf,
   type Write,
 } from "@scoutsync/core";
@@ -32,8 +33,10 @@ export function lostWithColumn(audited: Audited, state: RowState): Lost[] {
   const { knowledge } = audited;
   return [...state.columns].flatMap(([cid, writes]) => {
     if (!state.table.lacking.has(cid) || writes.length < 2) return [];
-    const valued = writes.map((write) => ({ ...write, value: valueOf(write, null) }));
-    const { winner, lost } = decide(ruleOfGone(audited, state.table, cid, writes), valued, knowledge);
+    const rule = ruleOfGone(audited, state.table, cid, writes);
+    // Of what was combined the table had the value, and that could be.
+    const valued = writes.map((write) => ({ ...write, value: valueOf(write, write.tally ? COMBINED[write.tally.kind] : null) }));
+    const { winner, lost } = decide(rule, valued, knowledge);
     if (writes[valued.indexOf(winner)]?.value !== undefined) return [];
     return lost.flatMap((write) => {
       const { value } = writes[valued.indexOf(write)] as ColumnWrite;
@@ -42,6 +45,9 @@ export function lostWithColumn(audited: Audited, state: RowState): Lost[] {
     });
   });
 }
+
+/** Stands for a value that is gone with its column. */
+const COMBINED: Record<Tally["kind"], CellValue> = { counter: 0n, set: "[]" };
 
 const isClosed = ({ closed }: RowState, cid: number, loser: Write): boolean =>
   closed.some((held) => held.cid === cid && held.loser.origin === loser.origin && held.loser.sequence === loser.sequence);

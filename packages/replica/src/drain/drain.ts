@@ -66,6 +66,7 @@ export class Drain {
     this.captured = new Captured(options);
     this.affected = new Affected(options);
     this.writes = new OwnWrites({ ...options, affected: this.affected });
+    options.reconciliation.tellRenamed = this.writes.tellRenamed.bind(this.writes);
     this.row = new RowDrain({ ...options, writes: this.writes });
     this.keyless = new KeylessDrain({
       ...options,

@@ -13,10 +13,11 @@ import {
   tellBirth,
   unseeingDelete,
   writeBeside,
+  writeFormer,
   writeUnseen,
 } from "../rows/local-writes.ts";
 import { isAlive, isOneWrite, latestTime, registerOf } from "../rows/registers.ts";
-import { type ExistenceWrite, newState, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
+import { type ColumnWrite, type ExistenceWrite, newState, ownedDots, type RowState, UNSTORED } from "../rows/row-state.ts";
 import type { RowStore, Used } from "../rows/row-store.ts";
 import { type Edit, hasCombiningRule, ruleOf } from "../rows/ruled-columns.ts";
 import { sameValue } from "../rows/values.ts";
@@ -34,6 +35,8 @@ export interface Written {
   keptBack?: readonly CellValue[] | null | undefined;
   /** As of an `Event`, by column. */
   undated?: ReadonlyMap<number, number> | null;
+  /** Of columns that have come in the place of others: as of an `Edit`, by number. */
+  former?: ReadonlyMap<number, readonly ColumnWrite[] | null> | undefined;
   /** The same of one of several rows that are one: when each column was written, if it was. Microseconds, by column. */
   dates?: ReadonlyMap<number, number> | null;
 }
@@ -133,6 +136,23 @@ export class OwnWrites {
     this.rows.saveInTable(state, id, row.values, new Map(before), null, { used });
   }
 
+  /**
+   * What a row in its table has in columns that count or collect and that have come in the place of others is told: as what these were made of, the
+   * same for each node that renames them. `at` is when that was, Unix microseconds.
+   */
+  tellRenamed(
+    state: RowState,
+    id: bigint | null,
+    values: SqlValue[],
+    came: readonly { cid: number; writes: readonly ColumnWrite[] | null; at: number }[],
+  ): void {
+    const isAlone = this.members.standing(state).length < 2;
+    const former = new Map(came.map(({ cid, writes }) => [cid, isAlone ? writes : null]));
+    const undated = new Map(came.map(({ cid, at }) => [cid, at]));
+    const written = state.table.columns.map(({ cid }) => former.has(cid));
+    this.edit(state, id, { values, found: null, undated, former }, written, 0, ownedDots(state));
+  }
+
   /** A write to a row, and to every live row that is one entity with it. `row`: its values, and what was there before. */
   write(state: RowState, written: readonly boolean[], wall: number, row: Written): void {
     const members = this.members.standing(state);
@@ -165,7 +185,7 @@ export class OwnWrites {
       // What this member holds for a column that has just come the table has not shown: it stays, as what has lost to the edit.
       const its = late.size === 0 ? edited : edited.map((is, i) => is && !late.has((columns[i] as Column).cid));
       const unseen = others && held ? this.shownOf(member, held, shown) : null;
-      const unmeant = others ? { since: unseen } : { since: row.since, keptBack: row.keptBack };
+      const unmeant = others ? { since: unseen, former: row.former } : { since: row.since, keptBack: row.keptBack, former: row.former };
       this.writeColumns(target, its, at, { values: row.values, found: had, dates, ...unmeant }, new Map(lost));
       if (!others) continue;
       if (unseen) this.closeApart(member, unseen, { shown, standing }, row);
@@ -223,6 +243,8 @@ export class OwnWrites {
     const editOf = editsOf(state.table, row);
     const at = Math.max(wall, latestTime(state) + 1);
     const unseen = new Set(this.rows.columnsToFill(state));
+    // What others have written by a name that the column had before, too, has not been in the table either.
+    for (const [cid, writes] of row.former ?? []) if (writes && state.columns.get(cid)?.length) unseen.add(cid);
     if (unseen.size > 0) {
       const fresh = state.table.columns.filter((column, i) => written[i] && unseen.has(column.cid));
       const cells = this.rows.references.abstract(state.table, row.values as SqlValue[]);
@@ -231,6 +253,10 @@ export class OwnWrites {
         const write = { ...blindWrite(state, at, this.knowledge), time };
         for (const { cid } of together) {
           const value = cells[state.table.indexOf.get(cid) as number] as CellValue;
+          if (row.former?.get(cid)) {
+            writeFormer(state, cid, { ...blindWrite(state, at, this.knowledge), time }, this.knowledge, { ...editOf(cid), value });
+            continue;
+          }
           writeBeside(state, cid, write, this.knowledge, { ...editOf(cid), value }, Boolean(row.undated?.get(cid)));
         }
       }
@@ -252,7 +278,7 @@ export class OwnWrites {
   }
 
   private replacing(state: RowState, replaced: readonly Write[], at: number): Write {
-    const isHeld = this.rowsAreHeld && isHeldElsewhere(this.rows, state);
+    const isHeld = (this.rowsAreHeld && isHeldElsewhere(this.rows, state)) || holdsElements(state);
     this.isBlind ||= isHeld;
     return isHeld
       ? { ...this.knowledge.nextDot(), time: at, context: contextOfReplacing(replaced, this.knowledge, false) }
@@ -398,11 +424,22 @@ export class OwnWrites {
 export const deleted = (write: Write, replaced: boolean): ExistenceWrite => ({ ...write, alive: false, ...(replaced && { replaced }) });
 
 /** What was done to a column, by its number. */
-function editsOf(table: Table, { values, found }: Written): (cid: number) => Edit {
+function editsOf(table: Table, { values, found, former }: Written): (cid: number) => Edit {
   return (cid) => {
     const index = table.indexOf.get(cid) as number;
-    return { value: values[index] ?? null, found: found ? (found[index] ?? null) : undefined };
+    return { value: values[index] ?? null, found: found ? (found[index] ?? null) : undefined, former: former?.get(cid) };
   };
+}
+
+/**
+ * True where others have added elements to a set that the table lacks. It may be one that has another name here, and who knows of an element and
+ * does not hold it has taken it out: an edit here says nothing of these.
+ */
+function holdsElements({ table, columns }: RowState): boolean {
+  if (table.lacking.size === 0) return false;
+  for (const [cid, writes] of columns)
+    if (!table.indexOf.has(cid) && writes.some(({ tally, value }) => tally?.kind === "set" && value !== undefined)) return true;
+  return false;
 }
 
 /** A time right after everything that was written to a column of these rows. */

@@ -1,4 +1,4 @@
-import { type CellValue, knew, mergeWrite, rootOf, type Tally, winnerOf, type Write } from "@scoutsync/core";
+import { type CellValue, comesTo, knew, mergeWrite, rootOf, type Tally, winnerOf, withBirths, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { isOneWrite, latestTime, mergeColumn, registerOf } from "./registers.ts";
 import { type ColumnWrite, type RowState, valueOf } from "./row-state.ts";
@@ -79,6 +79,28 @@ export function writeBeside(state: RowState, cid: number, write: Write, knowledg
   const blind = own(write, tallyFor(state.table, cid, write, [], edit, knowledge));
   if (edit && (isOld || ruleOf(state.table, cid).kind !== "lww")) blind.value = edit.value;
   state.columns.set(cid, [...mergeWrite(registerOf(state, cid), blind, knowledge)]);
+}
+
+/**
+ * Says of a column what it was made of under another name, beside what others have written by this one: `edit.former`. Births wrote it by one name
+ * only: what they wrote by this one is a part of it.
+ */
+export function writeFormer(state: RowState, cid: number, write: Write, knowledge: Knowledge, edit: Edit & { value: CellValue }): void {
+  const births = [state.birth, ...state.twins];
+  const { kind } = ruleOf(state.table, cid);
+  const held = registerOf(state, cid).map((other): ColumnWrite => {
+    // It was in the table before, and what it wrote there is gone.
+    const isGone = other.value === undefined && other.tally?.kind === kind;
+    return isGone && other.tally ? { ...other, value: comesTo(other.tally.kind, [{ ...other, value: null }], knowledge) } : other;
+  });
+  const born = held.filter(
+    ({ origin, sequence, tally, value }) =>
+      !tally && value !== undefined && births.some((birth) => birth.origin === origin && birth.sequence === sequence),
+  ) as (ColumnWrite & { value: CellValue })[];
+  const told = tallyFor(state.table, cid, write, [], edit, knowledge);
+  const { tally, value } = told && born.length > 0 ? withBirths(told, born, knowledge) : { tally: told, value: edit.value };
+  const context = born.length > 0 ? contextOfReplacing(born, knowledge, false) : write.context;
+  state.columns.set(cid, [...mergeWrite(held, { ...own({ ...write, context }, tally), value }, knowledge)]);
 }
 
 /**

@@ -1,7 +1,9 @@
 import {
   type Authorship,
   type CellValue,
+  comesTo,
   decide,
+  elementsOf,
   isCombining,
   LWW,
   type Rule,
@@ -14,6 +16,7 @@ import type { Knowledge } from "../identity/knowledge.ts";
 import type { Table } from "../schema/catalog.ts";
 import type { Affinity } from "../schema/tables.ts";
 import { type ColumnWrite, type RowState, valueOf } from "./row-state.ts";
+import { sameValue } from "./values.ts";
 
 /** A write with its value, wherever that was kept. */
 export type ValuedColumnWrite = ColumnWrite & { value: CellValue };
@@ -22,6 +25,11 @@ export type ValuedColumnWrite = ColumnWrite & { value: CellValue };
 export interface Edit {
   value: CellValue;
   found: CellValue | undefined;
+  /**
+   * Nothing was done: the column has come in the place of another one, and its value is what these made of that. Null where nobody can tell what
+   * did, so that it is not added to what others say: the two are a conflict where they differ.
+   */
+  former?: readonly ColumnWrite[] | null | undefined;
 }
 
 const UNKNOWN = new Uint8Array();
@@ -85,11 +93,50 @@ export function tallyFor(
   knowledge: Knowledge,
 ): Tally | undefined {
   const rule = ruleOf(table, cid);
-  if (!edit || !(rule.kind === "counter" || rule.kind === "set")) return undefined;
+  if (!edit || edit.former === null || !(rule.kind === "counter" || rule.kind === "set")) return undefined;
   // Where nobody saw the value before, the edit counts as if it had found its own.
   const found = edit.found === undefined ? edit.value : edit.found;
-  const valued = replaced.map((held) => ({ ...held, value: valueOf(held, found) }));
+  const valued = (edit.former ?? replaced).map((held) => ({ ...held, value: valueOf(held, found) }));
   return tallyOf(rule.kind, edit.value, { origin: write.origin, sequence: write.sequence }, valued, knowledge);
+}
+
+/**
+ * The writes that made the `value` of a column which has come in the place of the column `was`; null where that is not known. `isSame`: the
+ * row has been written by nobody since it was drained; `found`: what it held then, by column, in none if it was not there; `isPlaced`: no other
+ * column can have come in that place.
+ */
+export function formerWrites(
+  state: RowState,
+  { cid, was }: { cid: number; was: number },
+  {
+    value,
+    found,
+    isSame,
+    isPlaced,
+  }: { value: CellValue; found: ReadonlyMap<number, CellValue> | undefined; isSame: boolean; isPlaced: boolean },
+  causality: Authorship,
+): readonly ColumnWrite[] | null {
+  const { kind } = ruleOf(state.table, cid);
+  if (kind !== "counter" && kind !== "set") return null;
+  const births = [state.birth, ...state.twins];
+  const writes: readonly ColumnWrite[] = state.columns.get(was) ?? births.map((birth) => ({ ...birth, value: undefined }));
+  const isBirth = (write: Write) => births.some((birth) => nameOf(birth) === nameOf(write));
+  if (writes.some((write) => write.tally?.kind !== kind && !isBirth(write))) return null;
+  if (isSame) return writes;
+  // What the births wrote is nowhere but in the row, in which something else may be by now.
+  const before = found?.get(was);
+  if (before !== undefined) return writes.map((write) => (write.tally ? write : { ...write, value: valueOf(write, before) }));
+  if (writes.some(({ tally }) => !tally)) return found ? writes : null;
+  const valued = writes.map((write) => ({ ...write, value: valueOf(write, value) }));
+  const made = comesTo(kind, valued, causality);
+  const isMade = kind === "counter" ? sameValue(made, value) : sameElements(made, value);
+  const fallback = state.table.columns[state.table.indexOf.get(cid) ?? -1]?.fallback ?? null;
+  return isMade || (isPlaced && !sameValue(value, fallback)) ? writes : null;
+}
+
+function sameElements(a: CellValue, b: CellValue): boolean {
+  const [one, other] = [elementsOf(a), elementsOf(b)];
+  return one !== null && one.toSorted().join("\n") === other?.toSorted().join("\n");
 }
 
 /** A sum as its column stores it: what a person wrote has been through this already. */

@@ -381,6 +381,7 @@ export class SchemaFollower {
   private recapture(tid: number, captured: Shape, blind: boolean): void {
     const table = this.rows.byTid(tid);
     if (!table || isShapeOf(captured, table) || !this.drainer.hasEventsOf(table)) return;
+    this.reconciliation.renamed.noteFound(table, captured);
     recapture(this.db, table, captured);
     this.reconciliation.begin(tid, { name: captured.name, columns: table.columns.map(({ name }) => name) }, blind);
   }

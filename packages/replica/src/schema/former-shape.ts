@@ -102,8 +102,13 @@ export class FormerShape {
     return this.added.includes(cid) && this.mayHaveBeen(cid, inPlace).some((of) => latest(of) > latest(cid));
   }
 
+  /** True where the column which came has that one's place. */
+  isPlaced(cid: number, was: number): boolean {
+    return this.places?.now.get(was) === cid;
+  }
+
   /** Numbers of the columns that one which came may have been; none where it is a new one. */
-  private mayHaveBeen(cid: number, inPlace: boolean): readonly number[] {
+  mayHaveBeen(cid: number, inPlace: boolean): readonly number[] {
     if (this.places) return (this.places.mayBe.get(cid) ?? []).slice(0, inPlace ? 1 : undefined);
     return this.gone.length >= this.added.length ? this.gone : [];
   }

@@ -1,15 +1,19 @@
 import type { Database } from "better-sqlite3";
-import type { SqlValue, Write } from "@scoutsync/core";
+import type { Rule, SqlValue, Write } from "@scoutsync/core";
 import { CAPTURE, eventCode, MASK_BITS, NOW, Op, UNDATED } from "../capture/triggers.ts";
+import type { OwnWrites } from "../drain/own-writes.ts";
+import type { Knowledge } from "../identity/knowledge.ts";
 import { pages } from "../rows/pages.ts";
 import { isContested, ownedDots, type RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
+import { hasCombiningRule } from "../rows/ruled-columns.ts";
 import { bindable, rowsTable } from "../rows/table-store.ts";
 import { packKey, rowHash } from "../rows/values.ts";
 import type { Table } from "./catalog.ts";
 import { differs, FormerShape, maskOf, type Shape } from "./former-shape.ts";
 import { quote } from "./quote.ts";
 import { reconcileKeyless } from "./reconcile-keyless.ts";
+import { RenamedRules } from "./renamed-rules.ts";
 import { asHashed, formerlyHashed } from "./spelled.ts";
 
 /** A comparison that is not through. */
@@ -65,13 +69,18 @@ const EVERY_ROW = -(2n ** 63n);
 export class Reconciliation {
   private readonly db: Database;
   private readonly rows: RowStore;
+  /** As of `OwnWrites`; set once, as a drain asks what is compared. */
+  tellRenamed!: OwnWrites["tellRenamed"];
+  readonly renamed: RenamedRules;
   private open = new Map<number, Comparison>();
   private progress: Progress | null = null;
 
-  constructor(db: Database, rows: RowStore) {
+  /** `rules` as of `Terms`. */
+  constructor({ db, rows, knowledge }: { db: Database; rows: RowStore; knowledge: Knowledge }, rules: ReadonlyMap<string, Rule>) {
     this.db = db;
     this.rows = rows;
     rows.mayBeSpelled = (table) => this.open.get(table.tid)?.blind === true;
+    this.renamed = new RenamedRules({ db, knowledge, rules });
     this.reload();
   }
 
@@ -130,6 +139,7 @@ export class Reconciliation {
   private end(tid: number): void {
     this.db.prepare("DELETE FROM _scoutsync_comparison WHERE tid = ?").run(tid);
     this.open.delete(tid);
+    this.renamed.forget(tid);
     this.progress = null;
   }
 
@@ -229,7 +239,8 @@ export class Reconciliation {
     { shapes, written, trusted, differing, notes, toFill, settles }: Comparing,
   ): void {
     const id = table.surrogate ? (key[0] as bigint) : null;
-    const state = id === null ? this.rows.byKey(table, this.rows.keys.keyFromValues(table, key)) : this.rows.byId(table, id);
+    const read = () => (id === null ? this.rows.byKey(table, this.rows.keys.keyFromValues(table, key)) : this.rows.byId(table, id));
+    const state = read();
     if (state?.place.kind !== "table" || !state.hash) return notes.add(Op.insert, key);
     const stored = state.hash;
     const cells = this.rows.hashes.hashedCells(table, id, values, state.own);
@@ -252,8 +263,22 @@ export class Reconciliation {
     const marked = (index: number) => ((bits[Math.floor(index / MASK_BITS)] ?? 0n) >> BigInt(index % MASK_BITS)) & 1n;
     const added = former ? former.added : isEqual ? null : trusted;
     if (added && settles) this.settleAdded(state, id, values, hash, added);
+    let kept = state;
+    if (hasCombiningRule(table)) {
+      const came = this.renamed.columns(state, shapes, { key, known, isInPlace, values });
+      for (const { cid } of came) {
+        const index = table.indexOf.get(cid) as number;
+        const at = Math.floor(index / MASK_BITS);
+        if (marked(index)) bits[at] = (bits[at] as bigint) ^ (1n << BigInt(index % MASK_BITS));
+      }
+      const told = came.filter(({ at }) => at > 0);
+      if (settles && told.length > 0) {
+        kept = read() as RowState;
+        this.tellRenamed(kept, id, values, told);
+      }
+    }
     if (bits.every((mask) => mask === 0n)) {
-      if (this.rows.columnsToFill(state).length > 0) toFill.push(state.birth);
+      if (this.rows.columnsToFill(kept).length > 0) toFill.push(state.birth);
       return;
     }
     // What is held for other columns comes once these are written: a default that somebody wrote is not what was held.
