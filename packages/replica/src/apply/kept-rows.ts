@@ -9,6 +9,7 @@ import { ownedDots, releaseBut, type RowState, valuesIn } from "../rows/row-stat
 import { DeletedTargets, dependsOn } from "../rows/foreign-keys.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import type { Identity } from "../rows/same-links.ts";
+import type { Table } from "../schema/catalog.ts";
 import type { Placement } from "./placement.ts";
 import type { RelatedRows } from "./related-rows.ts";
 
@@ -41,7 +42,7 @@ export class KeptRows {
   /** Rows that are being placed just now, and what they refer to with them. */
   private readonly placing = new Set<string>();
   /** Rows that came deleted: what refers to them by value may be here already. */
-  private cameDeleted: { birth: Write; again: boolean }[] = [];
+  private cameDeleted: { birth: Write; again: boolean; table: Table; id: bigint | null }[] = [];
   private readonly deletedTargets: DeletedTargets;
 
   constructor(options: {
@@ -78,18 +79,36 @@ export class KeptRows {
   /** A row came deleted, or `again`: somebody else deleted it, too, who may have known less of what it left behind. */
   cameDead(state: RowState, again: boolean): void {
     const { birth, table } = state;
-    if (table.dependants.length > 0 || (again && table.referencedBy.length > 0)) this.cameDeleted.push({ birth, again });
+    if (table.dependants.length > 0 || (again && table.referencedBy.length > 0))
+      this.cameDeleted.push({ birth, again, table, id: this.related.wanted(state) });
   }
 
   /** Removes what has died. Rows that refer to each other go together; a row that a concurrent write refers to stays, kept. */
   bury(): void {
     const ends = new Map(this.dying.map((end) => [dotName(end.birth), end]));
-    const endOf = ({ birth }: RowState) => ends.get(dotName(birth));
-    let left = [...ends.values()].flatMap(({ birth }) => {
+    const left = [...ends.values()].flatMap(({ birth }) => {
       const state = this.related.again(birth);
       return state && this.isGoing(state) ? [state] : [];
     });
     this.dying = [];
+    const goingBy = left.map(({ table, slot }) => ({ table, id: slot }));
+    this.rows.lookingAhead(goingBy, () => this.buryThese(left, ends));
+    this.rows.lookingAhead(this.cameDeleted, () => this.bringBackReferredTo());
+    this.cameDeleted = [];
+  }
+
+  private bringBackReferredTo(): void {
+    for (const { birth, again } of this.cameDeleted) {
+      const state = this.related.again(birth);
+      if (state?.place.kind !== "dead") continue;
+      const cells = this.rows.cells(state);
+      if (this.isReferredToApart(state, cells) || (again && this.areApart(this.related.leftBy(state), state))) this.bringBack(state, cells);
+    }
+  }
+
+  private buryThese(going: readonly RowState[], ends: ReadonlyMap<string, Dying>): void {
+    const endOf = ({ birth }: RowState) => ends.get(dotName(birth));
+    let left = [...going];
     if (this.isComparing()) {
       for (const state of left) this.keep(state, endOf(state));
       left = [];
@@ -121,13 +140,6 @@ export class KeptRows {
       }
     }
     for (const state of left) this.remove(state, endOf(state));
-    for (const { birth, again } of this.cameDeleted) {
-      const state = this.related.again(birth);
-      if (state?.place.kind !== "dead") continue;
-      const cells = this.rows.cells(state);
-      if (this.isReferredToApart(state, cells) || (again && this.areApart(this.related.leftBy(state), state))) this.bringBack(state, cells);
-    }
-    this.cameDeleted = [];
   }
 
   /**

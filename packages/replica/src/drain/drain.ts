@@ -301,10 +301,13 @@ export class Drain {
         }
       }
       // Deletes last, children first: their author knew everything else that this drain found.
-      for (const { table, events, bore } of gone.toReversed()) {
-        if (bore) this.row.deleteBorn(table, events.at(-1) as Event);
-        else this.row.follow(table, events, null, last);
-      }
+      const goneBy = gone.map(({ table, events }) => ({ table, id: events.at(-1)?.key[0] }));
+      this.rows.lookingAhead(goneBy, () => {
+        for (const { table, events, bore } of gone.toReversed()) {
+          if (bore) this.row.deleteBorn(table, events.at(-1) as Event);
+          else this.row.follow(table, events, null, last);
+        }
+      });
       this.row.settleEmptied();
       groups = new Map();
     };

@@ -36,6 +36,9 @@ export interface Used {
   used?: (() => void) | undefined;
 }
 
+/** From so many rows on one pass over a table is less than one for each. */
+const MANY = 8;
+
 const isLacking = ({ absent, surrogate }: Table): boolean => absent === "missing" && surrogate;
 
 /** Rows and what is known of them: finds, reads and writes row states with their log entries and hashes. */
@@ -158,6 +161,28 @@ export class RowStore {
 
   of(table: Table): TableStore {
     return this.stores.get(table.tid) as TableStore;
+  }
+
+  /**
+   * Runs `work`, which asks for each of these rows, by its integer, who refers to it. A table without an index on the reference would be
+   * read as often; few are looked for one by one.
+   */
+  lookingAhead<T>(parents: readonly { table: Table; id: SqlValue | undefined }[], work: () => T): T {
+    const stores: TableStore[] = [];
+    for (const [{ referencedBy }, its] of Map.groupBy(parents, ({ table }) => table)) {
+      if (its.length < MANY) continue;
+      const ids = new Set(its.flatMap(({ id }) => (typeof id === "bigint" ? id : [])));
+      for (const { child, column } of referencedBy) {
+        const store = this.of(child);
+        store.expect(column.name, ids);
+        stores.push(store);
+      }
+    }
+    try {
+      return work();
+    } finally {
+      for (const store of stores) store.expectNone();
+    }
   }
 
   byTid(tid: number): Table | undefined {

@@ -9,6 +9,7 @@ import { cellIn, cellsIn } from "../schema/spelled.ts";
 import type { Column, ForeignKey, Table } from "../schema/catalog.ts";
 import type { KeptBackRows } from "./kept-back-rows.ts";
 import { refersTo } from "./compared.ts";
+import { type Holding, LookAhead } from "./look-ahead.ts";
 import { QueuedRows } from "./queued-rows.ts";
 import { type Bindable, mayHoldRawText, sameValue, textFromBytes } from "./values.ts";
 
@@ -70,6 +71,7 @@ export class TableStore {
   private readonly statements = new Map<string, Statement>();
   private readonly columnList: string;
   private plainInsert: Statement | null = null;
+  private readonly ahead = new Map<string, LookAhead>();
   private feeding: boolean | null = null;
   private readonly queued: QueuedRows;
 
@@ -156,6 +158,7 @@ export class TableStore {
 
   /** Inserts a row; throws SQLite's error when a constraint refuses it, whatever the table says about conflicts. `id` is the surrogate integer, or absent. Returns the rowid. */
   insert(id: bigint | null, values: readonly Bindable[], raw: readonly number[], otherwise: "ABORT" | "REPLACE" = "ABORT"): bigint {
+    for (const ahead of this.ahead.values()) ahead.written();
     const plain = raw.length === 0 && otherwise === "ABORT";
     const statement = plain ? (this.plainInsert ??= this.insertStatement(id, raw)) : this.insertStatement(id, raw, otherwise);
     // One by one: measured, what is taken out of an array costs a quarter more to hand over.
@@ -177,6 +180,7 @@ export class TableStore {
 
   /** Sets some columns of one row. `indexes` are positions in the catalog order. */
   update(key: readonly SqlValue[], indexes: readonly number[], values: readonly Bindable[], raw: readonly number[]): void {
+    for (const ahead of this.ahead.values()) ahead.written();
     const match = this.match(key);
     const { changes } = this.prepared(`update ${indexes.join()} ${raw.join()} ${match.variant}`, () => {
       const set = indexes.map(
@@ -198,6 +202,7 @@ export class TableStore {
    * and comes, since those on updates may look at other columns alone, and find what they fed by the integer that it has by then.
    */
   move(from: bigint, to: bigint): void {
+    for (const ahead of this.ahead.values()) ahead.written();
     const column = quote((this.table.key[0] as Column).name);
     if (!this.isFeeding || !this.wentAndCame(from, to))
       this.prepared("move", () => `UPDATE OR ABORT ${quote(this.table.source)} SET ${column} = ? WHERE ${column} = ?`).run(to, from);
@@ -244,15 +249,36 @@ export class TableStore {
     ).run(to, ...row);
   }
 
-  /** Keys of the rows in which `column` holds `value`, each in key order. */
+  /** Keys of the rows in which `column` holds `value`. */
   keysWhere(column: string, value: Bindable): SqlValue[][] {
+    const ahead = this.ahead.get(column)?.keysOf(value);
+    if (ahead) return ahead.filter((key) => this.holds(key, column, value));
     return this.keys(
-      this.prepared(
-        `where ${column}`,
-        () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${quote(column)} = ?${this.onlyRows(column)}${this.among}`,
-      ),
+      this.prepared(`where ${column}`, () => this.whereSql(column)),
       [value],
     );
+  }
+
+  private whereSql(column: string): string {
+    return `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${quote(column)} = ?${this.onlyRows(column)}${this.whereOurs}`;
+  }
+
+  /** `keysWhere` is about to be asked for each of these integers, until `expectNone`: where no index finds them, one pass is for all. */
+  expect(column: string, ids: ReadonlySet<bigint>): void {
+    const plan = this.db.prepare(`EXPLAIN QUERY PLAN ${this.whereSql(column)}`).all(null) as { detail: string }[];
+    if (plan.some(({ detail }) => detail.startsWith("SCAN")))
+      this.ahead.set(column, new LookAhead(ids, (among) => this.among(column, among)));
+  }
+
+  expectNone(): void {
+    this.ahead.clear();
+  }
+
+  private holds(key: readonly SqlValue[], column: string, value: Bindable): boolean {
+    const { variant, where, values } = this.match(key);
+    const sql = () =>
+      `SELECT 1 FROM ${quote(this.table.source)} WHERE ${where} AND ${quote(column)} = ?${this.onlyRows(column)}${this.whereOurs}`;
+    return this.prepared(`holds ${column} ${variant}`, sql).get(...values, value) !== undefined;
   }
 
   /** Every integer that a column holds. */
@@ -260,17 +286,22 @@ export class TableStore {
     const name = quote(column);
     const own = this.table.columns.find((each) => each.name === column);
     const which = own?.spelled ? "1" : `typeof(${name}) = 'integer'`;
-    const sql = () => `SELECT DISTINCT ${name} FROM ${quote(this.table.source)} WHERE ${which}${this.among}`;
+    const sql = () => `SELECT DISTINCT ${name} FROM ${quote(this.table.source)} WHERE ${which}${this.whereOurs}`;
     const found = (this.prepared(`integers ${column}`, sql).all() as [SqlValue][]).map(([value]) => cellIn(own, value));
     return found.filter((value) => typeof value === "bigint");
   }
 
   /** Keys of the rows in which `column` holds one of these integers. */
   keysAmong(column: string, ids: ReadonlySet<bigint>): SqlValue[][] {
+    return [...this.among(column, ids)].map(([key]) => key);
+  }
+
+  private *among(column: string, ids: ReadonlySet<bigint>): Generator<Holding> {
     // Without `+` text is not equal to an integer.
     const sql = () =>
-      `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${quote(column)} IN (SELECT +value FROM json_each(?))${this.onlyRows(column)}${this.among}`;
-    return this.keys(this.prepared(`among ${column}`, sql), [`[${[...ids].join()}]`]);
+      `SELECT ${this.keyList}, ${quote(column)} FROM ${quote(this.table.source)} WHERE ${quote(column)} IN (SELECT +value FROM json_each(?))${this.onlyRows(column)}${this.whereOurs}`;
+    const rows = this.prepared(`among ${column}`, sql).iterate(`[${[...ids].join()}]`) as IterableIterator<SqlValue[]>;
+    for (const row of rows) yield [this.keyIn(row), row.at(-1) as SqlValue];
   }
 
   /** A real that a column without a type holds is equal to an integer, and no reference where it is left as it is (`spelled.ts`). */
@@ -280,7 +311,7 @@ export class TableStore {
   }
 
   /** Which of the application's rows are this table's. */
-  private get among(): string {
+  private get whereOurs(): string {
     return this.table.where === null ? "" : ` AND ${this.table.where}`;
   }
 
@@ -291,10 +322,15 @@ export class TableStore {
   }
 
   private keys(statement: Statement, values: readonly Bindable[]): SqlValue[][] {
+    return (statement.all(values) as SqlValue[][]).map((row) => this.keyIn(row));
+  }
+
+  /** The key in a row that begins with `keyList`. */
+  private keyIn(row: readonly SqlValue[]): SqlValue[] {
     const width = this.table.key.length;
-    return (statement.all(values) as SqlValue[][]).map((row) =>
-      row.slice(0, width).map((part, i) => (typeof part === "string" && this.table.utf8 ? textFromBytes(row[width + i] as Buffer) : part)),
-    );
+    return row
+      .slice(0, width)
+      .map((part, i) => (typeof part === "string" && this.table.utf8 ? textFromBytes(row[width + i] as Buffer) : part));
   }
 
   /** Keys of the rows in which these columns hold these values, compared by these collations. */
@@ -309,7 +345,7 @@ export class TableStore {
     return this.keys(
       this.prepared(
         `holding ${JSON.stringify(match)}`,
-        () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${match.join(" AND ")}${this.among}`,
+        () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${match.join(" AND ")}${this.whereOurs}`,
       ),
       values,
     );
@@ -331,7 +367,7 @@ export class TableStore {
     });
     const where = match.map(({ sql }) => sql).join(" AND ");
     return this.keys(
-      this.prepared(`referring ${where}`, () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${where}${this.among}`),
+      this.prepared(`referring ${where}`, () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${where}${this.whereOurs}`),
       match.flatMap((each) => each.values),
     );
   }
@@ -367,7 +403,7 @@ export class TableStore {
     return this.keys(
       this.prepared(
         `equal ${raw.join()}`,
-        () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${where.join(" AND ")}${this.among}`,
+        () => `SELECT ${this.keyList} FROM ${quote(this.table.source)} WHERE ${where.join(" AND ")}${this.whereOurs}`,
       ),
       first.map(({ index }) => bound[index] as Bindable),
     );
