@@ -51,7 +51,8 @@ describe.skipIf(redisProgram === null)("catch-up", ONCE_MORE, () => {
   });
 
   it("retries with pauses and stops after max_retries until the next scan; the node's last_sync stays", async () => {
-    fleet = await FleetUnderTest.start(redis.url);
+    // Who answers too late is away, and has new attempts when it is back; a session whose lease ran out is no attempt.
+    fleet = await FleetUnderTest.start(redis.url, { timing: { pingDeadlineMs: 60_000, leaseMs: 60_000 } });
     await unary(fleet.client, "setSetting", { key: "max_retries", value: "3" });
     const [a, b] = await fleet.addNodes(2);
     await fleet.firstScan();
