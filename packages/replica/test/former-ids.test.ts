@@ -414,6 +414,31 @@ describe("a new row that refers to an integer which a sync gave to another row",
     }
   });
 
+  test.each([
+    [
+      "made anew with a column less",
+      "PRAGMA foreign_keys = OFF; BEGIN; CREATE TABLE made(id INTEGER PRIMARY KEY AUTOINCREMENT, robot_id INTEGER REFERENCES robot(id)); " +
+        "INSERT INTO made SELECT id, robot_id FROM part; DROP TABLE part; ALTER TABLE made RENAME TO part; COMMIT",
+    ],
+    ["given another name for the column", "ALTER TABLE part RENAME COLUMN robot_id TO machine_id"],
+  ])("is none that refers as before, where its table is %s", (_, migration) => {
+    const sites: [Site, Site] = [new Site("a", SCHEMA), new Site("b", SCHEMA)];
+    sites.forEach((site, i) =>
+      site.edit(
+        `INSERT INTO robot(id, m) VALUES(1, 'of ${site.name}'); INSERT INTO part(robot_id, m) VALUES(1, 'of ${site.name}')`,
+        START_US + i * SECOND_US,
+      ),
+    );
+    settle(...sites);
+    const [, b] = sites;
+    b.edit(migration, START_US + 5 * SECOND_US);
+    settle(...sites);
+    expect(listed(b)).toEqual([]);
+    const column = migration.startsWith("ALTER") ? "machine_id" : "robot_id";
+    b.edit(`INSERT INTO part(${column}) VALUES(1)`, START_US + 6 * SECOND_US);
+    expect(listed(b)).toHaveLength(1);
+  });
+
   test("is not listed for long, nor where the application changed it or put another row there", () => {
     const [, b] = added();
     b.edit("UPDATE part SET robot_id = NULL WHERE m = 'wheel'", START_US + 7 * SECOND_US);

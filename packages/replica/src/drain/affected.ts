@@ -81,10 +81,15 @@ export class Affected {
 
   /**
    * A new reference to a deleted row that is only kept: the application sees that row, and means it. `isBlind`: something was written
-   * by who knew nothing.
+   * by who knew nothing. `undated`: columns, by number, of which nobody saw whether they were written.
    */
-  noteReferred(state: RowState, values: readonly SqlValue[], written: readonly boolean[] | null = null, isBlind = false): void {
-    this.noteFormer(state, values, written);
+  noteReferred(
+    state: RowState,
+    values: readonly SqlValue[],
+    written: readonly boolean[] | null = null,
+    { isBlind = false, undated = null }: { isBlind?: boolean; undated?: ReadonlyMap<number, number> | null | undefined } = {},
+  ): void {
+    this.noteFormer(state, values, written, undated);
     this.noteDoubtful(state, values, written);
     this.early.note(state, values, written);
     if (this.rows.same.exist) this.noteStale(state, values);
@@ -99,11 +104,20 @@ export class Affected {
     for (const target of dependsOn(this.rows, state.table, id, values)) if (target.kept) this.referred.push(target.birth);
   }
 
-  /** The application may mean the row that had an integer here until a sync gave it to another one: for a person to say. */
-  private noteFormer(state: RowState, values: readonly SqlValue[], written: readonly boolean[] | null): void {
+  /**
+   * The application may mean the row that had an integer here until a sync gave it to another one: for a person to say. Not where a migration
+   * made the table anew or gave the column another name: its rows refer as they did, and are most of what it seems to write.
+   */
+  private noteFormer(
+    state: RowState,
+    values: readonly SqlValue[],
+    written: readonly boolean[] | null,
+    undated: ReadonlyMap<number, number> | null,
+  ): void {
     for (const { index, parent } of state.table.references) {
       const id = values[index];
       if (typeof id !== "bigint" || written?.[index] === false) continue;
+      if (undated?.has((state.table.columns[index] as { cid: number }).cid)) continue;
       const holder = this.rows.former.has(parent, id) ? this.rows.byId(parent, id) : null;
       const meant = holder && this.rows.former.meant(holder);
       const { cid } = state.table.columns[index] as { cid: number };

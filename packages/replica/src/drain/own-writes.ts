@@ -130,7 +130,7 @@ export class OwnWrites {
   ): void {
     this.isBlind = false;
     this.write(state, written, wall, row);
-    this.affected.noteReferred(state, row.values, written, this.isBlind);
+    this.affected.noteReferred(state, row.values, written, { isBlind: this.isBlind, undated: row.undated });
     // One that is deleted, and kept for what refers to it, is not brought back by what nobody typed: nor is it elsewhere.
     if (isAlive(state, this.knowledge)) state.kept = false;
     this.rows.saveInTable(state, id, row.values, new Map(before), null, { used });
