@@ -331,6 +331,8 @@ export class Turns {
 
   private attempt<T>(work: () => T): T {
     this.lock.take(() => this.look());
+    // Before anything may fail, as it all goes back to this then.
+    this.drainer.remember();
     const { catalogs } = this.rows;
     const tables = [...this.rows.tables, ...this.rows.absent];
     const { begins } = this.follower;
@@ -341,7 +343,6 @@ export class Turns {
       this.linkedFollower.checkParents(() => this.drainer.needed);
       this.changesBefore = this.changes();
       this.placement.begin();
-      this.drainer.remember();
       const result = work();
       if (this.db.inTransaction) {
         this.seal();

@@ -1,5 +1,6 @@
+import Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
-import { IN_2099_US, julianDay, SECOND_US, settle, Site, START_US } from "./site.ts";
+import { IN_2099_US, julianDay, refusal, SECOND_US, settle, Site, START_US } from "./site.ts";
 
 const SCHEMA = `
   CREATE TABLE word(k TEXT PRIMARY KEY, x TEXT, y TEXT);
@@ -94,6 +95,30 @@ describe("a new write", () => {
     settle(a, b);
     expect(a.one("SELECT x FROM word WHERE k = 'sound'")).toBe("third");
     expect(timeOf(a, "sound", "x")).toBe(now + SECOND_US);
+  });
+
+  test("keeps the time at which it was captured where the drain is undone and done again", () => {
+    let isFull = false;
+    const a = new Site("a", SCHEMA, {
+      connect: (path, options) => {
+        const db = new Database(path, options);
+        const exec = db.exec.bind(db);
+        db.exec = (sql) => {
+          if (isFull && sql === "COMMIT") throw Object.assign(new Error("database or disk is full"), { code: "SQLITE_FULL" });
+          return exec(sql);
+        };
+        return db;
+      },
+    });
+    a.write("INSERT INTO word VALUES('early', '', '')");
+    a.write(`UPDATE _scoutsync_capture SET at = ${julianDay(START_US + SECOND_US)}`);
+    // Its machine slept.
+    a.nowUs = START_US + 3_600 * SECOND_US;
+    isFull = true;
+    expect(refusal(() => a.replica.drain())).toBe("DISK_FULL");
+    isFull = false;
+    a.replica.drain();
+    expect(Math.abs((timeOf(a, "early", "x") ?? 0) - (START_US + SECOND_US))).toBeLessThan(1_000);
   });
 
   test("captured later than the drain's clock, or long before the last drain, counts as the drain's, an earlier one keeps its time", () => {

@@ -237,11 +237,13 @@ export class Drain {
   /** A transaction begins. */
   remember(): void {
     this.groupAtBegin = this.groupAfter;
+    this.clock.remember();
   }
 
   /** It was rolled back. */
   reload(): void {
     this.groupAfter = this.groupAtBegin;
+    this.clock.undo();
     this.groups.reload();
     this.forgetParts();
     this.early.reload();

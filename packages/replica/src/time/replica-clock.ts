@@ -38,6 +38,8 @@ export class ReplicaClock {
   /** Nothing has been captured since this that is not drained, by the time since the machine's start; null while that is not known. */
   private drainedUs: number | null = null;
   private isDrained = false;
+  /** Both when the transaction began. */
+  private atBegin: { drainedUs: number | null; isDrained: boolean } = { drainedUs: null, isDrained: false };
 
   constructor(options: { nowUs: () => number; uptimeUs: () => number; correctionUs: number }) {
     this.wallUs = options.nowUs;
@@ -64,6 +66,16 @@ export class ReplicaClock {
     if (capturedUs > wallUs) return false;
     if (capturedUs <= 0 || this.drainedUs === null) return true;
     return capturedUs >= wallUs - (this.uptimeUs() - this.drainedUs) - LONGEST_TRANSACTION_US;
+  }
+
+  /** A transaction begins that may be undone. */
+  remember(): void {
+    this.atBegin = { drainedUs: this.drainedUs, isDrained: this.isDrained };
+  }
+
+  /** It was undone: what it drained waits, with the times that were noted. */
+  undo(): void {
+    ({ drainedUs: this.drainedUs, isDrained: this.isDrained } = this.atBegin);
   }
 
   /** All that is captured has been drained. Call under the write lock: nobody is in the middle of writing. */
