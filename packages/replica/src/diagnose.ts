@@ -65,7 +65,11 @@ export function diagnose(path: string, exclude: readonly string[], scopes: reado
       });
     }
     for (const trigger of triggersToSuspend(db, survey.tables)) {
-      if (trigger.meanwhile !== null && stepsOf(trigger.meanwhile).steps.length === stepsOf(trigger.sql).steps.length) continue;
+      if (
+        trigger.type === "view" ||
+        (trigger.meanwhile !== null && stepsOf(trigger.meanwhile).steps.length === stepsOf(trigger.sql).steps.length)
+      )
+        continue;
       const only = trigger.meanwhile === null ? "it" : "but for what feeds indexes and the like it";
       problems.push({
         severity: "warning",

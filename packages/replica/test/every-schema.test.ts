@@ -515,7 +515,8 @@ describe("the application's triggers", () => {
       text: (words: string) => string,
     ) => `CREATE TABLE doc(id INTEGER PRIMARY KEY, body TEXT, state TEXT); CREATE TABLE log(id INTEGER PRIMARY KEY, line TEXT);
       CREATE VIRTUAL TABLE words USING fts5(body, content='doc', content_rowid='id'); CREATE VIEW fed AS SELECT rowid AS id, body FROM words;
-      CREATE TRIGGER doc_i AFTER INSERT ON doc WHEN NEW."state" <> ${text("it's")} BEGIN INSERT INTO fed VALUES(NEW.id, NEW.body); END;
+      CREATE VIEW shown AS SELECT id, body FROM doc WHERE state <> ${text("hidden")};
+      CREATE TRIGGER doc_i AFTER INSERT ON doc WHEN NEW."state" <> ${text("it's")} BEGIN INSERT INTO fed SELECT * FROM shown WHERE id = NEW.id; END;
       CREATE TRIGGER fed_i INSTEAD OF INSERT ON fed WHEN NEW.body <> ${text('a "b"')} BEGIN INSERT INTO words(rowid, body) VALUES(NEW.id, NEW.body); END;
       CREATE TRIGGER doc_d AFTER DELETE ON doc BEGIN INSERT INTO words(words, rowid, body) VALUES(${text("delete")}, OLD.id, OLD.body); END;
       CREATE TRIGGER doc_u AFTER UPDATE OF state ON doc BEGIN INSERT INTO log(line) VALUES(${text("now ")} || NEW.state);
@@ -528,7 +529,8 @@ describe("the application's triggers", () => {
       "b",
       schema((words) => `"${words.replaceAll('"', '""')}"`),
     );
-    const triggers = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND name NOT LIKE '\\_%' ESCAPE '\\' ORDER BY 1";
+    const triggers =
+      "SELECT name, sql FROM sqlite_schema WHERE type IN ('trigger', 'view') AND name NOT LIKE '\\_%' ESCAPE '\\' ORDER BY 1";
     const was = b.rows(triggers);
     a.edit("INSERT INTO doc VALUES(1, 'red robot', 'new'), (2, 'blue robot', 'new'), (3, 'green robot', 'new')");
     settle(a, b);

@@ -75,12 +75,12 @@ export class Silence {
 
 /** Has triggers of the database rest, within the caller's transaction. */
 export function putInPlace(db: Database, resting: readonly RestingTrigger[]): void {
-  for (const { name, meanwhile } of resting) db.exec(`DROP TRIGGER main.${quote(name)}; ${meanwhile ?? ""}`);
+  for (const { type, name, meanwhile } of resting) db.exec(`DROP ${type} main.${quote(name)}; ${meanwhile ?? ""}`);
 }
 
 /** Makes triggers that rest what they were. */
 export function putBack(db: Database, resting: readonly RestingTrigger[]): void {
-  for (const { name, sql, meanwhile } of resting) db.exec(`${meanwhile === null ? "" : `DROP TRIGGER main.${quote(name)};`} ${sql}`);
+  for (const { type, name, sql, meanwhile } of resting) db.exec(`${meanwhile === null ? "" : `DROP ${type} main.${quote(name)};`} ${sql}`);
   captureFirst(db);
 }
 

@@ -19,8 +19,9 @@ export interface AppTrigger {
   sql: string;
 }
 
-/** One that does not run as it is while changes of others are applied. */
+/** One that does not run as it is while changes of others are applied; or a view that one reads which runs. */
 export interface RestingTrigger extends AppTrigger {
+  type: "trigger" | "view";
   /** What runs in its place: of its body what feeds only derived tables, or all of it as this program can read it. Null where nothing does. */
   meanwhile: string | null;
 }
@@ -43,8 +44,12 @@ export function triggersToSuspend(
     .prepare("SELECT type, name, tbl_name AS target, sql FROM main.sqlite_master WHERE sql IS NOT NULL")
     .all() as (AppTrigger & { type: string; target: string })[];
   const foreign = objects.filter(({ name }) => !name.startsWith("_scoutsync_"));
-  const views = new Set(foreign.filter(({ type }) => type === "view").map(({ name }) => fold(name)));
-  const triggers: Trigger[] = foreign.filter(({ type }) => type === "trigger");
+  const isOf =
+    (kind: "trigger" | "view") =>
+    (object: (typeof objects)[number]): object is Trigger =>
+      object.type === kind;
+  const views = new Set(foreign.filter(isOf("view")).map(({ name }) => fold(name)));
+  const triggers = foreign.filter(isOf("trigger"));
   const triggersOn = (name: string) => triggers.filter(({ target }) => fold(target) === name);
   // A view is fed by what stands in the place of writes to it: without any, the application has that in its connection alone.
   const harmless = (name: string, above: readonly string[]): boolean =>
@@ -65,8 +70,10 @@ export function triggersToSuspend(
       resting.set(trigger, onlyWith(trigger, feeds));
   }
   const virtual = objects.filter(({ type, sql }) => type === "table" && /^\s*CREATE\s+VIRTUAL\b/i.test(sql));
-  restUnrunnable(db, tables, { triggers, ours, resting, virtual, feeds });
-  return [...resting].map(([{ name, sql }, meanwhile]) => ({ name, sql, meanwhile }));
+  // One with triggers of its own would take these with it.
+  const read = foreign.filter(isOf("view")).filter(({ name }) => triggersOn(fold(name)).length === 0);
+  restUnrunnable(db, tables, { triggers, ours, read, resting, virtual, feeds });
+  return [...resting].map(([{ type, name, sql }, meanwhile]) => ({ type, name, sql, meanwhile }));
 }
 
 /** A trigger's SQL with these statements of its body alone; null where there are none, or one would do another thing alone. */
@@ -77,7 +84,7 @@ function onlyWith({ sql }: { sql: string }, holds: (step: TriggerStep) => boolea
   return kept.length === 0 ? null : `${head}\n${kept.map((step) => `${step.sql};\n`).join("")}END`;
 }
 
-type Trigger = AppTrigger & { target: string };
+type Trigger = AppTrigger & { type: "trigger" | "view"; target: string };
 
 /** A table whose triggers are looked at. */
 interface Written {
@@ -90,6 +97,7 @@ interface Written {
 /**
  * Has triggers rest that lack something here, or that of them which does: found by leaving out one after the other. Text in
  * double quotes is only spelled otherwise. `ours` are those of `triggers` on these tables: the others run where one of ours feeds their table or view.
+ * Some of them may read views.
  */
 function restUnrunnable(
   db: Database,
@@ -97,12 +105,14 @@ function restUnrunnable(
   {
     triggers,
     ours,
+    read,
     resting,
     virtual,
     feeds,
   }: {
     triggers: readonly Trigger[];
     ours: readonly Trigger[];
+    read: readonly Trigger[];
     resting: Map<Trigger, string | null>;
     virtual: readonly AppTrigger[];
     feeds: (step: TriggerStep) => boolean;
@@ -131,7 +141,7 @@ function restUnrunnable(
   try {
     const rest = (trigger: Trigger, meanwhile: string | null) => {
       resting.set(trigger, meanwhile);
-      if (!db.readonly) db.exec(`DROP TRIGGER ${quote(trigger.name)}; ${meanwhile ?? ""}`);
+      if (!db.readonly) db.exec(`DROP ${trigger.type} ${quote(trigger.name)}; ${meanwhile ?? ""}`);
     };
     for (const [trigger, meanwhile] of resting) rest(trigger, meanwhile);
     for (const table of tables) {
@@ -143,7 +153,7 @@ function restUnrunnable(
           const less = needs(sql, lacking) ? onlyWith({ sql }, feeds) : sql;
           return needs(less, lacking) ? null : less;
         };
-        const changed = (isText ? triggers : ours).flatMap((trigger) => {
+        const changed = (isText ? [...triggers, ...read] : ours).flatMap((trigger) => {
           const sql = running(trigger);
           return sql === null || instead(sql) === sql ? [] : [{ trigger, sql: instead(sql) }];
         });

@@ -26,6 +26,7 @@ export function restingTriggers(
   const resting: RestingTrigger[] = [];
   for (const trigger of triggersToSuspend(db, shapes, choice)) {
     const target = triggers.find(({ name }) => name === trigger.name)?.target ?? "";
+    if (trigger.type === "view") resting.push(trigger);
     if (!inScope.has(target)) continue;
     const written = namesWritten(trigger.sql);
     const inside = written.filter((name) => inScope.has(name));
