@@ -221,7 +221,7 @@ export const SCHEMA_FAULTS: Fault[] = [
   },
   {
     name: "a trigger runs that needs what only the application has",
-    edits: [["restUnrunnable(db, tables, { triggers, ours, resting, virtual, feeds });", ""]],
+    edits: [["restUnrunnable(db, tables, { triggers, ours, read, resting, virtual, feeds });", ""]],
     caughtBy: tests("every-schema"),
   },
   {

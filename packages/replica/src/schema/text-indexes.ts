@@ -126,7 +126,12 @@ export function leavingEntries(db: Database.Database, resting: readonly RestingT
     if (kept.length === steps.length) continue;
     isAny = true;
     const isWhole = kept.length > 0 && !kept.some(({ followsOn }) => followsOn);
-    more.set(name, { type: "trigger", name, sql, meanwhile: isWhole ? `${head}\n${kept.map((step) => `${step.sql};\n`).join("")}END` : null });
+    more.set(name, {
+      type: "trigger",
+      name,
+      sql,
+      meanwhile: isWhole ? `${head}\n${kept.map((step) => `${step.sql};\n`).join("")}END` : null,
+    });
   }
   return isAny ? [...more.values()] : null;
 }
