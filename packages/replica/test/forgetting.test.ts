@@ -215,6 +215,29 @@ describe("what was deleted is forgotten", () => {
   });
 });
 
+test("a bundle of a machine that is gone, which is refused as it was away for too long, fills an empty database that then joins: nothing typed there is lost", () => {
+  const [a, b, c] = fleet();
+  c.edit(
+    "INSERT INTO team VALUES(7, 'of c', 'typed'); UPDATE team SET x = 'typed, too' WHERE id = 2; INSERT INTO line VALUES('typed as well')",
+    START_US + 30 * SECOND_US,
+  );
+  const [bundle] = c.streamFor(new Site("nobody", SCHEMA), 0);
+  forgetWithout(a, b);
+  expect(refusal(() => a.replica.apply(bundle!))).toBe("PEER_BEHIND");
+  const d = new Site("d", SCHEMA);
+  d.replica.apply(bundle!);
+  expect(everything(d)).toEqual(everything(c));
+  rejoin(d.replica, a.replica);
+  tell(a, b, d);
+  meet(a, b, d);
+  expectEqual(a, b, d);
+  expect(a.rows("SELECT name, x FROM team WHERE x LIKE 'typed%' ORDER BY 1")).toEqual([
+    { name: "of c", x: "typed" },
+    { name: "two", x: "typed, too" },
+  ]);
+  expect(a.rows("SELECT text FROM line WHERE text LIKE 'typed%'")).toEqual([{ text: "typed as well" }]);
+});
+
 describe("a node that was retired comes back", () => {
   test("what was deleted goes, what is new stays, what was edited or is used lives on as a new row", () => {
     const [a, b, c] = fleet();

@@ -61,7 +61,9 @@ export class Floor {
       throw new SyncError({
         code: "PEER_BEHIND",
         message: "the sender was away for so long that rows deleted meanwhile have been forgotten here",
-        action: "Nothing was applied. The next session that the sender runs itself joins it again; nothing that is new there is lost.",
+        action:
+          "Nothing was applied. The next session that the sender runs itself joins it again; nothing that is new there is lost. " +
+          "Where it is gone and this is a bundle with all that it held (exported without --since and --for): start a new node on a database with the same tables, empty, import the bundle there, and have that one run a session.",
       });
     }
   }
