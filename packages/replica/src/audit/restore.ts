@@ -1,8 +1,9 @@
 import { type CellValue, releasePacked, type SqlValue, SyncError } from "@scoutsync/core";
 import type { Placement } from "../apply/placement.ts";
 import { ownedDots, type RowState } from "../rows/row-state.ts";
+import { lacks } from "../rows/foreign-keys.ts";
 import { keyText } from "../rows/values.ts";
-import type { Table } from "../schema/catalog.ts";
+import type { ForeignKey, Table } from "../schema/catalog.ts";
 import { type Audited, keyOf as shownKeyOf } from "./context.ts";
 import type { Veil } from "./veil.ts";
 import { rowsInTheWay } from "./parked.ts";
@@ -60,8 +61,16 @@ export function restoreRow(
       "Change the row that stands in its way in the application, then restore it again.",
     );
   }
-  placement.kept.revive(placement.kept.keptParents(state), wall);
   const values = rows.tableValues(state) ?? [];
+  const lost = lostByValue(audited, placement, state, values);
+  if (lost) {
+    const columns = lost.targets.map((name) => `"${name}"`).join(", ");
+    throw refused(
+      `row ${text} of "${table.name}" refers to ${columns} of "${lost.parent.name}" by values that no row has any more`,
+      "Give a row of that table these values in the application, then restore this one again; `scoutsync history` shows what it held.",
+    );
+  }
+  placement.kept.revive(placement.kept.keptParents(state), wall);
   return table.columns.map((column, i) => ({ name: column.name, value: values[i] ?? null }));
 }
 
@@ -71,6 +80,16 @@ function goneByValue({ rows }: Audited, { kept }: Placement, state: RowState, ce
     isSame(to, state) ||
     (!seen.some((one) => isSame(one, to)) && kept.deadReferred(to, rows.cells(to)).some((next) => leadsBack(next.state, [...seen, to])));
   return kept.deadByValue(state, cells).find((gone) => !leadsBack(gone)) ?? null;
+}
+
+/**
+ * A foreign key by which the row refers to values that no row has, nor a deleted one: the row that had them may have others now, and nothing
+ * says which one that is. Where deletes are kept back such a row may be among those.
+ */
+function lostByValue({ rows }: Audited, { kept }: Placement, state: RowState, values: readonly SqlValue[]): ForeignKey | null {
+  if (state.table.dependsOn.length === 0 || kept.deadByValue(state, rows.cells(state)).length > 0) return null;
+  const id = state.table.surrogate ? state.slot : null;
+  return state.table.dependsOn.find((foreign) => rows.of(foreign.parent).keptBack === null && lacks(rows, foreign, id, values)) ?? null;
 }
 
 /** Writes that it lives, and puts it into its table. False where it waits for a place. */

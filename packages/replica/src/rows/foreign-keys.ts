@@ -54,11 +54,13 @@ export function dependants(rows: RowStore, parent: RowState, id: bigint | null, 
 }
 
 /** True when some row to which these values refer by such foreign keys is not in its table. */
-export function lacksTarget(rows: RowStore, table: Table, id: bigint | null, values: readonly SqlValue[]): boolean {
-  return table.dependsOn.some((foreign) => {
-    const wanted = pick(table, foreign.columns, id, values) as SqlValue[] | null;
-    return wanted && rows.of(foreign.parent).keysHolding(foreign.targets, foreign.collations, bindable(wanted)).length === 0;
-  });
+export const lacksTarget = (rows: RowStore, table: Table, id: bigint | null, values: readonly SqlValue[]): boolean =>
+  table.dependsOn.some((foreign) => lacks(rows, foreign, id, values));
+
+/** As `lacksTarget`, by one of them. */
+export function lacks(rows: RowStore, foreign: ForeignKey, id: bigint | null, values: readonly SqlValue[]): boolean {
+  const wanted = pick(foreign.child, foreign.columns, id, values) as SqlValue[] | null;
+  return wanted !== null && rows.of(foreign.parent).keysHolding(foreign.targets, foreign.collations, bindable(wanted)).length === 0;
 }
 
 /** Rows in their tables to which a row with these values refers by such foreign keys. */
