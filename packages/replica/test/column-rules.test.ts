@@ -220,6 +220,26 @@ describe("copies that were written to before they were joined", () => {
 });
 
 describe("a server that gets the columns later", () => {
+  test.each(["INTEGER PRIMARY KEY", "TEXT PRIMARY KEY"])("counts the default of one that comes once, in rows under an %s", (key) => {
+    const all = ["a", "b", "c"].map((name) => new Site(name, `CREATE TABLE item(id ${key})`, { rules: ["item.n=counter"] }));
+    const [a, b, c] = all as [Site, Site, Site];
+    const migration = "ALTER TABLE item ADD COLUMN n INTEGER DEFAULT 5";
+    a.edit("INSERT INTO item VALUES(1)");
+    settle(a, b, c);
+    a.edit(migration, at(1));
+    b.edit(migration, at(1));
+    c.edit("INSERT INTO item VALUES(2)", at(1));
+    settle(a, b, c);
+    a.edit("UPDATE item SET n = n + 1", at(2));
+    b.edit("UPDATE item SET n = n + 1; UPDATE item SET n = n - 4", at(2));
+    settle(a, b);
+    c.edit(migration, at(3));
+    settle(a, b, c);
+    c.edit("UPDATE item SET n = n + 100", at(4));
+    for (const id of [1, 2]) expect(everywhere(all, `SELECT n FROM item WHERE id = ${id}`)).toBe(103);
+    for (const each of all) expect(each.conflicts).toEqual([]);
+  });
+
   test("passes on what it cannot show, and shows what it comes to when it can", () => {
     const [a, b] = sites("a", "b") as [Site, Site];
     const bare =

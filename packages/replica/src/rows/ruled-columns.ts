@@ -97,6 +97,9 @@ export function tallyFor(
   // Where nobody saw the value before, the edit counts as if it had found its own.
   const found = edit.found === undefined ? edit.value : edit.found;
   const valued = (edit.former ?? replaced).map((held) => ({ ...held, value: valueOf(held, found) }));
+  // What is there though nobody wrote it, as the default of a column that came, is there everywhere, and counts once.
+  if (rule.kind === "counter" && !edit.former && replaced.length === 0 && isAmount(edit.found))
+    valued.push({ ...write, time: 0, context: 0, value: edit.found });
   return tallyOf(rule.kind, edit.value, { origin: write.origin, sequence: write.sequence }, valued, knowledge);
 }
 
@@ -138,6 +141,8 @@ function sameElements(a: CellValue, b: CellValue): boolean {
   const [one, other] = [elementsOf(a), elementsOf(b)];
   return one !== null && one.toSorted().join("\n") === other?.toSorted().join("\n");
 }
+
+const isAmount = (value: CellValue | undefined): value is bigint | number => typeof value === "bigint" || typeof value === "number";
 
 /** A sum as its column stores it: what a person wrote has been through this already. */
 function asStored(affinity: Affinity, value: CellValue): CellValue {
