@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { LARGE_VALUE_BYTES } from "./bytes.ts";
-import { RawText, type SqlValue } from "./exchange.ts";
+import { LongText, RawText, type SqlValue } from "./exchange.ts";
 
 /** Nobody reads more of one value, bytes. */
 export const LONGEST_SHOWN = 65_536;
@@ -28,8 +28,9 @@ export function brief(value: SqlValue, longest = LONGEST_SHOWN): SqlValue {
   return `${head.toWellFormed()} … (${bytes.length} bytes, SHA-256 ${createHash("sha256").update(bytes).digest("hex")})`;
 }
 
+/** Of what is kept as its bytes no more than a head is made of; of `LongText` the same as of the string. */
 const textOf = (value: string | RawText): string =>
-  typeof value === "string" ? value : Buffer.from(value.bytes.subarray(0, HEAD)).toString();
+  typeof value === "string" ? value : Buffer.from(value.bytes.subarray(0, value instanceof LongText ? 4 * HEAD : HEAD)).toString();
 
 /** Below what any list shows of a value: shown in brief once, it stays as it is. */
 const LONGEST_OF_LARGE = 512;

@@ -1,4 +1,5 @@
-import { RawText, type SqlValue } from "./exchange.ts";
+import { isUtf8 } from "node:buffer";
+import { LongText, RawText, type SqlValue } from "./exchange.ts";
 
 /** A reference to a row by its identity: the local number of an origin, and the sequence of the row's birth. */
 export class Ref {
@@ -22,6 +23,19 @@ const SHORT_TEXT = 32;
 /** A value of this size or more is not copied on its way: it may be as large as a row can be, bytes. */
 export const LARGE_VALUE_BYTES = 1024 * 1024;
 
+/** From so many bytes on text may be a `LongText`. Its length takes as much room in packed bytes whatever characters it is of. */
+export const LONG_TEXT_BYTES = 4 * LARGE_VALUE_BYTES;
+
+/** Text as its bytes. */
+export const textOfBytes = (bytes: Uint8Array): RawText =>
+  bytes.length >= LONG_TEXT_BYTES && isUtf8(bytes) ? new LongText(bytes) : new RawText(bytes);
+
+/** The bytes of a blob, or of text that is kept as its bytes; null for everything else. */
+const heldBytes = (value: unknown): Uint8Array | null => {
+  const bytes = value instanceof RawText ? value.bytes : value;
+  return bytes instanceof Uint8Array ? bytes : null;
+};
+
 /** For who wrote a large value and when, and for small values of its row, bytes. */
 const ROOM_BESIDE_LARGE = 64 * 1024;
 
@@ -30,12 +44,14 @@ const ROOM_BESIDE_LARGE = 64 * 1024;
  * asked for before that. `value` must not be read again, by anyone. Small values, and those that share memory, are left.
  */
 export function releaseLarge(value: unknown): void {
-  if (value instanceof Uint8Array && value.buffer.byteLength === value.length) ownedMemory(value)?.transfer(0);
+  const bytes = heldBytes(value);
+  if (bytes && bytes.buffer.byteLength === bytes.length) ownedMemory(bytes)?.transfer(0);
 }
 
 /** As `releaseLarge`, of what was packed or read for one purpose: of all that is in its memory, several large values maybe. */
 export function releasePacked(value: unknown): void {
-  if (value instanceof Uint8Array && value.length >= LARGE_VALUE_BYTES && value.buffer instanceof ArrayBuffer) value.buffer.transfer(0);
+  const bytes = heldBytes(value);
+  if (bytes && bytes.length >= LARGE_VALUE_BYTES && bytes.buffer instanceof ArrayBuffer) bytes.buffer.transfer(0);
 }
 
 /** Throws where the memory of these bytes was given back: they would pass for an empty value, and that would be stored in place of them. */
@@ -46,8 +62,7 @@ export function expectHeld(bytes: Uint8Array): void {
 
 /** What a value's bytes lie in, maybe with other values; null for one that has none. */
 export function memoryOf(value: unknown): ArrayBufferLike | null {
-  const bytes = value instanceof RawText ? value.bytes : value;
-  return bytes instanceof Uint8Array ? bytes.buffer : null;
+  return heldBytes(value)?.buffer ?? null;
 }
 
 /** The memory of which a large value is most; null for small values and those of shared memory. */
@@ -166,10 +181,10 @@ export class ByteWriter {
     return length;
   }
 
-  /** The length that `text` writes before the `bytes` bytes of a string. */
-  textLength(value: string, bytes: number): void {
+  /** The length that `text` writes before the `bytes` bytes of a text. */
+  textLength(value: string | LongText, bytes: number): void {
     this.reserve(8);
-    this.paddedVarint(bytes, lengthWidth(value.length * 3));
+    this.paddedVarint(bytes, typeof value === "string" ? lengthWidth(value.length * 3) : LONG_TEXT_WIDTH);
   }
 
   private paddedVarint(value: number, width: number): void {
@@ -234,6 +249,11 @@ export class ByteWriter {
       this.byte(Tag.ref);
       this.varint(value.origin);
       this.varint(value.sequence);
+    } else if (value instanceof LongText) {
+      expectHeld(value.bytes);
+      this.byte(Tag.text);
+      this.textLength(value, value.bytes.length);
+      this.bytes(value.bytes);
     } else if (value instanceof RawText) {
       this.byte(Tag.rawText);
       this.block(value.bytes);
@@ -250,10 +270,13 @@ export class MalformedBytes extends Error {}
 /** Reads what ByteWriter wrote. Checks every length against what is there. */
 export class ByteReader {
   readonly buffer: Buffer;
+  private readonly keepsLong: boolean;
   at = 0;
 
-  constructor(bytes: Uint8Array) {
+  /** `keepsLong`: long text is read as its bytes, which lie in those given. */
+  constructor(bytes: Uint8Array, keepsLong = false) {
     this.buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.keepsLong = keepsLong;
   }
 
   get done(): boolean {
@@ -301,7 +324,10 @@ export class ByteReader {
   }
 
   text(): string {
-    const length = this.varint();
+    return this.textOf(this.varint());
+  }
+
+  private textOf(length: number): string {
     const end = this.at + length;
     if (end > this.buffer.length) throw new MalformedBytes("ends early");
     const text = this.buffer.toString("utf8", this.at, end);
@@ -322,8 +348,12 @@ export class ByteReader {
     switch (tag) {
       case Tag.null:
         return null;
-      case Tag.text:
-        return this.text();
+      case Tag.text: {
+        const length = this.varint();
+        if (!this.keepsLong || length < LONG_TEXT_BYTES) return this.textOf(length);
+        const bytes = this.bytes(length);
+        return isUtf8(bytes) ? new LongText(bytes) : bytes.toString("utf8");
+      }
       case Tag.real: {
         const at = this.at;
         this.at += 8;
@@ -346,6 +376,9 @@ export class ByteReader {
 
 /** Bytes of the length of a text that has at most `most` bytes. */
 const lengthWidth = (most: number): number => (most < 128 ? 1 : most < 16_384 ? 2 : most < 2_097_152 ? 3 : 5);
+
+/** Text of `LONG_TEXT_BYTES` has a third as many UTF-16 units or more. */
+const LONG_TEXT_WIDTH = lengthWidth(LONG_TEXT_BYTES);
 
 /** A small value must not keep the whole batch in memory; a large one is most of it. */
 function ownBytes(view: Buffer): Buffer {

@@ -1,5 +1,5 @@
 import { type ByteReader, type ByteWriter, type CellValue, MalformedBytes, Ref } from "./bytes.ts";
-import { RawText } from "./exchange.ts";
+import { LongText, RawText } from "./exchange.ts";
 import { type Causality, compareWrites, knew, rootOf, winnerOf, type Write } from "./merge.ts";
 import { isCombining, type Rule } from "./rules.ts";
 
@@ -270,9 +270,9 @@ const keepDigits: Reviver = (_key, value, { source }) => (typeof value === "numb
 
 /** The different elements of a JSON array in their order, each as canonical JSON; null for anything else. */
 export function elementsOf(value: CellValue): string[] | null {
-  if (typeof value !== "string") return null;
+  if (typeof value !== "string" && !(value instanceof LongText)) return null;
   try {
-    const parsed: unknown = JSON.parse(value, keepDigits as (key: string, value: unknown) => unknown);
+    const parsed: unknown = JSON.parse(String(value), keepDigits as (key: string, value: unknown) => unknown);
     return Array.isArray(parsed) ? [...new Set(parsed.map((element) => canonical(element, 0)))] : null;
   } catch {
     return null;

@@ -21,13 +21,27 @@ export type PayloadFormat = (typeof PAYLOAD_FORMATS)[number];
 /** One value as SQLite holds it. Integers are bigint and reals are number, so that 1 and 1.0 stay different. */
 export type SqlValue = null | bigint | number | string | Uint8Array | RawText;
 
-/** TEXT that is not valid UTF-8, kept as its bytes. */
+/** TEXT that is kept as its bytes: what is not valid UTF-8, and long text. */
 export class RawText {
   readonly bytes: Uint8Array;
   constructor(bytes: Uint8Array) {
     this.bytes = bytes;
   }
 }
+
+/**
+ * Long text as its UTF-8, which is valid: the same value as the string is. A string of it would be there besides, at one or two bytes a
+ * character, until the collector comes by.
+ */
+export class LongText extends RawText {
+  override toString(): string {
+    return Buffer.from(this.bytes.buffer, this.bytes.byteOffset, this.bytes.length).toString("utf8");
+  }
+}
+
+/** A value of which nobody keeps the bytes: long text as a string, any other one as it is. */
+export const asString = <T>(value: T): Exclude<T, LongText> | string =>
+  value instanceof LongText ? String(value) : (value as Exclude<T, LongText>);
 
 /** A node as others remember it. */
 export interface NodeName {

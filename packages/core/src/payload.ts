@@ -10,7 +10,7 @@ import {
   releasePacked,
   Tag,
 } from "./bytes.ts";
-import { PAYLOAD_FORMATS, type PayloadFormat, RawText } from "./exchange.ts";
+import { LongText, PAYLOAD_FORMATS, type PayloadFormat, RawText } from "./exchange.ts";
 import type { Write } from "./merge.ts";
 
 /**
@@ -202,8 +202,9 @@ export class PayloadWriter {
     }
     const bytes = value instanceof RawText ? value.bytes : value;
     if (bytes instanceof Uint8Array && bytes.length >= LARGE_VALUE_BYTES) {
-      this.body.byte(value instanceof RawText ? Tag.rawText : Tag.blob);
-      this.body.varint(bytes.length);
+      this.body.byte(value instanceof LongText ? Tag.text : value instanceof RawText ? Tag.rawText : Tag.blob);
+      if (value instanceof LongText) this.body.textLength(value, bytes.length);
+      else this.body.varint(bytes.length);
       this.large(bytes);
     } else if (typeof value === "string" && value.length >= LARGE_VALUE_BYTES) {
       const text = Buffer.from(value, "utf8");
@@ -301,8 +302,9 @@ export class PayloadReader {
   private lastTime = 0;
   private lastSequence = 0;
 
-  constructor(payload: Uint8Array) {
-    const body = new ByteReader(payload);
+  /** `keepsLong`: as of `ByteReader`. */
+  constructor(payload: Uint8Array, keepsLong = false) {
+    const body = new ByteReader(payload, keepsLong);
     this.body = body;
     const version = body.byte();
     if (version !== VERSION && version !== VERSION_WITH_SOURCES) throw new MalformedBytes("unknown payload version");

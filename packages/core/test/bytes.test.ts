@@ -1,14 +1,18 @@
 import { describe, expect, test } from "vitest";
 import {
+  brief,
   ByteReader,
   ByteWriter,
   type CellValue,
   LARGE_VALUE_BYTES,
+  LONG_TEXT_BYTES,
+  LongText,
   MalformedBytes,
   PayloadWriter,
   RawText,
   Ref,
   releasePacked,
+  textOfBytes,
 } from "../src/index.ts";
 import { fc } from "./seeded.ts";
 import { cell, sameCell } from "./cells.ts";
@@ -180,4 +184,34 @@ test.each([
   expect(() => bytesOf(of(bytes))).toThrow("given back");
   expect(() => payload.finish()).toThrow("given back");
   expect(bytesOf(of(Buffer.alloc(0)))).not.toEqual(Buffer.alloc(0));
+});
+
+test.each(["a", "é", "€", "🦀", "\0", "\uFFFD"])(
+  "long text of %j is the same bytes whether it is kept as them or as a string",
+  (letter) => {
+    const text = letter.repeat(Math.ceil(LONG_TEXT_BYTES / Buffer.byteLength(letter)));
+    const kept = textOfBytes(Buffer.from(text));
+    expect(kept).toBeInstanceOf(LongText);
+    const packed = bytesOf(text);
+    expect(bytesOf(kept).equals(packed)).toBe(true);
+    const payload = (value: CellValue): Buffer => {
+      const writer = new PayloadWriter({ origin: () => ({ origin: "o", author: "a" }), context: () => [] });
+      writer.value(value);
+      return writer.finish();
+    };
+    expect(payload(textOfBytes(Buffer.from(text))).equals(payload(text))).toBe(true);
+    expect(new ByteReader(packed).value()).toBe(text);
+    const read = new ByteReader(packed, true).value() as LongText;
+    expect(read).toBeInstanceOf(LongText);
+    expect(read.toString()).toBe(text);
+    expect(brief(read)).toBe(brief(text));
+  },
+);
+
+test("bytes that are no text stay what they are, however many", () => {
+  const bytes = Buffer.concat([Buffer.alloc(LONG_TEXT_BYTES, "a"), Buffer.from([0xff])]);
+  const read = new ByteReader(bytesOf(new RawText(bytes)), true).value();
+  expect(read).not.toBeInstanceOf(LongText);
+  expect((read as RawText).bytes.length).toBe(bytes.length);
+  expect(textOfBytes(bytes)).not.toBeInstanceOf(LongText);
 });

@@ -1,4 +1,4 @@
-import { RawText, SyncError, type SqlValue } from "@scoutsync/core";
+import { LongText, RawText, SyncError, type SqlValue } from "@scoutsync/core";
 import type { ColumnValue, Value } from "../gen/scoutsync/v1/sync_node.ts";
 
 /** A column as core names it. */
@@ -17,6 +17,7 @@ export function toWireValue(value: SqlValue): Value {
     case "string":
       return { kind: { $case: "text", value } };
     default:
+      if (value instanceof LongText) return { kind: { $case: "text", value: String(value) } };
       return value instanceof RawText
         ? { kind: { $case: "rawText", value: asBuffer(value.bytes) } }
         : { kind: { $case: "blob", value: asBuffer(value) } };

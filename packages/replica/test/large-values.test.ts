@@ -10,12 +10,14 @@ const at = (seconds: number) => START_US + seconds * SECOND_US;
 /** A value of which each byte is this letter, as the application writes it. */
 const KINDS = {
   blob: (letter: string) => `CAST(printf('%.*c', ${SIZE}, '${letter}') AS BLOB)`,
+  // Kept as its bytes, with a NUL in it.
+  "long text": (letter: string) => `CAST(CAST(printf('%.*c', 4300000, '${letter}') AS BLOB) || x'00c3a9f09fa680' AS TEXT)`,
   // Not UTF-8: SQLite keeps it as it is.
   "text that is not UTF-8": (letter: string) => `CAST(CAST(printf('%.*c', ${SIZE}, '${letter}') AS BLOB) || x'ff' AS TEXT)`,
 };
 
 const hashOf = (site: Site): string => {
-  const hex = site.one("SELECT hex(video) FROM clip") as string;
+  const hex = site.one("SELECT hex(CAST(video AS BLOB)) FROM clip") as string;
   return createHash("sha256").update(Buffer.from(hex, "hex")).digest("hex").slice(0, 16);
 };
 
@@ -24,6 +26,9 @@ test.each<[schema: string, writers: string, kind: keyof typeof KINDS, kept: stri
   ["id INTEGER PRIMARY KEY", "ab", "blob", "b"],
   ["id TEXT PRIMARY KEY", "abc", "text that is not UTF-8", "b"],
   ["id INTEGER", "abc", "blob", "a"],
+  ["id INTEGER PRIMARY KEY", "ab", "long text", "a"],
+  ["id TEXT PRIMARY KEY", "abc", "long text", "b"],
+  ["id INTEGER", "abc", "long text", "a"],
 ])(
   "a row (%s) to which %s wrote a large %s: each is listed, that of %s is kept, and what lost is in the history",
   (id, writers, kind, kept) => {

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { settle, Site } from "./site.ts";
 
@@ -198,4 +199,49 @@ test("blobs and texts of 20 MiB", () => {
   a.edit("UPDATE t SET v = v || x'01' WHERE id = 1; DELETE FROM t WHERE id = 2");
   b.pull(a);
   expect(b.rows("SELECT id, typeof(v) AS type FROM t")).toEqual(a.rows("SELECT id, typeof(v) AS type FROM t"));
+});
+
+const LONG = 4_400_000;
+const LONG_TEXTS = {
+  "with a NUL, and with what stands for bytes that are none": `printf('%.*c', ${LONG}, 'a') || char(0, 0xFFFD, 129408)`,
+  "of three bytes a character": `replace(printf('%.*c', ${LONG / 2}, 'a'), 'a', char(8364))`,
+} as const;
+
+describe("long text is exactly what it was", () => {
+  // As a value, as a key and as one of two that must differ; beside it a column in which text is a number.
+  const schema = (encoding: string) =>
+    `PRAGMA encoding = '${encoding}'; CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT, n INTEGER, w); CREATE TABLE k(k TEXT PRIMARY KEY, v TEXT UNIQUE)`;
+  const short = (value: unknown) => (typeof value === "string" ? createHash("sha256").update(value).digest("hex") : value);
+  const exactly = (site: Site) =>
+    [...site.rows("SELECT *, typeof(v) AS type FROM t ORDER BY id"), ...site.rows("SELECT * FROM k ORDER BY 1")].map((row) =>
+      Object.values(row).map(short),
+    );
+
+  test.each<[text: keyof typeof LONG_TEXTS, from: string, to: string]>([
+    ["of three bytes a character", "UTF-8", "UTF-8"],
+    ["with a NUL, and with what stands for bytes that are none", "UTF-8", "UTF-16le"],
+    ["with a NUL, and with what stands for bytes that are none", "UTF-16le", "UTF-8"],
+  ])("%s, from %s to %s", (called, from, to) => {
+    const text = LONG_TEXTS[called];
+    const [a, b] = [new Site("a", schema(from)), new Site("b", schema(to))];
+    a.edit(`INSERT INTO t VALUES(1, ${text}, '12', 'x'), (2, 'short', 1, NULL); INSERT INTO k VALUES(${text}, ${text})`);
+    settle(a, b);
+    expect(exactly(b)).toEqual(exactly(a));
+    // What somebody else wrote is read, compared and written over, and what nobody has touched stays.
+    b.edit("UPDATE t SET v = v || 'of b', w = 'y' WHERE id = 1; UPDATE k SET v = 'short'", a.nowUs + 1);
+    a.edit("UPDATE t SET v = v || 'of a' WHERE id = 1", a.nowUs + 5);
+    settle(a, b);
+    expect(exactly(b)).toEqual(exactly(a));
+    expect((a.one("SELECT v FROM t WHERE id = 1") as string).endsWith("of a")).toBe(true);
+    for (const site of [a, b]) expect(site.conflicts.map(({ table, loser }) => [table, loser?.author])).toEqual([["t", "b"]]);
+    b.edit("DELETE FROM t WHERE id = 1; DELETE FROM k", a.nowUs + 9);
+    settle(a, b);
+    expect(exactly(a)).toEqual(exactly(b));
+    const before = b.one("SELECT count(*) FROM t");
+    a.replica.restore("t", "1");
+    settle(a, b);
+    expect(b.one("SELECT count(*) FROM t")).toBe((before as number) + 1);
+    expect(exactly(b)).toEqual(exactly(a));
+    expect(a.pull(b).at(-1)?.verified).toBe(true);
+  });
 });

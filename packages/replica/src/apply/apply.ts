@@ -16,6 +16,7 @@ import {
   SyncError,
   type VersionVector,
   type Write,
+  memoryOf,
 } from "@scoutsync/core";
 import type { Database } from "better-sqlite3";
 import type { Knowledge } from "../identity/knowledge.ts";
@@ -202,7 +203,7 @@ export class Applier {
 
   private applyRecords(unpacked: Buffer, count: number): number {
     this.memory = unpacked.buffer;
-    const reader = new PayloadReader(unpacked);
+    const reader = new PayloadReader(unpacked, this.rows.keepsLongText);
     if (reader.count !== count) throw new MalformedBytes("the number of changes differs from what the batch says");
     const tables = incomingTables(reader, this.rows, this.nowUs());
     resolveHead(reader, this.knowledge);
@@ -389,8 +390,7 @@ export class Applier {
    */
   private letGo(state: RowState, cells: readonly CellValue[]): void {
     if (!isAlive(state, this.knowledge)) return;
-    for (const value of [...cells, ...valuesIn(state)])
-      if (value instanceof Uint8Array && value.buffer !== this.memory) releasePacked(value);
+    for (const value of [...cells, ...valuesIn(state)]) if (memoryOf(value) !== this.memory) releasePacked(value);
   }
 
   private find(row: IncomingRow): RowState | null {

@@ -17,6 +17,7 @@ import { valueStatement } from "../kept-statements.ts";
 import { indexesOf } from "../rows/foreign-keys.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { hasCombiningRule } from "../rows/ruled-columns.ts";
+import { readKeepingLong } from "../rows/long-text.ts";
 import { mayHoldRawText, packKey, textFromBytes } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import { cellsIn } from "../schema/spelled.ts";
@@ -247,13 +248,14 @@ export class Captured {
     const columns = table.columns.map((_, i) => `c${i}`);
     const from = `FROM ${imageTable(table.tid)} WHERE ${imageNumber(table)} = ?`;
     collectLarge();
-    const image = this.db
-      .prepare(`SELECT ${columns.join(", ")} ${from}`)
-      .safeIntegers(true)
-      .raw(true)
-      .get(n) as SqlValue[] | undefined;
+    const read = (list: string) => this.db.prepare(`SELECT ${list} ${from}`).safeIntegers(true).raw(true).get(n) as SqlValue[] | undefined;
+    const store = this.rows.of(table);
+    let image = store.holdsLongText ? readKeepingLong(table, read, columns) : read(columns.join(", "));
     if (!image) return null;
-    cameLarge(image);
+    if (cameLarge(image) && store.mayHoldLongText()) {
+      image = undefined;
+      return this.image(table, n);
+    }
     if (!table.utf8 || !mayHoldRawText(image)) return cellsIn(table, image);
     const bytes = this.db
       .prepare(`SELECT ${columns.map((column) => `CAST(${column} AS BLOB)`).join(", ")} ${from}`)

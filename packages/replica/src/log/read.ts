@@ -25,6 +25,7 @@ import { rowsShowing } from "../rows/equal-rows.ts";
 import type { RowState } from "../rows/row-state.ts";
 import type { RowStore } from "../rows/row-store.ts";
 import { rowsTable } from "../rows/table-store.ts";
+import { emptyIfLong, isEmptyBlob } from "../rows/long-text.ts";
 import { mayHoldRawText } from "../rows/values.ts";
 import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
@@ -34,6 +35,7 @@ import { type Covered, RecordWriter, vanished } from "./record.ts";
 import type { ReplicaClock } from "../time/replica-clock.ts";
 import { leftSince } from "../schema/install.ts";
 import { valueStatement } from "../kept-statements.ts";
+import { cameLarge } from "../pool/collect.ts";
 
 /** So many rows at most are sent with one that is kept for them: any of them will do. */
 const MOST_KEEPING = 100;
@@ -256,7 +258,9 @@ export class LogReader {
   /** A run of entries of one surrogate table through one joined query. */
   private writeRun(writer: RecordWriter, table: Table, origin: number, entries: Entry[], at: number, end: number, most: number): number {
     const key = quote((table.key[0] as { name: string }).name);
-    const columns = table.columns.map((column) => `, u.${quote(column.name)}`).join("");
+    const store = this.rows.of(table);
+    const { holdsLongText } = store;
+    const columns = table.columns.map(({ name }) => `, ${holdsLongText ? emptyIfLong(`u.${quote(name)}`) : `u.${quote(name)}`}`).join("");
     const statement = this.db
       .prepare(
         `SELECT r.id, r.oid, r.sequence, r.time, r.context, r.extra, l.sequence${columns} FROM _scoutsync_log AS l ` +
@@ -271,13 +275,14 @@ export class LogReader {
     let expected = at;
     for (const row of statement.iterate(origin, first, last, table.tid) as IterableIterator<SqlValue[]>) {
       const plain = row[5] === null && Number(row[1]) === origin && row[2] === row[6];
-      if (plain && !(table.utf8 && mayHoldRawText(row))) {
+      if (plain && !(table.utf8 && mayHoldRawText(row)) && !(holdsLongText && row.some(isEmptyBlob))) {
         writer.plain(table, row[0] as bigint, origin, Number(row[2]), Number(row[3]), Number(row[4]), row, 7);
       } else this.writeOne(writer, [row[6] as bigint, BigInt(table.tid), row[0] as bigint]);
       // An entry without a row would be claimed without having been sent.
       if ((entries[expected] as Entry)[0] !== row[6]) throw vanished(table);
       expected++;
       if (writer.payload.size >= most) {
+        if (cameLarge(row)) store.mayHoldLongText();
         covered = row[6];
         break;
       }

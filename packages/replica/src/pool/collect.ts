@@ -1,4 +1,4 @@
-import { LARGE_VALUE_BYTES } from "@scoutsync/core";
+import { LARGE_VALUE_BYTES, RawText } from "@scoutsync/core";
 import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
@@ -59,13 +59,17 @@ function collect(options?: { type: "minor" }): void {
 const LARGE_GARBAGE = 32 * 1024 * 1024;
 let large = 0;
 
-/** Counts large values that have come to be in memory: as they are read of a row, or packed. */
-export function cameLarge(values: readonly unknown[]): void {
+/** Counts large values that have come to be in memory: as they are read of a row, or packed. True where a string is among them. */
+export function cameLarge(values: readonly unknown[]): boolean {
+  let isString = false;
   for (const value of values) {
     if (value === null || (typeof value !== "object" && typeof value !== "string")) continue;
-    const { length } = value as { length?: number };
-    if (length !== undefined && length >= LARGE_VALUE_BYTES) large += length;
+    const { length } = (value instanceof RawText ? value.bytes : value) as { length?: number };
+    if (length === undefined || length < LARGE_VALUE_BYTES) continue;
+    large += length;
+    isString ||= typeof value === "string";
   }
+  return isString;
 }
 
 /**

@@ -11,13 +11,13 @@ import {
   type HistoryEntry,
   type NodeName,
   ownedMemory,
-  RawText,
   type ReadableChange,
   type Review,
   type SqlValue,
   type MemberWord,
   SyncError,
   type VersionVector,
+  textOfBytes,
 } from "@scoutsync/core";
 import type {
   CaptureCheck,
@@ -374,7 +374,7 @@ function revive(value: unknown): unknown {
   if (value === null || typeof value !== "object" || value instanceof Uint8Array || value instanceof Map) return value;
   const keys = Object.keys(value);
   if (keys.length === 1 && keys[0] === "bytes" && (value as { bytes: unknown }).bytes instanceof Uint8Array)
-    return new RawText((value as { bytes: Uint8Array }).bytes);
+    return textOfBytes((value as { bytes: Uint8Array }).bytes);
   for (const key of keys) (value as Record<string, unknown>)[key] = revive((value as Record<string, unknown>)[key]);
   return value;
 }

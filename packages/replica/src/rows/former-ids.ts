@@ -1,5 +1,5 @@
 import type { Database, Statement } from "better-sqlite3";
-import { ByteReader, ByteWriter, type CellValue } from "@scoutsync/core";
+import { ByteReader, ByteWriter, type CellValue, RawText } from "@scoutsync/core";
 import type { Table } from "../schema/catalog.ts";
 import { latestTime } from "./registers.ts";
 import type { RowState } from "./row-state.ts";
@@ -76,7 +76,8 @@ export class FormerIds {
     if (isBack.run(table.tid, id, origin, sequence).changes > 0) return;
     const image = new ByteWriter(256);
     cells.forEach((value, i) => {
-      const size = typeof value === "string" || value instanceof Uint8Array ? value.length : 0;
+      const held = value instanceof RawText ? value.bytes : value;
+      const size = typeof held === "string" || held instanceof Uint8Array ? held.length : 0;
       if (size > LARGEST_KEPT) return;
       image.varint((table.columns[i] as { cid: number }).cid);
       image.value(value);

@@ -28,7 +28,7 @@ export function unpackImage(state: RowState, image: Buffer, causality: Authorshi
   const { table } = state;
   // A copy: whoever is done with the row may give back the memory of its values.
   const values = table.columns.map(({ fallback }): CellValue => (fallback instanceof Uint8Array ? Buffer.from(fallback) : fallback));
-  const from = new ByteReader(image);
+  const from = new ByteReader(image, table.utf8);
   const seen = new Set<number>();
   while (!from.done) {
     const cid = from.varint();

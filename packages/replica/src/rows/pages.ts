@@ -4,6 +4,8 @@ import { isWide } from "../capture/events.ts";
 import type { Table } from "../schema/catalog.ts";
 import { quote } from "../schema/quote.ts";
 import { cellsIn } from "../schema/spelled.ts";
+import { cameLarge, collectLarge } from "../pool/collect.ts";
+import { emptyIfLong, isEmptyBlob, readKeepingLong } from "./long-text.ts";
 import { bindable } from "./table-store.ts";
 import { type Bindable, mayHoldRawText, textFromBytes } from "./values.ts";
 
@@ -39,10 +41,13 @@ export function* pages(
   };
   // Rows with NULL in their key are the twin's.
   const keyed = !table.keyless && table.nullable.length > 0;
+  // Once some row has been found to hold large text, what is long is read by itself.
+  let holdsLongText = false;
+  const shown = () => (holdsLongText && !wide ? [...keys, ...all.map(emptyIfLong)] : names);
   const prepare = (condition: string) =>
     db
       .prepare(
-        `SELECT ${[...cursor, ...bytes, ...names].join(", ")} FROM ${quote(table.source)} ${among(condition)} ORDER BY ${cursor.join(", ")} LIMIT ${atOnce}`,
+        `SELECT ${[...cursor, ...bytes, ...shown()].join(", ")} FROM ${quote(table.source)} ${among(condition)} ORDER BY ${cursor.join(", ")} LIMIT ${atOnce}`,
       )
       .safeIntegers(true)
       .raw(true);
@@ -53,10 +58,19 @@ export function* pages(
     const bound = bindable(values);
     return { values: bound.values, marks: values.map((_, i) => (bound.raw.includes(i) ? "CAST(? AS TEXT)" : "?")) };
   };
-  const pageAfter = (last: readonly SqlValue[]) => {
+  const readAfter = (last: readonly SqlValue[]) => {
+    collectLarge();
     if (last.length === 0) return readPage(prepare(""), [], atOnce);
     const here = places([...last]);
     return readPage(prepare(`(${cursor.join(", ")}) > (${here.marks.join(", ")})`), here.values, atOnce);
+  };
+  const pageAfter = (last: readonly SqlValue[]): Page => {
+    const page = readAfter(last);
+    if (holdsLongText || !table.utf8 || !cameLarge(page.rows.at(-1) ?? [])) return page;
+    holdsLongText = true;
+    // Let go before it is there once more.
+    page.rows.length = 0;
+    return readAfter(last);
   };
   for (let page = pageAfter(after); ;) {
     let at: SqlValue[] = [];
@@ -75,6 +89,8 @@ export function* pages(
           .get(here.values);
       };
       let values = wide ? (again(all) as SqlValue[]) : row.slice(beforeValues);
+      if (holdsLongText && values.some(isEmptyBlob))
+        values = readKeepingLong(table, (list) => again([list]) as SqlValue[] | undefined) ?? values;
       if (table.utf8 && mayHoldRawText(values))
         values = exactText(values, again(all.map((column) => `CAST(${column} AS BLOB)`)) as Buffer[]);
       yield { key, values: cellsIn(table, values), at };
@@ -84,8 +100,13 @@ export function* pages(
   }
 }
 
-/** Up to `atOnce` rows, fewer where they are long. Nothing else runs on the connection meanwhile. */
-function readPage(statement: Statement, bound: readonly Bindable[], atOnce: number): { rows: SqlValue[][]; isLast: boolean } {
+interface Page {
+  rows: SqlValue[][];
+  isLast: boolean;
+}
+
+/** Up to `atOnce` rows, fewer where they are long: only the last one is of more than `LONG_AT_ONCE`. Nothing else runs on the connection meanwhile. */
+function readPage(statement: Statement, bound: readonly Bindable[], atOnce: number): Page {
   const rows: SqlValue[][] = [];
   let long = 0;
   for (const row of statement.iterate(...bound) as IterableIterator<SqlValue[]>) {

@@ -1,4 +1,4 @@
-import { ByteReader, type CellValue, Ref, type SqlValue } from "@scoutsync/core";
+import { ByteReader, type CellValue, RawText, Ref, type SqlValue, textOfBytes } from "@scoutsync/core";
 import { type Column, isNamedByBirth, type Table } from "../schema/catalog.ts";
 import { KeylessRows } from "./keyless-rows.ts";
 import type { RowState } from "./row-state.ts";
@@ -189,7 +189,9 @@ export function showKey({
     const index = unwritten.has(cid) ? table.indexOf.get(cid) : undefined;
     const value = key?.[part] ?? null;
     // A copy: whoever is done with the row may give back the memory of its values.
-    if (index !== undefined) values[index] = value instanceof Uint8Array ? Buffer.from(value) : value;
+    if (index !== undefined)
+      values[index] =
+        value instanceof RawText ? textOfBytes(Buffer.from(value.bytes)) : value instanceof Uint8Array ? Buffer.from(value) : value;
   }
 }
 

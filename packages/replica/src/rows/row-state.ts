@@ -9,6 +9,7 @@ import {
   takeTally,
   type Tally,
   type Write,
+  asString,
 } from "@scoutsync/core";
 import type { Column, Table } from "../schema/catalog.ts";
 
@@ -305,7 +306,7 @@ export function releaseRead(state: RowState, cells: Iterable<CellValue>): void {
 /** The inverse of `packExtra`, onto a state that holds a plain row. */
 export function unpackExtra(state: RowState, extra: Buffer | null): void {
   if (extra === null) return;
-  const from = new ByteReader(extra);
+  const from = new ByteReader(extra, state.table.utf8);
   const flags = from.varint();
   if (flags & Extra.identity) state.identity = { origin: from.varint(), sequence: from.varint() };
   if (flags & Extra.claim) state.claim = from.value() as bigint;
@@ -342,7 +343,7 @@ export function unpackExtra(state: RowState, extra: Buffer | null): void {
       const [origin, sequence] = [from.varint(), from.varint()];
       const tally = takeTally(from, { origin: () => from.varint(), value: () => from.value() });
       const write = state.columns.get(cid)?.find((held) => held.origin === origin && held.sequence === sequence);
-      const literal = from.byte() === 0 ? undefined : from.value();
+      const literal = from.byte() === 0 ? undefined : asString(from.value());
       if (write) Object.assign(write, { tally, literal });
     }
   }

@@ -73,6 +73,8 @@ export class RowStore {
   erased = 0;
   /** Rises whenever the catalog of tables is taken anew. */
   catalogs = 0;
+  /** Long text is bound as its UTF-8: the database keeps text so. */
+  keepsLongText = false;
   /** Some table whose rows are known by birth is gone from here, or was never there. */
   lacksTables = false;
   private stores = new Map<number, TableStore>();
@@ -121,6 +123,7 @@ export class RowStore {
     this.lacksTables = tables.some(isLacking);
     const present = tables.filter((table) => table.absent === null);
     this.byName = new Map(present.map((table) => [table.name, table]));
+    this.keepsLongText = present.some(({ utf8 }) => utf8);
     this.keys.setTables(present);
     this.linkedColumns = present.flatMap((table) => table.linked.map(({ index, target }) => ({ table, index, target })));
     this.lookForKeptBack();

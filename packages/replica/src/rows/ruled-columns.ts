@@ -11,6 +11,7 @@ import {
   tallyOf,
   type Verdict,
   type Write,
+  asString,
 } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { Table } from "../schema/catalog.ts";
@@ -78,7 +79,7 @@ export function keepValues(
   return writes.map((write) => {
     const value = valueOf(write, shown);
     return isWinner(write)
-      ? { ...write, value: undefined, literal: combined ? value : undefined }
+      ? { ...write, value: undefined, literal: combined ? asString(value) : undefined }
       : { ...write, value, literal: undefined };
   });
 }

@@ -9,6 +9,7 @@ import { cellIn, cellsIn } from "../schema/spelled.ts";
 import type { Column, ForeignKey, Table } from "../schema/catalog.ts";
 import type { KeptBackRows } from "./kept-back-rows.ts";
 import { refersTo } from "./compared.ts";
+import { readKeepingLong } from "./long-text.ts";
 import { type Holding, LookAhead } from "./look-ahead.ts";
 import { QueuedRows } from "./queued-rows.ts";
 import { type Bindable, mayHoldRawText, sameValue, textFromBytes } from "./values.ts";
@@ -75,6 +76,9 @@ export class TableStore {
   private feeding: boolean | null = null;
   private readonly queued: QueuedRows;
 
+  /** Some row has been found to hold large text: what is long is read as its bytes, which takes a question more a row. */
+  holdsLongText = false;
+
   /** Where rows are whose delete is kept back; null when there are none. */
   keptBack: KeptBackRows | null = null;
 
@@ -138,12 +142,23 @@ export class TableStore {
       return found === undefined ? null : [];
     }
     collectLarge();
-    const row = this.prepared(`read ${variant}`, () => `SELECT ${this.columnList} FROM ${quote(this.table.source)} WHERE ${where}`).get(
-      values,
-    ) as SqlValue[] | undefined;
+    const select = (list: string) => () => `SELECT ${list} FROM ${quote(this.table.source)} WHERE ${where}`;
+    let row = this.holdsLongText
+      ? readKeepingLong(this.table, (list) => this.prepared(`${list} ${variant}`, select(list)).get(values) as SqlValue[] | undefined)
+      : (this.prepared(`read ${variant}`, select(this.columnList)).get(values) as SqlValue[] | undefined);
     if (row === undefined) return null;
-    cameLarge(row);
+    if (cameLarge(row) && this.mayHoldLongText()) {
+      // Let go before it is there once more.
+      row = undefined;
+      return this.readTable(key);
+    }
     return cellsIn(this.table, this.table.utf8 && mayHoldRawText(row) ? this.readBytes(key, row) : row);
+  }
+
+  /** Notes that text of a row is large, as it has been read; false where nothing more comes of that. */
+  mayHoldLongText(): boolean {
+    if (this.holdsLongText || !this.table.utf8) return false;
+    return (this.holdsLongText = true);
   }
 
   /** Reads the text columns once more as bytes, which no decoding has touched. */
@@ -611,7 +626,7 @@ export function bindable(values: readonly CellValue[]): { values: Bindable[]; ra
     if (value instanceof RawText) {
       raw.push(i);
       expectHeld(value.bytes);
-      return Buffer.from(value.bytes);
+      return Buffer.from(value.bytes.buffer, value.bytes.byteOffset, value.bytes.length);
     }
     if (value instanceof Ref) throw new Error("a reference was bound before it was resolved");
     expectHeld(value);

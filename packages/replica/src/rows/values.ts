@@ -1,5 +1,17 @@
 import { createHash, hash, type Hash } from "node:crypto";
-import { ByteWriter, type CellValue, LARGE_VALUE_BYTES, RawText, Ref, releaseLarge, type SqlValue, Tag } from "@scoutsync/core";
+import {
+  ByteWriter,
+  type CellValue,
+  LARGE_VALUE_BYTES,
+  LONG_TEXT_BYTES,
+  LongText,
+  RawText,
+  Ref,
+  releaseLarge,
+  type SqlValue,
+  Tag,
+  textOfBytes,
+} from "@scoutsync/core";
 import type { Column, Table } from "../schema/catalog.ts";
 import { hashedIn } from "../schema/spelled.ts";
 import type { Affinity } from "../schema/tables.ts";
@@ -15,8 +27,9 @@ export function mayHoldRawText(values: readonly unknown[]): boolean {
   return false;
 }
 
-/** The value of a text column from its bytes: a string where they are valid UTF-8. */
+/** The value of a text column from its bytes: a string where they are valid UTF-8, and not long. */
 export function textFromBytes(bytes: Buffer): string | RawText {
+  if (bytes.length >= LONG_TEXT_BYTES) return textOfBytes(bytes);
   const text = bytes.toString("utf8");
   return Buffer.from(text, "utf8").equals(bytes) ? text : new RawText(bytes);
 }
@@ -48,8 +61,9 @@ export function rowHash(
       out.value(value);
       continue;
     }
-    out.byte(typeof value === "string" ? Tag.text : value instanceof RawText ? Tag.rawText : Tag.blob);
-    if (typeof value === "string") out.textLength(value, bytes.length);
+    const isText = typeof value === "string" || value instanceof LongText;
+    out.byte(isText ? Tag.text : value instanceof RawText ? Tag.rawText : Tag.blob);
+    if (isText) out.textLength(value, bytes.length);
     else out.varint(bytes.length);
     sum ??= createHash("sha256");
     sum.update(out.buffer.subarray(0, out.length)).update(bytes);
@@ -80,6 +94,7 @@ export function packKey(key: readonly Pick<Column, "collation">[], values: reado
 }
 
 function canonicalKeyValue(column: Pick<Column, "collation">, value: CellValue): CellValue {
+  if (value instanceof LongText) return canonicalKeyValue(column, String(value));
   if (typeof value === "string") {
     if (column.collation === "NOCASE") return value.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
     if (column.collation === "RTRIM") return value.replace(/ +$/, "");
@@ -112,6 +127,7 @@ export function keyText(values: readonly SqlValue[]): string {
 
 export function valueText(value: CellValue): string {
   if (value === null) return "NULL";
+  if (value instanceof LongText) return String(value);
   if (value instanceof RawText) return `text:${Buffer.from(value.bytes).toString("hex")}`;
   if (value instanceof Ref) return `#${value.origin}:${value.sequence}`;
   if (value instanceof Uint8Array) return `blob:${Buffer.from(value).toString("hex")}`;
@@ -124,5 +140,10 @@ export function sameValue(a: CellValue, b: CellValue): boolean {
   if (a instanceof Ref && b instanceof Ref) return a.origin === b.origin && a.sequence === b.sequence;
   if (a instanceof RawText && b instanceof RawText) return Buffer.compare(a.bytes, b.bytes) === 0;
   if (a instanceof Uint8Array && b instanceof Uint8Array) return Buffer.compare(a, b) === 0;
-  return false;
+  if (typeof a === "string") return b instanceof LongText && isTextOf(a, b);
+  return typeof b === "string" && a instanceof LongText && isTextOf(b, a);
 }
+
+/** Whether this is the string of a long text: not everybody who reads one keeps its bytes. */
+const isTextOf = (text: string, { bytes }: LongText): boolean =>
+  text.length <= bytes.length && 3 * text.length >= bytes.length && Buffer.compare(Buffer.from(text, "utf8"), bytes) === 0;
