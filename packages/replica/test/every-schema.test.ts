@@ -651,6 +651,21 @@ describe("the application's triggers", () => {
     b.write("INSERT INTO words(words, rank) VALUES('integrity-check', 1)");
   });
 
+  test("feed an index that is broken, and lacks rows beside: it is built anew", () => {
+    const schema = `CREATE TABLE doc(id INTEGER PRIMARY KEY, body TEXT); CREATE VIRTUAL TABLE words USING fts5(body, content='doc', content_rowid='id');
+      CREATE TRIGGER doc_i AFTER INSERT ON doc BEGIN INSERT INTO words(rowid, body) VALUES(NEW.id, NEW.body); END;
+      CREATE TRIGGER doc_d AFTER DELETE ON doc BEGIN INSERT INTO words(words, rowid, body) VALUES('delete', OLD.id, OLD.body); END`;
+    const [a, b] = [new Site("a", schema), new Site("b", schema)];
+    a.edit("INSERT INTO doc(body) VALUES('red robot'), ('blue robot'), ('green robot')");
+    settle(a, b);
+    b.app.unsafeMode(true);
+    b.write("DELETE FROM words_data WHERE id = 1; DELETE FROM words_docsize WHERE id = 3");
+    a.edit("DELETE FROM doc WHERE body LIKE 'red%'");
+    settle(a, b);
+    b.write("INSERT INTO words(words, rank) VALUES('integrity-check', 1)");
+    expect(b.rows("SELECT rowid FROM words WHERE words MATCH 'robot' ORDER BY 1")).toEqual([{ rowid: 2 }, { rowid: 3 }]);
+  });
+
   test("feed an index that cannot be built anew: others are not looked through each time that somebody comes", () => {
     const schema = `CREATE TABLE doc(id INTEGER PRIMARY KEY, body TEXT); CREATE VIRTUAL TABLE words USING fts5(body, content='');
       CREATE VIRTUAL TABLE more USING fts5(body, content='doc', content_rowid='id');

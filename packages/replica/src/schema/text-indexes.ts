@@ -29,10 +29,10 @@ export function runMending<T>(error: unknown, { fill, leave, rebuild }: Mends, r
     [rebuild, false],
   ];
   for (const [mend, leaving] of tries) {
-    if (!mend()) continue;
     try {
-      return run(leaving);
+      if (mend()) return run(leaving);
     } catch (again) {
+      // Also of one that is broken: it takes nothing more, and is built anew.
       if (!isOfIndex(again)) throw again;
     }
   }
