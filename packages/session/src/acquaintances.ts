@@ -1,5 +1,5 @@
 import { EMPTY_VECTOR, join, type NodeName, type VersionVector } from "@scoutsync/core";
-import type { Namesakes } from "./namesakes.ts";
+import type { Namesakes, Word } from "./namesakes.ts";
 import { Receipts } from "./receipts.ts";
 
 /** Runs are forgotten beyond this many, oldest first: forgetting one costs an echo, never a change. */
@@ -29,12 +29,9 @@ export class Acquaintances {
     this.#namesakes = namesakes;
   }
 
-  /**
-   * The run, of this node, has everything up to `vector`: it said so, or its own final batch did. `isOwnWord` is false for an
-   * answer that does not say of which run it is, and for what a file says.
-   */
-  learn(run: string, vector: VersionVector, node?: NodeName | null, isOwnWord = true): void {
-    if (node) this.receipts.note(node, this.#namesakes?.heard(node, run, vector, isOwnWord) ?? vector);
+  /** The run, of this node, has everything up to `vector`: it said so, or its own final batch did, as `word` has it. */
+  learn(run: string, vector: VersionVector, node?: NodeName | null, word: Word = "own"): void {
+    if (node) this.receipts.note(node, this.#namesakes?.heard(node, run, vector, word) ?? vector);
     if (run === "") return;
     const known = this.#meet(keyOf(run, node));
     known.vector = join(known.vector, vector);

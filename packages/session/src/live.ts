@@ -202,7 +202,7 @@ async function feed(
     });
     window.onAck = (_batch, ack) => {
       progress();
-      if (ack.final) acquaintances.learn(link.run, ack.vector, stream.ready.node, false);
+      if (ack.final) acquaintances.learn(link.run, ack.vector, stream.ready.node, "answer");
     };
     // What the receiver says now is what counts: it may have been restored from a backup since we last met.
     sent = stream.ready.vector;

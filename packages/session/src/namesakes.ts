@@ -1,4 +1,4 @@
-import { inBoth, type NodeName, type VersionVector } from "@scoutsync/core";
+import { inBoth, join, type NodeName, type VersionVector } from "@scoutsync/core";
 
 /** A run that was followed by another one and speaks again, so often: both go on. Once may be a word that was on its way. */
 const RETURNS = 2;
@@ -7,6 +7,12 @@ const REMEMBERED_MS = 24 * 60 * 60 * 1_000;
 /** Runs of one node that are told apart, and nodes whose runs are. The oldest go. */
 const MOST_RUNS = 16;
 const MOST_NODES = 1_000;
+
+/**
+ * How it is known what a run has: it says so itself, now; an answer says so that does not tell of which run it is, and is taken for the one that was last
+ * known where it came from; or a file says what it had once.
+ */
+export type Word = "own" | "answer" | "file";
 
 interface Run {
   vector: VersionVector;
@@ -50,13 +56,11 @@ export class Namesakes {
     this.#now = now;
   }
 
-  /**
-   * A run of the node has everything up to `vector`; returns what the node has, all its replicas. `isOwnWord`: the run says so
-   * itself, now; otherwise it is the one that was last known where the answer came from, or a bundle says what it had.
-   */
-  heard(node: NodeName, run: string, vector: VersionVector, isOwnWord: boolean): VersionVector {
+  /** A run of the node has everything up to `vector`; returns what the node has, all its replicas. */
+  heard(node: NodeName, run: string, vector: VersionVector, word: Word): VersionVector {
     if (run === "") return vector;
     const self = this.#self();
+    const isOwnWord = word === "own";
     if (isOwnWord && node.id === self.id && run !== self.run && !this.#metSelf) {
       this.#metSelf = true;
       this.#found(node, true);
@@ -64,10 +68,23 @@ export class Namesakes {
     const runs = this.#meet(node.id);
     this.#forget(runs);
     const isOne = runs.counting.size === 0;
+    if (word === "file") return this.#filed(runs, run, vector);
     this.#note(runs, run, vector, isOwnWord);
     if (runs.counting.size === 0) return vector;
     if (isOne) this.#found(node, false);
-    return [...runs.counting].map((each) => (runs.heard.get(each) as Run).vector).reduce(inBoth);
+    return hadByAll(runs);
+  }
+
+  /**
+   * A file may be older than what its run said since, and of a run that another one has followed, which may have less: of a backup that was put
+   * back. What nobody has said anything of here has what the file says.
+   */
+  #filed(runs: Runs, run: string, vector: VersionVector): VersionVector {
+    const newest = [...runs.heard].at(-1);
+    if (!newest) return vector;
+    const [latest, said] = newest;
+    if (run === latest) said.vector = join(said.vector, vector);
+    return runs.counting.size > 0 ? hadByAll(runs) : said.vector;
   }
 
   #meet(id: string): Runs {
@@ -117,3 +134,6 @@ export class Namesakes {
     runs.several = Math.min(runs.several, counting.size);
   }
 }
+
+/** What all have that count. */
+const hadByAll = ({ counting, heard }: Runs): VersionVector => [...counting].map((run) => (heard.get(run) as Run).vector).reduce(inBoth);

@@ -58,7 +58,7 @@ export async function push(options: PushOptions): Promise<PushResult> {
     onProgress?.(done, done + batch.remaining);
     if (!ack.final) return;
     caughtUp = true;
-    acquaintances.learn(options.run ?? "", ack.vector, stream.ready.node, false);
+    acquaintances.learn(options.run ?? "", ack.vector, stream.ready.node, "answer");
     result.peerVector = ack.vector;
     result.verified = ack.verified || null;
   };

@@ -1,6 +1,6 @@
 import { SyncError } from "@scoutsync/core";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { Acquaintances, Namesakes, Receipts } from "../src/index.ts";
+import { Acquaintances, Namesakes, Receipts, type Word } from "../src/index.ts";
 
 test("what one node says under another one's run keeps nothing from that one", () => {
   const acquaintances = new Acquaintances();
@@ -124,8 +124,8 @@ function namesakes() {
     (_, isSelf) => found.push(isSelf),
     () => at.hours * 3_600_000,
   );
-  const said = (run: string, has: number, isOwnWord = true) =>
-    seen.heard(node, run, new Map([["cccccccccccccccc", has]]), isOwnWord).get("cccccccccccccccc");
+  const said = (run: string, has: number, word: Word = "own") =>
+    seen.heard(node, run, new Map([["cccccccccccccccc", has]]), word).get("cccccccccccccccc");
   return { said, found, at };
 }
 
@@ -142,8 +142,20 @@ test("a node that was started anew, or restored, has what it said last, also whe
   ] as const;
   expect(words.map(([run, has]) => said(run, has))).toEqual(words.map(([, has]) => has));
   // Answers that do not say of which run they are.
-  for (let i = 10; i < 20; i++) expect([said("restored", i, false), said("four", i)]).toEqual([i, i]);
+  for (let i = 10; i < 20; i++) expect([said("restored", i, "answer"), said("four", i)]).toEqual([i, i]);
   expect(found).toEqual([]);
+});
+
+test("what a file says a node had once neither takes back what it said since, nor counts where a backup of it was put back since", () => {
+  const { said } = namesakes();
+  // Nothing else is known of it.
+  expect(said("one", 3, "file")).toBe(3);
+  said("one", 5);
+  expect(said("one", 3, "file")).toBe(5);
+  expect(said("one", 8, "file")).toBe(8);
+  said("restored", 2);
+  expect(said("one", 8, "file")).toBe(2);
+  expect(said("restored", 4)).toBe(4);
 });
 
 test("runs that take turns are two nodes, which have what both have, also when one of them is started anew", () => {
@@ -154,7 +166,7 @@ test("runs that take turns are two nodes, which have what both have, also when o
   expect(found).toEqual([false]);
   expect(said("copy", 2)).toBe(1);
   expect(said("original", 3)).toBe(2);
-  expect(said("copy", 4, false)).toBe(3);
+  expect(said("copy", 4, "answer")).toBe(3);
   // One of the two, whichever: neither is taken to have more than it said.
   expect(said("copy anew", 5)).toBe(3);
   said("original", 6);

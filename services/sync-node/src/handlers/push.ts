@@ -73,7 +73,7 @@ export async function pushChanges(
     speaker.speaksFor(batch.node?.id ?? "");
     // Before it is applied, so that a stream that follows us from there does not send it back. What no clock comes with may be
     // a bundle, which says what a run had once.
-    if (batch.final) acquaintances.learn(open.run, batch.vector, batch.node, open.clock !== undefined);
+    if (batch.final) acquaintances.learn(open.run, batch.vector, batch.node, open.clock ? "own" : "file");
     const result = await takeBatch(replica, batch);
     if (result.originGivenUp) {
       sayOriginGivenUp(context, open.name, open.database);
