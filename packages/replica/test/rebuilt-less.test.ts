@@ -196,3 +196,42 @@ describe.each([false, true])("a table without a key that is rebuilt with a colum
     }
   });
 });
+
+// As Alembic does it in batch mode: a stopped node, or one look, sees all of it at once.
+test.each([
+  ["in one transaction", false],
+  ["while its node is stopped", true],
+])("a table that is rebuilt with an empty column less and renamed, %s, keeps its rows, and what refers to them", (_, isDown) => {
+  const schema =
+    "CREATE TABLE job(id INTEGER PRIMARY KEY, title TEXT, done TEXT); " +
+    "CREATE TABLE shift(job_id INTEGER NOT NULL REFERENCES job(id), day TEXT, PRIMARY KEY(job_id, day))";
+  const migration =
+    "CREATE TABLE made(id INTEGER PRIMARY KEY, title TEXT); INSERT INTO made SELECT id, title FROM job; DROP TABLE job; " +
+    "ALTER TABLE made RENAME TO job; ALTER TABLE job RENAME TO task";
+  const all: [Site, Site, Site] = [new Site("a", schema), new Site("b", schema), new Site("c", schema)];
+  const [a, b, c] = all;
+  const migrate = (site: Site, us: number) => {
+    site.app.pragma("foreign_keys = OFF");
+    if (isDown) {
+      site.nowUs = us;
+      site.app.exec(migration);
+      site.restart();
+    } else site.edit(`BEGIN; ${migration}; COMMIT`, us);
+    site.app.pragma("foreign_keys = ON");
+    settle(...all);
+  };
+  a.edit("INSERT INTO job(title) VALUES('one'); INSERT INTO shift VALUES(1, 'mon')", at(0));
+  settle(...all);
+  migrate(c, at(2));
+  b.edit("INSERT INTO job(title) VALUES('two'); INSERT INTO shift VALUES(2, 'tue')", at(4));
+  settle(...all);
+  migrate(a, at(6));
+  migrate(b, at(8));
+  for (const site of all) {
+    expect(site.rows("SELECT title, day FROM task LEFT JOIN shift ON job_id = id ORDER BY title")).toEqual([
+      { title: "one", day: "mon" },
+      { title: "two", day: "tue" },
+    ]);
+    expect(site.replica.state().digest).toEqual(a.replica.state().digest);
+  }
+});

@@ -138,8 +138,7 @@ function likeness(rows: RowStore, former: Former, now: Table): Likeness | null {
   const { db } = rows;
   const captured = capturedShape(db, { ...now, tid: former.tid });
   const shape = captured && new FormerShape(now, captured);
-  // Rows that were written since are known by their integers alone, which other tables have, too.
-  if (!shape?.isWhole) return null;
+  if (!shape) return null;
   // What is known of its rows has the numbers that the columns had.
   const cids = new Map([...columnNames(db, former.tid)].map(([cid, name]) => [name, cid]));
   const before = { ...now, tid: former.tid, columns: now.columns.map((column) => ({ ...column, cid: cids.get(column.name) ?? 0 })) };
@@ -152,8 +151,9 @@ function likeness(rows: RowStore, former: Former, now: Table): Likeness | null {
     const isGone = event.get(key[0]) as number | undefined;
     const stored = store.byId(key[0] as bigint);
     const hashed = () => rows.hashes.hashedCells(before, key[0] as bigint, values, stored && stateInTable(before, stored).own);
-    // One that nobody has yet is as well a new one.
-    if (stored && isGone === 0) found.written++;
+    // One that nobody has yet is as well a new one. Those that were written since are known by their integers alone, which another
+    // table has, too: with a column less they say nothing.
+    if (stored && isGone === 0) found.written += shape.isWhole ? 1 : 0;
     else if (stored && isGone === undefined && shape.isThatOf(stored[6], key[0] as bigint, asHashed(before, hashed()))) found.same++;
     else if (stored) other++;
     if (++read === ROWS_COMPARED) break;
