@@ -121,6 +121,26 @@ describe("a counter that is renamed", () => {
     expect(everywhere(all, "SELECT count FROM a WHERE id = 1")).toBe(116);
   });
 
+  test("is what it was also in rows that are edited before a large table is compared to its end", () => {
+    const [a, b] = [0, undefined].map(
+      (turnMs, i) => new Site("ab"[i] as string, SCHEMA, { rules: RULES, ...(turnMs === 0 && { turnMs }) }),
+    ) as [Site, Site];
+    a.edit(
+      "WITH RECURSIVE i(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM i WHERE n < 1800) INSERT INTO a SELECT n, 'x', 10, '[]' FROM i",
+      at(0),
+    );
+    settle(a, b);
+    b.edit("UPDATE a SET n = n + 7 WHERE id IN (2, 1790)", at(1));
+    settle(a, b);
+    b.edit(RENAME, at(2));
+    a.write(RENAME);
+    for (let turns = 0; turns < 2; turns++) expect(a.replica.drainTurn()).toBe(false);
+    a.write("UPDATE a SET count = count + 1 WHERE id IN (2, 1789, 1790)");
+    settle(a, b);
+    expect([2, 1789, 1790].map((id) => everywhere([a, b], `SELECT count FROM a WHERE id = ${id}`))).toEqual([18, 11, 18]);
+    for (const each of [a, b]) expect(each.conflicts).toEqual([]);
+  });
+
   test("has what was counted once where only its new name has the rule", () => {
     const all = three(["a.count=counter"]);
     all[1].edit("UPDATE a SET n = n + 7 WHERE id = 1", at(1));

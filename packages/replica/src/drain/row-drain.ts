@@ -227,7 +227,7 @@ export class RowDrain {
       this.writes.edit(
         state,
         id,
-        { values, found, since, keptBack, undated },
+        { values, found, since, keptBack, undated, former: this.reconciliation.formerOf(state, id, first.key, values, found) },
         withDoubts(state, written, this.reconciliation.doubts(table, id, values)),
         wall,
         before,

@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import type { Rule, SqlValue, Write } from "@scoutsync/core";
+import { isCombining, LWW, type Rule, type SqlValue, type Write } from "@scoutsync/core";
 import { CAPTURE, eventCode, MASK_BITS, NOW, Op, UNDATED } from "../capture/triggers.ts";
 import type { OwnWrites } from "../drain/own-writes.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
@@ -157,6 +157,23 @@ export class Reconciliation {
       written: table.columns.map(({ name, fallback }, i) => (isOld(name) ? comparison.blind : differs(values[i] as SqlValue, fallback))),
       added: table.columns.flatMap(({ name, cid }) => (isOld(name) ? [] : [cid])),
     };
+  }
+
+  /**
+   * For a row that is edited before it was compared: what columns that count or collect were made of by other names before the edit, which
+   * `found` these values in them; as of `Written`.
+   */
+  formerOf(state: RowState, id: bigint | null, key: SqlValue[], values: readonly SqlValue[], found: readonly SqlValue[] | null) {
+    const { table } = state;
+    const comparison = this.open.get(table.tid);
+    if (!comparison || !hasCombiningRule(table) || this.isPassed(table, id)) return undefined;
+    const shapes = comparison.shapes.map((shape) => new FormerShape(table, shape));
+    const before = values.map((value, i) => (found && isCombining(table.columns[i]?.rule ?? LWW) ? (found[i] ?? null) : value));
+    const cells = asHashed(table, this.rows.hashes.hashedCells(table, id, before, state.own));
+    const { hash } = state;
+    const known = hash ? shapes.find((shape) => shape.isThatOf(hash, id, cells)) : undefined;
+    const came = this.renamed.columns(state, shapes, { key, known, isInPlace: () => false, values: before });
+    return new Map(came.filter(({ at }) => at > 0).map(({ cid, writes }) => [cid, writes]));
   }
 
   private isPassed({ tid }: Table, id: bigint | null): boolean {
