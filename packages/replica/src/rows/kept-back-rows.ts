@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import { ByteReader, ByteWriter, type CellValue, RawText, Ref, type SqlValue } from "@scoutsync/core";
+import { ByteReader, ByteWriter, type CellValue, Ref, type SqlValue, textOfBytes } from "@scoutsync/core";
 import { meant, pick, targetName } from "./foreign-keys.ts";
 import type { Concrete } from "./references.ts";
 import { showKey } from "./row-keys.ts";
@@ -120,7 +120,7 @@ export class KeptBackRows {
   update(key: readonly SqlValue[], indexes: readonly number[], values: readonly Bindable[], raw: readonly number[]): void {
     const cells = this.cells(key);
     if (!cells) return;
-    const changed = values.map((value, i): SqlValue => (raw.includes(i) ? new RawText(value as Buffer) : value));
+    const changed = values.map((value, i): SqlValue => (raw.includes(i) ? textOfBytes(value as Buffer) : value));
     const next = this.rows.references.concrete(this.table, cells).values;
     indexes.forEach((index, i) => (next[index] = changed[i] as SqlValue));
     const now = this.rows.references.abstract(this.table, next);
