@@ -471,8 +471,8 @@ describe("the application's triggers", () => {
     const schema = `CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT); CREATE TABLE bag(v TEXT); CREATE TABLE log(line TEXT UNIQUE);
       CREATE TRIGGER told AFTER INSERT ON t BEGIN INSERT INTO log VALUES(NEW.v); END;
       CREATE TRIGGER bag_told AFTER UPDATE ON bag BEGIN INSERT INTO log VALUES(NEW.v); END`;
-    const later = `CREATE TRIGGER odd AFTER UPDATE ON t WHEN NEW.v LIKE 'odd%' BEGIN SELECT RAISE(FAIL, 'odd'); END;
-      CREATE TRIGGER last AFTER DELETE ON t WHEN NOT EXISTS (SELECT 1 FROM t) BEGIN INSERT OR FAIL INTO log VALUES('x'); END`;
+    const later = `CREATE TRIGGER odd AFTER UPDATE ON T WHEN NEW.v LIKE 'odd%' BEGIN SELECT RAISE(FAIL, 'odd'); END;
+      CREATE TRIGGER last AFTER DELETE ON T WHEN NOT EXISTS (SELECT 1 FROM t) BEGIN INSERT OR FAIL INTO log VALUES('x'); END`;
     const [a, b] = [new Site("a", schema), new Site("b", schema)];
     a.edit("INSERT INTO t(v) VALUES('x'), ('y'); INSERT INTO bag VALUES('z')");
     settle(a, b);

@@ -5,7 +5,7 @@ import { quote } from "../schema/quote.ts";
 import type { SeenSchema } from "../schema/seen.ts";
 import { noteLeaving } from "../schema/text-indexes.ts";
 import { captureTriggers } from "./triggers.ts";
-import { valueStatement } from "../kept-statements.ts";
+import { rowStatement, valueStatement } from "../kept-statements.ts";
 
 /** Writes of this node to the application's tables: not captured, and without triggers whose effects travel by themselves. */
 export class Silence {
@@ -84,21 +84,20 @@ export function putBack(db: Database, resting: readonly RestingTrigger[]): void 
   captureFirst(db);
 }
 
-const AFTER = "type = 'trigger' AND name GLOB '_scoutsync_*' AND substr(sql, 1, 80) LIKE '% AFTER %'";
+/** Triggers that come after a write, in the order in which they were made. */
+const AFTER = `SELECT name, tbl_name AS "table", name GLOB '_scoutsync_*' AS ours, sql FROM main.sqlite_schema
+  WHERE type = 'trigger' AND iif(name GLOB '_scoutsync_*', substr(sql, 1, 80) LIKE '% AFTER %', sql LIKE '%AFTER%') ORDER BY rowid`;
 
 /**
  * Makes our triggers anew where one of the application's that comes after a write is younger: SQLite runs the youngest first, and one that
  * fails with FAIL, or in a statement OR FAIL, leaves the write there and runs no other.
  */
 export function captureFirst(db: Database): void {
-  const late = valueStatement(
-    db,
-    `WITH ours AS (SELECT tbl_name AS name, min(rowid) AS oldest FROM main.sqlite_schema WHERE ${AFTER} GROUP BY 1)
-      SELECT DISTINCT ours.name FROM main.sqlite_schema AS app JOIN ours ON ours.name = app.tbl_name
-      WHERE app.type = 'trigger' AND app.rowid > ours.oldest AND app.name NOT GLOB '_scoutsync_*' AND app.sql LIKE '%AFTER%'`,
-  ).all() as string[];
-  for (const table of late) {
-    const ours = db.prepare(`SELECT name, sql FROM main.sqlite_schema WHERE ${AFTER} AND tbl_name = ? ORDER BY rowid`).all(table);
-    for (const { name, sql } of ours as { name: string; sql: string }[]) db.exec(`DROP TRIGGER main.${quote(name)}; ${sql}`);
+  const triggers = rowStatement(db, AFTER).all() as { table: string; name: string; ours: number; sql: string }[];
+  // SQLite has the name of the table as the statement that made the trigger spells it.
+  for (const all of Map.groupBy(triggers, ({ table }) => table.toLowerCase()).values()) {
+    const first = all.findIndex(({ ours }) => ours);
+    if (first < 0 || all.slice(first).every(({ ours }) => ours)) continue;
+    for (const { name, ours, sql } of all) if (ours) db.exec(`DROP TRIGGER main.${quote(name)}; ${sql}`);
   }
 }
