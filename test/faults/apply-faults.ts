@@ -255,7 +255,10 @@ export const APPLY_FAULTS: Fault[] = [
   },
   {
     name: "held values overwrite what a migration has written",
-    edits: [["heldForTable(state, this.knowledge, isUnwritten)", "heldForTable(state, this.knowledge)"]],
+    edits: [
+      ["heldForTable(state, this.knowledge, isUnwritten)", "heldForTable(state, this.knowledge)"],
+      ["if (bits.every((mask) => mask === 0n)) {", "toFill.push(state.birth);\n    if (bits.every((mask) => mask === 0n)) {"],
+    ],
     caughtBy: tests("schema-held"),
   },
   {
