@@ -58,6 +58,16 @@ export function fromSqlite(error: unknown, path: string): SyncError {
       cause: error,
     });
   }
+  if (code.startsWith("SQLITE_CORRUPT")) {
+    return new SyncError({
+      code: "DATABASE_FAILED",
+      message: `the file ${path} is damaged: ${text} (${code})`,
+      action:
+        "Nothing was changed, and other databases go on. Keep a copy of the file; in `sqlite3 FILE` `PRAGMA integrity_check` says where it is damaged. " +
+        "Where only indexes are, `REINDEX` mends it. Otherwise `.recover` what can be read into another file, and put that in its place.",
+      cause: error,
+    });
+  }
   if (code.startsWith("SQLITE_")) {
     return new SyncError({
       code: "DATABASE_FAILED",

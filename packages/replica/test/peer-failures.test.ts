@@ -1,4 +1,5 @@
-import { globSync, readFileSync } from "node:fs";
+import { globSync, readFileSync, writeFileSync } from "node:fs";
+import Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
 import { settle, Site } from "./site.ts";
 
@@ -131,4 +132,26 @@ describe("SQLite beside an application's SQLite", () => {
     );
     expect(resetting).toEqual([]);
   });
+});
+
+test("a damaged index: nothing is changed, it is said how to mend it, and sync goes on once it is", () => {
+  const schema = "CREATE TABLE team(id INTEGER PRIMARY KEY, name TEXT); CREATE INDEX by_name ON team(name)";
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  a.edit("INSERT INTO team VALUES (1, 'entry of one'), (2, 'entry of two')");
+  settle(a, b);
+  b.app.pragma("wal_checkpoint(TRUNCATE)");
+  b.stop();
+  const bytes = readFileSync(b.path);
+  // An entry of the index has the text before its row's id; the table has it last, and comes first in the file.
+  bytes.write("X", bytes.lastIndexOf("entry of one"));
+  writeFileSync(b.path, bytes);
+  b.app = new Database(b.path);
+  b.start();
+  a.edit("UPDATE team SET name = 'another' WHERE id = 1");
+  expect(() => b.pull(a)).toThrow(/is damaged: .*REINDEX/s);
+  expect(b.rows("SELECT id, name FROM team NOT INDEXED ORDER BY id").map(({ name }) => name)).toEqual(["entry of one", "entry of two"]);
+  b.app.exec("REINDEX");
+  settle(a, b);
+  expect(b.rows("SELECT name FROM team ORDER BY id")).toEqual([{ name: "another" }, { name: "entry of two" }]);
+  expect(b.rows("PRAGMA integrity_check")).toEqual([{ integrity_check: "ok" }]);
 });
