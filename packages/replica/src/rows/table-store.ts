@@ -316,7 +316,9 @@ export class TableStore {
     const sql = () =>
       `SELECT ${this.keyList}, ${quote(column)} FROM ${quote(this.table.source)} WHERE ${quote(column)} IN (SELECT +value FROM json_each(?))${this.onlyRows(column)}${this.whereOurs}`;
     const rows = this.prepared(`among ${column}`, sql).iterate(`[${[...ids].join()}]`) as IterableIterator<SqlValue[]>;
-    for (const row of rows) yield [this.keyIn(row), row.at(-1) as SqlValue];
+    const own = this.table.columns.find((each) => each.name === column);
+    // Text or a real that stands for an integer is that one: each would be asked about for all of them.
+    for (const row of rows) yield [this.keyIn(row), cellIn(own, row.at(-1) as SqlValue)];
   }
 
   /** A real that a column without a type holds is equal to an integer, and no reference where it is left as it is (`spelled.ts`). */
