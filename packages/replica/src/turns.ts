@@ -295,12 +295,12 @@ export class Turns {
           rebuild: some((turns) => turns.rebuildIndexes()),
         },
         (leaving) => {
-          if (!leaving) for (const { silence } of all) silence.leaving = null;
+          if (!leaving) for (const { silence } of all) silence.isLeaving = false;
           return this.attempt(work);
         },
       );
     } finally {
-      for (const { silence } of all) silence.leaving = null;
+      for (const { silence } of all) silence.isLeaving = false;
     }
   }
 
@@ -318,8 +318,7 @@ export class Turns {
 
   /** Has entries left in indexes that only their application can build. False where there are none. */
   private leaveEntries(): boolean {
-    this.silence.leaving = leavingEntries(this.db, this.silence.suspended);
-    return this.silence.leaving !== null;
+    return (this.silence.isLeaving = leavingEntries(this.db, this.silence.suspended) !== null);
   }
 
   private rebuildIndexes(): boolean {

@@ -666,6 +666,41 @@ describe("the application's triggers", () => {
     expect(b.rows("SELECT rowid FROM words WHERE words MATCH 'robot' ORDER BY 1")).toEqual([{ rowid: 2 }, { rowid: 3 }]);
   });
 
+  test("whose index waits for its application stay as a migration has them that comes meanwhile", () => {
+    const schema = `CREATE TABLE doc(id INTEGER PRIMARY KEY, body TEXT); CREATE VIRTUAL TABLE words USING fts5(body, content='');
+      CREATE TRIGGER doc_i AFTER INSERT ON doc BEGIN INSERT INTO words(rowid, body) VALUES(NEW.id, NEW.body); END;
+      CREATE TRIGGER doc_d AFTER DELETE ON doc BEGIN INSERT INTO words(words, rowid, body) VALUES('delete', OLD.id, OLD.body); END`;
+    let migrate: (() => void) | null = null;
+    let looks = 0;
+    const connect = (path: string, options: Database.Options) =>
+      new Database(path, {
+        ...options,
+        verbose: (sql?: unknown) => {
+          if (migrate && /USING%FTS5/.test(String(sql))) looks++;
+          if (looks < 2 || !String(sql).startsWith("BEGIN IMMEDIATE")) return;
+          migrate?.();
+          migrate = null;
+          looks = 0;
+        },
+      });
+    const [a, b] = [new Site("a", schema), new Site("b", schema, { connect })];
+    a.edit("INSERT INTO doc(body) VALUES('red robot'), ('blue robot'), ('green robot')");
+    settle(a, b);
+    b.write("INSERT INTO words(words) VALUES('delete-all')");
+    a.edit("DELETE FROM doc WHERE body LIKE 'red%'");
+    let done = 0;
+    migrate = () => {
+      done++;
+      b.app.exec(
+        "DROP TRIGGER doc_d; CREATE TRIGGER doc_d AFTER DELETE ON doc BEGIN INSERT INTO words(words, rowid, body) VALUES('delete', OLD.id, lower(OLD.body)); END",
+      );
+    };
+    b.pull(a);
+    expect(done).toBe(1);
+    expect(b.rows("SELECT body FROM doc ORDER BY 1")).toEqual([{ body: "blue robot" }, { body: "green robot" }]);
+    expect(b.one("SELECT sql FROM sqlite_schema WHERE name = 'doc_d'")).toContain("lower(");
+  });
+
   test("feed an index that cannot be built anew: others are not looked through each time that somebody comes", () => {
     const schema = `CREATE TABLE doc(id INTEGER PRIMARY KEY, body TEXT); CREATE VIRTUAL TABLE words USING fts5(body, content='');
       CREATE VIRTUAL TABLE more USING fts5(body, content='doc', content_rowid='id');

@@ -1,3 +1,6 @@
+import { once } from "node:events";
+import { createRequire } from "node:module";
+import { Worker } from "node:worker_threads";
 import { expect, test } from "vitest";
 import { parseCondition, type ScopeRule } from "../src/index.ts";
 import { all, carry, copyOf, crash } from "./scope-site.ts";
@@ -188,6 +191,43 @@ test.each([
   copy.replica.applyKept(kept?.id ?? "", [{ name: "body", value: "black robot" }]);
   expect(bodies()).toEqual(["black robot", "blue robot", "violet robot"]);
   server.write("INSERT INTO words(words, rank) VALUES('integrity-check', 1)");
+});
+
+test("triggers that rest meanwhile are as a migration has them which a pass waited for", async () => {
+  const schema = `CREATE TABLE doc(id INTEGER PRIMARY KEY, team INT, body TEXT, edits INT);
+    CREATE TRIGGER doc_u AFTER UPDATE OF body ON doc BEGIN UPDATE doc SET edits = coalesce(edits, 0) + 1 WHERE id = NEW.id; END`;
+  const server = new Site("server", schema);
+  server.edit("INSERT INTO doc(team, body) VALUES(1, 'red robot')");
+  const copy = copyOf(server, { name: "team-1", tables: [all("doc", { where })] });
+  const first = new Site("laptop", schema, {});
+  carry(server, copy);
+  settle(copy, first);
+  first.edit("UPDATE doc SET body = 'typed'");
+  settle(copy, first);
+  server.replica.drain();
+  const migration = new Worker(
+    `const { workerData: { library, path, go }, parentPort } = require("node:worker_threads");
+    const db = new (require(library))(path);
+    db.exec("BEGIN IMMEDIATE; DROP TRIGGER doc_u; CREATE TRIGGER doc_u AFTER UPDATE OF body ON doc BEGIN UPDATE doc SET edits = 7 WHERE id = NEW.id; END");
+    parentPort.postMessage("begun");
+    Atomics.wait(go, 0, 0, 300);
+    db.exec("COMMIT");
+    db.close();`,
+    {
+      eval: true,
+      workerData: {
+        library: createRequire(import.meta.url).resolve("better-sqlite3"),
+        path: server.path,
+        go: new Int32Array(new SharedArrayBuffer(4)),
+      },
+    },
+  );
+  await once(migration, "message");
+  copy.replica.carryScope(true);
+  await migration.terminate();
+  carry(server, copy);
+  expect(server.one("SELECT body FROM doc")).toBe("typed");
+  expect(server.one("SELECT sql FROM sqlite_schema WHERE name = 'doc_u'")).toContain("edits = 7");
 });
 
 test("a column that is taken out of a scope is emptied at its nodes and stays at the server; what was typed there meanwhile is kept; back in it, it comes whole", () => {

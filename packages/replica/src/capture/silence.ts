@@ -3,7 +3,7 @@ import type { RowStore } from "../rows/row-store.ts";
 import type { RestingTrigger } from "../schema/app-triggers.ts";
 import { quote } from "../schema/quote.ts";
 import type { SeenSchema } from "../schema/seen.ts";
-import { noteLeaving } from "../schema/text-indexes.ts";
+import { leavingEntries, noteLeaving } from "../schema/text-indexes.ts";
 import { captureTriggers } from "./triggers.ts";
 import { rowStatement, valueStatement } from "../kept-statements.ts";
 
@@ -11,8 +11,8 @@ import { rowStatement, valueStatement } from "../kept-statements.ts";
 export class Silence {
   /** Triggers of the application that do not run meanwhile as they are. */
   suspended: RestingTrigger[] = [];
-  /** As `suspended`, while entries of indexes are left that do not hold them; null otherwise. */
-  leaving: RestingTrigger[] | null = null;
+  /** Entries of indexes are left that do not hold them, as `leavingEntries` has it. */
+  isLeaving = false;
   /** Rows put into _scoutsync_applying and taken out again. */
   flagged = 0;
   private readonly db: Database;
@@ -28,8 +28,10 @@ export class Silence {
   /** Runs `work` inside the caller's transaction, whose rollback restores everything when it throws. */
   keep<T>(work: () => T): T {
     this.db.exec("INSERT INTO _scoutsync_applying VALUES(1)");
-    const resting = this.leaving ?? this.suspended;
-    if (this.leaving) noteLeaving(this.db);
+    // Looked for under the lock: a migration may have come since it was decided, whose triggers are to be made again.
+    const leaving = this.isLeaving ? leavingEntries(this.db, this.suspended) : null;
+    if (leaving) noteLeaving(this.db);
+    const resting = leaving ?? this.suspended;
     const result = resting.length > 0 ? this.without(resting, work) : work();
     this.db.exec("DELETE FROM _scoutsync_applying");
     this.flagged += 2;

@@ -47,7 +47,12 @@ export interface BothOpen {
   resting: RestingTrigger[];
   /** The copy's schema was changed: its replica has to look before anything else. */
   altered: boolean;
+  /** Of the application's database, as `schemaVersion`, when it was looked at. */
+  version: number;
 }
+
+/** The number of the schema of the application's database; each change of it makes it one greater. */
+export const schemaVersion = (db: Database.Database): number => db.pragma("main.schema_version", { simple: true }) as number;
 
 const BUSY_MS = 5_000;
 
@@ -87,8 +92,9 @@ export function openBoth({ rule, main, exclude, rules, triggers }: ScopeSource, 
     // What is deleted here was deleted, with all that followed from it, where it was written.
     db.exec("PRAGMA foreign_keys = OFF");
     db.pragma("temp_store = FILE");
+    const version = schemaVersion(db);
     const { tables: planned, resting } = planScope(db, rule, { exclude, terms: parseTerms(rules), triggers });
-    return { db, resting, ...fit(db, rule, planned) };
+    return { db, resting, version, ...fit(db, rule, planned) };
   } catch (error) {
     db.close();
     throw error;

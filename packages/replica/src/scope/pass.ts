@@ -2,7 +2,7 @@ import { quote } from "../schema/quote.ts";
 import type { Database } from "better-sqlite3";
 import { compareColumns, type Differences } from "./columns.ts";
 import { emptyColumn } from "./empty-column.ts";
-import { type CopiedTable, openBoth, type ScopeSource } from "./copy.ts";
+import { type CopiedTable, openBoth, schemaVersion, type ScopeSource } from "./copy.ts";
 import { checkMark, type Mark, noteHalf, noteMark } from "./mark.ts";
 import type { RestingTrigger } from "../schema/app-triggers.ts";
 import { fillScope } from "./membership.ts";
@@ -61,12 +61,17 @@ export function runPass(request: PassRequest): PassOutcome {
 
 /** `leaving`: with entries of indexes left, as `leavingEntries`. */
 function passOnce({ source, copy, nowUs, hold, beforeCommit }: PassRequest, leaving: boolean): PassOutcome {
-  const { db, tables, resting: planned, altered } = openBoth(source, copy);
+  const { db, tables, resting: planned, altered, version } = openBoth(source, copy);
   try {
-    const resting = (leaving ? leavingEntries(db, planned) : null) ?? planned;
     if (altered) return { kind: "behind", side: "copy" };
     if (hold) beginWriting(db);
     else db.exec("BEGIN");
+    // A migration has come since: triggers would be made again as they were before it.
+    if (schemaVersion(db) !== version) {
+      db.exec("ROLLBACK");
+      return { kind: "behind", side: "main" };
+    }
+    const resting = (leaving ? leavingEntries(db, planned) : null) ?? planned;
     const outcome = new Pass(new Sides(db, tables, nowUs), resting, source.rule.name).run();
     if (leaving) noteLeaving(db);
     if (outcome.kind === "done") beforeCommit?.();
