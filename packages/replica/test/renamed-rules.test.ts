@@ -182,3 +182,32 @@ describe("a counter that is renamed", () => {
     expect(everywhere(all, "SELECT 1")).toBe(1);
   });
 });
+
+test.each(["INTEGER PRIMARY KEY", "TEXT PRIMARY KEY"])(
+  "a set has what a row was inserted with by its former name, and what it got by the new one: by %s",
+  (key) => {
+    const schema = `CREATE TABLE a(id ${key}, n INTEGER, tags TEXT DEFAULT '[]')`;
+    const all = ["a", "b", "c"].map((name) => new Site(name, schema, { rules: RULES })) as [Site, Site, Site];
+    const [a, b, c] = all;
+    const rename = "ALTER TABLE a RENAME COLUMN n TO count; ALTER TABLE a RENAME COLUMN tags TO words";
+    a.edit(`INSERT INTO a VALUES(1, 1, '["old", "gone"]')`, at(0));
+    settle(...all);
+    a.edit(rename, at(1));
+    a.edit(`UPDATE a SET words = '["old"]'`, at(2));
+    b.edit(`INSERT INTO a VALUES(2, 5, '["first"]')`, at(2));
+    settle(...all);
+    for (const word of ["second", "third"]) {
+      a.edit(`UPDATE a SET words = json_insert(words, '$[#]', '${word}'), count = coalesce(count, 0) + 1 WHERE id = 2`, at(3));
+      settle(...all);
+    }
+    for (const each of [b, c]) {
+      each.edit(rename, at(4));
+      settle(...all);
+      const words = "SELECT a.id, value FROM a, json_each(words) ORDER BY 1, 2";
+      expect(a.rows(words).map(({ id, value }) => `${String(id)} ${String(value)}`)).toEqual(["1 old", "2 first", "2 second", "2 third"]);
+    }
+    expect(everywhere(all, "SELECT count FROM a WHERE id = 2")).toBe(7);
+    expect(b.rows("SELECT * FROM a")).toEqual(a.rows("SELECT * FROM a"));
+    for (const each of all) expect(each.conflicts).toEqual([]);
+  },
+);

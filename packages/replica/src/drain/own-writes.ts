@@ -1,9 +1,10 @@
 import type { Database } from "better-sqlite3";
-import { type CellValue, rootOf, type SqlValue, winnerOf, type Write } from "@scoutsync/core";
+import { type CellValue, elementsOf, rootOf, type SqlValue, winnerOf, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
 import { holdValue } from "../rows/held-columns.ts";
 import { isSame, type EntityMembers, type Member } from "../rows/members.ts";
 import {
+  asApart,
   blindWrite,
   closeWinners,
   contextOfReplacing,
@@ -278,11 +279,12 @@ export class OwnWrites {
   }
 
   private replacing(state: RowState, replaced: readonly Write[], at: number): Write {
-    const isHeld = (this.rowsAreHeld && isHeldElsewhere(this.rows, state)) || holdsElements(state);
+    const isApart = holdsElements(state);
+    const isHeld = (this.rowsAreHeld && isHeldElsewhere(this.rows, state)) || isApart;
     this.isBlind ||= isHeld;
-    return isHeld
-      ? { ...this.knowledge.nextDot(), time: at, context: contextOfReplacing(replaced, this.knowledge, false) }
-      : localWrite(null, at, replaced, this.knowledge);
+    if (!isHeld) return localWrite(null, at, replaced, this.knowledge);
+    const write = { ...this.knowledge.nextDot(), time: at, context: contextOfReplacing(replaced, this.knowledge, false) };
+    return isApart ? asApart(write, this.knowledge) : write;
   }
 
   /**
@@ -435,10 +437,14 @@ function editsOf(table: Table, { values, found, former }: Written): (cid: number
  * True where others have added elements to a set that the table lacks. It may be one that has another name here, and who knows of an element and
  * does not hold it has taken it out: an edit here says nothing of these.
  */
-function holdsElements({ table, columns }: RowState): boolean {
-  if (table.lacking.size === 0) return false;
+function holdsElements({ table, columns, birth, twins }: RowState): boolean {
+  if (table.lacking.size === 0 || table.columns.every(({ rule }) => rule.kind !== "set")) return false;
+  const isBirth = (write: Write) =>
+    [birth, ...twins].some(({ origin, sequence }) => origin === write.origin && sequence === write.sequence);
+  const holds = (write: ColumnWrite) =>
+    write.tally ? write.tally.kind === "set" : isBirth(write) && (elementsOf(write.value ?? null)?.length ?? 0) > 0;
   for (const [cid, writes] of columns)
-    if (!table.indexOf.has(cid) && writes.some(({ tally, value }) => tally?.kind === "set" && value !== undefined)) return true;
+    if (!table.indexOf.has(cid) && writes.some((write) => write.value !== undefined && holds(write))) return true;
   return false;
 }
 

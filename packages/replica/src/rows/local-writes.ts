@@ -1,6 +1,6 @@
 import { type CellValue, comesTo, knew, mergeWrite, rootOf, type Tally, winnerOf, withBirths, type Write } from "@scoutsync/core";
 import type { Knowledge } from "../identity/knowledge.ts";
-import { isOneWrite, latestTime, mergeColumn, registerOf } from "./registers.ts";
+import { isOneWrite, latestTime, mergeColumn, registerOf, sawNothing } from "./registers.ts";
 import { type ColumnWrite, type RowState, valueOf } from "./row-state.ts";
 import { type Edit, hasCombiningRule, lostWrites, ruleOf, tallyFor } from "./ruled-columns.ts";
 
@@ -58,6 +58,14 @@ export function asUnseeing<T extends Write>(write: T, knowledge: Knowledge): T {
 }
 
 /**
+ * An edit of a row that holds elements of a set which the table lacks, as one by somebody who has not seen these. The birth, which it replaces, may
+ * have put them in by another name of the column that it writes: its context says so as that of an `unseeingDelete`.
+ */
+export function asApart<T extends Write>(write: T, knowledge: Knowledge): T {
+  return { ...write, context: knowledge.contextOf(new Map([...knowledge.context(write.context), [write.origin, 0]])) };
+}
+
+/**
  * A row went past capture, and its values with it: nobody has written its columns as far as is known here, so that whoever has
  * a value for them is believed. What stands for its values would otherwise count as written by whoever wrote these.
  */
@@ -97,10 +105,31 @@ export function writeFormer(state: RowState, cid: number, write: Write, knowledg
     ({ origin, sequence, tally, value }) =>
       !tally && value !== undefined && births.some((birth) => birth.origin === origin && birth.sequence === sequence),
   ) as (ColumnWrite & { value: CellValue })[];
-  const told = tallyFor(state.table, cid, write, [], edit, knowledge);
+  const told = withUnseen(tallyFor(state.table, cid, write, [], edit, knowledge), write, births, held, knowledge);
   const { tally, value } = told && born.length > 0 ? withBirths(told, born, knowledge) : { tally: told, value: edit.value };
   const context = born.length > 0 ? contextOfReplacing(born, knowledge, false) : write.context;
   state.columns.set(cid, [...mergeWrite(held, { ...own({ ...write, context }, tally), value }, knowledge)]);
+}
+
+/**
+ * A set's tally that puts in anew, by `write`, what births alone have put in and somebody has not seen who knew these by the column's new name:
+ * `asApart`, among `held`. It would count as taken out.
+ */
+function withUnseen(
+  tally: Tally | undefined,
+  write: Write,
+  births: readonly Write[],
+  held: readonly ColumnWrite[],
+  knowledge: Knowledge,
+): Tally | undefined {
+  if (tally?.kind !== "set") return tally;
+  const apart = held.filter((other) => sawNothing(other, knowledge));
+  const isUnseen = (dot: { origin: number; sequence: number }) =>
+    births.some((birth) => rootOf(birth.origin, knowledge) === rootOf(dot.origin, knowledge) && birth.sequence === dot.sequence) &&
+    apart.some((other) => knew(other, dot.origin, dot.sequence, knowledge));
+  const { origin, sequence } = write;
+  const members = tally.members.map(({ element, dots }) => ({ element, dots: dots.every(isUnseen) ? [{ origin, sequence }] : dots }));
+  return { kind: "set", members };
 }
 
 /**
