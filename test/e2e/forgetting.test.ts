@@ -1,3 +1,5 @@
+import { createHash } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
 import {
   createDatabase,
   differences,
@@ -151,4 +153,85 @@ test("a node that was retired comes back with writes nobody has: none is lost, a
   await sync(a, b);
   expect(await forget(a.address)).toMatchObject({ awaited: 0 });
   expect(deletedAt(paths.a)).toBe(0);
+});
+
+/** Writes a bundle as versions before wrote it: its head does not say where the node stood. Returns the path. */
+function asWrittenBefore(path: string): string {
+  const bytes = readFileSync(path);
+  const parts = [bytes.subarray(0, 12)];
+  const sum = createHash("sha256").update(bytes.subarray(0, 12));
+  for (let at = 12; at < bytes.length;) {
+    const [tag, length] = [bytes.toString("latin1", at, at + 4), bytes.readUInt32BE(at + 4)];
+    let body = bytes.subarray(at + 8, at + 8 + length);
+    if (tag === "HEAD") {
+      const { vector, ...head } = JSON.parse(body.toString()) as Record<string, unknown>;
+      if (typeof vector !== "string" || !vector.includes(":")) throw new Error("the head does not say where the node stood");
+      body = Buffer.from(JSON.stringify(head));
+    }
+    const section = Buffer.concat([Buffer.from(tag + "....", "latin1"), body]);
+    section.writeUInt32BE(body.length, 4);
+    parts.push(section, sum.update(section).copy().digest());
+    sum.update(parts.at(-1) as Buffer);
+    at += 8 + length + 32;
+  }
+  writeFileSync(`${path}-before`, Buffer.concat(parts));
+  return `${path}-before`;
+}
+
+test("of a bundle from a node that was away for too long nothing is taken, however many batches it has, and a new node takes all of it", async () => {
+  const paths = Object.fromEntries(
+    ["a", "b", "c", "d"].map((name) => [name, createDatabase(fleet.path(name, "app.db"), SCHEMA)]),
+  ) as Record<"a" | "b" | "c" | "d", string>;
+  const [a, b, c, d] = await Promise.all(
+    (["a", "b", "c", "d"] as const).map((name) => fleet.node({ name, databases: { app: paths[name] }, flags: SOON })),
+  );
+  if (!a || !b || !c || !d) throw new Error("no fleet");
+  const exported = async (name: string) => {
+    const path = fleet.path("stick", name);
+    const done = await scoutsync(["export", c.address, "--db", "app", "-o", path, "--json"]);
+    expect(done.code, done.stderr).toBe(0);
+    return { path, batches: done.json<{ batches: number }>().batches };
+  };
+  const attempt = (node: typeof a, path: string) => scoutsync(["import", node.address, path, "--json"]);
+  const words = (path: string) => Number(select(path, "SELECT count(*) AS n FROM word")[0]?.["n"]);
+
+  await run(paths.a, "INSERT INTO team(name, note) VALUES('stays', 'from a'), ('goes though edited', 'from a')");
+  for (const other of [b, c]) expect((await fleet.sync(other, a)).code).toBe(0);
+  await run(paths.c, "UPDATE team SET note = 'edited at c' WHERE id = 2");
+  for (const word of ["x", "y", "z"]) {
+    // As large as a batch may be.
+    await run(paths.c, "INSERT INTO word VALUES(?, hex(randomblob(600000)))", [word]);
+    await scoutsync(["changes", c.address, "--db", "app", "--count"]);
+  }
+  const { path: behind, batches } = await exported("behind");
+  expect(batches).toBeGreaterThan(1);
+
+  await run(paths.a, "DELETE FROM team WHERE id = 2");
+  expect((await scoutsync(["peers", "retire", a.address, "c"])).code).toBe(0);
+  expect((await fleet.sync(b, a)).code).toBe(0);
+  expect(await forget(a.address)).toMatchObject({ awaited: 0, young: 0 });
+  expect(deletedAt(paths.a)).toBe(0);
+
+  for (const path of [behind, asWrittenBefore(behind)]) {
+    const refused = await attempt(a, path);
+    expect(refused.code).toBe(1);
+    expect(refused.stdout).toMatch(/PEER_BEHIND/);
+    expect(names(paths.a)).toEqual([{ name: "stays", note: "from a" }]);
+    expect(words(paths.a)).toBe(0);
+  }
+
+  // As it says: a new node takes it, and joins by a session of its own.
+  expect((await attempt(d, asWrittenBefore(behind))).code).toBe(0);
+  expect((await fleet.sync(d, a)).code).toBe(0);
+  expect(differences(dumpDatabase(paths.a), dumpDatabase(paths.d))).toEqual([]);
+  expect(names(paths.a)).toContainEqual({ name: "goes though edited", note: "edited at c" });
+  expect(words(paths.a)).toBe(3);
+
+  // One that has joined again is behind no more: its bundles are taken, those of versions before as well.
+  expect((await fleet.sync(c, a)).code).toBe(0);
+  await run(paths.c, "INSERT INTO word VALUES('later', 'of c')");
+  const { path: later } = await exported("later");
+  const taken = await attempt(a, asWrittenBefore(later));
+  expect(taken.code, taken.stdout + taken.stderr).toBe(0);
+  expect(words(paths.a)).toBe(4);
 });

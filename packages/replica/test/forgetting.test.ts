@@ -1,4 +1,4 @@
-import { join, type VersionVector } from "@scoutsync/core";
+import { join, type SyncError, type VersionVector } from "@scoutsync/core";
 import { describe, expect, test } from "vitest";
 import { rejoin } from "./rejoin.ts";
 import { refusal, SECOND_US, settle, Site, START_US } from "./site.ts";
@@ -213,6 +213,25 @@ describe("what was deleted is forgotten", () => {
     expect(refusal(() => a.pull(c))).toBe("PEER_BEHIND");
     expect(everything(b)).toEqual(everything(a));
   });
+});
+
+test("of a stream that is refused at its end nobody says that nothing was applied", () => {
+  const [a, b, c] = fleet();
+  c.edit("INSERT INTO team VALUES(7, 'of c', 'typed'), (8, 'of c as well', 'the last one')", START_US + 30 * SECOND_US);
+  const stream = c.streamFor(new Site("nobody", SCHEMA), 1);
+  forgetWithout(a, b);
+  const word = (...batches: typeof stream) => {
+    try {
+      for (const batch of batches) a.replica.apply(batch);
+    } catch (error) {
+      return (error as SyncError).action;
+    }
+    return "taken";
+  };
+  expect(word(stream.at(-1)!)).toMatch(/^Nothing was applied\. The next session/);
+  expect(a.one("SELECT name FROM team WHERE x = 'typed'")).toBeNull();
+  expect(word(...stream)).toMatch(/^The end of this stream was not applied; what came before stays/);
+  expect(a.one("SELECT name FROM team WHERE x = 'typed'")).toBe("of c");
 });
 
 test("a bundle of a machine that is gone, which is refused as it was away for too long, fills an empty database that then joins: nothing typed there is lost", () => {

@@ -47,7 +47,9 @@ export async function exportBundle(
       if (exported.batches === 0 && batch.part < 2) {
         const { name, version } = node;
         const created = new Date().toISOString();
-        await writer.head({ protocol: batch.protocol, version, database, node: name, run: batch.run, since, created, revocations });
+        const { vector } = node.databases.find((known) => known.name === database) ?? {};
+        const said = { protocol: batch.protocol, version, node: name, run: batch.run, since, created, revocations };
+        await writer.head({ ...said, database, vector });
       }
       await writer.batch(batch);
       // Of a batch in parts the first one says what it is.

@@ -1,4 +1,4 @@
-import { PROTOCOL_VERSION, SyncError, formatVector, isCovered, join, parseVector } from "@scoutsync/core";
+import { EMPTY_VECTOR, PROTOCOL_VERSION, SyncError, formatVector, isCovered, join, parseVector, type VersionVector } from "@scoutsync/core";
 import {
   bidi,
   checkProtocol,
@@ -53,11 +53,44 @@ export async function importBundle(
     if (head.root !== undefined) return await importFiles(client, reader, head, onProgress);
     const push = await NodePush.open(client, head);
     try {
+      await refuseBehind(push, path, head);
       const taken = await pushAll(push, reader, head, onProgress);
       return { ...taken, held: await heldBy(client, head.database) };
     } finally {
       push.cancel();
     }
+  } finally {
+    await reader.close();
+  }
+}
+
+/**
+ * Throws PEER_BEHIND, before anything is sent, where the node has forgotten deleted rows that the bundle may still hold: the node
+ * itself learns with the last batch only where the exporting one stood. A bundle that does not say so in its head is read to its end.
+ */
+async function refuseBehind({ ready, address }: NodePush, path: string, { database, node, vector }: BundleHead): Promise<void> {
+  const floor = fromWireVector(ready.floor);
+  // What it says was so before the export: its end has that or more.
+  if (isCovered(floor, parseVector(vector ?? ""))) return;
+  const end = await endOf(path);
+  // What is there already changes nothing.
+  if (isCovered(floor, end) || isCovered(end, parseVector(ready.vector))) return;
+  throw new SyncError({
+    code: "PEER_BEHIND",
+    message: `${path} is of "${node}" when that had been away for so long that rows deleted meanwhile have been forgotten at ${address}`,
+    action:
+      `Nothing was applied. The next session that "${node}" runs itself joins it again; nothing that is new there is lost. ` +
+      `Where it is gone and this bundle has all that it held (exported without --since and --for): start a new node on a database "${database}" with the same tables, empty, import the bundle there, and have that one run a session.`,
+  });
+}
+
+/** Where the exporting node stood at the end of the bundle. Throws BUNDLE_UNREADABLE when the file is not whole. */
+async function endOf(path: string): Promise<VersionVector> {
+  const { reader } = await BundleReader.open(path);
+  try {
+    let end: VersionVector = EMPTY_VECTOR;
+    for await (const batch of reader.batches()) if (batch.part < 2 && batch.final) end = fromWireVector(batch.vector);
+    return end;
   } finally {
     await reader.close();
   }

@@ -48,6 +48,8 @@ export interface BundleHead {
   run: string;
   /** Where a receiver has to stand at least, as `ping` prints it: a vector, or of files a cursor. */
   since: string;
+  /** Of a database: where the node stood right before the export; bundles of earlier versions do not say it. */
+  vector?: string | undefined;
   /** ISO 8601 UTC. */
   created: string;
   /** Who was put out of the fleet, signed by its CA: nodes that only sticks reach hear of it so. */

@@ -145,7 +145,8 @@ function parseHead(body: Buffer): BundleHead | null {
   try {
     const head = JSON.parse(body.toString("utf8")) as Partial<BundleHead>;
     const texts = [head.version, head.database, head.node, head.run, head.since, head.created];
-    const { revocations } = head;
+    const { revocations, vector } = head;
+    if (vector !== undefined) texts.push(vector);
     if (revocations !== undefined) texts.push(revocations.content, revocations.signature);
     return typeof head.protocol === "number" && texts.every((text) => typeof text === "string") ? (head as BundleHead) : null;
   } catch {

@@ -58,11 +58,16 @@ export class Floor {
     }
     // What is here already changes nothing, as an old bundle.
     if (batch.final && !isCovered(this.vector, batch.vector) && !isCovered(batch.vector, vector)) {
+      // Whoever sends compares first, so that nothing did. An import by an older version does not.
+      const cameBefore = this.db.prepare("SELECT 1 FROM _scoutsync_position WHERE run = ?").get(batch.run) !== undefined;
       throw new SyncError({
         code: "PEER_BEHIND",
         message: "the sender was away for so long that rows deleted meanwhile have been forgotten here",
         action:
-          "Nothing was applied. The next session that the sender runs itself joins it again; nothing that is new there is lost. " +
+          (cameBefore
+            ? "The end of this stream was not applied; what came before stays, rows that had been deleted maybe among it: `scoutsync verify` with another node finds those. "
+            : "Nothing was applied. ") +
+          "The next session that the sender runs itself joins it again; nothing that is new there is lost. " +
           "Where it is gone and this is a bundle with all that it held (exported without --since and --for): start a new node on a database with the same tables, empty, import the bundle there, and have that one run a session.",
       });
     }
