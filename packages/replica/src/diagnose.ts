@@ -5,7 +5,7 @@ import { lockDatabaseFile } from "./identity/file-lock.ts";
 import type { Diagnosis } from "./replica.ts";
 import { hasMetadata, METADATA_VERSION, readMeta, removeMetadata } from "./schema/install.ts";
 import { quote } from "./schema/quote.ts";
-import { keyIsNull, surveyTables, type TableShape } from "./schema/tables.ts";
+import { foreignKeys, keyIsNull, surveyTables, type TableShape } from "./schema/tables.ts";
 import { planScope, type ScopeRule } from "./scope/plan.ts";
 import { triggersToSuspend } from "./schema/app-triggers.ts";
 import { lastLeaving } from "./schema/text-indexes.ts";
@@ -62,6 +62,13 @@ export function diagnose(path: string, exclude: readonly string[], scopes: reado
         severity: "warning",
         message: `column "${name}" refers to rows of "${parent}" by ${isInKey ? "text or reals in a key" : "text"}, which stays as it is: where two servers give one id to two rows, what refers to the later one leads to the other`,
         action: "Declare the column INTEGER before the first sync; once there were some, on all servers at one time while nobody writes.",
+      });
+    }
+    for (const { table, parent, columns, count } of leadingNowhere(db, survey.tables)) {
+      problems.push({
+        severity: "warning",
+        message: `table "${table}" has ${count === 1 ? "a row that refers" : `${count} rows that refer`} by ${columns} to ${count === 1 ? `a row of "${parent}" that is` : `rows of "${parent}" that are`} not there`,
+        action: `PRAGMA foreign_key_check(${quote(table)}) lists them. Have the application refer to another row, or add what they refer to: either is synced like any write.`,
       });
     }
     for (const trigger of triggersToSuspend(db, survey.tables)) {
@@ -132,6 +139,25 @@ export function diagnose(path: string, exclude: readonly string[], scopes: reado
   } finally {
     db.close();
   }
+}
+
+/** Foreign keys of synced tables by which rows refer to what is not there, and how many do: a merge may lead to them, or an application that enforces none. */
+function leadingNowhere(
+  db: Database.Database,
+  tables: readonly TableShape[],
+): { table: string; parent: string; columns: string; count: number }[] {
+  const broken = db.prepare('SELECT "parent", fkid AS id, count(*) AS count FROM pragma_foreign_key_check(?) GROUP BY fkid ORDER BY fkid');
+  return [...new Set(tables.map(({ source }) => source))].flatMap((table) => {
+    try {
+      return (broken.all(table) as { parent: string; id: number; count: number }[]).map(({ parent, id, count }) => {
+        const columns = foreignKeys(db, table).flatMap((key) => (key.id === id ? [key.from] : []));
+        return { table, parent, columns: columns.join(", "), count };
+      });
+    } catch {
+      // One that refers to no key of its parent, or needs a collation of the application's: SQLite does not compare it.
+      return [];
+    }
+  });
 }
 
 /** Columns (`table.column`) whose references do not follow the rows that they refer to: see `leaveValues`, and `spelled.ts`. */

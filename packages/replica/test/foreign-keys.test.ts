@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { diagnose } from "../src/index.ts";
 import { SECOND_US, settle, Site, START_US } from "./site.ts";
 
 const KINDS: [string, string, string, string, string][] = [
@@ -513,4 +514,32 @@ describe("a foreign key that not all nodes have", () => {
     b.pull(a);
     expect(b.rows(NOTES)).toEqual([{ id: 1, name: "same", line: "of a" }]);
   });
+});
+
+test("rows that come to refer to nothing, column by column or by their own key, are found by doctor on every node", () => {
+  const schema = `
+    CREATE TABLE place(room TEXT, seat INTEGER, PRIMARY KEY(room, seat));
+    CREATE TABLE guest(id INTEGER PRIMARY KEY, room TEXT, seat INTEGER, FOREIGN KEY(room, seat) REFERENCES place);
+    CREATE TABLE club(id INTEGER PRIMARY KEY, code TEXT UNIQUE);
+    CREATE TABLE member(club TEXT REFERENCES club(code), name TEXT, PRIMARY KEY(club, name)) WITHOUT ROWID`;
+  const [a, b] = [new Site("a", schema), new Site("b", schema)];
+  a.edit("INSERT INTO place VALUES('x', 1), ('x', 2), ('y', 1); INSERT INTO guest VALUES(7, 'x', 1); INSERT INTO club VALUES(1, 'old')");
+  settle(a, b);
+  expect(diagnose(a.path, []).problems).toEqual([]);
+  a.edit("UPDATE guest SET seat = 2; UPDATE club SET code = 'new'");
+  b.edit("UPDATE guest SET room = 'y'; INSERT INTO member VALUES('old', 'Ann')");
+  settle(a, b);
+  for (const site of [a, b]) {
+    expect(site.rows("SELECT * FROM guest")).toEqual([{ id: 7, room: "y", seat: 2 }]);
+    expect(site.rows("SELECT * FROM member")).toEqual([{ club: "old", name: "Ann" }]);
+    const { status, problems } = diagnose(site.path, []);
+    expect(status).toBe("attached");
+    expect(problems.map(({ severity, message }) => [severity, message])).toEqual([
+      ["warning", 'table "guest" has a row that refers by room, seat to a row of "place" that is not there'],
+      ["warning", 'table "member" has a row that refers by club to a row of "club" that is not there'],
+    ]);
+  }
+  a.edit("INSERT INTO place VALUES('y', 2); UPDATE club SET code = 'old'");
+  settle(a, b);
+  for (const site of [a, b]) expect(diagnose(site.path, []).problems).toEqual([]);
 });
