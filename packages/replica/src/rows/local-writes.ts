@@ -105,31 +105,30 @@ export function writeFormer(state: RowState, cid: number, write: Write, knowledg
     ({ origin, sequence, tally, value }) =>
       !tally && value !== undefined && births.some((birth) => birth.origin === origin && birth.sequence === sequence),
   ) as (ColumnWrite & { value: CellValue })[];
-  const told = withUnseen(tallyFor(state.table, cid, write, [], edit, knowledge), write, births, held, knowledge);
+  const told = tallyFor(state.table, cid, write, [], edit, knowledge);
   const { tally, value } = told && born.length > 0 ? withBirths(told, born, knowledge) : { tally: told, value: edit.value };
   const context = born.length > 0 ? contextOfReplacing(born, knowledge, false) : write.context;
   state.columns.set(cid, [...mergeWrite(held, { ...own({ ...write, context }, tally), value }, knowledge)]);
 }
 
+type Dot = Pick<Write, "origin" | "sequence">;
+
 /**
- * A set's tally that puts in anew, by `write`, what births alone have put in and somebody has not seen who knew these by the column's new name:
- * `asApart`, among `held`. It would count as taken out.
+ * The writes that made a set under its former name, without what births alone have put in, which is put in anew by who tells of them: by a set's new
+ * name who has a row only from others that go by the former one replaces the birth, and seems to have taken out what he has never seen. With what
+ * somebody had seen who replaced it by the new name, so not `asApart`.
  */
-function withUnseen(
-  tally: Tally | undefined,
-  write: Write,
-  births: readonly Write[],
-  held: readonly ColumnWrite[],
-  knowledge: Knowledge,
-): Tally | undefined {
-  if (tally?.kind !== "set") return tally;
-  const apart = held.filter((other) => sawNothing(other, knowledge));
-  const isUnseen = (dot: { origin: number; sequence: number }) =>
-    births.some((birth) => rootOf(birth.origin, knowledge) === rootOf(dot.origin, knowledge) && birth.sequence === dot.sequence) &&
-    apart.some((other) => knew(other, dot.origin, dot.sequence, knowledge));
-  const { origin, sequence } = write;
-  const members = tally.members.map(({ element, dots }) => ({ element, dots: dots.every(isUnseen) ? [{ origin, sequence }] : dots }));
-  return { kind: "set", members };
+export function putInAnew(state: RowState, cid: number, former: readonly ColumnWrite[], knowledge: Knowledge): readonly ColumnWrite[] {
+  const births = [state.birth, ...state.twins];
+  const isBirth = ({ origin, sequence }: Dot) =>
+    births.some((birth) => birth.sequence === sequence && rootOf(birth.origin, knowledge) === rootOf(origin, knowledge));
+  const seen = (state.columns.get(cid) ?? []).filter((write) => !isBirth(write) && !sawNothing(write, knowledge));
+  const isAnew = (dot: Dot) => isBirth(dot) && !seen.some((write) => knew(write, dot.origin, dot.sequence, knowledge));
+  return former.flatMap((write): ColumnWrite[] => {
+    if (write.tally?.kind !== "set") return isAnew(write) ? [] : [write];
+    const members = write.tally.members.filter(({ dots }) => !dots.every(isAnew));
+    return [{ ...write, tally: { ...write.tally, members } }];
+  });
 }
 
 /**

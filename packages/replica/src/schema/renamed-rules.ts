@@ -4,6 +4,7 @@ import { CAPTURE, imageNumber, imageTable, Op } from "../capture/events.ts";
 import { nameOf } from "../drain/captured.ts";
 import type { Knowledge } from "../identity/knowledge.ts";
 import type { ColumnWrite, RowState } from "../rows/row-state.ts";
+import { putInAnew } from "../rows/local-writes.ts";
 import { formerWrites } from "../rows/ruled-columns.ts";
 import type { Table } from "./catalog.ts";
 import { differs, type FormerShape, type Shape } from "./former-shape.ts";
@@ -107,11 +108,9 @@ export class RenamedRules {
       const found = this.found.get(table.tid)?.get(nameOf(table, key));
       const value = values[index] ?? null;
       const isSame = isPlaced && known?.isPlaced(cid, was) === true;
-      return {
-        cid,
-        writes: formerWrites(state, { cid, was }, { value, found: isPlaced ? found : undefined, isSame, isPlaced }, this.knowledge),
-        at: time + 1,
-      };
+      const row = { value, found: isPlaced ? found : undefined, isSame, isPlaced };
+      const former = formerWrites(state, { cid, was }, row, this.knowledge);
+      return { cid, writes: rule.kind === "set" && former ? putInAnew(state, cid, former, this.knowledge) : former, at: time + 1 };
     });
   }
 }
