@@ -77,7 +77,7 @@ export function triggersToSuspend(
 }
 
 /** A trigger's SQL with these statements of its body alone; null where there are none, or one would do another thing alone. */
-function onlyWith({ sql }: { sql: string }, holds: (step: TriggerStep) => boolean): string | null {
+export function onlyWith({ sql }: { sql: string }, holds: (step: TriggerStep) => boolean): string | null {
   const { head, steps } = stepsOf(sql);
   const kept = steps.filter(holds);
   if (kept.some(({ followsOn }) => followsOn)) return null;

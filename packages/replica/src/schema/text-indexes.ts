@@ -1,5 +1,5 @@
 import Database from "better-sqlite3";
-import type { AppTrigger, RestingTrigger } from "./app-triggers.ts";
+import { type AppTrigger, onlyWith, type RestingTrigger } from "./app-triggers.ts";
 import { readMeta, writeMeta } from "./install.ts";
 import { quote } from "./quote.ts";
 import { stepsOf, type TriggerStep } from "./trigger-steps.ts";
@@ -121,17 +121,9 @@ export function leavingEntries(db: Database.Database, resting: readonly RestingT
   for (const { name, sql } of applicationTriggers(db)) {
     const running = more.has(name) ? (more.get(name)?.meanwhile ?? null) : sql;
     if (running === null) continue;
-    const { head, steps } = stepsOf(running);
-    const kept = steps.filter((step) => !takesOut(step));
-    if (kept.length === steps.length) continue;
+    if (!stepsOf(running).steps.some(takesOut)) continue;
     isAny = true;
-    const isWhole = kept.length > 0 && !kept.some(({ followsOn }) => followsOn);
-    more.set(name, {
-      type: "trigger",
-      name,
-      sql,
-      meanwhile: isWhole ? `${head}\n${kept.map((step) => `${step.sql};\n`).join("")}END` : null,
-    });
+    more.set(name, { type: "trigger", name, sql, meanwhile: onlyWith({ sql: running }, (step) => !takesOut(step)) });
   }
   return isAny ? [...more.values()] : null;
 }
